@@ -1,0 +1,12 @@
+/** @type {import('jest').Config} */
+module.exports = {
+  testMatch: ['<rootDir>/test/**/*.test.ts'],
+  testEnvironment: 'node',
+  transform: { '\\.ts$': ['@swc/jest', { jsc: { target: 'es2022', parser: { syntax: 'typescript' } } }] },
+  // Examples and tests import the package by the name that users do.
+  moduleNameMapper: {
+    '^tokensession$': '<rootDir>/src/index.ts',
+    '^tokensession/(express|koa)$': '<rootDir>/src/middleware/$1.ts',
+  },
+  testTimeout: 30_000,
+};

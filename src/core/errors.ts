@@ -1,0 +1,51 @@
+/**
+ * What went wrong, for a `switch`:
+ *
+ * | code | status | meaning |
+ * |---|---|---|
+ * | `ERR_STORE_UNAVAILABLE` | 503 | the store can't be reached or refuses to serve; the session is neither confirmed nor ended |
+ * | `ERR_STORE_TIMEOUT` | 503 | no answer within `timeoutMs`; the command may still have been carried out |
+ * | `ERR_STORE_CORRUPT` | 500 | this user's record is not one of ours, or belongs to somebody else; nothing was overwritten |
+ * | `ERR_STORE_LAYOUT` | 500 | this user's record was written by a newer version of this package; nothing was overwritten |
+ * | `ERR_USER_NOT_FOUND` | 401 | a login for a user that `getUserInfo` does not know; no session was started |
+ * | `ERR_HEADERS_SENT` | 500 | a login after the response had begun, so that its cookie could not be set; no session is left |
+ */
+export type SessionErrorCode = keyof typeof STATUS;
+
+const STATUS = {
+  ERR_STORE_UNAVAILABLE: 503,
+  ERR_STORE_TIMEOUT: 503,
+  ERR_STORE_CORRUPT: 500,
+  ERR_STORE_LAYOUT: 500,
+  ERR_USER_NOT_FOUND: 401,
+  ERR_HEADERS_SENT: 500,
+} as const;
+
+/** Seconds a client is asked to wait before it tries again: an outage is either over soon or long. */
+const RETRY_AFTER = '1';
+
+/**
+ * The one error class of this package for what happens at run time. A programmer's mistake (an argument or option of the wrong
+ * kind) is a TypeError or RangeError instead. Neither message, properties nor cause hold a token or a secret.
+ */
+export class SessionError extends Error {
+  override readonly name = 'SessionError';
+  /** Stable across versions. */
+  readonly code: SessionErrorCode;
+  /** The HTTP status; Express and Koa answer with it. */
+  readonly status: number;
+  /** Headers that Express and Koa add to their error response: `Retry-After` (RFC 9110, 10.2.3) with a 503. */
+  readonly headers?: Readonly<Record<string, string>>;
+
+  constructor(code: SessionErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+    this.status = STATUS[code];
+    if (this.status === 503) this.headers = { 'Retry-After': RETRY_AFTER };
+  }
+}
+
+/** Whether this is the store's failure to serve, as against an answer it gave: the errors of status 503. */
+export function isUnavailable(error: unknown): error is SessionError {
+  return error instanceof SessionError && error.status === 503;
+}

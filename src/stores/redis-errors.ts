@@ -1,0 +1,38 @@
+import { SessionError, type SessionErrorCode } from '../core/errors';
+import { CORRUPT, LAYOUT } from './redis-scripts';
+
+/**
+ * What Redis's own words mean for a session. Words, as they stand in an error reply: Redis 7 gives the code first, 6.2 puts it behind
+ * `ERR Error running script`. Whatever is in no row means that Redis doesn't serve us.
+ */
+const MEANINGS: readonly [word: RegExp, code: SessionErrorCode, message: string][] = [
+  [new RegExp(CORRUPT), 'ERR_STORE_CORRUPT', "this user's record in Redis is damaged; deleteUserToken removes it"],
+  [/\bWRONGTYPE\b/, 'ERR_STORE_CORRUPT', "this user's key in Redis holds something that is not a record of sessions"],
+  [
+    new RegExp(LAYOUT),
+    'ERR_STORE_LAYOUT',
+    "this user's record in Redis was written by a newer version of tokensession",
+  ],
+  [/\bOOM\b/, 'ERR_STORE_UNAVAILABLE', 'Redis is out of memory and took no new session'],
+  [/\b(NOAUTH|WRONGPASS|NOPERM)\b/, 'ERR_STORE_UNAVAILABLE', 'Redis refused our credentials or a command we need'],
+];
+
+/** A failed command as the error that this package promises, with Redis's own as the cause. */
+export function sessionErrorOf(error: unknown): SessionError {
+  const text = error instanceof Error ? error.message : '';
+  const [, code, message] = MEANINGS.find(([word]) => word.test(text)) ?? [
+    undefined,
+    'ERR_STORE_UNAVAILABLE' as const,
+    'Redis could not serve the call',
+  ];
+  return new SessionError(code, message, { cause: withoutArguments(error) });
+}
+
+/** ioredis hangs the command on its errors, arguments and all: user info, attributes, and at the handshake the password. */
+export function withoutArguments(error: unknown): unknown {
+  if (error instanceof Error && 'command' in error) {
+    const { command } = error as { command?: { name?: unknown } };
+    Object.assign(error, { command: { name: command?.name } });
+  }
+  return error;
+}

@@ -1,0 +1,42 @@
+import { checkText } from '../core/options';
+
+/*
+ * All that this package keeps in Redis, as Redis shows it:
+ *
+ *   HGETALL session-token:{<tag>}     the user's sessions; PTTL is what the longest of them has left
+ *     id        <the user id, exactly as at login>
+ *     v         1
+ *     <sid>     created:seen:ttl:cap          milliseconds; expiry = min(seen + ttl, cap); cap 0 = none
+ *     <sid>.a   {"device":…,"ip":…,"userAgent":…}   only when there are attributes
+ *   GET session-user:{<tag>}          the cached user info, JSON, with a TTL of its own
+ *
+ * The braces are a hash tag: in a Cluster both keys of a user are in one slot.
+ */
+
+export interface RedisKeys {
+  /** The hash of a user's sessions. */
+  sessions: (tag: string) => string;
+  /** The string with a user's cached info. */
+  userInfo: (tag: string) => string;
+}
+
+/** @throws TypeError or RangeError for a prefix that can't keep these keys apart and in one slot. */
+export function redisKeys(tokenKeyPrefix: string, userKeyPrefix: string): RedisKeys {
+  checkPrefix('option tokenKeyPrefix', tokenKeyPrefix);
+  checkPrefix('option userKeyPrefix', userKeyPrefix);
+  if (tokenKeyPrefix === userKeyPrefix) {
+    throw new RangeError('option userKeyPrefix must differ from tokenKeyPrefix: their keys would be the same');
+  }
+  return {
+    sessions: (tag) => `${tokenKeyPrefix}:{${tag}}`,
+    userInfo: (tag) => `${userKeyPrefix}:{${tag}}`,
+  };
+}
+
+function checkPrefix(name: string, prefix: string): void {
+  if (/[{}]/.test(checkText(name, prefix))) {
+    throw new RangeError(
+      `${name} must not hold braces: they would put every user into one Cluster slot, or a user's keys into two`,
+    );
+  }
+}

@@ -1,0 +1,286 @@
+/*
+ * One script a verb, each atomic, each on the keys of one user (redis-keys.ts says what is in them). All times are milliseconds by
+ * the clock of the Redis that runs the script. `check` and `touch` are the ones that requests pay for, and read only what they need.
+ *
+ * A script that only ends sessions never needs memory, so that ending works on a Redis that is full: UNLINK, HDEL and PEXPIRE are
+ * not refused there, and after one of these neither is an HSET of the same script. That is why PEXPIRE comes before HSET where a
+ * session is slid, and HSET before all else at a login: a refused login has ended nobody's session.
+ */
+
+/** Raises what is wrong with a user's record, as the first word of an error reply. */
+export const CORRUPT = 'TOKENSESSION_CORRUPT';
+export const LAYOUT = 'TOKENSESSION_LAYOUT';
+
+const CLOCK = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+`;
+
+const RECORD = `
+-- 'created:seen:ttl:cap' as a table; nil for anything else
+local function decode(value)
+  local created, seen, ttl, cap = string.match(value, '^(%d+):(%d+):(%d+):(%d+)$')
+  if not created then return nil end
+  return { created = tonumber(created), seen = tonumber(seen), ttl = tonumber(ttl), cap = tonumber(cap) }
+end
+
+local function encode(session)
+  return string.format('%.0f:%.0f:%.0f:%.0f', session.created, session.seen, session.ttl, session.cap)
+end
+
+local function expiry(session)
+  local idle = session.seen + session.ttl
+  if session.cap == 0 then return idle end
+  return math.min(idle, session.cap)
+end
+`;
+
+/** For the verbs on one session that are paid for by each request. */
+const READ = `
+-- The live session in a user's hash, then nil, the user's id and the session's attributes. Without one: nil, then an error reply
+-- where the record is not ours to read.
+local function read(key, sid)
+  local found = redis.call('HMGET', key, 'v', 'id', sid, sid .. '.a')
+  local layout, id, value, attributes = found[1], found[2], found[3], found[4]
+  if layout and layout ~= '1' then return nil, redis.error_reply('${LAYOUT} ' .. layout) end
+  if not value then return nil end
+  local session = decode(value)
+  if not layout or not id or not session then return nil, redis.error_reply('${CORRUPT} session') end
+  if expiry(session) <= now then return nil end
+  return session, nil, id, attributes
+end
+
+-- The cached user info; false when there is none, or something that is no string.
+local function cached(key)
+  local info = redis.pcall('GET', key)
+  return type(info) == 'string' and info
+end
+`;
+
+/** For the verbs on all sessions of a user. */
+const READ_ALL = `
+-- A user's whole hash: { id, sessions = { [sid] = session }, attributes = { [sid] = json }, corrupt = { sid, ... } }; nil and an
+-- error reply when it is not ours to touch. A user without a hash is an empty table.
+local function read_all(key)
+  local user = { sessions = {}, attributes = {}, corrupt = {} }
+  local fields = redis.call('HGETALL', key)
+  local layout
+  for i = 1, #fields, 2 do
+    local field, value = fields[i], fields[i + 1]
+    if field == 'id' then user.id = value
+    elseif field == 'v' then layout = value
+    elseif #field == 22 then
+      user.sessions[field] = decode(value)
+      if not user.sessions[field] then table.insert(user.corrupt, field) end
+    elseif #field == 24 and string.sub(field, 23) == '.a' then user.attributes[string.sub(field, 1, 22)] = value
+    end
+  end
+  if #fields == 0 then return user end
+  if not layout then return nil, redis.error_reply('${CORRUPT} layout') end
+  if layout ~= '1' then return nil, redis.error_reply('${LAYOUT} ' .. layout) end
+  if not user.id then return nil, redis.error_reply('${CORRUPT} id') end
+  return user
+end
+
+local function forget(key, user, sid)
+  redis.call('HDEL', key, sid, sid .. '.a')
+  user.sessions[sid] = nil
+end
+
+-- Gives the key the latest expiry among its sessions, and ends it with the last of them.
+local function settle(key, user)
+  local latest = 0
+  for _, session in pairs(user.sessions) do latest = math.max(latest, expiry(session)) end
+  if latest > now then redis.call('PEXPIRE', key, latest - now)
+  elseif #user.corrupt == 0 then redis.call('UNLINK', key)
+  end
+end
+`;
+
+/**
+ * Starts a session; then ends those it replaces, the expired ones, and the oldest ones over the limit.
+ *
+ * KEYS[1]  the user's sessions
+ * ARGV[1]  the user id
+ * ARGV[2]  the new session's id
+ * ARGV[3]  ttl, ms
+ * ARGV[4]  whole life, ms; 0 = unbounded
+ * ARGV[5]  attributes, JSON; '' = none
+ * ARGV[6]  live sessions this user may have, the new one included
+ * ARGV[7…] ids of sessions of this user that the new one replaces
+ * Returns  { the session's record, now }
+ */
+const CREATE = `${CLOCK}${RECORD}${READ_ALL}
+local key = KEYS[1]
+local user_id, sid, attributes = ARGV[1], ARGV[2], ARGV[5]
+local ttl, life, limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
+
+local user, refusal = read_all(key)
+if not user then return refusal end
+if user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
+if #user.corrupt > 0 then return redis.error_reply('${CORRUPT} session') end
+
+-- Logins of one user are put in order by created-time: two of one millisecond must differ.
+local newest = 0
+for _, session in pairs(user.sessions) do newest = math.max(newest, session.created) end
+local session = { created = math.max(now, newest + 1), seen = now, ttl = ttl, cap = life > 0 and now + life or 0 }
+
+redis.call('HSET', key, 'id', user_id, 'v', '1', sid, encode(session))
+if attributes ~= '' then redis.call('HSET', key, sid .. '.a', attributes) end
+
+for i = 7, #ARGV do forget(key, user, ARGV[i]) end
+local oldest_first = {}
+for other, record in pairs(user.sessions) do
+  if expiry(record) <= now then forget(key, user, other)
+  else table.insert(oldest_first, other)
+  end
+end
+table.sort(oldest_first, function(a, b) return user.sessions[a].created < user.sessions[b].created end)
+for i = 1, #oldest_first + 1 - limit do forget(key, user, oldest_first[i]) end
+
+user.sessions[sid] = session
+settle(key, user)
+return { encode(session), now }
+`;
+
+/**
+ * Reads a session. Writes nothing.
+ *
+ * KEYS[1]  the user's sessions
+ * KEYS[2]  the user's cached info
+ * ARGV[1]  session id
+ * Returns  { user id, the session's record, attributes or nil, now, cached info or nil }; nil when there is no such live session
+ */
+const CHECK = `${CLOCK}${RECORD}${READ}
+local session, refusal, user_id, attributes = read(KEYS[1], ARGV[1])
+if not session then return refusal or false end
+return { user_id, encode(session), attributes, now, cached(KEYS[2]) }
+`;
+
+/**
+ * Reads a session and restarts its clock.
+ *
+ * KEYS[1]  the user's sessions
+ * KEYS[2]  the user's cached info
+ * ARGV[1]  session id
+ * ARGV[2]  ms that must have passed since the clock was last started, but at most half the session's ttl
+ * Returns  { user id, the session's record, attributes or nil, now, cached info or nil }; nil when there is no such live session
+ */
+const TOUCH = `${CLOCK}${RECORD}${READ}
+local key, sid, slide_every = KEYS[1], ARGV[1], tonumber(ARGV[2])
+
+local session, refusal, user_id, attributes = read(key, sid)
+if not session then return refusal or false end
+
+if now - session.seen >= math.min(slide_every, session.ttl / 2) then
+  session.seen = now
+  redis.call('PEXPIRE', key, math.max(redis.call('PTTL', key), expiry(session) - now))
+  redis.call('HSET', key, sid, encode(session))
+end
+return { user_id, encode(session), attributes, now, cached(KEYS[2]) }
+`;
+
+/**
+ * Restarts a live session's clock, with a new ttl or the one it has.
+ *
+ * KEYS[1]  the user's sessions
+ * ARGV[1]  session id
+ * ARGV[2]  the new ttl, ms; 0 = the one it has
+ * Returns  1, or 0 when there is no such live session
+ */
+const REFRESH = `${CLOCK}${RECORD}${READ}${READ_ALL}
+local key, sid, ttl = KEYS[1], ARGV[1], tonumber(ARGV[2])
+
+local session, refusal = read(key, sid)
+if not session then return refusal or 0 end
+
+session.seen = now
+if ttl > 0 then session.ttl = ttl end
+local user = read_all(key)
+user.sessions[sid] = session
+settle(key, user)
+redis.call('HSET', key, sid, encode(session))
+return 1
+`;
+
+/**
+ * Ends a session.
+ *
+ * KEYS[1]  the user's sessions
+ * ARGV[1]  session id
+ * Returns  1, or 0 when it was not live
+ */
+const END = `${CLOCK}${RECORD}${READ_ALL}
+local key, sid = KEYS[1], ARGV[1]
+
+local user, refusal = read_all(key)
+if not user then return refusal end
+local session = user.sessions[sid]
+forget(key, user, sid)
+settle(key, user)
+return session and expiry(session) > now and 1 or 0
+`;
+
+/**
+ * Ends all sessions of a user, or all but one, also those whose records can't be read.
+ *
+ * KEYS[1]  the user's sessions
+ * KEYS[2]  the user's cached info
+ * ARGV[1]  session id to keep; '' = none
+ * ARGV[2]  '1' = delete the cached info too
+ * Returns  how many live sessions it ended
+ */
+const END_ALL = `${CLOCK}${RECORD}${READ_ALL}
+local key, except = KEYS[1], ARGV[1]
+if ARGV[2] == '1' then redis.call('UNLINK', KEYS[2]) end
+
+local user, refusal = read_all(key)
+if not user then return refusal end
+
+local ended = 0
+for sid, session in pairs(user.sessions) do
+  if sid ~= except then
+    if expiry(session) > now then ended = ended + 1 end
+    forget(key, user, sid)
+  end
+end
+for _, sid in ipairs(user.corrupt) do forget(key, user, sid) end
+user.corrupt = {}
+settle(key, user)
+return ended
+`;
+
+/**
+ * Lists the live sessions of a user. Writes nothing.
+ *
+ * KEYS[1]  the user's sessions
+ * Returns  { user id, now, then for each session: its id, record, attributes or nil }; nil when nothing is stored for this user
+ */
+const LIST = `${CLOCK}${RECORD}${READ_ALL}
+local user, refusal = read_all(KEYS[1])
+if not user then return refusal end
+if #user.corrupt > 0 then return redis.error_reply('${CORRUPT} session') end
+if not user.id then return false end
+
+local reply = { user.id, now }
+for sid, session in pairs(user.sessions) do
+  if expiry(session) > now then
+    table.insert(reply, sid)
+    table.insert(reply, encode(session))
+    table.insert(reply, user.attributes[sid] or false)
+  end
+end
+return reply
+`;
+
+export const SCRIPTS = {
+  create: { lua: CREATE, numberOfKeys: 1 },
+  check: { lua: CHECK, numberOfKeys: 2 },
+  touch: { lua: TOUCH, numberOfKeys: 2 },
+  refresh: { lua: REFRESH, numberOfKeys: 1 },
+  end: { lua: END, numberOfKeys: 1 },
+  endAll: { lua: END_ALL, numberOfKeys: 2 },
+  list: { lua: LIST, numberOfKeys: 1 },
+} as const;
+
+export type ScriptName = keyof typeof SCRIPTS;
