@@ -108,28 +108,30 @@ export class TokenManager<Detail = unknown> {
 
   /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
   constructor(options: TokenManagerOptions<Detail>) {
-    const given = checkOptions('TokenManager', options, OPTIONS);
-    if (!isStore(given.store)) {
-      throw new TypeError(
-        `option store must be a RedisStore, a MemoryStore or another Store, got ${kindOf(given.store)}`,
-      );
+    const {
+      store,
+      secret,
+      ttl = DEFAULT_TTL,
+      slideEvery = 0,
+      absoluteTtl,
+      singleMode = false,
+      maxSessions = DEFAULT_MAX_SESSIONS,
+      getUserInfo,
+      userInfoTtl = DEFAULT_USER_INFO_TTL,
+    } = checkOptions('TokenManager', options, OPTIONS);
+    if (!isStore(store)) {
+      throw new TypeError(`option store must be a RedisStore, a MemoryStore or another Store, got ${kindOf(store)}`);
     }
-    if (given.getUserInfo !== undefined) checkFunction('option getUserInfo', given.getUserInfo);
-    const singleMode = checkBoolean('option singleMode', given.singleMode ?? false);
-    const maxSessions = checkInteger(
-      'option maxSessions',
-      given.maxSessions ?? DEFAULT_MAX_SESSIONS,
-      1,
-      MAX_MAX_SESSIONS,
-    );
-    this.#store = given.store;
-    this.#keys = importSecret(given.secret);
-    this.#ttl = checkSeconds('option ttl', given.ttl ?? DEFAULT_TTL);
-    this.#slideEveryMs = 1000 * checkSecondsOrZero('option slideEvery', given.slideEvery ?? 0);
-    this.#absoluteTtl = given.absoluteTtl === undefined ? 0 : checkSeconds('option absoluteTtl', given.absoluteTtl);
-    this.#maxSessions = singleMode ? 1 : maxSessions;
-    this.#userInfoTtl = checkSeconds('option userInfoTtl', given.userInfoTtl ?? DEFAULT_USER_INFO_TTL);
-    this.#userInfo = new UserInfo(given.store, given.getUserInfo);
+    if (getUserInfo !== undefined) checkFunction('option getUserInfo', getUserInfo);
+    const limit = checkInteger('option maxSessions', maxSessions, 1, MAX_MAX_SESSIONS);
+    this.#store = store;
+    this.#keys = importSecret(secret);
+    this.#ttl = checkSeconds('option ttl', ttl);
+    this.#slideEveryMs = 1000 * checkSecondsOrZero('option slideEvery', slideEvery);
+    this.#absoluteTtl = absoluteTtl === undefined ? 0 : checkSeconds('option absoluteTtl', absoluteTtl);
+    this.#maxSessions = checkBoolean('option singleMode', singleMode) ? 1 : limit;
+    this.#userInfoTtl = checkSeconds('option userInfoTtl', userInfoTtl);
+    this.#userInfo = new UserInfo(store, getUserInfo);
   }
 
   /** Seconds after login at which the longest session has ended for good; `null` when sliding may go on for ever. */
@@ -165,6 +167,9 @@ export class TokenManager<Detail = unknown> {
     const given = checkOptions('createSession', options, CREATE_OPTIONS);
     if (given.ttl !== undefined) checkSeconds('ttl', given.ttl);
     checkAttributes(given.attributes);
+    if (given.replaces !== undefined && !Array.isArray(given.replaces)) {
+      throw new TypeError(`replaces must be an array of tokens, got ${kindOf(given.replaces)}`);
+    }
     if (!this.#userInfo.hasLoader) return this.#create(userId, given);
     const detail = await this.#userInfo.load(userId, this.#userInfoTtl * 1000);
     if (detail === null) throw userNotFound();
@@ -302,7 +307,8 @@ export class TokenManager<Detail = unknown> {
 
   async #create(userId: string, options: CreateSessionOptions): Promise<Session<Detail>> {
     checkUserId(userId);
-    const ttl = checkSeconds('ttl', options.ttl ?? this.#ttl);
+    const { ttl = this.#ttl } = options;
+    checkSeconds('ttl', ttl);
     const attributes = checkAttributes(options.attributes);
     const { token, tag, sid } = createToken(userId, this.#keys);
     const replaced = (options.replaces ?? []).map((old) => parseToken(old, this.#keys)).filter((old) => old !== null);

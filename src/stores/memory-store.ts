@@ -1,5 +1,5 @@
 import { SessionError } from '../core/errors';
-import { checkFunction, checkOptions, checkSeconds } from '../core/options';
+import { checkFunction, checkInteger, checkOptions } from '../core/options';
 import {
   expiryOf,
   type NewSession,
@@ -12,11 +12,14 @@ import {
 export interface MemoryStoreOptions {
   /** The clock: milliseconds since the epoch. Default `Date.now`. For tests. */
   now?: (() => number) | undefined;
-  /** Seconds between two sweeps for what has expired without a request. Default 60. */
+  /** Seconds between two sweeps for what has expired without a request, up to 86,400. Default 60. */
   sweepEvery?: number | undefined;
 }
 
 const OPTIONS: Record<keyof MemoryStoreOptions, true> = { now: true, sweepEvery: true };
+
+/** A day, in seconds. */
+const MAX_SWEEP_EVERY = 24 * 3600;
 
 interface UserRecord {
   userId: string;
@@ -37,11 +40,11 @@ export class MemoryStore implements Store {
 
   /** @throws TypeError or RangeError naming the option that is unknown or of the wrong kind. */
   constructor(options?: MemoryStoreOptions) {
-    const { now, sweepEvery } = checkOptions('MemoryStore', options, OPTIONS);
-    if (now !== undefined) checkFunction('option now', now);
-    this.#now = now ?? Date.now;
-    const seconds = checkSeconds('option sweepEvery', sweepEvery ?? 60);
-    this.#sweeper = setInterval(() => this.#sweep(), Math.min(seconds * 1000, 2 ** 31 - 1)).unref();
+    const { now = Date.now, sweepEvery = 60 } = checkOptions('MemoryStore', options, OPTIONS);
+    checkFunction('option now', now);
+    checkInteger('option sweepEvery', sweepEvery, 1, MAX_SWEEP_EVERY);
+    this.#now = now;
+    this.#sweeper = setInterval(() => this.#sweep(), sweepEvery * 1000).unref();
   }
 
   /** How many sessions are held, live or not yet swept away. */

@@ -30,20 +30,26 @@ const SETTINGS: Record<keyof RedisSettings, true> = {
 };
 
 export interface RedisClientOptions {
-  /** Milliseconds to wait for a connection, and for an answer, before the connection is given up for a new one. Default 1000. */
+  /** Milliseconds to wait for a connection. One that is silent for twice as long with an answer due is given up. Default 1000. */
   timeoutMs?: number | undefined;
 }
 
-export const DEFAULT_TIMEOUT_MS = 1000;
+const DEFAULT_TIMEOUT_MS = 1000;
 const MAX_TIMEOUT_MS = 10 * 60 * 1000;
+
+/**
+ * How many deadlines a connection may be silent with an answer due before it is given up. More than one: a process that was held up
+ * itself must come to read the answers that have arrived before a timer throws them away.
+ */
+const SILENCE_FACTOR = 2;
 
 /** Milliseconds between attempts to reconnect, doubling from the first to the second of these. */
 const RECONNECT_FIRST_MS = 50;
 const RECONNECT_MAX_MS = 1000;
 
 /** A whole number of milliseconds to wait for a store. */
-export function checkTimeoutMs(timeoutMs: unknown): number {
-  return checkInteger('option timeoutMs', timeoutMs ?? DEFAULT_TIMEOUT_MS, 1, MAX_TIMEOUT_MS);
+export function checkTimeoutMs(timeoutMs: number = DEFAULT_TIMEOUT_MS): number {
+  return checkInteger('option timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
 }
 
 /**
@@ -67,7 +73,7 @@ function connectionOptions(target: string | RedisSettings, timeoutMs: number) {
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     connectTimeout: timeoutMs,
-    socketTimeout: timeoutMs,
+    socketTimeout: SILENCE_FACTOR * timeoutMs,
     retryStrategy: (attempt: number) => Math.min(RECONNECT_FIRST_MS * 2 ** (attempt - 1), RECONNECT_MAX_MS),
   } satisfies RedisOptions;
 }
@@ -104,8 +110,8 @@ function settingsOfUrl(text: string): RedisSettings {
   if (url.hostname === '') throw new TypeError('the Redis URL names no host: it must look like redis://host:6379');
   const settings: RedisSettings = { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), tls: url.protocol === 'rediss:' };
   if (url.port !== '') settings.port = Number(url.port);
-  if (url.username !== '') settings.username = decodeURIComponent(url.username);
-  if (url.password !== '') settings.password = decodeURIComponent(url.password);
+  if (url.username !== '') settings.username = decoded(url.username);
+  if (url.password !== '') settings.password = decoded(url.password);
   const db = url.pathname.replace(/^\//, '');
   if (db !== '') {
     if (!/^\d+$/.test(db)) throw new TypeError('the path of the Redis URL must be the number of a database');
@@ -116,4 +122,12 @@ function settingsOfUrl(text: string): RedisSettings {
     settings.family = Number(value);
   }
   return settings;
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new TypeError('the Redis URL has a user or password that is not percent-encoded');
+  }
 }

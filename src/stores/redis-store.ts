@@ -34,8 +34,9 @@ export class RedisStore implements Store {
    */
   constructor(redis: string | RedisSettings | Redis | Cluster | undefined, options?: RedisStoreOptions) {
     const given = checkOptions('RedisStore', options, OPTIONS);
+    const { tokenKeyPrefix = 'session-token', userKeyPrefix = 'session-user' } = given;
     const timeoutMs = checkTimeoutMs(given.timeoutMs);
-    this.#keys = redisKeys(given.tokenKeyPrefix ?? 'session-token', given.userKeyPrefix ?? 'session-user');
+    this.#keys = redisKeys(tokenKeyPrefix, userKeyPrefix);
     if (redis === undefined) {
       throw new TypeError(
         'RedisStore needs a URL, settings or an ioredis client, got undefined (an environment variable not set?)',

@@ -73,8 +73,11 @@ export function cookieTransport(
       .filter((cookie) => !String(cookie).startsWith(`${name}=`));
     res.setHeader('Set-Cookie', [...others.map(String), text]);
   };
-  // What the browsers would refuse, the cookie library refuses to write: better now than at the first login.
-  stringifySetCookie({ name: nameFor(true), value: 'x', ...attributes, secure: isSecure(true) });
+  try {
+    stringifySetCookie({ name: nameFor(true), value: 'x', ...attributes, secure: isSecure(true) });
+  } catch (cause) {
+    throw new TypeError('option cookie has a name, path or domain that a cookie can not have', { cause });
+  }
 
   return {
     read: (header, secure) =>

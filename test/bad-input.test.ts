@@ -1,0 +1,373 @@
+import { createRedisClient, MemoryStore, RedisStore, TokenManager } from 'tokensession';
+import { SECRET } from './support/stores';
+
+/** Keeps what it is asked to do; everything in these tests must be refused before that. */
+function recordingStore() {
+  const calls: string[] = [];
+  const store = new Proxy(new MemoryStore(), {
+    get(target, verb: keyof MemoryStore) {
+      const method = target[verb];
+      if (typeof method !== 'function') return method;
+      return (...args: never[]) => {
+        calls.push(verb);
+        return (method as (...args: never[]) => unknown).apply(target, args);
+      };
+    },
+  });
+  return { store, calls };
+}
+
+describe('a call with an argument of the wrong kind names it, before anything is stored:', () => {
+  const USER_IDS: [unknown, string, string][] = [
+    [undefined, 'TypeError', 'userId must be a string, got undefined'],
+    [null, 'TypeError', 'userId must be a string, got null'],
+    [7, 'TypeError', 'userId must be a string, got a value of type number'],
+    [['ada'], 'TypeError', 'userId must be a string, got an array'],
+    [{}, 'TypeError', 'userId must be a string, got a value of type object'],
+    ['', 'RangeError', 'userId must not be empty'],
+    ['x'.repeat(1025), 'RangeError', 'userId must have at most 1024 bytes of UTF-8'],
+    ['€'.repeat(342), 'RangeError', 'userId must have at most 1024 bytes of UTF-8'],
+    ['\ud800', 'RangeError', 'userId must be well-formed Unicode: it holds a lone surrogate'],
+    ['a\udc00b', 'RangeError', 'userId must be well-formed Unicode: it holds a lone surrogate'],
+  ];
+  const TTLS: [unknown, string, string][] = [
+    ['60', 'TypeError', 'must be a number, got a value of type string'],
+    [null, 'TypeError', 'must be a number, got null'],
+    [Number.NaN, 'RangeError', 'must be a whole number from 1 to 3153600000, got NaN'],
+    [Number.POSITIVE_INFINITY, 'RangeError', 'must be a whole number from 1 to 3153600000, got Infinity'],
+    [0, 'RangeError', 'must be a whole number from 1 to 3153600000, got 0'],
+    [-1, 'RangeError', 'must be a whole number from 1 to 3153600000, got -1'],
+    [1.5, 'RangeError', 'must be a whole number from 1 to 3153600000, got 1.5'],
+    [3153600001, 'RangeError', 'must be a whole number from 1 to 3153600000, got 3153600001'],
+  ];
+
+  type Call = (manager: TokenManager<object>, value: never) => Promise<unknown>;
+  const BY_USER_ID: Record<string, Call> = {
+    setToken: (manager, id) => manager.setToken(id),
+    createSession: (manager, id) => manager.createSession(id),
+    listUserToken: (manager, id) => manager.listUserToken(id),
+    listUserSessions: (manager, id) => manager.listUserSessions(id),
+    deleteUserToken: (manager, id) => manager.deleteUserToken(id),
+    deleteSession: (manager, id) => manager.deleteSession(id, 'x'),
+    addUser: (manager, id) => manager.addUser(id),
+    deleteUser: (manager, id) => manager.deleteUser(id),
+  };
+  const BY_TTL: Record<string, Call> = {
+    'setToken ttl': (manager, ttl) => manager.setToken('ada', ttl),
+    'createSession ttl': (manager, ttl) => manager.createSession('ada', { ttl }),
+    'refreshToken ttl': (manager, ttl) => manager.refreshToken('x', ttl),
+    'checkTokenOrUpdateUser userInfoTtl': (manager, ttl) => manager.checkTokenOrUpdateUser('x', ttl),
+    'touchToken userInfoTtl': (manager, ttl) => manager.touchToken('x', ttl),
+    'addUser userInfoTtl': (manager, ttl) => manager.addUser('ada', ttl),
+    'refreshUser userInfoTtl': (manager, ttl) => manager.refreshUser(['ada'], ttl),
+  };
+
+  const refused = async (call: Call, value: unknown) => {
+    const { store, calls } = recordingStore();
+    const getUserInfo = jest.fn(() => ({}));
+    const manager = new TokenManager<object>({ store, secret: SECRET, getUserInfo });
+    const error = await call(manager, value as never).then(
+      () => 'nothing',
+      (reason: Error) => reason,
+    );
+    expect(calls).toEqual([]);
+    expect(getUserInfo).not.toHaveBeenCalled();
+    await manager.close();
+    return error as Error;
+  };
+
+  it.each(Object.entries(BY_USER_ID))('%s(userId)', async (_, call) => {
+    for (const [value, name, message] of USER_IDS) expect(await refused(call, value)).toMatchObject({ name, message });
+  });
+
+  it.each(Object.entries(BY_TTL))('%s', async (call, run) => {
+    const argument = call.split(' ')[1];
+    for (const [value, name, message] of TTLS) {
+      expect(await refused(run, value)).toMatchObject({ name, message: `${argument} ${message}` });
+    }
+  });
+
+  it.each<[string, Call, unknown, string, string]>([
+    [
+      'attributes',
+      (m, v) => m.setToken('ada', 1, v),
+      'web',
+      'TypeError',
+      'attributes: the options must be an object, got a value of type string',
+    ],
+    [
+      'attributes',
+      (m, v) => m.setToken('ada', 1, v),
+      { os: 'x' },
+      'TypeError',
+      'attributes: unknown option "os"; known are device, ip, userAgent',
+    ],
+    [
+      'attributes',
+      (m, v) => m.setToken('ada', 1, v),
+      { ip: 1 },
+      'TypeError',
+      'attributes.ip must be a string, got a value of type number',
+    ],
+    [
+      'attributes',
+      (m, v) => m.setToken('ada', 1, v),
+      { device: 'x'.repeat(513) },
+      'RangeError',
+      'attributes.device must have at most 512 characters, got 513',
+    ],
+    [
+      'attributes',
+      (m, v) => m.setToken('ada', 1, v),
+      JSON.parse('{"__proto__":{}}'),
+      'TypeError',
+      'attributes: unknown option "__proto__"; known are device, ip, userAgent',
+    ],
+    [
+      'userIds',
+      (m, v) => m.refreshUser(v),
+      'ada',
+      'TypeError',
+      'userIds must be an array of strings, got a value of type string',
+    ],
+    ['userIds', (m, v) => m.refreshUser(v), ['ada', ''], 'RangeError', 'userIds[1] must not be empty'],
+    [
+      'sessionId',
+      (m, v) => m.deleteSession('ada', v),
+      7,
+      'TypeError',
+      'sessionId must be a string, got a value of type number',
+    ],
+    [
+      'except',
+      (m, v) => m.deleteUserToken('ada', { except: v }),
+      7,
+      'TypeError',
+      'except must be a token or a session id, got a value of type number',
+    ],
+    [
+      'options',
+      (m, v) => m.deleteUserToken('ada', v),
+      'token',
+      'TypeError',
+      'deleteUserToken: the options must be an object, got a value of type string',
+    ],
+    [
+      'options',
+      (m, v) => m.createSession('ada', v),
+      { tll: 1 },
+      'TypeError',
+      'createSession: unknown option "tll"; known are ttl, attributes, replaces',
+    ],
+    [
+      'replaces',
+      (m, v) => m.createSession('ada', { replaces: v }),
+      'token',
+      'TypeError',
+      'replaces must be an array of tokens, got a value of type string',
+    ],
+  ])('%s: %#', async (_, call, value, name, message) => {
+    expect(await refused(call, value)).toMatchObject({ name, message });
+  });
+});
+
+describe('a token of any kind at all is just not live', () => {
+  it.each([undefined, null, 0, {}, [], Symbol('token'), () => 1])('%#', async (value) => {
+    const { store, calls } = recordingStore();
+    const manager = new TokenManager({ store, secret: SECRET });
+    const token = value as never;
+    expect(await manager.checkToken(token)).toBeNull();
+    expect(await manager.touchToken(token)).toBeNull();
+    expect(await manager.refreshToken(token)).toBe(false);
+    expect(await manager.deleteToken(token)).toBe(false);
+    expect(calls).toEqual([]);
+    await manager.close();
+  });
+});
+
+describe('an option of the wrong kind is named when the object is built:', () => {
+  const store = new MemoryStore();
+  afterAll(() => store.close());
+  const manager = (options: object) => () => new TokenManager({ store, secret: SECRET, ...options } as never);
+
+  it.each<[string, () => unknown, ErrorConstructor, string]>([
+    [
+      'no options',
+      () => new TokenManager(undefined as never),
+      TypeError,
+      'option store must be a RedisStore, a MemoryStore or another Store, got undefined',
+    ],
+    [
+      'a string',
+      () => new TokenManager('redis://x' as never),
+      TypeError,
+      'TokenManager: the options must be an object, got a value of type string',
+    ],
+    [
+      'unknown',
+      manager({ timeout: 1 }),
+      TypeError,
+      'TokenManager: unknown option "timeout"; known are store, secret, ttl',
+    ],
+    ['store', manager({ store: {} }), TypeError, 'option store must be a RedisStore'],
+    ['secret', manager({ secret: undefined }), TypeError, 'option secret must be a string, got undefined'],
+    ['secret', manager({ secret: 'short' }), RangeError, 'option secret must have at least 32 characters, got 5'],
+    ['ttl', manager({ ttl: 0 }), RangeError, 'option ttl must be a whole number from 1 to 3153600000, got 0'],
+    ['slideEvery', manager({ slideEvery: -1 }), RangeError, 'option slideEvery must be a whole number from 0'],
+    ['absoluteTtl', manager({ absoluteTtl: 1.5 }), RangeError, 'option absoluteTtl must be a whole number from 1'],
+    [
+      'singleMode',
+      manager({ singleMode: 1 }),
+      TypeError,
+      'option singleMode must be true or false, got a value of type number',
+    ],
+    [
+      'maxSessions',
+      manager({ maxSessions: 0 }),
+      RangeError,
+      'option maxSessions must be a whole number from 1 to 10000, got 0',
+    ],
+    [
+      'getUserInfo',
+      manager({ getUserInfo: {} }),
+      TypeError,
+      'option getUserInfo must be a function, got a value of type object',
+    ],
+    [
+      'userInfoTtl',
+      manager({ userInfoTtl: '10' }),
+      TypeError,
+      'option userInfoTtl must be a number, got a value of type string',
+    ],
+    [
+      'MemoryStore unknown',
+      () => new MemoryStore({ ttl: 1 } as never),
+      TypeError,
+      'MemoryStore: unknown option "ttl"; known are now, sweepEvery',
+    ],
+    ['MemoryStore now', () => new MemoryStore({ now: 1 } as never), TypeError, 'option now must be a function'],
+    [
+      'MemoryStore sweepEvery',
+      () => new MemoryStore({ sweepEvery: 0 }),
+      RangeError,
+      'option sweepEvery must be a whole number from 1',
+    ],
+    [
+      'RedisStore without a Redis',
+      () => new RedisStore(undefined),
+      TypeError,
+      'RedisStore needs a URL, settings or an ioredis client, got undefined',
+    ],
+    ['RedisStore null', () => new RedisStore(null as never), TypeError, 'got null'],
+    [
+      'RedisStore unknown',
+      () => new RedisStore('redis://127.0.0.1', { prefix: 'x' } as never),
+      TypeError,
+      'RedisStore: unknown option "prefix"',
+    ],
+    [
+      'timeoutMs',
+      () => new RedisStore('redis://127.0.0.1', { timeoutMs: 0 }),
+      RangeError,
+      'option timeoutMs must be a whole number from 1 to 600000, got 0',
+    ],
+    [
+      'tokenKeyPrefix',
+      () => new RedisStore('redis://127.0.0.1', { tokenKeyPrefix: '{x}' }),
+      RangeError,
+      'option tokenKeyPrefix must not hold braces',
+    ],
+    [
+      'userKeyPrefix',
+      () => new RedisStore('redis://127.0.0.1', { userKeyPrefix: 7 } as never),
+      TypeError,
+      'option userKeyPrefix must be a string',
+    ],
+    [
+      'both prefixes',
+      () => new RedisStore('redis://127.0.0.1', { userKeyPrefix: 'session-token' }),
+      RangeError,
+      'option userKeyPrefix must differ from tokenKeyPrefix',
+    ],
+  ])('%s', (_, build, kind, message) => {
+    expect(build).toThrow(kind);
+    expect(build).toThrow(message);
+  });
+
+  it('undefined means left out', () => {
+    expect(manager({ ttl: undefined, getUserInfo: undefined, singleMode: undefined })).not.toThrow();
+  });
+
+  it('and no options object is changed', () => {
+    const options = Object.freeze({ store, secret: Object.freeze([SECRET]), ttl: 60 });
+    expect(() => new TokenManager(options)).not.toThrow();
+  });
+});
+
+describe('createRedisClient refuses', () => {
+  const PASSWORD = 'hunter2hunter2';
+
+  it.each<[string, unknown, string]>([
+    ['what is no URL', `${PASSWORD}`, 'the Redis URL is not a URL'],
+    ['an empty text', '', 'the Redis URL is not a URL'],
+    ['a port that is none', `redis://:${PASSWORD}@host:99999`, 'the Redis URL is not a URL'],
+    ['another protocol', `http://:${PASSWORD}@host`, 'the Redis URL must begin with redis:// or rediss://, got http:'],
+    ['a URL without a host', `redis:///1`, 'the Redis URL names no host'],
+    [
+      'a database that is no number',
+      `redis://:${PASSWORD}@host/sessions`,
+      'the path of the Redis URL must be the number of a database',
+    ],
+    [
+      'an unknown parameter',
+      `redis://:${PASSWORD}@host/?passwort=${PASSWORD}`,
+      'the Redis URL has an unknown parameter "passwort"',
+    ],
+    [
+      'a broken escape',
+      `redis://:%zz${PASSWORD}@host`,
+      'the Redis URL has a user or password that is not percent-encoded',
+    ],
+    ['an unknown setting', { hostname: 'x', password: PASSWORD }, 'the Redis settings: unknown option "hostname"'],
+    ['a port of the wrong kind', { port: '6379', password: PASSWORD }, 'Redis port must be a number'],
+    ['a port of 0', { port: 0 }, 'Redis port must be a whole number from 1 to 65535, got 0'],
+    ['a negative db', { db: -1 }, 'Redis db must be a whole number from 0'],
+    ['an empty host', { host: '' }, 'Redis host must not be empty'],
+    ['a tls of the wrong kind', { tls: 'yes' }, 'Redis tls must be true, false or an object'],
+    ['a number', 6379, 'the Redis to use must be a URL, an object of settings or an ioredis client'],
+    ['null', null, 'the Redis to use must be a URL, an object of settings or an ioredis client'],
+  ])('%s, without showing a password', (_, target, message) => {
+    const build = () => createRedisClient(target as never);
+    expect(build).toThrow(message);
+    try {
+      build();
+    } catch (error) {
+      expect(`${(error as Error).stack} ${String((error as Error).cause)}`).not.toContain(PASSWORD);
+    }
+  });
+
+  it('nothing that is right', async () => {
+    const settings = [
+      'redis://127.0.0.1:1',
+      'redis://u:p%40@[::1]:1/3?family=6',
+      { host: '127.0.0.1', port: 1, db: 2, tls: false },
+    ];
+    const clients = settings.map((target) => createRedisClient(target));
+    for (const client of clients) client.on('error', () => undefined);
+    expect(
+      clients.map(({ options }) => [
+        options.host,
+        options.port,
+        options.db,
+        options.username,
+        options.password,
+        options.family,
+      ]),
+    ).toEqual([
+      ['127.0.0.1', 1, 0, null, null, 0],
+      ['::1', 1, 3, 'u', 'p@', 6],
+      ['127.0.0.1', 1, 2, null, null, 0],
+    ]);
+    for (const client of clients) client.disconnect();
+  });
+});

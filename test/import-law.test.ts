@@ -1,0 +1,66 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+
+const SRC = resolve(__dirname, '../src');
+
+/** Which folders of src/ each folder may import from. */
+const LAW: Record<string, string[]> = {
+  core: ['core'],
+  stores: ['stores', 'core'],
+  transport: ['transport', 'core'],
+  middleware: ['middleware', 'core', 'transport'],
+  '.': ['core', 'stores'],
+};
+
+/** Which packages each folder may import at run time; types cost nothing. */
+const PACKAGES: Record<string, string[]> = {
+  core: ['node:crypto', 'nanoid'],
+  stores: ['ioredis'],
+  transport: ['cookie'],
+  middleware: ['node:util'],
+  '.': [],
+};
+
+const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+
+function importsOf(file: string): { target: string; isType: boolean }[] {
+  const text = readFileSync(join(SRC, file), 'utf8');
+  const statements = text.matchAll(/^(?:import|export)\s+(type\s)?[^;]*?from '([^']+)';/gm);
+  return [...statements].map(([, type, target]) => ({ target: target as string, isType: type !== undefined }));
+}
+
+const folderOf = (file: string) => dirname(file);
+const resolved = (file: string, target: string) => `${relative(SRC, resolve(SRC, dirname(file), target))}.ts`;
+
+it.each(files)('%s imports only what its folder may', (file) => {
+  const allowed = LAW[folderOf(file)] ?? [];
+  for (const { target, isType } of importsOf(file)) {
+    if (target.startsWith('.')) {
+      expect(files).toContain(resolved(file, target));
+      expect(allowed).toContain(folderOf(resolved(file, target)));
+    } else if (!isType) {
+      expect(PACKAGES[folderOf(file)]).toContain(target);
+    }
+  }
+});
+
+it('finds the imports it judges', () => {
+  expect(importsOf('index.ts').length).toBeGreaterThan(4);
+  expect(importsOf('middleware/express.ts')).toContainEqual({ target: 'express', isType: true });
+});
+
+it('no file imports itself, straight or through others', () => {
+  const importing = new Map(
+    files.map((file) => [
+      file,
+      importsOf(file)
+        .filter(({ target }) => target.startsWith('.'))
+        .map(({ target }) => resolved(file, target)),
+    ]),
+  );
+  const visit = (file: string, path: string[]): void => {
+    if (path.includes(file)) throw new Error(`a cycle: ${[...path, file].join(' -> ')}`);
+    for (const next of importing.get(file) ?? []) visit(next, [...path, file]);
+  };
+  for (const file of files) visit(file, []);
+});

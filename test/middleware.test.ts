@@ -1,0 +1,604 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { inspect } from 'node:util';
+import express, { type ErrorRequestHandler } from 'express';
+import { MemoryStore, RedisStore, SessionError, type Store, TokenManager } from 'tokensession';
+import * as forExpress from 'tokensession/express';
+import * as forKoa from 'tokensession/koa';
+import { type AppOptions, type Detail, FRAMEWORKS, listen, type RunningApp, type Session } from './support/apps';
+import { type RedisServer, startRedis } from './support/redis-server';
+import { randomPrefixes, SECRET } from './support/stores';
+
+let server: RedisServer;
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.stop());
+
+describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
+  const closing: (() => Promise<void>)[] = [];
+  afterEach(async () => {
+    for (const close of closing.splice(0).reverse()) await close();
+  });
+
+  function manage(store: Store = new MemoryStore(), getUserInfo?: (id: string) => Detail | null) {
+    const manager = new TokenManager<Detail>({ store, secret: SECRET, ...(getUserInfo && { getUserInfo }) });
+    closing.push(() => manager.close());
+    return manager;
+  }
+
+  async function start(options: AppOptions & { manager?: TokenManager<Detail> } = {}) {
+    const { manager = manage(), ...appOptions } = options;
+    const app: RunningApp = await listen(build(manager, appOptions));
+    closing.push(app.close);
+    const send = async (path: string, headers: Record<string, string> = {}) => {
+      const response = await fetch(app.url + path, { headers, method: path === '/me' ? 'GET' : 'POST' });
+      const text = await response.text();
+      return {
+        status: response.status,
+        headers: response.headers,
+        setCookie: response.headers.getSetCookie(),
+        text,
+        body: (response.headers.get('content-type')?.includes('json') ? JSON.parse(text) : {}) as Record<
+          string,
+          unknown
+        >,
+      };
+    };
+    const login = async (user: string, headers: Record<string, string> = {}) =>
+      (await send(`/login?user=${encodeURIComponent(user)}`, headers)).body.token as string;
+    return { manager, send, login, url: app.url };
+  }
+
+  /** A store whose every call fails as a Redis that is down does. */
+  const downStore = (): Store => {
+    const fail = () => Promise.reject(new SessionError('ERR_STORE_UNAVAILABLE', 'down'));
+    return Object.assign(Object.create(new MemoryStore()) as Store, {
+      ...Object.fromEntries(
+        ['create', 'check', 'touch', 'refresh', 'end', 'endAll', 'list'].map((verb) => [verb, fail]),
+      ),
+      close: async () => undefined,
+    });
+  };
+
+  describe('signing in', () => {
+    it('works end to end: nobody, log in, who am I, log out, nobody', async () => {
+      const { send } = await start();
+      expect(await send('/me')).toMatchObject({ status: 401, body: { error: 'unauthenticated' } });
+
+      const login = await send('/login?user=ada');
+      expect(login).toMatchObject({ status: 200, body: { user: { id: 'ada' } } });
+      const cookie = login.setCookie[0]?.split(';')[0] as string;
+      expect(cookie).toBe(`session=${login.body.token}`);
+
+      const me = await send('/me', { cookie });
+      expect(me).toMatchObject({ status: 200, body: { user: { id: 'ada' } }, setCookie: [] });
+      expect(await send('/me', { authorization: `Bearer ${login.body.token}` })).toMatchObject({ status: 200 });
+
+      const logout = await send('/logout', { cookie });
+      expect(logout).toMatchObject({ status: 200, body: { user: null } });
+      expect(logout.setCookie).toEqual([
+        'session=; Max-Age=0; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Lax',
+      ]);
+      expect(await send('/me', { cookie })).toMatchObject({ status: 401 });
+    });
+
+    it('gives the session the id, the times and the detail', async () => {
+      const { manager, send, login } = await start({
+        manager: manage(new MemoryStore(), (id) => ({ name: id.toUpperCase() })),
+      });
+      const token = await login('ada');
+      const { body } = await send('/session', { authorization: `Bearer ${token}` });
+      const session = await manager.checkToken(token);
+      expect(body).toEqual({
+        token,
+        user: { id: 'ada', detail: { name: 'ADA' } },
+        id: session?.id,
+        createdAt: session?.createdAt.toISOString(),
+        expiresAt: session?.expiresAt.toISOString(),
+      });
+      expect((await send('/session')).body).toEqual({
+        token: null,
+        user: null,
+        id: null,
+        createdAt: null,
+        expiresAt: null,
+      });
+    });
+
+    it('keeps ip and user agent with the session, cut to length, unless others are given', async () => {
+      const long = 'x'.repeat(2000);
+      const routes = {
+        '/as': (session: Session) =>
+          session.login('grace', { attributes: { device: 'tv', ip: 'hidden', userAgent: undefined } }),
+      };
+      const { manager, send } = await start({ trustProxy: true, routes });
+      await send('/login?user=ada', { 'user-agent': long, 'x-forwarded-for': '2001:db8::1' });
+      await send('/as', { 'user-agent': 'curl' });
+      expect((await manager.listUserSessions('ada'))[0]?.attributes).toEqual({
+        ip: '2001:db8::1',
+        userAgent: 'x'.repeat(512),
+      });
+      expect((await manager.listUserSessions('grace'))[0]?.attributes).toEqual({
+        device: 'tv',
+        ip: 'hidden',
+        userAgent: 'curl',
+      });
+    });
+
+    it('takes a ttl, and slides by it', async () => {
+      const { manager, send } = await start();
+      const { body } = await send('/login?user=ada&ttl=77');
+      expect(await manager.checkToken(body.token as string)).toMatchObject({ ttl: 77 });
+    });
+
+    it('always gives a new token, and the one that came with the request dies: no session fixation', async () => {
+      const { manager, send, login } = await start();
+      const [own, others] = [await login('ada'), await login('grace')];
+      const again = await send('/login?user=ada', { cookie: `session=${own}` });
+      expect(again.body.token).not.toBe(own);
+      expect(await manager.listUserToken('ada')).toEqual([again.body.token]);
+
+      const taken = await send('/login?user=ada', { cookie: `session=${others}` });
+      expect(await manager.listUserToken('grace')).toEqual([]);
+      expect(await manager.listUserToken('ada')).toEqual([again.body.token, taken.body.token]);
+    });
+
+    it('ends both tokens when one came in the header and another in the cookie', async () => {
+      const { manager, send, login } = await start();
+      const [inHeader, inCookie] = [await login('ada'), await login('ada')];
+      const { body } = await send('/login?user=ada', {
+        authorization: `Bearer ${inHeader}`,
+        cookie: `session=${inCookie}`,
+      });
+      expect(await manager.listUserToken('ada')).toEqual([body.token]);
+    });
+
+    it('twice in one request leaves one session and one cookie', async () => {
+      const routes = {
+        '/twice': async (session: Session) => {
+          await session.login('ada');
+          return { token: await session.login('grace') };
+        },
+      };
+      const { manager, send } = await start({ routes });
+      const { body, setCookie } = await send('/twice');
+      expect(setCookie).toHaveLength(1);
+      expect(setCookie[0]).toContain(body.token);
+      expect(await manager.listUserToken('ada')).toEqual([]);
+      expect(await manager.listUserToken('grace')).toEqual([body.token]);
+    });
+
+    it('of a user whom getUserInfo does not know is a 401 without a cookie or a session', async () => {
+      const { manager, send } = await start({ manager: manage(new MemoryStore(), () => null) });
+      expect(await send('/login?user=nobody')).toMatchObject({ status: 401, setCookie: [] });
+      expect(await manager.listUserToken('nobody')).toEqual([]);
+    });
+
+    it('after the response has begun rejects, and leaves no session', async () => {
+      let outcome: unknown;
+      const streaming = (res: { write(text: string): unknown }) => res.write('begun');
+      const { manager } = await start();
+      const app = await listen((req, res) => {
+        build(manager, {
+          routes: {
+            '/late': async (session) => {
+              streaming(res);
+              outcome = await session.login('ada').catch((error) => error);
+              res.end();
+            },
+          },
+        })(req, res);
+      });
+      closing.push(app.close);
+      await (await fetch(`${app.url}/late`)).text();
+      expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT', status: 500 });
+      expect(await manager.listUserToken('ada')).toEqual([]);
+    });
+
+    it('with arguments of the wrong kind rejects with what is wrong, and stores nothing', async () => {
+      const outcomes: unknown[] = [];
+      const tries: [unknown, unknown?][] = [
+        [''],
+        [7],
+        ['ada', { ttl: 0 }],
+        ['ada', { ttl: '60' }],
+        ['ada', { tll: 60 }],
+        ['ada', { attributes: { ip: 1 } }],
+        ['ada', { attributes: { browser: 'x' } }],
+        ['\ud800'],
+      ];
+      const routes = {
+        '/nonsense': async (session: Session) => {
+          for (const [id, options] of tries)
+            outcomes.push(await session.login(id as string, options as object).catch(String));
+          outcomes.push(await session.logout({ everywhere: 'yes' } as never).catch(String));
+        },
+      };
+      const { manager, send } = await start({ routes });
+      await send('/nonsense');
+      expect(outcomes).toEqual([
+        'RangeError: userId must not be empty',
+        'TypeError: userId must be a string, got a value of type number',
+        'RangeError: ttl must be a whole number from 1 to 3153600000, got 0',
+        'TypeError: ttl must be a number, got a value of type string',
+        'TypeError: login: unknown option "tll"; known are ttl, attributes',
+        'TypeError: attributes.ip must be a string, got a value of type number',
+        'TypeError: attributes: unknown option "browser"; known are device, ip, userAgent',
+        'RangeError: userId must be well-formed Unicode: it holds a lone surrogate',
+        'TypeError: everywhere must be true or false, got a value of type string',
+      ]);
+      expect(await manager.listUserToken('ada')).toEqual([]);
+    });
+  });
+
+  describe('signing out', () => {
+    it('ends this session, or all of the user', async () => {
+      const { manager, send, login } = await start();
+      const tokens = [await login('ada'), await login('ada'), await login('ada')] as const;
+      await send('/logout', { cookie: `session=${tokens[0]}` });
+      expect(await manager.listUserToken('ada')).toEqual(tokens.slice(1));
+      await send('/logout?everywhere', { cookie: `session=${tokens[1]}` });
+      expect(await manager.listUserToken('ada')).toEqual([]);
+    });
+
+    it('does nothing, and asks no store, when nobody is signed in', async () => {
+      const { send } = await start({ manager: manage(downStore()) });
+      expect(await send('/logout')).toMatchObject({ status: 200, setCookie: [] });
+    });
+
+    it('while the store is down is a 503, and the cookie stays: nobody is told that they are logged out', async () => {
+      const manager = manage();
+      const token = await manager.setToken('ada');
+      const store = downStore();
+      const { send } = await start({ manager: manage(store), onUnavailable: 'anonymous' });
+      expect(await send('/logout', { cookie: `session=${token}` })).toMatchObject({ status: 503, setCookie: [] });
+    });
+  });
+
+  describe('a request', () => {
+    it.each([
+      ['no credentials', {}],
+      ['an empty cookie', { cookie: 'session=' }],
+      ['a made-up token', { cookie: 'session=admin_x' }],
+      ['a forged token', { cookie: `session=${'A'.repeat(22)}.${'A'.repeat(22)}.${'A'.repeat(43)}` }],
+      ['a cookie header of nonsense', { cookie: ';;=;session;%zz=%zz;__proto__=x; session=%E0%A4%A' }],
+      ['a very long cookie', { cookie: `session=${'x'.repeat(8000)}` }],
+      ['Bearer and nothing', { authorization: 'Bearer' }],
+      ['Bearer and a foreign token', { authorization: 'Bearer eyJhbGciOiJub25lIn0.e30.' }],
+      ['Basic credentials', { authorization: 'Basic YWRhOng=' }],
+    ])('with %s is anonymous and asks no store', async (_case, headers) => {
+      const { send } = await start({ manager: manage(downStore()) });
+      expect(await send('/session', headers)).toMatchObject({ status: 200, body: { user: null }, setCookie: [] });
+      expect(await send('/me', headers)).toMatchObject({ status: 401, setCookie: [] });
+    });
+
+    it('with a dead token is anonymous, and its cookie is cleared', async () => {
+      const { manager, send, login } = await start();
+      const token = await login('ada');
+      await manager.deleteUserToken('ada');
+      const response = await send('/session', { cookie: `session=${token}` });
+      expect(response).toMatchObject({ status: 200, body: { user: null } });
+      expect(response.setCookie).toEqual([expect.stringMatching(/^session=; Max-Age=0;/)]);
+      expect((await send('/session', { authorization: `Bearer ${token}` })).setCookie).toEqual([]);
+    });
+
+    it('takes the token in the header before the one in the cookie, even if it is no good', async () => {
+      const { send, login } = await start();
+      const [ada, grace] = [await login('ada'), await login('grace')];
+      const cookie = `session=${grace}`;
+      expect((await send('/session', { authorization: `Bearer ${ada}`, cookie })).body.user).toEqual({ id: 'ada' });
+      expect((await send('/session', { authorization: 'Bearer x', cookie })).body.user).toBeNull();
+      expect((await send('/session', { authorization: 'Basic x', cookie })).body.user).toEqual({ id: 'grace' });
+      expect((await send('/session', { authorization: `bEARER   ${ada} ` })).body.user).toEqual({ id: 'ada' });
+    });
+
+    it('with raw bytes in its headers is answered', async () => {
+      const { url } = await start();
+      const socket = connect(Number(new URL(url).port), '127.0.0.1');
+      const bytes = Buffer.from(Array.from({ length: 200 }, (_unused, i) => 0x80 + (i % 0x80)));
+      socket.write('GET /session HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: session=');
+      socket.write(bytes);
+      socket.write('\r\nAuthorization: ');
+      socket.write(bytes);
+      socket.write('\r\nUser-Agent: ');
+      socket.write(bytes);
+      socket.write('\r\n\r\n');
+      const [first] = (await once(socket, 'data')) as [Buffer];
+      expect(first.toString()).toMatch(/^HTTP\/1.1 200/);
+      socket.destroy();
+    });
+  });
+
+  describe('the cookie', () => {
+    const attributes = (cookie: string | undefined) => cookie?.split('; ').slice(1).sort();
+
+    it('outlives the session on the server, so that sliding needs no new one', async () => {
+      const { send } = await start();
+      const { setCookie } = await send('/login?user=ada&ttl=60');
+      expect(attributes(setCookie[0])).toEqual(['HttpOnly', 'Max-Age=34560000', 'Path=/', 'SameSite=Lax']);
+    });
+
+    it('is __Host-session with Secure when the request is secure, as the framework sees it', async () => {
+      const secure = { 'x-forwarded-proto': 'https' };
+      const trusting = await start({ trustProxy: true });
+      const { setCookie, body } = await trusting.send('/login?user=ada', secure);
+      expect(setCookie[0]).toMatch(/^__Host-session=/);
+      expect(attributes(setCookie[0])).toContain('Secure');
+      expect(await trusting.send('/me', { ...secure, cookie: `__Host-session=${body.token}` })).toMatchObject({
+        status: 200,
+      });
+      // The unprefixed name can be set from an insecure page: it must not count on a secure request.
+      expect(await trusting.send('/me', { ...secure, cookie: `session=${body.token}` })).toMatchObject({ status: 401 });
+
+      const wary = await start();
+      expect((await wary.send('/login?user=ada', secure)).setCookie[0]).toMatch(/^session=/);
+    });
+
+    it('takes the options it is given, and is cleared with the same', async () => {
+      const cookie = { name: 'sid', path: '/app', domain: 'example.com', sameSite: 'none', partitioned: true } as const;
+      const { send } = await start({ cookie });
+      const { setCookie, body } = await send('/login?user=ada');
+      expect(setCookie[0]).toMatch(/^sid=/);
+      const fixed = ['Domain=example.com', 'HttpOnly', 'Partitioned', 'Path=/app', 'SameSite=None', 'Secure'];
+      expect(attributes(setCookie[0])).toEqual([...fixed, 'Max-Age=34560000'].sort());
+      const logout = await send('/logout', { cookie: `sid=${body.token}` });
+      expect(attributes(logout.setCookie[0])).toEqual(
+        [...fixed, 'Max-Age=0', 'Expires=Thu, 01 Jan 1970 00:00:00 GMT'].sort(),
+      );
+    });
+
+    it('is called __Secure-session where a domain or a path rules __Host- out', async () => {
+      const { send } = await start({ trustProxy: true, cookie: { domain: 'example.com' } });
+      expect((await send('/login?user=ada', { 'x-forwarded-proto': 'https' })).setCookie[0]).toMatch(
+        /^__Secure-session=/,
+      );
+      expect((await send('/login?user=ada')).setCookie[0]).toMatch(/^session=/);
+    });
+
+    it('can be switched off: the token goes in the body and comes in the header', async () => {
+      const { send } = await start({ cookie: false });
+      const { setCookie, body } = await send('/login?user=ada');
+      expect(setCookie).toEqual([]);
+      expect(await send('/me', { cookie: `session=${body.token}` })).toMatchObject({ status: 401 });
+      expect(await send('/me', { authorization: `Bearer ${body.token}` })).toMatchObject({ status: 200 });
+    });
+  });
+
+  describe('the header', () => {
+    it('has the 401 say so in WWW-Authenticate, where it is Authorization', async () => {
+      const challenge = async (header?: string | false) =>
+        (await (await start(header === undefined ? {} : { header })).send('/me')).headers.get('www-authenticate');
+      expect(await challenge()).toBe('Bearer');
+      expect(await challenge('Authorization')).toBe('Bearer');
+      expect(await challenge('X-Session-Token')).toBeNull();
+      expect(await challenge(false)).toBeNull();
+    });
+
+    it('may have another name, and then holds the token alone', async () => {
+      const { send, login } = await start({ header: 'X-Session-Token' });
+      const token = await login('ada');
+      expect(await send('/me', { 'x-session-token': token })).toMatchObject({ status: 200 });
+      expect(await send('/me', { 'x-session-token': `Bearer ${token}` })).toMatchObject({ status: 401 });
+      expect(await send('/me', { authorization: `Bearer ${token}` })).toMatchObject({ status: 401 });
+    });
+
+    it('can be switched off', async () => {
+      const { send, login } = await start({ header: false });
+      expect(await send('/me', { authorization: `Bearer ${await login('ada')}` })).toMatchObject({ status: 401 });
+    });
+  });
+
+  describe('while the store is down', () => {
+    it('a request with a token is a 503 with Retry-After, its cookie untouched: not a 401, not a logout', async () => {
+      const token = await manage().setToken('ada');
+      const { send } = await start({ manager: manage(downStore()) });
+      for (const headers of [{ cookie: `session=${token}` }, { authorization: `Bearer ${token}` }]) {
+        const response = await send('/session', headers as Record<string, string>);
+        expect(response).toMatchObject({ status: 503, setCookie: [] });
+        expect(response.headers.get('retry-after')).toBe('1');
+        expect(response.text).not.toContain(token);
+      }
+    });
+
+    it('a login is a 503 without a cookie', async () => {
+      const { send } = await start({ manager: manage(downStore()) });
+      const response = await send('/login?user=ada');
+      expect(response).toMatchObject({ status: 503, setCookie: [] });
+      expect(response.headers.get('retry-after')).toBe('1');
+    });
+
+    it("onUnavailable: 'anonymous' lets the request on, but nobody past requireUser(), who says 503", async () => {
+      const token = await manage().setToken('ada');
+      const { send } = await start({ manager: manage(downStore()), onUnavailable: 'anonymous' });
+      const cookie = `session=${token}`;
+      expect(await send('/session', { cookie })).toMatchObject({ status: 200, body: { user: null }, setCookie: [] });
+      const response = await send('/me', { cookie });
+      expect(response).toMatchObject({ status: 503, setCookie: [] });
+      expect(response.headers.get('retry-after')).toBe('1');
+      expect(await send('/me')).toMatchObject({ status: 401 });
+    });
+
+    it("an error that is no outage is not taken for one: it is a 500 under onUnavailable: 'anonymous' too", async () => {
+      const getUserInfo = () => {
+        throw new Error('the database is down');
+      };
+      const token = await manage().setToken('ada');
+      const store = new MemoryStore();
+      const manager = manage(store, getUserInfo);
+      const stored = await manager.setToken('ada');
+      const { send } = await start({ manager, onUnavailable: 'anonymous' });
+      expect(await send('/session', { cookie: `session=${stored}` })).toMatchObject({ status: 500, setCookie: [] });
+      expect(await send('/session', { cookie: `session=${token}` })).toMatchObject({
+        status: 200,
+        body: { user: null },
+      });
+    });
+  });
+
+  describe('on a real Redis', () => {
+    it('an authenticated request is one command, EVALSHA; an anonymous, malformed or forged one is none', async () => {
+      const redis = () => new RedisStore(server.url, randomPrefixes());
+      const manager = manage(redis(), (id) => ({ name: id }));
+      const { send, login } = await start({ manager });
+      const token = await login('ada');
+      const forged = token.slice(0, -2) + (token.endsWith('AA') ? 'BB' : 'AA');
+      await send('/me', { cookie: `session=${token}` });
+
+      const seen: string[] = [];
+      const monitor = await server.admin.monitor();
+      monitor.on('monitor', (_time: string, args: string[], source: string) => {
+        if (source !== 'lua') seen.push(String(args[0]).toLowerCase());
+      });
+      for (let i = 0; i < 3; i++) {
+        expect((await send('/me', { cookie: `session=${token}` })).body.user).toEqual({
+          id: 'ada',
+          detail: { name: 'ada' },
+        });
+      }
+      for (const headers of [
+        {},
+        { cookie: 'session=x' },
+        { cookie: `session=${forged}` },
+        { authorization: `Bearer ${forged}` },
+      ]) {
+        expect(await send('/me', headers as Record<string, string>)).toMatchObject({ status: 401 });
+      }
+      await server.admin.echo('the end');
+      while (!seen.includes('echo')) await once(monitor, 'monitor');
+      monitor.disconnect();
+      expect(seen).toEqual(['evalsha', 'evalsha', 'evalsha', 'echo']);
+    });
+  });
+
+  describe('req.session', () => {
+    it('prints and serialises without its token', async () => {
+      let printed = '';
+      const routes = {
+        '/print': (session: Session) => {
+          printed = `${inspect(session, { depth: 9, showHidden: true })} ${JSON.stringify(session)} ${session}`;
+        },
+      };
+      const { send, login } = await start({ routes });
+      const token = await login('ada');
+      await send('/print', { cookie: `session=${token}` });
+      expect(printed).toContain("id: 'ada'");
+      expect(printed).not.toContain(token.split('.')[2]);
+    });
+  });
+});
+
+describe('sessionMiddleware', () => {
+  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+  afterAll(() => manager.close());
+
+  it('keeps cookies that others set on the same response', async () => {
+    const app = express();
+    app.use(forExpress.sessionMiddleware(manager));
+    app.post('/login', async (req, res) => {
+      res.cookie('theme', 'dark').cookie('sessionish', 'x');
+      await req.session.login('ada');
+      res.end();
+    });
+    const running = await listen(app);
+    const response = await fetch(`${running.url}/login`, { method: 'POST' });
+    await running.close();
+    const names = response.headers.getSetCookie().map((cookie) => cookie.split('=')[0]);
+    expect(names).toEqual(['theme', 'sessionish', 'session']);
+  });
+
+  it.each([
+    ['no manager', undefined, undefined, 'sessionMiddleware needs a TokenManager, got undefined'],
+    [
+      'an unknown option',
+      manager,
+      { cookies: {} },
+      'sessionMiddleware: unknown option "cookies"; known are cookie, header, onUnavailable',
+    ],
+    [
+      'both transports off',
+      manager,
+      { cookie: false, header: false },
+      'options cookie and header must not both be false',
+    ],
+    ['an unknown policy', manager, { onUnavailable: 'ignore' }, "option onUnavailable must be 'error' or 'anonymous'"],
+    [
+      'a header that is no name',
+      manager,
+      { header: 'X Token' },
+      'option header must be a header\'s name, got "X Token"',
+    ],
+    ['a header of the wrong kind', manager, { header: true }, "option header must be false or a header's name"],
+    ['an unknown cookie option', manager, { cookie: { maxAge: 1 } }, 'option cookie: unknown option "maxAge"'],
+    ['a cookie that is true', manager, { cookie: true }, 'option cookie: the options must be an object'],
+    ['an empty cookie name', manager, { cookie: { name: '' } }, 'option cookie.name must not be empty'],
+    ['a cookie name with a space', manager, { cookie: { name: 'a b' } }, 'option cookie'],
+    ['a cookie domain with a line break', manager, { cookie: { domain: 'a\r\nSet-Cookie: x' } }, 'option cookie'],
+    ['a cookie path that is none', manager, { cookie: { path: 'app' } }, 'option cookie.path must begin with /'],
+    ['a cookie path with a semicolon', manager, { cookie: { path: '/;Domain=x' } }, 'option cookie'],
+    [
+      'sameSite of the wrong kind',
+      manager,
+      { cookie: { sameSite: true } },
+      "option cookie.sameSite must be 'strict', 'lax' or 'none'",
+    ],
+    [
+      'sameSite none without Secure',
+      manager,
+      { cookie: { sameSite: 'none', secure: false } },
+      "option cookie.secure must not be false with sameSite 'none'",
+    ],
+    [
+      'partitioned without Secure',
+      manager,
+      { cookie: { partitioned: true, secure: false } },
+      'option cookie.secure must not be false with partitioned',
+    ],
+    [
+      '__Secure- without Secure',
+      manager,
+      { cookie: { name: '__Secure-s', secure: false } },
+      'option cookie.secure must not be false with the name __Secure-s',
+    ],
+    [
+      '__Host- with a domain',
+      manager,
+      { cookie: { name: '__host-s', domain: 'x.com' } },
+      'option cookie.domain: a __Host- cookie has none',
+    ],
+    [
+      '__Host- with a path',
+      manager,
+      { cookie: { name: '__Host-s', path: '/app' } },
+      "option cookie.path: a __Host- cookie's is /",
+    ],
+  ])('refuses %s when it is built, for Express and for Koa', (_, given, options, message) => {
+    for (const { sessionMiddleware } of [forExpress, forKoa]) {
+      const build = () => sessionMiddleware(given as never, options as never);
+      expect(build).toThrow(TypeError);
+      expect(build).toThrow(message);
+    }
+  });
+
+  it('leaves the options it is given as they were', () => {
+    const options = Object.freeze({ cookie: Object.freeze({ name: '__Host-s' }), header: 'X-Token' });
+    expect(() => forExpress.sessionMiddleware(manager, options)).not.toThrow();
+  });
+});
+
+describe('requireUser', () => {
+  it('without sessionMiddleware before it says so', async () => {
+    const app = express();
+    app.set('env', 'test');
+    app.get('/', forExpress.requireUser());
+    const errors: unknown[] = [];
+    app.use(((error, _req, res, _next) => {
+      errors.push(error);
+      res.sendStatus(500);
+    }) satisfies ErrorRequestHandler);
+    const running = await listen(app);
+    expect((await fetch(running.url)).status).toBe(500);
+    await running.close();
+    expect(errors).toEqual([new TypeError('requireUser() needs sessionMiddleware() before it')]);
+  });
+});

@@ -1,0 +1,259 @@
+import { once } from 'node:events';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { RedisStore, TokenManager } from 'tokensession';
+import { type Detail, FRAMEWORKS, listen } from './support/apps';
+import { freePort, type RedisServer, startRedis } from './support/redis-server';
+import { SECRET } from './support/stores';
+
+const TIMEOUT_MS = 300;
+/** What a call may take beyond its deadline, on a machine that has other things to do. */
+const SLACK_MS = 200;
+
+const closing: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+async function redis(): Promise<RedisServer> {
+  const server = await startRedis({ save: '3600 1' });
+  closing.push(() => server.stop());
+  return server;
+}
+
+function manage(target: ConstructorParameters<typeof RedisStore>[0]) {
+  const manager = new TokenManager<Detail>({
+    store: new RedisStore(target, { timeoutMs: TIMEOUT_MS }),
+    secret: SECRET,
+  });
+  closing.push(() => manager.close());
+  return manager;
+}
+
+/** How a call ends, and that it doesn't take longer than promised. */
+async function timed<Result>(call: Promise<Result>) {
+  const start = performance.now();
+  const [outcome] = await Promise.allSettled([call]);
+  const ms = performance.now() - start;
+  expect(ms).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+  return { outcome, ms };
+}
+
+const unavailable = {
+  status: 'rejected',
+  reason: { name: 'SessionError', code: 'ERR_STORE_UNAVAILABLE', status: 503 },
+};
+const timeout = { status: 'rejected', reason: { name: 'SessionError', code: 'ERR_STORE_TIMEOUT', status: 503 } };
+
+/** Every call of the table that asks the store. */
+const calls = (sessions: TokenManager<Detail>, token: string): (() => Promise<unknown>)[] => [
+  () => sessions.setToken('ada'),
+  () => sessions.refreshToken(token),
+  () => sessions.deleteToken(token),
+  () => sessions.checkToken(token),
+  () => sessions.touchToken(token),
+  () => sessions.listUserToken('ada'),
+  () => sessions.listUserSessions('ada'),
+  () => sessions.deleteUserToken('ada'),
+  () => sessions.deleteSession('ada', token.split('.')[1] as string),
+  () => sessions.deleteUser('ada'),
+];
+
+async function untilBack(sessions: TokenManager<Detail>, token: string) {
+  for (let tries = 0; tries < 200; tries++) {
+    const [outcome] = await Promise.allSettled([sessions.checkToken(token)]);
+    if (outcome.status === 'fulfilled') return outcome.value;
+    await sleep(20);
+  }
+  throw new Error('service did not come back');
+}
+
+describe('Redis down at boot', () => {
+  it('the process starts, every call is a 503 at once that says why, and service comes by itself', async () => {
+    const server = await redis();
+    const token = await manage(server.url).setToken('ada');
+    await server.admin.save();
+    await server.kill();
+
+    const sessions = manage(server.url);
+    for (const call of calls(sessions, token)) expect((await timed(call())).outcome).toMatchObject(unavailable);
+    await expect(sessions.checkToken(token)).rejects.toMatchObject({ cause: { code: 'ECONNREFUSED' } });
+    await server.restart();
+    expect(await untilBack(sessions, token)).toMatchObject({ user: { id: 'ada' } });
+  });
+
+  it('a manager that never reached it closes, and lets the process end', async () => {
+    const sessions = manage({ host: '127.0.0.1', port: await freePort() });
+    await timed(sessions.close());
+    await expect(sessions.setToken('ada')).rejects.toMatchObject({ message: 'the store is closed' });
+  });
+});
+
+describe('the first call', () => {
+  it('waits for the connection that is being set up, and needs no warming', async () => {
+    const server = await redis();
+    const sessions = manage(server.url);
+    expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
+  });
+
+  it('waits no longer than its deadline for a server that takes the connection and says nothing', async () => {
+    const silent: Server = createServer().listen(0, '127.0.0.1');
+    const sockets: Socket[] = [];
+    silent.on('connection', (socket) => sockets.push(socket));
+    await once(silent, 'listening');
+    closing.push(async () => {
+      for (const socket of sockets) socket.destroy();
+      silent.close();
+    });
+    const sessions = manage({ host: '127.0.0.1', port: (silent.address() as { port: number }).port });
+    const { outcome } = await timed(sessions.setToken('ada'));
+    expect(outcome).toMatchObject({ status: 'rejected', reason: { status: 503 } });
+  });
+});
+
+describe('Redis killed under us', () => {
+  it('every call is a 503 in time, none is sent twice or late, and service comes back by itself', async () => {
+    const server = await redis();
+    const sessions = manage(server.url);
+    const token = await sessions.setToken('ada');
+    await server.admin.save();
+    await server.kill();
+    for (const call of calls(sessions, token)) expect((await timed(call())).outcome).toMatchObject(unavailable);
+    await server.restart();
+    expect(await untilBack(sessions, token)).not.toBeNull();
+    expect(await sessions.listUserToken('ada')).toEqual([token]);
+  });
+
+  it('calls under way when it dies are settled in time', async () => {
+    const server = await redis();
+    const sessions = manage(server.url);
+    const token = await sessions.setToken('ada');
+    server.pause();
+    const under = Array.from({ length: 50 }, () => timed(sessions.touchToken(token)));
+    await sleep(20);
+    await server.kill();
+    for (const { outcome } of await Promise.all(under))
+      expect(outcome).toMatchObject({ status: 'rejected', reason: { status: 503 } });
+  });
+});
+
+describe('Redis paused', () => {
+  it('every call is a 503 at its deadline, and service comes back by itself', async () => {
+    const server = await redis();
+    const sessions = manage(server.url);
+    const token = await sessions.setToken('ada');
+    server.pause();
+    const outcomes = await Promise.all(
+      calls(sessions, token)
+        .filter((_, i) => [3, 4, 5].includes(i))
+        .map((call) => timed(call())),
+    );
+    for (const { outcome } of outcomes) expect(outcome).toMatchObject(timeout);
+    server.resume();
+    expect(await untilBack(sessions, token)).not.toBeNull();
+  });
+
+  it('an answer that is too late changes nothing for the better: a refresh and a touch do not outlive a logout', async () => {
+    const server = await redis();
+    const [slow, quick] = [manage(server.url), manage(server.url)];
+    const token = await slow.setToken('ada');
+    await quick.checkToken(token);
+    server.pause();
+    const late = [slow.refreshToken(token, 1000), slow.touchToken(token), slow.refreshToken(token, 1000)];
+    const logout = quick.deleteToken(token);
+    await Promise.allSettled([...late, logout]);
+    server.resume();
+    await untilBack(quick, token);
+    await quick.deleteToken(token);
+    await sleep(50);
+    expect(await quick.checkToken(token)).toBeNull();
+    expect(await server.admin.keys('*')).toEqual([]);
+  });
+
+  it("is bounded for a client of the application's own too, with ioredis's defaults, and nothing waits in its queue", async () => {
+    const server = await redis();
+    const client = new Redis(server.url);
+    client.on('error', () => undefined);
+    closing.push(async () => client.disconnect());
+    const sessions = manage(client);
+    const token = await sessions.setToken('ada');
+    server.pause();
+    expect((await timed(sessions.touchToken(token))).outcome).toMatchObject(timeout);
+    server.resume();
+    await untilBack(sessions, token);
+    await server.kill();
+    await new Promise((resolve) => client.once('reconnecting', resolve));
+    expect((await timed(sessions.deleteToken(token))).outcome).toMatchObject({
+      status: 'rejected',
+      reason: { status: 503 },
+    });
+    await server.restart();
+    await new Promise((resolve) => client.once('ready', resolve));
+    expect((await server.admin.info('commandstats')).includes('cmdstat_eval')).toBe(false);
+  });
+});
+
+describe('a process that was held up itself', () => {
+  it('takes the answer that has arrived meanwhile, instead of calling it late', async () => {
+    const server = await redis();
+    const sessions = manage(server.url);
+    const token = await sessions.setToken('ada');
+    const check = sessions.checkToken(token);
+    const end = performance.now() + TIMEOUT_MS + 50;
+    while (performance.now() < end);
+    expect(await check).not.toBeNull();
+  });
+});
+
+describe('a network that breaks off', () => {
+  it('while a login is answered: the login is a 503, and what it stored is no one’s to use', async () => {
+    const server = await redis();
+    const proxy = createServer((socket) => {
+      const upstream = connect(server.port, '127.0.0.1');
+      socket.pipe(upstream);
+      upstream.on('data', (chunk) => {
+        // The reply of our script is the only one that holds a record.
+        if (/\d{13}:\d{13}/.test(chunk.toString())) {
+          socket.destroy();
+          upstream.destroy();
+        } else socket.write(chunk);
+      });
+      for (const end of [socket, upstream]) end.on('error', () => end.destroy());
+    }).listen(0, '127.0.0.1');
+    await once(proxy, 'listening');
+    closing.push(async () => proxy.close());
+    const cut = manage({ host: '127.0.0.1', port: (proxy.address() as { port: number }).port });
+    expect((await timed(cut.setToken('ada'))).outcome).toMatchObject(unavailable);
+    // Sent once and carried out once: not again after the reconnect.
+    expect(await manage(server.url).listUserSessions('ada')).toHaveLength(1);
+  });
+});
+
+describe.each(Object.entries(FRAMEWORKS))('an application on %s', (_, build) => {
+  it('answers 503 within the deadline while Redis is down, and goes on where it was when it is back', async () => {
+    const server = await redis();
+    const manager = manage(server.url);
+    const app = await listen(build(manager, {}));
+    closing.push(app.close);
+    const login = await fetch(`${app.url}/login?user=ada`, { method: 'POST' });
+    const cookie = login.headers.getSetCookie()[0]?.split(';')[0] as string;
+    const me = () => fetch(`${app.url}/me`, { headers: { cookie } });
+    expect((await me()).status).toBe(200);
+    await server.admin.save();
+
+    server.pause();
+    const paused = await timed(me());
+    if (paused.outcome.status === 'rejected') throw paused.outcome.reason;
+    expect(paused.outcome.value.status).toBe(503);
+    expect(paused.outcome.value.headers.get('retry-after')).toBe('1');
+    expect(paused.outcome.value.headers.getSetCookie()).toEqual([]);
+    server.resume();
+    await server.kill();
+    await timed(me());
+    expect((await fetch(`${app.url}/me`)).status).toBe(401);
+    await server.restart();
+    expect(await untilBack(manager, cookie.split('=')[1] as string)).not.toBeNull();
+    expect((await me()).status).toBe(200);
+  });
+});

@@ -1,0 +1,274 @@
+import { Redis } from 'ioredis';
+import { Redis as Redis5 } from 'ioredis5';
+import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { type RedisServer, startRedis } from './support/redis-server';
+import { randomPrefixes, SECRET } from './support/stores';
+
+const PASSWORD = 'a password for tests';
+let server: RedisServer;
+let prefixes: ReturnType<typeof randomPrefixes>;
+const closing: (() => Promise<unknown>)[] = [];
+
+function manage(
+  redis: ConstructorParameters<typeof RedisStore>[0] = server.url,
+  options: Partial<TokenManagerOptions<unknown>> = {},
+) {
+  const manager = new TokenManager({ store: new RedisStore(redis, prefixes), secret: SECRET, ...options });
+  closing.push(() => manager.close());
+  return manager;
+}
+
+const keyOf = (token: string, prefix = prefixes.tokenKeyPrefix) => `${prefix}:{${token.split('.')[0]}}`;
+const sidOf = (token: string) => token.split('.')[1] as string;
+
+beforeAll(async () => {
+  server = await startRedis({ requirepass: PASSWORD });
+});
+beforeEach(() => {
+  prefixes = randomPrefixes();
+});
+afterEach(async () => {
+  await Promise.all(closing.splice(0).map((close) => close()));
+});
+afterAll(() => server.stop());
+
+describe('what is in Redis', () => {
+  it('is one hash a user, with a field a session, and one string for the cached info', async () => {
+    const sessions = manage(server.url, { getUserInfo: (id) => ({ name: id }), absoluteTtl: 3600 });
+    const [plain, known] = [await sessions.setToken('ada', 60), await sessions.setToken('ada', 100, { device: 'web' })];
+    await sessions.touchToken(known);
+    expect((await server.admin.keys(`*${prefixes.tokenKeyPrefix.slice(6)}*`)).sort()).toEqual([
+      keyOf(plain),
+      keyOf(plain, prefixes.userKeyPrefix),
+    ]);
+    const hash = await server.admin.hgetall(keyOf(plain));
+    const record = /^(\d{13}):(\d{13}):60000:(\d{13})$/.exec(hash[sidOf(plain)] ?? '');
+    expect(Number(record?.[3]) - Number(record?.[2])).toBe(3_600_000);
+    expect(hash).toEqual({
+      id: 'ada',
+      v: '1',
+      [sidOf(plain)]: record?.[0],
+      [sidOf(known)]: expect.stringMatching(/^\d{13}:\d{13}:100000:\d{13}$/),
+      [`${sidOf(known)}.a`]: '{"device":"web"}',
+    });
+    expect(await server.admin.get(keyOf(plain, prefixes.userKeyPrefix))).toBe('{"name":"ada"}');
+  });
+
+  it('lives as long as the longest session and no longer', async () => {
+    const sessions = manage();
+    const pttl = () => server.admin.pttl(keyOf(short));
+    const short = await sessions.setToken('ada', 10);
+    const long = await sessions.setToken('ada', 1000);
+    expect(await pttl()).toBeGreaterThan(999_000);
+    await sessions.touchToken(short);
+    expect(await pttl()).toBeGreaterThan(999_000);
+    await sessions.deleteToken(long);
+    expect(await pttl()).toBeLessThanOrEqual(10_000);
+    await sessions.refreshToken(short, 500);
+    expect(await pttl()).toBeGreaterThan(499_000);
+    await sessions.refreshToken(short, 5);
+    expect(await pttl()).toBeLessThanOrEqual(5_000);
+  });
+
+  it('is pruned of expired sessions, with their attributes, at the next login', async () => {
+    const sessions = manage();
+    const expired = await sessions.setToken('ada', 1, { device: 'old' });
+    await sessions.setToken('ada', 100);
+    await new Promise((resolve) => setTimeout(resolve, 1010));
+    const fields = () => server.admin.hkeys(keyOf(expired));
+    expect(await fields()).toContain(sidOf(expired));
+    expect(await sessions.checkToken(expired)).toBeNull();
+    await sessions.setToken('ada', 100);
+    expect((await fields()).filter((field) => field.startsWith(sidOf(expired)))).toEqual([]);
+  });
+
+  it('is under the prefixes of old when none are given', async () => {
+    const manager = new TokenManager({ store: new RedisStore(server.url), secret: SECRET, getUserInfo: () => 'x' });
+    const token = await manager.setToken('ada');
+    await manager.touchToken(token);
+    const keys = [keyOf(token, 'session-token'), keyOf(token, 'session-user')];
+    expect(await server.admin.exists(...keys)).toBe(2);
+    await server.admin.del(...keys);
+    await manager.close();
+  });
+});
+
+describe('a record that is not ours', () => {
+  const refused = (code: string) => expect.objectContaining({ name: 'SessionError', code, status: 500 });
+
+  it.each([
+    [
+      'a value of another type',
+      (key: string) => server.admin.multi().del(key).set(key, 'x').exec(),
+      'ERR_STORE_CORRUPT',
+    ],
+    ['no layout version', (key: string) => server.admin.hdel(key, 'v'), 'ERR_STORE_CORRUPT'],
+    ['no user id', (key: string) => server.admin.hdel(key, 'id'), 'ERR_STORE_CORRUPT'],
+    ['a newer layout', (key: string) => server.admin.hset(key, 'v', '2'), 'ERR_STORE_LAYOUT'],
+  ])('%s: is told apart from "not signed in", lets nobody in and is not overwritten', async (_case, damage, code) => {
+    const sessions = manage();
+    const [token, other] = [await sessions.setToken('ada'), await sessions.setToken('grace')];
+    await damage(keyOf(token));
+    const before = await server.admin.dump(keyOf(token));
+    await expect(sessions.checkToken(token)).rejects.toEqual(refused(code));
+    await expect(sessions.touchToken(token)).rejects.toEqual(refused(code));
+    await expect(sessions.setToken('ada')).rejects.toEqual(refused(code));
+    await expect(sessions.listUserSessions('ada')).rejects.toEqual(refused(code));
+    expect(await server.admin.dump(keyOf(token))).toEqual(before);
+    expect(await sessions.touchToken(other)).not.toBeNull();
+  });
+
+  it('of another user lets nobody in and takes no login, also under the right key', async () => {
+    const sessions = manage();
+    const token = await sessions.setToken('ada');
+    await server.admin.hset(keyOf(token), 'id', 'eve');
+    await expect(sessions.checkToken(token)).rejects.toEqual(refused('ERR_STORE_CORRUPT'));
+    await expect(sessions.touchToken(token)).rejects.toEqual(refused('ERR_STORE_CORRUPT'));
+    await expect(sessions.setToken('ada')).rejects.toEqual(refused('ERR_STORE_CORRUPT'));
+    await expect(sessions.listUserSessions('ada')).rejects.toEqual(refused('ERR_STORE_CORRUPT'));
+    expect(await server.admin.hget(keyOf(token), 'id')).toBe('eve');
+  });
+
+  it.each(['', 'x', '1:2:3', '1:2:3:4:5', '-1:2:3:4', '1e3:2:3:4', '1.5:2:3:4'])(
+    'a session record %j: an error for that session, none for its neighbours, and deleteUserToken clears it away',
+    async (record) => {
+      const sessions = manage();
+      const [damaged, healthy] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
+      await server.admin.hset(keyOf(damaged), sidOf(damaged), record);
+      const corrupt = expect.objectContaining({
+        code: 'ERR_STORE_CORRUPT',
+        message: expect.stringContaining('deleteUserToken'),
+      });
+      await expect(sessions.touchToken(damaged)).rejects.toEqual(corrupt);
+      await expect(sessions.refreshToken(damaged)).rejects.toEqual(corrupt);
+      await expect(sessions.listUserToken('ada')).rejects.toEqual(corrupt);
+      await expect(sessions.setToken('ada')).rejects.toEqual(corrupt);
+      expect(await server.admin.hget(keyOf(damaged), sidOf(damaged))).toBe(record);
+      expect(await sessions.touchToken(healthy)).not.toBeNull();
+      expect(await sessions.deleteUserToken('ada')).toBe(1);
+      expect(await server.admin.exists(keyOf(damaged))).toBe(0);
+      expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
+    },
+  );
+
+  it('attributes that are no JSON: an error, and the session can still be ended', async () => {
+    const sessions = manage();
+    const token = await sessions.setToken('ada', 60, { device: 'web' });
+    await server.admin.hset(keyOf(token), `${sidOf(token)}.a`, '{');
+    await expect(sessions.checkToken(token)).rejects.toEqual(refused('ERR_STORE_CORRUPT'));
+    expect(await sessions.deleteToken(token)).toBe(true);
+  });
+
+  it('a newer layout refuses to be ended too: an older service must not half-delete what it does not know', async () => {
+    const sessions = manage();
+    const token = await sessions.setToken('ada');
+    await server.admin.hset(keyOf(token), 'v', '2');
+    await expect(sessions.deleteToken(token)).rejects.toEqual(refused('ERR_STORE_LAYOUT'));
+    await expect(sessions.deleteUserToken('ada')).rejects.toEqual(refused('ERR_STORE_LAYOUT'));
+    await expect(sessions.refreshToken(token)).rejects.toEqual(refused('ERR_STORE_LAYOUT'));
+    expect(await server.admin.exists(keyOf(token))).toBe(1);
+  });
+});
+
+describe('a Redis that is full', () => {
+  beforeEach(() => server.admin.config('SET', 'maxmemory', '0'));
+  afterAll(() => server.admin.config('SET', 'maxmemory', '0'));
+
+  it('still checks, slides, refreshes, lists and ends sessions; only a login is a 503, and ends nobody', async () => {
+    const sessions = manage(server.url, { getUserInfo: (id) => ({ name: id }), singleMode: true });
+    const tokens = [
+      await sessions.setToken('ada'),
+      await sessions.setToken('grace'),
+      await sessions.setToken('joan'),
+    ] as const;
+    await server.admin.config('SET', 'maxmemory', '1');
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const touched = await sessions.touchToken(tokens[0]);
+    expect(touched?.user).toEqual({ id: 'ada', detail: { name: 'ada' } });
+    expect(touched?.lastSeenAt.getTime()).toBeGreaterThan(touched?.createdAt.getTime() ?? 0);
+    await expect(sessions.setToken('ada')).rejects.toMatchObject({
+      code: 'ERR_STORE_UNAVAILABLE',
+      message: expect.stringContaining('out of memory'),
+    });
+    expect(await sessions.refreshToken(tokens[0], 5)).toBe(true);
+    expect(await sessions.listUserToken('ada')).toEqual([tokens[0]]);
+    expect(await sessions.deleteToken(tokens[0])).toBe(true);
+    expect(await sessions.deleteSession('grace', sidOf(tokens[1]))).toBe(true);
+    expect(await sessions.deleteUserToken('joan')).toBe(1);
+  });
+});
+
+describe('the client', () => {
+  it('may be a URL, settings, or an ioredis client of version 6 or 5, with a key prefix of its own', async () => {
+    const settings = { host: '127.0.0.1', port: server.port, password: PASSWORD };
+    const clients = [
+      new Redis({ ...settings, keyPrefix: 'app:' }),
+      new Redis5({ ...settings, lazyConnect: true }),
+      new Redis({ ...settings, stringNumbers: true }),
+    ];
+    closing.push(async () => clients.map((client) => client.disconnect()));
+    for (const redis of [server.url, settings, { ...settings, db: 3 }, `${server.url}/3`, ...clients]) {
+      const sessions = manage(redis as Redis, { getUserInfo: (id) => ({ name: id }) });
+      const token = await sessions.setToken('ada', 60);
+      expect(await sessions.touchToken(token)).toMatchObject({ ttl: 60, user: { id: 'ada', detail: { name: 'ada' } } });
+      expect(await sessions.refreshToken(token, 50)).toBe(true);
+      expect(await sessions.listUserToken('ada')).toContain(token);
+      expect(await sessions.deleteToken(token)).toBe(true);
+      expect(await sessions.deleteUser('ada')).toBe(true);
+      await sessions.deleteUserToken('ada');
+    }
+    expect(await server.admin.keys('app:*')).toEqual([]);
+  });
+
+  it('that is handed in may serve two stores, and the application, at once', async () => {
+    const client = new Redis(server.url);
+    closing.push(() => client.quit());
+    const [one, two] = [manage(client), manage(client)];
+    const token = await one.setToken('ada');
+    expect(await two.checkToken(token)).not.toBeNull();
+    await one.close();
+    expect(await two.checkToken(token)).not.toBeNull();
+    expect(await client.ping()).toBe('PONG');
+  });
+
+  it('is refused when it is no ioredis client', () => {
+    for (const redis of [{ get: () => null }, { defineCommand: () => null }, [], 7]) {
+      expect(() => new RedisStore(redis as never)).toThrow(TypeError);
+    }
+  });
+
+  it('survives a Redis that forgets its scripts', async () => {
+    const sessions = manage();
+    const token = await sessions.setToken('ada');
+    for (let i = 0; i < 5; i++) {
+      await server.admin.script('FLUSH');
+      expect(await sessions.touchToken(token)).not.toBeNull();
+    }
+  });
+});
+
+describe('errors', () => {
+  it('for a wrong password say so, and hold neither it nor the token', async () => {
+    const wrong = 'not the password at all';
+    const sessions = manage({ host: '127.0.0.1', port: server.port, password: wrong });
+    const token = await manage(server.url).setToken('ada');
+    const error = (await sessions.checkToken(token).catch((reason: unknown) => reason)) as Error;
+    expect(error).toMatchObject({ code: 'ERR_STORE_UNAVAILABLE', status: 503 });
+    expect(error.cause).toMatchObject({ message: expect.stringContaining('WRONGPASS') });
+    const { inspect } = await import('node:util');
+    expect(inspect(error, { depth: 10, showHidden: true })).not.toContain(wrong);
+    expect(inspect(error, { depth: 10, showHidden: true })).not.toContain(token);
+  });
+
+  it('keep what Redis said as the cause, without the arguments of the command', async () => {
+    const sessions = manage(server.url, { getUserInfo: () => 'private detail' });
+    const token = await sessions.setToken('ada', 60, { device: 'private device' });
+    await server.admin.set(keyOf(token), 'x');
+    const error = (await sessions
+      .setToken('ada', 60, { device: 'private device' })
+      .catch((reason: unknown) => reason)) as Error;
+    const { inspect } = await import('node:util');
+    expect(inspect(error.cause)).toContain('WRONGTYPE');
+    expect(inspect(error, { depth: 10, showHidden: true })).not.toContain('private');
+  });
+});

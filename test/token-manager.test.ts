@@ -1,0 +1,410 @@
+import { createHash } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type GetUserInfo, SessionError, type Store, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { describeStores, SECRET, type StoreFixture } from './support/stores';
+
+interface Detail {
+  name: string;
+}
+
+describeStores((open) => {
+  let fixture: StoreFixture;
+  let store: Store;
+
+  const manager = (options: Partial<TokenManagerOptions<Detail>> = {}) =>
+    new TokenManager<Detail>({ store, secret: SECRET, ...options });
+
+  beforeEach(async () => {
+    fixture = await open();
+    store = fixture.store;
+  });
+  afterEach(() => fixture.close());
+
+  describe('setToken', () => {
+    it('gives a token that a check then knows, by the user id, the times and the attributes', async () => {
+      const sessions = manager({ ttl: 60 });
+      const before = Date.now() - 1000;
+      const token = await sessions.setToken('ada', undefined, { device: 'web', ip: '192.0.2.1' });
+      const session = await sessions.checkToken(token);
+      expect(session).toEqual({
+        token,
+        id: token.split('.')[1],
+        user: { id: 'ada' },
+        createdAt: expect.any(Date),
+        lastSeenAt: session?.createdAt,
+        expiresAt: new Date((session?.createdAt.getTime() ?? 0) + 60_000),
+        ttl: 60,
+        attributes: { device: 'web', ip: '192.0.2.1' },
+      });
+      expect(session?.createdAt.getTime()).toBeGreaterThan(before);
+    });
+
+    it('takes a ttl of its own', async () => {
+      const sessions = manager();
+      expect(await sessions.checkToken(await sessions.setToken('ada', 5))).toMatchObject({ ttl: 5 });
+      expect(await sessions.checkToken(await sessions.setToken('ada'))).toMatchObject({ ttl: 7 * 24 * 3600 });
+    });
+
+    it('does not ask whether there is such a user', async () => {
+      const getUserInfo = jest.fn<null, [string]>(() => null);
+      const sessions = manager({ getUserInfo });
+      await sessions.setToken('nobody');
+      expect(getUserInfo).not.toHaveBeenCalled();
+    });
+  });
+
+  describe('user ids', () => {
+    const IDS = [
+      'a:b', 'a', 'a_b', '{a}', 'a}{b', ' ', '  ', 'line\nbreak', '\r\n', 'nul\0', '\0', '👩‍🚀', 'é', 'e\u0301', '__proto__',
+      'constructor', 'toString', '0', '-1', '*', '?', '[a-z]', '"', "'", '\\', '%00', 'x'.repeat(1024), '€'.repeat(341),
+      '<script>', 'id', 'v', 'null', 'undefined', 'true',
+    ]; // biome-ignore format: a list of oddities reads best as one
+
+    it('of any well-formed text up to 1 KiB come back exactly and never meet', async () => {
+      const sessions = manager();
+      const tokens = new Map<string, string>();
+      for (const id of IDS) tokens.set(id, await sessions.setToken(id));
+      for (const id of IDS) {
+        const token = tokens.get(id) as string;
+        expect((await sessions.touchToken(token))?.user.id).toBe(id);
+        expect(await sessions.listUserToken(id)).toEqual([token]);
+      }
+      for (const id of IDS) expect(await sessions.deleteUserToken(id)).toBe(1);
+    });
+  });
+
+  describe('refreshToken', () => {
+    it('restarts the clock with a new ttl, or with the one the session has', async () => {
+      const sessions = manager({ ttl: 60 });
+      const token = await sessions.setToken('ada', 5);
+      expect(await sessions.refreshToken(token)).toBe(true);
+      expect(await sessions.checkToken(token)).toMatchObject({ ttl: 5 });
+      expect(await sessions.refreshToken(token, 50)).toBe(true);
+      expect(await sessions.checkToken(token)).toMatchObject({ ttl: 50 });
+    });
+  });
+
+  describe('touchToken', () => {
+    it('slides the session and tells when it ends now', async () => {
+      const sessions = manager({ ttl: 60 });
+      const token = await sessions.setToken('ada');
+      await fixture.elapse(20);
+      const touched = await sessions.touchToken(token);
+      expect(touched?.lastSeenAt.getTime()).toBeGreaterThan(touched?.createdAt.getTime() ?? 0);
+      expect(touched?.expiresAt.getTime()).toBe((touched?.lastSeenAt.getTime() ?? 0) + 60_000);
+    });
+
+    it('does not write more often than slideEvery says', async () => {
+      const sessions = manager({ ttl: 60, slideEvery: 20 });
+      const token = await sessions.setToken('ada');
+      await fixture.elapse(20);
+      const touched = await sessions.touchToken(token);
+      expect(touched?.lastSeenAt).toEqual(touched?.createdAt);
+    });
+
+    it('stops at absoluteTtl, no matter how busy', async () => {
+      const sessions = manager({ ttl: 3600, absoluteTtl: 1 });
+      const token = await sessions.setToken('ada');
+      await fixture.elapse(500);
+      expect(await sessions.touchToken(token)).toMatchObject({ ttl: 1 });
+      await fixture.elapse(500);
+      expect(await sessions.touchToken(token)).toBeNull();
+    });
+  });
+
+  describe('limits', () => {
+    it('singleMode: a login ends the sessions before it', async () => {
+      const sessions = manager({ singleMode: true });
+      const [first, second] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
+      expect(await sessions.checkToken(first)).toBeNull();
+      expect(await sessions.listUserToken('ada')).toEqual([second]);
+    });
+
+    it('maxSessions: the oldest gives way', async () => {
+      const sessions = manager({ maxSessions: 2 });
+      const tokens = [await sessions.setToken('ada'), await sessions.setToken('ada'), await sessions.setToken('ada')];
+      expect(await sessions.listUserToken('ada')).toEqual(tokens.slice(1));
+    });
+  });
+
+  describe('listing and ending', () => {
+    it('lists tokens and sessions, oldest login first', async () => {
+      const sessions = manager();
+      const tokens = [await sessions.setToken('ada', 50, { device: 'a' }), await sessions.setToken('ada', 60)];
+      expect(await sessions.listUserToken('ada')).toEqual(tokens);
+      const listed = await sessions.listUserSessions('ada');
+      expect(listed).toMatchObject([
+        { id: tokens[0]?.split('.')[1], ttl: 50, attributes: { device: 'a' } },
+        { id: tokens[1]?.split('.')[1], ttl: 60, attributes: {} },
+      ]);
+      expect(await sessions.listUserToken('grace')).toEqual([]);
+      expect(await sessions.listUserSessions('grace')).toEqual([]);
+    });
+
+    it('listUserSessions shows nothing that can be signed in with', async () => {
+      const sessions = manager();
+      const token = await sessions.setToken('ada');
+      const text = JSON.stringify(await sessions.listUserSessions('ada'));
+      expect(text).not.toContain(token.split('.')[2]);
+      for (const { id } of await sessions.listUserSessions('ada')) expect(await sessions.checkToken(id)).toBeNull();
+    });
+
+    it('deleteToken ends this session alone', async () => {
+      const sessions = manager();
+      const [one, two] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
+      expect(await sessions.deleteToken(one)).toBe(true);
+      expect(await sessions.deleteToken(one)).toBe(false);
+      expect(await sessions.listUserToken('ada')).toEqual([two]);
+    });
+
+    it('deleteUserToken ends all, or all but one by its token or its id', async () => {
+      const sessions = manager();
+      const tokens = await Promise.all([sessions.setToken('ada'), sessions.setToken('ada'), sessions.setToken('ada')]);
+      const [kept] = tokens;
+      expect(await sessions.deleteUserToken('ada', { except: kept })).toBe(2);
+      await sessions.setToken('ada');
+      expect(await sessions.deleteUserToken('ada', { except: kept.split('.')[1] as string })).toBe(1);
+      expect(await sessions.listUserToken('ada')).toEqual([kept]);
+      expect(await sessions.deleteUserToken('ada')).toBe(1);
+      expect(await sessions.deleteUserToken('ada')).toBe(0);
+    });
+
+    it("an exception that is no session of this user's keeps nothing", async () => {
+      const sessions = manager();
+      const foreign = await sessions.setToken('grace');
+      for (const except of ['nonsense', foreign, '']) {
+        await sessions.setToken('ada');
+        expect(await sessions.deleteUserToken('ada', { except })).toBe(1);
+      }
+      expect(await sessions.listUserToken('grace')).toEqual([foreign]);
+    });
+
+    it("deleteSession ends one of this user's, never another's", async () => {
+      const sessions = manager();
+      const token = await sessions.setToken('ada');
+      const id = token.split('.')[1] as string;
+      expect(await sessions.deleteSession('grace', id)).toBe(false);
+      expect(await sessions.deleteSession('ada', 'id')).toBe(false);
+      expect(await sessions.deleteSession('ada', `${id}.a`)).toBe(false);
+      expect(await sessions.deleteSession('ada', id)).toBe(true);
+      expect(await sessions.deleteSession('ada', id)).toBe(false);
+    });
+  });
+
+  describe('createSession', () => {
+    it('gives the session whole, with the user', async () => {
+      const sessions = manager({ getUserInfo: (id) => ({ name: id.toUpperCase() }) });
+      const session = await sessions.createSession('ada', { ttl: 9 });
+      expect(session).toEqual(await sessions.checkTokenOrUpdateUser(session.token));
+      expect(session).toMatchObject({ ttl: 9, user: { id: 'ada', detail: { name: 'ADA' } } });
+    });
+
+    it('ends the sessions it replaces, whoever they belong to', async () => {
+      const sessions = manager();
+      const [own, other, bystander] = [
+        await sessions.setToken('ada'),
+        await sessions.setToken('grace'),
+        await sessions.setToken('ada'),
+      ];
+      const { token } = await sessions.createSession('ada', { replaces: [own, other, 'nonsense'] });
+      expect(await sessions.listUserToken('ada')).toEqual([bystander, token]);
+      expect(await sessions.listUserToken('grace')).toEqual([]);
+    });
+
+    it('starts nothing for a user whom getUserInfo does not know', async () => {
+      const sessions = manager({ getUserInfo: () => null });
+      await expect(sessions.createSession('nobody')).rejects.toMatchObject({ code: 'ERR_USER_NOT_FOUND', status: 401 });
+      expect(await sessions.listUserToken('nobody')).toEqual([]);
+    });
+
+    it('leaves no session behind when one that it replaces could not be ended', async () => {
+      const sessions = manager();
+      const old = await sessions.setToken('grace');
+      const end = store.end.bind(store);
+      const broken = Object.assign(Object.create(store) as Store, {
+        create: store.create.bind(store),
+        end: (tag: string, sid: string) =>
+          old.startsWith(tag) ? Promise.reject(new SessionError('ERR_STORE_TIMEOUT', 'no answer')) : end(tag, sid),
+      });
+      const login = manager({ store: broken }).createSession('ada', { replaces: [old] });
+      await expect(login).rejects.toMatchObject({ code: 'ERR_STORE_TIMEOUT' });
+      expect(await sessions.listUserToken('ada')).toEqual([]);
+    });
+  });
+
+  describe('user info', () => {
+    const userNamed = (name: string) => jest.fn<Promise<Detail | null>, [string]>(async () => ({ name }));
+
+    it('is loaded at the first check that wants it, and then comes from the cache', async () => {
+      const getUserInfo = userNamed('Ada');
+      const sessions = manager({ getUserInfo });
+      const token = await sessions.setToken('ada');
+      expect((await sessions.checkToken(token))?.user).toEqual({ id: 'ada' });
+      expect(getUserInfo).not.toHaveBeenCalled();
+      for (const check of ['touchToken', 'checkTokenOrUpdateUser', 'touchToken'] as const) {
+        expect((await sessions[check](token))?.user).toEqual({ id: 'ada', detail: { name: 'Ada' } });
+      }
+      expect(getUserInfo.mock.calls).toEqual([['ada']]);
+    });
+
+    it('is loaded again when its time is over', async () => {
+      const getUserInfo = userNamed('Ada');
+      const sessions = manager({ getUserInfo });
+      const token = await sessions.setToken('ada');
+      await sessions.touchToken(token, 1);
+      await fixture.elapse(1000);
+      await sessions.touchToken(token, 1);
+      expect(getUserInfo).toHaveBeenCalledTimes(2);
+    });
+
+    it('is the same from the cache and from the loader: what JSON makes of it', async () => {
+      const sessions = new TokenManager({
+        store,
+        secret: SECRET,
+        getUserInfo: () => ({ since: new Date(0), no: undefined }),
+      });
+      const token = await sessions.setToken('ada');
+      const loaded = await sessions.touchToken(token);
+      expect(loaded?.user.detail).toEqual({ since: '1970-01-01T00:00:00.000Z' });
+      expect((await sessions.touchToken(token))?.user.detail).toEqual(loaded?.user.detail);
+    });
+
+    it('may be any JSON value but null', async () => {
+      for (const value of [0, '', false, [], {}]) {
+        const sessions = new TokenManager<unknown>({ store, secret: SECRET, getUserInfo: () => value });
+        const token = await sessions.setToken(`user of ${JSON.stringify(value)}`);
+        expect((await sessions.touchToken(token))?.user.detail).toEqual(value);
+        expect((await sessions.touchToken(token))?.user.detail).toEqual(value);
+      }
+    });
+
+    it.each([
+      ['a function', () => 1],
+      ['what becomes null', { toJSON: () => null }],
+    ])('that is %s fails the check with a TypeError, and ends nothing', async (_, value) => {
+      const sessions = new TokenManager<unknown>({ store, secret: SECRET, getUserInfo: () => value });
+      const token = await sessions.setToken('ada');
+      await expect(sessions.touchToken(token)).rejects.toThrow(TypeError);
+      expect(await sessions.checkToken(token)).not.toBeNull();
+    });
+
+    it('of a service without a loader comes from the cache that another service fills', async () => {
+      const token = await manager().setToken('ada');
+      expect((await manager().touchToken(token))?.user).toEqual({ id: 'ada' });
+      await manager({ getUserInfo: userNamed('Ada') }).addUser('ada');
+      expect((await manager().touchToken(token))?.user).toEqual({ id: 'ada', detail: { name: 'Ada' } });
+    });
+
+    it('addUser loads and caches, or gives null for nobody', async () => {
+      const getUserInfo = jest.fn<Detail | undefined, [string]>((id) => (id === 'ada' ? { name: 'Ada' } : undefined));
+      const sessions = manager({ getUserInfo });
+      expect(await sessions.addUser('ada')).toEqual({ id: 'ada', detail: { name: 'Ada' } });
+      expect(await sessions.addUser('nobody')).toBeNull();
+      await sessions.touchToken(await sessions.setToken('ada'));
+      expect(getUserInfo).toHaveBeenCalledTimes(2);
+    });
+
+    it('deleteUser forgets the info and keeps the sessions', async () => {
+      const getUserInfo = userNamed('Ada');
+      const sessions = manager({ getUserInfo });
+      const token = await sessions.setToken('ada');
+      await sessions.touchToken(token);
+      expect(await sessions.deleteUser('ada')).toBe(true);
+      expect(await sessions.deleteUser('ada')).toBe(false);
+      expect(await sessions.touchToken(token)).not.toBeNull();
+      expect(getUserInfo).toHaveBeenCalledTimes(2);
+    });
+
+    it('deleteUser also forgets what a load under way brings', async () => {
+      let arrive: (detail: Detail) => void = () => undefined;
+      const getUserInfo = jest
+        .fn<Promise<Detail>, [string]>()
+        .mockImplementationOnce(() => new Promise((resolve) => (arrive = resolve)))
+        .mockResolvedValue({ name: 'new' });
+      const sessions = manager({ getUserInfo });
+      const token = await sessions.setToken('ada');
+      const old = sessions.addUser('ada');
+      await sessions.deleteUser('ada');
+      arrive({ name: 'old' });
+      expect((await old)?.detail).toEqual({ name: 'old' });
+      expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'new' });
+    });
+
+    it('refreshUser loads afresh: it never takes what a load before it brings', async () => {
+      let arrive: (detail: Detail) => void = () => undefined;
+      const getUserInfo = jest
+        .fn<Promise<Detail>, [string]>()
+        .mockImplementationOnce(() => new Promise((resolve) => (arrive = resolve)))
+        .mockResolvedValue({ name: 'new' });
+      const sessions = manager({ getUserInfo });
+      const token = await sessions.setToken('ada');
+      const old = sessions.touchToken(token);
+      while (getUserInfo.mock.calls.length === 0) await nextTurn();
+      const refreshed = sessions.refreshUser(['ada']);
+      arrive({ name: 'old' });
+      expect((await old)?.user.detail).toEqual({ name: 'old' });
+      expect(await refreshed).toBe(1);
+      expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'new' });
+    });
+
+    it('refreshUser loads a user named twice once, and counts only those there are', async () => {
+      const getUserInfo = jest.fn<Detail | null, [string]>((id) => (id === 'nobody' ? null : { name: id }));
+      const sessions = manager({ getUserInfo });
+      expect(await sessions.refreshUser(['ada', 'grace', 'ada', 'nobody'])).toBe(2);
+      expect(getUserInfo).toHaveBeenCalledTimes(3);
+      expect(await sessions.refreshUser([])).toBe(0);
+    });
+
+    it('refreshUser loads many at a time, but not all at once', async () => {
+      let running = 0;
+      let most = 0;
+      const getUserInfo: GetUserInfo<Detail> = async (name) => {
+        most = Math.max(most, ++running);
+        await new Promise((resolve) => setTimeout(resolve, 2));
+        running--;
+        return { name };
+      };
+      const ids = Array.from({ length: 100 }, (_, i) => `user ${i}`);
+      expect(await manager({ getUserInfo }).refreshUser(ids)).toBe(100);
+      expect(most).toBe(16);
+    });
+
+    it('addUser and refreshUser without a getUserInfo are a TypeError', async () => {
+      await expect(manager().addUser('ada')).rejects.toThrow('needs the option getUserInfo');
+      await expect(manager().refreshUser(['ada'])).rejects.toThrow('needs the option getUserInfo');
+    });
+  });
+
+  describe('a store that answers with the record of another user', () => {
+    it('is an error, not a login', async () => {
+      const sessions = manager();
+      const [ada, grace] = [await sessions.setToken('ada'), await sessions.setToken('grace')];
+      const tagOf = (id: string) => createHash('sha256').update(id).digest('base64url').slice(0, 22);
+      const crossed = Object.assign(Object.create(store) as Store, {
+        check: () => store.check(tagOf('grace'), grace.split('.')[1] as string),
+        touch: () => store.check(tagOf('grace'), grace.split('.')[1] as string),
+        list: () => store.list(tagOf('grace')),
+      });
+      const corrupt = expect.objectContaining({ code: 'ERR_STORE_CORRUPT', status: 500 });
+      await expect(manager({ store: crossed }).checkToken(ada)).rejects.toEqual(corrupt);
+      await expect(manager({ store: crossed }).touchToken(ada)).rejects.toEqual(corrupt);
+      await expect(manager({ store: crossed }).listUserToken('ada')).rejects.toEqual(corrupt);
+    });
+  });
+
+  describe('secrets', () => {
+    it('can be replaced without signing anyone out', async () => {
+      const NEXT = 'the secret that comes next, long enough too';
+      const old = await manager().setToken('ada');
+      const rotated = manager({ secret: [NEXT, SECRET] });
+      const young = await rotated.setToken('ada');
+      expect(await rotated.checkToken(old)).not.toBeNull();
+      expect(await manager({ secret: NEXT }).checkToken(young)).not.toBeNull();
+      expect(await manager({ secret: NEXT }).checkToken(old)).toBeNull();
+      // What the list gives is signed with the first secret, and is as good as what was issued.
+      for (const token of await rotated.listUserToken('ada')) {
+        expect(await manager({ secret: NEXT }).checkToken(token)).not.toBeNull();
+      }
+    });
+  });
+});
