@@ -1,0 +1,102 @@
+import { execFile } from 'node:child_process';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { type RedisServer, startRedis } from './support/redis-server';
+
+const ROOT = resolve(__dirname, '..');
+const NPM = process.platform === 'win32' ? 'npm.cmd' : 'npm';
+
+let server: RedisServer;
+/** An empty folder with the packed package installed in it, as a project would have it. */
+let project: string;
+
+const run = async (program: string, args: string[], cwd = project) => {
+  const env = {
+    ...process.env,
+    REDIS_URL: server.url,
+    NODE_OPTIONS: '',
+    npm_config_fund: 'false',
+    npm_config_audit: 'false',
+  };
+  const done = await promisify(execFile)(program, args, { cwd, env }).catch((error) => {
+    throw new Error(`${program} ${args.join(' ')} failed:\n${error.stdout}\n${error.stderr}`);
+  });
+  return done.stdout;
+};
+
+const install = (...packages: string[]) => run(NPM, ['install', '--prefer-offline', ...packages]);
+
+/** The versions that this project itself is tested with. */
+const ours = async (name: string) => {
+  const { devDependencies } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'));
+  return `${name}@${devDependencies[name]}`;
+};
+
+jest.setTimeout(240_000);
+
+beforeAll(async () => {
+  server = await startRedis();
+  project = await mkdtemp(join(tmpdir(), 'tokensession-package-'));
+  await writeFile(join(project, 'package.json'), '{ "name": "consumer", "private": true, "type": "module" }');
+  await run(NPM, ['pack', '--pack-destination', project], ROOT);
+  const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'));
+  const others = ['ioredis', 'express', '@types/node', '@types/koa', '@types/express'].map(ours);
+  // An application on Express 5.3 would get untyped content-disposition declarations from @types/koa: they're kept out of the way.
+  const neighbours = [await ours('content-disposition'), ...(await Promise.all(others))];
+  await install(`./tokensession-${version}.tgz`, ...neighbours);
+  await cp(join(__dirname, 'package/consumer'), project, { recursive: true });
+});
+afterAll(async () => {
+  await server.stop();
+  await rm(project, { recursive: true, force: true });
+});
+
+it('holds what it needs and nothing else', async () => {
+  const [{ files }] = JSON.parse(await run(NPM, ['pack', '--dry-run', '--json', '--ignore-scripts'], ROOT));
+  const folders = new Set((files as { path: string }[]).map(({ path }) => path.split('/')[0]));
+  expect([...folders].sort()).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'package.json', 'src']);
+});
+
+it('works by import and by require', async () => {
+  expect(await run(process.execPath, ['run.mjs'])).toBe('import works\n');
+  expect(await run(process.execPath, ['run.cjs'])).toBe('require works\n');
+});
+
+describe('has types that resolve, strictly and without skipLibCheck,', () => {
+  const compile = async (typescript: string, type: 'module' | 'commonjs', options: Record<string, unknown>) => {
+    const manifest = JSON.parse(await readFile(join(project, 'package.json'), 'utf8'));
+    await writeFile(join(project, 'package.json'), JSON.stringify({ ...manifest, type }));
+    const compilerOptions = {
+      target: 'es2022',
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      noUncheckedIndexedAccess: true,
+      skipLibCheck: false,
+      esModuleInterop: true,
+      noEmit: true,
+      types: ['node'],
+      ...options,
+    };
+    await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['app.ts'] }));
+    await run(process.execPath, [typescript, '-p', '.']);
+  };
+  const RESOLUTIONS = [
+    ['node16 in an ES module', 'module', { module: 'node16', moduleResolution: 'node16' }],
+    ['node16 in CommonJS', 'commonjs', { module: 'node16', moduleResolution: 'node16' }],
+    ['a bundler', 'module', { module: 'esnext', moduleResolution: 'bundler' }],
+  ] as const;
+
+  it.each(RESOLUTIONS)('under %s', async (_, type, options) => {
+    await compile(join(ROOT, 'node_modules/typescript/bin/tsc'), type, options);
+  });
+
+  it('and with the TypeScript before this one, and ioredis 5', async () => {
+    await install('typescript@5.9', 'ioredis@5');
+    for (const [, type, options] of RESOLUTIONS) {
+      await compile(join(project, 'node_modules/typescript/bin/tsc'), type, options);
+    }
+    expect(await run(process.execPath, ['run.mjs'])).toBe('import works\n');
+  });
+});

@@ -1,0 +1,112 @@
+/*
+ * A project that uses the package: compiled by package.test.ts against the packed tarball, strictly, with every way of resolving
+ * modules. What must be a type error is marked so, and is an error when it isn't one.
+ */
+import express from 'express';
+import { Redis } from 'ioredis';
+import Koa from 'koa';
+import {
+  createRedisClient,
+  MemoryStore,
+  RedisStore,
+  type Session,
+  SessionError,
+  type SessionErrorCode,
+  type SessionInfo,
+  type Store,
+  TokenManager,
+} from 'tokensession';
+import { requireUser, type SessionMiddlewareOptions, sessionMiddleware } from 'tokensession/express';
+import * as forKoa from 'tokensession/koa';
+
+interface Account {
+  name: string;
+  roles: string[];
+}
+
+declare module 'tokensession' {
+  interface Register {
+    detail: Account;
+  }
+}
+
+/** Compiles only where both types are the same; `any` is the same as nothing else. */
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+const same = <A, B>(_: Same<A, B>) => undefined;
+
+const sessions = new TokenManager({
+  store: new RedisStore(process.env.REDIS_URL ?? 'redis://127.0.0.1:6379', { timeoutMs: 500 }),
+  secret: process.env.SESSION_SECRET,
+  getUserInfo: async (id): Promise<Account | null> => (id === 'ada' ? { name: 'Ada', roles: [] } : null),
+});
+same<typeof sessions, TokenManager<Account>>(true);
+same<Awaited<ReturnType<typeof sessions.touchToken>>, Session<Account> | null>(true);
+same<Awaited<ReturnType<typeof sessions.listUserSessions>>, SessionInfo[]>(true);
+same<Session<Account>['user']['detail'], Account | undefined>(true);
+
+const withoutLoader = new TokenManager({ store: new MemoryStore(), secret: ['x'.repeat(32), 'y'.repeat(32)] });
+same<typeof withoutLoader, TokenManager<unknown>>(true);
+
+const syncLoader = new TokenManager({ store: new MemoryStore(), secret: '', getUserInfo: () => ({ n: 1 }) });
+same<typeof syncLoader, TokenManager<{ n: number }>>(true);
+
+export const stores: Store[] = [
+  new RedisStore(new Redis()),
+  new RedisStore(createRedisClient({ host: 'h', tls: true })),
+  new RedisStore({ host: 'h', port: 6379, db: 1, password: 'p' }),
+];
+
+// @ts-expect-error: the secret is not optional
+new TokenManager({ store: new MemoryStore() });
+// @ts-expect-error: no such option
+new TokenManager({ store: new MemoryStore(), secret: '', timeout: 1 });
+// @ts-expect-error: a user id is a string
+sessions.setToken(7);
+// @ts-expect-error: attributes are these three
+sessions.setToken('ada', 60, { os: 'x' });
+// @ts-expect-error: a session's info has no token
+sessions.listUserSessions('ada').then(([session]) => session?.token);
+
+const options: SessionMiddlewareOptions = { cookie: { sameSite: 'strict' }, header: false, onUnavailable: 'anonymous' };
+const app = express();
+app.use(sessionMiddleware(sessions, options));
+app.post('/login', async (req, res) => {
+  same<typeof req.session.user, Session<Account>['user'] | null>(true);
+  const token: string = await req.session.login('ada', { ttl: 60, attributes: { device: 'web' } });
+  res.json({ token, name: req.session.user?.detail?.name.toUpperCase() });
+  // @ts-expect-error: nobody may be signed in
+  req.session.user.id;
+  // @ts-expect-error: an account has no such thing
+  req.session.user?.detail?.password;
+  // @ts-expect-error: the middleware's own
+  req.session.open();
+});
+app.get('/me', requireUser(), (req, res) => void res.json(req.session.user));
+
+const koa = new Koa().use(forKoa.sessionMiddleware(syncLoader));
+koa.use(async (ctx) => {
+  const n: number | undefined = ctx.session.user?.detail?.n;
+  await ctx.session.logout({ everywhere: true });
+  ctx.body = n;
+  // @ts-expect-error: no such option
+  await ctx.session.logout({ all: true });
+});
+koa.use(forKoa.requireUser());
+
+export function messageOf(error: unknown): string {
+  if (!(error instanceof SessionError)) throw error;
+  const { code } = error;
+  switch (code) {
+    case 'ERR_STORE_UNAVAILABLE':
+    case 'ERR_STORE_TIMEOUT':
+      return 'try again';
+    case 'ERR_STORE_CORRUPT':
+    case 'ERR_STORE_LAYOUT':
+    case 'ERR_USER_NOT_FOUND':
+    case 'ERR_HEADERS_SENT':
+      return code;
+  }
+  same<typeof code, never>(true);
+  same<SessionErrorCode, typeof error.code>(true);
+  return code;
+}

@@ -1,0 +1,16 @@
+// By require, from CommonJS.
+const assert = require('node:assert');
+const { MemoryStore, TokenManager } = require('tokensession');
+const express = require('tokensession/express');
+const koa = require('tokensession/koa');
+
+async function main() {
+  assert.equal(typeof express.sessionMiddleware, 'function');
+  assert.equal(typeof koa.requireUser, 'function');
+  const sessions = new TokenManager({ store: new MemoryStore(), secret: 'x'.repeat(32) });
+  assert.equal((await sessions.checkToken(await sessions.setToken('ada'))).user.id, 'ada');
+  await sessions.close();
+  console.log('require works');
+}
+
+main();

@@ -1,0 +1,34 @@
+// By import: the package works, and is one with what require gives.
+import assert from 'node:assert';
+import { createRequire } from 'node:module';
+import express from 'express';
+import { MemoryStore, RedisStore, SessionError, TokenManager } from 'tokensession';
+import { requireUser, sessionMiddleware } from 'tokensession/express';
+import * as koa from 'tokensession/koa';
+
+const require = createRequire(import.meta.url);
+assert.equal(require('tokensession').TokenManager, TokenManager);
+assert.equal(require('tokensession/express').sessionMiddleware, sessionMiddleware);
+assert.equal(typeof koa.sessionMiddleware, 'function');
+
+const memory = new TokenManager({ store: new MemoryStore(), secret: 'x'.repeat(32) });
+const app = express()
+  .use(sessionMiddleware(memory))
+  .post('/login', async (req, res) => res.json(await req.session.login('ada')))
+  .get('/me', requireUser(), (req, res) => res.json(req.session.user));
+const server = app.listen(0);
+const url = `http://127.0.0.1:${server.address().port}`;
+const token = await (await fetch(`${url}/login`, { method: 'POST' })).json();
+const me = await fetch(`${url}/me`, { headers: { authorization: `Bearer ${token}` } });
+assert.deepEqual(await me.json(), { id: 'ada' });
+server.closeAllConnections();
+server.close();
+await memory.close();
+
+const redis = new TokenManager({ store: new RedisStore(process.env.REDIS_URL), secret: 'x'.repeat(32) });
+const live = await redis.setToken('ada', 60);
+assert.equal((await redis.touchToken(live)).user.id, 'ada');
+assert.equal(await redis.deleteUserToken('ada'), 1);
+await redis.close();
+await assert.rejects(redis.setToken('ada'), SessionError);
+console.log('import works');

@@ -1,0 +1,210 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { RedisStore, TokenManager } from 'tokensession';
+import { freePort, type RedisServer, startRedis } from './support/redis-server';
+import { SECRET } from './support/stores';
+
+const ROOT = resolve(__dirname, '..');
+const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
+
+/** All code blocks of one language, in order. */
+const blocks = (language: string) =>
+  [...README.matchAll(/^```(\w*)\n(.*?)^```$/gms)]
+    .filter(([, name]) => name === language)
+    .map(([, , text]) => text as string);
+
+/** What the snippets take as given, when they don't make it themselves. */
+const GIVEN = `
+  import type { ErrorRequestHandler as Handler, Express } from 'express';
+  import * as ioredis from 'ioredis';
+  import * as tokensession from 'tokensession';
+  import * as forExpress from 'tokensession/express';
+  declare global {
+    var { Redis }: typeof ioredis;
+    var { MemoryStore, RedisStore, SessionError, TokenManager }: typeof tokensession;
+    var { requireUser, sessionMiddleware }: typeof forExpress;
+    type ErrorRequestHandler = Handler;
+    var app: Express;
+    var db: { users: { find(id: string): Promise<{ name: string } | null> } };
+  }
+`
+  // A destructuring can't be declared: each name on its own.
+  .replace(/var \{ (.*?) \}: typeof (\w+);/g, (_, names: string, from: string) =>
+    names
+      .split(', ')
+      .map((name) => `var ${name}: typeof ${from}.${name};`)
+      .join(' '),
+  );
+
+let folder: string;
+let server: RedisServer;
+const children: ChildProcess[] = [];
+
+beforeAll(async () => {
+  server = await startRedis();
+  folder = await mkdtemp(join(tmpdir(), 'tokensession-readme-'));
+  await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+  await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
+});
+afterAll(async () => {
+  for (const child of children) {
+    if (child.exitCode !== null || child.signalCode !== null) continue;
+    child.kill();
+    await once(child, 'exit');
+  }
+  await server.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+it('has only code blocks that are tested here', () => {
+  const all = [...README.matchAll(/^```(\w*)\n.*?^```$/gms)].map(([, language]) => language);
+  expect(all.length).toBeGreaterThan(10);
+  for (const language of all) expect(['ts', 'console', 'sh']).toContain(language);
+});
+
+it('has TypeScript that compiles, strictly', async () => {
+  await Promise.all(blocks('ts').map((text, i) => writeFile(join(folder, `snippet-${i}.ts`), `${text}\nexport {};\n`)));
+  await writeFile(join(folder, 'given.d.ts'), GIVEN);
+  const compilerOptions = {
+    typeRoots: [join(ROOT, 'node_modules/@types')],
+    paths: {
+      tokensession: [join(ROOT, 'src/index.ts')],
+      'tokensession/*': [join(ROOT, 'src/middleware/*.ts')],
+    },
+  };
+  const config = { extends: join(ROOT, 'tsconfig.json'), compilerOptions, include: ['*.ts'] };
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config));
+  const compiler = join(ROOT, 'node_modules/typescript/bin/tsc');
+  const { stdout } = await promisify(execFile)(process.execPath, [compiler, '-p', folder]).catch((error) => error);
+  expect(stdout).toBe('');
+});
+
+it('begins with a program that answers curl as the transcript says', async () => {
+  const port = await freePort();
+  const [program, curl] = [blocks('ts')[0] as string, blocks('console')[0] as string];
+  await writeFile(join(folder, 'server.ts'), program);
+  const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
+  const tsconfig = ['--tsconfig', join(ROOT, 'tsconfig.json')];
+  const child = spawn(process.execPath, [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), ...tsconfig, 'server.ts'], {
+    cwd: folder,
+    env,
+    stdio: 'inherit',
+  });
+  children.push(child);
+  await untilListening(port);
+
+  let token = '';
+  for (const [command, expected] of transcript(curl)) {
+    const line = command.replaceAll('localhost:3000', `127.0.0.1:${port}`);
+    const { stdout } = await promisify(execFile)('sh', ['-c', line], { cwd: folder, env: { ...env, TOKEN: token } });
+    token = /"token":"([^"]+)"/.exec(stdout)?.[1] ?? token;
+    expect(likeTranscript(stdout)).toBe(likeTranscript(expected));
+  }
+});
+
+it('shows what is really in Redis', async () => {
+  const store = new RedisStore(server.url);
+  const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => ({ name: 'Ada Lovelace' }) });
+  await server.admin.flushall();
+  const token = await sessions.setToken('ada', undefined, { ip: '127.0.0.1', userAgent: 'curl/8.5.0' });
+  await sessions.touchToken(token);
+  await sessions.close();
+  const lines = transcript(blocks('console')[1] as string);
+  expect(lines).toHaveLength(3);
+  for (const [command, expected] of lines) {
+    const [, verb, key] = /^redis-cli (\w+) '(.*)'$/.exec(command) ?? [];
+    const ourKey = key?.replace(/\{.*\}/, `{${token.split('.')[0]}}`);
+    const reply = await server.admin.call(verb as string, ourKey as string);
+    expect(likeTranscript(asRedisCli(reply))).toBe(likeTranscript(expected));
+  }
+});
+
+it('names commands that there are', async () => {
+  const { scripts, name, peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  const commands = blocks('sh').flatMap((text) => text.trim().split(/ && |\n/));
+  expect(commands).toEqual([
+    'npm ci',
+    'npm start',
+    `npm install ${name} ioredis`,
+    'npm run bench',
+    'npm ci',
+    'npm test',
+  ]);
+  expect(peerDependencies).toHaveProperty('ioredis');
+  for (const script of ['start', 'test', ...[...README.matchAll(/`npm run ([\w:]+)`/g)].map(([, script]) => script)]) {
+    expect(scripts).toHaveProperty([script as string]);
+  }
+});
+
+it('has an example app that the start line starts', async () => {
+  const port = await freePort();
+  const { REDIS_URL: _, ...env } = process.env;
+  const child = spawn('npm', ['start'], {
+    cwd: ROOT,
+    env: { ...env, PORT: String(port) },
+    stdio: 'ignore',
+    detached: true,
+  });
+  await untilListening(port);
+  expect((await fetch(`http://127.0.0.1:${port}/`)).status).toBe(200);
+  process.kill(-(child.pid as number), 'SIGTERM');
+  await once(child, 'exit');
+});
+
+it('links to files and headings that are there', () => {
+  const headings = [...README.matchAll(/^#+ (.*)$/gm)].map(([, text]) =>
+    (text as string)
+      .toLowerCase()
+      .replace(/[^\w\s-]/g, '')
+      .replaceAll(' ', '-'),
+  );
+  for (const [, target] of README.matchAll(/\]\(([^)]+)\)/g)) {
+    if (target?.startsWith('#')) expect(headings).toContain(target.slice(1));
+    else if (!target?.startsWith('http'))
+      expect(() => readFileSync(join(ROOT, target as string))).not.toThrow(/ENOENT/);
+  }
+});
+
+/** The commands of a transcript, each with what it prints. */
+function transcript(text: string): [command: string, output: string][] {
+  return text
+    .split(/^\$ /m)
+    .slice(1)
+    .map((step) => {
+      const [command, ...output] = step.trimEnd().split('\n');
+      return [command as string, output.join('\n')];
+    });
+}
+
+/** What differs from run to run, made equal. */
+function likeTranscript(text: string): string {
+  return text
+    .trimEnd()
+    .replace(/[\w-]{43}/g, '<signature>')
+    .replace(/[\w-]{22}/g, '<id>')
+    .replace(/\d{13}/g, '<time>')
+    .replace(/\(integer\) 6047\d{5}/, '(integer) <week>');
+}
+
+/** A reply as redis-cli prints it. */
+function asRedisCli(reply: unknown): string {
+  if (Array.isArray(reply)) return reply.map((item, i) => `${i + 1}) ${asRedisCli(item)}`).join('\n');
+  return typeof reply === 'number' ? `(integer) ${reply}` : JSON.stringify(reply);
+}
+
+async function untilListening(port: number) {
+  for (let tries = 0; tries < 300; tries++) {
+    const isUp = await fetch(`http://127.0.0.1:${port}/`).then(
+      () => true,
+      () => false,
+    );
+    if (isUp) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`nothing listens on ${port}`);
+}
