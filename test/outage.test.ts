@@ -1,6 +1,9 @@
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
 import { RedisStore, TokenManager } from 'tokensession';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
@@ -87,6 +90,26 @@ describe('Redis down at boot', () => {
     const sessions = manage({ host: '127.0.0.1', port: await freePort() });
     await timed(sessions.close());
     await expect(sessions.setToken('ada')).rejects.toMatchObject({ message: 'the store is closed' });
+  });
+});
+
+describe('a script that closes its manager', () => {
+  const run = (url: string) => {
+    const root = join(__dirname, '..');
+    const program = [join(root, 'node_modules/tsx/dist/cli.mjs'), join(__dirname, 'support/closing-program.ts')];
+    return promisify(execFile)(process.execPath, program, {
+      cwd: root,
+      env: { ...process.env, REDIS_URL: url },
+      timeout: 10_000,
+    });
+  };
+
+  it('ends by itself, with Redis there, away, or paused', async () => {
+    const server = await redis();
+    expect((await run(server.url)).stdout).toBe('stored\n');
+    expect((await run(`redis://127.0.0.1:${await freePort()}`)).stdout).toBe('ERR_STORE_UNAVAILABLE\n');
+    server.pause();
+    expect((await run(server.url)).stdout).toMatch(/^ERR_STORE_(TIMEOUT|UNAVAILABLE)\n$/);
   });
 });
 

@@ -237,6 +237,20 @@ describe('the client', () => {
     }
   });
 
+  it('that is refused its database serves nothing, rather than the sessions in database 0', async () => {
+    for (const redis of [`${server.url}/99`, { host: '127.0.0.1', port: server.port, password: PASSWORD, db: 99 }]) {
+      const sessions = manage(redis);
+      for (let tries = 0; tries < 3; tries++) {
+        await expect(sessions.setToken('ada')).rejects.toMatchObject({
+          code: 'ERR_STORE_UNAVAILABLE',
+          cause: { message: 'ERR DB index is out of range' },
+        });
+        await new Promise((resolve) => setTimeout(resolve, 60));
+      }
+    }
+    expect(await server.admin.keys(`${prefixes.tokenKeyPrefix}*`)).toEqual([]);
+  });
+
   it('survives a Redis that forgets its scripts', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada');
@@ -253,7 +267,11 @@ describe('errors', () => {
     const sessions = manage({ host: '127.0.0.1', port: server.port, password: wrong });
     const token = await manage(server.url).setToken('ada');
     const error = (await sessions.checkToken(token).catch((reason: unknown) => reason)) as Error;
-    expect(error).toMatchObject({ code: 'ERR_STORE_UNAVAILABLE', status: 503 });
+    expect(error).toMatchObject({
+      code: 'ERR_STORE_UNAVAILABLE',
+      status: 503,
+      message: 'Redis refused our credentials or a command we need',
+    });
     expect(error.cause).toMatchObject({ message: expect.stringContaining('WRONGPASS') });
     const { inspect } = await import('node:util');
     expect(inspect(error, { depth: 10, showHidden: true })).not.toContain(wrong);

@@ -73,6 +73,7 @@ function connectionOptions(target: string | RedisSettings, timeoutMs: number) {
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     connectTimeout: timeoutMs,
+    disconnectTimeout: timeoutMs,
     socketTimeout: SILENCE_FACTOR * timeoutMs,
     retryStrategy: (attempt: number) => Math.min(RECONNECT_FIRST_MS * 2 ** (attempt - 1), RECONNECT_MAX_MS),
   } satisfies RedisOptions;

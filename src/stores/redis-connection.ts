@@ -1,6 +1,6 @@
 import type { Cluster, Redis } from 'ioredis';
 import { SessionError } from '../core/errors';
-import { sessionErrorOf, withoutArguments } from './redis-errors';
+import { isRefusedDatabase, sessionErrorOf, withoutArguments } from './redis-errors';
 import { SCRIPTS, type ScriptName } from './redis-scripts';
 
 /** Goes into the names of the scripts on a client, so that two versions of this package can share one. Raised with every change to them. */
@@ -91,23 +91,29 @@ export class RedisConnection {
   #follow(): void {
     const client = this.#client;
     let wasReady = client.status === 'ready';
+    // One failure may bring several errors, of which the first says why.
+    let isFirstError = true;
     client.on('ready', () => {
       wasReady = true;
+      isFirstError = true;
       this.#down = false;
       this.#lastError = undefined;
     });
     client.on('close', () => {
       this.#down = !wasReady;
       wasReady = false;
+      isFirstError = true;
     });
     client.on('end', () => {
       this.#down = true;
     });
-    if (this.#owned) {
-      client.on('error', (error) => {
-        this.#lastError = withoutArguments(error);
-      });
-    }
+    if (!this.#owned) return;
+    client.on('error', (error) => {
+      if (isFirstError) this.#lastError = withoutArguments(error);
+      isFirstError = false;
+      // ioredis would go on in database 0, among another application's sessions.
+      if (isRefusedDatabase(error)) client.disconnect(true);
+    });
   }
 
   async #whenReady(): Promise<void> {
@@ -135,8 +141,8 @@ export class RedisConnection {
   }
 
   #unavailable(): SessionError {
-    const message = `Redis can't be reached (the client's status is ${JSON.stringify(this.#client.status)})`;
-    return new SessionError('ERR_STORE_UNAVAILABLE', message, { cause: this.#lastError });
+    const status = JSON.stringify(this.#client.status);
+    return sessionErrorOf(this.#lastError, `Redis can't be reached (the client's status is ${status})`);
   }
 
   #timeout(): SessionError {

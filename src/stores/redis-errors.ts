@@ -5,7 +5,7 @@ import { CORRUPT, LAYOUT } from './redis-scripts';
  * What Redis's own words mean for a session. Words, as they stand in an error reply: Redis 7 gives the code first, 6.2 puts it behind
  * `ERR Error running script`. Whatever is in no row means that Redis doesn't serve us.
  */
-const MEANINGS: readonly [word: RegExp, code: SessionErrorCode, message: string][] = [
+const MEANINGS: readonly (readonly [word: RegExp, code: SessionErrorCode, message: string])[] = [
   [new RegExp(CORRUPT), 'ERR_STORE_CORRUPT', "this user's record in Redis is damaged; deleteUserToken removes it"],
   [/\bWRONGTYPE\b/, 'ERR_STORE_CORRUPT', "this user's key in Redis holds something that is not a record of sessions"],
   [
@@ -17,15 +17,17 @@ const MEANINGS: readonly [word: RegExp, code: SessionErrorCode, message: string]
   [/\b(NOAUTH|WRONGPASS|NOPERM)\b/, 'ERR_STORE_UNAVAILABLE', 'Redis refused our credentials or a command we need'],
 ];
 
-/** A failed command as the error that this package promises, with Redis's own as the cause. */
-export function sessionErrorOf(error: unknown): SessionError {
+/** A failure as the error that this package promises, with what Redis or ioredis said as the cause. */
+export function sessionErrorOf(error: unknown, otherwise = 'Redis could not serve the call'): SessionError {
   const text = error instanceof Error ? error.message : '';
-  const [, code, message] = MEANINGS.find(([word]) => word.test(text)) ?? [
-    undefined,
-    'ERR_STORE_UNAVAILABLE' as const,
-    'Redis could not serve the call',
-  ];
+  const [, code, message] =
+    MEANINGS.find(([word]) => word.test(text)) ?? ([null, 'ERR_STORE_UNAVAILABLE', otherwise] as const);
   return new SessionError(code, message, { cause: withoutArguments(error) });
+}
+
+/** Whether this is Redis's refusal to give us the database we asked for. */
+export function isRefusedDatabase(error: unknown): boolean {
+  return error instanceof Error && (error as { command?: { name?: unknown } }).command?.name === 'select';
 }
 
 /** ioredis hangs the command on its errors, arguments and all: user info, attributes, and at the handshake the password. */

@@ -1,0 +1,115 @@
+/*
+ * Sign in with a browser or with curl: npm start
+ * Reads PORT, REDIS_URL and SESSION_SECRET; works without any of them.
+ */
+import express, { type ErrorRequestHandler, type Request } from 'express';
+import { SessionError, TokenManager } from 'tokensession';
+import { requireUser, sessionMiddleware } from 'tokensession/express';
+import { serve } from '../serve';
+import { portFromEnvironment, reasonOf, secretFromEnvironment, storeFromEnvironment } from '../settings';
+
+declare module 'tokensession' {
+  interface Register {
+    /** What `req.session.user.detail` is in this project. */
+    detail: { name: string };
+  }
+}
+
+/** Stands in for a database. */
+const USERS = new Map([
+  ['ada', { name: 'Ada Lovelace' }],
+  ['grace', { name: 'Grace Hopper' }],
+  ['linus', { name: 'Linus Torvalds' }],
+]);
+
+const sessions = new TokenManager({
+  store: storeFromEnvironment(),
+  secret: secretFromEnvironment(),
+  getUserInfo: (id) => USERS.get(id),
+});
+
+const app = express();
+app.disable('x-powered-by');
+
+// Before the sessions: the page is the same for everybody, and is there even while Redis is not.
+app.get('/', (_req, res) => res.sendFile('page.html', { root: __dirname }));
+
+app.use(express.json());
+app.use(sessionMiddleware(sessions));
+app.use((_req, res, next) => {
+  // What one user sees is for no cache to give to another.
+  res.set('Cache-Control', 'no-store');
+  next();
+});
+
+app.post('/login', async (req, res) => {
+  const user: unknown = req.body?.user;
+  if (typeof user !== 'string' || !/^[\w.-]{1,64}$/.test(user)) {
+    res.status(400).json({ error: 'send JSON with the name of a user, such as {"user":"ada"}' });
+    return;
+  }
+  // An application with passwords checks the password here.
+  const token = await req.session.login(user, { attributes: { device: deviceOf(req) } });
+  res.json({ user: req.session.user, token });
+});
+
+app.post('/logout', async (req, res) => {
+  await req.session.logout({ everywhere: req.body?.everywhere === true });
+  res.sendStatus(204);
+});
+
+app.get('/me', requireUser(), (req, res) => {
+  res.json(req.session);
+});
+
+app.get('/sessions', requireUser(), async (req, res) => {
+  const all = await sessions.listUserSessions(userIdOf(req));
+  res.json(all.map((session) => ({ ...session, current: session.id === req.session.id })));
+});
+
+app.delete('/sessions/:id', requireUser(), async (req: Request<{ id: string }>, res) => {
+  if (await sessions.deleteSession(userIdOf(req), req.params.id)) res.sendStatus(204);
+  else res.status(404).json({ error: 'you have no such session' });
+});
+
+app.use((_req, res) => {
+  res.status(404).json({ error: 'there is nothing at this address' });
+});
+app.use(((error, _req, res, next) => {
+  if (res.headersSent) return next(error);
+  const status: number = error.status ?? 500;
+  if (status >= 500) console.error(error instanceof SessionError ? reasonOf(error) : error);
+  res.status(status).json({ error: publicTextOf(error) });
+}) satisfies ErrorRequestHandler);
+
+serve(app, {
+  port: portFromEnvironment(3000),
+  sessions,
+  greeting: (address) =>
+    [
+      `${address} is ready: open it in a browser, or sign in from a shell:`,
+      `curl -sc /tmp/tokensession.jar -H 'content-type: application/json' -d '{"user":"ada"}' ${address}/login`,
+      `curl -sb /tmp/tokensession.jar ${address}/me`,
+    ].join('\n'),
+});
+
+/** Behind `requireUser()`. */
+function userIdOf(req: Request): string {
+  if (req.session.user === null) throw new TypeError('this route needs requireUser()');
+  return req.session.user.id;
+}
+
+/** What the user will recognise in the list of sessions. */
+function deviceOf(req: Request): string {
+  const userAgent = req.get('user-agent') ?? '';
+  const [program] = /Edg|OPR|Firefox|Chrome|Safari|curl/.exec(userAgent) ?? ['Unknown program'];
+  const [system] = /Android|iPhone|iPad|Windows|Mac|Linux/.exec(userAgent) ?? [];
+  return system === undefined ? program : `${program} on ${system}`;
+}
+
+/** Errors of status 4xx say what the client did; what else goes wrong is the server's own business. */
+function publicTextOf(error: unknown): string {
+  if (error instanceof SessionError) return error.code;
+  const { expose, message } = error as { expose?: boolean; message?: string };
+  return expose && message ? message : 'internal error';
+}

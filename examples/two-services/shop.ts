@@ -1,0 +1,31 @@
+/* The service where people log in. See examples/README.md for how to run it beside the forum. */
+import express from 'express';
+import { requireUser, sessionMiddleware } from 'tokensession/express';
+import { serve } from '../serve';
+import { portFromEnvironment } from '../settings';
+import { sessions } from './sessions';
+
+const app = express();
+app.use(express.json());
+app.use(sessionMiddleware(sessions));
+
+app.post('/login', async (req, res) => {
+  const user = String(req.body?.user ?? '');
+  if (!/^[\w.-]{1,64}$/.test(user)) {
+    res.status(400).json({ error: 'send JSON with the name of a user, such as {"user":"ada"}' });
+    return;
+  }
+  await req.session.login(user, { attributes: { device: 'shop' } });
+  res.json(req.session);
+});
+
+app.get('/me', requireUser(), (req, res) => {
+  res.json({ service: 'shop', ...req.session.user });
+});
+
+app.post('/logout-everywhere', async (req, res) => {
+  await req.session.logout({ everywhere: true });
+  res.sendStatus(204);
+});
+
+serve(app, { port: portFromEnvironment(3001), sessions, greeting: (address) => `The shop is at ${address}` });

@@ -1,0 +1,305 @@
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { type ExampleProcess, killExamples, runExample } from './support/example-process';
+import { freePort, type RedisServer, startRedis } from './support/redis-server';
+
+const SECRET = 'a secret that the tests of the examples share';
+const ADA = { id: 'ada', detail: { name: 'Ada Lovelace' } };
+
+let redis: RedisServer;
+beforeAll(async () => {
+  redis = await startRedis();
+});
+afterAll(() => redis.stop());
+afterEach(killExamples);
+
+describe('the program of gosession', () => {
+  const STEPS = [
+    'list: 4 tokens',
+    'check: user 000001, detail {"detail":"000001"}, 2 s left',
+    'refresh to 5 s: true',
+    'check: user 000001, 5 s left',
+    'wait 10 s',
+    'check: gone',
+    'list: 3 tokens',
+    'delete all: 3',
+    'list: 0 tokens',
+    '',
+  ].join('\n');
+
+  it('goes through its steps and ends by itself, in memory and on Redis alike', async () => {
+    const examples = [runExample('gosession.ts'), runExample('gosession.ts', { REDIS_URL: redis.url })];
+    await examples[1]?.printed(/list: 4/);
+    expect(await redis.admin.keys('go-token:*')).toHaveLength(1);
+    for (const example of examples) {
+      expect(await example.ended).toBe(0);
+      expect(example.stdout).toBe(STEPS);
+      expect(example.stderr).toBe('');
+    }
+    expect(await redis.admin.keys('go-token:*')).toEqual([]);
+  });
+
+  it('says in one line that Redis does not answer', async () => {
+    const example = runExample('gosession.ts', { REDIS_URL: `redis://:hush-hush@127.0.0.1:${await freePort()}` });
+    expect(await example.ended).toBe(1);
+    expect(example.stderr).toMatch(/^Redis can't be reached.*ECONNREFUSED.*\n$/);
+    expect(example.stdout).toBe('');
+  });
+});
+
+describe('the Express example', () => {
+  it('starts without Redis, and its curl lines work as they are printed', async () => {
+    const { example } = await serve('express/server.ts');
+    const [login = '', me = ''] = example.stdout.match(/^curl .*$/gm) ?? [];
+    const answer = JSON.parse(await shell(login));
+    expect(answer).toEqual({ user: ADA, token: expect.stringMatching(/^[\w-]{22}\.[\w-]{22}\.[\w-]{43}$/) });
+    expect(JSON.parse(await shell(me))).toMatchObject({ user: ADA });
+    expect(example.stdout).not.toContain(answer.token);
+    expect(example.stderr).toBe('');
+  });
+
+  it('serves a page that needs nothing from elsewhere', async () => {
+    const { address } = await serve('express/server.ts');
+    const response = await fetch(address);
+    expect(response.headers.get('content-type')).toMatch(/^text\/html/);
+    const page = await response.text();
+    expect(page).toContain('This demo shows sessions, not passwords');
+    expect(page).not.toMatch(/https?:\/\/|innerHTML/);
+  });
+
+  it('knows a user by a Bearer token, lists their sessions and ends one, never one of somebody else', async () => {
+    const { address } = await serve('express/server.ts');
+    const [first, second, grace] = await Promise.all(['ada', 'ada', 'grace'].map((user) => login(address, user)));
+    expect(await call(address, 'GET /me', second)).toMatchObject({ status: 200, body: { user: ADA } });
+
+    const { body } = await call(address, 'GET /sessions', second);
+    const other = body.find((session: { current: boolean }) => !session.current);
+    expect(body).toHaveLength(2);
+    expect(other.attributes.device).toBe('Unknown program');
+    expect(JSON.stringify(body)).not.toContain(first);
+
+    expect(await call(address, `DELETE /sessions/${other.id}`, grace)).toMatchObject({ status: 404 });
+    expect(await call(address, `DELETE /sessions/${other.id}`, second)).toMatchObject({ status: 204 });
+    expect(await call(address, 'GET /me', first)).toMatchObject({ status: 401, body: { error: 'unauthenticated' } });
+    expect(await call(address, 'GET /me', second)).toMatchObject({ status: 200 });
+  });
+
+  it('logs out, here and everywhere', async () => {
+    const { address } = await serve('express/server.ts');
+    const tokens = await Promise.all(['ada', 'ada', 'ada'].map((user) => login(address, user)));
+    const statuses = () => Promise.all(tokens.map(async (token) => (await call(address, 'GET /me', token)).status));
+    expect(await call(address, 'POST /logout', tokens[0])).toMatchObject({ status: 204 });
+    expect(await statuses()).toEqual([401, 200, 200]);
+    expect(await call(address, 'POST /logout', tokens[1], '{"everywhere":true}')).toMatchObject({ status: 204 });
+    expect(await statuses()).toEqual([401, 401, 401]);
+  });
+
+  it('answers a login that it refuses as JSON, without a stack trace', async () => {
+    const { address, example } = await serve('express/server.ts');
+    for (const [body, status, error] of [
+      ['{"user":"nobody"}', 401, 'ERR_USER_NOT_FOUND'],
+      ['{"user":"constructor"}', 401, 'ERR_USER_NOT_FOUND'],
+      ['{"user":""}', 400, expect.stringMatching(/^send JSON/)],
+      ['{"user":["ada"]}', 400, expect.stringMatching(/^send JSON/)],
+      ['{"user":"\\ud800"}', 400, expect.stringMatching(/^send JSON/)],
+      [JSON.stringify({ user: 'a'.repeat(2000) }), 400, expect.stringMatching(/^send JSON/)],
+      ['{"user":', 400, expect.any(String)],
+    ]) {
+      expect(await call(address, 'POST /login', undefined, body)).toEqual({ status, body: { error } });
+    }
+    expect(example.stderr).toBe('');
+  });
+
+  it('keeps its users signed in over a restart, with Redis and the same secret', async () => {
+    const env = { REDIS_URL: redis.url, SESSION_SECRET: SECRET };
+    const { example, address } = await serve('express/server.ts', env);
+    const token = await login(address, 'ada');
+    expect(await example.terminate()).toBe(0);
+    const restarted = await serve('express/server.ts', env);
+    expect(await call(restarted.address, 'GET /me', token)).toMatchObject({ status: 200, body: { user: ADA } });
+  });
+
+  it('starts while Redis is away, says so, and serves as soon as it is back', async () => {
+    const away = await startRedis();
+    try {
+      await away.kill();
+      const env = { REDIS_URL: away.url, SESSION_SECRET: SECRET };
+      const { example, address } = await serve('express/server.ts', env);
+      const token = await login((await serve('express/server.ts', { ...env, REDIS_URL: redis.url })).address, 'ada');
+
+      expect((await fetch(address)).status).toBe(200);
+      expect(await call(address, 'GET /me')).toMatchObject({ status: 401 });
+      const body = { error: 'ERR_STORE_UNAVAILABLE' };
+      expect(await call(address, 'GET /me', token)).toEqual({ status: 503, body });
+      expect(await call(address, 'POST /login', undefined, '{"user":"ada"}')).toEqual({ status: 503, body });
+      expect(example.stderr).toMatch(/^Redis can't be reached.*ECONNREFUSED.*get 503 until it answers\.\n/);
+
+      await away.restart();
+      await until(async () => (await call(address, 'POST /login', undefined, '{"user":"ada"}')).status === 200);
+    } finally {
+      await away.stop();
+    }
+  });
+
+  it('ends with exit code 0 at SIGTERM, whatever connections are open', async () => {
+    const { example, address } = await serve('express/server.ts', { REDIS_URL: redis.url });
+    const { port } = new URL(address);
+    const [idle, stalled] = [connect(Number(port)), connect(Number(port))];
+    for (const socket of [idle, stalled]) socket.on('error', () => {});
+    idle.write('GET /me HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    stalled.write('GET /me HTTP/1.1\r\n');
+    await once(idle, 'data');
+    expect(await example.terminate()).toBe(0);
+  });
+});
+
+describe('the Koa example', () => {
+  it('logs in, says who is signed in, and logs out', async () => {
+    const { example, address } = await serve('koa/server.ts');
+    const [first = '', second = ''] = example.stdout.match(/^curl .*$/gm) ?? [];
+    const { user, token } = JSON.parse(await shell(first));
+    expect(user).toEqual(ADA);
+    expect(JSON.parse(await shell(second))).toMatchObject({ user: ADA });
+    expect(await call(address, 'GET /me', token)).toMatchObject({ status: 200, body: { user: ADA } });
+    expect(await call(address, 'POST /logout', token)).toMatchObject({ status: 204 });
+    expect(await call(address, 'GET /me', token)).toMatchObject({ status: 401, body: { error: 'unauthenticated' } });
+    expect(await example.terminate()).toBe(0);
+    expect(example.stderr).toBe('');
+  });
+
+  it('answers what it can not use as JSON, without a stack trace', async () => {
+    const { example, address } = await serve('koa/server.ts');
+    for (const [body, status] of [
+      ['{"user":"nobody"}', 401],
+      ['{"user":["ada"]}', 400],
+      ['{"user":', 400],
+      ['null', 400],
+      ['x'.repeat(20_000), 413],
+    ] as const) {
+      const error = expect.any(String);
+      expect(await call(address, 'POST /login', undefined, body)).toEqual({ status, body: { error } });
+    }
+    const form = await fetch(`${address}/login`, { method: 'POST', body: new URLSearchParams({ user: 'ada' }) });
+    expect(form.status).toBe(415);
+    expect(await call(address, 'GET /elsewhere', await login(address, 'ada'))).toMatchObject({ status: 404 });
+    expect(example.stderr).toBe('');
+  });
+
+  it('answers 503 while Redis is away', async () => {
+    const { address } = await serve('koa/server.ts', { REDIS_URL: `redis://127.0.0.1:${await freePort()}` });
+    const answer = await fetch(`${address}/login`, jsonRequest('POST', undefined, '{"user":"ada"}'));
+    expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1']);
+  });
+});
+
+describe('the two services', () => {
+  it('share their sessions: the commands in the README do what it says', async () => {
+    const env = { REDIS_URL: redis.url, SESSION_SECRET: SECRET };
+    const [shop, forum] = await Promise.all([serve('two-services/shop.ts', env), serve('two-services/forum.ts', env)]);
+    const readme = await readFile(join(__dirname, '../examples/README.md'), 'utf8');
+    const commands = readme
+      .replaceAll('http://localhost:3001', shop.address)
+      .replaceAll('http://localhost:3002', forum.address)
+      .match(/^curl .*$/gm);
+    const answers: string[] = [];
+    for (const command of commands ?? []) answers.push(await shell(command));
+    expect(answers.map((answer) => (answer === '' ? null : JSON.parse(answer)))).toEqual([
+      expect.objectContaining({ user: ADA }),
+      { service: 'forum', ...ADA },
+      null,
+      { error: 'unauthenticated' },
+    ]);
+  });
+
+  it.each(['shop.ts', 'forum.ts'])('do not start without Redis or a secret in common: %s', async (file) => {
+    const [withoutRedis, withoutSecret] = [
+      runExample(`two-services/${file}`),
+      runExample(`two-services/${file}`, { REDIS_URL: redis.url }),
+    ];
+    expect([await withoutRedis.ended, await withoutSecret.ended]).toEqual([1, 1]);
+    expect(withoutRedis.stderr).toMatch(/^REDIS_URL is not set: .*\n$/);
+    expect(withoutSecret.stderr).toMatch(/^SESSION_SECRET is not set: .*\n$/);
+  });
+});
+
+describe('a mistake in the settings', () => {
+  it.each([
+    ['REDIS_URL', 'nonsense', /^REDIS_URL can't be used: .*redis:\/\/host:6379\n$/],
+    ['REDIS_URL', 'http://user:hush-hush@localhost', /^REDIS_URL can't be used: .*got http:\n$/],
+    ['REDIS_URL', 'redis://:hush-hush@', /^REDIS_URL can't be used: .*\n$/],
+    ['PORT', 'eighty', /^PORT must be a whole number from 0 to 65535, got "eighty"\n$/],
+    ['PORT', '65536', /^PORT must be a whole number from 0 to 65535, got "65536"\n$/],
+    ['SESSION_SECRET', 'hush-hush', /^SESSION_SECRET must have at least 32 characters, got 9\n$/],
+  ])('ends an example with one line that tells no secret: %s=%s', async (name, value, line) => {
+    for (const example of [
+      runExample('express/server.ts', { [name]: value }),
+      runExample('koa/server.ts', { [name]: value }),
+    ]) {
+      expect(await example.ended).toBe(1);
+      expect(example.stderr).toMatch(line);
+      expect(example.stdout + example.stderr).not.toContain('hush-hush');
+    }
+  });
+
+  it('ends an example with one line when the port is taken', async () => {
+    const taken = createServer().listen(0);
+    await once(taken, 'listening');
+    const { port } = taken.address() as AddressInfo;
+    const example = runExample('express/server.ts', { PORT: String(port) });
+    expect(await example.ended).toBe(1);
+    expect(example.stderr).toBe(`Port ${port} is taken: choose another one with PORT\n`);
+    taken.close();
+  });
+});
+
+/** Starts an example that serves HTTP on a free port. */
+async function serve(
+  path: string,
+  env: Record<string, string> = {},
+): Promise<{ example: ExampleProcess; address: string }> {
+  const port = await freePort();
+  const example = runExample(path, { PORT: String(port), ...env });
+  const address = `http://localhost:${port}`;
+  await example.printed(new RegExp(address));
+  return { example, address };
+}
+
+async function login(address: string, user: string): Promise<string> {
+  const { status, body } = await call(address, 'POST /login', undefined, JSON.stringify({ user }));
+  expect(status).toBe(200);
+  return body.token;
+}
+
+/** Calls `METHOD /path`, signed in with a token or not. */
+async function call(address: string, route: string, token?: string, body?: string) {
+  const [method = '', path = ''] = route.split(' ');
+  const response = await fetch(address + path, jsonRequest(method, token, body));
+  const text = await response.text();
+  return { status: response.status, body: text === '' ? null : JSON.parse(text) };
+}
+
+function jsonRequest(method: string, token?: string, body?: string): RequestInit {
+  return {
+    method,
+    headers: {
+      ...(token !== undefined && { authorization: `Bearer ${token}` }),
+      ...(body !== undefined && { 'content-type': 'application/json' }),
+    },
+    ...(body !== undefined && { body }),
+  };
+}
+
+async function shell(command: string): Promise<string> {
+  const { stdout } = await promisify(execFile)('sh', ['-c', command]);
+  return stdout;
+}
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 50));
+}

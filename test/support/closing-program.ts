@@ -1,0 +1,12 @@
+/* Uses a store, whatever comes of it, closes its manager and does nothing more: the process has to end by itself. */
+import { RedisStore, TokenManager } from 'tokensession';
+
+const sessions = new TokenManager({ store: new RedisStore(process.env.REDIS_URL), secret: 'x'.repeat(32) });
+sessions
+  .setToken('ada', 60)
+  .then(
+    () => 'stored',
+    (error) => error.code,
+  )
+  .then(console.log)
+  .finally(() => sessions.close());

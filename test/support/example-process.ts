@@ -1,0 +1,76 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const ROOT = join(__dirname, '../..');
+
+export interface ExampleProcess {
+  /** What it has printed so far. */
+  readonly stdout: string;
+  readonly stderr: string;
+  /** The first match in stdout, as soon as it is printed. Rejects when the process ends without it. */
+  printed(text: RegExp): Promise<RegExpExecArray>;
+  /** Its exit code once it has ended and all its output is read; `null` when a signal ended it. */
+  readonly ended: Promise<number | null>;
+  /** SIGTERM, and what came of it. */
+  terminate(): Promise<number | null>;
+}
+
+const running = new Set<{ kill(): Promise<void> }>();
+
+/** Runs an example as its reader would, with this environment and nothing of the tests' own settings. */
+export function runExample(path: string, env: Record<string, string> = {}): ExampleProcess {
+  const child = spawn(process.execPath, ['--import', 'tsx', join('examples', path)], {
+    cwd: ROOT,
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const output = { stdout: '', stderr: '' };
+  child.stdout.setEncoding('utf8').on('data', (chunk) => {
+    output.stdout += chunk;
+  });
+  child.stderr.setEncoding('utf8').on('data', (chunk) => {
+    output.stderr += chunk;
+  });
+  let hasEnded = false;
+  const ended = once(child, 'close').then(([code]) => {
+    hasEnded = true;
+    running.delete(handle);
+    return code as number | null;
+  });
+  const handle = {
+    async kill() {
+      child.kill('SIGKILL');
+      await ended;
+    },
+  };
+  running.add(handle);
+
+  return {
+    get stdout() {
+      return output.stdout;
+    },
+    get stderr() {
+      return output.stderr;
+    },
+    ended,
+    async printed(text) {
+      for (;;) {
+        const match = text.exec(output.stdout);
+        if (match !== null) return match;
+        if (hasEnded) throw new Error(`${path} ended without printing ${text}:\n${output.stdout}${output.stderr}`);
+        await Promise.race([once(child.stdout, 'data'), ended]);
+      }
+    },
+    terminate() {
+      child.kill('SIGTERM');
+      return Promise.race([ended, sleep(5000, null, { ref: false }).then(() => Promise.reject(new Error('still up')))]);
+    },
+  };
+}
+
+/** Ends what a test has left running, however the test ended. */
+export async function killExamples(): Promise<void> {
+  await Promise.all([...running].map((child) => child.kill()));
+}
