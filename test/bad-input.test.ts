@@ -93,7 +93,7 @@ describe('a call with an argument of the wrong kind names it, before anything is
       (m, v) => m.setToken('ada', 1, v),
       'web',
       'TypeError',
-      'attributes: the options must be an object, got a value of type string',
+      'attributes: the options must be a plain object, got a value of type string',
     ],
     [
       'attributes',
@@ -150,7 +150,7 @@ describe('a call with an argument of the wrong kind names it, before anything is
       (m, v) => m.deleteUserToken('ada', v),
       'token',
       'TypeError',
-      'deleteUserToken: the options must be an object, got a value of type string',
+      'deleteUserToken: the options must be a plain object, got a value of type string',
     ],
     [
       'options',
@@ -201,7 +201,7 @@ describe('an option of the wrong kind is named when the object is built:', () =>
       'a string',
       () => new TokenManager('redis://x' as never),
       TypeError,
-      'TokenManager: the options must be an object, got a value of type string',
+      'TokenManager: the options must be a plain object, got a value of type string',
     ],
     [
       'unknown',
@@ -225,7 +225,7 @@ describe('an option of the wrong kind is named when the object is built:', () =>
       'maxSessions',
       manager({ maxSessions: 0 }),
       RangeError,
-      'option maxSessions must be a whole number from 1 to 10000, got 0',
+      'option maxSessions must be a whole number from 1 to 1000, got 0',
     ],
     [
       'getUserInfo',

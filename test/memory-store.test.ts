@@ -1,19 +1,32 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { MemoryStore, TokenManager } from 'tokensession';
 import { SECRET } from './support/stores';
 
-it('MemoryStore sweeps expired sessions and user info away without a request for them', async () => {
-  jest.useFakeTimers();
-  try {
-    const store = new MemoryStore({ sweepEvery: 10 });
-    const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => 'x', userInfoTtl: 5 });
-    for (let i = 0; i < 100; i++) await sessions.setToken(`user ${i}`, 5);
-    await sessions.setToken('user 0', 60);
-    expect(store.size).toBe(101);
-    await jest.advanceTimersByTimeAsync(10_000);
-    expect(store.size).toBe(1);
-    await sessions.close();
-    expect(jest.getTimerCount()).toBe(0);
-  } finally {
-    jest.useRealTimers();
-  }
+describe('MemoryStore', () => {
+  it('sweeps expired sessions and user info away without a request for them', async () => {
+    jest.useFakeTimers();
+    try {
+      const store = new MemoryStore({ sweepEvery: 10 });
+      const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => 'x', userInfoTtl: 5 });
+      for (let i = 0; i < 100; i++) await sessions.createSession(`user ${i}`, { ttl: 5 });
+      await sessions.setToken('user 0', 60);
+      await sessions.addUser('user 0', 60);
+      expect(store.size).toEqual({ sessions: 101, userInfo: 100 });
+      await jest.advanceTimersByTimeAsync(10_000);
+      expect(store.size).toEqual({ sessions: 1, userInfo: 1 });
+      await sessions.close();
+      expect(jest.getTimerCount()).toBe(0);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  it('keeps no process alive, closed or not', async () => {
+    const root = join(__dirname, '..');
+    const program = "const { MemoryStore } = require('tokensession'); new MemoryStore(); console.log('made');";
+    const args = [join(root, 'node_modules/tsx/dist/cli.mjs'), '--eval', program];
+    expect((await promisify(execFile)(process.execPath, args, { cwd: root, timeout: 10_000 })).stdout).toBe('made\n');
+  });
 });

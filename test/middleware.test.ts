@@ -530,7 +530,7 @@ describe('sessionMiddleware', () => {
     ],
     ['a header of the wrong kind', manager, { header: true }, "option header must be false or a header's name"],
     ['an unknown cookie option', manager, { cookie: { maxAge: 1 } }, 'option cookie: unknown option "maxAge"'],
-    ['a cookie that is true', manager, { cookie: true }, 'option cookie: the options must be an object'],
+    ['a cookie that is true', manager, { cookie: true }, 'option cookie: the options must be a plain object'],
     ['an empty cookie name', manager, { cookie: { name: '' } }, 'option cookie.name must not be empty'],
     ['a cookie name with a space', manager, { cookie: { name: 'a b' } }, 'option cookie'],
     ['a cookie domain with a line break', manager, { cookie: { domain: 'a\r\nSet-Cookie: x' } }, 'option cookie'],

@@ -112,6 +112,16 @@ describeStores((open) => {
     });
   });
 
+  describe('refreshing one session', () => {
+    it("leaves the user's longer ones alone", async () => {
+      const sessions = manager();
+      const [short, long] = [await sessions.setToken('ada', 60), await sessions.setToken('ada', 60)];
+      await sessions.refreshToken(short, 1);
+      await fixture.elapse(1000);
+      expect(await sessions.listUserToken('ada')).toEqual([long]);
+    });
+  });
+
   describe('limits', () => {
     it('singleMode: a login ends the sessions before it', async () => {
       const sessions = manager({ singleMode: true });
@@ -345,6 +355,77 @@ describeStores((open) => {
       expect((await old)?.user.detail).toEqual({ name: 'old' });
       expect(await refreshed).toBe(1);
       expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'new' });
+    });
+
+    it('addUser and createSession take nothing that a load before them brings, and are not ended by it', async () => {
+      for (const call of ['addUser', 'createSession'] as const) {
+        let arrive: (detail: Detail | null) => void = () => undefined;
+        const getUserInfo = jest
+          .fn<Promise<Detail | null>, [string]>()
+          .mockImplementationOnce(() => new Promise((resolve) => (arrive = resolve)))
+          .mockResolvedValue({ name: 'new' });
+        const sessions = manager({ getUserInfo });
+        const token = await sessions.setToken(call);
+        const old = sessions.touchToken(token);
+        while (getUserInfo.mock.calls.length === 0) await nextTurn();
+        const later = sessions[call](call);
+        arrive(null);
+        expect(await old).toBeNull();
+        expect(await later).toMatchObject(
+          call === 'addUser' ? { detail: { name: 'new' } } : { user: { detail: { name: 'new' } } },
+        );
+        expect(await sessions.listUserToken(call)).toHaveLength(call === 'addUser' ? 0 : 1);
+      }
+    });
+
+    it('a session that starts during a load outlives its outcome "no such user"', async () => {
+      let arrive: (detail: null) => void = () => undefined;
+      const getUserInfo = jest.fn<Promise<null>, [string]>(() => new Promise((resolve) => (arrive = resolve)));
+      const sessions = manager({ getUserInfo });
+      const old = sessions.touchToken(await sessions.setToken('ada'));
+      while (getUserInfo.mock.calls.length === 0) await nextTurn();
+      const token = await sessions.setToken('ada');
+      arrive(null);
+      expect(await old).toBeNull();
+      expect(await sessions.checkToken(token)).not.toBeNull();
+    });
+
+    it('gives each of those who share a load an object of their own', async () => {
+      const sessions = manager({ getUserInfo: async () => ({ name: 'Ada' }) });
+      const token = await sessions.setToken('ada');
+      const [one, two] = await Promise.all([sessions.touchToken(token), sessions.touchToken(token)]);
+      if (one?.user.detail === undefined) throw new Error('no detail');
+      one.user.detail.name = 'changed';
+      expect(two?.user.detail).toEqual({ name: 'Ada' });
+    });
+
+    it('of a user who is gone is forgotten', async () => {
+      const users = new Map([['ada', { name: 'Ada' }]]);
+      const sessions = manager({ getUserInfo: (id) => users.get(id) });
+      await sessions.addUser('ada');
+      users.clear();
+      expect(await sessions.addUser('ada')).toBeNull();
+      expect((await manager().touchToken(await sessions.setToken('ada')))?.user).toEqual({ id: 'ada' });
+    });
+
+    it('whose loader hangs is loaded again by who comes ten seconds later', async () => {
+      jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'performance'] });
+      try {
+        const getUserInfo = jest
+          .fn<Promise<Detail>, [string]>()
+          .mockImplementationOnce(() => new Promise(() => undefined))
+          .mockResolvedValue({ name: 'Ada' });
+        const sessions = manager({ getUserInfo });
+        const token = await sessions.setToken('ada');
+        void sessions.touchToken(token);
+        while (getUserInfo.mock.calls.length === 0) await nextTurn();
+        const refreshed = sessions.refreshUser(['ada']);
+        await jest.advanceTimersByTimeAsync(10_000);
+        expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'Ada' });
+        expect(await refreshed).toBe(1);
+      } finally {
+        jest.useRealTimers();
+      }
     });
 
     it('refreshUser loads a user named twice once, and counts only those there are', async () => {

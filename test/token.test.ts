@@ -1,4 +1,5 @@
 import { createHash, createHmac } from 'node:crypto';
+import { HmacSha256 } from '../src/core/hmac';
 import { createToken, importSecret, isSessionId, parseToken, signToken, tagOf } from '../src/core/token';
 
 const SECRET = 'the first secret of these tests, long enough';
@@ -42,6 +43,42 @@ describe('a token', () => {
         random.mockRestore();
       }
     });
+  });
+});
+
+describe('the signature', () => {
+  it('is that of createHmac, for secrets of any length and script', () => {
+    for (const secret of [
+      'x'.repeat(32),
+      'x'.repeat(63),
+      'x'.repeat(64),
+      'x'.repeat(65),
+      'x'.repeat(1000),
+      'ключ '.repeat(20),
+      '🔑'.repeat(40),
+    ]) {
+      const { token, tag, sid } = createToken('ada', importSecret(secret));
+      expect(token.slice(46)).toBe(createHmac('sha256', secret).update(`${tag}.${sid}`).digest('base64url'));
+    }
+  });
+
+  it.each([
+    ['0b'.repeat(20), 'Hi There', 'b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7'],
+    [
+      Buffer.from('Jefe').toString('hex'),
+      'what do ya want for nothing?',
+      '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843',
+    ],
+    [
+      'aa'.repeat(131),
+      'Test Using Larger Than Block-Size Key - Hash Key First',
+      '60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54',
+    ],
+  ])('is as RFC 4231 has it: %#', (key, text, mac) => {
+    const hmac = new HmacSha256(Buffer.from(key, 'hex'), text.length);
+    expect(Buffer.from(hmac.digest(text), 'base64url').toString('hex')).toBe(mac);
+    expect(Buffer.from(hmac.digest(text), 'base64url').toString('hex')).toBe(mac);
+    expect(() => hmac.digest(`${text} `)).toThrow(RangeError);
   });
 });
 

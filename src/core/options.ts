@@ -18,24 +18,34 @@ export function kindOf(value: unknown): string {
   return value === undefined ? 'undefined' : `a value of type ${typeof value}`;
 }
 
-/** Refuses anything but a plain options object with these names. `undefined` stands for one that is empty. */
+/**
+ * Refuses anything but a plain options object with these names, and gives its own members: nothing that somebody put on
+ * `Object.prototype` is an option. `undefined` stands for an object that is empty.
+ */
 export function checkOptions<Options extends object>(
   owner: string,
   options: Options | undefined,
   names: Record<keyof Options, true>,
 ): Partial<Options> {
-  if (options === undefined) return {};
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw new TypeError(`${owner}: the options must be an object, got ${kindOf(options)}`);
+  if (options !== undefined && !isPlainObject(options)) {
+    throw new TypeError(`${owner}: the options must be a plain object, got ${kindOf(options)}`);
   }
-  for (const name of Object.keys(options)) {
+  const own: Partial<Options> = Object.assign(Object.create(null), options);
+  for (const name of Object.keys(own)) {
     if (!Object.hasOwn(names, name)) {
       throw new TypeError(
         `${owner}: unknown option ${JSON.stringify(name)}; known are ${Object.keys(names).join(', ')}`,
       );
     }
   }
-  return options;
+  return own;
+}
+
+/** Also one of another realm, whose prototype is another `Object.prototype`. */
+function isPlainObject(value: unknown): value is object {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 /** A whole number within bounds. */

@@ -55,8 +55,8 @@ export interface NewSession {
  * The port between the sessions and where they are kept. `tag` names a user (see token.ts), `sid` one of the user's sessions.
  *
  * Absence is a value (`null`, `false`, 0, as each method says), failure is a rejection with a `SessionError`: nothing reports
- * "not there" for "I couldn't look". Each method is atomic: another call sees all of it or nothing, and a rejected `create` has
- * ended nobody's session. Expiry is judged by the store's own clock, and an expired session is absent to every method.
+ * "not there" for "I couldn't look". Each method is atomic: another call sees all of it or nothing, and a `create` that is refused has
+ * ended nobody's session. (One that got no answer in time may have been carried out, or may be yet.) Expiry is judged by the store's own clock, and an expired session is absent to every method.
  * No method but `create` makes a session, so that none that ended can come back.
  */
 export interface Store {

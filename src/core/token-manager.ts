@@ -43,7 +43,7 @@ export interface TokenManagerOptions<Detail> {
   absoluteTtl?: number | undefined;
   /** Whether a login ends the user's other sessions. Default false. */
   singleMode?: boolean | undefined;
-  /** Live sessions a user may have, 1 to 10,000; at a login over that the oldest gives way. Default 100. */
+  /** Live sessions a user may have, 1 to 1,000; at a login over that the oldest gives way. Default 100. */
   maxSessions?: number | undefined;
   /** Loads `user.detail`. Default: none, users have no detail but what another service with the same store has cached. */
   getUserInfo?: GetUserInfo<Detail> | undefined;
@@ -66,7 +66,8 @@ const OPTIONS: Record<keyof TokenManagerOptions<unknown>, true> = {
 const DEFAULT_TTL = 7 * 24 * 3600;
 const DEFAULT_USER_INFO_TTL = 600;
 const DEFAULT_MAX_SESSIONS = 100;
-const MAX_MAX_SESSIONS = 10_000;
+/** A login reads them all: with many more than this, one user's logins would hold up everybody's Redis. */
+const MAX_MAX_SESSIONS = 1000;
 
 /** How many users `refreshUser` loads at a time. */
 const REFRESH_CONCURRENCY = 16;
@@ -171,7 +172,7 @@ export class TokenManager<Detail = unknown> {
       throw new TypeError(`replaces must be an array of tokens, got ${kindOf(given.replaces)}`);
     }
     if (!this.#userInfo.hasLoader) return this.#create(userId, given);
-    const detail = await this.#userInfo.load(userId, this.#userInfoTtl * 1000);
+    const detail = await this.#userInfo.loadAfresh(userId, this.#userInfoTtl * 1000);
     if (detail === null) throw userNotFound();
     const session = await this.#create(userId, given);
     session.user.detail = detail;
@@ -261,7 +262,7 @@ export class TokenManager<Detail = unknown> {
    */
   async addUser(userId: string, userInfoTtl?: number): Promise<User<Detail> | null> {
     checkUserId(userId);
-    const detail = await this.#userInfo.load(userId, this.#userInfoTtlMs(userInfoTtl));
+    const detail = await this.#userInfo.reload(userId, this.#userInfoTtlMs(userInfoTtl));
     return detail === null ? null : { id: userId, detail };
   }
 
@@ -311,6 +312,7 @@ export class TokenManager<Detail = unknown> {
     checkSeconds('ttl', ttl);
     const attributes = checkAttributes(options.attributes);
     const { token, tag, sid } = createToken(userId, this.#keys);
+    this.#userInfo.disown(userId);
     const replaced = (options.replaces ?? []).map((old) => parseToken(old, this.#keys)).filter((old) => old !== null);
 
     const stored = await this.#store.create(tag, {
@@ -327,10 +329,11 @@ export class TokenManager<Detail = unknown> {
     const ended = await Promise.allSettled(others.map((old) => this.#store.end(old.tag, old.sid)));
     const failure = ended.find((outcome) => outcome.status === 'rejected');
     if (failure !== undefined) {
-      await Promise.allSettled([this.#store.end(tag, sid)]);
+      // Nobody has its token: whether this succeeds is nothing to wait for in an outage.
+      void Promise.allSettled([this.#store.end(tag, sid)]);
       throw failure.reason;
     }
-    return { ...infoOf(stored.session, stored.now), token, user: { id: userId } };
+    return sessionOf(token, userId, stored.session, stored.now);
   }
 
   async #withDetail(
@@ -345,7 +348,7 @@ export class TokenManager<Detail = unknown> {
     if (cached !== undefined) {
       session.user.detail = cached;
     } else if (this.#userInfo.hasLoader) {
-      const loaded = await this.#userInfo.loadForCheck(stored.userId, userInfoTtlMs);
+      const loaded = await this.#userInfo.load(stored.userId, userInfoTtlMs);
       if (loaded === null) return null;
       session.user.detail = loaded;
     }
@@ -354,7 +357,7 @@ export class TokenManager<Detail = unknown> {
 
   #sessionOf(token: string, { tag }: TokenParts, { userId, session, now }: StoredSession): Session<Detail> {
     if (tagOf(userId) !== tag) throw foreignRecord();
-    return { ...infoOf(session, now), token, user: { id: userId } };
+    return sessionOf(token, userId, session, now);
   }
 
   async #list(tag: string): Promise<{ sessions: SessionRecord[]; now: number }> {
@@ -378,10 +381,18 @@ export class TokenManager<Detail = unknown> {
   }
 }
 
+/** A session without what could be signed in with. */
 function infoOf(record: SessionRecord, now: number): SessionInfo {
+  const { token: _token, user: _user, ...info } = sessionOf('', '', record, now);
+  return info;
+}
+
+function sessionOf<Detail>(token: string, userId: string, record: SessionRecord, now: number): Session<Detail> {
   const expiresAt = expiryOf(record);
   return {
     id: record.sid,
+    token,
+    user: { id: userId },
     createdAt: new Date(record.createdAt),
     lastSeenAt: new Date(record.seenAt),
     expiresAt: new Date(expiresAt),

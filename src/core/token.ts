@@ -1,5 +1,6 @@
-import { createHmac, createSecretKey, hash, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import { nanoid } from 'nanoid';
+import { HmacSha256 } from './hmac';
 import { kindOf } from './options';
 
 /*
@@ -20,7 +21,7 @@ const SID_FORMAT = /^[A-Za-z0-9_-]{22}$/;
 const MIN_SECRET_LENGTH = 32;
 
 /** The keys that tokens are signed with: the first signs, all verify. */
-export type SigningKeys = readonly [KeyObject, ...KeyObject[]];
+export type SigningKeys = readonly [HmacSha256, ...HmacSha256[]];
 
 /** The parts of a token that are no secret. */
 export interface TokenParts {
@@ -41,7 +42,7 @@ export function importSecret(secret: unknown): SigningKeys {
     if (text.length < MIN_SECRET_LENGTH) {
       throw new RangeError(`option ${name} must have at least ${MIN_SECRET_LENGTH} characters, got ${text.length}`);
     }
-    return createSecretKey(text, 'utf8');
+    return new HmacSha256(Buffer.from(text, 'utf8'), SIGNED_LENGTH);
   });
   if (first === undefined) throw new RangeError('option secret must hold at least one secret');
   return [first, ...older];
@@ -66,7 +67,7 @@ export function createToken(userId: string, keys: SigningKeys): TokenParts & { t
 /** The whole token of a session that the store knows. */
 export function signToken({ tag, sid }: TokenParts, keys: SigningKeys): string {
   const signed = `${tag}.${sid}`;
-  return `${signed}.${signatureOf(signed, keys[0])}`;
+  return `${signed}.${keys[0].digest(signed)}`;
 }
 
 /** The parts of a token that one of these keys has signed; `null` for any other value. Tells nothing of whether the session lives. */
@@ -76,13 +77,9 @@ export function parseToken(token: unknown, keys: SigningKeys): TokenParts | null
   const given = Buffer.from(token.slice(SIGNED_LENGTH + 1), 'latin1');
   for (const key of keys) {
     // Compared as text: base64url's last character has unused bits, which a decoder would let vary.
-    if (timingSafeEqual(given, Buffer.from(signatureOf(signed, key), 'latin1'))) {
+    if (timingSafeEqual(given, Buffer.from(key.digest(signed), 'latin1'))) {
       return { tag: signed.slice(0, TAG_LENGTH), sid: signed.slice(TAG_LENGTH + 1) };
     }
   }
   return null;
-}
-
-function signatureOf(signed: string, key: KeyObject): string {
-  return createHmac('sha256', key).update(signed).digest('base64url');
 }

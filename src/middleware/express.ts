@@ -1,8 +1,8 @@
-import type { RequestHandler } from 'express';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SessionError } from '../core/errors';
 import type { TokenManager } from '../core/token-manager';
 import type { RegisteredDetail } from '../core/types';
-import { RequestSession, refusalOf, type SessionMiddlewareOptions, sessionPolicy } from './request-session';
+import { checkPlace, RequestSession, refusalOf, type SessionMiddlewareOptions, sessionPolicy } from './request-session';
 
 export type { CookieOptions } from '../transport/cookie';
 export type { HeaderOption } from '../transport/header';
@@ -17,6 +17,16 @@ declare global {
   }
 }
 
+/** As much of Express's request as is used here. Its own type would widen `req.params` for the handlers behind a middleware. */
+interface ExpressRequest extends IncomingMessage {
+  readonly secure: boolean;
+  readonly ip: string | undefined;
+  session?: unknown;
+}
+
+/** A handler that takes its place before others. */
+export type ExpressMiddleware = (req: ExpressRequest, res: ServerResponse, next: (error?: unknown) => void) => void;
+
 /**
  * Puts `req.session` on every request, for Express 5 and 4. A request without a signed token costs no call to the store, one with a
  * token costs one.
@@ -28,17 +38,18 @@ declare global {
 export function sessionMiddleware<Detail>(
   manager: TokenManager<Detail>,
   options?: SessionMiddlewareOptions,
-): RequestHandler {
+): ExpressMiddleware {
   const policy = sessionPolicy(manager, options);
   return (req, res, next) => {
+    checkPlace(req, 'req.session');
     const session = new RequestSession(policy, { req, res, secure: req.secure, ip: req.ip });
-    req.session = session as RequestSession<RegisteredDetail>;
+    req.session = session;
     const opened = session.open();
     if (opened === undefined) return next();
     opened.then(
       () => next(),
-      (error) => {
-        if (error instanceof SessionError && error.headers) res.set(error.headers);
+      (error: unknown) => {
+        if (error instanceof SessionError) setHeaders(res, error.headers);
         next(error);
       },
     );
@@ -46,12 +57,18 @@ export function sessionMiddleware<Detail>(
 }
 
 /** Lets a request on only when somebody is signed in. Others get 401 as JSON, `{ "error": "unauthenticated" }`. */
-export function requireUser(): RequestHandler {
+export function requireUser(): ExpressMiddleware {
   return (req, res, next) => {
     const refusal = refusalOf(req.session);
     if (refusal === null) return next();
-    res.set(refusal.headers);
+    setHeaders(res, refusal.headers);
     if (refusal instanceof SessionError) return next(refusal);
-    res.status(refusal.status).json(refusal.body);
+    res.statusCode = refusal.status;
+    res.setHeader('Content-Type', 'application/json; charset=utf-8');
+    res.end(JSON.stringify(refusal.body));
   };
+}
+
+function setHeaders(res: ServerResponse, headers: Readonly<Record<string, string>> = {}): void {
+  for (const [name, value] of Object.entries(headers)) res.setHeader(name, value);
 }

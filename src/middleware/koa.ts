@@ -2,7 +2,7 @@ import type { DefaultState, Middleware } from 'koa';
 import { SessionError } from '../core/errors';
 import type { TokenManager } from '../core/token-manager';
 import type { RegisteredDetail } from '../core/types';
-import { RequestSession, refusalOf, type SessionMiddlewareOptions, sessionPolicy } from './request-session';
+import { checkPlace, RequestSession, refusalOf, type SessionMiddlewareOptions, sessionPolicy } from './request-session';
 
 export type { CookieOptions } from '../transport/cookie';
 export type { HeaderOption } from '../transport/header';
@@ -34,6 +34,7 @@ export function sessionMiddleware<Detail>(
 ): Middleware<DefaultState, SessionContext<Detail>> {
   const policy = sessionPolicy(manager, options);
   return async (ctx, next) => {
+    checkPlace(ctx, 'ctx.session');
     const session = new RequestSession(policy, { req: ctx.req, res: ctx.res, secure: ctx.secure, ip: ctx.ip });
     ctx.session = session;
     const opened = session.open();

@@ -151,18 +151,26 @@ export class RequestSession<Detail = unknown> {
 
   /**
    * Signs out: ends the sessions whose tokens came with the request or were issued during it, and clears the cookie. Does nothing
-   * when nobody is signed in.
+   * when there are none.
    *
-   * @throws SessionError when the store can't be asked: then the session may live on, and the cookie is untouched.
+   * @throws SessionError when the store can't be asked, or couldn't be asked whose sessions to end: then they may live on, and the
+   * cookie is untouched.
    */
   async logout(options?: LogoutOptions): Promise<void> {
     const { manager, cookie } = this.#policy;
     const { res, secure } = this.#exchange;
     const { everywhere = false } = checkOptions('logout', options, LOGOUT_OPTIONS);
     checkBoolean('everywhere', everywhere);
-    if (everywhere && this.#session !== null) await manager.deleteUserToken(this.#session.user.id);
-    for (const token of this.#tokens()) await manager.deleteToken(token);
-    if (!res.headersSent && (this.#cookieToken !== undefined || this.#session !== null)) cookie?.clear(res, secure);
+    if (everywhere && this.#outage !== null) throw this.#outage;
+    const tokens = this.#tokens();
+    const isEverywhere = everywhere && this.#session !== null;
+    const others = isEverywhere ? tokens.filter((token) => token !== this.#session?.token) : tokens;
+    await Promise.all([
+      isEverywhere && manager.deleteUserToken(this.#session?.user.id ?? ''),
+      ...others.map((token) => manager.deleteToken(token)),
+    ]);
+    const isCookieOurs = this.#session !== null || manager.isToken(this.#cookieToken);
+    if (isCookieOurs && !res.headersSent) cookie?.clear(res, secure);
     this.#session = null;
   }
 
@@ -207,8 +215,7 @@ export class RequestSession<Detail = unknown> {
     try {
       this.#session = await manager.touchToken(token);
     } catch (error) {
-      if (!isUnavailable(error)) throw error;
-      if (onUnavailable === 'error') throw error;
+      if (onUnavailable === 'error' || !isUnavailable(error)) throw error;
       this.#outage = error;
       return;
     }
@@ -229,6 +236,15 @@ export class RequestSession<Detail = unknown> {
       ip: ip?.slice(0, MAX_ATTRIBUTE_LENGTH),
       userAgent: req.headers['user-agent']?.slice(0, MAX_ATTRIBUTE_LENGTH),
     });
+  }
+}
+
+/** Refuses to take a place that another middleware has taken: each would find the other's object there, and break on it. */
+export function checkPlace(holder: { session?: unknown }, name: string): void {
+  if (holder.session !== undefined && !(holder.session instanceof RequestSession)) {
+    throw new TypeError(
+      `${name} is taken by another middleware (express-session, koa-session?): only one of them can have it`,
+    );
   }
 }
 

@@ -47,9 +47,10 @@ export class MemoryStore implements Store {
     this.#sweeper = setInterval(() => this.#sweep(), sweepEvery * 1000).unref();
   }
 
-  /** How many sessions are held, live or not yet swept away. */
-  get size(): number {
-    return [...this.#users.values()].reduce((sum, { sessions }) => sum + sessions.size, 0);
+  /** What is held, live or not yet swept away. */
+  get size(): { sessions: number; userInfo: number } {
+    const sessions = [...this.#users.values()].reduce((sum, user) => sum + user.sessions.size, 0);
+    return { sessions, userInfo: this.#userInfo.size };
   }
 
   async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number }> {

@@ -75,7 +75,9 @@ function connectionOptions(target: string | RedisSettings, timeoutMs: number) {
     connectTimeout: timeoutMs,
     disconnectTimeout: timeoutMs,
     socketTimeout: SILENCE_FACTOR * timeoutMs,
-    retryStrategy: (attempt: number) => Math.min(RECONNECT_FIRST_MS * 2 ** (attempt - 1), RECONNECT_MAX_MS),
+    // With jitter, so that the processes of a service don't all come back at once.
+    retryStrategy: (attempt: number) =>
+      Math.min(RECONNECT_FIRST_MS * 2 ** (attempt - 1), RECONNECT_MAX_MS) * (0.5 + Math.random() / 2),
   } satisfies RedisOptions;
 }
 

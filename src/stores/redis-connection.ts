@@ -1,10 +1,8 @@
+import { hash } from 'node:crypto';
 import type { Cluster, Redis } from 'ioredis';
 import { SessionError } from '../core/errors';
 import { isRefusedDatabase, sessionErrorOf, withoutArguments } from './redis-errors';
 import { SCRIPTS, type ScriptName } from './redis-scripts';
-
-/** Goes into the names of the scripts on a client, so that two versions of this package can share one. Raised with every change to them. */
-const SCRIPTS_VERSION = 1;
 
 type Script = (...keysAndArguments: (string | number)[]) => Promise<unknown>;
 
@@ -29,9 +27,12 @@ export class RedisConnection {
   /** Settles with the connection attempt under way. */
   #ready: Promise<void> | null = null;
   /** Whether an attempt to connect has failed since the client was last ready. */
-  #down = false;
+  #down: boolean;
+  #wasReady: boolean;
   /** What the client last reported, to say why a call failed. Known for an owned client only: who owns it listens. */
   #lastError: unknown;
+  /** One failure may bring several errors, of which the first says why. */
+  #isFirstError = true;
   #closed: Promise<void> | null = null;
 
   constructor(client: Redis | Cluster, { owned, timeoutMs }: ConnectionOptions) {
@@ -39,7 +40,10 @@ export class RedisConnection {
     this.#owned = owned;
     this.#timeoutMs = timeoutMs;
     this.#scripts = defineScripts(client);
-    this.#follow();
+    this.#wasReady = client.status === 'ready';
+    this.#down = client.status === 'end';
+    client.on('ready', this.#onReady).on('close', this.#onClose).on('end', this.#onEnd);
+    if (owned) client.on('error', this.#onError);
   }
 
   run<Reply>(name: ScriptName, keys: readonly string[], args: readonly (string | number)[]): Promise<Reply> {
@@ -57,23 +61,25 @@ export class RedisConnection {
           reject(this.#timeout());
         });
       }, this.#timeoutMs);
-      const settle = (error: unknown, reply?: Reply) => {
+      const succeed = (reply: Reply) => {
         clearTimeout(timer);
-        if (error === null) resolve(reply as Reply);
-        else reject(error instanceof SessionError ? error : sessionErrorOf(error));
+        resolve(reply);
+      };
+      const fail = (error: unknown) => {
+        clearTimeout(timer);
+        reject(error instanceof SessionError ? error : sessionErrorOf(error));
       };
       const start = () => {
-        if (overdue) return;
-        command(this.#client).then((reply) => settle(null, reply), settle);
+        if (!overdue) command(this.#client).then(succeed, fail);
       };
       if (this.#client.status === 'ready' && this.#closed === null) start();
-      else this.#whenReady().then(start, settle);
+      else this.#whenReady().then(start).catch(fail);
     });
   }
 
   /** Waits for the answers under way, as long as any of them may take, and closes the client if it is ours. */
   close(): Promise<void> {
-    this.#closed ??= this.#owned ? this.#quit() : Promise.resolve();
+    this.#closed ??= this.#owned ? this.#quit() : this.#letGo();
     return this.#closed;
   }
 
@@ -88,37 +94,36 @@ export class RedisConnection {
     if (this.#client.status !== 'end') this.#client.disconnect();
   }
 
-  #follow(): void {
-    const client = this.#client;
-    let wasReady = client.status === 'ready';
-    // One failure may bring several errors, of which the first says why.
-    let isFirstError = true;
-    client.on('ready', () => {
-      wasReady = true;
-      isFirstError = true;
-      this.#down = false;
-      this.#lastError = undefined;
-    });
-    client.on('close', () => {
-      this.#down = !wasReady;
-      wasReady = false;
-      isFirstError = true;
-    });
-    client.on('end', () => {
-      this.#down = true;
-    });
-    if (!this.#owned) return;
-    client.on('error', (error) => {
-      if (isFirstError) this.#lastError = withoutArguments(error);
-      isFirstError = false;
-      // ioredis would go on in database 0, among another application's sessions.
-      if (isRefusedDatabase(error)) client.disconnect(true);
-    });
+  async #letGo(): Promise<void> {
+    this.#client.off('ready', this.#onReady).off('close', this.#onClose).off('end', this.#onEnd);
   }
 
+  readonly #onReady = () => {
+    this.#wasReady = true;
+    this.#isFirstError = true;
+    this.#down = false;
+    this.#lastError = undefined;
+  };
+
+  readonly #onClose = () => {
+    this.#down = !this.#wasReady;
+    this.#wasReady = false;
+    this.#isFirstError = true;
+  };
+
+  readonly #onEnd = () => {
+    this.#down = true;
+  };
+
+  readonly #onError = (error: unknown) => {
+    if (this.#isFirstError) this.#lastError = withoutArguments(error);
+    this.#isFirstError = false;
+    // ioredis would go on in database 0, among another application's sessions.
+    if (isRefusedDatabase(error)) (this.#client as Redis).disconnect(true);
+  };
+
   async #whenReady(): Promise<void> {
-    if (this.#closed !== null) throw new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed');
-    if (this.#down) throw this.#unavailable();
+    if (this.#down || this.#closed !== null) throw this.#unavailable();
     this.#ready ??= this.#nextAttempt().finally(() => {
       this.#ready = null;
     });
@@ -141,6 +146,7 @@ export class RedisConnection {
   }
 
   #unavailable(): SessionError {
+    if (this.#closed !== null) return new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed');
     const status = JSON.stringify(this.#client.status);
     return sessionErrorOf(this.#lastError, `Redis can't be reached (the client's status is ${status})`);
   }
@@ -150,10 +156,13 @@ export class RedisConnection {
   }
 }
 
-/** Makes our scripts commands of the client. ioredis sends EVALSHA, and the script itself to a connection that hasn't seen it. */
+/**
+ * Makes our scripts commands of the client, under names that say whose they are and which version, so that two versions of this package
+ * can share a client. ioredis sends EVALSHA, and the script itself to a connection that hasn't seen it.
+ */
 function defineScripts(client: Redis | Cluster): Record<ScriptName, Script> {
   const scripts = Object.entries(SCRIPTS).map(([name, definition]) => {
-    const command = `tokensession:${SCRIPTS_VERSION}:${name}`;
+    const command = `tokensession:${name}:${hash('sha1', definition.lua).slice(0, 8)}`;
     client.defineCommand(command, definition);
     const script = (client as unknown as Record<string, Script>)[command] as Script;
     return [name, script.bind(client)];

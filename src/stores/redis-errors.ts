@@ -30,11 +30,19 @@ export function isRefusedDatabase(error: unknown): boolean {
   return error instanceof Error && (error as { command?: { name?: unknown } }).command?.name === 'select';
 }
 
-/** ioredis hangs the command on its errors, arguments and all: user info, attributes, and at the handshake the password. */
+/**
+ * A copy of what ioredis reports without what it was asked to send: user info, attributes, and at the handshake the password. ioredis
+ * hangs the command on its errors, and Redis repeats the arguments of a command that it doesn't know.
+ */
 export function withoutArguments(error: unknown): unknown {
-  if (error instanceof Error && 'command' in error) {
-    const { command } = error as { command?: { name?: unknown } };
-    Object.assign(error, { command: { name: command?.name } });
-  }
-  return error;
+  if (!(error instanceof Error)) return error;
+  const { code, errors } = error as { code?: unknown; errors?: unknown };
+  // Node's AggregateError, for a name with several addresses, has a message only in each of its parts.
+  const parts = Array.isArray(errors) ? errors.map((part) => (part instanceof Error ? part.message : '')) : [];
+  const message = (error.message || parts.join(', ')).replace(/,? with args beginning with:.*/s, '');
+  const stack = error.stack?.slice(Math.max(0, error.stack.indexOf('\n    at '))) ?? '';
+  const copy = new Error(message);
+  copy.name = error.name;
+  copy.stack = `${error.name}: ${message}${stack.startsWith('\n') ? stack : ''}`;
+  return code === undefined ? copy : Object.assign(copy, { code });
 }

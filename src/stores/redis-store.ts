@@ -21,6 +21,9 @@ const OPTIONS: Record<keyof RedisStoreOptions, true> = { tokenKeyPrefix: true, u
 /** `created:seen:ttl:cap`, in milliseconds. */
 const RECORD = /^(\d+):(\d+):(\d+):(\d+)$/;
 
+/** The reply of `check` and `touch`: `created:seen:ttl:cap:now`, the attributes, the cached info and the user id, a line each. */
+const SESSION = /^(\d+):(\d+):(\d+):(\d+):(\d+)\n([^\n]*)\n([^\n]*)\n(.+)$/s;
+
 type Reply = string | number | null;
 
 /** Keeps sessions in Redis: one hash a user, one script a verb. See redis-keys.ts for the layout and redis-scripts.ts for the verbs. */
@@ -113,18 +116,24 @@ function isClient(redis: unknown): redis is Redis | Cluster {
   return true;
 }
 
-function storedSession(
-  sid: string,
-  reply: [string, string, string | null, Reply, string | null] | null,
-): StoredSession | null {
+function storedSession(sid: string, reply: string | null): StoredSession | null {
   if (reply === null) return null;
-  const [userId, record, attributes, now, userInfo] = reply;
-  return { userId, session: recordOf(sid, record, attributes), now: Number(now), userInfo };
+  const [, createdAt, seenAt, ttlMs, capAt, now, attributes, userInfo, userId] = SESSION.exec(reply) ?? [];
+  if (attributes === undefined || userId === undefined) throw notARecord();
+  const session = {
+    sid,
+    createdAt: Number(createdAt),
+    seenAt: Number(seenAt),
+    ttlMs: Number(ttlMs),
+    capAt: Number(capAt),
+    attributes: attributesOf(attributes),
+  };
+  return { userId, session, now: Number(now), userInfo: userInfo || null };
 }
 
 function recordOf(sid: string, record: string, attributes: string | null): SessionRecord {
   const [, createdAt, seenAt, ttlMs, capAt] = RECORD.exec(record) ?? [];
-  if (capAt === undefined) throw new SessionError('ERR_STORE_CORRUPT', 'Redis gave a session record that is not one');
+  if (capAt === undefined) throw notARecord();
   return {
     sid,
     createdAt: Number(createdAt),
@@ -135,11 +144,18 @@ function recordOf(sid: string, record: string, attributes: string | null): Sessi
   };
 }
 
+function notARecord(): SessionError {
+  return new SessionError('ERR_STORE_CORRUPT', 'Redis gave a session record that is not one');
+}
+
 function attributesOf(json: string | null): SessionAttributes {
   if (json === null || json === '') return {};
+  let attributes: unknown;
   try {
-    return JSON.parse(json) as SessionAttributes;
+    attributes = JSON.parse(json);
   } catch (cause) {
     throw new SessionError('ERR_STORE_CORRUPT', "this session's attributes in Redis are no JSON", { cause });
   }
+  if (typeof attributes !== 'object' || attributes === null) throw notARecord();
+  return attributes;
 }

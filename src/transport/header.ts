@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { kindOf } from '../core/options';
 
-/** `Bearer`, in any case, then one space or more, then the token (RFC 6750, 2.1; RFC 9110, 11.1). */
-const BEARER = /^bearer +(\S*) *$/i;
+/** `Bearer`, in any case, then space and the token (RFC 6750, 2.1; RFC 9110, 11.1). What is no token is for its check to find. */
+const BEARER = /^bearer(?: |$)/i;
 
 /** The `tchar`s of RFC 9110, 5.6.2. */
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
@@ -28,7 +28,10 @@ export function headerTransport(option: HeaderOption | undefined): HeaderTranspo
     throw new TypeError(`option header must be a header's name, got ${JSON.stringify(name)}`);
   const field = name.toLowerCase();
   if (field === 'authorization') {
-    return { challenge: 'Bearer', read: (headers) => BEARER.exec(headers.authorization ?? '')?.[1] };
+    return {
+      challenge: 'Bearer',
+      read: ({ authorization = '' }) => (BEARER.test(authorization) ? authorization.slice(6).trim() : undefined),
+    };
   }
   return {
     challenge: undefined,

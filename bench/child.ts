@@ -1,0 +1,62 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { pin } from './machine';
+
+/**
+ * A program of this folder in a process of its own: V8 then compiles it for its own work alone, and its CPU time is its own.
+ * Questions are asked one at a time.
+ */
+export class Child {
+  readonly #process: ChildProcess;
+
+  private constructor(child: ChildProcess) {
+    this.#process = child;
+  }
+
+  /** Starts `program` and waits until it can be asked. */
+  static async start(program: string, args: readonly string[], cpu: number | null): Promise<Child> {
+    const child = spawn(process.execPath, ['--import', 'tsx', join(__dirname, program), ...args], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      env: { ...process.env, NODE_ENV: 'production' },
+    });
+    const started = new Child(child);
+    await started.#answer();
+    pin(child.pid as number, cpu);
+    return started;
+  }
+
+  async ask<Answer>(question: unknown): Promise<Answer> {
+    this.#process.send(question as object);
+    return (await this.#answer()) as Answer;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#process.exitCode !== null) return;
+    const exited = once(this.#process, 'exit');
+    this.#process.kill();
+    await exited;
+  }
+
+  async #answer(): Promise<unknown> {
+    const waiting = new AbortController();
+    const message = once(this.#process, 'message', waiting);
+    const exit = once(this.#process, 'exit', waiting).then(([code]) => {
+      throw new Error(`${this.#process.spawnargs.slice(3).join(' ')} ended with code ${code}`);
+    });
+    try {
+      const [answer] = await Promise.race([message, exit]);
+      return answer;
+    } finally {
+      waiting.abort();
+      await Promise.allSettled([message, exit]);
+    }
+  }
+}
+
+/** The child's side: says that it is ready, and answers. What fails ends the child, and with it the bench. */
+export function answerQuestions(answer: (question: unknown) => unknown): void {
+  process.on('message', async (question) => process.send?.(await answer(question)));
+  process.on('disconnect', () => process.exit());
+  process.send?.('ready');
+}

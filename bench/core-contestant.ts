@@ -1,0 +1,82 @@
+/*
+ * One contestant of the core part: `core-contestant.ts <name> <Redis URL>`. Asked with a number of milliseconds, it calls for that
+ * long and answers with a sample.
+ */
+import { Redis } from 'ioredis';
+import RedisSessions from 'redis-sessions';
+import { RedisStore, TokenManager } from 'tokensession';
+import { answerQuestions } from './child';
+import type { Sample } from './rounds';
+
+const SESSIONS = 1000;
+const USER_IDS = Array.from({ length: SESSIONS }, (_, index) => `user-${String(index).padStart(5, '0')}`);
+const IN_FLIGHT = 16;
+const SECRET = 'a secret that is long enough to be one';
+
+/** Makes sessions, and gives what finds one of them: whose it is. */
+type Contestant = (url: string) => Promise<(index: number) => Promise<string | undefined>>;
+
+const CONTESTANTS: Record<string, Contestant> = {
+  /** What nothing that asks Redis can beat: ioredis as it comes. */
+  GET: async (url) => {
+    const redis = new Redis(url);
+    // About as long as what the others read.
+    await Promise.all(USER_IDS.map((id, index) => redis.set(`plain:${index}`, id.padEnd(100))));
+    return async (index) => (await redis.get(`plain:${index}`))?.trimEnd();
+  },
+
+  checkToken: async (url) => {
+    const sessions = new TokenManager({ store: new RedisStore(url), secret: SECRET });
+    const tokens = await Promise.all(USER_IDS.map((id) => sessions.setToken(id)));
+    return async (index) => (await sessions.checkToken(tokens[index] as string))?.user.id;
+  },
+
+  /** With the user info that a service would want on each request, cached. */
+  touchToken: async (url) => {
+    const sessions = new TokenManager({
+      store: new RedisStore(url),
+      secret: SECRET,
+      getUserInfo: (id) => ({ id, name: `The name of ${id}`, email: `${id}@example.com` }),
+      userInfoTtl: 3600,
+    });
+    const tokens = await Promise.all(USER_IDS.map((id) => sessions.setToken(id)));
+    await sessions.refreshUser(USER_IDS);
+    return async (index) => {
+      const user = (await sessions.touchToken(tokens[index] as string))?.user;
+      return user?.detail?.id;
+    };
+  },
+
+  /** Its cache is off, as it is by default: with it, a session that has ended goes on living in other processes. */
+  'redis-sessions get': async (url) => {
+    const sessions = new RedisSessions({ options: { url } });
+    const app = 'bench';
+    const created = await Promise.all(USER_IDS.map((id) => sessions.create({ app, id, ip: '192.0.2.1' })));
+    return async (index) => (await sessions.get({ app, token: created[index]?.token as string }))?.id;
+  },
+};
+
+async function main([name = '', url = '']: string[]): Promise<void> {
+  const userOf = await CONTESTANTS[name]?.(url);
+  if (userOf === undefined) throw new Error(`there is no contestant ${name}`);
+  const check = async (index: number) => {
+    const user = await userOf(index);
+    if (user !== USER_IDS[index]) throw new Error(`${name} took ${USER_IDS[index]} for ${user}`);
+  };
+  answerQuestions((durationMs) => measure(check, durationMs as number));
+}
+
+async function measure(call: (index: number) => Promise<void>, durationMs: number): Promise<Sample> {
+  let calls = 0;
+  const cpuBefore = process.cpuUsage();
+  const began = performance.now();
+  const work = async () => {
+    while (performance.now() < began + durationMs) await call(calls++ % SESSIONS);
+  };
+  await Promise.all(Array.from({ length: IN_FLIGHT }, work));
+  const seconds = (performance.now() - began) / 1000;
+  const { user, system } = process.cpuUsage(cpuBefore);
+  return { callsPerSecond: calls / seconds, cpuMicros: (user + system) / calls };
+}
+
+main(process.argv.slice(2));

@@ -1,0 +1,67 @@
+/* One contestant of the Express part: `express-server.ts <name> <Redis URL>`. It tells its port and its CPU time when asked. */
+import { RedisStore as ConnectRedisStore } from 'connect-redis';
+import express, { type Express, type Request } from 'express';
+import session from 'express-session';
+import { createClient } from 'redis';
+import { RedisStore, TokenManager } from 'tokensession';
+import { sessionMiddleware } from 'tokensession/express';
+import { answerForServer } from './server';
+
+const SECRET = 'a secret that is long enough to be one';
+const TTL = 7 * 24 * 3600;
+
+const CONTESTANTS: Record<string, (app: Express, url: string) => Promise<void>> = {
+  bare: async (app) => {
+    app.get('/', (_req, res) => void res.json({ user: 'user-00' }));
+  },
+
+  tokensession: async (app, url) => {
+    app.use(sessionMiddleware(new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL })));
+    app.post('/login/:user', async (req, res) => {
+      await req.session.login(req.params.user);
+      res.sendStatus(204);
+    });
+    app.get('/', (req, res) => {
+      if (req.session.user === null) res.sendStatus(401);
+      else res.json({ user: req.session.user.id });
+    });
+  },
+
+  /** Rolling, so that its sessions slide for the browser, too, as ours do. */
+  'express-session': (app, url) => useExpressSession(app, url, { rolling: true }),
+
+  /** Its sessions slide in Redis, but the browser drops the cookie a week after login. */
+  'express-session, not rolling': (app, url) => useExpressSession(app, url, { rolling: false }),
+};
+
+async function useExpressSession(app: Express, url: string, { rolling }: { rolling: boolean }): Promise<void> {
+  const client = await createClient({ url }).connect();
+  app.use(
+    session({
+      store: new ConnectRedisStore({ client }),
+      secret: SECRET,
+      resave: false,
+      saveUninitialized: false,
+      rolling,
+      cookie: { maxAge: TTL * 1000 },
+    }),
+  );
+  const sessionOf = (req: Request) => req.session as unknown as session.SessionData;
+  app.post('/login/:user', (req, res) => {
+    sessionOf(req).userId = req.params.user;
+    res.sendStatus(204);
+  });
+  app.get('/', (req, res) => {
+    const { userId } = sessionOf(req);
+    if (userId === undefined) res.sendStatus(401);
+    else res.json({ user: userId });
+  });
+}
+
+async function main([name = '', url = '']: string[]): Promise<void> {
+  const app = express();
+  await CONTESTANTS[name]?.(app, url);
+  answerForServer(app.listen(0, '127.0.0.1'));
+}
+
+main(process.argv.slice(2));

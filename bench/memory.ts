@@ -1,0 +1,106 @@
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { RedisStore as ConnectRedisStore } from 'connect-redis';
+import session from 'express-session';
+import { createClient } from 'redis';
+import { RedisStore, TokenManager } from 'tokensession';
+import { type RedisServer, startRedis } from '../test/support/redis-server';
+import type { Effort } from './main';
+import { judge, type Part } from './report';
+import { interleave } from './rounds';
+
+const SECRET = 'a secret that is long enough to be one';
+const TTL = 7 * 24 * 3600;
+const LOGINS_AT_A_TIME = 100;
+const SESSIONS_A_USER = [1, 3];
+/** Signs a user in, and closes its connection in the end. */
+interface Contestant {
+  login(userId: string): Promise<unknown>;
+  close(): Promise<unknown>;
+}
+
+type ContestantMaker = (url: string) => Promise<Contestant>;
+
+const CONTESTANTS: Record<string, ContestantMaker> = {
+  tokensession: async (url) => {
+    const sessions = new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL });
+    return { login: (userId) => sessions.setToken(userId), close: () => sessions.close() };
+  },
+
+  'connect-redis': async (url) => {
+    const client = await createClient({ url }).connect();
+    const store = new ConnectRedisStore({ client });
+    return {
+      login: (userId) => store.set(sessionId(), { cookie: new session.Cookie({ maxAge: TTL * 1000 }), userId }),
+      close: () => client.close(),
+    };
+  },
+};
+
+/** What a session takes up in a Redis of its own: used_memory after the logins less before, so that the tables of keys count. */
+export async function benchMemory({ users }: Effort): Promise<Part> {
+  const contestants = SESSIONS_A_USER.flatMap((sessions) =>
+    Object.keys(CONTESTANTS).map((name) => contestantName(name, sessions)),
+  );
+  const samples = await interleave(contestants, { rounds: 2, warmUp: false }, async (contestant) => {
+    const [name = '', sessions] = contestant.split(', ');
+    return { bytes: await bytesPerSession(name, users, Number.parseInt(sessions ?? '', 10)) };
+  });
+  return {
+    title: `Redis memory: ${users.toLocaleString('en')} users, no attributes`,
+    metrics: [{ name: 'bytes', label: 'bytes a session', digits: 0 }],
+    samples,
+    targets: SESSIONS_A_USER.map((sessions) =>
+      judge(samples, {
+        metric: 'bytes',
+        ours: contestantName('tokensession', sessions),
+        theirs: contestantName('connect-redis', sessions),
+        atMost: 1,
+      }),
+    ),
+  };
+}
+
+function contestantName(name: string, sessions: number): string {
+  return `${name}, ${sessions} a user`;
+}
+
+async function bytesPerSession(name: string, users: number, sessionsPerUser: number): Promise<number> {
+  const redis = await startRedis();
+  try {
+    const userIds = Array.from({ length: users }, (_, index) => `user-${String(index).padStart(5, '0')}`);
+    // What Redis keeps from the first login on, such as scripts, is no session's.
+    await logIn(name, redis.url, ['first']);
+    const before = await usedMemory(redis);
+    for (let round = 0; round < sessionsPerUser; round++) await logIn(name, redis.url, userIds);
+    return ((await usedMemory(redis)) - before) / (users * sessionsPerUser);
+  } finally {
+    await redis.stop();
+  }
+}
+
+async function logIn(name: string, url: string, userIds: readonly string[]): Promise<void> {
+  const contestant = await (CONTESTANTS[name] as ContestantMaker)(url);
+  for (let first = 0; first < userIds.length; first += LOGINS_AT_A_TIME) {
+    const some = userIds.slice(first, first + LOGINS_AT_A_TIME);
+    await Promise.all(some.map((userId) => contestant.login(userId)));
+  }
+  await contestant.close();
+}
+
+/** Once it has settled: Redis frees the buffers of a closed connection, and the tables that it has grown out of, after a while. */
+async function usedMemory({ admin }: RedisServer): Promise<number> {
+  let previous: number;
+  let used = Number.NaN;
+  do {
+    previous = used;
+    await sleep(250);
+    used = Number(/^used_memory:(\d+)/m.exec(await admin.info('memory'))?.[1]);
+  } while (Math.abs(used - previous) > 1024 || Number.isNaN(previous));
+  return used;
+}
+
+/** Like those of express-session: 24 random bytes. */
+function sessionId(): string {
+  return randomBytes(24).toString('base64url');
+}

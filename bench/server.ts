@@ -1,0 +1,14 @@
+import { once } from 'node:events';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { answerQuestions } from './child';
+
+/** Lets the bench ask a server for its port, and for the microseconds of CPU that it has used. */
+export async function answerForServer(server: Server): Promise<void> {
+  await once(server, 'listening');
+  answerQuestions((question) => {
+    if (question === 'port') return (server.address() as AddressInfo).port;
+    const { user, system } = process.cpuUsage();
+    return user + system;
+  });
+}
