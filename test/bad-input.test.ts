@@ -298,6 +298,15 @@ describe('an option of the wrong kind is named when the object is built:', () =>
     expect(manager({ ttl: undefined, getUserInfo: undefined, singleMode: undefined })).not.toThrow();
   });
 
+  it('nothing on Object.prototype is an option', () => {
+    Object.assign(Object.prototype, { ttl: -1, singleMode: 'polluted' });
+    try {
+      expect(manager({})).not.toThrow();
+    } finally {
+      for (const name of ['ttl', 'singleMode']) delete (Object.prototype as unknown as Record<string, unknown>)[name];
+    }
+  });
+
   it('and no options object is changed', () => {
     const options = Object.freeze({ store, secret: Object.freeze([SECRET]), ttl: 60 });
     expect(() => new TokenManager(options)).not.toThrow();
@@ -335,6 +344,7 @@ describe('createRedisClient refuses', () => {
     ['an empty host', { host: '' }, 'Redis host must not be empty'],
     ['a tls of the wrong kind', { tls: 'yes' }, 'Redis tls must be true, false or an object'],
     ['a number', 6379, 'the Redis to use must be a URL, an object of settings or an ioredis client'],
+    ['a Map', new Map([['host', 'x']]), 'the Redis settings: the options must be a plain object'],
     ['null', null, 'the Redis to use must be a URL, an object of settings or an ioredis client'],
   ])('%s, without showing a password', (_, target, message) => {
     const build = () => createRedisClient(target as never);

@@ -2,9 +2,11 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { inspect } from 'node:util';
 import express, { type ErrorRequestHandler } from 'express';
+import Koa from 'koa';
 import { MemoryStore, RedisStore, SessionError, type Store, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
+import { headerTransport } from '../src/transport/header';
 import { type AppOptions, type Detail, FRAMEWORKS, listen, type RunningApp, type Session } from './support/apps';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { randomPrefixes, SECRET } from './support/stores';
@@ -196,6 +198,27 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(await manager.listUserToken('ada')).toEqual([]);
     });
 
+    it('whose response begins while the store is asked rejects, and leaves no session', async () => {
+      const { manager } = await start();
+      let outcome: unknown;
+      const app = await listen((req, res) => {
+        build(manager, {
+          routes: {
+            '/race': async (session) => {
+              const login = session.login('ada').catch((error) => error);
+              res.write('begun');
+              outcome = await login;
+              res.end();
+            },
+          },
+        })(req, res);
+      });
+      closing.push(app.close);
+      await (await fetch(`${app.url}/race`)).text();
+      expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT' });
+      expect(await manager.listUserToken('ada')).toEqual([]);
+    });
+
     it('with arguments of the wrong kind rejects with what is wrong, and stores nothing', async () => {
       const outcomes: unknown[] = [];
       const tries: [unknown, unknown?][] = [
@@ -247,6 +270,38 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(await send('/logout')).toMatchObject({ status: 200, setCookie: [] });
     });
 
+    it('everywhere, on a request that could not find out whose sessions those are, is a 503 and ends nothing by halves', async () => {
+      const store = new MemoryStore();
+      const manager = manage(store);
+      const tokens = [await manager.setToken('ada'), await manager.setToken('ada')] as const;
+      const blip = Object.assign(Object.create(store) as Store, {
+        touch: () => Promise.reject(new SessionError('ERR_STORE_TIMEOUT', 'no answer')),
+        end: store.end.bind(store),
+        endAll: store.endAll.bind(store),
+      });
+      const { send } = await start({
+        manager: new TokenManager<Detail>({ store: blip, secret: SECRET }),
+        onUnavailable: 'anonymous',
+      });
+      const cookie = `session=${tokens[0]}`;
+      expect(await send('/logout?everywhere', { cookie })).toMatchObject({ status: 503, setCookie: [] });
+      expect(await manager.listUserToken('ada')).toEqual(tokens);
+      expect(await send('/logout', { cookie })).toMatchObject({ status: 200 });
+      expect(await manager.listUserToken('ada')).toEqual([tokens[1]]);
+    });
+
+    it("everywhere also ends another user's session whose token came along in the cookie", async () => {
+      const { manager, send, login } = await start();
+      const [ada, grace] = [await login('ada'), await login('grace')];
+      await send('/logout?everywhere', { authorization: `Bearer ${ada}`, cookie: `session=${grace}` });
+      expect([await manager.listUserToken('ada'), await manager.listUserToken('grace')]).toEqual([[], []]);
+    });
+
+    it('leaves a cookie of the same name that is not ours alone', async () => {
+      const { send } = await start();
+      expect((await send('/logout', { cookie: 'session=of-another-application' })).setCookie).toEqual([]);
+    });
+
     it('while the store is down is a 503, and the cookie stays: nobody is told that they are logged out', async () => {
       const manager = manage();
       const token = await manager.setToken('ada');
@@ -293,6 +348,18 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect((await send('/session', { authorization: `bEARER   ${ada} ` })).body.user).toEqual({ id: 'ada' });
     });
 
+    it('takes any Bearer header for the token, be it two words, and reads a long one in no time', async () => {
+      const { send, login } = await start();
+      const cookie = `session=${await login('ada')}`;
+      expect((await send('/session', { authorization: 'Bearer x y', cookie })).body.user).toBeNull();
+      expect((await send('/session', { authorization: 'Bearerx', cookie })).body.user).toEqual({ id: 'ada' });
+      const read = headerTransport(undefined)?.read;
+      const begin = process.cpuUsage();
+      for (let i = 0; i < 100; i++) read?.({ authorization: `bearer${' '.repeat(15_900)}a b` });
+      // A regular expression that goes back over the spaces takes minutes of this.
+      expect(process.cpuUsage(begin).user).toBeLessThan(1_000_000);
+    });
+
     it('with raw bytes in its headers is answered', async () => {
       const { url } = await start();
       const socket = connect(Number(new URL(url).port), '127.0.0.1');
@@ -333,6 +400,13 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
 
       const wary = await start();
       expect((await wary.send('/login?user=ada', secure)).setCookie[0]).toMatch(/^session=/);
+    });
+
+    it('lives no longer than absoluteTtl lets a session live', async () => {
+      const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET, absoluteTtl: 3600 });
+      closing.push(() => manager.close());
+      const { send } = await start({ manager });
+      expect(attributes((await send('/login?user=ada')).setCookie[0])).toContain('Max-Age=3600');
     });
 
     it('takes the options it is given, and is cleared with the same', async () => {
@@ -583,6 +657,62 @@ describe('sessionMiddleware', () => {
   it('leaves the options it is given as they were', () => {
     const options = Object.freeze({ cookie: Object.freeze({ name: '__Host-s' }), header: 'X-Token' });
     expect(() => forExpress.sessionMiddleware(manager, options)).not.toThrow();
+  });
+});
+
+describe('beside another middleware that wants its place', () => {
+  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+  afterAll(() => manager.close());
+
+  it('says so at the first request, in Express and in Koa, and does not hang', async () => {
+    const expressApp = express();
+    expressApp.set('env', 'test');
+    const errors: Error[] = [];
+    expressApp.use((req, _res, next) => {
+      Object.assign(req, { session: { touch: () => undefined } });
+      next();
+    });
+    expressApp.use(forExpress.sessionMiddleware(manager));
+    expressApp.use(((error, _req, res, _next) => {
+      errors.push(error);
+      res.sendStatus(500);
+    }) satisfies ErrorRequestHandler);
+    const koaApp = new Koa();
+    koaApp.on('error', (error) => errors.push(error));
+    koaApp.use((ctx, next) => {
+      Object.assign(ctx, { session: {} });
+      return next();
+    });
+    koaApp.use(forKoa.sessionMiddleware(manager));
+    for (const listener of [expressApp, koaApp.callback()]) {
+      const running = await listen(listener);
+      expect((await fetch(running.url)).status).toBe(500);
+      await running.close();
+    }
+    expect(errors.map(({ message }) => message)).toEqual([
+      'req.session is taken by another middleware (express-session, koa-session?): only one of them can have it',
+      'ctx.session is taken by another middleware (express-session, koa-session?): only one of them can have it',
+    ]);
+  });
+});
+
+describe('a 503', () => {
+  it("carries Retry-After through an application's own error handler, too", async () => {
+    const sessions = new TokenManager({ store: new RedisStore('redis://127.0.0.1:1'), secret: SECRET });
+    const token = await new TokenManager({ store: new MemoryStore(), secret: SECRET }).setToken('ada');
+    const app = express();
+    app.use(forExpress.sessionMiddleware(sessions));
+    app.use(
+      ((error, _req, res, _next) =>
+        void res.status(error.status).json({ error: error.code })) satisfies ErrorRequestHandler,
+    );
+    const running = await listen(app);
+    const response = await fetch(running.url, { headers: { authorization: `Bearer ${token}` } });
+    await running.close();
+    await sessions.close();
+    expect(response.status).toBe(503);
+    expect(response.headers.get('retry-after')).toBe('1');
+    expect(await response.json()).toEqual({ error: 'ERR_STORE_UNAVAILABLE' });
   });
 });
 

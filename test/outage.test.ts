@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
-import { RedisStore, TokenManager } from 'tokensession';
+import { createRedisClient, RedisStore, TokenManager } from 'tokensession';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { SECRET } from './support/stores';
@@ -80,7 +80,11 @@ describe('Redis down at boot', () => {
     await server.kill();
 
     const sessions = manage(server.url);
-    for (const call of calls(sessions, token)) expect((await timed(call())).outcome).toMatchObject(unavailable);
+    for (const call of calls(sessions, token)) {
+      const { outcome, ms } = await timed(call());
+      expect(outcome).toMatchObject(unavailable);
+      expect(ms).toBeLessThan(TIMEOUT_MS / 2);
+    }
     await expect(sessions.checkToken(token)).rejects.toMatchObject({ cause: { code: 'ECONNREFUSED' } });
     await server.restart();
     expect(await untilBack(sessions, token)).toMatchObject({ user: { id: 'ada' } });
@@ -118,6 +122,31 @@ describe('the first call', () => {
     const server = await redis();
     const sessions = manage(server.url);
     expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
+  });
+
+  it('after a connection was cut off waits for the next one, instead of failing', async () => {
+    const server = await redis();
+    const client = new Redis(server.url);
+    client.on('error', () => undefined);
+    closing.push(async () => client.disconnect());
+    for (const sessions of [manage(server.url), manage(client)]) {
+      const token = await sessions.setToken('ada');
+      await server.admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+      await sleep(10);
+      expect((await timed(sessions.checkToken(token))).outcome).toMatchObject({ value: { user: { id: 'ada' } } });
+    }
+  });
+
+  it('that waited in vain is not sent after all when the connection is there', async () => {
+    const server = await redis();
+    const token = await manage(server.url).setToken('ada');
+    server.pause();
+    const sessions = manage(server.url);
+    expect((await timed(sessions.deleteToken(token))).outcome).toMatchObject(timeout);
+    server.resume();
+    expect(await untilBack(sessions, token)).not.toBeNull();
+    await sleep(50);
+    expect(await sessions.checkToken(token)).not.toBeNull();
   });
 
   it('waits no longer than its deadline for a server that takes the connection and says nothing', async () => {
@@ -214,6 +243,36 @@ describe('Redis paused', () => {
     await server.restart();
     await new Promise((resolve) => client.once('ready', resolve));
     expect((await server.admin.info('commandstats')).includes('cmdstat_eval')).toBe(false);
+  });
+});
+
+describe('a client of createRedisClient', () => {
+  it('gives up a connection that has gone silent, queues nothing and sends nothing twice', async () => {
+    const server = await redis();
+    const client = createRedisClient(server.url, { timeoutMs: TIMEOUT_MS });
+    client.on('error', () => undefined);
+    closing.push(async () => client.disconnect());
+    await new Promise((resolve) => client.once('ready', resolve));
+    server.pause();
+    const closed = new Promise((resolve) => client.once('close', resolve));
+    const begin = performance.now();
+    const late = client.incr('counter').catch((error: Error) => error.message);
+    await closed;
+    expect(performance.now() - begin).toBeLessThan(2 * TIMEOUT_MS + SLACK_MS);
+    expect(await late).toMatch(/max retries per request/);
+    await expect(client.incr('counter')).rejects.toThrow('enableOfflineQueue options is false');
+    server.resume();
+    await new Promise((resolve) => client.once('ready', resolve));
+    // Redis carries out what had reached it; the client adds nothing to that.
+    await sleep(50);
+    expect(await client.get('counter')).toBe('1');
+  });
+
+  it('gives up an attempt to connect that is not answered', () => {
+    const client = createRedisClient('redis://127.0.0.1:1', { timeoutMs: 123 });
+    client.on('error', () => undefined);
+    expect(client.options).toMatchObject({ connectTimeout: 123, disconnectTimeout: 123, socketTimeout: 246 });
+    client.disconnect();
   });
 });
 

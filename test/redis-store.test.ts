@@ -1,7 +1,8 @@
+import { inspect } from 'node:util';
 import { Redis } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis5';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
-import { type RedisServer, startRedis } from './support/redis-server';
+import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { randomPrefixes, SECRET } from './support/stores';
 
 const PASSWORD = 'a password for tests';
@@ -151,12 +152,51 @@ describe('a record that is not ours', () => {
     },
   );
 
-  it('attributes that are no JSON: an error, and the session can still be ended', async () => {
+  it.each(['{', 'null', '"x"', '7', '{\n}'])(
+    'attributes %j: an error, and the session can still be ended',
+    async (json) => {
+      const sessions = manage();
+      const token = await sessions.setToken('ada', 60, { device: 'web' });
+      await server.admin.hset(keyOf(token), `${sidOf(token)}.a`, json);
+      await expect(sessions.checkToken(token)).rejects.toEqual(refused('ERR_STORE_CORRUPT'));
+      expect(await sessions.deleteToken(token)).toBe(true);
+    },
+  );
+
+  it.each(['v', 'id'])(
+    'a record that has lost its field %j is removed by deleteUserToken, as the error says',
+    async (field) => {
+      const sessions = manage();
+      const token = await sessions.setToken('ada');
+      await server.admin.hdel(keyOf(token), field);
+      const corrupt = expect.objectContaining({
+        code: 'ERR_STORE_CORRUPT',
+        message: expect.stringContaining('deleteUserToken'),
+      });
+      await expect(sessions.setToken('ada')).rejects.toEqual(corrupt);
+      await expect(sessions.deleteUserToken('ada', { except: token })).rejects.toEqual(corrupt);
+      expect(await sessions.deleteUserToken('ada')).toBe(1);
+      expect(await server.admin.exists(keyOf(token))).toBe(0);
+      expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
+    },
+  );
+
+  it('a damaged neighbour is cleared away with the others when one session is kept', async () => {
     const sessions = manage();
-    const token = await sessions.setToken('ada', 60, { device: 'web' });
-    await server.admin.hset(keyOf(token), `${sidOf(token)}.a`, '{');
-    await expect(sessions.checkToken(token)).rejects.toEqual(refused('ERR_STORE_CORRUPT'));
-    expect(await sessions.deleteToken(token)).toBe(true);
+    const [kept, damaged] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
+    await server.admin.hset(keyOf(kept), sidOf(damaged), 'x');
+    expect(await sessions.deleteUserToken('ada', { except: kept })).toBe(0);
+    expect(await sessions.listUserToken('ada')).toEqual([kept]);
+  });
+
+  it('a key that has lost its expiry keeps every session for as long as it lives', async () => {
+    const sessions = manage();
+    const [short, long] = [await sessions.setToken('ada', 5), await sessions.setToken('ada', 500)];
+    await server.admin.persist(keyOf(short));
+    await sessions.touchToken(short);
+    expect(await server.admin.pttl(keyOf(long))).toBe(-1);
+    await sessions.refreshToken(short);
+    expect(await server.admin.pttl(keyOf(long))).toBeGreaterThan(499_000);
   });
 
   it('a newer layout refuses to be ended too: an older service must not half-delete what it does not know', async () => {
@@ -231,6 +271,43 @@ describe('the client', () => {
     expect(await client.ping()).toBe('PONG');
   });
 
+  it('gets its listeners back when the store is closed, and refuses nothing but the store', async () => {
+    const client = new Redis(server.url);
+    closing.push(() => client.quit());
+    const before = client.eventNames().map((name) => client.listenerCount(name));
+    for (let i = 0; i < 20; i++) {
+      const sessions = manage(client);
+      await sessions.setToken('ada');
+      await sessions.close();
+      await expect(sessions.setToken('ada')).rejects.toMatchObject({ message: 'the store is closed' });
+    }
+    expect(client.eventNames().map((name) => client.listenerCount(name))).toEqual(before);
+    expect(await client.ping()).toBe('PONG');
+  });
+
+  it('has our scripts under names that say whose they are and which version', () => {
+    const defined: string[] = [];
+    const client = new Redis({ lazyConnect: true });
+    const defineCommand = client.defineCommand.bind(client);
+    client.defineCommand = (name, definition) => {
+      defined.push(name);
+      defineCommand(name, definition);
+    };
+    new RedisStore(client);
+    expect(defined).toHaveLength(7);
+    for (const name of defined) expect(name).toMatch(/^tokensession:\w+:[0-9a-f]{8}$/);
+    client.disconnect();
+  });
+
+  it('that has been closed by its owner is an outage at once', async () => {
+    const client = new Redis(server.url);
+    await client.quit();
+    while (client.status !== 'end') await new Promise((resolve) => setTimeout(resolve, 5));
+    const begin = performance.now();
+    await expect(manage(client).setToken('ada')).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' });
+    expect(performance.now() - begin).toBeLessThan(500);
+  });
+
   it('is refused when it is no ioredis client', () => {
     for (const redis of [{ get: () => null }, { defineCommand: () => null }, [], 7]) {
       expect(() => new RedisStore(redis as never)).toThrow(TypeError);
@@ -273,9 +350,32 @@ describe('errors', () => {
       message: 'Redis refused our credentials or a command we need',
     });
     expect(error.cause).toMatchObject({ message: expect.stringContaining('WRONGPASS') });
-    const { inspect } = await import('node:util');
     expect(inspect(error, { depth: 10, showHidden: true })).not.toContain(wrong);
     expect(inspect(error, { depth: 10, showHidden: true })).not.toContain(token);
+  });
+
+  it('hold no argument that Redis repeats: of a command that it does not know, even AUTH', async () => {
+    const hardened = await startRedis({
+      'rename-command': ['SET', 'HELLO', 'AUTH'].map((name) => [name, `hidden-${name}`]),
+    });
+    closing.push(() => hardened.stop());
+    const sessions = manage(hardened.url, { getUserInfo: () => 'private detail' });
+    const cached = (await sessions.addUser('ada').catch((reason: unknown) => reason)) as Error;
+    const shut = manage({ host: '127.0.0.1', port: hardened.port, password: 'private password' });
+    const refused = (await shut.setToken('ada').catch((reason: unknown) => reason)) as Error;
+    for (const error of [cached, refused]) {
+      expect(error).toMatchObject({
+        code: 'ERR_STORE_UNAVAILABLE',
+        cause: { message: expect.stringMatching(/unknown command/) },
+      });
+      expect(inspect(error, { depth: 10, showHidden: true })).not.toContain('private');
+    }
+  });
+
+  it('of a host with several addresses say what is wrong with them', async () => {
+    const sessions = manage({ host: 'localhost', port: await freePort() });
+    const error = (await sessions.setToken('ada').catch((reason: unknown) => reason)) as Error;
+    expect(error.cause).toMatchObject({ code: 'ECONNREFUSED', message: expect.stringContaining('ECONNREFUSED') });
   });
 
   it('keep what Redis said as the cause, without the arguments of the command', async () => {
@@ -285,7 +385,6 @@ describe('errors', () => {
     const error = (await sessions
       .setToken('ada', 60, { device: 'private device' })
       .catch((reason: unknown) => reason)) as Error;
-    const { inspect } = await import('node:util');
     expect(inspect(error.cause)).toContain('WRONGTYPE');
     expect(inspect(error, { depth: 10, showHidden: true })).not.toContain('private');
   });

@@ -23,12 +23,14 @@ export interface RedisServer {
   stop(): Promise<void>;
 }
 
-/** @param settings redis.conf settings: `{ requirepass: 'x' }`. */
-export async function startRedis(settings: Record<string, string> = {}): Promise<RedisServer> {
+/** redis.conf settings: `{ requirepass: 'x' }`. A list is for one that may be given several times, each time with its words. */
+type RedisConfig = Record<string, string | readonly (readonly string[])[]>;
+
+export async function startRedis(settings: RedisConfig = {}): Promise<RedisServer> {
   const folder = await mkdtemp(join(tmpdir(), 'tokensession-redis-'));
   const port = await freePort();
   let child = await spawnRedis(port, folder, settings);
-  const password = settings.requirepass;
+  const password = typeof settings.requirepass === 'string' ? settings.requirepass : undefined;
   const admin = new Redis({
     port,
     host: '127.0.0.1',
@@ -83,9 +85,18 @@ function redisProgram(): string {
   throw new Error('no redis-server: run `npm test`, which installs it, or set REDIS_SERVER to its path');
 }
 
-async function spawnRedis(port: number, folder: string, settings: Record<string, string>): Promise<ChildProcess> {
-  const all = { port: String(port), bind: '127.0.0.1', dir: folder, save: '', appendonly: 'no', ...settings };
-  const args = Object.entries(all).flatMap(([name, value]) => [`--${name}`, value]);
+async function spawnRedis(port: number, folder: string, settings: RedisConfig): Promise<ChildProcess> {
+  const all: RedisConfig = {
+    port: String(port),
+    bind: '127.0.0.1',
+    dir: folder,
+    save: '',
+    appendonly: 'no',
+    ...settings,
+  };
+  const args = Object.entries(all).flatMap(([name, value]) =>
+    typeof value === 'string' ? [`--${name}`, value] : value.flatMap((words) => [`--${name}`, ...words]),
+  );
   const child = spawn(redisProgram(), args, { stdio: ['ignore', 'pipe', 'inherit'] });
   let log = '';
   await new Promise<void>((resolve, reject) => {

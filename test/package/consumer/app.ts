@@ -81,7 +81,10 @@ app.post('/login', async (req, res) => {
   // @ts-expect-error: the middleware's own
   req.session.open();
 });
-app.get('/me', requireUser(), (req, res) => void res.json(req.session.user));
+app.get('/users/:id', requireUser(), sessionMiddleware(sessions), (req, res) => {
+  same<typeof req.params, { id: string }>(true);
+  res.json(req.session.user);
+});
 
 const koa = new Koa().use(forKoa.sessionMiddleware(syncLoader));
 koa.use(async (ctx) => {
