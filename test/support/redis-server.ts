@@ -70,7 +70,7 @@ export async function startRedis(settings: RedisConfig = {}): Promise<RedisServe
   return server;
 }
 
-/** The program that `install-redis.sh` has found or installed. */
+/** The program that `install-programs.sh` has found or installed. */
 function redisProgram(): string {
   const named = process.env.REDIS_SERVER;
   if (named !== undefined && named !== '') return named;
