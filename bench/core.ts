@@ -1,9 +1,8 @@
 import { startRedis } from '../test/support/redis-server';
 import { Child } from './child';
 import { type CpuPlan, pin } from './machine';
-import type { Effort } from './main';
 import { judge, type Part } from './report';
-import { interleave, type Sample } from './rounds';
+import { type Effort, interleave, type Sample } from './rounds';
 
 /** The names that core-contestant.ts knows them by. */
 const CONTESTANTS = ['GET', 'checkToken', 'touchToken', 'redis-sessions get'];

@@ -2,9 +2,8 @@ import autocannon from 'autocannon';
 import { startRedis } from '../test/support/redis-server';
 import { Child } from './child';
 import { type CpuPlan, pin } from './machine';
-import type { Effort } from './main';
 import { judge, type Part } from './report';
-import { interleave, type Sample } from './rounds';
+import { type Effort, interleave, type Sample } from './rounds';
 
 const CONNECTIONS = 32;
 

@@ -5,14 +5,7 @@ import { benchHttp } from './http';
 import { assignCpus, describeMachine } from './machine';
 import { benchMemory } from './memory';
 import { type Part, printMachine, printPart } from './report';
-
-/** How long each part takes. Quick is for seeing that the bench works: its numbers are rough. */
-export interface Effort {
-  rounds: number;
-  coreMs: number;
-  httpMs: number;
-  users: number;
-}
+import type { Effort } from './rounds';
 
 const FULL: Effort = { rounds: 5, coreMs: 1000, httpMs: 2500, users: 20_000 };
 const QUICK: Effort = { rounds: 3, coreMs: 300, httpMs: 1000, users: 2000 };

@@ -5,9 +5,8 @@ import session from 'express-session';
 import { createClient } from 'redis';
 import { RedisStore, TokenManager } from 'tokensession';
 import { type RedisServer, startRedis } from '../test/support/redis-server';
-import type { Effort } from './main';
 import { judge, type Part } from './report';
-import { interleave } from './rounds';
+import { type Effort, interleave } from './rounds';
 
 const SECRET = 'a secret that is long enough to be one';
 const TTL = 7 * 24 * 3600;

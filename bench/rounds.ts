@@ -1,3 +1,11 @@
+/** How long each part takes. Quick is for seeing that the bench works: its numbers are rough. */
+export interface Effort {
+  rounds: number;
+  coreMs: number;
+  httpMs: number;
+  users: number;
+}
+
 /** What one contestant did in one round: numbers by the name of what they measure. */
 export type Sample<Metric extends string = string> = Record<Metric, number>;
 

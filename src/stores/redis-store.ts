@@ -55,7 +55,7 @@ export class RedisStore implements Store {
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
     const args = [userId, sid, ttlMs, absoluteTtlMs, json, maxSessions, ...replaces];
     const [record, now] = await this.#connection.run<[string, Reply]>('create', [this.#keys.sessions(tag)], args);
-    return { session: recordOf(sid, record, json), now: Number(now) };
+    return { session: parseRecord(sid, record, json), now: Number(now) };
   }
 
   async check(tag: string, sid: string): Promise<StoredSession | null> {
@@ -86,7 +86,7 @@ export class RedisStore implements Store {
     const sessions: SessionRecord[] = [];
     for (let i = 0; i < columns.length; i += 3) {
       const [sid, record, attributes] = columns.slice(i, i + 3) as [string, string, string | null];
-      sessions.push(recordOf(sid, record, attributes));
+      sessions.push(parseRecord(sid, record, attributes));
     }
     return { userId, now: Number(now), sessions: sessions.sort((a, b) => a.createdAt - b.createdAt) };
   }
@@ -118,28 +118,25 @@ function isClient(redis: unknown): redis is Redis | Cluster {
 
 function storedSession(sid: string, reply: string | null): StoredSession | null {
   if (reply === null) return null;
-  const [, createdAt, seenAt, ttlMs, capAt, now, attributes, userInfo, userId] = SESSION.exec(reply) ?? [];
+  const [, created, seen, ttl, cap, now, attributes, userInfo, userId] = SESSION.exec(reply) ?? [];
   if (attributes === undefined || userId === undefined) throw notARecord();
-  const session = {
-    sid,
-    createdAt: Number(createdAt),
-    seenAt: Number(seenAt),
-    ttlMs: Number(ttlMs),
-    capAt: Number(capAt),
-    attributes: attributesOf(attributes),
-  };
+  const session = recordOf(sid, [created, seen, ttl, cap], attributes);
   return { userId, session, now: Number(now), userInfo: userInfo || null };
 }
 
-function recordOf(sid: string, record: string, attributes: string | null): SessionRecord {
-  const [, createdAt, seenAt, ttlMs, capAt] = RECORD.exec(record) ?? [];
-  if (capAt === undefined) throw notARecord();
+function parseRecord(sid: string, record: string, attributes: string | null): SessionRecord {
+  const fields = RECORD.exec(record);
+  if (fields === null) throw notARecord();
+  return recordOf(sid, fields.slice(1), attributes);
+}
+
+function recordOf(sid: string, fields: readonly (string | undefined)[], attributes: string | null): SessionRecord {
   return {
     sid,
-    createdAt: Number(createdAt),
-    seenAt: Number(seenAt),
-    ttlMs: Number(ttlMs),
-    capAt: Number(capAt),
+    createdAt: Number(fields[0]),
+    seenAt: Number(fields[1]),
+    ttlMs: Number(fields[2]),
+    capAt: Number(fields[3]),
     attributes: attributesOf(attributes),
   };
 }
