@@ -1,5 +1,12 @@
 export { SessionError, type SessionErrorCode } from './core/errors';
-export type { NewSession, SessionRecord, Store, StoredSession, StoredUser } from './core/store';
+export {
+  expiryOf,
+  type NewSession,
+  type SessionRecord,
+  type Store,
+  type StoredSession,
+  type StoredUser,
+} from './core/store';
 export {
   type CreateSessionOptions,
   type DeleteUserTokenOptions,

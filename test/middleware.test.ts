@@ -111,8 +111,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
     it('keeps ip and user agent with the session, cut to length, unless others are given', async () => {
       const long = 'x'.repeat(2000);
       const routes = {
-        '/as': (session: Session) =>
-          session.login('grace', { attributes: { device: 'tv', ip: 'hidden', userAgent: undefined } }),
+        '/as': (session: Session) => session.login('grace', { attributes: { device: 'tv', ip: 'hidden' } }),
       };
       const { manager, send } = await start({ trustProxy: true, routes });
       await send('/login?user=ada', { 'user-agent': long, 'x-forwarded-for': '2001:db8::1' });
@@ -126,6 +125,15 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
         ip: 'hidden',
         userAgent: 'curl',
       });
+    });
+
+    it('keeps neither ip nor user agent when told so', async () => {
+      const routes = {
+        '/private': (session: Session) => session.login('ada', { attributes: { ip: undefined, userAgent: undefined } }),
+      };
+      const { manager, send } = await start({ routes });
+      await send('/private', { 'user-agent': 'curl' });
+      expect((await manager.listUserSessions('ada'))[0]?.attributes).toEqual({});
     });
 
     it('takes a ttl, and slides by it', async () => {
@@ -546,6 +554,16 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
   });
 
   describe('req.session', () => {
+    it('takes nothing that would be lost with the request', async () => {
+      const routes = {
+        '/cart': (session: Session) => {
+          (session as unknown as { cart: string[] }).cart = ['a book'];
+        },
+      };
+      const { send } = await start({ routes });
+      expect(await send('/cart')).toMatchObject({ status: 500 });
+    });
+
     it('prints and serialises without its token', async () => {
       let printed = '';
       const routes = {

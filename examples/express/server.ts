@@ -78,6 +78,7 @@ app.use((_req, res) => {
 app.use(((error, _req, res, next) => {
   if (res.headersSent) return next(error);
   const status: number = error.status ?? 500;
+  if (error instanceof SessionError) res.set(error.headers ?? {});
   if (status >= 500) console.error(error instanceof SessionError ? reasonOf(error) : error);
   res.status(status).json({ error: publicTextOf(error) });
 }) satisfies ErrorRequestHandler);

@@ -4,9 +4,13 @@ import type { SessionAttributes } from './types';
  * A session as a store keeps it. Times are milliseconds since the epoch by the store's own clock, durations are milliseconds.
  */
 export interface SessionRecord {
+  /** The session's id: 22 characters of base64url. */
   sid: string;
+  /** When the user logged in. */
   createdAt: number;
+  /** When the session's clock was last started. */
   seenAt: number;
+  /** How long it lives from then on. */
   ttlMs: number;
   /** The moment this session ends however busy it is; 0 for none. */
   capAt: number;
@@ -52,15 +56,21 @@ export interface NewSession {
 }
 
 /**
- * The port between the sessions and where they are kept. `tag` names a user (see token.ts), `sid` one of the user's sessions.
+ * The port between the sessions and where they are kept. `tag` names a user: 22 characters of base64url, a hash of the user id. `sid`,
+ * in the same form, names one of the user's sessions.
  *
  * Absence is a value (`null`, `false`, 0, as each method says), failure is a rejection with a `SessionError`: nothing reports
  * "not there" for "I couldn't look". Each method is atomic: another call sees all of it or nothing, and a `create` that is refused has
- * ended nobody's session. (One that got no answer in time may have been carried out, or may be yet.) Expiry is judged by the store's own clock, and an expired session is absent to every method.
- * No method but `create` makes a session, so that none that ended can come back.
+ * ended nobody's session. (One that got no answer in time may have been carried out, or still be.) Expiry is judged by the store's own
+ * clock, and an expired session is absent to every method. No method but `create` makes a session, so that none that ended can come
+ * back. What is given and what is taken are copies: changing one doesn't change the store.
  */
 export interface Store {
-  /** Adds a session, then ends those it replaces and the oldest ones over the limit. Created-times of a user strictly increase. */
+  /**
+   * Adds a session, then ends those it replaces and the oldest live ones over the limit. `createdAt` is now, or one more than that of
+   * the user's newest session, so that logins are in order; `seenAt` is now; `capAt` is now and `absoluteTtlMs`, or 0.
+   * `ERR_STORE_CORRUPT`: under this tag is another user.
+   */
   create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number }>;
 
   /** Reads a session and changes nothing. `null`: no such live session. */
@@ -68,7 +78,8 @@ export interface Store {
 
   /**
    * Reads a session and restarts its clock, unless less than `slideEveryMs` has passed since the last time. A session whose ttl is
-   * under twice that slides at half its ttl already, so that one in use never ends by idleness. `null`: no such live session.
+   * under twice that slides at half its ttl already, so that one in use never ends by idleness. Gives the session as it is then.
+   * `null`: no such live session.
    */
   touch(tag: string, sid: string, slideEveryMs: number): Promise<StoredSession | null>;
 
@@ -81,20 +92,20 @@ export interface Store {
   /** Ends all sessions of a user but `except`, and forgets the cached user info when asked to. Gives how many live ones it ended. */
   endAll(tag: string, options: { except: string | null; forgetUserInfo: boolean }): Promise<number>;
 
-  /** `null`: nothing is stored for this user. */
+  /** The live sessions of a user, oldest login first, maybe none. `null`: nothing is stored for this user. */
   list(tag: string): Promise<StoredUser | null>;
 
-  /** Keeps the user info for that long, in place of what was there. */
+  /** Keeps the user info for that long, in place of what was there, whether or not the user has sessions. */
   setUserInfo(tag: string, userInfo: string, ttlMs: number): Promise<void>;
 
-  /** `false`: there was none. */
+  /** Forgets the user info. `false`: there was none. */
   deleteUserInfo(tag: string): Promise<boolean>;
 
   /** Closes what the store opened itself. Afterwards every method rejects with `ERR_STORE_UNAVAILABLE`. Calling it again does nothing. */
   close(): Promise<void>;
 }
 
-const VERBS: Record<keyof Store, true> = {
+const METHODS: Record<keyof Store, true> = {
   create: true,
   check: true,
   touch: true,
@@ -112,6 +123,6 @@ export function isStore(value: unknown): value is Store {
   return (
     typeof value === 'object' &&
     value !== null &&
-    Object.keys(VERBS).every((verb) => typeof (value as Record<string, unknown>)[verb] === 'function')
+    Object.keys(METHODS).every((method) => typeof (value as Record<string, unknown>)[method] === 'function')
   );
 }

@@ -75,6 +75,7 @@ const REFRESH_CONCURRENCY = 16;
 export interface CreateSessionOptions {
   /** Seconds the session lives without a request. Default: the manager's `ttl`. */
   ttl?: number | undefined;
+  /** Where it was started, to show to the user. Default: none. */
   attributes?: SessionAttributes | undefined;
   /** Tokens that die with this login, whoever they belong to. Default: none. */
   replaces?: readonly string[] | undefined;
@@ -83,8 +84,11 @@ export interface CreateSessionOptions {
 const CREATE_OPTIONS: Record<keyof CreateSessionOptions, true> = { ttl: true, attributes: true, replaces: true };
 
 export interface DeleteUserTokenOptions {
-  /** The token, or the id, of a session to keep: "log out my other devices". Default: none. */
-  except?: string | undefined;
+  /**
+   * The token, or the id, of a session to keep: "log out my other devices". One that names no live session of this user keeps none.
+   * Default, or `null`: none.
+   */
+  except?: string | null | undefined;
 }
 
 const DELETE_OPTIONS: Record<keyof DeleteUserTokenOptions, true> = { except: true };
@@ -149,6 +153,7 @@ export class TokenManager<Detail = unknown> {
    * Starts a session, at login, and gives its token. Doesn't ask `getUserInfo` whether there is such a user.
    *
    * @param ttl seconds the session lives without a request. Default: the option `ttl`.
+   * @param attributes where it was started, to show to the user. Default: none.
    * @throws SessionError when it was not stored: no token without a session.
    */
   async setToken(userId: string, ttl?: number, attributes?: SessionAttributes): Promise<string> {
@@ -227,7 +232,10 @@ export class TokenManager<Detail = unknown> {
     return this.#withDetail(token, parts, await this.#store.touch(parts.tag, parts.sid, this.#slideEveryMs), ttlMs);
   }
 
-  /** The live tokens of a user, oldest login first. For trusted code; a page shows {@link listUserSessions}. */
+  /**
+   * A token for each live session of a user, oldest login first, signed with the first secret: after a change of secrets not the very
+   * string that the client holds, and as good. For trusted code; a page shows {@link listUserSessions}.
+   */
   async listUserToken(userId: string): Promise<string[]> {
     const tag = tagOf(checkUserId(userId));
     return (await this.#list(tag)).sessions.map(({ sid }) => signToken({ tag, sid }, this.#keys));
@@ -262,7 +270,7 @@ export class TokenManager<Detail = unknown> {
    */
   async addUser(userId: string, userInfoTtl?: number): Promise<User<Detail> | null> {
     checkUserId(userId);
-    const detail = await this.#userInfo.reload(userId, this.#userInfoTtlMs(userInfoTtl));
+    const detail = await this.#userInfo.loadAndCache(userId, this.#userInfoTtlMs(userInfoTtl));
     return detail === null ? null : { id: userId, detail };
   }
 
@@ -284,7 +292,7 @@ export class TokenManager<Detail = unknown> {
     const work = async () => {
       for (const userId of waiting) {
         try {
-          if ((await this.#userInfo.reload(userId, ttlMs)) !== null) refreshed++;
+          if ((await this.#userInfo.loadAndCache(userId, ttlMs)) !== null) refreshed++;
         } catch (error) {
           errors.push(error);
         }
@@ -312,7 +320,7 @@ export class TokenManager<Detail = unknown> {
     checkSeconds('ttl', ttl);
     const attributes = checkAttributes(options.attributes);
     const { token, tag, sid } = createToken(userId, this.#keys);
-    this.#userInfo.disown(userId);
+    this.#userInfo.ignoreLoadUnderWay(userId);
     const replaced = (options.replaces ?? []).map((old) => parseToken(old, this.#keys)).filter((old) => old !== null);
 
     const stored = await this.#store.create(tag, {
@@ -368,7 +376,7 @@ export class TokenManager<Detail = unknown> {
   }
 
   #sidToKeep(tag: string, except: unknown): string | null {
-    if (except === undefined) return null;
+    if (except === undefined || except === null) return null;
     if (typeof except !== 'string')
       throw new TypeError(`except must be a token or a session id, got ${kindOf(except)}`);
     if (isSessionId(except)) return except;

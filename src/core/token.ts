@@ -38,7 +38,10 @@ export function importSecret(secret: unknown): SigningKeys {
   const secrets: unknown[] = Array.isArray(secret) ? secret : [secret];
   const [first, ...older] = secrets.map((text, index) => {
     const name = Array.isArray(secret) ? `secret[${index}]` : 'secret';
-    if (typeof text !== 'string') throw new TypeError(`option ${name} must be a string, got ${kindOf(text)}`);
+    if (typeof text !== 'string') {
+      const hint = text === undefined ? ' (an environment variable not set?)' : '';
+      throw new TypeError(`option ${name} must be a string, got ${kindOf(text)}${hint}`);
+    }
     if (text.length < MIN_SECRET_LENGTH) {
       throw new RangeError(`option ${name} must have at least ${MIN_SECRET_LENGTH} characters, got ${text.length}`);
     }

@@ -14,7 +14,7 @@ export interface Register {}
 /** What {@link Register} says `user.detail` is; `unknown` while it says nothing. */
 export type RegisteredDetail = Register extends { detail: infer Detail } ? Detail : unknown;
 
-/** Where a session was started, for people to recognise it by. Each at most 512 characters; `undefined` means left out. */
+/** Where a session was started, for people to recognise it by. Each at most 512 characters; `undefined` means none. */
 export interface SessionAttributes {
   /** The kind or name of the device, in the application's own words. */
   device?: string | undefined;
@@ -44,12 +44,15 @@ export interface SessionInfo {
   expiresAt: Date;
   /** Seconds until `expiresAt`, rounded up: a live session never shows 0. */
   ttl: number;
+  /** Where it was started; empty when nothing was given. */
   attributes: SessionAttributes;
 }
 
 /** What a check of a live token gives. Holds the token: for trusted code, not for logs or pages. */
 export interface Session<Detail = unknown> extends SessionInfo {
+  /** What the client signs in with: a secret. */
   token: string;
+  /** Whose session it is. */
   user: User<Detail>;
 }
 

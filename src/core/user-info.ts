@@ -18,7 +18,8 @@ interface Load {
 
 /**
  * Loads user info through the application's loader, once at a time for each user in this process, and keeps it in the store.
- * A user whom the loader doesn't know loses their sessions.
+ * A user whom the loader doesn't know loses their sessions. A check takes {@link load}, a login {@link loadAfresh}, and who asks for the
+ * cache itself {@link loadAndCache}.
  */
 export class UserInfo<Detail> {
   readonly #store: Store;
@@ -59,8 +60,8 @@ export class UserInfo<Detail> {
     return detailOf(await this.#joinLater(userId, ttlMs));
   }
 
-  /** {@link loadAfresh}, and rejects when it can't be cached. */
-  async reload(userId: string, ttlMs: number): Promise<Detail | null> {
+  /** {@link loadAfresh}, and waits for the cache: rejects when it can't be written. */
+  async loadAndCache(userId: string, ttlMs: number): Promise<Detail | null> {
     const load = await this.#joinLater(userId, ttlMs);
     const [detail] = await Promise.all([detailOf<Detail>(load), load.stored]);
     return detail;
@@ -68,12 +69,12 @@ export class UserInfo<Detail> {
 
   /** Forgets the cached info, and what a load under way will bring. */
   forget(userId: string): Promise<boolean> {
-    this.disown(userId);
+    this.ignoreLoadUnderWay(userId);
     return this.#store.deleteUserInfo(tagOf(userId));
   }
 
   /** Lets a load under way count no more, neither for the cache nor against the sessions, except to those who wait for it. */
-  disown(userId: string): void {
+  ignoreLoadUnderWay(userId: string): void {
     this.#loads.delete(userId);
   }
 

@@ -2,7 +2,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SessionError } from '../core/errors';
 import type { TokenManager } from '../core/token-manager';
 import type { RegisteredDetail } from '../core/types';
-import { checkPlace, RequestSession, refusalOf, type SessionMiddlewareOptions, sessionPolicy } from './request-session';
+import {
+  RequestSession,
+  refusalOf,
+  refuseIfTaken,
+  type SessionMiddlewareOptions,
+  sessionPolicy,
+} from './request-session';
 
 export type { CookieOptions } from '../transport/cookie';
 export type { HeaderOption } from '../transport/header';
@@ -28,7 +34,8 @@ interface ExpressRequest extends IncomingMessage {
 export type ExpressMiddleware = (req: ExpressRequest, res: ServerResponse, next: (error?: unknown) => void) => void;
 
 /**
- * Puts `req.session` on every request, for Express 5 and 4. A request without a signed token costs no call to the store, one with a
+ * Puts `req.session` on every request, for Express 5 and 4. Without options it takes tokens from `Authorization: Bearer` and from the
+ * cookie `__Host-session`, or `session` where a request isn't secure. A request without a signed token costs no call to the store, one with a
  * token costs one.
  *
  * While the store can't answer, a request with a token goes to Express's error handling as a {@link SessionError} of status 503.
@@ -41,7 +48,7 @@ export function sessionMiddleware<Detail>(
 ): ExpressMiddleware {
   const policy = sessionPolicy(manager, options);
   return (req, res, next) => {
-    checkPlace(req, 'req.session');
+    refuseIfTaken(req, 'req.session');
     const session = new RequestSession(policy, { req, res, secure: req.secure, ip: req.ip });
     req.session = session;
     const opened = session.open();

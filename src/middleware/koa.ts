@@ -2,7 +2,13 @@ import type { DefaultState, Middleware } from 'koa';
 import { SessionError } from '../core/errors';
 import type { TokenManager } from '../core/token-manager';
 import type { RegisteredDetail } from '../core/types';
-import { checkPlace, RequestSession, refusalOf, type SessionMiddlewareOptions, sessionPolicy } from './request-session';
+import {
+  RequestSession,
+  refusalOf,
+  refuseIfTaken,
+  type SessionMiddlewareOptions,
+  sessionPolicy,
+} from './request-session';
 
 export type { CookieOptions } from '../transport/cookie';
 export type { HeaderOption } from '../transport/header';
@@ -21,7 +27,8 @@ export interface SessionContext<Detail> {
 }
 
 /**
- * Puts `ctx.session` on every request, for Koa 3 and 2. A request without a signed token costs no call to the store, one with a
+ * Puts `ctx.session` on every request, for Koa 3 and 2. Without options it takes tokens from `Authorization: Bearer` and from the
+ * cookie `__Host-session`, or `session` where a request isn't secure. A request without a signed token costs no call to the store, one with a
  * token costs one.
  *
  * While the store can't answer, a request with a token rejects with a {@link SessionError} of status 503, which Koa answers with.
@@ -34,7 +41,7 @@ export function sessionMiddleware<Detail>(
 ): Middleware<DefaultState, SessionContext<Detail>> {
   const policy = sessionPolicy(manager, options);
   return async (ctx, next) => {
-    checkPlace(ctx, 'ctx.session');
+    refuseIfTaken(ctx, 'ctx.session');
     const session = new RequestSession(policy, { req: ctx.req, res: ctx.res, secure: ctx.secure, ip: ctx.ip });
     ctx.session = session;
     const opened = session.open();

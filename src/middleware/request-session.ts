@@ -24,7 +24,7 @@ const OPTIONS: Record<keyof SessionMiddlewareOptions, true> = { cookie: true, he
 export interface LoginOptions {
   /** Seconds the session lives without a request. Default: the manager's `ttl`. */
   ttl?: number | undefined;
-  /** Kept with the session. `ip` and `userAgent` are taken from the request unless given. */
+  /** Kept with the session. `ip` and `userAgent` are taken from the request unless given; `undefined` keeps neither. */
   attributes?: SessionAttributes | undefined;
 }
 
@@ -95,6 +95,8 @@ export class RequestSession<Detail = unknown> {
     this.#exchange = exchange;
     this.#headerToken = policy.header?.read(headers);
     this.#cookieToken = policy.cookie?.read(headers.cookie, exchange.secure);
+    // What is put here would be gone with the request: better an error than a cart that loses its things.
+    Object.preventExtensions(this);
   }
 
   /** Who is signed in; `null` when nobody is. */
@@ -133,10 +135,11 @@ export class RequestSession<Detail = unknown> {
     const { manager, cookie } = this.#policy;
     const { res, secure } = this.#exchange;
     const { ttl, attributes } = checkOptions('login', options, LOGIN_OPTIONS);
+    checkAttributes(attributes);
     if (cookie !== null && res.headersSent) throw headersSent();
     const session = await manager.createSession(userId, {
       ttl,
-      attributes: { ...this.#origin(), ...checkAttributes(attributes) },
+      attributes: checkAttributes({ ...this.#origin(), ...attributes }),
       replaces: this.#tokens(),
     });
     if (cookie !== null && res.headersSent) {
@@ -232,15 +235,15 @@ export class RequestSession<Detail = unknown> {
   /** What the client says is cut to length rather than refused: a login must not fail for a long header. */
   #origin(): SessionAttributes {
     const { req, ip } = this.#exchange;
-    return checkAttributes({
+    return {
       ip: ip?.slice(0, MAX_ATTRIBUTE_LENGTH),
       userAgent: req.headers['user-agent']?.slice(0, MAX_ATTRIBUTE_LENGTH),
-    });
+    };
   }
 }
 
 /** Refuses to take a place that another middleware has taken: each would find the other's object there, and break on it. */
-export function checkPlace(holder: { session?: unknown }, name: string): void {
+export function refuseIfTaken(holder: { session?: unknown }, name: string): void {
   if (holder.session !== undefined && !(holder.session instanceof RequestSession)) {
     throw new TypeError(
       `${name} is taken by another middleware (express-session, koa-session?): only one of them can have it`,

@@ -54,7 +54,7 @@ export class MemoryStore implements Store {
   }
 
   async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number }> {
-    const now = this.#open();
+    const now = this.#nowIfOpen();
     const { userId, sid, ttlMs, absoluteTtlMs, attributes, maxSessions, replaces } = session;
     const user = this.#users.get(tag) ?? { userId, sessions: new Map<string, SessionRecord>() };
     if (user.userId !== userId)
@@ -80,7 +80,7 @@ export class MemoryStore implements Store {
   }
 
   async check(tag: string, sid: string): Promise<StoredSession | null> {
-    const now = this.#open();
+    const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
     const record = liveSession(user, sid, now);
     if (user === undefined || record === null) return null;
@@ -88,14 +88,14 @@ export class MemoryStore implements Store {
   }
 
   async touch(tag: string, sid: string, slideEveryMs: number): Promise<StoredSession | null> {
-    const now = this.#open();
+    const now = this.#nowIfOpen();
     const record = liveSession(this.#users.get(tag), sid, now);
     if (record !== null && now - record.seenAt >= Math.min(slideEveryMs, record.ttlMs / 2)) record.seenAt = now;
     return this.check(tag, sid);
   }
 
   async refresh(tag: string, sid: string, ttlMs: number | null): Promise<boolean> {
-    const now = this.#open();
+    const now = this.#nowIfOpen();
     const record = liveSession(this.#users.get(tag), sid, now);
     if (record === null) return false;
     record.seenAt = now;
@@ -104,7 +104,7 @@ export class MemoryStore implements Store {
   }
 
   async end(tag: string, sid: string): Promise<boolean> {
-    const now = this.#open();
+    const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
     const wasLive = liveSession(user, sid, now) !== null;
     user?.sessions.delete(sid);
@@ -113,7 +113,7 @@ export class MemoryStore implements Store {
   }
 
   async endAll(tag: string, options: { except: string | null; forgetUserInfo: boolean }): Promise<number> {
-    const now = this.#open();
+    const now = this.#nowIfOpen();
     const { except, forgetUserInfo } = options;
     if (forgetUserInfo) this.#userInfo.delete(tag);
     let ended = 0;
@@ -127,7 +127,7 @@ export class MemoryStore implements Store {
   }
 
   async list(tag: string): Promise<StoredUser | null> {
-    const now = this.#open();
+    const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
     if (user === undefined) return null;
     const sessions = [...user.sessions.values()].filter((record) => expiryOf(record) > now).map(copyOf);
@@ -135,11 +135,11 @@ export class MemoryStore implements Store {
   }
 
   async setUserInfo(tag: string, userInfo: string, ttlMs: number): Promise<void> {
-    this.#userInfo.set(tag, { text: userInfo, expiresAt: this.#open() + ttlMs });
+    this.#userInfo.set(tag, { text: userInfo, expiresAt: this.#nowIfOpen() + ttlMs });
   }
 
   async deleteUserInfo(tag: string): Promise<boolean> {
-    const now = this.#open();
+    const now = this.#nowIfOpen();
     const wasThere = this.#cachedInfo(tag, now) !== null;
     this.#userInfo.delete(tag);
     return wasThere;
@@ -153,7 +153,7 @@ export class MemoryStore implements Store {
   }
 
   /** The time, in a store that is still open. */
-  #open(): number {
+  #nowIfOpen(): number {
     if (this.#closed) throw new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed');
     return this.#now();
   }

@@ -12,6 +12,7 @@ export interface RedisSettings {
   db?: number | undefined;
   /** An ACL user. Default: Redis's `default` user. */
   username?: string | undefined;
+  /** Default: none. */
   password?: string | undefined;
   /** `true`, or what Node's `tls.connect` takes: `{ ca, cert, key, servername }`. Default: no TLS. */
   tls?: boolean | ConnectionOptions | undefined;
@@ -98,9 +99,15 @@ function checkSettings(target: RedisSettings) {
     ...(db !== undefined && { db: checkInteger('Redis db', db, 0, 2 ** 31 - 1) }),
     ...(username !== undefined && { username: checkText('Redis username', username) }),
     ...(password !== undefined && { password: checkText('Redis password', password) }),
-    ...(family !== undefined && { family: checkInteger('Redis family', family, 0, 6) }),
+    ...(family !== undefined && { family: checkFamily(family) }),
     ...(tls !== undefined && { tls }),
   };
+}
+
+function checkFamily(family: unknown): number {
+  const number = checkInteger('Redis family', family, 0, 6);
+  if (![0, 4, 6].includes(number)) throw new RangeError(`Redis family must be 0, 4 or 6, got ${number}`);
+  return number;
 }
 
 /** The settings in a URL of the form that IANA's registration of `redis` and `rediss` gives, with ioredis's `?family=`. */

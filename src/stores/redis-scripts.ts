@@ -182,6 +182,7 @@ ${REPLY}`;
 const REFRESH = `${CLOCK}${READ}${READ_ALL}
 local key, sid, new_ttl = KEYS[1], ARGV[1], tonumber(ARGV[2])
 
+-- What isn't ours has been refused; all sessions are read for the expiry of their key.
 local user = read_all(key)
 local session = user.sessions[sid]
 session.seen = now
@@ -262,7 +263,9 @@ end
 return reply
 `;
 
-export const SCRIPTS = {
+export type ScriptName = 'create' | 'check' | 'touch' | 'refresh' | 'end' | 'endAll' | 'list';
+
+export const SCRIPTS: Record<ScriptName, { lua: string; numberOfKeys: number }> = {
   create: { lua: CREATE, numberOfKeys: 1 },
   check: { lua: CHECK, numberOfKeys: 2 },
   touch: { lua: TOUCH, numberOfKeys: 2 },
@@ -270,6 +273,4 @@ export const SCRIPTS = {
   end: { lua: END, numberOfKeys: 1 },
   endAll: { lua: END_ALL, numberOfKeys: 2 },
   list: { lua: LIST, numberOfKeys: 1 },
-} as const;
-
-export type ScriptName = keyof typeof SCRIPTS;
+};

@@ -26,7 +26,7 @@ const SESSION = /^(\d+):(\d+):(\d+):(\d+):(\d+)\n([^\n]*)\n([^\n]*)\n(.+)$/s;
 
 type Reply = string | number | null;
 
-/** Keeps sessions in Redis: one hash a user, one script a verb. See redis-keys.ts for the layout and redis-scripts.ts for the verbs. */
+/** Keeps sessions in Redis: one hash a user, one script a verb. The README shows what is in Redis. */
 export class RedisStore implements Store {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;

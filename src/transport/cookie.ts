@@ -118,12 +118,12 @@ function checkCookieOptions(option: CookieOptions | undefined): CookieOptions {
   const isHost = /^__host-/i.test(given.name ?? '');
   if (isHost && given.domain !== undefined) throw new TypeError('option cookie.domain: a __Host- cookie has none');
   if (isHost && (given.path ?? '/') !== '/') throw new TypeError("option cookie.path: a __Host- cookie's is /");
-  const calls = [
+  const secureBecause = [
     (isHost || /^__secure-/i.test(given.name ?? '')) && `the name ${given.name}`,
     given.sameSite === 'none' && "sameSite 'none'",
     given.partitioned === true && 'partitioned',
-  ].find((call) => call !== false);
-  if (calls === undefined) return given;
-  if (given.secure === false) throw new TypeError(`option cookie.secure must not be false with ${calls}`);
+  ].find((reason) => reason !== false);
+  if (secureBecause === undefined) return given;
+  if (given.secure === false) throw new TypeError(`option cookie.secure must not be false with ${secureBecause}`);
   return { ...given, secure: true };
 }
