@@ -26,6 +26,7 @@ export function serve(listener: RequestListener, { port, sessions, greeting }: S
   });
   server.listen(port, () => {
     console.log(greeting(`http://localhost:${(server.address() as AddressInfo).port}`));
+    console.log(process.env.REDIS_URL ? 'Sessions are in Redis.' : 'Sessions are in memory: set REDIS_URL for Redis.');
     reportOutage(sessions);
   });
 
