@@ -7,7 +7,7 @@ import { benchMemory } from './memory';
 import { type Part, printMachine, printPart } from './report';
 import type { Effort } from './rounds';
 
-const FULL: Effort = { rounds: 5, coreMs: 1000, httpMs: 2500, users: 20_000 };
+const FULL: Effort = { rounds: 7, coreMs: 1000, httpMs: 2500, users: 20_000 };
 const QUICK: Effort = { rounds: 3, coreMs: 300, httpMs: 1000, users: 2000 };
 
 async function main(): Promise<void> {

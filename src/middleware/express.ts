@@ -49,7 +49,7 @@ export function sessionMiddleware<Detail>(
   const policy = sessionPolicy(manager, options);
   return (req, res, next) => {
     refuseIfTaken(req, 'req.session');
-    const session = new RequestSession(policy, { req, res, secure: req.secure, ip: req.ip });
+    const session = new RequestSession(policy, { req, res, secure: req.secure, ip: () => req.ip });
     req.session = session;
     const opened = session.open();
     if (opened === undefined) return next();

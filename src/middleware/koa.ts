@@ -42,7 +42,7 @@ export function sessionMiddleware<Detail>(
   const policy = sessionPolicy(manager, options);
   return async (ctx, next) => {
     refuseIfTaken(ctx, 'ctx.session');
-    const session = new RequestSession(policy, { req: ctx.req, res: ctx.res, secure: ctx.secure, ip: ctx.ip });
+    const session = new RequestSession(policy, { req: ctx.req, res: ctx.res, secure: ctx.secure, ip: () => ctx.ip });
     ctx.session = session;
     const opened = session.open();
     if (opened !== undefined) await opened;

@@ -43,8 +43,8 @@ export interface Exchange {
   res: ServerResponse;
   /** Whether the client speaks HTTPS, by the framework's trust-proxy rule. */
   secure: boolean;
-  /** The client's address, by the same rule. */
-  ip: string | undefined;
+  /** The client's address, by the same rule. Asked for at a login only: it is dear to find out. */
+  ip(): string | undefined;
 }
 
 /** What one `sessionMiddleware()` was set up with. */
@@ -236,7 +236,7 @@ export class RequestSession<Detail = unknown> {
   #origin(): SessionAttributes {
     const { req, ip } = this.#exchange;
     return {
-      ip: ip?.slice(0, MAX_ATTRIBUTE_LENGTH),
+      ip: ip()?.slice(0, MAX_ATTRIBUTE_LENGTH),
       userAgent: req.headers['user-agent']?.slice(0, MAX_ATTRIBUTE_LENGTH),
     };
   }
