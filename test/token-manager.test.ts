@@ -243,6 +243,18 @@ describeStores((open) => {
   });
 
   describe('user info', () => {
+    /** A loader that gives its first answer when told to, and "new" to whoever comes after. */
+    const slowAtFirst = () => {
+      let arrive: (detail: Detail | null) => void = () => undefined;
+      const first = new Promise<Detail | null>((resolve) => {
+        arrive = resolve;
+      });
+      const getUserInfo = jest
+        .fn<Promise<Detail | null>, [string]>()
+        .mockReturnValueOnce(first)
+        .mockResolvedValue({ name: 'new' });
+      return { getUserInfo, arrive };
+    };
     const userNamed = (name: string) => jest.fn<Promise<Detail | null>, [string]>(async () => ({ name }));
 
     it('is loaded at the first check that wants it, and then comes from the cache', async () => {
@@ -326,11 +338,7 @@ describeStores((open) => {
     });
 
     it('deleteUser also forgets what a load under way brings', async () => {
-      let arrive: (detail: Detail) => void = () => undefined;
-      const getUserInfo = jest
-        .fn<Promise<Detail>, [string]>()
-        .mockImplementationOnce(() => new Promise((resolve) => (arrive = resolve)))
-        .mockResolvedValue({ name: 'new' });
+      const { getUserInfo, arrive } = slowAtFirst();
       const sessions = manager({ getUserInfo });
       const token = await sessions.setToken('ada');
       const old = sessions.addUser('ada');
@@ -341,11 +349,7 @@ describeStores((open) => {
     });
 
     it('refreshUser loads afresh: it never takes what a load before it brings', async () => {
-      let arrive: (detail: Detail) => void = () => undefined;
-      const getUserInfo = jest
-        .fn<Promise<Detail>, [string]>()
-        .mockImplementationOnce(() => new Promise((resolve) => (arrive = resolve)))
-        .mockResolvedValue({ name: 'new' });
+      const { getUserInfo, arrive } = slowAtFirst();
       const sessions = manager({ getUserInfo });
       const token = await sessions.setToken('ada');
       const old = sessions.touchToken(token);
@@ -359,11 +363,7 @@ describeStores((open) => {
 
     it('addUser and createSession take nothing that a load before them brings, and are not ended by it', async () => {
       for (const call of ['addUser', 'createSession'] as const) {
-        let arrive: (detail: Detail | null) => void = () => undefined;
-        const getUserInfo = jest
-          .fn<Promise<Detail | null>, [string]>()
-          .mockImplementationOnce(() => new Promise((resolve) => (arrive = resolve)))
-          .mockResolvedValue({ name: 'new' });
+        const { getUserInfo, arrive } = slowAtFirst();
         const sessions = manager({ getUserInfo });
         const token = await sessions.setToken(call);
         const old = sessions.touchToken(token);
@@ -411,17 +411,14 @@ describeStores((open) => {
     it('whose loader hangs is loaded again by who comes ten seconds later', async () => {
       jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'performance'] });
       try {
-        const getUserInfo = jest
-          .fn<Promise<Detail>, [string]>()
-          .mockImplementationOnce(() => new Promise(() => undefined))
-          .mockResolvedValue({ name: 'Ada' });
+        const { getUserInfo } = slowAtFirst();
         const sessions = manager({ getUserInfo });
         const token = await sessions.setToken('ada');
         void sessions.touchToken(token);
         while (getUserInfo.mock.calls.length === 0) await nextTurn();
         const refreshed = sessions.refreshUser(['ada']);
         await jest.advanceTimersByTimeAsync(10_000);
-        expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'Ada' });
+        expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'new' });
         expect(await refreshed).toBe(1);
       } finally {
         jest.useRealTimers();

@@ -77,7 +77,7 @@ export class RedisConnection {
     });
   }
 
-  /** Waits for the answers under way, as long as any of them may take, and closes the client if it is ours. */
+  /** Waits for the answers under way, as long as the slowest may take, and closes the client if it is ours. */
   close(): Promise<void> {
     this.#closed ??= this.#owned ? this.#quit() : this.#letGo();
     return this.#closed;
