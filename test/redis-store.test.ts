@@ -181,6 +181,14 @@ describe('a record that is not ours', () => {
     },
   );
 
+  it('a damaged session that was the last one takes its key with it when it is ended', async () => {
+    const sessions = manage();
+    const token = await sessions.setToken('ada');
+    await server.admin.hset(keyOf(token), sidOf(token), 'x');
+    expect(await sessions.deleteToken(token)).toBe(false);
+    expect(await server.admin.exists(keyOf(token))).toBe(0);
+  });
+
   it('a damaged neighbour is cleared away with the others when one session is kept', async () => {
     const sessions = manage();
     const [kept, damaged] = [await sessions.setToken('ada'), await sessions.setToken('ada')];

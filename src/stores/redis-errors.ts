@@ -13,7 +13,7 @@ const MEANINGS: readonly (readonly [word: RegExp, code: SessionErrorCode, messag
     'ERR_STORE_LAYOUT',
     "this user's record in Redis was written by a newer version of tokensession",
   ],
-  [/\bOOM\b/, 'ERR_STORE_UNAVAILABLE', 'Redis is out of memory and took no new session'],
+  [/\bOOM\b/, 'ERR_STORE_UNAVAILABLE', 'Redis is out of memory and refused to write'],
   [/\b(NOAUTH|WRONGPASS|NOPERM)\b/, 'ERR_STORE_UNAVAILABLE', 'Redis refused our credentials or a command we need'],
 ];
 

@@ -58,7 +58,7 @@ local function expiry(session)
   return math.min(idle, session.cap)
 end
 
--- A user's whole hash: { id, layout, sessions = { [sid] = session }, attributes = { [sid] = json }, corrupt = { sid, ... } }, empty
+-- A user's whole hash: { id, layout, sessions = { [sid] = session }, attributes = { [sid] = json }, corrupt = { [sid] = true } }, empty
 -- for a user without a hash; and an error reply when it is not ours to touch.
 local function read_all(key)
   local user = { sessions = {}, attributes = {}, corrupt = {} }
@@ -69,7 +69,7 @@ local function read_all(key)
     elseif field == 'v' then user.layout = value
     elseif #field == 22 then
       user.sessions[field] = decode(value)
-      if not user.sessions[field] then table.insert(user.corrupt, field) end
+      if not user.sessions[field] then user.corrupt[field] = true end
     elseif #field == 24 and string.sub(field, 23) == '.a' then user.attributes[string.sub(field, 1, 22)] = value
     end
   end
@@ -81,7 +81,7 @@ end
 
 local function forget(key, user, sid)
   redis.call('HDEL', key, sid, sid .. '.a')
-  user.sessions[sid] = nil
+  user.sessions[sid], user.corrupt[sid] = nil, nil
 end
 
 -- Gives the key the latest expiry among its sessions, and ends it with the last of them.
@@ -89,7 +89,7 @@ local function settle(key, user)
   local latest = 0
   for _, session in pairs(user.sessions) do latest = math.max(latest, expiry(session)) end
   if latest > now then redis.call('PEXPIRE', key, latest - now)
-  elseif #user.corrupt == 0 then redis.call('UNLINK', key)
+  elseif not next(user.corrupt) then redis.call('UNLINK', key)
   end
 end
 `;
@@ -115,7 +115,7 @@ local ttl, life, limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
 local user, refusal = read_all(key)
 if refusal then return refusal end
 if user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
-if #user.corrupt > 0 then return redis.error_reply('${CORRUPT} session') end
+if next(user.corrupt) then return redis.error_reply('${CORRUPT} session') end
 
 -- Logins of one user are put in order by created-time: two of one millisecond must differ.
 local newest = 0
@@ -234,8 +234,7 @@ for sid, session in pairs(user.sessions) do
     forget(key, user, sid)
   end
 end
-for _, sid in ipairs(user.corrupt) do forget(key, user, sid) end
-user.corrupt = {}
+for sid in pairs(user.corrupt) do forget(key, user, sid) end
 settle(key, user)
 return ended
 `;
@@ -249,7 +248,7 @@ return ended
 const LIST = `${CLOCK}${READ_ALL}
 local user, refusal = read_all(KEYS[1])
 if refusal then return refusal end
-if #user.corrupt > 0 then return redis.error_reply('${CORRUPT} session') end
+if next(user.corrupt) then return redis.error_reply('${CORRUPT} session') end
 if not user.id then return false end
 
 local reply = { user.id, now }
