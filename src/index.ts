@@ -6,6 +6,7 @@ export {
   type Store,
   type StoredSession,
   type StoredUser,
+  type StoreHealth,
 } from './core/store';
 export {
   type CreateSessionOptions,
@@ -23,5 +24,14 @@ export type {
   User,
 } from './core/types';
 export { MemoryStore, type MemoryStoreOptions } from './stores/memory-store';
-export { createRedisClient, type RedisClientOptions, type RedisSettings } from './stores/redis-client';
+export { createRedisClient, type RedisClientOptions } from './stores/redis-client';
+export type {
+  ClusterSettings,
+  NatMap,
+  RedisAddress,
+  RedisSettings,
+  RedisTarget,
+  SentinelSettings,
+} from './stores/redis-settings';
 export { RedisStore, type RedisStoreOptions } from './stores/redis-store';
+export type { Durability } from './stores/replica-acknowledgement';

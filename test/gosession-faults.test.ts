@@ -245,7 +245,7 @@ it('15: a check takes one round trip, with the user info and the sliding in it',
   const fromClients = [...stats.matchAll(/cmdstat_(\S+?):calls=(\d+)/g)].map(([, name, calls]) => `${name} ${calls}`);
   // What a script calls is counted as well: the client's own share is EVALSHA, and INFO and CONFIG are the test's.
   expect(fromClients).toContain('evalsha 10');
-  expect(fromClients.filter((line) => /^(get|eval|set|multi|exec) /.test(line))).toEqual(['get 10']);
+  expect(fromClients.filter((line) => /^(get|getex|eval|set|multi|exec) /.test(line))).toEqual(['getex 10']);
 });
 
 it('16: a session with less than a second left is alive, and says 1', async () => {

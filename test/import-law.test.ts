@@ -15,7 +15,7 @@ const LAW: Record<string, string[]> = {
 /** Which packages each folder may import at run time; types cost nothing. */
 const PACKAGES: Record<string, string[]> = {
   core: ['node:crypto', 'nanoid'],
-  stores: ['node:crypto', 'ioredis'],
+  stores: ['node:crypto', 'node:timers/promises', 'ioredis'],
   transport: ['cookie'],
   middleware: ['node:util'],
   '.': [],

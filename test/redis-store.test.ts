@@ -302,7 +302,7 @@ describe('the client', () => {
       defineCommand(name, definition);
     };
     new RedisStore(client);
-    expect(defined).toHaveLength(7);
+    expect(defined).toHaveLength(8);
     for (const name of defined) expect(name).toMatch(/^tokensession:\w+:[0-9a-f]{8}$/);
     client.disconnect();
   });

@@ -7,6 +7,7 @@
  * | `ERR_STORE_TIMEOUT` | 503 | no answer within `timeoutMs`; the command may have been carried out, or still be |
  * | `ERR_STORE_CORRUPT` | 500 | this user's record is not one of ours, or belongs to somebody else; nothing was overwritten |
  * | `ERR_STORE_LAYOUT` | 500 | this user's record was written by a newer version of this package; nothing was overwritten |
+ * | `ERR_NOT_REPLICATED` | 503 | the sessions have ended, but fewer replicas than `durability` asks for have confirmed it in time |
  * | `ERR_USER_NOT_FOUND` | 401 | a login for a user that `getUserInfo` does not know; no session was started |
  * | `ERR_HEADERS_SENT` | 500 | a login after the response had begun, so that its cookie could not be set; no session is left |
  */
@@ -17,6 +18,7 @@ const STATUS = {
   ERR_STORE_TIMEOUT: 503,
   ERR_STORE_CORRUPT: 500,
   ERR_STORE_LAYOUT: 500,
+  ERR_NOT_REPLICATED: 503,
   ERR_USER_NOT_FOUND: 401,
   ERR_HEADERS_SENT: 500,
 } as const;
@@ -48,4 +50,9 @@ export class SessionError extends Error {
 /** Whether this is the store's failure to serve, as against an answer it gave: the errors of status 503. */
 export function isUnavailable(error: unknown): error is SessionError {
   return error instanceof SessionError && error.status === 503;
+}
+
+/** Whether sessions have ended although the call that ended them failed: replicas have not confirmed it. */
+export function isEnded(error: unknown): boolean {
+  return error instanceof SessionError && error.code === 'ERR_NOT_REPLICATED';
 }

@@ -55,6 +55,16 @@ export interface NewSession {
   replaces: readonly string[];
 }
 
+/** How a store is, for a readiness route. */
+export interface StoreHealth {
+  /** `up`: it serves all. `degraded`: some calls fail, or a promise is at risk. `down`: it serves nobody. */
+  status: 'up' | 'degraded' | 'down';
+  /** Milliseconds that it took to answer; `null` when it did not. */
+  latencyMs: number | null;
+  /** Why it is not `up`, a sentence each. They may name servers, but hold no secret. */
+  reasons: string[];
+}
+
 /**
  * The port between the sessions and where they are kept. `tag` names a user: 22 characters of base64url, a hash of the user id. `sid`,
  * in the same form, names one of the user's sessions.
@@ -101,7 +111,13 @@ export interface Store {
   /** Forgets the user info. `false`: there was none. */
   deleteUserInfo(tag: string): Promise<boolean>;
 
-  /** Closes what the store opened itself. Afterwards every method rejects with `ERR_STORE_UNAVAILABLE`. Calling it again does nothing. */
+  /** Asks how the store is. Never rejects, and costs no more than a call a second is worth; calls at once share one look. */
+  health(): Promise<StoreHealth>;
+
+  /**
+   * Closes what the store opened itself. Afterwards it is `down`, and every other method rejects with
+   * `ERR_STORE_UNAVAILABLE`. Calling it again does nothing.
+   */
   close(): Promise<void>;
 }
 
@@ -115,6 +131,7 @@ const METHODS: Record<keyof Store, true> = {
   list: true,
   setUserInfo: true,
   deleteUserInfo: true,
+  health: true,
   close: true,
 };
 

@@ -1,4 +1,4 @@
-import { SessionError } from './errors';
+import { isEnded, SessionError } from './errors';
 import {
   checkAttributes,
   checkBoolean,
@@ -10,7 +10,7 @@ import {
   checkUserId,
   kindOf,
 } from './options';
-import { expiryOf, isStore, type SessionRecord, type Store, type StoredSession } from './store';
+import { expiryOf, isStore, type SessionRecord, type Store, type StoredSession, type StoreHealth } from './store';
 import {
   createToken,
   importSecret,
@@ -309,6 +309,14 @@ export class TokenManager<Detail = unknown> {
     return this.#userInfo.forget(checkUserId(userId));
   }
 
+  /**
+   * How the store is, for a readiness route: `{ status: 'up' | 'degraded' | 'down', latencyMs, reasons }`. Never rejects, and answers within the
+   * store's deadline. Cheap enough for one call a second.
+   */
+  async health(): Promise<StoreHealth> {
+    return this.#store.health();
+  }
+
   /** Closes the connections that the store opened itself, never a client that was handed in. */
   async close(): Promise<void> {
     await this.#store.close();
@@ -335,11 +343,11 @@ export class TokenManager<Detail = unknown> {
     // Another user's session is on another key, which in a Cluster may be on another node: it can't be part of the same script.
     const others = replaced.filter((old) => old.tag !== tag);
     const ended = await Promise.allSettled(others.map((old) => this.#store.end(old.tag, old.sid)));
-    const failure = ended.find((outcome) => outcome.status === 'rejected');
+    const failure = ended.find((outcome) => outcome.status === 'rejected' && !isEnded(outcome.reason));
     if (failure !== undefined) {
       // Nobody has its token: whether this succeeds is nothing to wait for in an outage.
       void Promise.allSettled([this.#store.end(tag, sid)]);
-      throw failure.reason;
+      throw (failure as PromiseRejectedResult).reason;
     }
     return sessionOf(token, userId, stored.session, stored.now);
   }

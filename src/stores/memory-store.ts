@@ -7,6 +7,7 @@ import {
   type Store,
   type StoredSession,
   type StoredUser,
+  type StoreHealth,
 } from '../core/store';
 
 export interface MemoryStoreOptions {
@@ -143,6 +144,11 @@ export class MemoryStore implements Store {
     const wasThere = this.#cachedInfo(tag, now) !== null;
     this.#userInfo.delete(tag);
     return wasThere;
+  }
+
+  async health(): Promise<StoreHealth> {
+    if (this.#closed) return { status: 'down', latencyMs: null, reasons: ['the store is closed'] };
+    return { status: 'up', latencyMs: 0, reasons: [] };
   }
 
   async close(): Promise<void> {

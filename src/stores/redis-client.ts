@@ -1,34 +1,14 @@
 import type { ConnectionOptions } from 'node:tls';
-import { Redis, type RedisOptions } from 'ioredis';
-import { checkInteger, checkOptions, checkText, kindOf } from '../core/options';
-
-/** Where a Redis is. */
-export interface RedisSettings {
-  /** A name or address. Default `localhost`. */
-  host?: string | undefined;
-  /** Default 6379. */
-  port?: number | undefined;
-  /** The number of the database. Default 0. */
-  db?: number | undefined;
-  /** An ACL user. Default: Redis's `default` user. */
-  username?: string | undefined;
-  /** Default: none. */
-  password?: string | undefined;
-  /** `true`, or what Node's `tls.connect` takes: `{ ca, cert, key, servername }`. Default: no TLS. */
-  tls?: boolean | ConnectionOptions | undefined;
-  /** 4 or 6 to resolve `host` to that kind of address only. Default 0, either. */
-  family?: number | undefined;
-}
-
-const SETTINGS: Record<keyof RedisSettings, true> = {
-  host: true,
-  port: true,
-  db: true,
-  username: true,
-  password: true,
-  tls: true,
-  family: true,
-};
+import { Cluster, type ClusterOptions, Redis, type RedisOptions, SentinelConnector } from 'ioredis';
+import { checkInteger, checkOptions } from '../core/options';
+import {
+  type CheckedSettings,
+  type ClusterSettings,
+  checkSettings,
+  type RedisSettings,
+  type RedisTarget,
+  type SentinelSettings,
+} from './redis-settings';
 
 export interface RedisClientOptions {
   /** Milliseconds to wait for a connection. One that is silent for twice as long with an answer due is given up. Default 1000. */
@@ -48,6 +28,16 @@ const SILENCE_FACTOR = 2;
 const RECONNECT_FIRST_MS = 50;
 const RECONNECT_MAX_MS = 1000;
 
+/** Milliseconds between two looks at who owns which slots: what a master that has gone silent can't tell. */
+const SLOTS_REFRESH_MS = 1000;
+
+/** Errors of a Cluster that one call follows; enough for a move in the middle of a migration. */
+const MAX_REDIRECTIONS = 8;
+const TRYAGAIN_DELAY_MS = 10;
+
+/** A sentinel that was lost is looked for again after this long; until then the others tell of a promotion. */
+const SENTINEL_RECONNECT_MS = 5000;
+
 /** A whole number of milliseconds to wait for a store. */
 export function checkTimeoutMs(timeoutMs: number = DEFAULT_TIMEOUT_MS): number {
   return checkInteger('option timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
@@ -55,89 +45,139 @@ export function checkTimeoutMs(timeoutMs: number = DEFAULT_TIMEOUT_MS): number {
 
 /**
  * An ioredis client set up for sessions: it fails rather than queues while there is no connection, sends nothing twice, gives up a
- * connection that has gone silent, and goes on reconnecting for ever. It starts to connect at once and emits `error` when it can't.
+ * connection that has gone silent or whose server has become a replica, follows promotions, and goes on reconnecting for ever. It
+ * starts to connect at once and emits `error` when it can't.
  *
- * @param target a URL (`redis://user:password@host:port/db`, `rediss://` for TLS), or {@link RedisSettings}.
+ * @param target a URL (`redis://user:password@host:port/db`, `rediss://` for TLS), {@link RedisSettings}, {@link SentinelSettings} or
+ *   {@link ClusterSettings}.
  * @throws TypeError or RangeError for a target that can't be one; the message never holds the URL, which may hold a password.
  */
-export function createRedisClient(target: string | RedisSettings, options?: RedisClientOptions): Redis {
-  const { timeoutMs } = checkOptions('createRedisClient', options, { timeoutMs: true });
-  return new Redis(connectionOptions(target, checkTimeoutMs(timeoutMs)));
+export function createRedisClient(target: ClusterSettings, options?: RedisClientOptions): Cluster;
+export function createRedisClient(
+  target: string | RedisSettings | SentinelSettings,
+  options?: RedisClientOptions,
+): Redis;
+export function createRedisClient(target: RedisTarget, options?: RedisClientOptions): Redis | Cluster;
+export function createRedisClient(target: RedisTarget, options?: RedisClientOptions): Redis | Cluster {
+  const given = checkOptions('createRedisClient', options, { timeoutMs: true });
+  const timeoutMs = checkTimeoutMs(given.timeoutMs);
+  const settings = checkSettings(target);
+  switch (settings.topology) {
+    case 'single':
+      return new Redis(singleOptions(settings, timeoutMs));
+    case 'sentinel':
+      return new Redis(sentinelOptions(settings, timeoutMs));
+    case 'cluster':
+      return new Cluster([...settings.cluster], clusterOptions(settings, timeoutMs));
+  }
 }
 
-function connectionOptions(target: string | RedisSettings, timeoutMs: number) {
-  const { tls, ...settings } = checkSettings(typeof target === 'string' ? settingsOfUrl(target) : target);
+type SettingsOf<Topology> = Extract<CheckedSettings, { topology: Topology }>;
+
+function singleOptions({ topology: _, tls, ...settings }: SettingsOf<'single'>, timeoutMs: number) {
   return {
     ...settings,
-    ...(tls === undefined || tls === false ? {} : { tls: tls === true ? {} : tls }),
+    ...boundedOptions(timeoutMs),
+    ...tlsOption('tls', tls),
+    retryStrategy: reconnectDelay,
+  } satisfies RedisOptions;
+}
+
+function sentinelOptions(settings: SettingsOf<'sentinel'>, timeoutMs: number) {
+  const { topology: _, tls, sentinelTls, ...access } = settings;
+  return {
+    ...access,
+    ...boundedOptions(timeoutMs),
+    ...tlsOption('tls', tls),
+    ...tlsOption('sentinelTLS', sentinelTls),
+    enableTLSForSentinelMode: isOn(tls),
+    retryStrategy: reconnectDelay,
+    role: 'master' as const,
+    Connector: FollowingConnector as ConnectorOfRedis,
+    sentinelCommandTimeout: timeoutMs,
+    sentinelRetryStrategy: reconnectDelay,
+    sentinelReconnectStrategy: () => withJitter(SENTINEL_RECONNECT_MS),
+    // Without it a master that was paused and replaced keeps its clients until it wakes.
+    failoverDetector: true,
+  } satisfies RedisOptions;
+}
+
+function clusterOptions(settings: SettingsOf<'cluster'>, timeoutMs: number) {
+  const { topology: _, cluster: _nodes, natMap, tls, ...access } = settings;
+  return {
+    redisOptions: { ...access, ...boundedOptions(timeoutMs), ...tlsOption('tls', tls) },
+    clusterRetryStrategy: reconnectDelay,
+    slotsRefreshInterval: SLOTS_REFRESH_MS,
+    slotsRefreshTimeout: timeoutMs,
+    // What was under way when a connection broke may have been carried out: it is not sent again.
+    retryDelayOnFailover: 0,
+    retryDelayOnClusterDown: 0,
+    retryDelayOnTryAgain: TRYAGAIN_DELAY_MS,
+    maxRedirections: MAX_REDIRECTIONS,
+    ...(natMap !== undefined && { natMap }),
+    // The nodes' certificates are for their names, not for their addresses.
+    ...(isOn(tls) && { dnsLookup: (name: string, callback: DnsCallback) => callback(null, name) }),
+  } satisfies ClusterOptions;
+}
+
+type ConnectorOfRedis = NonNullable<RedisOptions['Connector']>;
+type DnsCallback = Parameters<NonNullable<ClusterOptions['dnsLookup']>>[1];
+
+/** What bounds every wait of a connection, whatever the topology. */
+function boundedOptions(timeoutMs: number) {
+  return {
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     connectTimeout: timeoutMs,
     disconnectTimeout: timeoutMs,
     socketTimeout: SILENCE_FACTOR * timeoutMs,
-    // With jitter, so that the processes of a service don't all come back at once.
-    retryStrategy: (attempt: number) =>
-      Math.min(RECONNECT_FIRST_MS * 2 ** (attempt - 1), RECONNECT_MAX_MS) * (0.5 + Math.random() / 2),
+    reconnectOnError: reconnectOnReadOnly(),
   } satisfies RedisOptions;
 }
 
-/** The settings that are there, each of the right kind. */
-function checkSettings(target: RedisSettings) {
-  if (typeof target !== 'object' || target === null) {
-    throw new TypeError(
-      `the Redis to use must be a URL, an object of settings or an ioredis client, got ${kindOf(target)}`,
-    );
-  }
-  const { host, port, db, username, password, tls, family } = checkOptions('the Redis settings', target, SETTINGS);
-  if (tls !== undefined && typeof tls !== 'boolean' && (typeof tls !== 'object' || tls === null)) {
-    throw new TypeError(`Redis tls must be true, false or an object, got ${kindOf(tls)}`);
-  }
-  return {
-    ...(host !== undefined && { host: checkText('Redis host', host) }),
-    ...(port !== undefined && { port: checkInteger('Redis port', port, 1, 65_535) }),
-    ...(db !== undefined && { db: checkInteger('Redis db', db, 0, 2 ** 31 - 1) }),
-    ...(username !== undefined && { username: checkText('Redis username', username) }),
-    ...(password !== undefined && { password: checkText('Redis password', password) }),
-    ...(family !== undefined && { family: checkFamily(family) }),
-    ...(tls !== undefined && { tls }),
+type Tls = boolean | ConnectionOptions | undefined;
+
+function isOn(tls: Tls): boolean {
+  return tls !== undefined && tls !== false;
+}
+
+function tlsOption(
+  name: 'tls' | 'sentinelTLS',
+  tls: Tls,
+): { tls?: ConnectionOptions; sentinelTLS?: ConnectionOptions } {
+  return isOn(tls) ? { [name]: tls === true ? {} : tls } : {};
+}
+
+/** With jitter, so that the processes of a service don't all come back at once. */
+function reconnectDelay(attempt: number): number {
+  return withJitter(Math.min(RECONNECT_FIRST_MS * 2 ** (attempt - 1), RECONNECT_MAX_MS));
+}
+
+function withJitter(ms: number): number {
+  return ms * (0.5 + Math.random() / 2);
+}
+
+/**
+ * A server that refuses writes as a replica was demoted under us: a new connection, by its name or through the sentinels, leads to the
+ * master. Not more often than once a second, when it leads to the same server again.
+ */
+function reconnectOnReadOnly(): (error: Error) => boolean {
+  let last = Number.NEGATIVE_INFINITY;
+  return (error) => {
+    if (!/\bREADONLY\b/.test(error.message) || performance.now() - last < RECONNECT_MAX_MS) return false;
+    last = performance.now();
+    return true;
   };
 }
 
-function checkFamily(family: unknown): number {
-  const number = checkInteger('Redis family', family, 0, 6);
-  if (![0, 4, 6].includes(number)) throw new RangeError(`Redis family must be 0, 4 or 6, got ${number}`);
-  return number;
-}
-
-/** The settings in a URL of the form that IANA's registration of `redis` and `rediss` gives, with ioredis's `?family=`. */
-function settingsOfUrl(text: string): RedisSettings {
-  if (!URL.canParse(text)) throw new TypeError('the Redis URL is not a URL: it must look like redis://host:6379');
-  const url = new URL(text);
-  if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') {
-    throw new TypeError(`the Redis URL must begin with redis:// or rediss://, got ${url.protocol}`);
-  }
-  if (url.hostname === '') throw new TypeError('the Redis URL names no host: it must look like redis://host:6379');
-  const settings: RedisSettings = { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), tls: url.protocol === 'rediss:' };
-  if (url.port !== '') settings.port = Number(url.port);
-  if (url.username !== '') settings.username = decoded(url.username);
-  if (url.password !== '') settings.password = decoded(url.password);
-  const db = url.pathname.replace(/^\//, '');
-  if (db !== '') {
-    if (!/^\d+$/.test(db)) throw new TypeError('the path of the Redis URL must be the number of a database');
-    settings.db = Number(db);
-  }
-  for (const [name, value] of url.searchParams) {
-    if (name !== 'family') throw new TypeError(`the Redis URL has an unknown parameter ${JSON.stringify(name)}`);
-    settings.family = Number(value);
-  }
-  return settings;
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    throw new TypeError('the Redis URL has a user or password that is not percent-encoded');
+/**
+ * ioredis's connector for sentinels, without a fault of it: what watched over the last connection goes on watching while the next one
+ * is made, and a promotion that it hears of then breaks that off for good. The client would never come back.
+ */
+class FollowingConnector extends SentinelConnector {
+  override connect(...args: Parameters<SentinelConnector['connect']>): ReturnType<SentinelConnector['connect']> {
+    this.disconnect();
+    return super.connect(...args);
   }
 }

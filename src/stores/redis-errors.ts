@@ -14,7 +14,16 @@ const MEANINGS: readonly (readonly [word: RegExp, code: SessionErrorCode, messag
     "this user's record in Redis was written by a newer version of tokensession",
   ],
   [/\bOOM\b/, 'ERR_STORE_UNAVAILABLE', 'Redis is out of memory and refused to write'],
-  [/\b(NOAUTH|WRONGPASS|NOPERM)\b/, 'ERR_STORE_UNAVAILABLE', 'Redis refused our credentials or a command we need'],
+  [/\bREADONLY\b/, 'ERR_STORE_UNAVAILABLE', 'this Redis is a replica: its master is elsewhere'],
+  [/\bNOREPLICAS\b/, 'ERR_STORE_UNAVAILABLE', 'Redis has too few replicas to write, as min-replicas-to-write says'],
+  [/\bMISCONF\b/, 'ERR_STORE_UNAVAILABLE', "Redis can't save to its disk and refuses to write"],
+  [/\b(CLUSTERDOWN|MASTERDOWN)\b/, 'ERR_STORE_UNAVAILABLE', 'nobody serves this part of the Redis Cluster now'],
+  [/\bLOADING\b/, 'ERR_STORE_UNAVAILABLE', 'Redis is starting and still reads its data'],
+  [
+    /\b(NOAUTH|WRONGPASS|NOPERM)\b|can't run this command/,
+    'ERR_STORE_UNAVAILABLE',
+    'Redis refused our credentials or a command we need',
+  ],
 ];
 
 /** A failure as the error that this package promises, with what Redis or ioredis said as the cause. */
@@ -23,6 +32,20 @@ export function sessionErrorOf(error: unknown, otherwise = 'Redis could not serv
   const [, code, message] =
     MEANINGS.find(([word]) => word.test(text)) ?? ([null, 'ERR_STORE_UNAVAILABLE', otherwise] as const);
   return new SessionError(code, message, { cause: withoutArguments(error) });
+}
+
+/** Whether Redis answered, if only to refuse: a Cluster's redirections, of which there were too many, are answers too. */
+export function isErrorReply(error: unknown): boolean {
+  return error instanceof Error && (error.name === 'ReplyError' || isRedirection(error));
+}
+
+/** Whether the keys of a call are just being moved to another node, and are not all on one. */
+export function isSplitSlot(error: unknown): boolean {
+  return error instanceof Error && /\bTRYAGAIN\b/.test(error.message);
+}
+
+function isRedirection(error: Error): boolean {
+  return error.message.startsWith('Too many Cluster redirections');
 }
 
 /** Whether this is Redis's refusal to give us the database we asked for. */
@@ -36,7 +59,9 @@ export function isRefusedDatabase(error: unknown): boolean {
  */
 export function withoutArguments(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
-  const { code, errors } = error as { code?: unknown; errors?: unknown };
+  const { code, errors, lastNodeError } = error as { code?: unknown; errors?: unknown; lastNodeError?: unknown };
+  // What ioredis says of a whole Cluster doesn't say why; what it says of the last node does.
+  if (lastNodeError instanceof Error) return withoutArguments(lastNodeError);
   // Node's AggregateError, for a name with several addresses, has a message only in each of its parts.
   const parts = Array.isArray(errors) ? errors.map((part) => (part instanceof Error ? part.message : '')) : [];
   const message = (error.message || parts.join(', ')).replace(/,? with args beginning with:.*/s, '');

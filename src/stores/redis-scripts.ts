@@ -6,6 +6,9 @@
  * A script that only ends sessions never needs memory, so that ending works on a Redis that is full: UNLINK, HDEL and PEXPIRE are
  * not refused there, and after one of these neither is an HSET of the same script. That is why PEXPIRE comes before HSET where a
  * session is slid, and HSET before all else at a login: a refused login has ended nobody's session.
+ *
+ * A replica may know less than its master did. So a script answers only where it may write: each calls a command that a replica refuses
+ * (READONLY), also when it finds nothing to change.
  */
 
 /** Raises what is wrong with a user's record, as the first word of an error reply. */
@@ -17,24 +20,29 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `;
 
+/** A write that changes nothing: no session has an empty id. */
+const REFUSE_ON_REPLICA = `redis.call('HDEL', KEYS[1], '')`;
+
 /** For the verbs on one session: reads session ARGV[1] of user KEYS[1], and ends the script when there is no such live one. */
 const READ = `
 local found = redis.call('HMGET', KEYS[1], 'v', 'id', ARGV[1], ARGV[1] .. '.a')
 local layout, user_id, record, attributes = found[1], found[2], found[3], found[4]
 if layout and layout ~= '1' then return redis.error_reply('${LAYOUT} ' .. layout) end
-if not record then return false end
+if not record then ${REFUSE_ON_REPLICA} return false end
 
 local created, seen, ttl, cap = string.match(record, '^(%d+):(%d+):(%d+):(%d+)$')
 if not layout or not user_id or not created then return redis.error_reply('${CORRUPT} session') end
-if seen + ttl <= now or cap ~= '0' and tonumber(cap) <= now then return false end
+if seen + ttl <= now or cap ~= '0' and tonumber(cap) <= now then ${REFUSE_ON_REPLICA} return false end
 `;
 
 /**
  * What `check` and `touch` give, as one string of lines: `created:seen:ttl:cap:now`, the attributes, the cached info in KEYS[2], the user
  * id. The first three can't hold a line break, the last may. (ioredis takes longer to decode an array than for all else of a check.)
+ * GETEX without options is a GET that replicas refuse.
  */
 const REPLY = `
-local info = redis.pcall('GET', KEYS[2])
+local info = KEYS[2] and redis.pcall('GETEX', KEYS[2])
+if type(info) == 'table' and not string.find(info.err, 'WRONGTYPE', 1, true) then return info end
 if type(info) ~= 'string' or string.find(info, '\\n', 1, true) then info = '' end
 return record .. string.format(':%.0f', now) .. '\\n' .. (attributes or '') .. '\\n' .. info .. '\\n' .. user_id
 `;
@@ -104,13 +112,15 @@ end
  * ARGV[4]  whole life, ms; 0 = unbounded
  * ARGV[5]  attributes, JSON; '' = none
  * ARGV[6]  live sessions this user may have, the new one included
- * ARGV[7…] ids of sessions of this user that the new one replaces
- * Returns  { the session's record, now }
+ * ARGV[7]  the moment, ms, after which nobody waits for the answer: then it does nothing
+ * ARGV[8…] ids of sessions of this user that the new one replaces
+ * Returns  { now, the session's record, then the ids of those it ended }; { now } when it came too late
  */
 const CREATE = `${CLOCK}${READ_ALL}
 local key = KEYS[1]
 local user_id, sid, attributes = ARGV[1], ARGV[2], ARGV[5]
-local ttl, life, limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
+local ttl, life, limit, deadline = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6]), tonumber(ARGV[7])
+if now > deadline then return { now } end
 
 local user, refusal = read_all(key)
 if refusal then return refusal end
@@ -125,7 +135,14 @@ local session = { created = math.max(now, newest + 1), seen = now, ttl = ttl, ca
 redis.call('HSET', key, 'id', user_id, 'v', '1', sid, encode(session))
 if attributes ~= '' then redis.call('HSET', key, sid .. '.a', attributes) end
 
-for i = 7, #ARGV do forget(key, user, ARGV[i]) end
+local reply = { now, encode(session) }
+local function replace(other)
+  if not user.sessions[other] then return end
+  forget(key, user, other)
+  table.insert(reply, other)
+end
+
+for i = 8, #ARGV do replace(ARGV[i]) end
 local oldest_first = {}
 for other, record in pairs(user.sessions) do
   if expiry(record) <= now then forget(key, user, other)
@@ -133,18 +150,18 @@ for other, record in pairs(user.sessions) do
   end
 end
 table.sort(oldest_first, function(a, b) return user.sessions[a].created < user.sessions[b].created end)
-for i = 1, #oldest_first + 1 - limit do forget(key, user, oldest_first[i]) end
+for i = 1, #oldest_first + 1 - limit do replace(oldest_first[i]) end
 
 user.sessions[sid] = session
 settle(key, user)
-return { encode(session), now }
+return reply
 `;
 
 /**
- * Reads a session. Writes nothing.
+ * Reads a session. Changes nothing.
  *
  * KEYS[1]  the user's sessions
- * KEYS[2]  the user's cached info
+ * KEYS[2]  the user's cached info; may be left out
  * ARGV[1]  session id
  * Returns  the session, see REPLY; nil when there is no such live session
  */
@@ -154,7 +171,7 @@ const CHECK = `${CLOCK}${READ}${REPLY}`;
  * Reads a session and restarts its clock.
  *
  * KEYS[1]  the user's sessions
- * KEYS[2]  the user's cached info
+ * KEYS[2]  the user's cached info; may be left out
  * ARGV[1]  session id
  * ARGV[2]  ms that must have passed since the clock was last started, but at most half the session's ttl
  * Returns  the session, see REPLY; nil when there is no such live session
@@ -214,38 +231,67 @@ return session and expiry(session) > now and 1 or 0
  * Ends all sessions of a user, or all but one. Ends all of a damaged record, too: nobody else would.
  *
  * KEYS[1]  the user's sessions
- * KEYS[2]  the user's cached info
+ * KEYS[2]  the user's cached info, to be deleted; left out, it stays
  * ARGV[1]  session id to keep; '' = none
- * ARGV[2]  '1' = delete the cached info too
- * Returns  how many live sessions it ended
+ * Returns  { how many live sessions it ended, now, then the ids of those among them that did not begin before now }
  */
 const END_ALL = `${CLOCK}${READ_ALL}
 local key, except = KEYS[1], ARGV[1]
-if ARGV[2] == '1' then redis.call('UNLINK', KEYS[2]) end
+if KEYS[2] then redis.call('UNLINK', KEYS[2]) end
 
 local user, refusal = read_all(key)
 local is_newer = user.layout and user.layout ~= '1'
 if refusal and (is_newer or except ~= '') then return refusal end
 
-local ended = 0
+local reply = { 0, now }
 for sid, session in pairs(user.sessions) do
   if sid ~= except then
-    if expiry(session) > now then ended = ended + 1 end
+    if expiry(session) > now then reply[1] = reply[1] + 1 end
+    if session.created >= now then table.insert(reply, sid) end
     forget(key, user, sid)
   end
 end
 for sid in pairs(user.corrupt) do forget(key, user, sid) end
 settle(key, user)
-return ended
+return reply
 `;
 
 /**
- * Lists the live sessions of a user. Writes nothing.
+ * Ends again what had been ended, where the Redis that answers now may never have heard of it. Always writes: WAIT waits for no other
+ * writes than those of its own connection.
+ *
+ * KEYS[1]  the user's sessions
+ * ARGV[1]  end those that began before this moment, ms; 0 = none
+ * ARGV[2]  but not this session id; '' = no exception
+ * ARGV[3…] ids of sessions to end in any case
+ * Returns  1
+ */
+const REVOKE = `${CLOCK}${READ_ALL}
+local key, before, except = KEYS[1], tonumber(ARGV[1]), ARGV[2]
+
+local user, refusal = read_all(key)
+if refusal then return refusal end
+for sid, session in pairs(user.sessions) do
+  if session.created < before and sid ~= except then forget(key, user, sid) end
+end
+for i = 3, #ARGV do forget(key, user, ARGV[i]) end
+settle(key, user)
+
+if not user.id then
+  redis.call('SET', key, '', 'PX', 1)
+  redis.call('UNLINK', key)
+end
+return 1
+`;
+
+/**
+ * Lists the live sessions of a user. Changes nothing.
  *
  * KEYS[1]  the user's sessions
  * Returns  { user id, now, then for each session: its id, record, attributes or nil }; nil when nothing is stored for this user
  */
 const LIST = `${CLOCK}${READ_ALL}
+${REFUSE_ON_REPLICA}
 local user, refusal = read_all(KEYS[1])
 if refusal then return refusal end
 if next(user.corrupt) then return redis.error_reply('${CORRUPT} session') end
@@ -262,14 +308,15 @@ end
 return reply
 `;
 
-export type ScriptName = 'create' | 'check' | 'touch' | 'refresh' | 'end' | 'endAll' | 'list';
+export type ScriptName = 'create' | 'check' | 'touch' | 'refresh' | 'end' | 'endAll' | 'revoke' | 'list';
 
-export const SCRIPTS: Record<ScriptName, { lua: string; numberOfKeys: number }> = {
-  create: { lua: CREATE, numberOfKeys: 1 },
-  check: { lua: CHECK, numberOfKeys: 2 },
-  touch: { lua: TOUCH, numberOfKeys: 2 },
-  refresh: { lua: REFRESH, numberOfKeys: 1 },
-  end: { lua: END, numberOfKeys: 1 },
-  endAll: { lua: END_ALL, numberOfKeys: 2 },
-  list: { lua: LIST, numberOfKeys: 1 },
+export const SCRIPTS: Record<ScriptName, string> = {
+  create: CREATE,
+  check: CHECK,
+  touch: TOUCH,
+  refresh: REFRESH,
+  end: END,
+  endAll: END_ALL,
+  revoke: REVOKE,
+  list: LIST,
 };

@@ -1,11 +1,17 @@
 import { Cluster, Redis } from 'ioredis';
 import { SessionError } from '../core/errors';
 import { checkOptions, kindOf } from '../core/options';
-import type { NewSession, SessionRecord, Store, StoredSession, StoredUser } from '../core/store';
+import type { NewSession, SessionRecord, Store, StoredSession, StoredUser, StoreHealth } from '../core/store';
 import type { SessionAttributes } from '../core/types';
-import { checkTimeoutMs, createRedisClient, type RedisSettings } from './redis-client';
+import { checkTimeoutMs, createRedisClient } from './redis-client';
+import { warnOfClient } from './redis-client-check';
 import { RedisConnection } from './redis-connection';
+import { RedisHealth } from './redis-health';
 import { type RedisKeys, redisKeys } from './redis-keys';
+import type { RedisTarget } from './redis-settings';
+import { checkDurability, type Durability, ReplicaAcknowledgement } from './replica-acknowledgement';
+import { type Revocation, Revocations, revocationArguments } from './revocations';
+import { ServerClock } from './server-clock';
 
 export interface RedisStoreOptions {
   /** What the keys of sessions begin with. Default `session-token`. */
@@ -14,9 +20,20 @@ export interface RedisStoreOptions {
   userKeyPrefix?: string | undefined;
   /** Milliseconds until a call to Redis fails, whatever happens. Default 1000. */
   timeoutMs?: number | undefined;
+  /**
+   * Replicas that must have a logout, kick or ban before it counts as done: `{ replicas, timeoutMs }`. When they don't, the call rejects with
+   * `ERR_NOT_REPLICATED`, and the sessions have ended all the same. Default: none, a master that dies right after it has
+   * answered may take a revocation with it, until the process that asked for it has repeated it to the new master.
+   */
+  durability?: Durability | undefined;
 }
 
-const OPTIONS: Record<keyof RedisStoreOptions, true> = { tokenKeyPrefix: true, userKeyPrefix: true, timeoutMs: true };
+const OPTIONS: Record<keyof RedisStoreOptions, true> = {
+  tokenKeyPrefix: true,
+  userKeyPrefix: true,
+  timeoutMs: true,
+  durability: true,
+};
 
 /** `created:seen:ttl:cap`, in milliseconds. */
 const RECORD = /^(\d+):(\d+):(\d+):(\d+)$/;
@@ -24,37 +41,70 @@ const RECORD = /^(\d+):(\d+):(\d+):(\d+)$/;
 /** The reply of `check` and `touch`: `created:seen:ttl:cap:now`, the attributes, the cached info and the user id, a line each. */
 const SESSION = /^(\d+):(\d+):(\d+):(\d+):(\d+)\n([^\n]*)\n([^\n]*)\n(.+)$/s;
 
+/** A login that Redis refuses as too late is tried again with the time that the refusal tells. */
+const MAX_ATTEMPTS = 3;
+
 type Reply = string | number | null;
 
 /** Keeps sessions in Redis: one hash a user, one script a verb. The README shows what is in Redis. */
 export class RedisStore implements Store {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;
+  readonly #clock = new ServerClock();
+  readonly #revocations: Revocations;
+  readonly #replicas: ReplicaAcknowledgement | null;
+  readonly #health: RedisHealth;
 
   /**
    * @param redis a URL or connection settings (the store opens the client and closes it), or an ioredis client that stays yours.
    * @throws TypeError or RangeError naming what is missing, unknown or of the wrong kind.
    */
-  constructor(redis: string | RedisSettings | Redis | Cluster | undefined, options?: RedisStoreOptions) {
+  constructor(redis: RedisTarget | Redis | Cluster | undefined, options?: RedisStoreOptions) {
     const given = checkOptions('RedisStore', options, OPTIONS);
     const { tokenKeyPrefix = 'session-token', userKeyPrefix = 'session-user' } = given;
     const timeoutMs = checkTimeoutMs(given.timeoutMs);
+    const durability = given.durability === undefined ? null : checkDurability(given.durability, timeoutMs);
     this.#keys = redisKeys(tokenKeyPrefix, userKeyPrefix);
     if (redis === undefined) {
       throw new TypeError(
         'RedisStore needs a URL, settings or an ioredis client, got undefined (an environment variable not set?)',
       );
     }
-    this.#connection = isClient(redis)
-      ? new RedisConnection(redis, { owned: false, timeoutMs })
-      : new RedisConnection(createRedisClient(redis, { timeoutMs }), { owned: true, timeoutMs });
+    const owned = !isClient(redis);
+    if (!owned) warnOfClient(redis);
+    const client = owned ? createRedisClient(redis, { timeoutMs }) : redis;
+    this.#connection = new RedisConnection(client, { owned, timeoutMs });
+    this.#revocations = new Revocations({
+      serverOf: (key) => this.#connection.serverOf(key),
+      revoke: (key, revocation) => this.#connection.run('revoke', [key], revocationArguments(revocation)),
+    });
+    this.#connection.watch({
+      lost: (server) => this.#revocations.lost(server),
+      changed: () => this.#revocations.replay(),
+    });
+    this.#replicas = durability === null ? null : new ReplicaAcknowledgement(client, this.#connection, durability);
+    this.#health = new RedisHealth(this.#connection, durability?.replicas ?? 0);
   }
 
   async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number }> {
     const { userId, sid, ttlMs, absoluteTtlMs, attributes, maxSessions, replaces } = session;
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
-    const args = [userId, sid, ttlMs, absoluteTtlMs, json, maxSessions, ...replaces];
-    const [record, now] = await this.#connection.run<[string, Reply]>('create', [this.#keys.sessions(tag)], args);
+    const key = this.#keys.sessions(tag);
+    const deadline = performance.now() + this.#connection.timeoutMs;
+    const attempt = async () => {
+      const latest = this.#clock.at(this.#connection.serverOf(key), deadline);
+      const args = [userId, sid, ttlMs, absoluteTtlMs, json, maxSessions, latest, ...replaces];
+      const left = Math.max(1, deadline - performance.now());
+      const reply = await this.#connection.run<[now: Reply, ...string[]]>('create', [key], args, left);
+      this.#clock.learn(this.#connection.serverOf(key), Number(reply[0]));
+      return reply;
+    };
+    let [now, record, ...ended] = await attempt();
+    // Too late by a clock that we didn't know yet, or that is another one since: now we know it.
+    for (let tries = 1; record === undefined && tries < MAX_ATTEMPTS; tries++)
+      [now, record, ...ended] = await attempt();
+    if (record === undefined) throw new SessionError('ERR_STORE_TIMEOUT', 'Redis came to this login too late');
+    if (ended.length > 0) this.#revocations.record(key, { sids: ended, before: 0, except: '' });
     return { session: parseRecord(sid, record, json), now: Number(now) };
   }
 
@@ -71,12 +121,21 @@ export class RedisStore implements Store {
   }
 
   async end(tag: string, sid: string): Promise<boolean> {
-    return 1 === Number(await this.#connection.run('end', [this.#keys.sessions(tag)], [sid]));
+    const deadline = performance.now() + this.#connection.timeoutMs;
+    const key = this.#keys.sessions(tag);
+    const ended = await this.#connection.run<Reply>('end', [key], [sid]);
+    await this.#revoked(key, { sids: [sid], before: 0, except: '' }, deadline);
+    return Number(ended) === 1;
   }
 
   async endAll(tag: string, options: { except: string | null; forgetUserInfo: boolean }): Promise<number> {
-    const { except, forgetUserInfo } = options;
-    return Number(await this.#connection.run('endAll', this.#bothKeys(tag), [except ?? '', forgetUserInfo ? 1 : 0]));
+    const deadline = performance.now() + this.#connection.timeoutMs;
+    const except = options.except ?? '';
+    const key = this.#keys.sessions(tag);
+    const keys = options.forgetUserInfo ? this.#bothKeys(tag) : ([key] as [string]);
+    const [ended, now, ...sids] = await this.#connection.run<[Reply, Reply, ...string[]]>('endAll', keys, [except]);
+    await this.#revoked(key, { sids, before: Number(now), except }, deadline);
+    return Number(ended);
   }
 
   async list(tag: string): Promise<StoredUser | null> {
@@ -92,15 +151,29 @@ export class RedisStore implements Store {
   }
 
   async setUserInfo(tag: string, userInfo: string, ttlMs: number): Promise<void> {
-    await this.#connection.send((client) => client.set(this.#keys.userInfo(tag), userInfo, 'PX', ttlMs));
+    const key = this.#keys.userInfo(tag);
+    await this.#connection.send(key, (client) => client.set(key, userInfo, 'PX', ttlMs));
   }
 
   async deleteUserInfo(tag: string): Promise<boolean> {
-    return 1 === Number(await this.#connection.send((client) => client.unlink(this.#keys.userInfo(tag))));
+    const key = this.#keys.userInfo(tag);
+    return 1 === Number(await this.#connection.send(key, (client) => client.unlink(key)));
   }
 
-  close(): Promise<void> {
-    return this.#connection.close();
+  health(): Promise<StoreHealth> {
+    return this.#health.look();
+  }
+
+  async close(): Promise<void> {
+    await this.#connection.close();
+    this.#revocations.close();
+    this.#replicas?.close();
+  }
+
+  /** What Redis has ended is remembered, and, where that was asked for, confirmed by replicas. */
+  async #revoked(key: string, revocation: Revocation, deadline: number): Promise<void> {
+    this.#revocations.record(key, revocation);
+    await this.#replicas?.confirm(key, revocation, deadline);
   }
 
   #bothKeys(tag: string): [string, string] {

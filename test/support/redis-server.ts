@@ -1,21 +1,25 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
+import { within } from './until';
 
 /** A real Redis (or Valkey) of a test's own: on loopback, on a free port, in a folder that goes with it. */
 export interface RedisServer {
   readonly port: number;
   readonly url: string;
   readonly pid: number;
+  /** Whether it runs and isn't paused. */
+  readonly isUp: boolean;
   /** A client with defaults, for the test's own questions to the server. Closed with the server. */
   readonly admin: Redis;
-  /** The server's memory is lost; the port stays. */
+  /** The server's memory is lost; the port stays, and so does the folder. */
   kill(): Promise<void>;
-  /** Starts it again on the same port, with the same settings. */
+  /** Starts it again on the same port, with the same settings and whatever it has rewritten of them itself. */
   restart(): Promise<void>;
   /** SIGSTOP: it goes on listening and answers nothing. */
   pause(): void;
@@ -24,12 +28,112 @@ export interface RedisServer {
 }
 
 /** redis.conf settings: `{ requirepass: 'x' }`. A list is for one that may be given several times, each time with its words. */
-type RedisConfig = Record<string, string | readonly (readonly string[])[]>;
+export type RedisConfig = Record<string, string | readonly (readonly string[])[]>;
 
-export async function startRedis(settings: RedisConfig = {}): Promise<RedisServer> {
+export interface RedisServerOptions {
+  /** A Sentinel instead of a server. */
+  sentinel?: boolean;
+  /** For others who have to know it beforehand. Default: a free one. */
+  port?: number;
+}
+
+const START_MS = 10_000;
+const PORT_TRIES = 5;
+/** A cluster node's second port, for the other nodes, is this much higher: 6.2 knows no setting for it. */
+const CLUSTER_BUS = 10_000;
+
+export async function startRedis(settings: RedisConfig = {}, options: RedisServerOptions = {}): Promise<RedisServer> {
+  for (let tries = 1; ; tries++) {
+    const port = options.port ?? (await freePort({ clusterBus: settings['cluster-enabled'] === 'yes' }));
+    try {
+      return await startOn(port, settings, options.sentinel ?? false);
+    } catch (error) {
+      // Somebody else was quicker to listen on the port that was free a moment ago.
+      if (options.port !== undefined || tries === PORT_TRIES || !isPortTaken(error)) throw error;
+    }
+  }
+}
+
+/** All of them, or the first failure once all are stopped that did start. */
+export async function startAll(starting: readonly Promise<RedisServer>[]): Promise<RedisServer[]> {
+  const outcomes = await Promise.allSettled(starting);
+  const started = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? outcome.value : []));
+  const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+  if (failed === undefined) return started;
+  await Promise.all(started.map((server) => server.stop()));
+  throw failed.reason;
+}
+
+/** An answer of a server's, as its admin client gives it, or a failure that says which question had none. */
+export async function ask<Reply>(server: RedisServer, ...command: [string, ...(string | number)[]]): Promise<Reply> {
+  const [name, ...args] = command;
+  const what = `${command.slice(0, 6).join(' ')}, asked of port ${server.port}`;
+  if (!server.isUp) throw new Error(`not up: ${what}`);
+  return (await within(5000, what, server.admin.call(name, ...args))) as Reply;
+}
+
+/** What INFO and CLUSTER INFO say: lines of a name and a value. */
+export async function askInfo(server: RedisServer, ...command: [string, ...string[]]): Promise<Record<string, string>> {
+  const text = await ask<string>(server, ...command);
+  return Object.fromEntries(text.split('\r\n').map((line) => [line.split(':', 1)[0], line.replace(/^[^:]*:/, '')]));
+}
+
+/** A port that nobody listens on, nor, if asked for, on the one that a cluster node takes besides. */
+export async function freePort({ clusterBus = false } = {}): Promise<number> {
+  for (;;) {
+    // Below the ports that systems give to outgoing connections, lest one of those takes the port of a killed server.
+    const port = randomInt(10_000, 32_768 - CLUSTER_BUS);
+    if (given.has(port)) continue;
+    given.add(port);
+    if ((await isFree(port)) && (!clusterBus || (await isFree(port + CLUSTER_BUS)))) return port;
+  }
+}
+
+/** Ports are asked for several at a time, before anybody listens on them. */
+const given = new Set<number>();
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer().listen(port, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+  } catch {
+    return false;
+  }
+  server.close();
+  await once(server, 'close');
+  return true;
+}
+
+async function startOn(port: number, settings: RedisConfig, sentinel: boolean): Promise<RedisServer> {
   const folder = await mkdtemp(join(tmpdir(), 'tokensession-redis-'));
-  const port = await freePort();
-  let child = await spawnRedis(port, folder, settings);
+  // A file, since Sentinel insists on one, and a server that is made a master or a replica writes it there.
+  const file = join(folder, sentinel ? 'sentinel.conf' : 'redis.conf');
+  let child: ChildProcess | undefined;
+  let isPaused = false;
+  const start = async () => {
+    child = await spawnRedis(sentinel ? [file, '--sentinel'] : [file]);
+  };
+  const kill = async () => {
+    isPaused = false;
+    if (child === undefined || hasEnded(child)) return;
+    const exited = once(child, 'exit');
+    child.kill('SIGKILL');
+    await exited;
+  };
+  // A child of the server's own, which writes a snapshot, may still be at it.
+  const remove = () => rm(folder, { recursive: true, force: true, maxRetries: 10 });
+
+  try {
+    await writeFile(
+      file,
+      redisConf({ port: String(port), dir: folder, ...(sentinel ? SENTINEL : SERVER), ...settings }),
+    );
+    await start();
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+
   const password = typeof settings.requirepass === 'string' ? settings.requirepass : undefined;
   const admin = new Redis({
     port,
@@ -40,35 +144,58 @@ export async function startRedis(settings: RedisConfig = {}): Promise<RedisServe
   admin.on('error', () => {
     // Tests kill servers; the admin client waits for them to come back.
   });
-  const kill = async () => {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    const exited = once(child, 'exit');
-    child.kill('SIGKILL');
-    await exited;
-  };
   const server: RedisServer = {
     port,
     url: `redis://${password === undefined ? '' : `:${encodeURIComponent(password)}@`}127.0.0.1:${port}`,
     get pid() {
-      return child.pid as number;
+      return child?.pid as number;
+    },
+    get isUp() {
+      return child !== undefined && !hasEnded(child) && !isPaused;
     },
     admin,
     kill,
     async restart() {
       await kill();
-      child = await spawnRedis(port, folder, settings);
+      await start();
     },
-    pause: () => void child.kill('SIGSTOP'),
-    resume: () => void child.kill('SIGCONT'),
+    pause() {
+      isPaused = child?.kill('SIGSTOP') ?? false;
+    },
+    resume() {
+      child?.kill('SIGCONT');
+      isPaused = false;
+    },
     async stop() {
       admin.disconnect();
       await kill();
-      await rm(folder, { recursive: true, force: true });
+      await remove();
     },
   };
-  await admin.ping();
+  try {
+    await ask(server, 'PING');
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
   return server;
 }
+
+const hasEnded = (child: ChildProcess) => child.exitCode !== null || child.signalCode !== null;
+
+const SENTINEL: RedisConfig = { bind: '127.0.0.1', 'protected-mode': 'no' };
+const SERVER: RedisConfig = { bind: '127.0.0.1', save: '', appendonly: 'no' };
+
+function redisConf(settings: RedisConfig): string {
+  const lines = Object.entries(settings).flatMap(([name, value]) => {
+    if (typeof value !== 'string') return value.map((words) => `${name} ${words.map(quote).join(' ')}`);
+    // `save` is the one setting that redis-server takes as one argument of several words.
+    return name === 'save' && value !== '' ? `save ${value}` : `${name} ${quote(value)}`;
+  });
+  return `${lines.join('\n')}\n`;
+}
+
+const quote = (word: string) => `"${word.replace(/["\\]/g, '\\$&')}"`;
 
 /** The program that `install-programs.sh` has found or installed. */
 function redisProgram(): string {
@@ -85,39 +212,28 @@ function redisProgram(): string {
   throw new Error('no redis-server: run `npm test`, which installs it, or set REDIS_SERVER to its path');
 }
 
-async function spawnRedis(port: number, folder: string, settings: RedisConfig): Promise<ChildProcess> {
-  const all: RedisConfig = {
-    port: String(port),
-    bind: '127.0.0.1',
-    dir: folder,
-    save: '',
-    appendonly: 'no',
-    ...settings,
-  };
-  const args = Object.entries(all).flatMap(([name, value]) =>
-    typeof value === 'string' ? [`--${name}`, value] : value.flatMap((words) => [`--${name}`, ...words]),
-  );
-  const child = spawn(redisProgram(), args, { stdio: ['ignore', 'pipe', 'inherit'] });
+async function spawnRedis(args: readonly string[]): Promise<ChildProcess> {
+  const child = spawn(redisProgram(), args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
-  await new Promise<void>((resolve, reject) => {
-    child.stdout?.on('data', (chunk) => {
+  const ready = new Promise<void>((resolve, reject) => {
+    const read = (chunk: Buffer) => {
       log += chunk;
-      if (/Ready to accept connections/.test(log)) resolve();
-    });
-    child.once('exit', () => reject(new Error(`redis-server did not start:\n${log}`)));
+      // The second is what a Sentinel says, last of all.
+      if (/Ready to accept connections|Sentinel ID is/.test(log)) resolve();
+    };
+    child.stdout.on('data', read);
+    child.stderr.on('data', read);
+    child.once('close', () => reject(new Error(`redis-server did not start:\n${log}`)));
     child.once('error', reject);
   });
-  child.stdout?.resume();
+  try {
+    await within(START_MS, 'the start of redis-server', ready);
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw error;
+  }
+  for (const output of [child.stdout, child.stderr]) output.removeAllListeners('data').resume();
   return child;
 }
 
-/** A port that nobody listens on. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
-}
+const isPortTaken = (error: unknown) => error instanceof Error && /Address already in use/.test(error.message);

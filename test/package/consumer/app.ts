@@ -102,6 +102,7 @@ export function messageOf(error: unknown): string {
   switch (code) {
     case 'ERR_STORE_UNAVAILABLE':
     case 'ERR_STORE_TIMEOUT':
+    case 'ERR_NOT_REPLICATED':
       return 'try again';
     case 'ERR_STORE_CORRUPT':
     case 'ERR_STORE_LAYOUT':

@@ -1,0 +1,146 @@
+import type { Cluster, Redis } from 'ioredis';
+import { SessionError } from '../core/errors';
+import { checkInteger, checkOptions } from '../core/options';
+import { defineScripts, type RedisConnection } from './redis-connection';
+import { type Revocation, revocationArguments } from './revocations';
+
+/** How safe a revocation must be before it counts as done. */
+export interface Durability {
+  /** Replicas that must have it, 1 to 100. Required. */
+  replicas: number;
+  /** Milliseconds to wait for them, at most the store's `timeoutMs`. Default: half of that. */
+  timeoutMs?: number | undefined;
+}
+
+const OPTIONS: Record<keyof Durability, true> = { replicas: true, timeoutMs: true };
+const MAX_REPLICAS = 100;
+
+export type CheckedDurability = ReturnType<typeof checkDurability>;
+
+/** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
+export function checkDurability(durability: Durability, storeTimeoutMs: number) {
+  const { replicas, timeoutMs = Math.ceil(storeTimeoutMs / 2) } = checkOptions('durability', durability, OPTIONS);
+  return {
+    replicas: checkInteger('durability.replicas', replicas, 1, MAX_REPLICAS),
+    timeoutMs: checkInteger('durability.timeoutMs', timeoutMs, 1, storeTimeoutMs),
+  };
+}
+
+interface Waiting {
+  key: string;
+  revocation: Revocation;
+  settle: (acknowledgedBy: number | Error) => void;
+}
+
+/** A connection of our own to one server, on which one WAIT at a time may block. */
+interface Lane {
+  redis: Redis;
+  waiting: Waiting[];
+  isBusy: boolean;
+}
+
+/**
+ * Waits until replicas have a revocation.
+ *
+ * WAIT blocks its connection and counts only what that connection wrote, so it has one of its own to each server, and there the
+ * revocation is written once more. What comes while a WAIT blocks goes together with the next one.
+ */
+export class ReplicaAcknowledgement {
+  readonly #client: Redis | Cluster;
+  readonly #connection: RedisConnection;
+  readonly #replicas: number;
+  readonly #timeoutMs: number;
+  readonly #lanes = new Map<string, Lane>();
+
+  constructor(client: Redis | Cluster, connection: RedisConnection, { replicas, timeoutMs }: CheckedDurability) {
+    this.#client = client;
+    this.#connection = connection;
+    this.#replicas = replicas;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /**
+   * Resolves when enough replicas have it. Settles before `deadline`, a moment of `performance.now()`.
+   *
+   * @throws SessionError `ERR_NOT_REPLICATED` when they have not, or it can't be known.
+   */
+  confirm(key: string, revocation: Revocation, deadline: number): Promise<void> {
+    const lane = this.#laneTo(this.#connection.serverOf(key));
+    return new Promise((resolve, reject) => {
+      const settle = (acknowledgedBy: number | Error) => {
+        clearTimeout(timer);
+        if (typeof acknowledgedBy === 'number' && acknowledgedBy >= this.#replicas) resolve();
+        else reject(this.#notReplicated(acknowledgedBy));
+      };
+      const timer = setTimeout(() => setImmediate(settle, 0), Math.max(0, deadline - performance.now()));
+      if (lane === null) return settle(0);
+      lane.waiting.push({ key, revocation, settle });
+      if (!lane.isBusy) void this.#work(lane);
+    });
+  }
+
+  close(): void {
+    for (const { redis } of this.#lanes.values()) redis.disconnect();
+    this.#lanes.clear();
+  }
+
+  async #work(lane: Lane): Promise<void> {
+    lane.isBusy = true;
+    while (lane.waiting.length > 0) await this.#acknowledge(lane, lane.waiting.splice(0));
+    lane.isBusy = false;
+  }
+
+  async #acknowledge({ redis }: Lane, batch: readonly Waiting[]): Promise<void> {
+    const { revoke } = defineScripts(redis);
+    const writes = batch.map(({ key, revocation }) => revoke(1, key, ...revocationArguments(revocation)));
+    const wait = redis.call('WAIT', this.#replicas, this.#timeoutMs).then(Number, asError);
+    // One that is silent would hold up all who come after.
+    const timer = setTimeout(() => redis.disconnect(), this.#timeoutMs + this.#connection.timeoutMs);
+    const written = await Promise.all(writes.map((write) => write.then(() => null, asError)));
+    const acknowledgedBy = await wait;
+    clearTimeout(timer);
+    for (const [index, { settle }] of batch.entries()) settle(written[index] ?? acknowledgedBy);
+  }
+
+  #laneTo(server: string): Lane | null {
+    const existing = this.#lanes.get(server);
+    if (existing !== undefined && existing.redis.status !== 'end') return existing;
+    const redis = this.#connectTo(server);
+    if (redis === null) return null;
+    // Who waits is told; and without a listener, ioredis prints it.
+    redis.on('error', () => undefined);
+    const lane: Lane = { redis, waiting: [], isBusy: false };
+    this.#lanes.set(server, lane);
+    return lane;
+  }
+
+  #connectTo(server: string): Redis | null {
+    const { timeoutMs } = this.#connection;
+    const bounds = {
+      lazyConnect: false,
+      enableOfflineQueue: true,
+      autoResendUnfulfilledCommands: false,
+      maxRetriesPerRequest: 0,
+      connectTimeout: timeoutMs,
+      disconnectTimeout: timeoutMs,
+      // A server that is gone may never come back; who waits next connects anew.
+      retryStrategy: null,
+    };
+    if (!this.#client.isCluster) return (this.#client as Redis).duplicate(bounds);
+    const nodes = (this.#client as Cluster).nodes('master');
+    const node = nodes.find(({ options }) => `${options.host}:${options.port}` === server);
+    return node?.duplicate(bounds) ?? null;
+  }
+
+  #notReplicated(acknowledgedBy: number | Error): SessionError {
+    const count = typeof acknowledgedBy === 'number' ? acknowledgedBy : 0;
+    const message = `the sessions have ended, but only ${count} of ${this.#replicas} replicas confirmed it in time`;
+    return new SessionError('ERR_NOT_REPLICATED', message, {
+      cause: typeof acknowledgedBy === 'number' ? undefined : acknowledgedBy,
+    });
+  }
+}
+
+function asError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(String(reason));
+}

@@ -1,0 +1,19 @@
+/**
+ * What the clock of each server shows, as far as its answers have told. Never ahead of the truth, unless that clock was set back: the
+ * time in an answer had passed already when the answer arrived.
+ */
+export class ServerClock {
+  /** Milliseconds from this process's monotonic clock to the server's. */
+  readonly #offsets = new Map<string, number>();
+
+  /** Takes the time that an answer of this server held, when the answer arrives. */
+  learn(server: string, now: number): void {
+    this.#offsets.set(server, now - performance.now());
+  }
+
+  /** The server's time at a moment of `performance.now()`; 0, long past, while that server has told none. */
+  at(server: string, moment: number): number {
+    const offset = this.#offsets.get(server);
+    return offset === undefined ? 0 : Math.floor(moment + offset);
+  }
+}

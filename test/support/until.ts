@@ -1,0 +1,38 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const POLL_MS = 20;
+
+/** Waits until a condition gives something truthy, and gives that. A condition that throws doesn't hold yet. */
+export async function until<Result>(
+  what: string,
+  condition: () => Result | Promise<Result>,
+  timeoutMs = 10_000,
+): Promise<NonNullable<Result>> {
+  const deadline = performance.now() + timeoutMs;
+  let reason: unknown;
+  for (;;) {
+    const left = deadline - performance.now();
+    if (left <= 0) throw new Error(`waited ${timeoutMs} ms in vain until ${what}`, { cause: reason });
+    try {
+      const result = await within(left, what, Promise.resolve(condition()));
+      if (result) return result;
+      reason = undefined;
+    } catch (error) {
+      reason = error;
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+/** A promise with a bound: a paused server answers nothing, and a test has to be told what it waited for. */
+export async function within<Result>(timeoutMs: number, what: string, promise: Promise<Result>): Promise<Result> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`no end after ${Math.ceil(timeoutMs)} ms: ${what}`)), timeoutMs);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
