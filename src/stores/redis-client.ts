@@ -32,7 +32,7 @@ const RECONNECT_MAX_MS = 1000;
 const SLOTS_REFRESH_MS = 1000;
 
 /** Errors of a Cluster that one call follows; enough for a move in the middle of a migration. */
-const MAX_REDIRECTIONS = 8;
+const MAX_REDIRECTIONS = 5;
 const TRYAGAIN_DELAY_MS = 10;
 
 /** A sentinel that was lost is looked for again after this long; until then the others tell of a promotion. */

@@ -39,9 +39,12 @@ export function isErrorReply(error: unknown): boolean {
   return error instanceof Error && (error.name === 'ReplyError' || isRedirection(error));
 }
 
-/** Whether the keys of a call are just being moved to another node, and are not all on one. */
+/**
+ * Whether the keys of a call are not all on one node, because their slot is just being moved. ioredis tries again, and reports the error
+ * of its last try: being sent to and fro.
+ */
 export function isSplitSlot(error: unknown): boolean {
-  return error instanceof Error && /\bTRYAGAIN\b/.test(error.message);
+  return error instanceof Error && (/\bTRYAGAIN\b/.test(error.message) || isRedirection(error));
 }
 
 function isRedirection(error: Error): boolean {
@@ -60,11 +63,13 @@ export function isRefusedDatabase(error: unknown): boolean {
 export function withoutArguments(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const { code, errors, lastNodeError } = error as { code?: unknown; errors?: unknown; lastNodeError?: unknown };
-  // What ioredis says of a whole Cluster doesn't say why; what it says of the last node does.
-  if (lastNodeError instanceof Error) return withoutArguments(lastNodeError);
-  // Node's AggregateError, for a name with several addresses, has a message only in each of its parts.
-  const parts = Array.isArray(errors) ? errors.map((part) => (part instanceof Error ? part.message : '')) : [];
-  const message = (error.message || parts.join(', ')).replace(/,? with args beginning with:.*/s, '');
+  // Node's AggregateError, for a name with several addresses, has a message only in each of its parts; what ioredis says of a
+  // whole Cluster says why only of the last node.
+  const parts = (Array.isArray(errors) ? errors : [lastNodeError]).filter((part) => part instanceof Error);
+  const message = [error.message, ...parts.map((part) => part.message)]
+    .filter((text) => text !== '')
+    .join(' ')
+    .replace(/,? with args beginning with:.*/s, '');
   const stack = error.stack?.slice(Math.max(0, error.stack.indexOf('\n    at '))) ?? '';
   const copy = new Error(message);
   copy.name = error.name;

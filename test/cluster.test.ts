@@ -1,0 +1,240 @@
+import { Cluster } from 'ioredis';
+import { Cluster as Cluster5 } from 'ioredis5';
+import { createRedisClient, RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
+import { closeAfterEach } from './support/closing';
+import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
+import { ask, freePort, type RedisServer } from './support/redis-server';
+import { randomPrefixes, SECRET } from './support/stores';
+import { startTraffic } from './support/traffic';
+import { until } from './support/until';
+
+const TIMEOUT_MS = 300;
+/** What a call may take beyond its deadline, on a machine that has other things to do. */
+const SLACK_MS = 200;
+/** How long after the other nodes call a master down everybody must be served again. */
+const BACK_MS = 3000;
+
+jest.setTimeout(60_000);
+
+let topology: ClusterTopology;
+let prefixes: ReturnType<typeof randomPrefixes>;
+const onClose = closeAfterEach();
+
+beforeAll(async () => {
+  topology = await startClusterTopology();
+});
+afterAll(() => topology.stop());
+beforeEach(() => {
+  prefixes = randomPrefixes();
+});
+
+type Target = ConstructorParameters<typeof RedisStore>[0];
+
+function manage(target: Target = { cluster: topology.startupNodes }, options: RedisStoreOptions = {}) {
+  const store = new RedisStore(target, { timeoutMs: TIMEOUT_MS, ...prefixes, ...options });
+  const manager = new TokenManager<{ name: string }>({ store, secret: SECRET, getUserInfo: (id) => ({ name: id }) });
+  onClose(() => manager.close());
+  return manager;
+}
+
+const keyOf = (token: string) => `${prefixes.tokenKeyPrefix}:{${token.split('.')[0]}}`;
+
+async function logIn(sessions: TokenManager<{ name: string }>, users: number): Promise<Map<string, string>> {
+  const ids = Array.from({ length: users }, (_, i) => `user-${i}`);
+  const tokens = await Promise.all(ids.map((id) => sessions.setToken(id)));
+  await topology.untilReplicated();
+  return new Map(ids.map((id, i) => [id, tokens[i] as string]));
+}
+
+/** The tokens whose users are on that node. */
+async function tokensOn(node: RedisServer, tokens: Iterable<string>): Promise<string[]> {
+  const owners = await Promise.all(
+    [...tokens].map(async (token) => [token, await topology.ownerOf(keyOf(token))] as const),
+  );
+  return owners.filter(([, owner]) => owner === node).map(([token]) => token);
+}
+
+describe('a Cluster', () => {
+  it('does all that a single Redis does, for users on every node, with a client of ours or of your own', async () => {
+    const own = [new Cluster(topology.startupNodes), new Cluster5(topology.startupNodes)];
+    onClose(() => own.map((client) => client.disconnect()));
+    for (const target of [
+      { cluster: topology.startupNodes },
+      createRedisClient({ cluster: topology.startupNodes }),
+      ...own,
+    ]) {
+      const sessions = manage(target as Target);
+      const tokens = await logIn(sessions, 30);
+      for (const [id, token] of tokens) {
+        const second = await sessions.setToken(id, 60, { device: 'web' });
+        expect(await sessions.touchToken(token)).toMatchObject({ user: { id, detail: { name: id } } });
+        expect(await sessions.refreshToken(second, 50)).toBe(true);
+        expect(await sessions.listUserToken(id)).toEqual([token, second]);
+        expect(await sessions.deleteUserToken(id, { except: token })).toBe(1);
+        expect(await sessions.deleteUser(id)).toBe(true);
+        expect(await sessions.deleteToken(token)).toBe(true);
+        expect(await sessions.checkToken(token)).toBeNull();
+      }
+      // Another user's session is on another node, and ends all the same.
+      const old = await sessions.setToken('user-1');
+      await sessions.createSession('user-2', { replaces: [old] });
+      expect(await sessions.checkToken(old)).toBeNull();
+      await sessions.deleteUserToken('user-2');
+      if (target instanceof Cluster) target.disconnect();
+    }
+  });
+
+  it('is up when every master is, degraded without one of them, and down without any', async () => {
+    const sessions = manage();
+    const token = await sessions.setToken('ada');
+    expect(await sessions.health()).toEqual({ status: 'up', latencyMs: expect.any(Number), reasons: [] });
+    const master = await topology.ownerOf(keyOf(token));
+    master.pause();
+    const health = await sessions.health();
+    master.resume();
+    expect(health).toMatchObject({ status: 'degraded', reasons: [expect.stringContaining(`:${master.port}: `)] });
+    const nowhere = manage({ cluster: [{ host: '127.0.0.1', port: await freePort() }] });
+    expect(await nowhere.health()).toMatchObject({ status: 'down', latencyMs: null });
+    await topology.untilHealed();
+  });
+
+  it('that is not there at boot is a 503 at once that says why', async () => {
+    const sessions = manage({ cluster: [{ host: '127.0.0.1', port: await freePort() }] });
+    await sessions.setToken('ada').catch(() => null);
+    const begin = performance.now();
+    await expect(sessions.setToken('ada')).rejects.toMatchObject({
+      code: 'ERR_STORE_UNAVAILABLE',
+      cause: { message: 'Failed to refresh slots cache. Connection is closed.' },
+    });
+    expect(performance.now() - begin).toBeLessThan(TIMEOUT_MS / 2);
+  });
+});
+
+describe.each([
+  ['killed', (master: RedisServer) => master.kill(), (master: RedisServer) => master.restart()],
+  ['paused', async (master: RedisServer) => master.pause(), async (master: RedisServer) => master.resume()],
+] as const)('a master that is %s', (_, strike, recover) => {
+  beforeEach(() => topology.untilHealed());
+
+  it('is replaced, and everybody is served again; users on other nodes notice nothing', async () => {
+    const sessions = manage();
+    const tokens = await logIn(sessions, 12);
+    const master = await topology.ownerOf(keyOf(tokens.get('user-0') as string));
+    const struck = new Set(await tokensOn(master, tokens.values()));
+    const [theirs, others] = [true, false].map((isStruck) =>
+      startTraffic(sessions as never, new Map([...tokens].filter(([, token]) => struck.has(token) === isStruck))),
+    ) as [ReturnType<typeof startTraffic>, ReturnType<typeof startTraffic>];
+    await theirs.untilServed();
+    await strike(master);
+    await theirs.untilFailed();
+    await topology.untilOwner(keyOf(tokens.get('user-0') as string), master);
+    await theirs.untilServed(BACK_MS);
+    await recover(master);
+    await topology.untilHealed();
+    await theirs.untilServed();
+    const [report, spared] = await Promise.all([theirs.stop(), others.stop()]);
+    expect(report).toMatchObject({ signedOut: 0, mixedUp: 0 });
+    for (const code of Object.keys(report.failed)) expect(code).toMatch(/^ERR_STORE_(UNAVAILABLE|TIMEOUT)$/);
+    expect(report.worstMs).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+    expect(spared).toMatchObject({ failed: {}, signedOut: 0, mixedUp: 0 });
+  });
+
+  it('takes no revocation with it: what was ended is ended again on the node that takes its place', async () => {
+    const sessions = manage();
+    const tokens = await logIn(sessions, 12);
+    const master = await topology.ownerOf(keyOf(tokens.get('user-0') as string));
+    const replica = await topology.replicaOf(master);
+    const [loggedOut, kicked, live] = (await tokensOn(master, tokens.values())) as [string, string, string];
+    const kickedId = [...tokens].find(([, token]) => token === kicked)?.[0] as string;
+
+    // From here on the replica hears of nothing.
+    replica.pause();
+    await ask(master, 'CLIENT', 'KILL', 'TYPE', 'replica');
+    expect(await sessions.deleteToken(loggedOut)).toBe(true);
+    expect(await sessions.deleteUserToken(kickedId)).toBe(1);
+    await strike(master);
+    replica.resume();
+    await topology.untilOwner(keyOf(loggedOut), master);
+    await until('service is back', async () => (await sessions.checkToken(live)) !== null);
+    // The client may have been led to the new master by a redirection, and learns of the promotion a moment later.
+    await until('the logout is repeated', async () => (await sessions.checkToken(loggedOut)) === null, 2000);
+    await until('the kick is repeated', async () => (await sessions.checkToken(kicked)) === null, 2000);
+    expect(await sessions.listUserToken(kickedId)).toEqual([]);
+    await recover(master);
+  });
+});
+
+describe('a slot that moves to another node', () => {
+  /** Users of one slot: as many tokens of one user as asked for, and that user's keys. */
+  async function aSlot(sessions: TokenManager<{ name: string }>) {
+    await topology.untilHealed();
+    const token = await sessions.setToken('ada');
+    const from = await topology.ownerOf(keyOf(token));
+    const to = (await topology.masters()).find((node) => node !== from) as RedisServer;
+    const slot = await topology.slotOf(keyOf(token));
+    onClose(async () => {
+      await topology.migrateKeys(slot, from, to);
+      await topology.endMigration(slot, from, to);
+    });
+    return { token, from, to, slot };
+  }
+
+  it('halfway, with the key of the sessions not yet or already there, signs nobody out and takes logins', async () => {
+    const sessions = manage();
+    const { token, from, to, slot } = await aSlot(sessions);
+    await sessions.touchToken(token);
+    await topology.beginMigration(slot, from, to);
+    // Both of the user's keys here, one of them there, none of them here: of one slot, in the middle of its move.
+    for (const moved of [[], [keyOf(token)], [keyOf(token).replace(prefixes.tokenKeyPrefix, prefixes.userKeyPrefix)]]) {
+      if (moved.length > 0) await topology.migrateKeys(slot, from, to, moved);
+      expect(await sessions.touchToken(token)).toMatchObject({ user: { id: 'ada', detail: { name: 'ada' } } });
+      expect(await sessions.checkToken(token)).not.toBeNull();
+      const other = await sessions.setToken('ada');
+      expect(await sessions.listUserToken('ada')).toEqual([token, other]);
+      expect(await sessions.refreshToken(other, 50)).toBe(true);
+      expect(await sessions.deleteToken(other)).toBe(true);
+      expect(await sessions.touchToken(other)).toBeNull();
+    }
+  });
+
+  it('half of whose keys are cached info only, ends the sessions of a user who is gone', async () => {
+    let exists = true;
+    const store = new RedisStore({ cluster: topology.startupNodes }, { timeoutMs: TIMEOUT_MS, ...prefixes });
+    const sessions = new TokenManager({
+      store,
+      secret: SECRET,
+      getUserInfo: (id) => (exists ? { name: id } : null),
+    });
+    onClose(() => sessions.close());
+    const { token, from, to, slot } = await aSlot(sessions);
+    await topology.beginMigration(slot, from, to);
+    await topology.migrateKeys(slot, from, to, [keyOf(token)]);
+    exists = false;
+    expect(await sessions.addUser('ada')).toBeNull();
+    expect(await sessions.checkToken(token)).toBeNull();
+  });
+
+  it('under load fails no request and signs nobody out', async () => {
+    const sessions = manage();
+    const { token, from, to, slot } = await aSlot(sessions);
+    const traffic = startTraffic(sessions as never, new Map([['ada', token]]), { everyMs: 2 });
+    await traffic.untilServed();
+    await topology.beginMigration(slot, from, to);
+    await traffic.untilServed();
+    await topology.migrateKeys(slot, from, to, [keyOf(token)]);
+    await traffic.untilServed();
+    await topology.migrateKeys(slot, from, to);
+    await topology.endMigration(slot, from, to);
+    await traffic.untilServed();
+    expect(await traffic.stop()).toMatchObject({ failed: {}, signedOut: 0, mixedUp: 0 });
+  });
+
+  it('has no script yet on the node that takes it over', async () => {
+    const sessions = manage();
+    const { token, from, to, slot } = await aSlot(sessions);
+    await topology.beginMigration(slot, from, to);
+    await topology.migrateKeys(slot, from, to);
+    await Promise.all(topology.nodes.map((node) => ask(node, 'SCRIPT', 'FLUSH')));
+    expect(await sessions.touchToken(token)).not.toBeNull();
+  });
+});

@@ -1,0 +1,130 @@
+import { RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
+import { closeAfterEach } from './support/closing';
+import { ask, type RedisServer } from './support/redis-server';
+import { type SentinelTopology, startSentinelTopology } from './support/sentinel-topology';
+import { SECRET } from './support/stores';
+import { startTraffic } from './support/traffic';
+import { until } from './support/until';
+
+const TIMEOUT_MS = 300;
+/** What a call may take beyond its deadline, on a machine that has other things to do. */
+const SLACK_MS = 200;
+/** How long after the Sentinels call a master down everybody must be served again. */
+const BACK_MS = 5000;
+const PASSWORD = 'a password for tests';
+const SENTINEL_PASSWORD = 'another password for tests';
+
+jest.setTimeout(60_000);
+
+let topology: SentinelTopology;
+const onClose = closeAfterEach();
+
+// One for each test: a master that was away takes longer to come back into its place than all of them to start.
+beforeEach(async () => {
+  topology = await startSentinelTopology({ password: PASSWORD, sentinelPassword: SENTINEL_PASSWORD });
+  onClose(() => topology.stop());
+});
+
+function manage(options: RedisStoreOptions = {}): TokenManager<never> {
+  const { sentinels, name } = topology;
+  const settings = { sentinels, name, password: PASSWORD, sentinelPassword: SENTINEL_PASSWORD };
+  const store = new RedisStore(settings, { timeoutMs: TIMEOUT_MS, ...options });
+  const manager = new TokenManager<never>({ store, secret: SECRET });
+  onClose(() => manager.close());
+  return manager;
+}
+
+async function logIn(sessions: TokenManager<never>, users: number): Promise<Map<string, string>> {
+  const tokens = new Map<string, string>();
+  for (let i = 0; i < users; i++) tokens.set(`user-${i}`, await sessions.setToken(`user-${i}`));
+  await topology.untilReplicated();
+  return tokens;
+}
+
+describe.each([
+  ['killed', (master: RedisServer) => master.kill(), (master: RedisServer) => master.restart()],
+  ['paused', async (master: RedisServer) => master.pause(), async (master: RedisServer) => master.resume()],
+] as const)('a master that is %s', (_, strike, recover) => {
+  it('is replaced, and everybody is served again: none signed out, none mixed up, none waits beyond the deadline', async () => {
+    const sessions = manage();
+    const traffic = startTraffic(sessions, await logIn(sessions, 10));
+    const master = await topology.master();
+    await traffic.untilServed();
+    await strike(master);
+    await traffic.untilFailed();
+    await topology.untilMaster(master);
+    await traffic.untilServed(BACK_MS);
+    // It comes back as a master that knows nothing of its replacement, and nobody believes it.
+    await recover(master);
+    await topology.untilHealed();
+    await traffic.untilServed();
+    const report = await traffic.stop();
+    expect(report).toMatchObject({ signedOut: 0, mixedUp: 0 });
+    expect(Object.keys(report.failed).sort()).toEqual(
+      expect.arrayContaining([expect.stringMatching(/^ERR_STORE_(UNAVAILABLE|TIMEOUT)$/)]),
+    );
+    for (const code of Object.keys(report.failed)) expect(code).toMatch(/^ERR_STORE_(UNAVAILABLE|TIMEOUT)$/);
+    expect(report.worstMs).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+    expect(await sessions.health()).toMatchObject({ status: 'up' });
+  });
+
+  it('takes no revocation with it: what was ended stays ended, once its process has reconnected', async () => {
+    const sessions = manage();
+    const tokens = await logIn(sessions, 6);
+    const [loggedOut, kicked, kept, others] = [...tokens.values()] as [string, string, string, string];
+    const second = await sessions.setToken('user-2');
+    const single = await sessions.createSession('user-4', { replaces: [tokens.get('user-4') as string] });
+    await topology.untilReplicated();
+    const master = await topology.master();
+    const replicas = await topology.replicas();
+
+    // From here on no replica hears of anything.
+    for (const replica of replicas) replica.pause();
+    await ask(master, 'CLIENT', 'KILL', 'TYPE', 'replica');
+    expect(await sessions.deleteToken(loggedOut)).toBe(true);
+    expect(await sessions.deleteUserToken('user-1')).toBe(1);
+    expect(await sessions.deleteUserToken('user-2', { except: second })).toBe(1);
+    const replacing = await sessions.createSession('user-5', { replaces: [tokens.get('user-5') as string] });
+    await strike(master);
+    for (const replica of replicas) replica.resume();
+    await topology.untilMaster(master);
+
+    const ended = [loggedOut, kicked, kept, tokens.get('user-4') as string, tokens.get('user-5') as string];
+    await until('service is back', async () => (await sessions.checkToken(others)) !== null);
+    for (const token of ended) expect(await sessions.checkToken(token)).toBeNull();
+    for (const token of [second, single.token, others]) expect(await sessions.checkToken(token)).not.toBeNull();
+    // A login that the replicas had not heard of is lost with the master: nothing here can bring it back.
+    expect(await sessions.checkToken(replacing.token)).toBeNull();
+  });
+});
+
+it('Sentinels that are all away are a 503 at once, and service comes when they do', async () => {
+  const token = await manage().setToken('ada');
+  await Promise.all(topology.sentinelServers.map((sentinel) => sentinel.kill()));
+  const sessions = manage();
+  await until('the client has found nobody', async () => {
+    const begin = performance.now();
+    await expect(sessions.checkToken(token)).rejects.toMatchObject({ status: 503 });
+    return performance.now() - begin < TIMEOUT_MS / 2;
+  });
+  await expect(sessions.checkToken(token)).rejects.toMatchObject({
+    code: 'ERR_STORE_UNAVAILABLE',
+    cause: { message: expect.stringContaining('sentinels are unreachable') },
+  });
+  await Promise.all(topology.sentinelServers.map((sentinel) => sentinel.restart()));
+  await until('service is back', async () => (await sessions.checkToken(token)) !== null);
+});
+
+it('a manager that found no master closes, and so does one that did', async () => {
+  const lost = new RedisStore(
+    { sentinels: [{ host: '127.0.0.1', port: 1 }], name: 'nobody' },
+    { timeoutMs: TIMEOUT_MS },
+  );
+  const sessions = manage();
+  await sessions.setToken('ada');
+  for (const store of [lost, sessions]) {
+    const begin = performance.now();
+    await store.close();
+    expect(performance.now() - begin).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+  }
+});
