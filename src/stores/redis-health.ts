@@ -38,7 +38,7 @@ export class RedisHealth {
     );
     const refusal = this.#connection.refusedWithin(REFUSAL_SHOWS_MS);
     const reasons = looks.flatMap((look) => look.reasons);
-    if (refusal !== null && looks.some(({ isServing }) => isServing)) reasons.push(refusal.message);
+    if (refusal !== null && looks.some(({ isServing }) => isServing)) reasons.push(reasonOf(refusal));
     const latencies = looks.map(({ latencyMs }) => latencyMs).filter((ms) => ms !== null);
     return {
       status: reasons.length === 0 ? 'up' : looks.some(({ isServing }) => isServing) ? 'degraded' : 'down',
@@ -55,8 +55,7 @@ export class RedisHealth {
       const { isServing, reasons } = this.#judge(fieldsOf(info), latencyMs);
       return { latencyMs, isServing, reasons: reasons.map((reason) => prefix + reason) };
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      return { latencyMs: null, isServing: false, reasons: [prefix + reason] };
+      return { latencyMs: null, isServing: false, reasons: [prefix + reasonOf(error)] };
     }
   }
 
@@ -78,6 +77,12 @@ export class RedisHealth {
     }
     return { isServing: true, reasons };
   }
+}
+
+/** What went wrong, and why as far as that is known. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message;
 }
 
 /** `name:value` lines, as INFO gives them. */

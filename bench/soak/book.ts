@@ -1,0 +1,188 @@
+import { machineNow } from './clock';
+
+/**
+ * What must be true of a session. `live`: its login was acknowledged, and nothing since was asked that may have ended it. `ended`: what
+ * ended it was acknowledged. `unknown`: what may have ended it is under way or has failed.
+ */
+export type Fate = 'live' | 'ended' | 'unknown';
+
+/** A session that this process has started. Moments are of {@link machineNow}. */
+export interface SessionEntry {
+  token: string;
+  userId: string;
+  /** What its login has told the server, to know its answers by. */
+  device: string;
+  loggedInAt: number;
+  fate: Fate;
+  /** When it was first asked to end; `null` while it wasn't. */
+  endBegunAt: number | null;
+  endedAt: number | null;
+  /** Whether replicas have confirmed the end: then no failover may bring it back. */
+  isConfirmed: boolean;
+  /** The first answer that it is dead, while it was live in this book. */
+  seenDead: Sighting | null;
+  /** The first answer after that by which it is alive. */
+  seenBack: Sighting | null;
+  /** Answers that it is alive, to calls begun after its end was acknowledged. */
+  seenAlive: { first: Sighting; last: Sighting; count: number } | null;
+}
+
+export interface Sighting {
+  begun: number;
+  settled: number;
+}
+
+/** A user to whom only this process writes. */
+export interface UserEntry {
+  id: string;
+  /** Logins that failed: each may have left a session whose token nobody knows. */
+  failedLogins: number;
+  /** When the last acknowledged kick of all sessions began, by the wall clock; 0 for never. */
+  kickedAllAt: number;
+  outages: Outage[];
+}
+
+/** A time for which calls for a user failed. */
+export interface Outage {
+  from: number;
+  /** When the first call that succeeded again was answered; `null` for none yet. */
+  to: number | null;
+  failures: number;
+}
+
+/** What was seen of another process's session. */
+export interface ForeignEntry {
+  token: string;
+  userId: string;
+  seenDead: Sighting | null;
+  lastSeenAlive: Sighting | null;
+}
+
+/** What the book said when a call began. */
+export interface Snapshot {
+  fate: Fate;
+  version: number;
+}
+
+/** A user with what this process has to know to write to them: one write at a time, lest the book be in doubt. */
+export interface Account extends UserEntry {
+  /** Live and unknown. */
+  open: Page[];
+  ended: Page[];
+  isBusy: boolean;
+  /** Counts the writes. */
+  version: number;
+  lastServedBegun: number;
+}
+
+export interface Page extends SessionEntry {
+  /** Counts what may have ended it. */
+  version: number;
+}
+
+/** The book of one process: what it has been promised, and what it has seen that contradicts it. */
+export class Book {
+  readonly accounts: Account[];
+  /** Those whose last call failed. */
+  readonly failing = new Set<Account>();
+  readonly #pages: Page[] = [];
+
+  constructor(userIds: readonly string[]) {
+    this.accounts = userIds.map((id) => ({
+      id,
+      failedLogins: 0,
+      kickedAllAt: 0,
+      outages: [],
+      open: [],
+      ended: [],
+      isBusy: false,
+      version: 0,
+      lastServedBegun: 0,
+    }));
+  }
+
+  loggedIn(account: Account, token: string, device: string): void {
+    const page: Page = {
+      token,
+      userId: account.id,
+      device,
+      loggedInAt: machineNow(),
+      fate: 'live',
+      endBegunAt: null,
+      endedAt: null,
+      isConfirmed: false,
+      seenDead: null,
+      seenBack: null,
+      seenAlive: null,
+      version: 0,
+    };
+    account.open.push(page);
+    this.#pages.push(page);
+  }
+
+  /** Something is asked that may end it; until that is acknowledged nobody knows. */
+  ending(page: Page): void {
+    page.fate = 'unknown';
+    page.version++;
+    page.endBegunAt ??= machineNow();
+  }
+
+  ended(account: Account, page: Page, isConfirmed: boolean): void {
+    page.fate = 'ended';
+    page.version++;
+    page.endedAt = machineNow();
+    page.isConfirmed = isConfirmed;
+    account.open = account.open.filter((other) => other !== page);
+    account.ended.push(page);
+  }
+
+  snapshot({ fate, version }: Page): Snapshot {
+    return { fate, version };
+  }
+
+  /** An answer to a call that began when the book said this. */
+  observed(page: Page, before: Snapshot, isAlive: boolean, sighting: Sighting): void {
+    if (isAlive && before.fate === 'ended') {
+      page.seenAlive ??= { first: sighting, last: sighting, count: 0 };
+      page.seenAlive.last = sighting;
+      page.seenAlive.count++;
+    }
+    if (isAlive && page.seenDead !== null && sighting.begun > page.seenDead.settled) page.seenBack ??= sighting;
+    if (!isAlive && before.fate === 'live' && before.version === page.version) page.seenDead ??= sighting;
+  }
+
+  /** A call for this user was answered. */
+  served(account: Account, begun: number): void {
+    account.lastServedBegun = Math.max(account.lastServedBegun, begun);
+    const outage = account.outages.at(-1);
+    if (outage === undefined || outage.to !== null || begun < outage.from) return;
+    outage.to = machineNow();
+    this.failing.delete(account);
+  }
+
+  /** A call for this user failed. One that began before another that succeeded tells nothing new. */
+  failed(account: Account, begun: number): void {
+    if (begun < account.lastServedBegun) return;
+    let outage = account.outages.at(-1);
+    if (outage === undefined || outage.to !== null) {
+      outage = { from: machineNow(), to: null, failures: 0 };
+      account.outages.push(outage);
+      this.failing.add(account);
+    }
+    outage.failures++;
+  }
+
+  /** What the judge needs, as messages can carry it. */
+  sessions(): SessionEntry[] {
+    return this.#pages.map(({ version: _version, ...entry }) => entry);
+  }
+
+  users(): UserEntry[] {
+    return this.accounts.map(({ id, failedLogins, kickedAllAt, outages }) => ({
+      id,
+      failedLogins,
+      kickedAllAt,
+      outages,
+    }));
+  }
+}

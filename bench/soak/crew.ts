@@ -1,0 +1,129 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DealtToken, Orders, ToParent, ToWorker, WorkerRecord } from './messages';
+
+const START_MS = 20_000;
+const DRAIN_MS = 15_000;
+const CLOSE_MS = 5000;
+/** Tokens kept to choose from. */
+const MAX_TOKENS = 500;
+
+/** One worker process, as its parent sees it. */
+class Hand {
+  readonly name: string;
+  readonly process: ChildProcess;
+  readonly exited: Promise<void>;
+
+  constructor(name: string, onTokens: (tokens: readonly DealtToken[]) => void) {
+    this.name = name;
+    this.process = fork(join(__dirname, 'worker.ts'), [], {
+      // With `gc`, so that what is measured as memory is what is held.
+      execArgv: ['--expose-gc', '--import', 'tsx'],
+      env: { ...process.env, NODE_ENV: 'production' },
+    });
+    this.exited = new Promise((resolve) => this.process.once('exit', () => resolve()));
+    this.process.on('message', (message: ToParent) => {
+      if (message.tell === 'tokens') onTokens(message.tokens);
+    });
+  }
+
+  get hasExited(): boolean {
+    return this.process.exitCode !== null || this.process.signalCode !== null;
+  }
+
+  tell(message: ToWorker): void {
+    if (!this.hasExited && this.process.connected) this.process.send(message);
+  }
+
+  /** The next message of this kind; `null` when the worker ends before, or doesn't send it in time. */
+  answer<Tell extends ToParent['tell']>(
+    tell: Tell,
+    timeoutMs: number,
+  ): Promise<Extract<ToParent, { tell: Tell }> | null> {
+    return new Promise((resolve) => {
+      const settle = (answer: Extract<ToParent, { tell: Tell }> | null) => {
+        clearTimeout(timer);
+        this.process.off('message', onMessage);
+        resolve(answer);
+      };
+      const onMessage = (message: ToParent) => {
+        if (message.tell === tell) settle(message as Extract<ToParent, { tell: Tell }>);
+      };
+      const timer = setTimeout(settle, timeoutMs, null);
+      this.process.on('message', onMessage);
+      void this.exited.then(() => settle(null));
+    });
+  }
+}
+
+/** The worker processes of a part of the soak. */
+export class Crew {
+  readonly #hands: Hand[];
+  readonly #crashes: string[] = [];
+  #tokens: DealtToken[] = [];
+
+  constructor(names: readonly string[]) {
+    this.#hands = names.map((name) => new Hand(name, (tokens) => this.#deal(name, tokens)));
+  }
+
+  /** What went wrong with the processes themselves. */
+  get crashes(): readonly string[] {
+    return this.#crashes;
+  }
+
+  /** One of the last tokens whose login was acknowledged. */
+  anyToken(): string {
+    const token = this.#tokens[Math.floor(Math.random() * this.#tokens.length)];
+    if (token === undefined) throw new Error('no worker has logged anybody in');
+    return token[0];
+  }
+
+  async begin(orders: readonly Orders[]): Promise<void> {
+    const ready = await Promise.all(this.#hands.map((hand) => hand.answer('ready', START_MS)));
+    if (ready.includes(null)) throw new Error('a worker did not start');
+    for (const [index, hand] of this.#hands.entries()) hand.tell({ tell: 'begin', orders: orders[index] as Orders });
+  }
+
+  /** Ends the load. A worker that has no record to give has crashed. */
+  async drain(): Promise<WorkerRecord[]> {
+    const answers = await Promise.all(
+      this.#hands.map((hand) => {
+        const answer = hand.answer('record', DRAIN_MS);
+        hand.tell({ tell: 'drain' });
+        return answer;
+      }),
+    );
+    for (const [index, answer] of answers.entries()) {
+      if (answer === null) this.#crashes.push(`${this.#hands[index]?.name} gave no record`);
+    }
+    return answers.flatMap((answer) => answer?.record ?? []);
+  }
+
+  /** Lets each close its manager and end by itself. */
+  async close(): Promise<void> {
+    await Promise.all(
+      this.#hands.map(async (hand) => {
+        const answer = hand.answer('closed', CLOSE_MS);
+        hand.tell({ tell: 'close' });
+        const closed = await answer;
+        await Promise.race([hand.exited, sleep(CLOSE_MS, undefined, { ref: false })]);
+        if (closed === null || !hand.hasExited) this.#crashes.push(`${hand.name} did not end by itself`);
+        else if (hand.process.exitCode !== 0) this.#crashes.push(`${hand.name} ended with ${hand.process.exitCode}`);
+        this.#crashes.push(...(closed?.crashes ?? []).map((crash) => `${hand.name}: ${crash}`));
+      }),
+    );
+  }
+
+  /** Ends what hasn't ended. */
+  async kill(): Promise<void> {
+    for (const hand of this.#hands) if (!hand.hasExited) hand.process.kill('SIGKILL');
+    await Promise.all(this.#hands.map((hand) => hand.exited));
+  }
+
+  /** Each gets the tokens of all others. */
+  #deal(from: string, tokens: readonly DealtToken[]): void {
+    this.#tokens = [...this.#tokens, ...tokens].slice(-MAX_TOKENS);
+    for (const hand of this.#hands) if (hand.name !== from) hand.tell({ tell: 'tokens', tokens });
+  }
+}

@@ -1,0 +1,336 @@
+import { SessionError, type TokenManager } from 'tokensession';
+import { type Account, Book, type ForeignEntry, type Page, type Sighting } from './book';
+import { machineNow } from './clock';
+import type { DealtToken } from './messages';
+import { count, type Operation, type Tally } from './tally';
+import type { Waits } from './waits';
+
+/** How often each operation is chosen. Logins and what ends sessions are in balance at about three sessions a user. */
+const MIX: readonly (readonly [operation: Operation, weight: number])[] = [
+  ['check', 28],
+  ['touch', 14],
+  ['refresh', 6],
+  ['list', 7],
+  ["check of others' tokens", 19],
+  ['login', 14],
+  ['logout', 6],
+  ['kick one', 3],
+  ['kick others', 1],
+  ['kick all', 1],
+  ['health', 0.5],
+];
+const TOTAL_WEIGHT = MIX.reduce((sum, [, weight]) => sum + weight, 0);
+
+const TICK_MS = 10;
+/** With more than this a user is kicked instead of logged in: the manager's own limit is not what is tested. */
+const MAX_OPEN = 12;
+/** Of the sessions that have ended, those that a late mistake would bring back first. */
+const RECENT = 5;
+/** How often a user who is not served is asked for again, to know when they are. */
+const RETRY_SHARE = 0.25;
+/** Logins that name an older session of the same user, which they replace. */
+const REPLACE_SHARE = 0.2;
+const UNKNOWN_SHARE = 0.3;
+const MAX_FOREIGN = 3000;
+const MAX_NOTES = 100;
+
+type Outcome<Reply> = { ok: true; reply: Reply; sighting: Sighting } | { ok: false; isEnded: boolean };
+
+/** A steady stream of calls, and a book of what they promise. */
+export class Load {
+  readonly book: Book;
+  readonly tally: Tally = {};
+  readonly mixUps: string[] = [];
+  readonly unexpected: string[] = [];
+  readonly #manager: TokenManager;
+  readonly #waits: Waits;
+  readonly #isDurable: boolean;
+  readonly #operationsPerTick: number;
+  readonly #onLogin: (token: DealtToken) => void;
+  #foreign: ForeignEntry[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #due = 0;
+  #owed = 0;
+  #logins = 0;
+  #underWay = 0;
+
+  constructor(options: {
+    manager: TokenManager;
+    waits: Waits;
+    userIds: readonly string[];
+    isDurable: boolean;
+    operationsPerSecond: number;
+    onLogin: (token: DealtToken) => void;
+  }) {
+    this.book = new Book(options.userIds);
+    this.#manager = options.manager;
+    this.#waits = options.waits;
+    this.#isDurable = options.isDurable;
+    this.#operationsPerTick = (options.operationsPerSecond * TICK_MS) / 1000;
+    this.#onLogin = options.onLogin;
+  }
+
+  get foreign(): readonly ForeignEntry[] {
+    return this.#foreign;
+  }
+
+  start(): void {
+    this.#due = performance.now() + TICK_MS;
+    this.#timer = setTimeout(this.#tick, TICK_MS);
+  }
+
+  /** Stops, and waits for the calls under way. */
+  async stop(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    while (this.#underWay > 0) await new Promise((resolve) => setTimeout(resolve, TICK_MS));
+  }
+
+  /** Tokens of other processes' users, to check from now on. */
+  take(tokens: readonly DealtToken[]): void {
+    for (const [token, userId] of tokens) {
+      this.#foreign.push({ token, userId, seenDead: null, lastSeenAlive: null });
+    }
+    // The oldest have been looked at long enough.
+    if (this.#foreign.length > MAX_FOREIGN) this.#foreign = this.#foreign.slice(-MAX_FOREIGN);
+  }
+
+  readonly #tick = () => {
+    const now = performance.now();
+    this.#waits.tick(Math.max(0, now - this.#due));
+    // What was missed while this process was held up is not made up for: that would be a burst.
+    this.#due = Math.max(now, this.#due) + TICK_MS;
+    this.#timer = setTimeout(this.#tick, this.#due - now);
+    for (this.#owed += this.#operationsPerTick; this.#owed >= 1; this.#owed--) void this.#step();
+  };
+
+  async #step(): Promise<void> {
+    this.#underWay++;
+    try {
+      await this.#operate(Math.random() < RETRY_SHARE ? pick([...this.book.failing]) : undefined);
+    } catch (error) {
+      // A fault of the soak's own; of the manager's calls each is caught.
+      this.#note(this.unexpected, `in the soak itself: ${describe(error)}`);
+    } finally {
+      this.#underWay--;
+    }
+  }
+
+  #operate(failing: Account | undefined): Promise<void> {
+    const account = failing ?? (pick(this.book.accounts) as Account);
+    const operation = failing === undefined ? pickOperation() : 'check';
+    if (operation === 'health') return this.#health();
+    if (operation === "check of others' tokens") return this.#checkForeign();
+    if (operation === 'check' || operation === 'touch' || operation === 'refresh') return this.#look(operation, account);
+    if (operation === 'list') return this.#list(account);
+    if (account.isBusy) return this.#look('check', account);
+    return this.#write(operation, account);
+  }
+
+  async #write(operation: Operation, account: Account): Promise<void> {
+    account.isBusy = true;
+    account.version++;
+    try {
+      if (operation === 'kick all' || account.open.length >= MAX_OPEN) await this.#kickAll(account);
+      else if (operation === 'login' || account.open.length === 0) await this.#login(account);
+      else if (operation === 'kick others') await this.#kickOthers(account);
+      else await this.#end(operation === 'logout' ? 'logout' : 'kick one', account);
+    } finally {
+      account.isBusy = false;
+    }
+  }
+
+  async #login(account: Account): Promise<void> {
+    const device = `${account.id}#${++this.#logins}`;
+    const replaced = Math.random() < REPLACE_SHARE ? pick(live(account)) : undefined;
+    if (replaced !== undefined) this.book.ending(replaced);
+    const outcome = await this.#call('login', account, async () => {
+      if (replaced === undefined) return this.#manager.setToken(account.id, undefined, { device });
+      const session = await this.#manager.createSession(account.id, {
+        attributes: { device },
+        replaces: [replaced.token],
+      });
+      return session.token;
+    });
+    if (!outcome.ok) {
+      account.failedLogins++;
+      return;
+    }
+    this.book.loggedIn(account, outcome.reply, device);
+    // What a login replaces is replayed after a failover, and never confirmed by replicas.
+    if (replaced !== undefined) this.book.ended(account, replaced, false);
+    this.#onLogin([outcome.reply, account.id]);
+  }
+
+  async #end(operation: 'logout' | 'kick one', account: Account): Promise<void> {
+    const candidates = Math.random() < UNKNOWN_SHARE ? account.open : live(account);
+    const page = pick(candidates) ?? (pick(account.open) as Page);
+    const before = this.book.snapshot(page);
+    this.book.ending(page);
+    const outcome = await this.#call(operation, account, () =>
+      operation === 'logout'
+        ? this.#manager.deleteToken(page.token)
+        : this.#manager.deleteSession(account.id, sidOf(page.token)),
+    );
+    // It wasn't live, though nothing had ended it before.
+    if (outcome.ok && !outcome.reply && before.fate === 'live') page.seenDead ??= outcome.sighting;
+    this.#settle(account, [page], outcome);
+  }
+
+  async #kickAll(account: Account): Promise<void> {
+    const pages = [...account.open];
+    for (const page of pages) this.book.ending(page);
+    const begun = Date.now();
+    const outcome = await this.#call('kick all', account, () => this.#manager.deleteUserToken(account.id));
+    if (outcome.ok || outcome.isEnded) account.kickedAllAt = begun;
+    this.#settle(account, pages, outcome);
+  }
+
+  async #kickOthers(account: Account): Promise<void> {
+    const kept = pick(live(account));
+    const except = kept && (Math.random() < 0.5 ? kept.token : sidOf(kept.token));
+    const pages = account.open.filter((page) => page !== kept);
+    for (const page of pages) this.book.ending(page);
+    const outcome = await this.#call('kick others', account, () =>
+      this.#manager.deleteUserToken(account.id, except === undefined ? undefined : { except }),
+    );
+    this.#settle(account, pages, outcome);
+  }
+
+  /** Writes down what a call has ended. One that replicas have not confirmed has ended it too, and will again after a failover. */
+  #settle(account: Account, pages: readonly Page[], outcome: Outcome<unknown>): void {
+    if (!outcome.ok && !outcome.isEnded) return;
+    for (const page of pages) this.book.ended(account, page, outcome.ok && this.#isDurable);
+  }
+
+  async #look(operation: 'check' | 'touch' | 'refresh', account: Account): Promise<void> {
+    const page = pickPage(account);
+    if (page === undefined) return account.isBusy ? undefined : this.#write('login', account);
+    const before = this.book.snapshot(page);
+    const outcome = await this.#call(operation, account, async () => {
+      if (operation === 'refresh') return this.#manager.refreshToken(page.token);
+      const session = await (operation === 'check'
+        ? this.#manager.checkToken(page.token)
+        : this.#manager.touchToken(page.token));
+      if (session !== null) this.#verify(session, page.token, page.userId, page.device);
+      return session !== null;
+    });
+    if (outcome.ok) this.book.observed(page, before, outcome.reply, outcome.sighting);
+  }
+
+  async #list(account: Account): Promise<void> {
+    const pages = [...account.open, ...account.ended.slice(-RECENT)].map((page) => ({
+      page,
+      before: this.book.snapshot(page),
+    }));
+    const { version, isBusy, failedLogins } = account;
+    const outcome = await this.#call('list', account, () => this.#manager.listUserToken(account.id));
+    if (!outcome.ok) return;
+    const listed = new Set(outcome.reply);
+    for (const { page, before } of pages) this.book.observed(page, before, listed.has(page.token), outcome.sighting);
+    if (isBusy || account.version !== version) return;
+    const known = new Set([...account.open, ...account.ended].map(({ token }) => token));
+    const strangers = outcome.reply.filter((token) => !known.has(token));
+    if (strangers.length > failedLogins) {
+      this.#note(this.mixUps, `${account.id} has ${strangers.length} sessions that it didn't start`);
+    }
+  }
+
+  async #checkForeign(): Promise<void> {
+    const entry = pick(Math.random() < 0.5 ? this.#foreign.slice(-200) : this.#foreign);
+    if (entry === undefined) return;
+    const { token, userId } = entry;
+    const outcome = await this.#call("check of others' tokens", null, async () => {
+      const session = await this.#manager.checkToken(token);
+      if (session !== null) this.#verify(session, token, userId, null);
+      return session !== null;
+    });
+    if (!outcome.ok) return;
+    if (outcome.reply) entry.lastSeenAlive = outcome.sighting;
+    else entry.seenDead ??= outcome.sighting;
+  }
+
+  async #health(): Promise<void> {
+    await this.#call('health', null, () => this.#manager.health());
+  }
+
+  #verify(
+    session: NonNullable<Awaited<ReturnType<TokenManager['checkToken']>>>,
+    token: string,
+    userId: string,
+    device: string | null,
+  ): void {
+    const told = session.attributes.device ?? '';
+    const isTheirs =
+      session.user.id === userId &&
+      session.token === token &&
+      session.id === sidOf(token) &&
+      (device === null ? told.startsWith(`${userId}#`) : told === device);
+    if (isTheirs) return;
+    this.#note(this.mixUps, `asked for ${device ?? userId}, got ${session.user.id} (${told}, session ${session.id})`);
+  }
+
+  /** A call, with its wait and its outcome written down. `null` for one that tells nothing of the service for a user of ours. */
+  async #call<Reply>(
+    operation: Operation,
+    account: Account | null,
+    call: () => Promise<Reply>,
+  ): Promise<Outcome<Reply>> {
+    const begun = machineNow();
+    const start = performance.now();
+    try {
+      const reply = await call();
+      this.#waits.ended(operation, start);
+      count(this.tally, operation, 'done');
+      if (account !== null) this.book.served(account, begun);
+      return { ok: true, reply, sighting: { begun, settled: machineNow() } };
+    } catch (error) {
+      this.#waits.ended(operation, start);
+      const code = error instanceof SessionError && error.status === 503 ? error.code : 'unexpected';
+      count(this.tally, operation, code);
+      if (code === 'unexpected') this.#note(this.unexpected, `${operation}: ${describe(error)}`);
+      const isEnded = code === 'ERR_NOT_REPLICATED';
+      if (account !== null) {
+        if (isEnded) this.book.served(account, begun);
+        else this.book.failed(account, begun);
+      }
+      return { ok: false, isEnded };
+    }
+  }
+
+  #note(notes: string[], note: string): void {
+    if (notes.length < MAX_NOTES) notes.push(note);
+  }
+}
+
+function pick<Item>(items: readonly Item[]): Item | undefined {
+  return items[Math.floor(Math.random() * items.length)];
+}
+
+function pickOperation(): Operation {
+  let left = Math.random() * TOTAL_WEIGHT;
+  for (const [operation, weight] of MIX) {
+    left -= weight;
+    if (left < 0) return operation;
+  }
+  return 'check';
+}
+
+/** Mostly what should be live, often what has just ended, at times what ended long ago. */
+function pickPage({ open, ended }: Account): Page | undefined {
+  const chance = Math.random();
+  if (chance < 0.6 || ended.length === 0) return pick(open) ?? pick(ended);
+  return chance < 0.9 ? pick(ended.slice(-RECENT)) : pick(ended);
+}
+
+function live({ open }: Account): Page[] {
+  return open.filter(({ fate }) => fate === 'live');
+}
+
+function sidOf(token: string): string {
+  return token.split('.')[1] ?? '';
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,55 @@
+import type { Durability, RedisTarget } from 'tokensession';
+import type { ForeignEntry, SessionEntry, UserEntry } from './book';
+import type { Tally } from './tally';
+import type { WaitSummary } from './waits';
+
+/** What a worker is to do. */
+export interface Orders {
+  /** What its users' ids begin with: nobody else writes to them. */
+  name: string;
+  target: RedisTarget;
+  secret: string;
+  timeoutMs: number;
+  durability: Durability | null;
+  users: number;
+  operationsPerSecond: number;
+  /** After this many milliseconds it stops by itself, whatever happens to the parent. */
+  maxMs: number;
+}
+
+/** A token whose login was acknowledged, and the user it must lead to. */
+export type DealtToken = readonly [token: string, userId: string];
+
+export type ToWorker =
+  | { tell: 'begin'; orders: Orders }
+  | { tell: 'tokens'; tokens: readonly DealtToken[] }
+  /** Stop the load, and give the record. */
+  | { tell: 'drain' }
+  /** Close the manager and end. */
+  | { tell: 'close' };
+
+export type ToParent =
+  | { tell: 'ready' }
+  | { tell: 'tokens'; tokens: readonly DealtToken[] }
+  | { tell: 'record'; record: WorkerRecord }
+  | { tell: 'closed'; crashes: string[] };
+
+/** All that a worker has written down. */
+export interface WorkerRecord {
+  name: string;
+  isDurable: boolean;
+  sessions: SessionEntry[];
+  users: UserEntry[];
+  foreign: ForeignEntry[];
+  /** Answers that belonged to somebody else than the token. */
+  mixUps: string[];
+  /** Rejections that are no SessionError of status 503. */
+  unexpected: string[];
+  /** Unhandled rejections, uncaught exceptions and warnings of the process. */
+  crashes: string[];
+  tally: Tally;
+  waits: WaitSummary;
+  memory: { rssBefore: number; rssAfter: number; heapBefore: number; heapAfter: number };
+  /** Open TCP connections when the load had run for a while, and at its end. */
+  sockets: { before: number; after: number };
+}

@@ -1,0 +1,181 @@
+import type { ForeignEntry, SessionEntry, Sighting, UserEntry } from './book';
+import type { Fault } from './faults';
+import type { FinalLook } from './final-look';
+import { isIn, slotOf } from './keys';
+import type { WorkerRecord } from './messages';
+
+/** What the books, the faults and the servers make of it together. Sessions are counted, not sightings. */
+export interface Verdict {
+  sessions: number;
+  live: number;
+  ended: number;
+  /** Of those, confirmed by replicas. */
+  confirmed: number;
+  unknown: number;
+  wronglyEnded: string[];
+  wronglyAlive: string[];
+  someoneElses: string[];
+  /** Acknowledged logins of the last moments of a master, which its replica didn't have. */
+  lostWithMaster: number;
+  /** Acknowledged logins on a master that was resumed and had been replaced. */
+  lostOnDemotion: number;
+  /** Ended sessions that were seen alive after a failover until the process that had ended them repeated it. */
+  aliveBeforeReplay: number;
+  longestBeforeReplayMs: number;
+  /** Sessions left by logins that failed. Nobody has their tokens. */
+  leftByFailedLogins: number;
+  failedLogins: number;
+}
+
+/** What a master may not have given to its replica yet. */
+const UNREPLICATED_MS = 2000;
+/** Answers of a master that arrive after it was killed. */
+const IN_FLIGHT_MS = 500;
+/** After service is back, a revocation must have been repeated within this. */
+const GRACE_MS = 5000;
+/** Of wall clocks, between a login's millisecond and a kick's. */
+const SAME_MOMENT_MS = 10;
+
+export function judge(records: readonly WorkerRecord[], faults: readonly Fault[], look: FinalLook): Verdict {
+  const verdict: Verdict = {
+    sessions: 0,
+    live: 0,
+    ended: 0,
+    confirmed: 0,
+    unknown: 0,
+    wronglyEnded: [],
+    wronglyAlive: [],
+    someoneElses: [...records.flatMap(({ mixUps }) => mixUps), ...look.mixUps],
+    lostWithMaster: 0,
+    lostOnDemotion: 0,
+    aliveBeforeReplay: 0,
+    longestBeforeReplayMs: 0,
+    leftByFailedLogins: 0,
+    failedLogins: 0,
+  };
+  const foreign = new Map<string, ForeignEntry[]>();
+  for (const entry of records.flatMap((record) => record.foreign)) {
+    foreign.set(entry.token, [...(foreign.get(entry.token) ?? []), entry]);
+  }
+  for (const { sessions, users } of records) {
+    const byId = new Map(users.map((user) => [user.id, user]));
+    for (const entry of sessions) {
+      const slot = slotOf(entry.token);
+      const case_: Case = {
+        entry,
+        user: byId.get(entry.userId) as UserEntry,
+        faults: faults.filter(({ slots }) => isIn(slots, slot)),
+        others: foreign.get(entry.token) ?? [],
+        isAlive: look.alive.has(entry.token),
+      };
+      verdict.sessions++;
+      verdict[entry.fate]++;
+      if (entry.isConfirmed) verdict.confirmed++;
+      judgeDead(case_, verdict);
+      judgeAlive(case_, verdict);
+    }
+    for (const user of users) judgeStrangers(user, look, verdict);
+  }
+  return verdict;
+}
+
+interface Case {
+  entry: SessionEntry;
+  user: UserEntry;
+  /** Those of the session's master. */
+  faults: Fault[];
+  /** What other processes saw. */
+  others: ForeignEntry[];
+  /** Whether it was alive in the end. */
+  isAlive: boolean;
+}
+
+/** Was it seen dead before anything had been asked to end it? */
+function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): void {
+  const { loggedInAt, endBegunAt, seenDead, seenBack, fate } = entry;
+  const byOthers = others
+    .flatMap((other) => other.seenDead ?? [])
+    .filter(({ settled }) => endBegunAt === null || settled < endBegunAt)
+    .sort((a, b) => a.begun - b.begun)[0];
+  const seen = seenDead ?? byOthers ?? (fate === 'live' && !isAlive ? { begun: Infinity, settled: Infinity } : null);
+  if (seen === null) return;
+  const lastAlive = Math.max(seenBack?.begun ?? 0, ...others.map((other) => other.lastSeenAlive?.begun ?? 0));
+  const isBack = lastAlive > seen.settled || (fate === 'live' && isAlive);
+  const lostWith = faults.find(
+    ({ kind, at }) => kind !== 'stall' && at - UNREPLICATED_MS <= loggedInAt && loggedInAt <= at + IN_FLIGHT_MS && at <= seen.settled,
+  );
+  const lostOn = faults.find(
+    ({ kind, backAt, healedAt }) => kind === 'pause' && backAt <= loggedInAt && loggedInAt <= healedAt,
+  );
+  if (!isBack && lostWith !== undefined) verdict.lostWithMaster++;
+  else if (!isBack && lostOn !== undefined) verdict.lostOnDemotion++;
+  else {
+    const by = seenDead !== null ? 'its own process' : byOthers !== undefined ? 'another process' : 'the last look';
+    const then = isBack ? ', and was alive again later' : '';
+    verdict.wronglyEnded.push(
+      `${entry.device}: found dead by ${by}${then}; ${timesOf(entry, faults, { 'seen dead': seen.settled, 'alive again': isBack ? lastAlive : null })}`,
+    );
+  }
+}
+
+/** Was it seen alive after its end had been acknowledged? */
+function judgeAlive(case_: Case, verdict: Verdict): void {
+  const { entry, faults, others, isAlive } = case_;
+  const { fate, endedAt, isConfirmed, seenAlive } = entry;
+  if (fate !== 'ended' || endedAt === null) return;
+  const byOthers = others.flatMap((other) => other.lastSeenAlive ?? []).filter(({ begun }) => begun > endedAt);
+  const sightings = [...(seenAlive === null ? [] : [seenAlive.first, seenAlive.last]), ...byOthers];
+  if (!isAlive && sightings.length === 0) return;
+  const excuses = sightings.map((sighting) => excuseFor(case_, endedAt, sighting));
+  if (!isAlive && !isConfirmed && excuses.every((excuse) => excuse !== null)) {
+    verdict.aliveBeforeReplay++;
+    verdict.longestBeforeReplayMs = Math.max(verdict.longestBeforeReplayMs, ...excuses.map(Number));
+    return;
+  }
+  const when = isAlive ? 'in the end' : `${sightings.length} times`;
+  const how = isConfirmed ? 'confirmed by replicas, ' : '';
+  verdict.wronglyAlive.push(
+    `${entry.device}: ${how}seen alive ${when}; ${timesOf(entry, faults, {
+      'first seen alive': Math.min(...sightings.map(({ begun }) => begun)),
+      'last seen alive': Math.max(...sightings.map(({ begun }) => begun)),
+    })}`,
+  );
+}
+
+/** Milliseconds after the return of service at which it was seen; `null` when no failover explains it. */
+function excuseFor({ user, faults }: Case, endedAt: number, { begun }: Sighting): number | null {
+  for (const { kind, at, promotedAt, healedAt } of faults) {
+    if (kind === 'stall' || endedAt < at - UNREPLICATED_MS || endedAt > healedAt || begun < at) continue;
+    const servedAgain = user.outages.find(({ to }) => to !== null && to >= at)?.to ?? promotedAt ?? at;
+    const after = begun - Math.max(servedAgain, endedAt);
+    if (after <= GRACE_MS) return Math.max(0, after);
+  }
+  return null;
+}
+
+/** A login that failed may have left a session, unless all were kicked afterwards. */
+function judgeStrangers({ id, failedLogins, kickedAllAt }: UserEntry, look: FinalLook, verdict: Verdict): void {
+  const strangers = look.strangers.get(id) ?? [];
+  verdict.failedLogins += failedLogins;
+  verdict.leftByFailedLogins += strangers.length;
+  if (strangers.length > failedLogins) {
+    verdict.someoneElses.push(`${id} has ${strangers.length} sessions more than it started, and ${failedLogins} failed`);
+  }
+  for (const { createdAt } of strangers) {
+    if (createdAt < kickedAllAt - SAME_MOMENT_MS) {
+      verdict.wronglyAlive.push(`${id}: a session is alive that began ${kickedAllAt - createdAt} ms before a kick`);
+    }
+  }
+}
+
+/** The moments of a session's life, in milliseconds since its login, and those of the faults around them. */
+function timesOf(entry: SessionEntry, faults: readonly Fault[], more: Record<string, number | null>): string {
+  const moments = { 'end asked': entry.endBegunAt, ended: entry.endedAt, ...more };
+  const since = (at: number) => (Number.isFinite(at) ? `+${Math.round(at - entry.loggedInAt)} ms` : 'in the end');
+  const own = Object.entries(moments).flatMap(([name, at]) => (at === null ? [] : `${name} ${since(at)}`));
+  const around = faults.map(
+    ({ kind, at, promotedAt, backAt, healedAt }) =>
+      `${kind} ${since(at)}, promoted ${promotedAt === null ? 'never' : since(promotedAt)}, back ${since(backAt)}, healed ${since(healedAt)}`,
+  );
+  return [...own, ...around.slice(-6)].join('; ');
+}

@@ -1,0 +1,100 @@
+/** How long the calls of a process took, beyond what they may. */
+export interface WaitSummary {
+  worstMs: number;
+  worstOperation: string;
+  /** By how much the worst wait was over the deadline; negative when none was. */
+  worstOverMs: number;
+  /** The same without the time for which the process itself was held up. */
+  worstOverWithoutDriftMs: number;
+  worstOverWithoutDriftOperation: string;
+  /** Calls that took longer than the deadline and the margin, as measured and without the drift. */
+  overMargin: number;
+  overMarginWithoutDrift: number;
+  /** The latest that a timer of this process came. */
+  worstDriftMs: number;
+}
+
+/** What a call may take beyond its deadline. */
+export const MARGIN_MS = 50;
+/** A timer that was late together with a call's may come after it. */
+const SETTLING_MS = 40;
+/** Ticks to remember: more than any call lasts. */
+const MAX_TICKS = 1000;
+
+interface Tick {
+  at: number;
+  late: number;
+}
+
+/** Measures waits, and how late this process's timers come: on a busy machine a deadline is kept no better than they are. */
+export class Waits {
+  readonly #timeoutMs: number;
+  readonly #ticks: Tick[] = [];
+  readonly #summary: WaitSummary;
+  /** Calls over the deadline whose drift can't be told yet. */
+  #undecided = 0;
+
+  constructor(timeoutMs: number) {
+    this.#timeoutMs = timeoutMs;
+    this.#summary = {
+      worstMs: 0,
+      worstOperation: '',
+      worstOverMs: -timeoutMs,
+      worstOverWithoutDriftMs: -timeoutMs,
+      worstOverWithoutDriftOperation: '',
+      overMargin: 0,
+      overMarginWithoutDrift: 0,
+      worstDriftMs: 0,
+    };
+  }
+
+  /** A timer came this late. */
+  tick(late: number): void {
+    this.#ticks.push({ at: performance.now(), late });
+    if (this.#ticks.length > 2 * MAX_TICKS) this.#ticks.splice(0, MAX_TICKS);
+    this.#summary.worstDriftMs = Math.max(this.#summary.worstDriftMs, late);
+  }
+
+  /** A call that began at this moment of `performance.now()` has just ended. */
+  ended(operation: string, begun: number): void {
+    const now = performance.now();
+    const waited = now - begun;
+    const summary = this.#summary;
+    if (waited > summary.worstMs) Object.assign(summary, { worstMs: waited, worstOperation: operation });
+    const over = waited - this.#timeoutMs;
+    summary.worstOverMs = Math.max(summary.worstOverMs, over);
+    if (over > MARGIN_MS) summary.overMargin++;
+    if (over <= 0) {
+      this.#withoutDrift(operation, over);
+      return;
+    }
+    this.#undecided++;
+    setTimeout(() => {
+      this.#undecided--;
+      this.#withoutDrift(operation, over - this.#driftSince(begun));
+    }, SETTLING_MS);
+  }
+
+  async summary(): Promise<WaitSummary> {
+    while (this.#undecided > 0) await new Promise((resolve) => setTimeout(resolve, SETTLING_MS));
+    return this.#summary;
+  }
+
+  #withoutDrift(operation: string, over: number): void {
+    const summary = this.#summary;
+    if (over > MARGIN_MS) summary.overMarginWithoutDrift++;
+    if (over <= summary.worstOverWithoutDriftMs) return;
+    summary.worstOverWithoutDriftMs = over;
+    summary.worstOverWithoutDriftOperation = operation;
+  }
+
+  #driftSince(begun: number): number {
+    let worst = 0;
+    for (let i = this.#ticks.length - 1; i >= 0; i--) {
+      const { at, late } = this.#ticks[i] as Tick;
+      if (at < begun) break;
+      worst = Math.max(worst, late);
+    }
+    return worst;
+  }
+}

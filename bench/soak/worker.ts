@@ -1,0 +1,132 @@
+import { RedisStore, TokenManager } from 'tokensession';
+import { Load } from './load';
+import type { DealtToken, Orders, ToParent, ToWorker, WorkerRecord } from './messages';
+import { Waits } from './waits';
+
+/** Milliseconds after which memory and connections are what they are under this load. */
+const WARM_UP_MS = 5000;
+const DEAL_MS = 300;
+const MAX_CRASHES = 20;
+
+const crashes: string[] = [];
+for (const event of ['uncaughtException', 'unhandledRejection', 'warning'] as const) {
+  process.on(event, (reason: unknown) => {
+    const text = reason instanceof Error ? (reason.stack ?? reason.message) : String(reason);
+    if (crashes.length < MAX_CRASHES) crashes.push(`${event}: ${text}`);
+  });
+}
+// A Ctrl-C reaches the whole group of processes. The parent sees to the end of its children.
+process.on('SIGINT', () => undefined);
+process.on('disconnect', () => process.exit());
+
+function tell(message: ToParent): void {
+  process.send?.(message);
+}
+
+/** A service that signs users in and out until it is told to stop. */
+class Worker {
+  readonly #orders: Orders;
+  readonly #manager: TokenManager;
+  readonly #waits: Waits;
+  readonly #load: Load;
+  readonly #timers: NodeJS.Timeout[] = [];
+  #toDeal: DealtToken[] = [];
+  #before = measure();
+
+  constructor(orders: Orders) {
+    const { name, target, secret, timeoutMs, durability, users, operationsPerSecond, maxMs } = orders;
+    this.#orders = orders;
+    this.#manager = new TokenManager({
+      store: new RedisStore(target, { timeoutMs, durability: durability ?? undefined }),
+      secret,
+    });
+    this.#waits = new Waits(timeoutMs);
+    this.#load = new Load({
+      manager: this.#manager,
+      waits: this.#waits,
+      userIds: Array.from({ length: users }, (_, index) => `${name}-user-${index + 1}`),
+      isDurable: durability !== null,
+      operationsPerSecond,
+      onLogin: (token) => this.#toDeal.push(token),
+    });
+    this.#load.start();
+    this.#timers.push(
+      setInterval(() => this.#deal(), DEAL_MS),
+      setTimeout(() => {
+        this.#before = measure();
+      }, WARM_UP_MS),
+      setTimeout(() => process.exit(1), maxMs),
+    );
+  }
+
+  take(tokens: readonly DealtToken[]): void {
+    this.#load.take(tokens);
+  }
+
+  async drain(): Promise<WorkerRecord> {
+    for (const timer of this.#timers.slice(0, 2)) clearTimeout(timer);
+    await this.#load.stop();
+    const waits = await this.#waits.summary();
+    const after = measure();
+    const { book, tally, mixUps, unexpected, foreign } = this.#load;
+    return {
+      name: this.#orders.name,
+      isDurable: this.#orders.durability !== null,
+      sessions: book.sessions(),
+      users: book.users(),
+      foreign: [...foreign],
+      mixUps,
+      unexpected,
+      crashes,
+      tally,
+      waits,
+      memory: {
+        rssBefore: this.#before.rss,
+        rssAfter: after.rss,
+        heapBefore: this.#before.heap,
+        heapAfter: after.heap,
+      },
+      sockets: { before: this.#before.sockets, after: after.sockets },
+    };
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearTimeout(timer);
+    await this.#manager.close();
+  }
+
+  #deal(): void {
+    tell({ tell: 'tokens', tokens: this.#toDeal });
+    this.#toDeal = [];
+  }
+}
+
+function measure(): { rss: number; heap: number; sockets: number } {
+  globalThis.gc?.();
+  const { rss, heapUsed } = process.memoryUsage();
+  const sockets = process.getActiveResourcesInfo().filter((kind) => kind === 'TCPSocketWrap').length;
+  return { rss, heap: heapUsed, sockets };
+}
+
+let worker: Worker | undefined;
+
+process.on('message', async (message: ToWorker) => {
+  switch (message.tell) {
+    case 'begin':
+      worker = new Worker(message.orders);
+      break;
+    case 'tokens':
+      worker?.take(message.tokens);
+      break;
+    case 'drain':
+      if (worker !== undefined) tell({ tell: 'record', record: await worker.drain() });
+      break;
+    case 'close':
+      await worker?.close();
+      tell({ tell: 'closed', crashes });
+      // Without the parent's line nothing keeps this process running, unless something of the manager's was left open.
+      process.removeAllListeners('disconnect');
+      process.disconnect();
+  }
+});
+tell({ tell: 'ready' });

@@ -1,0 +1,228 @@
+import { RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
+import { FRAMEWORKS, listen } from './support/apps';
+import { closeAfterEach } from './support/closing';
+import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
+import { ask, askInfo, type RedisServer, startRedis } from './support/redis-server';
+import { randomPrefixes, SECRET } from './support/stores';
+import { until } from './support/until';
+
+const TIMEOUT_MS = 600;
+const WAIT_MS = 200;
+/** What a call may take beyond its deadline, on a machine that has other things to do. */
+const SLACK_MS = 200;
+
+jest.setTimeout(30_000);
+
+const onClose = closeAfterEach();
+const notReplicated = { name: 'SessionError', code: 'ERR_NOT_REPLICATED', status: 503 };
+
+describe('a revocation with durability', () => {
+  let master: RedisServer;
+  let replicas: RedisServer[];
+  let prefixes: ReturnType<typeof randomPrefixes>;
+
+  beforeAll(async () => {
+    master = await startRedis({ 'repl-diskless-sync-delay': '0' });
+    const replicaof = { replicaof: [['127.0.0.1', String(master.port)]] };
+    replicas = await Promise.all([startRedis(replicaof), startRedis(replicaof)]);
+  });
+  afterAll(() => Promise.all([master, ...replicas].map((server) => server?.stop())));
+  beforeEach(async () => {
+    for (const replica of replicas) replica.resume();
+    prefixes = randomPrefixes();
+    await until('both replicas are linked', async () => {
+      const links = await Promise.all(replicas.map((replica) => askInfo(replica, 'INFO', 'replication')));
+      return links.every((link) => link.master_link_status === 'up');
+    });
+  });
+
+  function manage(options: RedisStoreOptions = { durability: { replicas: 1, timeoutMs: WAIT_MS } }) {
+    const store = new RedisStore(master.url, { timeoutMs: TIMEOUT_MS, ...prefixes, ...options });
+    const manager = new TokenManager<{ name: string }>({ store, secret: SECRET });
+    onClose(() => manager.close());
+    return manager;
+  }
+
+  const keyOf = (token: string) => `${prefixes.tokenKeyPrefix}:{${token.split('.')[0]}}`;
+  const isOn = async (replica: RedisServer, token: string) =>
+    (await ask<number>(replica, 'HEXISTS', keyOf(token), token.split('.')[1] as string)) === 1;
+
+  it.each([
+    ['a logout', (sessions: TokenManager<{ name: string }>, token: string) => sessions.deleteToken(token)],
+    ['a kick', (sessions: TokenManager<{ name: string }>) => sessions.deleteUserToken('ada')],
+    [
+      'a kick of one session',
+      (sessions: TokenManager<{ name: string }>, token: string) =>
+        sessions.deleteSession('ada', token.split('.')[1] as string),
+    ],
+  ])('%s is on as many replicas as asked for when it is answered', async (_, end) => {
+    const sessions = manage({ durability: { replicas: 2, timeoutMs: WAIT_MS } });
+    for (let i = 0; i < 20; i++) {
+      const token = await sessions.setToken('ada');
+      await until(
+        'the replicas know the session',
+        async () => (await isOn(replicas[0] as RedisServer, token)) && isOn(replicas[1] as RedisServer, token),
+      );
+      await end(sessions, token);
+      for (const replica of replicas) expect(await isOn(replica, token)).toBe(false);
+    }
+  });
+
+  it('rejects in time when the replicas are away, though the session has ended; checks go on beside it', async () => {
+    const sessions = manage();
+    const [token, other] = [await sessions.setToken('ada'), await sessions.setToken('grace')];
+    for (const replica of replicas) replica.pause();
+    const begin = performance.now();
+    const logout = expect(sessions.deleteToken(token)).rejects.toMatchObject({
+      ...notReplicated,
+      message: 'the sessions have ended, but only 0 of 1 replicas confirmed it in time',
+    });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    for (let i = 0; i < 10; i++) {
+      const start = performance.now();
+      expect(await sessions.touchToken(other)).not.toBeNull();
+      expect(await sessions.checkToken(token)).toBeNull();
+      expect(performance.now() - start).toBeLessThan(WAIT_MS / 2);
+    }
+    await logout;
+    expect(performance.now() - begin).toBeLessThan(WAIT_MS + SLACK_MS);
+  });
+
+  it('is confirmed by a second call when the replicas are back, also of another process', async () => {
+    const [sessions, elsewhere] = [manage(), manage()];
+    const tokens = [await sessions.setToken('ada'), await sessions.setToken('grace')] as const;
+    for (const replica of replicas) replica.pause();
+    await expect(sessions.deleteToken(tokens[0])).rejects.toMatchObject(notReplicated);
+    // This one has written nothing yet that WAIT could wait for.
+    await expect(elsewhere.deleteToken(tokens[0])).rejects.toMatchObject(notReplicated);
+    for (const replica of replicas) replica.resume();
+    for (const again of [sessions, elsewhere]) expect(await again.deleteToken(tokens[0])).toBe(false);
+    expect(await isOn(replicas[0] as RedisServer, tokens[0])).toBe(false);
+  });
+
+  it('settles in time when there are many at once, with the replicas there or away', async () => {
+    const sessions = manage();
+    for (const areAway of [false, true]) {
+      const tokens = await Promise.all(Array.from({ length: 100 }, (_, i) => sessions.setToken(`user-${i}`)));
+      if (areAway) for (const replica of replicas) replica.pause();
+      const begin = performance.now();
+      const [first, ...others] = tokens as [string, ...string[]];
+      const calls = [sessions.deleteToken(first)];
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      calls.push(...others.map((token) => sessions.deleteToken(token)));
+      const outcomes = await Promise.allSettled(calls);
+      expect(performance.now() - begin).toBeLessThan(TIMEOUT_MS + 50 + SLACK_MS);
+      for (const outcome of outcomes) {
+        expect(outcome).toMatchObject(
+          areAway ? { status: 'rejected', reason: notReplicated } : { status: 'fulfilled', value: true },
+        );
+      }
+      for (const token of tokens) expect(await sessions.checkToken(token)).toBeNull();
+    }
+  });
+
+  it('works on a Redis that is full', async () => {
+    const sessions = manage();
+    const tokens = [
+      await sessions.setToken('ada'),
+      await sessions.setToken('grace'),
+      await sessions.setToken('grace'),
+    ] as const;
+    await ask(master, 'CONFIG', 'SET', 'maxmemory', '1');
+    try {
+      expect(await sessions.deleteToken(tokens[0])).toBe(true);
+      expect(await sessions.deleteUserToken('grace', { except: tokens[1] })).toBe(1);
+      expect(await isOn(replicas[0] as RedisServer, tokens[2])).toBe(false);
+    } finally {
+      await ask(master, 'CONFIG', 'SET', 'maxmemory', '0');
+    }
+  });
+
+  it('leaves nothing behind in Redis', async () => {
+    const sessions = manage();
+    await sessions.deleteToken(await sessions.setToken('ada'));
+    expect(await ask(master, 'KEYS', `${prefixes.tokenKeyPrefix}*`)).toEqual([]);
+  });
+
+  it('does not hinder a login that takes another session’s place, nor the end of a manager', async () => {
+    const sessions = manage();
+    const old = await sessions.setToken('ada');
+    for (const replica of replicas) replica.pause();
+    const { token } = await sessions.createSession('grace', { replaces: [old] });
+    expect(await sessions.checkToken(old)).toBeNull();
+    expect(await sessions.checkToken(token)).not.toBeNull();
+    const late = sessions.deleteToken(token);
+    const begin = performance.now();
+    await Promise.all([expect(late).rejects.toMatchObject({ status: 503 }), sessions.close()]);
+    expect(performance.now() - begin).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+  });
+
+  it('shows in health when there are too few replicas', async () => {
+    expect(await manage().health()).toMatchObject({ status: 'up' });
+    expect(await manage({ durability: { replicas: 3 } }).health()).toMatchObject({
+      status: 'degraded',
+      reasons: ['it has 2 replicas of the 3 that durability asks for'],
+    });
+  });
+
+  it.each(Object.entries(FRAMEWORKS))(
+    'a logout on %s is a 503 that can be repeated until it is confirmed',
+    async (_name, build) => {
+      const sessions = manage();
+      const app = await listen(build(sessions as never, {}));
+      onClose(app.close);
+      const login = await fetch(`${app.url}/login?user=ada`, { method: 'POST' });
+      const cookie = login.headers.getSetCookie()[0]?.split(';')[0] as string;
+      const logout = () => fetch(`${app.url}/logout`, { method: 'POST', headers: { cookie } });
+      for (const replica of replicas) replica.pause();
+      const refused = await logout();
+      expect([refused.status, refused.headers.getSetCookie()]).toEqual([503, []]);
+      for (const replica of replicas) replica.resume();
+      const repeated = await logout();
+      expect(repeated.status).toBe(200);
+      expect(repeated.headers.getSetCookie()).toHaveLength(1);
+    },
+  );
+});
+
+describe('in a Cluster, durability', () => {
+  let topology: ClusterTopology;
+
+  beforeAll(async () => {
+    topology = await startClusterTopology();
+  });
+  afterAll(() => topology.stop());
+
+  it('is asked of the node that owns the user, and follows a promotion', async () => {
+    const store = new RedisStore(
+      { cluster: topology.startupNodes },
+      { timeoutMs: TIMEOUT_MS, durability: { replicas: 1, timeoutMs: WAIT_MS } },
+    );
+    const sessions = new TokenManager({ store, secret: SECRET });
+    onClose(() => sessions.close());
+    const tokens = await Promise.all(Array.from({ length: 12 }, (_, i) => sessions.setToken(`user-${i}`)));
+    const keyOf = (token: string) => `session-token:{${token.split('.')[0]}}`;
+    const master = await topology.ownerOf(keyOf(tokens[0] as string));
+    const replica = await topology.replicaOf(master);
+    const theirs: string[] = [];
+    for (const token of tokens) if ((await topology.ownerOf(keyOf(token))) === master) theirs.push(token);
+    const others = tokens.filter((token) => !theirs.includes(token));
+
+    replica.pause();
+    for (const token of others) expect(await sessions.deleteToken(token)).toBe(true);
+    await expect(sessions.deleteToken(theirs[0] as string)).rejects.toMatchObject(notReplicated);
+    replica.resume();
+    await until('it is confirmed', async () => (await sessions.deleteToken(theirs[0] as string)) === false);
+
+    const promoted = await sessions.setToken('user-0');
+    await topology.untilReplicated();
+    await master.kill();
+    await topology.untilOwner(keyOf(promoted), master);
+    await until('service is back', async () => (await sessions.checkToken(promoted)) !== null);
+    // Its only replica is the master now, and has none.
+    await expect(sessions.deleteToken(promoted)).rejects.toMatchObject(notReplicated);
+    await master.restart();
+    await topology.untilHealed();
+    await until('it is confirmed', async () => (await sessions.deleteToken(promoted)) === false);
+  });
+});

@@ -1,0 +1,334 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { closeAfterEach } from './support/closing';
+import { ask, askInfo, type RedisServer, startRedis } from './support/redis-server';
+import { randomPrefixes, SECRET } from './support/stores';
+import { startProxy, type TcpProxy } from './support/tcp-proxy';
+import { startTraffic } from './support/traffic';
+import { until } from './support/until';
+
+const TIMEOUT_MS = 300;
+/** What a call may take beyond its deadline, on a machine that has other things to do. */
+const SLACK_MS = 200;
+/** A call that waits for nothing. */
+const AT_ONCE_MS = 100;
+
+let server: RedisServer;
+let proxy: TcpProxy;
+let prefixes: ReturnType<typeof randomPrefixes>;
+const onClose = closeAfterEach();
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.stop());
+beforeEach(async () => {
+  prefixes = randomPrefixes();
+  proxy = await startProxy(server.port);
+  onClose(() => proxy.stop());
+});
+
+type Target = ConstructorParameters<typeof RedisStore>[0];
+
+function manage(target: Target, options: Partial<TokenManagerOptions<never>> = {}) {
+  const store = new RedisStore(target, { timeoutMs: TIMEOUT_MS, ...prefixes });
+  const manager = new TokenManager<never>({ store, secret: SECRET, ...options });
+  onClose(() => manager.close());
+  return manager;
+}
+
+const proxied = () => ({ host: '127.0.0.1', port: proxy.port });
+
+/** A client of the application's own, with ioredis's defaults. */
+function ownClient(port: number): Redis {
+  const client = new Redis(port, '127.0.0.1');
+  client.on('error', () => undefined);
+  onClose(() => client.disconnect());
+  return client;
+}
+
+async function timed<Result>(call: Promise<Result>) {
+  const start = performance.now();
+  const [outcome] = await Promise.allSettled([call]);
+  return { outcome, ms: performance.now() - start };
+}
+
+const refused = (code: string) => ({ status: 'rejected', reason: { name: 'SessionError', code, status: 503 } });
+const timeout = refused('ERR_STORE_TIMEOUT');
+const unavailable = refused('ERR_STORE_UNAVAILABLE');
+
+/** Calls until they aren't let through any more. */
+async function untilSpared(sessions: TokenManager<never>, token: string) {
+  await until('the circuit is open', async () => {
+    await Promise.all(Array.from({ length: 5 }, () => timed(sessions.checkToken(token))));
+    const { outcome } = await timed(sessions.checkToken(token));
+    return outcome.status === 'rejected' && /stopped answering/.test(String(outcome.reason));
+  });
+}
+
+async function commandsOf(name: string): Promise<number> {
+  const stats = await ask<string>(server, 'INFO', 'commandstats');
+  return Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0);
+}
+
+describe('a Redis that has gone silent', () => {
+  it.each([
+    ["a client of the store's own", proxied],
+    ["one of the application's, with ioredis's defaults", () => ownClient(proxy.port)],
+  ])(
+    'costs no more than the first calls their deadline, then nothing, and comes back by itself: %s',
+    async (_, target) => {
+      const sessions = manage(target() as Target);
+      const token = await sessions.setToken('ada');
+      proxy.hold();
+      const first = await Promise.all(Array.from({ length: 5 }, () => timed(sessions.checkToken(token))));
+      for (const { outcome, ms } of first) {
+        expect(outcome).toMatchObject(timeout);
+        expect(ms).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+      }
+      await untilSpared(sessions, token);
+      const spared = await timed(Promise.allSettled(Array.from({ length: 1000 }, () => sessions.checkToken(token))));
+      expect(spared.ms).toBeLessThan(TIMEOUT_MS);
+      const { outcome, ms } = await timed(sessions.checkToken(token));
+      expect(outcome).toMatchObject({
+        ...unavailable,
+        reason: { cause: { code: expect.stringMatching(/^ERR_STORE_/) } },
+      });
+      expect(ms).toBeLessThan(AT_ONCE_MS);
+      proxy.pass();
+      await until('service is back', async () => (await sessions.checkToken(token)) !== null);
+    },
+  );
+
+  it('is sent next to nothing meanwhile, so that nothing piles up on a client without a socket timeout', async () => {
+    const sessions = manage(ownClient(server.port));
+    const token = await sessions.setToken('ada');
+    await ask(server, 'CONFIG', 'RESETSTAT');
+    server.pause();
+    await untilSpared(sessions, token);
+    for (let i = 0; i < 50; i++) {
+      await Promise.allSettled(Array.from({ length: 100 }, () => sessions.touchToken(token)));
+      await sleep(10);
+    }
+    server.resume();
+    await until('service is back', async () => (await sessions.checkToken(token)) !== null);
+    // Of 5,000 requests and of some seconds of probes: what came before the circuit was open, and one probe.
+    expect(await commandsOf('evalsha')).toBeLessThan(40);
+    expect(await commandsOf('pttl')).toBeLessThan(10);
+  });
+
+  it('lets a process end that does nothing but wait for it', async () => {
+    const sessions = manage(proxied());
+    const token = await sessions.setToken('ada');
+    proxy.swallow();
+    await untilSpared(sessions, token);
+    const { ms } = await timed(sessions.close());
+    expect(ms).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+  });
+});
+
+describe('a Redis that is slow', () => {
+  it('serves as long as it answers in time, however late that is', async () => {
+    const sessions = manage(proxied());
+    const token = await sessions.setToken('ada');
+    proxy.delay(60);
+    for (let i = 0; i < 5; i++)
+      expect((await timed(sessions.touchToken(token))).outcome).toMatchObject({ status: 'fulfilled' });
+  });
+
+  it('that is later than the deadline is a 503, and its late answers change nothing', async () => {
+    const sessions = manage(proxied());
+    const token = await sessions.setToken('ada');
+    proxy.delay(TIMEOUT_MS);
+    for (let i = 0; i < 8; i++) {
+      const { outcome, ms } = await timed(sessions.checkToken(token));
+      expect(outcome).toMatchObject({ status: 'rejected', reason: { status: 503 } });
+      expect(ms).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+    }
+    proxy.pass();
+    await until('service is back', async () => (await sessions.checkToken(token)) !== null);
+  });
+
+  it.each([
+    ['CLIENT PAUSE', ['CLIENT', 'PAUSE', 600, 'ALL']],
+    [
+      'a script of somebody else',
+      ['EVAL', 'local t = redis.call("TIME")[1] repeat until redis.call("TIME")[1] - t > 1', 0],
+    ],
+  ] as const)('for a while, by %s, signs nobody out', async (_, command) => {
+    const sessions = manage(proxied());
+    const tokens = new Map([['ada', await sessions.setToken('ada')]]);
+    const traffic = startTraffic(sessions, tokens);
+    await traffic.untilServed();
+    const over = server.admin.call(...(command as unknown as [string, ...string[]]));
+    await traffic.untilFailed();
+    await over;
+    await traffic.untilServed();
+    const report = await traffic.stop();
+    expect(report).toMatchObject({ signedOut: 0, mixedUp: 0 });
+    expect(report.worstMs).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+  });
+});
+
+describe('a login that Redis comes to too late', () => {
+  it('is not carried out: nobody is signed out for a login that failed', async () => {
+    const sessions = manage(proxied(), { singleMode: true });
+    const direct = manage(server.url, { singleMode: true });
+    const [ada, grace] = [await sessions.setToken('ada'), await sessions.setToken('grace')];
+    proxy.hold();
+    const [alone, replacing] = await Promise.all([
+      timed(sessions.setToken('ada')),
+      timed(sessions.createSession('grace', { replaces: [grace] })),
+    ]);
+    expect(alone.outcome).toMatchObject(timeout);
+    expect(replacing.outcome).toMatchObject(timeout);
+    proxy.pass();
+    await until('service is back', async () => (await sessions.checkToken(ada)) !== null);
+    await sleep(50);
+    expect(await direct.listUserToken('ada')).toEqual([ada]);
+    expect(await direct.listUserToken('grace')).toEqual([grace]);
+  });
+
+  it('costs a second call only where the clock of the Redis is not known yet', async () => {
+    const sessions = manage(server.url);
+    await ask(server, 'CONFIG', 'RESETSTAT');
+    const loginCalls = async () => (await commandsOf('eval')) + (await commandsOf('evalsha'));
+    await sessions.setToken('ada');
+    expect(await loginCalls()).toBe(2);
+    await sessions.setToken('ada');
+    await sessions.setToken('grace');
+    expect(await loginCalls()).toBe(4);
+  });
+});
+
+describe('a reply that is lost after the work was done', () => {
+  const verbs: [string, (sessions: TokenManager<never>, token: string) => Promise<unknown>][] = [
+    ['setToken', (sessions) => sessions.setToken('ada')],
+    ['touchToken', (sessions, token) => sessions.touchToken(token)],
+    ['refreshToken', (sessions, token) => sessions.refreshToken(token, 500)],
+    ['deleteToken', (sessions, token) => sessions.deleteToken(token)],
+    ['deleteUserToken', (sessions) => sessions.deleteUserToken('ada')],
+  ];
+
+  it.each(verbs)('of %s is a 503 at once, and the call is sent once', async (_, call) => {
+    const sessions = manage(proxied());
+    const direct = manage(server.url);
+    const token = await sessions.setToken('ada');
+    await sessions.checkToken(token);
+    const lost = proxy.loseReplyTo(/evalsha|eval/i);
+    await ask(server, 'CONFIG', 'RESETSTAT');
+    const [{ outcome, ms }] = await Promise.all([timed(call(sessions, token)), lost]);
+    expect(outcome).toMatchObject(unavailable);
+    expect(ms).toBeLessThan(AT_ONCE_MS);
+    await until('service is back', async () => (await sessions.listUserToken('grace')).length === 0);
+    // The listing was another.
+    expect((await commandsOf('eval')) + (await commandsOf('evalsha'))).toBe(2);
+    // Redis has done what it was told; the answer to a login is lost, and its token is nobody's.
+    const live = await direct.listUserToken('ada');
+    expect(live.length).toBe(_ === 'setToken' ? 2 : _.startsWith('delete') ? 0 : 1);
+  });
+});
+
+describe('scripts that are flushed again and again', () => {
+  it('fail no call', async () => {
+    const sessions = manage(server.url);
+    const tokens = new Map([['ada', await sessions.setToken('ada')]]);
+    const traffic = startTraffic(sessions, tokens, { everyMs: 2 });
+    for (let i = 0; i < 100; i++) await ask(server, 'SCRIPT', 'FLUSH');
+    await traffic.untilServed();
+    expect(await traffic.stop()).toMatchObject({ failed: {}, signedOut: 0, mixedUp: 0 });
+  });
+});
+
+describe('a master that is made a replica under us', () => {
+  let other: RedisServer;
+  let demoted: RedisServer;
+
+  beforeEach(async () => {
+    [demoted, other] = await Promise.all([startRedis(), startRedis({ 'repl-diskless-sync-delay': '0' })]);
+    onClose(() => demoted.stop());
+    onClose(() => other.stop());
+  });
+
+  it('is believed by nobody, whatever it still knows or no longer knows, until it is a master again', async () => {
+    const sessions = manage(demoted.url, { slideEvery: 3600 });
+    const [token, ended] = [await sessions.setToken('ada'), await sessions.setToken('grace', 1)];
+    await sleep(1010);
+    // A replica that can't reach its master keeps what it had; one that can takes over what the master has: nothing.
+    for (const master of [
+      ['127.0.0.1', '1'],
+      ['127.0.0.1', String(other.port)],
+    ] as const) {
+      await ask(demoted, 'REPLICAOF', ...master);
+      await until('it follows', async () => (await askInfo(demoted, 'INFO', 'replication')).role === 'slave');
+      if (master[1] !== '1') {
+        await until(
+          'it has taken over',
+          async () => (await askInfo(demoted, 'INFO', 'replication')).master_link_status === 'up',
+        );
+      }
+      const calls: (() => Promise<unknown>)[] = [
+        () => sessions.checkToken(token),
+        () => sessions.touchToken(token),
+        () => sessions.checkToken(ended),
+        () => sessions.touchToken(ended),
+        () => sessions.refreshToken(token),
+        () => sessions.listUserToken('ada'),
+        () => sessions.listUserToken('nobody'),
+        () => sessions.setToken('ada'),
+        () => sessions.deleteToken(token),
+        () => sessions.deleteUserToken('ada'),
+        () => sessions.deleteUser('ada'),
+      ];
+      for (const call of calls) {
+        const { outcome, ms } = await timed(call());
+        expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'ERR_STORE_UNAVAILABLE' } });
+        expect(ms).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+      }
+    }
+    await until('health says so', async () => {
+      const { status, reasons } = await sessions.health();
+      return status === 'down' && reasons.some((reason) => /is a replica/.test(reason));
+    });
+    await ask(demoted, 'REPLICAOF', 'NO', 'ONE');
+    await until('service is back', async () => (await sessions.checkToken(await sessions.setToken('ada'))) !== null);
+  });
+
+  it('is left for a new connection, which may lead elsewhere, but not over and over', async () => {
+    const sessions = manage(demoted.url);
+    const token = await sessions.setToken('ada');
+    await ask(demoted, 'REPLICAOF', '127.0.0.1', '1');
+    const connections = async () => Number((await askInfo(demoted, 'INFO', 'stats')).total_connections_received);
+    const before = await connections();
+    const end = performance.now() + 900;
+    while (performance.now() < end) {
+      await timed(sessions.touchToken(token));
+      await sleep(5);
+    }
+    const made = (await connections()) - before;
+    expect(made).toBeGreaterThanOrEqual(1);
+    expect(made).toBeLessThanOrEqual(2);
+  });
+});
+
+describe('a Redis that refuses to write', () => {
+  it('for want of replicas, or of a disk, says so in the error', async () => {
+    const lone = await startRedis({ 'min-replicas-to-write': '1' });
+    onClose(() => lone.stop());
+    const sessions = manage(lone.url);
+    await ask(lone, 'CONFIG', 'SET', 'min-replicas-to-write', '0');
+    const token = await sessions.setToken('ada');
+    await ask(lone, 'CONFIG', 'SET', 'min-replicas-to-write', '1');
+    for (const call of [sessions.touchToken(token), sessions.checkToken(token), sessions.setToken('ada')]) {
+      await expect(call).rejects.toMatchObject({
+        code: 'ERR_STORE_UNAVAILABLE',
+        message: expect.stringContaining('too few replicas'),
+      });
+    }
+    expect(await sessions.health()).toMatchObject({
+      status: 'degraded',
+      reasons: [expect.stringContaining('too few replicas')],
+    });
+  });
+});
