@@ -330,6 +330,14 @@ describeStores((open) => {
     });
   });
 
+  describe('health', () => {
+    it('is up, and down once the store is closed; it never rejects', async () => {
+      expect(await store.health()).toEqual({ status: 'up', latencyMs: expect.any(Number), reasons: [] });
+      await store.close();
+      expect(await store.health()).toEqual({ status: 'down', latencyMs: null, reasons: ['the store is closed'] });
+    });
+  });
+
   describe('close', () => {
     it('makes every later call reject, and may be called again', async () => {
       await store.close();

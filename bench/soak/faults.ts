@@ -105,7 +105,8 @@ export class PromotionWatch {
   async unplanned(planned: readonly Fault[]): Promise<Fault[]> {
     this.#stopped = true;
     await this.#watching;
-    const explains = ({ at, healedAt, kind }: Fault, seen: number) => kind !== 'stall' && at <= seen && seen <= healedAt;
+    const explains = ({ at, healedAt, kind }: Fault, seen: number) =>
+      kind !== 'stall' && at <= seen && seen <= healedAt;
     return this.#promotions
       .filter(({ after }) => !planned.some((fault) => explains(fault, after)))
       .map(({ port, before, after }) => ({

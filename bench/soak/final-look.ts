@@ -36,10 +36,12 @@ export async function lookAtAll(
       }
     });
     const known = new Set(sessions.map(({ token }) => token));
+    const listed = new Set<string>();
     const users = records.flatMap((record) => record.users);
     await eachOf(users, async ({ id }) => {
       const tokens = await manager.listUserToken(id);
       for (const token of tokens) {
+        listed.add(token);
         if (known.has(token) && !alive.has(token)) contradictions.push(`${id}: listed, but not live by a check`);
       }
       const unknown = new Set(tokens.filter((token) => !known.has(token)).map((token) => token.split('.')[1]));
@@ -49,10 +51,6 @@ export async function lookAtAll(
         id,
         infos.filter((info) => unknown.has(info.id)).map((info) => ({ id: info.id, createdAt: +info.createdAt })),
       );
-    });
-    const listed = new Set<string>();
-    await eachOf(users, async ({ id }) => {
-      for (const token of await manager.listUserToken(id)) listed.add(token);
     });
     for (const token of alive) if (!listed.has(token)) contradictions.push(`live by a check, but not listed: ${token}`);
   } finally {

@@ -121,7 +121,8 @@ export class Load {
     const operation = failing === undefined ? pickOperation() : 'check';
     if (operation === 'health') return this.#health();
     if (operation === "check of others' tokens") return this.#checkForeign();
-    if (operation === 'check' || operation === 'touch' || operation === 'refresh') return this.#look(operation, account);
+    if (operation === 'check' || operation === 'touch' || operation === 'refresh')
+      return this.#look(operation, account);
     if (operation === 'list') return this.#list(account);
     if (account.isBusy) return this.#look('check', account);
     return this.#write(operation, account);

@@ -36,7 +36,13 @@ const GRACE_MS = 5000;
 /** Of wall clocks, between a login's millisecond and a kick's. */
 const SAME_MOMENT_MS = 10;
 
-export function judge(records: readonly WorkerRecord[], faults: readonly Fault[], look: FinalLook): Verdict {
+/** Judges some of the workers, by what all of them have seen. */
+export function judge(
+  records: readonly WorkerRecord[],
+  all: readonly WorkerRecord[],
+  faults: readonly Fault[],
+  look: FinalLook,
+): Verdict {
   const verdict: Verdict = {
     sessions: 0,
     live: 0,
@@ -45,7 +51,7 @@ export function judge(records: readonly WorkerRecord[], faults: readonly Fault[]
     unknown: 0,
     wronglyEnded: [],
     wronglyAlive: [],
-    someoneElses: [...records.flatMap(({ mixUps }) => mixUps), ...look.mixUps],
+    someoneElses: records.flatMap(({ mixUps }) => mixUps),
     lostWithMaster: 0,
     lostOnDemotion: 0,
     aliveBeforeReplay: 0,
@@ -54,7 +60,7 @@ export function judge(records: readonly WorkerRecord[], faults: readonly Fault[]
     failedLogins: 0,
   };
   const foreign = new Map<string, ForeignEntry[]>();
-  for (const entry of records.flatMap((record) => record.foreign)) {
+  for (const entry of all.flatMap((record) => record.foreign)) {
     foreign.set(entry.token, [...(foreign.get(entry.token) ?? []), entry]);
   }
   for (const { sessions, users } of records) {
@@ -102,7 +108,8 @@ function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): 
   const lastAlive = Math.max(seenBack?.begun ?? 0, ...others.map((other) => other.lastSeenAlive?.begun ?? 0));
   const isBack = lastAlive > seen.settled || (fate === 'live' && isAlive);
   const lostWith = faults.find(
-    ({ kind, at }) => kind !== 'stall' && at - UNREPLICATED_MS <= loggedInAt && loggedInAt <= at + IN_FLIGHT_MS && at <= seen.settled,
+    ({ kind, at }) =>
+      kind !== 'stall' && at - UNREPLICATED_MS <= loggedInAt && loggedInAt <= at + IN_FLIGHT_MS && at <= seen.settled,
   );
   const lostOn = faults.find(
     ({ kind, backAt, healedAt }) => kind === 'pause' && backAt <= loggedInAt && loggedInAt <= healedAt,
@@ -159,7 +166,9 @@ function judgeStrangers({ id, failedLogins, kickedAllAt }: UserEntry, look: Fina
   verdict.failedLogins += failedLogins;
   verdict.leftByFailedLogins += strangers.length;
   if (strangers.length > failedLogins) {
-    verdict.someoneElses.push(`${id} has ${strangers.length} sessions more than it started, and ${failedLogins} failed`);
+    verdict.someoneElses.push(
+      `${id} has ${strangers.length} sessions more than it started, and ${failedLogins} failed`,
+    );
   }
   for (const { createdAt } of strangers) {
     if (createdAt < kickedAllAt - SAME_MOMENT_MS) {

@@ -1,0 +1,173 @@
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { machineNow } from './clock';
+import { Crew } from './crew';
+import { makeFaults, PromotionWatch } from './faults';
+import { lookAtAll } from './final-look';
+import type { Orders } from './messages';
+import { isFlawless, type Part, printPart, workersOf } from './report';
+import { reportFaults } from './service';
+import { sumOf } from './tally';
+import { startCluster, startSentinels, type Topology } from './topologies';
+import { judge } from './verdict';
+
+const DEFAULT_SECONDS = 180;
+const QUICK_SECONDS = 40;
+const DEFAULT_WORKERS = 4;
+const TIMEOUT_MS = 400;
+const DURABILITY = { replicas: 1, timeoutMs: 200 };
+const USERS = 40;
+const OPERATIONS_PER_SECOND = 200;
+const WARM_UP_MS = 3000;
+const QUIET_MS = 5000;
+/** Beyond the load, all that a worker waits for. */
+const MOST_BEYOND_MS = 180_000;
+
+interface Options {
+  seconds: number;
+  workers: number;
+  only: string | undefined;
+}
+
+/** `npm run soak --quick`, without a `--` before it, gives the option to npm, which hands it on in the environment. */
+function readOptions(): Options {
+  const { values } = parseArgs({
+    options: {
+      seconds: { type: 'string' },
+      quick: { type: 'boolean' },
+      workers: { type: 'string' },
+      only: { type: 'string' },
+    },
+  });
+  const isQuick = values.quick ?? process.env.npm_config_quick === 'true';
+  return {
+    seconds: toCount(
+      'seconds',
+      values.seconds ?? process.env.npm_config_seconds,
+      isQuick ? QUICK_SECONDS : DEFAULT_SECONDS,
+    ),
+    workers: toCount('workers', values.workers ?? process.env.npm_config_workers, DEFAULT_WORKERS),
+    only: values.only ?? process.env.npm_config_only,
+  };
+}
+
+function toCount(name: string, text: string | undefined, otherwise: number): number {
+  if (text === undefined || text === '') return otherwise;
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new RangeError(`--${name} must be a positive whole number`);
+  return value;
+}
+
+/** What has been started, to be ended however the soak ends. */
+class Estate {
+  readonly #endings: (() => Promise<unknown>)[] = [];
+
+  /** A topology that is still being started when all is to end is waited for. */
+  async topology(starting: Promise<Topology>): Promise<Topology> {
+    this.#endings.push(() => starting.then((topology) => topology.stop()).catch(() => undefined));
+    return starting;
+  }
+
+  crew(names: readonly string[]): Crew {
+    const crew = new Crew(names);
+    this.#endings.push(() => crew.kill());
+    return crew;
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.#endings.splice(0).map((end) => end()));
+  }
+}
+
+async function soak(start: () => Promise<Topology>, seconds: number, workers: number, estate: Estate): Promise<Part> {
+  const topology = await estate.topology(start());
+  const secret = randomBytes(32).toString('hex');
+  const names = Array.from({ length: workers }, (_, index) => `w${index + 1}`);
+  const orders: Orders[] = names.map((name, index) => ({
+    name,
+    target: topology.target,
+    secret,
+    timeoutMs: TIMEOUT_MS,
+    durability: index === workers - 1 ? DURABILITY : null,
+    users: USERS,
+    operationsPerSecond: OPERATIONS_PER_SECOND,
+    maxMs: seconds * 1000 + MOST_BEYOND_MS,
+  }));
+  const crew = estate.crew(names);
+  await crew.begin(orders);
+  const beganAt = machineNow();
+  console.log(`\n${topology.title}: ${workers} workers, ${seconds} s`);
+  await sleep(WARM_UP_MS);
+  const watch = new PromotionWatch(topology.nodes);
+  const planned = await makeFaults({
+    topology,
+    anyToken: () => crew.anyToken(),
+    until: beganAt + seconds * 1000,
+    onFault: ({ kind, port, at, healedAt }, number) =>
+      console.log(
+        `  fault ${number} at ${((at - beganAt) / 1000).toFixed(1)} s: ${kind} ${port}, healed after ${Math.round(healedAt - at)} ms`,
+      ),
+  });
+  await topology.untilHealed();
+  const records = await crew.drain();
+  const endedAt = machineNow();
+  await sleep(QUIET_MS);
+  const unplanned = await watch.unplanned(planned);
+  const look = await lookAtAll(topology.target, secret, records);
+  await crew.close();
+
+  const faults = [...planned, ...unplanned].sort((a, b) => a.at - b.at);
+  const plain = records.filter(({ isDurable }) => !isDurable);
+  const durable = records.filter(({ isDurable }) => isDurable);
+  await estate.end();
+  return {
+    title: topology.title,
+    seconds: (endedAt - beganAt) / 1000,
+    timeoutMs: TIMEOUT_MS,
+    faults: reportFaults(faults, records, beganAt),
+    tally: sumOf(records.map(({ tally }) => tally)),
+    verdicts: { plain: judge(plain, records, faults, look), durable: judge(durable, records, faults, look) },
+    workers: workersOf(records),
+    unexpected: records.flatMap(({ unexpected }) => unexpected),
+    crashes: [...crew.crashes],
+    contradictions: [...look.contradictions, ...look.mixUps],
+  };
+}
+
+async function main(estate: Estate): Promise<boolean> {
+  const { seconds, workers, only } = readOptions();
+  const kinds = { sentinel: startSentinels, cluster: startCluster };
+  const chosen = Object.entries(kinds).filter(([name]) => only === undefined || name === only);
+  if (chosen.length === 0) throw new RangeError(`--only must be one of ${Object.keys(kinds).join(', ')}`);
+  const parts: Part[] = [];
+  for (const [, start] of chosen) {
+    parts.push(await soak(start, Math.ceil(seconds / chosen.length), workers, estate));
+  }
+  for (const part of parts) printPart(part);
+  const isClean = parts.every(isFlawless);
+  const results = { at: new Date().toISOString(), seconds, workers, isClean, parts };
+  await writeFile(join(__dirname, '..', 'soak-results.json'), `${JSON.stringify(results, null, 2)}\n`);
+  console.log(isClean ? 'nothing wrongly ended, alive or mixed up; nothing crashed' : 'FAILED');
+  return isClean;
+}
+
+const estate = new Estate();
+const interrupted = new Promise<never>((_resolve, reject) => {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => reject(new Error(`ended by ${signal}`)));
+  }
+});
+
+Promise.race([main(estate), interrupted])
+  .catch((error) => {
+    console.error(error);
+    return false;
+  })
+  .then(async (isClean) => {
+    await estate.end();
+    // Not left to the event loop: after a signal, waits of the part that was broken off may still be under way.
+    process.exit(isClean ? 0 : 1);
+  });
