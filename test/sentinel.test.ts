@@ -3,6 +3,7 @@ import { closeAfterEach } from './support/closing';
 import { ask, type RedisServer } from './support/redis-server';
 import { type SentinelTopology, startSentinelTopology } from './support/sentinel-topology';
 import { SECRET } from './support/stores';
+import { startProxy } from './support/tcp-proxy';
 import { startTraffic } from './support/traffic';
 import { until } from './support/until';
 
@@ -112,6 +113,38 @@ it('Sentinels that are all away are a 503 at once, and service comes when they d
     cause: { message: expect.stringContaining('sentinels are unreachable') },
   });
   await Promise.all(topology.sentinelServers.map((sentinel) => sentinel.restart()));
+  await until('service is back', async () => (await sessions.checkToken(token)) !== null);
+});
+
+it('a promotion that is announced while the client looks for the master does not end the client', async () => {
+  const proxy = await startProxy(topology.sentinels[0]?.port as number);
+  onClose(() => proxy.stop());
+  const store = new RedisStore(
+    {
+      sentinels: [{ host: '127.0.0.1', port: proxy.port }],
+      name: topology.name,
+      password: PASSWORD,
+      sentinelPassword: SENTINEL_PASSWORD,
+    },
+    { timeoutMs: 1500 },
+  );
+  onClose(() => store.close());
+  const sessions = new TokenManager({ store, secret: SECRET });
+  const token = await sessions.setToken('ada');
+  await topology.untilReplicated();
+  const master = await topology.master();
+  // The sentinel that it asks is slow; another one, that it listens to, is not.
+  proxy.delay(600);
+  await ask(master, 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+  await until('it looks for the master', () =>
+    sessions.checkToken(token).then(
+      () => false,
+      () => true,
+    ),
+  );
+  await ask(topology.sentinelServers[1] as RedisServer, 'SENTINEL', 'FAILOVER', topology.name);
+  await topology.untilMaster(master);
+  proxy.pass();
   await until('service is back', async () => (await sessions.checkToken(token)) !== null);
 });
 

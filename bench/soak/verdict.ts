@@ -115,7 +115,7 @@ function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): 
     ({ kind, backAt, healedAt }) => kind === 'pause' && backAt <= loggedInAt && loggedInAt <= healedAt,
   );
   if (!isBack && lostWith !== undefined) verdict.lostWithMaster++;
-  else if (!isBack && lostOn !== undefined) verdict.lostOnDemotion++;
+  else if (!isBack && lostOn !== undefined) { verdict.lostOnDemotion++; console.log('DEBUG', entry.device, 'login after back', Math.round(entry.loggedInAt - lostOn.backAt), 'seen dead after back', Math.round(seen.settled - lostOn.backAt), 'healed', Math.round(lostOn.healedAt-lostOn.backAt)); }
   else {
     const by = seenDead !== null ? 'its own process' : byOthers !== undefined ? 'another process' : 'the last look';
     const then = isBack ? ', and was alive again later' : '';

@@ -133,7 +133,7 @@ export class RedisConnection {
   sendTo<Reply>(server: string, command: (redis: Redis) => Promise<Reply>): Promise<Reply> {
     const refusal = this.#breaker.refusal(server);
     if (refusal !== null) return Promise.reject(refusal);
-    return this.#settleInTime(() => command(this.#clientOf(server)), this.#timeoutMs, null);
+    return this.#settleInTime(async () => command(this.#clientOf(server)), this.#timeoutMs, null);
   }
 
   #settleInTime<Reply>(

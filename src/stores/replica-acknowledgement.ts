@@ -104,12 +104,15 @@ export class ReplicaAcknowledgement {
 
   #laneTo(server: string): Lane | null {
     const existing = this.#lanes.get(server);
-    if (existing !== undefined && existing.redis.status !== 'end') return existing;
+    if (existing !== undefined) return existing;
     const redis = this.#connectTo(server);
     if (redis === null) return null;
     // Who waits is told; and without a listener, ioredis prints it.
     redis.on('error', () => undefined);
     const lane: Lane = { redis, waiting: [], isBusy: false };
+    redis.once('end', () => {
+      if (this.#lanes.get(server) === lane) this.#lanes.delete(server);
+    });
     this.#lanes.set(server, lane);
     return lane;
   }

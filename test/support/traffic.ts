@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { SessionError, type TokenManager } from 'tokensession';
+import type { TokenManager } from 'tokensession';
 import { until } from './until';
 
 /** What requests got while there was traffic. */
@@ -7,6 +7,8 @@ export interface TrafficReport {
   served: number;
   /** Failures by their code. */
   failed: Record<string, number>;
+  /** How long each failed call took, in milliseconds. */
+  failedMs: number[];
   /** Live sessions that were called "not signed in". */
   signedOut: number;
   /** Answers that were another user's. */
@@ -38,6 +40,7 @@ export function startTraffic(
   const report: TrafficReport = {
     served: 0,
     failed: {},
+    failedMs: [],
     signedOut: 0,
     mixedUp: 0,
     worstMs: 0,
@@ -58,7 +61,8 @@ export function startTraffic(
         lastServed.set(userId, start);
       }
     } catch (error) {
-      const code = error instanceof SessionError ? error.code : inspect(error);
+      const { code = inspect(error) } = error as { code?: string };
+      report.failedMs.push(performance.now() - start);
       report.failed[code] = (report.failed[code] ?? 0) + 1;
       report.failedFromMs ??= performance.now() - begin;
       report.failedUntilMs = performance.now() - begin;
