@@ -24,7 +24,8 @@ export type {
   User,
 } from './core/types';
 export { MemoryStore, type MemoryStoreOptions } from './stores/memory-store';
-export { createRedisClient, type RedisClientOptions } from './stores/redis-client';
+export { createRedisClient, type RedisClientOptions } from './stores/redis/client';
+export type { Durability } from './stores/redis/replica-acknowledgement';
 export type {
   ClusterSettings,
   NatMap,
@@ -32,6 +33,5 @@ export type {
   RedisSettings,
   RedisTarget,
   SentinelSettings,
-} from './stores/redis-settings';
+} from './stores/redis/settings';
 export { RedisStore, type RedisStoreOptions } from './stores/redis-store';
-export type { Durability } from './stores/replica-acknowledgement';

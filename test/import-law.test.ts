@@ -6,16 +6,18 @@ const SRC = resolve(__dirname, '../src');
 /** Which folders of src/ each folder may import from. */
 const LAW: Record<string, string[]> = {
   core: ['core'],
-  stores: ['stores', 'core'],
+  stores: ['stores', 'stores/redis', 'core'],
+  'stores/redis': ['stores/redis', 'core'],
   transport: ['transport', 'core'],
   middleware: ['middleware', 'core', 'transport'],
-  '.': ['core', 'stores'],
+  '.': ['core', 'stores', 'stores/redis'],
 };
 
 /** Which packages each folder may import at run time; types cost nothing. */
 const PACKAGES: Record<string, string[]> = {
   core: ['node:crypto', 'nanoid'],
-  stores: ['node:crypto', 'node:timers/promises', 'ioredis'],
+  stores: ['ioredis'],
+  'stores/redis': ['node:crypto', 'node:timers/promises', 'ioredis'],
   transport: ['cookie'],
   middleware: ['node:util'],
   '.': [],

@@ -107,6 +107,7 @@ function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): 
   if (seen === null) return;
   const lastAlive = Math.max(seenBack?.begun ?? 0, ...others.map((other) => other.lastSeenAlive?.begun ?? 0));
   const isBack = lastAlive > seen.settled || (fate === 'live' && isAlive);
+  { const near = faults.filter((f) => f.at <= entry.loggedInAt).at(-1); console.log('DEBUG', entry.device, near?.kind, near?.port, 'login after back', near && Math.round(entry.loggedInAt - near.backAt), 'dead after back', near && Math.round(seen.settled - near.backAt), 'promoted', near?.promotedAt && Math.round(near.promotedAt - near.backAt), 'healed', near && Math.round(near.healedAt - near.backAt), isBack ? 'BACK' : '') }
   const lostWith = faults.find(
     ({ kind, at }) =>
       kind !== 'stall' && at - UNREPLICATED_MS <= loggedInAt && loggedInAt <= at + IN_FLIGHT_MS && at <= seen.settled,
@@ -115,7 +116,7 @@ function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): 
     ({ kind, backAt, healedAt }) => kind === 'pause' && backAt <= loggedInAt && loggedInAt <= healedAt,
   );
   if (!isBack && lostWith !== undefined) verdict.lostWithMaster++;
-  else if (!isBack && lostOn !== undefined) { verdict.lostOnDemotion++; console.log('DEBUG', entry.device, 'login after back', Math.round(entry.loggedInAt - lostOn.backAt), 'seen dead after back', Math.round(seen.settled - lostOn.backAt), 'healed', Math.round(lostOn.healedAt-lostOn.backAt)); }
+  else if (!isBack && lostOn !== undefined) verdict.lostOnDemotion++;
   else {
     const by = seenDead !== null ? 'its own process' : byOthers !== undefined ? 'another process' : 'the last look';
     const then = isBack ? ', and was alive again later' : '';

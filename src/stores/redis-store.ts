@@ -3,15 +3,15 @@ import { SessionError } from '../core/errors';
 import { checkOptions, kindOf } from '../core/options';
 import type { NewSession, SessionRecord, Store, StoredSession, StoredUser, StoreHealth } from '../core/store';
 import type { SessionAttributes } from '../core/types';
-import { checkTimeoutMs, createRedisClient } from './redis-client';
-import { warnOfClient } from './redis-client-check';
-import { RedisConnection } from './redis-connection';
-import { RedisHealth } from './redis-health';
-import { type RedisKeys, redisKeys } from './redis-keys';
-import type { RedisTarget } from './redis-settings';
-import { checkDurability, type Durability, ReplicaAcknowledgement } from './replica-acknowledgement';
-import { type Revocation, Revocations, revocationArguments } from './revocations';
-import { ServerClock } from './server-clock';
+import { checkTimeoutMs, createRedisClient } from './redis/client';
+import { warnOfClient } from './redis/client-check';
+import { RedisConnection } from './redis/connection';
+import { RedisHealth } from './redis/health';
+import { type RedisKeys, redisKeys } from './redis/keys';
+import { checkDurability, type Durability, ReplicaAcknowledgement } from './redis/replica-acknowledgement';
+import { type Revocation, Revocations, revocationArguments } from './redis/revocations';
+import { ServerClock } from './redis/server-clock';
+import type { RedisTarget } from './redis/settings';
 
 export interface RedisStoreOptions {
   /** What the keys of sessions begin with. Default `session-token`. */

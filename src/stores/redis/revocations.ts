@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isUnavailable } from '../core/errors';
+import { isUnavailable } from '../../core/errors';
 
 /** Sessions of one user that ended before their time. */
 export interface Revocation {

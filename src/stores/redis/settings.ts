@@ -1,5 +1,5 @@
 import type { ConnectionOptions } from 'node:tls';
-import { checkInteger, checkOptions, checkText, kindOf } from '../core/options';
+import { checkInteger, checkOptions, checkText, kindOf } from '../../core/options';
 
 /** Where one server listens. */
 export interface RedisAddress {

@@ -1,5 +1,5 @@
-import { SessionError, type SessionErrorCode } from '../core/errors';
-import { CORRUPT, LAYOUT } from './redis-scripts';
+import { SessionError, type SessionErrorCode } from '../../core/errors';
+import { CORRUPT, LAYOUT } from './scripts';
 
 /**
  * What Redis's own words mean for a session. Words, as they stand in an error reply: Redis 7 gives the code first, 6.2 puts it behind

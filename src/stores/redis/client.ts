@@ -1,6 +1,6 @@
 import type { ConnectionOptions } from 'node:tls';
 import { Cluster, type ClusterOptions, Redis, type RedisOptions, SentinelConnector } from 'ioredis';
-import { checkInteger, checkOptions } from '../core/options';
+import { checkInteger, checkOptions } from '../../core/options';
 import {
   type CheckedSettings,
   type ClusterSettings,
@@ -8,7 +8,7 @@ import {
   type RedisSettings,
   type RedisTarget,
   type SentinelSettings,
-} from './redis-settings';
+} from './settings';
 
 export interface RedisClientOptions {
   /** Milliseconds to wait for a connection. One that is silent for twice as long with an answer due is given up. Default 1000. */

@@ -1,4 +1,4 @@
-import { checkText } from '../core/options';
+import { checkText } from '../../core/options';
 
 /*
  * All that this package keeps in Redis, as Redis shows it:

@@ -1,5 +1,5 @@
-import type { StoreHealth } from '../core/store';
-import type { RedisConnection } from './redis-connection';
+import type { StoreHealth } from '../../core/store';
+import type { RedisConnection } from './connection';
 
 /** Milliseconds for which a refused call shows: what made Redis refuse it is seldom over at once. */
 const REFUSAL_SHOWS_MS = 10_000;

@@ -1,8 +1,10 @@
 import type { Cluster, Redis } from 'ioredis';
-import { SessionError } from '../core/errors';
-import { checkInteger, checkOptions } from '../core/options';
-import { defineScripts, type RedisConnection } from './redis-connection';
+import { SessionError } from '../../core/errors';
+import { checkInteger, checkOptions } from '../../core/options';
+import type { RedisConnection } from './connection';
+import { withoutArguments } from './errors';
 import { type Revocation, revocationArguments } from './revocations';
+import { defineScripts } from './script-commands';
 
 /** How safe a revocation must be before it counts as done. */
 export interface Durability {
@@ -139,7 +141,7 @@ export class ReplicaAcknowledgement {
     const count = typeof acknowledgedBy === 'number' ? acknowledgedBy : 0;
     const message = `the sessions have ended, but only ${count} of ${this.#replicas} replicas confirmed it in time`;
     return new SessionError('ERR_NOT_REPLICATED', message, {
-      cause: typeof acknowledgedBy === 'number' ? undefined : acknowledgedBy,
+      cause: typeof acknowledgedBy === 'number' ? undefined : withoutArguments(acknowledgedBy),
     });
   }
 }

@@ -1,5 +1,5 @@
 /*
- * One script a verb, each atomic, each on the keys of one user (redis-keys.ts says what is in them). All times are milliseconds by
+ * One script a verb, each atomic, each on the keys of one user (keys.ts says what is in them). All times are milliseconds by
  * the clock of the Redis that runs the script. `check` and `touch` are what requests pay for: they read no more than they need, and make
  * neither functions nor tables, which took a third of their time.
  *

@@ -1,0 +1,214 @@
+import { type Cluster, Command, type Redis } from 'ioredis';
+import { SessionError } from '../../core/errors';
+import { CircuitBreaker } from './circuit-breaker';
+import { isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
+import { Readiness, type ServerWatcher } from './readiness';
+import { defineScripts, type ScriptCommands } from './script-commands';
+import type { ScriptName } from './scripts';
+
+interface ConnectionOptions {
+  /** Whether the client is ours to listen to and to close. */
+  owned: boolean;
+  timeoutMs: number;
+}
+
+/** What a call tells of the server it went to. */
+interface Outcome {
+  answered(): void;
+  unanswered(error: SessionError): void;
+}
+
+/** A Redis that is not one of a Cluster, and so has no address that matters. */
+const THE_SERVER = 'redis';
+
+/**
+ * Runs scripts and commands on a client so that each settles within the deadline, which begins with the call: it takes in waiting for
+ * a connection, queues and redirections. A circuit breaker, one for each server, spares calls the wait for one that leaves them unanswered.
+ */
+export class RedisConnection {
+  readonly timeoutMs: number;
+  readonly #client: Redis | Cluster;
+  /** The same client, when it is one of a Cluster. */
+  readonly #cluster: Cluster | null;
+  readonly #owned: boolean;
+  readonly #scripts: ScriptCommands;
+  readonly #readiness: Readiness;
+  readonly #breaker = new CircuitBreaker();
+  #watcher: ServerWatcher | null = null;
+  /** What Redis last answered instead of serving us. */
+  #refusal: { error: SessionError; at: number } | null = null;
+  #callsUnderWay = 0;
+  #onCallSettled: (() => void) | null = null;
+  #closed: Promise<void> | null = null;
+
+  constructor(client: Redis | Cluster, { owned, timeoutMs }: ConnectionOptions) {
+    this.timeoutMs = timeoutMs;
+    this.#client = client;
+    this.#cluster = client.isCluster ? (client as Cluster) : null;
+    this.#owned = owned;
+    this.#scripts = defineScripts(client);
+    this.#readiness = new Readiness(client, owned, {
+      lost: (server) => this.#watcher?.lost(server),
+      changed: () => {
+        if (this.#cluster === null) this.#breaker.reset();
+        this.#watcher?.changed();
+      },
+    });
+  }
+
+  /** Tells one watcher of every change of servers from now on. */
+  watch(watcher: ServerWatcher): void {
+    this.#watcher = watcher;
+  }
+
+  /** The server that a key's calls go to: of a Cluster, as far as the client knows, the master that owns its slot. */
+  serverOf(key: string): string {
+    if (this.#cluster === null) return THE_SERVER;
+    const slot = new Command('GET', [key]).getSlot();
+    return this.#cluster.slots[slot]?.[0] ?? '';
+  }
+
+  /** Every server that calls may go to, as far as the client knows. */
+  servers(): string[] {
+    if (this.#cluster === null) return [THE_SERVER];
+    return [...new Set(this.#cluster.slots.map((owners) => owners?.[0] ?? ''))].filter((server) => server !== '');
+  }
+
+  /** The last refusal to serve that Redis itself has answered with, if it was that recent. */
+  refusedWithin(ms: number): SessionError | null {
+    return this.#refusal !== null && performance.now() - this.#refusal.at < ms ? this.#refusal.error : null;
+  }
+
+  /** Runs a script. While a Cluster moves the keys to another node one by one, on the first of them alone. */
+  run<Reply>(
+    name: ScriptName,
+    keys: readonly [string, ...string[]],
+    args: readonly (string | number)[],
+    timeoutMs = this.timeoutMs,
+  ): Promise<Reply> {
+    const script = this.#scripts[name] as (...args: (string | number)[]) => Promise<Reply>;
+    const call = () => script(keys.length, ...keys, ...args);
+    if (this.#cluster === null || keys.length === 1) return this.send(keys[0], call, timeoutMs);
+    const onFirstKey = (error: unknown) => {
+      if (!isSplitSlot(error)) throw error;
+      return script(1, keys[0], ...args);
+    };
+    return this.send(keys[0], () => call().catch(onFirstKey), timeoutMs);
+  }
+
+  /** Sends what the function sends, once the client is ready, to the server that holds the key. */
+  send<Reply>(
+    key: string,
+    command: (client: Redis | Cluster) => Promise<Reply>,
+    timeoutMs = this.timeoutMs,
+  ): Promise<Reply> {
+    if (!this.#breaker.isIdle) {
+      const refusal = this.#breaker.refusal(this.serverOf(key));
+      if (refusal !== null) return Promise.reject(refusal);
+    }
+    return this.#settleInTime(() => command(this.#client), timeoutMs, {
+      answered: () => {
+        if (!this.#breaker.isIdle) this.#breaker.answered(this.serverOf(key));
+      },
+      unanswered: (error) => this.#breaker.unanswered(this.serverOf(key), error, () => this.#probe(key)),
+    });
+  }
+
+  /** Sends what the function sends to one of {@link servers}. */
+  sendTo<Reply>(server: string, command: (redis: Redis) => Promise<Reply>): Promise<Reply> {
+    const refusal = this.#breaker.refusal(server);
+    if (refusal !== null) return Promise.reject(refusal);
+    return this.#settleInTime(async () => command(this.#clientOf(server)), this.timeoutMs, null);
+  }
+
+  /** Waits for the answers under way, as long as the slowest may take, and closes the client if it is ours. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  #settleInTime<Reply>(command: () => Promise<Reply>, timeoutMs: number, outcome: Outcome | null): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      let isSettled = false;
+      const settle = () => {
+        isSettled = true;
+        clearTimeout(timer);
+        this.#callsUnderWay--;
+        this.#onCallSettled?.();
+      };
+      const overdue = () => {
+        if (isSettled) return;
+        settle();
+        const message = `Redis gave no answer within ${Math.round(timeoutMs)} ms`;
+        const error = new SessionError('ERR_STORE_TIMEOUT', message);
+        outcome?.unanswered(error);
+        reject(error);
+      };
+      // Timers go before sockets: when this process itself was held up, the answer may be here and not yet read.
+      const timer = setTimeout(() => setImmediate(overdue), timeoutMs);
+      const succeed = (reply: Reply) => {
+        if (isSettled) return;
+        settle();
+        outcome?.answered();
+        resolve(reply);
+      };
+      const fail = (reason: unknown) => {
+        if (isSettled) return;
+        settle();
+        const error = reason instanceof SessionError ? reason : sessionErrorOf(reason);
+        if (isErrorReply(reason)) {
+          outcome?.answered();
+          if (error.status === 503) this.#refusal = { error, at: performance.now() };
+        } else if (this.#cluster !== null && reason !== error) {
+          // Between the nodes of a Cluster there is no waiting for a connection: each call would try the dead one anew.
+          outcome?.unanswered(error);
+        }
+        reject(error);
+      };
+      const start = () => {
+        if (!isSettled) command().then(succeed, fail);
+      };
+      this.#callsUnderWay++;
+      if (this.#closed !== null) fail(new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed'));
+      else if (this.#readiness.isReady) start();
+      else this.#readiness.whenReady().then(start).catch(fail);
+    });
+  }
+
+  #clientOf(server: string): Redis {
+    if (this.#cluster === null) return this.#client as Redis;
+    const node = this.#cluster.nodes('master').find(({ options }) => `${options.host}:${options.port}` === server);
+    if (node === undefined) throw new SessionError('ERR_STORE_UNAVAILABLE', 'there is no connection to it');
+    return node;
+  }
+
+  /** Whether the server of this key answers in time, were it with an error. Waits for as long as the answer takes. */
+  async #probe(key: string): Promise<boolean> {
+    if (!this.#readiness.isReady) return false;
+    const start = performance.now();
+    try {
+      await this.#client.pttl(key);
+    } catch (error) {
+      if (!isErrorReply(error)) return false;
+    }
+    return performance.now() - start <= this.timeoutMs;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#owned) await this.#callsSettled();
+    this.#breaker.reset();
+    this.#watcher = null;
+    // An owned client goes on to report how it ends, and an error without a listener is printed.
+    if (this.#owned && this.#client.status !== 'end') this.#client.disconnect();
+    else this.#readiness.stop();
+  }
+
+  #callsSettled(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onCallSettled = () => {
+        if (this.#callsUnderWay === 0) resolve();
+      };
+      this.#onCallSettled();
+    });
+  }
+}
