@@ -9,6 +9,7 @@ import { createRedisClient, RedisStore, TokenManager } from 'tokensession';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { SECRET } from './support/stores';
+import { until } from './support/until';
 
 const TIMEOUT_MS = 300;
 /** What a call may take beyond its deadline, on a machine that has other things to do. */
@@ -114,6 +115,30 @@ describe('a script that closes its manager', () => {
     expect((await run(`redis://127.0.0.1:${await freePort()}`)).stdout).toBe('ERR_STORE_UNAVAILABLE\n');
     server.pause();
     expect((await run(server.url)).stdout).toMatch(/^ERR_STORE_(TIMEOUT|UNAVAILABLE)\n$/);
+  });
+});
+
+describe('a process', () => {
+  it('in which every kind of call fails, again and again, has no rejection that nobody catches', async () => {
+    const server = await redis();
+    const root = join(__dirname, '..');
+    const program = [join(root, 'node_modules/tsx/dist/cli.mjs'), join(__dirname, 'support/lasting-program.ts')];
+    const run = promisify(execFile)(process.execPath, program, {
+      cwd: root,
+      env: { ...process.env, REDIS_URL: server.url },
+      timeout: 15_000,
+    });
+    await until('it has begun', async () => (await server.admin.info('commandstats')).includes('eval'));
+    for (let i = 0; i < 3; i++) {
+      server.pause();
+      await sleep(450);
+      server.resume();
+      await server.kill();
+      await sleep(50);
+      await server.restart();
+      await sleep(100);
+    }
+    expect((await run).stdout).toBe('went on\n');
   });
 });
 

@@ -78,12 +78,15 @@ export async function askInfo(server: RedisServer, ...command: [string, ...strin
   return Object.fromEntries(text.split('\r\n').map((line) => [line.split(':', 1)[0], line.replace(/^[^:]*:/, '')]));
 }
 
+/** The one port of this range that `fetch` calls bad (WHATWG Fetch, port blocking). */
+const REFUSED_BY_FETCH = 10_080;
+
 /** A port that nobody listens on, nor, if asked for, on the one that a cluster node takes besides. */
 export async function freePort({ clusterBus = false } = {}): Promise<number> {
   for (;;) {
     // Below the ports that systems give to outgoing connections, lest one of those takes the port of a killed server.
     const port = randomInt(10_000, 32_768 - CLUSTER_BUS);
-    if (given.has(port)) continue;
+    if (given.has(port) || port === REFUSED_BY_FETCH) continue;
     given.add(port);
     if ((await isFree(port)) && (!clusterBus || (await isFree(port + CLUSTER_BUS)))) return port;
   }

@@ -1,0 +1,25 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { RedisStore, TokenManager } from 'tokensession';
+
+/* A program that goes on while its Redis comes and goes. What nobody catches ends it: that is Node's default. */
+async function main(): Promise<void> {
+  const store = new RedisStore(process.env.REDIS_URL, { timeoutMs: 200, durability: { replicas: 1 } });
+  const sessions = new TokenManager({ store, secret: 'a secret for tests, long enough to sign with' });
+  const end = performance.now() + 2500;
+  let failed = 0;
+  while (performance.now() < end) {
+    const token = await sessions.setToken('ada').catch(() => '');
+    const calls = [
+      sessions.touchToken(token),
+      sessions.deleteToken(token),
+      sessions.deleteUserToken('ada'),
+      sessions.health(),
+    ];
+    failed += (await Promise.allSettled(calls)).filter(({ status }) => status === 'rejected').length;
+    await sleep(10);
+  }
+  await sessions.close();
+  console.log(failed > 0 ? 'went on' : 'nothing failed');
+}
+
+void main();
