@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isUnavailable } from '../../core/errors';
 
 /** Sessions of one user that ended before their time. */
@@ -51,7 +50,7 @@ export class Revocations {
   readonly #servers: RevocationServers;
   /** By key; the one written last is the last. */
   readonly #entries = new Map<string, Entry>();
-  #isRetrying = false;
+  #retry: NodeJS.Timeout | null = null;
 
   constructor(servers: RevocationServers) {
     this.#servers = servers;
@@ -84,6 +83,7 @@ export class Revocations {
   /** Forgets all, and repeats nothing more. */
   close(): void {
     this.#entries.clear();
+    if (this.#retry !== null) clearTimeout(this.#retry);
   }
 
   async #repeat(key: string, entry: Entry): Promise<void> {
@@ -99,19 +99,18 @@ export class Revocations {
       if (!isUnavailable(error)) this.#entries.delete(key);
       else {
         entry.server = null;
-        void this.#retry();
+        this.#replayLater();
       }
     } finally {
       entry.isReplaying = false;
     }
   }
 
-  async #retry(): Promise<void> {
-    if (this.#isRetrying) return;
-    this.#isRetrying = true;
-    await sleep(RETRY_MS, undefined, { ref: false });
-    this.#isRetrying = false;
-    this.replay();
+  #replayLater(): void {
+    this.#retry ??= setTimeout(() => {
+      this.#retry = null;
+      this.replay();
+    }, RETRY_MS).unref();
   }
 
   #newEntry(): Entry {

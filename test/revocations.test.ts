@@ -1,0 +1,133 @@
+import { SessionError } from '../src/core/errors';
+import { type Revocation, Revocations } from '../src/stores/redis/revocations';
+
+/** The policy alone, with a clock of its own; test/sentinel.test.ts and test/cluster.test.ts show it at work. */
+let server: string;
+let repeated: [key: string, revocation: Revocation][];
+let failure: Error | null;
+let revocations: Revocations;
+
+const ended = (...sids: string[]): Revocation => ({ sids, before: 0, except: '' });
+const kick = (before: number, except = ''): Revocation => ({ sids: [], before, except });
+
+beforeEach(() => {
+  jest.useFakeTimers();
+  server = 'first';
+  repeated = [];
+  failure = null;
+  revocations = new Revocations({
+    serverOf: () => server,
+    async revoke(key, revocation) {
+      if (failure !== null) throw failure;
+      repeated.push([key, revocation]);
+    },
+  });
+});
+afterEach(() => {
+  revocations.close();
+  jest.useRealTimers();
+});
+
+/** A replay, and time for it to be answered. */
+async function replay(): Promise<typeof repeated> {
+  repeated = [];
+  revocations.replay();
+  await jest.advanceTimersByTimeAsync(0);
+  return repeated;
+}
+
+describe('a revocation', () => {
+  it('is repeated when another server holds the key, once, and not to the server that has it', async () => {
+    revocations.record('ada', ended('a', 'b'));
+    expect(await replay()).toEqual([]);
+    server = 'second';
+    expect(await replay()).toEqual([['ada', ended('a', 'b')]]);
+    expect(await replay()).toEqual([]);
+  });
+
+  it('is repeated to the same server when that was lost, and only then', async () => {
+    revocations.record('ada', ended('a'));
+    revocations.lost('another');
+    expect(await replay()).toEqual([]);
+    revocations.lost('first');
+    expect(await replay()).toEqual([['ada', ended('a')]]);
+    revocations.lost();
+    expect(await replay()).toEqual([['ada', ended('a')]]);
+  });
+
+  it('that is a kick takes the place of an earlier one, not of a later one, and never of a session by name', async () => {
+    revocations.record('ada', kick(100, 'kept'));
+    revocations.record('ada', kick(200));
+    revocations.record('ada', kick(150, 'kept'));
+    revocations.record('ada', ended('a'));
+    revocations.lost();
+    expect(await replay()).toEqual([['ada', { sids: ['a'], before: 200, except: '' }]]);
+  });
+
+  it('is remembered for a minute after a server last got it', async () => {
+    revocations.record('ada', ended('old'));
+    await jest.advanceTimersByTimeAsync(30_000);
+    revocations.record('ada', ended('young'));
+    await jest.advanceTimersByTimeAsync(31_000);
+    revocations.record('grace', ended('other'));
+    revocations.record('ada', ended('new'));
+    revocations.lost();
+    expect(await replay()).toEqual([
+      ['grace', ended('other')],
+      ['ada', ended('young', 'new')],
+    ]);
+    await jest.advanceTimersByTimeAsync(61_000);
+    revocations.record('joan', ended('last'));
+    revocations.lost();
+    expect(await replay()).toEqual([['joan', ended('last')]]);
+  });
+
+  it('is not forgotten while the server that had it is lost', async () => {
+    revocations.record('ada', ended('a'));
+    revocations.lost();
+    await jest.advanceTimersByTimeAsync(120_000);
+    server = 'second';
+    revocations.record('grace', ended('b'));
+    expect(await replay()).toEqual([['ada', ended('a')]]);
+  });
+
+  it('that could not be repeated is tried again until it is', async () => {
+    revocations.record('ada', ended('a'));
+    revocations.lost();
+    failure = new SessionError('ERR_STORE_TIMEOUT', 'no answer');
+    expect(await replay()).toEqual([]);
+    await jest.advanceTimersByTimeAsync(5000);
+    failure = null;
+    await jest.advanceTimersByTimeAsync(1000);
+    expect(repeated).toEqual([['ada', ended('a')]]);
+  });
+
+  it('of a record that is damaged is given up', async () => {
+    revocations.record('ada', ended('a'));
+    revocations.lost();
+    failure = new SessionError('ERR_STORE_CORRUPT', 'damaged');
+    expect(await replay()).toEqual([]);
+    failure = null;
+    expect(await replay()).toEqual([]);
+  });
+
+  it('that comes while an earlier one of the same user is being repeated is not lost with it', async () => {
+    revocations.record('ada', ended('a'));
+    revocations.lost();
+    failure = new SessionError('ERR_STORE_TIMEOUT', 'no answer');
+    revocations.replay();
+    revocations.record('ada', ended('b'));
+    await jest.advanceTimersByTimeAsync(0);
+    failure = null;
+    await jest.advanceTimersByTimeAsync(1000);
+    expect(repeated).toEqual([['ada', ended('a', 'b')]]);
+  });
+
+  it('takes up bounded memory: the oldest of more than 10,000 users is forgotten', async () => {
+    for (let i = 0; i <= 10_000; i++) revocations.record(`user-${i}`, ended('a'));
+    revocations.lost();
+    const keys = (await replay()).map(([key]) => key);
+    expect(keys).toHaveLength(10_000);
+    expect(keys).not.toContain('user-0');
+  });
+});
