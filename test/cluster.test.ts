@@ -84,6 +84,10 @@ describe('a Cluster', () => {
     }
   });
 
+  it('is up at the first look', async () => {
+    expect(await manage().health()).toMatchObject({ status: 'up' });
+  });
+
   it('is up when every master is, degraded without one of them, and down without any', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada');

@@ -1,9 +1,11 @@
-import { RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
+import { Cluster } from 'ioredis';
+import { createRedisClient, RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
 import { FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
 import { ask, askInfo, type RedisServer, startRedis } from './support/redis-server';
 import { randomPrefixes, SECRET } from './support/stores';
+import { startProxy } from './support/tcp-proxy';
 import { until } from './support/until';
 
 const TIMEOUT_MS = 600;
@@ -157,6 +159,56 @@ describe('a revocation with durability', () => {
     expect(performance.now() - begin).toBeLessThan(TIMEOUT_MS + SLACK_MS);
   });
 
+  it('is asked of the server that the client is connected to, wherever that moves', async () => {
+    const lone = await startRedis();
+    onClose(() => lone.stop());
+    const proxy = await startProxy(master.port);
+    onClose(() => proxy.stop());
+    const store = new RedisStore(`redis://127.0.0.1:${proxy.port}`, {
+      timeoutMs: TIMEOUT_MS,
+      ...prefixes,
+      durability: { replicas: 1, timeoutMs: WAIT_MS },
+    });
+    const sessions = new TokenManager({ store, secret: SECRET });
+    onClose(() => sessions.close());
+    expect(await sessions.deleteToken(await sessions.setToken('ada'))).toBe(true);
+    // The name leads elsewhere now; the old server is well, and has its replicas.
+    proxy.leadTo(lone.port);
+    await ask(master, 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    const token = await until('it is there', () => sessions.setToken('ada'));
+    expect(await ask(lone, 'HEXISTS', keyOf(token), token.split('.')[1] as string)).toBe(1);
+    await expect(sessions.deleteToken(token)).rejects.toMatchObject(notReplicated);
+  });
+
+  it('opens no connection for a store that was closed meanwhile', async () => {
+    const client = createRedisClient(master.url, { timeoutMs: TIMEOUT_MS });
+    onClose(() => client.disconnect());
+    const sessions = new TokenManager({
+      store: new RedisStore(client, { ...prefixes, durability: { replicas: 1 } }),
+      secret: SECRET,
+    });
+    const token = await sessions.setToken('ada');
+    const connections = async () => (await askInfo(master, 'INFO', 'clients')).connected_clients;
+    const before = await connections();
+    const logout = sessions.deleteToken(token);
+    await sessions.close();
+    await expect(logout).rejects.toMatchObject(notReplicated);
+    expect(await connections()).toBe(before);
+  });
+
+  it('says why when it is not that replicas are missing', async () => {
+    await ask(master, 'ACL', 'SETUSER', 'waitless', 'on', '>a password', '~*', '+@all', '-wait');
+    const settings = { host: '127.0.0.1', port: master.port, username: 'waitless', password: 'a password' };
+    const store = new RedisStore(settings, { ...prefixes, durability: { replicas: 1 } });
+    const sessions = new TokenManager({ store, secret: SECRET });
+    onClose(() => sessions.close());
+    await expect(sessions.deleteToken(await sessions.setToken('ada'))).rejects.toMatchObject({
+      ...notReplicated,
+      message: 'the sessions have ended, but replicas could not be asked for',
+      cause: { message: expect.stringContaining('NOPERM') },
+    });
+  });
+
   it('shows in health when there are too few replicas', async () => {
     expect(await manage().health()).toMatchObject({ status: 'up' });
     expect(await manage({ durability: { replicas: 3 } }).health()).toMatchObject({
@@ -192,6 +244,26 @@ describe('in a Cluster, durability', () => {
     topology = await startClusterTopology();
   });
   afterAll(() => topology.stop());
+
+  it('is asked of the node that owns the user, also with a key prefix of the client, and ends nothing without it', async () => {
+    for (const keyPrefix of ['staging:', '{app}:']) {
+      const client = new Cluster(topology.startupNodes, { keyPrefix });
+      onClose(() => client.disconnect());
+      const durability = { replicas: 1, timeoutMs: WAIT_MS };
+      const [own, prefixed] = [{ cluster: topology.startupNodes }, client].map((target) => {
+        const store = new RedisStore(target as Cluster, { timeoutMs: TIMEOUT_MS, durability });
+        const manager = new TokenManager({ store, secret: SECRET });
+        onClose(() => manager.close());
+        return manager;
+      }) as [TokenManager, TokenManager];
+      for (let i = 0; i < 6; i++) {
+        const [mine, theirs] = [await own.setToken(`user-${i}`), await prefixed.setToken(`user-${i}`)];
+        expect(await prefixed.deleteUserToken(`user-${i}`)).toBe(1);
+        expect(await prefixed.checkToken(theirs)).toBeNull();
+        expect(await own.checkToken(mine)).not.toBeNull();
+      }
+    }
+  });
 
   it('is asked of the node that owns the user, and follows a promotion', async () => {
     const store = new RedisStore(

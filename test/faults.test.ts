@@ -128,6 +128,57 @@ describe('a Redis that has gone silent', () => {
   });
 });
 
+describe("a client of the application's own", () => {
+  it('that has a command timeout is spared the silent Redis just the same', async () => {
+    const client = new Redis(server.port, '127.0.0.1', { commandTimeout: 50 });
+    client.on('error', () => undefined);
+    onClose(() => client.disconnect());
+    const sessions = manage(client);
+    const token = await sessions.setToken('ada');
+    server.pause();
+    expect((await timed(sessions.checkToken(token))).outcome).toMatchObject(timeout);
+    await untilSpared(sessions, token);
+    server.resume();
+    await until('service is back', async () => (await sessions.checkToken(token)) !== null);
+  });
+
+  it('that is just being reconnected is handed nothing that would wait in its queue', async () => {
+    const client = ownClient(server.port);
+    const sessions = manage(client);
+    const token = await sessions.setToken('ada');
+    for (let i = 0; i < 5; i++) {
+      client.disconnect(true);
+      expect(client.status).toBe('ready');
+      const check = sessions.checkToken(token);
+      await Promise.resolve();
+      expect((client as unknown as { offlineQueue: { length: number } }).offlineQueue.length).toBe(0);
+      expect(await check).not.toBeNull();
+    }
+  });
+
+  it('that sends a login twice starts one session, whose token is good', async () => {
+    const sessions = manage(ownClient(proxy.port), { singleMode: true });
+    await sessions.setToken('ada');
+    const lost = proxy.loseReplyTo(/evalsha|eval/i);
+    const [token] = await Promise.all([sessions.setToken('ada'), lost]);
+    expect(await sessions.listUserToken('ada')).toEqual([token]);
+  });
+
+  it('leaves nothing running when the store is closed in the middle of an outage', async () => {
+    const sessions = manage(ownClient(proxy.port));
+    const token = await sessions.setToken('ada');
+    proxy.hold();
+    const calls = Array.from({ length: 8 }, () => sessions.checkToken(token));
+    await sessions.close();
+    await Promise.allSettled(calls);
+    await ask(server, 'CONFIG', 'RESETSTAT');
+    proxy.pass();
+    await sleep(400);
+    // What had been sent, and no probe.
+    expect(await commandsOf('evalsha')).toBeLessThanOrEqual(8);
+  });
+});
+
 describe('a Redis that is slow', () => {
   it('serves as long as it answers in time, however late that is', async () => {
     const sessions = manage(proxied());
@@ -327,7 +378,7 @@ describe('a Redis that refuses to write', () => {
       });
     }
     expect(await sessions.health()).toMatchObject({
-      status: 'degraded',
+      status: 'down',
       reasons: [expect.stringContaining('too few replicas')],
     });
   });

@@ -56,7 +56,7 @@ afterAll(async () => {
 it('holds what it needs and nothing else', async () => {
   const [{ files }] = JSON.parse(await run(NPM, ['pack', '--dry-run', '--json', '--ignore-scripts'], ROOT));
   const folders = new Set((files as { path: string }[]).map(({ path }) => path.split('/')[0]));
-  expect([...folders].sort()).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'package.json', 'src']);
+  expect([...folders].sort()).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'docs', 'package.json', 'src']);
 });
 
 it('works by import and by require', async () => {

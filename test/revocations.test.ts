@@ -38,7 +38,7 @@ async function replay(): Promise<typeof repeated> {
 
 describe('a revocation', () => {
   it('is repeated when another server holds the key, once, and not to the server that has it', async () => {
-    revocations.record('ada', ended('a', 'b'));
+    revocations.record('ada', ended('a', 'b'), 'first');
     expect(await replay()).toEqual([]);
     server = 'second';
     expect(await replay()).toEqual([['ada', ended('a', 'b')]]);
@@ -46,7 +46,7 @@ describe('a revocation', () => {
   });
 
   it('is repeated to the same server when that was lost, and only then', async () => {
-    revocations.record('ada', ended('a'));
+    revocations.record('ada', ended('a'), 'first');
     revocations.lost('another');
     expect(await replay()).toEqual([]);
     revocations.lost('first');
@@ -56,54 +56,70 @@ describe('a revocation', () => {
   });
 
   it('that is a kick takes the place of an earlier one, not of a later one, and never of a session by name', async () => {
-    revocations.record('ada', kick(100, 'kept'));
-    revocations.record('ada', kick(200));
-    revocations.record('ada', kick(150, 'kept'));
-    revocations.record('ada', ended('a'));
+    revocations.record('ada', kick(100, 'kept'), 'first');
+    revocations.record('ada', kick(200), 'first');
+    revocations.record('ada', kick(150, 'kept'), 'first');
+    revocations.record('ada', ended('a'), 'first');
     revocations.lost();
     expect(await replay()).toEqual([['ada', { sids: ['a'], before: 200, except: '' }]]);
   });
 
   it('is remembered for a minute after a server last got it', async () => {
-    revocations.record('ada', ended('old'));
+    revocations.record('ada', ended('old'), 'first');
     await jest.advanceTimersByTimeAsync(30_000);
-    revocations.record('ada', ended('young'));
+    revocations.record('ada', ended('young'), 'first');
     await jest.advanceTimersByTimeAsync(31_000);
-    revocations.record('grace', ended('other'));
-    revocations.record('ada', ended('new'));
+    revocations.record('grace', ended('other'), 'first');
+    revocations.record('ada', ended('new'), 'first');
     revocations.lost();
     expect(await replay()).toEqual([
       ['grace', ended('other')],
       ['ada', ended('young', 'new')],
     ]);
     await jest.advanceTimersByTimeAsync(61_000);
-    revocations.record('joan', ended('last'));
+    revocations.record('joan', ended('last'), 'first');
     revocations.lost();
     expect(await replay()).toEqual([['joan', ended('last')]]);
   });
 
   it('is not forgotten while the server that had it is lost', async () => {
-    revocations.record('ada', ended('a'));
+    revocations.record('ada', ended('a'), 'first');
     revocations.lost();
     await jest.advanceTimersByTimeAsync(120_000);
     server = 'second';
-    revocations.record('grace', ended('b'));
+    revocations.record('grace', ended('b'), 'second');
     expect(await replay()).toEqual([['ada', ended('a')]]);
   });
 
   it('that could not be repeated is tried again until it is', async () => {
-    revocations.record('ada', ended('a'));
+    revocations.record('ada', ended('a'), 'first');
     revocations.lost();
     failure = new SessionError('ERR_STORE_TIMEOUT', 'no answer');
     expect(await replay()).toEqual([]);
     await jest.advanceTimersByTimeAsync(5000);
     failure = null;
-    await jest.advanceTimersByTimeAsync(1000);
+    await jest.advanceTimersByTimeAsync(5000);
     expect(repeated).toEqual([['ada', ended('a')]]);
   });
 
+  it('is repeated whole when a later one of the same user was acknowledged first', async () => {
+    revocations.record('ada', ended('a'), 'first');
+    revocations.lost();
+    server = 'second';
+    revocations.record('ada', ended('b'), 'second');
+    await jest.advanceTimersByTimeAsync(0);
+    expect(repeated).toEqual([['ada', ended('a', 'b')]]);
+  });
+
+  it('that was acknowledged by a server that no longer holds the key is repeated to the one that does', async () => {
+    revocations.record('ada', ended('a'), null);
+    await jest.advanceTimersByTimeAsync(0);
+    expect(repeated).toEqual([['ada', ended('a')]]);
+    expect(await replay()).toEqual([]);
+  });
+
   it('of a record that is damaged is given up', async () => {
-    revocations.record('ada', ended('a'));
+    revocations.record('ada', ended('a'), 'first');
     revocations.lost();
     failure = new SessionError('ERR_STORE_CORRUPT', 'damaged');
     expect(await replay()).toEqual([]);
@@ -112,19 +128,48 @@ describe('a revocation', () => {
   });
 
   it('that comes while an earlier one of the same user is being repeated is not lost with it', async () => {
-    revocations.record('ada', ended('a'));
+    revocations.record('ada', ended('a'), 'first');
     revocations.lost();
     failure = new SessionError('ERR_STORE_TIMEOUT', 'no answer');
     revocations.replay();
-    revocations.record('ada', ended('b'));
+    revocations.record('ada', ended('b'), 'first');
     await jest.advanceTimersByTimeAsync(0);
     failure = null;
     await jest.advanceTimersByTimeAsync(1000);
     expect(repeated).toEqual([['ada', ended('a', 'b')]]);
   });
 
-  it('takes up bounded memory: the oldest of more than 10,000 users is forgotten', async () => {
-    for (let i = 0; i <= 10_000; i++) revocations.record(`user-${i}`, ended('a'));
+  it('is repeated in batches, and no further while the first of them is refused', async () => {
+    for (let i = 0; i < 1200; i++) revocations.record(`user-${i}`, ended('a'), 'first');
+    revocations.lost();
+    let calls = 0;
+    const failing = new Revocations({
+      serverOf: () => 'first',
+      async revoke() {
+        calls++;
+        throw new SessionError('ERR_STORE_UNAVAILABLE', 'refused');
+      },
+    });
+    for (let i = 0; i < 1200; i++) failing.record(`user-${i}`, ended('a'), 'first');
+    failing.lost();
+    failing.replay();
+    expect(calls).toBe(500);
+    await jest.advanceTimersByTimeAsync(0);
+    expect(calls).toBe(500);
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect(calls).toBeLessThanOrEqual(500 * 6);
+    failing.close();
+    revocations.replay();
+    expect(repeated).toHaveLength(500);
+    await jest.advanceTimersByTimeAsync(0);
+    expect(repeated).toHaveLength(1200);
+  });
+
+  it('takes up bounded memory: the oldest of more than 10,000 users and of 1,000 sessions are forgotten', async () => {
+    for (let i = 0; i <= 1000; i++) revocations.record('ada', ended(`session-${i}`), 'first');
+    revocations.lost();
+    expect((await replay())[0]?.[1].sids).toHaveLength(1000);
+    for (let i = 0; i <= 10_000; i++) revocations.record(`user-${i}`, ended('a'), 'first');
     revocations.lost();
     const keys = (await replay()).map(([key]) => key);
     expect(keys).toHaveLength(10_000);

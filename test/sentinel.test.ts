@@ -148,6 +148,36 @@ it('a promotion that is announced while the client looks for the master does not
   await until('service is back', async () => (await sessions.checkToken(token)) !== null);
 });
 
+it.each([
+  ['another name', { name: 'nobody' }],
+  ['another password', { sentinelPassword: 'wrong' }],
+])('Sentinels that refuse %s are a 503 at once', async (_, wrong) => {
+  const { sentinels, name } = topology;
+  const settings = { sentinels, name, password: PASSWORD, sentinelPassword: SENTINEL_PASSWORD, ...wrong };
+  const store = new RedisStore(settings, { timeoutMs: TIMEOUT_MS });
+  onClose(() => store.close());
+  const begin = performance.now();
+  await expect(store.list('A'.repeat(22))).rejects.toMatchObject({
+    code: 'ERR_STORE_UNAVAILABLE',
+    cause: { message: expect.stringContaining('sentinels are unreachable') },
+  });
+  expect(performance.now() - begin).toBeLessThan(TIMEOUT_MS / 2);
+});
+
+it('connections that wait for replicas listen to no sentinel, and leave nothing behind', async () => {
+  const sentinel = topology.sentinelServers[0] as RedisServer;
+  const listeners = async () =>
+    (await ask<string>(sentinel, 'CLIENT', 'LIST', 'TYPE', 'pubsub')).split('ioredis').length - 1;
+  const before = await listeners();
+  const sessions = manage({ durability: { replicas: 1 } });
+  for (let i = 0; i < 3; i++) {
+    await until('it is confirmed', async () => sessions.deleteToken(await sessions.setToken('ada')));
+    await ask(await topology.master(), 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+  }
+  await sessions.close();
+  await until('nobody listens any more', async () => (await listeners()) === before);
+});
+
 it('a manager that found no master closes, and so does one that did', async () => {
   const lost = new RedisStore(
     { sentinels: [{ host: '127.0.0.1', port: 1 }], name: 'nobody' },

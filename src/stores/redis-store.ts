@@ -44,6 +44,9 @@ const SESSION = /^(\d+):(\d+):(\d+):(\d+):(\d+)\n([^\n]*)\n([^\n]*)\n(.+)$/s;
 /** A login that Redis refuses as too late is tried again with the time that the refusal tells. */
 const MAX_ATTEMPTS = 3;
 
+/** Milliseconds before its deadline at which a login is too late already: Node's timers and Redis's clock are rounded, each its way. */
+const MARGIN_MS = 5;
+
 type Reply = string | number | null;
 
 /** Keeps sessions in Redis: one hash a user, one script a verb. The README shows what is in Redis. */
@@ -76,14 +79,18 @@ export class RedisStore implements Store {
     this.#connection = new RedisConnection(client, { owned, timeoutMs });
     this.#revocations = new Revocations({
       serverOf: (key) => this.#connection.serverOf(key),
-      revoke: (key, revocation) => this.#connection.run('revoke', [key], revocationArguments(revocation)),
+      revoke: (key, revocation) => this.#connection.runAside('revoke', key, revocationArguments(revocation)),
     });
     this.#connection.watch({
-      lost: (server) => this.#revocations.lost(server),
+      lost: (server) => {
+        this.#clock.forget(server);
+        this.#revocations.lost(server);
+        this.#replicas?.lost(server);
+      },
       changed: () => this.#revocations.replay(),
     });
     this.#replicas = durability === null ? null : new ReplicaAcknowledgement(client, this.#connection, durability);
-    this.#health = new RedisHealth(this.#connection, durability?.replicas ?? 0);
+    this.#health = new RedisHealth(this.#connection, this.#keys, durability?.replicas ?? 0);
   }
 
   async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number }> {
@@ -91,8 +98,11 @@ export class RedisStore implements Store {
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
     const key = this.#keys.sessions(tag);
     const deadline = performance.now() + this.#connection.timeoutMs;
+    const margin = Math.min(MARGIN_MS, this.#connection.timeoutMs / 10);
+    let server = this.#connection.serverOf(key);
     const attempt = async () => {
-      const latest = this.#clock.at(this.#connection.serverOf(key), deadline);
+      server = this.#connection.serverOf(key);
+      const latest = this.#clock.at(server, deadline - margin);
       const args = [userId, sid, ttlMs, absoluteTtlMs, json, maxSessions, latest, ...replaces];
       const left = Math.max(1, deadline - performance.now());
       const reply = await this.#connection.run<[now: Reply, ...string[]]>('create', [key], args, left);
@@ -104,7 +114,7 @@ export class RedisStore implements Store {
     for (let tries = 1; record === undefined && tries < MAX_ATTEMPTS; tries++)
       [now, record, ...ended] = await attempt();
     if (record === undefined) throw new SessionError('ERR_STORE_TIMEOUT', 'Redis came to this login too late');
-    if (ended.length > 0) this.#revocations.record(key, { sids: ended, before: 0, except: '' });
+    if (ended.length > 0) this.#remember(key, { sids: ended, before: 0, except: '' }, server);
     return { session: parseRecord(sid, record, json), now: Number(now) };
   }
 
@@ -123,8 +133,11 @@ export class RedisStore implements Store {
   async end(tag: string, sid: string): Promise<boolean> {
     const deadline = performance.now() + this.#connection.timeoutMs;
     const key = this.#keys.sessions(tag);
+    const server = this.#connection.serverOf(key);
     const ended = await this.#connection.run<Reply>('end', [key], [sid]);
-    await this.#revoked(key, { sids: [sid], before: 0, except: '' }, deadline);
+    const revocation = { sids: [sid], before: 0, except: '' };
+    this.#remember(key, revocation, server);
+    await this.#replicas?.confirm(key, revocation, deadline);
     return Number(ended) === 1;
   }
 
@@ -132,9 +145,12 @@ export class RedisStore implements Store {
     const deadline = performance.now() + this.#connection.timeoutMs;
     const except = options.except ?? '';
     const key = this.#keys.sessions(tag);
+    const server = this.#connection.serverOf(key);
     const keys = options.forgetUserInfo ? this.#bothKeys(tag) : ([key] as [string]);
     const [ended, now, ...sids] = await this.#connection.run<[Reply, Reply, ...string[]]>('endAll', keys, [except]);
-    await this.#revoked(key, { sids, before: Number(now), except }, deadline);
+    const revocation = { sids, before: Number(now), except };
+    this.#remember(key, revocation, server);
+    await this.#replicas?.confirm(key, revocation, deadline);
     return Number(ended);
   }
 
@@ -170,10 +186,9 @@ export class RedisStore implements Store {
     this.#replicas?.close();
   }
 
-  /** What Redis has ended is remembered, and, where that was asked for, confirmed by replicas. */
-  async #revoked(key: string, revocation: Revocation, deadline: number): Promise<void> {
-    this.#revocations.record(key, revocation);
-    await this.#replicas?.confirm(key, revocation, deadline);
+  /** @param server where the call was sent; that it was answered there is only known while the key is still there. */
+  #remember(key: string, revocation: Revocation, server: string): void {
+    this.#revocations.record(key, revocation, this.#connection.serverOf(key) === server ? server : null);
   }
 
   #bothKeys(tag: string): [string, string] {

@@ -26,6 +26,8 @@ export interface TcpProxy {
   loseReply(pattern: RegExp): Promise<void>;
   /** Cuts the connection at the first reply that follows a request that matches. Resolves then. */
   loseReplyTo(pattern: RegExp): Promise<void>;
+  /** New connections lead to another server: a name, or an address, that has moved. */
+  leadTo(port: number): void;
   stop(): Promise<void>;
 }
 
@@ -46,12 +48,13 @@ export async function startProxy(targetPort: number): Promise<TcpProxy> {
   const watchers = new Set<Watcher>();
   let mode: Mode = 'pass';
   let delayMs = 0;
+  let port = targetPort;
 
   const isSwallowed = (direction: Direction) =>
     mode === 'swallow' || (mode === 'swallow replies' && direction === 'reply');
 
   const open = (client: Socket) => {
-    const server = connect({ port: targetPort, host: '127.0.0.1' });
+    const server = connect({ port, host: '127.0.0.1' });
     const requests = new Lane(server);
     const replies = new Lane(client);
     const link: Link = {
@@ -150,6 +153,9 @@ export async function startProxy(targetPort: number): Promise<TcpProxy> {
         if (direction === 'request' && asked === undefined && pattern.test(text)) asked = link;
         return direction === 'reply' && link === asked;
       });
+    },
+    leadTo(other) {
+      port = other;
     },
     async stop() {
       cut();

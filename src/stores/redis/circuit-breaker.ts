@@ -17,7 +17,7 @@ interface Circuit {
  * Spares calls the wait for a server that doesn't answer. After some in a row went unanswered, calls to that server are refused at once,
  * and only a probe asks it, until it answers. An answer is also an error reply: that costs nobody a wait.
  *
- * The probe is no user's request, and there is never more than one under way to a server: a client without a socket timeout keeps what
+ * The probe is no user's request, and is given long to be answered before there is another: a client without a socket timeout keeps what
  * it was given for as long as the server is silent.
  */
 export class CircuitBreaker {
@@ -42,7 +42,7 @@ export class CircuitBreaker {
     this.#circuits.delete(server);
   }
 
-  /** @param probe asks the server something, waits for as long as the answer takes, and tells whether it came in time. */
+  /** @param probe asks the server something, waits for the answer also when it is late, and tells whether it came in time. */
   unanswered(server: string, cause: SessionError, probe: () => Promise<boolean>): void {
     const circuit = this.#circuits.get(server) ?? { failures: 0, isOpen: false, cause };
     this.#circuits.set(server, circuit);

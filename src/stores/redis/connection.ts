@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Cluster, Command, type Redis } from 'ioredis';
 import { SessionError } from '../../core/errors';
 import { CircuitBreaker } from './circuit-breaker';
@@ -21,6 +22,9 @@ interface Outcome {
 /** A Redis that is not one of a Cluster, and so has no address that matters. */
 const THE_SERVER = 'redis';
 
+/** Deadlines after which a probe that has no answer is given up for another. ioredis may drop a command without a word. */
+const PROBE_FACTOR = 5;
+
 /**
  * Runs scripts and commands on a client so that each settles within the deadline, which begins with the call: it takes in waiting for
  * a connection, queues and redirections. A circuit breaker, one for each server, spares calls the wait for one that leaves them unanswered.
@@ -35,8 +39,9 @@ export class RedisConnection {
   readonly #readiness: Readiness;
   readonly #breaker = new CircuitBreaker();
   #watcher: ServerWatcher | null = null;
-  /** What Redis last answered instead of serving us. */
-  #refusal: { error: SessionError; at: number } | null = null;
+  /** The masters of a Cluster, and how often they have been others. */
+  #masters = '';
+  #epoch = 0;
   #callsUnderWay = 0;
   #onCallSettled: (() => void) | null = null;
   #closed: Promise<void> | null = null;
@@ -50,7 +55,7 @@ export class RedisConnection {
     this.#readiness = new Readiness(client, owned, {
       lost: (server) => this.#watcher?.lost(server),
       changed: () => {
-        if (this.#cluster === null) this.#breaker.reset();
+        this.#lookForNewMasters();
         this.#watcher?.changed();
       },
     });
@@ -64,7 +69,7 @@ export class RedisConnection {
   /** The server that a key's calls go to: of a Cluster, as far as the client knows, the master that owns its slot. */
   serverOf(key: string): string {
     if (this.#cluster === null) return THE_SERVER;
-    const slot = new Command('GET', [key]).getSlot();
+    const slot = new Command('GET', [(this.#cluster.options.keyPrefix ?? '') + key]).getSlot();
     return this.#cluster.slots[slot]?.[0] ?? '';
   }
 
@@ -74,9 +79,9 @@ export class RedisConnection {
     return [...new Set(this.#cluster.slots.map((owners) => owners?.[0] ?? ''))].filter((server) => server !== '');
   }
 
-  /** The last refusal to serve that Redis itself has answered with, if it was that recent. */
-  refusedWithin(ms: number): SessionError | null {
-    return this.#refusal !== null && performance.now() - this.#refusal.at < ms ? this.#refusal.error : null;
+  /** Resolves when there is a connection, rejects when there is none within the deadline. */
+  ready(): Promise<void> {
+    return this.#settleInTime(() => Promise.resolve(), this.timeoutMs, null);
   }
 
   /** Runs a script. While a Cluster moves the keys to another node one by one, on the first of them alone. */
@@ -106,19 +111,29 @@ export class RedisConnection {
       const refusal = this.#breaker.refusal(this.serverOf(key));
       if (refusal !== null) return Promise.reject(refusal);
     }
+    const epoch = this.#epoch;
     return this.#settleInTime(() => command(this.#client), timeoutMs, {
       answered: () => {
-        if (!this.#breaker.isIdle) this.#breaker.answered(this.serverOf(key));
+        if (!this.#breaker.isIdle && epoch === this.#epoch) this.#breaker.answered(this.serverOf(key));
       },
-      unanswered: (error) => this.#breaker.unanswered(this.serverOf(key), error, () => this.#probe(key)),
+      unanswered: (error) => {
+        // A server is not to blame for what its predecessor left unanswered.
+        if (this.#closed !== null || epoch !== this.#epoch) return;
+        this.#breaker.unanswered(this.serverOf(key), error, () => this.#probe(key));
+      },
     });
   }
 
+  /** Runs a script on one key. Whether it is answered says nothing of the server to the circuit breaker, nor the other way round. */
+  runAside(name: ScriptName, key: string, args: readonly (string | number)[]): Promise<unknown> {
+    return this.#settleInTime(() => this.#scripts[name](1, key, ...args), this.timeoutMs, null);
+  }
+
   /** Sends what the function sends to one of {@link servers}. */
-  sendTo<Reply>(server: string, command: (redis: Redis) => Promise<Reply>): Promise<Reply> {
+  sendTo<Reply>(server: string, command: (redis: Redis) => Promise<Reply>, timeoutMs = this.timeoutMs): Promise<Reply> {
     const refusal = this.#breaker.refusal(server);
     if (refusal !== null) return Promise.reject(refusal);
-    return this.#settleInTime(async () => command(this.#clientOf(server)), this.timeoutMs, null);
+    return this.#settleInTime(async () => command(this.#clientOf(server)), timeoutMs, null);
   }
 
   /** Waits for the answers under way, as long as the slowest may take, and closes the client if it is ours. */
@@ -156,13 +171,10 @@ export class RedisConnection {
         if (isSettled) return;
         settle();
         const error = reason instanceof SessionError ? reason : sessionErrorOf(reason);
-        if (isErrorReply(reason)) {
-          outcome?.answered();
-          if (error.status === 503) this.#refusal = { error, at: performance.now() };
-        } else if (this.#cluster !== null && reason !== error) {
-          // Between the nodes of a Cluster there is no waiting for a connection: each call would try the dead one anew.
-          outcome?.unanswered(error);
-        }
+        // Between the nodes of a Cluster there is no waiting for a connection: each call would try the dead one anew.
+        const isBroken = this.#cluster !== null && reason !== error;
+        if (isErrorReply(reason)) outcome?.answered();
+        else if (isBroken || error.code === 'ERR_STORE_TIMEOUT') outcome?.unanswered(error);
         reject(error);
       };
       const start = () => {
@@ -182,16 +194,22 @@ export class RedisConnection {
     return node;
   }
 
-  /** Whether the server of this key answers in time, were it with an error. Waits for as long as the answer takes. */
+  /** Whether the server of this key answers in time, were it with an error. */
   async #probe(key: string): Promise<boolean> {
     if (!this.#readiness.isReady) return false;
     const start = performance.now();
-    try {
-      await this.#client.pttl(key);
-    } catch (error) {
-      if (!isErrorReply(error)) return false;
-    }
-    return performance.now() - start <= this.timeoutMs;
+    // A check of no session, and not a plain read, which a client may send to a replica.
+    const isAnswered = this.#scripts.check(1, key, '').then(() => true, isErrorReply);
+    const givenUp = sleep(PROBE_FACTOR * this.timeoutMs, false, { ref: false });
+    return (await Promise.race([isAnswered, givenUp])) && performance.now() - start <= this.timeoutMs;
+  }
+
+  /** A single Redis to which there is a connection again, or a Cluster with other masters, has left nothing unanswered. */
+  #lookForNewMasters(): void {
+    if (this.#cluster === null) this.#breaker.reset();
+    const masters = this.servers().join();
+    if (masters !== this.#masters) this.#epoch++;
+    this.#masters = masters;
   }
 
   async #close(): Promise<void> {

@@ -14,6 +14,7 @@ const MEANINGS: readonly (readonly [word: RegExp, code: SessionErrorCode, messag
     "this user's record in Redis was written by a newer version of tokensession",
   ],
   [/\bOOM\b/, 'ERR_STORE_UNAVAILABLE', 'Redis is out of memory and refused to write'],
+  [/^Command timed out$/, 'ERR_STORE_TIMEOUT', 'Redis gave no answer within the commandTimeout of its client'],
   [/\bREADONLY\b/, 'ERR_STORE_UNAVAILABLE', 'this Redis is a replica: its master is elsewhere'],
   [/\bNOREPLICAS\b/, 'ERR_STORE_UNAVAILABLE', 'Redis has too few replicas to write, as min-replicas-to-write says'],
   [/\bMISCONF\b/, 'ERR_STORE_UNAVAILABLE', "Redis can't save to its disk and refuses to write"],

@@ -1,25 +1,32 @@
 import type { StoreHealth } from '../../core/store';
 import type { RedisConnection } from './connection';
+import type { RedisKeys } from './keys';
 
-/** Milliseconds for which a refused call shows: what made Redis refuse it is seldom over at once. */
-const REFUSAL_SHOWS_MS = 10_000;
+/** Names tried for a key that one server of a Cluster holds: with 1,000 masters, one in a thousand. */
+const MAX_KEYS = 10_000;
 
-/** What one server says of itself. */
+/** What was found of one server. */
 interface Look {
   latencyMs: number | null;
   isServing: boolean;
   reasons: string[];
 }
 
-/** Finds out how Redis is, by one INFO to each master: what it costs is about what ten checks cost. */
+/**
+ * Finds out how Redis is, by an INFO and a write that changes nothing, of each master: what that costs is about what ten checks cost.
+ */
 export class RedisHealth {
   readonly #connection: RedisConnection;
+  readonly #keys: RedisKeys;
   readonly #replicas: number;
+  /** For each server a key that it held when it was last looked at. */
+  readonly #keyOn = new Map<string, string>();
   #underWay: Promise<StoreHealth> | null = null;
 
   /** @param replicas how many each master should have. */
-  constructor(connection: RedisConnection, replicas: number) {
+  constructor(connection: RedisConnection, keys: RedisKeys, replicas: number) {
     this.#connection = connection;
+    this.#keys = keys;
     this.#replicas = replicas;
   }
 
@@ -31,51 +38,70 @@ export class RedisHealth {
   }
 
   async #look(): Promise<StoreHealth> {
+    const deadline = performance.now() + this.#connection.timeoutMs;
+    try {
+      await this.#connection.ready();
+    } catch (error) {
+      return { status: 'down', latencyMs: null, reasons: [reasonOf(error)] };
+    }
     const servers = this.#connection.servers();
-    const isOne = servers.length <= 1;
-    const looks = await Promise.all(
-      (servers.length === 0 ? [''] : servers).map((server) => this.#lookAt(server, isOne ? '' : `${server}: `)),
-    );
-    const refusal = this.#connection.refusedWithin(REFUSAL_SHOWS_MS);
-    const reasons = looks.flatMap((look) => look.reasons);
-    if (refusal !== null && looks.some(({ isServing }) => isServing)) reasons.push(reasonOf(refusal));
+    const looks = await Promise.all(servers.map((server) => this.#lookAt(server, servers.length > 1, deadline)));
     const latencies = looks.map(({ latencyMs }) => latencyMs).filter((ms) => ms !== null);
+    const reasons = looks.flatMap((look) => look.reasons);
     return {
       status: reasons.length === 0 ? 'up' : looks.some(({ isServing }) => isServing) ? 'degraded' : 'down',
       latencyMs: latencies.length === 0 ? null : Math.max(...latencies),
-      reasons: [...new Set(reasons)],
+      reasons,
     };
   }
 
-  async #lookAt(server: string, prefix: string): Promise<Look> {
+  async #lookAt(server: string, isNamed: boolean, deadline: number): Promise<Look> {
+    const prefix = isNamed ? `${server}: ` : '';
     const begin = performance.now();
+    const left = Math.max(1, deadline - begin);
     try {
-      const info = await this.#connection.sendTo(server, (redis) => redis.info());
+      const [info] = await Promise.all([
+        this.#connection.sendTo(server, (redis) => redis.info(), left),
+        this.#writeNothing(server, left),
+      ]);
       const latencyMs = Math.round((performance.now() - begin) * 10) / 10;
-      const { isServing, reasons } = this.#judge(fieldsOf(info), latencyMs);
-      return { latencyMs, isServing, reasons: reasons.map((reason) => prefix + reason) };
+      return { latencyMs, isServing: true, reasons: this.#worriesOf(info, latencyMs).map((reason) => prefix + reason) };
     } catch (error) {
       return { latencyMs: null, isServing: false, reasons: [prefix + reasonOf(error)] };
     }
   }
 
-  #judge(info: ReadonlyMap<string, string>, latencyMs: number): { isServing: boolean; reasons: string[] } {
+  /** What a replica refuses, and a master that has too few of them, can't save, or doesn't let us. */
+  async #writeNothing(server: string, timeoutMs: number): Promise<void> {
+    const key = this.#keyHeldBy(server);
+    if (key !== null) await this.#connection.send(key, (client) => client.hdel(key, ''), timeoutMs);
+  }
+
+  #keyHeldBy(server: string): string | null {
+    const known = this.#keyOn.get(server);
+    if (known !== undefined && this.#connection.serverOf(known) === server) return known;
+    for (let i = 0; i < MAX_KEYS; i++) {
+      const key = this.#keys.sessions(`health-${i}`);
+      if (this.#connection.serverOf(key) !== server) continue;
+      this.#keyOn.set(server, key);
+      return key;
+    }
+    return null;
+  }
+
+  #worriesOf(text: string, latencyMs: number): string[] {
+    const info = fieldsOf(text);
     const number = (name: string) => Number(info.get(name) ?? 0);
-    if (info.get('role') === 'slave') return { isServing: false, reasons: ['it is a replica, and refuses to write'] };
-    if (number('loading') !== 0) return { isServing: false, reasons: ['it is starting, and still reads its data'] };
-    const reasons: string[] = [];
-    if (latencyMs > this.#connection.timeoutMs / 2) reasons.push(`it took ${latencyMs} ms to answer`);
+    const worries: string[] = [];
+    if (latencyMs > this.#connection.timeoutMs / 2) worries.push(`it took ${latencyMs} ms to answer`);
     if (number('maxmemory') > 0 && number('used_memory') >= number('maxmemory')) {
-      reasons.push(
-        info.get('maxmemory_policy') === 'noeviction'
-          ? 'it is out of memory: logins are refused'
-          : 'it is out of memory: sessions may be evicted',
-      );
+      const isRefusing = info.get('maxmemory_policy') === 'noeviction';
+      worries.push(`it is out of memory: ${isRefusing ? 'logins are refused' : 'sessions may be evicted'}`);
     }
     if (number('connected_slaves') < this.#replicas) {
-      reasons.push(`it has ${number('connected_slaves')} replicas of the ${this.#replicas} that durability asks for`);
+      worries.push(`it has ${number('connected_slaves')} replicas of the ${this.#replicas} that durability asks for`);
     }
-    return { isServing: true, reasons };
+    return worries;
   }
 }
 

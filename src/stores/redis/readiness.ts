@@ -26,6 +26,7 @@ export class Readiness {
   readonly #watcher: ServerWatcher;
   /** Settles with the connection attempt under way. */
   #attempt: Promise<void> | null = null;
+  #onAttemptFailed: (() => void) | null = null;
   /** Whether an attempt to connect has failed since the client was last ready. */
   #isDown: boolean;
   #wasReady: boolean;
@@ -45,7 +46,7 @@ export class Readiness {
   }
 
   get isReady(): boolean {
-    return this.#client.status === 'ready';
+    return this.#client.status === 'ready' && !this.#isEnding();
   }
 
   /** Resolves when the client is ready, rejects when it can't be reached. */
@@ -62,17 +63,29 @@ export class Readiness {
     this.#listen('off');
   }
 
+  /** Whether the connection is on its way out, of which ioredis tells when it is closed, and queues until then. */
+  #isEnding(): boolean {
+    return !this.#client.isCluster && (this.#client as Redis).stream?.writable === false;
+  }
+
   /** Resolves when the client is ready, rejects when the attempt to connect fails. */
   #nextAttempt(): Promise<void> {
     const client = this.#client;
     return new Promise((resolve, reject) => {
-      const settle = (outcome: () => void) => () => {
-        client.off('ready', onReady).off('close', onFailure).off('end', onFailure);
+      const settle = (outcome: () => void) => {
+        client.off('ready', onReady).off('close', onClose).off('end', onFailure);
+        this.#onAttemptFailed = null;
         outcome();
       };
-      const onReady = settle(resolve);
-      const onFailure = settle(() => reject(this.#unavailable()));
-      client.on('ready', onReady).on('close', onFailure).on('end', onFailure);
+      let closesFirst = client.status === 'ready';
+      const onReady = () => settle(resolve);
+      const onFailure = () => settle(() => reject(this.#unavailable()));
+      const onClose = () => {
+        if (!closesFirst) onFailure();
+        closesFirst = false;
+      };
+      client.on('ready', onReady).on('close', onClose).on('end', onFailure);
+      this.#onAttemptFailed = onFailure;
       if (client.status === 'wait') client.connect().catch(onFailure);
     });
   }
@@ -121,7 +134,9 @@ export class Readiness {
     // ioredis would go on in database 0, among another application's sessions.
     if (isRefusedDatabase(error)) (this.#client as Redis).disconnect(true);
     // Of sentinels, none of which answers, it asks one after the other, and never gives the attempt up.
-    if (this.#client.status === 'connecting') this.#isDown = true;
+    if (this.#client.status !== 'connecting') return;
+    this.#isDown = true;
+    this.#onAttemptFailed?.();
   };
 
   readonly #onNodeLost = (node: unknown) => {

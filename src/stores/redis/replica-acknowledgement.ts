@@ -53,6 +53,7 @@ export class ReplicaAcknowledgement {
   readonly #replicas: number;
   readonly #timeoutMs: number;
   readonly #lanes = new Map<string, Lane>();
+  #isClosed = false;
 
   constructor(client: Redis | Cluster, connection: RedisConnection, { replicas, timeoutMs }: CheckedDurability) {
     this.#client = client;
@@ -81,9 +82,16 @@ export class ReplicaAcknowledgement {
     });
   }
 
+  /** The client has lost this server, or all: what it finds next may be another, to which the lanes don't lead. */
+  lost(server?: string): void {
+    for (const [address, { redis }] of this.#lanes) {
+      if (server === undefined || address === server) redis.disconnect();
+    }
+  }
+
   close(): void {
-    for (const { redis } of this.#lanes.values()) redis.disconnect();
-    this.#lanes.clear();
+    this.#isClosed = true;
+    this.lost();
   }
 
   async #work(lane: Lane): Promise<void> {
@@ -105,6 +113,7 @@ export class ReplicaAcknowledgement {
   }
 
   #laneTo(server: string): Lane | null {
+    if (this.#isClosed) return null;
     const existing = this.#lanes.get(server);
     if (existing !== undefined) return existing;
     const redis = this.#connectTo(server);
@@ -130,19 +139,24 @@ export class ReplicaAcknowledgement {
       disconnectTimeout: timeoutMs,
       // A server that is gone may never come back; who waits next connects anew.
       retryStrategy: null,
+      // The client hears of promotions, and then the lane is given up.
+      failoverDetector: false,
     };
     if (!this.#client.isCluster) return (this.#client as Redis).duplicate(bounds);
     const nodes = (this.#client as Cluster).nodes('master');
     const node = nodes.find(({ options }) => `${options.host}:${options.port}` === server);
-    return node?.duplicate(bounds) ?? null;
+    const keyPrefix = (this.#client as Cluster).options.keyPrefix ?? '';
+    return node?.duplicate({ ...bounds, keyPrefix }) ?? null;
   }
 
   #notReplicated(acknowledgedBy: number | Error): SessionError {
-    const count = typeof acknowledgedBy === 'number' ? acknowledgedBy : 0;
-    const message = `the sessions have ended, but only ${count} of ${this.#replicas} replicas confirmed it in time`;
-    return new SessionError('ERR_NOT_REPLICATED', message, {
-      cause: typeof acknowledgedBy === 'number' ? undefined : withoutArguments(acknowledgedBy),
-    });
+    if (typeof acknowledgedBy !== 'number') {
+      return new SessionError('ERR_NOT_REPLICATED', 'the sessions have ended, but replicas could not be asked for', {
+        cause: withoutArguments(acknowledgedBy),
+      });
+    }
+    const message = `the sessions have ended, but only ${acknowledgedBy} of ${this.#replicas} replicas confirmed it in time`;
+    return new SessionError('ERR_NOT_REPLICATED', message);
   }
 }
 

@@ -25,20 +25,26 @@ export interface RevocationServers {
 
 /** Milliseconds for which a revocation is remembered, at least, once a server has it. */
 const REMEMBER_MS = 60_000;
-/** Users whose revocations are remembered; the oldest give way. */
+/** Users whose revocations are remembered, and sessions of one user; the oldest give way. */
 const MAX_USERS = 10_000;
-const RETRY_MS = 500;
+const MAX_SESSIONS = 1000;
+/** Users whose revocations are repeated at a time: neither this process nor Redis may be held up by them. */
+const BATCH = 500;
+/** Milliseconds between two tries, doubling from the first to the second of these. */
+const RETRY_FIRST_MS = 500;
+const RETRY_MAX_MS = 30_000;
 
 interface Entry {
   /** With the time, by the monotonic clock, at which a server last got each; the newest last. */
   sids: Map<string, number>;
   before: number;
   except: string;
-  /** The server that has it; `null` when that server was lost. */
+  /** The server that has all of it; `null` when none is known to. */
   server: string | null;
   /** When a server last got any of it. */
   at: number;
-  isReplaying: boolean;
+  /** How often something was added. */
+  version: number;
 }
 
 /**
@@ -50,20 +56,26 @@ export class Revocations {
   readonly #servers: RevocationServers;
   /** By key; the one written last is the last. */
   readonly #entries = new Map<string, Entry>();
+  #isReplaying = false;
+  #isReplayWanted = false;
   #retry: NodeJS.Timeout | null = null;
+  #retryMs = RETRY_FIRST_MS;
 
   constructor(servers: RevocationServers) {
     this.#servers = servers;
   }
 
-  /** Remembers what a server has just acknowledged. */
-  record(key: string, { sids, before, except }: Revocation): void {
-    const entry = this.#entries.get(key) ?? this.#newEntry();
+  /** Remembers what a server has acknowledged; `null` when by now another server holds the key. */
+  record(key: string, { sids, before, except }: Revocation, server: string | null): void {
+    const entry = this.#entries.get(key) ?? newEntry(server);
     // A later kick takes in what an earlier one ended: what that spared is either spared again or ended now.
     if (before > 0 && before >= entry.before) Object.assign(entry, { before, except });
-    if (!entry.isReplaying) entry.server = this.#servers.serverOf(key);
+    // Who has the new part need not have the old.
+    if (entry.server !== server) entry.server = null;
+    entry.version++;
     this.#written(key, entry, sids);
     this.#forgetOld(entry);
+    if (entry.server === null) this.replay();
   }
 
   /** A connection broke: what this server, or every server, had acknowledged may be lost. */
@@ -73,11 +85,13 @@ export class Revocations {
     }
   }
 
-  /** Repeats what the servers of now may not know of. All is sent before this returns, and so before any later call. */
+  /**
+   * Repeats what the servers of now may not know of. The first batch of it, which is nearly always all, is sent before this returns, and
+   * so before any later call.
+   */
   replay(): void {
-    for (const [key, entry] of this.#entries) {
-      if (!entry.isReplaying && entry.server !== this.#servers.serverOf(key)) void this.#repeat(key, entry);
-    }
+    this.#isReplayWanted = true;
+    if (!this.#isReplaying) void this.#replayInBatches();
   }
 
   /** Forgets all, and repeats nothing more. */
@@ -86,35 +100,48 @@ export class Revocations {
     if (this.#retry !== null) clearTimeout(this.#retry);
   }
 
-  async #repeat(key: string, entry: Entry): Promise<void> {
+  async #replayInBatches(): Promise<void> {
+    this.#isReplaying = true;
+    let isServed = true;
+    while (this.#isReplayWanted && isServed) {
+      this.#isReplayWanted = false;
+      const stale = [...this.#entries].filter(([key, { server }]) => server !== this.#servers.serverOf(key));
+      for (let i = 0; i < stale.length && isServed; i += BATCH) {
+        const batch = stale.slice(i, i + BATCH).map(([key, entry]) => this.#repeat(key, entry));
+        isServed = (await Promise.all(batch)).every((isDone) => isDone);
+      }
+    }
+    this.#isReplaying = false;
+    if (isServed) this.#retryMs = RETRY_FIRST_MS;
+    else this.#replayLater();
+  }
+
+  /** Whether it need not be tried again. */
+  async #repeat(key: string, entry: Entry): Promise<boolean> {
     const server = this.#servers.serverOf(key);
-    const { sids, before, except } = entry;
-    entry.isReplaying = true;
+    const { version, before, except } = entry;
+    const sids = [...entry.sids.keys()];
     try {
-      await this.#servers.revoke(key, { sids: [...sids.keys()], before, except });
-      entry.server = server;
-      if (this.#entries.get(key) === entry) this.#written(key, entry, [...sids.keys()]);
+      await this.#servers.revoke(key, { sids, before, except });
     } catch (error) {
+      entry.server = null;
       // A record that Redis calls damaged stays so.
       if (!isUnavailable(error)) this.#entries.delete(key);
-      else {
-        entry.server = null;
-        this.#replayLater();
-      }
-    } finally {
-      entry.isReplaying = false;
+      return !isUnavailable(error);
     }
+    // What was added meanwhile went to a server that may be another.
+    if (entry.version === version) entry.server = server;
+    else this.#isReplayWanted = true;
+    if (this.#entries.get(key) === entry) this.#written(key, entry, sids);
+    return true;
   }
 
   #replayLater(): void {
     this.#retry ??= setTimeout(() => {
       this.#retry = null;
       this.replay();
-    }, RETRY_MS).unref();
-  }
-
-  #newEntry(): Entry {
-    return { sids: new Map(), before: 0, except: '', server: null, at: 0, isReplaying: false };
+    }, this.#retryMs).unref();
+    this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MAX_MS);
   }
 
   #written(key: string, entry: Entry, sids: readonly string[]): void {
@@ -130,7 +157,8 @@ export class Revocations {
   #forgetOld({ sids, server }: Entry): void {
     const oldest = performance.now() - REMEMBER_MS;
     for (const [sid, at] of sids) {
-      if (at > oldest || server === null) break;
+      const isYoung = at > oldest || server === null;
+      if (isYoung && sids.size <= MAX_SESSIONS) break;
       sids.delete(sid);
     }
     for (const [key, entry] of this.#entries) {
@@ -139,4 +167,8 @@ export class Revocations {
       this.#entries.delete(key);
     }
   }
+}
+
+function newEntry(server: string | null): Entry {
+  return { sids: new Map(), before: 0, except: '', server, at: 0, version: 0 };
 }

@@ -126,6 +126,8 @@ local user, refusal = read_all(key)
 if refusal then return refusal end
 if user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
 if next(user.corrupt) then return redis.error_reply('${CORRUPT} session') end
+-- A client that sends again what it had no answer to has started it already.
+if user.sessions[sid] then return { now, encode(user.sessions[sid]) } end
 
 -- Logins of one user are put in order by created-time: two of one millisecond must differ.
 local newest = 0

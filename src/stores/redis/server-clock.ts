@@ -11,6 +11,12 @@ export class ServerClock {
     this.#offsets.set(server, now - performance.now());
   }
 
+  /** Forgets a server, or every one: what answers there from now on may be another, with a clock of its own. */
+  forget(server?: string): void {
+    if (server === undefined) this.#offsets.clear();
+    else this.#offsets.delete(server);
+  }
+
   /** The server's time at a moment of `performance.now()`; 0, long past, while that server has told none. */
   at(server: string, moment: number): number {
     const offset = this.#offsets.get(server);
