@@ -1,6 +1,6 @@
 /*
  * The example program of the Go library gosession, step by step: npx tsx examples/gosession.ts
- * Sessions are in memory, or in Redis with REDIS_URL=redis://localhost:6379.
+ * Sessions are in memory, or in Redis with REDIS_URL=redis://localhost:6379, REDIS_SENTINELS or REDIS_CLUSTER.
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,7 +1,7 @@
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { TokenManager } from 'tokensession';
-import { fail, reasonOf } from './settings';
+import { fail, reasonOf, whereSessionsAre } from './settings';
 
 /** Milliseconds that requests under way may take to finish when the process is told to stop. */
 const GRACE_MS = 1000;
@@ -26,7 +26,7 @@ export function serve(listener: RequestListener, { port, sessions, greeting }: S
   });
   server.listen(port, () => {
     console.log(greeting(`http://localhost:${(server.address() as AddressInfo).port}`));
-    console.log(process.env.REDIS_URL ? 'Sessions are in Redis.' : 'Sessions are in memory: set REDIS_URL for Redis.');
+    console.log(whereSessionsAre());
     reportOutage(sessions);
   });
 

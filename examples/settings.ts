@@ -2,17 +2,56 @@
  * What the examples take from the environment. A mistake there ends the program with one line that says what to change.
  */
 import { randomBytes } from 'node:crypto';
-import { MemoryStore, RedisStore, type RedisStoreOptions, type Store } from 'tokensession';
+import { MemoryStore, type RedisAddress, RedisStore, type RedisStoreOptions, type Store } from 'tokensession';
 
-/** Redis where `REDIS_URL` says, else this process's memory. */
+/** What says where Redis is, and what it is then called. */
+const REDIS = {
+  REDIS_URL: 'Redis',
+  REDIS_SENTINELS: 'Redis, behind sentinels',
+  REDIS_CLUSTER: 'a Redis Cluster',
+} as const;
+type RedisVariable = keyof typeof REDIS;
+
+/** Redis where the environment says, else this process's memory. */
 export function storeFromEnvironment(options?: RedisStoreOptions): Store {
-  const url = process.env.REDIS_URL;
-  if (!url) return new MemoryStore();
+  const variable = redisVariable();
+  if (variable === null) return new MemoryStore();
   try {
-    return new RedisStore(url, options);
+    return new RedisStore(targetFrom(variable), options);
   } catch (error) {
-    return fail(`REDIS_URL can't be used: ${(error as Error).message}`);
+    return fail(`${variable} can't be used: ${(error as Error).message}`);
   }
+}
+
+/** Where the sessions are, as a sentence. */
+export function whereSessionsAre(): string {
+  const variable = redisVariable();
+  if (variable !== null) return `Sessions are in ${REDIS[variable]}.`;
+  return 'Sessions are in memory: set REDIS_URL, REDIS_SENTINELS or REDIS_CLUSTER for Redis.';
+}
+
+/** The one that is set; `null` when none is. */
+export function redisVariable(): RedisVariable | null {
+  const [variable = null, other] = (Object.keys(REDIS) as RedisVariable[]).filter((name) => process.env[name]);
+  if (other !== undefined) fail(`${variable} and ${other} are both set: the sessions can only be in one place`);
+  return variable;
+}
+
+function targetFrom(variable: RedisVariable): ConstructorParameters<typeof RedisStore>[0] {
+  const { [variable]: value = '', REDIS_NAME: name = 'sessions', REDIS_PASSWORD: password } = process.env;
+  if (variable === 'REDIS_URL') return value;
+  const access = password ? { password } : {};
+  if (variable === 'REDIS_CLUSTER') return { cluster: addressesIn(value), ...access };
+  return { sentinels: addressesIn(value), name, ...access };
+}
+
+/** `host:port` or `[::1]:port`, with commas between them. */
+function addressesIn(list: string): RedisAddress[] {
+  return list.split(',').map((text) => {
+    const [, bracketed, host = bracketed, port] = /^(?:\[([\da-f:.]+)\]|([\w.-]+)):(\d{1,5})$/i.exec(text.trim()) ?? [];
+    if (host === undefined) throw new TypeError('it must look like 127.0.0.1:7001,127.0.0.1:7002');
+    return { host, port: Number(port) };
+  });
 }
 
 /** What tokens are signed with: `SESSION_SECRET`, the same for all processes that share sessions. */

@@ -1,8 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster } from 'ioredis';
 import { Cluster as Cluster5 } from 'ioredis5';
 import { createRedisClient, RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
+import { ACL_LOGIN, aclsIn, refusalsOf, setAcl } from './support/acl';
 import { closeAfterEach } from './support/closing';
 import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
+import { runProgram } from './support/programs';
 import { ask, freePort, type RedisServer } from './support/redis-server';
 import { randomPrefixes, SECRET } from './support/stores';
 import { startTraffic } from './support/traffic';
@@ -37,7 +40,7 @@ function manage(target: Target = { cluster: topology.startupNodes }, options: Re
   return manager;
 }
 
-const keyOf = (token: string) => `${prefixes.tokenKeyPrefix}:{${token.split('.')[0]}}`;
+const keyOf = (token: string, prefix = prefixes.tokenKeyPrefix) => `${prefix}:{${token.split('.')[0]}}`;
 
 async function logIn(sessions: TokenManager<{ name: string }>, users: number): Promise<Map<string, string>> {
   const ids = Array.from({ length: users }, (_, i) => `user-${i}`);
@@ -100,6 +103,34 @@ describe('a Cluster', () => {
     const nowhere = manage({ cluster: [{ host: '127.0.0.1', port: await freePort() }] });
     expect(await nowhere.health()).toMatchObject({ status: 'down', latencyMs: null });
     await topology.untilHealed();
+  });
+
+  it('serves a user with the rights that docs/operations.md gives, and needs no other, also while a slot moves', async () => {
+    await setAcl(topology.nodes, aclsIn('docs/operations.md')[1] as string[]);
+    await Promise.all(topology.nodes.map((node) => ask(node, 'ACL', 'LOG', 'RESET')));
+    const store = new RedisStore(
+      { cluster: topology.startupNodes, ...ACL_LOGIN },
+      { timeoutMs: TIMEOUT_MS, durability: { replicas: 1 } },
+    );
+    const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => ({}) });
+    onClose(() => sessions.close());
+    const token = await sessions.setToken('ada');
+    const key = keyOf(token, 'session-token');
+    const from = await topology.ownerOf(key);
+    const to = (await topology.masters()).find((node) => node !== from) as RedisServer;
+    const slot = await topology.slotOf(key);
+    await topology.beginMigration(slot, from, to);
+    await topology.migrateKeys(slot, from, to, [key]);
+    expect(await sessions.touchToken(token)).not.toBeNull();
+    await topology.migrateKeys(slot, from, to);
+    await topology.endMigration(slot, from, to);
+    expect(await sessions.refreshToken(token, 5)).toBe(true);
+    expect(await sessions.listUserToken('ada')).toEqual([token]);
+    expect(await sessions.refreshUser(['ada'])).toBe(1);
+    expect(await sessions.deleteUser('ada')).toBe(true);
+    await until('it is confirmed', async () => (await sessions.deleteUserToken('ada')) >= 0);
+    expect(await sessions.health()).toMatchObject({ status: 'up' });
+    expect(await refusalsOf(topology.nodes)).toEqual([]);
   });
 
   it('that is not there at boot is a 503 at once that says why', async () => {
@@ -231,6 +262,30 @@ describe('a slot that moves to another node', () => {
     await topology.endMigration(slot, from, to);
     await traffic.untilServed();
     expect(await traffic.stop()).toMatchObject({ failed: {}, signedOut: 0, mixedUp: 0 });
+  });
+
+  it('to a node that dies in the middle of it, is a 503 for its users and no rejection that nobody catches', async () => {
+    const sessions = new TokenManager({ store: new RedisStore({ cluster: topology.startupNodes }), secret: SECRET });
+    onClose(() => sessions.close());
+    const token = await sessions.setToken('ada');
+    const key = keyOf(token, 'session-token');
+    const from = await topology.ownerOf(key);
+    const to = (await topology.masters()).find((node) => node !== from) as RedisServer;
+    const slot = await topology.slotOf(key);
+    await sessions.deleteUserToken('ada');
+    const run = runProgram('lasting-program.ts', { REDIS_CLUSTER: JSON.stringify(topology.startupNodes) });
+    await until('it has begun', async () => (await ask<number>(from, 'EXISTS', key)) === 1);
+    await topology.beginMigration(slot, from, to);
+    await topology.migrateKeys(slot, from, to);
+    to.pause();
+    await sleep(500);
+    to.resume();
+    await to.kill();
+    await sleep(500);
+    await to.restart();
+    expect((await run).stdout).toBe('went on\n');
+    await topology.untilHealed();
+    for (const node of await topology.masters()) await ask(node, 'CLUSTER', 'SETSLOT', slot, 'STABLE');
   });
 
   it('has no script yet on the node that takes it over', async () => {

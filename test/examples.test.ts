@@ -6,10 +6,13 @@ import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { startClusterTopology } from './support/cluster-topology';
 import { type ExampleProcess, killExamples, runExample } from './support/example-process';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
+import { startSentinelTopology } from './support/sentinel-topology';
 
 const SECRET = 'a secret that the tests of the examples share';
+const PASSWORD = 'a password of the servers';
 const ADA = { id: 'ada', detail: { name: 'Ada Lovelace' } };
 
 let redis: RedisServer;
@@ -134,6 +137,7 @@ describe('the Express example', () => {
       const token = await login((await serve('express/server.ts', { ...env, REDIS_URL: redis.url })).address, 'ada');
 
       expect((await fetch(address)).status).toBe(200);
+      expect(await call(address, 'GET /ready')).toMatchObject({ status: 503, body: { status: 'down' } });
       expect(await call(address, 'GET /me')).toMatchObject({ status: 401 });
       const body = { error: 'ERR_STORE_UNAVAILABLE' };
       expect(await call(address, 'GET /me', token)).toEqual({ status: 503, body });
@@ -142,8 +146,39 @@ describe('the Express example', () => {
 
       await away.restart();
       await until(async () => (await call(address, 'POST /login', undefined, '{"user":"ada"}')).status === 200);
+      expect(await call(address, 'GET /ready')).toMatchObject({ status: 200, body: { status: 'up' } });
     } finally {
       await away.stop();
+    }
+  });
+
+  it.each([
+    [
+      'Redis, behind sentinels',
+      async () => {
+        const topology = await startSentinelTopology({ password: PASSWORD });
+        return { topology, env: { REDIS_SENTINELS: listOf(topology.sentinels), REDIS_NAME: topology.name } };
+      },
+    ],
+    [
+      'a Redis Cluster',
+      async () => {
+        const topology = await startClusterTopology({ password: PASSWORD, replicas: 0 });
+        return { topology, env: { REDIS_CLUSTER: listOf(topology.startupNodes.slice(0, 2)) } };
+      },
+    ],
+  ])('keeps its sessions in %s, and says so', async (where, start) => {
+    const { topology, env } = await start();
+    try {
+      const access = { SESSION_SECRET: SECRET, REDIS_PASSWORD: PASSWORD };
+      const [one, other] = await Promise.all([1, 2].map(() => serve('express/server.ts', { ...access, ...env })));
+      const token = await login(one?.address ?? '', 'ada');
+      expect(await call(other?.address ?? '', 'GET /me', token)).toMatchObject({ status: 200, body: { user: ADA } });
+      await one?.example.printed(new RegExp(`^Sessions are in ${where}\\.$`, 'm'));
+      expect(one?.example.stderr).toBe('');
+      expect(await one?.example.terminate()).toBe(0);
+    } finally {
+      await topology.stop();
     }
   });
 
@@ -233,6 +268,13 @@ describe('a mistake in the settings', () => {
     ['REDIS_URL', 'nonsense', /^REDIS_URL can't be used: .*redis:\/\/host:6379\n$/],
     ['REDIS_URL', 'http://user:hush-hush@localhost', /^REDIS_URL can't be used: .*got http:\n$/],
     ['REDIS_URL', 'redis://:hush-hush@', /^REDIS_URL can't be used: .*\n$/],
+    [
+      'REDIS_SENTINELS',
+      'redis://:hush-hush@localhost:26379',
+      /^REDIS_SENTINELS can't be used: it must look like .*\n$/,
+    ],
+    ['REDIS_CLUSTER', '127.0.0.1:7001,', /^REDIS_CLUSTER can't be used: it must look like .*\n$/],
+    ['REDIS_CLUSTER', '[::1]:7001,localhost:70000', /^REDIS_CLUSTER can't be used: cluster\[1\] port .*70000\n$/],
     ['PORT', 'eighty', /^PORT must be a whole number from 0 to 65535, got "eighty"\n$/],
     ['PORT', '65536', /^PORT must be a whole number from 0 to 65535, got "65536"\n$/],
     ['SESSION_SECRET', 'hush-hush', /^SESSION_SECRET must have at least 32 characters, got 9\n$/],
@@ -247,6 +289,12 @@ describe('a mistake in the settings', () => {
     }
   });
 
+  it('ends an example with one line when Redis is said to be in two places', async () => {
+    const example = runExample('express/server.ts', { REDIS_URL: redis.url, REDIS_CLUSTER: '127.0.0.1:7001' });
+    expect(await example.ended).toBe(1);
+    expect(example.stderr).toMatch(/^REDIS_URL and REDIS_CLUSTER are both set: .*\n$/);
+  });
+
   it('ends an example with one line when the port is taken', async () => {
     const taken = createServer().listen(0);
     await once(taken, 'listening');
@@ -257,6 +305,9 @@ describe('a mistake in the settings', () => {
     taken.close();
   });
 });
+
+const listOf = (addresses: { host: string; port: number }[]) =>
+  addresses.map(({ host, port }) => `${host}:${port}`).join();
 
 /** Starts an example that serves HTTP on a free port. */
 async function serve(

@@ -1,12 +1,10 @@
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
 import { createRedisClient, RedisStore, TokenManager } from 'tokensession';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
+import { runProgram } from './support/programs';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { SECRET } from './support/stores';
 import { until } from './support/until';
@@ -99,15 +97,7 @@ describe('Redis down at boot', () => {
 });
 
 describe('a script that closes its manager', () => {
-  const run = (url: string) => {
-    const root = join(__dirname, '..');
-    const program = [join(root, 'node_modules/tsx/dist/cli.mjs'), join(__dirname, 'support/closing-program.ts')];
-    return promisify(execFile)(process.execPath, program, {
-      cwd: root,
-      env: { ...process.env, REDIS_URL: url },
-      timeout: 10_000,
-    });
-  };
+  const run = (url: string) => runProgram('closing-program.ts', { REDIS_URL: url });
 
   it('ends by itself, with Redis there, away, or paused', async () => {
     const server = await redis();
@@ -121,13 +111,7 @@ describe('a script that closes its manager', () => {
 describe('a process', () => {
   it('in which every kind of call fails, again and again, has no rejection that nobody catches', async () => {
     const server = await redis();
-    const root = join(__dirname, '..');
-    const program = [join(root, 'node_modules/tsx/dist/cli.mjs'), join(__dirname, 'support/lasting-program.ts')];
-    const run = promisify(execFile)(process.execPath, program, {
-      cwd: root,
-      env: { ...process.env, REDIS_URL: server.url },
-      timeout: 15_000,
-    });
+    const run = runProgram('lasting-program.ts', { REDIS_URL: server.url });
     await until('it has begun', async () => (await server.admin.info('commandstats')).includes('eval'));
     for (let i = 0; i < 3; i++) {
       server.pause();

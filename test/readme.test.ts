@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -11,10 +11,11 @@ import { SECRET } from './support/stores';
 
 const ROOT = resolve(__dirname, '..');
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
+const OPERATIONS = readFileSync(join(ROOT, 'docs/operations.md'), 'utf8');
 
 /** All code blocks of one language, in order. */
-const blocks = (language: string) =>
-  [...README.matchAll(/^```(\w*)\n(.*?)^```$/gms)]
+const blocks = (language: string, text = README) =>
+  [...text.matchAll(/^```(\w*)\n(.*?)^```$/gms)]
     .filter(([, name]) => name === language)
     .map(([, , text]) => text as string);
 
@@ -26,10 +27,11 @@ const GIVEN = `
   import * as forExpress from 'tokensession/express';
   declare global {
     var { Redis }: typeof ioredis;
-    var { MemoryStore, RedisStore, SessionError, TokenManager }: typeof tokensession;
+    var { MemoryStore, RedisStore, SessionError, TokenManager, createRedisClient }: typeof tokensession;
     var { requireUser, sessionMiddleware }: typeof forExpress;
     type ErrorRequestHandler = Handler;
     var app: Express;
+    var sessions: tokensession.TokenManager;
     var db: { users: { find(id: string): Promise<{ name: string } | null> } };
   }
 `
@@ -62,13 +64,15 @@ afterAll(async () => {
 });
 
 it('has only code blocks that are tested here', () => {
-  const all = [...README.matchAll(/^```(\w*)\n.*?^```$/gms)].map(([, language]) => language);
-  expect(all.length).toBeGreaterThan(10);
+  const all = [...(README + OPERATIONS).matchAll(/^```(\w*)\n.*?^```$/gms)].map(([, language]) => language);
+  expect(all.length).toBeGreaterThan(15);
   for (const language of all) expect(['ts', 'console', 'sh']).toContain(language);
+  expect(blocks('sh', OPERATIONS)).toEqual([]);
 });
 
 it('has TypeScript that compiles, strictly', async () => {
-  await Promise.all(blocks('ts').map((text, i) => writeFile(join(folder, `snippet-${i}.ts`), `${text}\nexport {};\n`)));
+  const snippets = [...blocks('ts'), ...blocks('ts', OPERATIONS)];
+  await Promise.all(snippets.map((text, i) => writeFile(join(folder, `snippet-${i}.ts`), `${text}\nexport {};\n`)));
   await writeFile(join(folder, 'given.d.ts'), GIVEN);
   const compilerOptions = {
     typeRoots: [join(ROOT, 'node_modules/@types')],
@@ -125,8 +129,12 @@ it('shows what is really in Redis', async () => {
   }
 });
 
-it('gives an ACL that is enough for everything', async () => {
-  const [[command]] = transcript(blocks('console')[2] as string) as [[string, string]];
+it.each([
+  ['README.md', blocks('console')[2] as string, []],
+  ['docs/operations.md', blocks('console', OPERATIONS)[0] as string, ['+wait']],
+])('gives an ACL that is enough for everything: %s', async (_, block, andMore) => {
+  const [[command]] = transcript(block) as [[string, string]];
+  expect(command.split(' ').filter((word) => !blocks('console')[2]?.includes(word))).toEqual(andMore);
   const words = [...command.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, word]) => quoted ?? word) as string[];
   expect(words.slice(0, 3)).toEqual(['redis-cli', 'ACL', 'SETUSER']);
   expect(await server.admin.call('ACL', ...words.slice(2))).toBe('OK');
@@ -144,7 +152,23 @@ it('gives an ACL that is enough for everything', async () => {
   expect(await sessions.refreshUser(['ada'])).toBe(1);
   expect(await sessions.deleteUser('ada')).toBe(true);
   expect(await sessions.deleteUserToken('ada')).toBe(1);
+  expect(await sessions.health()).toMatchObject({ status: 'up' });
   await sessions.close();
+  if (!andMore.includes('+wait')) return;
+  const durable = new RedisStore(login, { durability: { replicas: 1, timeoutMs: 1 } });
+  // There is no replica here; a refusal would be another message.
+  await expect(durable.end('a'.repeat(22), 'b'.repeat(22))).rejects.toThrow('only 0 of 1 replicas confirmed it');
+  await durable.close();
+});
+
+it('finds the key of a user', async () => {
+  const [[command, expected]] = transcript(blocks('console', OPERATIONS)[3] as string) as [[string, string]];
+  const { stdout } = await promisify(execFile)('sh', ['-c', command]);
+  expect(stdout.trim()).toBe(expected);
+  const sessions = new TokenManager({ store: new RedisStore(server.url), secret: SECRET });
+  await sessions.setToken('ada');
+  await sessions.close();
+  expect(await server.admin.type(expected)).toBe('hash');
 });
 
 it('names commands that there are', async () => {
@@ -179,19 +203,27 @@ it('has an example app that the start line starts', async () => {
   await once(child, 'exit');
 });
 
-it('links to files and headings that are there', () => {
-  const headings = [...README.matchAll(/^#+ (.*)$/gm)].map(([, text]) =>
-    (text as string)
+it.each(['README.md', 'docs/operations.md', 'examples/README.md'])(
+  '%s links to files and headings that are there',
+  (page) => {
+    const links = [...readFileSync(join(ROOT, page), 'utf8').matchAll(/\]\(([^)#]*)#?([^)]*)\)/g)];
+    expect(links.length).toBeGreaterThan(2);
+    for (const [, path = '', heading = ''] of links) {
+      if (path.startsWith('http')) continue;
+      const file = path === '' ? join(ROOT, page) : join(ROOT, page, '..', path);
+      expect(existsSync(file)).toBe(true);
+      if (heading !== '') expect(headingsOf(readFileSync(file, 'utf8'))).toContain(heading);
+    }
+  },
+);
+
+const headingsOf = (text: string) =>
+  [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    (heading as string)
       .toLowerCase()
       .replace(/[^\w\s-]/g, '')
       .replaceAll(' ', '-'),
   );
-  for (const [, target] of README.matchAll(/\]\(([^)]+)\)/g)) {
-    if (target?.startsWith('#')) expect(headings).toContain(target.slice(1));
-    else if (!target?.startsWith('http'))
-      expect(() => readFileSync(join(ROOT, target as string))).not.toThrow(/ENOENT/);
-  }
-});
 
 /** The commands of a transcript, each with what it prints. */
 function transcript(text: string): [command: string, output: string][] {

@@ -115,7 +115,7 @@ describe('a client of your own', () => {
     [
       'behind sentinels',
       () => new Redis({ sentinels: [NOWHERE], name: 'x', lazyConnect: true }),
-      ['socketTimeout', 'autoResendUnfulfilledCommands', 'reconnectOnError', 'failoverDetector'],
+      ['socketTimeout', 'autoResendUnfulfilledCommands', 'reconnectOnError', 'failoverDetector', 'connector'],
     ],
     [
       'of a Cluster',

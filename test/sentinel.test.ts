@@ -1,4 +1,5 @@
 import { RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
+import { ACL_LOGIN, aclsIn, refusalsOf, setAcl } from './support/acl';
 import { closeAfterEach } from './support/closing';
 import { ask, type RedisServer } from './support/redis-server';
 import { type SentinelTopology, startSentinelTopology } from './support/sentinel-topology';
@@ -146,6 +147,36 @@ it('a promotion that is announced while the client looks for the master does not
   await topology.untilMaster(master);
   proxy.pass();
   await until('service is back', async () => (await sessions.checkToken(token)) !== null);
+});
+
+it('serves a user with the rights that docs/operations.md gives, and needs no other, also through a promotion', async () => {
+  const [ofServers, , ofSentinels] = aclsIn('docs/operations.md') as [string[], string[], string[]];
+  await setAcl(topology.nodes, ofServers);
+  await setAcl(topology.sentinelServers, ofSentinels);
+  const { username, password } = ACL_LOGIN;
+  const store = new RedisStore(
+    {
+      sentinels: topology.sentinels,
+      name: topology.name,
+      ...ACL_LOGIN,
+      sentinelUsername: username,
+      sentinelPassword: password,
+    },
+    { timeoutMs: TIMEOUT_MS, durability: { replicas: 1 } },
+  );
+  const sessions = new TokenManager({ store, secret: SECRET });
+  onClose(() => sessions.close());
+  const token = await sessions.setToken('ada');
+  await topology.untilReplicated();
+  const all = [...topology.nodes, ...topology.sentinelServers];
+  await Promise.all(all.map((server) => ask(server, 'ACL', 'LOG', 'RESET')));
+  const master = await topology.master();
+  // Nothing but the announcement tells the client of this: its connection is well.
+  await ask(topology.sentinelServers[0] as RedisServer, 'SENTINEL', 'FAILOVER', topology.name);
+  await topology.untilMaster(master);
+  await until('service is back', async () => (await sessions.touchToken(token)) !== null);
+  await until('it is confirmed', async () => (await sessions.deleteUserToken('ada')) >= 0);
+  expect(await refusalsOf(all)).toEqual([]);
 });
 
 it.each([

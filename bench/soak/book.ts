@@ -12,6 +12,7 @@ export interface SessionEntry {
   userId: string;
   /** What its login has told the server, to know its answers by. */
   device: string;
+  loginBegunAt: number;
   loggedInAt: number;
   fate: Fate;
   /** When it was first asked to end; `null` while it wasn't. */
@@ -101,11 +102,12 @@ export class Book {
     }));
   }
 
-  loggedIn(account: Account, token: string, device: string): void {
+  loggedIn(account: Account, token: string, device: string, loginBegunAt: number): void {
     const page: Page = {
       token,
       userId: account.id,
       device,
+      loginBegunAt,
       loggedInAt: machineNow(),
       fate: 'live',
       endBegunAt: null,

@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { DealtToken, Orders, ToParent, ToWorker, WorkerRecord } from './messages';
+import type { News, Orders, ToParent, ToWorker, WorkerRecord } from './messages';
 
 const START_MS = 20_000;
 const DRAIN_MS = 15_000;
@@ -15,7 +15,7 @@ class Hand {
   readonly process: ChildProcess;
   readonly exited: Promise<void>;
 
-  constructor(name: string, onTokens: (tokens: readonly DealtToken[]) => void) {
+  constructor(name: string, onNews: (news: News) => void) {
     this.name = name;
     this.process = fork(join(__dirname, 'worker.ts'), [], {
       // With `gc`, so that what is measured as memory is what is held.
@@ -24,7 +24,7 @@ class Hand {
     });
     this.exited = new Promise((resolve) => this.process.once('exit', () => resolve()));
     this.process.on('message', (message: ToParent) => {
-      if (message.tell === 'tokens') onTokens(message.tokens);
+      if (message.tell === 'news') onNews(message.news);
     });
   }
 
@@ -61,10 +61,10 @@ class Hand {
 export class Crew {
   readonly #hands: Hand[];
   readonly #crashes: string[] = [];
-  #tokens: DealtToken[] = [];
+  #tokens: string[] = [];
 
   constructor(names: readonly string[]) {
-    this.#hands = names.map((name) => new Hand(name, (tokens) => this.#deal(name, tokens)));
+    this.#hands = names.map((name) => new Hand(name, (news) => this.#deal(name, news)));
   }
 
   /** What went wrong with the processes themselves. */
@@ -76,13 +76,20 @@ export class Crew {
   anyToken(): string {
     const token = this.#tokens[Math.floor(Math.random() * this.#tokens.length)];
     if (token === undefined) throw new Error('no worker has logged anybody in');
-    return token[0];
+    return token;
   }
 
   async begin(orders: readonly Orders[]): Promise<void> {
     const ready = await Promise.all(this.#hands.map((hand) => hand.answer('ready', START_MS)));
     if (ready.includes(null)) throw new Error('a worker did not start');
     for (const [index, hand] of this.#hands.entries()) hand.tell({ tell: 'begin', orders: orders[index] as Orders });
+  }
+
+  /** Stops a worker's process where it is. Gives what lets it go on. */
+  hold(name: string): () => void {
+    const held = this.#hands.find((hand) => hand.name === name);
+    held?.process.kill('SIGSTOP');
+    return () => void held?.process.kill('SIGCONT');
   }
 
   /** Ends the load. A worker that has no record to give has crashed. */
@@ -121,9 +128,9 @@ export class Crew {
     await Promise.all(this.#hands.map((hand) => hand.exited));
   }
 
-  /** Each gets the tokens of all others. */
-  #deal(from: string, tokens: readonly DealtToken[]): void {
-    this.#tokens = [...this.#tokens, ...tokens].slice(-MAX_TOKENS);
-    for (const hand of this.#hands) if (hand.name !== from) hand.tell({ tell: 'tokens', tokens });
+  /** Each hears of all others' users. */
+  #deal(from: string, news: News): void {
+    this.#tokens = [...this.#tokens, ...news.loggedIn.map(([token]) => token)].slice(-MAX_TOKENS);
+    for (const hand of this.#hands) if (hand.name !== from) hand.tell({ tell: 'news', news });
   }
 }

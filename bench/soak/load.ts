@@ -1,7 +1,7 @@
 import { SessionError, type TokenManager } from 'tokensession';
 import { type Account, Book, type ForeignEntry, type Page, type Sighting } from './book';
 import { machineNow } from './clock';
-import type { DealtToken } from './messages';
+import type { DealtToken, News } from './messages';
 import { count, type Operation, type Tally } from './tally';
 import type { Waits } from './waits';
 
@@ -31,7 +31,10 @@ const RETRY_SHARE = 0.25;
 /** Logins that name an older session of the same user, which they replace. */
 const REPLACE_SHARE = 0.2;
 const UNKNOWN_SHARE = 0.3;
-const MAX_FOREIGN = 3000;
+/** Of others' tokens, those that have just been logged in, and those that have just ended. */
+const FOREIGN_RECENT = 100;
+/** Of others' tokens, those whose sightings are kept. */
+const MAX_FOREIGN = 20_000;
 const MAX_NOTES = 100;
 
 type Outcome<Reply> = { ok: true; reply: Reply; sighting: Sighting } | { ok: false; isEnded: boolean };
@@ -47,7 +50,10 @@ export class Load {
   readonly #isDurable: boolean;
   readonly #operationsPerTick: number;
   readonly #onLogin: (token: DealtToken) => void;
-  #foreign: ForeignEntry[] = [];
+  readonly #onEnd: (token: string) => void;
+  readonly #foreign = new Map<string, ForeignEntry>();
+  #foreignRecent: ForeignEntry[] = [];
+  #foreignEnded: ForeignEntry[] = [];
   #timer: NodeJS.Timeout | undefined;
   #due = 0;
   #owed = 0;
@@ -61,6 +67,7 @@ export class Load {
     isDurable: boolean;
     operationsPerSecond: number;
     onLogin: (token: DealtToken) => void;
+    onEnd: (token: string) => void;
   }) {
     this.book = new Book(options.userIds);
     this.#manager = options.manager;
@@ -68,10 +75,11 @@ export class Load {
     this.#isDurable = options.isDurable;
     this.#operationsPerTick = (options.operationsPerSecond * TICK_MS) / 1000;
     this.#onLogin = options.onLogin;
+    this.#onEnd = options.onEnd;
   }
 
-  get foreign(): readonly ForeignEntry[] {
-    return this.#foreign;
+  get foreign(): ForeignEntry[] {
+    return [...this.#foreign.values()];
   }
 
   start(): void {
@@ -87,12 +95,19 @@ export class Load {
   }
 
   /** Tokens of other processes' users, to check from now on. */
-  take(tokens: readonly DealtToken[]): void {
-    for (const [token, userId] of tokens) {
-      this.#foreign.push({ token, userId, seenDead: null, lastSeenAlive: null });
+  take({ loggedIn, ended }: News): void {
+    for (const [token, userId] of loggedIn) {
+      const entry = { token, userId, seenDead: null, lastSeenAlive: null };
+      this.#foreign.set(token, entry);
+      this.#foreignRecent.push(entry);
     }
-    // The oldest have been looked at long enough.
-    if (this.#foreign.length > MAX_FOREIGN) this.#foreign = this.#foreign.slice(-MAX_FOREIGN);
+    for (const token of this.#foreign.keys()) {
+      if (this.#foreign.size <= MAX_FOREIGN) break;
+      this.#foreign.delete(token);
+    }
+    this.#foreignEnded.push(...ended.flatMap((token) => this.#foreign.get(token) ?? []));
+    this.#foreignRecent = this.#foreignRecent.slice(-FOREIGN_RECENT);
+    this.#foreignEnded = this.#foreignEnded.slice(-FOREIGN_RECENT);
   }
 
   readonly #tick = () => {
@@ -143,6 +158,7 @@ export class Load {
 
   async #login(account: Account): Promise<void> {
     const device = `${account.id}#${++this.#logins}`;
+    const begun = machineNow();
     const replaced = Math.random() < REPLACE_SHARE ? pick(live(account)) : undefined;
     if (replaced !== undefined) this.book.ending(replaced);
     const outcome = await this.#call('login', account, async () => {
@@ -157,9 +173,9 @@ export class Load {
       account.failedLogins++;
       return;
     }
-    this.book.loggedIn(account, outcome.reply, device);
+    this.book.loggedIn(account, outcome.reply, device, begun);
     // What a login replaces is replayed after a failover, and never confirmed by replicas.
-    if (replaced !== undefined) this.book.ended(account, replaced, false);
+    if (replaced !== undefined) this.#ended(account, replaced, false);
     this.#onLogin([outcome.reply, account.id]);
   }
 
@@ -201,7 +217,12 @@ export class Load {
   /** Writes down what a call has ended. One that replicas have not confirmed has ended it too, and will again after a failover. */
   #settle(account: Account, pages: readonly Page[], outcome: Outcome<unknown>): void {
     if (!outcome.ok && !outcome.isEnded) return;
-    for (const page of pages) this.book.ended(account, page, outcome.ok && this.#isDurable);
+    for (const page of pages) this.#ended(account, page, outcome.ok && this.#isDurable);
+  }
+
+  #ended(account: Account, page: Page, isConfirmed: boolean): void {
+    this.book.ended(account, page, isConfirmed);
+    this.#onEnd(page.token);
   }
 
   async #look(operation: 'check' | 'touch' | 'refresh', account: Account): Promise<void> {
@@ -238,7 +259,7 @@ export class Load {
   }
 
   async #checkForeign(): Promise<void> {
-    const entry = pick(Math.random() < 0.5 ? this.#foreign.slice(-200) : this.#foreign);
+    const entry = pick(Math.random() < 0.5 ? this.#foreignRecent : this.#foreignEnded);
     if (entry === undefined) return;
     const { token, userId } = entry;
     const outcome = await this.#call("check of others' tokens", null, async () => {

@@ -5,9 +5,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { machineNow } from './clock';
 import { Crew } from './crew';
-import { makeFaults, PromotionWatch } from './faults';
+import { makeFaults } from './faults';
 import { lookAtAll } from './final-look';
 import type { Orders } from './messages';
+import { PromotionWatch } from './promotion-watch';
 import { isFlawless, type Part, printPart, workersOf } from './report';
 import { reportFaults } from './service';
 import { sumOf } from './tally';
@@ -105,6 +106,7 @@ async function soak(start: () => Promise<Topology>, seconds: number, workers: nu
   const planned = await makeFaults({
     topology,
     anyToken: () => crew.anyToken(),
+    holdWorker: () => crew.hold(names.at(-1) as string),
     until: beganAt + seconds * 1000,
     onFault: ({ kind, port, at, healedAt }, number) =>
       console.log(
@@ -155,9 +157,12 @@ async function main(estate: Estate): Promise<boolean> {
 }
 
 const estate = new Estate();
-const interrupted = new Promise<never>((_resolve, reject) => {
+const interrupted = new Promise<boolean>((resolve) => {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => reject(new Error(`ended by ${signal}`)));
+    process.once(signal, () => {
+      console.error(`ended by ${signal}`);
+      resolve(false);
+    });
   }
 });
 

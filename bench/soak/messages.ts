@@ -20,9 +20,16 @@ export interface Orders {
 /** A token whose login was acknowledged, and the user it must lead to. */
 export type DealtToken = readonly [token: string, userId: string];
 
+/** What the others are told of a worker's users. */
+export interface News {
+  loggedIn: readonly DealtToken[];
+  /** Tokens whose sessions have ended. */
+  ended: readonly string[];
+}
+
 export type ToWorker =
   | { tell: 'begin'; orders: Orders }
-  | { tell: 'tokens'; tokens: readonly DealtToken[] }
+  | { tell: 'news'; news: News }
   /** Stop the load, and give the record. */
   | { tell: 'drain' }
   /** Close the manager and end. */
@@ -30,7 +37,7 @@ export type ToWorker =
 
 export type ToParent =
   | { tell: 'ready' }
-  | { tell: 'tokens'; tokens: readonly DealtToken[] }
+  | { tell: 'news'; news: News }
   | { tell: 'record'; record: WorkerRecord }
   | { tell: 'closed'; crashes: string[] };
 

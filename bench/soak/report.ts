@@ -76,7 +76,8 @@ function printFaults(faults: readonly FaultReport[]): void {
       number(fault.healedAfterMs),
       ...names.map((name) => {
         const ms = fault.servedAgainAfterMs[name];
-        return ms === null || ms === undefined ? 'NEVER' : number(ms);
+        if (ms === undefined) return '-';
+        return ms === null ? 'NEVER' : number(ms);
       }),
       number(fault.failures),
       number(fault.failuresElsewhere),
@@ -125,6 +126,7 @@ function printVerdicts({ plain, durable }: Part['verdicts']): void {
     row('lost on a demoted master', ({ lostOnDemotion }) => lostOnDemotion),
     row('seen alive before the replay', ({ aliveBeforeReplay }) => aliveBeforeReplay),
     row('  at most, ms after service was back', ({ longestBeforeReplayMs }) => longestBeforeReplayMs),
+    row('  of those, confirmed, and passed over by a handover', ({ passedOver }) => passedOver),
     row('WRONGLY ENDED', ({ wronglyEnded }) => wronglyEnded.length),
     row('WRONGLY ALIVE', ({ wronglyAlive }) => wronglyAlive.length),
     row("WRONGLY SOMEONE ELSE'S", ({ someoneElses }) => someoneElses.length),

@@ -11,7 +11,7 @@ export interface FaultReport {
   /** Milliseconds since the fault, here and below. */
   promotedAfterMs: number | null;
   healedAfterMs: number;
-  /** When the last user of each worker was served again; 0 where nobody noticed, `null` where somebody wasn't until the next fault. */
+  /** When the last user of each worker was served again; 0 where nobody noticed, `null` where somebody wasn't until the next. */
   servedAgainAfterMs: Record<string, number | null>;
   failures: number;
   /** Of users whose sessions are on other masters. */
@@ -28,7 +28,7 @@ export function reportFaults(
     records.flatMap(({ sessions }) => sessions.map(({ userId, token }) => [userId, slotOf(token)])),
   );
   return faults.map((fault, index) => {
-    const next = faults[index + 1]?.at ?? Infinity;
+    const next = faults.slice(index).find(({ at }) => at > fault.at)?.at ?? Infinity;
     const report: FaultReport = {
       kind: fault.kind,
       port: fault.port,
@@ -39,6 +39,8 @@ export function reportFaults(
       failures: 0,
       failuresElsewhere: 0,
     };
+    // What it meant to the users can't be told from what the fault meant that it came with.
+    if (fault.kind === 'unplanned') return report;
     for (const { name, users } of records) {
       let last: number | null = 0;
       for (const { id, outages } of users) {

@@ -16,6 +16,8 @@ export interface Topology {
   masterOf(key: string): Promise<RedisServer>;
   /** Which keys' slots this master has; `null` for all keys. */
   slotsOf(master: RedisServer): Promise<readonly SlotRange[] | null>;
+  /** Has a replica take over from this master, which goes on until then. */
+  handOver(master: RedisServer): Promise<void>;
   /** Waits until another server than this has the key, and serves. */
   untilPromoted(key: string, otherThan: RedisServer): Promise<RedisServer>;
   /** Waits until all servers are up, in their roles and linked. */
@@ -33,6 +35,10 @@ export async function startSentinels(): Promise<Topology> {
     nodes: topology.nodes,
     masterOf: () => topology.master(),
     slotsOf: async () => null,
+    async handOver() {
+      const [sentinel] = topology.sentinelServers;
+      if (sentinel !== undefined) await ask(sentinel, 'SENTINEL', 'FAILOVER', topology.name);
+    },
     untilPromoted: (_key, otherThan) => topology.untilMaster(otherThan),
     untilHealed: () => topology.untilHealed(),
     stop: () => topology.stop(),
@@ -53,6 +59,9 @@ export async function startCluster(): Promise<Topology> {
         'SLOTS',
       );
       return slots.filter(([, , [, port]]) => port === master.port).map(([first, last]) => [first, last] as const);
+    },
+    async handOver(master) {
+      await ask(await topology.replicaOf(master), 'CLUSTER', 'FAILOVER');
     },
     untilPromoted: (key, otherThan) => topology.untilOwner(key, otherThan),
     untilHealed: () => topology.untilHealed(),

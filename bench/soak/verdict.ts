@@ -17,11 +17,13 @@ export interface Verdict {
   someoneElses: string[];
   /** Acknowledged logins of the last moments of a master, which its replica didn't have. */
   lostWithMaster: number;
-  /** Acknowledged logins on a master that was resumed and had been replaced. */
+  /** Acknowledged logins on a master that was being replaced and hadn't heard of it: resumed, handed over, or promoted in vain. */
   lostOnDemotion: number;
   /** Ended sessions that were seen alive after a failover until the process that had ended them repeated it. */
   aliveBeforeReplay: number;
   longestBeforeReplayMs: number;
+  /** Of those, confirmed by a replica that a handover under Sentinel passed over: the old master went on, and had that one left. */
+  passedOver: number;
   /** Sessions left by logins that failed. Nobody has their tokens. */
   leftByFailedLogins: number;
   failedLogins: number;
@@ -56,6 +58,7 @@ export function judge(
     lostOnDemotion: 0,
     aliveBeforeReplay: 0,
     longestBeforeReplayMs: 0,
+    passedOver: 0,
     leftByFailedLogins: 0,
     failedLogins: 0,
   };
@@ -98,7 +101,7 @@ interface Case {
 
 /** Was it seen dead before anything had been asked to end it? */
 function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): void {
-  const { loggedInAt, endBegunAt, seenDead, seenBack, fate } = entry;
+  const { loginBegunAt, loggedInAt, endBegunAt, seenDead, seenBack, fate } = entry;
   const byOthers = others
     .flatMap((other) => other.seenDead ?? [])
     .filter(({ settled }) => endBegunAt === null || settled < endBegunAt)
@@ -107,13 +110,15 @@ function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): 
   if (seen === null) return;
   const lastAlive = Math.max(seenBack?.begun ?? 0, ...others.map((other) => other.lastSeenAlive?.begun ?? 0));
   const isBack = lastAlive > seen.settled || (fate === 'live' && isAlive);
-  { const near = faults.filter((f) => f.at <= entry.loggedInAt).at(-1); console.log('DEBUG', entry.device, near?.kind, near?.port, 'login after back', near && Math.round(entry.loggedInAt - near.backAt), 'dead after back', near && Math.round(seen.settled - near.backAt), 'promoted', near?.promotedAt && Math.round(near.promotedAt - near.backAt), 'healed', near && Math.round(near.healedAt - near.backAt), isBack ? 'BACK' : '') }
-  const lostWith = faults.find(
-    ({ kind, at }) =>
-      kind !== 'stall' && at - UNREPLICATED_MS <= loggedInAt && loggedInAt <= at + IN_FLIGHT_MS && at <= seen.settled,
-  );
+  const isLate = ({ at, promotedAt, kind }: Fault) => {
+    // Until a second promotion all went to a master that it replaced.
+    const end = kind === 'unplanned' ? (promotedAt ?? at) : at;
+    return at - UNREPLICATED_MS <= loggedInAt && loginBegunAt <= end + IN_FLIGHT_MS;
+  };
+  const lostWith = faults.find((fault) => fault.kind !== 'stall' && isLate(fault) && fault.at <= seen.settled);
   const lostOn = faults.find(
-    ({ kind, backAt, healedAt }) => kind === 'pause' && backAt <= loggedInAt && loggedInAt <= healedAt,
+    ({ kind, backAt, healedAt }) =>
+      !kind.startsWith('kill') && kind !== 'stall' && backAt <= loggedInAt && loginBegunAt <= healedAt,
   );
   if (!isBack && lostWith !== undefined) verdict.lostWithMaster++;
   else if (!isBack && lostOn !== undefined) verdict.lostOnDemotion++;
@@ -135,9 +140,10 @@ function judgeAlive(case_: Case, verdict: Verdict): void {
   const sightings = [...(seenAlive === null ? [] : [seenAlive.first, seenAlive.last]), ...byOthers];
   if (!isAlive && sightings.length === 0) return;
   const excuses = sightings.map((sighting) => excuseFor(case_, endedAt, sighting));
-  if (!isAlive && !isConfirmed && excuses.every((excuse) => excuse !== null)) {
+  if (!isAlive && excuses.every((excuse) => excuse !== null)) {
     verdict.aliveBeforeReplay++;
-    verdict.longestBeforeReplayMs = Math.max(verdict.longestBeforeReplayMs, ...excuses.map(Number));
+    if (isConfirmed) verdict.passedOver++;
+    verdict.longestBeforeReplayMs = Math.max(verdict.longestBeforeReplayMs, ...excuses);
     return;
   }
   const when = isAlive ? 'in the end' : `${sightings.length} times`;
@@ -151,9 +157,12 @@ function judgeAlive(case_: Case, verdict: Verdict): void {
 }
 
 /** Milliseconds after the return of service at which it was seen; `null` when no failover explains it. */
-function excuseFor({ user, faults }: Case, endedAt: number, { begun }: Sighting): number | null {
-  for (const { kind, at, promotedAt, healedAt } of faults) {
+function excuseFor({ entry, user, faults }: Case, endedAt: number, { begun }: Sighting): number | null {
+  for (const { kind, slots, at, promotedAt, healedAt } of faults) {
     if (kind === 'stall' || endedAt < at - UNREPLICATED_MS || endedAt > healedAt || begun < at) continue;
+    // A Cluster's handover waits until the replica has everything, and Sentinel promotes the replica that has most, but not of a master
+    // that lives.
+    if (entry.isConfirmed && (kind !== 'handover' || slots !== null)) continue;
     const servedAgain = user.outages.find(({ to }) => to !== null && to >= at)?.to ?? promotedAt ?? at;
     const after = begun - Math.max(servedAgain, endedAt);
     if (after <= GRACE_MS) return Math.max(0, after);
@@ -181,11 +190,19 @@ function judgeStrangers({ id, failedLogins, kickedAllAt }: UserEntry, look: Fina
 /** The moments of a session's life, in milliseconds since its login, and those of the faults around them. */
 function timesOf(entry: SessionEntry, faults: readonly Fault[], more: Record<string, number | null>): string {
   const moments = { 'end asked': entry.endBegunAt, ended: entry.endedAt, ...more };
-  const since = (at: number) => (Number.isFinite(at) ? `+${Math.round(at - entry.loggedInAt)} ms` : 'in the end');
+  const since = (at: number) => {
+    const ms = Math.round(at - entry.loggedInAt);
+    return Number.isFinite(ms) ? `${ms < 0 ? '' : '+'}${ms} ms` : 'in the end';
+  };
   const own = Object.entries(moments).flatMap(([name, at]) => (at === null ? [] : `${name} ${since(at)}`));
-  const around = faults.map(
-    ({ kind, at, promotedAt, backAt, healedAt }) =>
-      `${kind} ${since(at)}, promoted ${promotedAt === null ? 'never' : since(promotedAt)}, back ${since(backAt)}, healed ${since(healedAt)}`,
-  );
-  return [...own, ...around.slice(-6)].join('; ');
+  const times = [entry.loggedInAt, ...Object.values(moments)].filter((at) => at !== null);
+  const isNear = ({ at, healedAt }: Fault) =>
+    times.some((time) => at - GRACE_MS <= time && time <= healedAt + GRACE_MS);
+  const around = faults
+    .filter(isNear)
+    .map(
+      ({ kind, at, promotedAt, backAt, healedAt }) =>
+        `${kind} ${since(at)}, promoted ${promotedAt === null ? 'never' : since(promotedAt)}, back ${since(backAt)}, healed ${since(healedAt)}`,
+    );
+  return [...own, ...around].join('; ');
 }

@@ -18,6 +18,8 @@ export interface WaitSummary {
 export const MARGIN_MS = 50;
 /** A timer that was late together with a call's may come after it. */
 const SETTLING_MS = 40;
+/** A timer that is later than this: no busy machine, but the soak that has stopped this process. */
+const HELD_MS = 1000;
 /** Ticks to remember: more than any call lasts. */
 const MAX_TICKS = 1000;
 
@@ -31,6 +33,8 @@ export class Waits {
   readonly #timeoutMs: number;
   readonly #ticks: Tick[] = [];
   readonly #summary: WaitSummary;
+  #lastTick = performance.now();
+  #heldAt = Number.NEGATIVE_INFINITY;
   /** Calls over the deadline whose drift can't be told yet. */
   #undecided = 0;
 
@@ -50,7 +54,12 @@ export class Waits {
 
   /** A timer came this late. */
   tick(late: number): void {
-    this.#ticks.push({ at: performance.now(), late });
+    this.#lastTick = performance.now();
+    if (late > HELD_MS) {
+      this.#heldAt = this.#lastTick;
+      return;
+    }
+    this.#ticks.push({ at: this.#lastTick, late });
     if (this.#ticks.length > 2 * MAX_TICKS) this.#ticks.splice(0, MAX_TICKS);
     this.#summary.worstDriftMs = Math.max(this.#summary.worstDriftMs, late);
   }
@@ -60,6 +69,8 @@ export class Waits {
     const now = performance.now();
     const waited = now - begun;
     const summary = this.#summary;
+    // Its own process was stopped by the soak meanwhile.
+    if (now - this.#lastTick > HELD_MS || this.#heldAt >= begun) return;
     if (waited > summary.worstMs) Object.assign(summary, { worstMs: waited, worstOperation: operation });
     const over = waited - this.#timeoutMs;
     summary.worstOverMs = Math.max(summary.worstOverMs, over);

@@ -1,10 +1,10 @@
 import { RedisStore, TokenManager } from 'tokensession';
 import { Load } from './load';
-import type { DealtToken, Orders, ToParent, ToWorker, WorkerRecord } from './messages';
+import type { DealtToken, News, Orders, ToParent, ToWorker, WorkerRecord } from './messages';
 import { Waits } from './waits';
 
 /** Milliseconds after which memory and connections are what they are under this load. */
-const WARM_UP_MS = 5000;
+const WARM_UP_MS = 2500;
 const DEAL_MS = 300;
 const MAX_CRASHES = 20;
 
@@ -30,7 +30,8 @@ class Worker {
   readonly #waits: Waits;
   readonly #load: Load;
   readonly #timers: NodeJS.Timeout[] = [];
-  #toDeal: DealtToken[] = [];
+  #loggedIn: DealtToken[] = [];
+  #ended: string[] = [];
   #before = measure();
 
   constructor(orders: Orders) {
@@ -47,7 +48,8 @@ class Worker {
       userIds: Array.from({ length: users }, (_, index) => `${name}-user-${index + 1}`),
       isDurable: durability !== null,
       operationsPerSecond,
-      onLogin: (token) => this.#toDeal.push(token),
+      onLogin: (token) => this.#loggedIn.push(token),
+      onEnd: (token) => this.#ended.push(token),
     });
     this.#load.start();
     this.#timers.push(
@@ -59,8 +61,8 @@ class Worker {
     );
   }
 
-  take(tokens: readonly DealtToken[]): void {
-    this.#load.take(tokens);
+  take(news: News): void {
+    this.#load.take(news);
   }
 
   async drain(): Promise<WorkerRecord> {
@@ -96,8 +98,9 @@ class Worker {
   }
 
   #deal(): void {
-    tell({ tell: 'tokens', tokens: this.#toDeal });
-    this.#toDeal = [];
+    tell({ tell: 'news', news: { loggedIn: this.#loggedIn, ended: this.#ended } });
+    this.#loggedIn = [];
+    this.#ended = [];
   }
 }
 
@@ -115,8 +118,8 @@ process.on('message', async (message: ToWorker) => {
     case 'begin':
       worker = new Worker(message.orders);
       break;
-    case 'tokens':
-      worker?.take(message.tokens);
+    case 'news':
+      worker?.take(message.news);
       break;
     case 'drain':
       if (worker !== undefined) tell({ tell: 'record', record: await worker.drain() });

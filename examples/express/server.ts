@@ -1,6 +1,6 @@
 /*
  * Sign in with a browser or with curl: npm start
- * Reads PORT, REDIS_URL and SESSION_SECRET; works without any of them.
+ * Reads PORT, SESSION_SECRET and where Redis is (see ../settings.ts); works without any of them.
  */
 import express, { type ErrorRequestHandler, type Request } from 'express';
 import { SessionError, TokenManager } from 'tokensession';
@@ -33,6 +33,12 @@ app.disable('x-powered-by');
 
 // Before the sessions: the page is the same for everybody, and is there even while Redis is not.
 app.get('/', (_req, res) => res.sendFile('page.html', { root: __dirname }));
+
+// For the load balancer, not for the world: the reasons may name servers. `degraded` still serves most requests, and stays.
+app.get('/ready', async (_req, res) => {
+  const health = await sessions.health();
+  res.status(health.status === 'down' ? 503 : 200).json(health);
+});
 
 app.use(express.json());
 app.use(sessionMiddleware(sessions));

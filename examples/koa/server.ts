@@ -1,6 +1,6 @@
 /*
  * The same API as the Express example, in Koa: npx tsx examples/koa/server.ts
- * Reads PORT, REDIS_URL and SESSION_SECRET; works without any of them.
+ * Reads PORT, SESSION_SECRET and where Redis is (see ../settings.ts); works without any of them.
  */
 import { json } from 'node:stream/consumers';
 import Koa, { type Context, HttpError } from 'koa';

@@ -1,7 +1,7 @@
 import { TokenManager } from 'tokensession';
-import { fail, secretFromEnvironment, storeFromEnvironment } from '../settings';
+import { fail, redisVariable, secretFromEnvironment, storeFromEnvironment } from '../settings';
 
-if (!process.env.REDIS_URL)
+if (redisVariable() === null)
   fail('REDIS_URL is not set: services share sessions through Redis (redis://localhost:6379)');
 if (!process.env.SESSION_SECRET) fail('SESSION_SECRET is not set: services that share sessions need the same one');
 

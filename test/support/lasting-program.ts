@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RedisStore, TokenManager } from 'tokensession';
+import { type RedisAddress, RedisStore, TokenManager } from 'tokensession';
 
 /* A program that goes on while its Redis comes and goes. What nobody catches ends it: that is Node's default. */
 async function main(): Promise<void> {
-  const store = new RedisStore(process.env.REDIS_URL, { timeoutMs: 200, durability: { replicas: 1 } });
+  const { REDIS_URL, REDIS_CLUSTER } = process.env;
+  const target = REDIS_CLUSTER === undefined ? REDIS_URL : { cluster: JSON.parse(REDIS_CLUSTER) as RedisAddress[] };
+  const store = new RedisStore(target, { timeoutMs: 200, durability: { replicas: 1 } });
   const sessions = new TokenManager({ store, secret: 'a secret for tests, long enough to sign with' });
   const end = performance.now() + 2500;
   let failed = 0;

@@ -1,4 +1,5 @@
 import type { Cluster, Redis } from 'ioredis';
+import { FollowingConnector } from './client';
 
 /** What a process warning about a client is called, so that one can be told to be silent. */
 const WARNING = { type: 'TokensessionWarning', code: 'TOKENSESSION_CLIENT' };
@@ -31,6 +32,10 @@ function ofRedis({ options }: Redis): string[] {
     ...said(
       isSentinel && options.failoverDetector !== true,
       'no failoverDetector: a paused master that was replaced is not left until it wakes',
+    ),
+    ...said(
+      isSentinel && options.Connector !== FollowingConnector,
+      'not the connector of createRedisClient: a promotion that is announced while the client looks for the master may end it for good',
     ),
   ];
 }

@@ -175,7 +175,7 @@ function reconnectOnReadOnly(): (error: Error) => boolean {
  * ioredis's connector for sentinels, without a fault of it: what watched over the last connection goes on watching while the next one
  * is made, and a promotion that it hears of then breaks that off for good. The client would never come back.
  */
-class FollowingConnector extends SentinelConnector {
+export class FollowingConnector extends SentinelConnector {
   override connect(...args: Parameters<SentinelConnector['connect']>): ReturnType<SentinelConnector['connect']> {
     this.disconnect();
     return super.connect(...args);

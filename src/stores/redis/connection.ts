@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Cluster, Command, type Redis } from 'ioredis';
 import { SessionError } from '../../core/errors';
+import { catchAsking } from './asking';
 import { CircuitBreaker } from './circuit-breaker';
 import { isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
 import { Readiness, type ServerWatcher } from './readiness';
@@ -51,6 +52,7 @@ export class RedisConnection {
     this.#client = client;
     this.#cluster = client.isCluster ? (client as Cluster) : null;
     this.#owned = owned;
+    if (this.#cluster !== null) catchAsking(this.#cluster);
     this.#scripts = defineScripts(client);
     this.#readiness = new Readiness(client, owned, {
       lost: (server) => this.#watcher?.lost(server),

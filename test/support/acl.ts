@@ -1,0 +1,27 @@
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { ask, type RedisServer } from './redis-server';
+
+const ROOT = resolve(__dirname, '../..');
+
+/** The user and the password of the ACLs in the documents. */
+export const ACL_LOGIN = { username: 'sessions', password: 'a password' };
+
+/** The `ACL SETUSER` lines that a document shows, each as the words that redis-cli would send. */
+export function aclsIn(document: string): string[][] {
+  const text = readFileSync(join(ROOT, document), 'utf8');
+  return [...text.matchAll(/^\$ redis-cli (ACL SETUSER .*)$/gm)].map(([, command]) =>
+    [...(command as string).matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, word]) => (quoted ?? word) as string),
+  );
+}
+
+export async function setAcl(servers: readonly RedisServer[], [name, ...words]: readonly string[]): Promise<void> {
+  await Promise.all(servers.map((server) => ask(server, name as string, ...words)));
+}
+
+/** What these servers have refused, without the one thing that nothing depends on: ioredis says what it is called. */
+export async function refusalsOf(servers: readonly RedisServer[]): Promise<string[]> {
+  const logs = await Promise.all(servers.map((server) => ask<(string | number)[][]>(server, 'ACL', 'LOG')));
+  const entries = logs.flat().map((entry) => String(entry[entry.indexOf('object') + 1]));
+  return entries.filter((object) => object !== 'client|setinfo');
+}

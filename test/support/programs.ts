@@ -1,0 +1,15 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const ROOT = join(__dirname, '../..');
+const TSX = join(ROOT, 'node_modules/tsx/dist/cli.mjs');
+
+/** Runs a program of this folder in a process of its own. Rejects when it fails, or doesn't end. */
+export function runProgram(file: string, env: Record<string, string>): Promise<{ stdout: string; stderr: string }> {
+  return promisify(execFile)(process.execPath, [TSX, join(__dirname, file)], {
+    cwd: ROOT,
+    env: { ...process.env, ...env },
+    timeout: 15_000,
+  });
+}
