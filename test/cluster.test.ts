@@ -157,7 +157,7 @@ describe.each([
     const master = await topology.ownerOf(keyOf(tokens.get('user-0') as string));
     const struck = new Set(await tokensOn(master, tokens.values()));
     const [theirs, others] = [true, false].map((isStruck) =>
-      startTraffic(sessions as never, new Map([...tokens].filter(([, token]) => struck.has(token) === isStruck))),
+      startTraffic(sessions, new Map([...tokens].filter(([, token]) => struck.has(token) === isStruck))),
     ) as [ReturnType<typeof startTraffic>, ReturnType<typeof startTraffic>];
     await theirs.untilServed();
     await strike(master);
@@ -252,7 +252,7 @@ describe('a slot that moves to another node', () => {
   it('under load fails no request and signs nobody out', async () => {
     const sessions = manage();
     const { token, from, to, slot } = await aSlot(sessions);
-    const traffic = startTraffic(sessions as never, new Map([['ada', token]]), { everyMs: 2 });
+    const traffic = startTraffic(sessions, new Map([['ada', token]]), { everyMs: 2 });
     await traffic.untilServed();
     await topology.beginMigration(slot, from, to);
     await traffic.untilServed();

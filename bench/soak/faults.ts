@@ -23,6 +23,8 @@ export interface Fault {
   promotedAt: number | null;
   /** When it was resumed or started again; at once where it never was away. */
   backAt: number;
+  /** When the worker whose revocations replicas confirm, and which was held meanwhile, was let go; `null` where it wasn't held. */
+  letGoAt: number | null;
   healedAt: number;
 }
 
@@ -104,12 +106,14 @@ async function makeFault(
     if (!isKill && kind !== 'handover') master.resume();
   }
   const backAt = kind === 'handover' ? at : machineNow();
+  let letGoAt: number | null = null;
   if (letGo !== null) {
     await sleep(HELD_MS);
     letGo();
+    letGoAt = machineNow();
   }
   await topology.untilHealed();
-  return { kind, port: master.port, slots, at, promotedAt, backAt, healedAt: machineNow() };
+  return { kind, port: master.port, slots, at, promotedAt, backAt, letGoAt, healedAt: machineNow() };
 }
 
 /**

@@ -40,6 +40,7 @@ export class PromotionWatch {
         at: around?.at ?? at - REASON_MS,
         promotedAt: at,
         backAt: at,
+        letGoAt: null,
         healedAt: around?.healedAt ?? at + REASON_MS,
       };
       return [fault];

@@ -66,13 +66,14 @@ export function judge(
   for (const entry of all.flatMap((record) => record.foreign)) {
     foreign.set(entry.token, [...(foreign.get(entry.token) ?? []), entry]);
   }
-  for (const { sessions, users } of records) {
+  for (const { sessions, users, isDurable } of records) {
     const byId = new Map(users.map((user) => [user.id, user]));
     for (const entry of sessions) {
       const slot = slotOf(entry.token);
       const case_: Case = {
         entry,
         user: byId.get(entry.userId) as UserEntry,
+        isDurable,
         faults: faults.filter(({ slots }) => isIn(slots, slot)),
         others: foreign.get(entry.token) ?? [],
         isAlive: look.alive.has(entry.token),
@@ -91,6 +92,7 @@ export function judge(
 interface Case {
   entry: SessionEntry;
   user: UserEntry;
+  isDurable: boolean;
   /** Those of the session's master. */
   faults: Fault[];
   /** What other processes saw. */
@@ -109,7 +111,8 @@ function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): 
   const seen = seenDead ?? byOthers ?? (fate === 'live' && !isAlive ? { begun: Infinity, settled: Infinity } : null);
   if (seen === null) return;
   const lastAlive = Math.max(seenBack?.begun ?? 0, ...others.map((other) => other.lastSeenAlive?.begun ?? 0));
-  const isBack = lastAlive > seen.settled || (fate === 'live' && isAlive);
+  const isAliveInTheEnd = fate === 'live' && isAlive;
+  const isBack = lastAlive > seen.settled || isAliveInTheEnd;
   const isLate = ({ at, promotedAt, kind }: Fault) => {
     // Until a second promotion all went to a master that it replaced.
     const end = kind === 'unplanned' ? (promotedAt ?? at) : at;
@@ -120,8 +123,11 @@ function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): 
     ({ kind, backAt, healedAt }) =>
       !kind.startsWith('kill') && kind !== 'stall' && backAt <= loggedInAt && loginBegunAt <= healedAt,
   );
-  if (!isBack && lostWith !== undefined) verdict.lostWithMaster++;
-  else if (!isBack && lostOn !== undefined) verdict.lostOnDemotion++;
+  // A process that was away itself may still ask the old master, until that hears that it was replaced.
+  const isAnswerOfOld = (fault: Fault) => !isAliveInTheEnd && lastAlive <= fault.healedAt;
+  const isLost = (fault: Fault | undefined) => fault !== undefined && (!isBack || isAnswerOfOld(fault));
+  if (isLost(lostWith)) verdict.lostWithMaster++;
+  else if (isLost(lostOn)) verdict.lostOnDemotion++;
   else {
     const by = seenDead !== null ? 'its own process' : byOthers !== undefined ? 'another process' : 'the last look';
     const then = isBack ? ', and was alive again later' : '';
@@ -157,14 +163,14 @@ function judgeAlive(case_: Case, verdict: Verdict): void {
 }
 
 /** Milliseconds after the return of service at which it was seen; `null` when no failover explains it. */
-function excuseFor({ entry, user, faults }: Case, endedAt: number, { begun }: Sighting): number | null {
-  for (const { kind, slots, at, promotedAt, healedAt } of faults) {
+function excuseFor({ entry, user, isDurable, faults }: Case, endedAt: number, { begun }: Sighting): number | null {
+  for (const { kind, slots, at, promotedAt, letGoAt, healedAt } of faults) {
     if (kind === 'stall' || endedAt < at - UNREPLICATED_MS || endedAt > healedAt || begun < at) continue;
     // A Cluster's handover waits until the replica has everything, and Sentinel promotes the replica that has most, but not of a master
     // that lives.
     if (entry.isConfirmed && (kind !== 'handover' || slots !== null)) continue;
     const servedAgain = user.outages.find(({ to }) => to !== null && to >= at)?.to ?? promotedAt ?? at;
-    const after = begun - Math.max(servedAgain, endedAt);
+    const after = begun - Math.max(servedAgain, endedAt, (isDurable && letGoAt) || 0);
     if (after <= GRACE_MS) return Math.max(0, after);
   }
   return null;
