@@ -30,7 +30,7 @@ const MOST_BEYOND_MS = 180_000;
 interface Options {
   seconds: number;
   workers: number;
-  only: string | undefined;
+  topology: string | undefined;
 }
 
 /** `npm run soak --quick`, without a `--` before it, gives the option to npm, which hands it on in the environment. */
@@ -40,7 +40,7 @@ function readOptions(): Options {
       seconds: { type: 'string' },
       quick: { type: 'boolean' },
       workers: { type: 'string' },
-      only: { type: 'string' },
+      topology: { type: 'string' },
     },
   });
   const isQuick = values.quick ?? process.env.npm_config_quick === 'true';
@@ -51,7 +51,7 @@ function readOptions(): Options {
       isQuick ? QUICK_SECONDS : DEFAULT_SECONDS,
     ),
     workers: toCount('workers', values.workers ?? process.env.npm_config_workers, DEFAULT_WORKERS),
-    only: values.only ?? process.env.npm_config_only,
+    topology: values.topology ?? process.env.npm_config_topology,
   };
 }
 
@@ -140,10 +140,10 @@ async function soak(start: () => Promise<Topology>, seconds: number, workers: nu
 }
 
 async function main(estate: Estate): Promise<boolean> {
-  const { seconds, workers, only } = readOptions();
+  const { seconds, workers, topology } = readOptions();
   const kinds = { sentinel: startSentinels, cluster: startCluster };
-  const chosen = Object.entries(kinds).filter(([name]) => only === undefined || name === only);
-  if (chosen.length === 0) throw new RangeError(`--only must be one of ${Object.keys(kinds).join(', ')}`);
+  const chosen = Object.entries(kinds).filter(([name]) => topology === undefined || name === topology);
+  if (chosen.length === 0) throw new RangeError(`--topology must be one of ${Object.keys(kinds).join(', ')}`);
   const parts: Part[] = [];
   for (const [, start] of chosen) {
     parts.push(await soak(start, Math.ceil(seconds / chosen.length), workers, estate));

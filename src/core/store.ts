@@ -71,9 +71,9 @@ export interface StoreHealth {
  *
  * Absence is a value (`null`, `false`, 0, as each method says), failure is a rejection with a `SessionError`: nothing reports
  * "not there" for "I couldn't look". Each method is atomic: another call sees all of it or nothing, and a `create` that is refused has
- * ended nobody's session. (One that got no answer in time may have been carried out, or still be.) Expiry is judged by the store's own
- * clock, and an expired session is absent to every method. No method but `create` makes a session, so that none that ended can come
- * back. What is given and what is taken are copies: changing one doesn't change the store.
+ * ended nobody's session. One that got no answer in time may have been carried out, and any but a `create` may still be. Expiry is judged
+ * by the store's own clock, and an expired session is absent to every method. No method but `create` makes a session, so that none that
+ * ended can come back. What is given and what is taken are copies: changing one doesn't change the store.
  */
 export interface Store {
   /**
