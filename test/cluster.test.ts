@@ -199,6 +199,34 @@ describe.each([
   });
 });
 
+describe("a client of the application's own that drops commands without a word", () => {
+  it('is asked again all the same, and serves again', async () => {
+    await topology.untilHealed();
+    const client = new Cluster(topology.startupNodes, {
+      clusterNodeRetryStrategy: () => 50,
+      redisOptions: { autoResendUnfulfilledCommands: false },
+    });
+    onClose(() => client.disconnect());
+    const sessions = manage(client);
+    const token = await sessions.setToken('ada');
+    const master = await topology.ownerOf(keyOf(token));
+    const replica = await topology.replicaOf(master);
+    // Nobody takes its place.
+    replica.pause();
+    master.pause();
+    for (let i = 0; i < 2; i++) {
+      await Promise.allSettled(Array.from({ length: 5 }, () => sessions.checkToken(token)));
+    }
+    await expect(sessions.checkToken(token)).rejects.toThrow('stopped answering');
+    await sleep(300);
+    await master.kill();
+    await master.restart();
+    replica.resume();
+    await topology.untilHealed();
+    await until('it is asked again', () => sessions.checkToken(token).then(() => true));
+  });
+});
+
 describe('a slot that moves to another node', () => {
   /** Users of one slot: as many tokens of one user as asked for, and that user's keys. */
   async function aSlot(sessions: TokenManager<{ name: string }>) {

@@ -49,6 +49,14 @@ const MARGIN_MS = 5;
 
 type Reply = string | number | null;
 
+interface Call {
+  key: string;
+  /** Where it is sent. */
+  server: string;
+  /** When it must have settled, by `performance.now()`. */
+  deadline: number;
+}
+
 /** Keeps sessions in Redis: one hash a user, one script a verb. The README shows what is in Redis. */
 export class RedisStore implements Store {
   readonly #connection: RedisConnection;
@@ -96,25 +104,21 @@ export class RedisStore implements Store {
   async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number }> {
     const { userId, sid, ttlMs, absoluteTtlMs, attributes, maxSessions, replaces } = session;
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
-    const key = this.#keys.sessions(tag);
-    const deadline = performance.now() + this.#connection.timeoutMs;
+    const call = this.#callFor(tag);
     const margin = Math.min(MARGIN_MS, this.#connection.timeoutMs / 10);
-    let server = this.#connection.serverOf(key);
-    const attempt = async () => {
-      server = this.#connection.serverOf(key);
-      const latest = this.#clock.at(server, deadline - margin);
+    let reply: [now: Reply, record?: string, ...ended: string[]] = [0];
+    // Too late by a clock that we don't know yet, or that is another one since: then the refusal tells us.
+    for (let tries = 0; reply[1] === undefined && tries < MAX_ATTEMPTS; tries++) {
+      call.server = this.#connection.serverOf(call.key);
+      const latest = this.#clock.at(call.server, call.deadline - margin);
       const args = [userId, sid, ttlMs, absoluteTtlMs, json, maxSessions, latest, ...replaces];
-      const left = Math.max(1, deadline - performance.now());
-      const reply = await this.#connection.run<[now: Reply, ...string[]]>('create', [key], args, left);
-      this.#clock.learn(this.#connection.serverOf(key), Number(reply[0]));
-      return reply;
-    };
-    let [now, record, ...ended] = await attempt();
-    // Too late by a clock that we didn't know yet, or that is another one since: now we know it.
-    for (let tries = 1; record === undefined && tries < MAX_ATTEMPTS; tries++)
-      [now, record, ...ended] = await attempt();
+      const left = Math.max(1, call.deadline - performance.now());
+      reply = await this.#connection.run('create', [call.key], args, left);
+      this.#clock.learn(this.#connection.serverOf(call.key), Number(reply[0]));
+    }
+    const [now, record, ...ended] = reply;
     if (record === undefined) throw new SessionError('ERR_STORE_TIMEOUT', 'Redis came to this login too late');
-    if (ended.length > 0) this.#remember(key, { sids: ended, before: 0, except: '' }, server);
+    if (ended.length > 0) this.#remember(call, { sids: ended, before: 0, except: '' });
     return { session: parseRecord(sid, record, json), now: Number(now) };
   }
 
@@ -131,26 +135,18 @@ export class RedisStore implements Store {
   }
 
   async end(tag: string, sid: string): Promise<boolean> {
-    const deadline = performance.now() + this.#connection.timeoutMs;
-    const key = this.#keys.sessions(tag);
-    const server = this.#connection.serverOf(key);
-    const ended = await this.#connection.run<Reply>('end', [key], [sid]);
-    const revocation = { sids: [sid], before: 0, except: '' };
-    this.#remember(key, revocation, server);
-    await this.#replicas?.confirm(key, revocation, deadline);
+    const call = this.#callFor(tag);
+    const ended = await this.#connection.run<Reply>('end', [call.key], [sid]);
+    await this.#secure(call, { sids: [sid], before: 0, except: '' });
     return Number(ended) === 1;
   }
 
   async endAll(tag: string, options: { except: string | null; forgetUserInfo: boolean }): Promise<number> {
-    const deadline = performance.now() + this.#connection.timeoutMs;
+    const call = this.#callFor(tag);
     const except = options.except ?? '';
-    const key = this.#keys.sessions(tag);
-    const server = this.#connection.serverOf(key);
-    const keys = options.forgetUserInfo ? this.#bothKeys(tag) : ([key] as [string]);
+    const keys = options.forgetUserInfo ? this.#bothKeys(tag) : ([call.key] as [string]);
     const [ended, now, ...sids] = await this.#connection.run<[Reply, Reply, ...string[]]>('endAll', keys, [except]);
-    const revocation = { sids, before: Number(now), except };
-    this.#remember(key, revocation, server);
-    await this.#replicas?.confirm(key, revocation, deadline);
+    await this.#secure(call, { sids, before: Number(now), except });
     return Number(ended);
   }
 
@@ -186,8 +182,20 @@ export class RedisStore implements Store {
     this.#replicas?.close();
   }
 
-  /** @param server where the call was sent; that it was answered there is only known while the key is still there. */
-  #remember(key: string, revocation: Revocation, server: string): void {
+  /** A call that begins now, on the sessions of a user. */
+  #callFor(tag: string): Call {
+    const key = this.#keys.sessions(tag);
+    return { key, server: this.#connection.serverOf(key), deadline: performance.now() + this.#connection.timeoutMs };
+  }
+
+  /** Sees to it that what Redis has ended stays ended: it is remembered, and confirmed by replicas where that was asked for. */
+  async #secure(call: Call, revocation: Revocation): Promise<void> {
+    this.#remember(call, revocation);
+    await this.#replicas?.confirm(call.key, revocation, call.deadline);
+  }
+
+  /** That the server which the call was sent to has answered it is only known while it still holds the key. */
+  #remember({ key, server }: Call, revocation: Revocation): void {
     this.#revocations.record(key, revocation, this.#connection.serverOf(key) === server ? server : null);
   }
 

@@ -85,7 +85,9 @@ export class ReplicaAcknowledgement {
   /** The client has lost this server, or all: what it finds next may be another, to which the lanes don't lead. */
   lost(server?: string): void {
     for (const [address, { redis }] of this.#lanes) {
-      if (server === undefined || address === server) redis.disconnect();
+      if (server !== undefined && address !== server) continue;
+      this.#lanes.delete(address);
+      redis.disconnect();
     }
   }
 
