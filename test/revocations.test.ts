@@ -139,6 +139,23 @@ describe('a revocation', () => {
     expect(repeated).toEqual([['ada', ended('a', 'b')]]);
   });
 
+  it('is not held up by others that wait for a server which does not come back', async () => {
+    const dead = new Revocations({
+      serverOf: (key) => (key.startsWith('dead') ? 'dead' : 'second'),
+      async revoke(key, revocation) {
+        if (key.startsWith('dead')) throw new SessionError('ERR_STORE_UNAVAILABLE', 'gone');
+        repeated.push([key, revocation]);
+      },
+    });
+    for (let i = 0; i < 600; i++) dead.record(`dead-${i}`, ended('a'), 'dead');
+    for (let i = 0; i < 600; i++) dead.record(`user-${i}`, ended('a'), 'first');
+    dead.lost();
+    dead.replay();
+    await jest.advanceTimersByTimeAsync(0);
+    expect(repeated).toHaveLength(600);
+    dead.close();
+  });
+
   it('is repeated in batches, and no further while the first of them is refused', async () => {
     for (let i = 0; i < 1200; i++) revocations.record(`user-${i}`, ended('a'), 'first');
     revocations.lost();

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
 import { ACL_LOGIN, aclsIn, refusalsOf, setAcl } from './support/acl';
 import { closeAfterEach } from './support/closing';
@@ -193,6 +194,16 @@ it.each([
     cause: { message: expect.stringContaining('sentinels are unreachable') },
   });
   expect(performance.now() - begin).toBeLessThan(TIMEOUT_MS / 2);
+});
+
+it('a sentinel that is away is nothing to print', async () => {
+  const print = jest.spyOn(console, 'error').mockImplementation(() => undefined);
+  onClose(() => print.mockRestore());
+  await topology.sentinelServers[2]?.kill();
+  const sessions = manage();
+  await sessions.setToken('ada');
+  await sleep(500);
+  expect(print).not.toHaveBeenCalled();
 });
 
 it('connections that wait for replicas listen to no sentinel, and leave nothing behind', async () => {

@@ -70,7 +70,7 @@ export function judge(
     const byId = new Map(users.map((user) => [user.id, user]));
     for (const entry of sessions) {
       const slot = slotOf(entry.token);
-      const case_: Case = {
+      const matter: Case = {
         entry,
         user: byId.get(entry.userId) as UserEntry,
         isDurable,
@@ -81,8 +81,8 @@ export function judge(
       verdict.sessions++;
       verdict[entry.fate]++;
       if (entry.isConfirmed) verdict.confirmed++;
-      judgeDead(case_, verdict);
-      judgeAlive(case_, verdict);
+      judgeDead(matter, verdict);
+      judgeAlive(matter, verdict);
     }
     for (const user of users) judgeStrangers(user, look, verdict);
   }
@@ -138,14 +138,14 @@ function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): 
 }
 
 /** Was it seen alive after its end had been acknowledged? */
-function judgeAlive(case_: Case, verdict: Verdict): void {
-  const { entry, faults, others, isAlive } = case_;
+function judgeAlive(matter: Case, verdict: Verdict): void {
+  const { entry, faults, others, isAlive } = matter;
   const { fate, endedAt, isConfirmed, seenAlive } = entry;
   if (fate !== 'ended' || endedAt === null) return;
   const byOthers = others.flatMap((other) => other.lastSeenAlive ?? []).filter(({ begun }) => begun > endedAt);
   const sightings = [...(seenAlive === null ? [] : [seenAlive.first, seenAlive.last]), ...byOthers];
   if (!isAlive && sightings.length === 0) return;
-  const excuses = sightings.map((sighting) => excuseFor(case_, endedAt, sighting));
+  const excuses = sightings.map((sighting) => excuseFor(matter, endedAt, sighting));
   if (!isAlive && excuses.every((excuse) => excuse !== null)) {
     verdict.aliveBeforeReplay++;
     if (isConfirmed) verdict.passedOver++;

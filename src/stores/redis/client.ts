@@ -1,5 +1,12 @@
 import type { ConnectionOptions } from 'node:tls';
-import { Cluster, type ClusterOptions, Redis, type RedisOptions, SentinelConnector } from 'ioredis';
+import {
+  Cluster,
+  type ClusterOptions,
+  Redis,
+  type RedisOptions,
+  type SentinelConnectionOptions,
+  SentinelConnector,
+} from 'ioredis';
 import { checkInteger, checkOptions } from '../../core/options';
 import {
   type CheckedSettings,
@@ -176,8 +183,21 @@ function reconnectOnReadOnly(): (error: Error) => boolean {
  * is made, and a promotion that it hears of then breaks that off for good. The client would never come back.
  */
 export class FollowingConnector extends SentinelConnector {
+  constructor(options: SentinelConnectionOptions) {
+    super(options);
+    silenceSentinels(this);
+  }
+
   override connect(...args: Parameters<SentinelConnector['connect']>): ReturnType<SentinelConnector['connect']> {
     this.disconnect();
     return super.connect(...args);
   }
+}
+
+/** ioredis listens to the other sentinels without listening to their errors, and so prints one every few seconds while one is away. */
+function silenceSentinels(connector: SentinelConnector): void {
+  const own = connector as unknown as { connectToSentinel?: (...args: unknown[]) => Redis };
+  const connectToSentinel = own.connectToSentinel?.bind(connector);
+  if (connectToSentinel === undefined) return;
+  own.connectToSentinel = (...args) => connectToSentinel(...args).on('error', () => undefined);
 }

@@ -86,8 +86,8 @@ export class Revocations {
   }
 
   /**
-   * Repeats what the servers of now may not know of. The first batch of it, which is nearly always all, is sent before this returns, and
-   * so before any later call.
+   * Repeats what the servers of now may not know of. The first batch for each, which is nearly always all, is sent before this returns,
+   * and so before any later call.
    */
   replay(): void {
     this.#isReplayWanted = true;
@@ -102,18 +102,39 @@ export class Revocations {
 
   async #replayInBatches(): Promise<void> {
     this.#isReplaying = true;
-    let isServed = true;
-    while (this.#isReplayWanted && isServed) {
+    const failed = new Set<string>();
+    while (this.#isReplayWanted) {
       this.#isReplayWanted = false;
-      const stale = [...this.#entries].filter(([key, { server }]) => server !== this.#servers.serverOf(key));
-      for (let i = 0; i < stale.length && isServed; i += BATCH) {
-        const batch = stale.slice(i, i + BATCH).map(([key, entry]) => this.#repeat(key, entry));
-        isServed = (await Promise.all(batch)).every((isDone) => isDone);
-      }
+      const repeating = [...this.#staleByServer()].map(async ([server, stale]) => {
+        if (!failed.has(server) && !(await this.#repeatAll(stale))) failed.add(server);
+      });
+      await Promise.all(repeating);
     }
     this.#isReplaying = false;
-    if (isServed) this.#retryMs = RETRY_FIRST_MS;
+    if (failed.size === 0) this.#retryMs = RETRY_FIRST_MS;
     else this.#replayLater();
+  }
+
+  /** What each server of now may not know of. One that doesn't answer holds up nobody else. */
+  #staleByServer(): Map<string, [key: string, entry: Entry][]> {
+    const stale = new Map<string, [string, Entry][]>();
+    for (const [key, entry] of this.#entries) {
+      const server = this.#servers.serverOf(key);
+      if (entry.server === server) continue;
+      const others = stale.get(server) ?? [];
+      others.push([key, entry]);
+      stale.set(server, others);
+    }
+    return stale;
+  }
+
+  /** Whether nothing of it need be tried again. Stops at the first batch of which something must. */
+  async #repeatAll(stale: readonly (readonly [key: string, entry: Entry])[]): Promise<boolean> {
+    for (let i = 0; i < stale.length; i += BATCH) {
+      const batch = stale.slice(i, i + BATCH).map(([key, entry]) => this.#repeat(key, entry));
+      if (!(await Promise.all(batch)).every((isDone) => isDone)) return false;
+    }
+    return true;
   }
 
   /** Whether it need not be tried again. */
