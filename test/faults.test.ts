@@ -20,7 +20,8 @@ let prefixes: ReturnType<typeof randomPrefixes>;
 const onClose = closeAfterEach();
 
 beforeAll(async () => {
-  server = await startRedis();
+  // From 7.0 on DEBUG has to be permitted; before that there is no such setting.
+  server = await startRedis({ 'enable-debug-command': 'yes' }).catch(() => startRedis());
 });
 afterAll(() => server.stop());
 beforeEach(async () => {
@@ -203,6 +204,7 @@ describe('a Redis that is slow', () => {
 
   it.each([
     ['CLIENT PAUSE', ['CLIENT', 'PAUSE', 600, 'ALL']],
+    ['DEBUG SLEEP', ['DEBUG', 'SLEEP', 0.8]],
     [
       'a script of somebody else',
       ['EVAL', 'local t = redis.call("TIME")[1] repeat until redis.call("TIME")[1] - t > 1', 0],

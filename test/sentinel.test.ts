@@ -24,7 +24,12 @@ const onClose = closeAfterEach();
 
 // One for each test: a master that was away takes longer to come back into its place than all of them to start.
 beforeEach(async () => {
-  topology = await startSentinelTopology({ password: PASSWORD, sentinelPassword: SENTINEL_PASSWORD });
+  topology = await startSentinelTopology({
+    password: PASSWORD,
+    sentinelPassword: SENTINEL_PASSWORD,
+    // A master that comes back empty, before the Sentinels have made it a replica, signs users out: docs/operations.md says so.
+    settings: { appendonly: 'yes' },
+  });
   onClose(() => topology.stop());
 });
 

@@ -80,7 +80,10 @@ export function startTraffic(sessions: Checking, tokens: ReadonlyMap<string, str
     async untilServed(timeoutMs = 15_000) {
       const now = performance.now();
       const isServed = () => [...tokens.keys()].every((userId) => (lastServed.get(userId) ?? 0) > now);
-      await until('every user is served again', isServed, timeoutMs);
+      await until('every user is served again', isServed, timeoutMs).catch((cause: unknown) => {
+        const { failedMs: _, ...seen } = report;
+        throw new Error(`not every user is served again; so far ${inspect(seen)}`, { cause });
+      });
     },
     async untilFailed(timeoutMs = 15_000) {
       await until('a request has failed', () => report.failedFromMs !== null, timeoutMs);

@@ -4,7 +4,7 @@ import { SessionError } from '../../core/errors';
 import { catchAsking } from './asking';
 import { CircuitBreaker } from './circuit-breaker';
 import { isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
-import { Readiness, type ServerWatcher } from './readiness';
+import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
 import type { ScriptName } from './scripts';
 
@@ -40,8 +40,9 @@ export class RedisConnection {
   readonly #readiness: Readiness;
   readonly #breaker = new CircuitBreaker();
   #watcher: ServerWatcher | null = null;
-  /** The masters of a Cluster, and how often they have been others. */
+  /** The masters of a Cluster. */
   #masters = '';
+  /** How often other servers may have taken over. */
   #epoch = 0;
   #callsUnderWay = 0;
   #onCallSettled: (() => void) | null = null;
@@ -79,6 +80,12 @@ export class RedisConnection {
   servers(): string[] {
     if (this.#cluster === null) return [THE_SERVER];
     return [...new Set(this.#cluster.slots.map((owners) => owners?.[0] ?? ''))].filter((server) => server !== '');
+  }
+
+  /** The client of one of {@link servers}; `null` when there is none, or none any more. */
+  clientOf(server: string): Redis | null {
+    if (this.#cluster === null) return this.#client as Redis;
+    return this.#cluster.nodes('master').find((node) => addressOf(node) === server) ?? null;
   }
 
   /** Resolves when there is a connection, rejects when there is none within the deadline. */
@@ -135,7 +142,12 @@ export class RedisConnection {
   sendTo<Reply>(server: string, command: (redis: Redis) => Promise<Reply>, timeoutMs = this.timeoutMs): Promise<Reply> {
     const refusal = this.#breaker.refusal(server);
     if (refusal !== null) return Promise.reject(refusal);
-    return this.#settleInTime(async () => command(this.#clientOf(server)), timeoutMs, null);
+    const send = async () => {
+      const redis = this.clientOf(server);
+      if (redis === null) throw new SessionError('ERR_STORE_UNAVAILABLE', 'there is no connection to it');
+      return command(redis);
+    };
+    return this.#settleInTime(send, timeoutMs, null);
   }
 
   /** Waits for the answers under way, as long as the slowest may take, and closes the client if it is ours. */
@@ -189,13 +201,6 @@ export class RedisConnection {
     });
   }
 
-  #clientOf(server: string): Redis {
-    if (this.#cluster === null) return this.#client as Redis;
-    const node = this.#cluster.nodes('master').find(({ options }) => `${options.host}:${options.port}` === server);
-    if (node === undefined) throw new SessionError('ERR_STORE_UNAVAILABLE', 'there is no connection to it');
-    return node;
-  }
-
   /** Whether the server of this key answers in time, were it with an error. */
   async #probe(key: string): Promise<boolean> {
     if (!this.#readiness.isReady) return false;
@@ -206,11 +211,11 @@ export class RedisConnection {
     return (await Promise.race([isAnswered, givenUp])) && performance.now() - start <= this.timeoutMs;
   }
 
-  /** A single Redis to which there is a connection again, or a Cluster with other masters, has left nothing unanswered. */
+  /** What was sent before says nothing of a single Redis to which there is a new connection, nor of a Cluster's new masters. */
   #lookForNewMasters(): void {
-    if (this.#cluster === null) this.#breaker.reset();
     const masters = this.servers().join();
-    if (masters !== this.#masters) this.#epoch++;
+    if (this.#cluster === null) this.#breaker.reset();
+    if (this.#cluster === null || masters !== this.#masters) this.#epoch++;
     this.#masters = masters;
   }
 

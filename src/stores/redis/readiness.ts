@@ -140,11 +140,15 @@ export class Readiness {
   };
 
   readonly #onNodeLost = (node: unknown) => {
-    const { options } = node as Redis;
-    this.#watcher.lost(`${options.host}:${options.port}`);
+    this.#watcher.lost(addressOf(node as Redis));
   };
 
   readonly #onNodesChanged = () => {
     if (this.isReady) this.#watcher.changed();
   };
+}
+
+/** What a node of a Cluster is called: `host:port`. */
+export function addressOf({ options }: Redis): string {
+  return `${options.host}:${options.port}`;
 }

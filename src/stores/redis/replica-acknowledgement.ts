@@ -144,11 +144,9 @@ export class ReplicaAcknowledgement {
       // The client hears of promotions, and then the lane is given up.
       failoverDetector: false,
     };
-    if (!this.#client.isCluster) return (this.#client as Redis).duplicate(bounds);
-    const nodes = (this.#client as Cluster).nodes('master');
-    const node = nodes.find(({ options }) => `${options.host}:${options.port}` === server);
-    const keyPrefix = (this.#client as Cluster).options.keyPrefix ?? '';
-    return node?.duplicate({ ...bounds, keyPrefix }) ?? null;
+    // A Cluster keeps its prefix to itself, and gives its nodes whole keys.
+    const keyPrefix = this.#client.options.keyPrefix ?? '';
+    return this.#connection.clientOf(server)?.duplicate({ ...bounds, keyPrefix }) ?? null;
   }
 
   #notReplicated(acknowledgedBy: number | Error): SessionError {
