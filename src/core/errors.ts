@@ -9,6 +9,7 @@
  * | `ERR_STORE_LAYOUT` | 500 | this user's record was written by a newer version of this package; nothing was overwritten |
  * | `ERR_NOT_REPLICATED` | 503 | the sessions have ended, but fewer replicas than `durability` asks for have confirmed it in time |
  * | `ERR_USER_NOT_FOUND` | 401 | a login for a user that `getUserInfo` does not know; no session was started |
+ * | `ERR_CROSS_ORIGIN` | 403 | an unsafe request from another origin came with the session's cookie; nothing was done, nobody signed out |
  * | `ERR_HEADERS_SENT` | 500 | a login after the response had begun, so that its cookie could not be set; no session is left |
  */
 export type SessionErrorCode = keyof typeof STATUS;
@@ -20,6 +21,7 @@ const STATUS = {
   ERR_STORE_LAYOUT: 500,
   ERR_NOT_REPLICATED: 503,
   ERR_USER_NOT_FOUND: 401,
+  ERR_CROSS_ORIGIN: 403,
   ERR_HEADERS_SENT: 500,
 } as const;
 
@@ -36,14 +38,23 @@ export class SessionError extends Error {
   readonly code: SessionErrorCode;
   /** The HTTP status; Express and Koa answer with it. */
   readonly status: number;
-  /** Headers that Express and Koa add to their error response: `Retry-After` (RFC 9110, 10.2.3) with a 503. */
+  /**
+   * Headers that Express and Koa add to their error response: `Retry-After` (RFC 9110, 10.2.3) with a 503, `WWW-Authenticate` (RFC
+   * 9110, 11.6.1) with the 401 of a login where tokens come in `Authorization`.
+   */
   readonly headers?: Readonly<Record<string, string>>;
 
-  constructor(code: SessionErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+  constructor(
+    code: SessionErrorCode,
+    message: string,
+    options: { cause?: unknown; headers?: Readonly<Record<string, string>> } = {},
+  ) {
+    const { headers, ...errorOptions } = options;
+    super(message, errorOptions);
     this.code = code;
     this.status = STATUS[code];
-    if (this.status === 503) this.headers = { 'Retry-After': RETRY_AFTER };
+    const retry = this.status === 503 ? { 'Retry-After': RETRY_AFTER } : undefined;
+    if (headers !== undefined || retry !== undefined) this.headers = { ...retry, ...headers };
   }
 }
 

@@ -44,7 +44,10 @@ same<Awaited<ReturnType<typeof sessions.touchToken>>, Session<Account> | null>(t
 same<Awaited<ReturnType<typeof sessions.listUserSessions>>, SessionInfo[]>(true);
 same<Session<Account>['user']['detail'], Account | undefined>(true);
 
-const withoutLoader = new TokenManager({ store: new MemoryStore(), secret: ['x'.repeat(32), 'y'.repeat(32)] });
+const withoutLoader = new TokenManager({
+  store: new MemoryStore(),
+  secret: ['the newer of two secrets of this project', 'the older of two secrets of this project'],
+});
 same<typeof withoutLoader, TokenManager<unknown>>(true);
 
 const syncLoader = new TokenManager({ store: new MemoryStore(), secret: '', getUserInfo: () => ({ n: 1 }) });
@@ -107,6 +110,7 @@ export function messageOf(error: unknown): string {
     case 'ERR_STORE_CORRUPT':
     case 'ERR_STORE_LAYOUT':
     case 'ERR_USER_NOT_FOUND':
+    case 'ERR_CROSS_ORIGIN':
     case 'ERR_HEADERS_SENT':
       return code;
   }
