@@ -1,7 +1,7 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import { nanoid } from 'nanoid';
 import { HmacSha256 } from './hmac';
-import { kindOf } from './options';
+import { checkDistinct, checkSecret } from './secret';
 
 /*
  * A token is `tag.sid.sig`:
@@ -17,9 +17,6 @@ const SIGNED_LENGTH = TAG_LENGTH + 1 + SID_LENGTH;
 const TOKEN_LENGTH = SIGNED_LENGTH + 1 + 43;
 const SID_FORMAT = /^[A-Za-z0-9_-]{22}$/;
 
-/** Shorter secrets can be searched for by whoever holds one token (RFC 2104, 3: keys of at least the hash's length). */
-const MIN_SECRET_LENGTH = 32;
-
 /** The keys that tokens are signed with: the first signs, all verify. */
 export type SigningKeys = readonly [HmacSha256, ...HmacSha256[]];
 
@@ -32,21 +29,15 @@ export interface TokenParts {
 /**
  * Makes keys of one secret or several, at least 32 characters each: a new secret is put in front of the old one, which goes on verifying.
  *
- * @throws TypeError what is given is not a string or a list of strings. RangeError the list is empty, or a secret too short.
+ * @throws TypeError what is given is not a string or a list of strings. RangeError the list is empty or names a secret twice, or a
+ * secret is too short or can be guessed: a placeholder of some documentation, a repetition, a row of neighbours.
  */
 export function importSecret(secret: unknown): SigningKeys {
-  const secrets: unknown[] = Array.isArray(secret) ? secret : [secret];
-  const [first, ...older] = secrets.map((text, index) => {
-    const name = Array.isArray(secret) ? `secret[${index}]` : 'secret';
-    if (typeof text !== 'string') {
-      const hint = text === undefined ? ' (an environment variable not set?)' : '';
-      throw new TypeError(`option ${name} must be a string, got ${kindOf(text)}${hint}`);
-    }
-    if (text.length < MIN_SECRET_LENGTH) {
-      throw new RangeError(`option ${name} must have at least ${MIN_SECRET_LENGTH} characters, got ${text.length}`);
-    }
-    return new HmacSha256(Buffer.from(text, 'utf8'), SIGNED_LENGTH);
-  });
+  const secrets = Array.isArray(secret)
+    ? Array.from(secret, (text: unknown, index) => checkSecret(`secret[${index}]`, text))
+    : [checkSecret('secret', secret)];
+  checkDistinct(secrets);
+  const [first, ...older] = secrets.map((text) => new HmacSha256(Buffer.from(text, 'utf8'), SIGNED_LENGTH));
   if (first === undefined) throw new RangeError('option secret must hold at least one secret');
   return [first, ...older];
 }

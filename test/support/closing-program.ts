@@ -1,7 +1,10 @@
 /* Uses a store, whatever comes of it, closes its manager and does nothing more: the process has to end by itself. */
 import { RedisStore, TokenManager } from 'tokensession';
 
-const sessions = new TokenManager({ store: new RedisStore(process.env.REDIS_URL), secret: 'x'.repeat(32) });
+const sessions = new TokenManager({
+  store: new RedisStore(process.env.REDIS_URL),
+  secret: 'a secret for tests, long enough to sign with',
+});
 sessions
   .setToken('ada', 60)
   .then(

@@ -7,7 +7,10 @@ const koa = require('tokensession/koa');
 async function main() {
   assert.equal(typeof express.sessionMiddleware, 'function');
   assert.equal(typeof koa.requireUser, 'function');
-  const sessions = new TokenManager({ store: new MemoryStore(), secret: 'x'.repeat(32) });
+  const sessions = new TokenManager({
+    store: new MemoryStore(),
+    secret: 'a secret for tests, long enough to sign with',
+  });
   assert.equal((await sessions.checkToken(await sessions.setToken('ada'))).user.id, 'ada');
   await sessions.close();
   console.log('require works');

@@ -11,7 +11,7 @@ assert.equal(require('tokensession').TokenManager, TokenManager);
 assert.equal(require('tokensession/express').sessionMiddleware, sessionMiddleware);
 assert.equal(typeof koa.sessionMiddleware, 'function');
 
-const memory = new TokenManager({ store: new MemoryStore(), secret: 'x'.repeat(32) });
+const memory = new TokenManager({ store: new MemoryStore(), secret: 'a secret for tests, long enough to sign with' });
 const app = express()
   .use(sessionMiddleware(memory))
   .post('/login', async (req, res) => res.json(await req.session.login('ada')))
@@ -25,7 +25,10 @@ server.closeAllConnections();
 server.close();
 await memory.close();
 
-const redis = new TokenManager({ store: new RedisStore(process.env.REDIS_URL), secret: 'x'.repeat(32) });
+const redis = new TokenManager({
+  store: new RedisStore(process.env.REDIS_URL),
+  secret: 'a secret for tests, long enough to sign with',
+});
 const live = await redis.setToken('ada', 60);
 assert.equal((await redis.touchToken(live)).user.id, 'ada');
 assert.equal(await redis.deleteUserToken('ada'), 1);
