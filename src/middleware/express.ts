@@ -2,17 +2,16 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SessionError } from '../core/errors';
 import type { TokenManager } from '../core/token-manager';
 import type { RegisteredDetail } from '../core/types';
-import {
-  RequestSession,
-  refusalOf,
-  refuseIfTaken,
-  type SessionMiddlewareOptions,
-  sessionPolicy,
-} from './request-session';
+import type { Exchange } from './exchange';
+import { type SessionMiddlewareOptions, sessionPolicy } from './policy';
+import { isOpen, RequestSession, refusalOf } from './request-session';
 
-export type { CookieOptions } from '../transport/cookie';
+export type { CookieOptions } from '../transport/cookie-options';
 export type { HeaderOption } from '../transport/header';
-export type { LoginOptions, LogoutOptions, RequestSession, SessionMiddlewareOptions } from './request-session';
+export type { SiteData } from './clear-site-data';
+export type { SessionMiddlewareOptions } from './policy';
+export type { RequestSession } from './request-session';
+export type { LoginOptions, LogoutOptions } from './session-options';
 
 declare global {
   namespace Express {
@@ -27,6 +26,8 @@ declare global {
 interface ExpressRequest extends IncomingMessage {
   readonly secure: boolean;
   readonly ip: string | undefined;
+  readonly originalUrl: string;
+  readonly app: { get(setting: string): unknown };
   session?: unknown;
 }
 
@@ -36,9 +37,10 @@ export type ExpressMiddleware = (req: ExpressRequest, res: ServerResponse, next:
 /**
  * Puts `req.session` on every request, for Express 5 and 4. Without options it takes tokens from `Authorization: Bearer` and from the
  * cookie `__Host-session`, or `session` where a request isn't secure. A request without a signed token costs no call to the store, one with a
- * token costs one.
+ * token costs one. Mounted twice with one manager, it works once: the first one's options hold.
  *
- * While the store can't answer, a request with a token goes to Express's error handling as a {@link SessionError} of status 503.
+ * While the store can't answer, a request with a token goes to Express's error handling as a {@link SessionError} of status 503, and
+ * an unsafe request of another origin with a token in the cookie as one of status 403.
  *
  * @throws TypeError for an option that is unknown or of the wrong kind.
  */
@@ -48,8 +50,8 @@ export function sessionMiddleware<Detail>(
 ): ExpressMiddleware {
   const policy = sessionPolicy(manager, options);
   return (req, res, next) => {
-    refuseIfTaken(req, 'req.session');
-    const session = new RequestSession(policy, { req, res, secure: req.secure, ip: () => req.ip });
+    if (isOpen(req.session, manager, 'req.session')) return next();
+    const session = new RequestSession(policy, exchangeOf(req, res));
     req.session = session;
     const opened = session.open();
     if (opened === undefined) return next();
@@ -74,6 +76,18 @@ export function requireUser(): ExpressMiddleware {
     res.setHeader('Content-Type', 'application/json; charset=utf-8');
     res.end(JSON.stringify(refusal.body));
   };
+}
+
+function exchangeOf(req: ExpressRequest, res: ServerResponse): Exchange {
+  return { req, res, secure: req.secure, url: req.originalUrl, ip: () => req.ip, host: () => hostOf(req) };
+}
+
+/** Express 5's `req.host`, which Express 4 gives without the port. */
+function hostOf({ headers, app, socket }: ExpressRequest): string | undefined {
+  const forwarded = headers['x-forwarded-host']?.toString();
+  const isTrusted: unknown = app.get('trust proxy fn');
+  if (!forwarded || typeof isTrusted !== 'function' || !isTrusted(socket.remoteAddress, 0)) return headers.host;
+  return forwarded.split(',', 1)[0]?.trim();
 }
 
 function setHeaders(res: ServerResponse, headers: Readonly<Record<string, string>> = {}): void {

@@ -2,17 +2,15 @@ import type { DefaultState, Middleware } from 'koa';
 import { SessionError } from '../core/errors';
 import type { TokenManager } from '../core/token-manager';
 import type { RegisteredDetail } from '../core/types';
-import {
-  RequestSession,
-  refusalOf,
-  refuseIfTaken,
-  type SessionMiddlewareOptions,
-  sessionPolicy,
-} from './request-session';
+import { type SessionMiddlewareOptions, sessionPolicy } from './policy';
+import { isOpen, RequestSession, refusalOf } from './request-session';
 
-export type { CookieOptions } from '../transport/cookie';
+export type { CookieOptions } from '../transport/cookie-options';
 export type { HeaderOption } from '../transport/header';
-export type { LoginOptions, LogoutOptions, RequestSession, SessionMiddlewareOptions } from './request-session';
+export type { SiteData } from './clear-site-data';
+export type { SessionMiddlewareOptions } from './policy';
+export type { RequestSession } from './request-session';
+export type { LoginOptions, LogoutOptions } from './session-options';
 
 declare module 'koa' {
   interface DefaultContext {
@@ -29,9 +27,10 @@ export interface SessionContext<Detail> {
 /**
  * Puts `ctx.session` on every request, for Koa 3 and 2. Without options it takes tokens from `Authorization: Bearer` and from the
  * cookie `__Host-session`, or `session` where a request isn't secure. A request without a signed token costs no call to the store, one with a
- * token costs one.
+ * token costs one. Mounted twice with one manager, it works once: the first one's options hold.
  *
- * While the store can't answer, a request with a token rejects with a {@link SessionError} of status 503, which Koa answers with.
+ * While the store can't answer, a request with a token rejects with a {@link SessionError} of status 503, which Koa answers with, and
+ * an unsafe request of another origin with a token in the cookie with one of status 403.
  *
  * @throws TypeError for an option that is unknown or of the wrong kind.
  */
@@ -41,8 +40,9 @@ export function sessionMiddleware<Detail>(
 ): Middleware<DefaultState, SessionContext<Detail>> {
   const policy = sessionPolicy(manager, options);
   return async (ctx, next) => {
-    refuseIfTaken(ctx, 'ctx.session');
-    const session = new RequestSession(policy, { req: ctx.req, res: ctx.res, secure: ctx.secure, ip: () => ctx.ip });
+    if (isOpen(ctx.session, manager, 'ctx.session')) return next();
+    const { req, res, secure, originalUrl: url } = ctx;
+    const session = new RequestSession(policy, { req, res, secure, url, ip: () => ctx.ip, host: () => ctx.host });
     ctx.session = session;
     const opened = session.open();
     if (opened !== undefined) await opened;

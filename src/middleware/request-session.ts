@@ -1,100 +1,29 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { inspect } from 'node:util';
-import { isUnavailable, SessionError } from '../core/errors';
-import { checkAttributes, checkBoolean, checkOptions, kindOf, MAX_ATTRIBUTE_LENGTH } from '../core/options';
-import { TokenManager } from '../core/token-manager';
+import { isUnavailable, type SessionError } from '../core/errors';
+import { checkAttributes, MAX_ATTRIBUTE_LENGTH } from '../core/options';
 import type { Session, SessionAttributes, User } from '../core/types';
-import { type CookieOptions, type CookieTransport, cookieTransport } from '../transport/cookie';
-import { type HeaderOption, type HeaderTransport, headerTransport } from '../transport/header';
+import { type Credentials, candidatesOf, readCredentials } from './credentials';
+import { crossOriginRefusal } from './cross-origin';
+import type { Exchange } from './exchange';
+import type { SessionPolicy } from './policy';
+import { headersSent, loginError, type Refusal, unauthenticated } from './refusal';
+import { checkLoginOptions, checkLogoutOptions, type LoginOptions, type LogoutOptions } from './session-options';
 
-export interface SessionMiddlewareOptions {
-  /** The cookie that carries the token, or `false` for none. Default: see {@link CookieOptions}. */
-  cookie?: CookieOptions | false | undefined;
-  /** The header that may carry the token, before the cookie: `'authorization'` (default, `Bearer`), another name, or `false` for none. */
-  header?: HeaderOption | undefined;
-  /**
-   * What becomes of a request with a token while the store can't answer. `'error'` (default): 503 with `Retry-After`.
-   * `'anonymous'`: it goes on with nobody signed in; only `requireUser()` answers 503.
-   */
-  onUnavailable?: 'error' | 'anonymous' | undefined;
-}
-
-const OPTIONS: Record<keyof SessionMiddlewareOptions, true> = { cookie: true, header: true, onUnavailable: true };
-
-export interface LoginOptions {
-  /** Seconds the session lives without a request. Default: the manager's `ttl`. */
-  ttl?: number | undefined;
-  /** Kept with the session. `ip` and `userAgent` are taken from the request unless given; `undefined` keeps neither. */
-  attributes?: SessionAttributes | undefined;
-}
-
-const LOGIN_OPTIONS: Record<keyof LoginOptions, true> = { ttl: true, attributes: true };
-
-export interface LogoutOptions {
-  /** Whether all sessions of the user end, not this one alone. Default false. */
-  everywhere?: boolean | undefined;
-}
-
-const LOGOUT_OPTIONS: Record<keyof LogoutOptions, true> = { everywhere: true };
-
-/** A request and its response, and what only the framework can tell of them. */
-export interface Exchange {
-  req: IncomingMessage;
-  res: ServerResponse;
-  /** Whether the client speaks HTTPS, by the framework's trust-proxy rule. */
-  secure: boolean;
-  /** The client's address, by the same rule. Asked for at a login only: it is dear to find out. */
-  ip(): string | undefined;
-}
-
-/** What one `sessionMiddleware()` was set up with. */
-export interface SessionPolicy<Detail> {
-  manager: TokenManager<Detail>;
-  cookie: CookieTransport | null;
-  header: HeaderTransport | null;
-  onUnavailable: 'error' | 'anonymous';
-}
-
-/** @throws TypeError naming the argument or option that is unknown, of the wrong kind, or refused by browsers. */
-export function sessionPolicy<Detail>(
-  manager: TokenManager<Detail>,
-  options: SessionMiddlewareOptions | undefined,
-): SessionPolicy<Detail> {
-  if (!(manager instanceof TokenManager)) {
-    throw new TypeError(`sessionMiddleware needs a TokenManager, got ${kindOf(manager)}`);
-  }
-  const { cookie, header, onUnavailable = 'error' } = checkOptions('sessionMiddleware', options, OPTIONS);
-  if (onUnavailable !== 'error' && onUnavailable !== 'anonymous') {
-    throw new TypeError("option onUnavailable must be 'error' or 'anonymous'");
-  }
-  const policy: SessionPolicy<Detail> = {
-    manager,
-    cookie: cookieTransport(cookie, manager.absoluteTtl),
-    header: headerTransport(header),
-    onUnavailable,
-  };
-  if (policy.cookie === null && policy.header === null) {
-    throw new TypeError('options cookie and header must not both be false: no token could ever arrive');
-  }
-  return policy;
-}
+const CLEAR_SITE_DATA = 'Clear-Site-Data';
 
 /** Whoever makes the request: `req.session` in Express, `ctx.session` in Koa. Prints and serialises without its token. */
 export class RequestSession<Detail = unknown> {
   readonly #policy: SessionPolicy<Detail>;
   readonly #exchange: Exchange;
-  readonly #headerToken: string | undefined;
-  readonly #cookieToken: string | undefined;
+  readonly #credentials: Credentials;
   #session: Session<Detail> | null = null;
   #outage: SessionError | null = null;
 
   /** @internal */
   constructor(policy: SessionPolicy<Detail>, exchange: Exchange) {
-    const { headers } = exchange.req;
     this.#policy = policy;
     this.#exchange = exchange;
-    this.#headerToken = policy.header?.read(headers);
-    this.#cookieToken = policy.cookie?.read(headers.cookie, exchange.secure);
+    this.#credentials = readCredentials(policy, exchange);
     // What is put here would be gone with the request: better an error than a cart that loses its things.
     Object.preventExtensions(this);
   }
@@ -132,38 +61,39 @@ export class RequestSession<Detail = unknown> {
    * such user, `ERR_HEADERS_SENT` when it is too late for a cookie. TypeError or RangeError for an argument of the wrong kind.
    */
   async login(userId: string, options?: LoginOptions): Promise<string> {
-    const { manager, cookie } = this.#policy;
+    const { manager, cookie, header, clearSiteData } = this.#policy;
     const { res, secure } = this.#exchange;
-    const { ttl, attributes } = checkOptions('login', options, LOGIN_OPTIONS);
-    checkAttributes(attributes);
+    const { ttl, attributes } = checkLoginOptions(options);
     if (cookie !== null && res.headersSent) throw headersSent();
-    const session = await manager.createSession(userId, {
-      ttl,
-      attributes: checkAttributes({ ...this.#origin(), ...attributes }),
-      replaces: this.#tokens(),
+    const create = { ttl, attributes: checkAttributes({ ...this.#origin(), ...attributes }), replaces: this.#tokens() };
+    const session = await manager.createSession(userId, create).catch((error: unknown) => {
+      throw loginError(error, header?.challenge);
     });
     if (cookie !== null && res.headersSent) {
       await manager.deleteToken(session.token);
       throw headersSent();
     }
-    cookie?.write(res, session.token, secure);
+    cookie?.write(res, session.token, secure, this.#tossed());
+    // What a logout before it has asked the browser to forget, this login has just put there.
+    if (clearSiteData !== null && !res.headersSent && res.getHeader(CLEAR_SITE_DATA) === clearSiteData) {
+      res.removeHeader(CLEAR_SITE_DATA);
+    }
     this.#session = session;
     this.#outage = null;
     return session.token;
   }
 
   /**
-   * Signs out: ends the sessions whose tokens came with the request or were issued during it, and clears the cookie. Does nothing
-   * when there are none.
+   * Signs out: ends the sessions whose tokens came with the request or were issued during it, clears the cookie, and with the option
+   * `clearSiteData` asks the browser to forget the rest. Does nothing when there are none.
    *
    * @throws SessionError when the store can't be asked, or couldn't be asked whose sessions to end: then they may live on, and the
    * cookie is untouched.
    */
   async logout(options?: LogoutOptions): Promise<void> {
-    const { manager, cookie } = this.#policy;
-    const { res, secure } = this.#exchange;
-    const { everywhere = false } = checkOptions('logout', options, LOGOUT_OPTIONS);
-    checkBoolean('everywhere', everywhere);
+    const { manager, clearSiteData } = this.#policy;
+    const { res } = this.#exchange;
+    const { everywhere } = checkLogoutOptions(options);
     if (everywhere && this.#outage !== null) throw this.#outage;
     const tokens = this.#tokens();
     const isEverywhere = everywhere && this.#session !== null;
@@ -172,8 +102,11 @@ export class RequestSession<Detail = unknown> {
       isEverywhere && manager.deleteUserToken(this.#session?.user.id ?? ''),
       ...others.map((token) => manager.deleteToken(token)),
     ]);
-    const isCookieOurs = this.#session !== null || manager.isToken(this.#cookieToken);
-    if (isCookieOurs && !res.headersSent) cookie?.clear(res, secure);
+    const wasSignedIn = this.#session !== null || this.#hasSignedCookie();
+    if (wasSignedIn && !res.headersSent) {
+      this.#clearCookie();
+      if (clearSiteData !== null) res.setHeader(CLEAR_SITE_DATA, clearSiteData);
+    }
     this.#session = null;
   }
 
@@ -187,13 +120,30 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
+   * Whether this manager's middleware has made it.
+   *
+   * @internal
+   */
+  isBy(manager: unknown): boolean {
+    return this.#policy.manager === manager;
+  }
+
+  /**
    * Finds out who makes the request. Gives nothing when there is nothing to ask the store.
    *
    * @internal
    */
   open(): Promise<void> | undefined {
-    const token = this.#headerToken ?? this.#cookieToken;
-    return token === undefined ? undefined : this.#check(token);
+    const { manager, trustedOrigins } = this.#policy;
+    const { header, cookies } = this.#credentials;
+    if (header !== undefined) return this.#check([header]);
+    if (cookies.length === 0) return undefined;
+    const refusal = crossOriginRefusal(this.#exchange, trustedOrigins);
+    if (refusal !== null && this.#hasSignedCookie()) return Promise.reject(refusal);
+
+    const candidates = candidatesOf(cookies, manager);
+    if (candidates === null) this.#clearCookie();
+    return candidates === null || candidates.length === 0 ? undefined : this.#check(candidates);
   }
 
   /**
@@ -204,32 +154,45 @@ export class RequestSession<Detail = unknown> {
   refusal(): SessionError | Refusal | null {
     if (this.#session !== null) return null;
     if (this.#outage !== null) return this.#outage;
-    const challenge = this.#policy.header?.challenge;
-    return {
-      status: 401,
-      headers: challenge === undefined ? {} : { 'WWW-Authenticate': challenge },
-      body: { error: 'unauthenticated' },
-    };
+    return unauthenticated(this.#policy.header?.challenge);
   }
 
-  async #check(token: string): Promise<void> {
-    const { manager, cookie, onUnavailable } = this.#policy;
-    const { res, secure } = this.#exchange;
+  /** Signs in with the first of these tokens that is live. */
+  async #check(tokens: readonly string[]): Promise<void> {
+    const { manager, onUnavailable } = this.#policy;
     try {
-      this.#session = await manager.touchToken(token);
+      for (const token of tokens) {
+        this.#session = await manager.touchToken(token);
+        if (this.#session !== null) return;
+      }
     } catch (error) {
       if (onUnavailable === 'error' || !isUnavailable(error)) throw error;
       this.#outage = error;
       return;
     }
-    const isDead = this.#session === null && this.#headerToken === undefined && manager.isToken(token);
-    if (isDead && !res.headersSent) cookie?.clear(res, secure);
+    if (this.#credentials.header === undefined && this.#hasSignedCookie()) this.#clearCookie();
   }
 
   /** The tokens that came with the request, and the one it is signed in with by now. */
   #tokens(): string[] {
-    const tokens = [this.#headerToken, this.#cookieToken, this.#session?.token];
+    const { header, cookies } = this.#credentials;
+    const tokens = [header, ...cookies, this.#session?.token];
     return [...new Set(tokens.filter((token) => token !== undefined))];
+  }
+
+  /** Whether the cookie is ours at all: another application may have one of the same name. */
+  #hasSignedCookie(): boolean {
+    return this.#credentials.cookies.some((value) => this.#policy.manager.isToken(value));
+  }
+
+  #clearCookie(): void {
+    const { res, secure } = this.#exchange;
+    if (!res.headersSent) this.#policy.cookie?.clear(res, secure, this.#tossed());
+  }
+
+  /** Where to look for cookies of the name that somebody else has left, when there are any. */
+  #tossed(): Exchange | undefined {
+    return this.#credentials.cookies.length > 1 ? this.#exchange : undefined;
   }
 
   /** What the client says is cut to length rather than refused: a login must not fail for a long header. */
@@ -242,28 +205,22 @@ export class RequestSession<Detail = unknown> {
   }
 }
 
-/** Refuses to take a place that another middleware has taken: each would find the other's object there, and break on it. */
-export function refuseIfTaken(holder: { session?: unknown }, name: string): void {
-  if (holder.session !== undefined && !(holder.session instanceof RequestSession)) {
-    throw new TypeError(
-      `${name} is taken by another middleware (express-session, koa-session?): only one of them can have it`,
-    );
-  }
-}
-
-/** How a request is turned away. */
-export interface Refusal {
-  status: number;
-  headers: Record<string, string>;
-  body: { error: string };
+/**
+ * Whether a middleware with this manager has been here before on the request: its work is done, and stays as it is. With another manager
+ * the later one takes the place.
+ *
+ * @throws TypeError when the place is taken by something else: each would find the other's object there, and break on it.
+ */
+export function isOpen(session: unknown, manager: unknown, name: string): boolean {
+  if (session === undefined) return false;
+  if (session instanceof RequestSession) return session.isBy(manager);
+  throw new TypeError(
+    `${name} is taken by another middleware (express-session, koa-session?): only one of them can have it`,
+  );
 }
 
 /** The answer of `requireUser()`; `null` when the request may go on. */
 export function refusalOf(session: unknown): SessionError | Refusal | null {
   if (!(session instanceof RequestSession)) throw new TypeError('requireUser() needs sessionMiddleware() before it');
   return session.refusal();
-}
-
-function headersSent(): SessionError {
-  return new SessionError('ERR_HEADERS_SENT', 'login() came after the response had begun: its cookie could not be set');
 }

@@ -1,0 +1,53 @@
+/*
+ * A cookie is told from others of its name by its domain and path, neither of which comes back with it: a neighbour on another
+ * subdomain, an application on another path or an older set-up of this one can have left more of them (cookie tossing). Only
+ * guesses can find these again.
+ */
+import { isAddress, isHostName } from './cookie-options';
+
+/** Where a request went to, as far as cookies are kept apart by it. */
+export interface RequestTarget {
+  /** The host that the client asked for, with the port if it named one, by the framework's trust-proxy rule. */
+  host(): string | undefined;
+  /** The path and query as they came, whatever router has taken a part of it. */
+  readonly url: string;
+}
+
+/** Which requests get a cookie. */
+export interface CookieScope {
+  path: string;
+  domain?: string;
+}
+
+const MAX_DOMAINS = 4;
+const MAX_DIRECTORIES = 4;
+const MAX_DIRECTORY_LENGTH = 100;
+
+/** What a path in `Set-Cookie` may hold (RFC 6265, 4.1.1). */
+const PATH = /^[\x21-\x3a\x3d-\x7e]+$/;
+
+/** The scopes of which the request gets cookies, the likely ones first. */
+export function scopesOf(target: RequestTarget, ownPath: string): CookieScope[] {
+  const domains = domainsOf(target.host());
+  const paths = new Set(['/', ownPath, ...directoriesOf(target.url)]);
+  return [...paths].flatMap((path) => [{ path }, ...domains.map((domain) => ({ path, domain }))]);
+}
+
+/** The host and its parents of two labels or more, the shortest first: most neighbours can set those. An address has none. */
+function domainsOf(host: string | undefined): string[] {
+  const name = (host ?? '').replace(/:\d+$/, '').toLowerCase();
+  if (isAddress(name) || !isHostName(name)) return [];
+  const labels = name.split('.');
+  const parents = labels.slice(1).map((_, depth) => labels.slice(labels.length - 2 - depth).join('.'));
+  return parents.slice(0, MAX_DOMAINS);
+}
+
+/** The directories that lead to a path, each without and then each with the slash behind it, which makes another cookie. */
+function directoriesOf(url: string): string[] {
+  const path = url.split(/[?#]/, 1)[0] ?? '';
+  const names = path.split('/').slice(1, 1 + MAX_DIRECTORIES);
+  const bare = names
+    .map((_, depth) => `/${names.slice(0, depth + 1).join('/')}`)
+    .filter((directory) => directory.length <= MAX_DIRECTORY_LENGTH && PATH.test(directory));
+  return [...bare, ...bare.map((directory) => `${directory}/`)].filter((directory) => path.startsWith(directory));
+}
