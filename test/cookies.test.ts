@@ -1,0 +1,477 @@
+import { MemoryStore, TokenManager } from 'tokensession';
+import * as forExpress from 'tokensession/express';
+import * as forKoa from 'tokensession/koa';
+import { type AppOptions, type Detail, FRAMEWORKS, listen, type Session } from './support/apps';
+import { countedStore } from './support/counted-store';
+import { sendRaw } from './support/raw-request';
+import { SECRET } from './support/stores';
+
+/** The cookies of a response by where they hold, `domain path`, each with the beginning of its value. */
+const placesOf = (setCookie: string[]) =>
+  setCookie.map((text) => {
+    const attribute = (name: string) => new RegExp(`; ${name}=([^;]*)`).exec(text)?.[1];
+    const kind = text.includes('Max-Age=0;') ? 'deleted' : 'set';
+    return `${kind} ${attribute('Domain') ?? 'host'} ${attribute('Path')}`;
+  });
+
+describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
+  const closing: (() => Promise<void>)[] = [];
+  afterEach(async () => {
+    for (const close of closing.splice(0).reverse()) await close();
+  });
+
+  async function start(options: AppOptions = {}) {
+    const { store, calls } = countedStore(new MemoryStore());
+    const manager = new TokenManager<Detail>({ store, secret: SECRET });
+    const app = await listen(build(manager, options));
+    closing.push(() => manager.close(), app.close);
+    const tokensOf = async (user: string, count: number) => {
+      const tokens = [];
+      for (let i = 0; i < count; i++) tokens.push(await manager.setToken(user));
+      calls.splice(0);
+      return tokens as [string, ...string[]];
+    };
+    const send = async (cookies: string[], path = '/session', host = 'shop.example.com', more: string[] = []) => {
+      calls.splice(0);
+      const cookie = cookies.length === 0 ? [] : [`Cookie: ${cookies.join('; ')}`];
+      const method = path.startsWith('/session') || path.startsWith('/me') ? 'GET' : 'POST';
+      const response = await sendRaw(app.url, method, path, [`Host: ${host}`, ...cookie, ...more]);
+      const user = /"user":\{"id":"(\w+)"/.exec(response.text)?.[1] ?? null;
+      return { ...response, user, calls: [...calls] };
+    };
+    return { manager, send, tokensOf };
+  }
+
+  describe('several cookies of one name', () => {
+    it('that are the same count as one, in one call to the store', async () => {
+      const { send, tokensOf } = await start();
+      const [token] = await tokensOf('ada', 1);
+      const cookies = [`session=${token}`, 'theme=dark', `session=${token}`];
+      expect(await send(cookies)).toMatchObject({ user: 'ada', calls: ['touch'], setCookie: [] });
+    });
+
+    it('are told apart by their signature, never by their order', async () => {
+      const { send, tokensOf } = await start();
+      const [token] = await tokensOf('ada', 1);
+      const forged = `${token.slice(0, -4)}AAAA`;
+      for (const planted of ['x', '', forged, `${token}x`, 'A'.repeat(89)]) {
+        for (const cookies of [
+          [`session=${planted}`, `session=${token}`],
+          [`session=${token}`, `session=${planted}`],
+          ['a=b', `session=${planted}`, 'c', `session=${token}`, `session=${planted}`],
+        ]) {
+          expect(await send(cookies)).toMatchObject({ user: 'ada', calls: ['touch'], setCookie: [] });
+        }
+      }
+    });
+
+    it('of which none is signed sign in nobody, ask no store and stay: they are not ours', async () => {
+      const { send } = await start();
+      expect(await send(['session=x', 'session=y'])).toMatchObject({
+        status: 200,
+        user: null,
+        calls: [],
+        setCookie: [],
+      });
+    });
+
+    it('that are signed for two users sign in nobody, ask no store, and are all cleared, in any order', async () => {
+      const { manager, send, tokensOf } = await start();
+      const [ada] = await tokensOf('ada', 1);
+      const [mallory] = await tokensOf('mallory', 1);
+      for (const tokens of [
+        [ada, mallory],
+        [mallory, ada],
+        ['x', mallory, ada, ada],
+      ]) {
+        const response = await send(tokens.map((token) => `session=${token}`));
+        expect(response).toMatchObject({ status: 200, user: null, calls: [] });
+        expect(placesOf(response.setCookie).sort()).toEqual([
+          'deleted example.com /',
+          'deleted example.com /session',
+          'deleted host /',
+          'deleted host /session',
+          'deleted shop.example.com /',
+          'deleted shop.example.com /session',
+        ]);
+      }
+      expect(await manager.listUserToken('ada')).toEqual([ada]);
+      expect((await send([`session=${ada}`, `session=${mallory}`], '/me')).status).toBe(401);
+    });
+
+    it('that are signed for one user are tried until one is live, whatever their order', async () => {
+      const { manager, send, tokensOf } = await start();
+      const tokens = await tokensOf('ada', 3);
+      const live = [...tokens].sort().at(-1) as string;
+      for (const token of tokens) if (token !== live) await manager.deleteToken(token);
+      for (const order of [tokens, [...tokens].reverse()]) {
+        expect(await send(order.map((token) => `session=${token}`))).toMatchObject({
+          user: 'ada',
+          calls: ['touch', 'touch', 'touch'],
+          setCookie: [],
+        });
+      }
+    });
+
+    it('that are all live give the same session in any order, in one call', async () => {
+      const { send, tokensOf } = await start();
+      const tokens = await tokensOf('ada', 2);
+      const answers = [];
+      for (const order of [tokens, [...tokens].reverse()]) {
+        const response = await send(order.map((token) => `session=${token}`));
+        expect(response.calls).toEqual(['touch']);
+        answers.push(JSON.parse(response.text).token);
+      }
+      expect(answers[0]).toBe(answers[1]);
+    });
+
+    it('that are all dead are all cleared', async () => {
+      const { manager, send, tokensOf } = await start();
+      const tokens = await tokensOf('ada', 2);
+      await manager.deleteUserToken('ada');
+      const response = await send(tokens.map((token) => `session=${token}`));
+      expect(response).toMatchObject({ user: null, calls: ['touch', 'touch'] });
+      expect(placesOf(response.setCookie)).toContain('deleted example.com /');
+      expect(placesOf(response.setCookie)).toContain('deleted host /');
+    });
+
+    it('that are more than three are taken for a game: nobody is signed in and no store asked', async () => {
+      const { send, tokensOf } = await start();
+      const tokens = await tokensOf('ada', 4);
+      const response = await send(tokens.map((token) => `session=${token}`));
+      expect(response).toMatchObject({ user: null, calls: [] });
+      expect(response.setCookie.length).toBeGreaterThan(1);
+    });
+
+    it('in two Cookie headers are no different', async () => {
+      const { send, tokensOf } = await start();
+      const [ada] = await tokensOf('ada', 1);
+      const [mallory] = await tokensOf('mallory', 1);
+      const twice = (first: string, second: string) =>
+        send([`session=${first}`], '/session', 'shop.example.com', [`Cookie: session=${second}`]);
+      expect(await twice(ada, mallory)).toMatchObject({ user: null, calls: [] });
+      expect(await twice('x', ada)).toMatchObject({ user: 'ada', calls: ['touch'] });
+    });
+
+    it('are not made up of names and values that only hold the name', async () => {
+      const { send, tokensOf } = await start();
+      const [ada] = await tokensOf('ada', 1);
+      const [mallory] = await tokensOf('mallory', 1);
+      const others = [
+        `my-session=${mallory}`,
+        `sessions=${mallory}`,
+        `x=session=${mallory}`,
+        `Session=${mallory}`,
+        'session',
+      ];
+      for (const cookies of [
+        [...others, `session=${ada}`],
+        [`session=${ada}`, ...others],
+        [...others, ` session = ${ada} `],
+      ]) {
+        expect(await send(cookies)).toMatchObject({ user: 'ada', calls: ['touch'], setCookie: [] });
+      }
+    });
+
+    it('beside a token in the header do not matter', async () => {
+      const { send, tokensOf } = await start();
+      const [ada] = await tokensOf('ada', 1);
+      const [grace] = await tokensOf('grace', 1);
+      const [mallory] = await tokensOf('mallory', 1);
+      const bearer = [`Authorization: Bearer ${grace}`];
+      const response = await send([`session=${ada}`, `session=${mallory}`], '/session', 'shop.example.com', bearer);
+      expect(response).toMatchObject({ user: 'grace', calls: ['touch'], setCookie: [] });
+    });
+
+    it('end with their sessions at a login, which finds the places of the others and sets its own last', async () => {
+      const { manager, send, tokensOf } = await start();
+      const [ada, adaToo] = (await tokensOf('ada', 2)) as [string, string];
+      const [mallory] = await tokensOf('mallory', 1);
+      const response = await send([`session=${mallory}`, `session=${ada}`, `session=${adaToo}`], '/login?user=grace');
+      expect(await manager.listUserToken('mallory')).toEqual([]);
+      expect(await manager.listUserToken('ada')).toEqual([]);
+      expect(await manager.listUserToken('grace')).toHaveLength(1);
+      const places = placesOf(response.setCookie);
+      expect(places.at(-1)).toBe('set host /');
+      expect(places.slice(0, -1).sort()).toEqual([
+        'deleted example.com /',
+        'deleted example.com /login',
+        'deleted host /login',
+        'deleted shop.example.com /',
+        'deleted shop.example.com /login',
+      ]);
+    });
+
+    it('end with their sessions at a logout', async () => {
+      const { manager, send, tokensOf } = await start();
+      const tokens = (await tokensOf('ada', 2)) as [string, string];
+      const [mallory] = await tokensOf('mallory', 1);
+      const response = await send(
+        [...tokens, mallory].map((token) => `session=${token}`),
+        '/logout',
+      );
+      expect(await manager.listUserToken('ada')).toEqual([]);
+      expect(await manager.listUserToken('mallory')).toEqual([]);
+      expect(placesOf(response.setCookie)).toContain('deleted example.com /');
+    });
+  });
+
+  describe('clearing what others have left', () => {
+    async function clear(options: AppOptions, path: string, host: string, more: string[] = []) {
+      const { send, tokensOf } = await start(options);
+      const [ada] = await tokensOf('ada', 1);
+      const [mallory] = await tokensOf('mallory', 1);
+      const name = typeof options.cookie === 'object' ? (options.cookie.name ?? 'session') : 'session';
+      return (await send([`${name}=${ada}`, `${name}=${mallory}`], path, host, more)).setCookie;
+    }
+
+    it('looks at the host, its parents, the path and the directories that lead to it', async () => {
+      expect(placesOf(await clear({}, '/session/cart/items?x=/y', 'a.shop.example.com:8443')).sort()).toEqual(
+        ['host', 'a.shop.example.com', 'shop.example.com', 'example.com']
+          .flatMap((domain) =>
+            ['/', '/session', '/session/', '/session/cart', '/session/cart/', '/session/cart/items'].map(
+              (path) => `deleted ${domain} ${path}`,
+            ),
+          )
+          .sort(),
+      );
+    });
+
+    it('goes by the host that a trusted proxy forwards, and by the path before any mounting', async () => {
+      const forwarded = ['X-Forwarded-Host: shop.example.org'];
+      const trusted = placesOf(await clear({ trustProxy: true }, '/session', 'internal', forwarded));
+      expect(trusted).toContain('deleted example.org /session');
+      expect(placesOf(await clear({}, '/session', 'internal', forwarded)).join()).not.toContain('example.org');
+    });
+
+    it.each([
+      ['an IPv4 address', '192.168.0.10:3000'],
+      ['an IPv6 address', '[2001:db8::1]:3000'],
+      ['a name of one label', 'localhost:3000'],
+      ['a name with a dot behind it', 'shop.example.com.'],
+      ['a name with an empty label', 'shop..example.com'],
+      ['no name at all', 'a;b.example.com'],
+      ['nothing', ''],
+    ])('sets no Domain for %s', async (_case, host) => {
+      const setCookie = await clear({}, '/session', host);
+      expect(placesOf(setCookie).sort()).toEqual(['deleted host /', 'deleted host /session']);
+    });
+
+    it('looks nowhere else for a __Host- cookie, which is nowhere else', async () => {
+      const cookie = { name: '__Host-id' };
+      expect(placesOf(await clear({ cookie }, '/session/cart', 'shop.example.com'))).toEqual(['deleted host /']);
+    });
+
+    it('looks at the domain and path of the options, and keeps the attributes that browsers ask for', async () => {
+      const cookie = { name: '__Secure-id', path: '/app', domain: 'example.com', sameSite: 'none' } as const;
+      const setCookie = await clear({ cookie }, '/session', 'shop.example.com');
+      expect(placesOf(setCookie).at(-1)).toBe('deleted example.com /app');
+      expect(new Set(placesOf(setCookie)).size).toBe(setCookie.length);
+      for (const text of setCookie) {
+        expect(text).toMatch(/^__Secure-id=; Max-Age=0; /);
+        expect(text).toContain('; Secure');
+        expect(text).toContain('; SameSite=None');
+      }
+    });
+
+    it('keeps to a size that proxies let through, whatever host and path a request has', async () => {
+      const host = `${'a.'.repeat(120)}example.com`;
+      for (const path of [
+        `/session/${'x/'.repeat(500)}`,
+        `/session/${'y'.repeat(4000)}/z`,
+        `/session/${'/'.repeat(900)}`,
+      ]) {
+        const setCookie = await clear({}, path, host);
+        expect(setCookie.join('').length).toBeLessThan(2500);
+        expect(placesOf(setCookie)).toContain('deleted host /');
+        expect(placesOf(setCookie)).toContain('deleted example.com /');
+      }
+    });
+
+    it('leaves out a directory that Set-Cookie can not name', async () => {
+      const places = placesOf(await clear({}, '/session/a;Domain=evil.example/b', 'localhost'));
+      expect(places.sort()).toEqual(['deleted host /', 'deleted host /session', 'deleted host /session/']);
+    });
+  });
+
+  describe('a response that sets or clears the cookie', () => {
+    const cacheControl = ({ headers }: { headers: [string, string][] }) =>
+      headers.find(([name]) => name === 'cache-control')?.[1];
+
+    it('says Cache-Control: no-store, and no other does', async () => {
+      const { manager, send, tokensOf } = await start();
+      const [token] = await tokensOf('ada', 1);
+      expect(cacheControl(await send([`session=${token}`]))).toBeUndefined();
+      expect(cacheControl(await send([]))).toBeUndefined();
+      expect(cacheControl(await send([], '/logout'))).toBeUndefined();
+      expect(cacheControl(await send([], '/login?user=ada'))).toBe('no-store');
+      expect(cacheControl(await send([`session=${token}`], '/logout'))).toBe('no-store');
+      const [dead] = await tokensOf('ada', 1);
+      await manager.deleteToken(dead);
+      expect(cacheControl(await send([`session=${dead}`]))).toBe('no-store');
+    });
+
+    it('does not without a cookie to set', async () => {
+      const { send } = await start({ cookie: false });
+      expect(cacheControl(await send([], '/login?user=ada'))).toBeUndefined();
+    });
+  });
+
+  describe('clearSiteData', () => {
+    const clearSiteData = ({ headers }: { headers: [string, string][] }) =>
+      headers.find(([name]) => name === 'clear-site-data')?.[1];
+
+    it.each([
+      [undefined, undefined],
+      [false, undefined],
+      [true, '"cache", "cookies", "storage"'],
+      [['storage'], '"storage"'],
+      [['clientHints', 'executionContexts', 'clientHints'], '"clientHints", "executionContexts"'],
+      [['*'], '"*"'],
+    ] as const)('%j makes a logout say %s', async (option, header) => {
+      const { send, tokensOf } = await start({ clearSiteData: option });
+      const [token] = await tokensOf('ada', 1);
+      expect(clearSiteData(await send([`session=${token}`]))).toBeUndefined();
+      expect(clearSiteData(await send([`session=${token}`], '/logout'))).toBe(header);
+    });
+
+    it('is for those who were signed in, by cookie or header, and not for a logout of nobody', async () => {
+      const { send, tokensOf } = await start({ clearSiteData: true });
+      const [token] = await tokensOf('ada', 1);
+      expect(clearSiteData(await send([], '/logout'))).toBeUndefined();
+      expect(clearSiteData(await send(['session=x'], '/logout'))).toBeUndefined();
+      const bearer = [`Authorization: Bearer ${token}`];
+      expect(clearSiteData(await send([], '/logout', 'shop.example.com', bearer))).toBe(
+        '"cache", "cookies", "storage"',
+      );
+    });
+
+    it('does not take away the cookie of a login that comes after the logout in one request', async () => {
+      const routes = {
+        '/switch': async (session: Session) => {
+          await session.logout();
+          await session.login('grace');
+        },
+      };
+      const { send, tokensOf } = await start({ clearSiteData: true, routes });
+      const [token] = await tokensOf('ada', 1);
+      const response = await send([`session=${token}`], '/switch');
+      expect(placesOf(response.setCookie)).toEqual(['set host /']);
+      expect(clearSiteData(response)).toBeUndefined();
+    });
+
+    it('is nothing that a logout after the headers were sent fails for', async () => {
+      const { manager, tokensOf } = await start();
+      const [token] = await tokensOf('ada', 1);
+      let outcome: unknown;
+      const app = await listen((req, res) => {
+        const routes = {
+          '/late': async (session: Session) => {
+            res.write('begun');
+            outcome = await session.logout().then(() => 'done', String);
+            res.end();
+          },
+        };
+        build(manager, { clearSiteData: true, routes })(req, res);
+      });
+      closing.push(app.close);
+      await sendRaw(app.url, 'POST', '/late', ['Host: x', `Cookie: session=${token}`]);
+      expect(outcome).toBe('done');
+      expect(await manager.checkToken(token)).toBeNull();
+    });
+  });
+});
+
+describe('the options of the cookie', () => {
+  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+  afterAll(() => manager.close());
+
+  it.each([
+    ['a name with a separator', { name: 'a;b' }, 'option cookie.name must be letters, digits and'],
+    ['a name with brackets', { name: 'sid[]' }, 'option cookie.name must be letters, digits and'],
+    ['a name with =', { name: 'a=b' }, 'got "a=b"'],
+    ['a name outside of ASCII', { name: 'séance' }, 'option cookie.name must be'],
+    ['a path with a query', { path: '/app?x' }, 'option cookie.path must be at most 1024 printable ASCII characters'],
+    ['a path with a line break', { path: '/a\r\nX: y' }, 'option cookie.path must be'],
+    ['a path outside of ASCII', { path: '/café' }, 'option cookie.path must be'],
+    ['a path that browsers ignore for its length', { path: `/${'a'.repeat(1024)}` }, 'option cookie.path must be'],
+    [
+      'a domain with a dot before it',
+      { domain: '.example.com' },
+      'option cookie.domain must not begin or end with a dot',
+    ],
+    [
+      'a domain with a dot behind it',
+      { domain: 'example.com.' },
+      'option cookie.domain must not begin or end with a dot',
+    ],
+    ['a domain with a port', { domain: 'example.com:8443' }, 'option cookie.domain must be a host name without scheme'],
+    ['a domain with a scheme', { domain: 'https://example.com' }, 'got "https://example.com"'],
+    ['a domain with a path', { domain: 'example.com/app' }, 'option cookie.domain must be a host name'],
+    ['a domain with a wildcard', { domain: '*.example.com' }, 'option cookie.domain must be a host name'],
+    ['a domain with an empty label', { domain: 'a..example.com' }, 'option cookie.domain must be a host name'],
+    ['a domain not in punycode', { domain: 'münchen.example' }, 'option cookie.domain must be a host name'],
+    [
+      'a domain of 254 characters',
+      { domain: `${'a.'.repeat(121)}example.comx` },
+      'option cookie.domain must be a host name',
+    ],
+    ['a domain that is an IPv4 address', { domain: '127.0.0.1' }, 'option cookie.domain must not be an IP address'],
+    ['a domain that is an IPv6 address', { domain: '::1' }, 'option cookie.domain must not be an IP address'],
+    [
+      '__Http- without Secure',
+      { name: '__Http-s', secure: false },
+      'option cookie.secure must not be false with the name __Http-s',
+    ],
+    [
+      '__host-http- without Secure',
+      { name: '__host-http-s', secure: false },
+      'must not be false with the name __host-http-s',
+    ],
+    ['__Host-Http- with a domain', { name: '__Host-Http-s', domain: 'x.com' }, 'a __Host- cookie has none'],
+    ['__Host-Http- with a path', { name: '__Host-Http-s', path: '/app' }, "a __Host- cookie's is /"],
+  ])('are refused with %s, for Express and for Koa', (_, cookie, message) => {
+    for (const { sessionMiddleware } of [forExpress, forKoa]) {
+      const build = () => sessionMiddleware(manager, { cookie });
+      expect(build).toThrow(TypeError);
+      expect(build).toThrow(message);
+    }
+  });
+
+  it.each([
+    [
+      { clearSiteData: 'cache' },
+      'option clearSiteData must be true, false or an array of kinds, got a value of type string',
+    ],
+    [{ clearSiteData: [] }, 'option clearSiteData must name at least one kind'],
+    [{ clearSiteData: ['cache', 'cookie'] }, 'option clearSiteData[1] must be one of cache, cookies, storage'],
+    [{ clearSiteData: [1] }, 'got a value of type number'],
+    [{ clearSiteData: ['toString'] }, 'got "toString"'],
+  ])('and those of the middleware with %j', (options, message) => {
+    for (const { sessionMiddleware } of [forExpress, forKoa]) {
+      const build = () => sessionMiddleware(manager, options as never);
+      expect(build).toThrow(TypeError);
+      expect(build).toThrow(message);
+    }
+  });
+
+  it.each(['__Http-s', '__HOST-HTTP-s', '__secure-s', '__Host-s'])(
+    '%s is Secure and HttpOnly, on any request',
+    async (name) => {
+      const app = await listen(FRAMEWORKS['Express 5'](manager as TokenManager<Detail>, { cookie: { name } }));
+      const { setCookie } = await sendRaw(app.url, 'POST', '/login?user=ada', ['Host: x']);
+      await app.close();
+      expect(setCookie).toHaveLength(1);
+      expect(setCookie[0]).toMatch(new RegExp(`^${name}=.*; Path=/; HttpOnly; Secure; SameSite=Lax$`));
+    },
+  );
+
+  it.each([
+    { domain: 'localhost' },
+    { domain: 'Example.COM' },
+    { domain: 'xn--mnchen-3ya.example', path: '/app/' },
+    { name: "!#$%&'*+-.^_`|~09azAZ" },
+  ])('are taken: %j', (cookie) => {
+    expect(() => forExpress.sessionMiddleware(manager, { cookie })).not.toThrow();
+  });
+});

@@ -1,0 +1,68 @@
+import { EventEmitter, once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MemoryStore, SessionError, type Store, TokenManager } from 'tokensession';
+import { type Detail, FRAMEWORKS, listen } from './apps';
+import { openRequest, sendRaw } from './raw-request';
+import { SECRET } from './stores';
+
+/*
+ * Clients that hang up while the store is asked, on each framework. What nobody catches ends the program: that is Node's default.
+ * Prints what came of it, as JSON.
+ */
+const calls = new EventEmitter();
+let isFailing = false;
+
+/** Answers late, or fails late. */
+function slow(store: Store): Store {
+  return new Proxy(store, {
+    get(target, name) {
+      const member: unknown = Reflect.get(target, name, target);
+      if (typeof member !== 'function') return member;
+      if (name === 'close') return member.bind(target);
+      return async (...args: unknown[]) => {
+        const fails = isFailing;
+        calls.emit('call', name);
+        await sleep(40);
+        calls.emit('end');
+        if (fails) throw new SessionError('ERR_STORE_TIMEOUT', 'no answer');
+        return member.apply(target, args);
+      };
+    },
+  });
+}
+
+async function main(): Promise<void> {
+  const outcomes: Record<string, unknown> = {};
+  for (const [name, build] of Object.entries(FRAMEWORKS)) {
+    const manager = new TokenManager<Detail>({ store: slow(new MemoryStore()), secret: SECRET });
+    const app = await listen(build(manager, {}));
+    const cookie = `Cookie: session=${await manager.setToken('ada')}`;
+    let hungUp = 0;
+    for (isFailing of [false, true]) {
+      for (const [method, path, headers] of [
+        ['POST', '/login?user=ada', []],
+        ['POST', '/login?user=ada', [cookie]],
+        ['GET', '/session', [cookie]],
+        ['POST', '/logout', [cookie]],
+      ] as const) {
+        for (const hangUp of ['destroy', 'resetAndDestroy'] as const) {
+          const [called, ended] = [once(calls, 'call'), once(calls, 'end')];
+          const socket = openRequest(app.url, method, path, ['Host: x', ...headers]).on('error', () => undefined);
+          await called;
+          socket[hangUp]();
+          await ended;
+          hungUp++;
+        }
+      }
+    }
+    isFailing = false;
+    await sleep(200);
+    const { status, setCookie } = await sendRaw(app.url, 'POST', '/login?user=grace', ['Host: x']);
+    outcomes[name] = { hungUp, status, cookies: setCookie.length };
+    await app.close();
+    await manager.close();
+  }
+  console.log(JSON.stringify(outcomes));
+}
+
+void main();
