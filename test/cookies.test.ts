@@ -1,3 +1,4 @@
+import express from 'express';
 import { MemoryStore, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
@@ -237,7 +238,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       );
     });
 
-    it('goes by the host that a trusted proxy forwards, and by the path before any mounting', async () => {
+    it('goes by the host that a trusted proxy forwards', async () => {
       const forwarded = ['X-Forwarded-Host: shop.example.org'];
       const trusted = placesOf(await clear({ trustProxy: true }, '/session', 'internal', forwarded));
       expect(trusted).toContain('deleted example.org /session');
@@ -380,6 +381,18 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(await manager.checkToken(token)).toBeNull();
     });
   });
+});
+
+it('a router that takes a part of the path takes no directory from the search for cookies of others', async () => {
+  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+  const app = express();
+  app.use('/shop', forExpress.sessionMiddleware(manager), (_req, res) => void res.end());
+  const running = await listen(app);
+  const cookie = `Cookie: session=${await manager.setToken('ada')}; session=${await manager.setToken('mallory')}`;
+  const { setCookie } = await sendRaw(running.url, 'GET', '/shop/cart', ['Host: localhost', cookie]);
+  await running.close();
+  await manager.close();
+  expect(placesOf(setCookie)).toContain('deleted host /shop/cart');
 });
 
 describe('the options of the cookie', () => {

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import type { RequestListener } from 'node:http';
 import { connect } from 'node:net';
 import { inspect } from 'node:util';
 import express, { type ErrorRequestHandler } from 'express';
@@ -8,6 +9,7 @@ import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
 import { headerTransport } from '../src/transport/header';
 import { type AppOptions, type Detail, FRAMEWORKS, listen, type RunningApp, type Session } from './support/apps';
+import { countedStore } from './support/counted-store';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { randomPrefixes, SECRET } from './support/stores';
 
@@ -204,6 +206,26 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       await (await fetch(`${app.url}/late`)).text();
       expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT', status: 500 });
       expect(await manager.listUserToken('ada')).toEqual([]);
+    });
+
+    it('after the response has begun gives its token where there is no cookie to set', async () => {
+      let token = '';
+      const { manager } = await start();
+      const app = await listen((req, res) => {
+        build(manager, {
+          cookie: false,
+          routes: {
+            '/stream': async (session) => {
+              res.write('begun');
+              token = await session.login('ada');
+              res.end();
+            },
+          },
+        })(req, res);
+      });
+      closing.push(app.close);
+      await (await fetch(`${app.url}/stream`)).text();
+      expect(await manager.listUserToken('ada')).toEqual([token]);
     });
 
     it('whose response begins while the store is asked rejects, and leaves no session', async () => {
@@ -457,6 +479,20 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(await challenge(false)).toBeNull();
     });
 
+    it('has a login that is a 401 say so as well (RFC 9110, 15.5.2)', async () => {
+      const challenge = async (header?: string | false) => {
+        const manager = manage(new MemoryStore(), () => null);
+        const { send } = await start(header === undefined ? { manager } : { manager, header });
+        const response = await send('/login?user=nobody');
+        expect(response.status).toBe(401);
+        return response.headers.get('www-authenticate');
+      };
+      expect(await challenge()).toBe('Bearer');
+      expect(await challenge('Authorization')).toBe('Bearer');
+      expect(await challenge('X-Session-Token')).toBeNull();
+      expect(await challenge(false)).toBeNull();
+    });
+
     it('may have another name, and then holds the token alone', async () => {
       const { send, login } = await start({ header: 'X-Session-Token' });
       const token = await login('ada');
@@ -675,6 +711,72 @@ describe('sessionMiddleware', () => {
   it('leaves the options it is given as they were', () => {
     const options = Object.freeze({ cookie: Object.freeze({ name: '__Host-s' }), header: 'X-Token' });
     expect(() => forExpress.sessionMiddleware(manager, options)).not.toThrow();
+  });
+});
+
+describe('mounted twice on one request', () => {
+  const managerOf = () => {
+    const { store, calls } = countedStore(new MemoryStore());
+    return { manager: new TokenManager<Detail>({ store, secret: SECRET }), calls };
+  };
+
+  /** Mounts the middleware of each manager after the other, and tells which sessions were there in between. */
+  const APPS: Record<string, (managers: TokenManager<Detail>[], seen: unknown[]) => RequestListener> = {
+    Express: (managers, seen) => {
+      const app = express();
+      for (const manager of managers) {
+        app.use(forExpress.sessionMiddleware(manager), (req, _res, next) => {
+          seen.push(req.session);
+          next();
+        });
+      }
+      return app.use((req, res) => void res.json(req.session));
+    },
+    Koa: (managers, seen) => {
+      const app = new Koa();
+      for (const manager of managers) {
+        app.use(forKoa.sessionMiddleware(manager));
+        app.use((ctx, next) => {
+          seen.push(ctx.session);
+          return next();
+        });
+      }
+      return app
+        .use((ctx) => {
+          ctx.body = ctx.session;
+        })
+        .callback();
+    },
+  };
+
+  it.each(Object.entries(APPS))(
+    'with one manager it works once, and the session stays the same: %s',
+    async (_, build) => {
+      const { manager, calls } = managerOf();
+      const seen: unknown[] = [];
+      const running = await listen(build([manager, manager, manager], seen));
+      const token = await manager.setToken('ada');
+      calls.splice(0);
+      const response = await fetch(running.url, { headers: { cookie: `session=${token}` } });
+      await running.close();
+      expect(await response.json()).toMatchObject({ user: { id: 'ada' } });
+      expect(calls).toEqual(['touch']);
+      expect(seen).toHaveLength(3);
+      expect(new Set(seen).size).toBe(1);
+      await manager.close();
+    },
+  );
+
+  it.each(Object.entries(APPS))('with another manager the later one takes the place: %s', async (_, build) => {
+    const [first, second] = [managerOf(), managerOf()];
+    const seen: unknown[] = [];
+    const running = await listen(build([first.manager, second.manager], seen));
+    const token = await second.manager.setToken('grace');
+    const response = await fetch(running.url, { headers: { authorization: `Bearer ${token}` } });
+    await running.close();
+    expect(await response.json()).toMatchObject({ user: { id: 'grace' } });
+    expect(new Set(seen).size).toBe(2);
+    await Promise.all([first.manager.close(), second.manager.close()]);
   });
 });
 
