@@ -1,21 +1,32 @@
 export { SessionError, type SessionErrorCode } from './core/errors';
+export type { TokenManagerOptions } from './core/manager-options';
+export type { SessionEvents, SessionListener } from './core/session-events';
 export {
+  type EndedSession,
   expiryOf,
+  type Found,
   type NewSession,
+  type Rotation,
   type SessionRecord,
   type Store,
+  type StoredBan,
   type StoredSession,
   type StoredUser,
   type StoreHealth,
 } from './core/store';
 export {
+  type BanUserOptions,
   type CreateSessionOptions,
   type DeleteUserTokenOptions,
+  type InspectTokenOptions,
+  type RevokeOptions,
   TokenManager,
-  type TokenManagerOptions,
 } from './core/token-manager';
 export type {
+  Ban,
+  EndReason,
   GetUserInfo,
+  Inspection,
   Register,
   RegisteredDetail,
   Session,

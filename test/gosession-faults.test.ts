@@ -336,7 +336,7 @@ it('20: every error of the store reaches its caller', async () => {
   }
 });
 
-it('a deleted session frees its key: what is gone leaves nothing in Redis', async () => {
+it('a deleted session frees its key: what is gone leaves nothing in Redis, but for a day why it was ended from outside', async () => {
   const sessions = service();
   const [one, two] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
   await sessions.deleteToken(one);
@@ -344,7 +344,10 @@ it('a deleted session frees its key: what is gone leaves nothing in Redis', asyn
   expect(await keys()).toEqual([]);
   await sessions.setToken('ada');
   await sessions.deleteUserToken('ada');
-  expect(await keys()).toEqual([]);
+  // What stays for a day at most is why it ended.
+  const [key] = (await keys()) as [string];
+  expect(Object.values(await server.admin.hgetall(key)).sort()).toEqual(['1', 'ada', expect.stringMatching(/^ended:/)]);
+  expect(await server.admin.pttl(key)).toBeLessThanOrEqual(24 * 3_600_000);
 });
 
 it('no client of the package is still connected when its manager is closed', async () => {

@@ -7,7 +7,8 @@ const SRC = resolve(__dirname, '../src');
 const LAW: Record<string, string[]> = {
   core: ['core'],
   stores: ['stores', 'stores/redis', 'core'],
-  'stores/redis': ['stores/redis', 'core'],
+  'stores/redis': ['stores/redis', 'stores/redis/lua', 'core'],
+  'stores/redis/lua': ['stores/redis/lua'],
   transport: ['transport', 'core'],
   middleware: ['middleware', 'core', 'transport'],
   '.': ['core', 'stores', 'stores/redis'],
@@ -15,9 +16,10 @@ const LAW: Record<string, string[]> = {
 
 /** Which packages each folder may import at run time; types cost nothing. */
 const PACKAGES: Record<string, string[]> = {
-  core: ['node:crypto', 'nanoid'],
+  core: ['node:crypto', 'node:events', 'nanoid'],
   stores: ['ioredis'],
   'stores/redis': ['node:crypto', 'node:timers/promises', 'ioredis'],
+  'stores/redis/lua': [],
   transport: ['cookie'],
   middleware: ['node:util'],
   '.': [],

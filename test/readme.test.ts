@@ -157,7 +157,7 @@ it.each([
   if (!andMore.includes('+wait')) return;
   const durable = new RedisStore(login, { durability: { replicas: 1, timeoutMs: 1 } });
   // There is no replica here; a refusal would be another message.
-  await expect(durable.end('a'.repeat(22), 'b'.repeat(22))).rejects.toThrow('only 0 of 1 replicas confirmed it');
+  await expect(durable.end('a'.repeat(22), 'b'.repeat(22), null)).rejects.toThrow('only 0 of 1 replicas confirmed it');
   await durable.close();
 });
 

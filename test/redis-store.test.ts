@@ -130,7 +130,7 @@ describe('a record that is not ours', () => {
     expect(await server.admin.hget(keyOf(token), 'id')).toBe('eve');
   });
 
-  it.each(['', 'x', '1:2:3', '1:2:3:4:5', '-1:2:3:4', '1e3:2:3:4', '1.5:2:3:4'])(
+  it.each(['', 'x', '1:2:3', '1:2:3:4:', '1:2:3:4:5:6', 'ended:', 'rotated:1:x', '-1:2:3:4', '1e3:2:3:4', '1.5:2:3:4'])(
     'a session record %j: an error for that session, none for its neighbours, and deleteUserToken clears it away',
     async (record) => {
       const sessions = manage();
@@ -147,7 +147,7 @@ describe('a record that is not ours', () => {
       expect(await server.admin.hget(keyOf(damaged), sidOf(damaged))).toBe(record);
       expect(await sessions.touchToken(healthy)).not.toBeNull();
       expect(await sessions.deleteUserToken('ada')).toBe(1);
-      expect(await server.admin.exists(keyOf(damaged))).toBe(0);
+      expect(await server.admin.hexists(keyOf(damaged), sidOf(damaged))).toBe(0);
       expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
     },
   );
@@ -302,7 +302,7 @@ describe('the client', () => {
       defineCommand(name, definition);
     };
     new RedisStore(client);
-    expect(defined).toHaveLength(8);
+    expect(defined).toHaveLength(13);
     for (const name of defined) expect(name).toMatch(/^tokensession:\w+:[0-9a-f]{8}$/);
     client.disconnect();
   });

@@ -1,29 +1,17 @@
-import type { NewSession, Store } from 'tokensession';
+import type { Store } from 'tokensession';
 import { tagOf } from '../src/core/token';
-import { describeStores, type StoreFixture } from './support/stores';
+import {
+  describeStores,
+  HOUR,
+  liveIn,
+  newSid,
+  type StoreFixture,
+  newSession as session,
+  sidsOf,
+} from './support/stores';
 
-/** Long against any delay in a test, short against nothing. */
-const HOUR = 3_600_000;
 /** How long a session lives that a test waits for the end of. */
 const SHORT = 400;
-
-let nextSid = 0;
-const newSid = () => `sid-${nextSid++}`.padEnd(22, '_');
-
-function session(userId: string, given: Partial<NewSession> = {}): NewSession {
-  return {
-    userId,
-    sid: newSid(),
-    ttlMs: HOUR,
-    absoluteTtlMs: 0,
-    attributes: {},
-    maxSessions: 100,
-    replaces: [],
-    ...given,
-  };
-}
-
-const sidsOf = async (store: Store, tag: string) => (await store.list(tag))?.sessions.map(({ sid }) => sid) ?? [];
 
 describeStores((open) => {
   const USER = 'ada';
@@ -47,9 +35,10 @@ describeStores((open) => {
         seenAt: now,
         ttlMs: HOUR,
         capAt: 0,
+        authenticatedAt: now,
         attributes: { device: 'web', ip: '::1', userAgent: 'curl "8"' },
       });
-      const stored = await store.check(TAG, given.sid);
+      const stored = await liveIn(store.check(TAG, given.sid));
       expect(stored).toEqual({ userId: USER, session: created, now: expect.any(Number), userInfo: null });
     });
 
@@ -95,28 +84,31 @@ describeStores((open) => {
 
   describe('check', () => {
     it('gives null for a session and a user that are not there', async () => {
-      expect(await store.check(TAG, newSid())).toBeNull();
+      expect(await liveIn(store.check(TAG, newSid()))).toBeNull();
       await store.create(TAG, session(USER));
-      expect(await store.check(TAG, newSid())).toBeNull();
+      expect(await liveIn(store.check(TAG, newSid()))).toBeNull();
     });
 
     it('does not slide', async () => {
       const { sid } = session(USER);
       await store.create(TAG, session(USER, { sid, ttlMs: SHORT }));
       await fixture.elapse(SHORT / 2);
-      expect(await store.check(TAG, sid)).not.toBeNull();
+      expect(await liveIn(store.check(TAG, sid))).not.toBeNull();
       await fixture.elapse(SHORT / 2);
-      expect(await store.check(TAG, sid)).toBeNull();
+      expect(await liveIn(store.check(TAG, sid))).toBeNull();
     });
 
     it('gives records that can be changed without changing the store', async () => {
       const { sid } = session(USER);
       await store.create(TAG, session(USER, { sid, attributes: { device: 'web' } }));
-      const stored = await store.check(TAG, sid);
+      const stored = await liveIn(store.check(TAG, sid));
       if (stored === null) throw new Error('no session');
       stored.session.attributes.device = 'changed';
       stored.session.ttlMs = 1;
-      expect((await store.check(TAG, sid))?.session).toMatchObject({ ttlMs: HOUR, attributes: { device: 'web' } });
+      expect((await liveIn(store.check(TAG, sid)))?.session).toMatchObject({
+        ttlMs: HOUR,
+        attributes: { device: 'web' },
+      });
     });
   });
 
@@ -126,27 +118,27 @@ describeStores((open) => {
       await store.create(TAG, session(USER, { sid, ttlMs: SHORT }));
       for (let i = 0; i < 4; i++) {
         await fixture.elapse(SHORT / 2);
-        expect(await store.touch(TAG, sid, 0)).not.toBeNull();
+        expect(await liveIn(store.touch(TAG, sid, 0))).not.toBeNull();
       }
       await fixture.elapse(SHORT);
-      expect(await store.touch(TAG, sid, 0)).toBeNull();
+      expect(await liveIn(store.touch(TAG, sid, 0))).toBeNull();
     });
 
     it('gives the times as they are after it', async () => {
       const { sid } = session(USER);
       await store.create(TAG, session(USER, { sid }));
       await fixture.elapse(5);
-      const touched = await store.touch(TAG, sid, 0);
+      const touched = await liveIn(store.touch(TAG, sid, 0));
       expect(touched?.session.seenAt).toBe(touched?.now);
-      expect((await store.check(TAG, sid))?.session).toEqual(touched?.session);
+      expect((await liveIn(store.check(TAG, sid)))?.session).toEqual(touched?.session);
     });
 
     it('only reads when less has passed than it is told to wait', async () => {
       const { sid } = session(USER);
       const { session: created } = await store.create(TAG, session(USER, { sid }));
       await fixture.elapse(20);
-      expect((await store.touch(TAG, sid, HOUR / 4))?.session.seenAt).toBe(created.seenAt);
-      expect((await store.touch(TAG, sid, 10))?.session.seenAt).toBeGreaterThan(created.seenAt);
+      expect((await liveIn(store.touch(TAG, sid, HOUR / 4)))?.session.seenAt).toBe(created.seenAt);
+      expect((await liveIn(store.touch(TAG, sid, 10)))?.session.seenAt).toBeGreaterThan(created.seenAt);
     });
 
     it('slides at half the ttl when told to wait for longer than that', async () => {
@@ -154,7 +146,7 @@ describeStores((open) => {
       await store.create(TAG, session(USER, { sid, ttlMs: SHORT }));
       for (let i = 0; i < 3; i++) {
         await fixture.elapse(SHORT * 0.6);
-        expect(await store.touch(TAG, sid, HOUR)).not.toBeNull();
+        expect(await liveIn(store.touch(TAG, sid, HOUR))).not.toBeNull();
       }
     });
 
@@ -163,24 +155,24 @@ describeStores((open) => {
       const { session: created } = await store.create(TAG, session(USER, { sid, ttlMs: HOUR, absoluteTtlMs: SHORT }));
       expect(created.capAt).toBe(created.createdAt + SHORT);
       await fixture.elapse(SHORT / 2);
-      expect(await store.touch(TAG, sid, 0)).not.toBeNull();
+      expect(await liveIn(store.touch(TAG, sid, 0))).not.toBeNull();
       await fixture.elapse(SHORT / 2);
-      expect(await store.touch(TAG, sid, 0)).toBeNull();
+      expect(await liveIn(store.touch(TAG, sid, 0))).toBeNull();
     });
 
     it('gives the cached user info along', async () => {
       const { sid } = session(USER);
       await store.create(TAG, session(USER, { sid }));
       await store.setUserInfo(TAG, '{"name":"Ada"}', HOUR);
-      expect((await store.touch(TAG, sid, 0))?.userInfo).toBe('{"name":"Ada"}');
-      expect((await store.check(TAG, sid))?.userInfo).toBe('{"name":"Ada"}');
+      expect((await liveIn(store.touch(TAG, sid, 0)))?.userInfo).toBe('{"name":"Ada"}');
+      expect((await liveIn(store.check(TAG, sid)))?.userInfo).toBe('{"name":"Ada"}');
     });
 
     it('keeps the other sessions of the user as long as they live', async () => {
       const [long, short] = [session(USER), session(USER, { ttlMs: SHORT })];
       await store.create(TAG, long);
       await store.create(TAG, short);
-      await store.touch(TAG, short.sid, 0);
+      await liveIn(store.touch(TAG, short.sid, 0));
       await fixture.elapse(SHORT + 20);
       expect(await sidsOf(store, TAG)).toEqual([long.sid]);
     });
@@ -190,20 +182,20 @@ describeStores((open) => {
     it('gives a live session a new ttl, longer or shorter', async () => {
       const { sid } = session(USER);
       await store.create(TAG, session(USER, { sid, ttlMs: SHORT }));
-      expect(await store.refresh(TAG, sid, HOUR)).toBe(true);
-      expect((await store.check(TAG, sid))?.session.ttlMs).toBe(HOUR);
-      expect(await store.refresh(TAG, sid, SHORT)).toBe(true);
+      expect((await liveIn(store.refresh(TAG, sid, HOUR)))?.session).toMatchObject({ ttlMs: HOUR });
+      expect((await liveIn(store.check(TAG, sid)))?.session?.ttlMs).toBe(HOUR);
+      expect((await liveIn(store.refresh(TAG, sid, SHORT)))?.session).toMatchObject({ ttlMs: SHORT });
       await fixture.elapse(SHORT);
-      expect(await store.check(TAG, sid)).toBeNull();
+      expect(await liveIn(store.check(TAG, sid))).toBeNull();
     });
 
     it('keeps the ttl that the session has when given none', async () => {
       const { sid } = session(USER);
       await store.create(TAG, session(USER, { sid, ttlMs: SHORT }));
       await fixture.elapse(SHORT / 2);
-      expect(await store.refresh(TAG, sid, null)).toBe(true);
+      expect((await liveIn(store.refresh(TAG, sid, null)))?.session).toMatchObject({ ttlMs: SHORT });
       await fixture.elapse(SHORT * 0.7);
-      expect(await store.check(TAG, sid)).not.toBeNull();
+      expect(await liveIn(store.check(TAG, sid))).not.toBeNull();
     });
 
     it('revives nothing: not a session that never was, nor one that ended, nor one that expired', async () => {
@@ -211,11 +203,11 @@ describeStores((open) => {
       await store.create(TAG, session(USER));
       await store.create(TAG, ended);
       await store.create(TAG, expired);
-      await store.end(TAG, ended.sid);
+      await store.end(TAG, ended.sid, null);
       await fixture.elapse(SHORT);
       for (const sid of [newSid(), ended.sid, expired.sid]) {
-        expect(await store.refresh(TAG, sid, HOUR)).toBe(false);
-        expect(await store.check(TAG, sid)).toBeNull();
+        expect(await liveIn(store.refresh(TAG, sid, HOUR))).toBeNull();
+        expect(await liveIn(store.check(TAG, sid))).toBeNull();
       }
     });
   });
@@ -225,36 +217,36 @@ describeStores((open) => {
       const [one, two] = [session(USER, { attributes: { device: 'web' } }), session(USER)];
       await store.create(TAG, one);
       await store.create(TAG, two);
-      expect(await store.end(TAG, one.sid)).toBe(true);
-      expect(await store.end(TAG, one.sid)).toBe(false);
+      expect(await store.end(TAG, one.sid, null)).toEqual({ userId: USER, sid: one.sid });
+      expect(await store.end(TAG, one.sid, null)).toBeNull();
       expect(await sidsOf(store, TAG)).toEqual([two.sid]);
     });
 
-    it('says false of an expired session', async () => {
+    it('says null of an expired session', async () => {
       const { sid } = session(USER);
       await store.create(TAG, session(USER));
       await store.create(TAG, session(USER, { sid, ttlMs: SHORT }));
       await fixture.elapse(SHORT);
-      expect(await store.end(TAG, sid)).toBe(false);
+      expect(await store.end(TAG, sid, null)).toBeNull();
     });
   });
 
   describe('endAll', () => {
-    it('ends every session and counts the live ones', async () => {
+    it('ends every session and names the live ones', async () => {
       await store.create(TAG, session(USER, { ttlMs: SHORT }));
       await fixture.elapse(SHORT);
       await store.create(TAG, session(USER));
       await store.create(TAG, session(USER));
-      expect(await store.endAll(TAG, { except: null, forgetUserInfo: false })).toBe(2);
+      expect(await store.endAll(TAG, { except: null, forgetUserInfo: false, message: null })).toHaveLength(2);
       expect(await sidsOf(store, TAG)).toEqual([]);
-      expect(await store.endAll(TAG, { except: null, forgetUserInfo: false })).toBe(0);
+      expect(await store.endAll(TAG, { except: null, forgetUserInfo: false, message: null })).toEqual([]);
     });
 
     it('keeps the one it is told to', async () => {
       const [one, two] = [session(USER), session(USER)];
       await store.create(TAG, one);
       await store.create(TAG, two);
-      expect(await store.endAll(TAG, { except: two.sid, forgetUserInfo: false })).toBe(1);
+      expect(await store.endAll(TAG, { except: two.sid, forgetUserInfo: false, message: null })).toEqual([one.sid]);
       expect(await sidsOf(store, TAG)).toEqual([two.sid]);
     });
 
@@ -262,17 +254,17 @@ describeStores((open) => {
       await store.setUserInfo(TAG, '1', HOUR);
       const { sid } = session(USER);
       await store.create(TAG, session(USER, { sid }));
-      await store.endAll(TAG, { except: sid, forgetUserInfo: false });
-      expect((await store.check(TAG, sid))?.userInfo).toBe('1');
-      await store.endAll(TAG, { except: sid, forgetUserInfo: true });
-      expect((await store.check(TAG, sid))?.userInfo).toBeNull();
+      await store.endAll(TAG, { except: sid, forgetUserInfo: false, message: null });
+      expect((await liveIn(store.check(TAG, sid)))?.userInfo).toBe('1');
+      await store.endAll(TAG, { except: sid, forgetUserInfo: true, message: null });
+      expect((await liveIn(store.check(TAG, sid)))?.userInfo).toBeNull();
     });
 
     it("leaves every other user's sessions alone", async () => {
       const other = session('grace');
       await store.create(tagOf('grace'), other);
       await store.create(TAG, session(USER));
-      await store.endAll(TAG, { except: null, forgetUserInfo: true });
+      await store.endAll(TAG, { except: null, forgetUserInfo: true, message: null });
       expect(await sidsOf(store, tagOf('grace'))).toEqual([other.sid]);
     });
 
@@ -284,14 +276,16 @@ describeStores((open) => {
         await store.create(tag, before);
         const [, ended] = await Promise.all([
           store.create(tag, during),
-          fixture.other.endAll(tag, { except: null, forgetUserInfo: false }),
+          fixture.other.endAll(tag, { except: null, forgetUserInfo: false, message: null }),
         ]);
         const listed = await sidsOf(store, tag);
-        const isLive = (await store.check(tag, during.sid)) !== null;
+        const isLive = (await liveIn(store.check(tag, during.sid))) !== null;
         expect({ ended, listed, isLive }).toEqual(
-          ended === 2 ? { ended, listed: [], isLive: false } : { ended: 1, listed: [during.sid], isLive: true },
+          ended.length === 2
+            ? { ended, listed: [], isLive: false }
+            : { ended: [before.sid], listed: [during.sid], isLive: true },
         );
-        expect(await store.check(tag, before.sid)).toBeNull();
+        expect(await liveIn(store.check(tag, before.sid))).toBeNull();
       }
     });
   });
@@ -317,9 +311,9 @@ describeStores((open) => {
       await store.create(TAG, session(USER, { sid }));
       await store.setUserInfo(TAG, 'old', HOUR);
       await store.setUserInfo(TAG, 'new', SHORT);
-      expect((await store.check(TAG, sid))?.userInfo).toBe('new');
+      expect((await liveIn(store.check(TAG, sid)))?.userInfo).toBe('new');
       await fixture.elapse(SHORT);
-      expect((await store.check(TAG, sid))?.userInfo).toBeNull();
+      expect((await liveIn(store.check(TAG, sid)))?.userInfo).toBeNull();
       expect(await store.deleteUserInfo(TAG)).toBe(false);
     });
 
@@ -347,8 +341,8 @@ describeStores((open) => {
       await expect(store.check(TAG, newSid())).rejects.toEqual(closed);
       await expect(store.touch(TAG, newSid(), 0)).rejects.toEqual(closed);
       await expect(store.refresh(TAG, newSid(), null)).rejects.toEqual(closed);
-      await expect(store.end(TAG, newSid())).rejects.toEqual(closed);
-      await expect(store.endAll(TAG, { except: null, forgetUserInfo: false })).rejects.toEqual(closed);
+      await expect(store.end(TAG, newSid(), null)).rejects.toEqual(closed);
+      await expect(store.endAll(TAG, { except: null, forgetUserInfo: false, message: null })).rejects.toEqual(closed);
       await expect(store.list(TAG)).rejects.toEqual(closed);
       await expect(store.setUserInfo(TAG, '1', 1)).rejects.toEqual(closed);
       await expect(store.deleteUserInfo(TAG)).rejects.toEqual(closed);

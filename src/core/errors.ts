@@ -9,6 +9,8 @@
  * | `ERR_STORE_LAYOUT` | 500 | this user's record was written by a newer version of this package; nothing was overwritten |
  * | `ERR_NOT_REPLICATED` | 503 | the sessions have ended, but fewer replicas than `durability` asks for have confirmed it in time |
  * | `ERR_USER_NOT_FOUND` | 401 | a login for a user that `getUserInfo` does not know; no session was started |
+ * | `ERR_USER_BANNED` | 403 | a login for a user who is banned; no session was started |
+ * | `ERR_TOO_MANY_SESSIONS` | 409 | a login over a limit, with `onLimit: 'reject'`; no session was started and none has ended |
  * | `ERR_CROSS_ORIGIN` | 403 | an unsafe request from another origin came with the session's cookie; nothing was done, nobody signed out |
  * | `ERR_HEADERS_SENT` | 500 | a login after the response had begun, so that its cookie could not be set; no session is left |
  */
@@ -21,6 +23,8 @@ const STATUS = {
   ERR_STORE_LAYOUT: 500,
   ERR_NOT_REPLICATED: 503,
   ERR_USER_NOT_FOUND: 401,
+  ERR_USER_BANNED: 403,
+  ERR_TOO_MANY_SESSIONS: 409,
   ERR_CROSS_ORIGIN: 403,
   ERR_HEADERS_SENT: 500,
 } as const;

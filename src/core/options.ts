@@ -9,6 +9,7 @@ const MAX_SECONDS = 100 * 365 * 24 * 3600;
 
 const MAX_USER_ID_BYTES = 1024;
 export const MAX_ATTRIBUTE_LENGTH = 512;
+const MAX_MESSAGE_LENGTH = 256;
 
 /** How a value is called in an error message: its kind, never the value, which may be a secret. */
 export function kindOf(value: unknown): string {
@@ -82,6 +83,14 @@ export function checkText(name: string, value: unknown): string {
   if (value === '') throw new RangeError(`${name} must not be empty`);
   if (!value.isWellFormed()) throw new RangeError(`${name} must be well-formed Unicode: it holds a lone surrogate`);
   return value;
+}
+
+/** Text for people to read, 1 to 256 characters; `null` for none. */
+export function checkMessage(name: string, value: unknown): string | null {
+  if (value === undefined) return null;
+  const text = checkText(name, value);
+  if (text.length <= MAX_MESSAGE_LENGTH) return text;
+  throw new RangeError(`${name} must have at most ${MAX_MESSAGE_LENGTH} characters, got ${text.length}`);
 }
 
 /** Any text of 1 to 1,024 bytes of UTF-8. */

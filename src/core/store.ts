@@ -1,4 +1,4 @@
-import type { SessionAttributes } from './types';
+import type { EndReason, SessionAttributes } from './types';
 
 /**
  * A session as a store keeps it. Times are milliseconds since the epoch by the store's own clock, durations are milliseconds.
@@ -14,6 +14,8 @@ export interface SessionRecord {
   ttlMs: number;
   /** The moment this session ends however busy it is; 0 for none. */
   capAt: number;
+  /** When the user last proved who they are: at the login, or since. */
+  authenticatedAt: number;
   attributes: SessionAttributes;
 }
 
@@ -34,6 +36,27 @@ export interface StoredSession {
   userInfo: string | null;
 }
 
+/** Why there is no live session, where that is known. */
+export interface EndedSession {
+  session: null;
+  userId: string;
+  /** The session's id: the one it had last, where its token was rotated. */
+  sid: string;
+  reason: Exclude<EndReason, 'unknown'>;
+  /** What whoever ended it had to say; `null` for nothing. */
+  message: string | null;
+  /**
+   * Whether it was this call that found it out: the session has expired, or its token was rotated away and the grace for that is over.
+   * What others have ended was known before.
+   */
+  isDetected: boolean;
+  /** Whether it was this call that ended it. */
+  isEndedNow: boolean;
+}
+
+/** What there is to a session's id: the live session, why there is none, or `null` when nothing is known of it. */
+export type Found = StoredSession | EndedSession | null;
+
 /** All live sessions of a user, in order of login. */
 export interface StoredUser {
   userId: string;
@@ -49,10 +72,33 @@ export interface NewSession {
   /** The session's whole life; 0 for unbounded. */
   absoluteTtlMs: number;
   attributes: SessionAttributes;
-  /** Live sessions that this user may have, this one included; the oldest give way. */
+  /** Live sessions that this user may have, this one included. */
   maxSessions: number;
-  /** Sessions of this user that end because this one begins. */
+  /** Live sessions that this user may have with the same `attributes.device`, none being one of them; 0 for any number. */
+  maxOnDevice: number;
+  /** Over a limit: whether the oldest give way, or this login is refused. */
+  onLimit: 'replace' | 'reject';
+  /** Sessions of this user that end because this one begins, and so count for no limit. */
   replaces: readonly string[];
+}
+
+/** What {@link Store.rotate} is told. */
+export interface Rotation {
+  /** The session's next id. */
+  newSid: string;
+  /** Milliseconds for which the old id still stands for the session. */
+  graceMs: number;
+  /** What becomes of the session when the old id is used after that: it ends, or lives on. */
+  onReuse: 'end' | 'keep';
+}
+
+/** A ban as a store keeps it. Times are milliseconds since the epoch by the store's own clock. */
+export interface StoredBan {
+  userId: string;
+  since: number;
+  /** When it is over; 0 for never. */
+  until: number;
+  reason: string | null;
 }
 
 /** How a store is, for a readiness route. */
@@ -69,38 +115,80 @@ export interface StoreHealth {
  * The port between the sessions and where they are kept. `tag` names a user: 22 characters of base64url, a hash of the user id. `sid`,
  * in the same form, names one of the user's sessions.
  *
- * Absence is a value (`null`, `false`, 0, as each method says), failure is a rejection with a `SessionError`: nothing reports
+ * Absence is a value (`null`, `false`, an empty list, as each method says), failure is a rejection with a `SessionError`: nothing reports
  * "not there" for "I couldn't look". Each method is atomic: another call sees all of it or nothing, and a `create` that is refused has
- * ended nobody's session. One that got no answer in time may have been carried out, and any but a `create` may still be. Expiry is judged
- * by the store's own clock, and an expired session is absent to every method. No method but `create` makes a session, so that none that
+ * ended nobody's session. One that got no answer in time may have been carried out, and any but a `create` or `rotate` may still be. Expiry is
+ * judged by the store's own clock, and an expired session is absent to every method. No method but `create` makes a session, so that none that
  * ended can come back. What is given and what is taken are copies: changing one doesn't change the store.
+ *
+ * Of a session that a limit, a kick, a ban or a theft has ended, the store remembers why, for whoever still has its token: for as long as it
+ * would have lived, a day at most, and of one user the last 100. That may be lost, the ending may not.
  */
 export interface Store {
   /**
-   * Adds a session, then ends those it replaces and the oldest live ones over the limit. `createdAt` is now, or one more than that of
-   * the user's newest session, so that logins are in order; `seenAt` is now; `capAt` is now and `absoluteTtlMs`, or 0.
-   * `ERR_STORE_CORRUPT`: under this tag is another user.
+   * Adds a session, then ends those it replaces and, `'replaced'`, the oldest live ones over a limit. `createdAt` is now, or one more than
+   * that of the user's newest session, so that logins are in order; `seenAt` is now; `authenticatedAt` is `createdAt`; `capAt` is now and
+   * `absoluteTtlMs`, or 0. Gives also the ids of the live sessions it ended.
+   *
+   * `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS`: refused. `ERR_STORE_CORRUPT`: under this tag is another user.
    */
-  create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number }>;
+  create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }>;
 
-  /** Reads a session and changes nothing. `null`: no such live session. */
-  check(tag: string, sid: string): Promise<StoredSession | null>;
+  /** Reads a session, and changes nothing unless this is the use of a token that was rotated away: see {@link rotate}. */
+  check(tag: string, sid: string): Promise<Found>;
 
   /**
    * Reads a session and restarts its clock, unless less than `slideEveryMs` has passed since the last time. A session whose ttl is
    * under twice that slides at half its ttl already, so that one in use never ends by idleness. Gives the session as it is then.
-   * `null`: no such live session.
    */
-  touch(tag: string, sid: string, slideEveryMs: number): Promise<StoredSession | null>;
+  touch(tag: string, sid: string, slideEveryMs: number): Promise<Found>;
 
-  /** Restarts a live session's clock, with a new ttl or, for `null`, the one it has. `false`: no such live session. */
-  refresh(tag: string, sid: string, ttlMs: number | null): Promise<boolean>;
+  /** Restarts a live session's clock, with a new ttl or, for `null`, the one it has. */
+  refresh(tag: string, sid: string, ttlMs: number | null): Promise<Found>;
 
-  /** Ends a session. `false`: it was not live. */
-  end(tag: string, sid: string): Promise<boolean>;
+  /** Sets a live session's `authenticatedAt` to now. */
+  reauthenticate(tag: string, sid: string): Promise<Found>;
 
-  /** Ends all sessions of a user but `except`, and forgets the cached user info when asked to. Gives how many live ones it ended. */
-  endAll(tag: string, options: { except: string | null; forgetUserInfo: boolean }): Promise<number>;
+  /**
+   * Gives a live session another id. For `graceMs` the old one stands for the session in every method, and rotating it again gives the session
+   * under the id that it has by then. Afterwards any of these five methods, called with the old id, finds a reuse, and ends the session,
+   * `'reused'`, unless `onReuse` is `'keep'`. Of one user the last 100 old ids are known.
+   */
+  rotate(tag: string, sid: string, rotation: Rotation): Promise<Found>;
+
+  /**
+   * Ends a session, also by an id that it had before a rotation. `revoked`: by somebody else than who has its token, whom they tell this
+   * message, or `null` for none. Gives whose it was and its id; `null`: it was not live.
+   */
+  end(
+    tag: string,
+    sid: string,
+    revoked: { message: string | null } | null,
+  ): Promise<{ userId: string; sid: string } | null>;
+
+  /**
+   * Ends all sessions of a user, `'revoked'`, but `except`, and forgets the cached user info when asked to. Gives the ids of the live ones it
+   * ended.
+   */
+  endAll(
+    tag: string,
+    options: { except: string | null; forgetUserInfo: boolean; message: string | null },
+  ): Promise<string[]>;
+
+  /**
+   * Ends all sessions of a user, `'banned'`, and has `create` refuse others for that long; `null`: until it is lifted. Takes the place of an
+   * earlier ban. Gives also the ids of the live sessions it ended.
+   */
+  ban(
+    tag: string,
+    ban: { userId: string; durationMs: number | null; reason: string | null },
+  ): Promise<{ ban: StoredBan; ended: string[] }>;
+
+  /** Lifts a ban; what it ended stays ended. `false`: there was none. */
+  unban(tag: string): Promise<boolean>;
+
+  /** The ban of a user; `null`: there is none. */
+  getBan(tag: string): Promise<StoredBan | null>;
 
   /** The live sessions of a user, oldest login first, maybe none. `null`: nothing is stored for this user. */
   list(tag: string): Promise<StoredUser | null>;
@@ -126,8 +214,13 @@ const METHODS: Record<keyof Store, true> = {
   check: true,
   touch: true,
   refresh: true,
+  reauthenticate: true,
+  rotate: true,
   end: true,
   endAll: true,
+  ban: true,
+  unban: true,
+  getBan: true,
   list: true,
   setUserInfo: true,
   deleteUserInfo: true,

@@ -1,73 +1,21 @@
+import { watchAvailability } from './availability';
 import { isEnded, SessionError } from './errors';
+import { type ManagerPolicy, managerPolicy, type TokenManagerOptions } from './manager-options';
 import {
   checkAttributes,
   checkBoolean,
-  checkFunction,
-  checkInteger,
+  checkMessage,
   checkOptions,
   checkSeconds,
-  checkSecondsOrZero,
   checkUserId,
   kindOf,
 } from './options';
-import { expiryOf, isStore, type SessionRecord, type Store, type StoredSession, type StoreHealth } from './store';
-import {
-  createToken,
-  importSecret,
-  isSessionId,
-  parseToken,
-  type SigningKeys,
-  signToken,
-  type TokenParts,
-  tagOf,
-} from './token';
-import type { GetUserInfo, Session, SessionAttributes, SessionInfo, User } from './types';
+import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
+import { banOf, infoOf, sessionOf } from './session-view';
+import type { EndedSession, Found, SessionRecord, Store, StoredSession, StoreHealth } from './store';
+import { createSessionId, createToken, isSessionId, parseToken, signToken, type TokenParts, tagOf } from './token';
+import type { Ban, Inspection, Session, SessionAttributes, SessionInfo, User } from './types';
 import { UserInfo, userNotFound } from './user-info';
-
-export interface TokenManagerOptions<Detail> {
-  /** Where sessions are kept: a `RedisStore`, a `MemoryStore`, or your own. Required. */
-  store: Store;
-  /**
-   * What tokens are signed with: one secret or several, each at least 32 characters. The first signs, all verify, so that a secret
-   * is replaced by putting the new one in front and taking the old one away when its sessions have ended. Required.
-   */
-  secret: string | readonly string[] | undefined;
-  /** Seconds a session lives without a request. Default 604,800 (7 days). */
-  ttl?: number | undefined;
-  /**
-   * Seconds between two slides of a session: a request sooner than that after the last slide only reads. Default 0, each request
-   * slides. A session whose ttl is under twice this value slides at half its ttl, so that one in use never ends by idleness.
-   */
-  slideEvery?: number | undefined;
-  /** Seconds since login after which a session ends, no matter how busy. Default: none. */
-  absoluteTtl?: number | undefined;
-  /** Whether a login ends the user's other sessions. Default false. */
-  singleMode?: boolean | undefined;
-  /** Live sessions a user may have, 1 to 1,000; at a login over that the oldest gives way. Default 100. */
-  maxSessions?: number | undefined;
-  /** Loads `user.detail`. Default: none, users have no detail but what another service with the same store has cached. */
-  getUserInfo?: GetUserInfo<Detail> | undefined;
-  /** Seconds for which loaded user info is kept. Default 600. */
-  userInfoTtl?: number | undefined;
-}
-
-const OPTIONS: Record<keyof TokenManagerOptions<unknown>, true> = {
-  store: true,
-  secret: true,
-  ttl: true,
-  slideEvery: true,
-  absoluteTtl: true,
-  singleMode: true,
-  maxSessions: true,
-  getUserInfo: true,
-  userInfoTtl: true,
-};
-
-const DEFAULT_TTL = 7 * 24 * 3600;
-const DEFAULT_USER_INFO_TTL = 600;
-const DEFAULT_MAX_SESSIONS = 100;
-/** A login reads them all: with many more than this, one user's logins would hold up everybody's Redis. */
-const MAX_MAX_SESSIONS = 1000;
 
 /** How many users `refreshUser` loads at a time. */
 const REFRESH_CONCURRENCY = 16;
@@ -75,15 +23,38 @@ const REFRESH_CONCURRENCY = 16;
 export interface CreateSessionOptions {
   /** Seconds the session lives without a request. Default: the manager's `ttl`. */
   ttl?: number | undefined;
+  /** Seconds after which it ends, no matter how busy. The manager's `absoluteTtl` counts if that is sooner, and is the default. */
+  absoluteTtl?: number | undefined;
   /** Where it was started, to show to the user. Default: none. */
   attributes?: SessionAttributes | undefined;
   /** Tokens that die with this login, whoever they belong to. Default: none. */
   replaces?: readonly string[] | undefined;
 }
 
-const CREATE_OPTIONS: Record<keyof CreateSessionOptions, true> = { ttl: true, attributes: true, replaces: true };
+const CREATE_OPTIONS: Record<keyof CreateSessionOptions, true> = {
+  ttl: true,
+  absoluteTtl: true,
+  attributes: true,
+  replaces: true,
+};
 
-export interface DeleteUserTokenOptions {
+export interface InspectTokenOptions {
+  /** Whether this is a use of the session: then it does what `touchToken` does, else what `checkToken` does. Default false. */
+  touch?: boolean | undefined;
+  /** With `touch`: seconds to keep user info that has to be loaded. Default: the option `userInfoTtl`. */
+  userInfoTtl?: number | undefined;
+}
+
+const INSPECT_OPTIONS: Record<keyof InspectTokenOptions, true> = { touch: true, userInfoTtl: true };
+
+export interface RevokeOptions {
+  /** What to tell whoever uses a token of it afterwards, 1 to 256 characters. Default: nothing but that it was revoked. */
+  message?: string | undefined;
+}
+
+const REVOKE_OPTIONS: Record<keyof RevokeOptions, true> = { message: true };
+
+export interface DeleteUserTokenOptions extends RevokeOptions {
   /**
    * The token, or the id, of a session to keep: "log out my other devices". One that names no live session of this user keeps none.
    * Default, or `null`: none.
@@ -91,7 +62,16 @@ export interface DeleteUserTokenOptions {
   except?: string | null | undefined;
 }
 
-const DELETE_OPTIONS: Record<keyof DeleteUserTokenOptions, true> = { except: true };
+const DELETE_OPTIONS: Record<keyof DeleteUserTokenOptions, true> = { except: true, message: true };
+
+export interface BanUserOptions {
+  /** Seconds that the ban lasts. Default: until `unbanUser`. */
+  seconds?: number | undefined;
+  /** What to tell whoever uses a token of theirs, 1 to 256 characters. Default: nothing but that they are banned. */
+  reason?: string | undefined;
+}
+
+const BAN_OPTIONS: Record<keyof BanUserOptions, true> = { seconds: true, reason: true };
 
 /**
  * Issues, checks and ends sign-in sessions.
@@ -102,51 +82,49 @@ const DELETE_OPTIONS: Record<keyof DeleteUserTokenOptions, true> = { except: tru
  * 1,024 bytes of well-formed text, a ttl that is not a positive whole number of seconds up to a hundred years.
  */
 export class TokenManager<Detail = unknown> {
+  readonly #policy: ManagerPolicy<Detail>;
   readonly #store: Store;
-  readonly #keys: SigningKeys;
-  readonly #ttl: number;
-  readonly #slideEveryMs: number;
-  readonly #absoluteTtl: number;
-  readonly #maxSessions: number;
-  readonly #userInfoTtl: number;
+  readonly #events = new SessionEmitter();
   readonly #userInfo: UserInfo<Detail>;
 
   /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
   constructor(options: TokenManagerOptions<Detail>) {
-    const {
-      store,
-      secret,
-      ttl = DEFAULT_TTL,
-      slideEvery = 0,
-      absoluteTtl,
-      singleMode = false,
-      maxSessions = DEFAULT_MAX_SESSIONS,
-      getUserInfo,
-      userInfoTtl = DEFAULT_USER_INFO_TTL,
-    } = checkOptions('TokenManager', options, OPTIONS);
-    if (!isStore(store)) {
-      throw new TypeError(`option store must be a RedisStore, a MemoryStore or another Store, got ${kindOf(store)}`);
-    }
-    if (getUserInfo !== undefined) checkFunction('option getUserInfo', getUserInfo);
-    const limit = checkInteger('option maxSessions', maxSessions, 1, MAX_MAX_SESSIONS);
-    this.#store = store;
-    this.#keys = importSecret(secret);
-    this.#ttl = checkSeconds('option ttl', ttl);
-    this.#slideEveryMs = 1000 * checkSecondsOrZero('option slideEvery', slideEvery);
-    this.#absoluteTtl = absoluteTtl === undefined ? 0 : checkSeconds('option absoluteTtl', absoluteTtl);
-    this.#maxSessions = checkBoolean('option singleMode', singleMode) ? 1 : limit;
-    this.#userInfoTtl = checkSeconds('option userInfoTtl', userInfoTtl);
-    this.#userInfo = new UserInfo(store, getUserInfo);
+    this.#policy = managerPolicy(options);
+    this.#store = watchAvailability(this.#policy.store, {
+      down: (error) => this.#events.emit('store-down', { error }),
+      up: () => this.#events.emit('store-up', {}),
+    });
+    this.#userInfo = new UserInfo(this.#store, this.#policy.getUserInfo, (userId, ended) =>
+      this.#emitRevoked(userId, ended, null),
+    );
+  }
+
+  /** Calls the listener at each such event, see {@link SessionEvents}. What it throws becomes a process warning and breaks nothing. */
+  on<Name extends keyof SessionEvents>(name: Name, listener: SessionListener<Name>): this {
+    this.#events.on(name, listener);
+    return this;
+  }
+
+  /** {@link on}, for the next such event only. */
+  once<Name extends keyof SessionEvents>(name: Name, listener: SessionListener<Name>): this {
+    this.#events.once(name, listener);
+    return this;
+  }
+
+  /** Takes back an {@link on} or {@link once}. */
+  off<Name extends keyof SessionEvents>(name: Name, listener: SessionListener<Name>): this {
+    this.#events.off(name, listener);
+    return this;
   }
 
   /** Seconds after login at which the longest session has ended for good; `null` when sliding may go on for ever. */
   get absoluteTtl(): number | null {
-    return this.#absoluteTtl === 0 ? null : this.#absoluteTtl;
+    return this.#policy.absoluteTtl === 0 ? null : this.#policy.absoluteTtl;
   }
 
   /** Whether a value is a token signed with one of these secrets. Asks no store, and so tells nothing of whether its session lives. */
   isToken(token: unknown): token is string {
-    return parseToken(token, this.#keys) !== null;
+    return parseToken(token, this.#policy.keys) !== null;
   }
 
   /**
@@ -165,19 +143,21 @@ export class TokenManager<Detail = unknown> {
    * Starts a session and gives it whole: what the middleware's `login` calls, and what an integration with another framework
    * wants. With a `getUserInfo`, loads the user first.
    *
-   * @throws SessionError `ERR_USER_NOT_FOUND` when `getUserInfo` knows no such user. When a session that this one replaces can't be
+   * @throws SessionError `ERR_USER_NOT_FOUND` when `getUserInfo` knows no such user, `ERR_USER_BANNED` when they are banned,
+   * `ERR_TOO_MANY_SESSIONS` when they have as many sessions as they may and `onLimit` is `'reject'`. When a session that this one replaces can't be
    * ended, the new one isn't left behind either.
    */
   async createSession(userId: string, options?: CreateSessionOptions): Promise<Session<Detail>> {
     checkUserId(userId);
     const given = checkOptions('createSession', options, CREATE_OPTIONS);
     if (given.ttl !== undefined) checkSeconds('ttl', given.ttl);
+    if (given.absoluteTtl !== undefined) checkSeconds('absoluteTtl', given.absoluteTtl);
     checkAttributes(given.attributes);
     if (given.replaces !== undefined && !Array.isArray(given.replaces)) {
       throw new TypeError(`replaces must be an array of tokens, got ${kindOf(given.replaces)}`);
     }
     if (!this.#userInfo.hasLoader) return this.#create(userId, given);
-    const detail = await this.#userInfo.loadAfresh(userId, this.#userInfoTtl * 1000);
+    const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtl * 1000);
     if (detail === null) throw userNotFound();
     const session = await this.#create(userId, given);
     session.user.detail = detail;
@@ -192,22 +172,23 @@ export class TokenManager<Detail = unknown> {
    */
   async refreshToken(token: string, ttl?: number): Promise<boolean> {
     const ttlMs = ttl === undefined ? null : checkSeconds('ttl', ttl) * 1000;
-    const parts = parseToken(token, this.#keys);
-    return parts !== null && this.#store.refresh(parts.tag, parts.sid, ttlMs);
+    const parts = parseToken(token, this.#policy.keys);
+    if (parts === null) return false;
+    return this.#live(parts, await this.#store.refresh(parts.tag, parts.sid, ttlMs)) !== null;
   }
 
-  /** Ends this session. `false` when the token was not live. */
+  /** Ends this session, as its holder does. `false` when the token was not live. */
   async deleteToken(token: string): Promise<boolean> {
-    const parts = parseToken(token, this.#keys);
-    return parts !== null && this.#store.end(parts.tag, parts.sid);
+    const parts = parseToken(token, this.#policy.keys);
+    return parts !== null && this.#logOut(parts);
   }
 
   /** Reads a session: doesn't slide it and gives no user info. */
   async checkToken(token: string): Promise<Session<Detail> | null> {
-    const parts = parseToken(token, this.#keys);
+    const parts = parseToken(token, this.#policy.keys);
     if (parts === null) return null;
-    const stored = await this.#store.check(parts.tag, parts.sid);
-    return stored === null ? null : this.#sessionOf(token, parts, stored);
+    const stored = this.#live(parts, await this.#store.check(parts.tag, parts.sid));
+    return stored === null ? null : viewOf(token, stored);
   }
 
   /**
@@ -219,17 +200,67 @@ export class TokenManager<Detail = unknown> {
    */
   async checkTokenOrUpdateUser(token: string, userInfoTtl?: number): Promise<Session<Detail> | null> {
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
-    const parts = parseToken(token, this.#keys);
+    const parts = parseToken(token, this.#policy.keys);
     if (parts === null) return null;
-    return this.#withDetail(token, parts, await this.#store.check(parts.tag, parts.sid), ttlMs);
+    const stored = this.#live(parts, await this.#store.check(parts.tag, parts.sid));
+    return stored === null ? null : this.#withDetail(token, stored, ttlMs);
   }
 
   /** What each request calls: {@link checkTokenOrUpdateUser}, and slides the session, in one call to the store. */
   async touchToken(token: string, userInfoTtl?: number): Promise<Session<Detail> | null> {
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
-    const parts = parseToken(token, this.#keys);
+    const parts = parseToken(token, this.#policy.keys);
     if (parts === null) return null;
-    return this.#withDetail(token, parts, await this.#store.touch(parts.tag, parts.sid, this.#slideEveryMs), ttlMs);
+    const stored = this.#live(parts, await this.#store.touch(parts.tag, parts.sid, this.#policy.slideEveryMs));
+    return stored === null ? null : this.#withDetail(token, stored, ttlMs);
+  }
+
+  /** Gives a token's session, or why there is none. The one call to the store that {@link checkToken} makes, or {@link touchToken}. */
+  async inspectToken(token: string, options?: InspectTokenOptions): Promise<Inspection<Detail>> {
+    const { touch = false, userInfoTtl } = checkOptions('inspectToken', options, INSPECT_OPTIONS);
+    checkBoolean('touch', touch);
+    const ttlMs = this.#userInfoTtlMs(userInfoTtl);
+    const parts = parseToken(token, this.#policy.keys);
+    if (parts === null) return { session: null, reason: 'unknown' };
+    const { tag, sid } = parts;
+    const found = await (touch ? this.#store.touch(tag, sid, this.#policy.slideEveryMs) : this.#store.check(tag, sid));
+    const stored = this.#live(parts, found);
+    if (stored === null) return reasonOf(found);
+    if (!touch) return { session: viewOf(token, stored) };
+    const session = await this.#withDetail(token, stored, ttlMs);
+    return session === null ? { session, reason: 'revoked' } : { session };
+  }
+
+  /**
+   * Gives a live session a new token, and with it a new id; login time, whole life and attributes stay. The old token answers for the same
+   * session for the option `rotationGrace`, and rotating it again in that time gives the same new token. Its use after that is a theft, see
+   * the option `onReuse`. Ending goes on to work with the old token and the old id, at any time.
+   *
+   * @returns `null` when the token is not live.
+   */
+  async rotateToken(token: string): Promise<string | null> {
+    const parts = parseToken(token, this.#policy.keys);
+    if (parts === null) return null;
+    const { graceMs, onReuse, keys } = this.#policy;
+    const newSid = createSessionId();
+    const stored = this.#live(parts, await this.#store.rotate(parts.tag, parts.sid, { newSid, graceMs, onReuse }));
+    if (stored === null) return null;
+    const { sid } = stored.session;
+    if (sid === newSid) {
+      this.#events.emit('rotated', { userId: stored.userId, sessionId: sid, formerId: parts.sid });
+    }
+    return signToken({ tag: parts.tag, sid }, keys);
+  }
+
+  /**
+   * Notes that the user of a live session has just proved who they are: asked for their password again, say. `null` when the token is not
+   * live. {@link rotateToken} is the next thing to call where that raises what they may do (OWASP ASVS 7.2.4).
+   */
+  async reauthenticateToken(token: string): Promise<Session<Detail> | null> {
+    const parts = parseToken(token, this.#policy.keys);
+    if (parts === null) return null;
+    const stored = this.#live(parts, await this.#store.reauthenticate(parts.tag, parts.sid));
+    return stored === null ? null : viewOf(token, stored);
   }
 
   /**
@@ -238,7 +269,7 @@ export class TokenManager<Detail = unknown> {
    */
   async listUserToken(userId: string): Promise<string[]> {
     const tag = tagOf(checkUserId(userId));
-    return (await this.#list(tag)).sessions.map(({ sid }) => signToken({ tag, sid }, this.#keys));
+    return (await this.#list(tag)).sessions.map(({ sid }) => signToken({ tag, sid }, this.#policy.keys));
   }
 
   /** The live sessions of a user, oldest login first, without what could be signed in with. */
@@ -250,15 +281,53 @@ export class TokenManager<Detail = unknown> {
   /** Ends all sessions of a user, or all but one. Gives how many it ended. */
   async deleteUserToken(userId: string, options?: DeleteUserTokenOptions): Promise<number> {
     const tag = tagOf(checkUserId(userId));
-    const { except } = checkOptions('deleteUserToken', options, DELETE_OPTIONS);
-    return this.#store.endAll(tag, { except: this.#sidToKeep(tag, except), forgetUserInfo: false });
+    const { except, message: given } = checkOptions('deleteUserToken', options, DELETE_OPTIONS);
+    const message = checkMessage('message', given);
+    const kept = this.#sidToKeep(tag, except);
+    const ended = await this.#store.endAll(tag, { except: kept, forgetUserInfo: false, message });
+    this.#emitRevoked(userId, ended, message);
+    return ended.length;
   }
 
   /** Ends one session of this user, by its id. `false` when this user has no such live session, whoever else has. */
-  async deleteSession(userId: string, sessionId: string): Promise<boolean> {
+  async deleteSession(userId: string, sessionId: string, options?: RevokeOptions): Promise<boolean> {
     const tag = tagOf(checkUserId(userId));
     if (typeof sessionId !== 'string') throw new TypeError(`sessionId must be a string, got ${kindOf(sessionId)}`);
-    return isSessionId(sessionId) && this.#store.end(tag, sessionId);
+    const message = checkMessage('message', checkOptions('deleteSession', options, REVOKE_OPTIONS).message);
+    const ended = isSessionId(sessionId) ? await this.#store.end(tag, sessionId, { message }) : null;
+    if (ended !== null) this.#emitRevoked(userId, [ended.sid], message);
+    return ended !== null;
+  }
+
+  /**
+   * Bans a user: all their sessions end, and every login rejects with `ERR_USER_BANNED` until the ban is over. Takes the place of an earlier ban.
+   * The store is no archive: keep what must outlive it in your database, too.
+   *
+   * @returns how many sessions it ended.
+   */
+  async banUser(userId: string, options?: BanUserOptions): Promise<number> {
+    const tag = tagOf(checkUserId(userId));
+    const { seconds, reason: given } = checkOptions('banUser', options, BAN_OPTIONS);
+    const durationMs = seconds === undefined ? null : 1000 * checkSeconds('seconds', seconds);
+    const reason = checkMessage('reason', given);
+    const { ban, ended } = await this.#store.ban(tag, { userId, durationMs, reason });
+    const { until } = banOf(ban);
+    this.#events.emit('banned', { userId, sessionIds: [...ended], until, ...(reason !== null && { reason }) });
+    return ended.length;
+  }
+
+  /** Lifts a ban. The sessions it ended stay ended. `false` when there was none. */
+  async unbanUser(userId: string): Promise<boolean> {
+    return this.#store.unban(tagOf(checkUserId(userId)));
+  }
+
+  /** A user's ban; `null` when there is none, or none any more. */
+  async getBan(userId: string): Promise<Ban | null> {
+    const tag = tagOf(checkUserId(userId));
+    const ban = await this.#store.getBan(tag);
+    if (ban === null) return null;
+    if (tagOf(ban.userId) !== tag) throw foreignRecord();
+    return banOf(ban);
   }
 
   /**
@@ -324,42 +393,67 @@ export class TokenManager<Detail = unknown> {
 
   async #create(userId: string, options: CreateSessionOptions): Promise<Session<Detail>> {
     checkUserId(userId);
-    const { ttl = this.#ttl } = options;
+    const { keys, absoluteTtl: longest, maxSessions, maxOnDevice, onLimit } = this.#policy;
+    const { ttl = this.#policy.ttl, absoluteTtl = longest } = options;
     checkSeconds('ttl', ttl);
     const attributes = checkAttributes(options.attributes);
-    const { token, tag, sid } = createToken(userId, this.#keys);
+    const { token, tag, sid } = createToken(userId, keys);
     this.#userInfo.ignoreLoadUnderWay(userId);
-    const replaced = (options.replaces ?? []).map((old) => parseToken(old, this.#keys)).filter((old) => old !== null);
+    const replaced = (options.replaces ?? []).map((old) => parseToken(old, keys)).filter((old) => old !== null);
 
     const stored = await this.#store.create(tag, {
       userId,
       sid,
       ttlMs: ttl * 1000,
-      absoluteTtlMs: this.#absoluteTtl * 1000,
+      absoluteTtlMs: 1000 * (longest === 0 ? absoluteTtl : Math.min(absoluteTtl, longest)),
       attributes,
-      maxSessions: this.#maxSessions,
+      maxSessions,
+      maxOnDevice: maxOnDevice(attributes.device),
+      onLimit,
       replaces: replaced.filter((old) => old.tag === tag).map((old) => old.sid),
     });
+    for (const sessionId of stored.ended) this.#events.emit('replaced', { userId, sessionId, by: sid });
     // Another user's session is on another key, which in a Cluster may be on another node: it can't be part of the same script.
     const others = replaced.filter((old) => old.tag !== tag);
-    const ended = await Promise.allSettled(others.map((old) => this.#store.end(old.tag, old.sid)));
+    const ended = await Promise.allSettled(others.map((old) => this.#logOut(old)));
     const failure = ended.find((outcome) => outcome.status === 'rejected' && !isEnded(outcome.reason));
     if (failure !== undefined) {
       // Nobody has its token: whether this succeeds is nothing to wait for in an outage.
-      void Promise.allSettled([this.#store.end(tag, sid)]);
+      void Promise.allSettled([this.#store.end(tag, sid, null)]);
       throw (failure as PromiseRejectedResult).reason;
     }
+    this.#events.emit('login', { userId, sessionId: sid, attributes: { ...attributes } });
     return sessionOf(token, userId, stored.session, stored.now);
   }
 
-  async #withDetail(
-    token: string,
-    parts: TokenParts,
-    stored: StoredSession | null,
-    userInfoTtlMs: number,
-  ): Promise<Session<Detail> | null> {
-    if (stored === null) return null;
-    const session = this.#sessionOf(token, parts, stored);
+  async #logOut({ tag, sid }: TokenParts): Promise<boolean> {
+    const ended = await this.#store.end(tag, sid, null);
+    if (ended !== null) this.#events.emit('logout', { userId: ended.userId, sessionId: ended.sid });
+    return ended !== null;
+  }
+
+  /** The live session in what the store gave for this token; `null` when there is none, of which listeners hear what is news. */
+  #live({ tag }: TokenParts, found: Found): StoredSession | null {
+    if (found === null) return null;
+    if (tagOf(found.userId) !== tag) throw foreignRecord();
+    if (found.session !== null) return found;
+    if (found.isDetected) this.#emitDetected(found);
+    return null;
+  }
+
+  #emitDetected({ userId, sid: sessionId, reason, isEndedNow }: EndedSession): void {
+    if (reason === 'expired') this.#events.emit('expired-on-use', { userId, sessionId });
+    else this.#events.emit('reused', { userId, sessionId, ended: isEndedNow });
+  }
+
+  #emitRevoked(userId: string, ended: readonly string[], message: string | null): void {
+    for (const sessionId of ended) {
+      this.#events.emit('revoked', { userId, sessionId, ...(message !== null && { message }) });
+    }
+  }
+
+  async #withDetail(token: string, stored: StoredSession, userInfoTtlMs: number): Promise<Session<Detail> | null> {
+    const session = viewOf<Detail>(token, stored);
     const cached = this.#userInfo.read(stored.userInfo);
     if (cached !== undefined) {
       session.user.detail = cached;
@@ -369,11 +463,6 @@ export class TokenManager<Detail = unknown> {
       session.user.detail = loaded;
     }
     return session;
-  }
-
-  #sessionOf(token: string, { tag }: TokenParts, { userId, session, now }: StoredSession): Session<Detail> {
-    if (tagOf(userId) !== tag) throw foreignRecord();
-    return sessionOf(token, userId, session, now);
   }
 
   async #list(tag: string): Promise<{ sessions: SessionRecord[]; now: number }> {
@@ -388,33 +477,24 @@ export class TokenManager<Detail = unknown> {
     if (typeof except !== 'string')
       throw new TypeError(`except must be a token or a session id, got ${kindOf(except)}`);
     if (isSessionId(except)) return except;
-    const parts = parseToken(except, this.#keys);
+    const parts = parseToken(except, this.#policy.keys);
     return parts?.tag === tag ? parts.sid : null;
   }
 
   #userInfoTtlMs(userInfoTtl: number | undefined): number {
-    return 1000 * (userInfoTtl === undefined ? this.#userInfoTtl : checkSeconds('userInfoTtl', userInfoTtl));
+    return 1000 * (userInfoTtl === undefined ? this.#policy.userInfoTtl : checkSeconds('userInfoTtl', userInfoTtl));
   }
 }
 
-/** A session without what could be signed in with. */
-function infoOf(record: SessionRecord, now: number): SessionInfo {
-  const { token: _token, user: _user, ...info } = sessionOf('', '', record, now);
-  return info;
+function viewOf<Detail>(token: string, { userId, session, now }: StoredSession): Session<Detail> {
+  return sessionOf(token, userId, session, now);
 }
 
-function sessionOf<Detail>(token: string, userId: string, record: SessionRecord, now: number): Session<Detail> {
-  const expiresAt = expiryOf(record);
-  return {
-    id: record.sid,
-    token,
-    user: { id: userId },
-    createdAt: new Date(record.createdAt),
-    lastSeenAt: new Date(record.seenAt),
-    expiresAt: new Date(expiresAt),
-    ttl: Math.ceil((expiresAt - now) / 1000),
-    attributes: record.attributes,
-  };
+/** Why there is no live session, of what the store gave. */
+function reasonOf(found: Found): Inspection<never> {
+  if (found === null || found.session !== null) return { session: null, reason: 'unknown' };
+  const { reason, message } = found;
+  return { session: null, reason, ...(message !== null && { message }) };
 }
 
 /** A reply that belongs to somebody else is an error, not a login: a crossed connection, a proxy, a tampered record. */

@@ -54,8 +54,18 @@ export function isSessionId(value: string): boolean {
 
 /** A token for a new session of this user. Throws when the system's random source fails; there is no weaker one to fall back on. */
 export function createToken(userId: string, keys: SigningKeys): TokenParts & { token: string } {
-  const parts = { tag: tagOf(userId), sid: nanoid(SID_LENGTH) };
+  const parts = { tag: tagOf(userId), sid: createSessionId() };
   return { ...parts, token: signToken(parts, keys) };
+}
+
+/** An id for the next token of a session. */
+export function createSessionId(): string {
+  return nanoid(SID_LENGTH);
+}
+
+/** The session id in a token of ours. */
+export function sessionIdOf(token: string): string {
+  return token.slice(TAG_LENGTH + 1, SIGNED_LENGTH);
 }
 
 /** The whole token of a session that the store knows. */

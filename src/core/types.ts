@@ -34,10 +34,12 @@ export interface User<Detail = unknown> {
 
 /** A session as it may be shown to its user. No token can be made of it. All times are by the store's clock. */
 export interface SessionInfo {
-  /** A public handle, for `deleteSession`. It authenticates nobody. */
+  /** A public handle, for `deleteSession`. It authenticates nobody, and changes when the token is rotated. */
   id: string;
   /** When the user logged in. */
   createdAt: Date;
+  /** When they last proved who they are: at that login, or in a `reauthenticated()` since. */
+  authenticatedAt: Date;
   /** When the session was last slid or refreshed. */
   lastSeenAt: Date;
   /** When it ends unless a request comes first. */
@@ -54,6 +56,41 @@ export interface Session<Detail = unknown> extends SessionInfo {
   token: string;
   /** Whose session it is. */
   user: User<Detail>;
+  /** The store's clock when it answered: what to reckon an age from. */
+  checkedAt: Date;
+}
+
+/**
+ * Why a token is not live, as far as the store still knows:
+ *
+ * | reason | |
+ * |---|---|
+ * | `replaced` | another login took its place: `singleMode`, `maxSessions`, `maxSessionsPerDevice`, or a new login in the same browser |
+ * | `revoked` | somebody ended it: `deleteUserToken`, `deleteSession`, "log out everywhere" |
+ * | `banned` | the user is banned, or was when it ended |
+ * | `reused` | the token had been rotated, and was used after its grace: it or its successor is in the wrong hands |
+ * | `expired` | its time was up |
+ * | `unknown` | anything else: logged out by its holder, forgotten, or never a session |
+ */
+export type EndReason = 'replaced' | 'revoked' | 'banned' | 'reused' | 'expired' | 'unknown';
+
+/** What a look at a token gives: its session, or why there is none. */
+export type Inspection<Detail = unknown> =
+  | { session: Session<Detail> }
+  | {
+      session: null;
+      reason: EndReason;
+      /** What whoever revoked the session or banned the user had to say to them. */
+      message?: string;
+    };
+
+/** A user who may not sign in. Times are by the store's clock. */
+export interface Ban {
+  since: Date;
+  /** When it is over; `null` when it has to be lifted. */
+  until: Date | null;
+  /** Given with it, and told to whoever uses a token of theirs. */
+  reason?: string;
 }
 
 /**

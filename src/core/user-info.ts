@@ -24,12 +24,19 @@ interface Load {
 export class UserInfo<Detail> {
   readonly #store: Store;
   readonly #getUserInfo: GetUserInfo<Detail> | undefined;
+  readonly #onGone: (userId: string, ended: string[]) => void;
   /** The load under way of each user, whose outcome will count. */
   readonly #loads = new Map<string, Load>();
 
-  constructor(store: Store, getUserInfo: GetUserInfo<Detail> | undefined) {
+  /** @param onGone is told which sessions have ended because there is no such user. */
+  constructor(
+    store: Store,
+    getUserInfo: GetUserInfo<Detail> | undefined,
+    onGone: (userId: string, ended: string[]) => void,
+  ) {
     this.#store = store;
     this.#getUserInfo = getUserInfo;
+    this.#onGone = onGone;
   }
 
   get hasLoader(): boolean {
@@ -117,8 +124,8 @@ export class UserInfo<Detail> {
 
   async #keep(userId: string, text: string | null, ttlMs: number): Promise<void> {
     const tag = tagOf(userId);
-    if (text === null) await this.#store.endAll(tag, { except: null, forgetUserInfo: true });
-    else await this.#store.setUserInfo(tag, text, ttlMs);
+    if (text !== null) await this.#store.setUserInfo(tag, text, ttlMs);
+    else this.#onGone(userId, await this.#store.endAll(tag, { except: null, forgetUserInfo: true, message: null }));
   }
 }
 

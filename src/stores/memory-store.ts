@@ -1,14 +1,17 @@
 import { SessionError } from '../core/errors';
 import { checkFunction, checkInteger, checkOptions } from '../core/options';
-import {
-  expiryOf,
-  type NewSession,
-  type SessionRecord,
-  type Store,
-  type StoredSession,
-  type StoredUser,
-  type StoreHealth,
+import type {
+  EndedSession,
+  Found,
+  NewSession,
+  Rotation,
+  SessionRecord,
+  Store,
+  StoredBan,
+  StoredUser,
+  StoreHealth,
 } from '../core/store';
+import { MemoryUser } from './memory-user';
 
 export interface MemoryStoreOptions {
   /** The clock: milliseconds since the epoch. Default `Date.now`. For tests. */
@@ -22,19 +25,13 @@ const OPTIONS: Record<keyof MemoryStoreOptions, true> = { now: true, sweepEvery:
 /** A day, in seconds. */
 const MAX_SWEEP_EVERY = 24 * 3600;
 
-interface UserRecord {
-  userId: string;
-  /** In order of login. */
-  sessions: Map<string, SessionRecord>;
-}
-
 /**
  * Keeps sessions in this process: for development, tests and services of one process. They end with it. Expired ones are swept
  * away without a request for them; the sweep's timer keeps no process alive.
  */
 export class MemoryStore implements Store {
   readonly #now: () => number;
-  readonly #users = new Map<string, UserRecord>();
+  readonly #users = new Map<string, MemoryUser>();
   readonly #userInfo = new Map<string, { text: string; expiresAt: number }>();
   readonly #sweeper: NodeJS.Timeout;
   #closed = false;
@@ -50,89 +47,110 @@ export class MemoryStore implements Store {
 
   /** What is held, live or not yet swept away. */
   get size(): { sessions: number; userInfo: number } {
-    const sessions = [...this.#users.values()].reduce((sum, user) => sum + user.sessions.size, 0);
+    const sessions = [...this.#users.values()].reduce((sum, user) => sum + user.size, 0);
     return { sessions, userInfo: this.#userInfo.size };
   }
 
-  async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number }> {
+  async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }> {
     const now = this.#nowIfOpen();
-    const { userId, sid, ttlMs, absoluteTtlMs, attributes, maxSessions, replaces } = session;
-    const user = this.#users.get(tag) ?? { userId, sessions: new Map<string, SessionRecord>() };
-    if (user.userId !== userId)
-      throw new SessionError('ERR_STORE_CORRUPT', "this user's record belongs to somebody else");
-
-    const newest = Math.max(0, ...[...user.sessions.values()].map(({ createdAt }) => createdAt));
-    const record: SessionRecord = {
-      sid,
-      createdAt: Math.max(now, newest + 1),
-      seenAt: now,
-      ttlMs,
-      capAt: absoluteTtlMs > 0 ? now + absoluteTtlMs : 0,
-      attributes: { ...attributes },
-    };
-    for (const replaced of replaces) user.sessions.delete(replaced);
-    dropExpired(user, now);
-    for (const oldest of [...user.sessions.keys()].slice(0, Math.max(0, user.sessions.size + 1 - maxSessions))) {
-      user.sessions.delete(oldest);
+    const user = this.#userOf(tag, session.userId);
+    if (user.ban(now) !== null) {
+      throw new SessionError('ERR_USER_BANNED', 'this user is banned: no session was started');
     }
-    user.sessions.set(sid, record);
+    const created = user.create(session, now);
+    if (created === null) {
+      const message = 'this user has as many sessions as they may: no other was started';
+      throw new SessionError('ERR_TOO_MANY_SESSIONS', message);
+    }
     this.#users.set(tag, user);
-    return { session: copyOf(record), now };
+    return { session: copyOf(created.record), now, ended: created.ended };
   }
 
-  async check(tag: string, sid: string): Promise<StoredSession | null> {
+  async check(tag: string, sid: string): Promise<Found> {
+    return this.#find(tag, sid);
+  }
+
+  async touch(tag: string, sid: string, slideEveryMs: number): Promise<Found> {
+    return this.#find(tag, sid, (record, now) => {
+      if (now - record.seenAt >= Math.min(slideEveryMs, record.ttlMs / 2)) record.seenAt = now;
+    });
+  }
+
+  async refresh(tag: string, sid: string, ttlMs: number | null): Promise<Found> {
+    return this.#find(tag, sid, (record, now) => {
+      record.seenAt = now;
+      if (ttlMs !== null) record.ttlMs = ttlMs;
+    });
+  }
+
+  async reauthenticate(tag: string, sid: string): Promise<Found> {
+    return this.#find(tag, sid, (record, now) => {
+      record.authenticatedAt = now;
+    });
+  }
+
+  async rotate(tag: string, sid: string, rotation: Rotation): Promise<Found> {
+    return this.#find(tag, sid, (record, now, user) => {
+      if (record.sid === sid) user.rotate(record, rotation, now);
+    });
+  }
+
+  async end(
+    tag: string,
+    sid: string,
+    revoked: { message: string | null } | null,
+  ): Promise<{ userId: string; sid: string } | null> {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
-    const record = liveSession(user, sid, now);
-    if (user === undefined || record === null) return null;
-    return { userId: user.userId, session: copyOf(record), now, userInfo: this.#cachedInfo(tag, now) };
-  }
-
-  async touch(tag: string, sid: string, slideEveryMs: number): Promise<StoredSession | null> {
-    const now = this.#nowIfOpen();
-    const record = liveSession(this.#users.get(tag), sid, now);
-    if (record !== null && now - record.seenAt >= Math.min(slideEveryMs, record.ttlMs / 2)) record.seenAt = now;
-    return this.check(tag, sid);
-  }
-
-  async refresh(tag: string, sid: string, ttlMs: number | null): Promise<boolean> {
-    const now = this.#nowIfOpen();
-    const record = liveSession(this.#users.get(tag), sid, now);
-    if (record === null) return false;
-    record.seenAt = now;
-    if (ttlMs !== null) record.ttlMs = ttlMs;
-    return true;
-  }
-
-  async end(tag: string, sid: string): Promise<boolean> {
-    const now = this.#nowIfOpen();
-    const user = this.#users.get(tag);
-    const wasLive = liveSession(user, sid, now) !== null;
-    user?.sessions.delete(sid);
+    const ended = user?.end(sid, now, revoked === null ? null : { reason: 'revoked', message: revoked.message });
     this.#dropIfEmpty(tag);
-    return wasLive;
+    return user === undefined || !ended ? null : { userId: user.userId, sid: ended };
   }
 
-  async endAll(tag: string, options: { except: string | null; forgetUserInfo: boolean }): Promise<number> {
+  async endAll(
+    tag: string,
+    options: { except: string | null; forgetUserInfo: boolean; message: string | null },
+  ): Promise<string[]> {
     const now = this.#nowIfOpen();
-    const { except, forgetUserInfo } = options;
+    const { except, forgetUserInfo, message } = options;
     if (forgetUserInfo) this.#userInfo.delete(tag);
-    let ended = 0;
-    for (const record of this.#users.get(tag)?.sessions.values() ?? []) {
-      if (record.sid === except) continue;
-      if (expiryOf(record) > now) ended++;
-      this.#users.get(tag)?.sessions.delete(record.sid);
-    }
+    const user = this.#users.get(tag);
+    if (user === undefined) return [];
+    const ended = user.endAll(now, { reason: 'revoked', message }, except);
     this.#dropIfEmpty(tag);
     return ended;
+  }
+
+  async ban(
+    tag: string,
+    { userId, durationMs, reason }: { userId: string; durationMs: number | null; reason: string | null },
+  ): Promise<{ ban: StoredBan; ended: string[] }> {
+    const now = this.#nowIfOpen();
+    const user = this.#userOf(tag, userId);
+    const ban = { userId, since: now, until: durationMs === null ? 0 : now + durationMs, reason };
+    user.setBan(ban);
+    this.#users.set(tag, user);
+    return { ban: { ...ban }, ended: user.endAll(now, { reason: 'banned', message: reason }, null) };
+  }
+
+  async unban(tag: string): Promise<boolean> {
+    const now = this.#nowIfOpen();
+    const user = this.#users.get(tag);
+    const wasBanned = (user?.ban(now) ?? null) !== null;
+    user?.setBan(null);
+    this.#dropIfEmpty(tag);
+    return wasBanned;
+  }
+
+  async getBan(tag: string): Promise<StoredBan | null> {
+    const ban = this.#users.get(tag)?.ban(this.#nowIfOpen()) ?? null;
+    return ban === null ? null : { ...ban };
   }
 
   async list(tag: string): Promise<StoredUser | null> {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
-    if (user === undefined) return null;
-    const sessions = [...user.sessions.values()].filter((record) => expiryOf(record) > now).map(copyOf);
-    return { userId: user.userId, now, sessions };
+    return user === undefined ? null : { userId: user.userId, now, sessions: user.live(now).map(copyOf) };
   }
 
   async setUserInfo(tag: string, userInfo: string, ttlMs: number): Promise<void> {
@@ -164,6 +182,27 @@ export class MemoryStore implements Store {
     return this.#now();
   }
 
+  /** The user under this tag, or a new one that is not kept yet. */
+  #userOf(tag: string, userId: string): MemoryUser {
+    const user = this.#users.get(tag) ?? new MemoryUser(userId);
+    if (user.userId === userId) return user;
+    throw new SessionError('ERR_STORE_CORRUPT', "this user's record belongs to somebody else");
+  }
+
+  /** Looks a session up, changes it, and gives it as it is then. */
+  #find(
+    tag: string,
+    sid: string,
+    change: (record: SessionRecord, now: number, user: MemoryUser) => void = () => undefined,
+  ): Found {
+    const now = this.#nowIfOpen();
+    const user = this.#users.get(tag);
+    const found = user?.find(sid, now) ?? null;
+    if (user === undefined || found === null || 'session' in found) return found as EndedSession | null;
+    change(found, now, user);
+    return { userId: user.userId, session: copyOf(found), now, userInfo: this.#cachedInfo(tag, now) };
+  }
+
   #cachedInfo(tag: string, now: number): string | null {
     const cached = this.#userInfo.get(tag);
     return cached !== undefined && cached.expiresAt > now ? cached.text : null;
@@ -172,7 +211,7 @@ export class MemoryStore implements Store {
   #sweep(): void {
     const now = this.#now();
     for (const [tag, user] of this.#users) {
-      dropExpired(user, now);
+      user.dropExpired(now);
       this.#dropIfEmpty(tag);
     }
     for (const [tag, { expiresAt }] of this.#userInfo) {
@@ -181,18 +220,7 @@ export class MemoryStore implements Store {
   }
 
   #dropIfEmpty(tag: string): void {
-    if (this.#users.get(tag)?.sessions.size === 0) this.#users.delete(tag);
-  }
-}
-
-function liveSession(user: UserRecord | undefined, sid: string, now: number): SessionRecord | null {
-  const record = user?.sessions.get(sid);
-  return record !== undefined && expiryOf(record) > now ? record : null;
-}
-
-function dropExpired(user: UserRecord, now: number): void {
-  for (const record of user.sessions.values()) {
-    if (expiryOf(record) <= now) user.sessions.delete(record.sid);
+    if (this.#users.get(tag)?.isEmpty) this.#users.delete(tag);
   }
 }
 

@@ -1,15 +1,35 @@
 import { Cluster, Redis } from 'ioredis';
 import { SessionError } from '../core/errors';
 import { checkOptions, kindOf } from '../core/options';
-import type { NewSession, SessionRecord, Store, StoredSession, StoredUser, StoreHealth } from '../core/store';
-import type { SessionAttributes } from '../core/types';
+import type {
+  Found,
+  NewSession,
+  Rotation,
+  SessionRecord,
+  Store,
+  StoredBan,
+  StoredUser,
+  StoreHealth,
+} from '../core/store';
 import { checkTimeoutMs, createRedisClient } from './redis/client';
 import { warnOfClient } from './redis/client-check';
 import { RedisConnection } from './redis/connection';
 import { RedisHealth } from './redis/health';
 import { type RedisKeys, redisKeys } from './redis/keys';
 import { checkDurability, type Durability, ReplicaAcknowledgement } from './redis/replica-acknowledgement';
-import { type Revocation, Revocations, revocationArguments } from './redis/revocations';
+import {
+  type FoundReply,
+  idsIn,
+  type ListReply,
+  parseBan,
+  parseFound,
+  parseList,
+  parseRecord,
+  timeIn,
+  timeOfRefusal,
+} from './redis/replies';
+import { type Revocation, Revocations, revocationArguments, revocationOf } from './redis/revocations';
+import type { ScriptName } from './redis/scripts';
 import { ServerClock } from './redis/server-clock';
 import type { RedisTarget } from './redis/settings';
 
@@ -35,12 +55,6 @@ const OPTIONS: Record<keyof RedisStoreOptions, true> = {
   durability: true,
 };
 
-/** `created:seen:ttl:cap`, in milliseconds. */
-const RECORD = /^(\d+):(\d+):(\d+):(\d+)$/;
-
-/** The reply of `check` and `touch`: `created:seen:ttl:cap:now`, the attributes, the cached info and the user id, a line each. */
-const SESSION = /^(\d+):(\d+):(\d+):(\d+):(\d+)\n([^\n]*)\n([^\n]*)\n(.+)$/s;
-
 /** A login that Redis refuses as too late is tried again with the time that the refusal tells. */
 const MAX_ATTEMPTS = 3;
 
@@ -55,6 +69,15 @@ interface Call {
   server: string;
   /** When it must have settled, by `performance.now()`. */
   deadline: number;
+}
+
+/** A script that takes a deadline by Redis's clock. */
+interface Punctual<Reply> {
+  args(latest: number): (string | number)[];
+  /** The time by Redis's clock when it refused as too late; `null` when it did not. */
+  refusedAt(reply: Reply): number | null;
+  /** The time in any other answer; `null` when it holds none. */
+  answeredAt(reply: Reply): number | null;
 }
 
 /** Keeps sessions in Redis: one hash a user, one script a verb. The README shows what is in Redis. */
@@ -101,65 +124,113 @@ export class RedisStore implements Store {
     this.#health = new RedisHealth(this.#connection, this.#keys, durability?.replicas ?? 0);
   }
 
-  async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number }> {
-    const { userId, sid, ttlMs, absoluteTtlMs, attributes, maxSessions, replaces } = session;
+  async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }> {
+    const { userId, sid, ttlMs, absoluteTtlMs, attributes } = session;
+    const { maxSessions, maxOnDevice, onLimit, replaces } = session;
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
+    const limits = [maxSessions, maxOnDevice, attributes.device ?? '', onLimit];
     const call = this.#callFor(tag);
-    const margin = Math.min(MARGIN_MS, this.#connection.timeoutMs / 10);
-    let reply: [now: Reply, record?: string, ...ended: string[]] = [0];
-    // Too late by a clock that we don't know yet, or that is another one since: then the refusal tells us.
-    for (let tries = 0; reply[1] === undefined && tries < MAX_ATTEMPTS; tries++) {
-      call.server = this.#connection.serverOf(call.key);
-      const latest = this.#clock.at(call.server, call.deadline - margin);
-      const args = [userId, sid, ttlMs, absoluteTtlMs, json, maxSessions, latest, ...replaces];
-      const left = Math.max(1, call.deadline - performance.now());
-      reply = await this.#connection.run('create', [call.key], args, left);
-      this.#clock.learn(this.#connection.serverOf(call.key), Number(reply[0]));
-    }
-    const [now, record, ...ended] = reply;
-    if (record === undefined) throw new SessionError('ERR_STORE_TIMEOUT', 'Redis came to this login too late');
-    if (ended.length > 0) this.#remember(call, { sids: ended, before: 0, except: '' });
-    return { session: parseRecord(sid, record, json), now: Number(now) };
+    type Created = [now: Reply, record: string, ended: string, former: string] | [now: Reply];
+    const [now, record = '', ended = '', former = ''] = await this.#runInTime<Created>('create', call, {
+      args: (latest) => [userId, sid, ttlMs, absoluteTtlMs, json, latest, ...limits, ...replaces],
+      refusedAt: (reply) => (reply.length === 1 ? Number(reply[0]) : null),
+      answeredAt: (reply) => Number(reply[0]),
+    });
+    if (ended !== '' || former !== '') this.#remember(call, revocationOf(...idsIn(ended), ...idsIn(former)));
+    return { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
   }
 
-  async check(tag: string, sid: string): Promise<StoredSession | null> {
-    return storedSession(sid, await this.#connection.run('check', this.#bothKeys(tag), [sid]));
+  check(tag: string, sid: string): Promise<Found> {
+    return this.#find('check', tag, sid);
   }
 
-  async touch(tag: string, sid: string, slideEveryMs: number): Promise<StoredSession | null> {
-    return storedSession(sid, await this.#connection.run('touch', this.#bothKeys(tag), [sid, slideEveryMs]));
+  touch(tag: string, sid: string, slideEveryMs: number): Promise<Found> {
+    return this.#find('touch', tag, sid, slideEveryMs);
   }
 
-  async refresh(tag: string, sid: string, ttlMs: number | null): Promise<boolean> {
-    return 1 === Number(await this.#connection.run('refresh', [this.#keys.sessions(tag)], [sid, ttlMs ?? 0]));
+  refresh(tag: string, sid: string, ttlMs: number | null): Promise<Found> {
+    return this.#find('refresh', tag, sid, ttlMs ?? 0);
   }
 
-  async end(tag: string, sid: string): Promise<boolean> {
+  reauthenticate(tag: string, sid: string): Promise<Found> {
+    return this.#find('reauthenticate', tag, sid);
+  }
+
+  async rotate(tag: string, sid: string, { newSid, graceMs, onReuse }: Rotation): Promise<Found> {
     const call = this.#callFor(tag);
-    const ended = await this.#connection.run<Reply>('end', [call.key], [sid]);
-    await this.#secure(call, { sids: [sid], before: 0, except: '' });
-    return Number(ended) === 1;
+    const reply = await this.#runInTime<FoundReply>('rotate', call, {
+      args: (latest) => [sid, latest, newSid, graceMs, onReuse],
+      refusedAt: timeOfRefusal,
+      answeredAt: timeIn,
+    });
+    return this.#found(tag, sid, reply);
   }
 
-  async endAll(tag: string, options: { except: string | null; forgetUserInfo: boolean }): Promise<number> {
+  async end(
+    tag: string,
+    sid: string,
+    revoked: { message: string | null } | null,
+  ): Promise<{ userId: string; sid: string } | null> {
+    const call = this.#callFor(tag);
+    const args = [sid, revoked === null ? '' : 'revoked', revoked?.message ?? ''];
+    const reply = await this.#connection.run<[userId: string, sid: string, ...former: string[]] | null>(
+      'end',
+      [call.key],
+      args,
+    );
+    await this.#secure(call, revocationOf(sid, ...(reply?.slice(1) ?? [])));
+    return reply === null ? null : { userId: reply[0], sid: reply[1] };
+  }
+
+  async endAll(
+    tag: string,
+    options: { except: string | null; forgetUserInfo: boolean; message: string | null },
+  ): Promise<string[]> {
     const call = this.#callFor(tag);
     const except = options.except ?? '';
     const keys = options.forgetUserInfo ? this.#bothKeys(tag) : ([call.key] as [string]);
-    const [ended, now, ...sids] = await this.#connection.run<[Reply, Reply, ...string[]]>('endAll', keys, [except]);
-    await this.#secure(call, { sids, before: Number(now), except });
-    return Number(ended);
+    const [now, ended, noOlder] = await this.#connection.run<[Reply, string, string]>('endAll', keys, [
+      except,
+      options.message ?? '',
+    ]);
+    await this.#secure(call, { sids: idsIn(noOlder), before: Number(now), except });
+    return idsIn(ended);
+  }
+
+  async ban(
+    tag: string,
+    { userId, durationMs, reason }: { userId: string; durationMs: number | null; reason: string | null },
+  ): Promise<{ ban: StoredBan; ended: string[] }> {
+    const call = this.#callFor(tag);
+    const args = [userId, durationMs ?? 0, reason ?? ''];
+    const [now, text, ended, noOlder] = await this.#connection.run<[Reply, string, string, string]>(
+      'ban',
+      [call.key],
+      args,
+    );
+    await this.#secure(call, { sids: idsIn(noOlder), before: Number(now), except: '', ban: { userId, text } });
+    return { ban: parseBan(userId, text), ended: idsIn(ended) };
+  }
+
+  async unban(tag: string): Promise<boolean> {
+    const call = this.#callFor(tag);
+    const userId = await this.#connection.run<string | null>('unban', [call.key], []);
+    if (userId !== null) this.#remember(call, { ...revocationOf(), ban: { userId, text: '' } });
+    return userId !== null;
+  }
+
+  async getBan(tag: string): Promise<StoredBan | null> {
+    const reply = await this.#connection.run<[userId: string, ban: string] | null>(
+      'getBan',
+      [this.#keys.sessions(tag)],
+      [],
+    );
+    return reply === null ? null : parseBan(...reply);
   }
 
   async list(tag: string): Promise<StoredUser | null> {
-    const reply = await this.#connection.run<[string, ...Reply[]] | null>('list', [this.#keys.sessions(tag)], []);
-    if (reply === null) return null;
-    const [userId, now, ...columns] = reply;
-    const sessions: SessionRecord[] = [];
-    for (let i = 0; i < columns.length; i += 3) {
-      const [sid, record, attributes] = columns.slice(i, i + 3) as [string, string, string | null];
-      sessions.push(parseRecord(sid, record, attributes));
-    }
-    return { userId, now: Number(now), sessions: sessions.sort((a, b) => a.createdAt - b.createdAt) };
+    const reply = await this.#connection.run<ListReply>('list', [this.#keys.sessions(tag)], []);
+    return parseList(reply);
   }
 
   async setUserInfo(tag: string, userInfo: string, ttlMs: number): Promise<void> {
@@ -188,6 +259,38 @@ export class RedisStore implements Store {
     return { key, server: this.#connection.serverOf(key), deadline: performance.now() + this.#connection.timeoutMs };
   }
 
+  async #find(name: ScriptName, tag: string, sid: string, ...args: number[]): Promise<Found> {
+    const keys = this.#bothKeys(tag);
+    const reply = await this.#connection.run<FoundReply>(name, keys, [sid, ...args]);
+    return this.#found(tag, sid, reply);
+  }
+
+  /** A session that a look at it has ended is remembered as if no server were known to have it: one repetition too many does no harm. */
+  #found(tag: string, sid: string, reply: FoundReply): Found {
+    const { found, ended } = parseFound(sid, reply);
+    if (ended.length > 0) this.#revocations.record(this.#keys.sessions(tag), revocationOf(...ended), null);
+    return found;
+  }
+
+  /**
+   * Runs a script that does nothing when nobody waits for its answer any more. Too late it may be by a clock that we don't know yet, or that is
+   * another one since: then the refusal tells us the time, and it is tried again.
+   */
+  async #runInTime<Reply>(name: ScriptName, call: Call, script: Punctual<Reply>): Promise<Reply> {
+    const margin = Math.min(MARGIN_MS, this.#connection.timeoutMs / 10);
+    for (let tries = 0; tries < MAX_ATTEMPTS; tries++) {
+      call.server = this.#connection.serverOf(call.key);
+      const latest = this.#clock.at(call.server, call.deadline - margin);
+      const left = Math.max(1, call.deadline - performance.now());
+      const reply = await this.#connection.run<Reply>(name, [call.key], script.args(latest), left);
+      const refusedAt = script.refusedAt(reply);
+      const now = refusedAt ?? script.answeredAt(reply);
+      if (now !== null) this.#clock.learn(this.#connection.serverOf(call.key), now);
+      if (refusedAt === null) return reply;
+    }
+    throw new SessionError('ERR_STORE_TIMEOUT', 'Redis came to this call too late');
+  }
+
   /** Sees to it that what Redis has ended stays ended: it is remembered, and confirmed by replicas where that was asked for. */
   async #secure(call: Call, revocation: Revocation): Promise<void> {
     this.#remember(call, revocation);
@@ -210,45 +313,4 @@ function isClient(redis: unknown): redis is Redis | Cluster {
   if (typeof redis !== 'object' || redis === null || !('defineCommand' in redis)) return false;
   if (!('status' in redis)) throw new TypeError(`RedisStore needs an ioredis client, got ${kindOf(redis)}`);
   return true;
-}
-
-function storedSession(sid: string, reply: string | null): StoredSession | null {
-  if (reply === null) return null;
-  const [, created, seen, ttl, cap, now, attributes, userInfo, userId] = SESSION.exec(reply) ?? [];
-  if (attributes === undefined || userId === undefined) throw notARecord();
-  const session = recordOf(sid, [created, seen, ttl, cap], attributes);
-  return { userId, session, now: Number(now), userInfo: userInfo || null };
-}
-
-function parseRecord(sid: string, record: string, attributes: string | null): SessionRecord {
-  const fields = RECORD.exec(record);
-  if (fields === null) throw notARecord();
-  return recordOf(sid, fields.slice(1), attributes);
-}
-
-function recordOf(sid: string, fields: readonly (string | undefined)[], attributes: string | null): SessionRecord {
-  return {
-    sid,
-    createdAt: Number(fields[0]),
-    seenAt: Number(fields[1]),
-    ttlMs: Number(fields[2]),
-    capAt: Number(fields[3]),
-    attributes: attributesOf(attributes),
-  };
-}
-
-function notARecord(): SessionError {
-  return new SessionError('ERR_STORE_CORRUPT', 'Redis gave a session record that is not one');
-}
-
-function attributesOf(json: string | null): SessionAttributes {
-  if (json === null || json === '') return {};
-  let attributes: unknown;
-  try {
-    attributes = JSON.parse(json);
-  } catch (cause) {
-    throw new SessionError('ERR_STORE_CORRUPT', "this session's attributes in Redis are no JSON", { cause });
-  }
-  if (typeof attributes !== 'object' || attributes === null) throw notARecord();
-  return attributes;
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MemoryStore, RedisStore, type Store } from 'tokensession';
+import { type Found, MemoryStore, type NewSession, RedisStore, type Store } from 'tokensession';
 import { type RedisServer, startRedis } from './redis-server';
 
 export const SECRET = 'a secret for tests, long enough to sign with';
@@ -61,3 +61,36 @@ export function randomPrefixes(): { tokenKeyPrefix: string; userKeyPrefix: strin
   const random = randomBytes(6).toString('hex');
   return { tokenKeyPrefix: `token-${random}`, userKeyPrefix: `user-${random}` };
 }
+
+/** Long against any delay in a test, short against nothing. In milliseconds. */
+export const HOUR = 3_600_000;
+
+let nextSid = 0;
+/** An id for a session. */
+export const newSid = () => `sid-${nextSid++}`.padEnd(22, '_');
+
+/** A login, as a store is told of it. */
+export function newSession(userId: string, given: Partial<NewSession> = {}): NewSession {
+  return {
+    userId,
+    sid: newSid(),
+    ttlMs: HOUR,
+    absoluteTtlMs: 0,
+    attributes: {},
+    maxSessions: 100,
+    maxOnDevice: 0,
+    onLimit: 'replace',
+    replaces: [],
+    ...given,
+  };
+}
+
+/** What a verb on one session gives when it is live. */
+export const liveIn = async (found: Promise<Found>) => {
+  const stored = await found;
+  return stored?.session ? stored : null;
+};
+
+/** The ids of a user's live sessions, oldest login first. */
+export const sidsOf = async (store: Store, tag: string) =>
+  (await store.list(tag))?.sessions.map(({ sid }) => sid) ?? [];

@@ -1,5 +1,5 @@
 import { SessionError, type SessionErrorCode } from '../../core/errors';
-import { CORRUPT, LAYOUT } from './scripts';
+import { BANNED, CORRUPT, LAYOUT, TOO_MANY } from './lua/parts';
 
 /**
  * What Redis's own words mean for a session. Words, as they stand in an error reply: Redis 7 gives the code first, 6.2 puts it behind
@@ -13,6 +13,8 @@ const MEANINGS: readonly (readonly [word: RegExp, code: SessionErrorCode, messag
     'ERR_STORE_LAYOUT',
     "this user's record in Redis was written by a newer version of tokensession",
   ],
+  [new RegExp(BANNED), 'ERR_USER_BANNED', 'this user is banned: no session was started'],
+  [new RegExp(TOO_MANY), 'ERR_TOO_MANY_SESSIONS', 'this user has as many sessions as they may: no other was started'],
   [/\bOOM\b/, 'ERR_STORE_UNAVAILABLE', 'Redis is out of memory and refused to write'],
   [/^Command timed out$/, 'ERR_STORE_TIMEOUT', 'Redis gave no answer within the commandTimeout of its client'],
   [/\bREADONLY\b/, 'ERR_STORE_UNAVAILABLE', 'this Redis is a replica: its master is elsewhere'],

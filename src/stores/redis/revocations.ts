@@ -1,6 +1,6 @@
 import { isUnavailable } from '../../core/errors';
 
-/** Sessions of one user that ended before their time. */
+/** What was done to a user that must not be undone: sessions ended before their time, a ban set or lifted. */
 export interface Revocation {
   /** These, in any case. */
   sids: readonly string[];
@@ -8,11 +8,18 @@ export interface Revocation {
   before: number;
   /** But not this one; '' for no exception. */
   except: string;
+  /** The user's ban as the script `ban` gave it, '' for one that was lifted; absent where neither was done. */
+  ban?: { userId: string; text: string };
+}
+
+/** What was ended by id. */
+export function revocationOf(...sids: string[]): Revocation {
+  return { sids, before: 0, except: '' };
 }
 
 /** A revocation as the script `revoke` takes it, after the key. */
-export function revocationArguments({ before, except, sids }: Revocation): (string | number)[] {
-  return [before, except, ...sids];
+export function revocationArguments({ before, except, ban, sids }: Revocation): (string | number)[] {
+  return [before, except, ban?.userId ?? '', ban?.text ?? '', ...sids];
 }
 
 /** Where revocations are carried out. */
@@ -39,6 +46,7 @@ interface Entry {
   sids: Map<string, number>;
   before: number;
   except: string;
+  ban: Revocation['ban'];
   /** The server that has all of it; `null` when none is known to. */
   server: string | null;
   /** When a server last got any of it. */
@@ -66,10 +74,11 @@ export class Revocations {
   }
 
   /** Remembers what a server has acknowledged; `null` when by now another server holds the key. */
-  record(key: string, { sids, before, except }: Revocation, server: string | null): void {
+  record(key: string, { sids, before, except, ban }: Revocation, server: string | null): void {
     const entry = this.#entries.get(key) ?? newEntry(server);
     // A later kick takes in what an earlier one ended: what that spared is either spared again or ended now.
     if (before > 0 && before >= entry.before) Object.assign(entry, { before, except });
+    if (ban !== undefined) entry.ban = ban;
     // Who has the new part need not have the old.
     if (entry.server !== server) entry.server = null;
     entry.version++;
@@ -140,10 +149,10 @@ export class Revocations {
   /** Whether it need not be tried again. */
   async #repeat(key: string, entry: Entry): Promise<boolean> {
     const server = this.#servers.serverOf(key);
-    const { version, before, except } = entry;
+    const { version, before, except, ban } = entry;
     const sids = [...entry.sids.keys()];
     try {
-      await this.#servers.revoke(key, { sids, before, except });
+      await this.#servers.revoke(key, { sids, before, except, ...(ban && { ban }) });
     } catch (error) {
       entry.server = null;
       // A record that Redis calls damaged stays so.
@@ -191,5 +200,5 @@ export class Revocations {
 }
 
 function newEntry(server: string | null): Entry {
-  return { sids: new Map(), before: 0, except: '', server, at: 0, version: 0 };
+  return { sids: new Map(), before: 0, except: '', ban: undefined, server, at: 0, version: 0 };
 }

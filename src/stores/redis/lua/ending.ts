@@ -1,0 +1,157 @@
+import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER } from './parts';
+
+/**
+ * Ends a session.
+ *
+ * KEYS[1]  the user's sessions
+ * ARGV[1]  session id, also one it had before a rotation
+ * ARGV[2]  what whoever has its token is told: 'revoked'; or '' for nothing, where that is who ended it
+ * ARGV[3]  a message to them; '' = none
+ * Returns  { user id, session id, then the ids it had before }; nil when it was not live
+ */
+export const END = `${CLOCK}${USER}
+local key, reason, message = KEYS[1], ARGV[2], ARGV[3]
+
+local user, refusal = read_user(key)
+if refusal then return refusal end
+local sid = current(user, ARGV[1])
+local session = user.sessions[sid]
+local reply = session and expiry(session) > now and { user.id, sid } or false
+if reply then add_former(reply, user, sid) end
+end_session(key, user, sid, reason, message)
+settle(key, user)
+return reply
+`;
+
+/**
+ * Ends all sessions of a user, or all but one. Ends all of a damaged record, too: nobody else would.
+ *
+ * KEYS[1]  the user's sessions
+ * KEYS[2]  the user's cached info, to be deleted; left out, it stays
+ * ARGV[1]  session id to keep, also one it had before a rotation; '' = none
+ * ARGV[2]  a message to whoever has their tokens; '' = none
+ * Returns  { now, the ids of the live ones it ended, the ids of those of them that did not begin before now and the ids they had before },
+ *          the latter two joined by commas
+ */
+export const END_ALL = `${CLOCK}${USER}
+local key, message = KEYS[1], ARGV[2]
+if KEYS[2] then redis.call('UNLINK', KEYS[2]) end
+
+local user, refusal = read_user(key)
+local except = current(user, ARGV[1])
+local is_newer = user.layout and user.layout ~= '1'
+if refusal and (is_newer or except ~= '') then return refusal end
+
+local ended, no_older = {}, {}
+for sid, session in pairs(user.sessions) do
+  if sid ~= except then
+    if expiry(session) > now then table.insert(ended, sid) end
+    if session.created >= now then
+      table.insert(no_older, sid)
+      add_former(no_older, user, sid)
+    end
+    end_session(key, user, sid, 'revoked', message)
+  end
+end
+for sid in pairs(user.corrupt) do end_session(key, user, sid, '', '') end
+settle(key, user)
+if refusal then redis.call('UNLINK', key) end
+return { now, table.concat(ended, ','), table.concat(no_older, ',') }
+`;
+
+/**
+ * Bans a user: ends all sessions, and has every login refused until the ban is over. A later ban takes the place of an earlier one.
+ *
+ * KEYS[1]  the user's sessions
+ * ARGV[1]  the user id
+ * ARGV[2]  ms that the ban lasts; 0 = until it is lifted
+ * ARGV[3]  its reason, for whoever has a token of theirs; '' = none
+ * Returns  { now, the ban as 'since:until:reason', the ids of the live sessions it ended, the ids of those of them that did not begin before
+ *          now and the ids they had before }, the latter two joined by commas
+ */
+export const BAN = `${CLOCK}${USER}
+local key, user_id, duration, reason = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
+
+local user, refusal = read_user(key)
+if user.layout and user.layout ~= '1' then return refusal end
+if not refusal and user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
+if refusal then redis.call('UNLINK', key) end
+
+-- The HDEL has Redis take the HSET also when it has no memory left.
+local over = duration > 0 and now + duration or 0
+local ban = string.format('%.0f:%.0f:', now, over) .. reason
+redis.call('HDEL', key, '')
+redis.call('HSET', key, 'id', user_id, 'v', '1', 'ban', ban)
+user.ban, user.is_ban_over = { since = now, over = over, reason = reason }, false
+
+local ended, no_older = {}, {}
+for sid, session in pairs(user.sessions) do
+  if expiry(session) > now then table.insert(ended, sid) end
+  if session.created >= now then
+    table.insert(no_older, sid)
+    add_former(no_older, user, sid)
+  end
+  end_session(key, user, sid, 'banned', reason)
+end
+for sid in pairs(user.corrupt) do end_session(key, user, sid, '', '') end
+settle(key, user)
+return { now, ban, table.concat(ended, ','), table.concat(no_older, ',') }
+`;
+
+/**
+ * Lifts a user's ban. The sessions that it ended stay ended.
+ *
+ * KEYS[1]  the user's sessions
+ * Returns  the user id; nil when there was none
+ */
+export const UNBAN = `${CLOCK}${USER}
+local key = KEYS[1]
+
+local user, refusal = read_user(key)
+if refusal then return refusal end
+local was_banned = user.ban ~= nil
+redis.call('HDEL', key, 'ban')
+user.ban = nil
+settle(key, user)
+return was_banned and user.id or false
+`;
+
+/**
+ * Ends again what had been ended, and bans again who had been banned, where the Redis that answers now may never have heard of it. Always
+ * writes: WAIT waits for no other writes than those of its own connection.
+ *
+ * KEYS[1]  the user's sessions
+ * ARGV[1]  end those that began before this moment, ms; 0 = none
+ * ARGV[2]  but not this session id; '' = no exception
+ * ARGV[3]  the user id, where there is a ban to set or to lift; '' = the ban stays as it is
+ * ARGV[4]  the ban, as 'since:until:reason'; '' = lift it
+ * ARGV[5…] ids of sessions to end in any case
+ * Returns  1
+ */
+export const REVOKE = `${CLOCK}${USER}
+local key, before, except, user_id, ban = KEYS[1], tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+
+local user, refusal = read_user(key)
+if refusal then return refusal end
+${REFUSE_ON_REPLICA}
+if user_id ~= '' then
+  user.ban = decode_ban(ban)
+  if user.ban then
+    redis.call('HSET', key, 'id', user_id, 'v', '1', 'ban', ban)
+    user.id, user.is_ban_over = user_id, false
+  else redis.call('HDEL', key, 'ban')
+  end
+end
+
+except = current(user, except)
+for sid, session in pairs(user.sessions) do
+  if session.created < before and sid ~= except then
+    end_session(key, user, sid, user.ban and 'banned' or 'revoked', user.ban and user.ban.reason or '')
+  end
+end
+for i = 5, #ARGV do end_session(key, user, current(user, ARGV[i]), '', '') end
+
+if user.id then redis.call('HSET', key, 'v', '1') else redis.call('SET', key, '', 'PX', 1) end
+settle(key, user)
+return 1
+`;

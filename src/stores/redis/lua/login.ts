@@ -1,0 +1,93 @@
+import { BANNED, CLOCK, CORRUPT, REFUSE_ON_REPLICA, TOO_MANY, USER } from './parts';
+
+/**
+ * Starts a session, if the user may have another; then ends those it replaces, the expired ones, and the oldest ones over a limit. A login
+ * that is refused has ended nobody's session.
+ *
+ * KEYS[1]   the user's sessions
+ * ARGV[1]   the user id
+ * ARGV[2]   the new session's id
+ * ARGV[3]   ttl, ms
+ * ARGV[4]   whole life, ms; 0 = unbounded
+ * ARGV[5]   attributes, JSON; '' = none
+ * ARGV[6]   the moment, ms, after which nobody waits for the answer: then it does nothing
+ * ARGV[7]   live sessions this user may have, the new one included
+ * ARGV[8]   live sessions this user may have on the device of the new one; 0 = any number
+ * ARGV[9]   that device; '' = none
+ * ARGV[10]  over a limit, 'replace' the oldest or 'reject' the login
+ * ARGV[11…] ids of sessions of this user that the new one replaces
+ * Returns   { now, the session's record, the ids of those it ended, the ids these had before a rotation }, the latter two joined by
+ *           commas; { now } when it came too late
+ */
+export const CREATE = `${CLOCK}${USER}
+local key = KEYS[1]
+local user_id, sid, ttl, life, attributes = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local deadline, limit, device_limit, device = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
+local on_limit = ARGV[10]
+if now > deadline then return { now } end
+
+local user, refusal = read_user(key)
+if refusal then return refusal end
+if user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
+if next(user.corrupt) then return redis.error_reply('${CORRUPT} session') end
+-- A client that sends again what it had no answer to has started it already.
+if user.sessions[sid] then return { now, encode(user.sessions[sid]), '', '' } end
+if user.ban then
+  ${REFUSE_ON_REPLICA}
+  return redis.error_reply('${BANNED}')
+end
+
+local function device_of(other)
+  local is_json, known = pcall(cjson.decode, user.attributes[other] or '{}')
+  return is_json and type(known) == 'table' and known.device or ''
+end
+
+local gives_way = {}
+for i = 11, #ARGV do gives_way[current(user, ARGV[i])] = true end
+
+local oldest_first = {}
+-- Logins of one user are put in order by created-time: two of one millisecond must differ.
+local newest = 0
+for other, session in pairs(user.sessions) do
+  newest = math.max(newest, session.created)
+  if expiry(session) <= now then gives_way[other] = true end
+  table.insert(oldest_first, other)
+end
+table.sort(oldest_first, function(a, b) return user.sessions[a].created < user.sessions[b].created end)
+
+local is_over = false
+local function make_room(allowed, is_counted)
+  local counted = {}
+  for _, other in ipairs(oldest_first) do
+    if not gives_way[other] and is_counted(other) then table.insert(counted, other) end
+  end
+  for i = 1, #counted + 1 - allowed do
+    gives_way[counted[i]] = true
+    is_over = true
+  end
+end
+if device_limit > 0 then make_room(device_limit, function(other) return device_of(other) == device end) end
+make_room(limit, function() return true end)
+if is_over and on_limit == 'reject' then
+  ${REFUSE_ON_REPLICA}
+  return redis.error_reply('${TOO_MANY}')
+end
+
+-- First of all writes: when Redis has no memory for it, nothing has happened.
+local cap = life > 0 and now + life or 0
+local session = { created = math.max(now, newest + 1), seen = now, ttl = ttl, cap = cap, proof = '' }
+redis.call('HSET', key, 'id', user_id, 'v', '1', sid, encode(session))
+if attributes ~= '' then redis.call('HSET', key, sid .. '.a', attributes) end
+
+local ended, former = {}, {}
+for _, other in ipairs(oldest_first) do
+  if gives_way[other] then
+    if expiry(user.sessions[other]) > now then table.insert(ended, other) end
+    add_former(former, user, other)
+    end_session(key, user, other, 'replaced', '')
+  end
+end
+user.sessions[sid] = session
+settle(key, user)
+return { now, encode(session), table.concat(ended, ','), table.concat(former, ',') }
+`;

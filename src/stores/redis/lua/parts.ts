@@ -1,0 +1,215 @@
+/*
+ * What the scripts share: how the fields of a user's hash are read and written (keys.ts has the table of them). All times are milliseconds by
+ * the clock of the Redis that runs the script.
+ *
+ * A replica may know less than its master did. So a script answers only where it may write: each calls a command that a replica refuses
+ * (READONLY), also when it finds nothing to change.
+ *
+ * What ends sessions never needs memory, so that ending works on a Redis that is full: UNLINK, HDEL, PERSIST and PEXPIRE are not
+ * refused there, and after one of these neither is an HSET of the same script. What begins with an HSET is refused there as a whole.
+ */
+
+/** Raises what is wrong with a user's record, or with a login, as the first word of an error reply. */
+export const CORRUPT = 'TOKENSESSION_CORRUPT';
+export const LAYOUT = 'TOKENSESSION_LAYOUT';
+export const BANNED = 'TOKENSESSION_BANNED';
+export const TOO_MANY = 'TOKENSESSION_TOO_MANY';
+
+/** What a script that came after its deadline answers, with the time. */
+export const LATE = 'late';
+
+export const CLOCK = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+`;
+
+/** A write that changes nothing: no session has an empty id. */
+export const REFUSE_ON_REPLICA = `redis.call('HDEL', KEYS[1], '')`;
+
+/** For the verbs on a user: everything in the hash, and what is done to a part of it. */
+export const USER = `
+-- ms for which a token is told why its session has ended, at most; and the entries of either kind that one user may have
+local DAY, MAX_ENDED, MAX_ROTATED = 86400000, 100, 100
+
+-- 'created:seen:ttl:cap[:proof]' as a table, the last with its colon; nil for anything else
+local function decode(value)
+  local created, seen, ttl, cap, proof = string.match(value, '^(%d+):(%d+):(%d+):(%d+)(:?%d*)$')
+  if not created or proof == ':' then return nil end
+  return { created = tonumber(created), seen = tonumber(seen), ttl = tonumber(ttl), cap = tonumber(cap), proof = proof }
+end
+
+local function encode(session)
+  local times = string.format('%.0f:%.0f:%.0f:%.0f', session.created, session.seen, session.ttl, session.cap)
+  return times .. session.proof
+end
+
+local function expiry(session)
+  local idle = session.seen + session.ttl
+  if session.cap == 0 then return idle end
+  return math.min(idle, session.cap)
+end
+
+-- 'since:until:reason' as a table; nil for none, and for one that is over
+local function decode_ban(value)
+  local since, over, reason = string.match(value or '', '^(%d+):(%d+):(.*)$')
+  if not since or over ~= '0' and tonumber(over) <= now then return nil end
+  return { since = tonumber(since), over = tonumber(over), reason = reason }
+end
+
+-- A user's whole hash, { id, layout, ban, sessions, attributes, ended, rotated, corrupt }, the latter five by session id; empty for a user
+-- without a hash. And an error reply when it is not ours to touch.
+local function read_user(key)
+  local user = { sessions = {}, attributes = {}, ended = {}, rotated = {}, corrupt = {} }
+  local fields = redis.call('HGETALL', key)
+  for i = 1, #fields, 2 do
+    local field, value = fields[i], fields[i + 1]
+    if field == 'id' then user.id = value
+    elseif field == 'v' then user.layout = value
+    elseif field == 'ban' then
+      user.ban = decode_ban(value)
+      user.is_ban_over = not user.ban
+    elseif #field == 22 then
+      local session = decode(value)
+      local told_until = not session and string.match(value, '^ended:(%d+):')
+      local grace, successor, on_reuse = string.match(value, '^rotated:(%d+):([%w_-]+):(%a+)$')
+      if session then user.sessions[field] = session
+      elseif told_until then user.ended[field] = tonumber(told_until)
+      elseif successor then user.rotated[field] = { grace = tonumber(grace), successor = successor, on_reuse = on_reuse }
+      else user.corrupt[field] = true
+      end
+    elseif #field == 24 and string.sub(field, 23) == '.a' then user.attributes[string.sub(field, 1, 22)] = value
+    end
+  end
+  if user.layout and user.layout ~= '1' then return user, redis.error_reply('${LAYOUT} ' .. user.layout) end
+  if #fields > 0 and not user.layout then return user, redis.error_reply('${CORRUPT} layout') end
+  if #fields > 0 and not user.id then return user, redis.error_reply('${CORRUPT} id') end
+  return user
+end
+
+-- The session that an id stands for: its own, or that of the token which took its place.
+local function current(user, sid)
+  local rotated = user.rotated[sid]
+  return rotated and rotated.successor or sid
+end
+
+-- The ids that a session had before its token was rotated, added to a list.
+local function add_former(list, user, sid)
+  for former, rotated in pairs(user.rotated) do
+    if rotated.successor == sid then table.insert(list, former) end
+  end
+end
+
+-- Ends a session, if there is one. Who still has a token of it is told the reason for the rest of its life, a day at most; '' tells nobody.
+local function end_session(key, user, sid, reason, message)
+  local session = user.sessions[sid]
+  if not session and not user.corrupt[sid] then return end
+  redis.call('HDEL', key, sid, sid .. '.a')
+  user.sessions[sid], user.corrupt[sid] = nil, nil
+  if reason == '' or not session or expiry(session) <= now then return end
+  local told_until = math.min(expiry(session), now + DAY)
+  local told = redis.pcall('HSET', key, sid, string.format('ended:%.0f:', told_until) .. reason .. ':' .. message)
+  if type(told) == 'number' then user.ended[sid] = told_until end
+end
+
+-- Forgets the entries that are over, and the first to be over of those beyond the limit.
+local function prune(key, entries, over_at, limit)
+  local kept = {}
+  for sid in pairs(entries) do
+    if over_at(sid) then table.insert(kept, sid)
+    else
+      redis.call('HDEL', key, sid)
+      entries[sid] = nil
+    end
+  end
+  if #kept <= limit then return end
+  table.sort(kept, function(a, b) return over_at(a) > over_at(b) end)
+  for i = limit + 1, #kept do
+    redis.call('HDEL', key, kept[i])
+    entries[kept[i]] = nil
+  end
+end
+
+-- Gives the key the latest expiry of what it holds, and ends it with the last of that.
+local function settle(key, user)
+  prune(key, user.ended, function(sid) return user.ended[sid] > now and user.ended[sid] end, MAX_ENDED)
+  prune(key, user.rotated, function(sid)
+    local rotated = user.rotated[sid]
+    return (user.sessions[rotated.successor] or user.ended[rotated.successor]) and rotated.grace
+  end, MAX_ROTATED)
+
+  if user.is_ban_over then redis.call('HDEL', key, 'ban') end
+  if user.ban and user.ban.over == 0 then
+    redis.call('PERSIST', key)
+    return
+  end
+  local latest = user.ban and user.ban.over or 0
+  for _, session in pairs(user.sessions) do latest = math.max(latest, expiry(session)) end
+  for _, told_until in pairs(user.ended) do latest = math.max(latest, told_until) end
+  if latest > now then redis.call('PEXPIRE', key, latest - now)
+  elseif not next(user.corrupt) then redis.call('UNLINK', key)
+  end
+end
+`;
+
+/**
+ * For the verbs on one session: reads session ARGV[1] of user KEYS[1], or the one that took its place at a rotation whose grace is not
+ * over. When there is no such live session it ends the script:
+ *
+ * Returns  { reason, message, user id, session id, 1 when this call has found it out, then the ids of the sessions it has ended };
+ *          nil when nothing is known of it
+ */
+export const SESSION = `
+local key, sid = KEYS[1], ARGV[1]
+local found = redis.call('HMGET', key, 'v', 'id', sid, sid .. '.a')
+local layout, user_id, record, attributes = found[1], found[2], found[3], found[4]
+if layout and layout ~= '1' then return redis.error_reply('${LAYOUT} ' .. layout) end
+if record and not (layout and user_id) then return redis.error_reply('${CORRUPT} session') end
+
+local RECORD = '^(%d+):(%d+):(%d+):(%d+)(:?%d*)$'
+local created, seen, ttl, cap, proof = string.match(record or '', RECORD)
+local grace, successor, on_reuse
+if proof == ':' then created = nil end
+if record and not created then grace, successor, on_reuse = string.match(record, '^rotated:(%d+):([%w_-]+):(%a+)$') end
+if successor then
+  sid = successor
+  found = redis.call('HMGET', key, sid, sid .. '.a')
+  record, attributes = found[1], found[2]
+  created, seen, ttl, cap, proof = string.match(record or '', RECORD)
+end
+
+local is_live = created and seen + ttl > now and (cap == '0' or tonumber(cap) > now)
+if not is_live or grace and tonumber(grace) <= now then
+  ${REFUSE_ON_REPLICA}
+  ${USER}
+  local ban = decode_ban(redis.call('HGET', key, 'ban'))
+  if ban then return { 'banned', ban.reason, user_id, sid, 0 } end
+  if is_live then
+    local reply = { 'reused', '', user_id, sid, 1 }
+    if on_reuse ~= 'end' then return reply end
+    local user = read_user(key)
+    table.insert(reply, sid)
+    add_former(reply, user, sid)
+    end_session(key, user, sid, 'reused', '')
+    settle(key, user)
+    return reply
+  end
+  if created then return { 'expired', '', user_id, sid, 1 } end
+  local told_until, reason, message = string.match(record or '', '^ended:(%d+):(%a+):(.*)$')
+  if record and not reason then return redis.error_reply('${CORRUPT} session') end
+  if not record or tonumber(told_until) <= now then return false end
+  return { reason, message, user_id, sid, 0 }
+end
+`;
+
+/**
+ * What the verbs on one session give, as one string of lines: `record;now;session id`, the attributes, the cached info in KEYS[2], the user
+ * id. The first three can't hold a line break, the last may; the session id is left out when it is the one asked for. (ioredis takes longer to
+ * decode an array than for all else of a check.) GETEX without options is a GET that replicas refuse.
+ */
+export const SESSION_REPLY = `
+local info = KEYS[2] and redis.pcall('GETEX', KEYS[2])
+if type(info) == 'table' and not string.find(info.err, 'WRONGTYPE', 1, true) then return info end
+if type(info) ~= 'string' or string.find(info, '\\n', 1, true) then info = '' end
+local other_id = sid == ARGV[1] and '' or sid
+return record .. string.format(';%.0f;', now) .. other_id .. '\\n' .. (attributes or '') .. '\\n' .. info .. '\\n' .. user_id
+`;

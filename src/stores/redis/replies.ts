@@ -1,0 +1,119 @@
+import { SessionError } from '../../core/errors';
+import type { EndedSession, Found, SessionRecord, StoredBan, StoredSession, StoredUser } from '../../core/store';
+import type { SessionAttributes } from '../../core/types';
+import { LATE } from './lua/parts';
+
+/*
+ * What the scripts answer, read. Their headers say what that is.
+ */
+
+/** What a script on one session gives: the session, why there is none, or nothing. */
+export type FoundReply =
+  | string
+  | [reason: string, message: string, userId: string, sid: string, isDetected: number, ...ended: string[]]
+  | null;
+
+/** `created:seen:ttl:cap[:proof]`, in milliseconds. */
+const RECORD = /^(\d+):(\d+):(\d+):(\d+)(?::(\d+))?$/;
+
+/** A live session, as the scripts give it: `record;now;session id`, the attributes, the cached info and the user id, a line each. */
+const SESSION = /^(\d+):(\d+):(\d+):(\d+)(?::(\d+))?;(\d+);([^\n]*)\n([^\n]*)\n([^\n]*)\n(.+)$/s;
+
+/** `since:until:reason`. */
+const BAN = /^(\d+):(\d+):(.*)$/s;
+
+/** What `list` gives. */
+export type ListReply = [userId: string, now: number, ...columns: (string | null)[]] | null;
+
+/** The session that was asked for or why there is none, and the ids of what the look at it has ended. */
+export function parseFound(sid: string, reply: FoundReply): { found: Found; ended: string[] } {
+  if (reply === null) return { found: null, ended: [] };
+  if (typeof reply === 'string') return { found: storedSession(sid, reply), ended: [] };
+  const [reason, message, userId, endedSid, isDetected, ...ended] = reply;
+  const found: EndedSession = {
+    session: null,
+    userId,
+    sid: endedSid,
+    reason: reason as EndedSession['reason'],
+    message: message || null,
+    isDetected: isDetected === 1,
+    isEndedNow: ended.length > 0,
+  };
+  return { found, ended };
+}
+
+/** The time in a live session's answer; `null` in another. */
+export function timeIn(reply: FoundReply): number | null {
+  return typeof reply === 'string' ? Number(SESSION.exec(reply)?.[6]) : null;
+}
+
+/** The time in the answer of a script that refused because it came too late; `null` when it did not. */
+export function timeOfRefusal(reply: FoundReply): number | null {
+  return typeof reply === 'string' && reply.startsWith(LATE) ? Number(reply.slice(LATE.length)) : null;
+}
+
+function storedSession(sid: string, reply: string): StoredSession {
+  const [, created, seen, ttl, cap, proof, now, otherSid, attributes, userInfo, userId] = SESSION.exec(reply) ?? [];
+  if (attributes === undefined || userId === undefined) throw notARecord();
+  const session = recordOf(otherSid || sid, [created, seen, ttl, cap, proof], attributes);
+  return { userId, session, now: Number(now), userInfo: userInfo || null };
+}
+
+/** A user's sessions, oldest login first. */
+export function parseList(reply: ListReply): StoredUser | null {
+  if (reply === null) return null;
+  const [userId, now, ...columns] = reply;
+  const sessions: SessionRecord[] = [];
+  for (let i = 0; i < columns.length; i += 3) {
+    const [sid, record, attributes] = columns.slice(i, i + 3) as [string, string, string | null];
+    sessions.push(parseRecord(sid, record, attributes));
+  }
+  return { userId, now: Number(now), sessions: sessions.sort((a, b) => a.createdAt - b.createdAt) };
+}
+
+/** A session, of the record of it. */
+export function parseRecord(sid: string, record: string, attributes: string | null): SessionRecord {
+  const fields = RECORD.exec(record);
+  if (fields === null) throw notARecord();
+  return recordOf(sid, fields.slice(1), attributes);
+}
+
+function recordOf(sid: string, fields: readonly (string | undefined)[], attributes: string | null): SessionRecord {
+  return {
+    sid,
+    createdAt: Number(fields[0]),
+    seenAt: Number(fields[1]),
+    ttlMs: Number(fields[2]),
+    capAt: Number(fields[3]),
+    authenticatedAt: Number(fields[4] ?? fields[0]),
+    attributes: attributesOf(attributes),
+  };
+}
+
+/** A ban, of the text of it. */
+export function parseBan(userId: string, text: string): StoredBan {
+  const [, since, until, reason] = BAN.exec(text) ?? [];
+  if (since === undefined) throw notARecord();
+  return { userId, since: Number(since), until: Number(until), reason: reason || null };
+}
+
+/** The ids that a script has joined. */
+export function idsIn(joined: string): string[] {
+  return joined === '' ? [] : joined.split(',');
+}
+
+function notARecord(): SessionError {
+  return new SessionError('ERR_STORE_CORRUPT', 'Redis gave a session record that is not one');
+}
+
+function attributesOf(json: string | null): SessionAttributes {
+  if (json === null || json === '') return {};
+  let attributes: unknown;
+  try {
+    attributes = JSON.parse(json);
+  } catch (cause) {
+    throw new SessionError('ERR_STORE_CORRUPT', "this session's attributes in Redis are no JSON", { cause });
+  }
+  if (typeof attributes !== 'object' || attributes === null) throw notARecord();
+  return attributes;
+}
