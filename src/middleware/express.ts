@@ -51,7 +51,7 @@ export function sessionMiddleware<Detail>(
   const policy = sessionPolicy(manager, options);
   return (req, res, next) => {
     if (isOpen(req.session, manager, 'req.session')) return next();
-    const session = new RequestSession(policy, exchangeOf(req, res));
+    const session = new RequestSession(policy, new ExpressExchange(req, res));
     req.session = session;
     const opened = session.open();
     if (opened === undefined) return next();
@@ -78,16 +78,33 @@ export function requireUser(): ExpressMiddleware {
   };
 }
 
-function exchangeOf(req: ExpressRequest, res: ServerResponse): Exchange {
-  return { req, res, secure: req.secure, url: req.originalUrl, ip: () => req.ip, host: () => hostOf(req) };
-}
+/** A class, because one is made for every request: its methods are made once. */
+class ExpressExchange implements Exchange {
+  readonly secure: boolean;
 
-/** Express 5's `req.host`, which Express 4 gives without the port. */
-function hostOf({ headers, app, socket }: ExpressRequest): string | undefined {
-  const forwarded = headers['x-forwarded-host']?.toString();
-  const isTrusted: unknown = app.get('trust proxy fn');
-  if (!forwarded || typeof isTrusted !== 'function' || !isTrusted(socket.remoteAddress, 0)) return headers.host;
-  return forwarded.split(',', 1)[0]?.trim();
+  constructor(
+    readonly req: ExpressRequest,
+    readonly res: ServerResponse,
+  ) {
+    this.secure = req.secure;
+  }
+
+  get url(): string {
+    return this.req.originalUrl;
+  }
+
+  ip(): string | undefined {
+    return this.req.ip;
+  }
+
+  /** Express 5's `req.host`, which Express 4 gives without the port. */
+  host(): string | undefined {
+    const { headers, app, socket } = this.req;
+    const forwarded = headers['x-forwarded-host']?.toString();
+    const isTrusted: unknown = app.get('trust proxy fn');
+    if (!forwarded || typeof isTrusted !== 'function' || !isTrusted(socket.remoteAddress, 0)) return headers.host;
+    return forwarded.split(',', 1)[0]?.trim();
+  }
 }
 
 function setHeaders(res: ServerResponse, headers: Readonly<Record<string, string>> = {}): void {

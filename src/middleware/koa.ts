@@ -1,7 +1,9 @@
-import type { DefaultState, Middleware } from 'koa';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { DefaultState, ExtendableContext, Middleware } from 'koa';
 import { SessionError } from '../core/errors';
 import type { TokenManager } from '../core/token-manager';
 import type { RegisteredDetail } from '../core/types';
+import type { Exchange } from './exchange';
 import { type SessionMiddlewareOptions, sessionPolicy } from './policy';
 import { isOpen, RequestSession, refusalOf } from './request-session';
 
@@ -41,8 +43,7 @@ export function sessionMiddleware<Detail>(
   const policy = sessionPolicy(manager, options);
   return async (ctx, next) => {
     if (isOpen(ctx.session, manager, 'ctx.session')) return next();
-    const { req, res, secure, originalUrl: url } = ctx;
-    const session = new RequestSession(policy, { req, res, secure, url, ip: () => ctx.ip, host: () => ctx.host });
+    const session = new RequestSession(policy, new KoaExchange(ctx));
     ctx.session = session;
     const opened = session.open();
     if (opened !== undefined) await opened;
@@ -61,4 +62,31 @@ export function requireUser(): Middleware {
     ctx.body = refusal.body;
     return undefined;
   };
+}
+
+/** A class, because one is made for every request: its methods are made once. */
+class KoaExchange implements Exchange {
+  readonly #ctx: ExtendableContext;
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly secure: boolean;
+
+  constructor(ctx: ExtendableContext) {
+    this.#ctx = ctx;
+    this.req = ctx.req;
+    this.res = ctx.res;
+    this.secure = ctx.secure;
+  }
+
+  get url(): string {
+    return this.#ctx.originalUrl;
+  }
+
+  ip(): string {
+    return this.#ctx.ip;
+  }
+
+  host(): string {
+    return this.#ctx.host;
+  }
 }

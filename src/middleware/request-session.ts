@@ -197,9 +197,9 @@ export class RequestSession<Detail = unknown> {
 
   /** What the client says is cut to length rather than refused: a login must not fail for a long header. */
   #origin(): SessionAttributes {
-    const { req, ip } = this.#exchange;
+    const { req } = this.#exchange;
     return {
-      ip: ip()?.slice(0, MAX_ATTRIBUTE_LENGTH),
+      ip: this.#exchange.ip()?.slice(0, MAX_ATTRIBUTE_LENGTH),
       userAgent: req.headers['user-agent']?.slice(0, MAX_ATTRIBUTE_LENGTH),
     };
   }
