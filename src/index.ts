@@ -1,3 +1,10 @@
+export type {
+  BanUserOptions,
+  CreateSessionOptions,
+  DeleteUserTokenOptions,
+  InspectTokenOptions,
+  RevokeOptions,
+} from './core/call-options';
 export { SessionError, type SessionErrorCode } from './core/errors';
 export type { TokenManagerOptions } from './core/manager-options';
 export type { SessionEvents, SessionListener } from './core/session-events';
@@ -14,14 +21,7 @@ export {
   type StoredUser,
   type StoreHealth,
 } from './core/store';
-export {
-  type BanUserOptions,
-  type CreateSessionOptions,
-  type DeleteUserTokenOptions,
-  type InspectTokenOptions,
-  type RevokeOptions,
-  TokenManager,
-} from './core/token-manager';
+export { TokenManager } from './core/token-manager';
 export type {
   Ban,
   EndReason,

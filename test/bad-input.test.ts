@@ -51,10 +51,16 @@ describe('a call with an argument of the wrong kind names it, before anything is
     deleteSession: (manager, id) => manager.deleteSession(id, 'x'),
     addUser: (manager, id) => manager.addUser(id),
     deleteUser: (manager, id) => manager.deleteUser(id),
+    banUser: (manager, id) => manager.banUser(id),
+    unbanUser: (manager, id) => manager.unbanUser(id),
+    getBan: (manager, id) => manager.getBan(id),
   };
   const BY_TTL: Record<string, Call> = {
     'setToken ttl': (manager, ttl) => manager.setToken('ada', ttl),
     'createSession ttl': (manager, ttl) => manager.createSession('ada', { ttl }),
+    'createSession absoluteTtl': (manager, absoluteTtl) => manager.createSession('ada', { absoluteTtl }),
+    'banUser seconds': (manager, seconds) => manager.banUser('ada', { seconds }),
+    'inspectToken userInfoTtl': (manager, userInfoTtl) => manager.inspectToken('x', { userInfoTtl }),
     'refreshToken ttl': (manager, ttl) => manager.refreshToken('x', ttl),
     'checkTokenOrUpdateUser userInfoTtl': (manager, ttl) => manager.checkTokenOrUpdateUser('x', ttl),
     'touchToken userInfoTtl': (manager, ttl) => manager.touchToken('x', ttl),
@@ -166,8 +172,38 @@ describe('a call with an argument of the wrong kind names it, before anything is
       'TypeError',
       'replaces must be an array of tokens, got a value of type string',
     ],
+    [
+      'message',
+      (m, v) => m.deleteUserToken('ada', { message: v }),
+      7,
+      'TypeError',
+      'message must be a string, got a value of type number',
+    ],
+    ['message', (m, v) => m.deleteSession('ada', 'x', { message: v }), '', 'RangeError', 'message must not be empty'],
+    [
+      'reason',
+      (m, v) => m.banUser('ada', { reason: v }),
+      'x'.repeat(257),
+      'RangeError',
+      'reason must have at most 256 characters, got 257',
+    ],
+    ['reason', (m, v) => m.banUser('ada', v), 'spam', 'TypeError', 'banUser: the options must be a plain object'],
+    ['touch', (m, v) => m.inspectToken('x', { touch: v }), 1, 'TypeError', 'touch must be true or false'],
   ])('%s: %#', async (_, call, value, name, message) => {
-    expect(await refused(call, value)).toMatchObject({ name, message });
+    expect(await refused(call, value)).toMatchObject({ name, message: expect.stringContaining(message) });
+  });
+
+  it('a listener, and the event it is for', async () => {
+    const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+    expect(() => manager.on('logins' as never, () => undefined)).toThrow(
+      new TypeError(
+        'there is no event "logins"; there are login, logout, replaced, revoked, expired-on-use, banned, rotated, reused, store-down, store-up',
+      ),
+    );
+    expect(() => manager.once('login', 'log' as never)).toThrow(
+      new TypeError('listener must be a function, got a value of type string'),
+    );
+    await manager.close();
   });
 });
 
@@ -180,6 +216,9 @@ describe('a token of any kind at all is just not live', () => {
     expect(await manager.touchToken(token)).toBeNull();
     expect(await manager.refreshToken(token)).toBe(false);
     expect(await manager.deleteToken(token)).toBe(false);
+    expect(await manager.rotateToken(token)).toBeNull();
+    expect(await manager.reauthenticateToken(token)).toBeNull();
+    expect(await manager.inspectToken(token)).toEqual({ session: null, reason: 'unknown' });
     expect(calls).toEqual([]);
     await manager.close();
   });
@@ -227,6 +266,38 @@ describe('an option of the wrong kind is named when the object is built:', () =>
       RangeError,
       'option maxSessions must be a whole number from 1 to 1000, got 0',
     ],
+    [
+      'maxSessionsPerDevice',
+      manager({ maxSessionsPerDevice: 0 }),
+      RangeError,
+      'option maxSessionsPerDevice must be a whole number from 1 to 1000, got 0',
+    ],
+    [
+      'maxSessionsPerDevice of one device',
+      manager({ maxSessionsPerDevice: { web: 2, mobile: '1' } }),
+      TypeError,
+      'option maxSessionsPerDevice["mobile"] must be a number, got a value of type string',
+    ],
+    [
+      'maxSessionsPerDevice of a device without a name',
+      manager({ maxSessionsPerDevice: { '': 2 } }),
+      RangeError,
+      'option maxSessionsPerDevice[""] must be named with 1 to 512 characters',
+    ],
+    [
+      'maxSessionsPerDevice as a list',
+      manager({ maxSessionsPerDevice: [2] }),
+      TypeError,
+      'option maxSessionsPerDevice must be a number or an object of numbers, got an array',
+    ],
+    ['onLimit', manager({ onLimit: 'ask' }), TypeError, "option onLimit must be 'replace' or 'reject'"],
+    [
+      'rotationGrace',
+      manager({ rotationGrace: 3601 }),
+      RangeError,
+      'option rotationGrace must be a whole number from 0 to 3600, got 3601',
+    ],
+    ['onReuse', manager({ onReuse: true }), TypeError, "option onReuse must be 'end-session' or 'ignore'"],
     [
       'getUserInfo',
       manager({ getUserInfo: {} }),

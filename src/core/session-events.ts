@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { inspect } from 'node:util';
 import type { SessionError } from './errors';
 import { checkFunction } from './options';
 import type { SessionAttributes } from './types';
@@ -69,7 +70,7 @@ export class SessionEmitter {
     for (const listener of this.#emitter.rawListeners(name)) {
       try {
         const outcome: unknown = listener(event);
-        if (outcome instanceof Promise) outcome.catch((error: unknown) => warn(name, error));
+        if (outcome !== undefined) Promise.resolve(outcome).catch((error: unknown) => warn(name, error));
       } catch (error) {
         warn(name, error);
       }
@@ -90,6 +91,6 @@ function checked(name: string, listener: unknown): string {
 function warn(name: string, error: unknown): void {
   process.emitWarning(`tokensession: a listener of the event '${name}' failed`, {
     code: 'TOKENSESSION_LISTENER',
-    detail: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    detail: inspect(error),
   });
 }

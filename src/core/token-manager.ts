@@ -1,15 +1,19 @@
 import { watchAvailability } from './availability';
+import {
+  type BanUserOptions,
+  type CreateSessionOptions,
+  checkBanOptions,
+  checkCreateOptions,
+  checkDeleteOptions,
+  checkInspectOptions,
+  checkRevokeOptions,
+  type DeleteUserTokenOptions,
+  type InspectTokenOptions,
+  type RevokeOptions,
+} from './call-options';
 import { isEnded, SessionError } from './errors';
 import { type ManagerPolicy, managerPolicy, type TokenManagerOptions } from './manager-options';
-import {
-  checkAttributes,
-  checkBoolean,
-  checkMessage,
-  checkOptions,
-  checkSeconds,
-  checkUserId,
-  kindOf,
-} from './options';
+import { checkAttributes, checkSeconds, checkUserId, kindOf } from './options';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
 import { banOf, infoOf, sessionOf } from './session-view';
 import type { EndedSession, Found, SessionRecord, Store, StoredSession, StoreHealth } from './store';
@@ -19,59 +23,6 @@ import { UserInfo, userNotFound } from './user-info';
 
 /** How many users `refreshUser` loads at a time. */
 const REFRESH_CONCURRENCY = 16;
-
-export interface CreateSessionOptions {
-  /** Seconds the session lives without a request. Default: the manager's `ttl`. */
-  ttl?: number | undefined;
-  /** Seconds after which it ends, no matter how busy. The manager's `absoluteTtl` counts if that is sooner, and is the default. */
-  absoluteTtl?: number | undefined;
-  /** Where it was started, to show to the user. Default: none. */
-  attributes?: SessionAttributes | undefined;
-  /** Tokens that die with this login, whoever they belong to. Default: none. */
-  replaces?: readonly string[] | undefined;
-}
-
-const CREATE_OPTIONS: Record<keyof CreateSessionOptions, true> = {
-  ttl: true,
-  absoluteTtl: true,
-  attributes: true,
-  replaces: true,
-};
-
-export interface InspectTokenOptions {
-  /** Whether this is a use of the session: then it does what `touchToken` does, else what `checkToken` does. Default false. */
-  touch?: boolean | undefined;
-  /** With `touch`: seconds to keep user info that has to be loaded. Default: the option `userInfoTtl`. */
-  userInfoTtl?: number | undefined;
-}
-
-const INSPECT_OPTIONS: Record<keyof InspectTokenOptions, true> = { touch: true, userInfoTtl: true };
-
-export interface RevokeOptions {
-  /** What to tell whoever uses a token of it afterwards, 1 to 256 characters. Default: nothing but that it was revoked. */
-  message?: string | undefined;
-}
-
-const REVOKE_OPTIONS: Record<keyof RevokeOptions, true> = { message: true };
-
-export interface DeleteUserTokenOptions extends RevokeOptions {
-  /**
-   * The token, or the id, of a session to keep: "log out my other devices". One that names no live session of this user keeps none.
-   * Default, or `null`: none.
-   */
-  except?: string | null | undefined;
-}
-
-const DELETE_OPTIONS: Record<keyof DeleteUserTokenOptions, true> = { except: true, message: true };
-
-export interface BanUserOptions {
-  /** Seconds that the ban lasts. Default: until `unbanUser`. */
-  seconds?: number | undefined;
-  /** What to tell whoever uses a token of theirs, 1 to 256 characters. Default: nothing but that they are banned. */
-  reason?: string | undefined;
-}
-
-const BAN_OPTIONS: Record<keyof BanUserOptions, true> = { seconds: true, reason: true };
 
 /**
  * Issues, checks and ends sign-in sessions.
@@ -149,13 +100,7 @@ export class TokenManager<Detail = unknown> {
    */
   async createSession(userId: string, options?: CreateSessionOptions): Promise<Session<Detail>> {
     checkUserId(userId);
-    const given = checkOptions('createSession', options, CREATE_OPTIONS);
-    if (given.ttl !== undefined) checkSeconds('ttl', given.ttl);
-    if (given.absoluteTtl !== undefined) checkSeconds('absoluteTtl', given.absoluteTtl);
-    checkAttributes(given.attributes);
-    if (given.replaces !== undefined && !Array.isArray(given.replaces)) {
-      throw new TypeError(`replaces must be an array of tokens, got ${kindOf(given.replaces)}`);
-    }
+    const given = checkCreateOptions(options);
     if (!this.#userInfo.hasLoader) return this.#create(userId, given);
     const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtl * 1000);
     if (detail === null) throw userNotFound();
@@ -217,8 +162,7 @@ export class TokenManager<Detail = unknown> {
 
   /** Gives a token's session, or why there is none. The one call to the store that {@link checkToken} makes, or {@link touchToken}. */
   async inspectToken(token: string, options?: InspectTokenOptions): Promise<Inspection<Detail>> {
-    const { touch = false, userInfoTtl } = checkOptions('inspectToken', options, INSPECT_OPTIONS);
-    checkBoolean('touch', touch);
+    const { touch = false, userInfoTtl } = checkInspectOptions(options);
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     const parts = parseToken(token, this.#policy.keys);
     if (parts === null) return { session: null, reason: 'unknown' };
@@ -281,9 +225,8 @@ export class TokenManager<Detail = unknown> {
   /** Ends all sessions of a user, or all but one. Gives how many it ended. */
   async deleteUserToken(userId: string, options?: DeleteUserTokenOptions): Promise<number> {
     const tag = tagOf(checkUserId(userId));
-    const { except, message: given } = checkOptions('deleteUserToken', options, DELETE_OPTIONS);
-    const message = checkMessage('message', given);
-    const kept = this.#sidToKeep(tag, except);
+    const { except, message } = checkDeleteOptions(options);
+    const kept = except === null ? null : this.#sidToKeep(tag, except);
     const ended = await this.#store.endAll(tag, { except: kept, forgetUserInfo: false, message });
     this.#emitRevoked(userId, ended, message);
     return ended.length;
@@ -293,7 +236,7 @@ export class TokenManager<Detail = unknown> {
   async deleteSession(userId: string, sessionId: string, options?: RevokeOptions): Promise<boolean> {
     const tag = tagOf(checkUserId(userId));
     if (typeof sessionId !== 'string') throw new TypeError(`sessionId must be a string, got ${kindOf(sessionId)}`);
-    const message = checkMessage('message', checkOptions('deleteSession', options, REVOKE_OPTIONS).message);
+    const { message } = checkRevokeOptions(options);
     const ended = isSessionId(sessionId) ? await this.#store.end(tag, sessionId, { message }) : null;
     if (ended !== null) this.#emitRevoked(userId, [ended.sid], message);
     return ended !== null;
@@ -307,9 +250,7 @@ export class TokenManager<Detail = unknown> {
    */
   async banUser(userId: string, options?: BanUserOptions): Promise<number> {
     const tag = tagOf(checkUserId(userId));
-    const { seconds, reason: given } = checkOptions('banUser', options, BAN_OPTIONS);
-    const durationMs = seconds === undefined ? null : 1000 * checkSeconds('seconds', seconds);
-    const reason = checkMessage('reason', given);
+    const { durationMs, reason } = checkBanOptions(options);
     const { ban, ended } = await this.#store.ban(tag, { userId, durationMs, reason });
     const { until } = banOf(ban);
     this.#events.emit('banned', { userId, sessionIds: [...ended], until, ...(reason !== null && { reason }) });
@@ -472,10 +413,7 @@ export class TokenManager<Detail = unknown> {
     return stored;
   }
 
-  #sidToKeep(tag: string, except: unknown): string | null {
-    if (except === undefined || except === null) return null;
-    if (typeof except !== 'string')
-      throw new TypeError(`except must be a token or a session id, got ${kindOf(except)}`);
+  #sidToKeep(tag: string, except: string): string | null {
     if (isSessionId(except)) return except;
     const parts = parseToken(except, this.#policy.keys);
     return parts?.tag === tag ? parts.sid : null;

@@ -3,14 +3,17 @@ import { checkText } from '../../core/options';
 /*
  * All that this package keeps in Redis, as Redis shows it:
  *
- *   HGETALL session-token:{<tag>}     the user's sessions; PTTL is what the longest of them has left
+ *   HGETALL session-token:{<tag>}     what there is to a user; PTTL is what the longest of it has left
  *     id        <the user id, exactly as at login>
  *     v         1
- *     <sid>     created:seen:ttl:cap          milliseconds; expiry = min(seen + ttl, cap); cap 0 = none
- *     <sid>.a   {"device":…,"ip":…,"userAgent":…}   only when there are attributes
+ *     ban       since:until:reason            while the user is banned; until 0 = for ever
+ *     <sid>     created:seen:ttl:cap[:proof]  a session; expiry = min(seen + ttl, cap); cap 0 = none; proof = reauthenticated, if ever
+ *     <sid>     ended:until:reason:message    why there is no such session any more, told for so long
+ *     <sid>     rotated:grace:<next sid>:policy   the session that this one is now; until grace it may be used; then 'end' it or 'keep' it
+ *     <sid>.a   {"device":…,"ip":…,"userAgent":…}   a session's attributes, only when there are any
  *   GET session-user:{<tag>}          the cached user info, JSON, with a TTL of its own
  *
- * The braces are a hash tag: in a Cluster both keys of a user are in one slot.
+ * All times are milliseconds. The braces are a hash tag: in a Cluster both keys of a user are in one slot.
  */
 
 export interface RedisKeys {
