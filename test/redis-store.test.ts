@@ -2,6 +2,8 @@ import { inspect } from 'node:util';
 import { Redis } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis5';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { tagOf } from '../src/core/token';
+import { defineScripts } from '../src/stores/redis/script-commands';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { randomPrefixes, SECRET } from './support/stores';
 
@@ -218,6 +220,57 @@ describe('a record that is not ours', () => {
   });
 });
 
+describe('a ban that is repeated', () => {
+  const keyOfUser = (userId: string) => `${prefixes.tokenKeyPrefix}:{${tagOf(userId)}}`;
+  const repeat = (userId: string, ban: string, before = 0) =>
+    defineScripts(server.admin).revoke(1, keyOfUser(userId), before, '', userId, ban);
+  const stored = async (userId: string) => (await server.admin.hget(keyOfUser(userId), 'ban')) as string;
+
+  it('holds on a server that never heard of it, and ends what began before it', async () => {
+    const sessions = manage();
+    const token = await sessions.setToken('ada');
+    const since = Date.now() + 1000;
+    await repeat('ada', `${since}:0:spam`, since);
+    expect(await sessions.inspectToken(token)).toEqual({ session: null, reason: 'banned', message: 'spam' });
+    await expect(sessions.setToken('ada')).rejects.toMatchObject({ code: 'ERR_USER_BANNED' });
+    await repeat('grace', `${since}:0:`);
+    expect(await sessions.getBan('grace')).toEqual({ since: new Date(since), until: null });
+  });
+
+  it('does not come back when it was lifted, nor count against a later one', async () => {
+    const sessions = manage();
+    await sessions.banUser('ada', { reason: 'first' });
+    const first = await stored('ada');
+    await sessions.unbanUser('ada');
+    const lifted = await stored('ada');
+    await repeat('ada', first);
+    expect(await sessions.getBan('ada')).toBeNull();
+    expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
+
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    await sessions.banUser('ada', { reason: 'second' });
+    await repeat('ada', lifted);
+    await repeat('ada', first);
+    expect(await sessions.getBan('ada')).toMatchObject({ reason: 'second' });
+    await repeat('ada', lifted.replace(/^\d+/, (await stored('ada')).split(':')[0] as string));
+    expect(await sessions.getBan('ada')).toBeNull();
+  });
+
+  it('is forgotten an hour after it was over, and holds its key for ever as long as it does', async () => {
+    const sessions = manage();
+    await sessions.banUser('ada');
+    expect(await server.admin.pttl(keyOfUser('ada'))).toBe(-1);
+    await sessions.unbanUser('ada');
+    const left = await server.admin.pttl(keyOfUser('ada'));
+    expect(left).toBeGreaterThan(3_590_000);
+    expect(left).toBeLessThanOrEqual(3_600_000);
+    const anHourAgo = Date.now() - 3_600_000;
+    await server.admin.hset(keyOfUser('ada'), 'ban', `1:${anHourAgo}:`);
+    await sessions.setToken('ada');
+    expect(await stored('ada')).toBeNull();
+  });
+});
+
 describe('a Redis that is full', () => {
   beforeEach(() => server.admin.config('SET', 'maxmemory', '0'));
   afterAll(() => server.admin.config('SET', 'maxmemory', '0'));
@@ -242,7 +295,25 @@ describe('a Redis that is full', () => {
     expect(await sessions.listUserToken('ada')).toEqual([tokens[0]]);
     expect(await sessions.deleteToken(tokens[0])).toBe(true);
     expect(await sessions.deleteSession('grace', sidOf(tokens[1]))).toBe(true);
-    expect(await sessions.deleteUserToken('joan')).toBe(1);
+    expect(await sessions.deleteUserToken('joan', { message: 'bye' })).toBe(1);
+    expect(await sessions.inspectToken(tokens[2])).toEqual({ session: null, reason: 'revoked', message: 'bye' });
+  });
+
+  it('still bans and lifts bans, notes a proof of identity, and finds a reuse; a rotation is a 503 and changes nothing', async () => {
+    const sessions = manage(server.url, { rotationGrace: 0 });
+    const [ada, grace] = [await sessions.setToken('ada'), await sessions.setToken('grace')];
+    const rotated = (await sessions.rotateToken(grace)) as string;
+    await server.admin.config('SET', 'maxmemory', '1');
+    expect(await sessions.reauthenticateToken(ada)).not.toBeNull();
+    await expect(sessions.rotateToken(ada)).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' });
+    expect(await sessions.checkToken(ada)).not.toBeNull();
+    expect(await sessions.banUser('ada', { reason: 'spam' })).toBe(1);
+    expect(await sessions.inspectToken(ada)).toEqual({ session: null, reason: 'banned', message: 'spam' });
+    expect(await sessions.banUser('nobody')).toBe(0);
+    expect(await sessions.getBan('nobody')).not.toBeNull();
+    expect(await sessions.unbanUser('ada')).toBe(true);
+    expect(await sessions.checkToken(grace)).toBeNull();
+    expect(await sessions.inspectToken(rotated)).toEqual({ session: null, reason: 'reused' });
   });
 });
 

@@ -64,6 +64,18 @@ describe('a revocation', () => {
     expect(await replay()).toEqual([['ada', { sids: ['a'], before: 200, except: '' }]]);
   });
 
+  it('that is a ban is repeated with its text, and the last of a user counts', async () => {
+    const ban = { userId: 'ada', text: '100:0:spam' };
+    revocations.record('ada', { ...kick(100), ban }, 'first');
+    revocations.record('ada', ended('a'), 'first');
+    revocations.lost();
+    expect(await replay()).toEqual([['ada', { sids: ['a'], before: 100, except: '', ban }]]);
+    const lifted = { userId: 'ada', text: '100:150:' };
+    revocations.record('ada', { ...ended(), ban: lifted }, 'first');
+    revocations.lost();
+    expect(await replay()).toEqual([['ada', { sids: ['a'], before: 100, except: '', ban: lifted }]]);
+  });
+
   it('is remembered for a minute after a server last got it', async () => {
     revocations.record('ada', ended('old'), 'first');
     await jest.advanceTimersByTimeAsync(30_000);

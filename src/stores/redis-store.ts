@@ -214,9 +214,11 @@ export class RedisStore implements Store {
 
   async unban(tag: string): Promise<boolean> {
     const call = this.#callFor(tag);
-    const userId = await this.#connection.run<string | null>('unban', [call.key], []);
-    if (userId !== null) this.#remember(call, { ...revocationOf(), ban: { userId, text: '' } });
-    return userId !== null;
+    const lifted = await this.#connection.run<[userId: string, ban: string] | null>('unban', [call.key], []);
+    if (lifted === null) return false;
+    const [userId, text] = lifted;
+    this.#remember(call, { ...revocationOf(), ban: { userId, text } });
+    return true;
   }
 
   async getBan(tag: string): Promise<StoredBan | null> {

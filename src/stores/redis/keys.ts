@@ -6,7 +6,7 @@ import { checkText } from '../../core/options';
  *   HGETALL session-token:{<tag>}     what there is to a user; PTTL is what the longest of it has left
  *     id        <the user id, exactly as at login>
  *     v         1
- *     ban       since:until:reason            while the user is banned; until 0 = for ever
+ *     ban       since:until:reason            a ban, and for an hour one that is over; until 0 = for ever
  *     <sid>     created:seen:ttl:cap[:proof]  a session; expiry = min(seen + ttl, cap); cap 0 = none; proof = reauthenticated, if ever
  *     <sid>     ended:until:reason:message    why there is no such session any more, told for so long
  *     <sid>     rotated:grace:<next sid>:policy   the session that this one is now; until grace it may be used; then 'end' it or 'keep' it

@@ -8,7 +8,7 @@ export interface Revocation {
   before: number;
   /** But not this one; '' for no exception. */
   except: string;
-  /** The user's ban as the script `ban` gave it, '' for one that was lifted; absent where neither was done. */
+  /** The user's ban as the scripts `ban` and `unban` gave it; absent where neither was done. */
   ban?: { userId: string; text: string };
 }
 

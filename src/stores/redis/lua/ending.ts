@@ -82,7 +82,7 @@ local over = duration > 0 and now + duration or 0
 local ban = string.format('%.0f:%.0f:', now, over) .. reason
 redis.call('HDEL', key, '')
 redis.call('HSET', key, 'id', user_id, 'v', '1', 'ban', ban)
-user.ban, user.is_ban_over = { since = now, over = over, reason = reason }, false
+user.ban = decode_ban(ban)
 
 local ended, no_older = {}, {}
 for sid, session in pairs(user.sessions) do
@@ -102,18 +102,19 @@ return { now, ban, table.concat(ended, ','), table.concat(no_older, ',') }
  * Lifts a user's ban. The sessions that it ended stay ended.
  *
  * KEYS[1]  the user's sessions
- * Returns  the user id; nil when there was none
+ * Returns  { user id, the ban as 'since:now:', which is how it is remembered for an hour }; nil when there was none
  */
 export const UNBAN = `${CLOCK}${USER}
 local key = KEYS[1]
 
 local user, refusal = read_user(key)
 if refusal then return refusal end
-local was_banned = user.ban ~= nil
-redis.call('HDEL', key, 'ban')
-user.ban = nil
+${REFUSE_ON_REPLICA}
+if not is_banned(user.ban) then return false end
+user.ban = decode_ban(string.format('%.0f:%.0f:', user.ban.since, now))
+redis.call('HSET', key, 'ban', user.ban.text)
 settle(key, user)
-return was_banned and user.id or false
+return { user.id, user.ban.text }
 `;
 
 /**
@@ -123,8 +124,8 @@ return was_banned and user.id or false
  * KEYS[1]  the user's sessions
  * ARGV[1]  end those that began before this moment, ms; 0 = none
  * ARGV[2]  but not this session id; '' = no exception
- * ARGV[3]  the user id, where there is a ban to set or to lift; '' = the ban stays as it is
- * ARGV[4]  the ban, as 'since:until:reason'; '' = lift it
+ * ARGV[3]  the user id, where there is a ban to set or to lift; '' = there is none
+ * ARGV[4]  the ban, as 'since:until:reason', which does not count against a later one, nor against its own end
  * ARGV[5…] ids of sessions to end in any case
  * Returns  1
  */
@@ -135,18 +136,20 @@ local user, refusal = read_user(key)
 if refusal then return refusal end
 ${REFUSE_ON_REPLICA}
 if user_id ~= '' then
-  user.ban = decode_ban(ban)
-  if user.ban then
+  local known, repeated = user.ban, decode_ban(ban)
+  local is_later = not known or known.since < repeated.since
+  if is_later or known.since == repeated.since and not is_banned(repeated) then
     redis.call('HSET', key, 'id', user_id, 'v', '1', 'ban', ban)
-    user.id, user.is_ban_over = user_id, false
-  else redis.call('HDEL', key, 'ban')
+    user.id, user.ban = user_id, repeated
   end
 end
 
 except = current(user, except)
 for sid, session in pairs(user.sessions) do
   if session.created < before and sid ~= except then
-    end_session(key, user, sid, user.ban and 'banned' or 'revoked', user.ban and user.ban.reason or '')
+    if is_banned(user.ban) then end_session(key, user, sid, 'banned', user.ban.reason)
+    else end_session(key, user, sid, 'revoked', '')
+    end
   end
 end
 for i = 5, #ARGV do end_session(key, user, current(user, ARGV[i]), '', '') end

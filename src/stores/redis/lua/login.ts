@@ -32,7 +32,7 @@ if user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id')
 if next(user.corrupt) then return redis.error_reply('${CORRUPT} session') end
 -- A client that sends again what it had no answer to has started it already.
 if user.sessions[sid] then return { now, encode(user.sessions[sid]), '', '' } end
-if user.ban then
+if is_banned(user.ban) then
   ${REFUSE_ON_REPLICA}
   return redis.error_reply('${BANNED}')
 end

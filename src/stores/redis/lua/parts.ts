@@ -28,8 +28,10 @@ export const REFUSE_ON_REPLICA = `redis.call('HDEL', KEYS[1], '')`;
 
 /** For the verbs on a user: everything in the hash, and what is done to a part of it. */
 export const USER = `
--- ms for which a token is told why its session has ended, at most; and the entries of either kind that one user may have
-local DAY, MAX_ENDED, MAX_ROTATED = 86400000, 100, 100
+-- ms for which a token is told why its session has ended, at most, and for which a ban that is over is kept, lest somebody repeat it
+local DAY, HOUR = 86400000, 3600000
+-- the entries of either kind that one user may have
+local MAX_ENDED, MAX_ROTATED = 100, 100
 
 -- 'created:seen:ttl:cap[:proof]' as a table, the last with its colon; nil for anything else
 local function decode(value)
@@ -49,11 +51,15 @@ local function expiry(session)
   return math.min(idle, session.cap)
 end
 
--- 'since:until:reason' as a table; nil for none, and for one that is over
+-- 'since:until:reason' as a table; nil for none
 local function decode_ban(value)
   local since, over, reason = string.match(value or '', '^(%d+):(%d+):(.*)$')
-  if not since or over ~= '0' and tonumber(over) <= now then return nil end
-  return { since = tonumber(since), over = tonumber(over), reason = reason }
+  if not since then return nil end
+  return { text = value, since = tonumber(since), over = tonumber(over), reason = reason }
+end
+
+local function is_banned(ban)
+  return ban ~= nil and (ban.over == 0 or ban.over > now)
 end
 
 -- A user's whole hash, { id, layout, ban, sessions, attributes, ended, rotated, corrupt }, the latter five by session id; empty for a user
@@ -65,9 +71,7 @@ local function read_user(key)
     local field, value = fields[i], fields[i + 1]
     if field == 'id' then user.id = value
     elseif field == 'v' then user.layout = value
-    elseif field == 'ban' then
-      user.ban = decode_ban(value)
-      user.is_ban_over = not user.ban
+    elseif field == 'ban' then user.ban = decode_ban(value)
     elseif #field == 22 then
       local session = decode(value)
       local told_until = not session and string.match(value, '^ended:(%d+):')
@@ -137,12 +141,12 @@ local function settle(key, user)
     return (user.sessions[rotated.successor] or user.ended[rotated.successor]) and rotated.grace
   end, MAX_ROTATED)
 
-  if user.is_ban_over then redis.call('HDEL', key, 'ban') end
   if user.ban and user.ban.over == 0 then
     redis.call('PERSIST', key)
     return
   end
-  local latest = user.ban and user.ban.over or 0
+  local latest = user.ban and user.ban.over + HOUR or 0
+  if user.ban and latest <= now then redis.call('HDEL', key, 'ban') end
   for _, session in pairs(user.sessions) do latest = math.max(latest, expiry(session)) end
   for _, told_until in pairs(user.ended) do latest = math.max(latest, told_until) end
   if latest > now then redis.call('PEXPIRE', key, latest - now)
@@ -182,7 +186,7 @@ if not is_live or grace and tonumber(grace) <= now then
   ${REFUSE_ON_REPLICA}
   ${USER}
   local ban = decode_ban(redis.call('HGET', key, 'ban'))
-  if ban then return { 'banned', ban.reason, user_id, sid, 0 } end
+  if is_banned(ban) then return { 'banned', ban.reason, user_id, sid, 0 } end
   if is_live then
     local reply = { 'reused', '', user_id, sid, 1 }
     if on_reuse ~= 'end' then return reply end

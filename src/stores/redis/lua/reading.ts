@@ -34,6 +34,6 @@ export const GET_BAN = `${CLOCK}${USER}
 ${REFUSE_ON_REPLICA}
 local user, refusal = read_user(KEYS[1])
 if refusal then return refusal end
-if not user.ban then return false end
-return { user.id, string.format('%.0f:%.0f:', user.ban.since, user.ban.over) .. user.ban.reason }
+if not is_banned(user.ban) then return false end
+return { user.id, user.ban.text }
 `;
