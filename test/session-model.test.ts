@@ -1,0 +1,109 @@
+import fc from 'fast-check';
+import { RedisStore, TokenManager } from 'tokensession';
+import { ParallelSessions, parallelRows } from './support/parallel-sessions';
+import { type RedisServer, startRedis } from './support/redis-server';
+import { PROPERTY_TIMEOUT, runs } from './support/runs';
+import { SessionModel } from './support/session-model';
+import { compareAll, rules, steps } from './support/session-steps';
+import { memoryWorlds, redisWorlds, type WorldFixture } from './support/session-world';
+import { randomPrefixes, SECRET } from './support/stores';
+
+jest.setTimeout(PROPERTY_TIMEOUT);
+
+let server: RedisServer;
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.stop());
+
+/** Two managers, more often than not with the same rules. */
+const twoRules = fc
+  .tuple(rules, fc.option(rules, { nil: undefined }))
+  .map(([one, other = one]) => [one, other] as const);
+
+describe('any sequence of operations gives what a plain model of sessions says, why sessions ended and what listeners hear', () => {
+  it('with a MemoryStore', async () => {
+    const wait = fc.constantFrom(1, 2, 3, 0.999, 1.001, 0.5, 1800, 3600, 100_000);
+    await fc.assert(sequences(memoryWorlds(), steps(wait, 60)), runs(600));
+  });
+
+  it('with a RedisStore, over two clients', async () => {
+    const worlds = redisWorlds(server.url, () => server.admin.time());
+    await fc.assert(sequences(worlds, steps(fc.constantFrom(0.5, 1, 2), 40)), runs(50));
+  });
+});
+
+describe('operations of many at once over two clients of one Redis', () => {
+  const limits = fc.record({
+    maxSessions: fc.constantFrom(100, 3, 2),
+    maxSessionsPerDevice: fc.constantFrom(100, 2, 1),
+    onLimit: fc.constantFrom('replace', 'reject'),
+    rotationGrace: fc.constantFrom(0, 3600),
+    onReuse: fc.constantFrom('end-session', 'ignore'),
+  });
+
+  it('leave no session too many, none that had ended, none of a banned user, and end each session once', async () => {
+    const property = fc.asyncProperty(limits, parallelRows, async (given, rows) => {
+      const prefixes = randomPrefixes();
+      const managers = [1, 2].map(
+        () => new TokenManager({ store: new RedisStore(server.url, prefixes), secret: SECRET, ...given }),
+      );
+      try {
+        const sessions = new ParallelSessions(managers);
+        await sessions.run(rows);
+        await compareParallel(sessions, managers[0] as TokenManager, given);
+      } finally {
+        await Promise.all(managers.map((manager) => manager.close()));
+      }
+    });
+    await fc.assert(property, runs(150));
+  });
+});
+
+async function compareParallel(
+  { tokens, dead, started, ended }: ParallelSessions,
+  manager: TokenManager,
+  { maxSessions, maxSessionsPerDevice }: { maxSessions: number; maxSessionsPerDevice: number },
+): Promise<void> {
+  // A look at a token that was rotated away may end more.
+  const endedBefore = ended.length;
+  let live = 0;
+  for (const [userId, issued] of tokens) {
+    const listed = await manager.listUserSessions(userId);
+    live += listed.length;
+    expect(listed.length).toBeLessThanOrEqual(maxSessions);
+    for (const device of ['web', 'tv']) {
+      const alike = listed.filter(({ attributes }) => attributes.device === device);
+      expect(alike.length).toBeLessThanOrEqual(maxSessionsPerDevice);
+    }
+    if ((await manager.getBan(userId)) !== null) expect(listed).toEqual([]);
+
+    const ids = listed.map(({ id }) => id);
+    for (const [index, token] of (await manager.listUserToken(userId)).entries()) {
+      expect(await manager.checkToken(token)).toMatchObject({ id: ids[index], token, user: { id: userId } });
+      expect(issued).toContain(token);
+      expect(dead).not.toContain(token);
+    }
+    for (const token of issued) {
+      const session = await manager.checkToken(token);
+      if (session === null) continue;
+      expect(ids).toContain(session.id);
+      expect(dead).not.toContain(token);
+    }
+  }
+  expect(new Set(ended).size).toBe(ended.length);
+  expect(live).toBe(started.size - endedBefore);
+}
+
+function sequences(worlds: WorldFixture, sequence: ReturnType<typeof steps>) {
+  return fc.asyncProperty(twoRules, sequence, async (bothRules, all) => {
+    const world = await worlds.open(bothRules);
+    try {
+      const model = new SessionModel(world.clock.msPerSecond);
+      await fc.asyncModelRun(() => ({ model, real: world }), all);
+      await compareAll(model, world);
+    } finally {
+      await worlds.close(world);
+    }
+  });
+}

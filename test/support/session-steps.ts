@@ -1,0 +1,338 @@
+import { inspect } from 'node:util';
+import fc from 'fast-check';
+import type { SessionAttributes, TokenManager } from 'tokensession';
+import type { Absence, LoginRequest, ManagerRules, ModelEvent, ModelSession, SessionModel } from './session-model';
+import type { IssuedToken, Outcome, SessionWorld } from './session-world';
+
+/** One call of a sequence, done to the real thing and to the model, and compared. */
+export type Step = fc.AsyncCommand<SessionModel, SessionWorld>;
+
+export const USERS = ['ada', 'grace', 'two\nlines {and} a \0'] as const;
+const DEVICES = ['web', 'tv', 'dävice "🙂"', '', undefined] as const;
+
+const manager = fc.nat({ max: 1 });
+const user = fc.constantFrom(...USERS);
+/** Which of the tokens that were issued so far: the newest, the one before it, and so on. */
+const tokenIndex = fc.oneof({ weight: 3, arbitrary: fc.nat({ max: 3 }) }, fc.nat({ max: 20 }));
+const seconds = fc.constantFrom(1, 2, 3, 3600, 100_000);
+const attributes: fc.Arbitrary<SessionAttributes> = fc
+  .record({ device: fc.constantFrom(...DEVICES), ip: fc.constantFrom('::1', undefined) })
+  .map(({ device, ip }) => ({ ...(device !== undefined && { device }), ...(ip !== undefined && { ip }) }));
+const text = fc.option(fc.constantFrom('bye', 'two: of\nthem', '🙂'), { nil: undefined });
+
+export const rules: fc.Arbitrary<ManagerRules> = fc.record({
+  ttl: fc.constantFrom(3600, 3, 1),
+  slideEvery: fc.constantFrom(0, 1, 3600),
+  absoluteTtl: fc.constantFrom(null, 2, 3600),
+  singleMode: fc.constantFrom(false, false, false, true),
+  maxSessions: fc.constantFrom(100, 1, 2, 3),
+  maxSessionsPerDevice: fc.constantFrom(null, 1, 2, { web: 1 }, { web: 2, tv: 1 }),
+  onLimit: fc.constantFrom('replace', 'reject'),
+  rotationGrace: fc.constantFrom(10, 0, 1, 3600),
+  onReuse: fc.constantFrom('end-session', 'ignore'),
+});
+
+/** Sequences of all operations. `wait` is for the moments at which time is to pass, in seconds. */
+export function steps(wait: fc.Arbitrary<number>, maxSteps: number): fc.Arbitrary<Iterable<Step>> {
+  const weighted = [
+    { weight: 8, arbitrary: logins },
+    { weight: 3, arbitrary: wait.map(waiting) },
+    ...[...verbsOnTokens, ...verbsOnUsers].map((arbitrary) => ({ weight: 1, arbitrary })),
+  ];
+  return fc.commands([fc.oneof(...weighted)], { maxCommands: maxSteps, size: 'max' });
+}
+
+/** Holds what is now to be seen of every token, and every list, against the model. */
+export async function compareAll(model: SessionModel, world: SessionWorld): Promise<void> {
+  for (let index = 0; index < world.tokens.length; index++) await inspectStep(0, index, false).run(model, world);
+  for (const userId of USERS) {
+    await listStep(1, userId).run(model, world);
+    await getBanStep(1, userId).run(model, world);
+  }
+}
+
+function step(name: string, args: unknown, run: Step['run'], check: Step['check'] = () => true): Step {
+  const shown = inspect(args, { breakLength: Number.POSITIVE_INFINITY, depth: 5 });
+  return { check, run, toString: () => `\n  ${name}(${shown.slice(1, -1).trim()})` };
+}
+
+const waiting = (amount: number) =>
+  step('wait', { seconds: amount }, (_model, { clock }) => clock.pass(amount * clock.msPerSecond));
+
+const logins = fc
+  .record({
+    manager,
+    user,
+    attributes,
+    ttl: fc.option(seconds, { nil: undefined }),
+    absoluteTtl: fc.option(seconds, { nil: undefined, freq: 3 }),
+    replaces: fc.oneof({ weight: 3, arbitrary: fc.constant<number[]>([]) }, fc.array(tokenIndex, { maxLength: 3 })),
+    isBare: fc.boolean(),
+  })
+  .map((given) =>
+    step('login', given, async (model, world) => {
+      const { manager: index, user: userId, ttl, absoluteTtl, attributes: kept, isBare } = given;
+      const replaced = isBare ? [] : given.replaces.flatMap((which) => tokenOf(world, which) ?? []);
+      const login: LoginRequest = {
+        attributes: kept,
+        replaces: replaced,
+        ...(ttl !== undefined && { ttl }),
+        ...(absoluteTtl !== undefined && !isBare && { absoluteTtl }),
+      };
+      const outcome = await world.call(model, index, (sessions) =>
+        isBare
+          ? sessions.setToken(userId, ttl, kept)
+          : sessions.createSession(userId, { ...login, replaces: replaced.map(({ token }) => token) }),
+      );
+      const admitted = model.admit(userId, login, rulesOf(world, index));
+      if ('code' in admitted || outcome.rejects !== undefined) {
+        return compare(world, outcome, { rejects: 'code' in admitted ? admitted.code : undefined, events: [] });
+      }
+      const token = isBare ? outcome.gives : (outcome.gives as { token: string }).token;
+      const issued = world.issue(userId, token as string);
+      const events = model.login(userId, issued.id, login, rulesOf(world, index));
+      const session = model.live(userId).find(({ id }) => id === issued.id) as ModelSession;
+      const signed = world.signed(index, issued);
+      compare(world, outcome, { gives: isBare ? signed : wholeView(model, session, signed), events });
+    }),
+  );
+
+const verbsOnTokens: fc.Arbitrary<Step>[] = [
+  onToken('checkToken', fc.constant({}), (sessions, token) => sessions.checkToken(token), wholeView),
+  onToken(
+    'touchToken',
+    fc.constant({}),
+    (sessions, token) => sessions.touchToken(token),
+    (model, session, token, given) => {
+      model.slide(session, given.rules);
+      return wholeView(model, session, token);
+    },
+  ),
+  onToken(
+    'refreshToken',
+    fc.record({ ttl: fc.option(seconds, { nil: undefined }) }),
+    (sessions, token, { ttl }) => sessions.refreshToken(token, ttl),
+    (model, session, _token, { ttl }) => {
+      model.refresh(session, ttl ?? null);
+      return true;
+    },
+    false,
+  ),
+  onToken(
+    'reauthenticateToken',
+    fc.constant({}),
+    (sessions, token) => sessions.reauthenticateToken(token),
+    (model, session, token) => {
+      session.authenticatedAt = model.now;
+      return wholeView(model, session, token);
+    },
+  ),
+  fc.tuple(manager, tokenIndex, fc.boolean()).map(([index, which, touch]) => inspectStep(index, which, touch)),
+  fc.tuple(manager, tokenIndex).map(([index, which]) => rotateStep(index, which)),
+  fc.tuple(manager, tokenIndex).map(([index, which]) => rotateStep(index, which)),
+  fc.tuple(manager, tokenIndex).map(([index, which]) =>
+    tokenStep('deleteToken', { manager: index, token: which }, async (model, world, issued) => {
+      const outcome = await world.call(model, index, (sessions) => sessions.deleteToken(issued.token));
+      const { wasLive, events } = model.logout(issued);
+      compare(world, outcome, { gives: wasLive, events });
+    }),
+  ),
+];
+
+const verbsOnUsers: fc.Arbitrary<Step>[] = [
+  fc.tuple(manager, user).map(([index, userId]) => listStep(index, userId)),
+  fc.tuple(manager, user).map(([index, userId]) =>
+    step('listUserToken', { manager: index, user: userId }, async (model, world) => {
+      const outcome = await world.call(model, index, (sessions) => sessions.listUserToken(userId));
+      compare(world, outcome, { gives: model.live(userId).map((live) => world.signed(index, live)), events: [] });
+    }),
+  ),
+  fc
+    .record({ manager, user, except: fc.option(fc.record({ token: tokenIndex, byId: fc.boolean() })), message: text })
+    .map((given) =>
+      step('deleteUserToken', given, async (model, world) => {
+        const { user: userId, except, message } = given;
+        const kept = except === null ? undefined : tokenOf(world, except.token);
+        const named = except?.byId ? kept?.id : kept?.token;
+        const options = { message, ...(named !== undefined && { except: named }) };
+        const outcome = await world.call(model, given.manager, (all) => all.deleteUserToken(userId, options));
+        const { count, events } = model.kickAll(userId, kept?.userId === userId ? kept.id : null, message ?? null);
+        compare(world, outcome, { gives: count, events });
+      }),
+    ),
+  fc.record({ manager, user, session: tokenIndex, message: text }).map((given) =>
+    tokenStep('deleteSession', { ...given, token: given.session }, async (model, world, { id }) => {
+      const { user: userId, message } = given;
+      const outcome = await world.call(model, given.manager, (all) => all.deleteSession(userId, id, { message }));
+      const { wasLive, events } = model.kick(userId, id, message ?? null);
+      compare(world, outcome, { gives: wasLive, events });
+    }),
+  ),
+  fc.record({ manager, user, seconds: fc.option(seconds, { nil: undefined }), reason: text }).map((given) =>
+    step('banUser', given, async (model, world) => {
+      const { user: userId, seconds: lasting, reason } = given;
+      const options = { seconds: lasting, reason };
+      const outcome = await world.call(model, given.manager, (sessions) => sessions.banUser(userId, options));
+      const { count, events } = model.ban(userId, lasting ?? null, reason ?? null);
+      compare(world, outcome, { gives: count, events });
+    }),
+  ),
+  ...[1, 2].map(() =>
+    fc.tuple(manager, user).map(([index, userId]) =>
+      step('unbanUser', { manager: index, user: userId }, async (model, world) => {
+        const outcome = await world.call(model, index, (sessions) => sessions.unbanUser(userId));
+        compare(world, outcome, { gives: model.unban(userId), events: [] });
+      }),
+    ),
+  ),
+  fc.tuple(manager, user).map(([index, userId]) => getBanStep(index, userId)),
+];
+
+function inspectStep(index: number, which: number, touch: boolean): Step {
+  return tokenStep('inspectToken', { manager: index, token: which, touch }, async (model, world, issued) => {
+    const outcome = await world.call(model, index, (sessions) => sessions.inspectToken(issued.token, { touch }));
+    const seen = model.look(issued);
+    if (!('session' in seen)) return compareAbsence(world, outcome, seen, reasonView);
+    if (touch) model.slide(seen.session, rulesOf(world, index));
+    compare(world, outcome, { gives: { session: wholeView(model, seen.session, issued.token) }, events: [] });
+  });
+}
+
+function rotateStep(index: number, which: number): Step {
+  return tokenStep('rotateToken', { manager: index, token: which }, async (model, world, issued) => {
+    const outcome = await world.call(model, index, (sessions) => sessions.rotateToken(issued.token));
+    const seen = model.look(issued);
+    if (!('session' in seen)) return compareAbsence(world, outcome, seen, () => null);
+    const { session } = seen;
+    const given = typeof outcome.gives === 'string' ? outcome.gives.split('.')[1] : undefined;
+    const isNew = session.id === issued.id && given !== session.id;
+    const events = isNew && given !== undefined ? model.rotate(session, issued.id, given, rulesOf(world, index)) : [];
+    const signed = world.signed(index, session);
+    compare(world, outcome, { gives: signed, events });
+    if (isNew) world.issue(issued.userId, signed);
+  });
+}
+
+function listStep(index: number, userId: string): Step {
+  return step('listUserSessions', { manager: index, user: userId }, async (model, world) => {
+    const outcome = await world.call(model, index, (sessions) => sessions.listUserSessions(userId));
+    compare(world, outcome, { gives: model.live(userId).map((live) => publicView(model, live)), events: [] });
+  });
+}
+
+function getBanStep(index: number, userId: string): Step {
+  return step('getBan', { manager: index, user: userId }, async (model, world) => {
+    const outcome = await world.call(model, index, (sessions) => sessions.getBan(userId));
+    const ban = model.banOf(userId);
+    const gives = ban && {
+      since: new Date(ban.since),
+      until: ban.until === null ? null : new Date(ban.until),
+      ...(ban.reason !== null && { reason: ban.reason }),
+    };
+    compare(world, outcome, { gives, events: [] });
+  });
+}
+
+/** A verb on one session that gives something of it, or `absent` when it is not live. */
+function onToken<Given extends object>(
+  name: string,
+  more: fc.Arbitrary<Given>,
+  act: (sessions: TokenManager, token: string, given: Given) => Promise<unknown>,
+  change: (model: SessionModel, live: ModelSession, token: string, given: Given & { rules: ManagerRules }) => unknown,
+  absent: unknown = null,
+): fc.Arbitrary<Step> {
+  return fc.tuple(manager, tokenIndex, more).map(([index, which, given]) =>
+    tokenStep(name, { manager: index, token: which, ...given }, async (model, world, issued) => {
+      const outcome = await world.call(model, index, (sessions) => act(sessions, issued.token, given));
+      const seen = model.look(issued);
+      if (!('session' in seen)) return compareAbsence(world, outcome, seen, () => absent);
+      const gives = change(model, seen.session, issued.token, { ...given, rules: rulesOf(world, index) });
+      compare(world, outcome, { gives, events: [] });
+    }),
+  );
+}
+
+/** A step for which there must be a token. */
+function tokenStep<Args extends { token: number }>(
+  name: string,
+  args: Args,
+  run: (model: SessionModel, world: SessionWorld, issued: IssuedToken) => Promise<void>,
+): Step {
+  return step(name, args, async (model, world) => {
+    const issued = tokenOf(world, args.token);
+    if (issued !== undefined) await run(model, world, issued);
+  });
+}
+
+/** Counted from the newest, and from the beginning again where there are not so many. */
+function tokenOf({ tokens }: SessionWorld, which: number): IssuedToken | undefined {
+  return tokens[tokens.length - 1 - (which % tokens.length)];
+}
+
+function rulesOf(world: SessionWorld, index: number): ManagerRules {
+  return world.rules[index] as ManagerRules;
+}
+
+function publicView(model: SessionModel, session: ModelSession): Record<string, unknown> {
+  const expiresAt = model.expiryOf(session);
+  return {
+    id: session.id,
+    createdAt: new Date(session.createdAt),
+    authenticatedAt: new Date(session.authenticatedAt),
+    lastSeenAt: new Date(session.seenAt),
+    expiresAt: new Date(expiresAt),
+    ttl: Math.ceil((expiresAt - model.now) / 1000),
+    attributes: session.attributes,
+  };
+}
+
+function wholeView(model: SessionModel, session: ModelSession, token: string): Record<string, unknown> {
+  const user = { id: session.userId };
+  return { ...publicView(model, session), token, user, checkedAt: new Date(model.now) };
+}
+
+function reasonView({ reason, message }: Absence): unknown {
+  return { session: null, reason, ...(message !== null && { message }) };
+}
+
+function compareAbsence(
+  world: SessionWorld,
+  outcome: Outcome,
+  absences: readonly [Absence, ...Absence[]],
+  view: (absence: Absence) => unknown,
+): void {
+  const heard = outcome.events.length;
+  const seen = absences.find(({ events }) => events.length === heard) ?? absences[0];
+  compare(world, outcome, { gives: view(seen), events: seen.events });
+}
+
+function compare({ clock }: SessionWorld, actual: Outcome, expected: Outcome): void {
+  const wanted = { ...expected, events: sorted(expected.events) };
+  expect(aligned({ ...actual, events: sorted(actual.events) }, wanted, clock.slackMs)).toEqual(wanted);
+}
+
+/** In an order of their own: what one call ends has none. */
+function sorted(events: readonly ModelEvent[]): unknown[] {
+  const plain = events.map(([name, event]) => {
+    return 'sessionIds' in event ? [name, { ...event, sessionIds: event.sessionIds.toSorted() }] : [name, event];
+  });
+  return plain.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
+}
+
+/** What was given, with each time as it was expected where that is as near as can be told. */
+function aligned(actual: unknown, expected: unknown, slackMs: number): unknown {
+  if (actual instanceof Date && expected instanceof Date) {
+    return Math.abs(actual.getTime() - expected.getTime()) <= slackMs ? expected : actual;
+  }
+  if (Array.isArray(actual) && Array.isArray(expected)) {
+    return actual.map((item, index) => aligned(item, expected[index], slackMs));
+  }
+  if (typeof actual !== 'object' || actual === null || actual instanceof Date) return actual;
+  if (typeof expected !== 'object' || expected === null) return actual;
+  const pairs = Object.entries(actual).map(([name, value]) => {
+    const wanted: unknown = (expected as Record<string, unknown>)[name];
+    const isAsGood = name === 'ttl' && slackMs > 0 && Math.abs(Number(value) - Number(wanted)) <= 1;
+    return [name, isAsGood ? wanted : aligned(value, wanted, slackMs)];
+  });
+  return Object.fromEntries(pairs);
+}
