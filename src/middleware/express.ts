@@ -1,10 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SessionError } from '../core/errors';
+import { checkSeconds } from '../core/options';
 import type { TokenManager } from '../core/token-manager';
 import type { RegisteredDetail } from '../core/types';
 import type { Exchange } from './exchange';
 import { type SessionMiddlewareOptions, sessionPolicy } from './policy';
-import { isOpen, RequestSession, refusalOf } from './request-session';
+import type { Refusal } from './refusal';
+import { isOpen, RequestSession, recencyRefusalOf, refusalOf } from './request-session';
 
 export type { CookieOptions } from '../transport/cookie-options';
 export type { HeaderOption } from '../transport/header';
@@ -65,17 +67,34 @@ export function sessionMiddleware<Detail>(
   };
 }
 
-/** Lets a request on only when somebody is signed in. Others get 401 as JSON, `{ "error": "unauthenticated" }`. */
+/**
+ * Lets a request on only when somebody is signed in. Others get 401 as JSON, `{ "error": "unauthenticated" }`, with the `reason` where a
+ * token of ours came that is not live, and the `message` of whoever ended its session.
+ */
 export function requireUser(): ExpressMiddleware {
-  return (req, res, next) => {
-    const refusal = refusalOf(req.session);
-    if (refusal === null) return next();
-    setHeaders(res, refusal.headers);
-    if (refusal instanceof SessionError) return next(refusal);
+  return (req, res, next) => answer(refusalOf(req.session), res, next);
+}
+
+/**
+ * Lets a request on only when its user has proved who they are, by a login or `req.session.reauthenticated()`, in the last so many seconds. Others
+ * get 403 as JSON, `{ "error": "reauthentication_required" }`, and whoever isn't signed in what `requireUser()` says.
+ *
+ * @throws TypeError or RangeError when `seconds` is not a positive whole number.
+ */
+export function requireRecentLogin(seconds: number): ExpressMiddleware {
+  checkSeconds('seconds', seconds);
+  return (req, res, next) => answer(recencyRefusalOf(req.session, seconds), res, next);
+}
+
+function answer(refusal: SessionError | Refusal | null, res: ServerResponse, next: (error?: unknown) => void): void {
+  setHeaders(res, refusal?.headers);
+  if (refusal === null) next();
+  else if (refusal instanceof SessionError) next(refusal);
+  else {
     res.statusCode = refusal.status;
     res.setHeader('Content-Type', 'application/json; charset=utf-8');
     res.end(JSON.stringify(refusal.body));
-  };
+  }
 }
 
 /** A class, because one is made for every request: its methods are made once. */

@@ -1,11 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { DefaultState, ExtendableContext, Middleware } from 'koa';
+import type { Context, DefaultState, ExtendableContext, Middleware, Next } from 'koa';
 import { SessionError } from '../core/errors';
+import { checkSeconds } from '../core/options';
 import type { TokenManager } from '../core/token-manager';
 import type { RegisteredDetail } from '../core/types';
 import type { Exchange } from './exchange';
 import { type SessionMiddlewareOptions, sessionPolicy } from './policy';
-import { isOpen, RequestSession, refusalOf } from './request-session';
+import type { Refusal } from './refusal';
+import { isOpen, RequestSession, recencyRefusalOf, refusalOf } from './request-session';
 
 export type { CookieOptions } from '../transport/cookie-options';
 export type { HeaderOption } from '../transport/header';
@@ -51,17 +53,32 @@ export function sessionMiddleware<Detail>(
   };
 }
 
-/** Lets a request on only when somebody is signed in. Others get 401 as JSON, `{ "error": "unauthenticated" }`. */
+/**
+ * Lets a request on only when somebody is signed in. Others get 401 as JSON, `{ "error": "unauthenticated" }`, with the `reason` where a
+ * token of ours came that is not live, and the `message` of whoever ended its session.
+ */
 export function requireUser(): Middleware {
-  return (ctx, next) => {
-    const refusal = refusalOf(ctx.session);
-    if (refusal === null) return next();
-    if (refusal instanceof SessionError) throw refusal;
-    ctx.set(refusal.headers);
-    ctx.status = refusal.status;
-    ctx.body = refusal.body;
-    return undefined;
-  };
+  return (ctx, next) => answer(refusalOf(ctx.session), ctx, next);
+}
+
+/**
+ * Lets a request on only when its user has proved who they are, by a login or `ctx.session.reauthenticated()`, in the last so many seconds. Others
+ * get 403 as JSON, `{ "error": "reauthentication_required" }`, and whoever isn't signed in what `requireUser()` says.
+ *
+ * @throws TypeError or RangeError when `seconds` is not a positive whole number.
+ */
+export function requireRecentLogin(seconds: number): Middleware {
+  checkSeconds('seconds', seconds);
+  return (ctx, next) => answer(recencyRefusalOf(ctx.session, seconds), ctx, next);
+}
+
+function answer(refusal: SessionError | Refusal | null, ctx: Context, next: Next): unknown {
+  if (refusal === null) return next();
+  if (refusal instanceof SessionError) throw refusal;
+  ctx.set(refusal.headers);
+  ctx.status = refusal.status;
+  ctx.body = refusal.body;
+  return undefined;
 }
 
 /** A class, because one is made for every request: its methods are made once. */

@@ -1,15 +1,26 @@
 import { inspect } from 'node:util';
 import { isUnavailable, type SessionError } from '../core/errors';
 import { checkAttributes, MAX_ATTRIBUTE_LENGTH } from '../core/options';
-import type { Session, SessionAttributes, User } from '../core/types';
+import { sessionIdOf } from '../core/token';
+import type { EndReason, Session, SessionAttributes, User } from '../core/types';
 import { type Credentials, candidatesOf, readCredentials } from './credentials';
 import { crossOriginRefusal } from './cross-origin';
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './policy';
-import { headersSent, loginError, type Refusal, unauthenticated } from './refusal';
+import {
+  type Ending,
+  headersSent,
+  loginError,
+  type Refusal,
+  reauthenticationRequired,
+  unauthenticated,
+} from './refusal';
 import { checkLoginOptions, checkLogoutOptions, type LoginOptions, type LogoutOptions } from './session-options';
 
 const CLEAR_SITE_DATA = 'Clear-Site-Data';
+
+/** What a request does to its session. */
+const TOUCH = { touch: true };
 
 /** Whoever makes the request: `req.session` in Express, `ctx.session` in Koa. Prints and serialises without its token. */
 export class RequestSession<Detail = unknown> {
@@ -17,6 +28,10 @@ export class RequestSession<Detail = unknown> {
   readonly #exchange: Exchange;
   readonly #credentials: Credentials;
   #session: Session<Detail> | null = null;
+  /** Whether the client has the session's token in its cookie: it came there, or was put there by this response. */
+  #isInCookie = false;
+  /** Why there is no session although a token of ours came. */
+  #ending: Ending | null = null;
   #outage: SessionError | null = null;
 
   /** @internal */
@@ -48,6 +63,21 @@ export class RequestSession<Detail = unknown> {
     return this.#session?.createdAt ?? null;
   }
 
+  /** When they last proved who they are: at that login, or in a `reauthenticated()` since. */
+  get authenticatedAt(): Date | null {
+    return this.#session?.authenticatedAt ?? null;
+  }
+
+  /** Why nobody is signed in although a token of ours came; `null` otherwise. */
+  get endReason(): EndReason | null {
+    return this.#ending?.reason ?? null;
+  }
+
+  /** What whoever revoked the session or banned the user had to say; `null` for nothing. */
+  get endMessage(): string | null {
+    return this.#ending?.message ?? null;
+  }
+
   /** When the session ends unless another request comes first. */
   get expiresAt(): Date | null {
     return this.#session?.expiresAt ?? null;
@@ -58,20 +88,21 @@ export class RequestSession<Detail = unknown> {
    *
    * @returns the new token, for clients that send it in a header.
    * @throws SessionError when no session could be stored (the cookie is untouched), `ERR_USER_NOT_FOUND` when `getUserInfo` knows no
-   * such user, `ERR_HEADERS_SENT` when it is too late for a cookie. TypeError or RangeError for an argument of the wrong kind.
+   * such user, `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS` with `onLimit: 'reject'`, `ERR_HEADERS_SENT` when it is too late for a cookie. TypeError or RangeError for an argument of the wrong kind.
    */
   async login(userId: string, options?: LoginOptions): Promise<string> {
     const { manager, cookie, header, clearSiteData } = this.#policy;
     const { res, secure } = this.#exchange;
-    const { ttl, attributes } = checkLoginOptions(options);
-    if (cookie !== null && res.headersSent) throw headersSent();
-    const create = { ttl, attributes: checkAttributes({ ...this.#origin(), ...attributes }), replaces: this.#tokens() };
+    const { ttl, absoluteTtl, attributes } = checkLoginOptions(options);
+    if (cookie !== null && res.headersSent) throw headersSent('login');
+    const kept = checkAttributes({ ...this.#origin(), ...attributes });
+    const create = { ttl, absoluteTtl, attributes: kept, replaces: this.#tokens() };
     const session = await manager.createSession(userId, create).catch((error: unknown) => {
       throw loginError(error, header?.challenge);
     });
     if (cookie !== null && res.headersSent) {
       await manager.deleteToken(session.token);
-      throw headersSent();
+      throw headersSent('login');
     }
     cookie?.write(res, session.token, secure, this.#tossed());
     // What a logout before it has asked the browser to forget, this login has just put there.
@@ -79,8 +110,48 @@ export class RequestSession<Detail = unknown> {
       res.removeHeader(CLEAR_SITE_DATA);
     }
     this.#session = session;
+    this.#isInCookie = cookie !== null;
+    this.#ending = null;
     this.#outage = null;
     return session.token;
+  }
+
+  /**
+   * Gives the session a new token, to be called when what its user may do changes (OWASP Session Management, Renew the Session ID). Sets
+   * the cookie where the token came in one. The old token answers for the manager's `rotationGrace`; its use after that ends the session.
+   *
+   * @returns the new token, for clients that send it in a header: they must use it from now on. `null` when nobody is signed in, or the session
+   * has ended during the request.
+   * @throws SessionError when the store can't answer; `ERR_HEADERS_SENT` when it is too late for a cookie, and nothing was rotated.
+   */
+  async rotate(): Promise<string | null> {
+    const { manager, cookie } = this.#policy;
+    const { res, secure } = this.#exchange;
+    const session = this.#session;
+    if (session === null) return null;
+    if (this.#isInCookie && res.headersSent) throw headersSent('rotate');
+    const token = await manager.rotateToken(session.token);
+    this.#session = token === null ? null : { ...session, token, id: sessionIdOf(token) };
+    if (token === null || !this.#isInCookie) return token;
+    if (res.headersSent) throw headersSent('rotate');
+    cookie?.write(res, token, secure, this.#tossed());
+    return token;
+  }
+
+  /**
+   * Notes that the user has just proved who they are (typed their password again, say): what `requireRecentLogin()` looks at. Where the token came
+   * in a cookie, it is rotated as well (OWASP ASVS 7.2.4); a client that sends it in a header keeps its own until you {@link rotate} it.
+   *
+   * @returns the token to use from now on; `null` when nobody is signed in, or the session has ended during the request.
+   * @throws as {@link rotate}, and then nothing is noted.
+   */
+  async reauthenticated(): Promise<string | null> {
+    if (this.#isInCookie) await this.rotate();
+    if (this.#session === null) return null;
+    const { user, token } = this.#session;
+    const proved = await this.#policy.manager.reauthenticateToken(token);
+    this.#session = proved === null ? null : { ...proved, user };
+    return proved?.token ?? null;
   }
 
   /**
@@ -154,7 +225,18 @@ export class RequestSession<Detail = unknown> {
   refusal(): SessionError | Refusal | null {
     if (this.#session !== null) return null;
     if (this.#outage !== null) return this.#outage;
-    return unauthenticated(this.#policy.header?.challenge);
+    return unauthenticated(this.#policy.header?.challenge, this.#ending);
+  }
+
+  /**
+   * Why somebody who has to have proved who they are in the last so many seconds can't go on; `null` when they have.
+   *
+   * @internal
+   */
+  recencyRefusal(seconds: number): SessionError | Refusal | null {
+    if (this.#session === null) return this.refusal();
+    const { checkedAt, authenticatedAt } = this.#session;
+    return checkedAt.getTime() - authenticatedAt.getTime() > seconds * 1000 ? reauthenticationRequired() : null;
   }
 
   /** Signs in with the first of these tokens that is live. */
@@ -162,8 +244,14 @@ export class RequestSession<Detail = unknown> {
     const { manager, onUnavailable } = this.#policy;
     try {
       for (const token of tokens) {
-        this.#session = await manager.touchToken(token);
-        if (this.#session !== null) return;
+        const inspection = await manager.inspectToken(token, TOUCH);
+        if (inspection.session !== null) {
+          this.#session = inspection.session;
+          this.#isInCookie = this.#credentials.cookies.includes(token);
+          this.#ending = null;
+          return;
+        }
+        if (manager.isToken(token)) this.#ending ??= endingOf(inspection);
       }
     } catch (error) {
       if (onUnavailable === 'error' || !isUnavailable(error)) throw error;
@@ -223,4 +311,14 @@ export function isOpen(session: unknown, manager: unknown, name: string): boolea
 export function refusalOf(session: unknown): SessionError | Refusal | null {
   if (!(session instanceof RequestSession)) throw new TypeError('requireUser() needs sessionMiddleware() before it');
   return session.refusal();
+}
+
+/** The answer of `requireRecentLogin()`; `null` when the request may go on. */
+export function recencyRefusalOf(session: unknown, seconds: number): SessionError | Refusal | null {
+  if (session instanceof RequestSession) return session.recencyRefusal(seconds);
+  throw new TypeError('requireRecentLogin() needs sessionMiddleware() before it');
+}
+
+function endingOf({ reason, message }: Ending): Ending {
+  return { reason, ...(message !== undefined && { message }) };
 }

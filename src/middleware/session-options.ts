@@ -4,11 +4,13 @@ import type { SessionAttributes } from '../core/types';
 export interface LoginOptions {
   /** Seconds the session lives without a request. Default: the manager's `ttl`. */
   ttl?: number | undefined;
+  /** Seconds after which it ends, no matter how busy. The manager's `absoluteTtl` counts if that is sooner, and is the default. */
+  absoluteTtl?: number | undefined;
   /** Kept with the session. `ip` and `userAgent` are taken from the request unless given; `undefined` keeps neither. */
   attributes?: SessionAttributes | undefined;
 }
 
-const LOGIN_OPTIONS: Record<keyof LoginOptions, true> = { ttl: true, attributes: true };
+const LOGIN_OPTIONS: Record<keyof LoginOptions, true> = { ttl: true, absoluteTtl: true, attributes: true };
 
 /** `attributes` as they were given: one that is there but `undefined` says that it is not to be taken from the request. */
 export function checkLoginOptions(options: LoginOptions | undefined): Partial<LoginOptions> {

@@ -31,9 +31,13 @@ export const FRAMEWORKS = {
   'Koa 2': (manager: TokenManager<Detail>, options: AppOptions) => koaApp(require('koa2'), manager, options),
 } as const;
 
-/** `GET /me` is for those who are signed in, the others are for everybody. */
+/** Seconds for which `GET /vault` takes a proof of identity for recent. */
+export const RECENT = 60;
+
+/** `GET /me` is for those who are signed in, `GET /vault` for those who have just proved who they are, the others are for everybody. */
 const ROUTES: Routes = {
   '/me': (session) => ({ user: session.user }),
+  '/vault': (session) => ({ user: session.user }),
   '/session': (session) => ({ ...session.toJSON(), token: session.token }),
   '/login': async (session, query) => {
     const ttl = query.get('ttl');
@@ -53,6 +57,7 @@ function expressApp(express: () => Express, manager: TokenManager<Detail>, optio
   app.set('env', 'test');
   app.use(forExpress.sessionMiddleware(manager, middlewareOptions));
   app.use('/me', forExpress.requireUser());
+  app.use('/vault', forExpress.requireRecentLogin(RECENT));
   for (const [path, route] of Object.entries({ ...ROUTES, ...routes })) {
     app.all(path, (req, res, next) => {
       const query = new URL(req.url, 'http://app').searchParams;
@@ -65,13 +70,18 @@ function expressApp(express: () => Express, manager: TokenManager<Detail>, optio
   return app;
 }
 
+const letOn: Koa3.Middleware = (_ctx, next) => next();
+
 function koaApp(Koa: typeof Koa3, manager: TokenManager<Detail>, options: AppOptions): RequestListener {
   const { routes = {}, trustProxy = false, ...middlewareOptions } = options;
   const app = new Koa({ proxy: trustProxy });
   app.silent = true;
   app.use(forKoa.sessionMiddleware(manager, middlewareOptions));
-  const requireUser = forKoa.requireUser();
-  app.use((ctx, next) => (ctx.path === '/me' ? requireUser(ctx, next) : next()));
+  const guards: Record<string, Koa3.Middleware> = {
+    '/me': forKoa.requireUser(),
+    '/vault': forKoa.requireRecentLogin(RECENT),
+  };
+  app.use((ctx, next) => (guards[ctx.path] ?? letOn)(ctx, next));
   app.use(async (ctx) => {
     const route = { ...ROUTES, ...routes }[ctx.path];
     if (route === undefined) return;

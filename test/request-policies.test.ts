@@ -1,0 +1,252 @@
+import { MemoryStore, SessionError, type Store, TokenManager, type TokenManagerOptions } from 'tokensession';
+import * as forExpress from 'tokensession/express';
+import * as forKoa from 'tokensession/koa';
+import { type AppOptions, type Detail, FRAMEWORKS, listen, RECENT, type Routes } from './support/apps';
+import { SECRET } from './support/stores';
+
+const ROUTES: Routes = {
+  '/why': ({ user, endReason, endMessage }) => ({ user, endReason, endMessage }),
+  '/rotate': async (session) => ({ token: await session.rotate(), id: session.id, user: session.user }),
+  '/reauthenticate': async (session) => ({
+    token: await session.reauthenticated(),
+    authenticatedAt: session.authenticatedAt,
+    user: session.user,
+  }),
+};
+
+const idOf = (token: string) => token.split('.')[1];
+
+describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
+  const closing: (() => Promise<void>)[] = [];
+  afterEach(async () => {
+    for (const close of closing.splice(0).reverse()) await close();
+  });
+
+  /** An application on a store whose time the test lets pass. */
+  async function start(options: Partial<TokenManagerOptions<Detail>> = {}, appOptions: AppOptions = {}) {
+    let now = Date.now();
+    const store = options.store ?? new MemoryStore({ now: () => now });
+    const manager = new TokenManager<Detail>({ store, secret: SECRET, ...options });
+    const app = await listen(build(manager, { routes: ROUTES, ...appOptions }));
+    closing.push(() => manager.close(), app.close);
+    const send = async (path: string, headers: Record<string, string> = {}, method = 'GET') => {
+      const response = await fetch(app.url + path, { headers, method });
+      const isJson = response.headers.get('content-type')?.includes('json');
+      const text = await response.text();
+      return {
+        status: response.status,
+        headers: response.headers,
+        setCookie: response.headers.getSetCookie(),
+        body: (isJson ? JSON.parse(text) : {}) as Record<string, unknown>,
+      };
+    };
+    const login = async (user: string) => (await send(`/login?user=${user}`, {}, 'POST')).body.token as string;
+    return { manager, send, login, url: app.url, pass: (seconds: number) => (now += seconds * 1000) };
+  }
+
+  const inCookie = (token: unknown) => ({ cookie: `session=${token}` });
+  const inHeader = (token: unknown) => ({ authorization: `Bearer ${token}` });
+
+  describe('a session that has ended', () => {
+    it('is told why: in the 401 of requireUser() and in the request’s session', async () => {
+      const { manager, send, login } = await start({ maxSessions: 1 });
+      const [replaced, kicked] = [await login('ada'), await login('ada')];
+      await manager.deleteUserToken('ada', { message: 'Your password was changed' });
+      const banned = await login('eve');
+      await manager.banUser('eve', { reason: 'spam' });
+      const expected: [string, string, string | null][] = [
+        [replaced, 'replaced', null],
+        [kicked, 'revoked', 'Your password was changed'],
+        [banned, 'banned', 'spam'],
+      ];
+      for (const [token, reason, message] of expected) {
+        for (const headers of [inCookie(token), inHeader(token)]) {
+          const refused = await send('/me', headers);
+          expect(refused).toMatchObject({ status: 401 });
+          expect(refused.body).toEqual({ error: 'unauthenticated', reason, ...(message !== null && { message }) });
+          expect(refused.headers.get('www-authenticate')).toBe('Bearer');
+          expect((await send('/why', headers)).body).toEqual({ user: null, endReason: reason, endMessage: message });
+        }
+      }
+    });
+
+    it('is told so by a reason of its own when its holder ended it or its time was up', async () => {
+      const { manager, send, login, pass } = await start({ ttl: 60 });
+      const [ended, expired] = [await login('ada'), await login('ada')];
+      await manager.deleteToken(ended);
+      pass(60);
+      expect((await send('/me', inCookie(ended))).body).toEqual({ error: 'unauthenticated', reason: 'unknown' });
+      expect((await send('/me', inCookie(expired))).body).toEqual({ error: 'unauthenticated', reason: 'expired' });
+    });
+
+    it('is nothing that an anonymous or forged request hears of, nor one that has signed in again', async () => {
+      const { manager, send, login } = await start(
+        {},
+        {
+          routes: {
+            ...ROUTES,
+            '/again': async (session) => {
+              await session.login('ada');
+              return { endReason: session.endReason, endMessage: session.endMessage };
+            },
+          },
+        },
+      );
+      const token = await login('ada');
+      await manager.deleteUserToken('ada');
+      const forged = `${token.slice(0, -2)}${token.endsWith('AA') ? 'BB' : 'AA'}`;
+      for (const headers of [{}, inCookie(forged), inHeader('x')]) {
+        expect((await send('/me', headers)).body).toEqual({ error: 'unauthenticated' });
+        expect((await send('/why', headers)).body).toEqual({ user: null, endReason: null, endMessage: null });
+      }
+      expect((await send('/again', inCookie(token))).body).toEqual({ endReason: null, endMessage: null });
+    });
+  });
+
+  describe('login', () => {
+    it('of a banned user is a 403, over a limit with onLimit reject a 409, and sets no cookie', async () => {
+      const { manager, send, login } = await start({ maxSessions: 1, onLimit: 'reject' });
+      await manager.banUser('eve');
+      expect(await send('/login?user=eve', {}, 'POST')).toMatchObject({ status: 403, setCookie: [] });
+      const token = await login('ada');
+      expect(await send('/login?user=ada', {}, 'POST')).toMatchObject({ status: 409, setCookie: [] });
+      expect(await send('/login?user=ada', inCookie(token), 'POST')).toMatchObject({ status: 200 });
+    });
+
+    it('takes a whole life of its own', async () => {
+      const { manager, send } = await start(
+        {},
+        {
+          routes: { '/brief': async (session) => ({ token: await session.login('ada', { absoluteTtl: 60 }) }) },
+        },
+      );
+      const { body } = await send('/brief');
+      expect(await manager.checkToken(body.token as string)).toMatchObject({ ttl: 60 });
+    });
+  });
+
+  describe('rotate', () => {
+    it('sets the new token in the cookie; the old one answers for requests under way, and its use after that ends the session', async () => {
+      const { send, login, pass } = await start({ rotationGrace: 10 });
+      const old = await login('ada');
+      const rotated = await send('/rotate', inCookie(old));
+      const { token } = rotated.body;
+      expect(rotated.body).toEqual({ token: expect.any(String), id: idOf(token as string), user: { id: 'ada' } });
+      expect(rotated.setCookie).toEqual([expect.stringMatching(`^session=${token}; Max-Age=`)]);
+      expect(rotated.headers.get('cache-control')).toBe('no-store');
+      expect(await send('/me', inCookie(old))).toMatchObject({ status: 200, setCookie: [] });
+      // Both of two that came at once have the browser keep the same token.
+      expect((await send('/rotate', inCookie(old))).body.token).toBe(token);
+
+      pass(10);
+      expect(await send('/me', inCookie(token))).toMatchObject({ status: 200 });
+      expect((await send('/me', inCookie(old))).body).toEqual({ error: 'unauthenticated', reason: 'reused' });
+      expect((await send('/me', inCookie(token))).body).toEqual({ error: 'unauthenticated', reason: 'reused' });
+    });
+
+    it('gives a client that sends its token in a header the new one, and sets no cookie', async () => {
+      const { send, login } = await start();
+      const old = await login('ada');
+      const { body, setCookie } = await send('/rotate', inHeader(old));
+      expect(setCookie).toEqual([]);
+      expect(await send('/me', inHeader(body.token))).toMatchObject({ status: 200 });
+      const both = await send('/rotate', { ...inHeader(body.token), ...inCookie(body.token) });
+      expect(both.setCookie).toEqual([expect.stringContaining(both.body.token as string)]);
+    });
+
+    it('is nothing to somebody who is not signed in', async () => {
+      const { send } = await start();
+      expect(await send('/rotate')).toMatchObject({ setCookie: [], body: { token: null, id: null } });
+      expect(await send('/reauthenticate')).toMatchObject({ setCookie: [], body: { token: null } });
+    });
+
+    it('after the response has begun rejects before anything is rotated', async () => {
+      const { manager, login } = await start();
+      const token = await login('ada');
+      let outcome: unknown;
+      const app = await listen((req, res) => {
+        const route = async (session: Parameters<Routes[string]>[0]) => {
+          res.write('begun');
+          outcome = await session.rotate().catch((error) => error);
+          res.end();
+        };
+        build(manager, { routes: { '/late': route } })(req, res);
+      });
+      closing.push(app.close);
+      await (await fetch(`${app.url}/late`, { headers: inCookie(token) })).text();
+      expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT', message: expect.stringMatching(/^rotate\(\)/) });
+      expect(await manager.listUserToken('ada')).toEqual([token]);
+    });
+
+    it('while the store is down is a 503, and the cookie stays', async () => {
+      const store = new MemoryStore();
+      const fail = () => Promise.reject(new SessionError('ERR_STORE_UNAVAILABLE', 'down'));
+      const touch = store.touch.bind(store);
+      const create = store.create.bind(store);
+      const close = store.close.bind(store);
+      const failing = { touch, create, close, rotate: fail, reauthenticate: fail };
+      const down: Store = Object.assign(Object.create(store), failing);
+      const { send, login } = await start({ store: down });
+      const token = await login('ada');
+      for (const path of ['/rotate', '/reauthenticate']) {
+        expect(await send(path, inCookie(token))).toMatchObject({ status: 503, setCookie: [] });
+        expect(await send('/me', inCookie(token))).toMatchObject({ status: 200 });
+      }
+    });
+  });
+
+  describe('requireRecentLogin', () => {
+    it('lets on only who has proved who they are within that time', async () => {
+      const { send, login, pass } = await start();
+      expect(await send('/vault')).toMatchObject({ status: 401, body: { error: 'unauthenticated' } });
+      const token = await login('ada');
+      pass(RECENT);
+      expect(await send('/vault', inCookie(token))).toMatchObject({ status: 200, body: { user: { id: 'ada' } } });
+      pass(1);
+      const refused = await send('/vault', inCookie(token));
+      expect(refused).toMatchObject({ status: 403, setCookie: [] });
+      expect(refused.body).toEqual({ error: 'reauthentication_required' });
+      expect(await send('/me', inCookie(token))).toMatchObject({ status: 200 });
+    });
+
+    it('is content with a reauthenticated(), which rotates the token of a cookie and leaves that of a header', async () => {
+      const { manager, send, login, pass } = await start();
+      const [cookie, header] = [await login('ada'), await login('ada')];
+      pass(RECENT + 1);
+      const proved = await send('/reauthenticate', inCookie(cookie));
+      expect(proved.body).toMatchObject({ user: { id: 'ada' } });
+      expect(proved.body.token).not.toBe(cookie);
+      expect(proved.setCookie).toEqual([expect.stringContaining(`session=${proved.body.token};`)]);
+      const session = await manager.checkToken(proved.body.token as string);
+      expect(session?.authenticatedAt.toISOString()).toBe(proved.body.authenticatedAt);
+      expect(session?.createdAt.getTime()).toBeLessThan(session?.authenticatedAt.getTime() ?? 0);
+      expect(await send('/vault', inCookie(proved.body.token))).toMatchObject({ status: 200 });
+
+      const again = await send('/reauthenticate', inHeader(header));
+      expect(again).toMatchObject({ setCookie: [], body: { token: header } });
+      expect(await send('/vault', inHeader(header))).toMatchObject({ status: 200 });
+    });
+
+    it('goes by the store’s clock, and answers 503 while the store is down', async () => {
+      const store = new MemoryStore({ now: () => 1_000_000 });
+      const { send, login } = await start({ store });
+      const token = await login('ada');
+      expect(await send('/vault', inCookie(token))).toMatchObject({ status: 200 });
+      await store.close();
+      const { send: sendAnonymous } = await start({ store }, { onUnavailable: 'anonymous' });
+      expect(await sendAnonymous('/vault', inCookie(token))).toMatchObject({ status: 503, setCookie: [] });
+    });
+  });
+});
+
+describe.each([
+  ['Express', forExpress],
+  ['Koa', forKoa],
+])('requireRecentLogin for %s', (_, { requireRecentLogin }) => {
+  it('refuses what is no time when it is built', () => {
+    for (const seconds of [0, -1, 1.5, Number.NaN]) expect(() => requireRecentLogin(seconds)).toThrow(RangeError);
+    expect(() => requireRecentLogin('60' as never)).toThrow(
+      new TypeError('seconds must be a number, got a value of type string'),
+    );
+  });
+});
