@@ -262,6 +262,8 @@ describe('a reply that is lost after the work was done', () => {
     ['refreshToken', (sessions, token) => sessions.refreshToken(token, 500)],
     ['deleteToken', (sessions, token) => sessions.deleteToken(token)],
     ['deleteUserToken', (sessions) => sessions.deleteUserToken('ada')],
+    ['deleteSession', (sessions, token) => sessions.deleteSession('ada', token.split('.')[1] as string)],
+    ['banUser', (sessions) => sessions.banUser('ada')],
   ];
 
   it.each(verbs)('of %s is a 503 at once, and the call is sent once', async (_, call) => {
@@ -279,8 +281,31 @@ describe('a reply that is lost after the work was done', () => {
     expect((await commandsOf('eval')) + (await commandsOf('evalsha'))).toBe(2);
     // Redis has done what it was told; the answer to a login is lost, and its token is nobody's.
     const live = await direct.listUserToken('ada');
-    expect(live.length).toBe(_ === 'setToken' ? 2 : _.startsWith('delete') ? 0 : 1);
+    expect(live.length).toBe(_ === 'setToken' ? 2 : /^delete|^ban/.test(_) ? 0 : 1);
   });
+});
+
+describe('a rotation whose answer is lost', () => {
+  it.each([
+    ['at once', (lost: Promise<void>) => lost],
+    ['by a silence', async () => proxy.swallow()],
+  ])(
+    '%s is taken back when Redis can be asked: the user goes on with the token they have, and the new one is nobody’s',
+    async (_, lose) => {
+      const sessions = manage(proxied(), { rotationGrace: 1 });
+      const direct = manage(server.url, { rotationGrace: 1 });
+      const first = await sessions.setToken('ada', undefined, { device: 'web' });
+      const token = (await sessions.rotateToken(first)) as string;
+      const lost = lose(_ === 'at once' ? proxy.loseReplyTo(/evalsha|eval/i) : Promise.resolve());
+      const [{ outcome }] = await Promise.all([timed(sessions.rotateToken(token)), lost]);
+      expect(outcome).toMatchObject({ status: 'rejected', reason: { status: 503 } });
+      proxy.pass();
+      await until('it is taken back', async () => (await direct.listUserToken('ada')).join() === token);
+      await sleep(1100);
+      expect(await direct.checkToken(token)).toMatchObject({ attributes: { device: 'web' } });
+      expect(await direct.inspectToken(first)).toEqual({ session: null, reason: 'reused' });
+    },
+  );
 });
 
 describe('scripts that are flushed again and again', () => {
@@ -333,6 +358,18 @@ describe('a master that is made a replica under us', () => {
         () => sessions.deleteToken(token),
         () => sessions.deleteUserToken('ada'),
         () => sessions.deleteUser('ada'),
+        () => sessions.inspectToken(token),
+        () => sessions.inspectToken(ended),
+        () => sessions.rotateToken(token),
+        () => sessions.rotateToken(ended),
+        () => sessions.reauthenticateToken(token),
+        () => sessions.reauthenticateToken(ended),
+        () => sessions.deleteSession('ada', 'x'.repeat(22)),
+        () => sessions.banUser('nobody'),
+        () => sessions.unbanUser('ada'),
+        () => sessions.unbanUser('nobody'),
+        () => sessions.getBan('ada'),
+        () => sessions.getBan('nobody'),
       ];
       for (const call of calls) {
         const { outcome, ms } = await timed(call());

@@ -373,7 +373,7 @@ describe('the client', () => {
       defineCommand(name, definition);
     };
     new RedisStore(client);
-    expect(defined).toHaveLength(13);
+    expect(defined).toHaveLength(14);
     for (const name of defined) expect(name).toMatch(/^tokensession:\w+:[0-9a-f]{8}$/);
     client.disconnect();
   });

@@ -1,5 +1,4 @@
 import { Cluster, Redis } from 'ioredis';
-import { SessionError } from '../core/errors';
 import { checkOptions, kindOf } from '../core/options';
 import type {
   Found,
@@ -16,21 +15,12 @@ import { warnOfClient } from './redis/client-check';
 import { RedisConnection } from './redis/connection';
 import { RedisHealth } from './redis/health';
 import { type RedisKeys, redisKeys } from './redis/keys';
+import { type Call, PunctualScripts } from './redis/punctual';
 import { checkDurability, type Durability, ReplicaAcknowledgement } from './redis/replica-acknowledgement';
-import {
-  type FoundReply,
-  idsIn,
-  type ListReply,
-  parseBan,
-  parseFound,
-  parseList,
-  parseRecord,
-  timeIn,
-  timeOfRefusal,
-} from './redis/replies';
+import { type FoundReply, idsIn, type ListReply, parseBan, parseFound, parseList, parseRecord } from './redis/replies';
 import { type Revocation, Revocations, revocationArguments, revocationOf } from './redis/revocations';
+import { Rotations } from './redis/rotations';
 import type { ScriptName } from './redis/scripts';
-import { ServerClock } from './redis/server-clock';
 import type { RedisTarget } from './redis/settings';
 
 export interface RedisStoreOptions {
@@ -55,36 +45,14 @@ const OPTIONS: Record<keyof RedisStoreOptions, true> = {
   durability: true,
 };
 
-/** A login that Redis refuses as too late is tried again with the time that the refusal tells. */
-const MAX_ATTEMPTS = 3;
-
-/** Milliseconds before its deadline at which a login is too late already: Node's timers and Redis's clock are rounded, each its way. */
-const MARGIN_MS = 5;
-
 type Reply = string | number | null;
-
-interface Call {
-  key: string;
-  /** Where it is sent. */
-  server: string;
-  /** When it must have settled, by `performance.now()`. */
-  deadline: number;
-}
-
-/** A script that takes a deadline by Redis's clock. */
-interface Punctual<Reply> {
-  args(latest: number): (string | number)[];
-  /** The time by Redis's clock when it refused as too late; `null` when it did not. */
-  refusedAt(reply: Reply): number | null;
-  /** The time in any other answer; `null` when it holds none. */
-  answeredAt(reply: Reply): number | null;
-}
 
 /** Keeps sessions in Redis: one hash a user, one script a verb. The README shows what is in Redis. */
 export class RedisStore implements Store {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;
-  readonly #clock = new ServerClock();
+  readonly #punctual: PunctualScripts;
+  readonly #rotations: Rotations;
   readonly #revocations: Revocations;
   readonly #replicas: ReplicaAcknowledgement | null;
   readonly #health: RedisHealth;
@@ -108,13 +76,15 @@ export class RedisStore implements Store {
     if (!owned) warnOfClient(redis);
     const client = owned ? createRedisClient(redis, { timeoutMs }) : redis;
     this.#connection = new RedisConnection(client, { owned, timeoutMs });
+    this.#punctual = new PunctualScripts(this.#connection);
+    this.#rotations = new Rotations(this.#connection, this.#punctual);
     this.#revocations = new Revocations({
       serverOf: (key) => this.#connection.serverOf(key),
       revoke: (key, revocation) => this.#connection.runAside('revoke', key, revocationArguments(revocation)),
     });
     this.#connection.watch({
       lost: (server) => {
-        this.#clock.forget(server);
+        this.#punctual.lost(server);
         this.#revocations.lost(server);
         this.#replicas?.lost(server);
       },
@@ -131,7 +101,8 @@ export class RedisStore implements Store {
     const limits = [maxSessions, maxOnDevice, attributes.device ?? '', onLimit];
     const call = this.#callFor(tag);
     type Created = [now: Reply, record: string, ended: string, former: string] | [now: Reply];
-    const [now, record = '', ended = '', former = ''] = await this.#runInTime<Created>('create', call, {
+    const [now, record = '', ended = '', former = ''] = await this.#punctual.run<Created>(call, {
+      name: 'create',
       args: (latest) => [userId, sid, ttlMs, absoluteTtlMs, json, latest, ...limits, ...replaces],
       refusedAt: (reply) => (reply.length === 1 ? Number(reply[0]) : null),
       answeredAt: (reply) => Number(reply[0]),
@@ -156,14 +127,8 @@ export class RedisStore implements Store {
     return this.#find('reauthenticate', tag, sid);
   }
 
-  async rotate(tag: string, sid: string, { newSid, graceMs, onReuse }: Rotation): Promise<Found> {
-    const call = this.#callFor(tag);
-    const reply = await this.#runInTime<FoundReply>('rotate', call, {
-      args: (latest) => [sid, latest, newSid, graceMs, onReuse],
-      refusedAt: timeOfRefusal,
-      answeredAt: timeIn,
-    });
-    return this.#found(tag, sid, reply);
+  async rotate(tag: string, sid: string, rotation: Rotation): Promise<Found> {
+    return this.#found(tag, sid, await this.#rotations.rotate(this.#callFor(tag), sid, rotation));
   }
 
   async end(
@@ -251,6 +216,7 @@ export class RedisStore implements Store {
 
   async close(): Promise<void> {
     await this.#connection.close();
+    this.#rotations.close();
     this.#revocations.close();
     this.#replicas?.close();
   }
@@ -272,25 +238,6 @@ export class RedisStore implements Store {
     const { found, ended } = parseFound(sid, reply);
     if (ended.length > 0) this.#revocations.record(this.#keys.sessions(tag), revocationOf(...ended), null);
     return found;
-  }
-
-  /**
-   * Runs a script that does nothing when nobody waits for its answer any more. Too late it may be by a clock that we don't know yet, or that is
-   * another one since: then the refusal tells us the time, and it is tried again.
-   */
-  async #runInTime<Reply>(name: ScriptName, call: Call, script: Punctual<Reply>): Promise<Reply> {
-    const margin = Math.min(MARGIN_MS, this.#connection.timeoutMs / 10);
-    for (let tries = 0; tries < MAX_ATTEMPTS; tries++) {
-      call.server = this.#connection.serverOf(call.key);
-      const latest = this.#clock.at(call.server, call.deadline - margin);
-      const left = Math.max(1, call.deadline - performance.now());
-      const reply = await this.#connection.run<Reply>(name, [call.key], script.args(latest), left);
-      const refusedAt = script.refusedAt(reply);
-      const now = refusedAt ?? script.answeredAt(reply);
-      if (now !== null) this.#clock.learn(this.#connection.serverOf(call.key), now);
-      if (refusedAt === null) return reply;
-    }
-    throw new SessionError('ERR_STORE_TIMEOUT', 'Redis came to this call too late');
   }
 
   /** Sees to it that what Redis has ended stays ended: it is remembered, and confirmed by replicas where that was asked for. */

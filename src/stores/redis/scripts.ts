@@ -1,7 +1,7 @@
 import { BAN, END, END_ALL, REVOKE, UNBAN } from './lua/ending';
 import { CREATE } from './lua/login';
 import { GET_BAN, LIST } from './lua/reading';
-import { CHECK, REAUTHENTICATE, REFRESH, ROTATE, TOUCH } from './lua/session';
+import { CHECK, REAUTHENTICATE, REFRESH, ROTATE, TOUCH, UNROTATE } from './lua/session';
 
 /** One script a verb, each atomic, each on the keys of one user (keys.ts says what is in them). */
 export const SCRIPTS = {
@@ -11,6 +11,7 @@ export const SCRIPTS = {
   refresh: REFRESH,
   reauthenticate: REAUTHENTICATE,
   rotate: ROTATE,
+  unrotate: UNROTATE,
   end: END,
   endAll: END_ALL,
   ban: BAN,

@@ -103,6 +103,17 @@ local function add_former(list, user, sid)
   end
 end
 
+-- Has the former ids of one session stand for another.
+local function point_to(key, user, sid, successor)
+  for former, rotated in pairs(user.rotated) do
+    if rotated.successor == sid then
+      rotated.successor = successor
+      local pointer = string.format('rotated:%.0f:', rotated.grace) .. successor .. ':' .. rotated.on_reuse
+      redis.call('HSET', key, former, pointer)
+    end
+  end
+end
+
 -- Ends a session, if there is one. Who still has a token of it is told the reason for the rest of its life, a day at most; '' tells nobody.
 local function end_session(key, user, sid, reason, message)
   local session = user.sessions[sid]

@@ -1,4 +1,4 @@
-import { CLOCK, LATE, SESSION, SESSION_REPLY, USER } from './parts';
+import { CLOCK, LATE, REFUSE_ON_REPLICA, SESSION, SESSION_REPLY, USER } from './parts';
 
 /*
  * The verbs on one session. `check` and `touch` are what requests pay for: on the way of a live session they read no more than they need, and
@@ -82,14 +82,31 @@ if sid == ARGV[1] then
   user.sessions[new_sid], user.sessions[sid] = user.sessions[sid], nil
 
   user.rotated[sid] = { grace = grace_over, on_reuse = policy, successor = sid }
-  for former, rotated in pairs(user.rotated) do
-    if rotated.successor == sid then
-      rotated.successor = new_sid
-      local pointer = string.format('rotated:%.0f:', rotated.grace) .. new_sid .. ':' .. rotated.on_reuse
-      redis.call('HSET', key, former, pointer)
-    end
-  end
+  point_to(key, user, sid, new_sid)
   settle(key, user)
   sid = new_sid
 end
 ${SESSION_REPLY}`;
+
+/**
+ * Takes a rotation back whose new id nobody has come to know: the old id is the session's again. Does nothing when there was none.
+ *
+ * KEYS[1]  the user's sessions
+ * ARGV[1]  the old id
+ * ARGV[2]  the new one
+ * Returns  1, or 0 when there was none
+ */
+export const UNROTATE = `${CLOCK}${USER}
+local key, sid, new_sid = KEYS[1], ARGV[1], ARGV[2]
+${REFUSE_ON_REPLICA}
+
+local user, refusal = read_user(key)
+if refusal then return refusal end
+if current(user, sid) ~= new_sid or not user.sessions[new_sid] then return 0 end
+redis.call('HSET', key, sid, encode(user.sessions[new_sid]))
+if user.attributes[new_sid] then redis.call('HSET', key, sid .. '.a', user.attributes[new_sid]) end
+redis.call('HDEL', key, new_sid, new_sid .. '.a')
+user.rotated[sid] = nil
+point_to(key, user, new_sid, sid)
+return 1
+`;

@@ -1,0 +1,57 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isUnavailable } from '../../core/errors';
+import type { Rotation } from '../../core/store';
+import type { RedisConnection } from './connection';
+import type { Call, PunctualScripts } from './punctual';
+import { type FoundReply, timeIn, timeOfRefusal } from './replies';
+
+/** Milliseconds between two tries to take a rotation back, and for how long there are any. */
+const RETRY_MS = 200;
+const GIVE_UP_MS = 60_000;
+
+/**
+ * Rotates sessions. When a rotation's answer is lost, it may have been carried out all the same: its new token is nobody's, and the old
+ * one would soon be taken for stolen. So it is taken back as soon as Redis can be asked, and the user goes on with the token they have.
+ */
+export class Rotations {
+  readonly #connection: RedisConnection;
+  readonly #scripts: PunctualScripts;
+  #isClosed = false;
+
+  constructor(connection: RedisConnection, scripts: PunctualScripts) {
+    this.#connection = connection;
+    this.#scripts = scripts;
+  }
+
+  async rotate(call: Call, sid: string, { newSid, graceMs, onReuse }: Rotation): Promise<FoundReply> {
+    const script = {
+      name: 'rotate',
+      args: (latest: number) => [sid, latest, newSid, graceMs, onReuse],
+      refusedAt: timeOfRefusal,
+      answeredAt: timeIn,
+    } as const;
+    try {
+      return await this.#scripts.run<FoundReply>(call, script);
+    } catch (error) {
+      if (isUnavailable(error)) void this.#takeBack(call, sid, newSid);
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  /** Not before the deadline, after which Redis won't carry it out any more. */
+  async #takeBack({ key, deadline }: Call, sid: string, newSid: string): Promise<void> {
+    await sleep(Math.max(0, deadline - performance.now()), undefined, { ref: false });
+    while (!this.#isClosed && performance.now() < deadline + GIVE_UP_MS) {
+      const isDone = await this.#connection.runAside('unrotate', key, [sid, newSid]).then(
+        () => true,
+        (error: unknown) => !isUnavailable(error),
+      );
+      if (isDone) return;
+      await sleep(RETRY_MS, undefined, { ref: false });
+    }
+  }
+}
