@@ -12,6 +12,7 @@ import { SECRET } from './support/stores';
 const ROOT = resolve(__dirname, '..');
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
 const OPERATIONS = readFileSync(join(ROOT, 'docs/operations.md'), 'utf8');
+const POLICIES = readFileSync(join(ROOT, 'docs/policies.md'), 'utf8');
 
 /** All code blocks of one language, in order. */
 const blocks = (language: string, text = README) =>
@@ -28,7 +29,7 @@ const GIVEN = `
   declare global {
     var { Redis }: typeof ioredis;
     var { MemoryStore, RedisStore, SessionError, TokenManager, createRedisClient }: typeof tokensession;
-    var { requireUser, sessionMiddleware }: typeof forExpress;
+    var { requireRecentLogin, requireUser, sessionMiddleware }: typeof forExpress;
     type ErrorRequestHandler = Handler;
     var app: Express;
     var sessions: tokensession.TokenManager;
@@ -64,14 +65,14 @@ afterAll(async () => {
 });
 
 it('has only code blocks that are tested here', () => {
-  const all = [...(README + OPERATIONS).matchAll(/^```(\w*)\n.*?^```$/gms)].map(([, language]) => language);
+  const all = [...(README + OPERATIONS + POLICIES).matchAll(/^```(\w*)\n.*?^```$/gms)].map(([, language]) => language);
   expect(all.length).toBeGreaterThan(15);
   for (const language of all) expect(['ts', 'console', 'sh']).toContain(language);
   expect(blocks('sh', OPERATIONS)).toEqual([]);
 });
 
 it('has TypeScript that compiles, strictly', async () => {
-  const snippets = [...blocks('ts'), ...blocks('ts', OPERATIONS)];
+  const snippets = [README, OPERATIONS, POLICIES].flatMap((page) => blocks('ts', page));
   await Promise.all(snippets.map((text, i) => writeFile(join(folder, `snippet-${i}.ts`), `${text}\nexport {};\n`)));
   await writeFile(join(folder, 'given.d.ts'), GIVEN);
   const compilerOptions = {
@@ -148,6 +149,11 @@ it.each([
   expect(await sessions.checkToken(token)).not.toBeNull();
   expect(await sessions.refreshToken(token, 5)).toBe(true);
   expect(await sessions.listUserSessions('ada')).toHaveLength(2);
+  expect(await sessions.reauthenticateToken(token)).not.toBeNull();
+  expect(await sessions.rotateToken(token)).not.toBeNull();
+  expect(await sessions.banUser('eve')).toBe(0);
+  expect(await sessions.getBan('eve')).not.toBeNull();
+  expect(await sessions.unbanUser('eve')).toBe(true);
   expect(await sessions.deleteToken(token)).toBe(true);
   expect(await sessions.refreshUser(['ada'])).toBe(1);
   expect(await sessions.deleteUser('ada')).toBe(true);
@@ -203,7 +209,7 @@ it('has an example app that the start line starts', async () => {
   await once(child, 'exit');
 });
 
-it.each(['README.md', 'docs/operations.md', 'examples/README.md'])(
+it.each(['README.md', 'docs/operations.md', 'docs/policies.md', 'docs/security.md', 'examples/README.md'])(
   '%s links to files and headings that are there',
   (page) => {
     const links = [...readFileSync(join(ROOT, page), 'utf8').matchAll(/\]\(([^)#]*)#?([^)]*)\)/g)];
