@@ -6,7 +6,9 @@ import express from 'express';
 import { Redis } from 'ioredis';
 import Koa from 'koa';
 import {
+  type Ban,
   createRedisClient,
+  type EndReason,
   MemoryStore,
   RedisStore,
   type Session,
@@ -16,7 +18,12 @@ import {
   type Store,
   TokenManager,
 } from 'tokensession';
-import { requireUser, type SessionMiddlewareOptions, sessionMiddleware } from 'tokensession/express';
+import {
+  requireRecentLogin,
+  requireUser,
+  type SessionMiddlewareOptions,
+  sessionMiddleware,
+} from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
 
 interface Account {
@@ -70,6 +77,21 @@ sessions.setToken('ada', 60, { os: 'x' });
 // @ts-expect-error: a session's info has no token
 sessions.listUserSessions('ada').then(([session]) => session?.token);
 
+sessions
+  .on('login', ({ userId, attributes }) => same<typeof userId | typeof attributes.ip, string | undefined>(true))
+  .once('banned', ({ until, reason }) => same<typeof until | typeof reason, Date | string | null | undefined>(true))
+  // @ts-expect-error: no event has a token
+  .on('rotated', ({ token }) => token)
+  // @ts-expect-error: no such event
+  .off('signed-in', () => undefined);
+sessions.inspectToken('x', { touch: true }).then((inspection) => {
+  if (inspection.session !== null) return same<typeof inspection.session, Session<Account>>(true);
+  return same<typeof inspection.reason, EndReason>(true);
+});
+sessions.getBan('ada').then((ban) => same<typeof ban, Ban | null>(true));
+// @ts-expect-error: replace or reject
+new TokenManager({ store: new MemoryStore(), secret: '', maxSessionsPerDevice: { web: 2 }, onLimit: 'ask' });
+
 const options: SessionMiddlewareOptions = { cookie: { sameSite: 'strict' }, header: false, onUnavailable: 'anonymous' };
 const app = express();
 app.use(sessionMiddleware(sessions, options));
@@ -84,7 +106,7 @@ app.post('/login', async (req, res) => {
   // @ts-expect-error: the middleware's own
   req.session.open();
 });
-app.get('/users/:id', requireUser(), sessionMiddleware(sessions), (req, res) => {
+app.get('/users/:id', requireUser(), requireRecentLogin(60), sessionMiddleware(sessions), (req, res) => {
   same<typeof req.params, { id: string }>(true);
   res.json(req.session.user);
 });
@@ -97,7 +119,7 @@ koa.use(async (ctx) => {
   // @ts-expect-error: no such option
   await ctx.session.logout({ all: true });
 });
-koa.use(forKoa.requireUser());
+koa.use(forKoa.requireUser()).use(forKoa.requireRecentLogin(60));
 
 export function messageOf(error: unknown): string {
   if (!(error instanceof SessionError)) throw error;
@@ -110,6 +132,8 @@ export function messageOf(error: unknown): string {
     case 'ERR_STORE_CORRUPT':
     case 'ERR_STORE_LAYOUT':
     case 'ERR_USER_NOT_FOUND':
+    case 'ERR_USER_BANNED':
+    case 'ERR_TOO_MANY_SESSIONS':
     case 'ERR_CROSS_ORIGIN':
     case 'ERR_HEADERS_SENT':
       return code;
