@@ -1,4 +1,5 @@
 import { createRedisClient, MemoryStore, RedisStore, TokenManager } from 'tokensession';
+import { sessionMiddleware } from 'tokensession/express';
 import { SECRET } from './support/stores';
 
 /** Keeps what it is asked to do; everything in these tests must be refused before that. */
@@ -408,6 +409,34 @@ describe('an option of the wrong kind is named when the object is built:', () =>
   });
 });
 
+describe('a message', () => {
+  it('shows no more of a text than a name: it may be a token or a secret in the wrong place', () => {
+    const messageOf = (build: () => unknown) => {
+      try {
+        build();
+      } catch (error) {
+        return String(error);
+      }
+      return 'nothing was wrong';
+    };
+    const sessions = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+    const messages = [
+      () => new TokenManager({ store: new MemoryStore(), [SECRET]: 1 } as never),
+      () => new TokenManager({ store: new MemoryStore(), secret: SECRET, maxSessionsPerDevice: { [SECRET]: 0 } }),
+      () => sessions.on(SECRET as never, () => undefined),
+      () => sessionMiddleware(sessions, { header: `Bearer ${SECRET}` }),
+      () => sessionMiddleware(sessions, { cookie: { name: SECRET } }),
+      () => sessionMiddleware(sessions, { cookie: { domain: SECRET } }),
+      () => sessionMiddleware(sessions, { trustedOrigins: [`https://ada:${SECRET}@host`] }),
+      () => sessionMiddleware(sessions, { clearSiteData: [SECRET as never] }),
+    ].map(messageOf);
+    for (const message of messages) {
+      expect(message).toMatch(/^(Type|Range)Error: .*a text of \d+ characters/);
+      expect(message).not.toContain(SECRET.slice(0, 10));
+    }
+  });
+});
+
 describe('createRedisClient refuses', () => {
   const PASSWORD = 'hunter2hunter2';
 
@@ -415,7 +444,7 @@ describe('createRedisClient refuses', () => {
     ['what is no URL', `${PASSWORD}`, 'the Redis URL is not a URL'],
     ['an empty text', '', 'the Redis URL is not a URL'],
     ['a port that is none', `redis://:${PASSWORD}@host:99999`, 'the Redis URL is not a URL'],
-    ['another protocol', `http://:${PASSWORD}@host`, 'the Redis URL must begin with redis:// or rediss://, got http:'],
+    ['another protocol', `http://:${PASSWORD}@host`, 'the Redis URL must begin with redis:// or rediss://'],
     ['a URL without a host', `redis:///1`, 'the Redis URL names no host'],
     [
       'a database that is no number',
@@ -425,12 +454,18 @@ describe('createRedisClient refuses', () => {
     [
       'an unknown parameter',
       `redis://:${PASSWORD}@host/?passwort=${PASSWORD}`,
-      'the Redis URL has an unknown parameter "passwort"',
+      'the Redis URL has an unknown parameter; known is family',
     ],
     [
       'a broken escape',
       `redis://:%zz${PASSWORD}@host`,
       'the Redis URL has a user or password that is not percent-encoded',
+    ],
+    ['a URL for a host', { host: `redis://:${PASSWORD}@host:6379` }, 'host must be a name or an address, and no URL'],
+    [
+      'a password that is taken for a parameter',
+      `redis://sessions:123?${PASSWORD}@host`,
+      'the Redis URL has an unknown parameter; known is family',
     ],
     ['an unknown setting', { hostname: 'x', password: PASSWORD }, 'the Redis settings: unknown option "hostname"'],
     ['a port of the wrong kind', { port: '6379', password: PASSWORD }, 'Redis port must be a number'],

@@ -434,12 +434,12 @@ describe('the options of the cookie', () => {
     [
       '__Http- without Secure',
       { name: '__Http-s', secure: false },
-      'option cookie.secure must not be false with the name __Http-s',
+      'option cookie.secure must not be false with the name "__Http-s"',
     ],
     [
       '__host-http- without Secure',
       { name: '__host-http-s', secure: false },
-      'must not be false with the name __host-http-s',
+      'must not be false with the name "__host-http-s"',
     ],
     ['__Host-Http- with a domain', { name: '__Host-Http-s', domain: 'x.com' }, 'a __Host- cookie has none'],
     ['__Host-Http- with a path', { name: '__Host-Http-s', path: '/app' }, "a __Host- cookie's is /"],

@@ -686,7 +686,7 @@ describe('sessionMiddleware', () => {
       '__Secure- without Secure',
       manager,
       { cookie: { name: '__Secure-s', secure: false } },
-      'option cookie.secure must not be false with the name __Secure-s',
+      'option cookie.secure must not be false with the name "__Secure-s"',
     ],
     [
       '__Host- with a domain',

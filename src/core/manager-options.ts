@@ -7,6 +7,7 @@ import {
   checkSecondsOrZero,
   kindOf,
   MAX_ATTRIBUTE_LENGTH,
+  shown,
 } from './options';
 import { isStore, type Rotation, type Store } from './store';
 import { importSecret, type SigningKeys } from './token';
@@ -155,7 +156,7 @@ function deviceLimit(option: number | Readonly<Record<string, number>> | undefin
   }
   const limits = new Map<string | undefined, number>();
   for (const [device, limit] of Object.entries(option)) {
-    const limitName = `${name}[${JSON.stringify(device)}]`;
+    const limitName = `${name}[${shown(device)}]`;
     if (device === '' || device.length > MAX_ATTRIBUTE_LENGTH) {
       throw new RangeError(`${limitName} must be named with 1 to ${MAX_ATTRIBUTE_LENGTH} characters`);
     }

@@ -7,6 +7,9 @@ import type { SessionAttributes } from './types';
 /** A hundred years in seconds: what is longer is a mistake of units. */
 const MAX_SECONDS = 100 * 365 * 24 * 3600;
 
+/** Shorter secrets can be searched for by whoever holds one token (RFC 2104, 3: keys of at least the hash's length). */
+export const MIN_SECRET_LENGTH = 32;
+
 const MAX_USER_ID_BYTES = 1024;
 export const MAX_ATTRIBUTE_LENGTH = 512;
 const MAX_MESSAGE_LENGTH = 256;
@@ -17,6 +20,12 @@ export function kindOf(value: unknown): string {
   if (Array.isArray(value)) return 'an array';
   if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
   return value === undefined ? 'undefined' : `a value of type ${typeof value}`;
+}
+
+/** A text in an error message: quoted where it is as short as a name. A token or a secret is longer, and a URL may hold a password. */
+export function shown(text: string): string {
+  const isShort = text.length < MIN_SECRET_LENGTH && !text.includes('@');
+  return isShort ? JSON.stringify(text) : `a text of ${text.length} characters`;
 }
 
 /**
@@ -34,9 +43,7 @@ export function checkOptions<Options extends object>(
   const own: Partial<Options> = Object.assign(Object.create(null), options);
   for (const name of Object.keys(own)) {
     if (!Object.hasOwn(names, name)) {
-      throw new TypeError(
-        `${owner}: unknown option ${JSON.stringify(name)}; known are ${Object.keys(names).join(', ')}`,
-      );
+      throw new TypeError(`${owner}: unknown option ${shown(name)}; known are ${Object.keys(names).join(', ')}`);
     }
   }
   return own;

@@ -2,10 +2,7 @@
  * What may sign tokens. A secret that others can guess lets them forge tokens offline, so what is in documentation, or was typed to
  * fill a field, is refused when the manager is built. No message shows a secret.
  */
-import { kindOf } from './options';
-
-/** Shorter secrets can be searched for by whoever holds one token (RFC 2104, 3: keys of at least the hash's length). */
-const MIN_LENGTH = 32;
+import { kindOf, MIN_SECRET_LENGTH } from './options';
 
 /** Random text of 32 characters has more by far, be it of hexadecimal digits. */
 const MIN_DISTINCT_CHARACTERS = 8;
@@ -69,7 +66,8 @@ export function checkDistinct(secrets: readonly string[]): void {
 }
 
 function weaknessOf(secret: string): string | null {
-  if (secret.length < MIN_LENGTH) return `must have at least ${MIN_LENGTH} characters, got ${secret.length}`;
+  if (secret.length < MIN_SECRET_LENGTH)
+    return `must have at least ${MIN_SECRET_LENGTH} characters, got ${secret.length}`;
   if (isPlaceholder(secret)) return 'is a placeholder out of an example, which everybody knows';
   if (isRepetition(secret)) return 'is a short text over and over, which is easily guessed';
   if (isSequence(secret)) return 'is a row of characters in their order, which is easily guessed';
@@ -89,7 +87,7 @@ function isPlaceholder(secret: string): boolean {
 
 /** One text twice or more, the last time perhaps cut short, that alone would be too short. */
 function isRepetition(secret: string): boolean {
-  const longest = Math.min(MIN_LENGTH - 1, Math.floor(secret.length / 2));
+  const longest = Math.min(MIN_SECRET_LENGTH - 1, Math.floor(secret.length / 2));
   for (let length = 1; length <= longest; length++) {
     if (secret.startsWith(secret.slice(length))) return true;
   }

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { inspect } from 'node:util';
 import type { SessionError } from './errors';
-import { checkFunction } from './options';
+import { checkFunction, shown } from './options';
 import type { SessionAttributes } from './types';
 
 /** What a manager tells of what happens through it, in this process. No event holds a token. */
@@ -80,9 +80,7 @@ export class SessionEmitter {
 
 function checked(name: string, listener: unknown): string {
   if (!Object.hasOwn(NAMES, name)) {
-    throw new TypeError(
-      `there is no event ${JSON.stringify(String(name))}; there are ${Object.keys(NAMES).join(', ')}`,
-    );
+    throw new TypeError(`there is no event ${shown(String(name))}; there are ${Object.keys(NAMES).join(', ')}`);
   }
   checkFunction('listener', listener);
   return name;

@@ -1,4 +1,4 @@
-import { kindOf } from '../core/options';
+import { kindOf, shown } from '../core/options';
 
 /** What browsers can be asked to forget of an origin. */
 export type SiteData = 'cache' | 'cookies' | 'storage' | 'clientHints' | 'executionContexts' | '*';
@@ -28,7 +28,7 @@ export function clearSiteDataOf(option: boolean | readonly SiteData[] | undefine
   if (kinds.length === 0) throw new TypeError('option clearSiteData must name at least one kind; false is for none');
   for (const [index, kind] of kinds.entries()) {
     if (typeof kind === 'string' && Object.hasOwn(KINDS, kind)) continue;
-    const got = typeof kind === 'string' ? JSON.stringify(kind) : kindOf(kind);
+    const got = typeof kind === 'string' ? shown(kind) : kindOf(kind);
     throw new TypeError(`option clearSiteData[${index}] must be one of ${Object.keys(KINDS).join(', ')}, got ${got}`);
   }
   return [...new Set(kinds)].map((kind) => `"${kind}"`).join(', ');

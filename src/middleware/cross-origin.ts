@@ -5,7 +5,7 @@
  * `net/http.CrossOriginProtection`, and stricter where a header makes no sense.
  */
 import { SessionError } from '../core/errors';
-import { kindOf } from '../core/options';
+import { kindOf, shown } from '../core/options';
 import type { Exchange } from './exchange';
 
 export interface CrossOriginOptions {
@@ -60,11 +60,11 @@ export function crossOriginRefusal(exchange: Exchange, trusted: TrustedOrigins):
 
   const site = req.headers['sec-fetch-site']?.toString();
   if (site !== undefined) {
-    return site === 'same-origin' || site === 'none' ? null : refusal(`Sec-Fetch-Site is ${shown(site)}`);
+    return site === 'same-origin' || site === 'none' ? null : refusal(`Sec-Fetch-Site is ${quoted(site)}`);
   }
   // Neither: not a browser, or one that sends no Origin with a request to the page's own origin.
   if (origin === undefined || isOwnOrigin(origin, exchange)) return null;
-  return refusal(`Origin is ${shown(origin)}, which is not the host of the request`);
+  return refusal(`Origin is ${quoted(origin)}, which is not the host of the request`);
 }
 
 /**
@@ -93,13 +93,13 @@ function originOf(entry: unknown, index: number): string {
   const origin = isBare && URL.canParse(entry) ? new URL(entry).origin : '';
   if (!ORIGIN.test(origin)) {
     throw new TypeError(
-      `${name} must be an origin such as https://app.example.com, without path or wildcard, got ${JSON.stringify(entry)}`,
+      `${name} must be an origin such as https://app.example.com, without path or wildcard, got ${shown(entry)}`,
     );
   }
   return origin;
 }
 
-function shown(value: string): string {
+function quoted(value: string): string {
   return JSON.stringify(value.slice(0, MAX_SHOWN));
 }
 

@@ -1,4 +1,4 @@
-import { checkBoolean, checkOptions, kindOf } from '../core/options';
+import { checkBoolean, checkOptions, kindOf, shown } from '../core/options';
 
 export interface CookieOptions {
   /**
@@ -90,7 +90,7 @@ export function checkCookieOptions(option: CookieOptions | undefined): Partial<C
     throw new TypeError("option cookie.path: a __Host- cookie's is /");
   }
   const secureBecause = [
-    SECURE_PREFIX.test(name) && `the name ${name}`,
+    SECURE_PREFIX.test(name) && `the name ${shown(name)}`,
     given.sameSite === 'none' && "sameSite 'none'",
     given.partitioned === true && 'partitioned',
   ].find((reason) => reason !== false);
@@ -101,9 +101,7 @@ export function checkCookieOptions(option: CookieOptions | undefined): Partial<C
 
 function checkName(name: string): void {
   if (NAME.test(name)) return;
-  throw new TypeError(
-    `option cookie.name must be letters, digits and !#$%&'*+-.^_\`|~ alone, got ${JSON.stringify(name)}`,
-  );
+  throw new TypeError(`option cookie.name must be letters, digits and !#$%&'*+-.^_\`|~ alone, got ${shown(name)}`);
 }
 
 function checkPath(path: string): void {
@@ -126,7 +124,7 @@ function checkDomain(domain: string): void {
     throw new TypeError(`${name} must not be an IP address, which has no subdomains: leave it out`);
   }
   if (!isHostName(domain)) {
-    throw new TypeError(`${name} must be a host name without scheme, port and path, got ${JSON.stringify(domain)}`);
+    throw new TypeError(`${name} must be a host name without scheme, port and path, got ${shown(domain)}`);
   }
 }
 

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { kindOf } from '../core/options';
+import { kindOf, shown } from '../core/options';
 
 /** `Bearer`, in any case, then space and the token (RFC 6750, 2.1; RFC 9110, 11.1). What is no token is for its check to find. */
 const BEARER = /^bearer(?: |$)/i;
@@ -24,8 +24,7 @@ export function headerTransport(option: HeaderOption | undefined): HeaderTranspo
   const name: unknown = option ?? 'authorization';
   if (typeof name !== 'string')
     throw new TypeError(`option header must be false or a header's name, got ${kindOf(name)}`);
-  if (!HEADER_NAME.test(name))
-    throw new TypeError(`option header must be a header's name, got ${JSON.stringify(name)}`);
+  if (!HEADER_NAME.test(name)) throw new TypeError(`option header must be a header's name, got ${shown(name)}`);
   const field = name.toLowerCase();
   if (field === 'authorization') {
     return {

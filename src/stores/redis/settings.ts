@@ -1,5 +1,5 @@
 import type { ConnectionOptions } from 'node:tls';
-import { checkInteger, checkOptions, checkText, kindOf } from '../../core/options';
+import { checkInteger, checkOptions, checkText, kindOf, shown } from '../../core/options';
 
 /** Where one server listens. */
 export interface RedisAddress {
@@ -133,9 +133,16 @@ function checkAddresses(name: string, addresses: unknown) {
 
 function checkAddress(owner: string, { host, port }: RedisAddress) {
   return {
-    ...(host !== undefined && { host: checkText(`${owner} host`, host) }),
+    ...(host !== undefined && { host: checkHost(`${owner} host`, host) }),
     ...(port !== undefined && { port: checkPort(`${owner} port`, port) }),
   };
+}
+
+/** Its value is never shown: a URL in this place may hold a password. */
+function checkHost(name: string, host: unknown): string {
+  const text = checkText(name, host);
+  if (/[\s/@?#\\]/.test(text)) throw new TypeError(`${name} must be a name or an address, and no URL`);
+  return text;
 }
 
 function checkAccess({ username, password, tls, family }: RedisAccess) {
@@ -173,9 +180,9 @@ function checkNatMap(natMap: unknown) {
     throw new TypeError(`natMap must be an object of { host, port } by "host:port", got ${kindOf(natMap)}`);
   }
   const entries = Object.entries(natMap as NatMap).map(([from, to]) => {
-    const owner = `natMap[${JSON.stringify(from)}]`;
+    const owner = `natMap[${/^[\w.:[\]-]{1,80}:\d{1,5}$/.test(from) ? JSON.stringify(from) : shown(from)}]`;
     const { host, port } = checkOptions(owner, to, ADDRESS as Record<'host' | 'port', true>);
-    return [from, { host: checkText(`${owner} host`, host), port: checkPort(`${owner} port`, port) }] as const;
+    return [from, { host: checkHost(`${owner} host`, host), port: checkPort(`${owner} port`, port) }] as const;
   });
   return Object.fromEntries(entries);
 }
@@ -185,7 +192,7 @@ function settingsOfUrl(text: string): RedisSettings {
   if (!URL.canParse(text)) throw new TypeError('the Redis URL is not a URL: it must look like redis://host:6379');
   const url = new URL(text);
   if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') {
-    throw new TypeError(`the Redis URL must begin with redis:// or rediss://, got ${url.protocol}`);
+    throw new TypeError('the Redis URL must begin with redis:// or rediss://');
   }
   if (url.hostname === '') throw new TypeError('the Redis URL names no host: it must look like redis://host:6379');
   const settings: RedisSettings = { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), tls: url.protocol === 'rediss:' };
@@ -198,7 +205,7 @@ function settingsOfUrl(text: string): RedisSettings {
     settings.db = Number(db);
   }
   for (const [name, value] of url.searchParams) {
-    if (name !== 'family') throw new TypeError(`the Redis URL has an unknown parameter ${JSON.stringify(name)}`);
+    if (name !== 'family') throw new TypeError('the Redis URL has an unknown parameter; known is family');
     settings.family = Number(value);
   }
   return settings;
