@@ -131,6 +131,14 @@ describe('a call with an argument of the wrong kind names it, before anything is
       'attributes: unknown option "__proto__"; known are device, ip, userAgent',
     ],
     [
+      'attributes',
+      (m, v) => m.setToken('ada', 1, v),
+      { device: 'web', userAgent: '\ud800' },
+      'RangeError',
+      'attributes.userAgent must be well-formed Unicode: it holds a lone surrogate',
+    ],
+    ['userIds', (m, v) => m.refreshUser(v), new Array(1), 'TypeError', 'userIds[0] must be a string, got undefined'],
+    [
       'userIds',
       (m, v) => m.refreshUser(v),
       'ada',
@@ -201,6 +209,9 @@ describe('a call with an argument of the wrong kind names it, before anything is
         'there is no event "logins"; there are login, logout, replaced, revoked, expired-on-use, banned, rotated, reused, store-down, store-up',
       ),
     );
+    for (const odd of [{ toString: [] }, ['login'], undefined]) {
+      expect(() => manager.on(odd as never, () => undefined)).toThrow('there is no event');
+    }
     expect(() => manager.once('login', 'log' as never)).toThrow(
       new TypeError('listener must be a function, got a value of type string'),
     );

@@ -88,8 +88,12 @@ export function checkFunction(name: string, value: unknown): void {
 export function checkText(name: string, value: unknown): string {
   if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${kindOf(value)}`);
   if (value === '') throw new RangeError(`${name} must not be empty`);
-  if (!value.isWellFormed()) throw new RangeError(`${name} must be well-formed Unicode: it holds a lone surrogate`);
+  checkWellFormed(name, value);
   return value;
+}
+
+function checkWellFormed(name: string, text: string): void {
+  if (!text.isWellFormed()) throw new RangeError(`${name} must be well-formed Unicode: it holds a lone surrogate`);
 }
 
 /** Text for people to read, 1 to 256 characters; `null` for none. */
@@ -119,6 +123,7 @@ export function checkAttributes(attributes: SessionAttributes | undefined): Sess
     const value: unknown = given[name];
     if (value === undefined) continue;
     if (typeof value !== 'string') throw new TypeError(`attributes.${name} must be a string, got ${kindOf(value)}`);
+    checkWellFormed(`attributes.${name}`, value);
     if (value.length > MAX_ATTRIBUTE_LENGTH) {
       throw new RangeError(
         `attributes.${name} must have at most ${MAX_ATTRIBUTE_LENGTH} characters, got ${value.length}`,

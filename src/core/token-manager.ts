@@ -293,7 +293,8 @@ export class TokenManager<Detail = unknown> {
    */
   async refreshUser(userIds: readonly string[], userInfoTtl?: number): Promise<number> {
     if (!Array.isArray(userIds)) throw new TypeError(`userIds must be an array of strings, got ${kindOf(userIds)}`);
-    const waiting = new Set(userIds.map((userId, index) => checkUserId(userId, `userIds[${index}]`))).values();
+    // Not map, which leaves holes out.
+    const waiting = new Set(Array.from(userIds, (userId, index) => checkUserId(userId, `userIds[${index}]`))).values();
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     if (!this.#userInfo.hasLoader) throw new TypeError('refreshUser needs the option getUserInfo');
 
