@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { inspect } from 'node:util';
 import type { SessionError } from './errors';
-import { checkFunction, shown } from './options';
+import { checkFunction, kindOf, shown } from './options';
 import type { SessionAttributes } from './types';
 
 /** What a manager tells of what happens through it, in this process. No event holds a token. */
@@ -78,9 +78,10 @@ export class SessionEmitter {
   }
 }
 
-function checked(name: string, listener: unknown): string {
-  if (!Object.hasOwn(NAMES, name)) {
-    throw new TypeError(`there is no event ${shown(String(name))}; there are ${Object.keys(NAMES).join(', ')}`);
+function checked(name: unknown, listener: unknown): string {
+  if (typeof name !== 'string' || !Object.hasOwn(NAMES, name)) {
+    const given = typeof name === 'string' ? shown(name) : kindOf(name);
+    throw new TypeError(`there is no event ${given}; there are ${Object.keys(NAMES).join(', ')}`);
   }
   checkFunction('listener', listener);
   return name;
