@@ -1,5 +1,6 @@
 import { Cluster } from 'ioredis';
 import { createRedisClient, RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
+import { tagOf } from '../src/core/token';
 import { FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
@@ -46,6 +47,7 @@ describe('a revocation with durability', () => {
   }
 
   const keyOf = (token: string) => `${prefixes.tokenKeyPrefix}:{${token.split('.')[0]}}`;
+  const keyOfUser = (userId: string) => `${prefixes.tokenKeyPrefix}:{${tagOf(userId)}}`;
   const isOn = async (replica: RedisServer, token: string) =>
     /^\d/.test((await ask<string | null>(replica, 'HGET', keyOf(token), token.split('.')[1] as string)) ?? '');
 
@@ -56,6 +58,14 @@ describe('a revocation with durability', () => {
       'a kick of one session',
       (sessions: TokenManager<{ name: string }>, token: string) =>
         sessions.deleteSession('ada', token.split('.')[1] as string),
+    ],
+    [
+      'a ban',
+      async (sessions: TokenManager<{ name: string }>) => {
+        await sessions.banUser('ada');
+        for (const replica of replicas) expect(await ask(replica, 'HEXISTS', keyOfUser('ada'), 'ban')).toBe(1);
+        await sessions.unbanUser('ada');
+      },
     ],
   ])('%s is on as many replicas as asked for when it is answered', async (_, end) => {
     const sessions = manage({ durability: { replicas: 2, timeoutMs: WAIT_MS } });
