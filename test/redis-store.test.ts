@@ -132,7 +132,20 @@ describe('a record that is not ours', () => {
     expect(await server.admin.hget(keyOf(token), 'id')).toBe('eve');
   });
 
-  it.each(['', 'x', '1:2:3', '1:2:3:4:', '1:2:3:4:5:6', 'ended:', 'rotated:1:x', '-1:2:3:4', '1e3:2:3:4', '1.5:2:3:4'])(
+  it.each([
+    '',
+    'x',
+    '1:2:3',
+    '1:2:3:4:',
+    '1:2:3:4:5:6',
+    'ended:',
+    'ended:9999999999999999:revoked:',
+    'rotated:1:x',
+    '1:1:9999999999999999:0',
+    '-1:2:3:4',
+    '1e3:2:3:4',
+    '1.5:2:3:4',
+  ])(
     'a session record %j: an error for that session, none for its neighbours, and deleteUserToken clears it away',
     async (record) => {
       const sessions = manage();
@@ -151,6 +164,31 @@ describe('a record that is not ours', () => {
       expect(await sessions.deleteUserToken('ada')).toBe(1);
       expect(await server.admin.hexists(keyOf(damaged), sidOf(damaged))).toBe(0);
       expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
+    },
+  );
+
+  it.each(['', 'x', '1:2', '1:9999999999999999:'])(
+    'a ban %j: an error for whoever may be banned, until it is lifted, set anew, or cleared away',
+    async (text) => {
+      const sessions = manage();
+      const corrupt = expect.objectContaining({ code: 'ERR_STORE_CORRUPT' });
+      const [live, dead] = [await sessions.setToken('ada'), await sessions.setToken('ada', undefined)];
+      await sessions.deleteToken(dead);
+      const damage = () => server.admin.hset(keyOf(live), 'ban', text);
+      const heal: (() => Promise<unknown>)[] = [
+        () => sessions.unbanUser('ada'),
+        () => sessions.deleteUserToken('ada'),
+        () => sessions.banUser('ada').then(() => sessions.unbanUser('ada')),
+      ];
+      for (const call of heal) {
+        await damage();
+        await expect(sessions.setToken('ada')).rejects.toEqual(corrupt);
+        await expect(sessions.checkToken(dead)).rejects.toEqual(corrupt);
+        await expect(sessions.getBan('ada')).rejects.toEqual(corrupt);
+        await call();
+        expect(await sessions.getBan('ada')).toBeNull();
+        expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
+      }
     },
   );
 

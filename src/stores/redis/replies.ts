@@ -14,13 +14,14 @@ export type FoundReply =
   | null;
 
 /** `created:seen:ttl:cap[:proof]`, in milliseconds. */
-const RECORD = /^(\d+):(\d+):(\d+):(\d+)(?::(\d+))?$/;
+const RECORD = /^(\d{1,15}):(\d{1,15}):(\d{1,15}):(\d{1,15})(?::(\d{1,15}))?$/;
 
 /** A live session, as the scripts give it: `record;now;session id`, the attributes, the cached info and the user id, a line each. */
-const SESSION = /^(\d+):(\d+):(\d+):(\d+)(?::(\d+))?;(\d+);([^\n]*)\n([^\n]*)\n([^\n]*)\n(.+)$/s;
+const SESSION =
+  /^(\d{1,15}):(\d{1,15}):(\d{1,15}):(\d{1,15})(?::(\d{1,15}))?;(\d+);([^\n]*)\n([^\n]*)\n([^\n]*)\n(.+)$/s;
 
 /** `since:until:reason`. */
-const BAN = /^(\d+):(\d+):(.*)$/s;
+const BAN = /^(\d{1,15}):(\d{1,15}):(.*)$/s;
 
 /** What `list` gives. */
 export type ListReply = [userId: string, now: number, ...columns: (string | null)[]] | null;

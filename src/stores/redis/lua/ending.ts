@@ -82,7 +82,7 @@ local over = duration > 0 and now + duration or 0
 local ban = string.format('%.0f:%.0f:', now, over) .. reason
 redis.call('HDEL', key, '')
 redis.call('HSET', key, 'id', user_id, 'v', '1', 'ban', ban)
-user.ban = decode_ban(ban)
+user.ban, user.corrupt.ban = decode_ban(ban), nil
 
 local ended, no_older = {}, {}
 for sid, session in pairs(user.sessions) do
@@ -110,6 +110,7 @@ local key = KEYS[1]
 local user, refusal = read_user(key)
 if refusal then return refusal end
 ${REFUSE_ON_REPLICA}
+if user.corrupt.ban then end_session(key, user, 'ban', '', '') end
 if not is_banned(user.ban) then return false end
 user.ban = decode_ban(string.format('%.0f:%.0f:', user.ban.since, now))
 redis.call('HSET', key, 'ban', user.ban.text)
@@ -140,7 +141,7 @@ if user_id ~= '' then
   local is_later = not known or known.since < repeated.since
   if is_later or known.since == repeated.since and not is_banned(repeated) then
     redis.call('HSET', key, 'id', user_id, 'v', '1', 'ban', ban)
-    user.id, user.ban = user_id, repeated
+    user.id, user.ban, user.corrupt.ban = user_id, repeated, nil
   end
 end
 

@@ -18,6 +18,9 @@ export const TOO_MANY = 'TOKENSESSION_TOO_MANY';
 /** What a script that came after its deadline answers, with the time. */
 export const LATE = 'late';
 
+/** Milliseconds after year 128,000, and beyond what a Date can be: a number in a record from here on is damage. */
+const NO_TIME = '4e15';
+
 export const CLOCK = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -33,10 +36,16 @@ local DAY, HOUR = 86400000, 3600000
 -- the entries of either kind that one user may have
 local MAX_ENDED, MAX_ROTATED = 100, 100
 
+-- digits as a number; nil for one that is no time: Redis takes no such expiry
+local function time_of(digits)
+  local number = tonumber(digits)
+  return number and number < ${NO_TIME} and number or nil
+end
+
 -- 'created:seen:ttl:cap[:proof]' as a table, the last with its colon; nil for anything else
 local function decode(value)
   local created, seen, ttl, cap, proof = string.match(value, '^(%d+):(%d+):(%d+):(%d+)(:?%d*)$')
-  if not created or proof == ':' then return nil end
+  if not created or proof == ':' or created + seen + ttl + cap >= ${NO_TIME} then return nil end
   return { created = tonumber(created), seen = tonumber(seen), ttl = tonumber(ttl), cap = tonumber(cap), proof = proof }
 end
 
@@ -51,11 +60,12 @@ local function expiry(session)
   return math.min(idle, session.cap)
 end
 
--- 'since:until:reason' as a table; nil for none
+-- 'since:until:reason' as a table; nil for anything else
 local function decode_ban(value)
   local since, over, reason = string.match(value or '', '^(%d+):(%d+):(.*)$')
-  if not since then return nil end
-  return { text = value, since = tonumber(since), over = tonumber(over), reason = reason }
+  since, over = time_of(since), time_of(over)
+  if not since or not over then return nil end
+  return { text = value, since = since, over = over, reason = reason }
 end
 
 local function is_banned(ban)
@@ -71,14 +81,16 @@ local function read_user(key)
     local field, value = fields[i], fields[i + 1]
     if field == 'id' then user.id = value
     elseif field == 'v' then user.layout = value
-    elseif field == 'ban' then user.ban = decode_ban(value)
+    elseif field == 'ban' then
+      user.ban = decode_ban(value)
+      if not user.ban then user.corrupt.ban = true end
     elseif #field == 22 then
       local session = decode(value)
-      local told_until = not session and string.match(value, '^ended:(%d+):')
+      local told_until = time_of(string.match(value, '^ended:(%d+):'))
       local grace, successor, on_reuse = string.match(value, '^rotated:(%d+):([%w_-]+):(%a+)$')
       if session then user.sessions[field] = session
-      elseif told_until then user.ended[field] = tonumber(told_until)
-      elseif successor then user.rotated[field] = { grace = tonumber(grace), successor = successor, on_reuse = on_reuse }
+      elseif told_until then user.ended[field] = told_until
+      elseif time_of(grace) then user.rotated[field] = { grace = time_of(grace), successor = successor, on_reuse = on_reuse }
       else user.corrupt[field] = true
       end
     elseif #field == 24 and string.sub(field, 23) == '.a' then user.attributes[string.sub(field, 1, 22)] = value
@@ -183,7 +195,7 @@ if record and not (layout and user_id) then return redis.error_reply('${CORRUPT}
 local RECORD = '^(%d+):(%d+):(%d+):(%d+)(:?%d*)$'
 local created, seen, ttl, cap, proof = string.match(record or '', RECORD)
 local grace, successor, on_reuse
-if proof == ':' then created = nil end
+if created and (proof == ':' or created + seen + ttl + cap >= ${NO_TIME}) then created = nil end
 if record and not created then grace, successor, on_reuse = string.match(record, '^rotated:(%d+):([%w_-]+):(%a+)$') end
 if successor then
   sid = successor
@@ -196,7 +208,9 @@ local is_live = created and seen + ttl > now and (cap == '0' or tonumber(cap) > 
 if not is_live or grace and tonumber(grace) <= now then
   ${REFUSE_ON_REPLICA}
   ${USER}
-  local ban = decode_ban(redis.call('HGET', key, 'ban'))
+  local ban_text = redis.call('HGET', key, 'ban')
+  local ban = decode_ban(ban_text)
+  if ban_text and not ban then return redis.error_reply('${CORRUPT} ban') end
   if is_banned(ban) then return { 'banned', ban.reason, user_id, sid, 0 } end
   if is_live then
     local reply = { 'reused', '', user_id, sid, 1 }
@@ -210,7 +224,7 @@ if not is_live or grace and tonumber(grace) <= now then
   end
   if created then return { 'expired', '', user_id, sid, 1 } end
   local told_until, reason, message = string.match(record or '', '^ended:(%d+):(%a+):(.*)$')
-  if record and not reason then return redis.error_reply('${CORRUPT} session') end
+  if record and not time_of(told_until) then return redis.error_reply('${CORRUPT} session') end
   if not record or tonumber(told_until) <= now then return false end
   return { reason, message, user_id, sid, 0 }
 end

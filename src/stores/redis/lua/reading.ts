@@ -34,6 +34,7 @@ export const GET_BAN = `${CLOCK}${USER}
 ${REFUSE_ON_REPLICA}
 local user, refusal = read_user(KEYS[1])
 if refusal then return refusal end
+if user.corrupt.ban then return redis.error_reply('${CORRUPT} ban') end
 if not is_banned(user.ban) then return false end
 return { user.id, user.ban.text }
 `;
