@@ -31,16 +31,30 @@ export function parseFound(sid: string, reply: FoundReply): { found: Found; ende
   if (reply === null) return { found: null, ended: [] };
   if (typeof reply === 'string') return { found: storedSession(sid, reply), ended: [] };
   const [reason, message, userId, endedSid, isDetected, ...ended] = reply;
+  // A reason that only a later version of this package knows is none to us.
+  if (!isReason(reason)) return { found: null, ended };
   const found: EndedSession = {
     session: null,
     userId,
     sid: endedSid,
-    reason: reason as EndedSession['reason'],
+    reason,
     message: message || null,
     isDetected: isDetected === 1,
     isEndedNow: ended.length > 0,
   };
   return { found, ended };
+}
+
+const REASONS: Record<EndedSession['reason'], true> = {
+  replaced: true,
+  revoked: true,
+  banned: true,
+  reused: true,
+  expired: true,
+};
+
+function isReason(text: string): text is EndedSession['reason'] {
+  return Object.hasOwn(REASONS, text);
 }
 
 /** The time in a live session's answer; `null` in another. */

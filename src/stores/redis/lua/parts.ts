@@ -86,7 +86,7 @@ local function read_user(key)
       if not user.ban then user.corrupt.ban = true end
     elseif #field == 22 then
       local session = decode(value)
-      local told_until = time_of(string.match(value, '^ended:(%d+):'))
+      local told_until = time_of(string.match(value, '^ended:(%d+):%a+:'))
       local grace, successor, on_reuse = string.match(value, '^rotated:(%d+):([%w_-]+):(%a+)$')
       if session then user.sessions[field] = session
       elseif told_until then user.ended[field] = told_until
