@@ -1,0 +1,145 @@
+import fc from 'fast-check';
+import type { Redis } from 'ioredis';
+
+/** Something done to a user's keys in Redis that this package would not do. */
+export interface Damage {
+  /** What the record says of its layout afterwards; absent where that stays. */
+  readonly layout?: string;
+  /** Whether the record, or its key, isn't the user's afterwards. */
+  readonly isForeign: boolean;
+  readonly isBan: boolean;
+  /** Whether there is no hash afterwards that something else could be done to. */
+  readonly isLast?: boolean;
+  apply(redis: Redis, keys: { sessions: string; info: string }, own: { sid: string; userId: string }): Promise<unknown>;
+}
+
+/** Ids of further sessions in a damaged record. */
+export const SIDS: readonly string[] = ['a', 'b', '-'].map((character) => character.repeat(22));
+
+const OWN = '<sid>';
+
+const number = fc.oneof(
+  fc.nat().map(String),
+  fc.integer({ min: -3_600_000, max: 3_600_000 }).map((ms) => String(Date.now() + ms)),
+  fc.constantFrom(
+    '0',
+    '00',
+    '1',
+    '-1',
+    '1.5',
+    '1e5',
+    '0x10',
+    'nan',
+    'inf',
+    '9007199254740993',
+    '8640000000000001',
+    '9'.repeat(18),
+    '9'.repeat(400),
+    '',
+  ),
+);
+const text = fc.string({ unit: 'binary', maxLength: 20 });
+const sid = fc.oneof(fc.constantFrom(OWN, ...SIDS), fc.string({ minLength: 22, maxLength: 22 }), fc.string());
+const word = fc.oneof(fc.constantFrom('end', 'keep', 'replaced', 'revoked', 'banned', 'reused', '__proto__', ''), text);
+
+/** The value of a session's field, more or less. */
+const record = fc.oneof(
+  { weight: 4, arbitrary: fc.array(number, { minLength: 3, maxLength: 6 }).map((times) => times.join(':')) },
+  { weight: 2, arbitrary: fc.tuple(number, word, text).map((parts) => `ended:${parts.join(':')}`) },
+  { weight: 3, arbitrary: fc.tuple(number, sid, word).map((parts) => `rotated:${parts.join(':')}`) },
+  { weight: 1, arbitrary: text },
+);
+const ban = fc.oneof(
+  fc.tuple(number, number, text).map((parts) => parts.join(':')),
+  text,
+);
+const attributes = fc.oneof(
+  fc.json(),
+  fc.constantFrom(
+    '{"__proto__":{"polluted":true}}',
+    '{"constructor":{"prototype":{"polluted":1}}}',
+    '{"device":{}}',
+    '{"device":"web"',
+  ),
+  fc.constantFrom(
+    'null',
+    '[]',
+    '"web"',
+    '{"device":["web"]}',
+    '{"device":null}',
+    '{"device":"\\ud800"}',
+    '['.repeat(2000),
+  ),
+  text,
+);
+
+function setting(field: string, value: string, about: Partial<Damage> = {}): Damage {
+  return {
+    isForeign: false,
+    isBan: false,
+    ...about,
+    apply: (redis, { sessions }, own) => {
+      const named = (part: string) => part.replace(OWN, own.sid);
+      return redis.hset(sessions, named(field), named(value));
+    },
+    ...shownAs(`HSET ${JSON.stringify(field)} ${JSON.stringify(value)}`),
+  };
+}
+
+/** Another kind of damage, by a command on either key. */
+function doing(shown: string, about: Partial<Damage>, apply: Damage['apply']): Damage {
+  return { isForeign: false, isBan: false, ...about, apply, ...shownAs(shown) };
+}
+
+function shownAs(shown: string) {
+  return { [fc.toStringMethod]: () => shown };
+}
+
+const field = fc.constantFrom(OWN, ...SIDS);
+
+export const damages: fc.Arbitrary<Damage> = fc.oneof(
+  { weight: 6, arbitrary: fc.tuple(field, record).map(([name, value]) => setting(name, value)) },
+  { weight: 2, arbitrary: fc.tuple(field, attributes).map(([name, value]) => setting(`${name}.a`, value)) },
+  { weight: 1, arbitrary: ban.map((value) => setting('ban', value, { isBan: true })) },
+  {
+    weight: 1,
+    arbitrary: fc.oneof(fc.constantFrom('ada', ''), text).map((id) => setting('id', id, { isForeign: true })),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.oneof(fc.constantFrom('2', '', '01', '1 '), text).map((layout) => setting('v', layout, { layout })),
+  },
+  { weight: 1, arbitrary: fc.tuple(text, text).map(([name, value]) => setting(`x${name}`, value)) },
+  {
+    weight: 1,
+    arbitrary: fc
+      .constantFrom('id', 'v', OWN)
+      .map((name) =>
+        doing(`HDEL ${name}`, {}, (redis, { sessions }, own) => redis.hdel(sessions, name.replace(OWN, own.sid))),
+      ),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom('string', 'list').map((type) =>
+      doing(`a ${type} in place of the hash`, { isForeign: true, isLast: true }, async (redis, { sessions }) => {
+        await redis.del(sessions);
+        await (type === 'string' ? redis.set(sessions, 'text') : redis.lpush(sessions, 'text'));
+      }),
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: attributes.map((value) =>
+      doing(`SET <user info> ${JSON.stringify(value)}`, {}, (redis, { info }) => redis.set(info, value)),
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.constant(
+      doing('HSET <user info>', {}, async (redis, { info }) => {
+        await redis.del(info);
+        await redis.hset(info, 'a', 'b');
+      }),
+    ),
+  },
+);
