@@ -65,11 +65,18 @@ export const anyValue: fc.Arbitrary<unknown> = fc.oneof(
 /** An object of options of these names, each of any value, and perhaps of names that nobody knows. */
 export function anyOptions(known: readonly string[]): fc.Arbitrary<unknown> {
   const key = fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...known) }, fc.constantFrom(...names), fc.string());
-  const pairs = fc.array(fc.tuple(key, anyValue), { maxLength: 3 });
+  const pairs = fc.array(fc.tuple(key, anyValue, fc.option(anyValue)), { maxLength: 3 });
   const object = fc.tuple(pairs, fc.boolean()).map(([entries, isBare]) => {
     const made: object = isBare ? Object.create(null) : {};
-    for (const [name, value] of entries) {
-      Object.defineProperty(made, name, { value, enumerable: true, configurable: true, writable: true });
+    for (const [name, value, other] of entries) {
+      // With another value it is a getter, which gives the one and the other in turn.
+      let reads = 0;
+      const get = () => (reads++ % 2 === 0 ? value : other);
+      Object.defineProperty(made, name, {
+        enumerable: true,
+        configurable: true,
+        ...(other === null ? { value } : { get }),
+      });
     }
     return made;
   });
