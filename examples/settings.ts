@@ -2,7 +2,14 @@
  * What the examples take from the environment. A mistake there ends the program with one line that says what to change.
  */
 import { randomBytes } from 'node:crypto';
-import { MemoryStore, type RedisAddress, RedisStore, type RedisStoreOptions, type Store } from 'tokensession';
+import {
+  MemoryStore,
+  type RedisAddress,
+  RedisStore,
+  type RedisStoreOptions,
+  type Store,
+  TokenManager,
+} from 'tokensession';
 
 /** What says where Redis is, and what it is then called. */
 const REDIS = {
@@ -61,7 +68,11 @@ export function secretFromEnvironment(): string {
     console.log('SESSION_SECRET is not set: made one at random, so that no session survives a restart.');
     return randomBytes(32).toString('base64url');
   }
-  if (secret.length < 32) fail(`SESSION_SECRET must have at least 32 characters, got ${secret.length}`);
+  try {
+    new TokenManager({ store: new MemoryStore(), secret });
+  } catch (error) {
+    return fail((error as Error).message.replace('option secret', 'SESSION_SECRET'));
+  }
   return secret;
 }
 
@@ -73,6 +84,15 @@ export function portFromEnvironment(otherwise: number): number {
     fail(`PORT must be a whole number from 0 to 65535, got ${JSON.stringify(text)}`);
   }
   return port;
+}
+
+/** Where a service's pages come from, as browsers say it: no path, no slash at the end. */
+export function originFromEnvironment(variable: string, otherwise: string): string {
+  const origin = process.env[variable] || otherwise;
+  if (!URL.canParse(origin) || new URL(origin).origin !== origin) {
+    fail(`${variable} must be an origin such as ${otherwise}, got ${JSON.stringify(origin)}`);
+  }
+  return origin;
 }
 
 /** What went wrong, and why, on one line: for an outage, the cause tells a wrong address from a wrong password. */

@@ -13,7 +13,10 @@ import { startSentinelTopology } from './support/sentinel-topology';
 
 const SECRET = 'a secret that the tests of the examples share';
 const PASSWORD = 'a password of the servers';
+const TOKEN = /[\w-]{22}\.[\w-]{22}\.[\w-]{43}/g;
 const ADA = { id: 'ada', detail: { name: 'Ada Lovelace' } };
+const CODES = { status: 200, body: Array(4).fill(expect.stringMatching(/^[\da-f]{10}$/)) };
+const CONFIRMATION_REQUIRED = { status: 403, body: { error: 'reauthentication_required' } };
 
 let redis: RedisServer;
 beforeAll(async () => {
@@ -45,7 +48,12 @@ describe('the program of gosession', () => {
       expect(example.stdout).toBe(STEPS);
       expect(example.stderr).toBe('');
     }
-    expect(await redis.admin.keys('go-token:*')).toEqual([]);
+    // What is left is why each of its sessions ended, for as long as it would have lived.
+    const [key = '', ...others] = await redis.admin.keys('go-token:*');
+    expect(others).toEqual([]);
+    const { id, v, ...remembered } = await redis.admin.hgetall(key);
+    for (const record of Object.values(remembered)) expect(record).toMatch(/^ended:\d+:revoked:$/);
+    expect(await redis.admin.ttl(key)).toBeLessThanOrEqual(100);
   });
 
   it('says in one line that Redis does not answer', async () => {
@@ -74,6 +82,84 @@ describe('the Express example', () => {
     const page = await response.text();
     expect(page).toContain('This demo shows sessions, not passwords');
     expect(page).not.toMatch(/https?:\/\/|innerHTML/);
+    for (const reason of ['replaced', 'revoked', 'banned', 'reused', 'expired'])
+      expect(page).toContain(` ${reason}: '`);
+  });
+
+  it('does what the commands in the README show, and tells its log no token', async () => {
+    const { example, address } = await serve('express/server.ts', { REDIS_URL: redis.url, SESSION_SECRET: SECRET });
+    const steps = await transcriptOf('The Express app', { 'http://localhost:3000': address });
+    const tokens: string[] = [];
+    for (const [command, expected] of steps) {
+      // Ada is still signed in with the first one, on the laptop.
+      const output = command === 'sleep 61' ? await aMinuteAfterLogin(tokens[0]) : await shell(command);
+      expect(masked(output)).toBe(masked(expected));
+      tokens.push(...(output.match(TOKEN) ?? []));
+    }
+    expect(steps).toHaveLength(11);
+    expect(tokens).toHaveLength(3);
+    for (const event of ['login', 'replaced', 'revoked', 'rotated']) {
+      expect(example.stdout).toMatch(new RegExp(`^${event}: ada, session [\\w-]{22}$`, 'm'));
+    }
+    expect(example.stdout).not.toMatch(TOKEN);
+    expect(example.stderr).toBe('');
+  });
+
+  it('lets a phone and three browsers be signed in: the oldest of its kind gives way', async () => {
+    const { address } = await serve('express/server.ts');
+    const phone = await login(address, 'ada', 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile Safari');
+    const inBrowsers = await Promise.all([1, 2, 3, 4].map(() => login(address, 'ada', 'Firefox (Windows)')));
+    const answers = await Promise.all([phone, ...inBrowsers].map((token) => call(address, 'GET /me', token)));
+    const refused = answers.filter(({ status }) => status !== 200);
+    expect(refused).toEqual([{ status: 401, body: { error: 'unauthenticated', reason: 'replaced' } }]);
+    const { body } = await call(address, 'GET /sessions', phone);
+    const programs = body.map(({ program }: { program: string }) => program);
+    expect(programs).toEqual(['Safari on iPhone', ...Array(3).fill('Firefox on Windows')]);
+  });
+
+  it('tells a session that was ended from elsewhere where that was', async () => {
+    const { address } = await serve('express/server.ts');
+    const [one, two, three] = [await login(address, 'ada'), await login(address, 'ada'), await login(address, 'ada')];
+    const { body } = await call(address, 'GET /sessions', one);
+    expect(await call(address, `DELETE /sessions/${body[1].id}`, one)).toMatchObject({ status: 204 });
+    expect(await call(address, 'DELETE /sessions', one)).toMatchObject({ status: 204 });
+    const ended = { error: 'unauthenticated', reason: 'revoked', message: 'ended from Unknown program' };
+    for (const token of [two, three])
+      expect(await call(address, 'GET /me', token)).toEqual({ status: 401, body: ended });
+    expect(await call(address, 'GET /me', one)).toMatchObject({ status: 200 });
+  });
+
+  it('gives recovery codes a minute after the login only to somebody who confirms who they are', async () => {
+    const { address } = await serve('express/server.ts', { REDIS_URL: redis.url, SESSION_SECRET: SECRET });
+    const token = await login(address, 'grace');
+    expect(await call(address, 'POST /recovery-codes')).toEqual({ status: 401, body: { error: 'unauthenticated' } });
+    expect(await call(address, 'POST /recovery-codes', token)).toEqual(CODES);
+
+    await aMinuteAfterLogin(token);
+    expect(await call(address, 'POST /recovery-codes', token)).toEqual(CONFIRMATION_REQUIRED);
+    for (const body of [undefined, '{"user":"ada"}', '{"user":["grace"]}']) {
+      const answer = { status: 403, body: { error: 'that is not who is signed in' } };
+      expect(await call(address, 'POST /confirm', token, body)).toEqual(answer);
+    }
+    expect(await call(address, 'POST /recovery-codes', token)).toEqual(CONFIRMATION_REQUIRED);
+    expect(await call(address, 'POST /confirm', token, '{"user":"grace"}')).toEqual({ status: 204, body: null });
+    expect(await call(address, 'POST /recovery-codes', token)).toEqual(CODES);
+  });
+
+  it('takes the requests of its own page with the cookie, and refuses those of any other', async () => {
+    const { address } = await serve('express/server.ts');
+    const cookie = `session=${await login(address, 'ada')}`;
+    const { port } = new URL(address);
+    const post = async (headers: Record<string, string>) => {
+      const response = await fetch(`${address}/recovery-codes`, { method: 'POST', headers: { cookie, ...headers } });
+      return [response.status, JSON.parse(await response.text()).error];
+    };
+    expect(await post({ origin: address, 'sec-fetch-site': 'same-origin' })).toEqual([200, undefined]);
+    expect(await post({ origin: `http://localhost:${port}` })).toEqual([200, undefined]);
+    const refused = [403, 'ERR_CROSS_ORIGIN'];
+    expect(await post({ origin: 'http://localhost:1', 'sec-fetch-site': 'same-site' })).toEqual(refused);
+    expect(await post({ origin: 'http://localhost:1' })).toEqual(refused);
+    expect(await post({ origin: 'null', 'sec-fetch-site': 'cross-site' })).toEqual(refused);
   });
 
   it('knows a user by a Bearer token, lists their sessions and ends one, never one of somebody else', async () => {
@@ -84,7 +170,7 @@ describe('the Express example', () => {
     const { body } = await call(address, 'GET /sessions', second);
     const other = body.find((session: { current: boolean }) => !session.current);
     expect(body).toHaveLength(2);
-    expect(other.attributes.device).toBe('Unknown program');
+    expect(other).toMatchObject({ program: 'Unknown program', attributes: { device: 'web' } });
     expect(JSON.stringify(body)).not.toContain(first);
 
     expect(await call(address, `DELETE /sessions/${other.id}`, grace)).toMatchObject({ status: 404 });
@@ -208,6 +294,30 @@ describe('the Koa example', () => {
     expect(example.stderr).toBe('');
   });
 
+  it('ends the other sessions of a user, which hear of it, and logs no token', async () => {
+    const { example, address } = await serve('koa/server.ts');
+    const [one, other] = [await login(address, 'ada'), await login(address, 'ada')];
+    expect(await call(address, 'DELETE /sessions', one)).toEqual({ status: 204, body: null });
+    const ended = { error: 'unauthenticated', reason: 'revoked', message: 'ended on another device' };
+    expect(await call(address, 'GET /me', other)).toEqual({ status: 401, body: ended });
+    expect(await call(address, 'GET /me', one)).toMatchObject({ status: 200 });
+    expect(example.stdout.match(/^(login|revoked): ada, session [\w-]{22}$/gm)).toHaveLength(3);
+    expect(example.stdout).not.toMatch(TOKEN);
+  });
+
+  it('gives recovery codes a minute after the login only to somebody who confirms who they are', async () => {
+    const { address } = await serve('koa/server.ts', { REDIS_URL: redis.url, SESSION_SECRET: SECRET });
+    const token = await login(address, 'ada');
+    expect(await call(address, 'POST /recovery-codes')).toMatchObject({ status: 401 });
+    expect(await call(address, 'POST /recovery-codes', token)).toEqual(CODES);
+    await aMinuteAfterLogin(token);
+    expect(await call(address, 'POST /recovery-codes', token)).toEqual(CONFIRMATION_REQUIRED);
+    expect(await call(address, 'POST /confirm', token, '{"user":"grace"}')).toMatchObject({ status: 403 });
+    expect(await call(address, 'POST /recovery-codes', token)).toEqual(CONFIRMATION_REQUIRED);
+    expect(await call(address, 'POST /confirm', token, '{"user":"ada"}')).toEqual({ status: 204, body: null });
+    expect(await call(address, 'POST /recovery-codes', token)).toEqual(CODES);
+  });
+
   it('answers what it can not use as JSON, without a stack trace', async () => {
     const { example, address } = await serve('koa/server.ts');
     for (const [body, status] of [
@@ -234,22 +344,36 @@ describe('the Koa example', () => {
 });
 
 describe('the two services', () => {
-  it('share their sessions: the commands in the README do what it says', async () => {
+  it('share their sessions, and the forum trusts the pages of the shop: the commands in the README do what it says', async () => {
     const env = { REDIS_URL: redis.url, SESSION_SECRET: SECRET };
-    const [shop, forum] = await Promise.all([serve('two-services/shop.ts', env), serve('two-services/forum.ts', env)]);
-    const readme = await readFile(join(__dirname, '../examples/README.md'), 'utf8');
-    const commands = readme
-      .replaceAll('http://localhost:3001', shop.address)
-      .replaceAll('http://localhost:3002', forum.address)
-      .match(/^curl .*$/gm);
+    const shop = await serve('two-services/shop.ts', env);
+    const forum = await serve('two-services/forum.ts', { ...env, SHOP_ORIGIN: shop.address });
+    const addresses = { 'http://localhost:3001': shop.address, 'http://localhost:3002': forum.address };
+    const commands = (await readmeSection('Two services', addresses)).match(/^curl .*$/gm);
     const answers: string[] = [];
     for (const command of commands ?? []) answers.push(await shell(command));
+    const signedIn = expect.objectContaining({ user: ADA });
+    const revoked = { error: 'unauthenticated', reason: 'revoked' };
     expect(answers.map((answer) => (answer === '' ? null : JSON.parse(answer)))).toEqual([
-      expect.objectContaining({ user: ADA }),
-      { service: 'forum', ...ADA },
-      null,
-      { error: 'unauthenticated' },
+      ...[signedIn, { service: 'forum', ...ADA }, null, revoked],
+      ...[signedIn, { error: 'ERR_CROSS_ORIGIN' }, { service: 'shop', ...ADA }, null, revoked],
     ]);
+    expect(shop.example.stderr + forum.example.stderr).toBe('');
+  });
+
+  it('let pages of the shop, and no others, read what the forum answers', async () => {
+    const env = { REDIS_URL: redis.url, SESSION_SECRET: SECRET, SHOP_ORIGIN: 'https://shop.example' };
+    const { address } = await serve('two-services/forum.ts', env);
+    const { headers } = await fetch(`${address}/me`);
+    expect(headers.get('access-control-allow-origin')).toBe('https://shop.example');
+    expect(headers.get('access-control-allow-credentials')).toBe('true');
+  });
+
+  it('do not start with an origin that no browser would send', async () => {
+    const SHOP_ORIGIN = 'https://shop.example/';
+    const example = runExample('two-services/forum.ts', { REDIS_URL: redis.url, SESSION_SECRET: SECRET, SHOP_ORIGIN });
+    expect(await example.ended).toBe(1);
+    expect(example.stderr).toMatch(/^SHOP_ORIGIN must be an origin such as .*\n$/);
   });
 
   it.each(['shop.ts', 'forum.ts'])('do not start without Redis or a secret in common: %s', async (file) => {
@@ -266,7 +390,11 @@ describe('the two services', () => {
 describe('a mistake in the settings', () => {
   it.each([
     ['REDIS_URL', 'nonsense', /^REDIS_URL can't be used: .*redis:\/\/host:6379\n$/],
-    ['REDIS_URL', 'http://user:hush-hush@localhost', /^REDIS_URL can't be used: .*got http:\n$/],
+    [
+      'REDIS_URL',
+      'http://user:hush-hush@localhost',
+      /^REDIS_URL can't be used: .*must begin with redis:\/\/ or rediss:\/\/\n$/,
+    ],
     ['REDIS_URL', 'redis://:hush-hush@', /^REDIS_URL can't be used: .*\n$/],
     [
       'REDIS_SENTINELS',
@@ -277,7 +405,8 @@ describe('a mistake in the settings', () => {
     ['REDIS_CLUSTER', '[::1]:7001,localhost:70000', /^REDIS_CLUSTER can't be used: cluster\[1\] port .*70000\n$/],
     ['PORT', 'eighty', /^PORT must be a whole number from 0 to 65535, got "eighty"\n$/],
     ['PORT', '65536', /^PORT must be a whole number from 0 to 65535, got "65536"\n$/],
-    ['SESSION_SECRET', 'hush-hush', /^SESSION_SECRET must have at least 32 characters, got 9\n$/],
+    ['SESSION_SECRET', 'hush-hush', /^SESSION_SECRET must have at least 32 characters, got 9; .*\n$/],
+    ['SESSION_SECRET', 'hush-hush'.repeat(4), /^SESSION_SECRET is a short text over and over, .*\n$/],
   ])('ends an example with one line that tells no secret: %s=%s', async (name, value, line) => {
     for (const example of [
       runExample('express/server.ts', { [name]: value }),
@@ -306,6 +435,40 @@ describe('a mistake in the settings', () => {
   });
 });
 
+/** A section of the README of the examples, with these addresses in place of those in it. */
+async function readmeSection(title: string, addresses: Record<string, string>): Promise<string> {
+  const readme = await readFile(join(__dirname, '../examples/README.md'), 'utf8');
+  const [, section] = new RegExp(`^## ${title}\n(.*?)(?=^## |(?![^]))`, 'ms').exec(readme) ?? [];
+  if (section === undefined) throw new Error(`there is no section ${title}`);
+  return Object.entries(addresses).reduce((text, [from, to]) => text.replaceAll(from, to), section);
+}
+
+/** The commands of a section, each with what it prints. */
+async function transcriptOf(title: string, addresses: Record<string, string>): Promise<[string, string][]> {
+  const blocks = (await readmeSection(title, addresses)).match(/(?<=^```console\n).*?(?=^```$)/gms) ?? [];
+  return blocks.flatMap((block) =>
+    [...block.matchAll(/^\$ (.*)\n((?:[^$].*\n)*)/gm)].map(([, command = '', output = '']): [string, string] => [
+      command,
+      output.trimEnd(),
+    ]),
+  );
+}
+
+/** Without what differs each time. */
+const masked = (output: string) => output.replace(TOKEN, 'TOKEN').replace(/\b[\da-f]{10}\b/g, 'CODE');
+
+/** Has the login of this token's session, and what its user proved since, lie a minute further back in Redis. */
+async function aMinuteAfterLogin(token = ''): Promise<string> {
+  const [tag, sid = ''] = token.split('.');
+  const key = `session-token:{${tag}}`;
+  const [created = Number.NaN, seen, ttl, cap, ...proof] =
+    (await redis.admin.hget(key, sid))?.split(':').map(Number) ?? [];
+  if (Number.isNaN(created)) throw new Error(`${sid} is no live session`);
+  const times = [created - 61_000, seen, ttl, cap, ...proof.map((at) => at - 61_000)];
+  await redis.admin.hset(key, sid, times.join(':'));
+  return '';
+}
+
 const listOf = (addresses: { host: string; port: number }[]) =>
   addresses.map(({ host, port }) => `${host}:${port}`).join();
 
@@ -321,10 +484,12 @@ async function serve(
   return { example, address };
 }
 
-async function login(address: string, user: string): Promise<string> {
-  const { status, body } = await call(address, 'POST /login', undefined, JSON.stringify({ user }));
-  expect(status).toBe(200);
-  return body.token;
+async function login(address: string, user: string, userAgent = 'a test'): Promise<string> {
+  const request = jsonRequest('POST', undefined, JSON.stringify({ user }));
+  const headers = { ...request.headers, 'user-agent': userAgent };
+  const response = await fetch(`${address}/login`, { ...request, headers });
+  expect(response.status).toBe(200);
+  return JSON.parse(await response.text()).token;
 }
 
 /** Calls `METHOD /path`, signed in with a token or not. */

@@ -2,9 +2,10 @@
  * Sign in with a browser or with curl: npm start
  * Reads PORT, SESSION_SECRET and where Redis is (see ../settings.ts); works without any of them.
  */
+import { randomBytes } from 'node:crypto';
 import express, { type ErrorRequestHandler, type Request } from 'express';
 import { SessionError, TokenManager } from 'tokensession';
-import { requireUser, sessionMiddleware } from 'tokensession/express';
+import { requireRecentLogin, requireUser, sessionMiddleware } from 'tokensession/express';
 import { serve } from '../serve';
 import { portFromEnvironment, reasonOf, secretFromEnvironment, storeFromEnvironment } from '../settings';
 
@@ -26,7 +27,14 @@ const sessions = new TokenManager({
   store: storeFromEnvironment(),
   secret: secretFromEnvironment(),
   getUserInfo: (id) => USERS.get(id),
+  // One login more, and the oldest on that kind of device gives way.
+  maxSessionsPerDevice: { web: 3, mobile: 1 },
 });
+
+// Who comes and goes, for the log: no event holds a token.
+for (const event of ['login', 'logout', 'replaced', 'revoked', 'rotated', 'reused'] as const) {
+  sessions.on(event, ({ userId, sessionId }) => console.log(`${event}: ${userId}, session ${sessionId}`));
+}
 
 const app = express();
 app.disable('x-powered-by');
@@ -55,7 +63,8 @@ app.post('/login', async (req, res) => {
     return;
   }
   // An application with passwords checks the password here.
-  const token = await req.session.login(user, { attributes: { device: deviceOf(req) } });
+  const device = /Mobi|Android|iPhone/.test(req.get('user-agent') ?? '') ? 'mobile' : 'web';
+  const token = await req.session.login(user, { attributes: { device } });
   res.json({ user: req.session.user, token });
 });
 
@@ -70,12 +79,40 @@ app.get('/me', requireUser(), (req, res) => {
 
 app.get('/sessions', requireUser(), async (req, res) => {
   const all = await sessions.listUserSessions(userIdOf(req));
-  res.json(all.map((session) => ({ ...session, current: session.id === req.session.id })));
+  res.json(
+    all.map((session) => ({
+      ...session,
+      program: programIn(session.attributes.userAgent),
+      current: session.id === req.session.id,
+    })),
+  );
+});
+
+// All but this one. The message is for whoever comes with one of them: it is in the 401 of requireUser().
+app.delete('/sessions', requireUser(), async (req, res) => {
+  await sessions.deleteUserToken(userIdOf(req), { except: req.session.id, message: endedFrom(req) });
+  res.sendStatus(204);
 });
 
 app.delete('/sessions/:id', requireUser(), async (req: Request<{ id: string }>, res) => {
-  if (await sessions.deleteSession(userIdOf(req), req.params.id)) res.sendStatus(204);
+  if (await sessions.deleteSession(userIdOf(req), req.params.id, { message: endedFrom(req) })) res.sendStatus(204);
   else res.status(404).json({ error: 'you have no such session' });
+});
+
+// For somebody who has just logged in or confirmed who they are: a session left open in a café is not enough.
+app.post('/recovery-codes', requireRecentLogin(60), (_req, res) => {
+  // An application keeps their hashes.
+  res.json(Array.from({ length: 4 }, () => randomBytes(5).toString('hex')));
+});
+
+app.post('/confirm', requireUser(), async (req, res) => {
+  // An application checks the password, or a second factor, here.
+  if (req.body?.user !== userIdOf(req)) {
+    res.status(403).json({ error: 'that is not who is signed in' });
+    return;
+  }
+  await req.session.reauthenticated();
+  res.sendStatus(204);
 });
 
 app.use((_req, res) => {
@@ -107,11 +144,14 @@ function userIdOf(req: Request): string {
 }
 
 /** What the user will recognise in the list of sessions. */
-function deviceOf(req: Request): string {
-  const userAgent = req.get('user-agent') ?? '';
+function programIn(userAgent = ''): string {
   const [program] = /Edg|OPR|Firefox|Chrome|Safari|curl/.exec(userAgent) ?? ['Unknown program'];
   const [system] = /Android|iPhone|iPad|Windows|Mac|Linux/.exec(userAgent) ?? [];
   return system === undefined ? program : `${program} on ${system}`;
+}
+
+function endedFrom(req: Request): string {
+  return `ended from ${programIn(req.get('user-agent'))}`;
 }
 
 /** Errors of status 4xx say what the client did; what else goes wrong is the server's own business. */

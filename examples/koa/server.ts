@@ -1,11 +1,12 @@
 /*
- * The same API as the Express example, in Koa: npx tsx examples/koa/server.ts
+ * Much of the Express example's API, in Koa: npx tsx examples/koa/server.ts
  * Reads PORT, SESSION_SECRET and where Redis is (see ../settings.ts); works without any of them.
  */
+import { randomBytes } from 'node:crypto';
 import { json } from 'node:stream/consumers';
 import Koa, { type Context, HttpError } from 'koa';
 import { SessionError, TokenManager } from 'tokensession';
-import { requireUser, sessionMiddleware } from 'tokensession/koa';
+import { requireRecentLogin, requireUser, sessionMiddleware } from 'tokensession/koa';
 import { serve } from '../serve';
 import { portFromEnvironment, reasonOf, secretFromEnvironment, storeFromEnvironment } from '../settings';
 
@@ -22,6 +23,13 @@ const sessions = new TokenManager({
   secret: secretFromEnvironment(),
   getUserInfo: (id) => USERS.get(id),
 });
+
+// For the log: no event holds a token.
+sessions
+  .on('login', ({ userId, sessionId }) => console.log(`login: ${userId}, session ${sessionId}`))
+  .on('revoked', ({ userId, sessionId }) => console.log(`revoked: ${userId}, session ${sessionId}`));
+
+const recentLogin = requireRecentLogin(60);
 
 const app = new Koa()
   .use(async (ctx, next) => {
@@ -49,9 +57,31 @@ const app = new Koa()
     }
   })
   .use(requireUser())
-  .use((ctx) => {
-    if (ctx.method !== 'GET' || ctx.path !== '/me') ctx.throw(404, 'there is nothing at this address');
-    ctx.body = ctx.session;
+  .use(async (ctx) => {
+    const { user, id } = ctx.session;
+    if (user === null) throw new TypeError('these routes need requireUser()');
+    switch (`${ctx.method} ${ctx.path}`) {
+      case 'GET /me':
+        ctx.body = ctx.session;
+        return;
+      case 'DELETE /sessions':
+        // All but this one. The message is for whoever comes with one of them: it is in the 401 of requireUser().
+        await sessions.deleteUserToken(user.id, { except: id, message: 'ended on another device' });
+        ctx.status = 204;
+        return;
+      case 'POST /confirm':
+        // An application checks the password, or a second factor, here.
+        if ((await readUser(ctx)) !== user.id) ctx.throw(403, 'that is not who is signed in');
+        await ctx.session.reauthenticated();
+        ctx.status = 204;
+        return;
+      case 'POST /recovery-codes':
+        return recentLogin(ctx, async () => {
+          ctx.body = Array.from({ length: 4 }, () => randomBytes(5).toString('hex'));
+        });
+      default:
+        ctx.throw(404, 'there is nothing at this address');
+    }
   });
 
 serve(app.callback(), {

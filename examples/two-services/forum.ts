@@ -2,11 +2,19 @@
 import Koa from 'koa';
 import { requireUser, sessionMiddleware } from 'tokensession/koa';
 import { serve } from '../serve';
-import { portFromEnvironment } from '../settings';
+import { originFromEnvironment, portFromEnvironment } from '../settings';
 import { sessions } from './sessions';
 
+/** Another port is another origin, on localhost too: its pages may send requests with the session's cookie only if it is named. */
+const SHOP = originFromEnvironment('SHOP_ORIGIN', 'http://localhost:3001');
+
 const app = new Koa()
-  .use(sessionMiddleware(sessions))
+  .use(async (ctx, next) => {
+    // Lets the shop's pages read the answers, too: trustedOrigins is about what they may send.
+    ctx.set({ 'Access-Control-Allow-Origin': SHOP, 'Access-Control-Allow-Credentials': 'true' });
+    await next();
+  })
+  .use(sessionMiddleware(sessions, { trustedOrigins: [SHOP] }))
   .use(requireUser())
   .use(async (ctx) => {
     switch (`${ctx.method} ${ctx.path}`) {

@@ -1,5 +1,6 @@
 /* The service where people log in. See examples/README.md for how to run it beside the forum. */
-import express from 'express';
+import express, { type ErrorRequestHandler } from 'express';
+import { SessionError } from 'tokensession';
 import { requireUser, sessionMiddleware } from 'tokensession/express';
 import { serve } from '../serve';
 import { portFromEnvironment } from '../settings';
@@ -7,6 +8,7 @@ import { sessions } from './sessions';
 
 const app = express();
 app.use(express.json());
+// No page but the shop's own may send requests with the session's cookie here, not even one of the forum.
 app.use(sessionMiddleware(sessions));
 
 app.post('/login', async (req, res) => {
@@ -27,5 +29,13 @@ app.post('/logout-everywhere', async (req, res) => {
   await req.session.logout({ everywhere: true });
   res.sendStatus(204);
 });
+
+app.use(((error, _req, res, next) => {
+  if (res.headersSent || !(error instanceof SessionError)) return next(error);
+  res
+    .status(error.status)
+    .set(error.headers ?? {})
+    .json({ error: error.code });
+}) satisfies ErrorRequestHandler);
 
 serve(app, { port: portFromEnvironment(3001), sessions, greeting: (address) => `The shop is at ${address}` });
