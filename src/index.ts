@@ -12,6 +12,7 @@ export {
   type EndedSession,
   expiryOf,
   type Found,
+  type LookOptions,
   type NewSession,
   type Rotation,
   type SessionRecord,

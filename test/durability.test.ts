@@ -100,6 +100,19 @@ describe('a revocation with durability', () => {
     expect(performance.now() - begin).toBeLessThan(WAIT_MS + SLACK_MS);
   });
 
+  it('that is not confirmed is told to listeners all the same, once: the sessions have ended', async () => {
+    const sessions = manage({ durability: { replicas: 3, timeoutMs: 50 } });
+    const seen: string[] = [];
+    for (const name of ['logout', 'revoked', 'banned'] as const) sessions.on(name, () => void seen.push(name));
+    const [one] = [await sessions.setToken('ada'), await sessions.setToken('ada'), await sessions.setToken('ada')];
+    const notReplicated = { code: 'ERR_NOT_REPLICATED' };
+    await expect(sessions.deleteToken(one)).rejects.toMatchObject(notReplicated);
+    await expect(sessions.deleteToken(one)).rejects.toMatchObject(notReplicated);
+    await expect(sessions.deleteUserToken('ada')).rejects.toMatchObject(notReplicated);
+    await expect(sessions.banUser('ada')).rejects.toMatchObject(notReplicated);
+    expect(seen).toEqual(['logout', 'revoked', 'revoked', 'banned']);
+  });
+
   it('is confirmed by a second call when the replicas are back, also of another process', async () => {
     const [sessions, elsewhere] = [manage(), manage()];
     const tokens = [await sessions.setToken('ada'), await sessions.setToken('grace')] as const;

@@ -243,6 +243,31 @@ describe('a login that Redis comes to too late', () => {
     expect(await direct.listUserToken('grace')).toEqual([grace]);
   });
 
+  it('and a ban, its lifting, a rotation and a proof of identity are not carried out late either', async () => {
+    const sessions = manage(proxied());
+    const direct = manage(server.url);
+    const [ada, eve] = [await sessions.setToken('ada'), await sessions.setToken('eve')];
+    await sessions.banUser('mallory');
+    const before = await direct.checkToken(ada);
+    proxy.hold();
+    const calls: (() => Promise<unknown>)[] = [
+      () => sessions.banUser('eve'),
+      () => sessions.unbanUser('mallory'),
+      () => sessions.rotateToken(ada),
+      () => sessions.reauthenticateToken(ada),
+    ];
+    for (const call of calls) {
+      expect((await timed(call())).outcome).toMatchObject({ status: 'rejected', reason: { status: 503 } });
+    }
+    proxy.pass();
+    await until('service is back', async () => (await sessions.checkToken(eve)) !== null);
+    await sleep(50);
+    expect(await direct.getBan('eve')).toBeNull();
+    expect(await direct.getBan('mallory')).not.toBeNull();
+    expect(await direct.listUserToken('ada')).toEqual([ada]);
+    expect((await direct.checkToken(ada))?.authenticatedAt).toEqual(before?.authenticatedAt);
+  });
+
   it('costs a second call only where the clock of the Redis is not known yet', async () => {
     const sessions = manage(server.url);
     await ask(server, 'CONFIG', 'RESETSTAT');
@@ -332,6 +357,8 @@ describe('a master that is made a replica under us', () => {
   it('is believed by nobody, whatever it still knows or no longer knows, until it is a master again', async () => {
     const sessions = manage(demoted.url, { slideEvery: 3600 });
     const [token, ended] = [await sessions.setToken('ada'), await sessions.setToken('grace', 1)];
+    const former = await sessions.setToken('joan');
+    await sessions.rotateToken(former);
     await sleep(1010);
     // A replica that can't reach its master keeps what it had; one that can takes over what the master has: nothing.
     for (const master of [
@@ -362,6 +389,8 @@ describe('a master that is made a replica under us', () => {
         () => sessions.inspectToken(ended),
         () => sessions.rotateToken(token),
         () => sessions.rotateToken(ended),
+        () => sessions.checkToken(former),
+        () => sessions.rotateToken(former),
         () => sessions.reauthenticateToken(token),
         () => sessions.reauthenticateToken(ended),
         () => sessions.deleteSession('ada', 'x'.repeat(22)),

@@ -155,6 +155,7 @@ it.each([
   expect(await sessions.getBan('eve')).not.toBeNull();
   expect(await sessions.unbanUser('eve')).toBe(true);
   expect(await sessions.deleteToken(token)).toBe(true);
+  expect(await sessions.inspectToken(token)).toEqual({ session: null, reason: 'unknown' });
   expect(await sessions.refreshUser(['ada'])).toBe(1);
   expect(await sessions.deleteUser('ada')).toBe(true);
   expect(await sessions.deleteUserToken('ada')).toBe(1);

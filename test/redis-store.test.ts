@@ -21,6 +21,10 @@ function manage(
   return manager;
 }
 
+const keep = (store: RedisStore) => {
+  closing.push(() => store.close());
+  return store;
+};
 const keyOf = (token: string, prefix = prefixes.tokenKeyPrefix) => `${prefix}:{${token.split('.')[0]}}`;
 const sidOf = (token: string) => token.split('.')[1] as string;
 
@@ -167,6 +171,16 @@ describe('a record that is not ours', () => {
     },
   );
 
+  it('of a ban and nothing else is an error for that user', async () => {
+    const sessions = manage();
+    const token = await sessions.setToken('ada');
+    await server.admin.unlink(keyOf(token));
+    await server.admin.hset(keyOf(token), 'ban', `${Date.now()}:0:`);
+    await expect(sessions.checkToken(token)).rejects.toEqual(refused('ERR_STORE_CORRUPT'));
+    expect(await sessions.deleteUserToken('ada')).toBe(0);
+    expect(await sessions.checkToken(token)).toBeNull();
+  });
+
   it.each(['', 'x', '1:2', '1:9999999999999999:'])(
     'a ban %j: an error for whoever may be banned, until it is lifted, set anew, or cleared away',
     async (text) => {
@@ -294,6 +308,14 @@ describe('a ban that is repeated', () => {
     expect(await sessions.getBan('ada')).toBeNull();
   });
 
+  it('comes after an earlier one by its since, also when the clock was set back', async () => {
+    const sessions = manage();
+    const ahead = Date.now() + 60_000;
+    await repeat('ada', `${ahead}:0:by a clock that was ahead`);
+    await sessions.banUser('ada', { reason: 'by this one' });
+    expect(await sessions.getBan('ada')).toMatchObject({ since: new Date(ahead + 1), reason: 'by this one' });
+  });
+
   it('is forgotten an hour after it was over, and holds its key for ever as long as it does', async () => {
     const sessions = manage();
     await sessions.banUser('ada');
@@ -306,6 +328,33 @@ describe('a ban that is repeated', () => {
     await server.admin.hset(keyOfUser('ada'), 'ban', `1:${anHourAgo}:`);
     await sessions.setToken('ada');
     expect(await stored('ada')).toBeNull();
+  });
+});
+
+describe('a rotation', () => {
+  const rotation = { newSid: 'x'.repeat(22), graceMs: 0, onReuse: 'end' } as const;
+
+  it('that a client sends twice, having had no answer, is one, be the grace over or not', async () => {
+    const sessions = manage();
+    const store = keep(new RedisStore(server.url, prefixes));
+    const token = await sessions.setToken('ada');
+    const [tag, sid] = token.split('.') as [string, string];
+    const first = await store.rotate(tag, sid, rotation);
+    expect(first).toMatchObject({ session: { sid: rotation.newSid } });
+    expect(await store.rotate(tag, sid, rotation)).toEqual({ ...first, now: expect.any(Number) });
+    expect(await store.rotate(tag, sid, { ...rotation, newSid: 'y'.repeat(22) })).toMatchObject({ reason: 'reused' });
+  });
+
+  it('whose reuse is found is told to listeners also by a client that gives numbers as strings', async () => {
+    const client = new Redis({ port: server.port, password: PASSWORD, stringNumbers: true });
+    closing.push(async () => client.disconnect());
+    const sessions = manage(client, { rotationGrace: 0 });
+    const reused: unknown[] = [];
+    sessions.on('reused', (event) => reused.push(event));
+    const token = await sessions.setToken('ada');
+    await sessions.rotateToken(token);
+    expect(await sessions.checkToken(token)).toBeNull();
+    expect(reused).toEqual([{ userId: 'ada', sessionId: expect.any(String), ended: true }]);
   });
 });
 

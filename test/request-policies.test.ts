@@ -178,6 +178,68 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(await manager.listUserToken('ada')).toEqual([token]);
     });
 
+    it('whose response begins while the store is asked rejects, and is taken back', async () => {
+      const { manager, login } = await start({ rotationGrace: 0 });
+      const token = await login('ada');
+      let outcome: unknown;
+      const app = await listen((req, res) => {
+        const route = async (session: Parameters<Routes[string]>[0]) => {
+          const rotating = session.rotate().catch((error) => error);
+          res.write('begun');
+          outcome = await rotating;
+          res.end();
+        };
+        build(manager, { routes: { '/race': route } })(req, res);
+      });
+      closing.push(app.close);
+      await (await fetch(`${app.url}/race`, { headers: inCookie(token) })).text();
+      expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT' });
+      expect(await manager.listUserToken('ada')).toEqual([token]);
+      expect(await manager.checkToken(token)).not.toBeNull();
+    });
+
+    it('before a handler that fails still brings the browser its new token, and so does a login', async () => {
+      const fail = () => {
+        throw Object.assign(new Error('boom'), { status: 418 });
+      };
+      const { manager, send, login } = await start(
+        {},
+        {
+          routes: {
+            '/rotate-and-fail': (session) => session.rotate().then(fail),
+            '/login-and-fail': (session) => session.login('grace').then(fail),
+          },
+        },
+      );
+      const failed = await send('/rotate-and-fail', inCookie(await login('ada')));
+      const [token] = await manager.listUserToken('ada');
+      expect(failed).toMatchObject({ status: 418, setCookie: [expect.stringContaining(`session=${token};`)] });
+      expect(failed.headers.get('cache-control')).toBe('no-store');
+      const { setCookie } = await send('/login-and-fail');
+      expect(setCookie).toEqual([expect.stringContaining((await manager.listUserToken('grace'))[0] as string)]);
+    });
+
+    it('leaves a browser alone that has the old token in a second, stale cookie', async () => {
+      const { manager, send, login, pass } = await start();
+      for (let i = 0; i < 8; i++) {
+        const old = await login('ada');
+        const token = (await manager.rotateToken(old)) as string;
+        pass(11);
+        for (const pair of [`${old}; session=${token}`, `${token}; session=${old}`]) {
+          expect(await send('/me', { cookie: `session=${pair}` })).toMatchObject({ status: 200 });
+        }
+      }
+    });
+
+    it('is not undone by a request that was under way too long: its 401 leaves the new cookie in the browser', async () => {
+      const { send, login, pass } = await start({ onReuse: 'ignore' });
+      const old = await login('ada');
+      const { body } = await send('/rotate', inCookie(old));
+      pass(11);
+      expect(await send('/me', inCookie(old))).toMatchObject({ status: 401, setCookie: [] });
+      expect(await send('/me', inCookie(body.token))).toMatchObject({ status: 200 });
+    });
+
     it('while the store is down is a 503, and the cookie stays', async () => {
       const store = new MemoryStore();
       const fail = () => Promise.reject(new SessionError('ERR_STORE_UNAVAILABLE', 'down'));
@@ -225,6 +287,16 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       const again = await send('/reauthenticate', inHeader(header));
       expect(again).toMatchObject({ setCookie: [], body: { token: header } });
       expect(await send('/vault', inHeader(header))).toMatchObject({ status: 200 });
+    });
+
+    it('does not take the old token for that of who has proved it since', async () => {
+      const { send, login, pass } = await start();
+      const old = await login('ada');
+      pass(RECENT + 1);
+      const { body } = await send('/reauthenticate', inCookie(old));
+      expect(await send('/vault', inCookie(body.token))).toMatchObject({ status: 200 });
+      expect(await send('/me', inCookie(old))).toMatchObject({ status: 200 });
+      expect((await send('/vault', inCookie(old))).body).toEqual({ error: 'reauthentication_required' });
     });
 
     it('goes by the store’s clock, and answers 503 while the store is down', async () => {

@@ -76,6 +76,17 @@ describe('a revocation', () => {
     expect(await replay()).toEqual([['ada', { sids: ['a'], before: 100, except: '', ban: lifted }]]);
   });
 
+  it('that is a ban is not repeated when it is old: servers have forgotten by then that it was lifted', async () => {
+    const ban = { userId: 'ada', text: '100:0:' };
+    revocations.record('ada', { ...kick(100), ban }, 'first');
+    revocations.lost();
+    await jest.advanceTimersByTimeAsync(50 * 60_000 - 1000);
+    expect((await replay())[0]?.[1].ban).toEqual(ban);
+    revocations.lost();
+    await jest.advanceTimersByTimeAsync(1000);
+    expect((await replay())[0]?.[1]).toEqual(kick(100));
+  });
+
   it('is remembered for a minute after a server last got it', async () => {
     revocations.record('ada', ended('old'), 'first');
     await jest.advanceTimersByTimeAsync(30_000);

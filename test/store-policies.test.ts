@@ -279,6 +279,48 @@ describeStores((open) => {
       expect(await reasonFor(login.sid)).toEqual(['revoked', 'bye']);
     });
 
+    it('can be taken back: the old id is the session’s again, and the new one is nobody’s', async () => {
+      const first = await start({ attributes: { device: 'web' } });
+      const second = (await liveIn(rotate(first, { graceMs: 0 })))?.session.sid as string;
+      const third = (await liveIn(rotate(second, { graceMs: 0 })))?.session.sid as string;
+      expect(await store.unrotate(TAG, first, third)).toBe(true);
+      expect(await store.unrotate(TAG, first, third)).toBe(false);
+      expect(await store.unrotate(TAG, newSid(), third)).toBe(false);
+      expect((await liveIn(store.check(TAG, first)))?.session).toMatchObject({
+        sid: first,
+        attributes: { device: 'web' },
+      });
+      expect(await store.check(TAG, third)).toBeNull();
+      expect(await sidsOf(store, TAG)).toEqual([first]);
+      expect(await store.check(TAG, second)).toMatchObject({ reason: 'reused', sid: first, isEndedNow: true });
+    });
+
+    it('whose old id may have come by accident is reported, and the session left alone', async () => {
+      const first = await start();
+      const second = (await liveIn(rotate(first, { graceMs: 0 })))?.session.sid as string;
+      const reused = { reason: 'reused', isDetected: true, isEndedNow: false };
+      expect(await store.check(TAG, first, { forgiving: true })).toMatchObject(reused);
+      expect(await store.touch(TAG, first, 0, { forgiving: true })).toMatchObject(reused);
+      expect(await sidsOf(store, TAG)).toEqual([second]);
+      expect(await store.check(TAG, first, { forgiving: false })).toMatchObject({ isEndedNow: true });
+    });
+
+    it('is known of the last hundred old ids of a user, and of more in their grace', async () => {
+      const olds: string[] = [];
+      for (let i = 0; i < 120; i++) olds.push(await start({ maxSessions: 1000 }));
+      for (const [i, sid] of olds.entries()) await rotate(sid, { graceMs: HOUR + i, newSid: newSid() });
+      for (const sid of olds) expect(await liveIn(store.check(TAG, sid))).not.toBeNull();
+      const one = await start({ maxSessions: 1000 });
+      let current = one;
+      const former: string[] = [];
+      for (let i = 0; i < 3; i++) {
+        former.push(current);
+        current = (await liveIn(rotate(current, { graceMs: 0 })))?.session.sid as string;
+      }
+      for (const sid of former) expect(await store.check(TAG, sid)).toBeNull();
+      expect(await liveIn(store.check(TAG, current))).not.toBeNull();
+    });
+
     it('never makes the session live longer than it may', async () => {
       const first = await start({ ttlMs: HOUR, absoluteTtlMs: SHORT });
       const second = (await liveIn(rotate(first)))?.session.sid as string;

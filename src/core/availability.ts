@@ -30,11 +30,12 @@ export function watchAvailability(store: Store, watcher: AvailabilityWatcher): S
   };
   return {
     create: (tag, session) => watch(store.create(tag, session)),
-    check: (tag, sid) => watch(store.check(tag, sid)),
-    touch: (tag, sid, slideEveryMs) => watch(store.touch(tag, sid, slideEveryMs)),
+    check: (tag, sid, options) => watch(store.check(tag, sid, options)),
+    touch: (tag, sid, slideEveryMs, options) => watch(store.touch(tag, sid, slideEveryMs, options)),
     refresh: (tag, sid, ttlMs) => watch(store.refresh(tag, sid, ttlMs)),
     reauthenticate: (tag, sid) => watch(store.reauthenticate(tag, sid)),
     rotate: (tag, sid, rotation) => watch(store.rotate(tag, sid, rotation)),
+    unrotate: (tag, sid, newSid) => watch(store.unrotate(tag, sid, newSid)),
     end: (tag, sid, revoked) => watch(store.end(tag, sid, revoked)),
     endAll: (tag, options) => watch(store.endAll(tag, options)),
     ban: (tag, ban) => watch(store.ban(tag, ban)),

@@ -37,14 +37,20 @@ export interface InspectTokenOptions {
   touch?: boolean | undefined;
   /** With `touch`: seconds to keep user info that has to be loaded. Default: the option `userInfoTtl`. */
   userInfoTtl?: number | undefined;
+  /**
+   * `'ignore'` for a token that may be a stale one by accident, such as one of two cookies of a name: when it was rotated away, its use is
+   * reported and the session left alone. Default: as the manager said that rotated it.
+   */
+  onReuse?: 'ignore' | undefined;
 }
 
-const INSPECT_OPTIONS: Record<keyof InspectTokenOptions, true> = { touch: true, userInfoTtl: true };
+const INSPECT_OPTIONS: Record<keyof InspectTokenOptions, true> = { touch: true, userInfoTtl: true, onReuse: true };
 
 export function checkInspectOptions(options: InspectTokenOptions | undefined): InspectTokenOptions {
   const given = checkOptions('inspectToken', options, INSPECT_OPTIONS);
   if (given.touch !== undefined) checkBoolean('touch', given.touch);
   if (given.userInfoTtl !== undefined) checkSeconds('userInfoTtl', given.userInfoTtl);
+  if (given.onReuse !== undefined && given.onReuse !== 'ignore') throw new TypeError("onReuse must be 'ignore'");
   return given;
 }
 

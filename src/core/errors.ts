@@ -42,11 +42,15 @@ export class SessionError extends Error {
   readonly code: SessionErrorCode;
   /** The HTTP status; Express and Koa answer with it. */
   readonly status: number;
+  /** Whether the message is for the client, as Koa asks: with a status under 500, which is nothing to log as a failure of the service. */
+  readonly expose: boolean;
   /**
    * Headers that Express and Koa add to their error response: `Retry-After` (RFC 9110, 10.2.3) with a 503, `WWW-Authenticate` (RFC
    * 9110, 11.6.1) with the 401 of a login where tokens come in `Authorization`.
    */
   readonly headers?: Readonly<Record<string, string>>;
+  /** What has been done all the same, of an `ERR_NOT_REPLICATED`: what the call would have given. Not printed. */
+  declare readonly outcome?: unknown;
 
   constructor(
     code: SessionErrorCode,
@@ -57,6 +61,7 @@ export class SessionError extends Error {
     super(message, errorOptions);
     this.code = code;
     this.status = STATUS[code];
+    this.expose = this.status < 500;
     const retry = this.status === 503 ? { 'Retry-After': RETRY_AFTER } : undefined;
     if (headers !== undefined || retry !== undefined) this.headers = { ...retry, ...headers };
   }
@@ -68,6 +73,11 @@ export function isUnavailable(error: unknown): error is SessionError {
 }
 
 /** Whether sessions have ended although the call that ended them failed: replicas have not confirmed it. */
-export function isEnded(error: unknown): boolean {
+export function isEnded(error: unknown): error is SessionError {
   return error instanceof SessionError && error.code === 'ERR_NOT_REPLICATED';
+}
+
+/** The same error, which brings what was done all the same. */
+export function withOutcome(error: unknown, outcome: unknown): unknown {
+  return isEnded(error) ? Object.defineProperty(error, 'outcome', { value: outcome, enumerable: false }) : error;
 }

@@ -92,6 +92,12 @@ export interface Rotation {
   onReuse: 'end' | 'keep';
 }
 
+/** How to take what is found. */
+export interface LookOptions {
+  /** Whether an id that was rotated away may have come by accident: then its reuse is reported and the session left alone. Default false. */
+  forgiving?: boolean;
+}
+
 /** A ban as a store keeps it. Times are milliseconds since the epoch by the store's own clock. */
 export interface StoredBan {
   userId: string;
@@ -117,7 +123,8 @@ export interface StoreHealth {
  *
  * Absence is a value (`null`, `false`, an empty list, as each method says), failure is a rejection with a `SessionError`: nothing reports
  * "not there" for "I couldn't look". Each method is atomic: another call sees all of it or nothing, and a `create` that is refused has
- * ended nobody's session. One that got no answer in time may have been carried out, and any but a `create` or `rotate` may still be. Expiry is
+ * ended nobody's session. One that got no answer in time may have been carried out; one that makes, changes or bans (`create`, `rotate`,
+ * `reauthenticate`, `ban`, `unban`) is not carried out later than that, one that ends, slides or refreshes may be. Expiry is
  * judged by the store's own clock, and an expired session is absent to every method. No method but `create` makes a session, so that none that
  * ended can come back. What is given and what is taken are copies: changing one doesn't change the store.
  *
@@ -135,13 +142,13 @@ export interface Store {
   create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }>;
 
   /** Reads a session, and changes nothing unless this is the use of a token that was rotated away: see {@link rotate}. */
-  check(tag: string, sid: string): Promise<Found>;
+  check(tag: string, sid: string, options?: LookOptions): Promise<Found>;
 
   /**
    * Reads a session and restarts its clock, unless less than `slideEveryMs` has passed since the last time. A session whose ttl is
    * under twice that slides at half its ttl already, so that one in use never ends by idleness. Gives the session as it is then.
    */
-  touch(tag: string, sid: string, slideEveryMs: number): Promise<Found>;
+  touch(tag: string, sid: string, slideEveryMs: number, options?: LookOptions): Promise<Found>;
 
   /** Restarts a live session's clock, with a new ttl or, for `null`, the one it has. */
   refresh(tag: string, sid: string, ttlMs: number | null): Promise<Found>;
@@ -155,6 +162,9 @@ export interface Store {
    * `'reused'`, unless `onReuse` is `'keep'`. Of one user the last 100 old ids are known.
    */
   rotate(tag: string, sid: string, rotation: Rotation): Promise<Found>;
+
+  /** Takes a rotation back that nobody has come to know of: `sid` is the session's id again, `newSid` none. `false`: there was none. */
+  unrotate(tag: string, sid: string, newSid: string): Promise<boolean>;
 
   /**
    * Ends a session, also by an id that it had before a rotation. `revoked`: by somebody else than who has its token, whom they tell this
@@ -216,6 +226,7 @@ const METHODS: Record<keyof Store, true> = {
   refresh: true,
   reauthenticate: true,
   rotate: true,
+  unrotate: true,
   end: true,
   endAll: true,
   ban: true,

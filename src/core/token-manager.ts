@@ -162,12 +162,15 @@ export class TokenManager<Detail = unknown> {
 
   /** Gives a token's session, or why there is none. The one call to the store that {@link checkToken} makes, or {@link touchToken}. */
   async inspectToken(token: string, options?: InspectTokenOptions): Promise<Inspection<Detail>> {
-    const { touch = false, userInfoTtl } = checkInspectOptions(options);
+    const { touch = false, userInfoTtl, onReuse } = checkInspectOptions(options);
+    const look = onReuse === 'ignore' ? { forgiving: true } : undefined;
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     const parts = parseToken(token, this.#policy.keys);
     if (parts === null) return { session: null, reason: 'unknown' };
     const { tag, sid } = parts;
-    const found = await (touch ? this.#store.touch(tag, sid, this.#policy.slideEveryMs) : this.#store.check(tag, sid));
+    const found = await (touch
+      ? this.#store.touch(tag, sid, this.#policy.slideEveryMs, look)
+      : this.#store.check(tag, sid, look));
     const stored = this.#live(parts, found);
     if (stored === null) return reasonOf(found);
     if (!touch) return { session: viewOf(token, stored) };
@@ -194,6 +197,16 @@ export class TokenManager<Detail = unknown> {
       this.#events.emit('rotated', { userId: stored.userId, sessionId: sid, formerId: parts.sid });
     }
     return signToken({ tag: parts.tag, sid }, keys);
+  }
+
+  /**
+   * Takes a rotation back whose new token can't be handed over.
+   *
+   * @internal
+   */
+  async unrotateToken(token: string, newToken: string): Promise<void> {
+    const [former, next] = [parseToken(token, this.#policy.keys), parseToken(newToken, this.#policy.keys)];
+    if (former !== null && next !== null) await this.#store.unrotate(former.tag, former.sid, next.sid);
   }
 
   /**
@@ -227,8 +240,8 @@ export class TokenManager<Detail = unknown> {
     const tag = tagOf(checkUserId(userId));
     const { except, message } = checkDeleteOptions(options);
     const kept = except === null ? null : this.#sidToKeep(tag, except);
-    const ended = await this.#store.endAll(tag, { except: kept, forgetUserInfo: false, message });
-    this.#emitRevoked(userId, ended, message);
+    const call = this.#store.endAll(tag, { except: kept, forgetUserInfo: false, message });
+    const ended = await told(call, (sids) => this.#emitRevoked(userId, sids, message));
     return ended.length;
   }
 
@@ -237,8 +250,10 @@ export class TokenManager<Detail = unknown> {
     const tag = tagOf(checkUserId(userId));
     if (typeof sessionId !== 'string') throw new TypeError(`sessionId must be a string, got ${kindOf(sessionId)}`);
     const { message } = checkRevokeOptions(options);
-    const ended = isSessionId(sessionId) ? await this.#store.end(tag, sessionId, { message }) : null;
-    if (ended !== null) this.#emitRevoked(userId, [ended.sid], message);
+    if (!isSessionId(sessionId)) return false;
+    const ended = await told(this.#store.end(tag, sessionId, { message }), (session) => {
+      if (session !== null) this.#emitRevoked(userId, [session.sid], message);
+    });
     return ended !== null;
   }
 
@@ -251,9 +266,15 @@ export class TokenManager<Detail = unknown> {
   async banUser(userId: string, options?: BanUserOptions): Promise<number> {
     const tag = tagOf(checkUserId(userId));
     const { durationMs, reason } = checkBanOptions(options);
-    const { ban, ended } = await this.#store.ban(tag, { userId, durationMs, reason });
-    const { until } = banOf(ban);
-    this.#events.emit('banned', { userId, sessionIds: [...ended], until, ...(reason !== null && { reason }) });
+    const { ended } = await told(this.#store.ban(tag, { userId, durationMs, reason }), (outcome) => {
+      const { until } = banOf(outcome.ban);
+      this.#events.emit('banned', {
+        userId,
+        sessionIds: [...outcome.ended],
+        until,
+        ...(reason !== null && { reason }),
+      });
+    });
     return ended.length;
   }
 
@@ -369,8 +390,9 @@ export class TokenManager<Detail = unknown> {
   }
 
   async #logOut({ tag, sid }: TokenParts): Promise<boolean> {
-    const ended = await this.#store.end(tag, sid, null);
-    if (ended !== null) this.#events.emit('logout', { userId: ended.userId, sessionId: ended.sid });
+    const ended = await told(this.#store.end(tag, sid, null), (session) => {
+      if (session !== null) this.#events.emit('logout', { userId: session.userId, sessionId: session.sid });
+    });
     return ended !== null;
   }
 
@@ -422,6 +444,18 @@ export class TokenManager<Detail = unknown> {
 
   #userInfoTtlMs(userInfoTtl: number | undefined): number {
     return 1000 * (userInfoTtl === undefined ? this.#policy.userInfoTtl : checkSeconds('userInfoTtl', userInfoTtl));
+  }
+}
+
+/** Tells of an outcome, also of one that was reached although the call fails, for want of replicas that confirm it. */
+async function told<Outcome>(call: Promise<Outcome>, tell: (outcome: Outcome) => void): Promise<Outcome> {
+  try {
+    const outcome = await call;
+    tell(outcome);
+    return outcome;
+  } catch (error) {
+    if (isEnded(error) && error.outcome !== undefined) tell(error.outcome as Outcome);
+    throw error;
   }
 }
 

@@ -22,6 +22,9 @@ const CLEAR_SITE_DATA = 'Clear-Site-Data';
 /** What a request does to its session. */
 const TOUCH = { touch: true };
 
+/** The same where several cookies came: one of them may be stale by no fault of anybody. */
+const TOUCH_ONE_OF_SEVERAL = { touch: true, onReuse: 'ignore' } as const;
+
 /** Whoever makes the request: `req.session` in Express, `ctx.session` in Koa. Prints and serialises without its token. */
 export class RequestSession<Detail = unknown> {
   readonly #policy: SessionPolicy<Detail>;
@@ -30,6 +33,8 @@ export class RequestSession<Detail = unknown> {
   #session: Session<Detail> | null = null;
   /** Whether the client has the session's token in its cookie: it came there, or was put there by this response. */
   #isInCookie = false;
+  /** Whether this response hands out a token in the cookie. */
+  #isCookieIssued = false;
   /** Why there is no session although a token of ours came. */
   #ending: Ending | null = null;
   #outage: SessionError | null = null;
@@ -111,6 +116,7 @@ export class RequestSession<Detail = unknown> {
     }
     this.#session = session;
     this.#isInCookie = cookie !== null;
+    this.#isCookieIssued = cookie !== null;
     this.#ending = null;
     this.#outage = null;
     return session.token;
@@ -131,9 +137,14 @@ export class RequestSession<Detail = unknown> {
     if (session === null) return null;
     if (this.#isInCookie && res.headersSent) throw headersSent('rotate');
     const token = await manager.rotateToken(session.token);
+    if (token !== null && this.#isInCookie && res.headersSent) {
+      await manager.unrotateToken(session.token, token);
+      throw headersSent('rotate');
+    }
     this.#session = token === null ? null : { ...session, token, id: sessionIdOf(token) };
+    if (token === null) this.#ending = { reason: 'unknown' };
     if (token === null || !this.#isInCookie) return token;
-    if (res.headersSent) throw headersSent('rotate');
+    this.#isCookieIssued = true;
     cookie?.write(res, token, secure, this.#tossed());
     return token;
   }
@@ -151,6 +162,7 @@ export class RequestSession<Detail = unknown> {
     const { user, token } = this.#session;
     const proved = await this.#policy.manager.reauthenticateToken(token);
     this.#session = proved === null ? null : { ...proved, user };
+    if (proved === null) this.#ending = { reason: 'unknown' };
     return proved?.token ?? null;
   }
 
@@ -218,6 +230,23 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
+   * The headers without which the client would not get the token that this response hands out: what a framework that clears an error's
+   * response must keep. `undefined` when it hands out none.
+   *
+   * @internal
+   */
+  headersToKeep(): Record<string, string[]> | undefined {
+    if (!this.#isCookieIssued) return undefined;
+    const cookies = [this.#exchange.res.getHeader('Set-Cookie') ?? []].flat().map(String);
+    // Ours came last, and with it the others of its name.
+    const name = cookies.at(-1)?.split('=', 1)[0];
+    return {
+      'Set-Cookie': cookies.filter((cookie) => cookie.startsWith(`${name}=`)),
+      'Cache-Control': ['no-store'],
+    };
+  }
+
+  /**
    * Why somebody who has to be signed in can't go on; `null` when they are.
    *
    * @internal
@@ -235,7 +264,9 @@ export class RequestSession<Detail = unknown> {
    */
   recencyRefusal(seconds: number): SessionError | Refusal | null {
     if (this.#session === null) return this.refusal();
-    const { checkedAt, authenticatedAt } = this.#session;
+    const { id, token, checkedAt, authenticatedAt } = this.#session;
+    // A token that was rotated away may be in other hands than those of who has proved it since.
+    if (sessionIdOf(token) !== id) return reauthenticationRequired();
     return checkedAt.getTime() - authenticatedAt.getTime() > seconds * 1000 ? reauthenticationRequired() : null;
   }
 
@@ -244,7 +275,7 @@ export class RequestSession<Detail = unknown> {
     const { manager, onUnavailable } = this.#policy;
     try {
       for (const token of tokens) {
-        const inspection = await manager.inspectToken(token, TOUCH);
+        const inspection = await manager.inspectToken(token, tokens.length === 1 ? TOUCH : TOUCH_ONE_OF_SEVERAL);
         if (inspection.session !== null) {
           this.#session = inspection.session;
           this.#isInCookie = this.#credentials.cookies.includes(token);
@@ -258,6 +289,8 @@ export class RequestSession<Detail = unknown> {
       this.#outage = error;
       return;
     }
+    // A request that was under way too long for its rotated token must not take the new cookie from the browser.
+    if (this.#ending?.reason === 'reused') return;
     if (this.#credentials.header === undefined && this.#hasSignedCookie()) this.#clearCookie();
   }
 

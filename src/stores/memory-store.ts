@@ -3,6 +3,7 @@ import { checkFunction, checkInteger, checkOptions } from '../core/options';
 import type {
   EndedSession,
   Found,
+  LookOptions,
   NewSession,
   Rotation,
   SessionRecord,
@@ -66,14 +67,15 @@ export class MemoryStore implements Store {
     return { session: copyOf(created.record), now, ended: created.ended };
   }
 
-  async check(tag: string, sid: string): Promise<Found> {
-    return this.#find(tag, sid);
+  async check(tag: string, sid: string, options?: LookOptions): Promise<Found> {
+    return this.#find(tag, sid, () => undefined, options);
   }
 
-  async touch(tag: string, sid: string, slideEveryMs: number): Promise<Found> {
-    return this.#find(tag, sid, (record, now) => {
+  async touch(tag: string, sid: string, slideEveryMs: number, options?: LookOptions): Promise<Found> {
+    const slide = (record: SessionRecord, now: number) => {
       if (now - record.seenAt >= Math.min(slideEveryMs, record.ttlMs / 2)) record.seenAt = now;
-    });
+    };
+    return this.#find(tag, sid, slide, options);
   }
 
   async refresh(tag: string, sid: string, ttlMs: number | null): Promise<Found> {
@@ -93,6 +95,11 @@ export class MemoryStore implements Store {
     return this.#find(tag, sid, (record, now, user) => {
       if (record.sid === sid) user.rotate(record, rotation, now);
     });
+  }
+
+  async unrotate(tag: string, sid: string, newSid: string): Promise<boolean> {
+    this.#nowIfOpen();
+    return this.#users.get(tag)?.unrotate(sid, newSid) ?? false;
   }
 
   async end(
@@ -193,11 +200,12 @@ export class MemoryStore implements Store {
   #find(
     tag: string,
     sid: string,
-    change: (record: SessionRecord, now: number, user: MemoryUser) => void = () => undefined,
+    change: (record: SessionRecord, now: number, user: MemoryUser) => void,
+    { forgiving = false }: LookOptions = {},
   ): Found {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
-    const found = user?.find(sid, now) ?? null;
+    const found = user?.find(sid, now, forgiving) ?? null;
     if (user === undefined || found === null || 'session' in found) return found as EndedSession | null;
     change(found, now, user);
     return { userId: user.userId, session: copyOf(found), now, userInfo: this.#cachedInfo(tag, now) };

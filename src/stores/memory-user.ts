@@ -11,6 +11,8 @@ import {
 const DAY = 24 * 3_600_000;
 const MAX_ENDED = 100;
 const MAX_ROTATED = 100;
+/** Of those that were rotated, as many while they are in their grace. */
+const MAX_IN_GRACE = 1000;
 
 /** A session that somebody else than its holder has ended. */
 interface Ended {
@@ -71,7 +73,7 @@ export class MemoryUser {
   }
 
   /** The live session of an id, or why there is none. May end it: see `Store.rotate`. */
-  find(sid: string, now: number): SessionRecord | EndedSession | null {
+  find(sid: string, now: number, forgiving: boolean): SessionRecord | EndedSession | null {
     const rotated = this.#rotated.get(sid);
     const record = this.#sessions.get(this.current(sid));
     const isLive = record !== undefined && expiryOf(record) > now;
@@ -82,7 +84,7 @@ export class MemoryUser {
     const ban = this.ban(now);
     if (ban !== null) return { ...ended, reason: 'banned', message: ban.reason };
     if (isLive) {
-      const isEndedNow = rotated?.onReuse === 'end';
+      const isEndedNow = rotated?.onReuse === 'end' && !forgiving;
       if (isEndedNow) this.end(ended.sid, now, { reason: 'reused', message: null });
       return { ...ended, reason: 'reused', message: null, isDetected: true, isEndedNow };
     }
@@ -118,14 +120,18 @@ export class MemoryUser {
   /** Gives a live session another id. */
   rotate(record: SessionRecord, { newSid, graceMs, onReuse }: Rotation, now: number): void {
     const { sid } = record;
-    for (const rotated of this.#rotated.values()) {
-      if (rotated.successor === sid) rotated.successor = newSid;
-    }
+    this.#rename(record, newSid);
     this.#rotated.set(sid, { successor: newSid, graceOver: now + graceMs, onReuse });
-    this.#sessions.delete(sid);
-    record.sid = newSid;
-    this.#sessions.set(newSid, record);
     this.#prune(now);
+  }
+
+  /** Takes a rotation back; `false` when there was none. */
+  unrotate(sid: string, newSid: string): boolean {
+    const record = this.#sessions.get(newSid);
+    if (record === undefined || this.#rotated.get(sid)?.successor !== newSid) return false;
+    this.#rotated.delete(sid);
+    this.#rename(record, sid);
+    return true;
   }
 
   /** Ends a session and gives its id, if it was live. Who still has a token of it is told why, but for `null`. */
@@ -147,6 +153,16 @@ export class MemoryUser {
     return others.map((sid) => this.end(sid, now, why)).filter((sid) => sid !== null);
   }
 
+  /** Keeps a session under another id, for which its former ids stand from now on. */
+  #rename(record: SessionRecord, sid: string): void {
+    for (const rotated of this.#rotated.values()) {
+      if (rotated.successor === record.sid) rotated.successor = sid;
+    }
+    this.#sessions.delete(record.sid);
+    record.sid = sid;
+    this.#sessions.set(sid, record);
+  }
+
   /** Forgets the sessions whose time is up. */
   dropExpired(now: number): void {
     for (const [sid, record] of this.#sessions) {
@@ -157,8 +173,9 @@ export class MemoryUser {
 
   /** Forgets what else is over, and the first to be over of what is beyond the limits. */
   #prune(now: number): void {
-    keepLast(this.#ended, MAX_ENDED, ({ toldUntil }) => (toldUntil > now ? toldUntil : null));
-    keepLast(this.#rotated, MAX_ROTATED, ({ successor, graceOver }) =>
+    const limits = { over: MAX_ROTATED, toCome: MAX_IN_GRACE, now };
+    keepLast(this.#ended, { ...limits, toCome: MAX_ENDED }, ({ toldUntil }) => (toldUntil > now ? toldUntil : null));
+    keepLast(this.#rotated, limits, ({ successor, graceOver }) =>
       this.#sessions.has(successor) || this.#ended.has(successor) ? graceOver : null,
     );
     this.#ban = this.ban(now);
@@ -183,12 +200,28 @@ export class MemoryUser {
   }
 }
 
-/** Deletes the entries that are over, for which `overAt` gives null, and the first to be over of those beyond the limit. */
-function keepLast<Entry>(entries: Map<string, Entry>, limit: number, overAt: (entry: Entry) => number | null): void {
+interface Limits {
+  /** How many may be kept, and how many of those whose time is still to come. */
+  over: number;
+  toCome: number;
+  now: number;
+}
+
+/** Deletes the entries for which `overAt` gives null, and the first to be over of those beyond the limits. */
+function keepLast<Entry>(
+  entries: Map<string, Entry>,
+  { over, toCome, now }: Limits,
+  overAt: (entry: Entry) => number | null,
+): void {
+  const kept: [sid: string, at: number][] = [];
   for (const [sid, entry] of entries) {
-    if (overAt(entry) === null) entries.delete(sid);
+    const at = overAt(entry);
+    if (at === null) entries.delete(sid);
+    else kept.push([sid, at]);
   }
-  if (entries.size <= limit) return;
-  const firstToBeOver = [...entries].sort(([, a], [, b]) => (overAt(a) ?? 0) - (overAt(b) ?? 0));
-  for (const [sid] of firstToBeOver.slice(0, entries.size - limit)) entries.delete(sid);
+  if (kept.length <= over) return;
+  kept.sort(([, a], [, b]) => b - a);
+  for (const [index, [sid, at]] of kept.entries()) {
+    if (index >= toCome || (index >= over && at <= now)) entries.delete(sid);
+  }
 }

@@ -1,7 +1,9 @@
 import { Cluster, Redis } from 'ioredis';
+import { withOutcome } from '../core/errors';
 import { checkOptions, kindOf } from '../core/options';
 import type {
   Found,
+  LookOptions,
   NewSession,
   Rotation,
   SessionRecord,
@@ -17,9 +19,19 @@ import { RedisHealth } from './redis/health';
 import { type RedisKeys, redisKeys } from './redis/keys';
 import { type Call, PunctualScripts } from './redis/punctual';
 import { checkDurability, type Durability, ReplicaAcknowledgement } from './redis/replica-acknowledgement';
-import { type FoundReply, idsIn, type ListReply, parseBan, parseFound, parseList, parseRecord } from './redis/replies';
+import {
+  FOUND_TIMING,
+  type FoundReply,
+  idsIn,
+  type ListReply,
+  parseBan,
+  parseFound,
+  parseList,
+  parseRecord,
+  TUPLE_TIMING,
+} from './redis/replies';
 import { type Revocation, Revocations, revocationArguments, revocationOf } from './redis/revocations';
-import { Rotations } from './redis/rotations';
+import { forgiveness, Rotations } from './redis/rotations';
 import type { ScriptName } from './redis/scripts';
 import type { RedisTarget } from './redis/settings';
 
@@ -45,7 +57,10 @@ const OPTIONS: Record<keyof RedisStoreOptions, true> = {
   durability: true,
 };
 
-type Reply = string | number | null;
+type Reply = string | number;
+
+/** What a script gives that takes a deadline: the time, and when that was early enough the rest. */
+type TupleReply = [now: Reply, ...rest: string[]];
 
 /** Keeps sessions in Redis: one hash a user, one script a verb. The README shows what is in Redis. */
 export class RedisStore implements Store {
@@ -100,35 +115,42 @@ export class RedisStore implements Store {
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
     const limits = [maxSessions, maxOnDevice, attributes.device ?? '', onLimit];
     const call = this.#callFor(tag);
-    type Created = [now: Reply, record: string, ended: string, former: string] | [now: Reply];
-    const [now, record = '', ended = '', former = ''] = await this.#punctual.run<Created>(call, {
+    const [now, record = '', ended = '', former = ''] = await this.#punctual.run<TupleReply>(call, {
       name: 'create',
       args: (latest) => [userId, sid, ttlMs, absoluteTtlMs, json, latest, ...limits, ...replaces],
-      refusedAt: (reply) => (reply.length === 1 ? Number(reply[0]) : null),
-      answeredAt: (reply) => Number(reply[0]),
+      timing: TUPLE_TIMING,
     });
     if (ended !== '' || former !== '') this.#remember(call, revocationOf(...idsIn(ended), ...idsIn(former)));
     return { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
   }
 
-  check(tag: string, sid: string): Promise<Found> {
-    return this.#find('check', tag, sid);
+  check(tag: string, sid: string, options?: LookOptions): Promise<Found> {
+    return this.#find('check', tag, sid, ...forgiveness(options));
   }
 
-  touch(tag: string, sid: string, slideEveryMs: number): Promise<Found> {
-    return this.#find('touch', tag, sid, slideEveryMs);
+  touch(tag: string, sid: string, slideEveryMs: number, options?: LookOptions): Promise<Found> {
+    return this.#find('touch', tag, sid, slideEveryMs, ...forgiveness(options));
   }
 
   refresh(tag: string, sid: string, ttlMs: number | null): Promise<Found> {
     return this.#find('refresh', tag, sid, ttlMs ?? 0);
   }
 
-  reauthenticate(tag: string, sid: string): Promise<Found> {
-    return this.#find('reauthenticate', tag, sid);
+  async reauthenticate(tag: string, sid: string): Promise<Found> {
+    const reply = await this.#punctual.run<FoundReply>(this.#callFor(tag), {
+      name: 'reauthenticate',
+      args: (latest) => [sid, latest],
+      timing: FOUND_TIMING,
+    });
+    return this.#found(tag, sid, reply);
   }
 
   async rotate(tag: string, sid: string, rotation: Rotation): Promise<Found> {
     return this.#found(tag, sid, await this.#rotations.rotate(this.#callFor(tag), sid, rotation));
+  }
+
+  async unrotate(tag: string, sid: string, newSid: string): Promise<boolean> {
+    return 1 === Number(await this.#connection.run('unrotate', [this.#keys.sessions(tag)], [sid, newSid]));
   }
 
   async end(
@@ -143,8 +165,8 @@ export class RedisStore implements Store {
       [call.key],
       args,
     );
-    await this.#secure(call, revocationOf(sid, ...(reply?.slice(1) ?? [])));
-    return reply === null ? null : { userId: reply[0], sid: reply[1] };
+    const ended = reply === null ? null : { userId: reply[0], sid: reply[1] };
+    return this.#secure(call, revocationOf(sid, ...(reply?.slice(1) ?? [])), ended);
   }
 
   async endAll(
@@ -158,8 +180,7 @@ export class RedisStore implements Store {
       except,
       options.message ?? '',
     ]);
-    await this.#secure(call, { sids: idsIn(noOlder), before: Number(now), except });
-    return idsIn(ended);
+    return this.#secure(call, { sids: idsIn(noOlder), before: Number(now), except }, idsIn(ended));
   }
 
   async ban(
@@ -167,21 +188,23 @@ export class RedisStore implements Store {
     { userId, durationMs, reason }: { userId: string; durationMs: number | null; reason: string | null },
   ): Promise<{ ban: StoredBan; ended: string[] }> {
     const call = this.#callFor(tag);
-    const args = [userId, durationMs ?? 0, reason ?? ''];
-    const [now, text, ended, noOlder] = await this.#connection.run<[Reply, string, string, string]>(
-      'ban',
-      [call.key],
-      args,
-    );
-    await this.#secure(call, { sids: idsIn(noOlder), before: Number(now), except: '', ban: { userId, text } });
-    return { ban: parseBan(userId, text), ended: idsIn(ended) };
+    const [now, text = '', ended = '', noOlder = ''] = await this.#punctual.run<TupleReply>(call, {
+      name: 'ban',
+      args: (latest) => [userId, durationMs ?? 0, reason ?? '', latest],
+      timing: TUPLE_TIMING,
+    });
+    const revocation = { sids: idsIn(noOlder), before: Number(now), except: '', ban: { userId, text } };
+    return this.#secure(call, revocation, { ban: parseBan(userId, text), ended: idsIn(ended) });
   }
 
   async unban(tag: string): Promise<boolean> {
     const call = this.#callFor(tag);
-    const lifted = await this.#connection.run<[userId: string, ban: string] | null>('unban', [call.key], []);
-    if (lifted === null) return false;
-    const [userId, text] = lifted;
+    const [, userId = '', text = ''] = await this.#punctual.run<TupleReply>(call, {
+      name: 'unban',
+      args: (latest) => [latest],
+      timing: TUPLE_TIMING,
+    });
+    if (userId === '') return false;
     this.#remember(call, { ...revocationOf(), ban: { userId, text } });
     return true;
   }
@@ -227,7 +250,7 @@ export class RedisStore implements Store {
     return { key, server: this.#connection.serverOf(key), deadline: performance.now() + this.#connection.timeoutMs };
   }
 
-  async #find(name: ScriptName, tag: string, sid: string, ...args: number[]): Promise<Found> {
+  async #find(name: ScriptName, tag: string, sid: string, ...args: (string | number)[]): Promise<Found> {
     const keys = this.#bothKeys(tag);
     const reply = await this.#connection.run<FoundReply>(name, keys, [sid, ...args]);
     return this.#found(tag, sid, reply);
@@ -241,9 +264,12 @@ export class RedisStore implements Store {
   }
 
   /** Sees to it that what Redis has ended stays ended: it is remembered, and confirmed by replicas where that was asked for. */
-  async #secure(call: Call, revocation: Revocation): Promise<void> {
+  async #secure<Outcome>(call: Call, revocation: Revocation, outcome: Outcome): Promise<Outcome> {
     this.#remember(call, revocation);
-    await this.#replicas?.confirm(call.key, revocation, call.deadline);
+    await this.#replicas?.confirm(call.key, revocation, call.deadline).catch((error: unknown) => {
+      throw withOutcome(error, outcome);
+    });
+    return outcome;
   }
 
   /** That the server which the call was sent to has answered it is only known while it still holds the key. */

@@ -1,5 +1,6 @@
 import { SessionError } from '../../core/errors';
 import type { RedisConnection } from './connection';
+import type { Timing } from './replies';
 import type { ScriptName } from './scripts';
 import { ServerClock } from './server-clock';
 
@@ -22,10 +23,7 @@ export interface Call {
 export interface PunctualScript<Reply> {
   name: ScriptName;
   args(latest: number): (string | number)[];
-  /** The time by Redis's clock when it refused as too late; `null` when it did not. */
-  refusedAt(reply: Reply): number | null;
-  /** The time in any other answer; `null` when it holds none. */
-  answeredAt(reply: Reply): number | null;
+  timing: Timing<Reply>;
 }
 
 /**
@@ -53,8 +51,8 @@ export class PunctualScripts {
       const latest = this.#clock.at(call.server, call.deadline - margin);
       const left = Math.max(1, call.deadline - performance.now());
       const reply = await this.#connection.run<Reply>(script.name, [call.key], script.args(latest), left);
-      const refusedAt = script.refusedAt(reply);
-      const now = refusedAt ?? script.answeredAt(reply);
+      const refusedAt = script.timing.refusedAt(reply);
+      const now = refusedAt ?? script.timing.answeredAt(reply);
       if (now !== null) this.#clock.learn(this.#connection.serverOf(call.key), now);
       if (refusedAt === null) return reply;
     }

@@ -10,7 +10,7 @@ import { LATE } from './lua/parts';
 /** What a script on one session gives: the session, why there is none, or nothing. */
 export type FoundReply =
   | string
-  | [reason: string, message: string, userId: string, sid: string, isDetected: number, ...ended: string[]]
+  | [reason: string, message: string, userId: string, sid: string, isDetected: string | number, ...ended: string[]]
   | null;
 
 /** `created:seen:ttl:cap[:proof]`, in milliseconds. */
@@ -39,7 +39,7 @@ export function parseFound(sid: string, reply: FoundReply): { found: Found; ende
     sid: endedSid,
     reason,
     message: message || null,
-    isDetected: isDetected === 1,
+    isDetected: Number(isDetected) === 1,
     isEndedNow: ended.length > 0,
   };
   return { found, ended };
@@ -57,15 +57,25 @@ function isReason(text: string): text is EndedSession['reason'] {
   return Object.hasOwn(REASONS, text);
 }
 
-/** The time in a live session's answer; `null` in another. */
-export function timeIn(reply: FoundReply): number | null {
-  return typeof reply === 'string' ? Number(SESSION.exec(reply)?.[6]) : null;
+/** Where the time is in the answers of a script that takes a deadline by Redis's clock. */
+export interface Timing<Reply> {
+  /** The time when it refused as too late; `null` when it did not. */
+  refusedAt(reply: Reply): number | null;
+  /** The time in any other answer; `null` when it holds none. */
+  answeredAt(reply: Reply): number | null;
 }
 
-/** The time in the answer of a script that refused because it came too late; `null` when it did not. */
-export function timeOfRefusal(reply: FoundReply): number | null {
-  return typeof reply === 'string' && reply.startsWith(LATE) ? Number(reply.slice(LATE.length)) : null;
-}
+/** Of the scripts on one session. */
+export const FOUND_TIMING: Timing<FoundReply> = {
+  refusedAt: (reply) => (typeof reply === 'string' && reply.startsWith(LATE) ? Number(reply.slice(LATE.length)) : null),
+  answeredAt: (reply) => (typeof reply === 'string' ? Number(SESSION.exec(reply)?.[6]) : null),
+};
+
+/** Of the scripts whose answers begin with the time, and hold nothing else when they came too late. */
+export const TUPLE_TIMING: Timing<readonly (string | number)[]> = {
+  refusedAt: (reply) => (reply.length === 1 ? Number(reply[0]) : null),
+  answeredAt: (reply) => Number(reply[0]),
+};
 
 function storedSession(sid: string, reply: string): StoredSession {
   const [, created, seen, ttl, cap, proof, now, otherSid, attributes, userInfo, userId] = SESSION.exec(reply) ?? [];

@@ -32,6 +32,8 @@ export interface RevocationServers {
 
 /** Milliseconds for which a revocation is remembered, at least, once a server has it. */
 const REMEMBER_MS = 60_000;
+/** Milliseconds for which a ban is repeated: servers know for an hour that one was lifted. */
+const REPEAT_BAN_MS = 50 * 60_000;
 /** Users whose revocations are remembered, and sessions of one user; the oldest give way. */
 const MAX_USERS = 10_000;
 const MAX_SESSIONS = 1000;
@@ -47,6 +49,8 @@ interface Entry {
   before: number;
   except: string;
   ban: Revocation['ban'];
+  /** When that was. */
+  bannedAt: number;
   /** The server that has all of it; `null` when none is known to. */
   server: string | null;
   /** When a server last got any of it. */
@@ -78,7 +82,7 @@ export class Revocations {
     const entry = this.#entries.get(key) ?? newEntry(server);
     // A later kick takes in what an earlier one ended: what that spared is either spared again or ended now.
     if (before > 0 && before >= entry.before) Object.assign(entry, { before, except });
-    if (ban !== undefined) entry.ban = ban;
+    if (ban !== undefined) Object.assign(entry, { ban, bannedAt: performance.now() });
     // Who has the new part need not have the old.
     if (entry.server !== server) entry.server = null;
     entry.version++;
@@ -149,7 +153,8 @@ export class Revocations {
   /** Whether it need not be tried again. */
   async #repeat(key: string, entry: Entry): Promise<boolean> {
     const server = this.#servers.serverOf(key);
-    const { version, before, except, ban } = entry;
+    const { version, before, except } = entry;
+    const ban = performance.now() - entry.bannedAt < REPEAT_BAN_MS ? entry.ban : undefined;
     const sids = [...entry.sids.keys()];
     try {
       await this.#servers.revoke(key, { sids, before, except, ...(ban && { ban }) });
@@ -200,5 +205,5 @@ export class Revocations {
 }
 
 function newEntry(server: string | null): Entry {
-  return { sids: new Map(), before: 0, except: '', ban: undefined, server, at: 0, version: 0 };
+  return { sids: new Map(), before: 0, except: '', ban: undefined, bannedAt: 0, server, at: 0, version: 0 };
 }

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isUnavailable } from '../../core/errors';
-import type { Rotation } from '../../core/store';
+import type { LookOptions, Rotation } from '../../core/store';
 import type { RedisConnection } from './connection';
+import { FORGIVE } from './lua/parts';
 import type { Call, PunctualScripts } from './punctual';
-import { type FoundReply, timeIn, timeOfRefusal } from './replies';
+import { FOUND_TIMING, type FoundReply } from './replies';
 
 /** Milliseconds between two tries to take a rotation back, and for how long there are any. */
 const RETRY_MS = 200;
@@ -27,8 +28,7 @@ export class Rotations {
     const script = {
       name: 'rotate',
       args: (latest: number) => [sid, latest, newSid, graceMs, onReuse],
-      refusedAt: timeOfRefusal,
-      answeredAt: timeIn,
+      timing: FOUND_TIMING,
     } as const;
     try {
       return await this.#scripts.run<FoundReply>(call, script);
@@ -54,4 +54,9 @@ export class Rotations {
       await sleep(RETRY_MS, undefined, { ref: false });
     }
   }
+}
+
+/** What `check` and `touch` are told of how to take a rotated id. */
+export function forgiveness(options: LookOptions | undefined): string[] {
+  return options?.forgiving === true ? [FORGIVE] : [];
 }

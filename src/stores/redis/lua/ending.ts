@@ -66,20 +66,24 @@ return { now, table.concat(ended, ','), table.concat(no_older, ',') }
  * ARGV[1]  the user id
  * ARGV[2]  ms that the ban lasts; 0 = until it is lifted
  * ARGV[3]  its reason, for whoever has a token of theirs; '' = none
- * Returns  { now, the ban as 'since:until:reason', the ids of the live sessions it ended, the ids of those of them that did not begin before
+ * ARGV[4]  the moment, ms, after which nobody waits for the answer: then it does nothing
+ * Returns  { now } when it came too late; else { now, the ban as 'since:until:reason', the ids of the live sessions it ended, the ids of those of them that did not begin before
  *          now and the ids they had before }, the latter two joined by commas
  */
 export const BAN = `${CLOCK}${USER}
 local key, user_id, duration, reason = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
+if now > tonumber(ARGV[4]) then return { now } end
 
 local user, refusal = read_user(key)
 if user.layout and user.layout ~= '1' then return refusal end
 if not refusal and user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
 if refusal then redis.call('UNLINK', key) end
 
--- The HDEL has Redis take the HSET also when it has no memory left.
+-- Bans of one user are put in order by since: a clock that was set back must not make a later one the earlier.
+local since = math.max(now, user.ban and user.ban.since + 1 or 0)
 local over = duration > 0 and now + duration or 0
-local ban = string.format('%.0f:%.0f:', now, over) .. reason
+local ban = string.format('%.0f:%.0f:', since, over) .. reason
+-- The HDEL has Redis take the HSET also when it has no memory left.
 redis.call('HDEL', key, '')
 redis.call('HSET', key, 'id', user_id, 'v', '1', 'ban', ban)
 user.ban, user.corrupt.ban = decode_ban(ban), nil
@@ -102,20 +106,23 @@ return { now, ban, table.concat(ended, ','), table.concat(no_older, ',') }
  * Lifts a user's ban. The sessions that it ended stay ended.
  *
  * KEYS[1]  the user's sessions
- * Returns  { user id, the ban as 'since:now:', which is how it is remembered for an hour }; nil when there was none
+ * ARGV[1]  the moment, ms, after which nobody waits for the answer: then it does nothing
+ * Returns  { now, user id, the ban as 'since:now:', which is how it is remembered for an hour }; { now, '' } when there was none; { now } when it
+ *          came too late
  */
 export const UNBAN = `${CLOCK}${USER}
 local key = KEYS[1]
+if now > tonumber(ARGV[1]) then return { now } end
 
 local user, refusal = read_user(key)
 if refusal then return refusal end
 ${REFUSE_ON_REPLICA}
 if user.corrupt.ban then end_session(key, user, 'ban', '', '') end
-if not is_banned(user.ban) then return false end
+if not is_banned(user.ban) then return { now, '' } end
 user.ban = decode_ban(string.format('%.0f:%.0f:', user.ban.since, now))
 redis.call('HSET', key, 'ban', user.ban.text)
 settle(key, user)
-return { user.id, user.ban.text }
+return { now, user.id, user.ban.text }
 `;
 
 /**

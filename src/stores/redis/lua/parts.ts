@@ -33,8 +33,8 @@ export const REFUSE_ON_REPLICA = `redis.call('HDEL', KEYS[1], '')`;
 export const USER = `
 -- ms for which a token is told why its session has ended, at most, and for which a ban that is over is kept, lest somebody repeat it
 local DAY, HOUR = 86400000, 3600000
--- the entries of either kind that one user may have
-local MAX_ENDED, MAX_ROTATED = 100, 100
+-- the entries of either kind that one user may have, and more while they are in their grace
+local MAX_ENDED, MAX_ROTATED, MAX_IN_GRACE = 100, 100, 1000
 
 -- digits as a number; nil for one that is no time: Redis takes no such expiry
 local function time_of(digits)
@@ -138,8 +138,8 @@ local function end_session(key, user, sid, reason, message)
   if type(told) == 'number' then user.ended[sid] = told_until end
 end
 
--- Forgets the entries that are over, and the first to be over of those beyond the limit.
-local function prune(key, entries, over_at, limit)
+-- Forgets the entries that are over, and the first to be over of those beyond the limit, or beyond that of those to come.
+local function prune(key, entries, over_at, limit, limit_to_come)
   local kept = {}
   for sid in pairs(entries) do
     if over_at(sid) then table.insert(kept, sid)
@@ -151,18 +151,20 @@ local function prune(key, entries, over_at, limit)
   if #kept <= limit then return end
   table.sort(kept, function(a, b) return over_at(a) > over_at(b) end)
   for i = limit + 1, #kept do
-    redis.call('HDEL', key, kept[i])
-    entries[kept[i]] = nil
+    if over_at(kept[i]) <= now or i > limit_to_come then
+      redis.call('HDEL', key, kept[i])
+      entries[kept[i]] = nil
+    end
   end
 end
 
 -- Gives the key the latest expiry of what it holds, and ends it with the last of that.
 local function settle(key, user)
-  prune(key, user.ended, function(sid) return user.ended[sid] > now and user.ended[sid] end, MAX_ENDED)
+  prune(key, user.ended, function(sid) return user.ended[sid] > now and user.ended[sid] end, MAX_ENDED, MAX_ENDED)
   prune(key, user.rotated, function(sid)
     local rotated = user.rotated[sid]
     return (user.sessions[rotated.successor] or user.ended[rotated.successor]) and rotated.grace
-  end, MAX_ROTATED)
+  end, MAX_ROTATED, MAX_IN_GRACE)
 
   if user.ban and user.ban.over == 0 then
     redis.call('PERSIST', key)
@@ -177,6 +179,9 @@ local function settle(key, user)
   end
 end
 `;
+
+/** An argument of `check` and `touch`, with which they leave a session alone whose rotated token comes too late. */
+export const FORGIVE = 'forgive';
 
 /**
  * For the verbs on one session: reads session ARGV[1] of user KEYS[1], or the one that took its place at a rotation whose grace is not
@@ -208,13 +213,13 @@ local is_live = created and seen + ttl > now and (cap == '0' or tonumber(cap) > 
 if not is_live or grace and tonumber(grace) <= now then
   ${REFUSE_ON_REPLICA}
   ${USER}
-  local ban_text = redis.call('HGET', key, 'ban')
+  local ban_text = redis.call('HMGET', key, 'ban')[1]
   local ban = decode_ban(ban_text)
-  if ban_text and not ban then return redis.error_reply('${CORRUPT} ban') end
+  if ban_text and not (ban and layout and user_id) then return redis.error_reply('${CORRUPT} ban') end
   if is_banned(ban) then return { 'banned', ban.reason, user_id, sid, 0 } end
   if is_live then
     local reply = { 'reused', '', user_id, sid, 1 }
-    if on_reuse ~= 'end' then return reply end
+    if on_reuse ~= 'end' or ARGV[#ARGV] == '${FORGIVE}' then return reply end
     local user = read_user(key)
     table.insert(reply, sid)
     add_former(reply, user, sid)

@@ -1,5 +1,9 @@
 import { CLOCK, LATE, REFUSE_ON_REPLICA, SESSION, SESSION_REPLY, USER } from './parts';
 
+const REFUSE_WHEN_LATE = `
+if now > tonumber(ARGV[2]) then return string.format('${LATE} %.0f', now) end
+`;
+
 /*
  * The verbs on one session. `check` and `touch` are what requests pay for: on the way of a live session they read no more than they need, and
  * make neither functions nor tables, which took a third of their time.
@@ -12,13 +16,18 @@ import { CLOCK, LATE, REFUSE_ON_REPLICA, SESSION, SESSION_REPLY, USER } from './
  * Returns  the session, see SESSION_REPLY; or why there is none, see SESSION
  */
 
-/** Reads a session. */
+/**
+ * Reads a session.
+ *
+ * ARGV[2]  'forgive' for a token that may be a stale one by accident; may be left out
+ */
 export const CHECK = `${CLOCK}${SESSION}${SESSION_REPLY}`;
 
 /**
  * Reads a session and restarts its clock.
  *
  * ARGV[2]  ms that must have passed since the clock was last started, but at most half the session's ttl
+ * ARGV[3]  as ARGV[2] of CHECK
  */
 export const TOUCH = `${CLOCK}${SESSION}
 local slide_every = tonumber(ARGV[2])
@@ -50,8 +59,13 @@ settle(key, user)
 redis.call('HSET', key, sid, record)
 ${SESSION_REPLY}`;
 
-/** Notes that the user has just proved who they are. */
-export const REAUTHENTICATE = `${CLOCK}${SESSION}
+/**
+ * Notes that the user has just proved who they are.
+ *
+ * ARGV[2]  the moment, ms, after which nobody waits for the answer: then it does nothing
+ * Returns  as the others; or 'late <now>' when it came too late
+ */
+export const REAUTHENTICATE = `${CLOCK}${REFUSE_WHEN_LATE}${SESSION}
 record = created .. ':' .. seen .. ':' .. ttl .. ':' .. cap .. string.format(':%.0f', now)
 -- Never refused for want of memory, see parts.ts.
 redis.call('HDEL', key, '')
@@ -66,12 +80,21 @@ ${SESSION_REPLY}`;
  * ARGV[3]  the new id
  * ARGV[4]  grace, ms
  * ARGV[5]  what a later use of the old id does to the session: 'end' or 'keep'
- * Returns  as the others; or '${LATE} <now>' when it came too late
+ * Returns  as the others; or 'late <now>' when it came too late
  */
-export const ROTATE = `${CLOCK}
-if now > tonumber(ARGV[2]) then return string.format('${LATE} %.0f', now) end
-${SESSION}${USER}
-if sid == ARGV[1] then
+export const ROTATE = `${CLOCK}${REFUSE_WHEN_LATE}
+local old_sid = ARGV[1]
+-- A client that sends again what it had no answer to has rotated it already, be the grace over or not.
+local former = redis.call('HMGET', KEYS[1], old_sid)[1]
+if former and string.find(former, 'rotated:', 1, true) == 1 and string.find(former, ':' .. ARGV[3] .. ':', 1, true) then
+  ARGV[1] = ARGV[3]
+end
+${SESSION}
+ARGV[1] = old_sid
+${USER}
+if sid ~= old_sid then
+  ${REFUSE_ON_REPLICA}
+else
   local new_sid, grace_over, policy = ARGV[3], now + tonumber(ARGV[4]), ARGV[5]
   local user = read_user(key)
 
