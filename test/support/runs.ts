@@ -14,7 +14,7 @@ export const PROPERTY_TIMEOUT = WANTED === null ? 2 * LONGEST : 24 * 3_600_000;
 
 /**
  * The parameters of a property: its number of runs, and the means to do them again. FUZZ_SEED and FUZZ_PATH take what a failure has
- * printed.
+ * printed, and for a sequence of operations FUZZ_REPLAY its `replayPath`.
  */
 export function runs<Given>(usual: number): Parameters<Given> {
   const { FUZZ_SEED: seed, FUZZ_PATH: path } = process.env;
@@ -25,4 +25,10 @@ export function runs<Given>(usual: number): Parameters<Given> {
     ...(seed !== undefined && { seed: Number(seed) }),
     ...(path !== undefined && { path }),
   };
+}
+
+/** The steps to do again, see {@link runs}. */
+export function replay(): { replayPath?: string } {
+  const { FUZZ_REPLAY: replayPath } = process.env;
+  return replayPath === undefined ? {} : { replayPath };
 }

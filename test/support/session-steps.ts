@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import type { SessionAttributes, TokenManager } from 'tokensession';
+import { replay } from './runs';
 import type { Absence, LoginRequest, ManagerRules, ModelEvent, ModelSession, SessionModel } from './session-model';
 import type { IssuedToken, Outcome, SessionWorld } from './session-world';
 
@@ -39,7 +40,7 @@ export function steps(wait: fc.Arbitrary<number>, maxSteps: number): fc.Arbitrar
     { weight: 3, arbitrary: wait.map(waiting) },
     ...[...verbsOnTokens, ...verbsOnUsers].map((arbitrary) => ({ weight: 1, arbitrary })),
   ];
-  return fc.commands([fc.oneof(...weighted)], { maxCommands: maxSteps, size: 'max' });
+  return fc.commands([fc.oneof(...weighted)], { maxCommands: maxSteps, size: 'max', ...replay() });
 }
 
 /** Holds what is now to be seen of every token, and every list, against the model. */
