@@ -310,6 +310,32 @@ describe('a reply that is lost after the work was done', () => {
   });
 });
 
+describe('a rotated token', () => {
+  it('whose request Redis comes to when nobody waits any more is no theft: a stall signs nobody out', async () => {
+    const sessions = manage(proxied(), { rotationGrace: 1 });
+    const direct = manage(server.url, { rotationGrace: 1 });
+    const token = await sessions.setToken('ada');
+    const next = (await direct.rotateToken(token)) as string;
+    expect(await sessions.touchToken(token)).not.toBeNull();
+    proxy.hold();
+    const calls: (() => Promise<unknown>)[] = [
+      () => sessions.touchToken(token),
+      () => sessions.checkToken(token),
+      () => sessions.refreshToken(token),
+      () => sessions.rotateToken(token),
+    ];
+    const outcomes = await Promise.all(calls.map((call) => timed(call())));
+    for (const { outcome } of outcomes) expect(outcome).toMatchObject({ status: 'rejected', reason: { status: 503 } });
+    await sleep(1100);
+    proxy.pass();
+    await until('service is back', async () => (await sessions.checkToken(next)) !== null);
+    await sleep(50);
+    expect(await direct.checkToken(next)).not.toBeNull();
+    expect(await direct.inspectToken(token)).toEqual({ session: null, reason: 'reused' });
+    expect(await direct.checkToken(next)).toBeNull();
+  });
+});
+
 describe('a rotation whose answer is lost', () => {
   it.each([
     ['at once', (lost: Promise<void>) => lost],

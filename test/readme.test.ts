@@ -250,7 +250,7 @@ function likeTranscript(text: string): string {
     .replace(/[\w-]{43}/g, '<signature>')
     .replace(/[\w-]{22}/g, '<id>')
     .replace(/\d{13}/g, '<time>')
-    .replace(/\(integer\) 6047\d{5}/, '(integer) <week>');
+    .replace(/\(integer\) 608[34]\d{5}/, '(integer) <week>');
 }
 
 /** A reply as redis-cli prints it. */

@@ -61,30 +61,38 @@ describe('what is in Redis', () => {
     expect(await server.admin.get(keyOf(plain, prefixes.userKeyPrefix))).toBe('{"name":"ada"}');
   });
 
-  it('lives as long as the longest session and no longer', async () => {
+  it('lives as long as the longest session may be asked for: as long again after it, an hour at most, and no longer', async () => {
     const sessions = manage();
     const pttl = () => server.admin.pttl(keyOf(short));
     const short = await sessions.setToken('ada', 10);
     const long = await sessions.setToken('ada', 1000);
-    expect(await pttl()).toBeGreaterThan(999_000);
+    expect(await pttl()).toBeGreaterThan(1_999_000);
     await sessions.touchToken(short);
-    expect(await pttl()).toBeGreaterThan(999_000);
+    expect(await pttl()).toBeGreaterThan(1_999_000);
     await sessions.deleteToken(long);
-    expect(await pttl()).toBeLessThanOrEqual(10_000);
+    expect(await pttl()).toBeLessThanOrEqual(20_000);
     await sessions.refreshToken(short, 500);
-    expect(await pttl()).toBeGreaterThan(499_000);
+    expect(await pttl()).toBeGreaterThan(999_000);
     await sessions.refreshToken(short, 5);
-    expect(await pttl()).toBeLessThanOrEqual(5_000);
+    expect(await pttl()).toBeLessThanOrEqual(10_000);
+    await sessions.touchToken(short);
+    expect(await pttl()).toBeGreaterThan(9_000);
+    await sessions.setToken('ada', 24 * 3600);
+    expect(await pttl()).toBeLessThanOrEqual(25 * 3_600_000);
+    expect(await pttl()).toBeGreaterThan(25 * 3_600_000 - 1000);
   });
 
-  it('is pruned of expired sessions, with their attributes, at the next login', async () => {
+  it('is pruned of sessions that expired as long ago as they may be asked for, with their attributes, at the next login', async () => {
     const sessions = manage();
     const expired = await sessions.setToken('ada', 1, { device: 'old' });
     await sessions.setToken('ada', 100);
     await new Promise((resolve) => setTimeout(resolve, 1010));
     const fields = () => server.admin.hkeys(keyOf(expired));
     expect(await fields()).toContain(sidOf(expired));
-    expect(await sessions.checkToken(expired)).toBeNull();
+    expect(await sessions.inspectToken(expired)).toEqual({ session: null, reason: 'expired' });
+    await sessions.setToken('ada', 100);
+    expect(await fields()).toContain(sidOf(expired));
+    await new Promise((resolve) => setTimeout(resolve, 1010));
     await sessions.setToken('ada', 100);
     expect((await fields()).filter((field) => field.startsWith(sidOf(expired)))).toEqual([]);
   });
@@ -285,6 +293,9 @@ describe('a ban that is repeated', () => {
     await repeat('ada', `${since}:0:spam`, since);
     expect(await sessions.inspectToken(token)).toEqual({ session: null, reason: 'banned', message: 'spam' });
     await expect(sessions.setToken('ada')).rejects.toMatchObject({ code: 'ERR_USER_BANNED' });
+    const longAgo = Date.now() - 3_600_000;
+    await repeat('grace', `${longAgo}:0:`, longAgo);
+    expect(await sessions.getBan('grace')).toBeNull();
     await repeat('grace', `${since}:0:`);
     expect(await sessions.getBan('grace')).toEqual({ since: new Date(since), until: null });
   });
@@ -460,7 +471,7 @@ describe('the client', () => {
       defineCommand(name, definition);
     };
     new RedisStore(client);
-    expect(defined).toHaveLength(14);
+    expect(defined).toHaveLength(15);
     for (const name of defined) expect(name).toMatch(/^tokensession:\w+:[0-9a-f]{8}$/);
     client.disconnect();
   });

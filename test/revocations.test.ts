@@ -105,6 +105,17 @@ describe('a revocation', () => {
     expect(await replay()).toEqual([['joan', ended('last')]]);
   });
 
+  it('that a server has had for longer than that is not repeated, whatever becomes of the server', async () => {
+    revocations.record('ada', ended('a'), 'first');
+    await jest.advanceTimersByTimeAsync(61_000);
+    revocations.lost();
+    expect(await replay()).toEqual([]);
+    revocations.record('ada', ended('b'), 'first');
+    await jest.advanceTimersByTimeAsync(61_000);
+    server = 'second';
+    expect(await replay()).toEqual([]);
+  });
+
   it('is not forgotten while the server that had it is lost', async () => {
     revocations.record('ada', ended('a'), 'first');
     revocations.lost();

@@ -56,9 +56,8 @@ describeStores((open) => {
       expect(await reasonFor(two)).toEqual(['revoked', 'Password\nchanged']);
     });
 
-    it('is told of one whose time is up, as long as the user has another', async () => {
+    it('is told of one whose time is up, for as long again, and also when it was the user’s only one', async () => {
       const short = await start({ ttlMs: SHORT });
-      await start();
       await fixture.elapse(SHORT);
       expect(await store.touch(TAG, short, 0)).toEqual({
         session: null,
@@ -71,6 +70,10 @@ describeStores((open) => {
       });
       const capped = await start({ absoluteTtlMs: SHORT });
       await fixture.elapse(SHORT);
+      expect(await reasonFor(capped)).toEqual(['expired', null]);
+      // A login forgets what it may.
+      await start();
+      expect(await reasonFor(short)).toBeNull();
       expect(await reasonFor(capped)).toEqual(['expired', null]);
     });
 
@@ -163,7 +166,7 @@ describeStores((open) => {
       const two = await start({ maxSessions: 1, onLimit: 'reject', replaces: [one] });
       expect(await sidsOf(store, TAG)).toEqual([two]);
       expect(await reasonFor(one)).toEqual(['replaced', null]);
-      expect(await reasonFor(short)).toBeNull();
+      expect(await reasonFor(short)).toEqual(['expired', null]);
     });
 
     it.each(['replace', 'reject'] as const)(

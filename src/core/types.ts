@@ -69,14 +69,14 @@ export interface Session<Detail = unknown> extends SessionInfo {
  * | `revoked` | somebody ended it: `deleteUserToken`, `deleteSession`, "log out everywhere" |
  * | `banned` | the user is banned, or was when it ended |
  * | `reused` | the token had been rotated, and was used after its grace: it or its successor is in the wrong hands |
- * | `expired` | its time was up |
+ * | `expired` | its time was up: known for as long again as it could have lived unused, an hour at most |
  * | `unknown` | anything else: logged out by its holder, forgotten, or never a session |
  */
 export type EndReason = 'replaced' | 'revoked' | 'banned' | 'reused' | 'expired' | 'unknown';
 
 /** What a look at a token gives: its session, or why there is none. */
 export type Inspection<Detail = unknown> =
-  | { session: Session<Detail> }
+  | { session: Session<Detail>; reason?: undefined; message?: undefined }
   | {
       session: null;
       reason: EndReason;

@@ -9,6 +9,8 @@ import {
 
 /** Milliseconds for which a token is told why its session has ended, at most; and the entries of either kind that one user may have. */
 const DAY = 24 * 3_600_000;
+/** Milliseconds for which it is known that a session's time was up, at most: as long again as it could have lived unused. */
+const HOUR = 3_600_000;
 const MAX_ENDED = 100;
 const MAX_ROTATED = 100;
 /** Of those that were rotated, as many while they are in their grace. */
@@ -111,6 +113,7 @@ export class MemoryUser {
       authenticatedAt: createdAt,
       attributes: { ...attributes },
     };
+    for (const other of session.replaces) this.end(other, now, { reason: 'replaced', message: null });
     for (const other of givingWay) this.end(other, now, { reason: 'replaced', message: null });
     this.dropExpired(now);
     this.#sessions.set(sid, record);
@@ -163,10 +166,10 @@ export class MemoryUser {
     this.#sessions.set(sid, record);
   }
 
-  /** Forgets the sessions whose time is up. */
+  /** Forgets the sessions whose time was up long ago. */
   dropExpired(now: number): void {
     for (const [sid, record] of this.#sessions) {
-      if (expiryOf(record) <= now) this.#sessions.delete(sid);
+      if (expiryOf(record) + Math.min(record.ttlMs, HOUR) <= now) this.#sessions.delete(sid);
     }
     this.#prune(now);
   }

@@ -23,15 +23,17 @@ import {
   FOUND_TIMING,
   type FoundReply,
   idsIn,
+  isTheft,
   type ListReply,
   parseBan,
   parseFound,
   parseList,
   parseRecord,
   TUPLE_TIMING,
+  type TupleReply,
 } from './redis/replies';
 import { type Revocation, Revocations, revocationArguments, revocationOf } from './redis/revocations';
-import { forgiveness, Rotations } from './redis/rotations';
+import { Rotations } from './redis/rotations';
 import type { ScriptName } from './redis/scripts';
 import type { RedisTarget } from './redis/settings';
 
@@ -58,9 +60,6 @@ const OPTIONS: Record<keyof RedisStoreOptions, true> = {
 };
 
 type Reply = string | number;
-
-/** What a script gives that takes a deadline: the time, and when that was early enough the rest. */
-type TupleReply = [now: Reply, ...rest: string[]];
 
 /** Keeps sessions in Redis: one hash a user, one script a verb. The README shows what is in Redis. */
 export class RedisStore implements Store {
@@ -125,15 +124,15 @@ export class RedisStore implements Store {
   }
 
   check(tag: string, sid: string, options?: LookOptions): Promise<Found> {
-    return this.#find('check', tag, sid, ...forgiveness(options));
+    return this.#find('check', tag, sid, [], options);
   }
 
   touch(tag: string, sid: string, slideEveryMs: number, options?: LookOptions): Promise<Found> {
-    return this.#find('touch', tag, sid, slideEveryMs, ...forgiveness(options));
+    return this.#find('touch', tag, sid, [slideEveryMs], options);
   }
 
   refresh(tag: string, sid: string, ttlMs: number | null): Promise<Found> {
-    return this.#find('refresh', tag, sid, ttlMs ?? 0);
+    return this.#find('refresh', tag, sid, [ttlMs ?? 0]);
   }
 
   async reauthenticate(tag: string, sid: string): Promise<Found> {
@@ -250,17 +249,26 @@ export class RedisStore implements Store {
     return { key, server: this.#connection.serverOf(key), deadline: performance.now() + this.#connection.timeoutMs };
   }
 
-  async #find(name: ScriptName, tag: string, sid: string, ...args: (string | number)[]): Promise<Found> {
-    const keys = this.#bothKeys(tag);
-    const reply = await this.#connection.run<FoundReply>(name, keys, [sid, ...args]);
-    return this.#found(tag, sid, reply);
+  async #find(
+    name: ScriptName,
+    tag: string,
+    sid: string,
+    args: (string | number)[],
+    options?: LookOptions,
+  ): Promise<Found> {
+    const reply = await this.#connection.run<FoundReply>(name, this.#bothKeys(tag), [sid, ...args]);
+    return isTheft(reply) ? this.#found(tag, sid, reply, options) : parseFound(sid, reply);
   }
 
-  /** A session that a look at it has ended is remembered as if no server were known to have it: one repetition too many does no harm. */
-  #found(tag: string, sid: string, reply: FoundReply): Found {
-    const { found, ended } = parseFound(sid, reply);
-    if (ended.length > 0) this.#revocations.record(this.#keys.sessions(tag), revocationOf(...ended), null);
-    return found;
+  /** What a script has found; a session whose token was stolen has ended by then. */
+  async #found(tag: string, sid: string, reply: FoundReply, options: LookOptions = {}): Promise<Found> {
+    const found = parseFound(sid, reply);
+    if (found === null || found.session !== null || !isTheft(reply) || options.forgiving === true) return found;
+    const call = this.#callFor(tag);
+    const ids = await this.#rotations.endReused(call, sid);
+    if (ids.length > 0) this.#remember(call, revocationOf(...ids));
+    // Of two uses at once, one ends the session, and is news.
+    return { ...found, isDetected: ids.length > 0, isEndedNow: ids.length > 0 };
   }
 
   /** Sees to it that what Redis has ended stays ended: it is remembered, and confirmed by replicas where that was asked for. */

@@ -3,7 +3,7 @@ import { checkText } from '../../core/options';
 /*
  * All that this package keeps in Redis, as Redis shows it:
  *
- *   HGETALL session-token:{<tag>}     what there is to a user; PTTL is what the longest of it has left
+ *   HGETALL session-token:{<tag>}     what there is to a user; PTTL until the last of it is forgotten
  *     id        <the user id, exactly as at login>
  *     v         1
  *     ban       since:until:reason            a ban, and for an hour one that is over; until 0 = for ever

@@ -1,7 +1,7 @@
 import { SessionError } from '../../core/errors';
 import type { EndedSession, Found, SessionRecord, StoredBan, StoredSession, StoredUser } from '../../core/store';
 import type { SessionAttributes } from '../../core/types';
-import { LATE } from './lua/parts';
+import { LATE, REUSED } from './lua/parts';
 
 /*
  * What the scripts answer, read. Their headers say what that is.
@@ -10,7 +10,7 @@ import { LATE } from './lua/parts';
 /** What a script on one session gives: the session, why there is none, or nothing. */
 export type FoundReply =
   | string
-  | [reason: string, message: string, userId: string, sid: string, isDetected: string | number, ...ended: string[]]
+  | [reason: string, message: string, userId: string, sid: string, isDetected: string | number]
   | null;
 
 /** `created:seen:ttl:cap[:proof]`, in milliseconds. */
@@ -23,26 +23,27 @@ const SESSION =
 /** `since:until:reason`. */
 const BAN = /^(\d{1,15}):(\d{1,15}):(.*)$/s;
 
+/** What a script gives that takes a deadline: the time, and when that was early enough the rest. */
+export type TupleReply = [now: string | number, ...rest: string[]];
+
 /** What `list` gives. */
 export type ListReply = [userId: string, now: number, ...columns: (string | null)[]] | null;
 
-/** The session that was asked for or why there is none, and the ids of what the look at it has ended. */
-export function parseFound(sid: string, reply: FoundReply): { found: Found; ended: string[] } {
-  if (reply === null) return { found: null, ended: [] };
-  if (typeof reply === 'string') return { found: storedSession(sid, reply), ended: [] };
-  const [reason, message, userId, endedSid, isDetected, ...ended] = reply;
+/** The session that was asked for, or why there is none. */
+export function parseFound(sid: string, reply: FoundReply): Found {
+  if (reply === null) return null;
+  if (typeof reply === 'string') return storedSession(sid, reply);
+  const [text, message, userId, endedSid, isDetected] = reply;
+  const reason = text === REUSED ? 'reused' : text;
   // A reason that only a later version of this package knows is none to us.
-  if (!isReason(reason)) return { found: null, ended };
-  const found: EndedSession = {
-    session: null,
-    userId,
-    sid: endedSid,
-    reason,
-    message: message || null,
-    isDetected: Number(isDetected) === 1,
-    isEndedNow: ended.length > 0,
-  };
-  return { found, ended };
+  if (!isReason(reason)) return null;
+  const found = { session: null, userId, sid: endedSid, reason, message: message || null, isEndedNow: false };
+  return { ...found, isDetected: Number(isDetected) === 1 };
+}
+
+/** Whether a rotated token was used that ends its session by that. */
+export function isTheft(reply: FoundReply): boolean {
+  return typeof reply === 'object' && reply?.[0] === REUSED;
 }
 
 const REASONS: Record<EndedSession['reason'], true> = {

@@ -93,6 +93,7 @@ export class Revocations {
 
   /** A connection broke: what this server, or every server, had acknowledged may be lost. */
   lost(server?: string): void {
+    this.#forgetAcknowledged();
     for (const entry of this.#entries.values()) {
       if (server === undefined || entry.server === server) entry.server = null;
     }
@@ -103,6 +104,7 @@ export class Revocations {
    * and so before any later call.
    */
   replay(): void {
+    this.#forgetAcknowledged();
     this.#isReplayWanted = true;
     if (!this.#isReplaying) void this.#replayInBatches();
   }
@@ -200,6 +202,14 @@ export class Revocations {
       const isYoung = entry.at > oldest || entry.server === null;
       if (isYoung && this.#entries.size <= MAX_USERS) break;
       this.#entries.delete(key);
+    }
+  }
+
+  /** What a server has had for long is not repeated, whatever becomes of that server: others may have changed it since. */
+  #forgetAcknowledged(): void {
+    const oldest = performance.now() - REMEMBER_MS;
+    for (const [key, entry] of this.#entries) {
+      if (entry.at <= oldest && entry.server !== null) this.#entries.delete(key);
     }
   }
 }

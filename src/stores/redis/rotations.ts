@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isUnavailable } from '../../core/errors';
-import type { LookOptions, Rotation } from '../../core/store';
+import type { Rotation } from '../../core/store';
 import type { RedisConnection } from './connection';
-import { FORGIVE } from './lua/parts';
 import type { Call, PunctualScripts } from './punctual';
-import { FOUND_TIMING, type FoundReply } from './replies';
+import { FOUND_TIMING, type FoundReply, idsIn, TUPLE_TIMING, type TupleReply } from './replies';
 
 /** Milliseconds between two tries to take a rotation back, and for how long there are any. */
 const RETRY_MS = 200;
@@ -38,6 +37,19 @@ export class Rotations {
     }
   }
 
+  /**
+   * Ends the session of a rotated token that was used after its grace; gives its ids, none when there is no such session any more. A call of
+   * its own: the one that found out may have come late, and its token was good when it was sent.
+   */
+  async endReused(call: Call, sid: string): Promise<string[]> {
+    const [, ids = ''] = await this.#scripts.run<TupleReply>(call, {
+      name: 'endReused',
+      args: (latest) => [sid, latest],
+      timing: TUPLE_TIMING,
+    });
+    return idsIn(ids);
+  }
+
   close(): void {
     this.#isClosed = true;
   }
@@ -54,9 +66,4 @@ export class Rotations {
       await sleep(RETRY_MS, undefined, { ref: false });
     }
   }
-}
-
-/** What `check` and `touch` are told of how to take a rotated id. */
-export function forgiveness(options: LookOptions | undefined): string[] {
-  return options?.forgiving === true ? [FORGIVE] : [];
 }

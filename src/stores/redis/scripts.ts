@@ -1,7 +1,7 @@
 import { BAN, END, END_ALL, REVOKE, UNBAN } from './lua/ending';
 import { CREATE } from './lua/login';
 import { GET_BAN, LIST } from './lua/reading';
-import { CHECK, REAUTHENTICATE, REFRESH, ROTATE, TOUCH, UNROTATE } from './lua/session';
+import { CHECK, END_REUSED, REAUTHENTICATE, REFRESH, ROTATE, TOUCH, UNROTATE } from './lua/session';
 
 /** One script a verb, each atomic, each on the keys of one user (keys.ts says what is in them). */
 export const SCRIPTS = {
@@ -12,6 +12,7 @@ export const SCRIPTS = {
   reauthenticate: REAUTHENTICATE,
   rotate: ROTATE,
   unrotate: UNROTATE,
+  endReused: END_REUSED,
   end: END,
   endAll: END_ALL,
   ban: BAN,

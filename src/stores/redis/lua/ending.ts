@@ -145,8 +145,9 @@ if refusal then return refusal end
 ${REFUSE_ON_REPLICA}
 if user_id ~= '' then
   local known, repeated = user.ban, decode_ban(ban)
-  local is_later = not known or known.since < repeated.since
-  if is_later or known.since == repeated.since and not is_banned(repeated) then
+  -- One that is old and not known may have been lifted, and that forgotten.
+  local is_later = not known and now - repeated.since < HOUR or known and known.since < repeated.since
+  if is_later or known and known.since == repeated.since and not is_banned(repeated) then
     redis.call('HSET', key, 'id', user_id, 'v', '1', 'ban', ban)
     user.id, user.ban, user.corrupt.ban = user_id, repeated, nil
   end

@@ -1,8 +1,8 @@
 import { BANNED, CLOCK, CORRUPT, REFUSE_ON_REPLICA, TOO_MANY, USER } from './parts';
 
 /**
- * Starts a session, if the user may have another; then ends those it replaces, the expired ones, and the oldest ones over a limit. A login
- * that is refused has ended nobody's session.
+ * Starts a session, if the user may have another; then ends those it replaces and the oldest ones over a limit, and forgets those whose
+ * time was up long ago. A login that is refused has ended nobody's session.
  *
  * KEYS[1]   the user's sessions
  * ARGV[1]   the user id
@@ -45,13 +45,14 @@ end
 local gives_way = {}
 for i = 11, #ARGV do gives_way[current(user, ARGV[i])] = true end
 
-local oldest_first = {}
+local oldest_first, forgotten = {}, {}
 -- Logins of one user are put in order by created-time: two of one millisecond must differ.
 local newest = 0
 for other, session in pairs(user.sessions) do
   newest = math.max(newest, session.created)
-  if expiry(session) <= now then gives_way[other] = true end
-  table.insert(oldest_first, other)
+  if expiry(session) > now then table.insert(oldest_first, other)
+  elseif forgotten_at(session) <= now or gives_way[other] then table.insert(forgotten, other)
+  end
 end
 table.sort(oldest_first, function(a, b) return user.sessions[a].created < user.sessions[b].created end)
 
@@ -80,9 +81,10 @@ redis.call('HSET', key, 'id', user_id, 'v', '1', sid, encode(session))
 if attributes ~= '' then redis.call('HSET', key, sid .. '.a', attributes) end
 
 local ended, former = {}, {}
+for _, other in ipairs(forgotten) do end_session(key, user, other, '', '') end
 for _, other in ipairs(oldest_first) do
   if gives_way[other] then
-    if expiry(user.sessions[other]) > now then table.insert(ended, other) end
+    table.insert(ended, other)
     add_former(former, user, other)
     end_session(key, user, other, 'replaced', '')
   end

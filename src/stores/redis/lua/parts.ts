@@ -15,6 +15,9 @@ export const LAYOUT = 'TOKENSESSION_LAYOUT';
 export const BANNED = 'TOKENSESSION_BANNED';
 export const TOO_MANY = 'TOKENSESSION_TOO_MANY';
 
+/** The reason of a session whose rotated token was used, and which is to be ended for that. */
+export const REUSED = 'reused!';
+
 /** What a script that came after its deadline answers, with the time. */
 export const LATE = 'late';
 
@@ -29,18 +32,33 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 /** A write that changes nothing: no session has an empty id. */
 export const REFUSE_ON_REPLICA = `redis.call('HDEL', KEYS[1], '')`;
 
-/** For the verbs on a user: everything in the hash, and what is done to a part of it. */
-export const USER = `
--- ms for which a token is told why its session has ended, at most, and for which a ban that is over is kept, lest somebody repeat it
-local DAY, HOUR = 86400000, 3600000
--- the entries of either kind that one user may have, and more while they are in their grace
-local MAX_ENDED, MAX_ROTATED, MAX_IN_GRACE = 100, 100, 1000
-
+/** For the slow path of a session, and for what follows. */
+const BANS = `
 -- digits as a number; nil for one that is no time: Redis takes no such expiry
 local function time_of(digits)
   local number = tonumber(digits)
   return number and number < ${NO_TIME} and number or nil
 end
+
+-- 'since:until:reason' as a table; nil for anything else
+local function decode_ban(value)
+  local since, over, reason = string.match(value or '', '^(%d+):(%d+):(.*)$')
+  since, over = time_of(since), time_of(over)
+  if not since or not over then return nil end
+  return { text = value, since = since, over = over, reason = reason }
+end
+
+local function is_banned(ban)
+  return ban ~= nil and (ban.over == 0 or ban.over > now)
+end
+`;
+
+/** For the verbs on a user: everything in the hash, and what is done to a part of it. */
+export const USER = `${BANS}-- ms for which a token is told why its session has ended, at most: a day of one that was ended, an hour of one whose time was up; and for
+-- which a ban that is over is kept, lest somebody repeat it
+local DAY, HOUR = 86400000, 3600000
+-- the entries of either kind that one user may have, and more while they are in their grace
+local MAX_ENDED, MAX_ROTATED, MAX_IN_GRACE = 100, 100, 1000
 
 -- 'created:seen:ttl:cap[:proof]' as a table, the last with its colon; nil for anything else
 local function decode(value)
@@ -60,16 +78,9 @@ local function expiry(session)
   return math.min(idle, session.cap)
 end
 
--- 'since:until:reason' as a table; nil for anything else
-local function decode_ban(value)
-  local since, over, reason = string.match(value or '', '^(%d+):(%d+):(.*)$')
-  since, over = time_of(since), time_of(over)
-  if not since or not over then return nil end
-  return { text = value, since = since, over = over, reason = reason }
-end
-
-local function is_banned(ban)
-  return ban ~= nil and (ban.over == 0 or ban.over > now)
+-- When a session whose time was up is forgotten, too.
+local function forgotten_at(session)
+  return expiry(session) + math.min(session.ttl, HOUR)
 end
 
 -- A user's whole hash, { id, layout, ban, sessions, attributes, ended, rotated, corrupt }, the latter five by session id; empty for a user
@@ -172,23 +183,21 @@ local function settle(key, user)
   end
   local latest = user.ban and user.ban.over + HOUR or 0
   if user.ban and latest <= now then redis.call('HDEL', key, 'ban') end
-  for _, session in pairs(user.sessions) do latest = math.max(latest, expiry(session)) end
+  for _, session in pairs(user.sessions) do latest = math.max(latest, forgotten_at(session)) end
   for _, told_until in pairs(user.ended) do latest = math.max(latest, told_until) end
   if latest > now then redis.call('PEXPIRE', key, latest - now)
   elseif not next(user.corrupt) then redis.call('UNLINK', key)
+  else redis.call('HDEL', key, '')
   end
 end
 `;
-
-/** An argument of `check` and `touch`, with which they leave a session alone whose rotated token comes too late. */
-export const FORGIVE = 'forgive';
 
 /**
  * For the verbs on one session: reads session ARGV[1] of user KEYS[1], or the one that took its place at a rotation whose grace is not
  * over. When there is no such live session it ends the script:
  *
- * Returns  { reason, message, user id, session id, 1 when this call has found it out, then the ids of the sessions it has ended };
- *          nil when nothing is known of it
+ * Returns  { reason, message, user id, session id, 1 when this call has found it out }; nil when nothing is known of it. The reason is
+ *          '${REUSED}' where the session is to be ended for it
  */
 export const SESSION = `
 local key, sid = KEYS[1], ARGV[1]
@@ -212,21 +221,13 @@ end
 local is_live = created and seen + ttl > now and (cap == '0' or tonumber(cap) > now)
 if not is_live or grace and tonumber(grace) <= now then
   ${REFUSE_ON_REPLICA}
-  ${USER}
+  ${BANS}
   local ban_text = redis.call('HMGET', key, 'ban')[1]
   local ban = decode_ban(ban_text)
   if ban_text and not (ban and layout and user_id) then return redis.error_reply('${CORRUPT} ban') end
   if is_banned(ban) then return { 'banned', ban.reason, user_id, sid, 0 } end
-  if is_live then
-    local reply = { 'reused', '', user_id, sid, 1 }
-    if on_reuse ~= 'end' or ARGV[#ARGV] == '${FORGIVE}' then return reply end
-    local user = read_user(key)
-    table.insert(reply, sid)
-    add_former(reply, user, sid)
-    end_session(key, user, sid, 'reused', '')
-    settle(key, user)
-    return reply
-  end
+  -- Whether that ends the session is for another call to say: this one may be late, and the grace was not over when it was sent.
+  if is_live then return { on_reuse == 'end' and '${REUSED}' or 'reused', '', user_id, sid, 1 } end
   if created then return { 'expired', '', user_id, sid, 1 } end
   local told_until, reason, message = string.match(record or '', '^ended:(%d+):(%a+):(.*)$')
   if record and not time_of(told_until) then return redis.error_reply('${CORRUPT} session') end
@@ -242,6 +243,7 @@ end
  */
 export const SESSION_REPLY = `
 local info = KEYS[2] and redis.pcall('GETEX', KEYS[2])
+if not KEYS[2] then ${REFUSE_ON_REPLICA} end
 if type(info) == 'table' and not string.find(info.err, 'WRONGTYPE', 1, true) then return info end
 if type(info) ~= 'string' or string.find(info, '\\n', 1, true) then info = '' end
 local other_id = sid == ARGV[1] and '' or sid

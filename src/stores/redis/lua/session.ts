@@ -16,18 +16,13 @@ if now > tonumber(ARGV[2]) then return string.format('${LATE} %.0f', now) end
  * Returns  the session, see SESSION_REPLY; or why there is none, see SESSION
  */
 
-/**
- * Reads a session.
- *
- * ARGV[2]  'forgive' for a token that may be a stale one by accident; may be left out
- */
+/** Reads a session. */
 export const CHECK = `${CLOCK}${SESSION}${SESSION_REPLY}`;
 
 /**
  * Reads a session and restarts its clock.
  *
  * ARGV[2]  ms that must have passed since the clock was last started, but at most half the session's ttl
- * ARGV[3]  as ARGV[2] of CHECK
  */
 export const TOUCH = `${CLOCK}${SESSION}
 local slide_every = tonumber(ARGV[2])
@@ -36,7 +31,8 @@ if now - seen >= math.min(slide_every, ttl / 2) then
   local left = cap == '0' and tonumber(ttl) or math.min(ttl, cap - now)
   record = created .. string.format(':%.0f:', now) .. ttl .. ':' .. cap .. proof
   local key_left = redis.call('PTTL', key)
-  if key_left >= 0 then redis.call('PEXPIRE', key, math.max(key_left, left)) end
+  -- A session whose time was up is known for as long again, an hour at most.
+  if key_left >= 0 then redis.call('PEXPIRE', key, math.max(key_left, left + math.min(ttl, 3600000))) end
   redis.call('HSET', key, sid, record)
 end
 ${SESSION_REPLY}`;
@@ -132,4 +128,31 @@ redis.call('HDEL', key, new_sid, new_sid .. '.a')
 user.rotated[sid] = nil
 point_to(key, user, new_sid, sid)
 return 1
+`;
+
+/**
+ * Ends a session whose token was used after it had been rotated and its grace was over. When that was found out there may have been another
+ * call before this one; and nobody may wait for it any more.
+ *
+ * KEYS[1]  the user's sessions
+ * ARGV[1]  the id that was rotated away
+ * ARGV[2]  the moment, ms, after which nobody waits for the answer: then it does nothing
+ * Returns  { now, the ids of the session, '' for none }, joined by commas; { now } when it came too late
+ */
+export const END_REUSED = `${CLOCK}${USER}
+local key, sid = KEYS[1], ARGV[1]
+if now > tonumber(ARGV[2]) then return { now } end
+
+local user, refusal = read_user(key)
+if refusal then return refusal end
+local rotated = user.rotated[sid]
+local session = rotated and rotated.grace <= now and user.sessions[rotated.successor]
+local ids = {}
+if session and expiry(session) > now then
+  table.insert(ids, rotated.successor)
+  add_former(ids, user, rotated.successor)
+  end_session(key, user, rotated.successor, 'reused', '')
+end
+settle(key, user)
+return { now, table.concat(ids, ',') }
 `;
