@@ -121,7 +121,7 @@ describe('header texts that no parser has seen', () => {
     const { manager, calls, tokens } = await signedIn();
     const middlewares = [...directMiddlewares(manager), ...directMiddlewares(manager, { header: 'x-forwarded-host' })];
     const others = mutatedTokens(tokens).filter((text) => !holdsToken(text, tokens));
-    await holds(400, [requests(['nothing'], others)], async (request) => {
+    await holds(250, [requests(['nothing'], others)], async (request) => {
       for (const { send } of middlewares) {
         const { session, res } = await send(request);
         expect([session.user, session.token, session.endReason]).toEqual([null, null, null]);
@@ -136,7 +136,7 @@ describe('header texts that no parser has seen', () => {
     const middlewares = directMiddlewares(manager);
     const others = mutatedTokens(tokens).filter((text) => !holdsToken(text, tokens));
     let signedInAs = 0;
-    await holds(400, [requests(ada, others)], async (request) => {
+    await holds(250, [requests(ada, others)], async (request) => {
       for (const { send } of middlewares) {
         const session = await sessionOf(send(request));
         if (!session?.user) continue;
@@ -169,7 +169,7 @@ describe('header texts that no parser has seen', () => {
 describe('a token', () => {
   it('that was changed, cut, put together or signed by others is none, and costs no call to the store', async () => {
     const { manager, calls, tokens } = await signedIn();
-    await holds(1500, [mutatedTokens(tokens)], async (token) => {
+    await holds(800, [mutatedTokens(tokens)], async (token) => {
       expect(manager.isToken(token)).toBe(false);
       expect(await manager.checkToken(token)).toBeNull();
       expect(await manager.checkTokenOrUpdateUser(token)).toBeNull();
@@ -185,7 +185,7 @@ describe('a token', () => {
 
   it('of any kind of value is none, and costs no call to the store', async () => {
     const { manager, calls } = await signedIn();
-    await holds(400, [anyValue], async (value) => {
+    await holds(250, [anyValue], async (value) => {
       const token = value as string;
       expect(manager.isToken(token)).toBe(false);
       expect(await manager.touchToken(token)).toBeNull();
