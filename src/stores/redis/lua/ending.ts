@@ -42,21 +42,10 @@ local except = current(user, ARGV[1])
 local is_newer = user.layout and user.layout ~= '1'
 if refusal and (is_newer or except ~= '') then return refusal end
 
-local ended, no_older = {}, {}
-for sid, session in pairs(user.sessions) do
-  if sid ~= except then
-    if expiry(session) > now then table.insert(ended, sid) end
-    if session.created >= now then
-      table.insert(no_older, sid)
-      add_former(no_older, user, sid)
-    end
-    end_session(key, user, sid, 'revoked', message)
-  end
-end
-for sid in pairs(user.corrupt) do end_session(key, user, sid, '', '') end
+local ended, no_older = end_all(key, user, except, 'revoked', message)
 settle(key, user)
 if refusal then redis.call('UNLINK', key) end
-return { now, table.concat(ended, ','), table.concat(no_older, ',') }
+return { now, ended, no_older }
 `;
 
 /**
@@ -88,18 +77,9 @@ redis.call('HDEL', key, '')
 redis.call('HSET', key, 'id', user_id, 'v', '1', 'ban', ban)
 user.ban, user.corrupt.ban = decode_ban(ban), nil
 
-local ended, no_older = {}, {}
-for sid, session in pairs(user.sessions) do
-  if expiry(session) > now then table.insert(ended, sid) end
-  if session.created >= now then
-    table.insert(no_older, sid)
-    add_former(no_older, user, sid)
-  end
-  end_session(key, user, sid, 'banned', reason)
-end
-for sid in pairs(user.corrupt) do end_session(key, user, sid, '', '') end
+local ended, no_older = end_all(key, user, '', 'banned', reason)
 settle(key, user)
-return { now, ban, table.concat(ended, ','), table.concat(no_older, ',') }
+return { now, ban, ended, no_older }
 `;
 
 /**

@@ -21,6 +21,9 @@ export const REUSED = 'reused!';
 /** What a script that came after its deadline answers, with the time. */
 export const LATE = 'late';
 
+/** In milliseconds. */
+export const HOUR_MS = 3_600_000;
+
 /** Milliseconds after year 128,000, and beyond what a Date can be: a number in a record from here on is damage. */
 const NO_TIME = '4e15';
 
@@ -54,9 +57,10 @@ end
 `;
 
 /** For the verbs on a user: everything in the hash, and what is done to a part of it. */
-export const USER = `${BANS}-- ms for which a token is told why its session has ended, at most: a day of one that was ended, an hour of one whose time was up; and for
+export const USER = `${BANS}
+-- ms for which a token is told why its session has ended, at most: a day of one that was ended, an hour of one whose time was up; and for
 -- which a ban that is over is kept, lest somebody repeat it
-local DAY, HOUR = 86400000, 3600000
+local DAY, HOUR = 86400000, ${HOUR_MS}
 -- the entries of either kind that one user may have, and more while they are in their grace
 local MAX_ENDED, MAX_ROTATED, MAX_IN_GRACE = 100, 100, 1000
 
@@ -147,6 +151,24 @@ local function end_session(key, user, sid, reason, message)
   local told_until = math.min(expiry(session), now + DAY)
   local told = redis.pcall('HSET', key, sid, string.format('ended:%.0f:', told_until) .. reason .. ':' .. message)
   if type(told) == 'number' then user.ended[sid] = told_until end
+end
+
+-- Ends all sessions but one, and clears away what is damaged. Gives the ids of the live ones, and again of those that did not begin before now,
+-- with the ids they had before.
+local function end_all(key, user, except, reason, message)
+  local ended, no_older = {}, {}
+  for sid, session in pairs(user.sessions) do
+    if sid ~= except then
+      if expiry(session) > now then table.insert(ended, sid) end
+      if session.created >= now then
+        table.insert(no_older, sid)
+        add_former(no_older, user, sid)
+      end
+      end_session(key, user, sid, reason, message)
+    end
+  end
+  for sid in pairs(user.corrupt) do end_session(key, user, sid, '', '') end
+  return table.concat(ended, ','), table.concat(no_older, ',')
 end
 
 -- Forgets the entries that are over, and the first to be over of those beyond the limit, or beyond that of those to come.

@@ -1,4 +1,4 @@
-import { CLOCK, LATE, REFUSE_ON_REPLICA, SESSION, SESSION_REPLY, USER } from './parts';
+import { CLOCK, HOUR_MS, LATE, REFUSE_ON_REPLICA, SESSION, SESSION_REPLY, USER } from './parts';
 
 const REFUSE_WHEN_LATE = `
 if now > tonumber(ARGV[2]) then return string.format('${LATE} %.0f', now) end
@@ -32,7 +32,7 @@ if now - seen >= math.min(slide_every, ttl / 2) then
   record = created .. string.format(':%.0f:', now) .. ttl .. ':' .. cap .. proof
   local key_left = redis.call('PTTL', key)
   -- A session whose time was up is known for as long again, an hour at most.
-  if key_left >= 0 then redis.call('PEXPIRE', key, math.max(key_left, left + math.min(ttl, 3600000))) end
+  if key_left >= 0 then redis.call('PEXPIRE', key, math.max(key_left, left + math.min(ttl, ${HOUR_MS}))) end
   redis.call('HSET', key, sid, record)
 end
 ${SESSION_REPLY}`;
