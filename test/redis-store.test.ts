@@ -342,6 +342,38 @@ describe('a ban that is repeated', () => {
   });
 });
 
+describe('a rotation that is repeated', () => {
+  const repeat = (token: string, ...acts: string[]) =>
+    defineScripts(server.admin).revoke(1, keyOf(token), 0, '', '', '', ...acts);
+  const next = 'n'.repeat(22);
+
+  it('is made where it was never heard of, once, and in its order with what was done after it', async () => {
+    const sessions = manage(server.url, { rotationGrace: 60 });
+    const token = await sessions.setToken('ada', undefined, { device: 'web' });
+    const act = `${sidOf(token)}:${next}:${Date.now() + 60_000}:end`;
+    await repeat(token, act);
+    await repeat(token, act);
+    expect(await sessions.checkToken(token)).toMatchObject({ id: next, attributes: { device: 'web' } });
+    expect(await sessions.listUserSessions('ada')).toHaveLength(1);
+    await repeat(token, act, next);
+    expect(await sessions.listUserSessions('ada')).toEqual([]);
+    expect(await sessions.checkToken(token)).toBeNull();
+  });
+
+  it('brings back nothing that has ended, nor undoes a later one', async () => {
+    const sessions = manage(server.url, { rotationGrace: 60 });
+    const token = await sessions.setToken('ada');
+    const second = (await sessions.rotateToken(token)) as string;
+    const third = (await sessions.rotateToken(second)) as string;
+    await repeat(token, `${sidOf(token)}:${sidOf(second)}:${Date.now() + 60_000}:end`);
+    expect(await sessions.listUserToken('ada')).toEqual([third]);
+    await sessions.deleteUserToken('ada');
+    await repeat(token, `${sidOf(second)}:${sidOf(third)}:${Date.now() + 60_000}:end`);
+    expect(await sessions.listUserToken('ada')).toEqual([]);
+    expect(await sessions.inspectToken(third)).toEqual({ session: null, reason: 'revoked' });
+  });
+});
+
 describe('a rotation', () => {
   const rotation = { newSid: 'x'.repeat(22), graceMs: 0, onReuse: 'end' } as const;
 

@@ -32,7 +32,7 @@ import {
   TUPLE_TIMING,
   type TupleReply,
 } from './redis/replies';
-import { type Revocation, Revocations, revocationArguments, revocationOf } from './redis/revocations';
+import { type Revocation, Revocations, revocationArguments, revocationOf, rotationAct } from './redis/revocations';
 import { Rotations } from './redis/rotations';
 import type { ScriptName } from './redis/scripts';
 import type { RedisTarget } from './redis/settings';
@@ -145,11 +145,18 @@ export class RedisStore implements Store {
   }
 
   async rotate(tag: string, sid: string, rotation: Rotation): Promise<Found> {
-    return this.#found(tag, sid, await this.#rotations.rotate(this.#callFor(tag), sid, rotation));
+    const call = this.#callFor(tag);
+    const found = await this.#found(tag, sid, await this.#rotations.rotate(call, sid, rotation));
+    if (found === null || found.session === null || found.session.sid !== rotation.newSid) return found;
+    this.#remember(call, revocationOf(rotationAct(sid, rotation, found.now)));
+    return found;
   }
 
   async unrotate(tag: string, sid: string, newSid: string): Promise<boolean> {
-    return 1 === Number(await this.#connection.run('unrotate', [this.#keys.sessions(tag)], [sid, newSid]));
+    const key = this.#keys.sessions(tag);
+    const isDone = 1 === Number(await this.#connection.run('unrotate', [key], [sid, newSid]));
+    if (isDone) this.#revocations.forgetRotation(key, sid, newSid);
+    return isDone;
   }
 
   async end(
@@ -179,7 +186,7 @@ export class RedisStore implements Store {
       except,
       options.message ?? '',
     ]);
-    return this.#secure(call, { sids: idsIn(noOlder), before: Number(now), except }, idsIn(ended));
+    return this.#secure(call, { acts: idsIn(noOlder), before: Number(now), except }, idsIn(ended));
   }
 
   async ban(
@@ -192,7 +199,7 @@ export class RedisStore implements Store {
       args: (latest) => [userId, durationMs ?? 0, reason ?? '', latest],
       timing: TUPLE_TIMING,
     });
-    const revocation = { sids: idsIn(noOlder), before: Number(now), except: '', ban: { userId, text } };
+    const revocation = { acts: idsIn(noOlder), before: Number(now), except: '', ban: { userId, text } };
     return this.#secure(call, revocation, { ban: parseBan(userId, text), ended: idsIn(ended) });
   }
 

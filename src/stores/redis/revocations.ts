@@ -1,9 +1,10 @@
 import { isUnavailable } from '../../core/errors';
+import type { Rotation } from '../../core/store';
 
-/** What was done to a user that must not be undone: sessions ended before their time, a ban set or lifted. */
+/** What was done to a user that must not be undone: sessions ended before their time or rotated, a ban set or lifted. */
 export interface Revocation {
-  /** These, in any case. */
-  sids: readonly string[];
+  /** Ids of sessions, which ended in any case, and rotations, see {@link rotationAct}; in their order. */
+  acts: readonly string[];
   /** And those that began before this moment by the clock of the Redis that ended them, in milliseconds; 0 for none. */
   before: number;
   /** But not this one; '' for no exception. */
@@ -12,14 +13,19 @@ export interface Revocation {
   ban?: { userId: string; text: string };
 }
 
-/** What was ended by id. */
-export function revocationOf(...sids: string[]): Revocation {
-  return { sids, before: 0, except: '' };
+/** What was done to sessions by their ids. */
+export function revocationOf(...acts: string[]): Revocation {
+  return { acts, before: 0, except: '' };
+}
+
+/** That a session was rotated, which ended the former id. */
+export function rotationAct(sid: string, { newSid, graceMs, onReuse }: Rotation, now: number): string {
+  return `${sid}:${newSid}:${now + graceMs}:${onReuse}`;
 }
 
 /** A revocation as the script `revoke` takes it, after the key. */
-export function revocationArguments({ before, except, ban, sids }: Revocation): (string | number)[] {
-  return [before, except, ban?.userId ?? '', ban?.text ?? '', ...sids];
+export function revocationArguments({ before, except, ban, acts }: Revocation): (string | number)[] {
+  return [before, except, ban?.userId ?? '', ban?.text ?? '', ...acts];
 }
 
 /** Where revocations are carried out. */
@@ -45,7 +51,7 @@ const RETRY_MAX_MS = 30_000;
 
 interface Entry {
   /** With the time, by the monotonic clock, at which a server last got each; the newest last. */
-  sids: Map<string, number>;
+  acts: Map<string, number>;
   before: number;
   except: string;
   ban: Revocation['ban'];
@@ -78,7 +84,7 @@ export class Revocations {
   }
 
   /** Remembers what a server has acknowledged; `null` when by now another server holds the key. */
-  record(key: string, { sids, before, except, ban }: Revocation, server: string | null): void {
+  record(key: string, { acts, before, except, ban }: Revocation, server: string | null): void {
     const entry = this.#entries.get(key) ?? newEntry(server);
     // A later kick takes in what an earlier one ended: what that spared is either spared again or ended now.
     if (before > 0 && before >= entry.before) Object.assign(entry, { before, except });
@@ -86,9 +92,15 @@ export class Revocations {
     // Who has the new part need not have the old.
     if (entry.server !== server) entry.server = null;
     entry.version++;
-    this.#written(key, entry, sids);
+    this.#written(key, entry, acts);
     this.#forgetOld(entry);
     if (entry.server === null) this.replay();
+  }
+
+  /** Forgets a rotation that was taken back. */
+  forgetRotation(key: string, sid: string, newSid: string): void {
+    const acts = this.#entries.get(key)?.acts;
+    for (const act of acts?.keys() ?? []) if (act.startsWith(`${sid}:${newSid}:`)) acts?.delete(act);
   }
 
   /** A connection broke: what this server, or every server, had acknowledged may be lost. */
@@ -157,9 +169,9 @@ export class Revocations {
     const server = this.#servers.serverOf(key);
     const { version, before, except } = entry;
     const ban = performance.now() - entry.bannedAt < REPEAT_BAN_MS ? entry.ban : undefined;
-    const sids = [...entry.sids.keys()];
+    const acts = [...entry.acts.keys()];
     try {
-      await this.#servers.revoke(key, { sids, before, except, ...(ban && { ban }) });
+      await this.#servers.revoke(key, { acts, before, except, ...(ban && { ban }) });
     } catch (error) {
       entry.server = null;
       // A record that Redis calls damaged stays so.
@@ -169,7 +181,7 @@ export class Revocations {
     // What was added meanwhile went to a server that may be another.
     if (entry.version === version) entry.server = server;
     else this.#isReplayWanted = true;
-    if (this.#entries.get(key) === entry) this.#written(key, entry, sids);
+    if (this.#entries.get(key) === entry) this.#written(key, entry, acts);
     return true;
   }
 
@@ -181,22 +193,22 @@ export class Revocations {
     this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MAX_MS);
   }
 
-  #written(key: string, entry: Entry, sids: readonly string[]): void {
+  #written(key: string, entry: Entry, acts: readonly string[]): void {
     entry.at = performance.now();
-    for (const sid of sids) {
-      entry.sids.delete(sid);
-      entry.sids.set(sid, entry.at);
+    for (const act of acts) {
+      entry.acts.delete(act);
+      entry.acts.set(act, entry.at);
     }
     this.#entries.delete(key);
     this.#entries.set(key, entry);
   }
 
-  #forgetOld({ sids, server }: Entry): void {
+  #forgetOld({ acts, server }: Entry): void {
     const oldest = performance.now() - REMEMBER_MS;
-    for (const [sid, at] of sids) {
+    for (const [act, at] of acts) {
       const isYoung = at > oldest || server === null;
-      if (isYoung && sids.size <= MAX_SESSIONS) break;
-      sids.delete(sid);
+      if (isYoung && acts.size <= MAX_SESSIONS) break;
+      acts.delete(act);
     }
     for (const [key, entry] of this.#entries) {
       const isYoung = entry.at > oldest || entry.server === null;
@@ -215,5 +227,5 @@ export class Revocations {
 }
 
 function newEntry(server: string | null): Entry {
-  return { sids: new Map(), before: 0, except: '', ban: undefined, bannedAt: 0, server, at: 0, version: 0 };
+  return { acts: new Map(), before: 0, except: '', ban: undefined, bannedAt: 0, server, at: 0, version: 0 };
 }

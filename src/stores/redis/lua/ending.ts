@@ -106,15 +106,15 @@ return { now, user.id, user.ban.text }
 `;
 
 /**
- * Ends again what had been ended, and bans again who had been banned, where the Redis that answers now may never have heard of it. Always
- * writes: WAIT waits for no other writes than those of its own connection.
+ * Ends again what had been ended, bans again who had been banned and rotates again what had been rotated, where the Redis that answers now
+ * may never have heard of it. Always writes: WAIT waits for no other writes than those of its own connection.
  *
  * KEYS[1]  the user's sessions
  * ARGV[1]  end those that began before this moment, ms; 0 = none
  * ARGV[2]  but not this session id; '' = no exception
  * ARGV[3]  the user id, where there is a ban to set or to lift; '' = there is none
  * ARGV[4]  the ban, as 'since:until:reason', which does not count against a later one, nor against its own end
- * ARGV[5…] ids of sessions to end in any case
+ * ARGV[5…] in their order: ids of sessions to end in any case; rotations, as 'old id:new id:grace, ms:policy'
  * Returns  1
  */
 export const REVOKE = `${CLOCK}${USER}
@@ -141,7 +141,13 @@ for sid, session in pairs(user.sessions) do
     end
   end
 end
-for i = 5, #ARGV do end_session(key, user, current(user, ARGV[i]), '', '') end
+for i = 5, #ARGV do
+  local sid, new_sid, grace, policy = string.match(ARGV[i], '^([%w_-]+):([%w_-]+):(%d+):(%a+)$')
+  if not sid then end_session(key, user, current(user, ARGV[i]), '', '')
+  elseif user.sessions[sid] and not user.sessions[new_sid] and not user.ended[new_sid] then
+    rotate(key, user, sid, new_sid, tonumber(grace), policy)
+  end
+end
 
 if user.id then redis.call('HSET', key, 'v', '1') else redis.call('SET', key, '', 'PX', 1) end
 settle(key, user)

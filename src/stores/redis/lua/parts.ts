@@ -76,6 +76,10 @@ local function encode(session)
   return times .. session.proof
 end
 
+local function encode_rotated(rotated)
+  return string.format('rotated:%.0f:', rotated.grace) .. rotated.successor .. ':' .. rotated.on_reuse
+end
+
 local function expiry(session)
   local idle = session.seen + session.ttl
   if session.cap == 0 then return idle end
@@ -130,15 +134,27 @@ local function add_former(list, user, sid)
   end
 end
 
--- Has the former ids of one session stand for another.
-local function point_to(key, user, sid, successor)
+-- Keeps a session under another id, for which its former ids stand from now on. Begins with the HSET: when Redis refuses it for want of memory,
+-- nothing has happened.
+local function rename(key, user, sid, new_sid)
+  redis.call('HSET', key, new_sid, encode(user.sessions[sid]))
+  if user.attributes[sid] then redis.call('HSET', key, new_sid .. '.a', user.attributes[sid]) end
+  redis.call('HDEL', key, sid, sid .. '.a')
+  user.sessions[new_sid], user.sessions[sid] = user.sessions[sid], nil
+  user.attributes[new_sid], user.attributes[sid] = user.attributes[sid], nil
   for former, rotated in pairs(user.rotated) do
     if rotated.successor == sid then
-      rotated.successor = successor
-      local pointer = string.format('rotated:%.0f:', rotated.grace) .. successor .. ':' .. rotated.on_reuse
-      redis.call('HSET', key, former, pointer)
+      rotated.successor = new_sid
+      redis.call('HSET', key, former, encode_rotated(rotated))
     end
   end
+end
+
+-- Gives a session another id. The old one answers for it until the grace is over; policy is what a later use of it does, 'end' or 'keep'.
+local function rotate(key, user, sid, new_sid, grace, policy)
+  rename(key, user, sid, new_sid)
+  user.rotated[sid] = { grace = grace, successor = new_sid, on_reuse = policy }
+  redis.call('HSET', key, sid, encode_rotated(user.rotated[sid]))
 end
 
 -- Ends a session, if there is one. Who still has a token of it is told the reason for the rest of its life, a day at most; '' tells nobody.

@@ -91,19 +91,10 @@ ${USER}
 if sid ~= old_sid then
   ${REFUSE_ON_REPLICA}
 else
-  local new_sid, grace_over, policy = ARGV[3], now + tonumber(ARGV[4]), ARGV[5]
+  sid = ARGV[3]
   local user = read_user(key)
-
-  -- First of all writes: when Redis has no memory for it, nothing has happened.
-  redis.call('HSET', key, new_sid, record)
-  if attributes then redis.call('HSET', key, new_sid .. '.a', attributes) end
-  redis.call('HDEL', key, sid .. '.a')
-  user.sessions[new_sid], user.sessions[sid] = user.sessions[sid], nil
-
-  user.rotated[sid] = { grace = grace_over, on_reuse = policy, successor = sid }
-  point_to(key, user, sid, new_sid)
+  rotate(key, user, old_sid, sid, now + tonumber(ARGV[4]), ARGV[5])
   settle(key, user)
-  sid = new_sid
 end
 ${SESSION_REPLY}`;
 
@@ -122,11 +113,8 @@ ${REFUSE_ON_REPLICA}
 local user, refusal = read_user(key)
 if refusal then return refusal end
 if current(user, sid) ~= new_sid or not user.sessions[new_sid] then return 0 end
-redis.call('HSET', key, sid, encode(user.sessions[new_sid]))
-if user.attributes[new_sid] then redis.call('HSET', key, sid .. '.a', user.attributes[new_sid]) end
-redis.call('HDEL', key, new_sid, new_sid .. '.a')
 user.rotated[sid] = nil
-point_to(key, user, new_sid, sid)
+rename(key, user, new_sid, sid)
 return 1
 `;
 
