@@ -1,0 +1,397 @@
+import { fork } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import type { IncomingHttpHeaders, RequestListener } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import express from 'express';
+import { MemoryStore, TokenManager } from 'tokensession';
+import { candidatesOf } from '../src/middleware/credentials';
+import { crossOriginRefusal } from '../src/middleware/cross-origin';
+import { cookieTransport } from '../src/transport/cookie';
+import { scopesOf } from '../src/transport/cookie-scopes';
+import { headerTransport } from '../src/transport/header';
+import { setAcl } from './support/acl';
+import { type Detail, FRAMEWORKS, listen } from './support/apps';
+import { closeAfterEach } from './support/closing';
+import { freePort, type RedisServer, startAll, startRedis } from './support/redis-server';
+import type { Briefing } from './support/secrecy-program';
+import type { Testimony } from './support/secrecy-witness';
+import { SecretSearch } from './support/secret-search';
+import { SECRET } from './support/stores';
+import { type FoundText, printsOf, textsIn } from './support/texts-in';
+import { within } from './support/until';
+
+const ROOT = resolve(__dirname, '..');
+
+describe('a process that does everything, well and badly', () => {
+  const briefing: Briefing = {
+    secrets: [randomBytes(32).toString('base64'), randomBytes(32).toString('hex')],
+    passwords: {
+      right: `p@ss?w/rd:${randomBytes(12).toString('base64')}`,
+      wrong: `wr%ng&${randomBytes(12).toString('base64')}`,
+      sentinel: randomBytes(18).toString('base64'),
+    },
+    servers: { main: 0, strict: 0, full: 0, replica: 0, lonely: 0, cluster: 0, nobody: 0 },
+  };
+  const output = { stdout: '', stderr: '' };
+  let running: RedisServer[] = [];
+  let testimony: Testimony;
+  let files: string[];
+
+  beforeAll(async () => {
+    running = await startServers(briefing);
+    const folder = await mkdtemp(join(tmpdir(), 'tokensession-secrecy-'));
+    const program = fork(join(__dirname, 'support/secrecy-program.ts'), {
+      cwd: folder,
+      execArgv: ['--import', pathToFileURL(require.resolve('tsx')).href],
+      env: {
+        PATH: process.env.PATH,
+        TSX_TSCONFIG_PATH: join(ROOT, 'tsconfig.json'),
+        BRIEFING: JSON.stringify(briefing),
+      },
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    });
+    for (const stream of ['stdout', 'stderr'] as const) {
+      program[stream]?.setEncoding('utf8').on('data', (text) => {
+        output[stream] += text;
+      });
+    }
+    program.on('message', (message) => {
+      testimony = message as Testimony;
+    });
+    let exitCode: number | null;
+    try {
+      [exitCode] = (await within(25_000, 'the program', once(program, 'close'))) as [number | null];
+    } finally {
+      program.kill('SIGKILL');
+      files = await readdir(folder);
+      await rm(folder, { recursive: true });
+    }
+    if (exitCode !== 0) throw new Error(`the program ended with ${exitCode}:\n${output.stderr.slice(-3000)}`);
+  });
+  afterAll(() => Promise.all(running.map((server) => server.stop())));
+
+  it('no event, error, warning or printed object holds a token, a secret or a password', () => {
+    const { secrets, passwords } = briefing;
+    const search = new SecretSearch({
+      'the secret': secrets[0],
+      'the older secret': secrets[1],
+      'the password': passwords.right,
+      'the wrong password': passwords.wrong,
+      'the password of the sentinels': passwords.sentinel,
+      // The signature alone is secret: without it a token is two public names.
+      ...Object.fromEntries(testimony.tokens.map((token, i) => [`token ${i}`, token.split('.')[2] as string])),
+    });
+    const texts: FoundText[] = [...testimony.seen, ['stdout', output.stdout], ['stderr', output.stderr]];
+    const found = texts.flatMap(([where, text]) => search.namesIn(text).map((name) => `${where}: ${name}`));
+    const isExcepted = (finding: string) => EXCEPTIONS.some(([pattern]) => pattern.test(finding));
+    expect(found.filter((finding) => !isExcepted(finding))).toEqual([]);
+    // An exception that is not needed any more would hide what comes later.
+    expect(EXCEPTIONS.filter(([pattern]) => !found.some((finding) => pattern.test(finding)))).toEqual([]);
+    expect(files).toEqual([]);
+  });
+
+  it('has seen every event, every error and every status, and what frameworks and Node print of them', () => {
+    const { tally, tokens, seen } = testimony;
+    expect(Object.keys(tally).sort()).toEqual(EXPECTED.sort());
+    expect(tokens.length).toBeGreaterThan(100);
+    expect(output.stdout).toContain("id: 'ada-Express'");
+    for (const said of SAID) expect(seen.filter(([, text]) => text.includes(said))).not.toEqual([]);
+    for (const printed of PRINTED) expect(output.stderr).toMatch(printed);
+  });
+});
+
+/** Where secrets may be found, and why. */
+const EXCEPTIONS: [finding: RegExp, reason: string][] = [
+  [/^client of .*: the (wrong )?password$/, 'a client that the application owns has its password'],
+  [/^error event of ioredis: .*: the wrong password$/, 'what a client of ioredis’s own making tells its owner'],
+  [/^error event of createRedisClient.*: the (wrong )?password$/, 'what ioredis tells the owner of the client'],
+  [/^a Redis that is full: event banned .*: token \d+$/, 'the reason of a ban is told as it was given, here a token'],
+];
+
+/** All that the program's tally has to hold: what is not there was not searched. */
+const EXPECTED = [
+  ...['login', 'logout', 'replaced', 'revoked', 'expired-on-use', 'banned', 'rotated', 'reused', 'store-down'].map(
+    (name) => `event ${name}`,
+  ),
+  'event store-up',
+  ...['UNAVAILABLE', 'TIMEOUT', 'CORRUPT', 'LAYOUT'].map((name) => `error ERR_STORE_${name}`),
+  ...['NOT_REPLICATED', 'USER_NOT_FOUND', 'USER_BANNED', 'TOO_MANY_SESSIONS', 'CROSS_ORIGIN', 'HEADERS_SENT'].map(
+    (name) => `error ERR_${name}`,
+  ),
+  ...['TypeError', 'RangeError', 'AggregateError', 'Error'].map((name) => `error ${name}`),
+  ...[200, 204, 401, 403, 409, 500, 503].map((status) => `status ${status}`),
+];
+
+/** What Redis and Node say of the ways not to be served. */
+const SAID = [
+  ...['ECONNREFUSED', 'WRONGPASS', 'NOAUTH', 'NOPERM', 'OOM', 'READONLY', 'NOREPLICAS'],
+  ...['auth', 'set', 'evalsha'].map((command) => `unknown command '${command}'`),
+  ...['DB index is out of range', 'cluster support disabled', 'All sentinels are unreachable'],
+  ...['Redis gave no answer within 250 ms', 'Redis has stopped answering', 'the store is closed'],
+];
+
+/** Of Express and Koa, each in its way of printing, of a listener that throws, of a client that isn't ours, and of ioredis. */
+const PRINTED = [
+  /^SessionError: Redis can't be reached/m,
+  /^ {2}SessionError: Redis can't be reached/m,
+  /TOKENSESSION_LISTENER.*\nError: a listener that throws/,
+  /TOKENSESSION_CLIENT/,
+];
+
+describe('the search finds', () => {
+  const token = `${'t'.repeat(22)}.${'s'.repeat(22)}.${randomBytes(32).toString('base64url')}`;
+  const signature = token.split('.')[2] as string;
+  const password = `p@ss?w/rd:${randomBytes(12).toString('base64')}`;
+  const search = new SecretSearch({ token: signature, password });
+  const namesIn = (value: unknown) => [
+    ...new Set([...textsIn(value), ...printsOf(value)].flatMap(([, text]) => search.namesIn(text))),
+  ];
+
+  class Hidden {
+    readonly #token = token;
+    get token() {
+      return this.#token;
+    }
+  }
+  const failing = (given: object) => Object.assign(new Error('failed'), given);
+  const unseen = Object.defineProperty(new Error('failed'), 'token', { value: token, enumerable: false });
+  const loop: Record<string, unknown> = { deep: { deeper: [[token]] } };
+  loop.self = loop;
+
+  it.each<[string, unknown]>([
+    ['a text', `session=${token}; Path=/`],
+    ['the signature alone', signature],
+    ['16 characters of it', `…${signature.slice(7, 23)}…`],
+    ['another case', `REDIS: ${signature.toUpperCase()}`],
+    ['a nested member of an error', failing({ command: { name: 'evalsha', args: ['x', { given: token }] } })],
+    ['an argument that is a buffer', failing({ command: { args: [Buffer.from(`{"token":"${token}"}`)] } })],
+    ['an array of bytes', failing({ bytes: new Uint8Array(Buffer.from(token)) })],
+    ['the memory of bytes', failing({ bytes: new Uint8Array(Buffer.from(token)).buffer })],
+    ['a hidden member', unseen],
+    ['a member named by a symbol', failing({ [Symbol('secret')]: token })],
+    ['the name of a member', failing({ options: { [token]: 1 } })],
+    ['the name of a symbol', failing({ [Symbol(token)]: 1 })],
+    ['the name of a function', failing({ call: { [token]: () => 1 }[token] })],
+    ['a member of a function', failing({ call: Object.assign(() => 1, { token }) })],
+    ['what a getter of the prototype gives', failing({ session: new Hidden() })],
+    [
+      'what a getter throws',
+      {
+        get token() {
+          throw new Error(token);
+        },
+      },
+    ],
+    ["the cause of an error's cause", new Error('a', { cause: new Error('b', { cause: failing({ token }) }) })],
+    ['one of several errors', new AggregateError([new Error('a'), new Error(token)], 'failed')],
+    ['the stack alone', failing({ message: 'failed', stack: `Error: ${token}\n    at x` })],
+    ['a map', failing({ by: new Map([[{ token }, 1]]) })],
+    ['a set', failing({ all: new Set([[token]]) })],
+    ['headers', failing({ headers: new Headers({ cookie: `session=${token}` }) })],
+    ['a URL', failing({ url: new URL(`https://example.com/?token=${token}`) })],
+    ['a boxed text', failing({ token: Object(token) })],
+    ['an object in a circle', loop],
+    ['what is printed for it alone', { toJSON: () => ({ token }) }],
+    ['base64', `Basic ${Buffer.from(`ada:${token}`).toString('base64')}`],
+    ['base64url behind another byte', Buffer.from(`.ada:${token}`).toString('base64url')],
+    ['hex', Buffer.from(token).toString('hex')],
+    [
+      'bytes as they are printed',
+      `<Buffer ${Buffer.from(signature)
+        .toString('hex')
+        .replace(/..(?=.)/g, '$& ')}>`,
+    ],
+    ['bytes as they are listed', `{"type":"Buffer","data":[${[...Buffer.from(signature)].join(',')}]}`],
+  ])('a token in %s', (_, value) => {
+    expect(namesIn(value)).toEqual(['token']);
+  });
+
+  it('a password in a URL, in JSON and in what is quoted', () => {
+    expect(namesIn(failing({ url: `redis://sessions:${encodeURIComponent(password)}@host` }))).toEqual(['password']);
+    expect(namesIn(JSON.stringify({ args: ['AUTH', 'sessions', password] }))).toEqual(['password']);
+    expect(namesIn(failing({ target: { password } }))).toEqual(['password']);
+  });
+
+  it('nothing where there is nothing: neither in public ids nor in other tokens', () => {
+    const other = `${token.slice(0, 45)}.${randomBytes(32).toString('base64url')}`;
+    expect(namesIn(failing({ id: token.split('.')[1], cookie: `session=${other}`, session: 15 }))).toEqual([]);
+    expect(namesIn(process.env.PATH)).toEqual([]);
+  });
+
+  it('no secret that is too short to be told from other text, and says so', () => {
+    expect(() => new SecretSearch({ 'the pin': '1234' })).toThrow('the pin is too short to be looked for');
+  });
+});
+
+describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
+  const close = closeAfterEach();
+
+  it('a token in the URL or in the body signs nobody in', async () => {
+    const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
+    close(() => manager.close());
+    const token = await manager.setToken('ada');
+    const app = await listen(withBody(build(manager, {})));
+    close(app.close);
+    const names = ['session', '__Host-session', 'token', 'access_token', 'authorization', 'Authorization', 'cookie'];
+    const fields = Object.fromEntries(
+      names.map((name) => [name, name.endsWith('ization') ? `Bearer ${token}` : token]),
+    );
+    const query = new URLSearchParams(fields);
+    const form = new FormData();
+    for (const [name, value] of query) form.append(name, value);
+    const requests: [path: string, init: RequestInit][] = [
+      [`?${query}`, {}],
+      [`?session=${token}`, {}],
+      [`?cookie=session=${token}`, { method: 'POST' }],
+      ['', { method: 'POST', body: query }],
+      ['', { method: 'POST', body: form }],
+      ['', { method: 'POST', body: token }],
+      ['', { method: 'POST', body: JSON.stringify(fields), headers: { 'Content-Type': 'application/json' } }],
+      [`?${query}`, { method: 'PUT', body: query, headers: { Cookie: 'session=', Authorization: 'Bearer' } }],
+      ['', { headers: { 'X-Session-Token': token, Session: token, Referer: `${app.url}/?session=${token}` } }],
+    ];
+    for (const [path, init] of requests) {
+      const response = await fetch(`${app.url}/session${path}`, init);
+      expect(await response.json()).toMatchObject({ user: null, token: null });
+      expect(response.headers.getSetCookie()).toEqual([]);
+      expect(await fetch(`${app.url}/me${path}`, init)).toMatchObject({ status: 401 });
+    }
+    expect(await fetch(`${app.url}/me`, { headers: { Cookie: `session=${token}` } })).toMatchObject({ status: 200 });
+  });
+});
+
+describe('the time to read', () => {
+  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+  afterAll(() => manager.close());
+  const cookie = cookieTransport(undefined, null);
+  const header = headerTransport(undefined);
+  const exchange = (headers: IncomingHttpHeaders, host = 'app.example') =>
+    ({ req: { method: 'POST', headers, rawHeaders: [] }, res: {}, url: '/', secure: false, host: () => host }) as never;
+  const read: Record<string, (text: string) => unknown> = {
+    Cookie: (text) => candidatesOf(cookie?.read(text, false) ?? [], manager),
+    'Cookie, when it is secure': (text) => candidatesOf(cookie?.read(text, true) ?? [], manager),
+    Authorization: (text) => manager.isToken(header?.read({ authorization: text })),
+    Origin: (text) => crossOriginRefusal(exchange({ origin: text }), new Set()),
+    'Sec-Fetch-Site': (text) => crossOriginRefusal(exchange({ 'sec-fetch-site': text }), new Set()),
+    Host: (text) => crossOriginRefusal(exchange({ origin: 'https://app.example' }, text), new Set()),
+    'Host, with several cookies': (text) => scopesOf({ host: () => text, url: '/' }, '/'),
+    'the URL, with several cookies': (text) => scopesOf({ host: () => 'app.example', url: text }, '/'),
+  };
+  const short = `${'A'.repeat(22)}.${'B'.repeat(22)}.${'C'.repeat(43)}`;
+  const PARTS = [
+    ...[
+      'a',
+      ' ',
+      '\t',
+      ';',
+      '=',
+      '"',
+      '%',
+      '.',
+      ':',
+      '/',
+      ',',
+      '-',
+      '1',
+      '[',
+      '::',
+      '1.',
+      'a.',
+      ':1',
+      '/a',
+      '/..',
+      '%2',
+    ],
+    ...[
+      ' ;',
+      '="',
+      '"\\"',
+      'session',
+      'session=',
+      'session=a;',
+      ';session',
+      '__Host-session=;',
+      'Bearer ',
+      `${short} `,
+    ],
+    ...[`session=${short};`, 'session=\u00ff; ', 'https://', '.a:', 'xn--', '__proto__=1;', '\u00a0'],
+  ];
+  const STARTS = ['', 'session=', 'session=x; session=', 'Bearer ', 'https://', '/', '[', '1.'];
+  const ENDS = ['', 'x', '\x00'];
+
+  /** Milliseconds, the least of several times. */
+  const timeOf = (run: () => unknown) =>
+    Math.min(
+      ...Array.from({ length: 3 }, () => {
+        const begin = performance.now();
+        run();
+        return performance.now() - begin;
+      }),
+    );
+  /** How much longer 8 times as much takes. What takes next to no time tells nothing. */
+  const growth = (run: (text: string) => unknown, text: (length: number) => string) => {
+    const [little, much] = [text(LITTLE), text(8 * LITTLE)];
+    return (
+      timeOf(() => run(much)) /
+      Math.max(
+        NO_TIME_MS,
+        timeOf(() => run(little)),
+      )
+    );
+  };
+  /** Eight times of it is as much as Node takes (`--max-http-header-size`). */
+  const LITTLE = 2000;
+  const NO_TIME_MS = 0.05;
+  /** Eight times as much text takes 8 times as long when each character is looked at so many times, and 64 times when at each all are. */
+  const LIMIT = 24;
+
+  it('no cookie or header, however it is made, takes long to read', () => {
+    const shapes = STARTS.flatMap((start) => PARTS.flatMap((part) => ENDS.map((end) => ({ start, part, end }))));
+    for (const [what, run] of Object.entries(read)) {
+      const slow = shapes.find(({ start, part, end }) => {
+        const text = (length: number) => start + part.repeat(length / part.length) + end;
+        // Somebody else may have had the machine: what is slow is slow every time.
+        return [1, 2, 3].every(() => growth(run, text) > LIMIT);
+      });
+      expect({ what, slow }).toEqual({ what });
+    }
+  });
+
+  it('is measured so that what looks at all the text from each of its characters is found out', () => {
+    const spaces = (length: number) => `${' '.repeat(length / 4)}x`;
+    expect(growth((text) => /\s+$/.test(text), spaces)).toBeGreaterThan(LIMIT);
+    expect(growth((text) => text.trim(), spaces)).toBeLessThan(LIMIT);
+  });
+});
+
+/** With the body and the query read before, as applications do. */
+function withBody(listener: RequestListener): RequestListener {
+  return express()
+    .use(express.json(), express.urlencoded({ extended: true }), express.text({ type: '*/*' }))
+    .use((req, res) => listener(req, res));
+}
+
+/** In the briefing's `servers`, see there. */
+async function startServers({ servers, passwords: { right: password } }: Briefing): Promise<RedisServer[]> {
+  servers.nobody = await freePort();
+  const unknown = ['AUTH', 'HELLO', 'SET', 'EVAL', 'EVALSHA'].map((name) => [name, `hidden-${name}`]);
+  const all = await startAll([
+    startRedis({ requirepass: password }),
+    startRedis({ 'rename-command': unknown }),
+    startRedis({ requirepass: password, maxmemory: '1', 'maxmemory-policy': 'noeviction' }),
+    startRedis({ requirepass: password, replicaof: [['127.0.0.1', String(servers.nobody)]] }),
+    startRedis({ 'min-replicas-to-write': '1' }),
+    startRedis({ requirepass: password, 'cluster-enabled': 'yes' }),
+  ]);
+  for (const [i, name] of (['main', 'strict', 'full', 'replica', 'lonely', 'cluster'] as const).entries()) {
+    servers[name] = all[i]?.port ?? 0;
+  }
+  const main = all.slice(0, 1);
+  await setAcl(main, ['ACL', 'SETUSER', 'sessions', 'on', `>${password}`, '~*', '+@all']);
+  await setAcl(main, ['ACL', 'SETUSER', 'limited', 'on', `>${password}`, '+auth', '+ping']);
+  return all;
+}

@@ -1,0 +1,52 @@
+import type { RequestListener } from 'node:http';
+import { listen } from './apps';
+import { sendRaw } from './raw-request';
+import type { Witness } from './secrecy-witness';
+
+export type Send = (method: string, path: string, ...headers: string[]) => Promise<string>;
+
+/** Where a token is handed out on purpose: in the member `token` of the body, and in the cookie. */
+const HANDING_OUT = /^\/(login|rotate|reauthenticated)\b/;
+
+/** Where the connection may break under the answer. */
+const BREAKING = /^\/late-/;
+
+/**
+ * Runs an application, and asks it: gives the token that an answer hands out, '' for none. The rest of each answer is kept for the search.
+ */
+export async function withClient(
+  listener: RequestListener,
+  witness: Witness,
+  use: (send: Send) => Promise<void>,
+): Promise<void> {
+  const app = await listen(listener);
+  try {
+    await use(async (method, path, ...headers) => {
+      const sent = sendRaw(app.url, method, path, ['Host: app.example', ...headers]);
+      if (BREAKING.test(path)) {
+        await Promise.allSettled([sent]);
+        return '';
+      }
+      const { status, headers: fields, text } = await sent;
+      witness.count(`status ${status}`);
+      const given = HANDING_OUT.test(path) && status === 200 ? tokenIn(text) : '';
+      if (given !== '') witness.issued(given);
+      const without = (part: string) => (given === '' ? part : part.replace(given, 'handed out'));
+      for (const [name, value] of fields) {
+        witness.text(`${path}: response header ${name}`, name === 'set-cookie' ? without(value) : value);
+      }
+      witness.text(`${path}: response body`, without(text));
+      return given;
+    });
+  } finally {
+    await app.close();
+  }
+}
+
+function tokenIn(json: string): string {
+  const { token } = JSON.parse(json) as { token: unknown };
+  return typeof token === 'string' ? token : '';
+}
+
+export const inCookie = (token: string) => `Cookie: session=${token}`;
+export const inHeader = (token: string) => `Authorization: Bearer ${token}`;

@@ -1,0 +1,221 @@
+import { Redis } from 'ioredis';
+import {
+  createRedisClient,
+  MemoryStore,
+  RedisStore,
+  type Store,
+  TokenManager,
+  type TokenManagerOptions,
+} from 'tokensession';
+import type { Detail } from './apps';
+import { APPS } from './secrecy-apps';
+import { callEverything, misplacedTokens } from './secrecy-calls';
+import { inCookie, inHeader, withClient } from './secrecy-client';
+import { misplacedInMiddleware, misplacedPasswords, misplacedSecrets } from './secrecy-options';
+import { brokenStores, type Passwords, type Servers, silenced, urlOf } from './secrecy-scenes';
+import { tourOfHttp } from './secrecy-tour';
+import { Witness } from './secrecy-witness';
+import { startProxy, type TcpProxy } from './tcp-proxy';
+import { printsOf } from './texts-in';
+import { until } from './until';
+
+/*
+ * A program that does all there is to do, well and in every way badly, prints what applications print, and tells its parent what it has seen.
+ */
+export interface Briefing {
+  /** The first signs; tokens signed with the second are about as well. */
+  secrets: [string, string];
+  passwords: Passwords;
+  servers: Servers;
+}
+
+const { secrets, passwords, servers } = JSON.parse(process.env.BRIEFING ?? '') as Briefing;
+const witness = new Witness(secrets);
+process.on('warning', (warning) => witness.value('process warning', warning));
+process.on('unhandledRejection', (reason) => {
+  witness.count('rejection that nobody catches');
+  witness.value('rejection that nobody catches', reason);
+});
+
+/** Where nothing is to fail, however busy the machine is. */
+const PATIENT = { timeoutMs: 10_000 };
+
+const manage = (where: string, store: Store, options: Partial<TokenManagerOptions<Detail>> = {}) => {
+  const manager = new TokenManager<Detail>({ store, secret: secrets, ...options });
+  witness.watch(where, manager as TokenManager<never>);
+  for (const [name, object] of Object.entries({ store, manager })) witness.value(`${where}: ${name}`, object);
+  return manager;
+};
+
+const issuer = new TokenManager({ store: new MemoryStore(), secret: secrets });
+async function tokenFor(userId: string): Promise<string> {
+  const token = await issuer.setToken(userId);
+  witness.issued(token);
+  return token;
+}
+
+/** Whatever is asked of it, on a store that serves, with listeners that break. */
+async function served(where: string, store: Store): Promise<void> {
+  const manager = manage(where, store, {
+    maxSessions: 3,
+    onLimit: 'reject',
+    rotationGrace: 0,
+    getUserInfo: (id) => {
+      if (id === 'broken') throw new Error('the database of users is down');
+      return id === 'nobody' ? null : { name: id };
+    },
+  });
+  manager.on('login', () => {
+    throw new Error('a listener that throws');
+  });
+  manager.on('logout', async () => {
+    await manager.setToken('x'.repeat(2000));
+  });
+  await tourOfHttp(manager, witness);
+  await replacing(`${where}, replacing`, store);
+
+  const token = await manager.setToken('misplaced');
+  const others = await manager.setToken('others');
+  for (const issued of [token, others]) witness.issued(issued);
+  for (const [i, call] of misplacedTokens(token, others).entries()) {
+    await witness.failure(`${where}: misplaced token ${i}`, () => call(manager as TokenManager<never>));
+  }
+  const inMiddleware = misplacedInMiddleware(manager as TokenManager<never>, token, passwords.right);
+  for (const [i, build] of [...misplacedSecrets(store, secrets[0]), ...inMiddleware].entries()) {
+    await witness.failure(`${where}: option ${i}`, build);
+  }
+  witness.value(`${where}: health`, await manager.health());
+}
+
+/** Logins that end others. */
+async function replacing(where: string, store: Store): Promise<void> {
+  const manager = manage(where, store, { singleMode: true });
+  for (let i = 0; i < 2; i++) witness.issued(await manager.setToken('replaced'));
+}
+
+/** What each call, and each request of a client with a token, comes to when the store can't serve. */
+async function unserved(where: string, store: Store): Promise<void> {
+  const manager = manage(where, store, { getUserInfo: (id) => ({ name: id }) });
+  const token = await tokenFor('ada');
+  await callEverything(where, manager as TokenManager<never>, token, witness);
+  for (const build of Object.values(APPS)) {
+    await withClient(build(manager, {}, witness), witness, async (send) => {
+      for (const headers of [[inCookie(token)], [inHeader(token)], []]) {
+        for (const path of ['/me', '/login?user=ada']) await send('POST', path, ...headers);
+      }
+    });
+    await withClient(build(manager, { onUnavailable: 'anonymous' }, witness), witness, async (send) => {
+      const paths = ['/me', '/vault', '/log', '/login?user=ada', '/logout', '/logout?everywhere', '/rotate'];
+      for (const path of paths) await send('POST', path, inCookie(token));
+    });
+  }
+  await manager.close();
+}
+
+/** One after the other: what is late for want of time fails as late, not as it would. */
+async function unservedByAll(silent: TcpProxy): Promise<void> {
+  for (const [where, open] of Object.entries(brokenStores(servers, passwords, silent))) await unserved(where, open());
+}
+
+/** Records of users that are not as we write them. */
+async function corrupt(store: RedisStore): Promise<void> {
+  const manager = manage('a corrupt record', store, { getUserInfo: (id) => ({ name: id }) });
+  const admin = silenced(new Redis(urlOf(servers.main, passwords.right)));
+  const spoils: ((key: string, sid: string, token: string) => Promise<unknown>)[] = [
+    (key, _sid, token) => admin.set(key, token),
+    (key) => admin.hset(key, 'id', 'somebody else'),
+    (key) => admin.hset(key, 'v', '99'),
+    (key, sid, token) => admin.hset(key, sid, token),
+    (key, sid, token) => admin.hset(key, `${sid}.a`, `{"device":"${token}`),
+    (key, sid) => admin.hset(key, `${sid}.a`, 'null'),
+    (key, sid, token) => admin.hset(key, `${sid}.a`, token),
+    (key, _sid, token) => admin.hset(key, 'ban', token),
+    (key, _sid, token) => admin.set(key.replace('session-token', 'session-user'), `{"name":"${token}`),
+  ];
+  for (const [i, spoil] of spoils.entries()) {
+    const userId = `corrupt-${i}`;
+    const token = await manager.setToken(userId, 60, { device: 'web' });
+    witness.issued(token);
+    const [tag, sid = ''] = token.split('.');
+    await spoil(`session-token:{${tag}}`, sid, token);
+    const calls: (() => Promise<unknown>)[] = [
+      () => manager.touchToken(token),
+      () => manager.rotateToken(token),
+      () => manager.listUserSessions(userId),
+      () => manager.getBan(userId),
+      () => manager.setToken(userId),
+      () => manager.deleteToken(token),
+    ];
+    for (const call of calls) await witness.failure(`a corrupt record ${i}`, call);
+  }
+  admin.disconnect();
+  await manager.close();
+}
+
+/** A logout that no replica confirms, and a store that is back. */
+async function recovering(silent: TcpProxy): Promise<void> {
+  const store = new RedisStore(urlOf(silent.port, passwords.right), { timeoutMs: 1000, durability: { replicas: 1 } });
+  const manager = manage('a Redis that comes back', store);
+  const ask = () => witness.failure('a Redis that comes back', () => manager.getBan('ada'));
+  silent.hold();
+  await ask();
+  silent.pass();
+  await until('it is up', async () => {
+    await ask();
+    return (witness.testimony.tally['event store-up'] ?? 0) > 0;
+  });
+  const token = await manager.setToken('unconfirmed');
+  witness.issued(token);
+  await witness.failure('a logout that no replica confirms', () => manager.deleteToken(token));
+  await manager.close();
+}
+
+/** Clients that an application makes itself, and what they tell it of their errors. */
+async function ownClients(): Promise<void> {
+  const { right, wrong } = passwords;
+  await Promise.all([
+    ownClient('createRedisClient', createRedisClient(urlOf(servers.main, wrong))),
+    ownClient('createRedisClient, without AUTH', createRedisClient(urlOf(servers.strict, right))),
+    ownClient('ioredis', new Redis(servers.main, '127.0.0.1', { password: wrong })),
+  ]);
+}
+
+async function ownClient(name: string, client: Redis): Promise<void> {
+  const failed = new Promise((resolve) => {
+    client.on('error', (error) => {
+      witness.value(`error event of ${name}: `, error);
+      resolve(undefined);
+    });
+  });
+  const manager = manage(`over ${name}`, new RedisStore(client, PATIENT));
+  await callEverything(`over ${name}`, manager as TokenManager<never>, await tokenFor('ada'), witness);
+  await failed;
+  for (const [way, text] of printsOf(client)) witness.text(`client of ${name}, ${way}`, text);
+  await manager.close();
+  client.disconnect();
+}
+
+async function main(): Promise<void> {
+  const main = new RedisStore(urlOf(servers.main, passwords.right), PATIENT);
+  const memory = new MemoryStore();
+  const [silent, faltering] = await Promise.all([startProxy(servers.main), startProxy(servers.main)]);
+  silent.hold();
+  await Promise.all([
+    served('memory', memory),
+    served('Redis', main),
+    unservedByAll(silent),
+    corrupt(new RedisStore(urlOf(servers.main, passwords.right), PATIENT)),
+    recovering(faltering),
+    ownClients(),
+    ...misplacedPasswords(passwords).map((build, i) => witness.failure(`option of Redis ${i}`, build)),
+  ]);
+  await Promise.all([main.close(), memory.close(), issuer.close(), silent.stop(), faltering.stop()]);
+  witness.text('the title of the process', process.title);
+  witness.text('the arguments of the process', process.argv.join(' '));
+  process.send?.(witness.testimony, () => process.disconnect());
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});

@@ -1,0 +1,97 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { TokenManager } from 'tokensession';
+import type { Detail } from './apps';
+import { APPS, WRONG_PATHS } from './secrecy-apps';
+import { inCookie, inHeader, type Send, withClient } from './secrecy-client';
+import type { Witness } from './secrecy-witness';
+
+/** The session of a login that asks for it lives so many seconds, and so old is a proof of identity then. */
+const BRIEF = 1;
+
+/**
+ * Everything that an application can do over HTTP, on both frameworks. The manager's `onLimit` is `'reject'`, its `maxSessionsPerDevice` 2 for a
+ * `tv`, its grace 0, and its `getUserInfo` knows no `nobody` and breaks on `broken`.
+ */
+export async function tourOfHttp(manager: TokenManager<Detail>, witness: Witness): Promise<void> {
+  const tours = Object.entries(APPS).map(([framework, build]) =>
+    withClient(build(manager, {}, witness), witness, (send) => tour(send, manager, framework)),
+  );
+  await Promise.all(tours);
+}
+
+async function tour(send: Send, manager: TokenManager<Detail>, framework: string): Promise<void> {
+  const users = (name: string) => `${name}-${framework}`;
+  const login = (name: string, ...headers: string[]) => send('POST', `/login?user=${users(name)}`, ...headers);
+
+  const brief = await send('POST', `/login?user=${users('brief')}&ttl=${BRIEF}`);
+  const old = await login('old');
+  await send('GET', '/me');
+  const ada = await login('ada');
+  for (const path of ['/me', '/session', '/log', '/vault', '/nowhere', ...WRONG_PATHS]) {
+    await send('GET', path, inCookie(ada));
+    await send('GET', path, inHeader(ada));
+  }
+  for (const headers of malformed(ada, await login('grace'), await login('ada'))) await send('GET', '/me', ...headers);
+  for (const from of ['Origin: https://evil.example', 'Sec-Fetch-Site: cross-site']) {
+    await send('POST', '/session', inCookie(ada), from);
+  }
+  await login('ada', inCookie(ada));
+  await send('GET', '/me', inCookie(ada));
+  await send('POST', '/late-login');
+
+  const first = await login('rotating');
+  const second = await send('POST', '/rotate', inCookie(first));
+  const third = await send('POST', '/reauthenticated', inCookie(second));
+  await send('POST', '/late-rotate', inCookie(third));
+  await send('POST', '/rotate', inHeader(await login('rotating')));
+  for (const token of [first, third]) await send('GET', '/me', inCookie(token));
+
+  const leaving = await login('leaving');
+  await login('leaving');
+  await send('POST', '/logout?everywhere', inCookie(leaving));
+  await send('POST', '/logout', inHeader(await login('leaving')));
+  await send('POST', '/logout', inCookie(leaving));
+
+  const kicked = await login('kicked');
+  await manager.deleteUserToken(users('kicked'), { message: 'Your password was changed' });
+  await send('GET', '/me', inCookie(kicked));
+  const banned = await login('banned');
+  await manager.banUser(users('banned'), { reason: 'spam' });
+  await send('GET', '/me', inCookie(banned));
+  await login('banned');
+  for (let i = 0; i < 4; i++) await login('crowded');
+  for (const name of ['nobody', 'broken']) await send('POST', `/login?user=${name}`);
+
+  await sleep(BRIEF * 1000 + 100);
+  await send('GET', '/me', inCookie(brief));
+  await send('GET', '/vault', inCookie(old));
+  await send('GET', '/vault', inCookie(await send('POST', '/reauthenticated', inCookie(old))));
+}
+
+/** Headers in which a real token is where none belongs, or not as it should be. */
+function malformed(token: string, others: string, own: string): string[][] {
+  const forged = `${token.slice(0, -2)}${token.endsWith('AA') ? 'BB' : 'AA'}`;
+  const cookies = [
+    ...[`"session=${token}"`, `session="${token}"`, `session=${token}%20`, `session = ${token} `, `=${token}`, token],
+    ...[
+      `session=${token}${token}`,
+      `Session=${token}`,
+      `session=;x=${token}`,
+      `session=${forged}`,
+      `session=%${token}`,
+    ],
+    ...[`session=${token}; session=${own}`, `session=${token}; session=${others}; session=${forged}`],
+    ...[`session=${token}\x80\xff`, `__Host-session=${token}`, `session=${token.split('.').reverse().join('.')}`],
+    `session=${token}; session=${token}x; session=x${token}`,
+  ];
+  const authorizations = [
+    ...[`Bearer ${token} ${others}`, `Bearer "${token}"`, `Bearer ${forged}`, `Bearer${token}`, token],
+    `Basic ${Buffer.from(`ada:${token}`).toString('base64')}`,
+  ];
+  return [
+    ...cookies.map((cookie) => [`Cookie: ${cookie}`]),
+    ...authorizations.map((authorization) => [`Authorization: ${authorization}`]),
+    [inHeader(token), inCookie(others)],
+    [inCookie(token), inCookie(others)],
+  ];
+}

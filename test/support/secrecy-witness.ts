@@ -1,0 +1,88 @@
+import { createHash, createHmac } from 'node:crypto';
+import { inspect } from 'node:util';
+import { SessionError, type TokenManager } from 'tokensession';
+import { type FoundText, printsOf, textsIn, type WalkOptions } from './texts-in';
+
+/** What a program has seen, for somebody else to search. */
+export interface Testimony {
+  tokens: string[];
+  seen: FoundText[];
+  /** How often each thing happened: `event login`, `error ERR_STORE_TIMEOUT`, `status 503`. */
+  tally: Record<string, number>;
+}
+
+const EVENTS = [
+  ...(['login', 'logout', 'replaced', 'revoked', 'expired-on-use', 'banned', 'rotated', 'reused'] as const),
+  ...(['store-down', 'store-up'] as const),
+];
+
+/** Keeps the texts of all that an application could print or log, and the tokens that were issued. */
+export class Witness {
+  readonly #secrets: readonly string[];
+  readonly #tokens = new Set<string>();
+  /** Where each text was first seen. */
+  readonly #texts = new Map<string, string>();
+  readonly #tally: Record<string, number> = {};
+
+  constructor(secrets: readonly string[]) {
+    this.#secrets = secrets;
+  }
+
+  get testimony(): Testimony {
+    const seen = [...this.#texts].map(([text, path]): FoundText => [path, text]);
+    return { tokens: [...this.#tokens], seen, tally: this.#tally };
+  }
+
+  count(what: string): void {
+    this.#tally[what] = (this.#tally[what] ?? 0) + 1;
+  }
+
+  text(path: string, text: string): void {
+    if (!this.#texts.has(text)) this.#texts.set(text, path);
+  }
+
+  /** All that is in a value, and all ways to print it. */
+  value(path: string, value: unknown, options: WalkOptions = {}): void {
+    for (const [part, text] of [...textsIn(value, options), ...printsOf(value)]) this.text(`${path} ${part}`, text);
+  }
+
+  error(path: string, error: unknown): void {
+    this.count(`error ${error instanceof SessionError ? error.code : error instanceof Error ? error.name : 'none'}`);
+    // Most requests of an outage end with the same error.
+    const whole = inspect(error, { depth: Number.POSITIVE_INFINITY, showHidden: true, customInspect: false });
+    if (!this.#texts.has(whole)) this.value(path, error);
+    this.text(path, whole);
+  }
+
+  /** Waits for a call, and keeps its error, if that is what becomes of it. */
+  async failure(path: string, call: () => unknown): Promise<void> {
+    try {
+      await call();
+    } catch (error) {
+      this.error(path, error);
+    }
+  }
+
+  issued(token: string): void {
+    this.#tokens.add(token);
+  }
+
+  /** Keeps every event, and knows the tokens of the sessions that they tell of, whoever they were given to. */
+  watch(path: string, manager: TokenManager<never>): void {
+    for (const name of EVENTS) {
+      manager.on(name, (event) => {
+        this.count(`event ${name}`);
+        this.value(`${path}: event ${name}`, event);
+        if ('userId' in event && 'sessionId' in event) this.#signed(event.userId, event.sessionId);
+      });
+    }
+  }
+
+  #signed(userId: string, sessionId: string): void {
+    const tag = createHash('sha256').update(userId).digest('base64url').slice(0, 22);
+    for (const secret of this.#secrets) {
+      const signature = createHmac('sha256', secret).update(`${tag}.${sessionId}`).digest('base64url');
+      this.issued(`${tag}.${sessionId}.${signature}`);
+    }
+  }
+}
