@@ -1,4 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { MAX_ATTRIBUTE_LENGTH } from '../core/options';
+import type { SessionAttributes } from '../core/types';
 import type { RequestTarget } from '../transport/cookie-scopes';
 
 /** A request and its response, and what only the framework can tell of them. */
@@ -9,4 +11,12 @@ export interface Exchange extends RequestTarget {
   secure: boolean;
   /** The client's address, by the same rule. Asked for at a login only: it is dear to find out. */
   ip(): string | undefined;
+}
+
+/** Where a login comes from. What the client says is cut to length rather than refused: a login must not fail for a long header. */
+export function originOf(exchange: Exchange): SessionAttributes {
+  return {
+    ip: exchange.ip()?.slice(0, MAX_ATTRIBUTE_LENGTH),
+    userAgent: exchange.req.headers['user-agent']?.slice(0, MAX_ATTRIBUTE_LENGTH),
+  };
 }

@@ -4,9 +4,10 @@ import { checkSeconds } from '../core/options';
 import type { TokenManager } from '../core/token-manager';
 import type { RegisteredDetail } from '../core/types';
 import type { Exchange } from './exchange';
+import { isOpen, recencyRefusalOf, refusalOf } from './gates';
 import { type SessionMiddlewareOptions, sessionPolicy } from './policy';
 import type { Refusal } from './refusal';
-import { isOpen, RequestSession, recencyRefusalOf, refusalOf } from './request-session';
+import { RequestSession } from './request-session';
 
 export type { CookieOptions } from '../transport/cookie-options';
 export type { HeaderOption } from '../transport/header';

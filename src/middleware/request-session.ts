@@ -1,11 +1,11 @@
 import { inspect } from 'node:util';
 import { isUnavailable, type SessionError } from '../core/errors';
-import { checkAttributes, MAX_ATTRIBUTE_LENGTH } from '../core/options';
+import { checkAttributes } from '../core/options';
 import { sessionIdOf } from '../core/token';
-import type { EndReason, Session, SessionAttributes, User } from '../core/types';
+import type { EndReason, Session, User } from '../core/types';
 import { type Credentials, candidatesOf, readCredentials } from './credentials';
 import { crossOriginRefusal } from './cross-origin';
-import type { Exchange } from './exchange';
+import { type Exchange, originOf } from './exchange';
 import type { SessionPolicy } from './policy';
 import {
   type Ending,
@@ -100,7 +100,7 @@ export class RequestSession<Detail = unknown> {
     const { res, secure } = this.#exchange;
     const { ttl, absoluteTtl, attributes } = checkLoginOptions(options);
     if (cookie !== null && res.headersSent) throw headersSent('login');
-    const kept = checkAttributes({ ...this.#origin(), ...attributes });
+    const kept = checkAttributes({ ...originOf(this.#exchange), ...attributes });
     const create = { ttl, absoluteTtl, attributes: kept, replaces: this.#tokens() };
     const session = await manager.createSession(userId, create).catch((error: unknown) => {
       throw loginError(error, header?.challenge);
@@ -236,14 +236,10 @@ export class RequestSession<Detail = unknown> {
    * @internal
    */
   headersToKeep(): Record<string, string[]> | undefined {
-    if (!this.#isCookieIssued) return undefined;
-    const cookies = [this.#exchange.res.getHeader('Set-Cookie') ?? []].flat().map(String);
-    // Ours came last, and with it the others of its name.
-    const name = cookies.at(-1)?.split('=', 1)[0];
-    return {
-      'Set-Cookie': cookies.filter((cookie) => cookie.startsWith(`${name}=`)),
-      'Cache-Control': ['no-store'],
-    };
+    const { cookie } = this.#policy;
+    if (cookie === null || !this.#isCookieIssued) return undefined;
+    const { res, secure } = this.#exchange;
+    return { 'Set-Cookie': cookie.setOn(res, secure), 'Cache-Control': ['no-store'] };
   }
 
   /**
@@ -315,41 +311,6 @@ export class RequestSession<Detail = unknown> {
   #tossed(): Exchange | undefined {
     return this.#credentials.cookies.length > 1 ? this.#exchange : undefined;
   }
-
-  /** What the client says is cut to length rather than refused: a login must not fail for a long header. */
-  #origin(): SessionAttributes {
-    const { req } = this.#exchange;
-    return {
-      ip: this.#exchange.ip()?.slice(0, MAX_ATTRIBUTE_LENGTH),
-      userAgent: req.headers['user-agent']?.slice(0, MAX_ATTRIBUTE_LENGTH),
-    };
-  }
-}
-
-/**
- * Whether a middleware with this manager has been here before on the request: its work is done, and stays as it is. With another manager
- * the later one takes the place.
- *
- * @throws TypeError when the place is taken by something else: each would find the other's object there, and break on it.
- */
-export function isOpen(session: unknown, manager: unknown, name: string): boolean {
-  if (session === undefined) return false;
-  if (session instanceof RequestSession) return session.isBy(manager);
-  throw new TypeError(
-    `${name} is taken by another middleware (express-session, koa-session?): only one of them can have it`,
-  );
-}
-
-/** The answer of `requireUser()`; `null` when the request may go on. */
-export function refusalOf(session: unknown): SessionError | Refusal | null {
-  if (!(session instanceof RequestSession)) throw new TypeError('requireUser() needs sessionMiddleware() before it');
-  return session.refusal();
-}
-
-/** The answer of `requireRecentLogin()`; `null` when the request may go on. */
-export function recencyRefusalOf(session: unknown, seconds: number): SessionError | Refusal | null {
-  if (session instanceof RequestSession) return session.recencyRefusal(seconds);
-  throw new TypeError('requireRecentLogin() needs sessionMiddleware() before it');
 }
 
 function endingOf({ reason, message }: Ending): Ending {

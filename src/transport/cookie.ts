@@ -24,6 +24,8 @@ export interface CookieTransport {
    * @param tossed where the request went that had several cookies of the name: the others are deleted, as far as they can be guessed.
    */
   write(res: ServerResponse, token: string, secure: boolean, tossed?: RequestTarget): void;
+  /** What is on the response by now of the cookie, and of the others of its name. */
+  setOn(res: ServerResponse, secure: boolean): string[];
   /** Makes the browser forget the cookie, and with `tossed` the others of its name, as far as they can be guessed. */
   clear(res: ServerResponse, secure: boolean, tossed?: RequestTarget): void;
 }
@@ -69,11 +71,9 @@ export function cookieTransport(
         return room >= 0;
       });
   };
+  const isOurs = (cookie: string, secure: boolean) => cookie.startsWith(`${nameFor(secure)}=`);
   const put = (res: ServerResponse, secure: boolean, texts: string[]) => {
-    const others = [res.getHeader('Set-Cookie') ?? []]
-      .flat()
-      .map(String)
-      .filter((cookie) => !cookie.startsWith(`${nameFor(secure)}=`));
+    const others = cookiesOn(res).filter((cookie) => !isOurs(cookie, secure));
     res.setHeader('Set-Cookie', [...others, ...texts]);
     res.setHeader('Cache-Control', 'no-store');
   };
@@ -83,11 +83,16 @@ export function cookieTransport(
     // Its own comes last: to some browsers a cookie for a host alone and one for the domain of that name are the same.
     write: (res, token, secure, tossed) =>
       put(res, secure, [...guessedDeletions(secure, tossed), textOf(token, secure, own, { maxAge })]),
+    setOn: (res, secure) => cookiesOn(res).filter((cookie) => isOurs(cookie, secure)),
     clear: (res, secure, tossed) => {
       const deletion = textOf('', secure, own, { maxAge: 0, expires: new Date(0) });
       put(res, secure, [...guessedDeletions(secure, tossed), deletion]);
     },
   };
+}
+
+function cookiesOn(res: ServerResponse): string[] {
+  return [res.getHeader('Set-Cookie') ?? []].flat().map(String);
 }
 
 /** Parsing gives the first of several cookies of a name, which is whichever was made for the longest path (RFC 6265, 5.4): an attacker's choice. */
