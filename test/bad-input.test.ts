@@ -87,6 +87,14 @@ describe('a call with an argument of the wrong kind names it, before anything is
     for (const [value, name, message] of USER_IDS) expect(await refused(call, value)).toMatchObject({ name, message });
   });
 
+  it.each(Object.entries(BY_USER_ID))('%s(a token): it would end up in events and records', async (_, call) => {
+    const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+    const token = await manager.setToken('ada');
+    await manager.close();
+    const message = "userId must be a user's id, and is a token";
+    expect(await refused(call, token)).toMatchObject({ name: 'TypeError', message });
+  });
+
   it.each(Object.entries(BY_TTL))('%s', async (call, run) => {
     const argument = call.split(' ')[1];
     for (const [value, name, message] of TTLS) {

@@ -108,7 +108,6 @@ describe('a process that does everything, well and badly', () => {
 const EXCEPTIONS: [finding: RegExp, reason: string][] = [
   [/^client of .*: the (wrong )?password$/, 'a client that the application owns has its password'],
   [/^error event of ioredis: .*: the wrong password$/, 'what a client of ioredis’s own making tells its owner'],
-  [/^error event of createRedisClient.*: the (wrong )?password$/, 'what ioredis tells the owner of the client'],
   [/^a Redis that is full: event banned .*: token \d+$/, 'the reason of a ban is told as it was given, here a token'],
 ];
 

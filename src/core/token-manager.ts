@@ -99,7 +99,7 @@ export class TokenManager<Detail = unknown> {
    * ended, the new one isn't left behind either.
    */
   async createSession(userId: string, options?: CreateSessionOptions): Promise<Session<Detail>> {
-    checkUserId(userId);
+    this.#checkUserId(userId);
     const given = checkCreateOptions(options);
     if (!this.#userInfo.hasLoader) return this.#create(userId, given);
     const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtl * 1000);
@@ -225,19 +225,19 @@ export class TokenManager<Detail = unknown> {
    * string that the client holds, and as good. For trusted code; a page shows {@link listUserSessions}.
    */
   async listUserToken(userId: string): Promise<string[]> {
-    const tag = tagOf(checkUserId(userId));
+    const tag = tagOf(this.#checkUserId(userId));
     return (await this.#list(tag)).sessions.map(({ sid }) => signToken({ tag, sid }, this.#policy.keys));
   }
 
   /** The live sessions of a user, oldest login first, without what could be signed in with. */
   async listUserSessions(userId: string): Promise<SessionInfo[]> {
-    const { sessions, now } = await this.#list(tagOf(checkUserId(userId)));
+    const { sessions, now } = await this.#list(tagOf(this.#checkUserId(userId)));
     return sessions.map((record) => infoOf(record, now));
   }
 
   /** Ends all sessions of a user, or all but one. Gives how many it ended. */
   async deleteUserToken(userId: string, options?: DeleteUserTokenOptions): Promise<number> {
-    const tag = tagOf(checkUserId(userId));
+    const tag = tagOf(this.#checkUserId(userId));
     const { except, message } = checkDeleteOptions(options);
     const kept = except === null ? null : this.#sidToKeep(tag, except);
     const call = this.#store.endAll(tag, { except: kept, forgetUserInfo: false, message });
@@ -247,7 +247,7 @@ export class TokenManager<Detail = unknown> {
 
   /** Ends one session of this user, by its id. `false` when this user has no such live session, whoever else has. */
   async deleteSession(userId: string, sessionId: string, options?: RevokeOptions): Promise<boolean> {
-    const tag = tagOf(checkUserId(userId));
+    const tag = tagOf(this.#checkUserId(userId));
     if (typeof sessionId !== 'string') throw new TypeError(`sessionId must be a string, got ${kindOf(sessionId)}`);
     const { message } = checkRevokeOptions(options);
     if (!isSessionId(sessionId)) return false;
@@ -264,7 +264,7 @@ export class TokenManager<Detail = unknown> {
    * @returns how many sessions it ended.
    */
   async banUser(userId: string, options?: BanUserOptions): Promise<number> {
-    const tag = tagOf(checkUserId(userId));
+    const tag = tagOf(this.#checkUserId(userId));
     const { durationMs, reason } = checkBanOptions(options);
     const { ended } = await told(this.#store.ban(tag, { userId, durationMs, reason }), (outcome) => {
       const { until } = banOf(outcome.ban);
@@ -280,12 +280,12 @@ export class TokenManager<Detail = unknown> {
 
   /** Lifts a ban. The sessions it ended stay ended. `false` when there was none. */
   async unbanUser(userId: string): Promise<boolean> {
-    return this.#store.unban(tagOf(checkUserId(userId)));
+    return this.#store.unban(tagOf(this.#checkUserId(userId)));
   }
 
   /** A user's ban; `null` when there is none, or none any more. */
   async getBan(userId: string): Promise<Ban | null> {
-    const tag = tagOf(checkUserId(userId));
+    const tag = tagOf(this.#checkUserId(userId));
     const ban = await this.#store.getBan(tag);
     if (ban === null) return null;
     if (tagOf(ban.userId) !== tag) throw foreignRecord();
@@ -300,7 +300,7 @@ export class TokenManager<Detail = unknown> {
    * @throws TypeError without a `getUserInfo`; what `getUserInfo` throws.
    */
   async addUser(userId: string, userInfoTtl?: number): Promise<User<Detail> | null> {
-    checkUserId(userId);
+    this.#checkUserId(userId);
     const detail = await this.#userInfo.loadAndCache(userId, this.#userInfoTtlMs(userInfoTtl));
     return detail === null ? null : { id: userId, detail };
   }
@@ -315,7 +315,9 @@ export class TokenManager<Detail = unknown> {
   async refreshUser(userIds: readonly string[], userInfoTtl?: number): Promise<number> {
     if (!Array.isArray(userIds)) throw new TypeError(`userIds must be an array of strings, got ${kindOf(userIds)}`);
     // Not map, which leaves holes out.
-    const waiting = new Set(Array.from(userIds, (userId, index) => checkUserId(userId, `userIds[${index}]`))).values();
+    const waiting = new Set(
+      Array.from(userIds, (userId, index) => this.#checkUserId(userId, `userIds[${index}]`)),
+    ).values();
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     if (!this.#userInfo.hasLoader) throw new TypeError('refreshUser needs the option getUserInfo');
 
@@ -338,7 +340,7 @@ export class TokenManager<Detail = unknown> {
 
   /** Forgets a user's cached info: the next check loads it again. Their sessions go on. `false` when none was cached. */
   async deleteUser(userId: string): Promise<boolean> {
-    return this.#userInfo.forget(checkUserId(userId));
+    return this.#userInfo.forget(this.#checkUserId(userId));
   }
 
   /**
@@ -355,7 +357,7 @@ export class TokenManager<Detail = unknown> {
   }
 
   async #create(userId: string, options: CreateSessionOptions): Promise<Session<Detail>> {
-    checkUserId(userId);
+    this.#checkUserId(userId);
     const { keys, absoluteTtl: longest, maxSessions, maxOnDevice, onLimit } = this.#policy;
     const { ttl = this.#policy.ttl, absoluteTtl = longest } = options;
     checkSeconds('ttl', ttl);
@@ -395,7 +397,8 @@ export class TokenManager<Detail = unknown> {
 
   async #logOut({ tag, sid }: TokenParts): Promise<boolean> {
     const ended = await told(this.#store.end(tag, sid, null), (session) => {
-      if (session !== null) this.#events.emit('logout', { userId: session.userId, sessionId: session.sid });
+      if (session === null || tagOf(session.userId) !== tag) return;
+      this.#events.emit('logout', { userId: session.userId, sessionId: session.sid });
     });
     return ended !== null;
   }
@@ -444,6 +447,13 @@ export class TokenManager<Detail = unknown> {
     if (isSessionId(except)) return except;
     const parts = parseToken(except, this.#policy.keys);
     return parts?.tag === tag ? parts.sid : null;
+  }
+
+  /** A token in this place is a mistake, which would put it into events and records. */
+  #checkUserId(userId: unknown, name = 'userId'): string {
+    const text = checkUserId(userId, name);
+    if (this.isToken(text)) throw new TypeError(`${name} must be a user's id, and is a token`);
+    return text;
   }
 
   #userInfoTtlMs(userInfoTtl: number | undefined): number {

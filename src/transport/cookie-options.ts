@@ -136,5 +136,5 @@ export function isHostName(text: string): boolean {
 
 /** Whether this is an IP address and no name: no top-level domain is a number (RFC 3696, 2), and no name has colons that ports leave. */
 export function isAddress(host: string): boolean {
-  return /(?:^|\.)\d+$/.test(host) || /^\[?[0-9a-f]*:[0-9a-f:.]*:[0-9a-f:.]*\]?$/i.test(host);
+  return /(?:^|\.)\d+$/.test(host) || /^\[?[0-9a-f]*:[0-9a-f.]*:[0-9a-f:.]*\]?$/i.test(host);
 }

@@ -8,6 +8,7 @@ import {
   SentinelConnector,
 } from 'ioredis';
 import { checkInteger, checkOptions } from '../../core/options';
+import { withoutArguments } from './errors';
 import {
   type CheckedSettings,
   type ClusterSettings,
@@ -71,12 +72,22 @@ export function createRedisClient(target: RedisTarget, options?: RedisClientOpti
   const settings = checkSettings(target);
   switch (settings.topology) {
     case 'single':
-      return new Redis(singleOptions(settings, timeoutMs));
+      return keepingSecrets(new Redis(singleOptions(settings, timeoutMs)));
     case 'sentinel':
-      return new Redis(sentinelOptions(settings, timeoutMs));
+      return keepingSecrets(new Redis(sentinelOptions(settings, timeoutMs)));
     case 'cluster':
-      return new Cluster([...settings.cluster], clusterOptions(settings, timeoutMs));
+      return keepingSecrets(new Cluster([...settings.cluster], clusterOptions(settings, timeoutMs)));
   }
+}
+
+/** Errors go to listeners, and without one to stderr, and from there to a log: the password of a handshake that failed must not. */
+function keepingSecrets<Client extends Redis | Cluster>(client: Client): Client {
+  const own = client as unknown as Record<string, (event: string, ...args: unknown[]) => unknown>;
+  for (const method of ['emit', 'silentEmit']) {
+    const emit = own[method]?.bind(client);
+    if (emit !== undefined) own[method] = (event, ...args) => emit(event, ...args.map(withoutArguments));
+  }
+  return client;
 }
 
 type SettingsOf<Topology> = Extract<CheckedSettings, { topology: Topology }>;

@@ -65,7 +65,9 @@ export function isRefusedDatabase(error: unknown): boolean {
  */
 export function withoutArguments(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
-  const { code, errors, lastNodeError } = error as { code?: unknown; errors?: unknown; lastNodeError?: unknown };
+  const { code, command, errors, lastNodeError } = error as Partial<
+    Record<'code' | 'errors' | 'lastNodeError', unknown> & { command: { name?: unknown } }
+  >;
   // Node's AggregateError, for a name with several addresses, has a message only in each of its parts; what ioredis says of a
   // whole Cluster says why only of the last node.
   const parts = (Array.isArray(errors) ? errors : [lastNodeError]).filter((part) => part instanceof Error);
@@ -77,5 +79,5 @@ export function withoutArguments(error: unknown): unknown {
   const copy = new Error(message);
   copy.name = error.name;
   copy.stack = `${error.name}: ${message}${stack.startsWith('\n') ? stack : ''}`;
-  return code === undefined ? copy : Object.assign(copy, { code });
+  return Object.assign(copy, code !== undefined && { code }, command && { command: { name: command.name } });
 }
