@@ -9,6 +9,7 @@ export { SessionError, type SessionErrorCode } from './core/errors';
 export type { TokenManagerOptions } from './core/manager-options';
 export type { SessionEvents, SessionListener } from './core/session-events';
 export {
+  type EndedFor,
   type EndedSession,
   expiryOf,
   type Found,

@@ -258,16 +258,36 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(placesOf(setCookie).sort()).toEqual(['deleted host /', 'deleted host /session']);
     });
 
-    it('looks nowhere else for a __Host- cookie, which is nowhere else', async () => {
-      const cookie = { name: '__Host-id' };
-      expect(placesOf(await clear({ cookie }, '/session/cart', 'shop.example.com'))).toEqual(['deleted host /']);
+    it('looks nowhere else for a __Host- cookie, which is nowhere else, but for its twin of before `partitioned` was changed', async () => {
+      for (const partitioned of [false, true]) {
+        const cookie = { name: '__Host-id', partitioned };
+        const setCookie = await clear({ cookie }, '/session/cart', 'shop.example.com');
+        expect(placesOf(setCookie)).toEqual(['deleted host /', 'deleted host /']);
+        expect(setCookie.map((text) => text.includes('Partitioned'))).toEqual([!partitioned, partitioned]);
+      }
+    });
+
+    it('lets a browser back in that has a __Host- cookie of before `partitioned` was changed beside the one of now', async () => {
+      const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
+      const [ann, bob] = [await manager.setToken('ann'), await manager.setToken('bob')];
+      const app = await listen(build(manager, { trustProxy: true, cookie: { partitioned: true } }));
+      const cookie = `__Host-session=${ann}; __Host-session=${bob}`;
+      const response = await fetch(`${app.url}/session`, { headers: { cookie, 'x-forwarded-proto': 'https' } });
+      await app.close();
+      await manager.close();
+      const cleared = response.headers.getSetCookie();
+      expect(cleared).toEqual([
+        expect.stringMatching(/^__Host-session=; Max-Age=0;/),
+        expect.stringContaining('Partitioned'),
+      ]);
+      expect(cleared[0]).not.toContain('Partitioned');
     });
 
     it('looks at the domain and path of the options, and keeps the attributes that browsers ask for', async () => {
       const cookie = { name: '__Secure-id', path: '/app', domain: 'example.com', sameSite: 'none' } as const;
       const setCookie = await clear({ cookie }, '/session', 'shop.example.com');
       expect(placesOf(setCookie).at(-1)).toBe('deleted example.com /app');
-      expect(new Set(placesOf(setCookie)).size).toBe(setCookie.length);
+      expect(new Set(setCookie).size).toBe(setCookie.length);
       for (const text of setCookie) {
         expect(text).toMatch(/^__Secure-id=; Max-Age=0; /);
         expect(text).toContain('; Secure');

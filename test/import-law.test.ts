@@ -20,7 +20,7 @@ const PACKAGES: Record<string, string[]> = {
   stores: ['ioredis'],
   'stores/redis': ['node:crypto', 'node:timers/promises', 'ioredis'],
   'stores/redis/lua': [],
-  transport: ['cookie'],
+  transport: ['cookie', 'on-headers'],
   middleware: ['node:util'],
   '.': [],
 };

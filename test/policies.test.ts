@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import {
   MemoryStore,
   SessionError,
@@ -279,9 +280,10 @@ describeStores((open) => {
       const { token } = await sessions.createSession('ada', { replaces: [others] });
       expect(told().map(([name, event]) => [name, event])).toEqual([
         ['login', expect.objectContaining({ userId: 'grace' })],
-        ['logout', { userId: 'grace', sessionId: idOf(others) }],
+        ['replaced', { userId: 'grace', sessionId: idOf(others), by: idOf(token) }],
         ['login', expect.objectContaining({ userId: 'ada', sessionId: idOf(token) })],
       ]);
+      expect(await sessions.inspectToken(others)).toEqual({ session: null, reason: 'replaced' });
     });
 
     it('tell of a user who is gone, and of nothing that did not happen', async () => {
@@ -326,6 +328,21 @@ describe('listeners', () => {
         { code: 'TOKENSESSION_LISTENER', detail: expect.stringContaining(thrown) },
       ]);
     }
+    await sessions.close();
+  });
+
+  it('that throw what can not even be printed break nothing either', async () => {
+    const sessions = manage();
+    const hostile = {
+      [inspect.custom]() {
+        throw new Error('again');
+      },
+    };
+    sessions.on('login', () => {
+      throw hostile;
+    });
+    expect(await sessions.setToken('ada')).toEqual(expect.any(String));
+    expect(warn.mock.calls[0]?.[1]).toMatchObject({ detail: 'an error that can not be printed' });
     await sessions.close();
   });
 

@@ -23,11 +23,13 @@ const blocks = (language: string, text = README) =>
 /** What the snippets take as given, when they don't make it themselves. */
 const GIVEN = `
   import type { ErrorRequestHandler as Handler, Express } from 'express';
+  import * as crypto from 'node:crypto';
   import * as ioredis from 'ioredis';
   import * as tokensession from 'tokensession';
   import * as forExpress from 'tokensession/express';
   declare global {
     var { Redis }: typeof ioredis;
+    var { randomBytes }: typeof crypto;
     var { MemoryStore, RedisStore, SessionError, TokenManager, createRedisClient }: typeof tokensession;
     var { requireRecentLogin, requireUser, sessionMiddleware }: typeof forExpress;
     type ErrorRequestHandler = Handler;

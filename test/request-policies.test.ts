@@ -219,6 +219,37 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(setCookie).toEqual([expect.stringContaining((await manager.listUserToken('grace'))[0] as string)]);
     });
 
+    it('never goes out in another answer, nor stands in an error, when handlers throw the same one for everybody', async () => {
+      const shared = Object.assign(new Error('quota'), { status: 429 });
+      const fail = () => {
+        throw shared;
+      };
+      const { send } = await start(
+        {},
+        { routes: { '/in': (session) => session.login('ada').then(fail), '/out': fail } },
+      );
+      expect((await send('/in')).setCookie).toHaveLength(1);
+      expect(await send('/out')).toMatchObject({ status: 429, setCookie: [] });
+      expect(Object.keys(shared)).toEqual(['status']);
+    });
+
+    it('and a logout or a dead token clear the cookie in an answer to an error, too', async () => {
+      const fail = () => {
+        throw Object.assign(new Error('boom'), { status: 418 });
+      };
+      const { manager, send, login } = await start(
+        {},
+        {
+          routes: { '/out': (session) => session.logout().then(fail), '/fail': fail },
+        },
+      );
+      const cleared = { status: 418, setCookie: [expect.stringMatching(/^session=; Max-Age=0;/)] };
+      expect(await send('/out', inCookie(await login('ada')))).toMatchObject(cleared);
+      const dead = await login('ada');
+      await manager.deleteToken(dead);
+      expect(await send('/fail', inCookie(dead))).toMatchObject(cleared);
+    });
+
     it('leaves a browser alone that has the old token in a second, stale cookie', async () => {
       const { manager, send, login, pass } = await start();
       for (let i = 0; i < 8; i++) {

@@ -38,6 +38,12 @@ describe('a secret that others know', () => {
     'insert-your-own-session-secret-right-here',
     'jwt-secret-key-that-nobody-will-ever-guess',
     'passwordpasswordpasswordpassword123',
+    'a secret for tests, 32 or more characters',
+    'process.env.SESSION_SECRET_FOR_TOKENS',
+    'development-only-secret-not-for-production-use',
+    'some-random-string-that-is-32-chars-min',
+    'qwertyuiopasdfghjklzxcvbnm1234567890',
+    'the quick brown fox jumps over the lazy dog',
   ])('is refused as a placeholder: %s', (secret) => {
     const error = refusal(secret);
     expect(error).toBeInstanceOf(RangeError);
@@ -56,6 +62,12 @@ describe('a secret that is easily guessed', () => {
     ['31 characters twice', randomBytes(31).toString('base64').slice(0, 31).repeat(2), 'is a short text over and over'],
     ['the alphabet', 'abcdefghijklmnopqrstuvwxyz123456', 'is a row of characters in their order'],
     ['the alphabet backwards', 'zyxwvutsrqponmlkjihgfedcba987654321', 'is a row of characters in their order'],
+    [
+      'a variable that nothing has replaced',
+      ['$', '{SESSION_SECRET:?SESSION_SECRET is not set}'].join(''),
+      'is a text in whose place',
+    ],
+    ['a command that nobody ran', '$(openssl rand -base64 32) $(date)', 'is a text in whose place'],
     ['few characters', 'abacadaeafagabbaccaddaeeaffaggaa', 'must have at least 8 different characters, got 7'],
   ])('is refused: %s', (_, secret, message) => {
     const error = refusal(secret);

@@ -47,7 +47,7 @@ describeStores((open) => {
 
     it('is told of one that was kicked, alone or with all others, with the message', async () => {
       const [one, two] = [await start(), await start()];
-      await store.end(TAG, one, { message: 'Signed out at the reception: desk 3' });
+      await store.end(TAG, one, { reason: 'revoked', message: 'Signed out at the reception: desk 3' });
       await kickAll('Password\nchanged');
       expect(await reasonFor(one)).toEqual(['revoked', 'Signed out at the reception: desk 3']);
       expect(await reasonFor(two)).toEqual(['revoked', 'Password\nchanged']);
@@ -106,7 +106,7 @@ describeStores((open) => {
     it('is forgotten when the session would have ended by itself', async () => {
       const sid = await start({ ttlMs: SHORT });
       await start();
-      await store.end(TAG, sid, { message: null });
+      await store.end(TAG, sid, { reason: 'revoked', message: null });
       expect(await reasonFor(sid)).toEqual(['revoked', null]);
       await fixture.elapse(SHORT);
       expect(await reasonFor(sid)).toBeNull();
@@ -115,7 +115,7 @@ describeStores((open) => {
     it('is kept for the last hundred of a user, and no more', async () => {
       const sids: string[] = [];
       for (let i = 0; i < 103; i++) sids.push(await start({ ttlMs: HOUR + 1000 * i }));
-      for (const sid of sids) await store.end(TAG, sid, { message: null });
+      for (const sid of sids) await store.end(TAG, sid, { reason: 'revoked', message: null });
       expect(await reasonFor(sids[2] as string)).toBeNull();
       expect(await reasonFor(sids[3] as string)).toEqual(['revoked', null]);
       expect(await reasonFor(sids[102] as string)).toEqual(['revoked', null]);

@@ -36,7 +36,7 @@ export function watchAvailability(store: Store, watcher: AvailabilityWatcher): S
     reauthenticate: (tag, sid) => watch(store.reauthenticate(tag, sid)),
     rotate: (tag, sid, rotation) => watch(store.rotate(tag, sid, rotation)),
     unrotate: (tag, sid, newSid) => watch(store.unrotate(tag, sid, newSid)),
-    end: (tag, sid, revoked) => watch(store.end(tag, sid, revoked)),
+    end: (tag, sid, why) => watch(store.end(tag, sid, why)),
     endAll: (tag, options) => watch(store.endAll(tag, options)),
     ban: (tag, ban) => watch(store.ban(tag, ban)),
     unban: (tag) => watch(store.unban(tag)),

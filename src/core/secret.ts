@@ -35,13 +35,22 @@ const PLACEHOLDER = new RegExp(
     'atleast(?:32|64|256)(?:char|byte|bit)',
     'passwordpassword',
     'correcthorsebatterystaple',
+    'qwertyuiop',
+    'loremipsum',
+    'quickbrownfox',
+    'asecretfortests32ormore',
+    'randomcharacters',
+    'randomstring',
+    '(?:development|local|dev)(?:only|secret)',
+    'notfor(?:production|use)',
+    'processenv',
   ].join('|'),
   'g',
 );
 
 /** What stands around a placeholder in its sentence. */
 const FILLER =
-  /please|change|replace|insert|secret|password|random|strong|secure|character|string|token|session|cookie|production|development|environment|default|example|sample|value|least|minimum|should|must|your|this|that|with|some|very|super|long|bits|bytes|before|deploy|using|something|else|key/g;
+  /please|change|chars|min|lazy|dog|jumps|over|goes|here|asdfghjkl|zxcvbnm|1234567890|0123456789|dolor|sit|amet|consectetur|adipiscing|elit|replace|insert|secret|password|random|strong|secure|character|string|token|session|cookie|production|development|environment|default|example|sample|value|least|minimum|should|must|your|this|that|with|some|very|super|long|bits|bytes|before|deploy|using|something|else|key/g;
 
 /**
  * @param name the option, for the message.
@@ -65,7 +74,11 @@ export function checkDistinct(secrets: readonly string[]): void {
   }
 }
 
+/** What a shell, a compose file or a template should have put a value in the place of. */
+const UNEXPANDED = /\$\{|\$\(|\{\{|<%/;
+
 function weaknessOf(secret: string): string | null {
+  if (UNEXPANDED.test(secret)) return 'is a text in whose place the value of a variable should be';
   if (secret.length < MIN_SECRET_LENGTH)
     return `must have at least ${MIN_SECRET_LENGTH} characters, got ${secret.length}`;
   if (isPlaceholder(secret)) return 'is a placeholder out of an example, which everybody knows';

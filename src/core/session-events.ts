@@ -10,7 +10,7 @@ export interface SessionEvents {
   login: { userId: string; sessionId: string; attributes: SessionAttributes };
   /** Somebody who has the token ended its session. */
   logout: { userId: string; sessionId: string };
-  /** A login, whose session is `by`, took the place of this session. */
+  /** A login, whose session is `by`, took the place of this session: over a limit, or in the same browser, be it another user's. */
   replaced: { userId: string; sessionId: string; by: string };
   /** This session was ended from outside: a kick, "log out everywhere", or its user is gone. */
   revoked: { userId: string; sessionId: string; message?: string };
@@ -90,6 +90,15 @@ function checked(name: unknown, listener: unknown): string {
 function warn(name: string, error: unknown): void {
   process.emitWarning(`tokensession: a listener of the event '${name}' failed`, {
     code: 'TOKENSESSION_LISTENER',
-    detail: inspect(error),
+    detail: printed(error),
   });
+}
+
+/** An error may have a say in how it is printed, and fail at that, too. */
+function printed(error: unknown): string {
+  try {
+    return inspect(error);
+  } catch {
+    return 'an error that can not be printed';
+  }
 }

@@ -92,6 +92,12 @@ export interface Rotation {
   onReuse: 'end' | 'keep';
 }
 
+/** Why a session is ended that nobody else replaces in the same step. */
+export interface EndedFor {
+  reason: 'revoked' | 'replaced';
+  message: string | null;
+}
+
 /** How to take what is found. */
 export interface LookOptions {
   /** Whether an id that was rotated away may have come by accident: then its reuse is reported and the session left alone. Default false. */
@@ -167,14 +173,10 @@ export interface Store {
   unrotate(tag: string, sid: string, newSid: string): Promise<boolean>;
 
   /**
-   * Ends a session, also by an id that it had before a rotation. `revoked`: by somebody else than who has its token, whom they tell this
-   * message, or `null` for none. Gives whose it was and its id; `null`: it was not live.
+   * Ends a session, also by an id that it had before a rotation. `why`: what to tell whoever still has its token; `null` when it is they who
+   * ended it. Gives whose it was and its id; `null`: it was not live.
    */
-  end(
-    tag: string,
-    sid: string,
-    revoked: { message: string | null } | null,
-  ): Promise<{ userId: string; sid: string } | null>;
+  end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string; sid: string } | null>;
 
   /**
    * Ends all sessions of a user, `'revoked'`, but `except`, and forgets the cached user info when asked to. Gives the ids of the live ones it

@@ -251,7 +251,7 @@ export class TokenManager<Detail = unknown> {
     if (typeof sessionId !== 'string') throw new TypeError(`sessionId must be a string, got ${kindOf(sessionId)}`);
     const { message } = checkRevokeOptions(options);
     if (!isSessionId(sessionId)) return false;
-    const ended = await told(this.#store.end(tag, sessionId, { message }), (session) => {
+    const ended = await told(this.#store.end(tag, sessionId, { reason: 'revoked', message }), (session) => {
       if (session !== null) this.#emitRevoked(userId, [session.sid], message);
     });
     return ended !== null;
@@ -382,7 +382,14 @@ export class TokenManager<Detail = unknown> {
     const tellReplaced = () => {
       for (const sessionId of stored.ended) this.#events.emit('replaced', { userId, sessionId, by: sid });
     };
-    const ended = await Promise.allSettled(others.map((old) => this.#logOut(old)));
+    const ended = await Promise.allSettled(
+      others.map((old) =>
+        told(this.#store.end(old.tag, old.sid, { reason: 'replaced', message: null }), (session) => {
+          if (session === null || tagOf(session.userId) !== old.tag) return;
+          this.#events.emit('replaced', { userId: session.userId, sessionId: session.sid, by: sid });
+        }),
+      ),
+    );
     const failure = ended.find((outcome) => outcome.status === 'rejected' && !isEnded(outcome.reason));
     if (failure !== undefined) {
       tellReplaced();

@@ -91,7 +91,7 @@ function answer(refusal: SessionError | Refusal | null, res: ServerResponse, nex
   setHeaders(res, refusal?.headers);
   if (refusal === null) next();
   else if (refusal instanceof SessionError) next(refusal);
-  else {
+  else if (!res.headersSent) {
     res.statusCode = refusal.status;
     res.setHeader('Content-Type', 'application/json; charset=utf-8');
     res.end(JSON.stringify(refusal.body));
@@ -127,6 +127,8 @@ class ExpressExchange implements Exchange {
   }
 }
 
+/** None any more on a response that somebody else has begun meanwhile: a middleware with a time limit, say. */
 function setHeaders(res: ServerResponse, headers: Readonly<Record<string, string>> = {}): void {
+  if (res.headersSent) return;
   for (const [name, value] of Object.entries(headers)) res.setHeader(name, value);
 }

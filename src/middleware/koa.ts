@@ -50,16 +50,8 @@ export function sessionMiddleware<Detail>(
     ctx.session = session;
     const opened = session.open();
     if (opened !== undefined) await opened;
-    return next().catch((error: unknown) => {
-      throw keepingHeaders(error, session.headersToKeep());
-    });
+    return next();
   };
-}
-
-/** Koa's answer to an error clears all headers but those of the error: a token that was handed out before it must reach its client. */
-function keepingHeaders(error: unknown, headers: Record<string, string[]> | undefined): unknown {
-  if (headers === undefined || !(error instanceof Error) || !Object.isExtensible(error)) return error;
-  return Object.assign(error, { headers: { ...headers, ...(error as { headers?: object }).headers } });
 }
 
 /**

@@ -36,7 +36,7 @@ export function loginError(error: unknown, challenge: string | undefined): unkno
 
 /** @param call what came too late. */
 export function headersSent(call: 'login' | 'rotate'): SessionError {
-  const message = `${call}() came after the response had begun: its cookie could not be set`;
+  const message = `${call}() came after the response had begun, or its client had gone: its cookie could not be set`;
   return new SessionError('ERR_HEADERS_SENT', message);
 }
 

@@ -33,8 +33,6 @@ export class RequestSession<Detail = unknown> {
   #session: Session<Detail> | null = null;
   /** Whether the client has the session's token in its cookie: it came there, or was put there by this response. */
   #isInCookie = false;
-  /** Whether this response hands out a token in the cookie. */
-  #isCookieIssued = false;
   /** Why there is no session although a token of ours came. */
   #ending: Ending | null = null;
   #outage: SessionError | null = null;
@@ -105,7 +103,7 @@ export class RequestSession<Detail = unknown> {
     const session = await manager.createSession(userId, create).catch((error: unknown) => {
       throw loginError(error, header?.challenge);
     });
-    if (cookie !== null && res.headersSent) {
+    if (cookie !== null && this.#isTooLate()) {
       await manager.deleteToken(session.token);
       throw headersSent('login');
     }
@@ -114,11 +112,7 @@ export class RequestSession<Detail = unknown> {
     if (clearSiteData !== null && !res.headersSent && res.getHeader(CLEAR_SITE_DATA) === clearSiteData) {
       res.removeHeader(CLEAR_SITE_DATA);
     }
-    this.#session = session;
-    this.#isInCookie = cookie !== null;
-    this.#isCookieIssued = cookie !== null;
-    this.#ending = null;
-    this.#outage = null;
+    this.#signIn(session, cookie !== null);
     return session.token;
   }
 
@@ -135,17 +129,18 @@ export class RequestSession<Detail = unknown> {
     const { res, secure } = this.#exchange;
     const session = this.#session;
     if (session === null) return null;
-    if (this.#isInCookie && res.headersSent) throw headersSent('rotate');
+    if (this.#isInCookie && this.#isTooLate()) throw headersSent('rotate');
     const token = await manager.rotateToken(session.token);
-    if (token !== null && this.#isInCookie && res.headersSent) {
+    if (token === null) {
+      this.#signOut({ reason: 'unknown' });
+      return null;
+    }
+    if (this.#isInCookie && this.#isTooLate()) {
       await manager.unrotateToken(session.token, token);
       throw headersSent('rotate');
     }
-    this.#session = token === null ? null : { ...session, token, id: sessionIdOf(token) };
-    if (token === null) this.#ending = { reason: 'unknown' };
-    if (token === null || !this.#isInCookie) return token;
-    this.#isCookieIssued = true;
-    cookie?.write(res, token, secure, this.#tossed());
+    this.#signIn({ ...session, token, id: sessionIdOf(token) }, this.#isInCookie);
+    if (this.#isInCookie) cookie?.write(res, token, secure, this.#tossed());
     return token;
   }
 
@@ -161,8 +156,8 @@ export class RequestSession<Detail = unknown> {
     if (this.#session === null) return null;
     const { user, token } = this.#session;
     const proved = await this.#policy.manager.reauthenticateToken(token);
-    this.#session = proved === null ? null : { ...proved, user };
-    if (proved === null) this.#ending = { reason: 'unknown' };
+    if (proved === null) this.#signOut({ reason: 'unknown' });
+    else this.#signIn({ ...proved, user }, this.#isInCookie);
     return proved?.token ?? null;
   }
 
@@ -190,10 +185,10 @@ export class RequestSession<Detail = unknown> {
       this.#clearCookie();
       if (clearSiteData !== null) res.setHeader(CLEAR_SITE_DATA, clearSiteData);
     }
-    this.#session = null;
+    this.#signOut(null);
   }
 
-  /** Everything but the token. */
+  /** Who is signed in, and the session's id and times. No token. */
   toJSON(): { user: User<Detail> | null; id: string | null; createdAt: Date | null; expiresAt: Date | null } {
     return { user: this.user, id: this.id, createdAt: this.createdAt, expiresAt: this.expiresAt };
   }
@@ -230,19 +225,6 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * The headers without which the client would not get the token that this response hands out: what a framework that clears an error's
-   * response must keep. `undefined` when it hands out none.
-   *
-   * @internal
-   */
-  headersToKeep(): Record<string, string[]> | undefined {
-    const { cookie } = this.#policy;
-    if (cookie === null || !this.#isCookieIssued) return undefined;
-    const { res, secure } = this.#exchange;
-    return { 'Set-Cookie': cookie.setOn(res, secure), 'Cache-Control': ['no-store'] };
-  }
-
-  /**
    * Why somebody who has to be signed in can't go on; `null` when they are.
    *
    * @internal
@@ -273,12 +255,9 @@ export class RequestSession<Detail = unknown> {
       for (const token of tokens) {
         const inspection = await manager.inspectToken(token, tokens.length === 1 ? TOUCH : TOUCH_ONE_OF_SEVERAL);
         if (inspection.session !== null) {
-          this.#session = inspection.session;
-          this.#isInCookie = this.#credentials.cookies.includes(token);
-          this.#ending = null;
-          return;
+          return this.#signIn(inspection.session, this.#credentials.cookies.includes(token));
         }
-        if (manager.isToken(token)) this.#ending ??= endingOf(inspection);
+        if (manager.isToken(token)) this.#signOut(this.#ending ?? endingOf(inspection));
       }
     } catch (error) {
       if (onUnavailable === 'error' || !isUnavailable(error)) throw error;
@@ -288,6 +267,25 @@ export class RequestSession<Detail = unknown> {
     // A request that was under way too long for its rotated token must not take the new cookie from the browser.
     if (this.#ending?.reason === 'reused') return;
     if (this.#credentials.header === undefined && this.#hasSignedCookie()) this.#clearCookie();
+  }
+
+  #signIn(session: Session<Detail>, isInCookie: boolean): void {
+    this.#session = session;
+    this.#isInCookie = isInCookie;
+    this.#ending = null;
+    this.#outage = null;
+  }
+
+  #signOut(ending: Ending | null): void {
+    this.#session = null;
+    this.#isInCookie = false;
+    this.#ending = ending;
+  }
+
+  /** Whether a cookie would not reach the client any more. */
+  #isTooLate(): boolean {
+    const { req, res } = this.#exchange;
+    return res.headersSent || req.socket?.destroyed === true;
   }
 
   /** The tokens that came with the request, and the one it is signed in with by now. */

@@ -1,6 +1,7 @@
 import { SessionError } from '../core/errors';
 import { checkFunction, checkInteger, checkOptions } from '../core/options';
 import type {
+  EndedFor,
   EndedSession,
   Found,
   LookOptions,
@@ -102,14 +103,10 @@ export class MemoryStore implements Store {
     return this.#users.get(tag)?.unrotate(sid, newSid) ?? false;
   }
 
-  async end(
-    tag: string,
-    sid: string,
-    revoked: { message: string | null } | null,
-  ): Promise<{ userId: string; sid: string } | null> {
+  async end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string; sid: string } | null> {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
-    const ended = user?.end(sid, now, revoked === null ? null : { reason: 'revoked', message: revoked.message });
+    const ended = user?.end(sid, now, why);
     this.#dropIfEmpty(tag);
     return user === undefined || !ended ? null : { userId: user.userId, sid: ended };
   }

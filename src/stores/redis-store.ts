@@ -2,6 +2,7 @@ import { Cluster, Redis } from 'ioredis';
 import { withOutcome } from '../core/errors';
 import { checkOptions, kindOf } from '../core/options';
 import type {
+  EndedFor,
   Found,
   LookOptions,
   NewSession,
@@ -159,13 +160,9 @@ export class RedisStore implements Store {
     return isDone;
   }
 
-  async end(
-    tag: string,
-    sid: string,
-    revoked: { message: string | null } | null,
-  ): Promise<{ userId: string; sid: string } | null> {
+  async end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string; sid: string } | null> {
     const call = this.#callFor(tag);
-    const args = [sid, revoked === null ? '' : 'revoked', revoked?.message ?? ''];
+    const args = [sid, why?.reason ?? '', why?.message ?? ''];
     const reply = await this.#connection.run<[userId: string, sid: string, ...former: string[]] | null>(
       'end',
       [call.key],

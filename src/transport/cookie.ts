@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { parseCookie, stringifySetCookie } from 'cookie';
+import onHeaders from 'on-headers';
 import { type CookieOptions, checkCookieOptions, defaultCookieName, isHostPrefixed } from './cookie-options';
 import { type CookieScope, type RequestTarget, scopesOf } from './cookie-scopes';
 
@@ -24,8 +25,6 @@ export interface CookieTransport {
    * @param tossed where the request went that had several cookies of the name: the others are deleted, as far as they can be guessed.
    */
   write(res: ServerResponse, token: string, secure: boolean, tossed?: RequestTarget): void;
-  /** What is on the response by now of the cookie, and of the others of its name. */
-  setOn(res: ServerResponse, secure: boolean): string[];
   /** Makes the browser forget the cookie, and with `tossed` the others of its name, as far as they can be guessed. */
   clear(res: ServerResponse, secure: boolean, tossed?: RequestTarget): void;
 }
@@ -43,17 +42,25 @@ export function cookieTransport(
   const { path = '/', domain, sameSite = 'lax', partitioned = false } = given;
   const own: CookieScope = domain === undefined ? { path } : { path, domain };
   const maxAge = Math.min(MAX_AGE, longest ?? MAX_AGE);
+  /** What a response will say of the cookie. */
+  const ours = new WeakMap<ServerResponse, readonly string[]>();
 
   const isSecure = (secure: boolean) => given.secure ?? secure;
   const nameFor = (secure: boolean) => given.name ?? defaultCookieName(isSecure(secure), domain, path);
-  const textOf = (value: string, secure: boolean, scope: CookieScope, lifetime: { maxAge: number; expires?: Date }) =>
+  const textOf = (
+    value: string,
+    secure: boolean,
+    scope: CookieScope,
+    lifetime: { maxAge: number; expires?: Date },
+    isPartitioned = partitioned,
+  ) =>
     stringifySetCookie(
       {
         name: nameFor(secure),
         value,
         httpOnly: true,
         sameSite,
-        partitioned,
+        partitioned: isPartitioned,
         ...scope,
         ...lifetime,
         secure: isSecure(secure),
@@ -61,21 +68,29 @@ export function cookieTransport(
       { encode: asItIs },
     );
   const guessedDeletions = (secure: boolean, target: RequestTarget | undefined): string[] => {
-    if (target === undefined || isHostPrefixed(nameFor(secure))) return [];
+    if (target === undefined) return [];
+    // From before the option `partitioned` was changed: browsers keep the two apart, and send both.
+    const twin = isSecure(secure) ? [textOf('', secure, own, { maxAge: 0 }, !partitioned)] : [];
+    if (isHostPrefixed(nameFor(secure))) return twin;
     const scopes = scopesOf(target, path).filter((scope) => scope.path !== own.path || scope.domain !== own.domain);
     let room = MAX_GUESSED;
-    return scopes
-      .map((scope) => textOf('', secure, scope, { maxAge: 0 }))
-      .filter((text) => {
-        room -= text.length;
-        return room >= 0;
-      });
+    const guesses = scopes.map((scope) => textOf('', secure, scope, { maxAge: 0 }));
+    return [...twin, ...guesses].filter((text) => {
+      room -= text.length;
+      return room >= 0;
+    });
   };
-  const isOurs = (cookie: string, secure: boolean) => cookie.startsWith(`${nameFor(secure)}=`);
-  const put = (res: ServerResponse, secure: boolean, texts: string[]) => {
-    const others = cookiesOn(res).filter((cookie) => !isOurs(cookie, secure));
-    res.setHeader('Set-Cookie', [...others, ...texts]);
+  const setOn = (res: ServerResponse, secure: boolean, texts: readonly string[]) => {
+    const others = [res.getHeader('Set-Cookie') ?? []].flat().map(String);
+    res.setHeader('Set-Cookie', [...others.filter((cookie) => !cookie.startsWith(`${nameFor(secure)}=`)), ...texts]);
     res.setHeader('Cache-Control', 'no-store');
+  };
+  const put = (res: ServerResponse, secure: boolean, texts: string[]) => {
+    const isFirst = !ours.has(res);
+    ours.set(res, texts);
+    setOn(res, secure, texts);
+    // A framework may clear all headers for an error, and a handler set them anew: a token that is issued must reach its client.
+    if (isFirst) onHeaders(res, () => setOn(res, secure, ours.get(res) ?? []));
   };
 
   return {
@@ -83,16 +98,11 @@ export function cookieTransport(
     // Its own comes last: to some browsers a cookie for a host alone and one for the domain of that name are the same.
     write: (res, token, secure, tossed) =>
       put(res, secure, [...guessedDeletions(secure, tossed), textOf(token, secure, own, { maxAge })]),
-    setOn: (res, secure) => cookiesOn(res).filter((cookie) => isOurs(cookie, secure)),
     clear: (res, secure, tossed) => {
       const deletion = textOf('', secure, own, { maxAge: 0, expires: new Date(0) });
       put(res, secure, [...guessedDeletions(secure, tossed), deletion]);
     },
   };
-}
-
-function cookiesOn(res: ServerResponse): string[] {
-  return [res.getHeader('Set-Cookie') ?? []].flat().map(String);
 }
 
 /** Parsing gives the first of several cookies of a name, which is whichever was made for the longest path (RFC 6265, 5.4): an attacker's choice. */

@@ -1,4 +1,5 @@
 import { EventEmitter, once } from 'node:events';
+import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MemoryStore, SessionError, type Store, TokenManager } from 'tokensession';
 import { type Detail, FRAMEWORKS, listen } from './apps';
@@ -6,7 +7,7 @@ import { openRequest, sendRaw } from './raw-request';
 import { SECRET } from './stores';
 
 /*
- * Clients that hang up while the store is asked, on each framework. What nobody catches ends the program: that is Node's default.
+ * Clients that hang up while the store is asked, and a middleware that answers meanwhile, on each framework. What nobody catches ends the program: that is Node's default.
  * Prints what came of it, as JSON.
  */
 const calls = new EventEmitter();
@@ -31,11 +32,20 @@ function slow(store: Store): Store {
   });
 }
 
+/** Hangs up when the store is asked for this. */
+async function hangUpAtCall(verb: string, socket: Socket): Promise<void> {
+  socket.on('error', () => undefined);
+  let [called] = await once(calls, 'call');
+  while (called !== verb) [called] = await once(calls, 'call');
+  socket.destroy();
+}
+
 async function main(): Promise<void> {
   const outcomes: Record<string, unknown> = {};
   for (const [name, build] of Object.entries(FRAMEWORKS)) {
     const manager = new TokenManager<Detail>({ store: slow(new MemoryStore()), secret: SECRET });
-    const app = await listen(build(manager, {}));
+    const listener = build(manager, { routes: { '/rotate': (session) => session.rotate() } });
+    const app = await listen(listener);
     const cookie = `Cookie: session=${await manager.setToken('ada')}`;
     let hungUp = 0;
     for (isFailing of [false, true]) {
@@ -55,10 +65,23 @@ async function main(): Promise<void> {
         }
       }
     }
-    isFailing = false;
+    const impatient = await listen((req, res) => {
+      setTimeout(() => res.writeHead(504).end(), 10);
+      listener(req, res);
+    });
+    const { status: answered } = await sendRaw(impatient.url, 'GET', '/session', ['Host: x', cookie]);
     await sleep(200);
+    await impatient.close();
+    isFailing = false;
+
+    const kept = await manager.setToken('joan');
+    await hangUpAtCall('create', openRequest(app.url, 'POST', '/login?user=mary', ['Host: x']));
+    await hangUpAtCall('rotate', openRequest(app.url, 'POST', '/rotate', ['Host: x', `Cookie: session=${kept}`]));
+    await sleep(200);
+    const orphans = (await manager.listUserToken('mary')).length;
+    const isKept = (await manager.listUserToken('joan')).join() === kept;
     const { status, setCookie } = await sendRaw(app.url, 'POST', '/login?user=grace', ['Host: x']);
-    outcomes[name] = { hungUp, status, cookies: setCookie.length };
+    outcomes[name] = { hungUp, answered, orphans, isKept, status, cookies: setCookie.length };
     await app.close();
     await manager.close();
   }

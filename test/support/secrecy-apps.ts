@@ -13,6 +13,10 @@ const RECENT = 1;
 
 type Route = (session: Session, query: URLSearchParams, res: ServerResponse) => unknown;
 
+const fail = () => {
+  throw new Error('the handler failed');
+};
+
 const ROUTES: Record<string, Route> = {
   '/me': (session) => session,
   '/vault': (session) => session,
@@ -33,6 +37,8 @@ const ROUTES: Record<string, Route> = {
     console.dir(session, { depth: null, showHidden: true });
     console.log(`${session} ${inspect({ request: { session } }, { depth: 9, showHidden: true, getters: true })}`);
   },
+  '/login-and-fail': (session) => session.login('ada').then(fail),
+  '/rotate-and-fail': (session) => session.rotate().then(fail),
   '/late-login': async (session, _query, res) => {
     res.write('begun');
     await session.login('ada').finally(() => res.end());

@@ -29,7 +29,7 @@ export async function withClient(
       }
       const { status, headers: fields, text } = await sent;
       witness.count(`status ${status}`);
-      const given = HANDING_OUT.test(path) && status === 200 ? tokenIn(text) : '';
+      const given = HANDING_OUT.test(path) ? (status === 200 ? tokenIn(text) : tokenSet(fields)) : '';
       if (given !== '') witness.issued(given);
       const without = (part: string) => (given === '' ? part : part.replace(given, 'handed out'));
       for (const [name, value] of fields) {
@@ -46,6 +46,12 @@ export async function withClient(
 function tokenIn(json: string): string {
   const { token } = JSON.parse(json) as { token: unknown };
   return typeof token === 'string' ? token : '';
+}
+
+/** Of a handler that failed afterwards. */
+function tokenSet(fields: Iterable<readonly [name: string, value: string]>): string {
+  const cookie = [...fields].find(([name, value]) => name === 'set-cookie' && value.startsWith('session='));
+  return cookie?.[1].slice('session='.length).split(';', 1)[0] ?? '';
 }
 
 export const inCookie = (token: string) => `Cookie: session=${token}`;

@@ -97,6 +97,7 @@ async function replacing(where: string, store: Store): Promise<void> {
 async function unserved(where: string, store: Store): Promise<void> {
   const manager = manage(where, store, { getUserInfo: (id) => ({ name: id }) });
   const token = await tokenFor('ada');
+  await witness.failure(where, () => store.setUserInfo('A'.repeat(22), '1', 1000));
   await callEverything(where, manager as TokenManager<never>, token, witness);
   for (const build of Object.values(APPS)) {
     await withClient(build(manager, {}, witness), witness, async (send) => {
@@ -158,6 +159,8 @@ async function recovering(silent: TcpProxy): Promise<void> {
   const manager = manage('a Redis that comes back', store);
   const ask = () => witness.failure('a Redis that comes back', () => manager.getBan('ada'));
   silent.hold();
+  // As many as it takes for it to be asked no more, and one that is refused for that.
+  await Promise.all(Array.from({ length: 5 }, ask));
   await ask();
   silent.pass();
   await until('it is up', async () => {

@@ -39,6 +39,10 @@ async function tour(send: Send, manager: TokenManager<Detail>, framework: string
   await send('GET', '/me', inCookie(ada));
   await send('POST', '/late-login');
 
+  const failing = await send('POST', '/login-and-fail');
+  await send('POST', '/rotate-and-fail', inCookie(failing));
+  await send('GET', '/me', inCookie(failing));
+
   const first = await login('rotating');
   const second = await send('POST', '/rotate', inCookie(first));
   const third = await send('POST', '/reauthenticated', inCookie(second));

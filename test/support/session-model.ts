@@ -164,7 +164,7 @@ export class SessionModel {
       events.push(['replaced', { userId, sessionId: session.id, by: id }]);
       this.#end(session, 'replaced', null);
     }
-    for (const token of replaces.filter((other) => other.userId !== userId)) events.push(...this.logout(token).events);
+    for (const token of replaces.filter((other) => other.userId !== userId)) events.push(...this.#replace(token, id));
     this.#tidyUp(userId);
     this.#sessions.push({
       userId,
@@ -181,6 +181,18 @@ export class SessionModel {
     });
     events.push(['login', { userId, sessionId: id, attributes }]);
     return events;
+  }
+
+  /** Ends another user's session for a login in the same browser. */
+  #replace({ userId, id }: ModelToken, by: string): ModelEvent[] {
+    const session = this.#find(userId, id);
+    if (session === undefined) return [];
+    if (!this.isLive(session)) {
+      session.isTidiedUp = true;
+      return [];
+    }
+    this.#end(session, 'replaced', null);
+    return [['replaced', { userId, sessionId: session.id, by }]];
   }
 
   /** Ends a session as its holder does: nobody is told anything of it afterwards. */

@@ -5,7 +5,7 @@ import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER } from './parts';
  *
  * KEYS[1]  the user's sessions
  * ARGV[1]  session id, also one it had before a rotation
- * ARGV[2]  what whoever has its token is told: 'revoked'; or '' for nothing, where that is who ended it
+ * ARGV[2]  the reason for whoever has its token, 'revoked' or 'replaced'; '' for none, where it is they who ended it
  * ARGV[3]  a message to them; '' = none
  * Returns  { user id, session id, then the ids it had before }; nil when it was not live
  */
