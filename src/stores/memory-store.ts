@@ -202,7 +202,7 @@ export class MemoryStore implements Store {
   ): Found {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
-    const found = user?.find(sid, now, forgiving) ?? null;
+    const found = user?.use(sid, now, forgiving) ?? null;
     if (user === undefined || found === null || 'session' in found) return found as EndedSession | null;
     change(found, now, user);
     return { userId: user.userId, session: copyOf(found), now, userInfo: this.#cachedInfo(tag, now) };

@@ -24,6 +24,8 @@ interface Ended {
   toldUntil: number;
 }
 
+type Why = Pick<Ended, 'reason' | 'message'>;
+
 /** An id that a session had before its token was rotated. */
 interface Rotated {
   successor: string;
@@ -74,8 +76,8 @@ export class MemoryUser {
     return this.#rotated.get(sid)?.successor ?? sid;
   }
 
-  /** The live session of an id, or why there is none. May end it: see `Store.rotate`. */
-  find(sid: string, now: number, forgiving: boolean): SessionRecord | EndedSession | null {
+  /** The live session of an id that is used, or why there is none. May end it: see `Store.rotate`. */
+  use(sid: string, now: number, forgiving: boolean): SessionRecord | EndedSession | null {
     const rotated = this.#rotated.get(sid);
     const record = this.#sessions.get(this.current(sid));
     const isLive = record !== undefined && expiryOf(record) > now;
@@ -113,8 +115,8 @@ export class MemoryUser {
       authenticatedAt: createdAt,
       attributes: { ...attributes },
     };
-    for (const other of session.replaces) this.end(other, now, { reason: 'replaced', message: null });
-    for (const other of givingWay) this.end(other, now, { reason: 'replaced', message: null });
+    for (const other of session.replaces) this.#end(other, now, { reason: 'replaced', message: null });
+    for (const other of givingWay) this.#end(other, now, { reason: 'replaced', message: null });
     this.dropExpired(now);
     this.#sessions.set(sid, record);
     return { record, ended: givingWay };
@@ -138,22 +140,29 @@ export class MemoryUser {
   }
 
   /** Ends a session and gives its id, if it was live. Who still has a token of it is told why, but for `null`. */
-  end(sid: string, now: number, why: Pick<Ended, 'reason' | 'message'> | null): string | null {
+  end(sid: string, now: number, why: Why | null): string | null {
+    const ended = this.#end(sid, now, why);
+    this.#prune(now);
+    return ended;
+  }
+
+  #end(sid: string, now: number, why: Why | null): string | null {
     const current = this.current(sid);
     const record = this.#sessions.get(current);
     if (record === undefined) return null;
     this.#sessions.delete(current);
     const isLive = expiryOf(record) > now;
     if (isLive && why !== null) this.#ended.set(current, { ...why, toldUntil: Math.min(expiryOf(record), now + DAY) });
-    this.#prune(now);
     return isLive ? current : null;
   }
 
   /** Ends all sessions but one, and gives the ids of those that were live. */
-  endAll(now: number, why: Pick<Ended, 'reason' | 'message'>, except: string | null): string[] {
+  endAll(now: number, why: Why, except: string | null): string[] {
     const kept = except === null ? null : this.current(except);
     const others = [...this.#sessions.keys()].filter((sid) => sid !== kept);
-    return others.map((sid) => this.end(sid, now, why)).filter((sid) => sid !== null);
+    const ended = others.map((sid) => this.#end(sid, now, why)).filter((sid) => sid !== null);
+    this.#prune(now);
+    return ended;
   }
 
   /** Keeps a session under another id, for which its former ids stand from now on. */

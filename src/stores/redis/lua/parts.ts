@@ -230,15 +230,21 @@ local function settle(key, user)
 end
 `;
 
+/** The id that the verbs on one session are asked for. */
+export const ASKED = `
+local asked = ARGV[1]
+`;
+
 /**
- * For the verbs on one session: reads session ARGV[1] of user KEYS[1], or the one that took its place at a rotation whose grace is not
- * over. When there is no such live session it ends the script:
+ * For the verbs on one session: reads session `asked` of user KEYS[1], or the one that took its place at a rotation whose grace is not
+ * over. Leaves key, sid (the session's own id), record and attributes as they are stored, created, seen, ttl, cap, proof (the parts of the
+ * record, as text), user_id. When there is no such live session it ends the script:
  *
  * Returns  { reason, message, user id, session id, 1 when this call has found it out }; nil when nothing is known of it. The reason is
  *          '${REUSED}' where the session is to be ended for it
  */
 export const SESSION = `
-local key, sid = KEYS[1], ARGV[1]
+local key, sid = KEYS[1], asked
 local found = redis.call('HMGET', key, 'v', 'id', sid, sid .. '.a')
 local layout, user_id, record, attributes = found[1], found[2], found[3], found[4]
 if layout and layout ~= '1' then return redis.error_reply('${LAYOUT} ' .. layout) end

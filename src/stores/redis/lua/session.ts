@@ -1,4 +1,4 @@
-import { CLOCK, HOUR_MS, LATE, REFUSE_ON_REPLICA, SESSION, SESSION_REPLY, USER } from './parts';
+import { ASKED, CLOCK, HOUR_MS, LATE, REFUSE_ON_REPLICA, SESSION, SESSION_REPLY, USER } from './parts';
 
 const REFUSE_WHEN_LATE = `
 if now > tonumber(ARGV[2]) then return string.format('${LATE} %.0f', now) end
@@ -17,14 +17,14 @@ if now > tonumber(ARGV[2]) then return string.format('${LATE} %.0f', now) end
  */
 
 /** Reads a session. */
-export const CHECK = `${CLOCK}${SESSION}${SESSION_REPLY}`;
+export const CHECK = `${CLOCK}${ASKED}${SESSION}${SESSION_REPLY}`;
 
 /**
  * Reads a session and restarts its clock.
  *
  * ARGV[2]  ms that must have passed since the clock was last started, but at most half the session's ttl
  */
-export const TOUCH = `${CLOCK}${SESSION}
+export const TOUCH = `${CLOCK}${ASKED}${SESSION}
 local slide_every = tonumber(ARGV[2])
 
 if now - seen >= math.min(slide_every, ttl / 2) then
@@ -42,7 +42,7 @@ ${SESSION_REPLY}`;
  *
  * ARGV[2]  the new ttl, ms; 0 = the one it has
  */
-export const REFRESH = `${CLOCK}${SESSION}${USER}
+export const REFRESH = `${CLOCK}${ASKED}${SESSION}${USER}
 local new_ttl = tonumber(ARGV[2])
 
 -- What isn't ours has been refused; all sessions are read for the expiry of their key.
@@ -61,7 +61,7 @@ ${SESSION_REPLY}`;
  * ARGV[2]  the moment, ms, after which nobody waits for the answer: then it does nothing
  * Returns  as the others; or 'late <now>' when it came too late
  */
-export const REAUTHENTICATE = `${CLOCK}${REFUSE_WHEN_LATE}${SESSION}
+export const REAUTHENTICATE = `${CLOCK}${REFUSE_WHEN_LATE}${ASKED}${SESSION}
 record = created .. ':' .. seen .. ':' .. ttl .. ':' .. cap .. string.format(':%.0f', now)
 -- Never refused for want of memory, see parts.ts.
 redis.call('HDEL', key, '')
@@ -79,21 +79,18 @@ ${SESSION_REPLY}`;
  * Returns  as the others; or 'late <now>' when it came too late
  */
 export const ROTATE = `${CLOCK}${REFUSE_WHEN_LATE}
-local old_sid = ARGV[1]
+local old_sid, new_sid, grace_ms, policy = ARGV[1], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 -- A client that sends again what it had no answer to has rotated it already, be the grace over or not.
-local former = redis.call('HMGET', KEYS[1], old_sid)[1]
-if former and string.find(former, 'rotated:', 1, true) == 1 and string.find(former, ':' .. ARGV[3] .. ':', 1, true) then
-  ARGV[1] = ARGV[3]
-end
-${SESSION}
-ARGV[1] = old_sid
-${USER}
+local known = redis.call('HMGET', KEYS[1], old_sid)[1] or ''
+local is_sent_again = string.find(known, 'rotated:', 1, true) == 1 and string.find(known, ':' .. new_sid .. ':', 1, true)
+local asked = is_sent_again and new_sid or old_sid
+${SESSION}${USER}
 if sid ~= old_sid then
   ${REFUSE_ON_REPLICA}
 else
-  sid = ARGV[3]
+  sid = new_sid
   local user = read_user(key)
-  rotate(key, user, old_sid, sid, now + tonumber(ARGV[4]), ARGV[5])
+  rotate(key, user, old_sid, sid, now + grace_ms, policy)
   settle(key, user)
 end
 ${SESSION_REPLY}`;
