@@ -332,6 +332,23 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(cacheControl(await send([`session=${dead}`]))).toBe('no-store');
     });
 
+    it('says so whatever its handler says', async () => {
+      const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
+      const app = await listen((req, res) => {
+        const route = async (session: Session) => {
+          await session.login('ada');
+          res.setHeader('Cache-Control', 'public, max-age=60');
+          res.setHeader('Set-Cookie', 'theme=dark');
+        };
+        build(manager, { routes: { '/hasty': route } })(req, res);
+      });
+      const { headers } = await fetch(`${app.url}/hasty`);
+      await app.close();
+      await manager.close();
+      expect(headers.get('cache-control')).toBe('no-store');
+      expect(headers.getSetCookie().map((cookie) => cookie.split('=')[0])).toEqual(['theme', 'session']);
+    });
+
     it('does not without a cookie to set', async () => {
       const { send } = await start({ cookie: false });
       expect(cacheControl(await send([], '/login?user=ada'))).toBeUndefined();
