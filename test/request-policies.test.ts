@@ -198,6 +198,24 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(await manager.checkToken(token)).not.toBeNull();
     });
 
+    it('that comes too late takes back no rotation but its own: of two at once the other has handed its token out', async () => {
+      const { manager, send, login } = await start();
+      const token = await login('ada');
+      const { body } = await send('/rotate', inCookie(token));
+      const app = await listen((req, res) => {
+        const route = async (session: Parameters<Routes[string]>[0]) => {
+          const rotating = session.rotate().catch(() => undefined);
+          res.write('begun');
+          await rotating;
+          res.end();
+        };
+        build(manager, { routes: { '/race': route } })(req, res);
+      });
+      closing.push(app.close);
+      await (await fetch(`${app.url}/race`, { headers: inCookie(token) })).text();
+      expect(await manager.listUserToken('ada')).toEqual([body.token]);
+    });
+
     it('before a handler that fails still brings the browser its new token, and so does a login', async () => {
       const fail = () => {
         throw Object.assign(new Error('boom'), { status: 418 });

@@ -186,27 +186,29 @@ export class TokenManager<Detail = unknown> {
    * @returns `null` when the token is not live.
    */
   async rotateToken(token: string): Promise<string | null> {
-    const parts = parseToken(token, this.#policy.keys);
-    if (parts === null) return null;
-    const { graceMs, onReuse, keys } = this.#policy;
-    const newSid = createSessionId();
-    const stored = this.#live(parts, await this.#store.rotate(parts.tag, parts.sid, { newSid, graceMs, onReuse }));
-    if (stored === null) return null;
-    const { sid } = stored.session;
-    if (sid === newSid) {
-      this.#events.emit('rotated', { userId: stored.userId, sessionId: sid, formerId: parts.sid });
-    }
-    return signToken({ tag: parts.tag, sid }, keys);
+    return this.rotateTokenUnless(() => false, token);
   }
 
   /**
-   * Takes a rotation back whose new token can't be handed over.
+   * {@link rotateToken}, taken back if its client turns out to be gone, and if it was this call that rotated: of two at once the other may
+   * have handed the new token out.
    *
    * @internal
    */
-  async unrotateToken(token: string, newToken: string): Promise<void> {
-    const [former, next] = [parseToken(token, this.#policy.keys), parseToken(newToken, this.#policy.keys)];
-    if (former !== null && next !== null) await this.#store.unrotate(former.tag, former.sid, next.sid);
+  async rotateTokenUnless(isGone: () => boolean, token: string): Promise<string | null> {
+    const parts = parseToken(token, this.#policy.keys);
+    if (parts === null) return null;
+    const { graceMs, onReuse, keys } = this.#policy;
+    const { tag, sid: formerId } = parts;
+    const newSid = createSessionId();
+    const stored = this.#live(parts, await this.#store.rotate(tag, formerId, { newSid, graceMs, onReuse }));
+    if (stored === null) return null;
+    const { userId, session } = stored;
+    if (session.sid === newSid) {
+      if (isGone()) await this.#store.unrotate(tag, formerId, newSid);
+      else this.#events.emit('rotated', { userId, sessionId: newSid, formerId });
+    }
+    return signToken({ tag, sid: session.sid }, keys);
   }
 
   /**

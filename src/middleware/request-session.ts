@@ -130,15 +130,12 @@ export class RequestSession<Detail = unknown> {
     const session = this.#session;
     if (session === null) return null;
     if (this.#isInCookie && this.#isTooLate()) throw headersSent('rotate');
-    const token = await manager.rotateToken(session.token);
+    const token = await manager.rotateTokenUnless(() => this.#isInCookie && this.#isTooLate(), session.token);
     if (token === null) {
       this.#signOut({ reason: 'unknown' });
       return null;
     }
-    if (this.#isInCookie && this.#isTooLate()) {
-      await manager.unrotateToken(session.token, token);
-      throw headersSent('rotate');
-    }
+    if (this.#isInCookie && this.#isTooLate()) throw headersSent('rotate');
     this.#signIn({ ...session, token, id: sessionIdOf(token) }, this.#isInCookie);
     if (this.#isInCookie) cookie?.write(res, token, secure, this.#tossed());
     return token;
