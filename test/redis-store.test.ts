@@ -97,6 +97,29 @@ describe('what is in Redis', () => {
     expect((await fields()).filter((field) => field.startsWith(sidOf(expired)))).toEqual([]);
   });
 
+  it('is of layout 1 while there are only sessions, and of 2 from the first of what a service that knows only 1 would overlook', async () => {
+    const sessions = manage(server.url, { maxSessions: 2 });
+    const layoutOf = async (token: string) => server.admin.hget(keyOf(token), 'v');
+    const others: ((token: string, userId: string) => Promise<unknown>)[] = [
+      (token) => sessions.reauthenticateToken(token),
+      (token) => sessions.rotateToken(token),
+      (_token, userId) => sessions.deleteUserToken(userId),
+      (_token, userId) => sessions.banUser(userId),
+      (_token, userId) => Promise.all([sessions.setToken(userId), sessions.setToken(userId)]),
+    ];
+    for (const [i, raise] of others.entries()) {
+      const token = await sessions.setToken(`user ${i}`, 60, { device: 'web' });
+      await sessions.touchToken(token);
+      await sessions.refreshToken(token, 70);
+      expect(await layoutOf(token)).toBe('1');
+      await raise(token, `user ${i}`);
+      expect(await layoutOf(token)).toBe('2');
+      await sessions.unbanUser(`user ${i}`);
+      await sessions.setToken(`user ${i}`);
+      expect(await layoutOf(token)).toBe('2');
+    }
+  });
+
   it('is under the prefixes of old when none are given', async () => {
     const manager = new TokenManager({ store: new RedisStore(server.url), secret: SECRET, getUserInfo: () => 'x' });
     const token = await manager.setToken('ada');
@@ -119,7 +142,7 @@ describe('a record that is not ours', () => {
     ],
     ['no layout version', (key: string) => server.admin.hdel(key, 'v'), 'ERR_STORE_CORRUPT'],
     ['no user id', (key: string) => server.admin.hdel(key, 'id'), 'ERR_STORE_CORRUPT'],
-    ['a newer layout', (key: string) => server.admin.hset(key, 'v', '2'), 'ERR_STORE_LAYOUT'],
+    ['a newer layout', (key: string) => server.admin.hset(key, 'v', '3'), 'ERR_STORE_LAYOUT'],
   ])('%s: is told apart from "not signed in", lets nobody in and is not overwritten', async (_case, damage, code) => {
     const sessions = manage();
     const [token, other] = [await sessions.setToken('ada'), await sessions.setToken('grace')];
@@ -272,7 +295,7 @@ describe('a record that is not ours', () => {
   it('a newer layout refuses to be ended too: an older service must not half-delete what it does not know', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada');
-    await server.admin.hset(keyOf(token), 'v', '2');
+    await server.admin.hset(keyOf(token), 'v', '3');
     await expect(sessions.deleteToken(token)).rejects.toEqual(refused('ERR_STORE_LAYOUT'));
     await expect(sessions.deleteUserToken('ada')).rejects.toEqual(refused('ERR_STORE_LAYOUT'));
     await expect(sessions.refreshToken(token)).rejects.toEqual(refused('ERR_STORE_LAYOUT'));

@@ -5,7 +5,7 @@ import { checkText } from '../../core/options';
  *
  *   HGETALL session-token:{<tag>}     what there is to a user; PTTL until the last of it is forgotten
  *     id        <the user id, exactly as at login>
- *     v         1
+ *     v         1 while there are only sessions and attributes; 2 from the first ban, ended, rotated or proof on
  *     ban       since:until:reason            a ban, and for an hour one that is over; until 0 = for ever
  *     <sid>     created:seen:ttl:cap[:proof]  a session; expiry = min(seen + ttl, cap); cap 0 = none; proof = reauthenticated, if ever
  *     <sid>     ended:until:reason:message    why there is no such session any more, told for so long

@@ -39,8 +39,7 @@ if KEYS[2] then redis.call('UNLINK', KEYS[2]) end
 
 local user, refusal = read_user(key)
 local except = current(user, ARGV[1])
-local is_newer = user.layout and user.layout ~= '1'
-if refusal and (is_newer or except ~= '') then return refusal end
+if refusal and (user.is_newer or except ~= '') then return refusal end
 
 local ended, no_older = end_all(key, user, except, 'revoked', message)
 settle(key, user)
@@ -64,7 +63,7 @@ local key, user_id, duration, reason = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV
 if now > tonumber(ARGV[4]) then return { now } end
 
 local user, refusal = read_user(key)
-if user.layout and user.layout ~= '1' then return refusal end
+if user.is_newer then return refusal end
 if not refusal and user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
 if refusal then redis.call('UNLINK', key) end
 
@@ -74,7 +73,7 @@ local over = duration > 0 and now + duration or 0
 local ban = string.format('%.0f:%.0f:', since, over) .. reason
 -- The HDEL has Redis take the HSET also when it has no memory left.
 redis.call('HDEL', key, '')
-redis.call('HSET', key, 'id', user_id, 'v', '1', 'ban', ban)
+redis.call('HSET', key, 'id', user_id, 'v', '2', 'ban', ban)
 user.ban, user.corrupt.ban = decode_ban(ban), nil
 
 local ended, no_older = end_all(key, user, '', 'banned', reason)
@@ -128,7 +127,8 @@ if user_id ~= '' then
   -- One that is old and not known may have been lifted, and that forgotten.
   local is_later = not known and now - repeated.since < HOUR or known and known.since < repeated.since
   if is_later or known and known.since == repeated.since and not is_banned(repeated) then
-    redis.call('HSET', key, 'id', user_id, 'v', '1', 'ban', ban)
+    redis.call('HSET', key, 'id', user_id, 'v', '2', 'ban', ban)
+    user.layout = '2'
     user.id, user.ban, user.corrupt.ban = user_id, repeated, nil
   end
 end
@@ -149,7 +149,7 @@ for i = 5, #ARGV do
   end
 end
 
-if user.id then redis.call('HSET', key, 'v', '1') else redis.call('SET', key, '', 'PX', 1) end
+if user.id then redis.call('HSET', key, 'v', user.layout) else redis.call('SET', key, '', 'PX', 1) end
 settle(key, user)
 return 1
 `;

@@ -77,7 +77,7 @@ end
 -- First of all writes: when Redis has no memory for it, nothing has happened.
 local cap = life > 0 and now + life or 0
 local session = { created = math.max(now, newest + 1), seen = now, ttl = ttl, cap = cap, proof = '' }
-redis.call('HSET', key, 'id', user_id, 'v', '1', sid, encode(session))
+redis.call('HSET', key, 'id', user_id, 'v', user.layout or '1', sid, encode(session))
 if attributes ~= '' then redis.call('HSET', key, sid .. '.a', attributes) end
 
 local ended, former = {}, {}

@@ -91,7 +91,7 @@ local function forgotten_at(session)
   return expiry(session) + math.min(session.ttl, HOUR)
 end
 
--- A user's whole hash, { id, layout, ban, sessions, attributes, ended, rotated, corrupt }, the latter five by session id; empty for a user
+-- A user's whole hash, { id, layout, is_newer, ban, sessions, attributes, ended, rotated, corrupt }, the latter five by session id; empty for a user
 -- without a hash. And an error reply when it is not ours to touch.
 local function read_user(key)
   local user = { sessions = {}, attributes = {}, ended = {}, rotated = {}, corrupt = {} }
@@ -115,7 +115,8 @@ local function read_user(key)
     elseif #field == 24 and string.sub(field, 23) == '.a' then user.attributes[string.sub(field, 1, 22)] = value
     end
   end
-  if user.layout and user.layout ~= '1' then return user, redis.error_reply('${LAYOUT} ' .. user.layout) end
+  user.is_newer = user.layout ~= nil and user.layout ~= '1' and user.layout ~= '2'
+  if user.is_newer then return user, redis.error_reply('${LAYOUT} ' .. user.layout) end
   if #fields > 0 and not user.layout then return user, redis.error_reply('${CORRUPT} layout') end
   if #fields > 0 and not user.id then return user, redis.error_reply('${CORRUPT} id') end
   return user
@@ -154,7 +155,8 @@ end
 local function rotate(key, user, sid, new_sid, grace, policy)
   rename(key, user, sid, new_sid)
   user.rotated[sid] = { grace = grace, successor = new_sid, on_reuse = policy }
-  redis.call('HSET', key, sid, encode_rotated(user.rotated[sid]))
+  redis.call('HSET', key, 'v', '2', sid, encode_rotated(user.rotated[sid]))
+  user.layout = '2'
 end
 
 -- Ends a session, if there is one. Who still has a token of it is told the reason for the rest of its life, a day at most; '' tells nobody.
@@ -165,8 +167,9 @@ local function end_session(key, user, sid, reason, message)
   user.sessions[sid], user.corrupt[sid] = nil, nil
   if reason == '' or not session or expiry(session) <= now then return end
   local told_until = math.min(expiry(session), now + DAY)
-  local told = redis.pcall('HSET', key, sid, string.format('ended:%.0f:', told_until) .. reason .. ':' .. message)
-  if type(told) == 'number' then user.ended[sid] = told_until end
+  local ended = string.format('ended:%.0f:', told_until) .. reason .. ':' .. message
+  local told = redis.pcall('HSET', key, 'v', '2', sid, ended)
+  if type(told) == 'number' then user.layout, user.ended[sid] = '2', told_until end
 end
 
 -- Ends all sessions but one, and clears away what is damaged. Gives the ids of the live ones, and again of those that did not begin before now,
@@ -247,7 +250,7 @@ export const SESSION = `
 local key, sid = KEYS[1], asked
 local found = redis.call('HMGET', key, 'v', 'id', sid, sid .. '.a')
 local layout, user_id, record, attributes = found[1], found[2], found[3], found[4]
-if layout and layout ~= '1' then return redis.error_reply('${LAYOUT} ' .. layout) end
+if layout and layout ~= '1' and layout ~= '2' then return redis.error_reply('${LAYOUT} ' .. layout) end
 if record and not (layout and user_id) then return redis.error_reply('${CORRUPT} session') end
 
 local RECORD = '^(%d+):(%d+):(%d+):(%d+)(:?%d*)$'

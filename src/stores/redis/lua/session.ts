@@ -65,7 +65,7 @@ export const REAUTHENTICATE = `${CLOCK}${REFUSE_WHEN_LATE}${ASKED}${SESSION}
 record = created .. ':' .. seen .. ':' .. ttl .. ':' .. cap .. string.format(':%.0f', now)
 -- Never refused for want of memory, see parts.ts.
 redis.call('HDEL', key, '')
-redis.call('HSET', key, sid, record)
+redis.call('HSET', key, 'v', '2', sid, record)
 ${SESSION_REPLY}`;
 
 /**
