@@ -3,6 +3,7 @@ import { MemoryStore, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
 import { type AppOptions, type Detail, FRAMEWORKS, listen, type Session } from './support/apps';
+import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { sendRaw } from './support/raw-request';
 import { SECRET } from './support/stores';
@@ -16,16 +17,14 @@ const placesOf = (setCookie: string[]) =>
   });
 
 describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
-  const closing: (() => Promise<void>)[] = [];
-  afterEach(async () => {
-    for (const close of closing.splice(0).reverse()) await close();
-  });
+  const onClose = closeAfterEach();
 
   async function start(options: AppOptions = {}) {
     const { store, calls } = countedStore(new MemoryStore());
     const manager = new TokenManager<Detail>({ store, secret: SECRET });
     const app = await listen(build(manager, options));
-    closing.push(() => manager.close(), app.close);
+    onClose(() => manager.close());
+    onClose(app.close);
     const tokensOf = async (user: string, count: number) => {
       const tokens = [];
       for (let i = 0; i < count; i++) tokens.push(await manager.setToken(user));
@@ -412,7 +411,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
         };
         build(manager, { clearSiteData: true, routes })(req, res);
       });
-      closing.push(app.close);
+      onClose(app.close);
       await sendRaw(app.url, 'POST', '/late', ['Host: x', `Cookie: session=${token}`]);
       expect(outcome).toBe('done');
       expect(await manager.checkToken(token)).toBeNull();

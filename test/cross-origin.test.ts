@@ -4,6 +4,7 @@ import { MemoryStore, SessionError, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
 import { type AppOptions, type Detail, FRAMEWORKS, listen } from './support/apps';
+import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { sendRaw } from './support/raw-request';
 import { SECRET } from './support/stores';
@@ -11,16 +12,14 @@ import { SECRET } from './support/stores';
 const HOST = 'Host: shop.example.com';
 
 describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
-  const closing: (() => Promise<void>)[] = [];
-  afterEach(async () => {
-    for (const close of closing.splice(0).reverse()) await close();
-  });
+  const onClose = closeAfterEach();
 
   async function start(options: AppOptions = {}) {
     const { store, calls } = countedStore(new MemoryStore());
     const manager = new TokenManager<Detail>({ store, secret: SECRET });
     const app = await listen(build(manager, options));
-    closing.push(() => manager.close(), app.close);
+    onClose(() => manager.close());
+    onClose(app.close);
     const token = await manager.setToken('ada');
     calls.splice(0);
     const cookie = `Cookie: session=${token}`;

@@ -9,6 +9,7 @@ import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
 import { headerTransport } from '../src/transport/header';
 import { type AppOptions, type Detail, FRAMEWORKS, listen, type RunningApp, type Session } from './support/apps';
+import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { randomPrefixes, SECRET } from './support/stores';
@@ -20,21 +21,18 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
-  const closing: (() => Promise<void>)[] = [];
-  afterEach(async () => {
-    for (const close of closing.splice(0).reverse()) await close();
-  });
+  const onClose = closeAfterEach();
 
   function manage(store: Store = new MemoryStore(), getUserInfo?: (id: string) => Detail | null) {
     const manager = new TokenManager<Detail>({ store, secret: SECRET, ...(getUserInfo && { getUserInfo }) });
-    closing.push(() => manager.close());
+    onClose(() => manager.close());
     return manager;
   }
 
   async function start(options: AppOptions & { manager?: TokenManager<Detail> } = {}) {
     const { manager = manage(), ...appOptions } = options;
     const app: RunningApp = await listen(build(manager, appOptions));
-    closing.push(app.close);
+    onClose(app.close);
     const send = async (path: string, headers: Record<string, string> = {}) => {
       const response = await fetch(app.url + path, { headers, method: path === '/me' ? 'GET' : 'POST' });
       const text = await response.text();
@@ -202,7 +200,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
           },
         })(req, res);
       });
-      closing.push(app.close);
+      onClose(app.close);
       await (await fetch(`${app.url}/late`)).text();
       expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT', status: 500 });
       expect(await manager.listUserToken('ada')).toEqual([]);
@@ -223,7 +221,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
           },
         })(req, res);
       });
-      closing.push(app.close);
+      onClose(app.close);
       await (await fetch(`${app.url}/stream`)).text();
       expect(await manager.listUserToken('ada')).toEqual([token]);
     });
@@ -243,7 +241,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
           },
         })(req, res);
       });
-      closing.push(app.close);
+      onClose(app.close);
       await (await fetch(`${app.url}/race`)).text();
       expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT' });
       expect(await manager.listUserToken('ada')).toEqual([]);
@@ -434,7 +432,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
 
     it('lives no longer than absoluteTtl lets a session live', async () => {
       const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET, absoluteTtl: 3600 });
-      closing.push(() => manager.close());
+      onClose(() => manager.close());
       const { send } = await start({ manager });
       expect(attributes((await send('/login?user=ada')).setCookie[0])).toContain('Max-Age=3600');
     });

@@ -2,6 +2,7 @@ import { MemoryStore, SessionError, type Store, TokenManager, type TokenManagerO
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
 import { type AppOptions, type Detail, FRAMEWORKS, listen, RECENT, type Routes } from './support/apps';
+import { closeAfterEach } from './support/closing';
 import { SECRET } from './support/stores';
 
 const ROUTES: Routes = {
@@ -17,10 +18,7 @@ const ROUTES: Routes = {
 const idOf = (token: string) => token.split('.')[1];
 
 describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
-  const closing: (() => Promise<void>)[] = [];
-  afterEach(async () => {
-    for (const close of closing.splice(0).reverse()) await close();
-  });
+  const onClose = closeAfterEach();
 
   /** An application on a store whose time the test lets pass. */
   async function start(options: Partial<TokenManagerOptions<Detail>> = {}, appOptions: AppOptions = {}) {
@@ -28,7 +26,8 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
     const store = options.store ?? new MemoryStore({ now: () => now });
     const manager = new TokenManager<Detail>({ store, secret: SECRET, ...options });
     const app = await listen(build(manager, { routes: ROUTES, ...appOptions }));
-    closing.push(() => manager.close(), app.close);
+    onClose(() => manager.close());
+    onClose(app.close);
     const send = async (path: string, headers: Record<string, string> = {}, method = 'GET') => {
       const response = await fetch(app.url + path, { headers, method });
       const isJson = response.headers.get('content-type')?.includes('json');
@@ -172,7 +171,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
         };
         build(manager, { routes: { '/late': route } })(req, res);
       });
-      closing.push(app.close);
+      onClose(app.close);
       await (await fetch(`${app.url}/late`, { headers: inCookie(token) })).text();
       expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT', message: expect.stringMatching(/^rotate\(\)/) });
       expect(await manager.listUserToken('ada')).toEqual([token]);
@@ -191,7 +190,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
         };
         build(manager, { routes: { '/race': route } })(req, res);
       });
-      closing.push(app.close);
+      onClose(app.close);
       await (await fetch(`${app.url}/race`, { headers: inCookie(token) })).text();
       expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT' });
       expect(await manager.listUserToken('ada')).toEqual([token]);
@@ -211,7 +210,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
         };
         build(manager, { routes: { '/race': route } })(req, res);
       });
-      closing.push(app.close);
+      onClose(app.close);
       await (await fetch(`${app.url}/race`, { headers: inCookie(token) })).text();
       expect(await manager.listUserToken('ada')).toEqual([body.token]);
     });

@@ -12,7 +12,7 @@
  * | `ERR_USER_BANNED` | 403 | a login for a user who is banned; no session was started |
  * | `ERR_TOO_MANY_SESSIONS` | 409 | a login over a limit, with `onLimit: 'reject'`; no session was started and none has ended |
  * | `ERR_CROSS_ORIGIN` | 403 | an unsafe request from another origin came with the session's cookie; nothing was done, nobody signed out |
- * | `ERR_HEADERS_SENT` | 500 | a login or rotation after the response had begun, so that its cookie could not be set; of a login, no session is left |
+ * | `ERR_HEADERS_SENT` | 500 | a login or rotation after the response had begun or its client had gone, so that its cookie could not be set; of a login, no session is left, and nothing was rotated |
  */
 export type SessionErrorCode = keyof typeof STATUS;
 

@@ -128,7 +128,8 @@ export interface StoreHealth {
  * in the same form, names one of the user's sessions.
  *
  * Absence is a value (`null`, `false`, an empty list, as each method says), failure is a rejection with a `SessionError`: nothing reports
- * "not there" for "I couldn't look". Each method is atomic: another call sees all of it or nothing, and a `create` that is refused has
+ * "not there" for "I couldn't look". Each method is atomic: another call sees all of it or nothing (finding a reuse, see `rotate`, and ending the
+ * session for it may be two steps), and a `create` that is refused has
  * ended nobody's session. One that got no answer in time may have been carried out; one that makes, changes or bans (`create`, `rotate`,
  * `reauthenticate`, `ban`, `unban`) is not carried out later than that, one that ends, slides or refreshes may be. Expiry is
  * judged by the store's own clock, and an expired session is absent to every method. No method but `create` makes a session, so that none that

@@ -381,9 +381,6 @@ export class TokenManager<Detail = unknown> {
     });
     // Another user's session is on another key, which in a Cluster may be on another node: it can't be part of the same script.
     const others = replaced.filter((old) => old.tag !== tag);
-    const tellReplaced = () => {
-      for (const sessionId of stored.ended) this.#events.emit('replaced', { userId, sessionId, by: sid });
-    };
     const ended = await Promise.allSettled(
       others.map((old) =>
         told(this.#store.end(old.tag, old.sid, { reason: 'replaced', message: null }), (session) => {
@@ -392,14 +389,13 @@ export class TokenManager<Detail = unknown> {
         }),
       ),
     );
+    for (const sessionId of stored.ended) this.#events.emit('replaced', { userId, sessionId, by: sid });
     const failure = ended.find((outcome) => outcome.status === 'rejected' && !isEnded(outcome.reason));
     if (failure !== undefined) {
-      tellReplaced();
       // Nobody has its token: whether this succeeds is nothing to wait for in an outage.
       void Promise.allSettled([this.#store.end(tag, sid, null)]);
       throw (failure as PromiseRejectedResult).reason;
     }
-    tellReplaced();
     this.#events.emit('login', { userId, sessionId: sid, attributes: { ...attributes } });
     return sessionOf(token, userId, stored.session, stored.now);
   }

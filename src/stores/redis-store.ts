@@ -62,7 +62,7 @@ const OPTIONS: Record<keyof RedisStoreOptions, true> = {
 
 type Reply = string | number;
 
-/** Keeps sessions in Redis: one hash a user, one script a verb. The README shows what is in Redis. */
+/** Keeps sessions in Redis: one hash a user, one script a verb, and a second where a token was reused. The README shows what is in Redis. */
 export class RedisStore implements Store {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;
