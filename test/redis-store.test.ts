@@ -365,6 +365,29 @@ describe('a ban that is repeated', () => {
   });
 });
 
+it('why a session ended comes with the one call that finds no live one', async () => {
+  const sessions = manage(server.url, { maxSessions: 1 });
+  const replaced = await sessions.setToken('ada');
+  const revoked = await sessions.setToken('ada');
+  await sessions.deleteUserToken('ada', { message: 'bye' });
+  const unknown = await sessions.setToken('ada');
+  await sessions.deleteToken(unknown);
+  const banned = await sessions.setToken('eve');
+  await sessions.banUser('eve');
+  const expired = await sessions.setToken('joan', 1);
+  await new Promise((resolve) => setTimeout(resolve, 1010));
+  await sessions.inspectToken(unknown);
+  await sessions.inspectToken(unknown, { touch: true });
+  for (const [reason, token] of Object.entries({ replaced, revoked, unknown, banned, expired })) {
+    for (const touch of [false, true]) {
+      await server.admin.config('RESETSTAT');
+      expect(await sessions.inspectToken(token, { touch })).toMatchObject({ session: null, reason });
+      const calls = [...(await server.admin.info('commandstats')).matchAll(/^cmdstat_eval(?:sha)?:calls=(\d+)/gm)];
+      expect(calls.map(([, count]) => count)).toEqual(['1']);
+    }
+  }
+});
+
 describe('a rotation that is repeated', () => {
   const repeat = (token: string, ...acts: string[]) =>
     defineScripts(server.admin).revoke(1, keyOf(token), 0, '', '', '', ...acts);
