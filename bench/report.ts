@@ -6,6 +6,28 @@ export interface Part {
   metrics: Metric[];
   samples: Samples;
   targets: Target[];
+  /** What depends on a size, for a chart each. */
+  series?: Series[];
+  /** What a reader of the numbers has to know. */
+  notes?: string[];
+}
+
+export interface Series {
+  title: string;
+  x: Axis;
+  y: Axis;
+  lines: Line[];
+}
+
+export interface Axis {
+  /** With its unit. */
+  label: string;
+  log: boolean;
+}
+
+export interface Line {
+  name: string;
+  points: { x: number; y: number }[];
 }
 
 export interface Metric {
@@ -14,33 +36,44 @@ export interface Metric {
   digits: number;
 }
 
-/** A ratio of two contestants in one metric, and what we want of it. */
+/** A value, mostly a ratio of two contestants in one metric, and what we want of it. */
 export interface Target {
   what: string;
-  ratio: Spread;
+  value: Spread;
   atLeast?: number;
   atMost?: number;
   met: boolean;
 }
 
-interface Wanted {
-  metric: string;
-  ours: string;
-  theirs: string;
+interface Bounds {
   atLeast?: number;
   atMost?: number;
 }
 
 /** The ratio is taken in each round, of neighbours in time, and its median judged: what slows the machine for a while cancels out. */
-export function judge(samples: Samples, { metric, ours, theirs, atLeast, atMost }: Wanted): Target {
-  const ratio = spreadOf(
-    valuesOf(samples[ours], metric).map((value, round) => value / (valuesOf(samples[theirs], metric)[round] ?? 0)),
-  );
-  const met = ratio.median >= (atLeast ?? 0) && ratio.median <= (atMost ?? Number.POSITIVE_INFINITY);
+export function judge(
+  samples: Samples,
+  { metric, ours, theirs, ...bounds }: { metric: string; ours: string; theirs: string } & Bounds,
+): Target {
+  const theirValues = valuesOf(samples[theirs], metric);
+  const ratios = valuesOf(samples[ours], metric).map((value, round) => value / (theirValues[round] ?? Number.NaN));
+  return judged(`${metric}: ${ours} / ${theirs}`, ratios, bounds);
+}
+
+/** The metric itself is judged, by its median. */
+export function judgeValue(
+  samples: Samples,
+  { metric, of, ...bounds }: { metric: string; of: string } & Bounds,
+): Target {
+  return judged(`${metric}: ${of}`, valuesOf(samples[of], metric), bounds);
+}
+
+function judged(what: string, values: readonly number[], { atLeast, atMost }: Bounds): Target {
+  const value = spreadOf(values);
   return {
-    what: `${metric}: ${ours} / ${theirs}`,
-    ratio,
-    met,
+    what,
+    value,
+    met: value.median >= (atLeast ?? Number.NEGATIVE_INFINITY) && value.median <= (atMost ?? Number.POSITIVE_INFINITY),
     ...(atLeast !== undefined && { atLeast }),
     ...(atMost !== undefined && { atMost }),
   };
@@ -57,7 +90,7 @@ export function printMachine({ cpu, cores, memoryGiB, node, redis, pinned, packa
 }
 
 /** Medians, with the lowest and the highest round in brackets. */
-export function printPart({ title, metrics, samples, targets }: Part): void {
+export function printPart({ title, metrics, samples, targets, series = [], notes = [] }: Part): void {
   console.log(`\n${title}`);
   printTable([
     ['', ...metrics.map(({ label }) => label)],
@@ -66,14 +99,31 @@ export function printPart({ title, metrics, samples, targets }: Part): void {
       ...metrics.map(({ name, digits }) => spreadText(spreadOf(valuesOf(rounds, name)), digits)),
     ]),
   ]);
+  for (const one of series) printSeries(one);
   printTable(
-    targets.map(({ what, ratio, atLeast, met }, index) => [
+    targets.map(({ what, value, atLeast, atMost, met }) => [
       what,
-      spreadText(ratio, 2),
-      `target ${atLeast === undefined ? `at most ${targets[index]?.atMost}` : `at least ${atLeast}`}`,
+      spreadText(value, 2),
+      `target ${atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`}`,
       met ? 'met' : 'MISSED',
     ]),
   );
+  for (const note of notes) console.log(`  ${note}`);
+}
+
+function printSeries({ title, x, y, lines }: Series): void {
+  const places = [...new Set(lines.flatMap(({ points }) => points.map((point) => point.x)))].sort((a, b) => a - b);
+  console.log(`\n  ${title}: ${y.label}`);
+  printTable([
+    [x.label, ...lines.map(({ name }) => name)],
+    ...places.map((place) => [
+      place.toLocaleString('en'),
+      ...lines.map(({ points }) => {
+        const point = points.find((other) => other.x === place);
+        return point === undefined ? '' : point.y.toLocaleString('en', { maximumSignificantDigits: 3 });
+      }),
+    ]),
+  ]);
 }
 
 function printTable(rows: string[][]): void {

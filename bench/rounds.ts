@@ -1,5 +1,7 @@
 /** How long each part takes. Quick is for seeing that the bench works: its numbers are rough. */
 export interface Effort {
+  /** Parts with sizes of their own choose them by this. */
+  isQuick: boolean;
   rounds: number;
   coreMs: number;
   httpMs: number;
