@@ -2,15 +2,19 @@
  * One contestant of the core part: `core-contestant.ts <name> <Redis URL>`. Asked with a number of milliseconds, it calls for that
  * long and answers with a sample.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import RedisSessions from 'redis-sessions';
 import { RedisStore, TokenManager } from 'tokensession';
 import { answerQuestions } from './child';
 import type { Sample } from './rounds';
+import { contestantNamed } from './server';
 
 const SESSIONS = 1000;
 const USER_IDS = Array.from({ length: SESSIONS }, (_, index) => `user-${String(index).padStart(5, '0')}`);
 const IN_FLIGHT = 16;
+/** What is answered from memory would otherwise keep timers and connections waiting, as no server does. */
+const CALLS_A_TURN = 512;
 const SECRET = 'a secret that is long enough to be one';
 
 /** Makes sessions, and gives what finds one of them: whose it is. */
@@ -25,40 +29,49 @@ const CONTESTANTS: Record<string, Contestant> = {
     return async (index) => (await redis.get(`plain:${index}`))?.trimEnd();
   },
 
-  checkToken: async (url) => {
-    const sessions = new TokenManager({ store: new RedisStore(url), secret: SECRET });
-    const tokens = await Promise.all(USER_IDS.map((id) => sessions.setToken(id)));
-    return async (index) => (await sessions.checkToken(tokens[index] as string))?.user.id;
-  },
+  checkToken: (url) => checkToken(url),
+  'checkToken, cached': (url) => checkToken(url, { cache: true }),
 
-  /** With the user info that a service would want on each request, cached. */
-  touchToken: async (url) => {
-    const sessions = new TokenManager({
-      store: new RedisStore(url),
-      secret: SECRET,
-      getUserInfo: (id) => ({ id, name: `The name of ${id}`, email: `${id}@example.com` }),
-      userInfoTtl: 3600,
-    });
-    const tokens = await Promise.all(USER_IDS.map((id) => sessions.setToken(id)));
-    await sessions.refreshUser(USER_IDS);
-    return async (index) => {
-      const user = (await sessions.touchToken(tokens[index] as string))?.user;
-      return user?.detail?.id;
-    };
-  },
+  /** With the user info that a service would want on each request, cached in Redis. */
+  touchToken: (url) => touchToken(url),
+  'touchToken, cached': (url) => touchToken(url, { cache: true }),
 
-  /** Its cache is off, as it is by default: with it, a session that has ended goes on living in other processes. */
-  'redis-sessions get': async (url) => {
-    const sessions = new RedisSessions({ options: { url } });
-    const app = 'bench';
-    const created = await Promise.all(USER_IDS.map((id) => sessions.create({ app, id, ip: '192.0.2.1' })));
-    return async (index) => (await sessions.get({ app, token: created[index]?.token as string }))?.id;
-  },
+  'redis-sessions get': (url) => redisSessions(url),
+  'redis-sessions get, cached': (url) => redisSessions(url, { cachetime: 5 }),
 };
 
+async function checkToken(url: string, options: { cache?: true } = {}): ReturnType<Contestant> {
+  const sessions = new TokenManager({ store: new RedisStore(url), secret: SECRET, ...options });
+  const tokens = await Promise.all(USER_IDS.map((id) => sessions.setToken(id)));
+  return async (index) => (await sessions.checkToken(tokens[index] as string))?.user.id;
+}
+
+async function touchToken(url: string, options: { cache?: true } = {}): ReturnType<Contestant> {
+  const sessions = new TokenManager({
+    store: new RedisStore(url),
+    secret: SECRET,
+    getUserInfo: (id) => ({ id, name: `The name of ${id}`, email: `${id}@example.com` }),
+    userInfoTtl: 3600,
+    ...options,
+  });
+  const tokens = await Promise.all(USER_IDS.map((id) => sessions.setToken(id)));
+  await sessions.refreshUser(USER_IDS);
+  return async (index) => {
+    const user = (await sessions.touchToken(tokens[index] as string))?.user;
+    return user?.detail?.id;
+  };
+}
+
+/** @param options.cachetime seconds; as long as ours by default. */
+async function redisSessions(url: string, options: { cachetime?: number } = {}): ReturnType<Contestant> {
+  const sessions = new RedisSessions({ options: { url }, ...options });
+  const app = 'bench';
+  const created = await Promise.all(USER_IDS.map((id) => sessions.create({ app, id, ip: '192.0.2.1' })));
+  return async (index) => (await sessions.get({ app, token: created[index]?.token as string }))?.id;
+}
+
 async function main([name = '', url = '']: string[]): Promise<void> {
-  const userOf = await CONTESTANTS[name]?.(url);
-  if (userOf === undefined) throw new Error(`there is no contestant ${name}`);
+  const userOf = await contestantNamed(name, CONTESTANTS)(url);
   const check = async (index: number) => {
     const user = await userOf(index);
     if (user !== USER_IDS[index]) throw new Error(`${name} took ${USER_IDS[index]} for ${user}`);
@@ -71,7 +84,10 @@ async function measure(call: (index: number) => Promise<void>, durationMs: numbe
   const cpuBefore = process.cpuUsage();
   const began = performance.now();
   const work = async () => {
-    while (performance.now() < began + durationMs) await call(calls++ % SESSIONS);
+    while (performance.now() < began + durationMs) {
+      await call(calls++ % SESSIONS);
+      if (calls % CALLS_A_TURN === 0) await nextTurn();
+    }
   };
   await Promise.all(Array.from({ length: IN_FLIGHT }, work));
   const seconds = (performance.now() - began) / 1000;

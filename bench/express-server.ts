@@ -1,38 +1,60 @@
 /* One contestant of the Express part: `express-server.ts <name> <Redis URL>`. It tells its port and its CPU time when asked. */
 import { RedisStore as ConnectRedisStore } from 'connect-redis';
+import { parseCookie } from 'cookie';
 import express, { type Express, type Request } from 'express';
 import session from 'express-session';
 import { createClient } from 'redis';
 import { RedisStore, TokenManager } from 'tokensession';
 import { sessionMiddleware } from 'tokensession/express';
-import { answerForServer } from './server';
+import { GetexSessions } from './getex-sessions';
+import { answerForServer, contestantNamed } from './server';
 
 const SECRET = 'a secret that is long enough to be one';
 const TTL = 7 * 24 * 3600;
 
-const CONTESTANTS: Record<string, (app: Express, url: string) => Promise<void>> = {
-  bare: async (app) => {
+const CONTESTANTS: Record<string, (app: Express, url: string) => unknown> = {
+  bare: (app) => {
     app.get('/', (_req, res) => void res.json({ user: 'user-00' }));
   },
 
-  tokensession: async (app, url) => {
-    app.use(sessionMiddleware(new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL })));
-    app.post('/login/:user', async (req, res) => {
-      await req.session.login(req.params.user);
-      res.sendStatus(204);
-    });
-    app.get('/', (req, res) => {
-      if (req.session.user === null) res.sendStatus(401);
-      else res.json({ user: req.session.user.id });
-    });
-  },
+  tokensession: (app, url) => useTokensession(app, url),
+  'tokensession, cached': (app, url) => useTokensession(app, url, { cache: true }),
 
   /** Rolling, so that its sessions slide for the browser, too, as ours do. */
   'express-session': (app, url) => useExpressSession(app, url, { rolling: true }),
 
   /** Its sessions slide in Redis, but the browser drops the cookie a week after login. */
   'express-session, not rolling': (app, url) => useExpressSession(app, url, { rolling: false }),
+
+  GETEX: (app, url) => {
+    const sessions = new GetexSessions(url, TTL);
+    app.use(async (req, res, next) => {
+      res.locals.user = await sessions.userOf(parseCookie(req.headers.cookie ?? '').session);
+      next();
+    });
+    app.post('/login/:user', async (req, res) => {
+      res.cookie('session', await sessions.login(req.params.user), { httpOnly: true });
+      res.sendStatus(204);
+    });
+    app.get('/', (_req, res) => {
+      if (res.locals.user === null) res.sendStatus(401);
+      else res.json({ user: res.locals.user });
+    });
+  },
 };
+
+function useTokensession(app: Express, url: string, options: { cache?: true } = {}): void {
+  const manager = new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL, ...options });
+  app.use(sessionMiddleware(manager));
+  app.post('/login/:user', async (req, res) => {
+    await req.session.login(req.params.user);
+    res.sendStatus(204);
+  });
+  app.get('/', (req, res) => {
+    if (req.session.user === null) res.sendStatus(401);
+    else res.json({ user: req.session.user.id });
+  });
+}
 
 async function useExpressSession(app: Express, url: string, { rolling }: { rolling: boolean }): Promise<void> {
   const client = await createClient({ url }).connect();
@@ -60,7 +82,7 @@ async function useExpressSession(app: Express, url: string, { rolling }: { rolli
 
 async function main([name = '', url = '']: string[]): Promise<void> {
   const app = express();
-  await CONTESTANTS[name]?.(app, url);
+  await contestantNamed(name, CONTESTANTS)(app, url);
   answerForServer(app.listen(0, '127.0.0.1'));
 }
 

@@ -1,35 +1,84 @@
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+/*
+ * `npm run bench` at the top measures all parts, `npm run bench -- core http` these; `--quick` sees that it works. What is measured takes its
+ * place among the results of the others in results.json.
+ */
 import { benchCore } from './core';
 import { benchHttp } from './http';
-import { assignCpus, describeMachine } from './machine';
+import { benchInstall } from './install';
+import { assignCpus, type CpuPlan, describeMachine } from './machine';
 import { benchMemory } from './memory';
 import { type Part, printMachine, printPart } from './report';
+import { readResults, writeResults } from './results';
 import type { Effort } from './rounds';
+import { benchStartup } from './startup';
 
-const FULL: Effort = { isQuick: false, rounds: 7, coreMs: 1000, httpMs: 2500, users: 20_000 };
-const QUICK: Effort = { isQuick: true, rounds: 3, coreMs: 300, httpMs: 1000, users: 2000 };
+const FULL: Effort = {
+  isQuick: false,
+  rounds: 7,
+  coreMs: 1000,
+  httpRounds: 11,
+  httpMs: 2000,
+  importRounds: 15,
+  users: 20_000,
+};
+const QUICK: Effort = {
+  isQuick: true,
+  rounds: 3,
+  coreMs: 300,
+  httpRounds: 3,
+  httpMs: 1000,
+  importRounds: 3,
+  users: 2000,
+};
 
-async function main(): Promise<void> {
+const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = {
+  core: benchCore,
+  express: benchHttp('express'),
+  koa: benchHttp('koa'),
+  node: benchHttp('node'),
+  memory: benchMemory,
+  startup: benchStartup,
+  install: benchInstall,
+};
+
+/** Names for several parts. */
+const GROUPS: Record<string, string[]> = { http: ['express', 'koa', 'node'] };
+
+async function main(args: readonly string[]): Promise<void> {
   // `npm start --quick`, without a `--` before it, gives the option to npm, which hands it on like this.
-  const isQuick = process.argv.includes('--quick') || process.env.npm_config_quick === 'true';
-  const effort = isQuick ? QUICK : FULL;
+  const isQuick = args.includes('--quick') || process.env.npm_config_quick === 'true';
+  const names = partsNamed(args.filter((arg) => arg !== '--quick'));
   const cpus = assignCpus();
   const machine = describeMachine(cpus);
   printMachine(machine);
 
-  const parts: Part[] = [];
-  for (const bench of [benchCore, benchHttp('express'), benchHttp('koa'), benchMemory]) {
-    const part = await bench(effort, cpus);
+  for (const name of names) {
+    const began = performance.now();
+    const part = await (PARTS[name] as (typeof PARTS)[string])(isQuick ? QUICK : FULL, cpus);
+    const seconds = Math.round((performance.now() - began) / 1000);
     printPart(part);
-    parts.push(part);
+    const result = { at: new Date().toISOString(), seconds, machine, ...part };
+    await writeResults({ ...(await readResults(isQuick)), [name]: result }, isQuick);
   }
-  const results = { at: new Date().toISOString(), quick: isQuick, machine, parts };
-  await writeFile(join(__dirname, 'results.json'), `${JSON.stringify(results, null, 2)}\n`);
 }
 
-main().catch((error) => {
-  console.error(error);
-  // Not left to the event loop, which connections of the part that failed may keep alive.
-  process.exit(1);
-});
+function partsNamed(words: readonly string[]): string[] {
+  if (words.length === 0) return Object.keys(PARTS);
+  const names = words.flatMap((word) => GROUPS[word] ?? [word]);
+  const unknown = names.filter((name) => !(name in PARTS));
+  if (unknown.length > 0) {
+    throw new Error(
+      `no part ${unknown.join(', ')}; there are ${[...Object.keys(PARTS), ...Object.keys(GROUPS)].join(', ')}`,
+    );
+  }
+  return names;
+}
+
+main(process.argv.slice(2)).then(
+  // Not left to the event loop, which connections of a part that failed may keep alive.
+  () => process.exit(),
+  (error) => {
+    console.error(error);
+    process.exit(1);
+  },
+);

@@ -4,7 +4,10 @@ export interface Effort {
   isQuick: boolean;
   rounds: number;
   coreMs: number;
+  /** More of them than elsewhere, and shorter: ratios near 1 are judged. */
+  httpRounds: number;
   httpMs: number;
+  importRounds: number;
   users: number;
 }
 
@@ -15,7 +18,8 @@ export type Sample<Metric extends string = string> = Record<Metric, number>;
 export type Samples = Record<string, Sample[]>;
 
 /**
- * Measures all contestants by turns, A B C A B C …, so that a machine that is slower for a while is so for all of them.
+ * Measures all contestants by turns, A B C, C B A, A B C …: a machine that is slower for a while is so for all of them, and one that becomes
+ * slower by and by, or what a contestant leaves behind for the next, favours none.
  *
  * @param warmUp whether a first round counts for nothing, in which V8 compiles and connections open.
  */
@@ -27,7 +31,8 @@ export async function interleave(
   if (warmUp) for (const contestant of contestants) await measure(contestant);
   const samples: Samples = Object.fromEntries(contestants.map((contestant) => [contestant, []]));
   for (let round = 0; round < rounds; round++) {
-    for (const contestant of contestants) samples[contestant]?.push(await measure(contestant));
+    const order = round % 2 === 0 ? contestants : contestants.toReversed();
+    for (const contestant of order) samples[contestant]?.push(await measure(contestant));
   }
   return samples;
 }

@@ -12,3 +12,9 @@ export async function answerForServer(server: Server): Promise<void> {
     return user + system;
   });
 }
+
+export function contestantNamed<Contestant>(name: string, contestants: Record<string, Contestant>): Contestant {
+  const contestant = contestants[name];
+  if (contestant === undefined) throw new Error(`there is no contestant ${name}`);
+  return contestant;
+}
