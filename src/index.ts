@@ -1,3 +1,4 @@
+export type { CacheOptions } from './core/cache-options';
 export type {
   BanUserOptions,
   CreateSessionOptions,
@@ -7,8 +8,12 @@ export type {
 } from './core/call-options';
 export { SessionError, type SessionErrorCode } from './core/errors';
 export type { TokenManagerOptions } from './core/manager-options';
+export type { CacheStats } from './core/near-cache';
 export type { SessionEvents, SessionListener } from './core/session-events';
 export {
+  type ChangeFeed,
+  type ChangeFollower,
+  type ChangeSource,
   type EndedFor,
   type EndedSession,
   expiryOf,

@@ -214,7 +214,7 @@ describe('a call with an argument of the wrong kind names it, before anything is
     const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
     expect(() => manager.on('logins' as never, () => undefined)).toThrow(
       new TypeError(
-        'there is no event "logins"; there are login, logout, replaced, revoked, expired-on-use, banned, rotated, reused, store-down, store-up',
+        'there is no event "logins"; there are login, logout, replaced, revoked, expired-on-use, banned, rotated, reused, slide-failed, store-down, store-up, cache-down, cache-up',
       ),
     );
     for (const odd of [{ toString: [] }, ['login'], undefined]) {
@@ -272,6 +272,17 @@ describe('an option of the wrong kind is named when the object is built:', () =>
     ['secret', manager({ secret: undefined }), TypeError, 'option secret must be a string, got undefined'],
     ['secret', manager({ secret: 'short' }), RangeError, 'option secret must have at least 32 characters, got 5'],
     ['ttl', manager({ ttl: 0 }), RangeError, 'option ttl must be a whole number from 1 to 3153600000, got 0'],
+    ['cache', manager({ cache: 'yes' }), TypeError, 'option cache: the options must be a plain object'],
+    ['cache', manager({ cache: { maxAge: 5 } }), TypeError, 'option cache: unknown option "maxAge"'],
+    ['cache.maxEntries', manager({ cache: { maxEntries: 0 } }), RangeError, 'option cache.maxEntries must be a whole'],
+    ['cache.maxAgeMs', manager({ cache: { maxAgeMs: 600_001 } }), RangeError, 'option cache.maxAgeMs must be a whole'],
+    [
+      'cache.heartbeatMs',
+      manager({ cache: { heartbeatMs: '1' } }),
+      TypeError,
+      'option cache.heartbeatMs must be a num',
+    ],
+    ['slideEvery', manager({ cache: true, slideEvery: 0 }), RangeError, 'option slideEvery must be at least 1 with a'],
     ['slideEvery', manager({ slideEvery: -1 }), RangeError, 'option slideEvery must be a whole number from 0'],
     ['absoluteTtl', manager({ absoluteTtl: 1.5 }), RangeError, 'option absoluteTtl must be a whole number from 1'],
     [

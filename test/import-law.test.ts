@@ -16,7 +16,7 @@ const LAW: Record<string, string[]> = {
 
 /** Which packages each folder may import at run time; types cost nothing. */
 const PACKAGES: Record<string, string[]> = {
-  core: ['node:crypto', 'node:events', 'node:util', 'nanoid'],
+  core: ['node:crypto', 'node:events', 'node:util', 'nanoid', 'lru-cache'],
   stores: ['ioredis'],
   'stores/redis': ['node:crypto', 'node:timers/promises', 'ioredis'],
   'stores/redis/lua': [],

@@ -1,3 +1,4 @@
+import { type CacheOptions, type CachePolicy, checkCacheOptions } from './cache-options';
 import {
   checkBoolean,
   checkFunction,
@@ -25,7 +26,8 @@ export interface TokenManagerOptions<Detail> {
   ttl?: number | undefined;
   /**
    * Seconds between two slides of a session: a request sooner than that after the last slide only reads. Default 0, each request
-   * slides. A session whose ttl is under twice this value slides at half its ttl, so that one in use never ends by idleness.
+   * slides; with a `cache` 60, and at least 1. A session whose ttl is under twice this value slides at half its ttl, so that one in use never
+   * ends by idleness.
    */
   slideEvery?: number | undefined;
   /** Seconds since login after which a session ends, no matter how busy. Default: none. */
@@ -55,6 +57,12 @@ export interface TokenManagerOptions<Detail> {
   getUserInfo?: GetUserInfo<Detail> | undefined;
   /** Seconds for which loaded user info is kept. Default 600. */
   userInfoTtl?: number | undefined;
+  /**
+   * Whether to answer for live sessions that were checked a moment ago from memory, without asking the store: `true`, or how far to go. Whatever
+   * ends or changes a session in any process is announced to all in the same step; while the announcements may not arrive, the store is asked as
+   * without a cache. Changes nothing where the store is a `MemoryStore`, or one that can't be followed. Default false.
+   */
+  cache?: boolean | CacheOptions | undefined;
 }
 
 const OPTIONS: Record<keyof TokenManagerOptions<unknown>, true> = {
@@ -71,6 +79,7 @@ const OPTIONS: Record<keyof TokenManagerOptions<unknown>, true> = {
   onReuse: true,
   getUserInfo: true,
   userInfoTtl: true,
+  cache: true,
 };
 
 const DEFAULT_TTL = 7 * 24 * 3600;
@@ -79,6 +88,8 @@ const DEFAULT_MAX_SESSIONS = 100;
 /** A login reads them all: with many more than this, one user's logins would hold up everybody's Redis. */
 const MAX_MAX_SESSIONS = 1000;
 const DEFAULT_ROTATION_GRACE = 10;
+/** In seconds, where a near cache is to spare the store calls. */
+const CACHED_SLIDE_EVERY = 60;
 /** An hour, in seconds: what is longer is no grace for requests under way. */
 const MAX_ROTATION_GRACE = 3600;
 
@@ -98,6 +109,7 @@ export interface ManagerPolicy<Detail> {
   onReuse: Rotation['onReuse'];
   getUserInfo: GetUserInfo<Detail> | undefined;
   userInfoTtl: number;
+  cache: CachePolicy | null;
 }
 
 /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
@@ -106,7 +118,8 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>): Man
     store,
     secret,
     ttl = DEFAULT_TTL,
-    slideEvery = 0,
+    cache,
+    slideEvery = cache ? CACHED_SLIDE_EVERY : 0,
     absoluteTtl,
     singleMode = false,
     maxSessions = DEFAULT_MAX_SESSIONS,
@@ -127,6 +140,10 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>): Man
   if (onReuse !== 'end-session' && onReuse !== 'ignore') {
     throw new TypeError("option onReuse must be 'end-session' or 'ignore'");
   }
+  const cachePolicy = checkCacheOptions(cache);
+  if (cachePolicy !== null && slideEvery === 0) {
+    throw new RangeError('option slideEvery must be at least 1 with a cache: at 0 each request would ask the store');
+  }
   const limit = checkInteger('option maxSessions', maxSessions, 1, MAX_MAX_SESSIONS);
   return {
     store,
@@ -141,6 +158,7 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>): Man
     onReuse: onReuse === 'ignore' ? 'keep' : 'end',
     getUserInfo,
     userInfoTtl: checkSeconds('option userInfoTtl', userInfoTtl),
+    cache: cachePolicy,
   };
 }
 

@@ -25,10 +25,19 @@ export interface SessionEvents {
    * session, which is as the option `onReuse` of who rotated it says.
    */
   reused: { userId: string; sessionId: string; ended: boolean };
+  /**
+   * A session that was answered for from the near cache could not be slid in the store. The request went on; the next one asks the store
+   * itself.
+   */
+  'slide-failed': { userId: string; sessionId: string; error: unknown };
   /** A call to the store failed, after others had been answered. */
   'store-down': { error: SessionError };
   /** The store answers again, and has left no call unanswered for a second. */
   'store-up': Record<string, never>;
+  /** The near cache does not hear of all changes: what may have changed unheard is asked of the store. */
+  'cache-down': { error: SessionError };
+  /** It hears of all changes again. */
+  'cache-up': Record<string, never>;
 }
 
 const NAMES: Record<keyof SessionEvents, true> = {
@@ -40,8 +49,11 @@ const NAMES: Record<keyof SessionEvents, true> = {
   banned: true,
   rotated: true,
   reused: true,
+  'slide-failed': true,
   'store-down': true,
   'store-up': true,
+  'cache-down': true,
+  'cache-up': true,
 };
 
 export type SessionListener<Name extends keyof SessionEvents> = (event: SessionEvents[Name]) => void;

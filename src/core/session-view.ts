@@ -14,7 +14,7 @@ export function sessionOf<Detail>(token: string, userId: string, record: Session
     expiresAt: new Date(expiresAt),
     checkedAt: new Date(now),
     ttl: Math.ceil((expiresAt - now) / 1000),
-    attributes: record.attributes,
+    attributes: { ...record.attributes },
   };
 }
 

@@ -123,6 +123,30 @@ export interface StoreHealth {
   reasons: string[];
 }
 
+/** Somebody who keeps copies of what a store gave, and wants to know when they hold no more. */
+export interface ChangeFollower {
+  /** A session of this user has ended or changed, or their info has; or it may have. */
+  changed(tag: string): void;
+  /** From now on changes may be missed: copies of this source are worth nothing. */
+  lost(source: ChangeSource): void;
+  /** Whether changes to every user are heard of now; when not, why. Told when that changes, and when trying for the first time has failed. */
+  heard(outcome: { isAll: true } | { isAll: false; cause: unknown }): void;
+}
+
+/** A place where changes are heard of without a gap, such as one server. One that has been lost never comes back: another takes its place. */
+export interface ChangeSource {
+  /** Until when, by `performance.now()`, what was heard is known to be all; in the past once it is lost. */
+  readonly completeUntil: number;
+}
+
+/** What a follower has of a store. */
+export interface ChangeFeed {
+  /** Where changes to this user are heard of now; `null` when they are not, or may not be. */
+  sourceOf(tag: string): ChangeSource | null;
+  /** Ends it. The follower is told nothing more. */
+  close(): void;
+}
+
 /**
  * The port between the sessions and where they are kept. `tag` names a user: 22 characters of base64url, a hash of the user id. `sid`,
  * in the same form, names one of the user's sessions.
@@ -212,6 +236,15 @@ export interface Store {
   /** Forgets the user info. `false`: there was none. */
   deleteUserInfo(tag: string): Promise<boolean>;
 
+  /**
+   * Tells of every change that any process makes to a user: of a session that ends, is rotated, refreshed or reauthenticated, and of user info
+   * that is kept anew or forgotten. Not of slides, nor of what ends by its time. Each is told no later than the source's `completeUntil` allows.
+   * Left out by a store whose answers need not be kept: no near cache is built on it.
+   *
+   * @param options.heartbeatMs milliseconds between two looks whether changes are still heard of; `completeUntil` is at most twice that ahead.
+   */
+  follow?(follower: ChangeFollower, options: { heartbeatMs: number }): ChangeFeed;
+
   /** Asks how the store is. Never rejects, and costs no more than a call a second is worth; calls at once share one look. */
   health(): Promise<StoreHealth>;
 
@@ -222,7 +255,7 @@ export interface Store {
   close(): Promise<void>;
 }
 
-const METHODS: Record<keyof Store, true> = {
+const METHODS: Record<Exclude<keyof Store, 'follow'>, true> = {
   create: true,
   check: true,
   touch: true,
@@ -242,7 +275,7 @@ const METHODS: Record<keyof Store, true> = {
   close: true,
 };
 
-/** Whether a value has all methods of a store. */
+/** Whether a value has all methods that a store must have. */
 export function isStore(value: unknown): value is Store {
   return (
     typeof value === 'object' &&

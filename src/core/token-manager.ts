@@ -13,10 +13,13 @@ import {
 } from './call-options';
 import { isEnded, SessionError } from './errors';
 import { type ManagerPolicy, managerPolicy, type TokenManagerOptions } from './manager-options';
+import { type CacheStats, NearCache } from './near-cache';
 import { checkAttributes, checkSeconds, checkUserId, kindOf } from './options';
+import { tellingOwnChanges } from './own-changes';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
+import { foreignRecord, liveIn, type Purpose, SessionLookup } from './session-lookup';
 import { banOf, infoOf, sessionOf } from './session-view';
-import type { EndedSession, Found, SessionRecord, Store, StoredSession, StoreHealth } from './store';
+import type { Found, SessionRecord, Store, StoredSession, StoreHealth } from './store';
 import { createSessionId, createToken, isSessionId, parseToken, signToken, type TokenParts, tagOf } from './token';
 import type { Ban, Inspection, Session, SessionAttributes, SessionInfo, User } from './types';
 import { UserInfo, userNotFound } from './user-info';
@@ -34,16 +37,32 @@ const REFRESH_CONCURRENCY = 16;
  */
 export class TokenManager<Detail = unknown> {
   readonly #policy: ManagerPolicy<Detail>;
-  readonly #store: Store;
   readonly #events = new SessionEmitter();
+  readonly #cache: NearCache | null;
+  readonly #store: Store;
+  readonly #lookup: SessionLookup;
   readonly #userInfo: UserInfo<Detail>;
 
   /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
   constructor(options: TokenManagerOptions<Detail>) {
     this.#policy = managerPolicy(options);
-    this.#store = watchAvailability(this.#policy.store, {
+    const { store, keys, slideEveryMs, cache } = this.#policy;
+    const watched = watchAvailability(store, {
       down: (error) => this.#events.emit('store-down', { error }),
       up: () => this.#events.emit('store-up', {}),
+    });
+    const watcher = {
+      down: (cause: unknown) => this.#events.emit('cache-down', { error: cacheDown(cause) }),
+      up: () => this.#events.emit('cache-up', {}),
+    };
+    this.#cache = cache === null ? null : NearCache.on(store, cache, slideEveryMs, watcher);
+    this.#store = this.#cache === null ? watched : tellingOwnChanges(watched, this.#cache);
+    this.#lookup = new SessionLookup({
+      store: this.#store,
+      keys,
+      slideEveryMs,
+      cache: this.#cache,
+      events: this.#events,
     });
     this.#userInfo = new UserInfo(this.#store, this.#policy.getUserInfo, (userId, ended) =>
       this.#emitRevoked(userId, ended, null),
@@ -119,7 +138,7 @@ export class TokenManager<Detail = unknown> {
     const ttlMs = ttl === undefined ? null : checkSeconds('ttl', ttl) * 1000;
     const parts = parseToken(token, this.#policy.keys);
     if (parts === null) return false;
-    return this.#live(parts, await this.#store.refresh(parts.tag, parts.sid, ttlMs)) !== null;
+    return liveIn(this.#lookup.judge(parts, await this.#store.refresh(parts.tag, parts.sid, ttlMs))) !== null;
   }
 
   /** Ends this session, as its holder does. `false` when the token was not live. */
@@ -130,9 +149,7 @@ export class TokenManager<Detail = unknown> {
 
   /** Reads a session: doesn't slide it and gives no user info. */
   async checkToken(token: string): Promise<Session<Detail> | null> {
-    const parts = parseToken(token, this.#policy.keys);
-    if (parts === null) return null;
-    const stored = this.#live(parts, await this.#store.check(parts.tag, parts.sid));
+    const stored = liveIn(await this.#lookup.find(token, 'read'));
     return stored === null ? null : viewOf(token, stored);
   }
 
@@ -144,38 +161,35 @@ export class TokenManager<Detail = unknown> {
    * @throws what `getUserInfo` throws; nothing is cached and no session ends.
    */
   async checkTokenOrUpdateUser(token: string, userInfoTtl?: number): Promise<Session<Detail> | null> {
-    const ttlMs = this.#userInfoTtlMs(userInfoTtl);
-    const parts = parseToken(token, this.#policy.keys);
-    if (parts === null) return null;
-    const stored = this.#live(parts, await this.#store.check(parts.tag, parts.sid));
-    return stored === null ? null : this.#withDetail(token, stored, ttlMs);
+    return this.#findWithDetail(token, 'read', userInfoTtl);
   }
 
   /** What each request calls: {@link checkTokenOrUpdateUser}, and slides the session, in one call to the store. */
   async touchToken(token: string, userInfoTtl?: number): Promise<Session<Detail> | null> {
-    const ttlMs = this.#userInfoTtlMs(userInfoTtl);
-    const parts = parseToken(token, this.#policy.keys);
-    if (parts === null) return null;
-    const stored = this.#live(parts, await this.#store.touch(parts.tag, parts.sid, this.#policy.slideEveryMs));
-    return stored === null ? null : this.#withDetail(token, stored, ttlMs);
+    return this.#findWithDetail(token, 'use', userInfoTtl);
   }
 
   /** Gives a token's session, or why there is none. The one call to the store that {@link checkToken} makes, or {@link touchToken}. */
   async inspectToken(token: string, options?: InspectTokenOptions): Promise<Inspection<Detail>> {
     const { touch = false, userInfoTtl, onReuse } = checkInspectOptions(options);
-    const look = onReuse === 'ignore' ? { forgiving: true } : undefined;
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
-    const parts = parseToken(token, this.#policy.keys);
-    if (parts === null) return { session: null, reason: 'unknown' };
-    const { tag, sid } = parts;
-    const found = await (touch
-      ? this.#store.touch(tag, sid, this.#policy.slideEveryMs, look)
-      : this.#store.check(tag, sid, look));
-    const stored = this.#live(parts, found);
+    const look = onReuse === 'ignore' ? { forgiving: true } : undefined;
+    const found = await this.#lookup.find(token, touch ? 'use' : 'read', look);
+    const stored = liveIn(found);
     if (stored === null) return reasonOf(found);
     if (!touch) return { session: viewOf(token, stored) };
     const session = await this.#withDetail(token, stored, ttlMs);
     return session === null ? { session, reason: 'revoked' } : { session };
+  }
+
+  /**
+   * What {@link touchToken} would give, where the near cache has all of it: at once.
+   *
+   * @internal
+   */
+  touchKnownToken(token: string): Session<Detail> | null {
+    const stored = this.#lookup.known(token, 'use');
+    return stored === null ? null : this.#withKnownDetail(token, stored);
   }
 
   /**
@@ -201,7 +215,8 @@ export class TokenManager<Detail = unknown> {
     const { graceMs, onReuse, keys } = this.#policy;
     const { tag, sid: formerId } = parts;
     const newSid = createSessionId();
-    const stored = this.#live(parts, await this.#store.rotate(tag, formerId, { newSid, graceMs, onReuse }));
+    const found = await this.#store.rotate(tag, formerId, { newSid, graceMs, onReuse });
+    const stored = liveIn(this.#lookup.judge(parts, found));
     if (stored === null) return null;
     const { userId, session } = stored;
     if (session.sid === newSid) {
@@ -218,7 +233,7 @@ export class TokenManager<Detail = unknown> {
   async reauthenticateToken(token: string): Promise<Session<Detail> | null> {
     const parts = parseToken(token, this.#policy.keys);
     if (parts === null) return null;
-    const stored = this.#live(parts, await this.#store.reauthenticate(parts.tag, parts.sid));
+    const stored = liveIn(this.#lookup.judge(parts, await this.#store.reauthenticate(parts.tag, parts.sid)));
     return stored === null ? null : viewOf(token, stored);
   }
 
@@ -353,8 +368,14 @@ export class TokenManager<Detail = unknown> {
     return this.#store.health();
   }
 
+  /** How the near cache does, for a metric; `null` when there is none. */
+  get cacheStats(): CacheStats | null {
+    return this.#cache?.stats ?? null;
+  }
+
   /** Closes the connections that the store opened itself, never a client that was handed in. */
   async close(): Promise<void> {
+    this.#cache?.close();
     await this.#store.close();
   }
 
@@ -408,36 +429,34 @@ export class TokenManager<Detail = unknown> {
     return ended !== null;
   }
 
-  /** The live session in what the store gave for this token; `null` when there is none, of which listeners hear what is news. */
-  #live({ tag }: TokenParts, found: Found): StoredSession | null {
-    if (found === null) return null;
-    if (tagOf(found.userId) !== tag) throw foreignRecord();
-    if (found.session !== null) return found;
-    if (found.isDetected) this.#emitDetected(found);
-    return null;
-  }
-
-  #emitDetected({ userId, sid: sessionId, reason, isEndedNow }: EndedSession): void {
-    if (reason === 'expired') this.#events.emit('expired-on-use', { userId, sessionId });
-    else this.#events.emit('reused', { userId, sessionId, ended: isEndedNow });
-  }
-
   #emitRevoked(userId: string, ended: readonly string[], message: string | null): void {
     for (const sessionId of ended) {
       this.#events.emit('revoked', { userId, sessionId, ...(message !== null && { message }) });
     }
   }
 
+  async #findWithDetail(token: string, purpose: Purpose, userInfoTtl?: number): Promise<Session<Detail> | null> {
+    const ttlMs = this.#userInfoTtlMs(userInfoTtl);
+    const stored = liveIn(await this.#lookup.find(token, purpose));
+    return stored === null ? null : this.#withDetail(token, stored, ttlMs);
+  }
+
   async #withDetail(token: string, stored: StoredSession, userInfoTtlMs: number): Promise<Session<Detail> | null> {
+    const known = this.#withKnownDetail(token, stored);
+    if (known !== null) return known;
+    const loaded = await this.#userInfo.load(stored.userId, userInfoTtlMs);
+    if (loaded === null) return null;
     const session = viewOf<Detail>(token, stored);
-    const cached = this.#userInfo.read(stored.userInfo);
-    if (cached !== undefined) {
-      session.user.detail = cached;
-    } else if (this.#userInfo.hasLoader) {
-      const loaded = await this.#userInfo.load(stored.userId, userInfoTtlMs);
-      if (loaded === null) return null;
-      session.user.detail = loaded;
-    }
+    session.user.detail = loaded;
+    return session;
+  }
+
+  /** The session, with its user's info if there is any; `null` when that has to be loaded. */
+  #withKnownDetail(token: string, stored: StoredSession): Session<Detail> | null {
+    const detail = this.#userInfo.read(stored.userInfo);
+    if (detail === undefined && this.#userInfo.hasLoader) return null;
+    const session = viewOf<Detail>(token, stored);
+    if (detail !== undefined) session.user.detail = detail;
     return session;
   }
 
@@ -489,7 +508,8 @@ function reasonOf(found: Found): Inspection<never> {
   return { session: null, reason, ...(message !== null && { message }) };
 }
 
-/** A reply that belongs to somebody else is an error, not a login: a crossed connection, a proxy, a tampered record. */
-function foreignRecord(): SessionError {
-  return new SessionError('ERR_STORE_CORRUPT', "the store's answer belongs to another user than the one asked for");
+/** Why the near cache is bypassed, as listeners hear it. */
+function cacheDown(cause: unknown): SessionError {
+  const message = 'changes to sessions may not be heard of: the near cache is bypassed';
+  return new SessionError('ERR_STORE_UNAVAILABLE', message, { cause });
 }

@@ -63,6 +63,11 @@ export function createSessionId(): string {
   return nanoid(SID_LENGTH);
 }
 
+/** The tag in a token of ours. */
+export function tagIn(token: string): string {
+  return token.slice(0, TAG_LENGTH);
+}
+
 /** The session id in a token of ours. */
 export function sessionIdOf(token: string): string {
   return token.slice(TAG_LENGTH + 1, SIGNED_LENGTH);

@@ -211,14 +211,14 @@ export class RequestSession<Detail = unknown> {
   open(): Promise<void> | undefined {
     const { manager, trustedOrigins } = this.#policy;
     const { header, cookies } = this.#credentials;
-    if (header !== undefined) return this.#check([header]);
+    if (header !== undefined) return this.#openWith([header]);
     if (cookies.length === 0) return undefined;
     const refusal = crossOriginRefusal(this.#exchange, trustedOrigins);
     if (refusal !== null && this.#hasSignedCookie()) return Promise.reject(refusal);
 
     const candidates = candidatesOf(cookies, manager);
     if (candidates === null) this.#clearCookie();
-    return candidates === null || candidates.length === 0 ? undefined : this.#check(candidates);
+    return candidates === null || candidates.length === 0 ? undefined : this.#openWith(candidates);
   }
 
   /**
@@ -243,6 +243,15 @@ export class RequestSession<Detail = unknown> {
     // A token that was rotated away may be in other hands than those of who has proved it since.
     if (sessionIdOf(token) !== id) return reauthenticationRequired();
     return checkedAt.getTime() - authenticatedAt.getTime() > seconds * 1000 ? reauthenticationRequired() : null;
+  }
+
+  /** Signs in at once where the session is known, else when the store has answered. */
+  #openWith(tokens: readonly string[]): Promise<void> | undefined {
+    const [token] = tokens;
+    const known = tokens.length === 1 && token !== undefined ? this.#policy.manager.touchKnownToken(token) : null;
+    if (known === null) return this.#check(tokens);
+    this.#signIn(known, this.#credentials.cookies.includes(known.token));
+    return undefined;
   }
 
   /** Signs in with the first of these tokens that is live. */

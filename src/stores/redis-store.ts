@@ -2,6 +2,8 @@ import { Cluster, Redis } from 'ioredis';
 import { withOutcome } from '../core/errors';
 import { checkOptions, kindOf } from '../core/options';
 import type {
+  ChangeFeed,
+  ChangeFollower,
   EndedFor,
   Found,
   LookOptions,
@@ -13,6 +15,7 @@ import type {
   StoredUser,
   StoreHealth,
 } from '../core/store';
+import { RedisChangeFeed } from './redis/change-feed';
 import { checkTimeoutMs, createRedisClient } from './redis/client';
 import { warnOfClient } from './redis/client-check';
 import { RedisConnection } from './redis/connection';
@@ -71,6 +74,7 @@ export class RedisStore implements Store {
   readonly #revocations: Revocations;
   readonly #replicas: ReplicaAcknowledgement | null;
   readonly #health: RedisHealth;
+  readonly #feeds = new Set<RedisChangeFeed>();
 
   /**
    * @param redis a URL or connection settings (the store opens the client and closes it), or an ioredis client that stays yours.
@@ -102,10 +106,14 @@ export class RedisStore implements Store {
         this.#punctual.lost(server);
         this.#revocations.lost(server);
         this.#replicas?.lost(server);
+        for (const feed of this.#feeds) feed.lost(server);
       },
-      changed: () => this.#revocations.replay(),
+      changed: () => {
+        this.#revocations.replay();
+        for (const feed of this.#feeds) feed.serversChanged();
+      },
     });
-    this.#replicas = durability === null ? null : new ReplicaAcknowledgement(client, this.#connection, durability);
+    this.#replicas = durability === null ? null : new ReplicaAcknowledgement(this.#connection, durability);
     this.#health = new RedisHealth(this.#connection, this.#keys, durability?.replicas ?? 0);
   }
 
@@ -227,13 +235,20 @@ export class RedisStore implements Store {
   }
 
   async setUserInfo(tag: string, userInfo: string, ttlMs: number): Promise<void> {
-    const key = this.#keys.userInfo(tag);
-    await this.#connection.send(key, (client) => client.set(key, userInfo, 'PX', ttlMs));
+    await this.#connection.run('setUserInfo', [this.#keys.userInfo(tag)], [userInfo, ttlMs]);
   }
 
   async deleteUserInfo(tag: string): Promise<boolean> {
-    const key = this.#keys.userInfo(tag);
-    return 1 === Number(await this.#connection.send(key, (client) => client.unlink(key)));
+    return 1 === Number(await this.#connection.run('deleteUserInfo', [this.#keys.userInfo(tag)], []));
+  }
+
+  follow(follower: ChangeFollower, { heartbeatMs }: { heartbeatMs: number }): ChangeFeed {
+    const feed = new RedisChangeFeed(this.#connection, this.#keys, follower, {
+      heartbeatMs,
+      onClose: () => this.#feeds.delete(feed),
+    });
+    this.#feeds.add(feed);
+    return feed;
   }
 
   health(): Promise<StoreHealth> {
@@ -241,6 +256,7 @@ export class RedisStore implements Store {
   }
 
   async close(): Promise<void> {
+    for (const feed of this.#feeds) feed.close();
     await this.#connection.close();
     this.#rotations.close();
     this.#revocations.close();

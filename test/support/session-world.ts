@@ -41,6 +41,9 @@ const EVENTS: Record<keyof SessionEvents, true> = {
   reused: true,
   'store-down': true,
   'store-up': true,
+  'slide-failed': true,
+  'cache-down': true,
+  'cache-up': true,
 };
 
 /** The real thing: two managers, each with a client of its own, on the same sessions. */

@@ -30,7 +30,7 @@ const MAX_TIMEOUT_MS = 10 * 60 * 1000;
  * How many deadlines a connection may be silent with an answer due before it is given up. More than one: a process that was held up
  * itself must come to read the answers that have arrived before a timer throws them away.
  */
-const SILENCE_FACTOR = 2;
+export const SILENCE_FACTOR = 2;
 
 /** Milliseconds between attempts to reconnect, doubling from the first to the second of these. */
 const RECONNECT_FIRST_MS = 50;
@@ -168,7 +168,7 @@ function tlsOption(
 }
 
 /** With jitter, so that the processes of a service don't all come back at once. */
-function reconnectDelay(attempt: number): number {
+export function reconnectDelay(attempt: number): number {
   return withJitter(Math.min(RECONNECT_FIRST_MS * 2 ** (attempt - 1), RECONNECT_MAX_MS));
 }
 

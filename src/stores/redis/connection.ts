@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Cluster, Command, type Redis } from 'ioredis';
+import { type Cluster, Command, type Redis, type RedisOptions } from 'ioredis';
 import { SessionError } from '../../core/errors';
 import { catchAsking } from './asking';
 import { CircuitBreaker } from './circuit-breaker';
+import { SILENCE_FACTOR } from './client';
 import { isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
 import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
@@ -64,6 +65,15 @@ export class RedisConnection {
     });
   }
 
+  /** What the client puts in front of every key. */
+  get keyPrefix(): string {
+    return this.#client.options.keyPrefix ?? '';
+  }
+
+  get isReady(): boolean {
+    return this.#closed === null && this.#readiness.isReady;
+  }
+
   /** Tells one watcher of every change of servers from now on. */
   watch(watcher: ServerWatcher): void {
     this.#watcher = watcher;
@@ -72,7 +82,7 @@ export class RedisConnection {
   /** The server that a key's calls go to: of a Cluster, as far as the client knows, the master that owns its slot. */
   serverOf(key: string): string {
     if (this.#cluster === null) return THE_SERVER;
-    const slot = new Command('GET', [(this.#cluster.options.keyPrefix ?? '') + key]).getSlot();
+    const slot = new Command('GET', [this.keyPrefix + key]).getSlot();
     return this.#cluster.slots[slot]?.[0] ?? '';
   }
 
@@ -86,6 +96,30 @@ export class RedisConnection {
   clientOf(server: string): Redis | null {
     if (this.#cluster === null) return this.#client as Redis;
     return this.#cluster.nodes('master').find((node) => addressOf(node) === server) ?? null;
+  }
+
+  /** A further connection to one of {@link servers}, whoever asks for it has to close it; `null` when there is none to it now. */
+  connectTo(server: string, options: Pick<RedisOptions, 'retryStrategy'>): Redis | null {
+    const { timeoutMs } = this;
+    const bounds = {
+      ...options,
+      lazyConnect: false,
+      enableOfflineQueue: true,
+      autoResendUnfulfilledCommands: false,
+      autoResubscribe: false,
+      maxRetriesPerRequest: 0,
+      connectTimeout: timeoutMs,
+      disconnectTimeout: timeoutMs,
+      socketTimeout: SILENCE_FACTOR * timeoutMs,
+      // The client hears of promotions, and then this connection is given up.
+      failoverDetector: false,
+      // A Cluster keeps its prefix to itself, and gives its nodes whole keys.
+      keyPrefix: this.keyPrefix,
+    };
+    const redis = this.clientOf(server)?.duplicate(bounds) ?? null;
+    // Who waits for an answer is told; and without a listener, ioredis prints it.
+    redis?.on('error', () => undefined);
+    return redis;
   }
 
   /** Resolves when there is a connection, rejects when there is none within the deadline. */

@@ -21,6 +21,8 @@ export class RedisHealth {
   readonly #replicas: number;
   /** For each server a key that it held when it was last looked at. */
   readonly #keyOn = new Map<string, string>();
+  /** The servers that have let us announce changes. */
+  readonly #tells = new Set<string>();
   #underWay: Promise<StoreHealth> | null = null;
 
   /** @param replicas how many each master should have. */
@@ -65,7 +67,8 @@ export class RedisHealth {
         this.#writeNothing(server, left),
       ]);
       const latencyMs = Math.round((performance.now() - begin) * 10) / 10;
-      return { latencyMs, isServing: true, reasons: this.#worriesOf(info, latencyMs).map((reason) => prefix + reason) };
+      const worries = [...this.#worriesOf(info, latencyMs), ...(await this.#worriesOfTelling(server, left))];
+      return { latencyMs, isServing: true, reasons: worries.map((reason) => prefix + reason) };
     } catch (error) {
       return { latencyMs: null, isServing: false, reasons: [prefix + reasonOf(error)] };
     }
@@ -75,6 +78,22 @@ export class RedisHealth {
   async #writeNothing(server: string, timeoutMs: number): Promise<void> {
     const key = this.#keyHeldBy(server);
     if (key !== null) await this.#connection.send(key, (client) => client.hdel(key, ''), timeoutMs);
+  }
+
+  /** Scripts go on where they may not tell of a change; whoever relies on being told should know. Asked until it works. */
+  async #worriesOfTelling(server: string, timeoutMs: number): Promise<string[]> {
+    if (this.#tells.has(server)) return [];
+    const channel = this.#connection.keyPrefix + this.#keys.channels[0];
+    try {
+      await this.#connection.sendTo(server, (redis) => redis.publish(channel, ''), timeoutMs);
+      this.#tells.add(server);
+      return [];
+    } catch (error) {
+      if (!(error instanceof Error && error.cause instanceof Error && /NOPERM/.test(error.cause.message))) return [];
+      return [
+        'it does not let changes be announced: near caches, here or elsewhere, keep ended sessions for their maxAgeMs',
+      ];
+    }
   }
 
   #keyHeldBy(server: string): string | null {

@@ -13,6 +13,9 @@ import { checkText } from '../../core/options';
  *     <sid>.a   {"device":…,"ip":…,"userAgent":…}   a session's attributes, only when there are any
  *   GET session-user:{<tag>}          the cached user info, JSON, with a TTL of its own
  *
+ *   SUBSCRIBE session-token:changes   the tag of a user of whom a session has ended or changed, in the same step; of a slide nothing
+ *   SUBSCRIBE session-user:changes    the tag of a user whose cached info is another, or gone
+ *
  * All times are milliseconds. The braces are a hash tag: in a Cluster both keys of a user are in one slot.
  */
 
@@ -21,6 +24,8 @@ export interface RedisKeys {
   sessions: (tag: string) => string;
   /** The string with a user's cached info. */
   userInfo: (tag: string) => string;
+  /** Where changes of either are announced: the scripts find each by the key they change, as `announce` in lua/parts.ts does. */
+  channels: readonly [sessions: string, userInfo: string];
 }
 
 /** @throws TypeError or RangeError for a prefix that can't keep these keys apart and in one slot. */
@@ -33,6 +38,7 @@ export function redisKeys(tokenKeyPrefix: string, userKeyPrefix: string): RedisK
   return {
     sessions: (tag) => `${tokenKeyPrefix}:{${tag}}`,
     userInfo: (tag) => `${userKeyPrefix}:{${tag}}`,
+    channels: [`${tokenKeyPrefix}:changes`, `${userKeyPrefix}:changes`],
   };
 }
 

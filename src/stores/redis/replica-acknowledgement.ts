@@ -1,4 +1,4 @@
-import type { Cluster, Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { SessionError } from '../../core/errors';
 import { checkInteger, checkOptions } from '../../core/options';
 import type { RedisConnection } from './connection';
@@ -48,15 +48,13 @@ interface Lane {
  * revocation is written once more. What comes while a WAIT blocks goes together with the next one.
  */
 export class ReplicaAcknowledgement {
-  readonly #client: Redis | Cluster;
   readonly #connection: RedisConnection;
   readonly #replicas: number;
   readonly #timeoutMs: number;
   readonly #lanes = new Map<string, Lane>();
   #isClosed = false;
 
-  constructor(client: Redis | Cluster, connection: RedisConnection, { replicas, timeoutMs }: CheckedDurability) {
-    this.#client = client;
+  constructor(connection: RedisConnection, { replicas, timeoutMs }: CheckedDurability) {
     this.#connection = connection;
     this.#replicas = replicas;
     this.#timeoutMs = timeoutMs;
@@ -118,35 +116,15 @@ export class ReplicaAcknowledgement {
     if (this.#isClosed) return null;
     const existing = this.#lanes.get(server);
     if (existing !== undefined) return existing;
-    const redis = this.#connectTo(server);
+    // A server that is gone may never come back; who waits next connects anew.
+    const redis = this.#connection.connectTo(server, { retryStrategy: null });
     if (redis === null) return null;
-    // Who waits is told; and without a listener, ioredis prints it.
-    redis.on('error', () => undefined);
     const lane: Lane = { redis, waiting: [], isBusy: false };
     redis.once('end', () => {
       if (this.#lanes.get(server) === lane) this.#lanes.delete(server);
     });
     this.#lanes.set(server, lane);
     return lane;
-  }
-
-  #connectTo(server: string): Redis | null {
-    const { timeoutMs } = this.#connection;
-    const bounds = {
-      lazyConnect: false,
-      enableOfflineQueue: true,
-      autoResendUnfulfilledCommands: false,
-      maxRetriesPerRequest: 0,
-      connectTimeout: timeoutMs,
-      disconnectTimeout: timeoutMs,
-      // A server that is gone may never come back; who waits next connects anew.
-      retryStrategy: null,
-      // The client hears of promotions, and then the lane is given up.
-      failoverDetector: false,
-    };
-    // A Cluster keeps its prefix to itself, and gives its nodes whole keys.
-    const keyPrefix = this.#client.options.keyPrefix ?? '';
-    return this.#connection.clientOf(server)?.duplicate({ ...bounds, keyPrefix }) ?? null;
   }
 
   #notReplicated(acknowledgedBy: number | Error): SessionError {

@@ -2,6 +2,7 @@ import { BAN, END, END_ALL, REVOKE, UNBAN } from './lua/ending';
 import { CREATE } from './lua/login';
 import { GET_BAN, LIST } from './lua/reading';
 import { CHECK, END_REUSED, REAUTHENTICATE, REFRESH, ROTATE, TOUCH, UNROTATE } from './lua/session';
+import { DELETE_USER_INFO, SET_USER_INFO } from './lua/user-info';
 
 /** One script a verb, each atomic, each on the keys of one user (keys.ts says what is in them). */
 export const SCRIPTS = {
@@ -20,6 +21,8 @@ export const SCRIPTS = {
   revoke: REVOKE,
   list: LIST,
   getBan: GET_BAN,
+  setUserInfo: SET_USER_INFO,
+  deleteUserInfo: DELETE_USER_INFO,
 } as const;
 
 export type ScriptName = keyof typeof SCRIPTS;

@@ -35,6 +35,20 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 /** A write that changes nothing: no session has an empty id. */
 export const REFUSE_ON_REPLICA = `redis.call('HDEL', KEYS[1], '')`;
 
+/**
+ * Tells whoever keeps copies of a user's sessions or info, in the same step that changes them, on the channel that keys.ts names. In a
+ * Cluster every node hears of it, and first the one that runs the script. A Redis that doesn't let us tell must not keep sessions from ending.
+ */
+export const ANNOUNCE = `
+local is_announced = false
+local function announce(key)
+  if is_announced then return end
+  is_announced = true
+  local prefix, tag = string.match(key, '^(.*):{(.*)}$')
+  redis.pcall('PUBLISH', prefix .. ':changes', tag)
+end
+`;
+
 /** For the slow path of a session, and for what follows. */
 const BANS = `
 -- digits as a number; nil for one that is no time: Redis takes no such expiry
@@ -57,7 +71,7 @@ end
 `;
 
 /** For the verbs on a user: everything in the hash, and what is done to a part of it. */
-export const USER = `${BANS}
+export const USER = `${ANNOUNCE}${BANS}
 -- ms for which a token is told why its session has ended, at most: a day of one that was ended, an hour of one whose time was up; and for
 -- which a ban that is over is kept, lest somebody repeat it
 local DAY, HOUR = 86400000, ${HOUR_MS}
@@ -138,6 +152,7 @@ end
 -- Keeps a session under another id, for which its former ids stand from now on. Begins with the HSET: when Redis refuses it for want of memory,
 -- nothing has happened.
 local function rename(key, user, sid, new_sid)
+  announce(key)
   redis.call('HSET', key, new_sid, encode(user.sessions[sid]))
   if user.attributes[sid] then redis.call('HSET', key, new_sid .. '.a', user.attributes[sid]) end
   redis.call('HDEL', key, sid, sid .. '.a')
@@ -165,6 +180,7 @@ local function end_session(key, user, sid, reason, message)
   if not session and not user.corrupt[sid] then return end
   redis.call('HDEL', key, sid, sid .. '.a')
   user.sessions[sid], user.corrupt[sid] = nil, nil
+  if session and expiry(session) > now then announce(key) end
   if reason == '' or not session or expiry(session) <= now then return end
   local told_until = math.min(expiry(session), now + DAY)
   local ended = string.format('ended:%.0f:', told_until) .. reason .. ':' .. message

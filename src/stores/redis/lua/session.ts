@@ -1,4 +1,4 @@
-import { ASKED, CLOCK, HOUR_MS, LATE, REFUSE_ON_REPLICA, SESSION, SESSION_REPLY, USER } from './parts';
+import { ANNOUNCE, ASKED, CLOCK, HOUR_MS, LATE, REFUSE_ON_REPLICA, SESSION, SESSION_REPLY, USER } from './parts';
 
 const REFUSE_WHEN_LATE = `
 if now > tonumber(ARGV[2]) then return string.format('${LATE} %.0f', now) end
@@ -50,6 +50,7 @@ local user = read_user(key)
 local session = user.sessions[sid]
 session.seen = now
 if new_ttl > 0 then session.ttl = new_ttl end
+announce(key)
 record = encode(session)
 settle(key, user)
 redis.call('HSET', key, sid, record)
@@ -61,7 +62,8 @@ ${SESSION_REPLY}`;
  * ARGV[2]  the moment, ms, after which nobody waits for the answer: then it does nothing
  * Returns  as the others; or 'late <now>' when it came too late
  */
-export const REAUTHENTICATE = `${CLOCK}${REFUSE_WHEN_LATE}${ASKED}${SESSION}
+export const REAUTHENTICATE = `${CLOCK}${REFUSE_WHEN_LATE}${ASKED}${SESSION}${ANNOUNCE}
+announce(key)
 record = created .. ':' .. seen .. ':' .. ttl .. ':' .. cap .. string.format(':%.0f', now)
 -- Never refused for want of memory, see parts.ts.
 redis.call('HDEL', key, '')
