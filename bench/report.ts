@@ -50,14 +50,12 @@ interface Bounds {
   atMost?: number;
 }
 
-/** The ratio is taken in each round, of neighbours in time, and its median judged: what slows the machine for a while cancels out. */
+/** The median of {@link ratiosOf} is judged. */
 export function judge(
   samples: Samples,
   { metric, ours, theirs, ...bounds }: { metric: string; ours: string; theirs: string } & Bounds,
 ): Target {
-  const theirValues = valuesOf(samples[theirs], metric);
-  const ratios = valuesOf(samples[ours], metric).map((value, round) => value / (theirValues[round] ?? Number.NaN));
-  return judged(`${metric}: ${ours} / ${theirs}`, ratios, bounds);
+  return judged(`${metric}: ${ours} / ${theirs}`, ratiosOf(samples, metric, ours, theirs), bounds);
 }
 
 /** The metric itself is judged, by its median. */
@@ -89,41 +87,46 @@ export function printMachine({ cpu, cores, memoryGiB, node, redis, pinned, packa
   );
 }
 
-/** Medians, with the lowest and the highest round in brackets. */
-export function printPart({ title, metrics, samples, targets, series = [], notes = [] }: Part): void {
-  console.log(`\n${title}`);
-  printTable([
+export function printPart(part: Part): void {
+  console.log(`\n${part.title}`);
+  printTable(sampleRows(part));
+  for (const series of part.series ?? []) {
+    console.log(`\n  ${series.title}: ${series.y.label}`);
+    printTable(seriesRows(series));
+  }
+  printTable(part.targets.map(targetRow));
+  for (const note of part.notes ?? []) console.log(`  ${note}`);
+}
+
+/** A row for each contestant, below one of headings: medians, with the lowest and the highest round in brackets. */
+export function sampleRows({ metrics, samples }: Part): string[][] {
+  return [
     ['', ...metrics.map(({ label }) => label)],
     ...Object.entries(samples).map(([contestant, rounds]) => [
       contestant,
       ...metrics.map(({ name, digits }) => spreadText(spreadOf(valuesOf(rounds, name)), digits)),
     ]),
-  ]);
-  for (const one of series) printSeries(one);
-  printTable(
-    targets.map(({ what, value, atLeast, atMost, met }) => [
-      what,
-      spreadText(value, 2),
-      `target ${atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`}`,
-      met ? 'met' : 'MISSED',
-    ]),
-  );
-  for (const note of notes) console.log(`  ${note}`);
+  ];
 }
 
-function printSeries({ title, x, y, lines }: Series): void {
+/** A row for each x, below one of headings. */
+export function seriesRows({ x, lines }: Series): string[][] {
   const places = [...new Set(lines.flatMap(({ points }) => points.map((point) => point.x)))].sort((a, b) => a - b);
-  console.log(`\n  ${title}: ${y.label}`);
-  printTable([
+  return [
     [x.label, ...lines.map(({ name }) => name)],
     ...places.map((place) => [
-      place.toLocaleString('en'),
+      numberText(place),
       ...lines.map(({ points }) => {
         const point = points.find((other) => other.x === place);
-        return point === undefined ? '' : point.y.toLocaleString('en', { maximumSignificantDigits: 3 });
+        return point === undefined ? '' : numberText(point.y);
       }),
     ]),
-  ]);
+  ];
+}
+
+export function targetRow({ what, value, atLeast, atMost, met }: Target): string[] {
+  const wanted = atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`;
+  return [what, spreadText(value, 2), wanted, met ? 'met' : 'missed'];
 }
 
 function printTable(rows: string[][]): void {
@@ -135,12 +138,24 @@ function printTable(rows: string[][]): void {
 }
 
 function spreadText({ median, min, max }: Spread, digits: number): string {
+  // Not every contestant has every metric.
+  if (Number.isNaN(median)) return '';
   const [middle, low, high] = [median, min, max].map((value) =>
     value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits }),
   );
-  return `${middle} (${low}-${high})`;
+  return low === high ? `${middle}` : `${middle} (${low}-${high})`;
 }
 
-function valuesOf(rounds: readonly Sample[] | undefined, metric: string): number[] {
+function numberText(value: number): string {
+  return value.toLocaleString('en', value < 1000 ? { maximumSignificantDigits: 3 } : { maximumFractionDigits: 0 });
+}
+
+export function valuesOf(rounds: readonly Sample[] | undefined, metric: string): number[] {
   return (rounds ?? []).map((sample) => sample[metric] ?? Number.NaN);
+}
+
+/** Of two contestants, in each round: neighbours in time, so that what slows the machine for a while cancels out. */
+export function ratiosOf(samples: Samples, metric: string, ours: string, theirs: string): number[] {
+  const theirValues = valuesOf(samples[theirs], metric);
+  return valuesOf(samples[ours], metric).map((value, round) => value / (theirValues[round] ?? Number.NaN));
 }

@@ -1,0 +1,88 @@
+/*
+ * Puts what was measured into docs: a chart of each kind into docs/charts, and the tables into docs/performance.md, between their markers.
+ * `--quick` takes the numbers of a quick run, and leaves docs alone: what they would become is written to quick-docs.
+ */
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { drawGroups, drawLogBars, drawSeries } from './drawing';
+import { ratiosOf, valuesOf } from './report';
+import { type Results, readResults } from './results';
+import { spreadOf } from './rounds';
+import { fillTables } from './tables';
+
+const DOCS = join(__dirname, '../docs');
+
+async function main(args: readonly string[]): Promise<void> {
+  const isQuick = args.includes('--quick') || process.env.npm_config_quick === 'true';
+  const results = await readResults(isQuick);
+  const target = isQuick ? join(__dirname, 'quick-docs') : DOCS;
+  const charts = drawAll(results);
+  await rm(join(target, 'charts'), { recursive: true, force: true });
+  await mkdir(join(target, 'charts'), { recursive: true });
+  for (const [name, svg] of charts) await writeFile(join(target, 'charts', `${name}.svg`), svg);
+  const text = await readFile(join(DOCS, 'performance.md'), 'utf8');
+  await writeFile(join(target, 'performance.md'), fillTables(text, results));
+}
+
+function drawAll(results: Results): Map<string, string> {
+  const charts = new Map<string, string>();
+  const http = drawHttp(results);
+  if (http !== null) charts.set('http', http);
+  const core = drawCore(results);
+  if (core !== null) charts.set('core', core);
+  for (const [part, { series = [] }] of Object.entries(results)) {
+    for (const one of series) charts.set(`${part}-${slug(one.title)}`, drawSeries(one));
+  }
+  return charts;
+}
+
+const FRAMEWORKS = { express: 'Express 5', koa: 'Koa 3', node: 'node:http' };
+
+/** What each bar is called, and the contestants that have a part in it, each in its framework. */
+const HTTP_BARS: [name: string, contestants: string[]][] = [
+  ['tokensession, cached', ['tokensession, cached']],
+  ['tokensession', ['tokensession']],
+  ['GETEX', ['GETEX']],
+  ['express-session / koa-session', ['express-session', 'koa-session']],
+  ['express-session, not rolling', ['express-session, not rolling']],
+];
+
+function drawHttp(results: Results): string | null {
+  const frameworks = Object.entries(FRAMEWORKS).filter(([part]) => part in results);
+  if (frameworks.length === 0) return null;
+  return drawGroups({
+    title: 'Requests per second of signed-in users, on one core',
+    unit: '% of the same server without sessions, by the median of the rounds; more is better',
+    groups: frameworks.map(([, title]) => title),
+    bars: HTTP_BARS.map(([name, contestants]) => ({
+      name,
+      values: frameworks.map(([part]) => {
+        const samples = results[part]?.samples ?? {};
+        const contestant = contestants.find((one) => one in samples);
+        if (contestant === undefined) return null;
+        return 100 * spreadOf(ratiosOf(samples, 'requestsPerSecond', contestant, 'bare')).median;
+      }),
+    })),
+    line: { name: 'without sessions', value: 100 },
+  });
+}
+
+function drawCore({ core }: Results): string | null {
+  if (core === undefined) return null;
+  return drawLogBars({
+    title: 'CPU time of the service for one check',
+    unit: 'µs of CPU, logarithmic; less is better',
+    bars: Object.entries(core.samples).map(([name, samples]) => ({
+      name,
+      value: spreadOf(valuesOf(samples, 'cpuMicros')).median,
+    })),
+  });
+}
+
+const slug = (title: string) =>
+  title
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '');
+
+main(process.argv.slice(2));

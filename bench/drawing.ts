@@ -1,0 +1,191 @@
+/* Charts as SVG: on a ground of their own, so that they can be read on light pages and on dark ones. */
+import { type EChartsOption, init, type LegendComponentOption } from 'echarts';
+import type { Axis, Series } from './report';
+
+const WIDTH = 860;
+const INK = '#1f2933';
+const FAINT = '#d9dee5';
+const GROUND = '#ffffff';
+
+/** One colour for a contestant in all charts. What is not named here takes one of the others. */
+const COLOURS: Record<string, string> = {
+  bare: '#8793a3',
+  GET: '#8793a3',
+  GETEX: '#6c7fd8',
+  'tokensession, cached': '#0b6e4f',
+  'checkToken, cached': '#0b6e4f',
+  'touchToken, cached': '#0b6e4f',
+  tokensession: '#45b08c',
+  checkToken: '#45b08c',
+  touchToken: '#45b08c',
+  'express-session': '#d9762b',
+  'connect-redis': '#d9762b',
+  'express-session / koa-session': '#d9762b',
+  'redis-sessions get': '#d9762b',
+  'express-session, not rolling': '#efb884',
+  'redis-sessions get, cached': '#efb884',
+};
+const OTHERS = ['#3b7dd8', '#b0418e', '#8a6d1f', '#5b4bb5', '#c0392b', '#2c8c99'];
+
+export interface Groups {
+  title: string;
+  /** Below the title: the unit, and which way is better. */
+  unit: string;
+  groups: string[];
+  /** A value for each group; `null` where a group has none. */
+  bars: { name: string; values: (number | null)[] }[];
+  /** A value that all are held against. */
+  line: { name: string; value: number };
+}
+
+/** Bars side by side, in groups. */
+export function drawGroups({ title, unit, groups, bars, line }: Groups): string {
+  return draw(460, {
+    ...heading(title, unit),
+    legend: legend(bars.map(({ name }) => name)),
+    grid: { left: 60, right: 30, top: 100, bottom: 40 },
+    xAxis: { type: 'category', data: groups, axisLabel: { color: INK, fontSize: 14 }, axisTick: { show: false } },
+    yAxis: {
+      type: 'value',
+      axisLabel: { color: INK, formatter: '{value}%' },
+      splitLine: { lineStyle: { color: FAINT } },
+    },
+    series: bars.map(({ name, values }, index) => ({
+      type: 'bar' as const,
+      name,
+      data: values.map((value) => value ?? '-'),
+      itemStyle: { color: colourOf(name, index) },
+      barGap: '12%',
+      barCategoryGap: '18%',
+      label: {
+        show: true,
+        position: 'top' as const,
+        color: INK,
+        formatter: ({ value }: { value?: unknown }) => `${Math.round(value as number)}%`,
+      },
+      ...(index === 0 && {
+        markLine: {
+          silent: true,
+          symbol: 'none',
+          lineStyle: { color: INK, type: 'dashed' as const },
+          label: { position: 'insideEndTop' as const, color: INK, formatter: line.name },
+          data: [{ yAxis: line.value }],
+        },
+      }),
+    })),
+  });
+}
+
+export interface Bars {
+  title: string;
+  unit: string;
+  bars: { name: string; value: number }[];
+}
+
+/** Bars below each other, on a logarithmic scale. */
+export function drawLogBars({ title, unit, bars }: Bars): string {
+  const values = bars.map(({ value }) => value);
+  return draw(110 + 38 * bars.length, {
+    ...heading(title, unit),
+    grid: { left: 200, right: 70, top: 70, bottom: 40 },
+    xAxis: {
+      type: 'log',
+      min: 10 ** Math.floor(Math.log10(Math.min(...values) / 1.5)),
+      max: 10 ** Math.ceil(Math.log10(Math.max(...values))),
+      axisLabel: { color: INK, formatter: shortNumber },
+      splitLine: { lineStyle: { color: FAINT } },
+    },
+    yAxis: {
+      type: 'category',
+      inverse: true,
+      data: bars.map(({ name }) => name),
+      axisLabel: { color: INK, fontSize: 13 },
+      axisTick: { show: false },
+    },
+    series: [
+      {
+        type: 'bar',
+        data: bars.map(({ name, value }, index) => ({ value, itemStyle: { color: colourOf(name, index) } })),
+        barCategoryGap: '30%',
+        label: { show: true, position: 'right', color: INK, formatter: ({ value }) => shortNumber(value as number) },
+      },
+    ],
+  });
+}
+
+/** Lines over a size. Those of a contestant's percentiles are of one colour: the higher one is dashed. */
+export function drawSeries({ title, x, y, lines }: Series): string {
+  const families = [...new Set(lines.map(({ name }) => familyOf(name)))];
+  const rows = Math.ceil(lines.length / 3);
+  return draw(420 + 22 * rows, {
+    ...heading(title, y.label),
+    legend: legend(lines.map(({ name }) => name)),
+    grid: { left: 80, right: 40, top: 80 + 24 * rows, bottom: 60 },
+    xAxis: { ...scale(x), nameLocation: 'middle', nameGap: 34 },
+    yAxis: { ...scale(y), name: '' },
+    series: lines.map(({ name, points }) => {
+      const colour = colourOf(familyOf(name), families.indexOf(familyOf(name)));
+      return {
+        type: 'line' as const,
+        name,
+        data: points.map((point) => [point.x, point.y]),
+        symbol: 'circle',
+        symbolSize: points.length > 20 ? 0 : 6,
+        lineStyle: { color: colour, width: 2, type: isUpper(name) ? ('dashed' as const) : ('solid' as const) },
+        itemStyle: { color: colour },
+      };
+    }),
+  });
+}
+
+function draw(height: number, option: EChartsOption): string {
+  const chart = init(null, null, { renderer: 'svg', ssr: true, width: WIDTH, height });
+  chart.setOption({
+    animation: false,
+    backgroundColor: GROUND,
+    textStyle: { fontFamily: 'Arial, Helvetica, sans-serif', fontSize: 13, color: INK },
+    ...option,
+  });
+  const svg = chart.renderToSVGString();
+  chart.dispose();
+  return `${svg}\n`;
+}
+
+function heading(title: string, unit: string): EChartsOption {
+  return {
+    title: {
+      text: title,
+      subtext: unit,
+      left: 16,
+      top: 10,
+      itemGap: 6,
+      textStyle: { color: INK, fontSize: 17 },
+      subtextStyle: { color: INK, fontSize: 13 },
+    },
+  };
+}
+
+function legend(names: readonly string[]): LegendComponentOption {
+  return { top: 58, left: 16, right: 16, itemGap: 14, itemWidth: 20, textStyle: { color: INK }, data: [...names] };
+}
+
+function scale({ label, log }: Axis) {
+  return {
+    type: log ? ('log' as const) : ('value' as const),
+    name: label,
+    nameTextStyle: { color: INK, fontSize: 13 },
+    axisLabel: { color: INK, formatter: shortNumber },
+    splitLine: { lineStyle: { color: FAINT } },
+    axisLine: { lineStyle: { color: INK } },
+  };
+}
+
+const isUpper = (name: string) => /\bp9\d/.test(name);
+const familyOf = (name: string) => name.replace(/,? \(?p\d+(\.\d+)?\)?$/, '');
+const colourOf = (name: string, index: number) => COLOURS[name] ?? (OTHERS[index % OTHERS.length] as string);
+
+function shortNumber(value: number): string {
+  return value >= 1e6 || value < 1
+    ? value.toLocaleString('en', { notation: 'compact', maximumSignificantDigits: 3 })
+    : value.toLocaleString('en', { maximumSignificantDigits: 3 });
+}

@@ -1,0 +1,69 @@
+import type { Machine } from './machine';
+import { sampleRows, seriesRows, targetRow } from './report';
+import type { Result, Results } from './results';
+
+const BLOCK = /(<!-- results: (\S+) -->\n)[\s\S]*?(<!-- \/results -->)/g;
+
+/**
+ * Fills what stands between `<!-- results: … -->` and `<!-- /results -->`: with the name of a part its tables and notes, with `machine` what all was
+ * measured on, with `targets` what was wanted of all parts.
+ */
+export function fillTables(markdown: string, results: Results): string {
+  return markdown.replace(
+    BLOCK,
+    (_, begin: string, name: string, end: string) => `${begin}\n${blockOf(name, results)}\n${end}`,
+  );
+}
+
+function blockOf(name: string, results: Results): string {
+  if (name === 'machine') return machines(results);
+  if (name === 'targets') return targets(results);
+  const result = results[name];
+  if (result === undefined) return 'Not measured.\n';
+  const { title, series = [], notes = [] } = result;
+  const sections = [
+    `${title}:\n\n${table(sampleRows(result))}`,
+    ...series.map((one) => `${one.title}, ${one.y.label}:\n\n${table(seriesRows(one))}`),
+    ...notes.map((note) => `${note}\n`),
+  ];
+  return sections.join('\n');
+}
+
+function targets(results: Results): string {
+  const rows = Object.values(results).flatMap((result) =>
+    result.targets.map((target) => [partOf(result), ...targetRow(target)]),
+  );
+  return table([['', 'what', 'median (lowest-highest)', 'wanted', ''], ...rows]);
+}
+
+const partOf = ({ title }: Result) => title.split(':', 1)[0] ?? '';
+
+/** Parts that were measured on other machines, or with other versions, are named beside theirs. */
+function machines(results: Results): string {
+  const all = Object.entries(results);
+  const texts = [...new Set(all.map(([, { machine }]) => machineText(machine)))];
+  return texts
+    .map((text) => {
+      const group = all.filter(([, { machine }]) => machineText(machine) === text);
+      const days = new Set(group.map(([, { at }]) => at.slice(0, 10)));
+      const parts = texts.length > 1 ? `${group.map(([part]) => part).join(', ')}: ` : '';
+      return `${parts}${[...days].join(', ')}. ${text}\n`;
+    })
+    .join('\n');
+}
+
+function machineText({ cpu, cores, memoryGiB, node, redis, pinned, packages }: Machine): string {
+  const versions = Object.entries(packages).map(([name, version]) => `${name} ${version}`);
+  return [
+    `${cpu}, ${cores} cores, ${memoryGiB} GiB; Node ${node.slice(1)}, Redis ${redis} on the same machine.`,
+    pinned
+      ? 'The measured process has a core of its own; the load and Redis share another.'
+      : 'Processes were not kept on cores of their own.',
+    `Packages: ${versions.join(', ')}.`,
+  ].join(' ');
+}
+
+function table([heading = [], ...rows]: string[][]): string {
+  const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`;
+  return [line(heading), line(heading.map((_, index) => (index === 0 ? '---' : '--:'))), ...rows.map(line)].join('');
+}
