@@ -149,6 +149,7 @@ export class NearCache {
   close(): void {
     this.#feed.close();
     this.#users.clear();
+    this.#isUp = false;
   }
 
   #forgetAllOf(source: ChangeSource): void {

@@ -16,6 +16,8 @@ export interface TcpProxy {
   swallow(): void;
   /** Requests reach the server, its replies don't come back. */
   swallowReplies(): void;
+  /** The same for connections alone on which such a request has come, or comes: to these the server is deaf and dumb. */
+  swallowOf(pattern: RegExp): void;
   /** Ends the connections that there are. New ones go through. */
   cut(): void;
   /** Ends the connections that there are, and new ones at once. */
@@ -31,6 +33,9 @@ export interface TcpProxy {
   stop(): Promise<void>;
 }
 
+/** Bytes of a connection's requests that are kept, at least: a handshake and what follows it. */
+const BEGINNING = 4096;
+
 type Direction = 'request' | 'reply';
 type Mode = 'pass' | 'hold' | 'swallow' | 'swallow replies' | 'refuse';
 
@@ -39,6 +44,8 @@ type Watcher = (direction: Direction, text: string, link: Link) => boolean;
 
 interface Link {
   readonly lanes: readonly Lane[];
+  /** What was requested first. */
+  requested: string;
   hasLost: boolean;
   cut(): void;
 }
@@ -49,9 +56,12 @@ export async function startProxy(targetPort: number): Promise<TcpProxy> {
   let mode: Mode = 'pass';
   let delayMs = 0;
   let port = targetPort;
+  let swallowedOf: RegExp | null = null;
 
-  const isSwallowed = (direction: Direction) =>
-    mode === 'swallow' || (mode === 'swallow replies' && direction === 'reply');
+  const isSwallowed = (direction: Direction, link: Link) =>
+    mode === 'swallow' ||
+    (mode === 'swallow replies' && direction === 'reply') ||
+    swallowedOf?.test(link.requested) === true;
 
   const open = (client: Socket) => {
     const server = connect({ port, host: '127.0.0.1' });
@@ -59,6 +69,7 @@ export async function startProxy(targetPort: number): Promise<TcpProxy> {
     const replies = new Lane(client);
     const link: Link = {
       lanes: [requests, replies],
+      requested: '',
       hasLost: false,
       cut() {
         links.delete(link);
@@ -78,13 +89,14 @@ export async function startProxy(targetPort: number): Promise<TcpProxy> {
         for (const watch of watchers) {
           if (watch(direction, chunk.toString('latin1'), link)) return link.cut();
         }
-        if (isSwallowed(direction)) link.hasLost = true;
+        if (direction === 'request' && link.requested.length < BEGINNING) link.requested += chunk.toString('latin1');
+        if (isSwallowed(direction, link)) link.hasLost = true;
         // Later bytes of a stream never arrive without the earlier ones.
-        if (isSwallowed(direction) || lane.isLost) lane.isLost = true;
+        if (isSwallowed(direction, link) || lane.isLost) lane.isLost = true;
         else lane.push(chunk, delayMs, mode === 'hold');
       });
       source.on('close', () => {
-        if (isSwallowed(direction)) link.hasLost = true;
+        if (isSwallowed(direction, link)) link.hasLost = true;
         else lane.push(null, delayMs, mode === 'hold');
         if (client.destroyed && server.destroyed) links.delete(link);
       });
@@ -121,6 +133,7 @@ export async function startProxy(targetPort: number): Promise<TcpProxy> {
     },
     pass() {
       mode = 'pass';
+      swallowedOf = null;
       delayMs = 0;
       for (const link of links) {
         if (link.hasLost) link.cut();
@@ -139,6 +152,9 @@ export async function startProxy(targetPort: number): Promise<TcpProxy> {
     },
     swallowReplies() {
       mode = 'swallow replies';
+    },
+    swallowOf(pattern) {
+      swallowedOf = pattern;
     },
     cut,
     refuse() {

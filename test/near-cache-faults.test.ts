@@ -1,0 +1,273 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import {
+  createRedisClient,
+  RedisStore,
+  type SessionEvents,
+  TokenManager,
+  type TokenManagerOptions,
+} from 'tokensession';
+import { closeAfterEach } from './support/closing';
+import { type RedisServer, startRedis } from './support/redis-server';
+import { randomPrefixes, SECRET } from './support/stores';
+import { startProxy } from './support/tcp-proxy';
+import { until } from './support/until';
+
+let server: RedisServer;
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.stop());
+
+const closing = closeAfterEach();
+const HEARTBEAT_MS = 150;
+/** Two heartbeats, and what timers and a busy machine add to them. */
+const LEASE_MS = 2 * HEARTBEAT_MS + 200;
+const CACHE = { maxAgeMs: 60_000, heartbeatMs: HEARTBEAT_MS };
+
+type Target = ConstructorParameters<typeof RedisStore>[0];
+
+function service(target: Target, options: Partial<TokenManagerOptions<unknown>> & { prefixes?: object } = {}) {
+  const { prefixes = randomPrefixes(), ...given } = options;
+  const store = new RedisStore(target, { ...prefixes, timeoutMs: 400 });
+  const sessions = new TokenManager({ store, secret: SECRET, cache: CACHE, ...given });
+  closing(() => sessions.close());
+  const events: { name: string; error?: unknown }[] = [];
+  for (const name of ['cache-down', 'cache-up'] as const) {
+    sessions.on(name, (event: SessionEvents[typeof name]) => events.push({ name, ...event }));
+  }
+  return { sessions, events };
+}
+
+async function hot(sessions: TokenManager, userId = 'ada'): Promise<string> {
+  const token = await sessions.setToken(userId);
+  await heat(sessions, token);
+  return token;
+}
+
+async function heat(sessions: TokenManager, token: string): Promise<void> {
+  await until('it is answered from memory', async () => {
+    const before = sessions.cacheStats?.hits ?? 0;
+    expect(await sessions.checkToken(token)).not.toBeNull();
+    return (sessions.cacheStats?.hits ?? 0) > before;
+  });
+}
+
+/** How long the session goes on to be answered from memory. */
+async function msUntilAsked(sessions: TokenManager, token: string): Promise<number> {
+  const begin = performance.now();
+  for (;;) {
+    const { hits = 0, misses = 0 } = sessions.cacheStats ?? {};
+    const check = sessions.checkToken(token).catch(() => undefined);
+    const now = sessions.cacheStats;
+    if (now === null || now.hits === hits || now.misses > misses) return performance.now() - begin;
+    await check;
+    await sleep(5);
+  }
+}
+
+/** Ends a session behind everybody's back: nothing is announced. */
+const endUnannounced = (prefixes: { tokenKeyPrefix: string }, token: string) =>
+  server.admin.del(`${prefixes.tokenKeyPrefix}:{${token.slice(0, 22)}}`);
+
+describe('an end that nobody was told of', () => {
+  it('is seen after maxAgeMs, and not later', async () => {
+    const prefixes = randomPrefixes();
+    const { sessions } = service(server.url, { prefixes, cache: { ...CACHE, maxAgeMs: 500 } });
+    const token = await hot(sessions);
+    await endUnannounced(prefixes, token);
+    const begin = performance.now();
+    while ((await sessions.checkToken(token)) !== null) await sleep(5);
+    expect(performance.now() - begin).toBeLessThan(550);
+  });
+});
+
+describe('while announcements may not arrive, the store is asked', () => {
+  it('two heartbeats after Redis was paused, be its connection as ready as it says', async () => {
+    const own = await startRedis();
+    closing(() => own.stop());
+    const { sessions, events } = service(own.url);
+    const token = await hot(sessions);
+    own.pause();
+    expect(await msUntilAsked(sessions, token)).toBeLessThan(LEASE_MS);
+    await expect(sessions.checkToken(token)).rejects.toMatchObject({ status: 503 });
+    expect(sessions.cacheStats).toMatchObject({ entries: 0, isUp: false });
+    expect(events).toMatchObject([{ name: 'cache-up' }, { name: 'cache-down', error: { status: 503 } }]);
+    own.resume();
+    await until('it serves again', () => sessions.checkToken(token));
+    await heat(sessions, token);
+  });
+
+  it('two heartbeats after the network has gone silent for the subscription alone', async () => {
+    const proxy = await startProxy(server.port);
+    closing(() => proxy.stop());
+    const prefixes = randomPrefixes();
+    const { sessions, events } = service({ host: '127.0.0.1', port: proxy.port }, { prefixes });
+    const token = await hot(sessions);
+    proxy.swallowOf(/subscribe/i);
+    const there = service(server.url, { prefixes }).sessions;
+    await there.deleteToken(token);
+    expect(await msUntilAsked(sessions, token)).toBeLessThan(LEASE_MS);
+    expect(await sessions.checkToken(token)).toBeNull();
+    await until('it is told', () => events.length > 1);
+    expect(events.map(({ name }) => name)).toEqual(['cache-up', 'cache-down']);
+    // All is asked of the store from now on, and served.
+    const other = await sessions.setToken('bob');
+    const { hits } = sessions.cacheStats ?? {};
+    for (let i = 0; i < 5; i++) expect(await sessions.checkToken(other)).not.toBeNull();
+    expect(sessions.cacheStats?.hits).toBe(hits);
+    proxy.pass();
+    await heat(sessions, other);
+  });
+
+  it('at once when the connection of the subscription breaks, and what was kept before is not believed after it is back', async () => {
+    const prefixes = randomPrefixes();
+    const { sessions, events } = service(server.url, { prefixes });
+    const token = await hot(sessions);
+    await server.admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await until('the loss is noticed', () => sessions.cacheStats?.isUp === false);
+    expect(sessions.cacheStats?.entries).toBe(0);
+    await endUnannounced(prefixes, token);
+    await until('it is up again', () => sessions.cacheStats?.isUp);
+    expect(await sessions.checkToken(token)).toBeNull();
+    expect(events.map(({ name }) => name)).toEqual(['cache-up', 'cache-down', 'cache-up']);
+  });
+
+  it('at once when the connection of the calls breaks: what answers next may be another server', async () => {
+    const proxy = await startProxy(server.port);
+    closing(() => proxy.stop());
+    const { sessions } = service({ host: '127.0.0.1', port: proxy.port });
+    const token = await hot(sessions);
+    proxy.cut();
+    await until('the loss is noticed', () => sessions.cacheStats?.isUp === false);
+    expect(sessions.cacheStats?.entries).toBe(0);
+    await until('it serves again', () => sessions.checkToken(token));
+    await heat(sessions, token);
+  });
+
+  it('for as long as the subscription leads to another server than the calls', async () => {
+    const elsewhere = await startRedis();
+    closing(() => elsewhere.stop());
+    const client = createRedisClient(server.url);
+    closing(() => client.disconnect());
+    let leadTo = elsewhere.port;
+    const duplicate = client.duplicate.bind(client);
+    client.duplicate = (options) => duplicate({ ...options, port: leadTo });
+    const { sessions } = service(client);
+    const token = await sessions.setToken('ada');
+    const begin = performance.now();
+    while (performance.now() - begin < 1500) {
+      expect(await sessions.checkToken(token)).not.toBeNull();
+      await sleep(20);
+    }
+    expect(sessions.cacheStats).toMatchObject({ entries: 0, hits: 0, isUp: false });
+    // A name that leads to the right one by now: it is looked up for each connection.
+    leadTo = server.port;
+    client.stream.destroy();
+    await until('it is reachable', () => sessions.checkToken(token));
+    await heat(sessions, token);
+  });
+
+  it('after Redis was killed: 503, nobody signed out, and from memory again when it is back', async () => {
+    const own = await startRedis({ appendonly: 'yes', appendfsync: 'always' });
+    closing(() => own.stop());
+    const { sessions } = service(own.url);
+    const token = await hot(sessions);
+    await own.kill();
+    await until('it is asked', () =>
+      sessions.checkToken(token).then(
+        () => false,
+        ({ status }) => status === 503,
+      ),
+    );
+    await own.restart();
+    await until('it serves again', () => sessions.checkToken(token));
+    await heat(sessions, token);
+  });
+
+  it('from the start, when there is no Redis; it comes up with it', async () => {
+    const own = await startRedis();
+    closing(() => own.stop());
+    await own.kill();
+    const { sessions } = service(own.url);
+    await expect(sessions.setToken('ada')).rejects.toMatchObject({ status: 503 });
+    await own.restart();
+    const token = await until('it serves', () => sessions.setToken('ada'));
+    await heat(sessions, token);
+  });
+});
+
+describe('a process that was held up itself', () => {
+  it('believes nothing that it kept before', async () => {
+    const prefixes = randomPrefixes();
+    const { sessions } = service(server.url, { prefixes });
+    const token = await hot(sessions);
+    const begin = performance.now();
+    while (performance.now() - begin < LEASE_MS);
+    const { hits } = sessions.cacheStats ?? {};
+    await sessions.checkToken(token);
+    expect(sessions.cacheStats?.hits).toBe(hits);
+    await heat(sessions, token);
+  });
+});
+
+describe('a Redis user who may not subscribe or publish', () => {
+  const may = ['on', '>secret', 'resetkeys', '~*', 'resetchannels', '+@all'];
+
+  it('gets sessions from the store alone, and hears why', async () => {
+    await server.admin.call('ACL', 'SETUSER', 'deaf', ...may);
+    const { sessions, events } = service({
+      host: '127.0.0.1',
+      port: server.port,
+      username: 'deaf',
+      password: 'secret',
+    });
+    const token = await sessions.setToken('ada');
+    await until('it is told', () => events.length > 0);
+    for (let i = 0; i < 3; i++) expect(await sessions.checkToken(token)).not.toBeNull();
+    expect(events).toMatchObject([
+      { name: 'cache-down', error: { cause: { message: expect.stringContaining('NOPERM') } } },
+    ]);
+    expect(sessions.cacheStats).toMatchObject({ hits: 0, isUp: false });
+  });
+
+  it('can end sessions all the same; others see it after maxAgeMs, and its readiness says so', async () => {
+    await server.admin.call('ACL', 'SETUSER', 'mute', ...may);
+    const prefixes = randomPrefixes();
+    const { sessions } = service(server.url, { prefixes, cache: { ...CACHE, maxAgeMs: 500 } });
+    const mute = service(
+      { host: '127.0.0.1', port: server.port, username: 'mute', password: 'secret' },
+      { prefixes, cache: false },
+    ).sessions;
+    const token = await hot(sessions);
+    expect(await mute.deleteUserToken('ada')).toBe(1);
+    await until('it is refused', async () => (await sessions.checkToken(token)) === null, 1000);
+    expect(await mute.health()).toMatchObject({
+      status: 'degraded',
+      reasons: [expect.stringContaining('does not let changes be announced')],
+    });
+    expect(await sessions.health()).toMatchObject({ status: 'up', reasons: [] });
+  });
+});
+
+describe('a client that was handed in', () => {
+  it('stays its owner’s: the subscription has a connection of its own, which goes with the manager', async () => {
+    const client = new Redis(server.port, { keyPrefix: 'application:' });
+    closing(() => client.disconnect());
+    const prefixes = randomPrefixes();
+    const { sessions } = service(client, { prefixes });
+    const token = await hot(sessions);
+    const other = new Redis(server.port, { keyPrefix: 'application:' });
+    closing(() => other.disconnect());
+    const there = service(other, { prefixes, cache: false }).sessions;
+    await there.deleteToken(token);
+    await until('it is refused', async () => (await sessions.checkToken(token)) === null, 1000);
+    await sessions.close();
+    expect(await client.ping()).toBe('PONG');
+    const channels = `application:${prefixes.tokenKeyPrefix}*`;
+    await until('nobody listens', async () => {
+      expect(await server.admin.call('PUBSUB', 'CHANNELS', channels)).toEqual([]);
+      return true;
+    });
+  });
+});

@@ -1,0 +1,587 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  MemoryStore,
+  RedisStore,
+  type SessionEvents,
+  type Store,
+  TokenManager,
+  type TokenManagerOptions,
+} from 'tokensession';
+import { FRAMEWORKS, listen } from './support/apps';
+import { closeAfterEach } from './support/closing';
+import { countedStore } from './support/counted-store';
+import { type RedisServer, startRedis } from './support/redis-server';
+import { randomPrefixes, SECRET } from './support/stores';
+import { until } from './support/until';
+
+let server: RedisServer;
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.stop());
+
+const closing = closeAfterEach();
+const OLDER_SECRET = 'an older secret for tests, no shorter than the other';
+
+type Options = Partial<TokenManagerOptions<{ name: string }>>;
+
+/** So long that what a process hears of within a test it was told. */
+const CACHE = { maxAgeMs: 60_000, heartbeatMs: 200 };
+
+/** A service of its own on the sessions under these prefixes. */
+function service(prefixes: ReturnType<typeof randomPrefixes>, options: Options = {}) {
+  const counted = countedStore(new RedisStore(server.url, prefixes));
+  const sessions = new TokenManager({ store: counted.store, secret: SECRET, cache: CACHE, ...options });
+  closing(() => sessions.close());
+  return { sessions, calls: counted.calls };
+}
+
+/** Two services with the same sessions, of which the first keeps what it has checked. */
+async function twoServices(options: Options = {}, options2: Options = options) {
+  const prefixes = randomPrefixes();
+  const here = service(prefixes, options);
+  const there = service(prefixes, { ...options2, cache: false });
+  await up(here.sessions);
+  return { here: here.sessions, calls: here.calls, there: there.sessions, prefixes };
+}
+
+async function up(sessions: TokenManager<{ name: string }>): Promise<void> {
+  await sessions.checkToken(await sessions.setToken('somebody else'));
+  await until('the cache is up', () => sessions.cacheStats?.isUp);
+}
+
+/** A session that is answered from memory. */
+async function hot(sessions: TokenManager<{ name: string }>, userId = 'ada'): Promise<string> {
+  const token = await sessions.setToken(userId);
+  await heat(sessions, token);
+  return token;
+}
+
+async function heat(sessions: TokenManager<{ name: string }>, token: string): Promise<void> {
+  await until('it is answered from memory', async () => {
+    const before = sessions.cacheStats?.hits ?? 0;
+    expect(await sessions.touchToken(token)).not.toBeNull();
+    return (sessions.cacheStats?.hits ?? 0) > before;
+  });
+}
+
+/** Commands that clients have sent to the server for sessions. */
+async function scriptCalls(): Promise<number> {
+  const calls = [...(await server.admin.info('commandstats')).matchAll(/^cmdstat_eval(?:sha)?:calls=(\d+)/gm)];
+  return calls.reduce((sum, [, count]) => sum + Number(count), 0);
+}
+
+const refuses = (sessions: TokenManager<{ name: string }>, token: string) =>
+  until('it refuses the token', async () => (await sessions.checkToken(token)) === null, 3000);
+
+describe('a session that was just checked', () => {
+  it('is answered for without a command to Redis, by every look at a token', async () => {
+    const { here, calls } = await twoServices();
+    const token = await hot(here);
+    const before = await scriptCalls();
+    calls.length = 0;
+    for (let i = 0; i < 100; i++) {
+      expect((await here.touchToken(token))?.user).toEqual({ id: 'ada' });
+      expect((await here.checkToken(token))?.user.id).toBe('ada');
+      expect((await here.checkTokenOrUpdateUser(token))?.token).toBe(token);
+      expect((await here.inspectToken(token, { touch: true })).session?.user.id).toBe('ada');
+    }
+    expect(calls).toEqual([]);
+    expect(await scriptCalls()).toBe(before);
+  });
+
+  it('is asked for again once it is maxAgeMs old', async () => {
+    const { here, calls } = await twoServices({ cache: { ...CACHE, maxAgeMs: 150 } });
+    const token = await hot(here);
+    await sleep(160);
+    calls.length = 0;
+    await here.checkToken(token);
+    await here.checkToken(token);
+    expect(calls).toEqual(['check']);
+  });
+
+  it('is asked for each time without the option', async () => {
+    const { here, calls } = await twoServices({ cache: CACHE }, {});
+    await hot(here);
+    const plain = service(randomPrefixes(), { cache: false });
+    const token = await plain.sessions.setToken('ada');
+    for (let i = 0; i < 3; i++) await plain.sessions.touchToken(token);
+    expect(plain.calls).toEqual(['create', 'touch', 'touch', 'touch']);
+    expect(plain.sessions.cacheStats).toBeNull();
+    expect(calls).toContain('follow');
+  });
+
+  it('comes with its times by the clock of Redis, as they are at that moment', async () => {
+    const { here } = await twoServices({ ttl: 100 });
+    const token = await hot(here);
+    const first = await here.checkToken(token);
+    await sleep(1100);
+    const later = await here.checkToken(token);
+    expect(later?.expiresAt).toEqual(first?.expiresAt);
+    expect(later?.lastSeenAt).toEqual(first?.lastSeenAt);
+    const passed = Number(later?.checkedAt) - Number(first?.checkedAt);
+    expect(passed).toBeGreaterThanOrEqual(1095);
+    expect(passed).toBeLessThan(2000);
+    expect(later?.ttl).toBeLessThan(first?.ttl ?? 0);
+    expect(here.cacheStats?.hits).toBeGreaterThanOrEqual(3);
+  });
+
+  it('ends at its expiry, whatever the clock of this machine says', async () => {
+    const { here } = await twoServices({ ttl: 1 });
+    const now = Date.now();
+    const clock = jest.spyOn(Date, 'now').mockImplementation(() => now - 3_600_000);
+    try {
+      const token = await hot(here);
+      expect(await here.checkToken(token)).not.toBeNull();
+      await sleep(1010);
+      expect(await here.checkToken(token)).toBeNull();
+      const other = await hot(here);
+      clock.mockImplementation(() => now + 3_600_000);
+      expect(await here.checkToken(other)).not.toBeNull();
+    } finally {
+      clock.mockRestore();
+    }
+  });
+
+  it('ends with its absoluteTtl, however busy', async () => {
+    const { here } = await twoServices({ absoluteTtl: 1, ttl: 100 });
+    const token = await hot(here);
+    const begin = performance.now();
+    while (await here.touchToken(token)) {
+      expect(performance.now() - begin).toBeLessThan(1500);
+      await sleep(10);
+    }
+  });
+
+  it.each(Object.entries(FRAMEWORKS))('costs a request no command, in %s; an anonymous one neither', async (_, app) => {
+    const { here, calls } = await twoServices();
+    const token = await hot(here);
+    const { url, close } = await listen(app(here, {}));
+    closing(close);
+    calls.length = 0;
+    for (const headers of [{ cookie: `a=b; session=${token}; c=d` }, { authorization: `Bearer ${token}` }]) {
+      const response = await fetch(`${url}/me`, { headers });
+      expect(await response.json()).toEqual({ user: { id: 'ada' } });
+    }
+    expect((await fetch(`${url}/me`)).status).toBe(401);
+    expect(calls).toEqual([]);
+    const logout = await fetch(`${url}/logout`, { method: 'POST', headers: { cookie: `session=${token}` } });
+    expect(logout.headers.get('set-cookie')).toMatch(/^session=;/);
+    expect((await fetch(`${url}/me`, { headers: { cookie: `session=${token}` } })).status).toBe(401);
+  });
+
+  it('is known by the very token alone: one with another signature is refused, and asks nobody', async () => {
+    const { here, calls } = await twoServices({ secret: [SECRET, OLDER_SECRET] });
+    const token = await hot(here);
+    calls.length = 0;
+    const forged = `${token.slice(0, 46)}${'A'.repeat(43)}`;
+    const lookAlike = `${token.slice(0, -1)}${String.fromCharCode(token.charCodeAt(88) + 256)}`;
+    for (const wrong of [
+      forged,
+      lookAlike,
+      token.slice(0, -1),
+      `${token}=`,
+      token.slice(0, 45),
+      {},
+      ['x'],
+      undefined,
+    ]) {
+      expect(await here.touchToken(wrong as string)).toBeNull();
+    }
+    expect(calls).toEqual([]);
+  });
+
+  it('is known by each of its tokens where it has several, signed with other secrets', async () => {
+    const prefixes = randomPrefixes();
+    const older = service(prefixes, { secret: OLDER_SECRET }).sessions;
+    const here = service(prefixes, { secret: [SECRET, OLDER_SECRET] }).sessions;
+    await up(here);
+    const token = await older.setToken('ada');
+    await heat(here, token);
+    const [resigned = ''] = await here.listUserToken('ada');
+    expect(resigned).not.toBe(token);
+    await heat(here, resigned);
+    await heat(here, token);
+  });
+
+  it('is a copy: nothing that one caller does to it reaches another', async () => {
+    const { here } = await twoServices({ getUserInfo: (id) => ({ name: `name of ${id}` }) });
+    const token = await here.setToken('ada', 100, { device: 'web' });
+    await heat(here, token);
+    const first = await here.touchToken(token);
+    const expected = structuredClone({ ...first, checkedAt: null, ttl: null });
+    if (first === null) throw new Error('not there');
+    first.user.id = 'eve';
+    if (first.user.detail) first.user.detail.name = 'Eve';
+    first.attributes.device = 'eve';
+    for (const time of [first.createdAt, first.expiresAt, first.lastSeenAt, first.authenticatedAt, first.checkedAt])
+      time.setTime(0);
+    expect({ ...(await here.touchToken(token)), checkedAt: null, ttl: null }).toEqual(expected);
+  });
+
+  it('gives way when there are more than maxEntries', async () => {
+    const { here, calls } = await twoServices({ cache: { ...CACHE, maxEntries: 10 } });
+    const tokens: string[] = [];
+    for (let i = 0; i < 30; i++) tokens.push(await hot(here, `user ${i % 15}`));
+    expect(here.cacheStats?.entries).toBeLessThanOrEqual(10);
+    calls.length = 0;
+    for (const token of tokens.slice(0, 10)) expect(await here.checkToken(token)).not.toBeNull();
+    expect(calls.filter((name) => name === 'check').length).toBeGreaterThanOrEqual(10);
+  });
+
+  it('is not kept where its token was rotated away: the store alone knows how long that may be used', async () => {
+    const { here, there, calls } = await twoServices();
+    const old = await there.setToken('ada');
+    await there.rotateToken(old);
+    calls.length = 0;
+    for (let i = 0; i < 3; i++) expect(await here.checkToken(old)).not.toBeNull();
+    expect(calls).toEqual(['check', 'check', 'check']);
+  });
+
+  it('is not kept by a MemoryStore, which needs none of this: the option changes nothing', async () => {
+    const { store, calls } = countedStore(new MemoryStore());
+    const sessions = new TokenManager({ store, secret: SECRET, cache: true });
+    closing(() => sessions.close());
+    const token = await sessions.setToken('ada');
+    expect((await sessions.touchToken(token))?.user.id).toBe('ada');
+    await sessions.deleteToken(token);
+    expect(await sessions.touchToken(token)).toBeNull();
+    expect(calls).toEqual(['create', 'touch', 'end', 'touch']);
+    expect(sessions.cacheStats).toBeNull();
+  });
+});
+
+describe('what another process does to a session is heard at once', () => {
+  it.each<[string, (there: TokenManager<{ name: string }>, token: string) => Promise<unknown>]>([
+    ['a logout', (there, token) => there.deleteToken(token)],
+    ['a kick of all', (there) => there.deleteUserToken('ada')],
+    [
+      'a kick of all but another',
+      async (there) => there.deleteUserToken('ada', { except: await there.setToken('ada') }),
+    ],
+    ['a kick of one', async (there, token) => there.deleteSession('ada', (await there.checkToken(token))?.id ?? '')],
+    ['a ban', (there) => there.banUser('ada')],
+    [
+      'a login that takes its place in the browser',
+      (there, token) => there.createSession('ada', { replaces: [token] }),
+    ],
+    ["another user's login there", (there, token) => there.createSession('bob', { replaces: [token] })],
+    ['a ttl that is short', (there, token) => there.refreshToken(token, 1)],
+    [
+      'a theft',
+      async (there, token) => {
+        const stolen = await there.setToken('ada', 100);
+        await there.rotateToken(stolen);
+        await sleep(1100);
+        await there.checkToken(stolen);
+        await there.deleteToken(token);
+      },
+    ],
+  ])('%s ends it', async (_, act) => {
+    const { here, there } = await twoServices({ rotationGrace: 1 });
+    const token = await hot(here);
+    await act(there, token);
+    await refuses(here, token);
+  });
+
+  it('a login over a limit ends it', async () => {
+    const { here, there } = await twoServices({ singleMode: true });
+    const token = await hot(here);
+    await there.setToken('ada');
+    await refuses(here, token);
+  });
+
+  it('a stolen token that is used ends it', async () => {
+    const { here, there } = await twoServices({ rotationGrace: 0 });
+    const old = await there.setToken('ada');
+    const token = (await there.rotateToken(old)) ?? '';
+    await heat(here, token);
+    await there.checkToken(old);
+    await refuses(here, token);
+  });
+
+  it('a user who is gone is signed out', async () => {
+    const gone = new Set<string>();
+    const { here, there } = await twoServices({ getUserInfo: (id) => (gone.has(id) ? null : { name: id }) });
+    const token = await hot(here);
+    gone.add('ada');
+    expect(await there.addUser('ada')).toBeNull();
+    await refuses(here, token);
+  });
+
+  it('a rotation sends the old token to the store, whose grace it has', async () => {
+    const { here, there } = await twoServices({ rotationGrace: 1 });
+    const token = await hot(here);
+    const next = (await there.rotateToken(token)) ?? '';
+    await until('the new id is seen', async () => (await here.checkToken(token))?.id === next.split('.')[1], 2000);
+    await sleep(1050);
+    expect((await here.inspectToken(token)).reason).toBe('reused');
+    await refuses(here, next);
+  });
+
+  it('a proof of identity counts', async () => {
+    const { here, there } = await twoServices();
+    const token = await hot(here);
+    const before = await here.checkToken(token);
+    await sleep(2);
+    await there.reauthenticateToken(token);
+    await until(
+      'it is seen',
+      async () => Number((await here.checkToken(token))?.authenticatedAt) > Number(before?.authenticatedAt),
+      2000,
+    );
+  });
+
+  it.each<[string, (there: TokenManager<{ name: string }>) => Promise<unknown>]>([
+    ['refreshed', (there) => there.refreshUser(['ada'])],
+    ['added', (there) => there.addUser('ada')],
+    ['forgotten', (there) => there.deleteUser('ada')],
+  ])('user info that is %s is seen anew', async (_, act) => {
+    let name = 'old';
+    const { here, there } = await twoServices({ getUserInfo: () => ({ name }) });
+    const token = await hot(here);
+    expect((await here.touchToken(token))?.user.detail).toEqual({ name: 'old' });
+    name = 'new';
+    await act(there);
+    await until('it is seen', async () => (await here.touchToken(token))?.user.detail?.name === 'new', 2000);
+  });
+
+  it('but not of other users, of slides and checks, nor of a login that ends nothing', async () => {
+    const { here, there, calls } = await twoServices({}, { slideEvery: 0 });
+    const token = await hot(here);
+    const other = await there.setToken('bob');
+    calls.length = 0;
+    await there.touchToken(token);
+    await there.checkToken(token);
+    await there.setToken('ada');
+    await there.deleteToken(other);
+    await sleep(100);
+    expect(await here.checkToken(token)).not.toBeNull();
+    expect(calls).toEqual([]);
+  });
+
+  it('also when it was done through a RedisStore without the option, with its own prefix or another database', async () => {
+    const here = new TokenManager({
+      store: new RedisStore(
+        { host: '127.0.0.1', port: server.port, db: 3 },
+        { tokenKeyPrefix: 'a:b', userKeyPrefix: 'c' },
+      ),
+      secret: SECRET,
+      cache: CACHE,
+    });
+    closing(() => here.close());
+    await up(here as TokenManager<{ name: string }>);
+    const token = await hot(here as TokenManager<{ name: string }>);
+    const there = new TokenManager({
+      store: new RedisStore(
+        { host: '127.0.0.1', port: server.port, db: 3 },
+        { tokenKeyPrefix: 'a:b', userKeyPrefix: 'c' },
+      ),
+      secret: SECRET,
+    });
+    closing(() => there.close());
+    await there.deleteToken(token);
+    await refuses(here as TokenManager<{ name: string }>, token);
+  });
+});
+
+describe('what this process does to a session', () => {
+  it('counts before the call has settled, without any announcement', async () => {
+    const { here } = await twoServices({ getUserInfo: (id) => ({ name: id }) });
+    for (const act of [
+      (token: string) => here.deleteToken(token),
+      () => here.deleteUserToken('ada'),
+      () => here.banUser('ada').then(() => here.unbanUser('ada')),
+      async (token: string) => here.deleteSession('ada', token.split('.')[1] ?? ''),
+      (token: string) => here.createSession('bob', { replaces: [token] }),
+    ]) {
+      const token = await hot(here);
+      await act(token);
+      expect(await here.checkToken(token)).toBeNull();
+    }
+  });
+
+  it('that takes too long to be confirmed leaves nothing in memory that may be dead', async () => {
+    const { here } = await twoServices();
+    const token = await hot(here);
+    server.pause();
+    const logout = here.deleteToken(token);
+    await expect(logout).rejects.toMatchObject({ status: 503 });
+    const check = here.checkToken(token);
+    server.resume();
+    await check.catch(() => undefined);
+    await refuses(here, token);
+  });
+});
+
+describe('a check that was under way', () => {
+  /** A store whose next answer to a check is kept back until it is released. */
+  function holding(store: Store) {
+    let release = () => {};
+    let isNext = false;
+    const arrived = { promise: Promise.resolve() };
+    const held = new Proxy(store, {
+      get(target, name) {
+        const member: unknown = Reflect.get(target, name, target);
+        if (typeof member !== 'function') return member;
+        if (name !== 'check' || !isNext) return member.bind(target);
+        isNext = false;
+        return async (...args: unknown[]) => {
+          const found: unknown = await member.apply(target, args);
+          await new Promise<void>((resolve) => {
+            release = resolve;
+            arrived.promise = Promise.resolve();
+            onArrived();
+          });
+          return found;
+        };
+      },
+    });
+    let onArrived = () => {};
+    return {
+      store: held,
+      async holdNext(call: () => Promise<unknown>) {
+        isNext = true;
+        const isHere = new Promise<void>((resolve) => {
+          onArrived = resolve;
+        });
+        const answer = call();
+        await isHere;
+        return { answer, release: () => release() };
+      },
+    };
+  }
+
+  async function scene() {
+    const prefixes = randomPrefixes();
+    const { store, holdNext } = holding(new RedisStore(server.url, prefixes));
+    const here = new TokenManager<{ name: string }>({ store, secret: SECRET, cache: CACHE });
+    closing(() => here.close());
+    const there = service(prefixes, { cache: false }).sessions;
+    await up(here);
+    const token = await there.setToken('ada');
+    return { here, there, token, holdNext };
+  }
+
+  it('when the end was announced does not put the dead session into the cache', async () => {
+    const { here, there, token, holdNext } = await scene();
+    // Redis has answered that it lives; then it ends, and that is heard; only then the answer arrives.
+    await hot(here);
+    const { answer, release } = await holdNext(() => here.checkToken(token));
+    await there.deleteToken(token);
+    await until("the user's other session was forgotten", () => here.cacheStats?.entries === 0);
+    release();
+    expect(await answer).not.toBeNull();
+    expect(await here.checkToken(token)).toBeNull();
+  });
+
+  it('when this process ended it does neither', async () => {
+    const { here, token, holdNext } = await scene();
+    const { answer, release } = await holdNext(() => here.checkToken(token));
+    const ended = here.deleteToken(token);
+    await ended;
+    release();
+    await answer;
+    expect(await here.checkToken(token)).toBeNull();
+  });
+
+  it('when announcements could be missed does neither, although they are heard again', async () => {
+    const { here, there, token, holdNext } = await scene();
+    const { answer, release } = await holdNext(() => here.checkToken(token));
+    await server.admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await until('the loss is noticed', () => here.cacheStats?.isUp === false);
+    await there.deleteToken(token);
+    await until('the cache is up again', () => here.cacheStats?.isUp);
+    release();
+    await answer;
+    expect(await here.checkToken(token)).toBeNull();
+  });
+
+  it('is kept when nothing came between', async () => {
+    const { here, token, holdNext } = await scene();
+    const { answer, release } = await holdNext(() => here.checkToken(token));
+    release();
+    await answer;
+    const hits = here.cacheStats?.hits ?? 0;
+    await here.checkToken(token);
+    expect(here.cacheStats?.hits).toBe(hits + 1);
+  });
+});
+
+describe('sliding', () => {
+  it('goes on from the cache: one in use never ends by idleness, at one call for half its ttl', async () => {
+    const { here, calls } = await twoServices({ ttl: 2 });
+    const token = await hot(here);
+    calls.length = 0;
+    const begin = performance.now();
+    while (performance.now() - begin < 4500) {
+      const [session] = await Promise.all(Array.from({ length: 50 }, () => here.touchToken(token)));
+      expect(session).not.toBeNull();
+      await sleep(5);
+    }
+    expect(new Set(calls)).toEqual(new Set(['touch']));
+    // Each second.
+    expect(calls.length).toBeGreaterThanOrEqual(3);
+    expect(calls.length).toBeLessThanOrEqual(5);
+  });
+
+  it('costs one call every slideEvery seconds', async () => {
+    const { here, calls } = await twoServices({ slideEvery: 1, ttl: 100 });
+    const token = await hot(here);
+    calls.length = 0;
+    const begin = performance.now();
+    while (performance.now() - begin < 2500) {
+      await Promise.all(Array.from({ length: 20 }, () => here.touchToken(token)));
+      await here.checkToken(token);
+      await sleep(5);
+    }
+    expect(calls).toEqual(['touch', 'touch']);
+  });
+
+  it('is not done by reading', async () => {
+    const { here, calls } = await twoServices({ ttl: 2 });
+    const token = await hot(here);
+    calls.length = 0;
+    while ((await here.checkToken(token)) !== null) await sleep(20);
+    expect(calls).toEqual(['check']);
+  });
+
+  it('that fails is an event and no failed request; the next request asks the store', async () => {
+    const { here } = await twoServices({ slideEvery: 1, ttl: 100, cache: { ...CACHE, heartbeatMs: 20_000 } });
+    const failed: SessionEvents['slide-failed'][] = [];
+    here.on('slide-failed', (event) => failed.push(event));
+    const token = await hot(here);
+    await sleep(1010);
+    server.pause();
+    try {
+      for (let i = 0; i < 10; i++) expect(await here.touchToken(token)).not.toBeNull();
+      await until('the slide has failed', () => failed.length > 0, 3000);
+      expect(failed).toMatchObject([{ userId: 'ada', sessionId: token.split('.')[1], error: { status: 503 } }]);
+      await expect(here.touchToken(token)).rejects.toMatchObject({ status: 503 });
+    } finally {
+      server.resume();
+    }
+    await until('it is served again', () => here.touchToken(token));
+  });
+
+  it('that finds the session ended ends it here, too, though nobody was told', async () => {
+    const { here, prefixes } = await twoServices({ slideEvery: 1, ttl: 100 });
+    const token = await hot(here);
+    await sleep(1010);
+    await server.admin.del(`${prefixes.tokenKeyPrefix}:{${token.slice(0, 22)}}`);
+    expect(await here.touchToken(token)).not.toBeNull();
+    await refuses(here, token);
+  });
+});
+
+it('a manager with a cache that is closed leaves no subscription behind', async () => {
+  const prefixes = randomPrefixes();
+  const sessions = new TokenManager({ store: new RedisStore(server.url, prefixes), secret: SECRET, cache: true });
+  const listening = async () => server.admin.call('PUBSUB', 'CHANNELS', `${prefixes.tokenKeyPrefix}*`);
+  await sessions.checkToken(await sessions.setToken('ada'));
+  await until('the cache is up', () => sessions.cacheStats?.isUp);
+  expect(await listening()).toEqual([`${prefixes.tokenKeyPrefix}:changes`]);
+  await sessions.close();
+  await until('nobody listens', async () => ((await listening()) as string[]).length === 0);
+  expect(sessions.cacheStats).toMatchObject({ entries: 0, isUp: false });
+});
