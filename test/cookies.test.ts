@@ -1,3 +1,5 @@
+import * as cookieLibrary from 'cookie';
+import cookieParser from 'cookie-parser';
 import express from 'express';
 import { MemoryStore, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
@@ -523,4 +525,51 @@ describe('the options of the cookie', () => {
   ])('are taken: %j', (cookie) => {
     expect(() => forExpress.sessionMiddleware(manager, { cookie })).not.toThrow();
   });
+});
+
+describe('cookies that another middleware has parsed', () => {
+  const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
+  const parse = jest.spyOn(cookieLibrary, 'parseCookie');
+  beforeEach(() => parse.mockClear());
+  afterAll(async () => {
+    parse.mockRestore();
+    await manager.close();
+  });
+
+  async function ask(cookie: string, parser?: express.RequestHandler): Promise<unknown> {
+    const app = express();
+    if (parser !== undefined) app.use(parser);
+    app.use(forExpress.sessionMiddleware(manager));
+    app.get('/', (req, res) => void res.json(req.session.user));
+    const { url, close } = await listen(app);
+    const response = await fetch(url, { headers: { cookie } });
+    await close();
+    return response.json();
+  }
+
+  it('are not parsed again', async () => {
+    const token = await manager.setToken('ada');
+    expect(await ask(`theme=dark; session=${token}`, cookieParser('any secret'))).toEqual({ id: 'ada' });
+    expect(parse).not.toHaveBeenCalled();
+    expect(await ask(`theme=dark; session=${token}`)).toEqual({ id: 'ada' });
+    expect(parse).toHaveBeenCalledTimes(1);
+  });
+
+  it('are not believed to be all there are: of several of the name a parser gives one', async () => {
+    const [ada, bob] = [await manager.setToken('ada'), await manager.setToken('bob')];
+    expect(await ask(`session=x; session=${ada}`, cookieParser())).toEqual({ id: 'ada' });
+    expect(await ask(`session=${ada}; session=${bob}`, cookieParser())).toBeNull();
+  });
+
+  it.each([null, 'session', {}, { session: 1 }, Object.create({ session: 'inherited' })])(
+    'are parsed anew where what is there is something else: %j',
+    async (cookies) => {
+      const token = await manager.setToken('ada');
+      const set: express.RequestHandler = (req, _res, next) => {
+        req.cookies = cookies;
+        next();
+      };
+      expect(await ask(`session=${token}`, set)).toEqual({ id: 'ada' });
+    },
+  );
 });

@@ -15,11 +15,11 @@ const MAX_CANDIDATES = 3;
 
 export function readCredentials(
   { header, cookie }: Pick<SessionPolicy<unknown>, 'header' | 'cookie'>,
-  { req, secure }: Exchange,
+  { req, secure, cookies }: Exchange,
 ): Credentials {
   return {
     header: header?.read(req.headers),
-    cookies: cookie?.read(req.headers.cookie, secure) ?? [],
+    cookies: cookie?.read(req.headers.cookie, secure, cookies) ?? [],
   };
 }
 

@@ -9,6 +9,8 @@ export interface Exchange extends RequestTarget {
   res: ServerResponse;
   /** Whether the client speaks HTTPS, by the framework's trust-proxy rule. */
   secure: boolean;
+  /** The request's cookies by their names, where another middleware has parsed them already. */
+  readonly cookies?: unknown;
   /** The client's address, by the same rule. Asked for at a login only: it is dear to find out. */
   ip(): string | undefined;
 }

@@ -31,6 +31,8 @@ interface ExpressRequest extends IncomingMessage {
   readonly ip: string | undefined;
   readonly originalUrl: string;
   readonly app: { get(setting: string): unknown };
+  /** What `cookie-parser` puts there. */
+  readonly cookies?: unknown;
   session?: unknown;
 }
 
@@ -111,6 +113,10 @@ class ExpressExchange implements Exchange {
 
   get url(): string {
     return this.req.originalUrl;
+  }
+
+  get cookies(): unknown {
+    return this.req.cookies;
   }
 
   ip(): string | undefined {

@@ -17,8 +17,12 @@ const NONE: readonly string[] = [];
  * (RFC 9111, 7.3; OWASP Session Management): it is for one client.
  */
 export interface CookieTransport {
-  /** The values that came: none, one, or as many as there are different ones under the cookie's name, in no order that means anything. */
-  read(header: string | undefined, secure: boolean): readonly string[];
+  /**
+   * The values that came: none, one, or as many as there are different ones under the cookie's name, in no order that means anything.
+   *
+   * @param parsed the cookies of that header by their names, where somebody else has parsed it.
+   */
+  read(header: string | undefined, secure: boolean, parsed?: unknown): readonly string[];
   /**
    * Sets the cookie on the response, in place of what an earlier call has put there.
    *
@@ -94,7 +98,7 @@ export function cookieTransport(
   };
 
   return {
-    read: (header, secure) => (header === undefined ? NONE : valuesOf(header, nameFor(secure))),
+    read: (header, secure, parsed) => (header === undefined ? NONE : valuesOf(header, nameFor(secure), parsed)),
     // Its own comes last: to some browsers a cookie for a host alone and one for the domain of that name are the same.
     write: (res, token, secure, tossed) =>
       put(res, secure, [...guessedDeletions(secure, tossed), textOf(token, secure, own, { maxAge })]),
@@ -106,11 +110,17 @@ export function cookieTransport(
 }
 
 /** Parsing gives the first of several cookies of a name, which is whichever was made for the longest path (RFC 6265, 5.4): an attacker's choice. */
-function valuesOf(header: string, name: string): readonly string[] {
+function valuesOf(header: string, name: string, parsed: unknown): readonly string[] {
   const first = header.indexOf(name);
   if (first === -1) return NONE;
-  if (header.indexOf(name, first + 1) === -1) return cookieNamed(header, name);
+  if (header.indexOf(name, first + 1) === -1) return parsedCookie(parsed, name) ?? cookieNamed(header, name);
   return [...new Set(header.split(';').flatMap((pair) => cookieNamed(pair, name)))];
+}
+
+function parsedCookie(parsed: unknown, name: string): readonly string[] | null {
+  if (typeof parsed !== 'object' || parsed === null || !Object.hasOwn(parsed, name)) return null;
+  const value = (parsed as Record<string, unknown>)[name];
+  return typeof value === 'string' ? [value] : null;
 }
 
 function cookieNamed(header: string, name: string): readonly string[] {
