@@ -31,7 +31,7 @@ function drawAll(results: Results): Map<string, string> {
   const core = drawCore(results);
   if (core !== null) charts.set('core', core);
   for (const [part, { series = [] }] of Object.entries(results)) {
-    for (const one of series) charts.set(`${part}-${slug(one.title)}`, drawSeries(one));
+    for (const one of series) charts.set(series.length === 1 ? part : `${part}-${slug(one.title)}`, drawSeries(one));
   }
   return charts;
 }

@@ -7,23 +7,30 @@ const INK = '#1f2933';
 const FAINT = '#d9dee5';
 const GROUND = '#ffffff';
 
+const OURS = '#2f9a76';
+const OURS_CACHED = '#0b5d44';
+const THEIRS = '#c8651b';
+const THEIRS_OTHERWISE = '#9c7a54';
+const NOTHING = '#8793a3';
+const BY_HAND = '#5566c9';
+
 /** One colour for a contestant in all charts. What is not named here takes one of the others. */
 const COLOURS: Record<string, string> = {
-  bare: '#8793a3',
-  GET: '#8793a3',
-  GETEX: '#6c7fd8',
-  'tokensession, cached': '#0b6e4f',
-  'checkToken, cached': '#0b6e4f',
-  'touchToken, cached': '#0b6e4f',
-  tokensession: '#45b08c',
-  checkToken: '#45b08c',
-  touchToken: '#45b08c',
-  'express-session': '#d9762b',
-  'connect-redis': '#d9762b',
-  'express-session / koa-session': '#d9762b',
-  'redis-sessions get': '#d9762b',
-  'express-session, not rolling': '#efb884',
-  'redis-sessions get, cached': '#efb884',
+  GET: NOTHING,
+  GETEX: BY_HAND,
+  tokensession: OURS,
+  checkToken: OURS,
+  touchToken: OURS,
+  'not cached': OURS,
+  'tokensession, cached': OURS_CACHED,
+  'checkToken, cached': OURS_CACHED,
+  'touchToken, cached': OURS_CACHED,
+  cached: OURS_CACHED,
+  'connect-redis': THEIRS,
+  'express-session / koa-session': THEIRS,
+  'redis-sessions get': THEIRS,
+  'express-session, not rolling': THEIRS_OTHERWISE,
+  'redis-sessions get, cached': THEIRS_OTHERWISE,
 };
 const OTHERS = ['#3b7dd8', '#b0418e', '#8a6d1f', '#5b4bb5', '#c0392b', '#2c8c99'];
 
@@ -59,8 +66,9 @@ export function drawGroups({ title, unit, groups, bars, line }: Groups): string 
       barCategoryGap: '18%',
       label: {
         show: true,
-        position: 'top' as const,
-        color: INK,
+        position: 'inside' as const,
+        color: GROUND,
+        fontWeight: 'bold' as const,
         formatter: ({ value }: { value?: unknown }) => `${Math.round(value as number)}%`,
       },
       ...(index === 0 && {
@@ -113,25 +121,43 @@ export function drawLogBars({ title, unit, bars }: Bars): string {
   });
 }
 
-/** Lines over a size. Those of a contestant's percentiles are of one colour: the higher one is dashed. */
+/** Lines over a size. Those of a contestant's percentiles are of one colour and one name: the higher one is dashed. */
 export function drawSeries({ title, x, y, lines }: Series): string {
   const families = [...new Set(lines.map(({ name }) => familyOf(name)))];
-  const rows = Math.ceil(lines.length / 3);
-  return draw(420 + 22 * rows, {
-    ...heading(title, y.label),
-    legend: legend(lines.map(({ name }) => name)),
-    grid: { left: 80, right: 40, top: 80 + 24 * rows, bottom: 60 },
-    xAxis: { ...scale(x), nameLocation: 'middle', nameGap: 34 },
-    yAxis: { ...scale(y), name: '' },
-    series: lines.map(({ name, points }) => {
-      const colour = colourOf(familyOf(name), families.indexOf(familyOf(name)));
+  const isOfPercentiles = families.length < lines.length;
+  const points = lines.flatMap((line) => line.points);
+  return draw(450, {
+    ...heading(title, isOfPercentiles ? `${y.label}; p50, and p99 dashed` : y.label),
+    legend: legend(families),
+    grid: { left: 70, right: 50, top: 110, bottom: 60 },
+    xAxis: {
+      ...scale(x),
+      ...boundsOf(
+        x,
+        points.map((point) => point.x),
+      ),
+      name: x.label,
+      nameLocation: 'middle',
+      nameGap: 34,
+      nameTextStyle: { color: INK, fontSize: 13 },
+    },
+    yAxis: {
+      ...scale(y),
+      ...boundsOf(
+        y,
+        points.map((point) => point.y),
+      ),
+    },
+    series: lines.map((line) => {
+      const name = familyOf(line.name);
+      const colour = colourOf(name, families.indexOf(name));
       return {
         type: 'line' as const,
         name,
-        data: points.map((point) => [point.x, point.y]),
+        data: line.points.map((point) => [point.x, point.y]),
         symbol: 'circle',
-        symbolSize: points.length > 20 ? 0 : 6,
-        lineStyle: { color: colour, width: 2, type: isUpper(name) ? ('dashed' as const) : ('solid' as const) },
+        symbolSize: line.points.length > 10 ? 0 : 6,
+        lineStyle: { color: colour, width: 2, type: isUpper(line.name) ? ('dashed' as const) : ('solid' as const) },
         itemStyle: { color: colour },
       };
     }),
@@ -169,14 +195,21 @@ function legend(names: readonly string[]): LegendComponentOption {
   return { top: 58, left: 16, right: 16, itemGap: 14, itemWidth: 20, textStyle: { color: INK }, data: [...names] };
 }
 
-function scale({ label, log }: Axis) {
+function scale({ log }: Axis) {
   return {
     type: log ? ('log' as const) : ('value' as const),
-    name: label,
-    nameTextStyle: { color: INK, fontSize: 13 },
     axisLabel: { color: INK, formatter: shortNumber },
     splitLine: { lineStyle: { color: FAINT } },
-    axisLine: { lineStyle: { color: INK } },
+    axisLine: { show: true, lineStyle: { color: INK } },
+  };
+}
+
+/** Whole powers of ten on a logarithmic scale, which else begins a power early. */
+function boundsOf({ log }: Axis, values: readonly number[]): { min?: number; max?: number } {
+  if (!log) return {};
+  return {
+    min: 10 ** Math.floor(Math.log10(Math.min(...values))),
+    max: 10 ** Math.ceil(Math.log10(Math.max(...values))),
   };
 }
 

@@ -38,6 +38,7 @@ export interface Metric {
 
 /** A value, mostly a ratio of two contestants in one metric, and what we want of it. */
 export interface Target {
+  metric: string;
   what: string;
   value: Spread;
   atLeast?: number;
@@ -55,7 +56,7 @@ export function judge(
   samples: Samples,
   { metric, ours, theirs, ...bounds }: { metric: string; ours: string; theirs: string } & Bounds,
 ): Target {
-  return judged(`${metric}: ${ours} / ${theirs}`, ratiosOf(samples, metric, ours, theirs), bounds);
+  return judged(metric, `${ours} / ${theirs}`, ratiosOf(samples, metric, ours, theirs), bounds);
 }
 
 /** The metric itself is judged, by its median. */
@@ -63,12 +64,13 @@ export function judgeValue(
   samples: Samples,
   { metric, of, ...bounds }: { metric: string; of: string } & Bounds,
 ): Target {
-  return judged(`${metric}: ${of}`, valuesOf(samples[of], metric), bounds);
+  return judged(metric, of, valuesOf(samples[of], metric), bounds);
 }
 
-function judged(what: string, values: readonly number[], { atLeast, atMost }: Bounds): Target {
+function judged(metric: string, what: string, values: readonly number[], { atLeast, atMost }: Bounds): Target {
   const value = spreadOf(values);
   return {
+    metric,
     what,
     value,
     met: value.median >= (atLeast ?? Number.NEGATIVE_INFINITY) && value.median <= (atMost ?? Number.POSITIVE_INFINITY),
@@ -94,7 +96,7 @@ export function printPart(part: Part): void {
     console.log(`\n  ${series.title}: ${series.y.label}`);
     printTable(seriesRows(series));
   }
-  printTable(part.targets.map(targetRow));
+  printTable(targetRows(part));
   for (const note of part.notes ?? []) console.log(`  ${note}`);
 }
 
@@ -124,9 +126,12 @@ export function seriesRows({ x, lines }: Series): string[][] {
   ];
 }
 
-export function targetRow({ what, value, atLeast, atMost, met }: Target): string[] {
-  const wanted = atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`;
-  return [what, spreadText(value, 2), wanted, met ? 'met' : 'missed'];
+export function targetRows({ targets, metrics }: Part): string[][] {
+  return targets.map(({ metric, what, value, atLeast, atMost, met }) => {
+    const label = metrics.find(({ name }) => name === metric)?.label ?? metric;
+    const wanted = atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`;
+    return [`${label}: ${what}`, spreadText(value, 2), wanted, met ? 'met' : 'missed'];
+  });
 }
 
 function printTable(rows: string[][]): void {

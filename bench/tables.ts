@@ -1,5 +1,5 @@
 import type { Machine } from './machine';
-import { sampleRows, seriesRows, targetRow } from './report';
+import { sampleRows, seriesRows, targetRows } from './report';
 import type { Result, Results } from './results';
 
 const BLOCK = /(<!-- results: (\S+) -->\n)[\s\S]*?(<!-- \/results -->)/g;
@@ -24,16 +24,14 @@ function blockOf(name: string, results: Results): string {
   const sections = [
     `${title}:\n\n${table(sampleRows(result))}`,
     ...series.map((one) => `${one.title}, ${one.y.label}:\n\n${table(seriesRows(one))}`),
-    ...notes.map((note) => `${note}\n`),
+    ...(notes.length === 0 ? [] : [notes.map((note) => `- ${note}\n`).join('')]),
   ];
   return sections.join('\n');
 }
 
 function targets(results: Results): string {
-  const rows = Object.values(results).flatMap((result) =>
-    result.targets.map((target) => [partOf(result), ...targetRow(target)]),
-  );
-  return table([['', 'what', 'median (lowest-highest)', 'wanted', ''], ...rows]);
+  const rows = Object.values(results).flatMap((result) => targetRows(result).map((row) => [partOf(result), ...row]));
+  return table([['', '', 'median', 'wanted', ''], ...rows], 2);
 }
 
 const partOf = ({ title }: Result) => title.split(':', 1)[0] ?? '';
@@ -47,7 +45,8 @@ function machines(results: Results): string {
       const group = all.filter(([, { machine }]) => machineText(machine) === text);
       const days = new Set(group.map(([, { at }]) => at.slice(0, 10)));
       const parts = texts.length > 1 ? `${group.map(([part]) => part).join(', ')}: ` : '';
-      return `${parts}${[...days].join(', ')}. ${text}\n`;
+      const minutes = Math.round(group.reduce((sum, [, { seconds }]) => sum + seconds, 0) / 60);
+      return `${parts}${[...days].join(', ')}, in ${minutes} minutes. ${text}\n`;
     })
     .join('\n');
 }
@@ -63,7 +62,9 @@ function machineText({ cpu, cores, memoryGiB, node, redis, pinned, packages }: M
   ].join(' ');
 }
 
-function table([heading = [], ...rows]: string[][]): string {
+/** @param words how many columns are not of numbers. */
+function table([heading = [], ...rows]: string[][], words = 1): string {
   const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`;
-  return [line(heading), line(heading.map((_, index) => (index === 0 ? '---' : '--:'))), ...rows.map(line)].join('');
+  const alignment = heading.map((_, index) => (index < words ? '---' : '--:'));
+  return [line(heading), line(alignment), ...rows.map(line)].join('');
 }
