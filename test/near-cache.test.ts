@@ -401,16 +401,44 @@ describe('what this process does to a session', () => {
     }
   });
 
-  it('that takes too long to be confirmed leaves nothing in memory that may be dead', async () => {
+  it('is asked of the store from when it begins, and while it is under way', async () => {
     const { here } = await twoServices();
     const token = await hot(here);
     server.pause();
-    const logout = here.deleteToken(token);
-    await expect(logout).rejects.toMatchObject({ status: 503 });
-    const check = here.checkToken(token);
-    server.resume();
-    await check.catch(() => undefined);
+    try {
+      const logout = here.deleteToken(token);
+      const { hits } = here.cacheStats ?? {};
+      const check = here.checkToken(token);
+      expect(here.cacheStats?.hits).toBe(hits);
+      await expect(logout).rejects.toMatchObject({ status: 503 });
+      await expect(check).rejects.toMatchObject({ status: 503 });
+    } finally {
+      server.resume();
+    }
     await refuses(here, token);
+  });
+
+  it('counts from when it has settled, also if the session was found alive meanwhile', async () => {
+    const prefixes = randomPrefixes();
+    const store = new RedisStore(server.url, prefixes);
+    const here = new TokenManager<{ name: string }>({ store, secret: SECRET, cache: CACHE });
+    closing(() => here.close());
+    await up(here);
+    const token = await hot(here);
+    // As one that waits for a connection.
+    const end = store.end.bind(store);
+    let send = () => {};
+    store.end = async (...args) => {
+      await new Promise<void>((resolve) => {
+        send = resolve;
+      });
+      return end(...args);
+    };
+    const logout = here.deleteToken(token);
+    await heat(here, token);
+    send();
+    await logout;
+    expect(await here.checkToken(token)).toBeNull();
   });
 });
 

@@ -4,15 +4,19 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { RedisStore, TokenManager } from 'tokensession';
+import { refusalsOf } from './support/acl';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { SECRET } from './support/stores';
+import { until } from './support/until';
 
 const ROOT = resolve(__dirname, '..');
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
 const OPERATIONS = readFileSync(join(ROOT, 'docs/operations.md'), 'utf8');
 const POLICIES = readFileSync(join(ROOT, 'docs/policies.md'), 'utf8');
+const NEAR_CACHE = readFileSync(join(ROOT, 'docs/near-cache.md'), 'utf8');
 
 /** All code blocks of one language, in order. */
 const blocks = (language: string, text = README) =>
@@ -67,14 +71,16 @@ afterAll(async () => {
 });
 
 it('has only code blocks that are tested here', () => {
-  const all = [...(README + OPERATIONS + POLICIES).matchAll(/^```(\w*)\n.*?^```$/gms)].map(([, language]) => language);
+  const all = [...(README + OPERATIONS + POLICIES + NEAR_CACHE).matchAll(/^```(\w*)\n.*?^```$/gms)].map(
+    ([, language]) => language,
+  );
   expect(all.length).toBeGreaterThan(15);
   for (const language of all) expect(['ts', 'console', 'sh']).toContain(language);
   expect(blocks('sh', OPERATIONS)).toEqual([]);
 });
 
 it('has TypeScript that compiles, strictly', async () => {
-  const snippets = [README, OPERATIONS, POLICIES].flatMap((page) => blocks('ts', page));
+  const snippets = [README, OPERATIONS, POLICIES, NEAR_CACHE].flatMap((page) => blocks('ts', page));
   await Promise.all(snippets.map((text, i) => writeFile(join(folder, `snippet-${i}.ts`), `${text}\nexport {};\n`)));
   await writeFile(join(folder, 'given.d.ts'), GIVEN);
   const compilerOptions = {
@@ -134,7 +140,7 @@ it('shows what is really in Redis', async () => {
 
 it.each([
   ['README.md', blocks('console')[2] as string, []],
-  ['docs/operations.md', blocks('console', OPERATIONS)[0] as string, ['+wait']],
+  ['docs/operations.md', blocks('console', OPERATIONS)[0] as string, ['+wait', '+subscribe', '+ping']],
 ])('gives an ACL that is enough for everything: %s', async (_, block, andMore) => {
   const [[command]] = transcript(block) as [[string, string]];
   expect(command.split(' ').filter((word) => !blocks('console')[2]?.includes(word))).toEqual(andMore);
@@ -143,7 +149,8 @@ it.each([
   expect(await server.admin.call('ACL', ...words.slice(2))).toBe('OK');
   const login = { host: '127.0.0.1', port: server.port, username: 'sessions', password: 'a password' };
   const store = new RedisStore(login);
-  const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => ({}), maxSessions: 2 });
+  const cache = andMore.includes('+subscribe');
+  const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => ({}), maxSessions: 2, cache });
   await sessions.setToken('ada', 60, { device: 'web' });
   const { token } = await sessions.createSession('ada', { replaces: [await sessions.setToken('grace')] });
   await sessions.createSession('ada');
@@ -161,8 +168,15 @@ it.each([
   expect(await sessions.refreshUser(['ada'])).toBe(1);
   expect(await sessions.deleteUser('ada')).toBe(true);
   expect(await sessions.deleteUserToken('ada')).toBe(1);
-  expect(await sessions.health()).toMatchObject({ status: 'up' });
+  expect(await sessions.health()).toMatchObject({ status: 'up', reasons: [] });
+  if (cache) {
+    await until('the cache is up', () => sessions.cacheStats?.isUp);
+    // Past the first heartbeat.
+    await sleep(1100);
+    expect(sessions.cacheStats?.isUp).toBe(true);
+  }
   await sessions.close();
+  expect((await refusalsOf([server])).filter((object) => object !== 'wait')).toEqual([]);
   if (!andMore.includes('+wait')) return;
   const durable = new RedisStore(login, { durability: { replicas: 1, timeoutMs: 1 } });
   // There is no replica here; a refusal would be another message.
@@ -212,19 +226,23 @@ it('has an example app that the start line starts', async () => {
   await once(child, 'exit');
 });
 
-it.each(['README.md', 'docs/operations.md', 'docs/policies.md', 'docs/security.md', 'examples/README.md'])(
-  '%s links to files and headings that are there',
-  (page) => {
-    const links = [...readFileSync(join(ROOT, page), 'utf8').matchAll(/\]\(([^)#]*)#?([^)]*)\)/g)];
-    expect(links.length).toBeGreaterThan(2);
-    for (const [, path = '', heading = ''] of links) {
-      if (path.startsWith('http')) continue;
-      const file = path === '' ? join(ROOT, page) : join(ROOT, page, '..', path);
-      expect(existsSync(file)).toBe(true);
-      if (heading !== '') expect(headingsOf(readFileSync(file, 'utf8'))).toContain(heading);
-    }
-  },
-);
+it.each([
+  'README.md',
+  'docs/operations.md',
+  'docs/policies.md',
+  'docs/near-cache.md',
+  'docs/security.md',
+  'examples/README.md',
+])('%s links to files and headings that are there', (page) => {
+  const links = [...readFileSync(join(ROOT, page), 'utf8').matchAll(/\]\(([^)#]*)#?([^)]*)\)/g)];
+  expect(links.length).toBeGreaterThan(1);
+  for (const [, path = '', heading = ''] of links) {
+    if (path.startsWith('http')) continue;
+    const file = path === '' ? join(ROOT, page) : join(ROOT, page, '..', path);
+    expect(existsSync(file)).toBe(true);
+    if (heading !== '') expect(headingsOf(readFileSync(file, 'utf8'))).toContain(heading);
+  }
+});
 
 const headingsOf = (text: string) =>
   [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
