@@ -1,0 +1,153 @@
+import { isDeepStrictEqual } from 'node:util';
+import { type RedisServer, startRedis } from '../test/support/redis-server';
+import { Child } from './child';
+import { type CpuPlan, pin } from './machine';
+import type { Done, Question } from './redis-side-contestant';
+import { judge, type Part } from './report';
+import { type Effort, interleave, type Sample } from './rounds';
+
+const SATURATED = ', saturated';
+const CONNECT_REDIS = 'connect-redis get + touch';
+
+/** The names that redis-side-contestant.ts knows them by. Each of their calls asks Redis. */
+const ASKING = [
+  'GET',
+  'GETEX',
+  'checkToken',
+  'touchToken',
+  'touchToken, slideEvery 60',
+  CONNECT_REDIS,
+  'redis-sessions get',
+];
+const CACHED = ['checkToken, cached', 'touchToken, cached'];
+
+/** What a check costs the one thing that all services share: CPU and network of Redis, and how many of them one core of it can take. */
+export async function benchRedisSide({ rounds, coreMs }: Effort, cpus: CpuPlan): Promise<Part> {
+  const redis = await startRedis();
+  pin(redis.pid, cpus.redis);
+  const children = new Map<string, Child>();
+  const ask = (name: string, question: Question) => (children.get(name) as Child).ask<Done>(question);
+  try {
+    const sent = new Map<string, string[]>();
+    for (const name of [...ASKING, ...CACHED]) {
+      children.set(name, await Child.start('redis-side-contestant.ts', [name, redis.url], cpus.measured));
+      await ask(name, { task: 'warm' });
+      if (ASKING.includes(name)) await ask(name, { task: 'record' });
+      sent.set(name, await commandsOf(redis, () => ask(name, { task: 'once' })));
+    }
+    const rolling = await requestOfExpressSession(redis, cpus.measured);
+    if (!isDeepStrictEqual(sent.get(CONNECT_REDIS), rolling)) {
+      throw new Error(`express-session sends ${rolling}, and the contestant ${sent.get(CONNECT_REDIS)}`);
+    }
+
+    const rows = [...ASKING.flatMap((name) => [name, `${name}${SATURATED}`]), ...CACHED];
+    const samples = await interleave(rows, { rounds, warmUp: true }, async (row) => {
+      const name = row.replace(SATURATED, '');
+      await ask(name, { task: 'warm' });
+      return measure(redis, () => ask(name, { task: row === name ? 'call' : 'replay', durationMs: coreMs }));
+    });
+    return {
+      title: "Redis's side: a call, 1,000 sessions",
+      metrics: [
+        { name: 'redisMicros', label: 'Redis CPU µs/call', digits: 2 },
+        { name: 'callsPerSecond', label: 'calls/s', digits: 0 },
+        { name: 'redisBusy', label: "% of Redis's core", digits: 0 },
+        { name: 'bytesIn', label: 'bytes to Redis/call', digits: 0 },
+        { name: 'bytesOut', label: 'bytes from Redis/call', digits: 0 },
+      ],
+      samples,
+      targets: [
+        judge(samples, {
+          metric: 'redisMicros',
+          ours: 'touchToken, cached',
+          theirs: CONNECT_REDIS,
+          atMost: 0.1,
+        }),
+      ],
+      notes: [
+        'CPU and network are by INFO: used_cpu_user + used_cpu_sys, total_net_input_bytes, total_net_output_bytes, less what INFO itself takes.',
+        'A process has 16 calls in flight on one connection. Saturated, the very bytes of those calls come on 16 connections, 50 calls at a time on each; Redis is on one CPU, and the column says how much of it it had.',
+        'Cached, each session had been checked a moment before. One that is asked for every second reaches Redis with one check in 5 (maxAgeMs).',
+        `Sent for a call, by MONITOR: ${[...sent].map(([name, commands]) => `${name}: ${commands.join(' ') || 'nothing'}`).join('; ')}.`,
+        'A request of express-session with rolling: true was seen to send the same as its contestant.',
+      ],
+    };
+  } finally {
+    await Promise.all([...children.values()].map((child) => child.stop()));
+    await redis.stop();
+  }
+}
+
+/** The commands that clients send while something is done, not those that scripts call. */
+async function commandsOf(redis: RedisServer, work: () => Promise<unknown>): Promise<string[]> {
+  const monitor = await redis.admin.monitor();
+  const commands: string[] = [];
+  try {
+    await new Promise<void>((resolve, reject) => {
+      monitor.on('monitor', (_time: string, [command = '']: string[], source: string) => {
+        if (command.toLowerCase() === 'echo') resolve();
+        else if (source !== 'lua') commands.push(command.toUpperCase());
+      });
+      work()
+        .then(() => redis.admin.echo('done'))
+        .catch(reject);
+    });
+  } finally {
+    monitor.disconnect();
+  }
+  return commands;
+}
+
+async function requestOfExpressSession(redis: RedisServer, cpu: number | null): Promise<string[]> {
+  const server = await Child.start('express-server.ts', ['express-session', redis.url], cpu);
+  try {
+    const url = `http://127.0.0.1:${await server.ask<number>('port')}`;
+    const login = await fetch(`${url}/login/user-00`, { method: 'POST' });
+    const cookie = login.headers
+      .getSetCookie()
+      .map((header) => header.split(';', 1)[0])
+      .join('; ');
+    return await commandsOf(redis, async () => {
+      const response = await fetch(url, { headers: { cookie } });
+      if ((await response.text()) !== '{"user":"user-00"}')
+        throw new Error(`express-session answered ${response.status}`);
+    });
+  } finally {
+    await server.stop();
+  }
+}
+
+async function measure(redis: RedisServer, work: () => Promise<Done>): Promise<Sample> {
+  const first = await look(redis);
+  const before = await look(redis);
+  const { calls, seconds } = await work();
+  const after = await look(redis);
+  // A look is seen by the next one.
+  const used = (of: (at: Look) => number) => of(after) - of(before) - (of(before) - of(first));
+  const cpuMicros = used(({ cpuMicros }) => cpuMicros);
+  return {
+    redisMicros: cpuMicros / calls,
+    callsPerSecond: calls / seconds,
+    redisBusy: (100 * cpuMicros) / 1e6 / ((after.at - before.at) / 1000),
+    bytesIn: used(({ bytesIn }) => bytesIn) / calls,
+    bytesOut: used(({ bytesOut }) => bytesOut) / calls,
+  };
+}
+
+interface Look {
+  at: number;
+  cpuMicros: number;
+  bytesIn: number;
+  bytesOut: number;
+}
+
+async function look({ admin }: RedisServer): Promise<Look> {
+  const info = await admin.info();
+  const read = (name: string) => Number(new RegExp(`^${name}:([\\d.]+)`, 'm').exec(info)?.[1]);
+  return {
+    at: performance.now(),
+    cpuMicros: 1e6 * (read('used_cpu_user') + read('used_cpu_sys')),
+    bytesIn: read('total_net_input_bytes'),
+    bytesOut: read('total_net_output_bytes'),
+  };
+}

@@ -1,0 +1,178 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+
+const CONNECTIONS = 16;
+const REQUESTS_AT_A_TIME = 50;
+
+/** What one call sends. */
+export interface Request {
+  bytes: Buffer;
+  commands: number;
+}
+
+/**
+ * Records what each of the first `calls` calls sends to Redis.
+ *
+ * @param make gives the call, of a client that is connected to this URL.
+ */
+export async function record(
+  redisUrl: string,
+  make: (url: string) => Promise<(index: number) => Promise<unknown>>,
+  calls: number,
+): Promise<Request[]> {
+  let recorded: Buffer[] = [];
+  const { port, hostname } = new URL(redisUrl);
+  const relay = createServer((client) => {
+    const redis = connect({ port: Number(port), host: hostname, noDelay: true });
+    client.setNoDelay(true).on('data', (chunk) => {
+      recorded.push(chunk);
+      redis.write(chunk);
+    });
+    redis.pipe(client);
+    for (const socket of [client, redis]) socket.on('error', () => undefined);
+  }).listen(0, '127.0.0.1');
+  await once(relay, 'listening');
+  const call = await make(`redis://127.0.0.1:${(relay.address() as AddressInfo).port}`);
+  // The first call may load a script.
+  await call(0);
+  const requests: Request[] = [];
+  for (let index = 0; index < calls; index++) {
+    recorded = [];
+    await call(index);
+    const bytes = Buffer.concat(recorded);
+    // A request is an array of bulk strings, as a reply may be.
+    requests.push({ bytes, commands: new ReplyCounter().count(bytes) });
+  }
+  relay.close();
+  return requests;
+}
+
+/**
+ * Sends the requests again and again, many at a time on each of several connections, so that Redis never waits for any. A reply that is an
+ * error fails it.
+ *
+ * @returns how many were answered, and in what time.
+ */
+export async function replay(
+  redisUrl: string,
+  requests: readonly Request[],
+  durationMs: number,
+): Promise<{ calls: number; seconds: number }> {
+  const { port, hostname } = new URL(redisUrl);
+  const batches: Request[] = [];
+  for (let first = 0; first < requests.length; first += REQUESTS_AT_A_TIME) {
+    const some = requests.slice(first, first + REQUESTS_AT_A_TIME);
+    batches.push({
+      bytes: Buffer.concat(some.map(({ bytes }) => bytes)),
+      commands: some.reduce((sum, { commands }) => sum + commands, 0),
+    });
+  }
+  const sockets = Array.from({ length: CONNECTIONS }, () =>
+    connect({ port: Number(port), host: hostname, noDelay: true }),
+  );
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+  const began = performance.now();
+  const done = await Promise.all(
+    sockets.map((socket, index) => sendAll(socket, batches, index * 3, began + durationMs)),
+  );
+  const seconds = (performance.now() - began) / 1000;
+  for (const socket of sockets) socket.destroy();
+  return { calls: done.reduce((sum, batchesDone) => sum + batchesDone, 0) * REQUESTS_AT_A_TIME, seconds };
+}
+
+/** One batch after the other, until the time is up. Resolves to how many. */
+function sendAll(socket: Socket, batches: readonly Request[], first: number, until: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const counter = new ReplyCounter();
+    let sent = 0;
+    let due = 0;
+    const sendNext = () => {
+      const batch = batches[(first + sent++) % batches.length] as Request;
+      due += batch.commands;
+      socket.write(batch.bytes);
+    };
+    socket.on('error', reject);
+    socket.on('data', (chunk) => {
+      try {
+        due -= counter.count(chunk);
+      } catch (error) {
+        reject(error);
+      }
+      if (due > 0) return;
+      if (performance.now() < until) sendNext();
+      else resolve(sent);
+    });
+    sendNext();
+  });
+}
+
+const ERROR = 0x2d;
+const ARRAY = 0x2a;
+const BULK = 0x24;
+const MINUS = 0x2d;
+const ZERO = 0x30;
+const NINE = 0x39;
+const LINE_FEED = 0x0a;
+
+/** Counts whole values of RESP 2 in a stream of it. Looks into none, and so is quicker than Redis. */
+class ReplyCounter {
+  /** For each array that is not complete, how many elements it lacks. */
+  readonly #lacking: number[] = [];
+  /** Of the line whose end has not come, the first byte; `null` before a line. */
+  #type: number | null = null;
+  /** The number in it so far: the length of an array or a bulk string. */
+  #length = 0;
+  #isNil = false;
+  /** Bytes of a bulk string that have not come. */
+  #skipping = 0;
+
+  /** How many values end in this chunk. */
+  count(chunk: Buffer): number {
+    let values = 0;
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#skipping > 0) {
+        const skipped = Math.min(this.#skipping, chunk.length - at);
+        this.#skipping -= skipped;
+        at += skipped;
+        if (this.#skipping === 0 && this.#endsValue()) values++;
+        continue;
+      }
+      const byte = chunk[at++] as number;
+      if (this.#type === null) {
+        if (byte === ERROR) throw new Error(`Redis answered ${chunk.toString('latin1', at - 1, at + 100)}`);
+        this.#type = byte;
+        this.#length = 0;
+        this.#isNil = false;
+      } else if (byte === LINE_FEED) {
+        if (this.#isValue() && this.#endsValue()) values++;
+        this.#type = null;
+      } else if (byte >= ZERO && byte <= NINE) {
+        this.#length = 10 * this.#length + byte - ZERO;
+      } else if (byte === MINUS) this.#isNil = true;
+    }
+    return values;
+  }
+
+  /** Whether the line that has ended is a value whole, and not the beginning of one. */
+  #isValue(): boolean {
+    if (this.#isNil) return true;
+    if (this.#type === BULK) this.#skipping = this.#length + 2;
+    if (this.#type === ARRAY && this.#length > 0) this.#lacking.push(this.#length);
+    return this.#type !== BULK && (this.#type !== ARRAY || this.#length === 0);
+  }
+
+  /** Whether the value that has ended is no element of an array that goes on. */
+  #endsValue(): boolean {
+    while (this.#lacking.length > 0) {
+      const last = this.#lacking.length - 1;
+      const lacking = (this.#lacking[last] as number) - 1;
+      if (lacking > 0) {
+        this.#lacking[last] = lacking;
+        return false;
+      }
+      this.#lacking.pop();
+    }
+    return true;
+  }
+}
