@@ -1,0 +1,159 @@
+/*
+ * One contestant of the scale part: `scale-contestant.ts <name> <Redis URL>`. It fills Redis with the sessions of many users, and then does
+ * to random ones of them what services and their admins do, one call at a time.
+ */
+import { ok, strictEqual } from 'node:assert';
+import { randomBytes, randomInt } from 'node:crypto';
+import { RedisStore as ConnectRedisStore } from 'connect-redis';
+import session from 'express-session';
+import { createClient } from 'redis';
+import { RedisStore, TokenManager } from 'tokensession';
+import { answerQuestions } from './child';
+import { quantile } from './quantile';
+import { sessionsOf, userId } from './scale-users';
+import { contestantNamed } from './server';
+
+const SECRET = 'a secret that is long enough to be one';
+const TTL = 7 * 24 * 3600;
+/** While sessions are made, not while anything is measured. */
+const IN_FLIGHT = 400;
+
+export type Operation = 'check' | 'login' | 'list' | 'kick one' | 'kick all';
+
+/**
+ * `fill` goes on to so many users. `prepare` picks so many at random for an operation, `run` does it to each and answers with its times,
+ * and `restore` brings back what it has ended and ends what it has begun.
+ */
+export type Question =
+  | { task: 'fill'; users: number }
+  | { task: 'prepare'; operation: Operation; times: number }
+  | { task: 'run' | 'restore' };
+
+/** Milliseconds that one took. */
+export interface Times {
+  p50: number;
+  p99: number;
+}
+
+interface Contestant {
+  logIn(user: number): Promise<unknown>;
+  /** The operation, ready to be done to this user. */
+  prepare(operation: Operation, user: number): Promise<() => Promise<unknown>>;
+  /** What `logIn` gave. */
+  logOut(login: unknown): Promise<unknown>;
+}
+
+const CONTESTANTS: Record<string, (url: string) => Promise<Contestant>> = {
+  tokensession: async (url) => {
+    const sessions = new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL });
+    // Waits for the connection.
+    await sessions.health();
+    const logIn = (user: number) => sessions.setToken(userId(user));
+    return {
+      logIn,
+      logOut: (token) => sessions.deleteToken(token as string),
+      async prepare(operation, user) {
+        const id = userId(user);
+        const token = oneOf(await sessions.listUserToken(id));
+        const [, sessionId = ''] = token.split('.');
+        const operations: Record<Operation, () => Promise<unknown>> = {
+          check: async () => strictEqual((await sessions.checkToken(token))?.user.id, id),
+          login: () => logIn(user),
+          list: async () => strictEqual((await sessions.listUserSessions(id)).length, sessionsOf(user)),
+          'kick one': async () => ok(await sessions.deleteSession(id, sessionId)),
+          'kick all': async () => strictEqual(await sessions.deleteUserToken(id), sessionsOf(user)),
+        };
+        return operations[operation];
+      },
+    };
+  },
+
+  /** Kicks a user as one has to who has nothing but connect-redis: by looking through all sessions. */
+  'connect-redis': async (url) => {
+    const client = await createClient({ url }).connect();
+    const store = new ConnectRedisStore({ client });
+    return {
+      logIn: (user) =>
+        store.set(randomBytes(24).toString('base64url'), {
+          cookie: new session.Cookie({ maxAge: TTL * 1000 }),
+          userId: userId(user),
+        }),
+      logOut: async () => undefined,
+      async prepare(operation, user) {
+        if (operation !== 'kick all') throw new Error(`connect-redis knows no ${operation}`);
+        return async () => {
+          const all = (await store.all()) as (session.SessionData & { id: string })[];
+          const theirs = all.filter((one) => one.userId === userId(user));
+          await Promise.all(theirs.map(({ id }) => store.destroy(id)));
+          strictEqual(theirs.length, sessionsOf(user));
+        };
+      },
+    };
+  },
+};
+
+async function main([name = '', url = '']: string[]): Promise<void> {
+  const contestant = await contestantNamed(name, CONTESTANTS)(url);
+  let users = 0;
+  let operation: Operation = 'check';
+  let picked: number[] = [];
+  let prepared: (() => Promise<unknown>)[] = [];
+  let outcomes: unknown[] = [];
+
+  const perform = async (question: Question): Promise<Times | null> => {
+    switch (question.task) {
+      case 'fill':
+        await logInAll(contestant, rangeOf(users, question.users));
+        users = question.users;
+        return null;
+      case 'prepare':
+        operation = question.operation;
+        picked = randomUsers(users, question.times);
+        prepared = await Promise.all(picked.map((user) => contestant.prepare(operation, user)));
+        return null;
+      case 'run': {
+        outcomes = [];
+        const times: number[] = [];
+        for (const act of prepared) {
+          const began = performance.now();
+          outcomes.push(await act());
+          times.push(performance.now() - began);
+        }
+        return { p50: quantile(times, 0.5), p99: quantile(times, 0.99) };
+      }
+      case 'restore':
+        if (operation === 'login') for (const login of outcomes) await contestant.logOut(login);
+        if (operation === 'kick one') for (const user of picked) await contestant.logIn(user);
+        if (operation === 'kick all') await logInAll(contestant, picked);
+        return null;
+    }
+  };
+  answerQuestions((question) => perform(question as Question));
+}
+
+/** Signs users in for each session they are to have. */
+async function logInAll({ logIn }: Contestant, users: Iterable<number>): Promise<void> {
+  const waiting = users[Symbol.iterator]();
+  const work = async () => {
+    for (let next = waiting.next(); !next.done; next = waiting.next()) {
+      for (let count = 0; count < sessionsOf(next.value); count++) await logIn(next.value);
+    }
+  };
+  await Promise.all(Array.from({ length: IN_FLIGHT }, work));
+}
+
+function* rangeOf(from: number, to: number): Generator<number> {
+  for (let user = from; user < to; user++) yield user;
+}
+
+function randomUsers(users: number, count: number): number[] {
+  const picked = new Set<number>();
+  while (picked.size < count) picked.add(randomInt(users));
+  return [...picked];
+}
+
+function oneOf(tokens: readonly string[]): string {
+  return tokens[randomInt(tokens.length)] as string;
+}
+
+main(process.argv.slice(2));

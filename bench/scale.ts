@@ -1,0 +1,153 @@
+import { type RedisServer, startRedis } from '../test/support/redis-server';
+import { Child } from './child';
+import { type CpuPlan, pin } from './machine';
+import { judge, type Line, type Part, type Series } from './report';
+import { type Effort, interleave, type Sample, type Samples, spreadOf } from './rounds';
+import type { Operation, Question, Times } from './scale-contestant';
+import { DISTRIBUTION, usersWith } from './scale-users';
+
+const SIZES = [10_000, 100_000, 1_000_000];
+const QUICK_SIZES = [1000, 10_000, 100_000];
+const OPERATIONS: Operation[] = ['check', 'login', 'list', 'kick one', 'kick all'];
+/** How often an operation is done in a round. */
+const TIMES = 1000;
+const QUICK_TIMES = 200;
+/** Rounds of one kick each. */
+const SCAN_ROUNDS = 3;
+const SCAN_KICK = 'kick all, connect-redis';
+
+/** Whether it matters how many sessions there are: for what is done to one user, and for kicking one of connect-redis's. */
+export async function benchScale({ isQuick, rounds }: Effort, cpus: CpuPlan): Promise<Part> {
+  const sizes = isQuick ? QUICK_SIZES : SIZES;
+  const [smallest = 0, largest = 0] = [sizes[0], sizes.at(-1)];
+  const ours = await benchContestant('tokensession', cpus, sizes, {
+    operations: OPERATIONS,
+    rounds,
+    times: isQuick ? QUICK_TIMES : TIMES,
+  });
+  const theirs = await benchContestant('connect-redis', cpus, sizes, {
+    operations: ['kick all'],
+    rounds: Math.min(rounds, SCAN_ROUNDS),
+    times: 1,
+  });
+  const samples: Samples = { ...ours.samples };
+  for (const size of sizes) samples[rowOf(SCAN_KICK, size)] = theirs.samples[rowOf('kick all', size)] as Sample[];
+
+  return {
+    title: `Scale: one call at a time, up to ${largest.toLocaleString('en')} sessions`,
+    metrics: [
+      { name: 'p50', label: 'p50, ms', digits: 3 },
+      { name: 'p99', label: 'p99, ms', digits: 3 },
+      { name: 'redisMs', label: 'Redis CPU, ms', digits: 3 },
+    ],
+    samples,
+    series: [
+      seriesOf(
+        'A call among many sessions',
+        OPERATIONS.flatMap((operation) => [
+          lineOf(samples, sizes, operation, 'p50'),
+          lineOf(samples, sizes, operation, 'p99'),
+        ]),
+      ),
+      seriesOf('To kick one user among many', [
+        { ...lineOf(samples, sizes, 'kick all', 'p50'), name: 'tokensession' },
+        { ...lineOf(samples, sizes, SCAN_KICK, 'p50'), name: 'connect-redis' },
+      ]),
+    ],
+    targets: [
+      ...OPERATIONS.map((operation) =>
+        judge(samples, {
+          metric: 'p50',
+          ours: rowOf(operation, largest),
+          theirs: rowOf(operation, smallest),
+          atMost: 1.5,
+        }),
+      ),
+      judge(samples, {
+        metric: 'p50',
+        ours: rowOf(SCAN_KICK, largest),
+        theirs: rowOf('kick all', largest),
+        atLeast: 1000,
+      }),
+    ],
+    notes: [
+      `${largest.toLocaleString('en')} sessions of ${usersWith(largest).toLocaleString('en')} users: ${DISTRIBUTION}.`,
+      'Each operation is done to random users, all sessions of theirs being there; what it has changed is undone outside the measurement.',
+      `tokensession: ${ours.filling}. connect-redis: ${theirs.filling}.`,
+      "connect-redis kicks by store.all() (SCAN of all keys, one MGET), a look for the user in each, and store.destroy() of the user's.",
+    ],
+  };
+}
+
+interface Outcome {
+  samples: Samples;
+  filling: string;
+}
+
+async function benchContestant(
+  name: string,
+  cpus: CpuPlan,
+  sizes: readonly number[],
+  { operations, rounds, times }: { operations: readonly Operation[]; rounds: number; times: number },
+): Promise<Outcome> {
+  const redis = await startRedis();
+  pin(redis.pid, cpus.redis);
+  let child: Child | undefined;
+  try {
+    child = await Child.start('scale-contestant.ts', [name, redis.url], cpus.measured);
+    const ask = (question: Question) => (child as Child).ask<Times>(question);
+    const before = await infoNumber(redis, 'used_memory');
+    let fillMs = 0;
+    const samples: Samples = {};
+    for (const size of sizes) {
+      const began = performance.now();
+      await ask({ task: 'fill', users: usersWith(size) });
+      fillMs += performance.now() - began;
+      const measured = await interleave(operations, { rounds, warmUp: true }, async (operation) => {
+        await ask({ task: 'prepare', operation: operation as Operation, times });
+        const cpuBefore = await cpuMs(redis);
+        const { p50, p99 } = await ask({ task: 'run' });
+        const redisMs = ((await cpuMs(redis)) - cpuBefore) / times;
+        await ask({ task: 'restore' });
+        return { p50, p99, redisMs };
+      });
+      for (const operation of operations) samples[rowOf(operation, size)] = measured[operation] as Sample[];
+    }
+    const sessions = sizes.at(-1) ?? 0;
+    const perSecond = Math.round((1000 * sessions) / fillMs).toLocaleString('en');
+    const bytes = Math.round(((await infoNumber(redis, 'used_memory')) - before) / sessions);
+    return {
+      samples,
+      filling: `filled by ${perSecond} logins/s of one process with 400 in flight, ${bytes} bytes a session in the end`,
+    };
+  } finally {
+    await child?.stop();
+    await redis.stop();
+  }
+}
+
+function rowOf(operation: string, size: number): string {
+  return `${operation}, ${size.toLocaleString('en')} sessions`;
+}
+
+function seriesOf(title: string, lines: Line[]): Series {
+  return { title, x: { label: 'sessions', log: true }, y: { label: 'ms', log: true }, lines };
+}
+
+function lineOf(samples: Samples, sizes: readonly number[], operation: string, metric: string): Line {
+  return {
+    name: `${operation}, ${metric}`,
+    points: sizes.map((x) => ({
+      x,
+      y: spreadOf((samples[rowOf(operation, x)] ?? []).map((sample) => sample[metric] ?? Number.NaN)).median,
+    })),
+  };
+}
+
+async function cpuMs(redis: RedisServer): Promise<number> {
+  return 1000 * ((await infoNumber(redis, 'used_cpu_user')) + (await infoNumber(redis, 'used_cpu_sys')));
+}
+
+async function infoNumber({ admin }: RedisServer, name: string): Promise<number> {
+  return Number(new RegExp(`^${name}:([\\d.]+)`, 'm').exec(await admin.info())?.[1]);
+}
