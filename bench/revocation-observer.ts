@@ -1,0 +1,77 @@
+/*
+ * A process that checks tokens: `revocation-observer.ts <Redis URL> <cache option as JSON>`. It tells whether a token is live, or watches one
+ * until it is refused.
+ */
+import { subscribe } from 'node:diagnostics_channel';
+import type { Socket } from 'node:net';
+import { RedisStore, TokenManager } from 'tokensession';
+import { answerQuestions } from './child';
+import { monotonicMs } from './monotonic';
+
+const SECRET = 'a secret that is long enough to be one';
+/** The shortest that timers of Node know. */
+const LOOK_EVERY_MS = 1;
+/** A machine that is busy shows in the times, and fails nothing. */
+const TIMEOUT_MS = 5000;
+
+export type Question = { task: 'check' | 'watch'; token: string };
+
+/** Times are of the clock that all processes share. */
+export interface Refusal {
+  /** When the first answer was there that refused the token. */
+  at: number;
+  /** When the last check began that accepted it; `null` when none has. */
+  lastAcceptedAt: number | null;
+}
+
+const inputListeners = new Set<() => void>();
+
+/** Calls back after each turn of the event loop that has brought something from Redis. */
+function listenToInput(): void {
+  subscribe('net.client.socket', (message) => {
+    (message as { socket: Socket }).socket.on('data', () => {
+      for (const listener of inputListeners) setImmediate(listener);
+    });
+  });
+}
+
+function main([url = '', cacheText = '']: string[]): void {
+  const cache = JSON.parse(cacheText);
+  // Without a cache each look is answered by Redis, and would bring about the next one at once.
+  if (cache !== false) listenToInput();
+  const sessions = new TokenManager({ store: new RedisStore(url, { timeoutMs: TIMEOUT_MS }), secret: SECRET, cache });
+
+  /** A look each millisecond, and after whatever Redis has sent: nobody has to wait for the CPU while others do nothing but look. */
+  const watch = (token: string) =>
+    new Promise<Refusal>((resolve, reject) => {
+      let lastAcceptedAt: number | null = null;
+      let isLooking = false;
+      const look = async () => {
+        if (isLooking) return;
+        isLooking = true;
+        const begunAt = monotonicMs();
+        const session = await sessions.checkToken(token);
+        const at = monotonicMs();
+        if (session !== null) {
+          lastAcceptedAt = begunAt;
+          isLooking = false;
+          return;
+        }
+        // One that is due already finds it still looking.
+        clearInterval(timer);
+        inputListeners.delete(lookAgain);
+        resolve({ at, lastAcceptedAt });
+      };
+      const lookAgain = () => void look().catch(reject);
+      const timer = setInterval(lookAgain, LOOK_EVERY_MS);
+      inputListeners.add(lookAgain);
+      lookAgain();
+    });
+
+  answerQuestions(async (question) => {
+    const { task, token } = question as Question;
+    return task === 'watch' ? watch(token) : (await sessions.checkToken(token)) !== null;
+  });
+}
+
+main(process.argv.slice(2));
