@@ -15,6 +15,7 @@ const DOCS = join(__dirname, '../docs');
 async function main(args: readonly string[]): Promise<void> {
   const isQuick = args.includes('--quick') || process.env.npm_config_quick === 'true';
   const results = await readResults(isQuick);
+  if (Object.keys(results).length === 0) throw new Error('nothing is measured: npm run bench');
   const target = isQuick ? join(__dirname, 'quick-docs') : DOCS;
   const charts = drawAll(results);
   await rm(join(target, 'charts'), { recursive: true, force: true });
@@ -85,4 +86,7 @@ const slug = (title: string) =>
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-|-$/g, '');
 
-main(process.argv.slice(2));
+main(process.argv.slice(2)).catch((error) => {
+  console.error(error);
+  process.exitCode = 1;
+});

@@ -7,9 +7,12 @@ import { benchHttp } from './http';
 import { benchInstall } from './install';
 import { assignCpus, type CpuPlan, describeMachine } from './machine';
 import { benchMemory } from './memory';
+import { benchRedisSide } from './redis-side';
 import { type Part, printMachine, printPart } from './report';
 import { readResults, writeResults } from './results';
+import { benchRevocation } from './revocation';
 import type { Effort } from './rounds';
+import { benchScale } from './scale';
 import { benchStartup } from './startup';
 
 const FULL: Effort = {
@@ -36,7 +39,10 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   express: benchHttp('express'),
   koa: benchHttp('koa'),
   node: benchHttp('node'),
+  'redis-side': benchRedisSide,
   memory: benchMemory,
+  scale: benchScale,
+  revocation: benchRevocation,
   startup: benchStartup,
   install: benchInstall,
 };
