@@ -117,7 +117,7 @@ const EXPECTED = [
   ...['login', 'logout', 'replaced', 'revoked', 'expired-on-use', 'banned', 'rotated', 'reused', 'store-down'].map(
     (name) => `event ${name}`,
   ),
-  'event store-up',
+  ...['store-up', 'slide-failed', 'cache-down', 'cache-up'].map((name) => `event ${name}`),
   ...['UNAVAILABLE', 'TIMEOUT', 'CORRUPT', 'LAYOUT'].map((name) => `error ERR_STORE_${name}`),
   ...['NOT_REPLICATED', 'USER_NOT_FOUND', 'USER_BANNED', 'TOO_MANY_SESSIONS', 'CROSS_ORIGIN', 'HEADERS_SENT'].map(
     (name) => `error ERR_${name}`,
@@ -129,7 +129,7 @@ const EXPECTED = [
 /** What Redis and Node say of the ways not to be served. */
 const SAID = [
   ...['ECONNREFUSED', 'WRONGPASS', 'NOAUTH', 'NOPERM', 'OOM', 'READONLY', 'NOREPLICAS'],
-  ...['auth', 'set', 'evalsha'].map((command) => `unknown command '${command}'`),
+  ...['auth', 'evalsha'].map((command) => `unknown command '${command}'`),
   ...['DB index is out of range', 'cluster support disabled', 'All sentinels are unreachable'],
   ...['Redis gave no answer within 250 ms', 'Redis has stopped answering', 'the store is closed'],
 ];
@@ -378,7 +378,7 @@ function withBody(listener: RequestListener): RequestListener {
 /** In the briefing's `servers`, see there. */
 async function startServers({ servers, passwords: { right: password } }: Briefing): Promise<RedisServer[]> {
   servers.nobody = await freePort();
-  const unknown = ['AUTH', 'HELLO', 'SET', 'EVAL', 'EVALSHA'].map((name) => [name, `hidden-${name}`]);
+  const unknown = ['AUTH', 'HELLO', 'EVAL', 'EVALSHA'].map((name) => [name, `hidden-${name}`]);
   const all = await startAll([
     startRedis({ requirepass: password }),
     startRedis({ 'rename-command': unknown }),
@@ -391,7 +391,7 @@ async function startServers({ servers, passwords: { right: password } }: Briefin
     servers[name] = all[i]?.port ?? 0;
   }
   const main = all.slice(0, 1);
-  await setAcl(main, ['ACL', 'SETUSER', 'sessions', 'on', `>${password}`, '~*', '+@all']);
+  await setAcl(main, ['ACL', 'SETUSER', 'sessions', 'on', `>${password}`, '~*', '&*', '+@all']);
   await setAcl(main, ['ACL', 'SETUSER', 'limited', 'on', `>${password}`, '+auth', '+ping']);
   return all;
 }

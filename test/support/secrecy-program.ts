@@ -57,6 +57,7 @@ async function tokenFor(userId: string): Promise<string> {
 /** Whatever is asked of it, on a store that serves, with listeners that break. */
 async function served(where: string, store: Store): Promise<void> {
   const manager = manage(where, store, {
+    cache: true,
     maxSessions: 3,
     onLimit: 'reject',
     rotationGrace: 0,
@@ -173,6 +174,33 @@ async function recovering(silent: TcpProxy): Promise<void> {
   await manager.close();
 }
 
+/** Sessions that are answered from memory, of which one can't be slid, and announcements that don't arrive any more. */
+async function cached(silent: TcpProxy): Promise<void> {
+  const store = new RedisStore(urlOf(silent.port, passwords.right), { timeoutMs: 500 });
+  const manager = manage('a near cache', store, { cache: { heartbeatMs: 10_000 }, ttl: 2 });
+  const token = await manager.setToken('cached');
+  witness.issued(token);
+  await until('it is answered from memory', async () => {
+    await manager.touchToken(token);
+    return (manager.cacheStats?.hits ?? 0) > 0;
+  });
+  witness.value('what is answered from memory', manager);
+  silent.hold();
+  const { tally } = witness.testimony;
+  await until('it could not be slid', async () => {
+    await manager.touchToken(token).catch(() => undefined);
+    return tally['event slide-failed'];
+  });
+  silent.cut();
+  await until('the cache is down', () => tally['event cache-down']);
+  silent.pass();
+  await until('the cache is up again', async () => {
+    await manager.touchToken(token).catch(() => undefined);
+    return manager.cacheStats?.isUp;
+  });
+  await manager.close();
+}
+
 /** Clients that an application makes itself, and what they tell it of their errors. */
 async function ownClients(): Promise<void> {
   const { right, wrong } = passwords;
@@ -201,7 +229,8 @@ async function ownClient(name: string, client: Redis): Promise<void> {
 async function main(): Promise<void> {
   const main = new RedisStore(urlOf(servers.main, passwords.right), PATIENT);
   const memory = new MemoryStore();
-  const [silent, faltering] = await Promise.all([startProxy(servers.main), startProxy(servers.main)]);
+  const proxies = [startProxy(servers.main), startProxy(servers.main), startProxy(servers.main)] as const;
+  const [silent, faltering, deaf] = await Promise.all(proxies);
   silent.hold();
   await Promise.all([
     served('memory', memory),
@@ -209,10 +238,11 @@ async function main(): Promise<void> {
     unservedByAll(silent),
     corrupt(new RedisStore(urlOf(servers.main, passwords.right), PATIENT)),
     recovering(faltering),
+    cached(deaf),
     ownClients(),
     ...misplacedPasswords(passwords).map((build, i) => witness.failure(`option of Redis ${i}`, build)),
   ]);
-  await Promise.all([main.close(), memory.close(), issuer.close(), silent.stop(), faltering.stop()]);
+  await Promise.all([main.close(), memory.close(), issuer.close(), silent.stop(), faltering.stop(), deaf.stop()]);
   witness.text('the title of the process', process.title);
   witness.text('the arguments of the process', process.argv.join(' '));
   process.send?.(witness.testimony, () => process.disconnect());

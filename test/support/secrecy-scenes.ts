@@ -6,7 +6,7 @@ import type { TcpProxy } from './tcp-proxy';
 export interface Servers {
   /** Has the user `sessions`, and `limited`, who may do nothing. */
   main: number;
-  /** Knows neither AUTH, HELLO, SET nor scripts. */
+  /** Knows neither AUTH, HELLO nor scripts. */
   strict: number;
   full: number;
   replica: number;

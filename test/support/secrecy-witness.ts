@@ -13,7 +13,7 @@ export interface Testimony {
 
 const EVENTS = [
   ...(['login', 'logout', 'replaced', 'revoked', 'expired-on-use', 'banned', 'rotated', 'reused'] as const),
-  ...(['store-down', 'store-up'] as const),
+  ...(['store-down', 'store-up', 'slide-failed', 'cache-down', 'cache-up'] as const),
 ];
 
 /** Keeps the texts of all that an application could print or log, and the tokens that were issued. */
