@@ -284,6 +284,18 @@ describe('what another process does to a session is heard at once', () => {
     await refuses(here, token);
   });
 
+  it.each<[string, (there: TokenManager<{ name: string }>, token: string) => Promise<unknown>]>([
+    ['a kick', (there) => there.deleteUserToken('ada')],
+    ['a logout', (there, token) => there.deleteToken(token)],
+  ])('%s ends it, though its record is damaged by now', async (_, act) => {
+    const { here, there, prefixes } = await twoServices();
+    const token = await hot(here);
+    const [tag, sid = ''] = token.split('.');
+    await server.admin.hset(`${prefixes.tokenKeyPrefix}:{${tag}}`, sid, 'damaged');
+    await act(there, token);
+    await refuses(here, token);
+  });
+
   it('a login over a limit ends it', async () => {
     const { here, there } = await twoServices({ singleMode: true });
     const token = await hot(here);

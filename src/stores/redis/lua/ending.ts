@@ -35,7 +35,6 @@ return reply
  */
 export const END_ALL = `${CLOCK}${USER}
 local key, message = KEYS[1], ARGV[2]
-announce(key)
 if KEYS[2] then redis.call('UNLINK', KEYS[2]) end
 
 local user, refusal = read_user(key)

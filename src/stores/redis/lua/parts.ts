@@ -180,7 +180,7 @@ local function end_session(key, user, sid, reason, message)
   if not session and not user.corrupt[sid] then return end
   redis.call('HDEL', key, sid, sid .. '.a')
   user.sessions[sid], user.corrupt[sid] = nil, nil
-  if session and expiry(session) > now then announce(key) end
+  if not session or expiry(session) > now then announce(key) end
   if reason == '' or not session or expiry(session) <= now then return end
   local told_until = math.min(expiry(session), now + DAY)
   local ended = string.format('ended:%.0f:', told_until) .. reason .. ':' .. message
