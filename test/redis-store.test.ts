@@ -43,6 +43,7 @@ describe('what is in Redis', () => {
   it('is one hash a user, with a field a session, and one string for the cached info', async () => {
     const sessions = manage(server.url, { getUserInfo: (id) => ({ name: id }), absoluteTtl: 3600 });
     const [plain, known] = [await sessions.setToken('ada', 60), await sessions.setToken('ada', 100, { device: 'web' })];
+    await sessions.addUser('ada');
     await sessions.touchToken(known);
     expect((await server.admin.keys(`*${prefixes.tokenKeyPrefix.slice(6)}*`)).sort()).toEqual([
       keyOf(plain),
@@ -123,7 +124,7 @@ describe('what is in Redis', () => {
   it('is under the prefixes of old when none are given', async () => {
     const manager = new TokenManager({ store: new RedisStore(server.url), secret: SECRET, getUserInfo: () => 'x' });
     const token = await manager.setToken('ada');
-    await manager.touchToken(token);
+    await manager.addUser('ada');
     const keys = [keyOf(token, 'session-token'), keyOf(token, 'session-user')];
     expect(await server.admin.exists(...keys)).toBe(2);
     await server.admin.del(...keys);

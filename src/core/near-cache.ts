@@ -10,7 +10,7 @@ import {
   type Store,
   type StoredSession,
 } from './store';
-import { sessionIdOf, tagIn } from './token';
+import { sessionIdOf, TOKEN_LENGTH, tagIn } from './token';
 
 /** A call to the store whose answer may be kept: what was known when it was made. */
 export interface Ticket {
@@ -98,10 +98,14 @@ export class NearCache {
     return { entries: this.#users.calculatedSize, hits: this.#hits, misses: this.#misses, isUp: this.#isUp };
   }
 
-  /** The session of a token, when that is known without asking the store. Verifies no signature: it is the very token that was found good. */
-  find(token: string): KnownSession | null {
-    const known = this.#users.get(tagIn(token))?.get(sessionIdOf(token));
-    if (known === undefined || !isCurrent(known) || !isToken(token, known.token)) return null;
+  /**
+   * The session of a token, when that is known without asking the store. `now` is `performance.now()`. Verifies no signature: it is the very token
+   * that was found good.
+   */
+  find(token: string, now: number): KnownSession | null {
+    // Peeked at: who is used is asked for again, and kept anew, before long.
+    const known = this.#users.peek(tagIn(token))?.get(sessionIdOf(token));
+    if (known === undefined || !isCurrent(known, now) || !isToken(token, known.token)) return null;
     this.#hits++;
     return known;
   }
@@ -125,7 +129,7 @@ export class NearCache {
     const clockOffset = now - askedAt;
     const slideDueAt = session.seenAt + Math.min(this.#slideEveryMs, session.ttlMs / 2);
     const known = {
-      token: Buffer.from(token),
+      token: bytesOf(token),
       userId,
       session,
       userInfo,
@@ -137,7 +141,10 @@ export class NearCache {
     const sessions = this.#users.get(tag);
     if (sessions?.has(sid)) sessions.set(sid, known);
     else
-      this.#users.set(tag, new Map([...[...(sessions ?? [])].filter(([, other]) => isCurrent(other)), [sid, known]]));
+      this.#users.set(
+        tag,
+        new Map([...[...(sessions ?? [])].filter(([, other]) => isCurrent(other, askedAt)), [sid, known]]),
+      );
   }
 
   /** A user has changed, or may have: what is kept of them, and what is under way, is worth nothing. */
@@ -163,13 +170,22 @@ export class NearCache {
 
 type FollowableStore = Store & Required<Pick<Store, 'follow'>>;
 
-function isCurrent({ until, source }: KnownSession): boolean {
-  const now = performance.now();
+function isCurrent({ until, source }: KnownSession, now: number): boolean {
   return now < until && now < source.completeUntil;
 }
 
+/** Room for the token that is compared, which may be any text of that length, and the part of it that counts. */
+const given = Buffer.allocUnsafeSlow(4 * TOKEN_LENGTH);
+const compared = given.subarray(0, TOKEN_LENGTH);
+
 /** In constant time, as signatures are compared: the id in front of it, by which it was found, is no secret. */
 function isToken(token: string, known: Buffer): boolean {
-  const given = Buffer.from(token);
-  return given.length === known.length && timingSafeEqual(given, known);
+  return token.length === TOKEN_LENGTH && given.write(token) === TOKEN_LENGTH && timingSafeEqual(compared, known);
+}
+
+/** In memory of its own, which goes with it: Node's pool would keep thousands of bytes for the 89 of a token. */
+function bytesOf(token: string): Buffer {
+  const bytes = Buffer.allocUnsafeSlow(TOKEN_LENGTH);
+  bytes.write(token, 'latin1');
+  return bytes;
 }

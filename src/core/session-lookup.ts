@@ -37,9 +37,9 @@ export class SessionLookup {
   /** The session of a token, when that is known without asking the store. */
   known(token: unknown, purpose: Purpose): StoredSession | null {
     if (this.#cache === null || typeof token !== 'string') return null;
-    const known = this.#cache.find(token);
-    if (known === null) return null;
     const time = performance.now();
+    const known = this.#cache.find(token, time);
+    if (known === null) return null;
     if (purpose === 'use' && time >= known.slideAt) void this.#slideAside(token, known);
     const { userId, session, userInfo, clockOffset } = known;
     return { userId, session, userInfo, now: Math.floor(time + clockOffset) };

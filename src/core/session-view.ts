@@ -1,5 +1,6 @@
-import { expiryOf, type SessionRecord, type StoredBan } from './store';
-import type { Ban, Session, SessionInfo } from './types';
+import { expiryOf, type SessionRecord, type StoredBan, type StoredSession } from './store';
+import { sessionIdOf } from './token';
+import type { Ban, Session, SessionInfo, User } from './types';
 
 /** A stored session as an application gets it. `now` is the store's clock. */
 export function sessionOf<Detail>(token: string, userId: string, record: SessionRecord, now: number): Session<Detail> {
@@ -16,6 +17,53 @@ export function sessionOf<Detail>(token: string, userId: string, record: Session
     ttl: Math.ceil((expiresAt - now) / 1000),
     attributes: { ...record.attributes },
   };
+}
+
+/** What a request has of its session. */
+export type RequestedSession<Detail> = Pick<
+  Session<Detail>,
+  'id' | 'token' | 'user' | 'createdAt' | 'authenticatedAt' | 'expiresAt' | 'checkedAt'
+>;
+
+/** A stored session for a request, whose times are made when somebody asks for them: of most requests nobody does. */
+export class LazySession<Detail> implements RequestedSession<Detail> {
+  readonly #record: SessionRecord;
+  readonly #now: number;
+
+  constructor(
+    readonly token: string,
+    readonly user: User<Detail>,
+    { session, now }: StoredSession,
+  ) {
+    this.#record = session;
+    this.#now = now;
+  }
+
+  get id(): string {
+    return this.#record.sid;
+  }
+
+  get createdAt(): Date {
+    return new Date(this.#record.createdAt);
+  }
+
+  get authenticatedAt(): Date {
+    return new Date(this.#record.authenticatedAt);
+  }
+
+  get expiresAt(): Date {
+    return new Date(expiryOf(this.#record));
+  }
+
+  get checkedAt(): Date {
+    return new Date(this.#now);
+  }
+}
+
+/** The same session, by another token. */
+export function withToken<Detail>(session: RequestedSession<Detail>, token: string): RequestedSession<Detail> {
+  const { user, createdAt, authenticatedAt, expiresAt, checkedAt } = session;
+  return { id: sessionIdOf(token), token, user, createdAt, authenticatedAt, expiresAt, checkedAt };
 }
 
 /** A session without what could be signed in with. */

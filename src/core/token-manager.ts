@@ -18,7 +18,7 @@ import { checkAttributes, checkSeconds, checkUserId, kindOf } from './options';
 import { tellingOwnChanges } from './own-changes';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
 import { foreignRecord, liveIn, type Purpose, SessionLookup } from './session-lookup';
-import { banOf, infoOf, sessionOf } from './session-view';
+import { banOf, infoOf, LazySession, type RequestedSession, sessionOf } from './session-view';
 import type { Found, SessionRecord, Store, StoredSession, StoreHealth } from './store';
 import { createSessionId, createToken, isSessionId, parseToken, signToken, type TokenParts, tagOf } from './token';
 import type { Ban, Inspection, Session, SessionAttributes, SessionInfo, User } from './types';
@@ -187,9 +187,10 @@ export class TokenManager<Detail = unknown> {
    *
    * @internal
    */
-  touchKnownToken(token: string): Session<Detail> | null {
+  touchKnownToken(token: string): RequestedSession<Detail> | null {
     const stored = this.#lookup.known(token, 'use');
-    return stored === null ? null : this.#withKnownDetail(token, stored);
+    const user = stored === null ? null : this.#knownUser(stored);
+    return stored === null || user === null ? null : new LazySession(token, user, stored);
   }
 
   /**
@@ -442,22 +443,20 @@ export class TokenManager<Detail = unknown> {
   }
 
   async #withDetail(token: string, stored: StoredSession, userInfoTtlMs: number): Promise<Session<Detail> | null> {
-    const known = this.#withKnownDetail(token, stored);
-    if (known !== null) return known;
-    const loaded = await this.#userInfo.load(stored.userId, userInfoTtlMs);
-    if (loaded === null) return null;
     const session = viewOf<Detail>(token, stored);
-    session.user.detail = loaded;
+    const user = this.#knownUser(stored);
+    if (user !== null) return Object.assign(session, { user });
+    const detail = await this.#userInfo.load(stored.userId, userInfoTtlMs);
+    if (detail === null) return null;
+    session.user.detail = detail;
     return session;
   }
 
-  /** The session, with its user's info if there is any; `null` when that has to be loaded. */
-  #withKnownDetail(token: string, stored: StoredSession): Session<Detail> | null {
-    const detail = this.#userInfo.read(stored.userInfo);
-    if (detail === undefined && this.#userInfo.hasLoader) return null;
-    const session = viewOf<Detail>(token, stored);
-    if (detail !== undefined) session.user.detail = detail;
-    return session;
+  /** The user of a session, with their info if there is any; `null` when that has to be loaded. */
+  #knownUser({ userId, userInfo }: StoredSession): User<Detail> | null {
+    const detail = this.#userInfo.read(userInfo);
+    if (detail !== undefined) return { id: userId, detail };
+    return this.#userInfo.hasLoader ? null : { id: userId };
   }
 
   async #list(tag: string): Promise<{ sessions: SessionRecord[]; now: number }> {

@@ -14,7 +14,7 @@ const FORMAT = /^[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}$/;
 const TAG_LENGTH = 22;
 const SID_LENGTH = 22;
 const SIGNED_LENGTH = TAG_LENGTH + 1 + SID_LENGTH;
-const TOKEN_LENGTH = SIGNED_LENGTH + 1 + 43;
+export const TOKEN_LENGTH = SIGNED_LENGTH + 1 + 43;
 const SID_FORMAT = /^[A-Za-z0-9_-]{22}$/;
 
 /** The keys that tokens are signed with: the first signs, all verify. */

@@ -44,13 +44,12 @@ export function sessionMiddleware<Detail>(
   options?: SessionMiddlewareOptions,
 ): Middleware<DefaultState, SessionContext<Detail>> {
   const policy = sessionPolicy(manager, options);
-  return async (ctx, next) => {
+  return (ctx, next) => {
     if (isOpen(ctx.session, manager, 'ctx.session')) return next();
     const session = new RequestSession(policy, new KoaExchange(ctx));
     ctx.session = session;
     const opened = session.open();
-    if (opened !== undefined) await opened;
-    return next();
+    return opened === undefined ? next() : opened.then(next);
   };
 }
 

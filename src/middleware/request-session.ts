@@ -1,8 +1,9 @@
 import { inspect } from 'node:util';
 import { isUnavailable, type SessionError } from '../core/errors';
 import { checkAttributes } from '../core/options';
+import { type RequestedSession, withToken } from '../core/session-view';
 import { sessionIdOf } from '../core/token';
-import type { EndReason, Session, User } from '../core/types';
+import type { EndReason, User } from '../core/types';
 import { type Credentials, candidatesOf, readCredentials } from './credentials';
 import { crossOriginRefusal } from './cross-origin';
 import { type Exchange, originOf } from './exchange';
@@ -30,7 +31,7 @@ export class RequestSession<Detail = unknown> {
   readonly #policy: SessionPolicy<Detail>;
   readonly #exchange: Exchange;
   readonly #credentials: Credentials;
-  #session: Session<Detail> | null = null;
+  #session: RequestedSession<Detail> | null = null;
   /** Whether the client has the session's token in its cookie: it came there, or was put there by this response. */
   #isInCookie = false;
   /** Why there is no session although a token of ours came. */
@@ -136,7 +137,7 @@ export class RequestSession<Detail = unknown> {
       return null;
     }
     if (this.#isInCookie && this.#isTooLate()) throw headersSent('rotate');
-    this.#signIn({ ...session, token, id: sessionIdOf(token) }, this.#isInCookie);
+    this.#signIn(withToken(session, token), this.#isInCookie);
     if (this.#isInCookie) cookie?.write(res, token, secure, this.#tossed());
     return token;
   }
@@ -275,7 +276,7 @@ export class RequestSession<Detail = unknown> {
     if (this.#credentials.header === undefined && this.#hasSignedCookie()) this.#clearCookie();
   }
 
-  #signIn(session: Session<Detail>, isInCookie: boolean): void {
+  #signIn(session: RequestedSession<Detail>, isInCookie: boolean): void {
     this.#session = session;
     this.#isInCookie = isInCookie;
     this.#ending = null;

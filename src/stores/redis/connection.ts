@@ -8,6 +8,7 @@ import { isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
 import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
 import type { ScriptName } from './scripts';
+import { type TurnWrite, TurnWrites } from './turn-writes';
 
 interface ConnectionOptions {
   /** Whether the client is ours to listen to and to close. */
@@ -45,6 +46,7 @@ export class RedisConnection {
   #masters = '';
   /** How often other servers may have taken over. */
   #epoch = 0;
+  readonly #writes: TurnWrites;
   #callsUnderWay = 0;
   #onCallSettled: (() => void) | null = null;
   #closed: Promise<void> | null = null;
@@ -56,6 +58,7 @@ export class RedisConnection {
     this.#owned = owned;
     if (this.#cluster !== null) catchAsking(this.#cluster);
     this.#scripts = defineScripts(client);
+    this.#writes = new TurnWrites(() => this.#cluster?.nodes('master') ?? [client as Redis]);
     this.#readiness = new Readiness(client, owned, {
       lost: (server) => this.#watcher?.lost(server),
       changed: () => {
@@ -207,8 +210,18 @@ export class RedisConnection {
         outcome?.unanswered(error);
         reject(error);
       };
-      // Timers go before sockets: when this process itself was held up, the answer may be here and not yet read.
-      const timer = setTimeout(() => setImmediate(overdue), timeoutMs);
+      let write: TurnWrite | null = null;
+      let deadline = performance.now() + timeoutMs;
+      const onTimer = () => {
+        const now = performance.now();
+        // Held up itself, this process has sent it only now, or will.
+        deadline += write?.heldUpMs(now) ?? 0;
+        write = null;
+        if (deadline > now) timer = setTimeout(onTimer, deadline - now);
+        // Timers go before sockets: when this process itself was held up, the answer may be here and not yet read.
+        else setImmediate(overdue);
+      };
+      let timer = setTimeout(onTimer, timeoutMs);
       const succeed = (reply: Reply) => {
         if (isSettled) return;
         settle();
@@ -226,7 +239,9 @@ export class RedisConnection {
         reject(error);
       };
       const start = () => {
-        if (!isSettled) command().then(succeed, fail);
+        if (isSettled) return;
+        write = this.#writes.join();
+        command().then(succeed, fail);
       };
       this.#callsUnderWay++;
       if (this.#closed !== null) fail(new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed'));
