@@ -97,9 +97,8 @@ describe('Redis down at boot', () => {
 });
 
 describe('a script that closes its manager', () => {
-  const run = (url: string) => runProgram('closing-program.ts', { REDIS_URL: url });
-
-  it('ends by itself, with Redis there, away, or paused', async () => {
+  it.each(['no', 'yes'])('ends by itself, with Redis there, away, or paused; near cache: %s', async (CACHE) => {
+    const run = (url: string) => runProgram('closing-program.ts', { REDIS_URL: url, CACHE });
     const server = await redis();
     expect((await run(server.url)).stdout).toBe('stored\n');
     expect((await run(`redis://127.0.0.1:${await freePort()}`)).stdout).toBe('ERR_STORE_UNAVAILABLE\n');

@@ -4,6 +4,7 @@ import { RedisStore, TokenManager } from 'tokensession';
 const sessions = new TokenManager({
   store: new RedisStore(process.env.REDIS_URL),
   secret: 'a secret for tests, long enough to sign with',
+  cache: process.env.CACHE === 'yes',
 });
 sessions
   .setToken('ada', 60)

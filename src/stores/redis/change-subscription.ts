@@ -85,6 +85,7 @@ export class ChangeSubscription {
       // One that Redis refuses it would refuse again at once; a broken connection is made anew anyway.
       return;
     }
+    this.#probe = null;
     await this.#sendProbe();
   }
 
