@@ -24,13 +24,30 @@ export interface SessionEntry {
   seenDead: Sighting | null;
   /** The first answer after that by which it is alive. */
   seenBack: Sighting | null;
-  /** Answers that it is alive, to calls begun after its end was acknowledged. */
+  /** Answers of Redis that it is alive, to calls begun after its end was acknowledged. */
   seenAlive: { first: Sighting; last: Sighting; count: number } | null;
+  /** When memory last answered for it before it was asked to end; `null` for never. */
+  keptAt: number | null;
+  /** Answers from memory after a call of this process that was to end it had settled, be it by failing. */
+  recalls: OwnRecall[];
 }
 
+/** An answer of Redis. */
 export interface Sighting {
   begun: number;
   settled: number;
+}
+
+/** An answer from memory, by which a session is alive. */
+export interface Recall {
+  at: number;
+  /** When Redis was asked for what was answered. */
+  askedAt: number;
+}
+
+export interface OwnRecall extends Recall {
+  /** When the last call that was to end the session had settled. */
+  endSettledAt: number;
 }
 
 /** A user to whom only this process writes. */
@@ -56,7 +73,23 @@ export interface ForeignEntry {
   token: string;
   userId: string;
   seenDead: Sighting | null;
+  /** Of those that Redis gave. */
   lastSeenAlive: Sighting | null;
+  /** The last answers from memory. */
+  recalls: Recall[];
+}
+
+/** One of whom it is written down when Redis was last asked for what memory may now answer; 0 for never. */
+export interface Foreign extends ForeignEntry {
+  askedAt: number;
+}
+
+/** Of one session; those that are more are as old as those before. */
+const MAX_RECALLS = 64;
+
+export function addRecall<Kind extends Recall>(recalls: Kind[], recall: Kind): void {
+  if (recalls.length === MAX_RECALLS) recalls.shift();
+  recalls.push(recall);
 }
 
 /** What the book said when a call began. */
@@ -79,6 +112,9 @@ export interface Account extends UserEntry {
 export interface Page extends SessionEntry {
   /** Counts what may have ended it. */
   version: number;
+  /** When Redis was last asked for what memory may now answer; 0 for never. */
+  askedAt: number;
+  endSettledAt: number | null;
 }
 
 /** The book of one process: what it has been promised, and what it has seen that contradicts it. */
@@ -116,7 +152,11 @@ export class Book {
       seenDead: null,
       seenBack: null,
       seenAlive: null,
+      keptAt: null,
+      recalls: [],
       version: 0,
+      askedAt: 0,
+      endSettledAt: null,
     };
     account.open.push(page);
     this.#pages.push(page);
@@ -127,6 +167,11 @@ export class Book {
     page.fate = 'unknown';
     page.version++;
     page.endBegunAt ??= machineNow();
+  }
+
+  /** A call that was to end it has settled: it may have ended it, also if it failed. */
+  endSettled(page: Page): void {
+    page.endSettledAt = machineNow();
   }
 
   ended(account: Account, page: Page, isConfirmed: boolean): void {
@@ -142,7 +187,14 @@ export class Book {
     return { fate, version };
   }
 
-  /** An answer to a call that began when the book said this. */
+  /** Memory has answered that it is alive. */
+  recalled(page: Page, at: number): void {
+    const { askedAt, endSettledAt } = page;
+    if (page.endBegunAt === null) page.keptAt = at;
+    if (endSettledAt !== null && at > endSettledAt) addRecall(page.recalls, { at, askedAt, endSettledAt });
+  }
+
+  /** An answer of Redis to a call that began when the book said this. */
   observed(page: Page, before: Snapshot, isAlive: boolean, sighting: Sighting): void {
     if (isAlive && before.fate === 'ended') {
       page.seenAlive ??= { first: sighting, last: sighting, count: 0 };
@@ -176,7 +228,7 @@ export class Book {
 
   /** What the judge needs, as messages can carry it. */
   sessions(): SessionEntry[] {
-    return this.#pages.map(({ version: _version, ...entry }) => entry);
+    return this.#pages.map(({ version: _version, askedAt: _askedAt, endSettledAt: _settled, ...entry }) => entry);
   }
 
   users(): UserEntry[] {

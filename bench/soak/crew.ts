@@ -117,6 +117,7 @@ export class Crew {
         await Promise.race([hand.exited, sleep(CLOSE_MS, undefined, { ref: false })]);
         if (closed === null || !hand.hasExited) this.#crashes.push(`${hand.name} did not end by itself`);
         else if (hand.process.exitCode !== 0) this.#crashes.push(`${hand.name} ended with ${hand.process.exitCode}`);
+        if (closed?.isCacheUp === false) this.#crashes.push(`${hand.name}: its near cache was down in the end`);
         this.#crashes.push(...(closed?.crashes ?? []).map((crash) => `${hand.name}: ${crash}`));
       }),
     );

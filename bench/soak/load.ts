@@ -1,8 +1,9 @@
 import { SessionError, type TokenManager } from 'tokensession';
-import { type Account, Book, type ForeignEntry, type Page, type Sighting } from './book';
+import { type Account, addRecall, Book, type Foreign, type ForeignEntry, type Page, type Sighting } from './book';
 import { machineNow } from './clock';
 import type { DealtToken, News } from './messages';
 import { count, type Operation, type Tally } from './tally';
+import { Vigil } from './vigil';
 import type { Waits } from './waits';
 
 /** How often each operation is chosen. Logins and what ends sessions are in balance at about three sessions a user. */
@@ -22,6 +23,8 @@ const MIX: readonly (readonly [operation: Operation, weight: number])[] = [
 const TOTAL_WEIGHT = MIX.reduce((sum, [, weight]) => sum + weight, 0);
 
 const TICK_MS = 10;
+/** With a near cache, looks a tick at who is watched: at each some 15 times a second. */
+const WATCH_LOOKS = 5;
 /** With more than this a user is kicked instead of logged in: the manager's own limit is not what is tested. */
 const MAX_OPEN = 12;
 /** Of the sessions that have ended, those that a late mistake would bring back first. */
@@ -37,7 +40,10 @@ const FOREIGN_RECENT = 100;
 const MAX_FOREIGN = 20_000;
 const MAX_NOTES = 100;
 
-type Outcome<Reply> = { ok: true; reply: Reply; sighting: Sighting } | { ok: false; isEnded: boolean };
+type FoundSession = Awaited<ReturnType<TokenManager['checkToken']>>;
+type Outcome<Reply> =
+  | { ok: true; reply: Reply; sighting: Sighting; isRecalled: boolean }
+  | { ok: false; isEnded: boolean };
 
 /** A steady stream of calls, and a book of what they promise. */
 export class Load {
@@ -48,12 +54,14 @@ export class Load {
   readonly #manager: TokenManager;
   readonly #waits: Waits;
   readonly #isDurable: boolean;
+  /** `null` without a near cache. */
+  readonly #vigil: Vigil | null;
   readonly #operationsPerTick: number;
   readonly #onLogin: (token: DealtToken) => void;
   readonly #onEnd: (token: string) => void;
-  readonly #foreign = new Map<string, ForeignEntry>();
-  #foreignRecent: ForeignEntry[] = [];
-  #foreignEnded: ForeignEntry[] = [];
+  readonly #foreign = new Map<string, Foreign>();
+  #foreignRecent: Foreign[] = [];
+  #foreignEnded: Foreign[] = [];
   #timer: NodeJS.Timeout | undefined;
   #due = 0;
   #owed = 0;
@@ -65,6 +73,7 @@ export class Load {
     waits: Waits;
     userIds: readonly string[];
     isDurable: boolean;
+    isCached: boolean;
     operationsPerSecond: number;
     onLogin: (token: DealtToken) => void;
     onEnd: (token: string) => void;
@@ -73,13 +82,14 @@ export class Load {
     this.#manager = options.manager;
     this.#waits = options.waits;
     this.#isDurable = options.isDurable;
+    this.#vigil = options.isCached ? this.#keepVigil() : null;
     this.#operationsPerTick = (options.operationsPerSecond * TICK_MS) / 1000;
     this.#onLogin = options.onLogin;
     this.#onEnd = options.onEnd;
   }
 
   get foreign(): ForeignEntry[] {
-    return [...this.#foreign.values()];
+    return [...this.#foreign.values()].map(({ askedAt: _askedAt, ...entry }) => entry);
   }
 
   start(): void {
@@ -97,7 +107,7 @@ export class Load {
   /** Tokens of other processes' users, to check from now on. */
   take({ loggedIn, ended }: News): void {
     for (const [token, userId] of loggedIn) {
-      const entry = { token, userId, seenDead: null, lastSeenAlive: null };
+      const entry = { token, userId, seenDead: null, lastSeenAlive: null, recalls: [], askedAt: 0 };
       this.#foreign.set(token, entry);
       this.#foreignRecent.push(entry);
     }
@@ -116,13 +126,37 @@ export class Load {
     // What was missed while this process was held up is not made up for: that would be a burst.
     this.#due = Math.max(now, this.#due) + TICK_MS;
     this.#timer = setTimeout(this.#tick, this.#due - now);
-    for (this.#owed += this.#operationsPerTick; this.#owed >= 1; this.#owed--) void this.#step();
+    for (this.#owed += this.#operationsPerTick; this.#owed >= 1; this.#owed--) {
+      void this.#step(() => this.#operate(Math.random() < RETRY_SHARE ? pick([...this.book.failing]) : undefined));
+    }
+    for (let i = 0; this.#vigil !== null && i < WATCH_LOOKS; i++) {
+      const watched = this.#vigil.next();
+      if (watched === null) continue;
+      void this.#step(() =>
+        watched.account === null
+          ? this.#checkForeign('watch', watched.entry)
+          : this.#lookAt('watch', watched.account, watched.page),
+      );
+    }
   };
 
-  async #step(): Promise<void> {
+  #keepVigil(): Vigil {
+    const foreign = () => {
+      const entry = pick(this.#foreignRecent.filter(({ seenDead }) => seenDead === null));
+      return entry === undefined ? null : { account: null, entry };
+    };
+    const own = () => {
+      const account = pick(this.book.accounts) as Account;
+      const page = pick(live(account));
+      return page === undefined ? null : { account, page };
+    };
+    return new Vigil(foreign, own);
+  }
+
+  async #step(work: () => Promise<void>): Promise<void> {
     this.#underWay++;
     try {
-      await this.#operate(Math.random() < RETRY_SHARE ? pick([...this.book.failing]) : undefined);
+      await work();
     } catch (error) {
       // A fault of the soak's own; of the manager's calls each is caught.
       this.#note(this.unexpected, `in the soak itself: ${describe(error)}`);
@@ -135,7 +169,10 @@ export class Load {
     const account = failing ?? (pick(this.book.accounts) as Account);
     const operation = failing === undefined ? pickOperation() : 'check';
     if (operation === 'health') return this.#health();
-    if (operation === "check of others' tokens") return this.#checkForeign();
+    if (operation === "check of others' tokens") {
+      const entry = pick(Math.random() < 0.5 ? this.#foreignRecent : this.#foreignEnded);
+      return entry === undefined ? Promise.resolve() : this.#checkForeign(operation, entry);
+    }
     if (operation === 'check' || operation === 'touch' || operation === 'refresh')
       return this.#look(operation, account);
     if (operation === 'list') return this.#list(account);
@@ -169,6 +206,7 @@ export class Load {
       });
       return session.token;
     });
+    if (replaced !== undefined) this.#endSettled(account, [replaced]);
     if (!outcome.ok) {
       account.failedLogins++;
       return;
@@ -216,6 +254,7 @@ export class Load {
 
   /** Writes down what a call has ended. One that replicas have not confirmed has ended it too, and will again after a failover. */
   #settle(account: Account, pages: readonly Page[], outcome: Outcome<unknown>): void {
+    this.#endSettled(account, pages);
     if (!outcome.ok && !outcome.isEnded) return;
     for (const page of pages) this.#ended(account, page, outcome.ok && this.#isDurable);
   }
@@ -225,19 +264,44 @@ export class Load {
     this.#onEnd(page.token);
   }
 
+  /** A call that was to end these has settled: memory may not answer for them from this very moment on. */
+  #endSettled(account: Account, pages: readonly Page[]): void {
+    for (const page of pages) this.book.endSettled(page);
+    if (this.#vigil === null) return;
+    // When the caller has written down what it ended, and before anything can arrive from Redis.
+    queueMicrotask(() => {
+      for (const page of pages) void this.#step(() => this.#lookAt('watch', account, page));
+    });
+  }
+
   async #look(operation: 'check' | 'touch' | 'refresh', account: Account): Promise<void> {
     const page = pickPage(account);
     if (page === undefined) return account.isBusy ? undefined : this.#write('login', account);
+    return this.#lookAt(operation, account, page);
+  }
+
+  async #lookAt(operation: 'check' | 'touch' | 'refresh' | 'watch', account: Account, page: Page): Promise<void> {
     const before = this.book.snapshot(page);
-    const outcome = await this.#call(operation, account, async () => {
+    const outcome = await this.#call(operation, account, async (mark) => {
       if (operation === 'refresh') return this.#manager.refreshToken(page.token);
-      const session = await (operation === 'check'
-        ? this.#manager.checkToken(page.token)
-        : this.#manager.touchToken(page.token));
+      const session = await this.#read(operation === 'touch' ? 'touch' : 'check', page.token, mark);
       if (session !== null) this.#verify(session, page.token, page.userId, page.device);
       return session !== null;
     });
-    if (outcome.ok) this.book.observed(page, before, outcome.reply, outcome.sighting);
+    if (!outcome.ok) return;
+    const { begun } = outcome.sighting;
+    if (outcome.isRecalled) return this.book.recalled(page, begun);
+    this.book.observed(page, before, outcome.reply, outcome.sighting);
+    // A refresh is an answer that isn't kept.
+    if (outcome.reply && operation !== 'refresh') page.askedAt = Math.max(page.askedAt, begun);
+  }
+
+  /** Looks at a token, and marks what is answered from memory: that is counted before anything is waited for. */
+  #read(operation: 'check' | 'touch', token: string, mark: { isRecalled: boolean }): Promise<FoundSession> {
+    const hits = this.#manager.cacheStats?.hits;
+    const session = operation === 'check' ? this.#manager.checkToken(token) : this.#manager.touchToken(token);
+    mark.isRecalled = this.#manager.cacheStats?.hits !== hits;
+    return session;
   }
 
   async #list(account: Account): Promise<void> {
@@ -258,30 +322,27 @@ export class Load {
     }
   }
 
-  async #checkForeign(): Promise<void> {
-    const entry = pick(Math.random() < 0.5 ? this.#foreignRecent : this.#foreignEnded);
-    if (entry === undefined) return;
+  async #checkForeign(operation: "check of others' tokens" | 'watch', entry: Foreign): Promise<void> {
     const { token, userId } = entry;
-    const outcome = await this.#call("check of others' tokens", null, async () => {
-      const session = await this.#manager.checkToken(token);
+    const outcome = await this.#call(operation, null, async (mark) => {
+      const session = await this.#read('check', token, mark);
       if (session !== null) this.#verify(session, token, userId, null);
       return session !== null;
     });
     if (!outcome.ok) return;
-    if (outcome.reply) entry.lastSeenAlive = outcome.sighting;
-    else entry.seenDead ??= outcome.sighting;
+    const { begun } = outcome.sighting;
+    if (outcome.isRecalled) addRecall(entry.recalls, { at: begun, askedAt: entry.askedAt });
+    else if (outcome.reply) {
+      entry.lastSeenAlive = outcome.sighting;
+      entry.askedAt = Math.max(entry.askedAt, begun);
+    } else entry.seenDead ??= outcome.sighting;
   }
 
   async #health(): Promise<void> {
     await this.#call('health', null, () => this.#manager.health());
   }
 
-  #verify(
-    session: NonNullable<Awaited<ReturnType<TokenManager['checkToken']>>>,
-    token: string,
-    userId: string,
-    device: string | null,
-  ): void {
+  #verify(session: NonNullable<FoundSession>, token: string, userId: string, device: string | null): void {
     const told = session.attributes.device ?? '';
     const isTheirs =
       session.user.id === userId &&
@@ -296,16 +357,18 @@ export class Load {
   async #call<Reply>(
     operation: Operation,
     account: Account | null,
-    call: () => Promise<Reply>,
+    call: (mark: { isRecalled: boolean }) => Promise<Reply>,
   ): Promise<Outcome<Reply>> {
+    const mark = { isRecalled: false };
     const begun = machineNow();
     const start = performance.now();
     try {
-      const reply = await call();
+      const reply = await call(mark);
       this.#waits.ended(operation, start);
       count(this.tally, operation, 'done');
-      if (account !== null) this.book.served(account, begun);
-      return { ok: true, reply, sighting: { begun, settled: machineNow() } };
+      // What memory answers says nothing of the servers.
+      if (account !== null && !mark.isRecalled) this.book.served(account, begun);
+      return { ok: true, reply, sighting: { begun, settled: machineNow() }, ...mark };
     } catch (error) {
       this.#waits.ended(operation, start);
       const code = error instanceof SessionError && error.status === 503 ? error.code : 'unexpected';

@@ -3,11 +3,12 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { judgeCaches } from './cache-verdict';
 import { machineNow } from './clock';
 import { Crew } from './crew';
 import { makeFaults } from './faults';
 import { lookAtAll } from './final-look';
-import type { Orders } from './messages';
+import type { CachePromise, Orders } from './messages';
 import { PromotionWatch } from './promotion-watch';
 import { isFlawless, type Part, printPart, workersOf } from './report';
 import { reportFaults } from './service';
@@ -20,6 +21,7 @@ const QUICK_SECONDS = 40;
 const DEFAULT_WORKERS = 4;
 const TIMEOUT_MS = 400;
 const DURABILITY = { replicas: 1, timeoutMs: 200 };
+const CACHE: CachePromise = { maxAgeMs: 5000, heartbeatMs: 500 };
 const USERS = 40;
 const OPERATIONS_PER_SECOND = 200;
 const WARM_UP_MS = 3000;
@@ -30,6 +32,8 @@ const MOST_BEYOND_MS = 180_000;
 interface Options {
   seconds: number;
   workers: number;
+  /** Workers with a near cache; by default half of them. */
+  cached: number;
   topology: string | undefined;
 }
 
@@ -40,25 +44,29 @@ function readOptions(): Options {
       seconds: { type: 'string' },
       quick: { type: 'boolean' },
       workers: { type: 'string' },
+      cached: { type: 'string' },
       topology: { type: 'string' },
     },
   });
   const isQuick = values.quick ?? process.env.npm_config_quick === 'true';
+  const workers = toCount('workers', values.workers ?? process.env.npm_config_workers, DEFAULT_WORKERS);
   return {
     seconds: toCount(
       'seconds',
       values.seconds ?? process.env.npm_config_seconds,
       isQuick ? QUICK_SECONDS : DEFAULT_SECONDS,
     ),
-    workers: toCount('workers', values.workers ?? process.env.npm_config_workers, DEFAULT_WORKERS),
+    workers,
+    cached: toCount('cached', values.cached ?? process.env.npm_config_cached, Math.floor(workers / 2), 0),
     topology: values.topology ?? process.env.npm_config_topology,
   };
 }
 
-function toCount(name: string, text: string | undefined, otherwise: number): number {
+function toCount(name: string, text: string | undefined, otherwise: number, least = 1): number {
   if (text === undefined || text === '') return otherwise;
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new RangeError(`--${name} must be a positive whole number`);
+  if (!Number.isInteger(value) || value < least)
+    throw new RangeError(`--${name} must be a whole number from ${least} up`);
   return value;
 }
 
@@ -83,7 +91,11 @@ class Estate {
   }
 }
 
-async function soak(start: () => Promise<Topology>, seconds: number, workers: number, estate: Estate): Promise<Part> {
+async function soak(
+  start: () => Promise<Topology>,
+  { seconds, workers, cached }: Options,
+  estate: Estate,
+): Promise<Part> {
   const topology = await estate.topology(start());
   const secret = randomBytes(32).toString('hex');
   const names = Array.from({ length: workers }, (_, index) => `w${index + 1}`);
@@ -93,6 +105,7 @@ async function soak(start: () => Promise<Topology>, seconds: number, workers: nu
     secret,
     timeoutMs: TIMEOUT_MS,
     durability: index === workers - 1 ? DURABILITY : null,
+    cache: isCached(index, workers, cached) ? CACHE : null,
     users: USERS,
     operationsPerSecond: OPERATIONS_PER_SECOND,
     maxMs: seconds * 1000 + MOST_BEYOND_MS,
@@ -100,7 +113,7 @@ async function soak(start: () => Promise<Topology>, seconds: number, workers: nu
   const crew = estate.crew(names);
   await crew.begin(orders);
   const beganAt = machineNow();
-  console.log(`\n${topology.title}: ${workers} workers, ${seconds} s`);
+  console.log(`\n${topology.title}: ${workers} workers, ${cached} with a near cache, ${seconds} s`);
   await sleep(WARM_UP_MS);
   const watch = new PromotionWatch(topology.nodes);
   const planned = await makeFaults({
@@ -131,7 +144,11 @@ async function soak(start: () => Promise<Topology>, seconds: number, workers: nu
     timeoutMs: TIMEOUT_MS,
     faults: reportFaults(faults, records, beganAt),
     tally: sumOf(records.map(({ tally }) => tally)),
-    verdicts: { plain: judge(plain, records, faults, look), durable: judge(durable, records, faults, look) },
+    verdicts: {
+      plain: judge(plain, records, faults, look),
+      durable: judge(durable, records, faults, look),
+      caches: judgeCaches(records, faults),
+    },
     workers: workersOf(records),
     unexpected: records.flatMap(({ unexpected }) => unexpected),
     crashes: [...crew.crashes],
@@ -139,18 +156,24 @@ async function soak(start: () => Promise<Topology>, seconds: number, workers: nu
   };
 }
 
+/** Spread evenly, and the last, whose revocations replicas confirm and which is stopped at times, is one of them. */
+function isCached(index: number, workers: number, cached: number): boolean {
+  return Math.floor(((index + 1) * cached) / workers) > Math.floor((index * cached) / workers);
+}
+
 async function main(estate: Estate): Promise<boolean> {
-  const { seconds, workers, topology } = readOptions();
+  const options = readOptions();
+  const { seconds, workers, cached, topology } = options;
   const kinds = { sentinel: startSentinels, cluster: startCluster };
   const chosen = Object.entries(kinds).filter(([name]) => topology === undefined || name === topology);
   if (chosen.length === 0) throw new RangeError(`--topology must be one of ${Object.keys(kinds).join(', ')}`);
   const parts: Part[] = [];
   for (const [, start] of chosen) {
-    parts.push(await soak(start, Math.ceil(seconds / chosen.length), workers, estate));
+    parts.push(await soak(start, { ...options, seconds: Math.ceil(seconds / chosen.length) }, estate));
   }
   for (const part of parts) printPart(part);
   const isClean = parts.every(isFlawless);
-  const results = { at: new Date().toISOString(), seconds, workers, isClean, parts };
+  const results = { at: new Date().toISOString(), seconds, workers, cached, isClean, parts };
   await writeFile(join(__dirname, '..', 'soak-results.json'), `${JSON.stringify(results, null, 2)}\n`);
   console.log(isClean ? 'nothing wrongly ended, alive or mixed up; nothing crashed' : 'FAILED');
   return isClean;

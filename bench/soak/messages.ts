@@ -1,7 +1,14 @@
 import type { Durability, RedisTarget } from 'tokensession';
 import type { ForeignEntry, SessionEntry, UserEntry } from './book';
+import type { CacheRecord } from './cache-diary';
 import type { Tally } from './tally';
 import type { WaitSummary } from './waits';
+
+/** What the near cache of a worker promises by. */
+export interface CachePromise {
+  maxAgeMs: number;
+  heartbeatMs: number;
+}
 
 /** What a worker is to do. */
 export interface Orders {
@@ -11,6 +18,8 @@ export interface Orders {
   secret: string;
   timeoutMs: number;
   durability: Durability | null;
+  /** `null`: it asks Redis each time. */
+  cache: CachePromise | null;
   users: number;
   operationsPerSecond: number;
   /** After this many milliseconds it stops by itself, whatever happens to the parent. */
@@ -39,7 +48,7 @@ export type ToParent =
   | { tell: 'ready' }
   | { tell: 'news'; news: News }
   | { tell: 'record'; record: WorkerRecord }
-  | { tell: 'closed'; crashes: string[] };
+  | { tell: 'closed'; crashes: string[]; isCacheUp: boolean };
 
 /** All that a worker has written down. */
 export interface WorkerRecord {
@@ -56,6 +65,8 @@ export interface WorkerRecord {
   crashes: string[];
   tally: Tally;
   waits: WaitSummary;
+  /** `null` for a worker without a near cache. */
+  cache: CacheRecord | null;
   memory: { rssBefore: number; rssAfter: number; heapBefore: number; heapAfter: number };
   /** Open TCP connections when the load had run for a while, and at its end. */
   sockets: { before: number; after: number };

@@ -1,3 +1,4 @@
+import { type CacheVerdict, TOLERANCE_MS } from './cache-verdict';
 import type { WorkerRecord } from './messages';
 import type { FaultReport } from './service';
 import { type Outcomes, sumOf, type Tally } from './tally';
@@ -11,15 +12,22 @@ export interface Part {
   timeoutMs: number;
   faults: FaultReport[];
   tally: Tally;
-  verdicts: { plain: Verdict; durable: Verdict };
-  workers: (Pick<WorkerRecord, 'name' | 'isDurable' | 'memory' | 'sockets'> & { waits: WaitSummary })[];
+  verdicts: { plain: Verdict; durable: Verdict; caches: CacheVerdict };
+  workers: (Pick<WorkerRecord, 'name' | 'isDurable' | 'memory' | 'sockets' | 'cache'> & { waits: WaitSummary })[];
   unexpected: string[];
   crashes: string[];
   contradictions: string[];
 }
 
 export function workersOf(records: readonly WorkerRecord[]): Part['workers'] {
-  return records.map(({ name, isDurable, memory, sockets, waits }) => ({ name, isDurable, memory, sockets, waits }));
+  return records.map(({ name, isDurable, memory, sockets, waits, cache }) => ({
+    name,
+    isDurable,
+    memory,
+    sockets,
+    waits,
+    cache,
+  }));
 }
 
 /** Whether a part shows nothing wrong. The waits are no part of it: on a busy machine they say more about that. */
@@ -29,7 +37,7 @@ export function isFlawless({ verdicts, unexpected, crashes, contradictions }: Pa
     ...wronglyAlive,
     ...someoneElses,
   ]);
-  return [faults, unexpected, crashes, contradictions].every((list) => list.length === 0);
+  return [faults, verdicts.caches.wronglyAlive, unexpected, crashes, contradictions].every((list) => list.length === 0);
 }
 
 const MAX_FINDINGS = 10;
@@ -42,8 +50,10 @@ export function printPart(part: Part): void {
   printFaults(part.faults);
   printWorkers(part);
   printVerdicts(verdicts);
+  printCaches(part);
   printFindings('wrongly ended', [...verdicts.plain.wronglyEnded, ...verdicts.durable.wronglyEnded]);
   printFindings('wrongly alive', [...verdicts.plain.wronglyAlive, ...verdicts.durable.wronglyAlive]);
+  printFindings('wrongly alive, from memory', verdicts.caches.wronglyAlive);
   printFindings("wrongly someone else's", [...verdicts.plain.someoneElses, ...verdicts.durable.someoneElses]);
   printFindings('unexpected errors', unexpected);
   printFindings('crashes, unhandled rejections, warnings', crashes);
@@ -130,6 +140,41 @@ function printVerdicts({ plain, durable }: Part['verdicts']): void {
     row('WRONGLY ENDED', ({ wronglyEnded }) => wronglyEnded.length),
     row('WRONGLY ALIVE', ({ wronglyAlive }) => wronglyAlive.length),
     row("WRONGLY SOMEONE ELSE'S", ({ someoneElses }) => someoneElses.length),
+  ]);
+}
+
+function printCaches({ workers, verdicts: { caches } }: Part): void {
+  const cached = workers.flatMap(({ name, cache }) => (cache === null ? [] : [{ name, ...cache }]));
+  if (cached.length === 0) return;
+  printTable([
+    ['near caches', 'looks', 'from memory', 'kept in the end', 'down', 'up', 'down for ms', 'longest'],
+    ...cached.map(({ name, hits, misses, entries, downs, ups, downMs, longestDownMs }) => [
+      name,
+      number(hits + misses),
+      `${((100 * hits) / Math.max(1, hits + misses)).toFixed(1)}%`,
+      number(entries),
+      number(downs),
+      number(ups),
+      number(downMs),
+      number(longestDownMs),
+    ]),
+  ]);
+  const causes = cached.flatMap(({ name, causes }) =>
+    Object.entries(causes).map(([cause, times]) => [name, cause, number(times)]),
+  );
+  printTable([['down, because', '', 'times'], ...causes]);
+  const { ends, seenAlive, longestMs, beyondTolerance, again } = caches;
+  printTable([
+    ['ended sessions, by near caches', ''],
+    ['kept in memory when their own process ended them', number(ends.own)],
+    ['kept in memory when another process ended them', number(ends.foreign)],
+    ['seen alive from memory after the end', number(seenAlive)],
+    ['  at most, ms, outside of faults', number(longestMs.outside)],
+    ['  at most, ms, around faults of their master', number(longestMs.around)],
+    [`  of those, for longer than ${TOLERANCE_MS} ms`, number(beyondTolerance)],
+    ['alive again by a failover, and kept so', number(again)],
+    ['  at most, ms after Redis was asked', number(longestMs.again)],
+    ['WRONGLY ALIVE', number(caches.wronglyAlive.length)],
   ]);
 }
 

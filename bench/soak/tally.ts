@@ -9,6 +9,7 @@ export type Operation =
   | 'kick others'
   | 'kick all'
   | "check of others' tokens"
+  | 'watch'
   | 'health';
 
 /** How the calls of one kind ended: `done`, or the code of their error. */

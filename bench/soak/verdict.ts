@@ -194,7 +194,7 @@ function judgeStrangers({ id, failedLogins, kickedAllAt }: UserEntry, look: Fina
 }
 
 /** The moments of a session's life, in milliseconds since its login, and those of the faults around them. */
-function timesOf(entry: SessionEntry, faults: readonly Fault[], more: Record<string, number | null>): string {
+export function timesOf(entry: SessionEntry, faults: readonly Fault[], more: Record<string, number | null>): string {
   const moments = { 'end asked': entry.endBegunAt, ended: entry.endedAt, ...more };
   const since = (at: number) => {
     const ms = Math.round(at - entry.loggedInAt);

@@ -1,4 +1,5 @@
 import { RedisStore, TokenManager } from 'tokensession';
+import { CacheDiary } from './cache-diary';
 import { Load } from './load';
 import type { DealtToken, News, Orders, ToParent, ToWorker, WorkerRecord } from './messages';
 import { Waits } from './waits';
@@ -27,6 +28,7 @@ function tell(message: ToParent): void {
 class Worker {
   readonly #orders: Orders;
   readonly #manager: TokenManager;
+  readonly #cache: CacheDiary | null;
   readonly #waits: Waits;
   readonly #load: Load;
   readonly #timers: NodeJS.Timeout[] = [];
@@ -35,18 +37,21 @@ class Worker {
   #before = measure();
 
   constructor(orders: Orders) {
-    const { name, target, secret, timeoutMs, durability, users, operationsPerSecond, maxMs } = orders;
+    const { name, target, secret, timeoutMs, durability, cache, users, operationsPerSecond, maxMs } = orders;
     this.#orders = orders;
     this.#manager = new TokenManager({
       store: new RedisStore(target, { timeoutMs, durability: durability ?? undefined }),
       secret,
+      cache: cache ?? undefined,
     });
+    this.#cache = cache && new CacheDiary(this.#manager, cache);
     this.#waits = new Waits(timeoutMs);
     this.#load = new Load({
       manager: this.#manager,
       waits: this.#waits,
       userIds: Array.from({ length: users }, (_, index) => `${name}-user-${index + 1}`),
       isDurable: durability !== null,
+      isCached: cache !== null,
       operationsPerSecond,
       onLogin: (token) => this.#loggedIn.push(token),
       onEnd: (token) => this.#ended.push(token),
@@ -82,6 +87,7 @@ class Worker {
       crashes,
       tally,
       waits,
+      cache: this.#cache?.record() ?? null,
       memory: {
         rssBefore: this.#before.rss,
         rssAfter: after.rss,
@@ -90,6 +96,11 @@ class Worker {
       },
       sockets: { before: this.#before.sockets, after: after.sockets },
     };
+  }
+
+  /** Not a fault of one that has none. */
+  get isCacheUp(): boolean {
+    return this.#manager.cacheStats?.isUp ?? true;
   }
 
   async close(): Promise<void> {
@@ -112,6 +123,7 @@ function measure(): { rss: number; heap: number; sockets: number } {
 }
 
 let worker: Worker | undefined;
+let isCacheUp = true;
 
 process.on('message', async (message: ToWorker) => {
   switch (message.tell) {
@@ -125,8 +137,10 @@ process.on('message', async (message: ToWorker) => {
       if (worker !== undefined) tell({ tell: 'record', record: await worker.drain() });
       break;
     case 'close':
+      // By now the servers have long been well.
+      isCacheUp = worker?.isCacheUp ?? true;
       await worker?.close();
-      tell({ tell: 'closed', crashes });
+      tell({ tell: 'closed', crashes, isCacheUp });
       // Without the parent's line nothing keeps this process running, unless something of the manager's was left open.
       process.removeAllListeners('disconnect');
       process.disconnect();

@@ -1,0 +1,70 @@
+import type { TokenManager } from 'tokensession';
+import { machineNow } from './clock';
+import type { CachePromise } from './messages';
+
+/** How a worker's near cache did. */
+export interface CacheRecord {
+  promise: CachePromise;
+  /** Looks that were answered from memory, and those for which the store was asked. */
+  hits: number;
+  misses: number;
+  entries: number;
+  /** How often it was told that not everything is heard, and that it is again. */
+  downs: number;
+  ups: number;
+  /** Why, and how often. */
+  causes: Record<string, number>;
+  downMs: number;
+  longestDownMs: number;
+}
+
+/** Writes down what a manager tells of its near cache. */
+export class CacheDiary {
+  readonly #manager: TokenManager;
+  readonly #promise: CachePromise;
+  readonly #causes: Record<string, number> = {};
+  #downs = 0;
+  #ups = 0;
+  #downMs = 0;
+  #longestDownMs = 0;
+  #downAt: number | null = null;
+
+  constructor(manager: TokenManager, promise: CachePromise) {
+    this.#manager = manager;
+    this.#promise = promise;
+    manager.on('cache-down', ({ error: { cause } }) => {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      this.#causes[why] = (this.#causes[why] ?? 0) + 1;
+      this.#downs++;
+      this.#downAt ??= machineNow();
+    });
+    manager.on('cache-up', () => {
+      this.#ups++;
+      this.#wasDown();
+      this.#downAt = null;
+    });
+  }
+
+  record(): CacheRecord {
+    const { hits = 0, misses = 0, entries = 0 } = this.#manager.cacheStats ?? {};
+    this.#wasDown();
+    return {
+      promise: this.#promise,
+      hits,
+      misses,
+      entries,
+      downs: this.#downs,
+      ups: this.#ups,
+      causes: this.#causes,
+      downMs: this.#downMs,
+      longestDownMs: this.#longestDownMs,
+    };
+  }
+
+  #wasDown(): void {
+    if (this.#downAt === null) return;
+    const ms = machineNow() - this.#downAt;
+    this.#downMs += ms;
+    this.#longestDownMs = Math.max(this.#longestDownMs, ms);
+  }
+}
