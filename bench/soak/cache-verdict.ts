@@ -80,6 +80,11 @@ function wasKept({ endBegunAt, fate }: SessionEntry, recalledAt: readonly number
   );
 }
 
+/** A connection that breaks is noticed at once: only of a server that says nothing may it take time. */
+function isSilence({ kind }: Fault): boolean {
+  return kind !== 'deafen';
+}
+
 /** What a process ends, it must forget at once, whether or not Redis is there to tell it. */
 function judgeOwn(matter: Case, verdict: CacheVerdict): void {
   const { entry } = matter;
@@ -118,7 +123,9 @@ function judgeForeign(matter: Case, endedAt: number, recalls: readonly Recall[],
   let longestAroundMs = 0;
   for (const recall of stale) {
     const ms = recall.at - endedAt;
-    const isAround = matter.faults.some(({ at, healedAt }) => at <= recall.at && endedAt <= healedAt);
+    const isAround = matter.faults.some(
+      (fault) => isSilence(fault) && fault.at <= recall.at && endedAt <= fault.healedAt,
+    );
     // Whatever is lost: it can only be as old as what Redis said before the end.
     const allowed = Math.min(maxAgeMs, isAround ? LEASE_HEARTBEATS * heartbeatMs : TOLERANCE_MS);
     if (isAround) longestAroundMs = Math.max(longestAroundMs, ms);

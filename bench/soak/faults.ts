@@ -7,7 +7,8 @@ import type { SlotRange, Topology } from './topologies';
 /**
  * `kill`: SIGKILL, and a new start, empty, after the promotion. `pause`: SIGSTOP until after the promotion. Either may find the replicas
  * behind: what the master has acknowledged in its last moments is then lost. `stall`: SIGSTOP for less than it takes to be replaced.
- * `handover`: a replica is told to take over. `unplanned`: a promotion that the soak didn't ask for, such as a second one right after the
+ * `handover`: a replica is told to take over. `deafen`: the master goes on, but whoever listens to what it announces is cut off, again and
+ * again. `unplanned`: a promotion that the soak didn't ask for, such as a second one right after the
  * first.
  */
 export type FaultKind = PlannedKind | 'unplanned';
@@ -28,12 +29,23 @@ export interface Fault {
   healedAt: number;
 }
 
-const KINDS = ['kill, replicas behind', 'pause, replicas behind', 'kill', 'pause', 'stall', 'handover'] as const;
+const KINDS = [
+  'kill, replicas behind',
+  'pause, replicas behind',
+  'kill',
+  'pause',
+  'stall',
+  'deafen',
+  'handover',
+] as const;
 type PlannedKind = (typeof KINDS)[number];
 
 const CALM_MS = 1500;
 /** Less than the servers need to take each other for down, more than any call waits. */
 const STALL_MS = 700;
+/** How long subscriptions are cut off, and the longest that one is left alone: some are back by then, some are not. */
+const DEAFEN_MS = 2000;
+const DEAFEN_MAX_EVERY_MS = 120;
 /** How long a killed master is away after the promotion. */
 const AWAY_MS = 500;
 /** How much longer than its master a worker is held: the others are served again by then. */
@@ -73,6 +85,11 @@ function otherToken(anyToken: () => string, last: Fault | undefined): string {
   return token;
 }
 
+/** Whether it leaves the servers in their roles, and all that they have acknowledged. */
+export function losesNothing({ kind }: Fault): boolean {
+  return kind === 'stall' || kind === 'deafen';
+}
+
 async function makeFault(
   topology: Topology,
   kind: PlannedKind,
@@ -84,16 +101,18 @@ async function makeFault(
   const slots = await topology.slotsOf(master);
   const isKill = kind.startsWith('kill');
   const isBehind = kind.endsWith('behind');
+  const isUp = kind === 'handover' || kind === 'deafen';
   const catchUp = isBehind ? await holdBack(topology, master) : null;
   const letGo = isBehind ? holdWorker() : null;
   const at = machineNow();
   let promotedAt: number | null = null;
   if (kind === 'handover') await topology.handOver(master);
   else if (isKill) await master.kill();
-  else master.pause();
+  else if (!isUp) master.pause();
   try {
     await catchUp?.();
     if (kind === 'stall') await sleep(STALL_MS);
+    else if (kind === 'deafen') await deafen(master);
     else {
       await topology.untilPromoted(key, master);
       promotedAt = machineNow();
@@ -103,9 +122,9 @@ async function makeFault(
       await master.restart();
     }
   } finally {
-    if (!isKill && kind !== 'handover') master.resume();
+    if (!isKill && !isUp) master.resume();
   }
-  const backAt = kind === 'handover' ? at : machineNow();
+  const backAt = isUp ? at : machineNow();
   let letGoAt: number | null = null;
   if (letGo !== null) {
     await sleep(HELD_MS);
@@ -114,6 +133,13 @@ async function makeFault(
   }
   await topology.untilHealed();
   return { kind, port: master.port, slots, at, promotedAt, backAt, letGoAt, healedAt: machineNow() };
+}
+
+async function deafen(master: RedisServer): Promise<void> {
+  for (const until = machineNow() + DEAFEN_MS; machineNow() < until; ) {
+    await ask(master, 'CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await sleep(Math.random() * DEAFEN_MAX_EVERY_MS);
+  }
 }
 
 /**

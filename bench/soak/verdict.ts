@@ -1,5 +1,5 @@
 import type { ForeignEntry, SessionEntry, Sighting, UserEntry } from './book';
-import type { Fault } from './faults';
+import { type Fault, losesNothing } from './faults';
 import type { FinalLook } from './final-look';
 import { isIn, slotOf } from './keys';
 import type { WorkerRecord } from './messages';
@@ -118,10 +118,13 @@ function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): 
     const end = kind === 'unplanned' ? (promotedAt ?? at) : at;
     return at - UNREPLICATED_MS <= loggedInAt && loginBegunAt <= end + IN_FLIGHT_MS;
   };
-  const lostWith = faults.find((fault) => fault.kind !== 'stall' && isLate(fault) && fault.at <= seen.settled);
+  const lostWith = faults.find((fault) => !losesNothing(fault) && isLate(fault) && fault.at <= seen.settled);
   const lostOn = faults.find(
-    ({ kind, backAt, healedAt }) =>
-      !kind.startsWith('kill') && kind !== 'stall' && backAt <= loggedInAt && loginBegunAt <= healedAt,
+    (fault) =>
+      !fault.kind.startsWith('kill') &&
+      !losesNothing(fault) &&
+      fault.backAt <= loggedInAt &&
+      loginBegunAt <= fault.healedAt,
   );
   // A process that was away itself may still ask the old master, until that hears that it was replaced.
   const isAnswerOfOld = (fault: Fault) => !isAliveInTheEnd && lastAlive <= fault.healedAt;
@@ -164,8 +167,9 @@ function judgeAlive(matter: Case, verdict: Verdict): void {
 
 /** Milliseconds after the return of service at which it was seen; `null` when no failover explains it. */
 function excuseFor({ entry, user, isDurable, faults }: Case, endedAt: number, { begun }: Sighting): number | null {
-  for (const { kind, slots, at, promotedAt, letGoAt, healedAt } of faults) {
-    if (kind === 'stall' || endedAt < at - UNREPLICATED_MS || endedAt > healedAt || begun < at) continue;
+  for (const fault of faults) {
+    const { kind, slots, at, promotedAt, letGoAt, healedAt } = fault;
+    if (losesNothing(fault) || endedAt < at - UNREPLICATED_MS || endedAt > healedAt || begun < at) continue;
     // A Cluster's handover waits until the replica has everything, and Sentinel promotes the replica that has most, but not of a master
     // that lives.
     if (entry.isConfirmed && (kind !== 'handover' || slots !== null)) continue;
