@@ -48,13 +48,8 @@ export function judgeCaches(records: readonly WorkerRecord[], faults: readonly F
     for (const { token, recalls } of foreign) {
       const entry = sessions.get(token);
       if (entry === undefined || entry.fate !== 'ended' || entry.endedAt === null) continue;
-      if (
-        wasKept(
-          entry,
-          recalls.map(({ at }) => at),
-        )
-      )
-        verdict.ends.foreign++;
+      const recalledAt = recalls.map(({ at }) => at);
+      if (wasKept(entry, recalledAt)) verdict.ends.foreign++;
       judgeForeign({ name, promise, entry, faults: faultsOf(entry, faults) }, entry.endedAt, recalls, verdict);
     }
   }

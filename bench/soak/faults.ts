@@ -8,8 +8,7 @@ import type { SlotRange, Topology } from './topologies';
  * `kill`: SIGKILL, and a new start, empty, after the promotion. `pause`: SIGSTOP until after the promotion. Either may find the replicas
  * behind: what the master has acknowledged in its last moments is then lost. `stall`: SIGSTOP for less than it takes to be replaced.
  * `handover`: a replica is told to take over. `deafen`: the master goes on, but whoever listens to what it announces is cut off, again and
- * again. `unplanned`: a promotion that the soak didn't ask for, such as a second one right after the
- * first.
+ * again. `unplanned`: a promotion that the soak didn't ask for, such as a second one right after the first.
  */
 export type FaultKind = PlannedKind | 'unplanned';
 
@@ -135,9 +134,13 @@ async function makeFault(
   return { kind, port: master.port, slots, at, promotedAt, backAt, letGoAt, healedAt: machineNow() };
 }
 
+/** Cuts off who listens to a master, but for the sentinels: they would replace it. */
 async function deafen(master: RedisServer): Promise<void> {
   for (const until = machineNow() + DEAFEN_MS; machineNow() < until; ) {
-    await ask(master, 'CLIENT', 'KILL', 'TYPE', 'pubsub');
+    const clients = await ask<string>(master, 'CLIENT', 'LIST', 'TYPE', 'pubsub');
+    for (const [, id = ''] of clients.matchAll(/^id=(\d+) .* name=(?!sentinel)/gm)) {
+      await ask(master, 'CLIENT', 'KILL', 'ID', id);
+    }
     await sleep(Math.random() * DEAFEN_MAX_EVERY_MS);
   }
 }

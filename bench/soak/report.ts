@@ -162,7 +162,7 @@ function printCaches({ workers, verdicts: { caches } }: Part): void {
   const causes = cached.flatMap(({ name, causes }) =>
     Object.entries(causes).map(([cause, times]) => [name, cause, number(times)]),
   );
-  printTable([['down, because', '', 'times'], ...causes]);
+  if (causes.length > 0) printTable([['down, because', '', 'times'], ...causes]);
   const { ends, seenAlive, longestMs, beyondTolerance, again } = caches;
   printTable([
     ['ended sessions, by near caches', ''],
