@@ -168,6 +168,39 @@ describe('while announcements may not arrive, the store is asked', () => {
     await heat(sessions, token);
   });
 
+  it('for as long as the subscription leads to a replica of the server that is called', async () => {
+    const replica = await startRedis({ replicaof: [['127.0.0.1', String(server.port)]] });
+    closing(() => replica.stop());
+    const client = createRedisClient(server.url);
+    closing(() => client.disconnect());
+    const duplicate = client.duplicate.bind(client);
+    client.duplicate = (options) => duplicate({ ...options, port: replica.port });
+    await until('it replicates', async () =>
+      (await replica.admin.info('replication')).includes('master_link_status:up'),
+    );
+    const { sessions, events } = service(client);
+    const token = await sessions.setToken('ada');
+    await until('it is told', () => events.length > 0);
+    for (let i = 0; i < 5; i++) expect(await sessions.checkToken(token)).not.toBeNull();
+    expect(sessions.cacheStats).toMatchObject({ hits: 0, isUp: false });
+    expect(events).toMatchObject([
+      {
+        name: 'cache-down',
+        error: { cause: { message: 'the subscription has led to another server than the calls' } },
+      },
+    ]);
+  });
+
+  it('two heartbeats after its master was made a replica, which answers as before', async () => {
+    const own = await startRedis();
+    closing(() => own.stop());
+    const { sessions } = service(own.url);
+    const token = await hot(sessions);
+    await own.admin.replicaof('127.0.0.1', server.port);
+    expect(await msUntilAsked(sessions, token)).toBeLessThan(LEASE_MS);
+    await expect(sessions.checkToken(token)).rejects.toMatchObject({ status: 503 });
+  });
+
   it('after Redis was killed: 503, nobody signed out, and from memory again when it is back', async () => {
     const own = await startRedis({ appendonly: 'yes', appendfsync: 'always' });
     closing(() => own.stop());
@@ -229,6 +262,16 @@ describe('a Redis user who may not subscribe or publish', () => {
       { name: 'cache-down', error: { cause: { message: expect.stringContaining('NOPERM') } } },
     ]);
     expect(sessions.cacheStats).toMatchObject({ hits: 0, isUp: false });
+  });
+
+  it('or no more, or not on every channel: its readiness says so', async () => {
+    await server.admin.call('ACL', 'SETUSER', 'half', ...may, '&session-token:changes');
+    const half = { host: '127.0.0.1', port: server.port, username: 'half', password: 'secret' };
+    const { sessions } = service(half, { prefixes: { tokenKeyPrefix: 'session-token' }, cache: false });
+    await sessions.setToken('somebody of this test alone');
+    expect(await sessions.health()).toMatchObject({ status: 'degraded' });
+    await server.admin.call('ACL', 'SETUSER', 'half', '&session-user:changes');
+    expect(await sessions.health()).toMatchObject({ status: 'up' });
   });
 
   it('can end sessions all the same; others see it after maxAgeMs, and its readiness says so', async () => {

@@ -1,4 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import {
   MemoryStore,
   RedisStore,
@@ -12,6 +14,7 @@ import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { randomPrefixes, SECRET } from './support/stores';
+import { startProxy } from './support/tcp-proxy';
 import { until } from './support/until';
 
 let server: RedisServer;
@@ -229,6 +232,37 @@ describe('a session that was just checked', () => {
     expect(calls.filter((name) => name === 'check').length).toBeGreaterThanOrEqual(10);
   });
 
+  it('is kept for the latest of a user who has more of them than maxEntries', async () => {
+    const { here, there, calls } = await twoServices({ cache: { ...CACHE, maxEntries: 2 } });
+    const tokens = await Promise.all(Array.from({ length: 4 }, () => there.setToken('ada')));
+    for (const token of tokens) await heat(here, token);
+    expect(here.cacheStats?.entries).toBe(2);
+    for (const token of tokens) await here.checkToken(token);
+    calls.length = 0;
+    for (const token of tokens.slice(2)) await here.checkToken(token);
+    expect(calls).toEqual([]);
+  });
+
+  it('does not keep the header in memory that its token came in', async () => {
+    const { here } = await twoServices();
+    const size = () => {
+      setFlagsFromString('--expose-gc');
+      runInNewContext('gc')();
+      return process.memoryUsage().heapUsed;
+    };
+    const tokens = await Promise.all(Array.from({ length: 300 }, (_, i) => here.setToken(`user ${i}`)));
+    const before = size();
+    for (const token of tokens)
+      await here.touchToken(
+        Buffer.from(`${token}${'x'.repeat(100_000)}`)
+          .toString()
+          .slice(0, 89),
+      );
+    // Of 30 MB.
+    expect(size() - before).toBeLessThan(5_000_000);
+    expect(here.cacheStats?.entries).toBeGreaterThan(290);
+  });
+
   it('is not kept where its token was rotated away: the store alone knows how long that may be used', async () => {
     const { here, there, calls } = await twoServices();
     const old = await there.setToken('ada');
@@ -238,17 +272,27 @@ describe('a session that was just checked', () => {
     expect(calls).toEqual(['check', 'check', 'check']);
   });
 
-  it('is not kept by a MemoryStore, which needs none of this: the option changes nothing', async () => {
-    const { store, calls } = countedStore(new MemoryStore());
-    const sessions = new TokenManager({ store, secret: SECRET, cache: true });
+  it('is not kept by a MemoryStore, which needs none of this: the option changes nothing, not even how it slides', async () => {
+    let now = Date.now();
+    const { store, calls } = countedStore(new MemoryStore({ now: () => now }));
+    const sessions = new TokenManager({ store, secret: SECRET, cache: true, slideEvery: 0 });
     closing(() => sessions.close());
     const token = await sessions.setToken('ada');
-    expect((await sessions.touchToken(token))?.user.id).toBe('ada');
+    now += 1000;
+    expect((await sessions.touchToken(token))?.lastSeenAt).toEqual(new Date(now));
     await sessions.deleteToken(token);
     expect(await sessions.touchToken(token)).toBeNull();
     expect(calls).toEqual(['create', 'touch', 'end', 'touch']);
     expect(sessions.cacheStats).toBeNull();
   });
+});
+
+it('sliding at each request and a near cache exclude each other', async () => {
+  const store = new RedisStore(server.url, randomPrefixes());
+  closing(() => store.close());
+  expect(() => new TokenManager({ store, secret: SECRET, cache: true, slideEvery: 0 })).toThrow(
+    new RangeError('option slideEvery must be at least 1 with a cache: at 0 each request would ask the store'),
+  );
 });
 
 describe('what another process does to a session is heard at once', () => {
@@ -294,6 +338,40 @@ describe('what another process does to a session is heard at once', () => {
     await server.admin.hset(`${prefixes.tokenKeyPrefix}:{${tag}}`, sid, 'damaged');
     await act(there, token);
     await refuses(here, token);
+  });
+
+  it.each<[string, (there: TokenManager<{ name: string }>, token: string) => Promise<unknown>]>([
+    ['a kick', (there) => there.deleteUserToken('ada')],
+    ['a kick of one', (there, token) => there.deleteSession('ada', token.split('.')[1] ?? '')],
+    ['a logout', (there, token) => there.deleteToken(token)],
+    ['a ban', (there) => there.banUser('ada')],
+    ['a login in its place', (there, token) => there.createSession('ada', { replaces: [token] })],
+  ])('%s ends it, though Redis knows it no more: it was evicted, or deleted by hand', async (_, act) => {
+    const { here, there, prefixes } = await twoServices();
+    const token = await hot(here);
+    await server.admin.del(`${prefixes.tokenKeyPrefix}:{${token.split('.')[0]}}`);
+    await act(there, token);
+    await refuses(here, token);
+  });
+
+  it('a theft that this process finds ends it here, before any announcement', async () => {
+    const proxy = await startProxy(server.port);
+    closing(() => proxy.stop());
+    const prefixes = randomPrefixes();
+    const here = new TokenManager<{ name: string }>({
+      store: new RedisStore({ host: '127.0.0.1', port: proxy.port }, prefixes),
+      secret: SECRET,
+      cache: { ...CACHE, heartbeatMs: 10_000 },
+      rotationGrace: 0,
+    });
+    closing(() => here.close());
+    await up(here);
+    const old = await here.setToken('ada');
+    const token = (await here.rotateToken(old)) ?? '';
+    await heat(here, token);
+    proxy.swallowOf(/subscribe/i);
+    expect((await here.inspectToken(old)).reason).toBe('reused');
+    expect(await here.checkToken(token)).toBeNull();
   });
 
   it('a login over a limit ends it', async () => {
@@ -602,6 +680,38 @@ describe('sliding', () => {
       server.resume();
     }
     await until('it is served again', () => here.touchToken(token));
+  });
+
+  it('takes no rotated token for a stolen one, and asks anew once it has learnt of the rotation', async () => {
+    const proxy = await startProxy(server.port);
+    closing(() => proxy.stop());
+    const prefixes = randomPrefixes();
+    const options = { secret: SECRET, cache: { ...CACHE, heartbeatMs: 10_000 }, slideEvery: 1, ttl: 100 };
+    const here = new TokenManager<{ name: string }>({
+      ...options,
+      store: new RedisStore({ host: '127.0.0.1', port: proxy.port }, prefixes),
+    });
+    closing(() => here.close());
+    const reused: unknown[] = [];
+    here.on('reused', (event) => reused.push(event));
+    await up(here);
+    for (const rotationGrace of [0, 100]) {
+      const there = service(prefixes, { cache: false, rotationGrace }).sessions;
+      const token = await hot(here);
+      proxy.swallowOf(/subscribe/i);
+      const next = (await there.rotateToken(token)) ?? '';
+      await sleep(1010);
+      expect(await here.touchToken(token)).not.toBeNull();
+      await sleep(50);
+      expect(await there.checkToken(next)).not.toBeNull();
+      const known = await here.inspectToken(token, { onReuse: 'ignore' });
+      expect([known.session?.id, known.reason]).toEqual(
+        rotationGrace === 0 ? [undefined, 'reused'] : [next.split('.')[1], undefined],
+      );
+      proxy.pass();
+      await until('the cache is up', () => here.cacheStats?.isUp);
+    }
+    expect(reused).not.toContainEqual(expect.objectContaining({ ended: true }));
   });
 
   it('that finds the session ended ends it here, too, though nobody was told', async () => {

@@ -8,7 +8,7 @@ export interface CacheOptions {
   maxAgeMs?: number | undefined;
   /**
    * Milliseconds between two looks whether the store's announcements still arrive. When two in a row bring no answer, nothing is answered from the
-   * cache. 10 to 60,000. Default 1,000.
+   * cache. 100 to 60,000. Default 1,000.
    */
   heartbeatMs?: number | undefined;
 }
@@ -18,7 +18,7 @@ const OPTIONS: Record<keyof CacheOptions, true> = { maxEntries: true, maxAgeMs: 
 const MAX_ENTRIES = 10_000_000;
 /** Ten minutes: what is older than that is no copy of anything. */
 const MAX_AGE_MS = 600_000;
-const MIN_HEARTBEAT_MS = 10;
+const MIN_HEARTBEAT_MS = 100;
 const MAX_HEARTBEAT_MS = 60_000;
 
 export type CachePolicy = { readonly [Name in keyof CacheOptions]-?: number };

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { flat } from './token';
 
 /** Users whose last change is remembered: more than change while one call to the store is under way. */
 const MAX_USERS = 10_000;
@@ -21,7 +22,7 @@ export class ChangeLog {
   }
 
   record(tag: string): void {
-    this.#changes.set(tag, ++this.#count);
+    this.#changes.set(flat(tag), ++this.#count);
   }
 
   /** Whether a user may have changed since that moment. */

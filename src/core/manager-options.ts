@@ -119,7 +119,7 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>): Man
     secret,
     ttl = DEFAULT_TTL,
     cache,
-    slideEvery = cache ? CACHED_SLIDE_EVERY : 0,
+    slideEvery: slideEveryGiven,
     absoluteTtl,
     singleMode = false,
     maxSessions = DEFAULT_MAX_SESSIONS,
@@ -140,7 +140,9 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>): Man
   if (onReuse !== 'end-session' && onReuse !== 'ignore') {
     throw new TypeError("option onReuse must be 'end-session' or 'ignore'");
   }
-  const cachePolicy = checkCacheOptions(cache);
+  const checkedCache = checkCacheOptions(cache);
+  const cachePolicy = store.follow === undefined ? null : checkedCache;
+  const slideEvery = slideEveryGiven ?? (cachePolicy === null ? 0 : CACHED_SLIDE_EVERY);
   if (cachePolicy !== null && slideEvery === 0) {
     throw new RangeError('option slideEvery must be at least 1 with a cache: at 0 each request would ask the store');
   }

@@ -10,7 +10,7 @@ import {
   type Store,
   type StoredSession,
 } from './store';
-import { sessionIdOf, TOKEN_LENGTH, tagIn } from './token';
+import { flat, sessionIdOf, TOKEN_LENGTH, tagIn } from './token';
 
 /** A call to the store whose answer may be kept: what was known when it was made. */
 export interface Ticket {
@@ -19,6 +19,8 @@ export interface Ticket {
   readonly askedAt: number;
   /** The change log's moment. */
   readonly change: number;
+  /** The feed's, at that moment. */
+  readonly detours: number;
 }
 
 /** A live session as it was found a moment ago. */
@@ -72,6 +74,7 @@ export class NearCache {
   #hits = 0;
   #misses = 0;
   #isUp = false;
+  #isClosed = false;
 
   /** @returns `null` for a store whose changes can't be followed, or need not be. */
   static on(store: Store, policy: CachePolicy, slideEveryMs: number, watcher: CacheWatcher): NearCache | null {
@@ -86,6 +89,7 @@ export class NearCache {
       changed: (tag: string) => this.changed(tag),
       lost: (source: ChangeSource) => this.#forgetAllOf(source),
       heard: (outcome: { isAll: true } | { isAll: false; cause: unknown }) => {
+        if (this.#isClosed) return;
         this.#isUp = outcome.isAll;
         if (outcome.isAll) watcher.up();
         else watcher.down(outcome.cause);
@@ -103,8 +107,7 @@ export class NearCache {
    * that was found good.
    */
   find(token: string, now: number): KnownSession | null {
-    // Peeked at: who is used is asked for again, and kept anew, before long.
-    const known = this.#users.peek(tagIn(token))?.get(sessionIdOf(token));
+    const known = this.#users.get(tagIn(token))?.get(sessionIdOf(token));
     if (known === undefined || !isCurrent(known, now) || !isToken(token, known.token)) return null;
     this.#hits++;
     return known;
@@ -115,23 +118,25 @@ export class NearCache {
     this.#misses++;
     const askedAt = performance.now();
     const source = this.#feed.sourceOf(tag);
-    return source === null ? null : { source, askedAt, change: this.#changes.now };
+    if (source === null) return null;
+    return { source, askedAt, change: this.#changes.now, detours: this.#feed.detours };
   }
 
   /** Keeps the session that the store has given for this token, unless it may have changed since the store was asked. */
-  keep({ source, askedAt, change }: Ticket, token: string, { userId, session, now, userInfo }: StoredSession): void {
-    const tag = tagIn(token);
-    const { sid } = session;
+  keep(ticket: Ticket, token: string, { userId, session, now, userInfo }: StoredSession): void {
+    const { source, askedAt, change, detours } = ticket;
+    // What is cut out of a header keeps all of it in memory.
+    const [tag, sid] = [flat(tagIn(token)), flat(session.sid)];
     // A token that was rotated away stands for another session, for a while that the answer doesn't tell.
     if (sid !== sessionIdOf(token) || this.#changes.hasChanged(tag, change)) return;
-    // Lost in between, or the user's sessions are on another server by now.
-    if (this.#feed.sourceOf(tag) !== source) return;
+    // Lost in between, or the user's sessions are on another server by now, or may be.
+    if (this.#feed.sourceOf(tag) !== source || this.#feed.detours !== detours) return;
     const clockOffset = now - askedAt;
     const slideDueAt = session.seenAt + Math.min(this.#slideEveryMs, session.ttlMs / 2);
     const known = {
       token: bytesOf(token),
       userId,
-      session,
+      session: { ...session, sid },
       userInfo,
       source,
       clockOffset,
@@ -140,11 +145,7 @@ export class NearCache {
     };
     const sessions = this.#users.get(tag);
     if (sessions?.has(sid)) sessions.set(sid, known);
-    else
-      this.#users.set(
-        tag,
-        new Map([...[...(sessions ?? [])].filter(([, other]) => isCurrent(other, askedAt)), [sid, known]]),
-      );
+    else this.#users.set(tag, new Map([...this.#othersOf(sessions, askedAt), [sid, known]]));
   }
 
   /** A user has changed, or may have: what is kept of them, and what is under way, is worth nothing. */
@@ -154,9 +155,16 @@ export class NearCache {
   }
 
   close(): void {
+    this.#isClosed = true;
+    this.#isUp = false;
     this.#feed.close();
     this.#users.clear();
-    this.#isUp = false;
+  }
+
+  /** A user's other sessions that are good for something, the latest of them where there are too many. */
+  #othersOf(sessions: Map<string, KnownSession> | undefined, now: number): [string, KnownSession][] {
+    const others = [...(sessions ?? [])].filter(([, other]) => isCurrent(other, now));
+    return others.slice(Math.max(0, others.length + 1 - this.#policy.maxEntries));
   }
 
   #forgetAllOf(source: ChangeSource): void {

@@ -69,7 +69,10 @@ export class SessionLookup {
         ? this.#store.touch(tag, sid, this.#slideEveryMs, options)
         : this.#store.check(tag, sid, options);
     const found = this.judge(parts, await asked);
-    if (ticket !== null && found !== null && found.session !== null) this.#cache?.keep(ticket, token, found);
+    const live = liveIn(found);
+    // Found dead, it may be known under another token here, or a theft may have ended its successor.
+    if (live === null) this.#cache?.changed(tag);
+    else if (ticket !== null) this.#cache?.keep(ticket, token, live);
     return found;
   }
 
@@ -79,8 +82,9 @@ export class SessionLookup {
     const { userId, session } = known;
     const parts = { tag: tagOf(userId), sid: session.sid };
     try {
-      const found = await this.#ask(token, parts, 'use');
-      if (liveIn(found) === null) this.#cache?.changed(parts.tag);
+      // No theft is seen in it: it is no request, and the next one asks the store itself.
+      const found = await this.#ask(token, parts, 'use', { forgiving: true });
+      if (liveIn(found)?.session.sid !== parts.sid) this.#cache?.changed(parts.tag);
     } catch (error) {
       this.#cache?.changed(parts.tag);
       this.#events.emit('slide-failed', { userId, sessionId: session.sid, error });

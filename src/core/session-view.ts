@@ -1,22 +1,46 @@
 import { expiryOf, type SessionRecord, type StoredBan, type StoredSession } from './store';
 import { sessionIdOf } from './token';
-import type { Ban, Session, SessionInfo, User } from './types';
+import type { Ban, Session, SessionAttributes, SessionInfo, User } from './types';
+
+/**
+ * A stored session as an application gets it. A class, though nobody need know: of literals that have been kept for long once, V8 would put all later
+ * ones where only a full collection finds them.
+ */
+class LiveSession<Detail> implements Session<Detail> {
+  readonly id: string;
+  readonly token: string;
+  readonly user: User<Detail>;
+  readonly createdAt: Date;
+  readonly authenticatedAt: Date;
+  readonly lastSeenAt: Date;
+  readonly expiresAt: Date;
+  readonly checkedAt: Date;
+  readonly ttl: number;
+  readonly attributes: SessionAttributes;
+
+  constructor(token: string, user: User<Detail>, record: SessionRecord, now: number) {
+    const expiresAt = expiryOf(record);
+    this.id = record.sid;
+    this.token = token;
+    this.user = user;
+    this.createdAt = new Date(record.createdAt);
+    this.authenticatedAt = new Date(record.authenticatedAt);
+    this.lastSeenAt = new Date(record.seenAt);
+    this.expiresAt = new Date(expiresAt);
+    this.checkedAt = new Date(now);
+    this.ttl = Math.ceil((expiresAt - now) / 1000);
+    this.attributes = { ...record.attributes };
+  }
+}
 
 /** A stored session as an application gets it. `now` is the store's clock. */
-export function sessionOf<Detail>(token: string, userId: string, record: SessionRecord, now: number): Session<Detail> {
-  const expiresAt = expiryOf(record);
-  return {
-    id: record.sid,
-    token,
-    user: { id: userId },
-    createdAt: new Date(record.createdAt),
-    authenticatedAt: new Date(record.authenticatedAt),
-    lastSeenAt: new Date(record.seenAt),
-    expiresAt: new Date(expiresAt),
-    checkedAt: new Date(now),
-    ttl: Math.ceil((expiresAt - now) / 1000),
-    attributes: { ...record.attributes },
-  };
+export function sessionOf<Detail>(
+  token: string,
+  user: User<Detail>,
+  record: SessionRecord,
+  now: number,
+): Session<Detail> {
+  return new LiveSession(token, user, record, now);
 }
 
 /** What a request has of its session. */
@@ -68,7 +92,7 @@ export function withToken<Detail>(session: RequestedSession<Detail>, token: stri
 
 /** A session without what could be signed in with. */
 export function infoOf(record: SessionRecord, now: number): SessionInfo {
-  const { token: _token, user: _user, checkedAt: _checkedAt, ...info } = sessionOf('', '', record, now);
+  const { token: _token, user: _user, checkedAt: _checkedAt, ...info } = sessionOf('', { id: '' }, record, now);
   return info;
 }
 

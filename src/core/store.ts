@@ -143,6 +143,8 @@ export interface ChangeSource {
 export interface ChangeFeed {
   /** Where changes to this user are heard of now; `null` when they are not, or may not be. */
   sourceOf(tag: string): ChangeSource | null;
+  /** How often an answer has come from elsewhere than the source of its user would say. What was under way meanwhile is of no known source. */
+  readonly detours: number;
   /** Ends it. The follower is told nothing more. */
   close(): void;
 }

@@ -419,7 +419,7 @@ export class TokenManager<Detail = unknown> {
       throw (failure as PromiseRejectedResult).reason;
     }
     this.#events.emit('login', { userId, sessionId: sid, attributes: { ...attributes } });
-    return sessionOf(token, userId, stored.session, stored.now);
+    return sessionOf(token, { id: userId }, stored.session, stored.now);
   }
 
   async #logOut({ tag, sid }: TokenParts): Promise<boolean> {
@@ -443,13 +443,11 @@ export class TokenManager<Detail = unknown> {
   }
 
   async #withDetail(token: string, stored: StoredSession, userInfoTtlMs: number): Promise<Session<Detail> | null> {
-    const session = viewOf<Detail>(token, stored);
-    const user = this.#knownUser(stored);
-    if (user !== null) return Object.assign(session, { user });
+    const known = this.#knownUser(stored);
+    if (known !== null) return sessionOf(token, known, stored.session, stored.now);
     const detail = await this.#userInfo.load(stored.userId, userInfoTtlMs);
     if (detail === null) return null;
-    session.user.detail = detail;
-    return session;
+    return sessionOf(token, { id: stored.userId, detail }, stored.session, stored.now);
   }
 
   /** The user of a session, with their info if there is any; `null` when that has to be loaded. */
@@ -497,7 +495,7 @@ async function told<Outcome>(call: Promise<Outcome>, tell: (outcome: Outcome) =>
 }
 
 function viewOf<Detail>(token: string, { userId, session, now }: StoredSession): Session<Detail> {
-  return sessionOf(token, userId, session, now);
+  return sessionOf(token, { id: userId }, session, now);
 }
 
 /** Why there is no live session, of what the store gave. */

@@ -63,6 +63,11 @@ export function createSessionId(): string {
   return nanoid(SID_LENGTH);
 }
 
+/** The same text in memory of its own: what is cut out of a longer one, a header say, keeps that in memory for as long as it is kept. */
+export function flat(text: string): string {
+  return Buffer.from(text, 'latin1').toString('latin1');
+}
+
 /** The tag in a token of ours. */
 export function tagIn(token: string): string {
   return token.slice(0, TAG_LENGTH);

@@ -39,6 +39,7 @@ import {
 import { type Revocation, Revocations, revocationArguments, revocationOf, rotationAct } from './redis/revocations';
 import { Rotations } from './redis/rotations';
 import type { ScriptName } from './redis/scripts';
+import { ServerKeys } from './redis/server-keys';
 import type { RedisTarget } from './redis/settings';
 
 export interface RedisStoreOptions {
@@ -73,6 +74,7 @@ export class RedisStore implements Store {
   readonly #rotations: Rotations;
   readonly #revocations: Revocations;
   readonly #replicas: ReplicaAcknowledgement | null;
+  readonly #serverKeys: ServerKeys;
   readonly #health: RedisHealth;
   readonly #feeds = new Set<RedisChangeFeed>();
 
@@ -108,13 +110,14 @@ export class RedisStore implements Store {
         this.#replicas?.lost(server);
         for (const feed of this.#feeds) feed.lost(server);
       },
-      changed: () => {
+      changed: (haveSlotsMoved) => {
         this.#revocations.replay();
-        for (const feed of this.#feeds) feed.serversChanged();
+        for (const feed of this.#feeds) feed.serversChanged(haveSlotsMoved);
       },
     });
     this.#replicas = durability === null ? null : new ReplicaAcknowledgement(this.#connection, durability);
-    this.#health = new RedisHealth(this.#connection, this.#keys, durability?.replicas ?? 0);
+    this.#serverKeys = new ServerKeys(this.#connection, this.#keys);
+    this.#health = new RedisHealth(this.#connection, this.#keys, this.#serverKeys, durability?.replicas ?? 0);
   }
 
   async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }> {
@@ -243,10 +246,9 @@ export class RedisStore implements Store {
   }
 
   follow(follower: ChangeFollower, { heartbeatMs }: { heartbeatMs: number }): ChangeFeed {
-    const feed = new RedisChangeFeed(this.#connection, this.#keys, follower, {
-      heartbeatMs,
-      onClose: () => this.#feeds.delete(feed),
-    });
+    const keys = { keys: this.#keys, serverKeys: this.#serverKeys };
+    const onClose = () => this.#feeds.delete(feed);
+    const feed = new RedisChangeFeed(this.#connection, keys, follower, { heartbeatMs, onClose });
     this.#feeds.add(feed);
     return feed;
   }

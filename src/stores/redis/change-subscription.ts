@@ -1,21 +1,17 @@
-import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { ChangeSource } from '../../core/store';
+import { isSessionId } from '../../core/token';
 import { reconnectDelay } from './client';
 import type { RedisConnection } from './connection';
 import { withoutArguments } from './errors';
+import type { ServerKeys } from './server-keys';
 
 /** Heartbeats for which what was heard counts as complete, from the sending of the last one that was answered. */
 const LEASE_HEARTBEATS = 2;
 
-/** Probes in a row that may be lost before the subscription is made anew: it may have led to another server than the calls do. */
-const MAX_LOST_PROBES = 3;
-
-/** What a probe begins with. No tag does. */
-const PROBE = '?';
-
 interface SubscriptionOptions {
   channels: readonly string[];
+  serverKeys: ServerKeys;
   heartbeatMs: number;
   changed(tag: string): void;
   gained(): void;
@@ -29,11 +25,15 @@ interface Source extends ChangeSource {
 }
 
 /**
- * A subscription to the changes that one server announces, and whether it is known to bring them all.
+ * A subscription to the changes that one server announces, and whether it is known to bring them all. That takes three things:
  *
- * That takes two things. It is on the very server that calls go to: a probe, published over the connection of the calls, has arrived here. And
- * everything up to a moment has arrived: a server answers each connection in order, so that the answer to a PING comes after all that was announced
- * before the PING. Neither is believed for longer than two heartbeats, for a server that is paused, or a network that is gone, says nothing at all.
+ * - It is on the very server that calls go to: both connections tell the same `run_id`. When either breaks, that is found out anew.
+ * - All that was announced up to a moment has arrived: a server answers each connection in order, so that the answer to a PING comes after what was
+ *   announced before the PING.
+ * - Nobody else is the master by then: over the connection of the calls it has taken a write, of nothing, which a replica refuses, or a master
+ *   that has lost its replicas (`min-replicas-to-write`).
+ *
+ * The latter two make a heartbeat, and are believed for two: a server that is paused, or a network that is gone, says nothing at all.
  */
 export class ChangeSubscription {
   readonly #connection: RedisConnection;
@@ -41,11 +41,11 @@ export class ChangeSubscription {
   readonly #options: SubscriptionOptions;
   readonly #heart: NodeJS.Timeout;
   #redis: Redis | null = null;
+  /** Whether the connection is just being subscribed, to the server of the calls, and whether it is. */
+  #isSubscribing = false;
+  #isSubscribed = false;
   #source: Source | null = null;
-  /** The probe under way, and when it was sent. */
-  #probe: { text: string; sentAt: number } | null = null;
-  #lostProbes = 0;
-  #isPinging = false;
+  #hasFailed = false;
   #isClosed = false;
 
   constructor(connection: RedisConnection, server: string, options: SubscriptionOptions) {
@@ -53,7 +53,7 @@ export class ChangeSubscription {
     this.#server = server;
     this.#options = options;
     this.#connect();
-    this.#heart = setInterval(() => this.#beat(), options.heartbeatMs).unref();
+    this.#heart = setInterval(() => this.#onBeat(), options.heartbeatMs).unref();
   }
 
   /** What is heard; `null` while it may not be all. */
@@ -61,12 +61,25 @@ export class ChangeSubscription {
     return this.#source !== null && performance.now() < this.#source.completeUntil ? this.#source : null;
   }
 
-  close(): void {
+  /** Whether it has neither succeeded nor failed yet. */
+  get isComingUp(): boolean {
+    return this.#source === null && !this.#hasFailed;
+  }
+
+  /** Goes on as another source; gives the one that is no more. */
+  renew(): ChangeSource | null {
+    const completeUntil = this.#source?.completeUntil;
+    const former = this.#giveUp();
+    if (completeUntil !== undefined) this.#source = { completeUntil };
+    return former;
+  }
+
+  /** Ends it; gives the source that is no more. */
+  close(): ChangeSource | null {
     this.#isClosed = true;
     clearInterval(this.#heart);
-    if (this.#source !== null) this.#source.completeUntil = Number.NEGATIVE_INFINITY;
-    this.#source = null;
     this.#redis?.disconnect();
+    return this.#giveUp();
   }
 
   #connect(): void {
@@ -74,88 +87,75 @@ export class ChangeSubscription {
     this.#redis = redis;
     redis?.on('ready', () => void this.#subscribe(redis));
     redis?.on('close', () => this.#lose(new Error('the connection of the subscription broke')));
-    redis?.on('message', (_channel: string, message: string) => this.#hear(message));
+    redis?.on('message', (_channel: string, message: string) => {
+      // A tag has the form of a session id.
+      if (isSessionId(message)) this.#options.changed(message);
+    });
   }
 
   async #subscribe(redis: Redis): Promise<void> {
+    this.#isSubscribing = true;
     try {
+      const [here, there] = await Promise.all([
+        redis.info('server'),
+        this.#connection.sendTo(this.#server, (client) => client.info('server')),
+      ]);
+      if (runIdIn(here) !== runIdIn(there))
+        throw new Error('the subscription has led to another server than the calls');
       await redis.subscribe(...this.#options.channels);
+      this.#isSubscribed = true;
     } catch (error) {
-      this.#lose(withoutArguments(error));
-      // One that Redis refuses it would refuse again at once; a broken connection is made anew anyway.
-      return;
+      return this.#lose(withoutArguments(error));
+    } finally {
+      this.#isSubscribing = false;
     }
-    this.#probe = null;
-    await this.#sendProbe();
+    await this.#beat(redis);
   }
 
-  #beat(): void {
-    if (this.#redis === null) this.#connect();
+  #onBeat(): void {
     if (this.#source !== null && performance.now() >= this.#source.completeUntil) {
       this.#lose(new Error(`Redis left ${LEASE_HEARTBEATS} heartbeats of the subscription unanswered`));
     }
-    void (this.#source === null ? this.#sendProbe() : this.#ping());
+    if (this.#redis === null) this.#connect();
+    else if (this.#isSubscribed) void this.#beat(this.#redis);
+    // One that is connected and not subscribed was refused, or is elsewhere: the next connection may do better.
+    else if (!this.#isSubscribing && this.#redis.status === 'ready') this.#redis.disconnect(true);
   }
 
-  async #ping(): Promise<void> {
-    const source = this.#source;
-    if (this.#redis === null || source === null || this.#isPinging) return;
+  async #beat(redis: Redis): Promise<void> {
     const sentAt = performance.now();
-    this.#isPinging = true;
     try {
-      await this.#redis.ping();
-      if (source === this.#source) source.completeUntil = this.#leaseFrom(sentAt);
-    } catch {
-      // The connection broke, of which it tells.
-    }
-    this.#isPinging = false;
-  }
-
-  /** The answer is the message that arrives here. */
-  async #sendProbe(): Promise<void> {
-    if (this.#redis?.status !== 'ready' || this.#isClosed) return;
-    if (this.#probe !== null) {
-      if (performance.now() < this.#leaseFrom(this.#probe.sentAt)) return;
-      this.#probe = null;
-      if (++this.#lostProbes >= MAX_LOST_PROBES) {
-        this.#lostProbes = 0;
-        this.#redis.disconnect(true);
-        return;
-      }
-    }
-    const probe = { text: PROBE + randomUUID(), sentAt: performance.now() };
-    this.#probe = probe;
-    const [channel = ''] = this.#options.channels;
-    try {
-      await this.#connection.sendTo(this.#server, (redis) => redis.publish(channel, probe.text));
+      const { serverKeys, heartbeatMs } = this.#options;
+      await Promise.all([redis.ping(), serverKeys.writeNothing(this.#server, LEASE_HEARTBEATS * heartbeatMs)]);
     } catch (error) {
-      this.#lose(error);
+      return this.#lose(withoutArguments(error));
     }
-  }
-
-  #hear(message: string): void {
-    if (!message.startsWith(PROBE)) this.#options.changed(message);
-    else if (this.#probe?.text === message && !this.#isClosed) this.#gain(this.#probe.sentAt);
-  }
-
-  #gain(probedAt: number): void {
-    const completeUntil = this.#leaseFrom(probedAt);
-    this.#probe = null;
-    this.#lostProbes = 0;
-    if (performance.now() >= completeUntil) return;
+    const completeUntil = sentAt + LEASE_HEARTBEATS * this.#options.heartbeatMs;
+    if (this.#isClosed || !this.#isSubscribed || performance.now() >= completeUntil) return;
+    if (this.#source !== null) {
+      this.#source.completeUntil = Math.max(this.#source.completeUntil, completeUntil);
+      return;
+    }
     this.#source = { completeUntil };
     this.#options.gained();
   }
 
   #lose(cause: unknown): void {
     if (this.#isClosed) return;
+    this.#hasFailed = true;
+    if (this.#redis?.status !== 'ready') this.#isSubscribed = false;
+    this.#options.lost(this.#giveUp(), cause);
+  }
+
+  #giveUp(): ChangeSource | null {
     const source = this.#source;
     if (source !== null) source.completeUntil = Number.NEGATIVE_INFINITY;
     this.#source = null;
-    this.#options.lost(source, cause);
+    return source;
   }
+}
 
-  #leaseFrom(sentAt: number): number {
-    return sentAt + LEASE_HEARTBEATS * this.#options.heartbeatMs;
-  }
+/** What a server is called since it was started. One that tells none is not known to be the same. */
+function runIdIn(info: string): string | symbol {
+  return /^run_id:(\w+)/m.exec(info)?.[1] ?? Symbol('unknown');
 }

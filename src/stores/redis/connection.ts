@@ -1,14 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Cluster, Command, type Redis, type RedisOptions } from 'ioredis';
 import { SessionError } from '../../core/errors';
-import { catchAsking } from './asking';
+import { askingsOf, catchAsking } from './asking';
 import { CircuitBreaker } from './circuit-breaker';
 import { SILENCE_FACTOR } from './client';
 import { isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
 import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
 import type { ScriptName } from './scripts';
-import { type TurnWrite, TurnWrites } from './turn-writes';
+import { SlotOwners } from './slot-owners';
+import { TurnQueue } from './turn-queue';
 
 interface ConnectionOptions {
   /** Whether the client is ours to listen to and to close. */
@@ -16,14 +17,30 @@ interface ConnectionOptions {
   timeoutMs: number;
 }
 
+/**
+ * Arguments of a script, as they are or as they have to be when it is sent: `heldUpMs` is for how long this process was held up between the call and
+ * that, 0 when it wasn't.
+ */
+export type ScriptArguments = readonly (string | number)[] | ((heldUpMs: number) => readonly (string | number)[]);
+
 /** What a call tells of the server it went to. */
 interface Outcome {
   answered(): void;
   unanswered(error: SessionError): void;
 }
 
+/** Who wants to know when servers may have changed. */
+export interface ConnectionWatcher {
+  lost: ServerWatcher['lost'];
+  /** As a {@link ServerWatcher}'s; and whether slots of a Cluster have other owners now. */
+  changed(haveSlotsMoved: boolean): void;
+}
+
 /** A Redis that is not one of a Cluster, and so has no address that matters. */
 const THE_SERVER = 'redis';
+
+/** A turn of the event loop that takes longer is one in which something held the process up. */
+const LONGEST_TURN_MS = 50;
 
 /** Deadlines after which a probe that has no answer is given up for another. ioredis may drop a command without a word. */
 const PROBE_FACTOR = 5;
@@ -41,12 +58,13 @@ export class RedisConnection {
   readonly #scripts: ScriptCommands;
   readonly #readiness: Readiness;
   readonly #breaker = new CircuitBreaker();
-  #watcher: ServerWatcher | null = null;
+  #watcher: ConnectionWatcher | null = null;
   /** The masters of a Cluster. */
   #masters = '';
   /** How often other servers may have taken over. */
   #epoch = 0;
-  readonly #writes: TurnWrites;
+  readonly #turn: TurnQueue;
+  readonly #slots = new SlotOwners();
   #callsUnderWay = 0;
   #onCallSettled: (() => void) | null = null;
   #closed: Promise<void> | null = null;
@@ -58,12 +76,12 @@ export class RedisConnection {
     this.#owned = owned;
     if (this.#cluster !== null) catchAsking(this.#cluster);
     this.#scripts = defineScripts(client);
-    this.#writes = new TurnWrites(() => this.#cluster?.nodes('master') ?? [client as Redis]);
+    this.#turn = new TurnQueue(() => this.#cluster?.nodes('master') ?? [client as Redis]);
     this.#readiness = new Readiness(client, owned, {
       lost: (server) => this.#watcher?.lost(server),
       changed: () => {
         this.#lookForNewMasters();
-        this.#watcher?.changed();
+        this.#watcher?.changed(this.#cluster !== null && this.#slots.haveMoved(this.#cluster.slots));
       },
     });
   }
@@ -73,12 +91,17 @@ export class RedisConnection {
     return this.#client.options.keyPrefix ?? '';
   }
 
+  /** How often a call was sent on to a node that its slot is just being moved to. */
+  get detours(): number {
+    return this.#cluster === null ? 0 : askingsOf(this.#cluster);
+  }
+
   get isReady(): boolean {
     return this.#closed === null && this.#readiness.isReady;
   }
 
   /** Tells one watcher of every change of servers from now on. */
-  watch(watcher: ServerWatcher): void {
+  watch(watcher: ConnectionWatcher): void {
     this.#watcher = watcher;
   }
 
@@ -134,17 +157,20 @@ export class RedisConnection {
   run<Reply>(
     name: ScriptName,
     keys: readonly [string, ...string[]],
-    args: readonly (string | number)[],
+    args: ScriptArguments,
     timeoutMs = this.timeoutMs,
   ): Promise<Reply> {
     const script = this.#scripts[name] as (...args: (string | number)[]) => Promise<Reply>;
-    const call = () => script(keys.length, ...keys, ...args);
-    if (this.#cluster === null || keys.length === 1) return this.send(keys[0], call, timeoutMs);
-    const onFirstKey = (error: unknown) => {
-      if (!isSplitSlot(error)) throw error;
-      return script(1, keys[0], ...args);
+    const call = (heldUpMs: number) => {
+      const given = typeof args === 'function' ? args(heldUpMs) : args;
+      const reply = script(keys.length, ...keys, ...given);
+      if (this.#cluster === null || keys.length === 1) return reply;
+      return reply.catch((error: unknown) => {
+        if (!isSplitSlot(error)) throw error;
+        return script(1, keys[0], ...given);
+      });
     };
-    return this.send(keys[0], () => call().catch(onFirstKey), timeoutMs);
+    return this.#sendOn(keys[0], call, timeoutMs);
   }
 
   /** Sends what the function sends, once the client is ready, to the server that holds the key. */
@@ -153,12 +179,16 @@ export class RedisConnection {
     command: (client: Redis | Cluster) => Promise<Reply>,
     timeoutMs = this.timeoutMs,
   ): Promise<Reply> {
+    return this.#sendOn(key, () => command(this.#client), timeoutMs);
+  }
+
+  #sendOn<Reply>(key: string, command: (heldUpMs: number) => Promise<Reply>, timeoutMs: number): Promise<Reply> {
     if (!this.#breaker.isIdle) {
       const refusal = this.#breaker.refusal(this.serverOf(key));
       if (refusal !== null) return Promise.reject(refusal);
     }
     const epoch = this.#epoch;
-    return this.#settleInTime(() => command(this.#client), timeoutMs, {
+    return this.#settleInTime(command, timeoutMs, {
       answered: () => {
         if (!this.#breaker.isIdle && epoch === this.#epoch) this.#breaker.answered(this.serverOf(key));
       },
@@ -193,7 +223,11 @@ export class RedisConnection {
     return this.#closed;
   }
 
-  #settleInTime<Reply>(command: () => Promise<Reply>, timeoutMs: number, outcome: Outcome | null): Promise<Reply> {
+  #settleInTime<Reply>(
+    command: (heldUpMs: number) => Promise<Reply>,
+    timeoutMs: number,
+    outcome: Outcome | null,
+  ): Promise<Reply> {
     return new Promise((resolve, reject) => {
       let isSettled = false;
       const settle = () => {
@@ -210,14 +244,12 @@ export class RedisConnection {
         outcome?.unanswered(error);
         reject(error);
       };
-      let write: TurnWrite | null = null;
       let deadline = performance.now() + timeoutMs;
+      /** When it was ready to be sent, while it waits for the turn of the event loop to end. */
+      let queuedAt: number | null = null;
       const onTimer = () => {
-        const now = performance.now();
-        // Held up itself, this process has sent it only now, or will.
-        deadline += write?.heldUpMs(now) ?? 0;
-        write = null;
-        if (deadline > now) timer = setTimeout(onTimer, deadline - now);
+        const left = deadline - performance.now();
+        if (queuedAt !== null || left > 0) timer = setTimeout(onTimer, Math.max(1, left));
         // Timers go before sockets: when this process itself was held up, the answer may be here and not yet read.
         else setImmediate(overdue);
       };
@@ -238,10 +270,23 @@ export class RedisConnection {
         else if (isBroken || error.code === 'ERR_STORE_TIMEOUT') outcome?.unanswered(error);
         reject(error);
       };
-      const start = () => {
+      const send = () => {
         if (isSettled) return;
-        write = this.#writes.join();
-        command().then(succeed, fail);
+        const waitedMs = performance.now() - (queuedAt ?? 0);
+        // What held this process up is held against nobody else.
+        const heldUpMs = waitedMs > LONGEST_TURN_MS ? waitedMs : 0;
+        queuedAt = null;
+        deadline += heldUpMs;
+        if (!this.#readiness.isReady) return void this.#readiness.whenReady().then(start).catch(fail);
+        try {
+          command(heldUpMs).then(succeed, fail);
+        } catch (error) {
+          fail(error);
+        }
+      };
+      const start = () => {
+        queuedAt = performance.now();
+        this.#turn.add(send);
       };
       this.#callsUnderWay++;
       if (this.#closed !== null) fail(new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed'));

@@ -1,9 +1,10 @@
 import type { StoreHealth } from '../../core/store';
 import type { RedisConnection } from './connection';
 import type { RedisKeys } from './keys';
+import type { ServerKeys } from './server-keys';
 
-/** Names tried for a key that one server of a Cluster holds: with 1,000 masters, one in a thousand. */
-const MAX_KEYS = 10_000;
+/** Milliseconds for which a server that let us announce changes is not asked again whether it does. */
+const TELLING_KNOWN_MS = 60_000;
 
 /** What was found of one server. */
 interface Look {
@@ -19,16 +20,16 @@ export class RedisHealth {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;
   readonly #replicas: number;
-  /** For each server a key that it held when it was last looked at. */
-  readonly #keyOn = new Map<string, string>();
-  /** The servers that have let us announce changes. */
-  readonly #tells = new Set<string>();
+  readonly #serverKeys: ServerKeys;
+  /** When each server last let us announce changes, by `performance.now()`. */
+  readonly #toldAt = new Map<string, number>();
   #underWay: Promise<StoreHealth> | null = null;
 
   /** @param replicas how many each master should have. */
-  constructor(connection: RedisConnection, keys: RedisKeys, replicas: number) {
+  constructor(connection: RedisConnection, keys: RedisKeys, serverKeys: ServerKeys, replicas: number) {
     this.#connection = connection;
     this.#keys = keys;
+    this.#serverKeys = serverKeys;
     this.#replicas = replicas;
   }
 
@@ -62,31 +63,27 @@ export class RedisHealth {
     const begin = performance.now();
     const left = Math.max(1, deadline - begin);
     try {
-      const [info] = await Promise.all([
+      const [info, worriesOfTelling] = await Promise.all([
         this.#connection.sendTo(server, (redis) => redis.info(), left),
-        this.#writeNothing(server, left),
+        this.#worriesOfTelling(server, left),
+        this.#serverKeys.writeNothing(server, left),
       ]);
       const latencyMs = Math.round((performance.now() - begin) * 10) / 10;
-      const worries = [...this.#worriesOf(info, latencyMs), ...(await this.#worriesOfTelling(server, left))];
+      const worries = [...this.#worriesOf(info, latencyMs), ...worriesOfTelling];
       return { latencyMs, isServing: true, reasons: worries.map((reason) => prefix + reason) };
     } catch (error) {
       return { latencyMs: null, isServing: false, reasons: [prefix + reasonOf(error)] };
     }
   }
 
-  /** What a replica refuses, and a master that has too few of them, can't save, or doesn't let us. */
-  async #writeNothing(server: string, timeoutMs: number): Promise<void> {
-    const key = this.#keyHeldBy(server);
-    if (key !== null) await this.#connection.send(key, (client) => client.hdel(key, ''), timeoutMs);
-  }
-
-  /** Scripts go on where they may not tell of a change; whoever relies on being told should know. Asked until it works. */
+  /** Scripts go on where they may not tell of a change; whoever relies on being told should know. */
   async #worriesOfTelling(server: string, timeoutMs: number): Promise<string[]> {
-    if (this.#tells.has(server)) return [];
-    const channel = this.#connection.keyPrefix + this.#keys.channels[0];
+    if (performance.now() - (this.#toldAt.get(server) ?? Number.NEGATIVE_INFINITY) < TELLING_KNOWN_MS) return [];
+    const tell = (channel: string) =>
+      this.#connection.sendTo(server, (redis) => redis.publish(this.#connection.keyPrefix + channel, ''), timeoutMs);
     try {
-      await this.#connection.sendTo(server, (redis) => redis.publish(channel, ''), timeoutMs);
-      this.#tells.add(server);
+      await Promise.all(this.#keys.channels.map(tell));
+      this.#toldAt.set(server, performance.now());
       return [];
     } catch (error) {
       if (!(error instanceof Error && error.cause instanceof Error && /NOPERM/.test(error.cause.message))) return [];
@@ -94,18 +91,6 @@ export class RedisHealth {
         'it does not let changes be announced: near caches, here or elsewhere, keep ended sessions for their maxAgeMs',
       ];
     }
-  }
-
-  #keyHeldBy(server: string): string | null {
-    const known = this.#keyOn.get(server);
-    if (known !== undefined && this.#connection.serverOf(known) === server) return known;
-    for (let i = 0; i < MAX_KEYS; i++) {
-      const key = this.#keys.sessions(`health-${i}`);
-      if (this.#connection.serverOf(key) !== server) continue;
-      this.#keyOn.set(server, key);
-      return key;
-    }
-    return null;
   }
 
   #worriesOf(text: string, latencyMs: number): string[] {

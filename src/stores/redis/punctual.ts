@@ -48,9 +48,12 @@ export class PunctualScripts {
     const margin = Math.min(MARGIN_MS, this.#connection.timeoutMs / 10);
     for (let tries = 0; tries < MAX_ATTEMPTS; tries++) {
       call.server = this.#connection.serverOf(call.key);
-      const latest = this.#clock.at(call.server, call.deadline - margin);
+      const args = (heldUpMs: number) => {
+        call.deadline += heldUpMs;
+        return script.args(this.#clock.at(call.server, call.deadline - margin));
+      };
       const left = Math.max(1, call.deadline - performance.now());
-      const reply = await this.#connection.run<Reply>(script.name, [call.key], script.args(latest), left);
+      const reply = await this.#connection.run<Reply>(script.name, [call.key], args, left);
       const refusedAt = script.timing.refusedAt(reply);
       const now = refusedAt ?? script.timing.answeredAt(reply);
       if (now !== null) this.#clock.learn(this.#connection.serverOf(call.key), now);

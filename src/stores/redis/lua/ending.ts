@@ -14,6 +14,7 @@ local key, reason, message = KEYS[1], ARGV[2], ARGV[3]
 
 local user, refusal = read_user(key)
 if refusal then return refusal end
+announce(key)
 local sid = current(user, ARGV[1])
 local session = user.sessions[sid]
 local reply = session and expiry(session) > now and { user.id, sid } or false
@@ -40,6 +41,7 @@ if KEYS[2] then redis.call('UNLINK', KEYS[2]) end
 local user, refusal = read_user(key)
 local except = current(user, ARGV[1])
 if refusal and (user.is_newer or except ~= '') then return refusal end
+announce(key)
 
 local ended, no_older = end_all(key, user, except, 'revoked', message)
 settle(key, user)
@@ -76,6 +78,7 @@ redis.call('HDEL', key, '')
 redis.call('HSET', key, 'id', user_id, 'v', '2', 'ban', ban)
 user.ban, user.corrupt.ban = decode_ban(ban), nil
 
+announce(key)
 local ended, no_older = end_all(key, user, '', 'banned', reason)
 settle(key, user)
 return { now, ban, ended, no_older }
@@ -122,6 +125,7 @@ local key, before, except, user_id, ban = KEYS[1], tonumber(ARGV[1]), ARGV[2], A
 local user, refusal = read_user(key)
 if refusal then return refusal end
 ${REFUSE_ON_REPLICA}
+announce(key)
 if user_id ~= '' then
   local known, repeated = user.ban, decode_ban(ban)
   -- One that is old and not known may have been lifted, and that forgotten.

@@ -43,7 +43,10 @@ local function device_of(other)
 end
 
 local gives_way = {}
-for i = 11, #ARGV do gives_way[current(user, ARGV[i])] = true end
+for i = 11, #ARGV do
+  gives_way[current(user, ARGV[i])] = true
+  announce(key)
+end
 
 local oldest_first, forgotten = {}, {}
 -- Logins of one user are put in order by created-time: two of one millisecond must differ.

@@ -37,7 +37,8 @@ export const REFUSE_ON_REPLICA = `redis.call('HDEL', KEYS[1], '')`;
 
 /**
  * Tells whoever keeps copies of a user's sessions or info, in the same step that changes them, on the channel that keys.ts names. In a
- * Cluster every node hears of it, and first the one that runs the script. A Redis that doesn't let us tell must not keep sessions from ending.
+ * Cluster every node hears of it, and first the one that runs the script. A Redis that doesn't let us tell must not keep sessions from ending. What ends sessions by name tells also where there are none: of one that was evicted, or
+ * deleted by hand, there may be copies.
  */
 export const ANNOUNCE = `
 local is_announced = false
