@@ -40,12 +40,12 @@ export class ChangeSubscription {
   readonly #server: string;
   readonly #options: SubscriptionOptions;
   readonly #heart: NodeJS.Timeout;
+  readonly #begunAt = performance.now();
   #redis: Redis | null = null;
   /** Whether the connection is just being subscribed, to the server of the calls, and whether it is. */
   #isSubscribing = false;
   #isSubscribed = false;
   #source: Source | null = null;
-  #hasFailed = false;
   #isClosed = false;
 
   constructor(connection: RedisConnection, server: string, options: SubscriptionOptions) {
@@ -61,9 +61,9 @@ export class ChangeSubscription {
     return this.#source !== null && performance.now() < this.#source.completeUntil ? this.#source : null;
   }
 
-  /** Whether it has neither succeeded nor failed yet. */
+  /** Whether it may yet succeed at first. */
   get isComingUp(): boolean {
-    return this.#source === null && !this.#hasFailed;
+    return this.#source === null && performance.now() - this.#begunAt < LEASE_HEARTBEATS * this.#options.heartbeatMs;
   }
 
   /** Goes on as another source; gives the one that is no more. */
@@ -86,7 +86,9 @@ export class ChangeSubscription {
     const redis = this.#connection.connectTo(this.#server, { retryStrategy: reconnectDelay });
     this.#redis = redis;
     redis?.on('ready', () => void this.#subscribe(redis));
-    redis?.on('close', () => this.#lose(new Error('the connection of the subscription broke')));
+    for (const event of ['close', 'end']) {
+      redis?.on(event, () => this.#lose(new Error('the connection of the subscription broke')));
+    }
     redis?.on('message', (_channel: string, message: string) => {
       // A tag has the form of a session id.
       if (isSessionId(message)) this.#options.changed(message);
@@ -116,7 +118,8 @@ export class ChangeSubscription {
     if (this.#source !== null && performance.now() >= this.#source.completeUntil) {
       this.#lose(new Error(`Redis left ${LEASE_HEARTBEATS} heartbeats of the subscription unanswered`));
     }
-    if (this.#redis === null) this.#connect();
+    // With sentinels, none of which answers, one ends for good where the client's options say so.
+    if (this.#redis === null || this.#redis.status === 'end') this.#connect();
     else if (this.#isSubscribed) void this.#beat(this.#redis);
     // One that is connected and not subscribed was refused, or is elsewhere: the next connection may do better.
     else if (!this.#isSubscribing && this.#redis.status === 'ready') this.#redis.disconnect(true);
@@ -142,7 +145,6 @@ export class ChangeSubscription {
 
   #lose(cause: unknown): void {
     if (this.#isClosed) return;
-    this.#hasFailed = true;
     if (this.#redis?.status !== 'ready') this.#isSubscribed = false;
     this.#options.lost(this.#giveUp(), cause);
   }
