@@ -45,6 +45,8 @@ export class ChangeSubscription {
   /** Whether the connection is just being subscribed, to the server of the calls, and whether it is. */
   #isSubscribing = false;
   #isSubscribed = false;
+  /** Why it could not be subscribed, since it last was. */
+  #refusal: unknown = null;
   #source: Source | null = null;
   #isClosed = false;
 
@@ -86,8 +88,11 @@ export class ChangeSubscription {
     const redis = this.#connection.connectTo(this.#server, { retryStrategy: reconnectDelay });
     this.#redis = redis;
     redis?.on('ready', () => void this.#subscribe(redis));
+    redis?.on('error', (error) => {
+      this.#refusal ??= withoutArguments(error);
+    });
     for (const event of ['close', 'end']) {
-      redis?.on(event, () => this.#lose(new Error('the connection of the subscription broke')));
+      redis?.on(event, () => this.#lose(this.#refusal ?? new Error('the connection of the subscription broke')));
     }
     redis?.on('message', (_channel: string, message: string) => {
       // A tag has the form of a session id.
@@ -106,8 +111,10 @@ export class ChangeSubscription {
         throw new Error('the subscription has led to another server than the calls');
       await redis.subscribe(...this.#options.channels);
       this.#isSubscribed = true;
+      this.#refusal = null;
     } catch (error) {
-      return this.#lose(withoutArguments(error));
+      this.#refusal = withoutArguments(error);
+      return this.#lose(this.#refusal);
     } finally {
       this.#isSubscribing = false;
     }
