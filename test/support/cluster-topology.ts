@@ -1,4 +1,5 @@
-import { ask, askInfo, type RedisConfig, type RedisServer, startAll, startRedis } from './redis-server';
+import { ask, askInfo, freePort, type RedisConfig, type RedisServer, startAll, startRedis } from './redis-server';
+import { startProxy, type TcpProxy } from './tcp-proxy';
 import { until } from './until';
 
 export interface ClusterTopologyOptions {
@@ -6,6 +7,10 @@ export interface ClusterTopologyOptions {
   masters?: number;
   /** Of all masters together. Default 3. */
   replicas?: number;
+  /** Nodes that own nothing and follow nobody, until slots are moved to them. Default 0. */
+  spares?: number;
+  /** Whether what the nodes tell each other can be kept from arriving, see `breakBus`. Default false. */
+  hasBreakableBus?: boolean;
   /** How long a node may be silent before the others take it for down. Default 800. */
   nodeTimeoutMs?: number;
   /** Of every node, which all know each other's. */
@@ -39,18 +44,21 @@ export interface ClusterTopology {
   migrateKeys(slot: number, from: RedisServer, to: RedisServer, keys?: readonly string[]): Promise<void>;
   /** Makes the other node the owner, and waits until all that are up know. */
   endMigration(slot: number, from: RedisServer, to: RedisServer): Promise<void>;
+  /** From now on no node hears of another, of which they know after their timeout. Clients reach them all, and so does MIGRATE. */
+  breakBus(): void;
   stop(): Promise<void>;
 }
 
 const HOST = '127.0.0.1';
 const SLOTS = 16_384;
+const CLUSTER_BUS = 10_000;
 const PROMOTION_MS = 20_000;
 const HEALING_MS = 30_000;
 const MIGRATE_MS = 5000;
 const MIGRATE_KEYS = 100;
 
 export async function startClusterTopology(options: ClusterTopologyOptions = {}): Promise<ClusterTopology> {
-  const { masters = 3, replicas = 3, nodeTimeoutMs = 800, password, settings } = options;
+  const { masters = 3, replicas = 3, spares = 0, nodeTimeoutMs = 800, password, settings } = options;
   const config: RedisConfig = {
     'cluster-enabled': 'yes',
     'cluster-node-timeout': String(nodeTimeoutMs),
@@ -61,12 +69,21 @@ export async function startClusterTopology(options: ClusterTopologyOptions = {})
     ...(password === undefined ? {} : { requirepass: password, masterauth: password }),
     ...settings,
   };
-  const nodes = await startAll(Array.from({ length: masters + replicas }, () => startRedis(config)));
+  const buses: TcpProxy[] = [];
+  const start = async () => {
+    if (!options.hasBreakableBus) return startRedis(config);
+    const port = await freePort({ clusterBus: true });
+    const bus = await startProxy(port + CLUSTER_BUS);
+    buses.push(bus);
+    return startRedis({ ...config, 'cluster-announce-bus-port': String(bus.port) }, { port });
+  };
+  const nodes: RedisServer[] = [];
   const stop = async () => {
-    await Promise.all(nodes.map((node) => node.stop()));
+    await Promise.all([...nodes, ...buses].map((opened) => opened.stop()));
   };
   try {
-    const ids = await join(nodes, masters);
+    nodes.push(...(await startAll(Array.from({ length: masters + replicas + spares }, start))));
+    const ids = await join(nodes, masters, replicas);
     const upNodes = () => nodes.filter((node) => node.isUp);
     const views = () => Promise.all(upNodes().map(viewOf));
     const idOf = (node: RedisServer) => ids.get(node) as string;
@@ -119,7 +136,7 @@ export async function startClusterTopology(options: ClusterTopologyOptions = {})
         });
       },
       async untilHealed() {
-        await until('every node is up and they agree', () => isHealed(nodes, masters), HEALING_MS);
+        await until('every node is up and they agree', () => isHealed(nodes, masters, replicas), HEALING_MS);
       },
       async beginMigration(slot, from, to) {
         await ask(to, 'CLUSTER', 'SETSLOT', slot, 'IMPORTING', idOf(from));
@@ -147,6 +164,9 @@ export async function startClusterTopology(options: ClusterTopologyOptions = {})
           (await views()).every((view) => view.owners[slot] === idOf(to)),
         );
       },
+      breakBus() {
+        for (const bus of buses) bus.swallow();
+      },
       stop,
     };
     await topology.untilHealed();
@@ -158,7 +178,7 @@ export async function startClusterTopology(options: ClusterTopologyOptions = {})
 }
 
 /** Gives masters their slots, makes the nodes known to each other, and gives masters their replicas. */
-async function join(nodes: RedisServer[], masters: number): Promise<Map<RedisServer, string>> {
+async function join(nodes: RedisServer[], masters: number, replicas: number): Promise<Map<RedisServer, string>> {
   const ids = new Map<RedisServer, string>();
   await Promise.all(
     nodes.map(async (node, index) => {
@@ -173,11 +193,13 @@ async function join(nodes: RedisServer[], masters: number): Promise<Map<RedisSer
   );
   await Promise.all(
     nodes.flatMap((node, index) =>
-      nodes.slice(index + 1).map((other) => ask(node, 'CLUSTER', 'MEET', HOST, other.port)),
+      nodes
+        .slice(index + 1)
+        .map(async (other) => ask(node, 'CLUSTER', 'MEET', HOST, other.port, await busPortOf(other))),
     ),
   );
   await Promise.all(
-    nodes.slice(masters).map(async (replica, index) => {
+    nodes.slice(masters, masters + replicas).map(async (replica, index) => {
       const master = nodes[index % masters] as RedisServer;
       await until(`${replica.port} knows its master`, () =>
         ask(replica, 'CLUSTER', 'REPLICATE', ids.get(master) ?? ''),
@@ -185,6 +207,12 @@ async function join(nodes: RedisServer[], masters: number): Promise<Map<RedisSer
     }),
   );
   return ids;
+}
+
+/** Where a node says that the others reach it. */
+async function busPortOf(node: RedisServer): Promise<number> {
+  const [, announced = '0'] = await ask<string[]>(node, 'CONFIG', 'GET', 'cluster-announce-bus-port');
+  return announced === '0' ? node.port + CLUSTER_BUS : Number(announced);
 }
 
 /** A line of CLUSTER NODES. */
@@ -261,7 +289,7 @@ async function linkedOffset(replica: RedisServer): Promise<number> {
   return info.master_link_status === 'up' ? Number(info.slave_repl_offset) : -1;
 }
 
-async function isHealed(nodes: readonly RedisServer[], masters: number): Promise<boolean> {
+async function isHealed(nodes: readonly RedisServer[], masters: number, replicas: number): Promise<boolean> {
   const views = await Promise.all(nodes.map(viewOf));
   const owners = views.map((view) => view.owners.join());
   const agree =
@@ -274,16 +302,17 @@ async function isHealed(nodes: readonly RedisServer[], masters: number): Promise
   if (!agree) return false;
 
   const owning = new Set(views[0]?.owners);
+  const spares = nodes.length - masters - replicas;
   const wellRoled = views.map(async ({ node, own }) => {
     const { cluster_state, cluster_slots_assigned } = await askInfo(node, 'CLUSTER', 'INFO');
     if (cluster_state !== 'ok' || Number(cluster_slots_assigned) !== SLOTS) return false;
-    if (owning.has(own.id)) return true;
+    if (owning.has(own.id) || (spares > 0 && own.masterId === undefined)) return true;
     return own.masterId !== undefined && owning.has(own.masterId) && (await linkedOffset(node)) >= 0;
   });
   if (!(await Promise.all(wellRoled)).every(Boolean)) return false;
 
   const followed = new Set(views.map(({ own }) => own.masterId).filter((id) => id !== undefined));
-  return owning.size === masters && followed.size === Math.min(masters, nodes.length - masters);
+  return owning.size >= masters && owning.size <= masters + spares && followed.size === Math.min(masters, replicas);
 }
 
 const BAD_FLAGS = new Set(['fail', 'fail?', 'handshake', 'noaddr']);
