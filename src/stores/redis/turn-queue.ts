@@ -1,7 +1,10 @@
 import type { Redis } from 'ioredis';
 
+/** Calls that go out without waiting for more: while this process makes the next ones, Redis is at work on these. */
+const ENOUGH = 16;
+
 /**
- * Sends what is sent in one turn of the event loop, for requests that have arrived together, in one write to each server. A write is a system call,
+ * Sends what is sent in one turn of the event loop, for requests that have arrived together, in few writes to each server. A write is a system call,
  * and with one for each call it is what costs most of a call to Redis.
  */
 export class TurnQueue {
@@ -13,14 +16,16 @@ export class TurnQueue {
     this.#clients = clients;
   }
 
-  /** Calls what sends something when the turn ends. */
+  /** Calls what sends something when the turn ends, or there is enough for a write. */
   add(send: () => void): void {
-    if (this.#waiting.length === 0) setImmediate(() => this.#sendAll());
     this.#waiting.push(send);
+    if (this.#waiting.length >= ENOUGH) this.#sendAll();
+    else if (this.#waiting.length === 1) setImmediate(() => this.#sendAll());
   }
 
   #sendAll(): void {
     const sends = this.#waiting;
+    if (sends.length === 0) return;
     this.#waiting = [];
     const streams = sends.length === 1 ? [] : this.#clients().map(({ stream }) => stream);
     for (const stream of streams) stream?.cork();
