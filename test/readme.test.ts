@@ -231,6 +231,7 @@ it.each([
   'docs/operations.md',
   'docs/policies.md',
   'docs/near-cache.md',
+  'docs/performance.md',
   'docs/security.md',
   'examples/README.md',
 ])('%s links to files and headings that are there', (page) => {
