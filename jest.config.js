@@ -6,7 +6,7 @@ module.exports = {
   // Examples and tests import the package by the name that users do.
   moduleNameMapper: {
     '^tokensession$': '<rootDir>/src/index.ts',
-    '^tokensession/(express|koa)$': '<rootDir>/src/middleware/$1.ts',
+    '^tokensession/(express|koa)$': '<rootDir>/src/$1.ts',
   },
   testTimeout: 30_000,
 };

@@ -1,15 +1,15 @@
-export type { CacheOptions } from './core/cache-options';
+export type { CacheOptions } from './cache/cache-options';
 export type {
   BanUserOptions,
   CreateSessionOptions,
   DeleteUserTokenOptions,
   InspectTokenOptions,
   RevokeOptions,
-} from './core/call-options';
-export { SessionError, type SessionErrorCode } from './core/errors';
-export type { TokenManagerOptions } from './core/manager-options';
-export type { CacheStats } from './core/near-cache';
-export type { SessionEvents, SessionListener } from './core/session-events';
+} from './manager/call-options';
+export { SessionError, type SessionErrorCode } from './errors/session-error';
+export type { TokenManagerOptions } from './manager/manager-options';
+export type { CacheStats } from './cache/near-cache';
+export type { SessionEvents, SessionListener } from './manager/session-events';
 export {
   type ChangeFeed,
   type ChangeFollower,
@@ -27,8 +27,8 @@ export {
   type StoredSession,
   type StoredUser,
   type StoreHealth,
-} from './core/store';
-export { TokenManager } from './core/token-manager';
+} from './store/store';
+export { TokenManager } from './manager/token-manager';
 export type {
   Ban,
   EndReason,
@@ -40,10 +40,10 @@ export type {
   SessionAttributes,
   SessionInfo,
   User,
-} from './core/types';
-export { MemoryStore, type MemoryStoreOptions } from './stores/memory-store';
-export { createRedisClient, type RedisClientOptions } from './stores/redis/client';
-export type { Durability } from './stores/redis/replica-acknowledgement';
+} from './manager/types';
+export { MemoryStore, type MemoryStoreOptions } from './store/memory-store';
+export { createRedisClient, type RedisClientOptions } from './redis/client';
+export type { Durability } from './redis/replica-acknowledgement';
 export type {
   ClusterSettings,
   NatMap,
@@ -51,5 +51,5 @@ export type {
   RedisSettings,
   RedisTarget,
   SentinelSettings,
-} from './stores/redis/settings';
-export { RedisStore, type RedisStoreOptions } from './stores/redis-store';
+} from './redis/settings';
+export { RedisStore, type RedisStoreOptions } from './redis/redis-store';

@@ -1,6 +1,6 @@
 import { Cluster } from 'ioredis';
 import { createRedisClient, RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
-import { tagOf } from '../src/core/token';
+import { tagOf } from '../src/token/token';
 import { FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';

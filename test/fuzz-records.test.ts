@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { RedisStore, SessionError, TokenManager } from 'tokensession';
-import { tagOf } from '../src/core/token';
+import { tagOf } from '../src/token/token';
 import { type Damage, damages, SIDS } from './support/damages';
 import { checkPrototypes, prototypeState } from './support/prototypes';
 import { type RedisServer, startRedis } from './support/redis-server';

@@ -7,7 +7,7 @@ import Koa from 'koa';
 import { MemoryStore, RedisStore, SessionError, type Store, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
-import { headerTransport } from '../src/transport/header';
+import { headerTransport } from '../src/http/token-header';
 import { type AppOptions, type Detail, FRAMEWORKS, listen, type RunningApp, type Session } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster, Redis } from 'ioredis';
 import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5';
 import { RedisStore, type Session, TokenManager, type TokenManagerOptions } from 'tokensession';
-import { tagOf } from '../src/core/token';
+import { tagOf } from '../src/token/token';
 import { closeAfterEach } from './support/closing';
 import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
 import { runProgram } from './support/programs';

@@ -87,7 +87,7 @@ it('has TypeScript that compiles, strictly', async () => {
     typeRoots: [join(ROOT, 'node_modules/@types')],
     paths: {
       tokensession: [join(ROOT, 'src/index.ts')],
-      'tokensession/*': [join(ROOT, 'src/middleware/*.ts')],
+      'tokensession/*': [join(ROOT, 'src/*.ts')],
     },
   };
   const config = { extends: join(ROOT, 'tsconfig.json'), compilerOptions, include: ['*.ts'] };

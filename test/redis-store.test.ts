@@ -2,8 +2,8 @@ import { inspect } from 'node:util';
 import { Redis } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis5';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
-import { tagOf } from '../src/core/token';
-import { defineScripts } from '../src/stores/redis/script-commands';
+import { tagOf } from '../src/token/token';
+import { defineScripts } from '../src/redis/script-commands';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { randomPrefixes, SECRET } from './support/stores';
 

@@ -1,5 +1,5 @@
-import { SessionError } from '../src/core/errors';
-import { type Revocation, Revocations } from '../src/stores/redis/revocations';
+import { SessionError } from '../src/errors/session-error';
+import { type Revocation, Revocations } from '../src/redis/revocations';
 
 /** The policy alone, with a clock of its own; test/sentinel.test.ts and test/cluster.test.ts show it at work. */
 let server: string;

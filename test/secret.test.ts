@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import express from 'express';
 import { MemoryStore, TokenManager } from 'tokensession';
 import { sessionMiddleware } from 'tokensession/express';
-import { importSecret } from '../src/core/token';
+import { importSecret } from '../src/token/token';
 import { listen } from './support/apps';
 import { SECRET } from './support/stores';
 

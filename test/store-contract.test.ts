@@ -1,5 +1,5 @@
 import type { Store } from 'tokensession';
-import { tagOf } from '../src/core/token';
+import { tagOf } from '../src/token/token';
 import {
   describeStores,
   HOUR,

@@ -1,5 +1,5 @@
 import type { NewSession, Store } from 'tokensession';
-import { tagOf } from '../src/core/token';
+import { tagOf } from '../src/token/token';
 import { describeStores, HOUR, liveIn, newSession, newSid, type StoreFixture, sidsOf } from './support/stores';
 
 /** How long a session, a grace or a ban lasts that a test waits for the end of. */

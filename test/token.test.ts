@@ -1,6 +1,6 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
-import { HmacSha256 } from '../src/core/hmac';
-import { createToken, importSecret, isSessionId, parseToken, signToken, tagOf } from '../src/core/token';
+import { HmacSha256 } from '../src/token/hmac';
+import { createToken, importSecret, isSessionId, parseToken, signToken, tagOf } from '../src/token/token';
 
 const SECRET = 'the first secret of these tests, long enough';
 const OLDER = 'the older secret of these tests, long enough';
@@ -36,7 +36,7 @@ describe('a token', () => {
         throw new Error('no entropy');
       });
       try {
-        const isolated = require('../src/core/token') as typeof import('../src/core/token');
+        const isolated = require('../src/token/token') as typeof import('../src/token/token');
         expect(() => isolated.createToken('ada', KEYS)).toThrow('no entropy');
         expect(random).toHaveBeenCalled();
       } finally {

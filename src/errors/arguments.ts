@@ -1,0 +1,135 @@
+/*
+ * Checks of what the programmer hands in: options when an object is built, arguments before anything is stored.
+ * Each names what is wrong: a TypeError for a value of the wrong kind, a RangeError for one out of range.
+ */
+import type { SessionAttributes } from '../manager/types';
+
+/** A hundred years in seconds: what is longer is a mistake of units. */
+const MAX_SECONDS = 100 * 365 * 24 * 3600;
+
+/** Shorter secrets can be searched for by whoever holds one token (RFC 2104, 3: keys of at least the hash's length). */
+export const MIN_SECRET_LENGTH = 32;
+
+const MAX_USER_ID_BYTES = 1024;
+export const MAX_ATTRIBUTE_LENGTH = 512;
+const MAX_MESSAGE_LENGTH = 256;
+
+/** How a value is called in an error message: its kind, never the value, which may be a secret. */
+export function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'an array';
+  if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
+  return value === undefined ? 'undefined' : `a value of type ${typeof value}`;
+}
+
+/** A text in an error message: quoted where it is as short as a name. A token or a secret is longer, and a URL may hold a password. */
+export function shown(text: string): string {
+  const isShort = text.length < MIN_SECRET_LENGTH && !text.includes('@');
+  return isShort ? JSON.stringify(text) : `a text of ${text.length} characters`;
+}
+
+/**
+ * Refuses anything but a plain options object with these names, and gives its own members: nothing that somebody put on
+ * `Object.prototype` is an option. `undefined` stands for an object that is empty.
+ */
+export function checkOptions<Options extends object>(
+  owner: string,
+  options: Options | undefined,
+  names: Record<keyof Options, true>,
+): Partial<Options> {
+  if (options !== undefined && !isPlainObject(options)) {
+    throw new TypeError(`${owner}: the options must be a plain object, got ${kindOf(options)}`);
+  }
+  const own: Partial<Options> = Object.assign(Object.create(null), options);
+  for (const name of Object.keys(own)) {
+    if (!Object.hasOwn(names, name)) {
+      throw new TypeError(`${owner}: unknown option ${shown(name)}; known are ${Object.keys(names).join(', ')}`);
+    }
+  }
+  return own;
+}
+
+/** Also one of another realm, whose prototype is another `Object.prototype`. */
+function isPlainObject(value: unknown): value is object {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+/** A whole number within bounds. */
+export function checkInteger(name: string, value: unknown, min: number, max: number): number {
+  if (typeof value !== 'number') throw new TypeError(`${name} must be a number, got ${kindOf(value)}`);
+  if (!Number.isSafeInteger(value) || value < min || value > max) {
+    throw new RangeError(`${name} must be a whole number from ${min} to ${max}, got ${value}`);
+  }
+  return value;
+}
+
+/** A duration in whole seconds, at least 1. */
+export function checkSeconds(name: string, value: unknown): number {
+  return checkInteger(name, value, 1, MAX_SECONDS);
+}
+
+/** A duration in whole seconds that may be 0. */
+export function checkSecondsOrZero(name: string, value: unknown): number {
+  return checkInteger(name, value, 0, MAX_SECONDS);
+}
+
+export function checkBoolean(name: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') throw new TypeError(`${name} must be true or false, got ${kindOf(value)}`);
+  return value;
+}
+
+export function checkFunction(name: string, value: unknown): void {
+  if (typeof value !== 'function') throw new TypeError(`${name} must be a function, got ${kindOf(value)}`);
+}
+
+/** A string that UTF-8 can carry there and back; a lone surrogate can't make that journey. */
+export function checkText(name: string, value: unknown): string {
+  if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${kindOf(value)}`);
+  if (value === '') throw new RangeError(`${name} must not be empty`);
+  checkWellFormed(name, value);
+  return value;
+}
+
+function checkWellFormed(name: string, text: string): void {
+  if (!text.isWellFormed()) throw new RangeError(`${name} must be well-formed Unicode: it holds a lone surrogate`);
+}
+
+/** Text for people to read, 1 to 256 characters; `null` for none. */
+export function checkMessage(name: string, value: unknown): string | null {
+  if (value === undefined) return null;
+  const text = checkText(name, value);
+  if (text.length <= MAX_MESSAGE_LENGTH) return text;
+  throw new RangeError(`${name} must have at most ${MAX_MESSAGE_LENGTH} characters, got ${text.length}`);
+}
+
+/** Any text of 1 to 1,024 bytes of UTF-8. */
+export function checkUserId(userId: unknown, name = 'userId'): string {
+  const text = checkText(name, userId);
+  if (text.length > MAX_USER_ID_BYTES || Buffer.byteLength(text) > MAX_USER_ID_BYTES) {
+    throw new RangeError(`${name} must have at most ${MAX_USER_ID_BYTES} bytes of UTF-8`);
+  }
+  return text;
+}
+
+const ATTRIBUTES: Record<keyof SessionAttributes, true> = { device: true, ip: true, userAgent: true };
+
+/** A copy of the attributes that are there. */
+export function checkAttributes(attributes: SessionAttributes | undefined): SessionAttributes {
+  const given = checkOptions('attributes', attributes, ATTRIBUTES);
+  const kept: SessionAttributes = {};
+  for (const name of Object.keys(ATTRIBUTES) as (keyof SessionAttributes)[]) {
+    const value: unknown = given[name];
+    if (value === undefined) continue;
+    if (typeof value !== 'string') throw new TypeError(`attributes.${name} must be a string, got ${kindOf(value)}`);
+    checkWellFormed(`attributes.${name}`, value);
+    if (value.length > MAX_ATTRIBUTE_LENGTH) {
+      throw new RangeError(
+        `attributes.${name} must have at most ${MAX_ATTRIBUTE_LENGTH} characters, got ${value.length}`,
+      );
+    }
+    kept[name] = value;
+  }
+  return kept;
+}

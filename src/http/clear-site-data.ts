@@ -1,0 +1,35 @@
+import { kindOf, shown } from '../errors/arguments';
+
+/** What browsers can be asked to forget of an origin. */
+export type SiteData = 'cache' | 'cookies' | 'storage' | 'clientHints' | 'executionContexts' | '*';
+
+const KINDS: Record<SiteData, true> = {
+  cache: true,
+  cookies: true,
+  storage: true,
+  clientHints: true,
+  executionContexts: true,
+  '*': true,
+};
+
+const BY_DEFAULT: readonly SiteData[] = ['cache', 'cookies', 'storage'];
+
+/**
+ * The value of `Clear-Site-Data` (W3C Clear Site Data, 3.1); `null` for no such header.
+ *
+ * @throws TypeError for what is neither a boolean nor a list of kinds.
+ */
+export function clearSiteDataOf(option: boolean | readonly SiteData[] | undefined = false): string | null {
+  if (option === false) return null;
+  const kinds: unknown = option === true ? BY_DEFAULT : option;
+  if (!Array.isArray(kinds)) {
+    throw new TypeError(`option clearSiteData must be true, false or an array of kinds, got ${kindOf(kinds)}`);
+  }
+  if (kinds.length === 0) throw new TypeError('option clearSiteData must name at least one kind; false is for none');
+  for (const [index, kind] of kinds.entries()) {
+    if (typeof kind === 'string' && Object.hasOwn(KINDS, kind)) continue;
+    const got = typeof kind === 'string' ? shown(kind) : kindOf(kind);
+    throw new TypeError(`option clearSiteData[${index}] must be one of ${Object.keys(KINDS).join(', ')}, got ${got}`);
+  }
+  return [...new Set(kinds)].map((kind) => `"${kind}"`).join(', ');
+}

@@ -1,0 +1,32 @@
+import { checkAttributes, checkBoolean, checkOptions } from '../errors/arguments';
+import type { SessionAttributes } from '../manager/types';
+
+export interface LoginOptions {
+  /** Seconds the session lives without a request. Default: the manager's `ttl`. */
+  ttl?: number | undefined;
+  /** Seconds after which it ends, no matter how busy. The manager's `absoluteTtl` counts if that is sooner, and is the default. */
+  absoluteTtl?: number | undefined;
+  /** Kept with the session. `ip` and `userAgent` are taken from the request unless given; `undefined` keeps neither. */
+  attributes?: SessionAttributes | undefined;
+}
+
+const LOGIN_OPTIONS: Record<keyof LoginOptions, true> = { ttl: true, absoluteTtl: true, attributes: true };
+
+/** `attributes` as they were given: one that is there but `undefined` says that it is not to be taken from the request. */
+export function checkLoginOptions(options: LoginOptions | undefined): Partial<LoginOptions> {
+  const given = checkOptions('login', options, LOGIN_OPTIONS);
+  checkAttributes(given.attributes);
+  return given;
+}
+
+export interface LogoutOptions {
+  /** Whether all sessions of the user end, not this one alone. Default false. */
+  everywhere?: boolean | undefined;
+}
+
+const LOGOUT_OPTIONS: Record<keyof LogoutOptions, true> = { everywhere: true };
+
+export function checkLogoutOptions(options: LogoutOptions | undefined): { everywhere: boolean } {
+  const { everywhere = false } = checkOptions('logout', options, LOGOUT_OPTIONS);
+  return { everywhere: checkBoolean('everywhere', everywhere) };
+}

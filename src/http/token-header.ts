@@ -1,0 +1,39 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { kindOf, shown } from '../errors/arguments';
+
+/** `Bearer`, in any case, then space and the token (RFC 6750, 2.1; RFC 9110, 11.1). What is no token is for its check to find. */
+const BEARER = /^bearer(?: |$)/i;
+
+/** The `tchar`s of RFC 9110, 5.6.2. */
+const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
+/** Where a token may be in the headers. */
+export type HeaderOption = string | false;
+
+/** Reads a token from a request header. */
+export interface HeaderTransport {
+  /** The token as it came; `undefined` when the header is absent or, in `Authorization`, of another scheme than Bearer. */
+  read(headers: IncomingHttpHeaders): string | undefined;
+  /** What a 401 says of this transport in `WWW-Authenticate`; `undefined` for a header that HTTP has no scheme for. */
+  readonly challenge: string | undefined;
+}
+
+/** @throws TypeError for what is neither `false` nor the name of a header. */
+export function headerTransport(option: HeaderOption | undefined): HeaderTransport | null {
+  if (option === false) return null;
+  const name: unknown = option ?? 'authorization';
+  if (typeof name !== 'string')
+    throw new TypeError(`option header must be false or a header's name, got ${kindOf(name)}`);
+  if (!HEADER_NAME.test(name)) throw new TypeError(`option header must be a header's name, got ${shown(name)}`);
+  const field = name.toLowerCase();
+  if (field === 'authorization') {
+    return {
+      challenge: 'Bearer',
+      read: ({ authorization = '' }) => (BEARER.test(authorization) ? authorization.slice(6).trim() : undefined),
+    };
+  }
+  return {
+    challenge: undefined,
+    read: (headers) => headers[field]?.toString(),
+  };
+}

@@ -1,0 +1,186 @@
+import { type CacheOptions, type CachePolicy, checkCacheOptions } from '../cache/cache-options';
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkOptions,
+  checkSeconds,
+  checkSecondsOrZero,
+  kindOf,
+  MAX_ATTRIBUTE_LENGTH,
+  shown,
+} from '../errors/arguments';
+import { isStore, type Rotation, type Store } from '../store/store';
+import { importSecret, type SigningKeys } from '../token/token';
+import type { GetUserInfo } from './types';
+
+export interface TokenManagerOptions<Detail> {
+  /** Where sessions are kept: a `RedisStore`, a `MemoryStore`, or your own. Required. */
+  store: Store;
+  /**
+   * What tokens are signed with: one secret or several, each at least 32 characters and no well-known placeholder. The first signs, all
+   * verify, so that a secret is replaced by putting the new one in front and taking the old one away when its sessions have ended. Required.
+   */
+  secret: string | readonly string[] | undefined;
+  /** Seconds a session lives without a request. Default 604,800 (7 days). */
+  ttl?: number | undefined;
+  /**
+   * Seconds between two slides of a session: a request sooner than that after the last slide only reads. Default 0, each request
+   * slides; with a `cache` 60, and at least 1. A session whose ttl is under twice this value slides at half its ttl, so that one in use never
+   * ends by idleness.
+   */
+  slideEvery?: number | undefined;
+  /** Seconds since login after which a session ends, no matter how busy. Default: none. */
+  absoluteTtl?: number | undefined;
+  /** Whether a user may have one session only: `maxSessions` of 1. Default false. */
+  singleMode?: boolean | undefined;
+  /** Live sessions a user may have, 1 to 1,000. Default 100. */
+  maxSessions?: number | undefined;
+  /**
+   * Live sessions a user may have on one kind of device, as `attributes.device` of the login says: a number for every kind (a login that
+   * names none is of a kind of its own), or one for each kind that has a limit, `{ web: 2, mobile: 1 }`. 1 to 1,000. Default: any number.
+   */
+  maxSessionsPerDevice?: number | Readonly<Record<string, number>> | undefined;
+  /**
+   * What a login over a limit does: `'replace'` (default) ends the oldest, `'reject'` is refused with `ERR_TOO_MANY_SESSIONS`. The session whose
+   * token came with the login counts for no limit, since it ends anyway.
+   */
+  onLimit?: 'replace' | 'reject' | undefined;
+  /** Seconds for which a rotated token still answers, for requests under way. 0 to 3,600. Default 10. */
+  rotationGrace?: number | undefined;
+  /**
+   * What the use of a rotated token does when its grace is over: `'end-session'` (default) takes it for a theft and ends the session, `'ignore'`
+   * refuses that token alone. Counts for the tokens that this manager rotates.
+   */
+  onReuse?: 'end-session' | 'ignore' | undefined;
+  /** Loads `user.detail`. Default: none, users have no detail but what another service with the same store has cached. */
+  getUserInfo?: GetUserInfo<Detail> | undefined;
+  /** Seconds for which loaded user info is kept. Default 600. */
+  userInfoTtl?: number | undefined;
+  /**
+   * Whether to answer for live sessions that were checked a moment ago from memory, without asking the store: `true`, or how far to go. Whatever
+   * ends or changes a session in any process is announced to all in the same step; while the announcements may not arrive, the store is asked as
+   * without a cache. Changes nothing where the store is a `MemoryStore`, or one that can't be followed. Default false.
+   */
+  cache?: boolean | CacheOptions | undefined;
+}
+
+const OPTIONS: Record<keyof TokenManagerOptions<unknown>, true> = {
+  store: true,
+  secret: true,
+  ttl: true,
+  slideEvery: true,
+  absoluteTtl: true,
+  singleMode: true,
+  maxSessions: true,
+  maxSessionsPerDevice: true,
+  onLimit: true,
+  rotationGrace: true,
+  onReuse: true,
+  getUserInfo: true,
+  userInfoTtl: true,
+  cache: true,
+};
+
+const DEFAULT_TTL = 7 * 24 * 3600;
+const DEFAULT_USER_INFO_TTL = 600;
+const DEFAULT_MAX_SESSIONS = 100;
+/** A login reads them all: with many more than this, one user's logins would hold up everybody's Redis. */
+const MAX_MAX_SESSIONS = 1000;
+const DEFAULT_ROTATION_GRACE = 10;
+/** In seconds, where a near cache is to spare the store calls. */
+const CACHED_SLIDE_EVERY = 60;
+/** An hour, in seconds: what is longer is no grace for requests under way. */
+const MAX_ROTATION_GRACE = 3600;
+
+/** What a manager was told, checked. Durations are seconds, but for those called otherwise. */
+export interface ManagerPolicy<Detail> {
+  store: Store;
+  keys: SigningKeys;
+  ttl: number;
+  slideEveryMs: number;
+  /** 0 for none. */
+  absoluteTtl: number;
+  maxSessions: number;
+  /** Live sessions that a user may have on this device; 0 for any number. */
+  maxOnDevice: (device: string | undefined) => number;
+  onLimit: 'replace' | 'reject';
+  graceMs: number;
+  onReuse: Rotation['onReuse'];
+  getUserInfo: GetUserInfo<Detail> | undefined;
+  userInfoTtl: number;
+  cache: CachePolicy | null;
+}
+
+/** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
+export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>): ManagerPolicy<Detail> {
+  const {
+    store,
+    secret,
+    ttl = DEFAULT_TTL,
+    cache,
+    slideEvery: slideEveryGiven,
+    absoluteTtl,
+    singleMode = false,
+    maxSessions = DEFAULT_MAX_SESSIONS,
+    maxSessionsPerDevice,
+    onLimit = 'replace',
+    rotationGrace = DEFAULT_ROTATION_GRACE,
+    onReuse = 'end-session',
+    getUserInfo,
+    userInfoTtl = DEFAULT_USER_INFO_TTL,
+  } = checkOptions('TokenManager', options, OPTIONS);
+  if (!isStore(store)) {
+    throw new TypeError(`option store must be a RedisStore, a MemoryStore or another Store, got ${kindOf(store)}`);
+  }
+  if (getUserInfo !== undefined) checkFunction('option getUserInfo', getUserInfo);
+  if (onLimit !== 'replace' && onLimit !== 'reject') {
+    throw new TypeError("option onLimit must be 'replace' or 'reject'");
+  }
+  if (onReuse !== 'end-session' && onReuse !== 'ignore') {
+    throw new TypeError("option onReuse must be 'end-session' or 'ignore'");
+  }
+  const checkedCache = checkCacheOptions(cache);
+  const cachePolicy = store.follow === undefined ? null : checkedCache;
+  const slideEvery = slideEveryGiven ?? (cachePolicy === null ? 0 : CACHED_SLIDE_EVERY);
+  if (cachePolicy !== null && slideEvery === 0) {
+    throw new RangeError('option slideEvery must be at least 1 with a cache: at 0 each request would ask the store');
+  }
+  const limit = checkInteger('option maxSessions', maxSessions, 1, MAX_MAX_SESSIONS);
+  return {
+    store,
+    keys: importSecret(secret),
+    ttl: checkSeconds('option ttl', ttl),
+    slideEveryMs: 1000 * checkSecondsOrZero('option slideEvery', slideEvery),
+    absoluteTtl: absoluteTtl === undefined ? 0 : checkSeconds('option absoluteTtl', absoluteTtl),
+    maxSessions: checkBoolean('option singleMode', singleMode) ? 1 : limit,
+    maxOnDevice: deviceLimit(maxSessionsPerDevice),
+    onLimit,
+    graceMs: 1000 * checkInteger('option rotationGrace', rotationGrace, 0, MAX_ROTATION_GRACE),
+    onReuse: onReuse === 'ignore' ? 'keep' : 'end',
+    getUserInfo,
+    userInfoTtl: checkSeconds('option userInfoTtl', userInfoTtl),
+    cache: cachePolicy,
+  };
+}
+
+function deviceLimit(option: number | Readonly<Record<string, number>> | undefined): (device?: string) => number {
+  const name = 'option maxSessionsPerDevice';
+  if (option === undefined) return () => 0;
+  if (typeof option === 'number') {
+    const limit = checkInteger(name, option, 1, MAX_MAX_SESSIONS);
+    return () => limit;
+  }
+  if (typeof option !== 'object' || option === null || Array.isArray(option)) {
+    throw new TypeError(`${name} must be a number or an object of numbers, got ${kindOf(option)}`);
+  }
+  const limits = new Map<string | undefined, number>();
+  for (const [device, limit] of Object.entries(option)) {
+    const limitName = `${name}[${shown(device)}]`;
+    if (device === '' || device.length > MAX_ATTRIBUTE_LENGTH) {
+      throw new RangeError(`${limitName} must be named with 1 to ${MAX_ATTRIBUTE_LENGTH} characters`);
+    }
+    limits.set(device, checkInteger(limitName, limit, 1, MAX_MAX_SESSIONS));
+  }
+  return (device) => limits.get(device) ?? 0;
+}

@@ -1,0 +1,116 @@
+import { EventEmitter } from 'node:events';
+import { inspect } from 'node:util';
+import type { SessionError } from '../errors/session-error';
+import { checkFunction, kindOf, shown } from '../errors/arguments';
+import type { SessionAttributes } from './types';
+
+/** What a manager tells of what happens through it, in this process. No event holds a token. */
+export interface SessionEvents {
+  /** A user signed in. */
+  login: { userId: string; sessionId: string; attributes: SessionAttributes };
+  /** Somebody who has the token ended its session. */
+  logout: { userId: string; sessionId: string };
+  /** A login, whose session is `by`, took the place of this session: over a limit, or in the same browser, be it another user's. */
+  replaced: { userId: string; sessionId: string; by: string };
+  /** This session was ended from outside: a kick, "log out everywhere", or its user is gone. */
+  revoked: { userId: string; sessionId: string; message?: string };
+  /** A token came whose time was up. */
+  'expired-on-use': { userId: string; sessionId: string };
+  /** A user was banned, which ended these sessions. */
+  banned: { userId: string; sessionIds: string[]; until: Date | null; reason?: string };
+  /** A session got a new token, and a new id with it. */
+  rotated: { userId: string; sessionId: string; formerId: string };
+  /**
+   * A token came after it had been rotated and its grace was over: it or its successor is in the wrong hands. `ended`: whether that ended the
+   * session, which is as the option `onReuse` of who rotated it says.
+   */
+  reused: { userId: string; sessionId: string; ended: boolean };
+  /**
+   * A session that was answered for from the near cache could not be slid in the store. The request went on; the next one asks the store
+   * itself.
+   */
+  'slide-failed': { userId: string; sessionId: string; error: unknown };
+  /** A call to the store failed, after others had been answered. */
+  'store-down': { error: SessionError };
+  /** The store answers again, and has left no call unanswered for a second. */
+  'store-up': Record<string, never>;
+  /** The near cache does not hear of all changes: what may have changed unheard is asked of the store. */
+  'cache-down': { error: SessionError };
+  /** It hears of all changes again. */
+  'cache-up': Record<string, never>;
+}
+
+const NAMES: Record<keyof SessionEvents, true> = {
+  login: true,
+  logout: true,
+  replaced: true,
+  revoked: true,
+  'expired-on-use': true,
+  banned: true,
+  rotated: true,
+  reused: true,
+  'slide-failed': true,
+  'store-down': true,
+  'store-up': true,
+  'cache-down': true,
+  'cache-up': true,
+};
+
+export type SessionListener<Name extends keyof SessionEvents> = (event: SessionEvents[Name]) => void;
+
+/**
+ * The listeners of one manager. They are called at once, and what one of them throws or rejects with reaches neither the others
+ * nor the call: it becomes a process warning, `TOKENSESSION_LISTENER`.
+ */
+export class SessionEmitter {
+  readonly #emitter = new EventEmitter();
+
+  on<Name extends keyof SessionEvents>(name: Name, listener: SessionListener<Name>): void {
+    this.#emitter.on(checked(name, listener), listener);
+  }
+
+  once<Name extends keyof SessionEvents>(name: Name, listener: SessionListener<Name>): void {
+    this.#emitter.once(checked(name, listener), listener);
+  }
+
+  off<Name extends keyof SessionEvents>(name: Name, listener: SessionListener<Name>): void {
+    this.#emitter.off(checked(name, listener), listener);
+  }
+
+  emit<Name extends keyof SessionEvents>(name: Name, event: SessionEvents[Name]): void {
+    if (this.#emitter.listenerCount(name) === 0) return;
+    for (const listener of this.#emitter.rawListeners(name)) {
+      try {
+        const outcome: unknown = listener(event);
+        if (outcome !== undefined) Promise.resolve(outcome).catch((error: unknown) => warn(name, error));
+      } catch (error) {
+        warn(name, error);
+      }
+    }
+  }
+}
+
+function checked(name: unknown, listener: unknown): string {
+  if (typeof name !== 'string' || !Object.hasOwn(NAMES, name)) {
+    const given = typeof name === 'string' ? shown(name) : kindOf(name);
+    throw new TypeError(`there is no event ${given}; there are ${Object.keys(NAMES).join(', ')}`);
+  }
+  checkFunction('listener', listener);
+  return name;
+}
+
+function warn(name: string, error: unknown): void {
+  process.emitWarning(`tokensession: a listener of the event '${name}' failed`, {
+    code: 'TOKENSESSION_LISTENER',
+    detail: printed(error),
+  });
+}
+
+/** An error may have a say in how it is printed, and fail at that, too. */
+function printed(error: unknown): string {
+  try {
+    return inspect(error);
+  } catch {
+    return 'an error that can not be printed';
+  }
+}

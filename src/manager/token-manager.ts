@@ -1,0 +1,512 @@
+import { watchAvailability } from '../store/availability';
+import {
+  type BanUserOptions,
+  type CreateSessionOptions,
+  checkBanOptions,
+  checkCreateOptions,
+  checkDeleteOptions,
+  checkInspectOptions,
+  checkRevokeOptions,
+  type DeleteUserTokenOptions,
+  type InspectTokenOptions,
+  type RevokeOptions,
+} from './call-options';
+import { isEnded, SessionError } from '../errors/session-error';
+import { type ManagerPolicy, managerPolicy, type TokenManagerOptions } from './manager-options';
+import { type CacheStats, NearCache } from '../cache/near-cache';
+import { checkAttributes, checkSeconds, checkUserId, kindOf } from '../errors/arguments';
+import { tellingOwnChanges } from '../cache/own-changes';
+import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
+import { foreignRecord, liveIn, type Purpose, SessionLookup } from './session-lookup';
+import { banOf, infoOf, LazySession, type RequestedSession, sessionOf } from './session-view';
+import type { Found, SessionRecord, Store, StoredSession, StoreHealth } from '../store/store';
+import { createSessionId, createToken, isSessionId, parseToken, signToken, type TokenParts, tagOf } from '../token/token';
+import type { Ban, Inspection, Session, SessionAttributes, SessionInfo, User } from './types';
+import { UserInfo, userNotFound } from './user-info';
+
+/** How many users `refreshUser` loads at a time. */
+const REFRESH_CONCURRENCY = 16;
+
+/**
+ * Issues, checks and ends sign-in sessions.
+ *
+ * Wherever a token is asked for, any string will do: one that isn't a live token gives `null`, `false` or 0, and one that isn't
+ * signed doesn't reach the store. Every method that asks the store rejects with a {@link SessionError} when the store can't answer,
+ * and with a TypeError or RangeError, before anything is stored, for an argument of the wrong kind: a `userId` that is not 1 to
+ * 1,024 bytes of well-formed text, a ttl that is not a positive whole number of seconds up to a hundred years.
+ */
+export class TokenManager<Detail = unknown> {
+  readonly #policy: ManagerPolicy<Detail>;
+  readonly #events = new SessionEmitter();
+  readonly #cache: NearCache | null;
+  readonly #store: Store;
+  readonly #lookup: SessionLookup;
+  readonly #userInfo: UserInfo<Detail>;
+
+  /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
+  constructor(options: TokenManagerOptions<Detail>) {
+    this.#policy = managerPolicy(options);
+    const { store, keys, slideEveryMs, cache } = this.#policy;
+    const watched = watchAvailability(store, {
+      down: (error) => this.#events.emit('store-down', { error }),
+      up: () => this.#events.emit('store-up', {}),
+    });
+    const watcher = {
+      down: (cause: unknown) => this.#events.emit('cache-down', { error: cacheDown(cause) }),
+      up: () => this.#events.emit('cache-up', {}),
+    };
+    this.#cache = cache === null ? null : NearCache.on(store, cache, slideEveryMs, watcher);
+    this.#store = this.#cache === null ? watched : tellingOwnChanges(watched, this.#cache);
+    this.#lookup = new SessionLookup({
+      store: this.#store,
+      keys,
+      slideEveryMs,
+      cache: this.#cache,
+      events: this.#events,
+    });
+    this.#userInfo = new UserInfo(this.#store, this.#policy.getUserInfo, (userId, ended) =>
+      this.#emitRevoked(userId, ended, null),
+    );
+  }
+
+  /** Calls the listener at each such event, see {@link SessionEvents}. What it throws becomes a process warning and breaks nothing. */
+  on<Name extends keyof SessionEvents>(name: Name, listener: SessionListener<Name>): this {
+    this.#events.on(name, listener);
+    return this;
+  }
+
+  /** {@link on}, for the next such event only. */
+  once<Name extends keyof SessionEvents>(name: Name, listener: SessionListener<Name>): this {
+    this.#events.once(name, listener);
+    return this;
+  }
+
+  /** Takes back an {@link on} or {@link once}. */
+  off<Name extends keyof SessionEvents>(name: Name, listener: SessionListener<Name>): this {
+    this.#events.off(name, listener);
+    return this;
+  }
+
+  /** Seconds after login at which the longest session has ended for good; `null` when sliding may go on for ever. */
+  get absoluteTtl(): number | null {
+    return this.#policy.absoluteTtl === 0 ? null : this.#policy.absoluteTtl;
+  }
+
+  /** Whether a value is a token signed with one of these secrets. Asks no store, and so tells nothing of whether its session lives. */
+  isToken(token: unknown): token is string {
+    return parseToken(token, this.#policy.keys) !== null;
+  }
+
+  /**
+   * Starts a session, at login, and gives its token. Doesn't ask `getUserInfo` whether there is such a user.
+   *
+   * @param ttl seconds the session lives without a request. Default: the option `ttl`.
+   * @param attributes where it was started, to show to the user. Default: none.
+   * @throws SessionError when it was not stored: no token without a session.
+   */
+  async setToken(userId: string, ttl?: number, attributes?: SessionAttributes): Promise<string> {
+    const { token } = await this.#create(userId, { ttl, attributes });
+    return token;
+  }
+
+  /**
+   * Starts a session and gives it whole: what the middleware's `login` calls, and what an integration with another framework
+   * wants. With a `getUserInfo`, loads the user first.
+   *
+   * @throws SessionError `ERR_USER_NOT_FOUND` when `getUserInfo` knows no such user, `ERR_USER_BANNED` when they are banned,
+   * `ERR_TOO_MANY_SESSIONS` when they have as many sessions as they may and `onLimit` is `'reject'`. When a session that this one replaces can't be
+   * ended, the new one isn't left behind either.
+   */
+  async createSession(userId: string, options?: CreateSessionOptions): Promise<Session<Detail>> {
+    this.#checkUserId(userId);
+    const given = checkCreateOptions(options);
+    if (!this.#userInfo.hasLoader) return this.#create(userId, given);
+    const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtl * 1000);
+    if (detail === null) throw userNotFound();
+    const session = await this.#create(userId, given);
+    session.user.detail = detail;
+    return session;
+  }
+
+  /**
+   * Restarts the clock of a live session. Never creates or revives one.
+   *
+   * @param ttl seconds it lives from now on without a request. Default: the ttl it has.
+   * @returns `false` when the token is not live.
+   */
+  async refreshToken(token: string, ttl?: number): Promise<boolean> {
+    const ttlMs = ttl === undefined ? null : checkSeconds('ttl', ttl) * 1000;
+    const parts = parseToken(token, this.#policy.keys);
+    if (parts === null) return false;
+    return liveIn(this.#lookup.judge(parts, await this.#store.refresh(parts.tag, parts.sid, ttlMs))) !== null;
+  }
+
+  /** Ends this session, as its holder does. `false` when the token was not live. */
+  async deleteToken(token: string): Promise<boolean> {
+    const parts = parseToken(token, this.#policy.keys);
+    return parts !== null && this.#logOut(parts);
+  }
+
+  /** Reads a session: doesn't slide it and gives no user info. */
+  async checkToken(token: string): Promise<Session<Detail> | null> {
+    const stored = liveIn(await this.#lookup.find(token, 'read'));
+    return stored === null ? null : viewOf(token, stored);
+  }
+
+  /**
+   * Reads a session, with the user info that is cached or that `getUserInfo` loads. Doesn't slide it.
+   *
+   * @param userInfoTtl seconds to keep the info if it has to be loaded. Default: the option `userInfoTtl`.
+   * @returns `null` when the token is not live, or when `getUserInfo` knows no such user: then all their sessions have ended.
+   * @throws what `getUserInfo` throws; nothing is cached and no session ends.
+   */
+  async checkTokenOrUpdateUser(token: string, userInfoTtl?: number): Promise<Session<Detail> | null> {
+    return this.#findWithDetail(token, 'read', userInfoTtl);
+  }
+
+  /** What each request calls: {@link checkTokenOrUpdateUser}, and slides the session, in one call to the store. */
+  async touchToken(token: string, userInfoTtl?: number): Promise<Session<Detail> | null> {
+    return this.#findWithDetail(token, 'use', userInfoTtl);
+  }
+
+  /** Gives a token's session, or why there is none. The one call to the store that {@link checkToken} makes, or {@link touchToken}. */
+  async inspectToken(token: string, options?: InspectTokenOptions): Promise<Inspection<Detail>> {
+    const { touch = false, userInfoTtl, onReuse } = checkInspectOptions(options);
+    const ttlMs = this.#userInfoTtlMs(userInfoTtl);
+    const look = onReuse === 'ignore' ? { forgiving: true } : undefined;
+    const found = await this.#lookup.find(token, touch ? 'use' : 'read', look);
+    const stored = liveIn(found);
+    if (stored === null) return reasonOf(found);
+    if (!touch) return { session: viewOf(token, stored) };
+    const session = await this.#withDetail(token, stored, ttlMs);
+    return session === null ? { session, reason: 'revoked' } : { session };
+  }
+
+  /**
+   * What {@link touchToken} would give, where the near cache has all of it: at once.
+   *
+   * @internal
+   */
+  touchKnownToken(token: string): RequestedSession<Detail> | null {
+    const stored = this.#lookup.known(token, 'use');
+    const user = stored === null ? null : this.#knownUser(stored);
+    return stored === null || user === null ? null : new LazySession(token, user, stored);
+  }
+
+  /**
+   * Gives a live session a new token, and with it a new id; login time, whole life and attributes stay. The old token answers for the same
+   * session for the option `rotationGrace`, and rotating it again in that time gives the same new token. Its use after that is a theft, see
+   * the option `onReuse`. Ending goes on to work with the old token and the old id, at any time.
+   *
+   * @returns `null` when the token is not live.
+   */
+  async rotateToken(token: string): Promise<string | null> {
+    return this.rotateTokenUnless(() => false, token);
+  }
+
+  /**
+   * {@link rotateToken}, taken back if its client turns out to be gone, and if it was this call that rotated: of two at once the other may
+   * have handed the new token out.
+   *
+   * @internal
+   */
+  async rotateTokenUnless(isGone: () => boolean, token: string): Promise<string | null> {
+    const parts = parseToken(token, this.#policy.keys);
+    if (parts === null) return null;
+    const { graceMs, onReuse, keys } = this.#policy;
+    const { tag, sid: formerId } = parts;
+    const newSid = createSessionId();
+    const found = await this.#store.rotate(tag, formerId, { newSid, graceMs, onReuse });
+    const stored = liveIn(this.#lookup.judge(parts, found));
+    if (stored === null) return null;
+    const { userId, session } = stored;
+    if (session.sid === newSid) {
+      if (isGone()) await this.#store.unrotate(tag, formerId, newSid);
+      else this.#events.emit('rotated', { userId, sessionId: newSid, formerId });
+    }
+    return signToken({ tag, sid: session.sid }, keys);
+  }
+
+  /**
+   * Notes that the user of a live session has just proved who they are: asked for their password again, say. `null` when the token is not
+   * live. {@link rotateToken} is the next thing to call where that raises what they may do (OWASP ASVS 7.2.4).
+   */
+  async reauthenticateToken(token: string): Promise<Session<Detail> | null> {
+    const parts = parseToken(token, this.#policy.keys);
+    if (parts === null) return null;
+    const stored = liveIn(this.#lookup.judge(parts, await this.#store.reauthenticate(parts.tag, parts.sid)));
+    return stored === null ? null : viewOf(token, stored);
+  }
+
+  /**
+   * A token for each live session of a user, oldest login first, signed with the first secret: after a change of secrets not the very
+   * string that the client holds, and as good. For trusted code; a page shows {@link listUserSessions}.
+   */
+  async listUserToken(userId: string): Promise<string[]> {
+    const tag = tagOf(this.#checkUserId(userId));
+    return (await this.#list(tag)).sessions.map(({ sid }) => signToken({ tag, sid }, this.#policy.keys));
+  }
+
+  /** The live sessions of a user, oldest login first, without what could be signed in with. */
+  async listUserSessions(userId: string): Promise<SessionInfo[]> {
+    const { sessions, now } = await this.#list(tagOf(this.#checkUserId(userId)));
+    return sessions.map((record) => infoOf(record, now));
+  }
+
+  /** Ends all sessions of a user, or all but one. Gives how many it ended. */
+  async deleteUserToken(userId: string, options?: DeleteUserTokenOptions): Promise<number> {
+    const tag = tagOf(this.#checkUserId(userId));
+    const { except, message } = checkDeleteOptions(options);
+    const kept = except === null ? null : this.#sidToKeep(tag, except);
+    const call = this.#store.endAll(tag, { except: kept, forgetUserInfo: false, message });
+    const ended = await told(call, (sids) => this.#emitRevoked(userId, sids, message));
+    return ended.length;
+  }
+
+  /** Ends one session of this user, by its id. `false` when this user has no such live session, whoever else has. */
+  async deleteSession(userId: string, sessionId: string, options?: RevokeOptions): Promise<boolean> {
+    const tag = tagOf(this.#checkUserId(userId));
+    if (typeof sessionId !== 'string') throw new TypeError(`sessionId must be a string, got ${kindOf(sessionId)}`);
+    const { message } = checkRevokeOptions(options);
+    if (!isSessionId(sessionId)) return false;
+    const ended = await told(this.#store.end(tag, sessionId, { reason: 'revoked', message }), (session) => {
+      if (session !== null) this.#emitRevoked(userId, [session.sid], message);
+    });
+    return ended !== null;
+  }
+
+  /**
+   * Bans a user: all their sessions end, and every login rejects with `ERR_USER_BANNED` until the ban is over. Takes the place of an earlier ban.
+   * The store is no archive: keep what must outlive it in your database, too.
+   *
+   * @returns how many sessions it ended.
+   */
+  async banUser(userId: string, options?: BanUserOptions): Promise<number> {
+    const tag = tagOf(this.#checkUserId(userId));
+    const { durationMs, reason } = checkBanOptions(options);
+    const { ended } = await told(this.#store.ban(tag, { userId, durationMs, reason }), (outcome) => {
+      const { until } = banOf(outcome.ban);
+      this.#events.emit('banned', {
+        userId,
+        sessionIds: [...outcome.ended],
+        until,
+        ...(reason !== null && { reason }),
+      });
+    });
+    return ended.length;
+  }
+
+  /** Lifts a ban. The sessions it ended stay ended. `false` when there was none. */
+  async unbanUser(userId: string): Promise<boolean> {
+    return this.#store.unban(tagOf(this.#checkUserId(userId)));
+  }
+
+  /** A user's ban; `null` when there is none, or none any more. */
+  async getBan(userId: string): Promise<Ban | null> {
+    const tag = tagOf(this.#checkUserId(userId));
+    const ban = await this.#store.getBan(tag);
+    if (ban === null) return null;
+    if (tagOf(ban.userId) !== tag) throw foreignRecord();
+    return banOf(ban);
+  }
+
+  /**
+   * Loads a user's info and caches it.
+   *
+   * @param userInfoTtl seconds to keep it. Default: the option `userInfoTtl`.
+   * @returns `null` when `getUserInfo` knows no such user: then all their sessions have ended.
+   * @throws TypeError without a `getUserInfo`; what `getUserInfo` throws.
+   */
+  async addUser(userId: string, userInfoTtl?: number): Promise<User<Detail> | null> {
+    this.#checkUserId(userId);
+    const detail = await this.#userInfo.loadAndCache(userId, this.#userInfoTtlMs(userInfoTtl));
+    return detail === null ? null : { id: userId, detail };
+  }
+
+  /**
+   * Loads the info of many users afresh, several at a time.
+   *
+   * @param userInfoTtl seconds to keep it. Default: the option `userInfoTtl`.
+   * @returns how many are cached now; users whom `getUserInfo` doesn't know don't count.
+   * @throws AggregateError with all that failed, after every user was tried. TypeError without a `getUserInfo`.
+   */
+  async refreshUser(userIds: readonly string[], userInfoTtl?: number): Promise<number> {
+    if (!Array.isArray(userIds)) throw new TypeError(`userIds must be an array of strings, got ${kindOf(userIds)}`);
+    // Not map, which leaves holes out.
+    const waiting = new Set(
+      Array.from(userIds, (userId, index) => this.#checkUserId(userId, `userIds[${index}]`)),
+    ).values();
+    const ttlMs = this.#userInfoTtlMs(userInfoTtl);
+    if (!this.#userInfo.hasLoader) throw new TypeError('refreshUser needs the option getUserInfo');
+
+    let refreshed = 0;
+    const errors: unknown[] = [];
+    const work = async () => {
+      for (const userId of waiting) {
+        try {
+          if ((await this.#userInfo.loadAndCache(userId, ttlMs)) !== null) refreshed++;
+        } catch (error) {
+          errors.push(error);
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: REFRESH_CONCURRENCY }, work));
+    if (errors.length > 0)
+      throw new AggregateError(errors, `the info of ${errors.length} users could not be refreshed`);
+    return refreshed;
+  }
+
+  /** Forgets a user's cached info: the next check loads it again. Their sessions go on. `false` when none was cached. */
+  async deleteUser(userId: string): Promise<boolean> {
+    return this.#userInfo.forget(this.#checkUserId(userId));
+  }
+
+  /**
+   * How the store is, for a readiness route: `{ status: 'up' | 'degraded' | 'down', latencyMs, reasons }`. Never rejects, and answers within the
+   * store's deadline. Cheap enough for one call a second.
+   */
+  async health(): Promise<StoreHealth> {
+    return this.#store.health();
+  }
+
+  /** How the near cache does, for a metric; `null` when there is none. */
+  get cacheStats(): CacheStats | null {
+    return this.#cache?.stats ?? null;
+  }
+
+  /** Closes the connections that the store opened itself, never a client that was handed in. */
+  async close(): Promise<void> {
+    this.#cache?.close();
+    await this.#store.close();
+  }
+
+  async #create(userId: string, options: CreateSessionOptions): Promise<Session<Detail>> {
+    this.#checkUserId(userId);
+    const { keys, absoluteTtl: longest, maxSessions, maxOnDevice, onLimit } = this.#policy;
+    const { ttl = this.#policy.ttl, absoluteTtl = longest } = options;
+    checkSeconds('ttl', ttl);
+    const attributes = checkAttributes(options.attributes);
+    const { token, tag, sid } = createToken(userId, keys);
+    this.#userInfo.ignoreLoadUnderWay(userId);
+    const replaced = (options.replaces ?? []).map((old) => parseToken(old, keys)).filter((old) => old !== null);
+
+    const stored = await this.#store.create(tag, {
+      userId,
+      sid,
+      ttlMs: ttl * 1000,
+      absoluteTtlMs: 1000 * (longest === 0 ? absoluteTtl : Math.min(absoluteTtl, longest)),
+      attributes,
+      maxSessions,
+      maxOnDevice: maxOnDevice(attributes.device),
+      onLimit,
+      replaces: replaced.filter((old) => old.tag === tag).map((old) => old.sid),
+    });
+    // Another user's session is on another key, which in a Cluster may be on another node: it can't be part of the same script.
+    const others = replaced.filter((old) => old.tag !== tag);
+    const ended = await Promise.allSettled(
+      others.map((old) =>
+        told(this.#store.end(old.tag, old.sid, { reason: 'replaced', message: null }), (session) => {
+          if (session === null || tagOf(session.userId) !== old.tag) return;
+          this.#events.emit('replaced', { userId: session.userId, sessionId: session.sid, by: sid });
+        }),
+      ),
+    );
+    for (const sessionId of stored.ended) this.#events.emit('replaced', { userId, sessionId, by: sid });
+    const failure = ended.find((outcome) => outcome.status === 'rejected' && !isEnded(outcome.reason));
+    if (failure !== undefined) {
+      // Nobody has its token: whether this succeeds is nothing to wait for in an outage.
+      void Promise.allSettled([this.#store.end(tag, sid, null)]);
+      throw (failure as PromiseRejectedResult).reason;
+    }
+    this.#events.emit('login', { userId, sessionId: sid, attributes: { ...attributes } });
+    return sessionOf(token, { id: userId }, stored.session, stored.now);
+  }
+
+  async #logOut({ tag, sid }: TokenParts): Promise<boolean> {
+    const ended = await told(this.#store.end(tag, sid, null), (session) => {
+      if (session === null || tagOf(session.userId) !== tag) return;
+      this.#events.emit('logout', { userId: session.userId, sessionId: session.sid });
+    });
+    return ended !== null;
+  }
+
+  #emitRevoked(userId: string, ended: readonly string[], message: string | null): void {
+    for (const sessionId of ended) {
+      this.#events.emit('revoked', { userId, sessionId, ...(message !== null && { message }) });
+    }
+  }
+
+  async #findWithDetail(token: string, purpose: Purpose, userInfoTtl?: number): Promise<Session<Detail> | null> {
+    const ttlMs = this.#userInfoTtlMs(userInfoTtl);
+    const stored = liveIn(await this.#lookup.find(token, purpose));
+    return stored === null ? null : this.#withDetail(token, stored, ttlMs);
+  }
+
+  async #withDetail(token: string, stored: StoredSession, userInfoTtlMs: number): Promise<Session<Detail> | null> {
+    const known = this.#knownUser(stored);
+    if (known !== null) return sessionOf(token, known, stored.session, stored.now);
+    const detail = await this.#userInfo.load(stored.userId, userInfoTtlMs);
+    if (detail === null) return null;
+    return sessionOf(token, { id: stored.userId, detail }, stored.session, stored.now);
+  }
+
+  /** The user of a session, with their info if there is any; `null` when that has to be loaded. */
+  #knownUser({ userId, userInfo }: StoredSession): User<Detail> | null {
+    const detail = this.#userInfo.read(userInfo);
+    if (detail !== undefined) return { id: userId, detail };
+    return this.#userInfo.hasLoader ? null : { id: userId };
+  }
+
+  async #list(tag: string): Promise<{ sessions: SessionRecord[]; now: number }> {
+    const stored = await this.#store.list(tag);
+    if (stored === null) return { sessions: [], now: 0 };
+    if (tagOf(stored.userId) !== tag) throw foreignRecord();
+    return stored;
+  }
+
+  #sidToKeep(tag: string, except: string): string | null {
+    if (isSessionId(except)) return except;
+    const parts = parseToken(except, this.#policy.keys);
+    return parts?.tag === tag ? parts.sid : null;
+  }
+
+  /** A token in this place is a mistake, which would put it into events and records. */
+  #checkUserId(userId: unknown, name = 'userId'): string {
+    const text = checkUserId(userId, name);
+    if (this.isToken(text)) throw new TypeError(`${name} must be a user's id, and is a token`);
+    return text;
+  }
+
+  #userInfoTtlMs(userInfoTtl: number | undefined): number {
+    return 1000 * (userInfoTtl === undefined ? this.#policy.userInfoTtl : checkSeconds('userInfoTtl', userInfoTtl));
+  }
+}
+
+/** Tells of an outcome, also of one that was reached although the call fails, for want of replicas that confirm it. */
+async function told<Outcome>(call: Promise<Outcome>, tell: (outcome: Outcome) => void): Promise<Outcome> {
+  try {
+    const outcome = await call;
+    tell(outcome);
+    return outcome;
+  } catch (error) {
+    if (isEnded(error) && error.outcome !== undefined) tell(error.outcome as Outcome);
+    throw error;
+  }
+}
+
+function viewOf<Detail>(token: string, { userId, session, now }: StoredSession): Session<Detail> {
+  return sessionOf(token, { id: userId }, session, now);
+}
+
+/** Why there is no live session, of what the store gave. */
+function reasonOf(found: Found): Inspection<never> {
+  if (found === null || found.session !== null) return { session: null, reason: 'unknown' };
+  const { reason, message } = found;
+  return { session: null, reason, ...(message !== null && { message }) };
+}
+
+/** Why the near cache is bypassed, as listeners hear it. */
+function cacheDown(cause: unknown): SessionError {
+  const message = 'changes to sessions may not be heard of: the near cache is bypassed';
+  return new SessionError('ERR_STORE_UNAVAILABLE', message, { cause });
+}

@@ -1,0 +1,155 @@
+import { SessionError } from '../errors/session-error';
+import type { Store } from '../store/store';
+import { tagOf } from '../token/token';
+import type { GetUserInfo } from './types';
+
+/** Milliseconds after which a load is not joined any more: a loader that hangs must not lock its user out. */
+const SHARED_FOR_MS = 10_000;
+
+/** One run of the application's loader, shared by all who ask for this user meanwhile. */
+interface Load {
+  /** What the loader gave, as JSON; `null` when there is no such user. */
+  text: Promise<string | null>;
+  /** Settles when the store has taken it. */
+  stored: Promise<void>;
+  /** Resolves when nobody can join any more. */
+  over: Promise<void>;
+}
+
+/**
+ * Loads user info through the application's loader, once at a time for each user in this process, and keeps it in the store.
+ * A user whom the loader doesn't know loses their sessions. A check takes {@link load}, a login {@link loadAfresh}, and who asks for the
+ * cache itself {@link loadAndCache}.
+ */
+export class UserInfo<Detail> {
+  readonly #store: Store;
+  readonly #getUserInfo: GetUserInfo<Detail> | undefined;
+  readonly #onGone: (userId: string, ended: string[]) => void;
+  /** The load under way of each user, whose outcome will count. */
+  readonly #loads = new Map<string, Load>();
+
+  /** @param onGone is told which sessions have ended because there is no such user. */
+  constructor(
+    store: Store,
+    getUserInfo: GetUserInfo<Detail> | undefined,
+    onGone: (userId: string, ended: string[]) => void,
+  ) {
+    this.#store = store;
+    this.#getUserInfo = getUserInfo;
+    this.#onGone = onGone;
+  }
+
+  get hasLoader(): boolean {
+    return this.#getUserInfo !== undefined;
+  }
+
+  /** The info in a cached text; `undefined` when there is none, or none that can be read: then it wants loading. */
+  read(cached: string | null): Detail | undefined {
+    if (cached === null) return undefined;
+    try {
+      return (JSON.parse(cached) as Detail | null) ?? undefined;
+    } catch (error) {
+      if (error instanceof SyntaxError) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Loads, or joins a load under way. Doesn't wait for the cache, which if it can't be written costs the next request a load; but
+   * that the sessions of a user who is gone can't be ended is an error.
+   */
+  load(userId: string, ttlMs: number): Promise<Detail | null> {
+    return detailOf(this.#join(userId, ttlMs));
+  }
+
+  /** {@link load}, of what is there now: what a load under way brings may be older than the call. */
+  async loadAfresh(userId: string, ttlMs: number): Promise<Detail | null> {
+    return detailOf(await this.#joinLater(userId, ttlMs));
+  }
+
+  /** {@link loadAfresh}, and waits for the cache: rejects when it can't be written. */
+  async loadAndCache(userId: string, ttlMs: number): Promise<Detail | null> {
+    const load = await this.#joinLater(userId, ttlMs);
+    const [detail] = await Promise.all([detailOf<Detail>(load), load.stored]);
+    return detail;
+  }
+
+  /** Forgets the cached info, and what a load under way will bring. */
+  forget(userId: string): Promise<boolean> {
+    this.ignoreLoadUnderWay(userId);
+    return this.#store.deleteUserInfo(tagOf(userId));
+  }
+
+  /** Lets a load under way count no more, neither for the cache nor against the sessions, except to those who wait for it. */
+  ignoreLoadUnderWay(userId: string): void {
+    this.#loads.delete(userId);
+  }
+
+  #join(userId: string, ttlMs: number): Load {
+    return this.#loads.get(userId) ?? this.#start(userId, ttlMs);
+  }
+
+  /** Joins a load that begins after this call: its own, or one that another caller starts when the load under way is over. */
+  async #joinLater(userId: string, ttlMs: number): Promise<Load> {
+    const older = this.#loads.get(userId);
+    if (older !== undefined) await older.over;
+    return this.#join(userId, ttlMs);
+  }
+
+  #start(userId: string, ttlMs: number): Load {
+    const text = this.#run(userId);
+    const stored = text.then(async (json) => {
+      if (this.#loads.get(userId) === load) await this.#keep(userId, json, ttlMs);
+    });
+    const over = settledWithin(stored, SHARED_FOR_MS).then(() => {
+      if (this.#loads.get(userId) === load) this.#loads.delete(userId);
+    });
+    const load: Load = { text, stored, over };
+    this.#loads.set(userId, load);
+    return load;
+  }
+
+  async #run(userId: string): Promise<string | null> {
+    if (this.#getUserInfo === undefined) throw new TypeError('loading user info needs the option getUserInfo');
+    const loaded = await this.#getUserInfo(userId);
+    if (loaded === null || loaded === undefined) return null;
+    const text: string | undefined = JSON.stringify(loaded);
+    if (text === undefined || text === 'null') {
+      throw new TypeError(
+        `getUserInfo must give what JSON can hold, or null for "no such user"; it gave a ${typeof loaded}`,
+      );
+    }
+    return text;
+  }
+
+  async #keep(userId: string, text: string | null, ttlMs: number): Promise<void> {
+    const tag = tagOf(userId);
+    if (text !== null) await this.#store.setUserInfo(tag, text, ttlMs);
+    else this.#onGone(userId, await this.#store.endAll(tag, { except: null, forgetUserInfo: true, message: null }));
+  }
+}
+
+/** Each caller gets an object of its own: what one request does to it is nothing to another. */
+async function detailOf<Detail>({ text, stored }: Load): Promise<Detail | null> {
+  const json = await text;
+  if (json !== null) return JSON.parse(json) as Detail;
+  await stored;
+  return null;
+}
+
+/** Resolves when the promise has settled, either way, or when that many milliseconds have passed. */
+function settledWithin(promise: Promise<unknown>, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms).unref();
+    const settle = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    promise.then(settle, settle);
+  });
+}
+
+/** The answer to a login by somebody whom `getUserInfo` doesn't know. */
+export function userNotFound(): SessionError {
+  return new SessionError('ERR_USER_NOT_FOUND', 'getUserInfo knows no such user: no session was started');
+}

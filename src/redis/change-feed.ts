@@ -1,0 +1,114 @@
+import type { ChangeFeed, ChangeFollower, ChangeSource } from '../store/store';
+import { ChangeSubscription } from './change-subscription';
+import type { RedisConnection } from './connection';
+import type { RedisKeys } from './schema';
+import type { ServerKeys } from './server-keys';
+
+/**
+ * Hears of changes to users where they are made: by a subscription of its own to each server that scripts run on. In a Cluster every node would tell
+ * of all changes, but of another node's only while their link holds, and nobody could see that it did not.
+ */
+export class RedisChangeFeed implements ChangeFeed {
+  readonly #connection: RedisConnection;
+  readonly #keys: RedisKeys;
+  readonly #serverKeys: ServerKeys;
+  readonly #follower: ChangeFollower;
+  readonly #heartbeatMs: number;
+  readonly #onClose: () => void;
+  readonly #subscriptions = new Map<string, ChangeSubscription>();
+  /** What the follower was last told; `null` while there is nothing to tell. */
+  #hearsAll: boolean | null = null;
+  #isClosed = false;
+
+  constructor(
+    connection: RedisConnection,
+    { keys, serverKeys }: { keys: RedisKeys; serverKeys: ServerKeys },
+    follower: ChangeFollower,
+    { heartbeatMs, onClose }: { heartbeatMs: number; onClose: () => void },
+  ) {
+    this.#connection = connection;
+    this.#keys = keys;
+    this.#serverKeys = serverKeys;
+    this.#follower = follower;
+    this.#heartbeatMs = heartbeatMs;
+    this.#onClose = onClose;
+    if (connection.isReady) this.serversChanged(false);
+  }
+
+  get detours(): number {
+    return this.#connection.detours;
+  }
+
+  sourceOf(tag: string): ChangeSource | null {
+    return this.#subscriptions.get(this.#connection.serverOf(this.#keys.sessions(tag)))?.source ?? null;
+  }
+
+  /** The connection that calls use broke, to this server or to all: what it finds next may be another. */
+  lost(server?: string): void {
+    for (const [address, subscription] of this.#subscriptions) {
+      if (server === undefined || address === server) this.#drop(address, subscription);
+    }
+    this.#tell(new Error('the connection to Redis broke'));
+  }
+
+  /** There is a connection, or there are other servers, or users are on others of them. */
+  serversChanged(haveSlotsMoved: boolean): void {
+    if (this.#isClosed) return;
+    const servers = new Set(this.#connection.servers());
+    for (const [address, subscription] of this.#subscriptions) {
+      if (!servers.has(address)) this.#drop(address, subscription);
+      // Of whom it was the source is not known of what was kept: all of that is given up.
+      else if (haveSlotsMoved) this.#lose(subscription.renew());
+    }
+    for (const server of servers) if (!this.#subscriptions.has(server)) this.#subscribe(server);
+    this.#tell(new Error('a server of the Cluster is not heard yet'));
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    for (const [address, subscription] of this.#subscriptions) this.#drop(address, subscription);
+    this.#tell(new Error('the store is closed'));
+    this.#isClosed = true;
+    this.#onClose();
+  }
+
+  #subscribe(server: string): void {
+    const prefix = this.#connection.keyPrefix;
+    const subscription = new ChangeSubscription(this.#connection, server, {
+      channels: this.#keys.channels.map((channel) => prefix + channel),
+      serverKeys: this.#serverKeys,
+      heartbeatMs: this.#heartbeatMs,
+      changed: (tag) => this.#follower.changed(tag),
+      gained: () => this.#tell(null),
+      lost: (source, cause) => {
+        this.#lose(source);
+        this.#tell(cause);
+      },
+    });
+    this.#subscriptions.set(server, subscription);
+  }
+
+  #drop(address: string, subscription: ChangeSubscription): void {
+    this.#subscriptions.delete(address);
+    this.#lose(subscription.close());
+  }
+
+  #lose(source: ChangeSource | null): void {
+    if (source !== null) this.#follower.lost(source);
+  }
+
+  /** Tells the follower whether every server is heard, when that has changed. @param cause why one may not be; `null` while one is being gained. */
+  #tell(cause: unknown): void {
+    const servers = this.#connection.servers();
+    const hearsAll = servers.length > 0 && servers.every((server) => this.#subscriptions.get(server)?.source != null);
+    if (this.#isClosed || hearsAll === this.#hearsAll) return;
+    // While it comes up for the first time it is not down.
+    if (!hearsAll && (cause === null || (this.#hearsAll === null && this.#isComingUp()))) return;
+    this.#hearsAll = hearsAll;
+    this.#follower.heard(hearsAll ? { isAll: true } : { isAll: false, cause });
+  }
+
+  #isComingUp(): boolean {
+    return [...this.#subscriptions.values()].some(({ isComingUp }) => isComingUp);
+  }
+}

@@ -1,0 +1,214 @@
+import type { ConnectionOptions } from 'node:tls';
+import {
+  Cluster,
+  type ClusterOptions,
+  Redis,
+  type RedisOptions,
+  type SentinelConnectionOptions,
+  SentinelConnector,
+} from 'ioredis';
+import { checkInteger, checkOptions } from '../errors/arguments';
+import { withoutArguments } from './errors';
+import {
+  type CheckedSettings,
+  type ClusterSettings,
+  checkSettings,
+  type RedisSettings,
+  type RedisTarget,
+  type SentinelSettings,
+} from './settings';
+
+export interface RedisClientOptions {
+  /** Milliseconds to wait for a connection. One that is silent for twice as long with an answer due is given up. Default 1000. */
+  timeoutMs?: number | undefined;
+}
+
+const DEFAULT_TIMEOUT_MS = 1000;
+const MAX_TIMEOUT_MS = 10 * 60 * 1000;
+
+/**
+ * How many deadlines a connection may be silent with an answer due before it is given up. More than one: a process that was held up
+ * itself must come to read the answers that have arrived before a timer throws them away.
+ */
+export const SILENCE_FACTOR = 2;
+
+/** Milliseconds between attempts to reconnect, doubling from the first to the second of these. */
+const RECONNECT_FIRST_MS = 50;
+const RECONNECT_MAX_MS = 1000;
+
+/** Milliseconds between two looks at who owns which slots: what a master that has gone silent can't tell. */
+const SLOTS_REFRESH_MS = 1000;
+
+/** Errors of a Cluster that one call follows; enough for a move in the middle of a migration. */
+const MAX_REDIRECTIONS = 5;
+const TRYAGAIN_DELAY_MS = 10;
+
+/** A sentinel that was lost is looked for again after this long; until then the others tell of a promotion. */
+const SENTINEL_RECONNECT_MS = 5000;
+
+/** A whole number of milliseconds to wait for a store. */
+export function checkTimeoutMs(timeoutMs: number = DEFAULT_TIMEOUT_MS): number {
+  return checkInteger('option timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
+}
+
+/**
+ * An ioredis client set up for sessions: it fails rather than queues while there is no connection, sends nothing twice, gives up a
+ * connection that has gone silent or whose server has become a replica, follows promotions, and goes on reconnecting for ever. It
+ * starts to connect at once and emits `error` when it can't.
+ *
+ * @param target a URL (`redis://user:password@host:port/db`, `rediss://` for TLS), {@link RedisSettings}, {@link SentinelSettings} or
+ *   {@link ClusterSettings}.
+ * @throws TypeError or RangeError for a target that can't be one; the message never holds the URL, which may hold a password.
+ */
+export function createRedisClient(target: ClusterSettings, options?: RedisClientOptions): Cluster;
+export function createRedisClient(
+  target: string | RedisSettings | SentinelSettings,
+  options?: RedisClientOptions,
+): Redis;
+export function createRedisClient(target: RedisTarget, options?: RedisClientOptions): Redis | Cluster;
+export function createRedisClient(target: RedisTarget, options?: RedisClientOptions): Redis | Cluster {
+  const given = checkOptions('createRedisClient', options, { timeoutMs: true });
+  const timeoutMs = checkTimeoutMs(given.timeoutMs);
+  const settings = checkSettings(target);
+  switch (settings.topology) {
+    case 'single':
+      return keepingSecrets(new Redis(singleOptions(settings, timeoutMs)));
+    case 'sentinel':
+      return keepingSecrets(new Redis(sentinelOptions(settings, timeoutMs)));
+    case 'cluster':
+      return keepingSecrets(new Cluster([...settings.cluster], clusterOptions(settings, timeoutMs)));
+  }
+}
+
+/** Errors go to listeners, and without one to stderr, and from there to a log: the password of a handshake that failed must not. */
+function keepingSecrets<Client extends Redis | Cluster>(client: Client): Client {
+  const own = client as unknown as Record<string, (event: string, ...args: unknown[]) => unknown>;
+  for (const method of ['emit', 'silentEmit']) {
+    const emit = own[method]?.bind(client);
+    if (emit !== undefined) own[method] = (event, ...args) => emit(event, ...args.map(withoutArguments));
+  }
+  return client;
+}
+
+type SettingsOf<Topology> = Extract<CheckedSettings, { topology: Topology }>;
+
+function singleOptions({ topology: _, tls, ...settings }: SettingsOf<'single'>, timeoutMs: number) {
+  return {
+    ...settings,
+    ...boundedOptions(timeoutMs),
+    ...tlsOption('tls', tls),
+    retryStrategy: reconnectDelay,
+  } satisfies RedisOptions;
+}
+
+function sentinelOptions(settings: SettingsOf<'sentinel'>, timeoutMs: number) {
+  const { topology: _, tls, sentinelTls, ...access } = settings;
+  return {
+    ...access,
+    ...boundedOptions(timeoutMs),
+    ...tlsOption('tls', tls),
+    ...tlsOption('sentinelTLS', sentinelTls),
+    enableTLSForSentinelMode: isOn(tls),
+    retryStrategy: reconnectDelay,
+    role: 'master' as const,
+    Connector: FollowingConnector as ConnectorOfRedis,
+    sentinelCommandTimeout: timeoutMs,
+    sentinelRetryStrategy: reconnectDelay,
+    sentinelReconnectStrategy: () => withJitter(SENTINEL_RECONNECT_MS),
+    // Without it a master that was paused and replaced keeps its clients until it wakes.
+    failoverDetector: true,
+  } satisfies RedisOptions;
+}
+
+function clusterOptions(settings: SettingsOf<'cluster'>, timeoutMs: number) {
+  const { topology: _, cluster: _nodes, natMap, tls, ...access } = settings;
+  return {
+    redisOptions: { ...access, ...boundedOptions(timeoutMs), ...tlsOption('tls', tls) },
+    clusterRetryStrategy: reconnectDelay,
+    slotsRefreshInterval: SLOTS_REFRESH_MS,
+    slotsRefreshTimeout: timeoutMs,
+    // What was under way when a connection broke may have been carried out: it is not sent again.
+    retryDelayOnFailover: 0,
+    retryDelayOnClusterDown: 0,
+    retryDelayOnTryAgain: TRYAGAIN_DELAY_MS,
+    maxRedirections: MAX_REDIRECTIONS,
+    ...(natMap !== undefined && { natMap }),
+    // The nodes' certificates are for their names, not for their addresses.
+    ...(isOn(tls) && { dnsLookup: (name: string, callback: DnsCallback) => callback(null, name) }),
+  } satisfies ClusterOptions;
+}
+
+type ConnectorOfRedis = NonNullable<RedisOptions['Connector']>;
+type DnsCallback = Parameters<NonNullable<ClusterOptions['dnsLookup']>>[1];
+
+/** What bounds every wait of a connection, whatever the topology. */
+function boundedOptions(timeoutMs: number) {
+  return {
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    connectTimeout: timeoutMs,
+    disconnectTimeout: timeoutMs,
+    socketTimeout: SILENCE_FACTOR * timeoutMs,
+    reconnectOnError: reconnectOnReadOnly(),
+  } satisfies RedisOptions;
+}
+
+type Tls = boolean | ConnectionOptions | undefined;
+
+function isOn(tls: Tls): boolean {
+  return tls !== undefined && tls !== false;
+}
+
+function tlsOption(
+  name: 'tls' | 'sentinelTLS',
+  tls: Tls,
+): { tls?: ConnectionOptions; sentinelTLS?: ConnectionOptions } {
+  return isOn(tls) ? { [name]: tls === true ? {} : tls } : {};
+}
+
+/** With jitter, so that the processes of a service don't all come back at once. */
+export function reconnectDelay(attempt: number): number {
+  return withJitter(Math.min(RECONNECT_FIRST_MS * 2 ** (attempt - 1), RECONNECT_MAX_MS));
+}
+
+function withJitter(ms: number): number {
+  return ms * (0.5 + Math.random() / 2);
+}
+
+/**
+ * A server that refuses writes as a replica was demoted under us: a new connection, by its name or through the sentinels, leads to the
+ * master. Not more often than once a second, when it leads to the same server again.
+ */
+function reconnectOnReadOnly(): (error: Error) => boolean {
+  let last = Number.NEGATIVE_INFINITY;
+  return (error) => {
+    if (!/\bREADONLY\b/.test(error.message) || performance.now() - last < RECONNECT_MAX_MS) return false;
+    last = performance.now();
+    return true;
+  };
+}
+
+/**
+ * ioredis's connector for sentinels, without a fault of it: what watched over the last connection goes on watching while the next one
+ * is made, and a promotion that it hears of then breaks that off for good. The client would never come back.
+ */
+export class FollowingConnector extends SentinelConnector {
+  constructor(options: SentinelConnectionOptions) {
+    super(options);
+    silenceSentinels(this);
+  }
+
+  override connect(...args: Parameters<SentinelConnector['connect']>): ReturnType<SentinelConnector['connect']> {
+    this.disconnect();
+    return super.connect(...args);
+  }
+}
+
+/** ioredis listens to the other sentinels without listening to their errors, and so prints one every few seconds while one is away. */
+function silenceSentinels(connector: SentinelConnector): void {
+  const own = connector as unknown as { connectToSentinel?: (...args: unknown[]) => Redis };
+  const connectToSentinel = own.connectToSentinel?.bind(connector);
+  if (connectToSentinel === undefined) return;
+  own.connectToSentinel = (...args) => connectToSentinel(...args).on('error', () => undefined);
+}

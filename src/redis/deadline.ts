@@ -1,0 +1,64 @@
+import { SessionError } from '../errors/session-error';
+import type { RedisConnection } from './connection';
+import type { Timing } from './replies';
+import type { ScriptName } from './scripts/index';
+import { ServerClock } from './server-clock';
+
+/** A script that is refused as too late is tried again with the time that the refusal tells. */
+const MAX_ATTEMPTS = 3;
+
+/** Milliseconds before its deadline at which a call is too late already: Node's timers and Redis's clock are rounded, each its way. */
+const MARGIN_MS = 5;
+
+/** A call on the sessions of one user. */
+export interface Call {
+  key: string;
+  /** Where it is sent. */
+  server: string;
+  /** When it must have settled, by `performance.now()`. */
+  deadline: number;
+}
+
+/** A script that takes a deadline by Redis's clock. */
+export interface PunctualScript<Reply> {
+  name: ScriptName;
+  args(latest: number): (string | number)[];
+  timing: Timing<Reply>;
+}
+
+/**
+ * Runs scripts that do nothing when nobody waits for their answer any more. Too late one may be by a clock that we don't know yet, or that is
+ * another one since: then the refusal tells us the time, and it is tried again.
+ */
+export class PunctualScripts {
+  readonly #connection: RedisConnection;
+  readonly #clock = new ServerClock();
+
+  constructor(connection: RedisConnection) {
+    this.#connection = connection;
+  }
+
+  /** What answers there from now on may be another server, with a clock of its own. */
+  lost(server?: string): void {
+    this.#clock.forget(server);
+  }
+
+  /** @param call is told the server that it was sent to last. */
+  async run<Reply>(call: Call, script: PunctualScript<Reply>): Promise<Reply> {
+    const margin = Math.min(MARGIN_MS, this.#connection.timeoutMs / 10);
+    for (let tries = 0; tries < MAX_ATTEMPTS; tries++) {
+      call.server = this.#connection.serverOf(call.key);
+      const args = (heldUpMs: number) => {
+        call.deadline += heldUpMs;
+        return script.args(this.#clock.at(call.server, call.deadline - margin));
+      };
+      const left = Math.max(1, call.deadline - performance.now());
+      const reply = await this.#connection.run<Reply>(script.name, [call.key], args, left);
+      const refusedAt = script.timing.refusedAt(reply);
+      const now = refusedAt ?? script.timing.answeredAt(reply);
+      if (now !== null) this.#clock.learn(this.#connection.serverOf(call.key), now);
+      if (refusedAt === null) return reply;
+    }
+    throw new SessionError('ERR_STORE_TIMEOUT', 'Redis came to this call too late');
+  }
+}

@@ -1,0 +1,154 @@
+import type { EventEmitter } from 'node:events';
+import type { Cluster, Redis } from 'ioredis';
+import type { SessionError } from '../errors/session-error';
+import { isRefusedDatabase, sessionErrorOf, withoutArguments } from './errors';
+
+/** Who wants to know when servers may have changed. */
+export interface ServerWatcher {
+  /** A connection broke: to this server, `host:port` of a Cluster's node, or to all. */
+  lost(server?: string): void;
+  /** There is a connection again, or another server took over. Called before any call can use it. */
+  changed(): void;
+}
+
+type Listener = (argument: unknown) => void;
+
+/**
+ * Follows a client's connection, and lets calls wait for it.
+ *
+ * A call that comes while a connection is being set up waits for it; once an attempt has failed, calls fail at once until the client has
+ * got through. Nothing is handed to a client that isn't ready: a command that waits in its queue runs after its caller was told that it
+ * failed.
+ */
+export class Readiness {
+  readonly #client: Redis | Cluster;
+  readonly #owned: boolean;
+  readonly #watcher: ServerWatcher;
+  /** Settles with the connection attempt under way. */
+  #attempt: Promise<void> | null = null;
+  #onAttemptFailed: (() => void) | null = null;
+  /** Whether an attempt to connect has failed since the client was last ready. */
+  #isDown: boolean;
+  #wasReady: boolean;
+  /** What the client last reported, to say why a call failed. Known for an owned client only: who owns it listens. */
+  #lastError: unknown;
+  /** One failure may bring several errors, of which the first says why. */
+  #isFirstError = true;
+
+  /** @param owned whether the client is ours to listen to for errors. */
+  constructor(client: Redis | Cluster, owned: boolean, watcher: ServerWatcher) {
+    this.#client = client;
+    this.#owned = owned;
+    this.#watcher = watcher;
+    this.#wasReady = client.status === 'ready';
+    this.#isDown = client.status === 'end';
+    this.#listen('on');
+  }
+
+  get isReady(): boolean {
+    return this.#client.status === 'ready' && !this.#isEnding();
+  }
+
+  /** Resolves when the client is ready, rejects when it can't be reached. */
+  async whenReady(): Promise<void> {
+    if (this.#isDown) throw this.#unavailable();
+    this.#attempt ??= this.#nextAttempt().finally(() => {
+      this.#attempt = null;
+    });
+    await this.#attempt;
+  }
+
+  /** Gives the client its listeners back. */
+  stop(): void {
+    this.#listen('off');
+  }
+
+  /** Whether the connection is on its way out, of which ioredis tells when it is closed, and queues until then. */
+  #isEnding(): boolean {
+    return !this.#client.isCluster && (this.#client as Redis).stream?.writable === false;
+  }
+
+  /** Resolves when the client is ready, rejects when the attempt to connect fails. */
+  #nextAttempt(): Promise<void> {
+    const client = this.#client;
+    return new Promise((resolve, reject) => {
+      const settle = (outcome: () => void) => {
+        client.off('ready', onReady).off('close', onClose).off('end', onFailure);
+        this.#onAttemptFailed = null;
+        outcome();
+      };
+      let closesFirst = client.status === 'ready';
+      const onReady = () => settle(resolve);
+      const onFailure = () => settle(() => reject(this.#unavailable()));
+      const onClose = () => {
+        if (!closesFirst) onFailure();
+        closesFirst = false;
+      };
+      client.on('ready', onReady).on('close', onClose).on('end', onFailure);
+      this.#onAttemptFailed = onFailure;
+      if (client.status === 'wait') client.connect().catch(onFailure);
+    });
+  }
+
+  #unavailable(): SessionError {
+    const status = JSON.stringify(this.#client.status);
+    return sessionErrorOf(this.#lastError, `Redis can't be reached (the client's status is ${status})`);
+  }
+
+  #listen(onOrOff: 'on' | 'off'): void {
+    const client: EventEmitter = this.#client;
+    const listeners: [event: string, listener: Listener][] = [
+      ['ready', this.#onReady],
+      ['close', this.#onClose],
+      ['end', this.#onEnd],
+    ];
+    if (this.#owned) listeners.push(['error', this.#onError]);
+    if (this.#client.isCluster) {
+      listeners.push(['-node', this.#onNodeLost], ['+node', this.#onNodesChanged], ['refresh', this.#onNodesChanged]);
+    }
+    for (const [event, listener] of listeners) client[onOrOff](event, listener);
+  }
+
+  readonly #onReady = () => {
+    this.#wasReady = true;
+    this.#isFirstError = true;
+    this.#isDown = false;
+    this.#lastError = undefined;
+    this.#watcher.changed();
+  };
+
+  readonly #onClose = () => {
+    this.#isDown = !this.#wasReady;
+    this.#wasReady = false;
+    this.#isFirstError = true;
+    this.#watcher.lost();
+  };
+
+  readonly #onEnd = () => {
+    this.#isDown = true;
+  };
+
+  readonly #onError = (error: unknown) => {
+    if (this.#isFirstError) this.#lastError = withoutArguments(error);
+    this.#isFirstError = false;
+    // ioredis would go on in database 0, among another application's sessions.
+    if (isRefusedDatabase(error)) (this.#client as Redis).disconnect(true);
+    // Of sentinels, none of which answers, it asks one after the other, and never gives the attempt up.
+    if (this.#client.status !== 'connecting') return;
+    this.#isDown = true;
+    this.#onAttemptFailed?.();
+  };
+
+  readonly #onNodeLost = (node: unknown) => {
+    this.#watcher.lost(addressOf(node as Redis));
+  };
+
+  readonly #onNodesChanged = () => {
+    if (this.isReady) this.#watcher.changed();
+  };
+}
+
+/** What a node of a Cluster is called: `host:port`. */
+export function addressOf({ options }: Redis): string {
+  return `${options.host}:${options.port}`;
+}

@@ -1,0 +1,143 @@
+import type { Redis } from 'ioredis';
+import { SessionError } from '../errors/session-error';
+import { checkInteger, checkOptions } from '../errors/arguments';
+import type { RedisConnection } from './connection';
+import { withoutArguments } from './errors';
+import { type Revocation, revocationArguments } from './revocations';
+import { defineScripts } from './script-commands';
+
+/** How safe a revocation must be before it counts as done. */
+export interface Durability {
+  /** Replicas that must have it, 1 to 100. Required. */
+  replicas: number;
+  /** Milliseconds to wait for them, at most the store's `timeoutMs`. Default: half of that. */
+  timeoutMs?: number | undefined;
+}
+
+const OPTIONS: Record<keyof Durability, true> = { replicas: true, timeoutMs: true };
+const MAX_REPLICAS = 100;
+
+export type CheckedDurability = ReturnType<typeof checkDurability>;
+
+/** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
+export function checkDurability(durability: Durability, storeTimeoutMs: number) {
+  const { replicas, timeoutMs = Math.ceil(storeTimeoutMs / 2) } = checkOptions('durability', durability, OPTIONS);
+  return {
+    replicas: checkInteger('durability.replicas', replicas, 1, MAX_REPLICAS),
+    timeoutMs: checkInteger('durability.timeoutMs', timeoutMs, 1, storeTimeoutMs),
+  };
+}
+
+interface Waiting {
+  key: string;
+  revocation: Revocation;
+  settle: (acknowledgedBy: number | Error) => void;
+}
+
+/** A connection of our own to one server, on which one WAIT at a time may block. */
+interface Lane {
+  redis: Redis;
+  waiting: Waiting[];
+  isBusy: boolean;
+}
+
+/**
+ * Waits until replicas have a revocation.
+ *
+ * WAIT blocks its connection and counts only what that connection wrote, so it has one of its own to each server, and there the
+ * revocation is written once more. What comes while a WAIT blocks goes together with the next one.
+ */
+export class ReplicaAcknowledgement {
+  readonly #connection: RedisConnection;
+  readonly #replicas: number;
+  readonly #timeoutMs: number;
+  readonly #lanes = new Map<string, Lane>();
+  #isClosed = false;
+
+  constructor(connection: RedisConnection, { replicas, timeoutMs }: CheckedDurability) {
+    this.#connection = connection;
+    this.#replicas = replicas;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /**
+   * Resolves when enough replicas have it. Settles before `deadline`, a moment of `performance.now()`.
+   *
+   * @throws SessionError `ERR_NOT_REPLICATED` when they have not, or it can't be known.
+   */
+  confirm(key: string, revocation: Revocation, deadline: number): Promise<void> {
+    const lane = this.#laneTo(this.#connection.serverOf(key));
+    return new Promise((resolve, reject) => {
+      const settle = (acknowledgedBy: number | Error) => {
+        clearTimeout(timer);
+        if (typeof acknowledgedBy === 'number' && acknowledgedBy >= this.#replicas) resolve();
+        else reject(this.#notReplicated(acknowledgedBy));
+      };
+      const timer = setTimeout(() => setImmediate(settle, 0), Math.max(0, deadline - performance.now()));
+      if (lane === null) return settle(0);
+      lane.waiting.push({ key, revocation, settle });
+      if (!lane.isBusy) void this.#work(lane);
+    });
+  }
+
+  /** The client has lost this server, or all: what it finds next may be another, to which the lanes don't lead. */
+  lost(server?: string): void {
+    for (const [address, { redis }] of this.#lanes) {
+      if (server !== undefined && address !== server) continue;
+      this.#lanes.delete(address);
+      redis.disconnect();
+    }
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.lost();
+  }
+
+  async #work(lane: Lane): Promise<void> {
+    lane.isBusy = true;
+    while (lane.waiting.length > 0) await this.#acknowledge(lane, lane.waiting.splice(0));
+    lane.isBusy = false;
+  }
+
+  async #acknowledge({ redis }: Lane, batch: readonly Waiting[]): Promise<void> {
+    const { revoke } = defineScripts(redis);
+    const writes = batch.map(({ key, revocation }) => revoke(1, key, ...revocationArguments(revocation)));
+    const wait = redis.call('WAIT', this.#replicas, this.#timeoutMs).then(Number, asError);
+    // One that is silent would hold up all who come after.
+    const timer = setTimeout(() => redis.disconnect(), this.#timeoutMs + this.#connection.timeoutMs);
+    const written = await Promise.all(writes.map((write) => write.then(() => null, asError)));
+    const acknowledgedBy = await wait;
+    clearTimeout(timer);
+    for (const [index, { settle }] of batch.entries()) settle(written[index] ?? acknowledgedBy);
+  }
+
+  #laneTo(server: string): Lane | null {
+    if (this.#isClosed) return null;
+    const existing = this.#lanes.get(server);
+    if (existing !== undefined) return existing;
+    // A server that is gone may never come back; who waits next connects anew.
+    const redis = this.#connection.connectTo(server, { retryStrategy: null });
+    if (redis === null) return null;
+    const lane: Lane = { redis, waiting: [], isBusy: false };
+    redis.once('end', () => {
+      if (this.#lanes.get(server) === lane) this.#lanes.delete(server);
+    });
+    this.#lanes.set(server, lane);
+    return lane;
+  }
+
+  #notReplicated(acknowledgedBy: number | Error): SessionError {
+    if (typeof acknowledgedBy !== 'number') {
+      return new SessionError('ERR_NOT_REPLICATED', 'the sessions have ended, but replicas could not be asked for', {
+        cause: withoutArguments(acknowledgedBy),
+      });
+    }
+    const message = `the sessions have ended, but only ${acknowledgedBy} of ${this.#replicas} replicas confirmed it in time`;
+    return new SessionError('ERR_NOT_REPLICATED', message);
+  }
+}
+
+function asError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(String(reason));
+}

@@ -1,0 +1,220 @@
+import type { ConnectionOptions } from 'node:tls';
+import { checkInteger, checkOptions, checkText, kindOf, shown } from '../errors/arguments';
+
+/** Where one server listens. */
+export interface RedisAddress {
+  /** A name or address. Default `localhost`. */
+  host?: string | undefined;
+  /** Default 6379 for a Redis, 26379 for a sentinel. */
+  port?: number | undefined;
+}
+
+/** What every topology may need to get in. */
+export interface RedisAccess {
+  /** An ACL user. Default: Redis's `default` user. */
+  username?: string | undefined;
+  /** Default: none. */
+  password?: string | undefined;
+  /** `true`, or what Node's `tls.connect` takes: `{ ca, cert, key, servername }`. Default: no TLS. */
+  tls?: boolean | ConnectionOptions | undefined;
+  /** 4 or 6 to resolve names to that kind of address only. Default 0, either. */
+  family?: number | undefined;
+}
+
+/** One Redis. */
+export interface RedisSettings extends RedisAddress, RedisAccess {
+  /** The number of the database. Default 0. */
+  db?: number | undefined;
+}
+
+/** Addresses to use in place of those that the servers tell of each other, as `{ 'their-host:port': { host, port } }`. */
+export type NatMap = Readonly<Record<string, { host: string; port: number }>>;
+
+/** A master and its replicas, watched over by sentinels: the client goes to whichever is the master now. */
+export interface SentinelSettings extends RedisAccess {
+  /** Some of the sentinels; the others are learnt from them. Required. */
+  sentinels: readonly RedisAddress[];
+  /** What the sentinels call the master. Required. */
+  name: string;
+  /** The number of the database. Default 0. */
+  db?: number | undefined;
+  /** An ACL user of the sentinels. Default: their `default` user. */
+  sentinelUsername?: string | undefined;
+  /** The password of the sentinels themselves. Default: none. */
+  sentinelPassword?: string | undefined;
+  /** TLS to the sentinels. Default: as `tls`. */
+  sentinelTls?: boolean | ConnectionOptions | undefined;
+  /** Default: the addresses as the sentinels give them. */
+  natMap?: NatMap | undefined;
+}
+
+/** A Redis Cluster. It has one database only. */
+export interface ClusterSettings extends RedisAccess {
+  /** Some of the nodes; the others are learnt from them. Required. */
+  cluster: readonly RedisAddress[];
+  /** Default: the addresses as the nodes give them. */
+  natMap?: NatMap | undefined;
+}
+
+/** Where Redis is, in each of its topologies. */
+export type RedisTarget = string | RedisSettings | SentinelSettings | ClusterSettings;
+
+const ACCESS: Record<keyof RedisAccess, true> = { username: true, password: true, tls: true, family: true };
+const ADDRESS: Record<keyof RedisAddress, true> = { host: true, port: true };
+const SINGLE: Record<keyof RedisSettings, true> = { ...ADDRESS, ...ACCESS, db: true };
+const SENTINEL: Record<keyof SentinelSettings, true> = {
+  ...ACCESS,
+  sentinels: true,
+  name: true,
+  db: true,
+  sentinelUsername: true,
+  sentinelPassword: true,
+  sentinelTls: true,
+  natMap: true,
+};
+const CLUSTER: Record<keyof ClusterSettings, true> = { ...ACCESS, cluster: true, natMap: true };
+
+export type CheckedSettings = ReturnType<typeof checkSettings>;
+
+/**
+ * The settings that are there, each of the right kind, with their topology.
+ *
+ * @throws TypeError or RangeError that names the setting; the message never holds a URL, which may hold a password.
+ */
+export function checkSettings(target: RedisTarget) {
+  const settings = typeof target === 'string' ? settingsOfUrl(target) : target;
+  if (typeof settings !== 'object' || settings === null) {
+    throw new TypeError(
+      `the Redis to use must be a URL, an object of settings or an ioredis client, got ${kindOf(settings)}`,
+    );
+  }
+  if (Object.hasOwn(settings, 'sentinels')) return checkSentinel(settings as SentinelSettings);
+  if (Object.hasOwn(settings, 'cluster')) return checkCluster(settings as ClusterSettings);
+  const given = checkOptions('the Redis settings', settings as RedisSettings, SINGLE);
+  return { topology: 'single' as const, ...checkAddress('Redis', given), ...checkAccess(given), ...checkDb(given) };
+}
+
+function checkSentinel(settings: SentinelSettings) {
+  const given = checkOptions('the Sentinel settings', settings, SENTINEL);
+  const { sentinels, name, sentinelUsername, sentinelPassword, sentinelTls = given.tls, natMap } = given;
+  return {
+    topology: 'sentinel' as const,
+    sentinels: checkAddresses('sentinels', sentinels),
+    name: checkText('Sentinel name', name),
+    ...checkAccess(given),
+    ...checkDb(given),
+    ...(sentinelUsername !== undefined && { sentinelUsername: checkText('sentinelUsername', sentinelUsername) }),
+    ...(sentinelPassword !== undefined && { sentinelPassword: checkText('sentinelPassword', sentinelPassword) }),
+    ...(sentinelTls !== undefined && { sentinelTls: checkTls('sentinelTls', sentinelTls) }),
+    ...(natMap !== undefined && { natMap: checkNatMap(natMap) }),
+  };
+}
+
+function checkCluster(settings: ClusterSettings) {
+  const given = checkOptions('the Cluster settings', settings, CLUSTER);
+  return {
+    topology: 'cluster' as const,
+    cluster: checkAddresses('cluster', given.cluster),
+    ...checkAccess(given),
+    ...(given.natMap !== undefined && { natMap: checkNatMap(given.natMap) }),
+  };
+}
+
+function checkAddresses(name: string, addresses: unknown) {
+  if (!Array.isArray(addresses)) {
+    throw new TypeError(`${name} must be an array of { host, port }, got ${kindOf(addresses)}`);
+  }
+  if (addresses.length === 0) throw new RangeError(`${name} must not be empty`);
+  return addresses.map((address: RedisAddress, index) => {
+    if (address === undefined) throw new TypeError(`${name}[${index}] must be { host, port }, got undefined`);
+    return checkAddress(`${name}[${index}]`, checkOptions(`${name}[${index}]`, address, ADDRESS));
+  });
+}
+
+function checkAddress(owner: string, { host, port }: RedisAddress) {
+  return {
+    ...(host !== undefined && { host: checkHost(`${owner} host`, host) }),
+    ...(port !== undefined && { port: checkPort(`${owner} port`, port) }),
+  };
+}
+
+/** Its value is never shown: a URL in this place may hold a password. */
+function checkHost(name: string, host: unknown): string {
+  const text = checkText(name, host);
+  if (/[\s/@?#\\]/.test(text)) throw new TypeError(`${name} must be a name or an address, and no URL`);
+  return text;
+}
+
+function checkAccess({ username, password, tls, family }: RedisAccess) {
+  return {
+    ...(username !== undefined && { username: checkText('Redis username', username) }),
+    ...(password !== undefined && { password: checkText('Redis password', password) }),
+    ...(tls !== undefined && { tls: checkTls('Redis tls', tls) }),
+    ...(family !== undefined && { family: checkFamily(family) }),
+  };
+}
+
+function checkDb({ db }: { db?: number | undefined }) {
+  return db === undefined ? {} : { db: checkInteger('Redis db', db, 0, 2 ** 31 - 1) };
+}
+
+function checkPort(name: string, port: unknown): number {
+  return checkInteger(name, port, 1, 65_535);
+}
+
+function checkTls(name: string, tls: boolean | ConnectionOptions): boolean | ConnectionOptions {
+  if (typeof tls !== 'boolean' && (typeof tls !== 'object' || tls === null)) {
+    throw new TypeError(`${name} must be true, false or an object, got ${kindOf(tls)}`);
+  }
+  return tls;
+}
+
+function checkFamily(family: unknown): number {
+  const number = checkInteger('Redis family', family, 0, 6);
+  if (![0, 4, 6].includes(number)) throw new RangeError(`Redis family must be 0, 4 or 6, got ${number}`);
+  return number;
+}
+
+function checkNatMap(natMap: unknown) {
+  if (typeof natMap !== 'object' || natMap === null || Array.isArray(natMap)) {
+    throw new TypeError(`natMap must be an object of { host, port } by "host:port", got ${kindOf(natMap)}`);
+  }
+  const entries = Object.entries(natMap as NatMap).map(([from, to]) => {
+    const owner = `natMap[${/^[\w.:[\]-]{1,80}:\d{1,5}$/.test(from) ? JSON.stringify(from) : shown(from)}]`;
+    const { host, port } = checkOptions(owner, to, ADDRESS as Record<'host' | 'port', true>);
+    return [from, { host: checkHost(`${owner} host`, host), port: checkPort(`${owner} port`, port) }] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+/** The settings in a URL of the form that IANA's registration of `redis` and `rediss` gives, with ioredis's `?family=`. */
+function settingsOfUrl(text: string): RedisSettings {
+  if (!URL.canParse(text)) throw new TypeError('the Redis URL is not a URL: it must look like redis://host:6379');
+  const url = new URL(text);
+  if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') {
+    throw new TypeError('the Redis URL must begin with redis:// or rediss://');
+  }
+  if (url.hostname === '') throw new TypeError('the Redis URL names no host: it must look like redis://host:6379');
+  const settings: RedisSettings = { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), tls: url.protocol === 'rediss:' };
+  if (url.port !== '') settings.port = Number(url.port);
+  if (url.username !== '') settings.username = decoded(url.username);
+  if (url.password !== '') settings.password = decoded(url.password);
+  const db = url.pathname.replace(/^\//, '');
+  if (db !== '') {
+    if (!/^\d+$/.test(db)) throw new TypeError('the path of the Redis URL must be the number of a database');
+    settings.db = Number(db);
+  }
+  for (const [name, value] of url.searchParams) {
+    if (name !== 'family') throw new TypeError('the Redis URL has an unknown parameter; known is family');
+    settings.family = Number(value);
+  }
+  return settings;
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new TypeError('the Redis URL has a user or password that is not percent-encoded');
+  }
+}

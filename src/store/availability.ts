@@ -1,0 +1,33 @@
+import { isEnded, isUnavailable, type SessionError } from '../errors/session-error';
+import { interceptStore } from './intercepted-store';
+import type { Store } from './store';
+
+/** Milliseconds without a failure after which an answer counts as recovery: of a Cluster that lost a node, others go on answering. */
+const QUIET_MS = 1000;
+
+/** Who is told when a store fails to answer, and when it answers again. */
+export interface AvailabilityWatcher {
+  down(error: SessionError): void;
+  up(): void;
+}
+
+/** The same store, telling the watcher of its first failure to serve and of its recovery, as its calls show them. */
+export function watchAvailability(store: Store, watcher: AvailabilityWatcher): Store {
+  let failedAt: number | null = null;
+  const answered = () => {
+    if (failedAt === null || performance.now() - failedAt < QUIET_MS) return;
+    failedAt = null;
+    watcher.up();
+  };
+  const failed = (error: unknown) => {
+    if (!isUnavailable(error) || isEnded(error)) return answered();
+    const isFirst = failedAt === null;
+    failedAt = performance.now();
+    if (isFirst) watcher.down(error);
+  };
+  return interceptStore(store, (call) => {
+    const reply = call();
+    reply.then(answered, failed);
+    return reply;
+  });
+}
