@@ -1,4 +1,6 @@
 export type { CacheOptions } from './cache/cache-options';
+export type { CacheStats } from './cache/near-cache';
+export { SessionError, type SessionErrorCode } from './errors/session-error';
 export type {
   BanUserOptions,
   CreateSessionOptions,
@@ -6,43 +8,21 @@ export type {
   InspectTokenOptions,
   RevokeOptions,
 } from './manager/call-options';
-export { SessionError, type SessionErrorCode } from './errors/session-error';
 export type { TokenManagerOptions } from './manager/manager-options';
-export type { CacheStats } from './cache/near-cache';
 export type { SessionEvents, SessionListener } from './manager/session-events';
-export {
-  type ChangeFeed,
-  type ChangeFollower,
-  type ChangeSource,
-  type EndedFor,
-  type EndedSession,
-  expiryOf,
-  type Found,
-  type LookOptions,
-  type NewSession,
-  type Rotation,
-  type SessionRecord,
-  type Store,
-  type StoredBan,
-  type StoredSession,
-  type StoredUser,
-  type StoreHealth,
-} from './store/store';
 export { TokenManager } from './manager/token-manager';
 export type {
   Ban,
-  EndReason,
   GetUserInfo,
   Inspection,
   Register,
   RegisteredDetail,
   Session,
-  SessionAttributes,
   SessionInfo,
   User,
 } from './manager/types';
-export { MemoryStore, type MemoryStoreOptions } from './store/memory-store';
 export { createRedisClient, type RedisClientOptions } from './redis/client';
+export { RedisStore, type RedisStoreOptions } from './redis/redis-store';
 export type { Durability } from './redis/replica-acknowledgement';
 export type {
   ClusterSettings,
@@ -52,4 +32,25 @@ export type {
   RedisTarget,
   SentinelSettings,
 } from './redis/settings';
-export { RedisStore, type RedisStoreOptions } from './redis/redis-store';
+export { MemoryStore, type MemoryStoreOptions } from './store/memory-store';
+export {
+  type ChangeFeed,
+  type ChangeFollower,
+  type ChangeSource,
+  type EndAllOptions,
+  type EndedFor,
+  type EndedSession,
+  type EndReason,
+  expiryOf,
+  type Found,
+  type NewSession,
+  type ReusePolicy,
+  type SessionAttributes,
+  type SessionRecord,
+  type Store,
+  type StoredBan,
+  type StoredSession,
+  type StoredUser,
+  type StoreHealth,
+} from './store/store';
+export type { TokenClaims } from './token/token';

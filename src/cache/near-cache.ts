@@ -1,7 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import type { CachePolicy } from './cache-options';
-import { ChangeLog } from './change-log';
 import {
   type ChangeFeed,
   type ChangeSource,
@@ -10,7 +8,9 @@ import {
   type Store,
   type StoredSession,
 } from '../store/store';
-import { flat, sessionIdOf, TOKEN_LENGTH, tagIn } from '../token/token';
+import { flat, MAX_TOKEN_LENGTH, sessionIdIn, type TokenClaims, tagIn } from '../token/token';
+import type { CachePolicy } from './cache-options';
+import { ChangeLog } from './change-log';
 
 /** A call to the store whose answer may be kept: what was known when it was made. */
 export interface Ticket {
@@ -30,6 +30,7 @@ export interface KnownSession {
   readonly userId: string;
   readonly session: Readonly<SessionRecord>;
   readonly userInfo: string | null;
+  readonly userInfoVersion: number;
   readonly source: ChangeSource;
   /** What to add to `performance.now()` for the store's clock: never behind it, ahead by as long as the answer was under way. */
   readonly clockOffset: number;
@@ -107,7 +108,7 @@ export class NearCache {
    * that was found good.
    */
   find(token: string, now: number): KnownSession | null {
-    const known = this.#users.get(tagIn(token))?.get(sessionIdOf(token));
+    const known = this.#users.get(tagIn(token))?.get(sessionIdIn(token));
     if (known === undefined || !isCurrent(known, now) || !isToken(token, known.token)) return null;
     this.#hits++;
     return known;
@@ -122,13 +123,17 @@ export class NearCache {
     return { source, askedAt, change: this.#changes.now, detours: this.#feed.detours };
   }
 
-  /** Keeps the session that the store has given for this token, unless it may have changed since the store was asked. */
-  keep(ticket: Ticket, token: string, { userId, session, now, userInfo }: StoredSession): void {
+  /**
+   * Keeps the session that the store has given for this token, unless it may have changed since the store was asked. Only for the very token
+   * that the record holds: how long any other one is good is for the store to judge at each use.
+   */
+  keep(ticket: Ticket, token: string, claims: TokenClaims, stored: StoredSession): void {
     const { source, askedAt, change, detours } = ticket;
-    // What is cut out of a header keeps all of it in memory.
-    const [tag, sid] = [flat(tagIn(token)), flat(session.sid)];
-    // A token that was rotated away stands for another session, for a while that the answer doesn't tell.
-    if (sid !== sessionIdOf(token) || this.#changes.hasChanged(tag, change)) return;
+    const { userId, session, now, userInfo, userInfoVersion } = stored;
+    if (claims.gen !== session.gen || claims.mintedAt !== session.mintedAt) return;
+    // A text cut out of a header keeps all of the header in memory.
+    const [tag, sid] = [flat(claims.tag), flat(claims.sid)];
+    if (this.#changes.hasChanged(tag, change)) return;
     // Lost in between, or the user's sessions are on another server by now, or may be.
     if (this.#feed.sourceOf(tag) !== source || this.#feed.detours !== detours) return;
     const clockOffset = now - askedAt;
@@ -138,6 +143,7 @@ export class NearCache {
       userId,
       session: { ...session, sid },
       userInfo,
+      userInfoVersion,
       source,
       clockOffset,
       until: Math.min(askedAt + this.#policy.maxAgeMs, expiryOf(session) - clockOffset),
@@ -182,18 +188,20 @@ function isCurrent({ until, source }: KnownSession, now: number): boolean {
   return now < until && now < source.completeUntil;
 }
 
-/** Room for the token that is compared, which may be any text of that length, and the part of it that counts. */
-const given = Buffer.allocUnsafeSlow(4 * TOKEN_LENGTH);
-const compared = given.subarray(0, TOKEN_LENGTH);
+/** Room for the token that is compared, which may be any text of that length: up to 3 bytes for each of its characters. */
+const given = Buffer.allocUnsafeSlow(3 * MAX_TOKEN_LENGTH);
+/** The part of it that holds a token, by the length of that. */
+const tokens = Array.from({ length: MAX_TOKEN_LENGTH + 1 }, (_, length) => given.subarray(0, length));
 
 /** In constant time, as signatures are compared: the id in front of it, by which it was found, is no secret. */
 function isToken(token: string, known: Buffer): boolean {
-  return token.length === TOKEN_LENGTH && given.write(token) === TOKEN_LENGTH && timingSafeEqual(compared, known);
+  const { length } = known;
+  return token.length === length && given.write(token) === length && timingSafeEqual(tokens[length] as Buffer, known);
 }
 
-/** In memory of its own, which goes with it: Node's pool would keep thousands of bytes for the 89 of a token. */
+/** In memory of its own, which goes with it: Node's pool would keep thousands of bytes for the hundred of a token. */
 function bytesOf(token: string): Buffer {
-  const bytes = Buffer.allocUnsafeSlow(TOKEN_LENGTH);
+  const bytes = Buffer.allocUnsafeSlow(token.length);
   bytes.write(token, 'latin1');
   return bytes;
 }

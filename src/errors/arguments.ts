@@ -2,7 +2,6 @@
  * Checks of what the programmer hands in: options when an object is built, arguments before anything is stored.
  * Each names what is wrong: a TypeError for a value of the wrong kind, a RangeError for one out of range.
  */
-import type { SessionAttributes } from '../manager/types';
 
 /** A hundred years in seconds: what is longer is a mistake of units. */
 const MAX_SECONDS = 100 * 365 * 24 * 3600;
@@ -11,7 +10,6 @@ const MAX_SECONDS = 100 * 365 * 24 * 3600;
 export const MIN_SECRET_LENGTH = 32;
 
 const MAX_USER_ID_BYTES = 1024;
-export const MAX_ATTRIBUTE_LENGTH = 512;
 const MAX_MESSAGE_LENGTH = 256;
 
 /** How a value is called in an error message: its kind, never the value, which may be a secret. */
@@ -92,7 +90,7 @@ export function checkText(name: string, value: unknown): string {
   return value;
 }
 
-function checkWellFormed(name: string, text: string): void {
+export function checkWellFormed(name: string, text: string): void {
   if (!text.isWellFormed()) throw new RangeError(`${name} must be well-formed Unicode: it holds a lone surrogate`);
 }
 
@@ -111,25 +109,4 @@ export function checkUserId(userId: unknown, name = 'userId'): string {
     throw new RangeError(`${name} must have at most ${MAX_USER_ID_BYTES} bytes of UTF-8`);
   }
   return text;
-}
-
-const ATTRIBUTES: Record<keyof SessionAttributes, true> = { device: true, ip: true, userAgent: true };
-
-/** A copy of the attributes that are there. */
-export function checkAttributes(attributes: SessionAttributes | undefined): SessionAttributes {
-  const given = checkOptions('attributes', attributes, ATTRIBUTES);
-  const kept: SessionAttributes = {};
-  for (const name of Object.keys(ATTRIBUTES) as (keyof SessionAttributes)[]) {
-    const value: unknown = given[name];
-    if (value === undefined) continue;
-    if (typeof value !== 'string') throw new TypeError(`attributes.${name} must be a string, got ${kindOf(value)}`);
-    checkWellFormed(`attributes.${name}`, value);
-    if (value.length > MAX_ATTRIBUTE_LENGTH) {
-      throw new RangeError(
-        `attributes.${name} must have at most ${MAX_ATTRIBUTE_LENGTH} characters, got ${value.length}`,
-      );
-    }
-    kept[name] = value;
-  }
-  return kept;
 }

@@ -1,8 +1,9 @@
 /*
  * What the calls of a manager can be told. Each check throws a TypeError or RangeError that names what is wrong.
  */
-import { checkAttributes, checkBoolean, checkMessage, checkOptions, checkSeconds, kindOf } from '../errors/arguments';
-import type { SessionAttributes } from './types';
+import { checkBoolean, checkMessage, checkOptions, checkSeconds, kindOf } from '../errors/arguments';
+import { checkAttributes } from '../store/session-attributes';
+import type { SessionAttributes } from '../store/store';
 
 export interface CreateSessionOptions {
   /** Seconds the session lives without a request. Default: the manager's `ttl`. */
@@ -37,20 +38,17 @@ export interface InspectTokenOptions {
   touch?: boolean | undefined;
   /** With `touch`: seconds to keep user info that has to be loaded. Default: the option `userInfoTtl`. */
   userInfoTtl?: number | undefined;
-  /**
-   * `'ignore'` for a token that may be a stale one by accident, such as one of two cookies of a name: when it was rotated away, its use is
-   * reported and the session left alone. Default: as the manager said that rotated it.
-   */
-  onReuse?: 'ignore' | undefined;
+  /** Whether the near cache may answer. Default true. */
+  cache?: boolean | undefined;
 }
 
-const INSPECT_OPTIONS: Record<keyof InspectTokenOptions, true> = { touch: true, userInfoTtl: true, onReuse: true };
+const INSPECT_OPTIONS: Record<keyof InspectTokenOptions, true> = { touch: true, userInfoTtl: true, cache: true };
 
 export function checkInspectOptions(options: InspectTokenOptions | undefined): InspectTokenOptions {
   const given = checkOptions('inspectToken', options, INSPECT_OPTIONS);
   if (given.touch !== undefined) checkBoolean('touch', given.touch);
   if (given.userInfoTtl !== undefined) checkSeconds('userInfoTtl', given.userInfoTtl);
-  if (given.onReuse !== undefined && given.onReuse !== 'ignore') throw new TypeError("onReuse must be 'ignore'");
+  if (given.cache !== undefined) checkBoolean('cache', given.cache);
   return given;
 }
 

@@ -7,10 +7,11 @@ import {
   checkSeconds,
   checkSecondsOrZero,
   kindOf,
-  MAX_ATTRIBUTE_LENGTH,
   shown,
 } from '../errors/arguments';
-import { isStore, type Rotation, type Store } from '../store/store';
+import { MAX_SESSIONS } from '../store/limits';
+import { MAX_ATTRIBUTE_LENGTH } from '../store/session-attributes';
+import { isStore, type ReusePolicy, type Store } from '../store/store';
 import { importSecret, type SigningKeys } from '../token/token';
 import type { GetUserInfo } from './types';
 
@@ -34,11 +35,11 @@ export interface TokenManagerOptions<Detail> {
   absoluteTtl?: number | undefined;
   /** Whether a user may have one session only: `maxSessions` of 1. Default false. */
   singleMode?: boolean | undefined;
-  /** Live sessions a user may have, 1 to 1,000. Default 100. */
+  /** Live sessions a user may have. Default 100. Range 1 to 250. */
   maxSessions?: number | undefined;
   /**
    * Live sessions a user may have on one kind of device, as `attributes.device` of the login says: a number for every kind (a login that
-   * names none is of a kind of its own), or one for each kind that has a limit, `{ web: 2, mobile: 1 }`. 1 to 1,000. Default: any number.
+   * names none is of a kind of its own), or one for each kind that has a limit, `{ web: 2, mobile: 1 }`. Default: any number. Range 1 to 250.
    */
   maxSessionsPerDevice?: number | Readonly<Record<string, number>> | undefined;
   /**
@@ -46,13 +47,20 @@ export interface TokenManagerOptions<Detail> {
    * token came with the login counts for no limit, since it ends anyway.
    */
   onLimit?: 'replace' | 'reject' | undefined;
-  /** Seconds for which a rotated token still answers, for requests under way. 0 to 3,600. Default 10. */
+  /**
+   * Seconds for which a former token of a session stays good once its successor was used, for requests in flight. Default 10. Range 0 to 3,600.
+   */
   rotationGrace?: number | undefined;
   /**
-   * What the use of a rotated token does when its grace is over: `'end-session'` (default) takes it for a theft and ends the session, `'ignore'`
-   * refuses that token alone. Counts for the tokens that this manager rotates.
+   * What the use of a former token does after `rotationGrace`: `'end-session'` takes it for a theft and ends the session, `'ignore'` refuses that
+   * token alone. Default `'end-session'`.
    */
   onReuse?: 'end-session' | 'ignore' | undefined;
+  /**
+   * Seconds after which the middleware gives a cookie's session a new token; also when the token is signed with an older secret. It costs no
+   * call to the store. Default: none, a token is rotated by `rotate()` and `reauthenticated()` alone. Range 1 to a hundred years.
+   */
+  rotateEvery?: number | undefined;
   /** Loads `user.detail`. Default: none, users have no detail but what another service with the same store has cached. */
   getUserInfo?: GetUserInfo<Detail> | undefined;
   /** Seconds for which loaded user info is kept. Default 600. */
@@ -77,6 +85,7 @@ const OPTIONS: Record<keyof TokenManagerOptions<unknown>, true> = {
   onLimit: true,
   rotationGrace: true,
   onReuse: true,
+  rotateEvery: true,
   getUserInfo: true,
   userInfoTtl: true,
   cache: true,
@@ -85,8 +94,6 @@ const OPTIONS: Record<keyof TokenManagerOptions<unknown>, true> = {
 const DEFAULT_TTL = 7 * 24 * 3600;
 const DEFAULT_USER_INFO_TTL = 600;
 const DEFAULT_MAX_SESSIONS = 100;
-/** A login reads them all: with many more than this, one user's logins would hold up everybody's Redis. */
-const MAX_MAX_SESSIONS = 1000;
 const DEFAULT_ROTATION_GRACE = 10;
 /** In seconds, where a near cache is to spare the store calls. */
 const CACHED_SLIDE_EVERY = 60;
@@ -105,8 +112,9 @@ export interface ManagerPolicy<Detail> {
   /** Live sessions that a user may have on this device; 0 for any number. */
   maxOnDevice: (device: string | undefined) => number;
   onLimit: 'replace' | 'reject';
-  graceMs: number;
-  onReuse: Rotation['onReuse'];
+  reuse: ReusePolicy;
+  /** 0 for none. */
+  rotateEveryMs: number;
   getUserInfo: GetUserInfo<Detail> | undefined;
   userInfoTtl: number;
   cache: CachePolicy | null;
@@ -127,6 +135,7 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>): Man
     onLimit = 'replace',
     rotationGrace = DEFAULT_ROTATION_GRACE,
     onReuse = 'end-session',
+    rotateEvery,
     getUserInfo,
     userInfoTtl = DEFAULT_USER_INFO_TTL,
   } = checkOptions('TokenManager', options, OPTIONS);
@@ -146,7 +155,7 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>): Man
   if (cachePolicy !== null && slideEvery === 0) {
     throw new RangeError('option slideEvery must be at least 1 with a cache: at 0 each request would ask the store');
   }
-  const limit = checkInteger('option maxSessions', maxSessions, 1, MAX_MAX_SESSIONS);
+  const limit = checkInteger('option maxSessions', maxSessions, 1, MAX_SESSIONS);
   return {
     store,
     keys: importSecret(secret),
@@ -156,8 +165,11 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>): Man
     maxSessions: checkBoolean('option singleMode', singleMode) ? 1 : limit,
     maxOnDevice: deviceLimit(maxSessionsPerDevice),
     onLimit,
-    graceMs: 1000 * checkInteger('option rotationGrace', rotationGrace, 0, MAX_ROTATION_GRACE),
-    onReuse: onReuse === 'ignore' ? 'keep' : 'end',
+    reuse: {
+      graceMs: 1000 * checkInteger('option rotationGrace', rotationGrace, 0, MAX_ROTATION_GRACE),
+      onReuse: onReuse === 'ignore' ? 'refuse' : 'end',
+    },
+    rotateEveryMs: rotateEvery === undefined ? 0 : 1000 * checkSeconds('option rotateEvery', rotateEvery),
     getUserInfo,
     userInfoTtl: checkSeconds('option userInfoTtl', userInfoTtl),
     cache: cachePolicy,
@@ -168,7 +180,7 @@ function deviceLimit(option: number | Readonly<Record<string, number>> | undefin
   const name = 'option maxSessionsPerDevice';
   if (option === undefined) return () => 0;
   if (typeof option === 'number') {
-    const limit = checkInteger(name, option, 1, MAX_MAX_SESSIONS);
+    const limit = checkInteger(name, option, 1, MAX_SESSIONS);
     return () => limit;
   }
   if (typeof option !== 'object' || option === null || Array.isArray(option)) {
@@ -180,7 +192,7 @@ function deviceLimit(option: number | Readonly<Record<string, number>> | undefin
     if (device === '' || device.length > MAX_ATTRIBUTE_LENGTH) {
       throw new RangeError(`${limitName} must be named with 1 to ${MAX_ATTRIBUTE_LENGTH} characters`);
     }
-    limits.set(device, checkInteger(limitName, limit, 1, MAX_MAX_SESSIONS));
+    limits.set(device, checkInteger(limitName, limit, 1, MAX_SESSIONS));
   }
   return (device) => limits.get(device) ?? 0;
 }

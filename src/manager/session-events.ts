@@ -1,8 +1,8 @@
 import { EventEmitter } from 'node:events';
 import { inspect } from 'node:util';
-import type { SessionError } from '../errors/session-error';
 import { checkFunction, kindOf, shown } from '../errors/arguments';
-import type { SessionAttributes } from './types';
+import type { SessionError } from '../errors/session-error';
+import type { SessionAttributes } from '../store/store';
 
 /** What a manager tells of what happens through it, in this process. No event holds a token. */
 export interface SessionEvents {
@@ -18,11 +18,11 @@ export interface SessionEvents {
   'expired-on-use': { userId: string; sessionId: string };
   /** A user was banned, which ended these sessions. */
   banned: { userId: string; sessionIds: string[]; until: Date | null; reason?: string };
-  /** A session got a new token, and a new id with it. */
-  rotated: { userId: string; sessionId: string; formerId: string };
+  /** A new token was made for a session: by a rotation, a re-authentication, or the option `rotateEvery`. */
+  rotated: { userId: string; sessionId: string };
   /**
-   * A token came after it had been rotated and its grace was over: it or its successor is in the wrong hands. `ended`: whether that ended the
-   * session, which is as the option `onReuse` of who rotated it says.
+   * A former token of a session was used after its grace: one of its tokens is in the wrong hands. `ended`: whether that ended the session,
+   * as the option `onReuse` says.
    */
   reused: { userId: string; sessionId: string; ended: boolean };
   /**

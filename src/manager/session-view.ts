@@ -1,10 +1,9 @@
-import { expiryOf, type SessionRecord, type StoredBan, type StoredSession } from '../store/store';
-import { sessionIdOf } from '../token/token';
-import type { Ban, Session, SessionAttributes, SessionInfo, User } from './types';
+import { expiryOf, type SessionAttributes, type SessionRecord, type StoredBan } from '../store/store';
+import type { Ban, Session, SessionInfo, User } from './types';
 
 /**
- * A stored session as an application gets it. A class, though nobody need know: of literals that have been kept for long once, V8 would put all later
- * ones where only a full collection finds them.
+ * A stored session as an application gets it. A class, though nobody need know: of literals that have been kept for long once, V8 would put
+ * all later ones where only a full collection finds them.
  */
 class LiveSession<Detail> implements Session<Detail> {
   readonly id: string;
@@ -18,13 +17,13 @@ class LiveSession<Detail> implements Session<Detail> {
   readonly ttl: number;
   readonly attributes: SessionAttributes;
 
-  constructor(token: string, user: User<Detail>, record: SessionRecord, now: number) {
+  constructor(token: string, user: User<Detail>, record: SessionRecord, provedAt: number, now: number) {
     const expiresAt = expiryOf(record);
     this.id = record.sid;
     this.token = token;
     this.user = user;
     this.createdAt = new Date(record.createdAt);
-    this.authenticatedAt = new Date(record.authenticatedAt);
+    this.authenticatedAt = new Date(provedAt);
     this.lastSeenAt = new Date(record.seenAt);
     this.expiresAt = new Date(expiresAt);
     this.checkedAt = new Date(now);
@@ -33,66 +32,25 @@ class LiveSession<Detail> implements Session<Detail> {
   }
 }
 
-/** A stored session as an application gets it. `now` is the store's clock. */
+/**
+ * A stored session as an application gets it.
+ *
+ * @param provedAt when the holder of this token last proved who they are. Milliseconds by the store's clock, as `now`.
+ */
 export function sessionOf<Detail>(
   token: string,
   user: User<Detail>,
   record: SessionRecord,
+  provedAt: number,
   now: number,
 ): Session<Detail> {
-  return new LiveSession(token, user, record, now);
-}
-
-/** What a request has of its session. */
-export type RequestedSession<Detail> = Pick<
-  Session<Detail>,
-  'id' | 'token' | 'user' | 'createdAt' | 'authenticatedAt' | 'expiresAt' | 'checkedAt'
->;
-
-/** A stored session for a request, whose times are made when somebody asks for them: of most requests nobody does. */
-export class LazySession<Detail> implements RequestedSession<Detail> {
-  readonly #record: SessionRecord;
-  readonly #now: number;
-
-  constructor(
-    readonly token: string,
-    readonly user: User<Detail>,
-    { session, now }: StoredSession,
-  ) {
-    this.#record = session;
-    this.#now = now;
-  }
-
-  get id(): string {
-    return this.#record.sid;
-  }
-
-  get createdAt(): Date {
-    return new Date(this.#record.createdAt);
-  }
-
-  get authenticatedAt(): Date {
-    return new Date(this.#record.authenticatedAt);
-  }
-
-  get expiresAt(): Date {
-    return new Date(expiryOf(this.#record));
-  }
-
-  get checkedAt(): Date {
-    return new Date(this.#now);
-  }
-}
-
-/** The same session, by another token. */
-export function withToken<Detail>(session: RequestedSession<Detail>, token: string): RequestedSession<Detail> {
-  const { user, createdAt, authenticatedAt, expiresAt, checkedAt } = session;
-  return { id: sessionIdOf(token), token, user, createdAt, authenticatedAt, expiresAt, checkedAt };
+  return new LiveSession(token, user, record, provedAt, now);
 }
 
 /** A session without what could be signed in with. */
 export function infoOf(record: SessionRecord, now: number): SessionInfo {
-  const { token: _token, user: _user, checkedAt: _checkedAt, ...info } = sessionOf('', { id: '' }, record, now);
+  const session = sessionOf('', { id: '' }, record, record.provedAt, now);
+  const { token: _token, user: _user, checkedAt: _checkedAt, ...info } = session;
   return info;
 }
 

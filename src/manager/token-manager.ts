@@ -1,4 +1,27 @@
+import { type CacheStats, NearCache } from '../cache/near-cache';
+import { reportingOwnChanges } from '../cache/own-changes';
+import { checkSeconds, checkUserId, kindOf } from '../errors/arguments';
+import { isEnded, SessionError } from '../errors/session-error';
 import { watchAvailability } from '../store/availability';
+import { checkAttributes } from '../store/session-attributes';
+import type {
+  EndReason,
+  Found,
+  SessionAttributes,
+  SessionRecord,
+  Store,
+  StoredSession,
+  StoreHealth,
+} from '../store/store';
+import {
+  createSessionId,
+  isSessionId,
+  parseToken,
+  readClaims,
+  signToken,
+  type TokenClaims,
+  tagOf,
+} from '../token/token';
 import {
   type BanUserOptions,
   type CreateSessionOptions,
@@ -11,18 +34,31 @@ import {
   type InspectTokenOptions,
   type RevokeOptions,
 } from './call-options';
-import { isEnded, SessionError } from '../errors/session-error';
 import { type ManagerPolicy, managerPolicy, type TokenManagerOptions } from './manager-options';
-import { type CacheStats, NearCache } from '../cache/near-cache';
-import { checkAttributes, checkSeconds, checkUserId, kindOf } from '../errors/arguments';
-import { tellingOwnChanges } from '../cache/own-changes';
+import { RequestedSession } from './requested-session';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
 import { foreignRecord, liveIn, type Purpose, SessionLookup } from './session-lookup';
-import { banOf, infoOf, LazySession, type RequestedSession, sessionOf } from './session-view';
-import type { Found, SessionRecord, Store, StoredSession, StoreHealth } from '../store/store';
-import { createSessionId, createToken, isSessionId, parseToken, signToken, type TokenParts, tagOf } from '../token/token';
-import type { Ban, Inspection, Session, SessionAttributes, SessionInfo, User } from './types';
+import { banOf, infoOf, sessionOf } from './session-view';
+import type { Ban, Inspection, Session, SessionInfo, User } from './types';
 import { UserInfo, userNotFound } from './user-info';
+
+/** Why there is no live session. */
+interface Ending {
+  session: null;
+  reason: EndReason;
+  message?: string;
+}
+
+/** What a look at a token gives to a request. */
+export type OpenedToken<Detail> = { session: RequestedSession<Detail> } | Ending;
+
+/** A session that was just started. */
+interface StartedSession<Detail> {
+  token: string;
+  user: User<Detail>;
+  session: SessionRecord;
+  now: number;
+}
 
 /** How many users `refreshUser` loads at a time. */
 const REFRESH_CONCURRENCY = 16;
@@ -46,7 +82,7 @@ export class TokenManager<Detail = unknown> {
   /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
   constructor(options: TokenManagerOptions<Detail>) {
     this.#policy = managerPolicy(options);
-    const { store, keys, slideEveryMs, cache } = this.#policy;
+    const { store, keys, slideEveryMs, reuse, cache } = this.#policy;
     const watched = watchAvailability(store, {
       down: (error) => this.#events.emit('store-down', { error }),
       up: () => this.#events.emit('store-up', {}),
@@ -56,11 +92,12 @@ export class TokenManager<Detail = unknown> {
       up: () => this.#events.emit('cache-up', {}),
     };
     this.#cache = cache === null ? null : NearCache.on(store, cache, slideEveryMs, watcher);
-    this.#store = this.#cache === null ? watched : tellingOwnChanges(watched, this.#cache);
+    this.#store = this.#cache === null ? watched : reportingOwnChanges(watched, this.#cache);
     this.#lookup = new SessionLookup({
       store: this.#store,
       keys,
       slideEveryMs,
+      reuse,
       cache: this.#cache,
       events: this.#events,
     });
@@ -105,7 +142,7 @@ export class TokenManager<Detail = unknown> {
    * @throws SessionError when it was not stored: no token without a session.
    */
   async setToken(userId: string, ttl?: number, attributes?: SessionAttributes): Promise<string> {
-    const { token } = await this.#create(userId, { ttl, attributes });
+    const { token } = await this.#create(userId, { ttl, attributes: checkAttributes(attributes) });
     return token;
   }
 
@@ -118,14 +155,18 @@ export class TokenManager<Detail = unknown> {
    * ended, the new one isn't left behind either.
    */
   async createSession(userId: string, options?: CreateSessionOptions): Promise<Session<Detail>> {
-    this.#checkUserId(userId);
-    const given = checkCreateOptions(options);
-    if (!this.#userInfo.hasLoader) return this.#create(userId, given);
-    const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtl * 1000);
-    if (detail === null) throw userNotFound();
-    const session = await this.#create(userId, given);
-    session.user.detail = detail;
-    return session;
+    const { token, user, session, now } = await this.#logIn(userId, options);
+    return sessionOf(token, user, session, session.provedAt, now);
+  }
+
+  /**
+   * {@link createSession}, for a request.
+   *
+   * @internal
+   */
+  async startSession(userId: string, options?: CreateSessionOptions): Promise<RequestedSession<Detail>> {
+    const { token, user, ...stored } = await this.#logIn(userId, options);
+    return new RequestedSession(token, user, stored, false);
   }
 
   /**
@@ -136,9 +177,8 @@ export class TokenManager<Detail = unknown> {
    */
   async refreshToken(token: string, ttl?: number): Promise<boolean> {
     const ttlMs = ttl === undefined ? null : checkSeconds('ttl', ttl) * 1000;
-    const parts = parseToken(token, this.#policy.keys);
-    if (parts === null) return false;
-    return liveIn(this.#lookup.judge(parts, await this.#store.refresh(parts.tag, parts.sid, ttlMs))) !== null;
+    const claims = parseToken(token, this.#policy.keys);
+    return claims !== null && liveIn(await this.#lookup.refresh(claims, ttlMs)) !== null;
   }
 
   /** Ends this session, as its holder does. `false` when the token was not live. */
@@ -171,10 +211,10 @@ export class TokenManager<Detail = unknown> {
 
   /** Gives a token's session, or why there is none. The one call to the store that {@link checkToken} makes, or {@link touchToken}. */
   async inspectToken(token: string, options?: InspectTokenOptions): Promise<Inspection<Detail>> {
-    const { touch = false, userInfoTtl, onReuse } = checkInspectOptions(options);
+    const { touch = false, userInfoTtl, cache = true } = checkInspectOptions(options);
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
-    const look = onReuse === 'ignore' ? { forgiving: true } : undefined;
-    const found = await this.#lookup.find(token, touch ? 'use' : 'read', look);
+    const purpose = touch ? 'use' : 'read';
+    const found = cache ? await this.#lookup.find(token, purpose) : await this.#lookup.ask(token, purpose);
     const stored = liveIn(found);
     if (stored === null) return reasonOf(found);
     if (!touch) return { session: viewOf(token, stored) };
@@ -183,68 +223,88 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
+   * The claims of a signed token; `null` for any other value. Asks no store.
+   *
+   * @internal
+   */
+  readToken(token: unknown): TokenClaims | null {
+    return parseToken(token, this.#policy.keys);
+  }
+
+  /**
    * What {@link touchToken} would give, where the near cache has all of it: at once.
    *
    * @internal
    */
-  touchKnownToken(token: string): RequestedSession<Detail> | null {
+  openKnownToken(token: string): RequestedSession<Detail> | null {
     const stored = this.#lookup.known(token, 'use');
     const user = stored === null ? null : this.#knownUser(stored);
-    return stored === null || user === null ? null : new LazySession(token, user, stored);
+    return stored === null || user === null ? null : new RequestedSession(token, user, stored, true);
   }
 
   /**
-   * Gives a live session a new token, and with it a new id; login time, whole life and attributes stay. The old token answers for the same
-   * session for the option `rotationGrace`, and rotating it again in that time gives the same new token. Its use after that is a theft, see
-   * the option `onReuse`. Ending goes on to work with the old token and the old id, at any time.
+   * What {@link touchToken} gives, for a request, or why there is none. Asks the store.
+   *
+   * @internal
+   */
+  async openToken(token: string): Promise<OpenedToken<Detail>> {
+    const found = await this.#lookup.ask(token, 'use');
+    const stored = liveIn(found);
+    if (stored === null) return reasonOf(found);
+    const user = this.#knownUser(stored) ?? (await this.#loadUser(stored, this.#userInfoTtlMs(undefined)));
+    if (user === null) return { session: null, reason: 'revoked' };
+    return { session: new RequestedSession(token, user, stored, false) };
+  }
+
+  /**
+   * The next token of a session whose token is due by the option `rotateEvery`; `null` when it is not. Asks no store.
+   *
+   * @internal
+   */
+  renewedToken(session: RequestedSession<Detail>): string | null {
+    const { rotateEveryMs, keys } = this.#policy;
+    if (rotateEveryMs === 0) return null;
+    const claims = readClaims(session.token);
+    // A former token in flight: its client has a newer one.
+    if (claims === null || claims.gen < session.newestGen) return null;
+    const now = session.checkedAt.getTime();
+    const isDue =
+      now - claims.mintedAt >= rotateEveryMs || (keys.length > 1 && signToken(claims, keys) !== session.token);
+    return isDue ? this.#mint(claims, session.user.id, session.newestGen, now) : null;
+  }
+
+  /**
+   * Gives a live session a new token. Writes nothing: the old token stays good until the new one is used, and for the option `rotationGrace`
+   * after that. Its use later is a reuse, see the option `onReuse`. Id, login time, whole life, attributes and the time of the last proof stay.
    *
    * @returns `null` when the token is not live.
    */
   async rotateToken(token: string): Promise<string | null> {
-    return this.rotateTokenUnless(() => false, token);
+    const live = await this.#askLive(token);
+    return live === null ? null : this.#mint(live.claims, live.userId, live.session.gen, live.now);
   }
 
   /**
-   * {@link rotateToken}, taken back if its client turns out to be gone, and if it was this call that rotated: of two at once the other may
-   * have handed the new token out.
+   * Gives a live session a new token that proves its user at this moment: they were asked for their password again, say. The old token stays as
+   * it is, see {@link rotateToken}, and proves no more than before. For what raises the rights of a session (OWASP ASVS 7.2.4).
    *
-   * @internal
-   */
-  async rotateTokenUnless(isGone: () => boolean, token: string): Promise<string | null> {
-    const parts = parseToken(token, this.#policy.keys);
-    if (parts === null) return null;
-    const { graceMs, onReuse, keys } = this.#policy;
-    const { tag, sid: formerId } = parts;
-    const newSid = createSessionId();
-    const found = await this.#store.rotate(tag, formerId, { newSid, graceMs, onReuse });
-    const stored = liveIn(this.#lookup.judge(parts, found));
-    if (stored === null) return null;
-    const { userId, session } = stored;
-    if (session.sid === newSid) {
-      if (isGone()) await this.#store.unrotate(tag, formerId, newSid);
-      else this.#events.emit('rotated', { userId, sessionId: newSid, formerId });
-    }
-    return signToken({ tag, sid: session.sid }, keys);
-  }
-
-  /**
-   * Notes that the user of a live session has just proved who they are: asked for their password again, say. `null` when the token is not
-   * live. {@link rotateToken} is the next thing to call where that raises what they may do (OWASP ASVS 7.2.4).
+   * @returns the session with its new token; `null` when the token is not live.
    */
   async reauthenticateToken(token: string): Promise<Session<Detail> | null> {
-    const parts = parseToken(token, this.#policy.keys);
-    if (parts === null) return null;
-    const stored = liveIn(this.#lookup.judge(parts, await this.#store.reauthenticate(parts.tag, parts.sid)));
-    return stored === null ? null : viewOf(token, stored);
+    const live = await this.#askLive(token);
+    if (live === null) return null;
+    const { claims, userId, session, now } = live;
+    const renewed = this.#mint({ ...claims, provedAt: now }, userId, session.gen, now);
+    return sessionOf(renewed, { id: userId }, session, now, now);
   }
 
   /**
-   * A token for each live session of a user, oldest login first, signed with the first secret: after a change of secrets not the very
-   * string that the client holds, and as good. For trusted code; a page shows {@link listUserSessions}.
+   * A token for each live session of a user, oldest login first: of the newest generation that was used, signed with the first secret. After
+   * a change of secrets not the very string that the client holds, and as good. For trusted code; a page shows {@link listUserSessions}.
    */
   async listUserToken(userId: string): Promise<string[]> {
     const tag = tagOf(this.#checkUserId(userId));
-    return (await this.#list(tag)).sessions.map(({ sid }) => signToken({ tag, sid }, this.#policy.keys));
+    return (await this.#list(tag)).sessions.map((record) => signToken({ tag, ...record }, this.#policy.keys));
   }
 
   /** The live sessions of a user, oldest login first, without what could be signed in with. */
@@ -258,8 +318,8 @@ export class TokenManager<Detail = unknown> {
     const tag = tagOf(this.#checkUserId(userId));
     const { except, message } = checkDeleteOptions(options);
     const kept = except === null ? null : this.#sidToKeep(tag, except);
-    const call = this.#store.endAll(tag, { except: kept, forgetUserInfo: false, message });
-    const ended = await told(call, (sids) => this.#emitRevoked(userId, sids, message));
+    const call = this.#store.endAll(tag, { except: kept, message, goneAtVersion: null });
+    const ended = await settled(call, (sids) => this.#emitRevoked(userId, sids, message));
     return ended.length;
   }
 
@@ -269,8 +329,8 @@ export class TokenManager<Detail = unknown> {
     if (typeof sessionId !== 'string') throw new TypeError(`sessionId must be a string, got ${kindOf(sessionId)}`);
     const { message } = checkRevokeOptions(options);
     if (!isSessionId(sessionId)) return false;
-    const ended = await told(this.#store.end(tag, sessionId, { reason: 'revoked', message }), (session) => {
-      if (session !== null) this.#emitRevoked(userId, [session.sid], message);
+    const ended = await settled(this.#store.end(tag, sessionId, { reason: 'revoked', message }), (session) => {
+      if (session !== null) this.#emitRevoked(userId, [sessionId], message);
     });
     return ended !== null;
   }
@@ -284,7 +344,7 @@ export class TokenManager<Detail = unknown> {
   async banUser(userId: string, options?: BanUserOptions): Promise<number> {
     const tag = tagOf(this.#checkUserId(userId));
     const { durationMs, reason } = checkBanOptions(options);
-    const { ended } = await told(this.#store.ban(tag, { userId, durationMs, reason }), (outcome) => {
+    const { ended } = await settled(this.#store.ban(tag, { userId, durationMs, reason }), (outcome) => {
       const { until } = banOf(outcome.ban);
       this.#events.emit('banned', {
         userId,
@@ -380,54 +440,91 @@ export class TokenManager<Detail = unknown> {
     await this.#store.close();
   }
 
-  async #create(userId: string, options: CreateSessionOptions): Promise<Session<Detail>> {
+  async #logIn(userId: string, options: CreateSessionOptions | undefined): Promise<StartedSession<Detail>> {
+    this.#checkUserId(userId);
+    const given = checkCreateOptions(options);
+    if (!this.#userInfo.hasLoader) return this.#create(userId, given);
+    const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtl * 1000);
+    if (detail === null) throw userNotFound();
+    return { ...(await this.#create(userId, given)), user: { id: userId, detail } };
+  }
+
+  async #create(
+    userId: string,
+    { ttl = this.#policy.ttl, absoluteTtl, attributes = {}, replaces = [] }: Partial<CreateSessionOptions>,
+  ): Promise<StartedSession<Detail>> {
     this.#checkUserId(userId);
     const { keys, absoluteTtl: longest, maxSessions, maxOnDevice, onLimit } = this.#policy;
-    const { ttl = this.#policy.ttl, absoluteTtl = longest } = options;
     checkSeconds('ttl', ttl);
-    const attributes = checkAttributes(options.attributes);
-    const { token, tag, sid } = createToken(userId, keys);
-    this.#userInfo.ignoreLoadUnderWay(userId);
-    const replaced = (options.replaces ?? []).map((old) => parseToken(old, keys)).filter((old) => old !== null);
+    const tag = tagOf(userId);
+    const sid = createSessionId();
+    this.#userInfo.ignoreLoad(userId);
+    const replaced = replaces.map((old) => parseToken(old, keys)).filter((old) => old !== null);
+    const life = Math.min(absoluteTtl ?? Number.POSITIVE_INFINITY, longest || Number.POSITIVE_INFINITY);
 
-    const stored = await this.#store.create(tag, {
+    const { session, now, ended } = await this.#store.create(tag, {
       userId,
       sid,
       ttlMs: ttl * 1000,
-      absoluteTtlMs: 1000 * (longest === 0 ? absoluteTtl : Math.min(absoluteTtl, longest)),
+      absoluteTtlMs: Number.isFinite(life) ? 1000 * life : 0,
       attributes,
       maxSessions,
       maxOnDevice: maxOnDevice(attributes.device),
       onLimit,
       replaces: replaced.filter((old) => old.tag === tag).map((old) => old.sid),
     });
-    // Another user's session is on another key, which in a Cluster may be on another node: it can't be part of the same script.
-    const others = replaced.filter((old) => old.tag !== tag);
-    const ended = await Promise.allSettled(
-      others.map((old) =>
-        told(this.#store.end(old.tag, old.sid, { reason: 'replaced', message: null }), (session) => {
-          if (session === null || tagOf(session.userId) !== old.tag) return;
-          this.#events.emit('replaced', { userId: session.userId, sessionId: session.sid, by: sid });
-        }),
-      ),
+    for (const sessionId of ended) this.#events.emit('replaced', { userId, sessionId, by: sid });
+    await this.#endReplaced(
+      replaced.filter((old) => old.tag !== tag),
+      { tag, sid },
     );
-    for (const sessionId of stored.ended) this.#events.emit('replaced', { userId, sessionId, by: sid });
-    const failure = ended.find((outcome) => outcome.status === 'rejected' && !isEnded(outcome.reason));
-    if (failure !== undefined) {
-      // Nobody has its token: whether this succeeds is nothing to wait for in an outage.
-      void Promise.allSettled([this.#store.end(tag, sid, null)]);
-      throw (failure as PromiseRejectedResult).reason;
-    }
     this.#events.emit('login', { userId, sessionId: sid, attributes: { ...attributes } });
-    return sessionOf(token, { id: userId }, stored.session, stored.now);
+    return { token: signToken({ tag, ...session }, keys), user: { id: userId }, session, now };
   }
 
-  async #logOut({ tag, sid }: TokenParts): Promise<boolean> {
-    const ended = await told(this.#store.end(tag, sid, null), (session) => {
+  /**
+   * Ends sessions of other users that a login replaces. They are on other keys, which in a Cluster may be on other nodes: no part of the same
+   * script. When one can't be ended, the new session isn't left behind either.
+   */
+  async #endReplaced(replaced: readonly TokenClaims[], by: { tag: string; sid: string }): Promise<void> {
+    const ending = replaced.map(({ tag, sid: sessionId }) =>
+      settled(this.#store.end(tag, sessionId, { reason: 'replaced', message: null }), (session) => {
+        if (session === null || tagOf(session.userId) !== tag) return;
+        this.#events.emit('replaced', { userId: session.userId, sessionId, by: by.sid });
+      }),
+    );
+    const failure = (await Promise.allSettled(ending)).find(
+      (outcome) => outcome.status === 'rejected' && !isEnded(outcome.reason),
+    );
+    if (failure === undefined) return;
+    // Nobody has its token: whether this succeeds is nothing to wait for in an outage.
+    void Promise.allSettled([this.#store.end(by.tag, by.sid, null)]);
+    throw (failure as PromiseRejectedResult).reason;
+  }
+
+  async #logOut({ tag, sid }: TokenClaims): Promise<boolean> {
+    const ended = await settled(this.#store.end(tag, sid, null), (session) => {
       if (session === null || tagOf(session.userId) !== tag) return;
-      this.#events.emit('logout', { userId: session.userId, sessionId: session.sid });
+      this.#events.emit('logout', { userId: session.userId, sessionId: sid });
     });
     return ended !== null;
+  }
+
+  /** A live session and the claims of its token, asked of the store; `null` when the token is not live. */
+  async #askLive(token: string): Promise<(StoredSession & { claims: TokenClaims }) | null> {
+    const stored = liveIn(await this.#lookup.ask(token, 'read'));
+    return stored === null ? null : { ...stored, claims: readClaims(token) as TokenClaims };
+  }
+
+  /**
+   * A token beyond this one, and beyond the newest that was used: a request in flight may rotate a former token, and its client must be able to
+   * go on with what it gets.
+   */
+  #mint(claims: TokenClaims, userId: string, newestGen: number, now: number): string {
+    const gen = Math.max(claims.gen, newestGen) + 1;
+    const token = signToken({ ...claims, gen, mintedAt: now }, this.#policy.keys);
+    this.#events.emit('rotated', { userId, sessionId: claims.sid });
+    return token;
   }
 
   #emitRevoked(userId: string, ended: readonly string[], message: string | null): void {
@@ -443,11 +540,14 @@ export class TokenManager<Detail = unknown> {
   }
 
   async #withDetail(token: string, stored: StoredSession, userInfoTtlMs: number): Promise<Session<Detail> | null> {
-    const known = this.#knownUser(stored);
-    if (known !== null) return sessionOf(token, known, stored.session, stored.now);
-    const detail = await this.#userInfo.load(stored.userId, userInfoTtlMs);
-    if (detail === null) return null;
-    return sessionOf(token, { id: stored.userId, detail }, stored.session, stored.now);
+    const user = this.#knownUser(stored) ?? (await this.#loadUser(stored, userInfoTtlMs));
+    return user === null ? null : viewOf(token, stored, user);
+  }
+
+  /** The user of a session with the info that `getUserInfo` gives; `null` when it knows no such user. */
+  async #loadUser({ userId, userInfoVersion }: StoredSession, userInfoTtlMs: number): Promise<User<Detail> | null> {
+    const detail = await this.#userInfo.load(userId, userInfoTtlMs, userInfoVersion);
+    return detail === null ? null : { id: userId, detail };
   }
 
   /** The user of a session, with their info if there is any; `null` when that has to be loaded. */
@@ -482,24 +582,25 @@ export class TokenManager<Detail = unknown> {
   }
 }
 
-/** Tells of an outcome, also of one that was reached although the call fails, for want of replicas that confirm it. */
-async function told<Outcome>(call: Promise<Outcome>, tell: (outcome: Outcome) => void): Promise<Outcome> {
+/** Gives the outcome of a call, and reports it first: also one that was reached although replication is unconfirmed. */
+async function settled<Outcome>(call: Promise<Outcome>, report: (outcome: Outcome) => void): Promise<Outcome> {
   try {
     const outcome = await call;
-    tell(outcome);
+    report(outcome);
     return outcome;
   } catch (error) {
-    if (isEnded(error) && error.outcome !== undefined) tell(error.outcome as Outcome);
+    if (isEnded(error) && error.outcome !== undefined) report(error.outcome as Outcome);
     throw error;
   }
 }
 
-function viewOf<Detail>(token: string, { userId, session, now }: StoredSession): Session<Detail> {
-  return sessionOf(token, { id: userId }, session, now);
+function viewOf<Detail>(token: string, { userId, session, now }: StoredSession, user?: User<Detail>): Session<Detail> {
+  const provedAt = readClaims(token)?.provedAt ?? session.provedAt;
+  return sessionOf(token, user ?? { id: userId }, session, provedAt, now);
 }
 
 /** Why there is no live session, of what the store gave. */
-function reasonOf(found: Found): Inspection<never> {
+function reasonOf(found: Found): Ending {
   if (found === null || found.session !== null) return { session: null, reason: 'unknown' };
   const { reason, message } = found;
   return { session: null, reason, ...(message !== null && { message }) };

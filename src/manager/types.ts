@@ -1,3 +1,5 @@
+import type { EndReason, SessionAttributes } from '../store/store';
+
 /**
  * The place to say, once for a whole project, what `user.detail` is, for code that TypeScript can't trace back to the manager
  * (an Express handler's `req`, say):
@@ -14,16 +16,6 @@ export interface Register {}
 /** What {@link Register} says `user.detail` is; `unknown` while it says nothing. */
 export type RegisteredDetail = Register extends { detail: infer Detail } ? Detail : unknown;
 
-/** Where a session was started, for people to recognise it by. Each at most 512 characters; `undefined` means none. */
-export interface SessionAttributes {
-  /** The kind or name of the device, in the application's own words. */
-  device?: string | undefined;
-  /** The address the login came from. */
-  ip?: string | undefined;
-  /** The User-Agent header the login came with. */
-  userAgent?: string | undefined;
-}
-
 /** Somebody who is signed in. */
 export interface User<Detail = unknown> {
   /** The user id given at login, exactly. */
@@ -34,7 +26,7 @@ export interface User<Detail = unknown> {
 
 /** A session as it may be shown to its user. No token can be made of it. All times are by the store's clock. */
 export interface SessionInfo {
-  /** A public handle, for `deleteSession`. It authenticates nobody, and changes when the token is rotated. */
+  /** The session's public id for its whole life, for `deleteSession`. It authenticates nobody. */
   id: string;
   /** When the user logged in. */
   createdAt: Date;
@@ -59,20 +51,6 @@ export interface Session<Detail = unknown> extends SessionInfo {
   /** The store's clock when it answered: what to reckon an age from. */
   checkedAt: Date;
 }
-
-/**
- * Why a token is not live, as far as the store still knows:
- *
- * | reason | |
- * |---|---|
- * | `replaced` | another login took its place: `singleMode`, `maxSessions`, `maxSessionsPerDevice`, or a new login in the same browser |
- * | `revoked` | somebody ended it: `deleteUserToken`, `deleteSession`, "log out everywhere" |
- * | `banned` | the user is banned, or was when it ended |
- * | `reused` | the token had been rotated, and was used after its grace: it or its successor is in the wrong hands |
- * | `expired` | its time was up: known for as long again as it could have lived unused, an hour at most |
- * | `unknown` | anything else: logged out by its holder, forgotten, or never a session |
- */
-export type EndReason = 'replaced' | 'revoked' | 'banned' | 'reused' | 'expired' | 'unknown';
 
 /** What a look at a token gives: its session, or why there is none. */
 export type Inspection<Detail = unknown> =

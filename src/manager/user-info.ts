@@ -10,25 +10,24 @@ const SHARED_FOR_MS = 10_000;
 interface Load {
   /** What the loader gave, as JSON; `null` when there is no such user. */
   text: Promise<string | null>;
-  /** Settles when the store has taken it. */
+  /** Settles when the store has taken it, or has refused it for a later change. */
   stored: Promise<void>;
-  /** Resolves when nobody can join any more. */
+  /** Resolves when no caller can join any more. */
   over: Promise<void>;
 }
 
 /**
- * Loads user info through the application's loader, once at a time for each user in this process, and keeps it in the store.
- * A user whom the loader doesn't know loses their sessions. A check takes {@link load}, a login {@link loadAfresh}, and who asks for the
- * cache itself {@link loadAndCache}.
+ * Loads user info through the application's loader, once at a time for each user in this process, and keeps it in the store. A user whom the
+ * loader doesn't know loses their sessions. Each load has a version, by which the store refuses what began before a change.
  */
 export class UserInfo<Detail> {
   readonly #store: Store;
   readonly #getUserInfo: GetUserInfo<Detail> | undefined;
   readonly #onGone: (userId: string, ended: string[]) => void;
-  /** The load under way of each user, whose outcome will count. */
+  /** The load of each user that a caller may join. */
   readonly #loads = new Map<string, Load>();
 
-  /** @param onGone is told which sessions have ended because there is no such user. */
+  /** @param onGone is given the sessions that have ended because there is no such user. */
   constructor(
     store: Store,
     getUserInfo: GetUserInfo<Detail> | undefined,
@@ -43,7 +42,7 @@ export class UserInfo<Detail> {
     return this.#getUserInfo !== undefined;
   }
 
-  /** The info in a cached text; `undefined` when there is none, or none that can be read: then it wants loading. */
+  /** The info in a cached text; `undefined` when there is none, or none that can be read: then it has to be loaded. */
   read(cached: string | null): Detail | undefined {
     if (cached === null) return undefined;
     try {
@@ -55,14 +54,16 @@ export class UserInfo<Detail> {
   }
 
   /**
-   * Loads, or joins a load under way. Doesn't wait for the cache, which if it can't be written costs the next request a load; but
-   * that the sessions of a user who is gone can't be ended is an error.
+   * Loads for a check, or joins a load. Doesn't wait for the cache: if it can't be written, the next request loads again. That the sessions of
+   * a user who is gone can't be ended is an error.
+   *
+   * @param version `userInfoVersion` of the check.
    */
-  load(userId: string, ttlMs: number): Promise<Detail | null> {
-    return detailOf(this.#join(userId, ttlMs));
+  load(userId: string, ttlMs: number, version: number): Promise<Detail | null> {
+    return detailOf(this.#loads.get(userId) ?? this.#start(userId, ttlMs, () => Promise.resolve(version)));
   }
 
-  /** {@link load}, of what is there now: what a load under way brings may be older than the call. */
+  /** Loads what is there now: an earlier load may be older than this call. Earlier loads, in any process, can't be kept any more. */
   async loadAfresh(userId: string, ttlMs: number): Promise<Detail | null> {
     return detailOf(await this.#joinLater(userId, ttlMs));
   }
@@ -74,32 +75,29 @@ export class UserInfo<Detail> {
     return detail;
   }
 
-  /** Forgets the cached info, and what a load under way will bring. */
+  /** Forgets the cached info, and what earlier loads will bring. */
   forget(userId: string): Promise<boolean> {
-    this.ignoreLoadUnderWay(userId);
+    this.ignoreLoad(userId);
     return this.#store.deleteUserInfo(tagOf(userId));
   }
 
-  /** Lets a load under way count no more, neither for the cache nor against the sessions, except to those who wait for it. */
-  ignoreLoadUnderWay(userId: string): void {
+  /** Lets a load of this process count no more, neither for the cache nor against the sessions, except to those who wait for it. */
+  ignoreLoad(userId: string): void {
     this.#loads.delete(userId);
   }
 
-  #join(userId: string, ttlMs: number): Load {
-    return this.#loads.get(userId) ?? this.#start(userId, ttlMs);
-  }
-
-  /** Joins a load that begins after this call: its own, or one that another caller starts when the load under way is over. */
+  /** Joins a load that begins after this call: its own, or one that another caller starts when the present one is over. */
   async #joinLater(userId: string, ttlMs: number): Promise<Load> {
     const older = this.#loads.get(userId);
     if (older !== undefined) await older.over;
-    return this.#join(userId, ttlMs);
+    return this.#loads.get(userId) ?? this.#start(userId, ttlMs, () => this.#store.renewUserInfo(tagOf(userId)));
   }
 
-  #start(userId: string, ttlMs: number): Load {
-    const text = this.#run(userId);
+  #start(userId: string, ttlMs: number, begin: () => Promise<number>): Load {
+    const version = this.#getUserInfo === undefined ? Promise.resolve(0) : begin();
+    const text = version.then(() => this.#run(userId));
     const stored = text.then(async (json) => {
-      if (this.#loads.get(userId) === load) await this.#keep(userId, json, ttlMs);
+      if (this.#loads.get(userId) === load) await this.#keep(userId, json, ttlMs, await version);
     });
     const over = settledWithin(stored, SHARED_FOR_MS).then(() => {
       if (this.#loads.get(userId) === load) this.#loads.delete(userId);
@@ -122,10 +120,10 @@ export class UserInfo<Detail> {
     return text;
   }
 
-  async #keep(userId: string, text: string | null, ttlMs: number): Promise<void> {
+  async #keep(userId: string, text: string | null, ttlMs: number, version: number): Promise<void> {
     const tag = tagOf(userId);
-    if (text !== null) await this.#store.setUserInfo(tag, text, ttlMs);
-    else this.#onGone(userId, await this.#store.endAll(tag, { except: null, forgetUserInfo: true, message: null }));
+    if (text !== null) await this.#store.setUserInfo(tag, text, ttlMs, version);
+    else this.#onGone(userId, await this.#store.endAll(tag, { except: null, message: null, goneAtVersion: version }));
   }
 }
 

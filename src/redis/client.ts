@@ -21,6 +21,11 @@ import {
 export interface RedisClientOptions {
   /** Milliseconds to wait for a connection. One that is silent for twice as long with an answer due is given up. Default 1000. */
   timeoutMs?: number | undefined;
+  /**
+   * What Node's `tls.connect` takes, beside a `rediss://` URL: `{ ca, cert, key, servername }`. Default: Node's defaults. Settings have a
+   * `tls` of their own.
+   */
+  tls?: ConnectionOptions | undefined;
 }
 
 const DEFAULT_TIMEOUT_MS = 1000;
@@ -59,6 +64,8 @@ export function checkTimeoutMs(timeoutMs: number = DEFAULT_TIMEOUT_MS): number {
  * @param target a URL (`redis://user:password@host:port/db`, `rediss://` for TLS), {@link RedisSettings}, {@link SentinelSettings} or
  *   {@link ClusterSettings}.
  * @throws TypeError or RangeError for a target that can't be one; the message never holds the URL, which may hold a password.
+ * @example
+ * const redis = createRedisClient('rediss://redis.internal:6379', { tls: { ca: readFileSync('ca.pem') } });
  */
 export function createRedisClient(target: ClusterSettings, options?: RedisClientOptions): Cluster;
 export function createRedisClient(
@@ -67,9 +74,9 @@ export function createRedisClient(
 ): Redis;
 export function createRedisClient(target: RedisTarget, options?: RedisClientOptions): Redis | Cluster;
 export function createRedisClient(target: RedisTarget, options?: RedisClientOptions): Redis | Cluster {
-  const given = checkOptions('createRedisClient', options, { timeoutMs: true });
+  const given = checkOptions('createRedisClient', options, { timeoutMs: true, tls: true });
   const timeoutMs = checkTimeoutMs(given.timeoutMs);
-  const settings = checkSettings(target);
+  const settings = checkSettings(target, given.tls);
   switch (settings.topology) {
     case 'single':
       return keepingSecrets(new Redis(singleOptions(settings, timeoutMs)));

@@ -4,12 +4,12 @@ import { SessionError } from '../errors/session-error';
 import { askingsOf, catchAsking } from './asking';
 import { CircuitBreaker } from './circuit-breaker';
 import { SILENCE_FACTOR } from './client';
+import { TurnQueue } from './commands-in-one-write';
 import { isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
 import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
 import type { ScriptName } from './scripts/index';
 import { SlotOwners } from './slot-owners';
-import { TurnQueue } from './commands-in-one-write';
 
 interface ConnectionOptions {
   /** Whether the client is ours to listen to and to close. */

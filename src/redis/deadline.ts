@@ -20,8 +20,10 @@ export interface Call {
 }
 
 /** A script that takes a deadline by Redis's clock. */
-export interface PunctualScript<Reply> {
+export interface DeadlineScript<Reply> {
   name: ScriptName;
+  /** Default: the key of the call. */
+  keys?: readonly [string, ...string[]];
   args(latest: number): (string | number)[];
   timing: Timing<Reply>;
 }
@@ -30,7 +32,7 @@ export interface PunctualScript<Reply> {
  * Runs scripts that do nothing when nobody waits for their answer any more. Too late one may be by a clock that we don't know yet, or that is
  * another one since: then the refusal tells us the time, and it is tried again.
  */
-export class PunctualScripts {
+export class DeadlineScripts {
   readonly #connection: RedisConnection;
   readonly #clock = new ServerClock();
 
@@ -44,7 +46,7 @@ export class PunctualScripts {
   }
 
   /** @param call is told the server that it was sent to last. */
-  async run<Reply>(call: Call, script: PunctualScript<Reply>): Promise<Reply> {
+  async run<Reply>(call: Call, script: DeadlineScript<Reply>): Promise<Reply> {
     const margin = Math.min(MARGIN_MS, this.#connection.timeoutMs / 10);
     for (let tries = 0; tries < MAX_ATTEMPTS; tries++) {
       call.server = this.#connection.serverOf(call.key);
@@ -53,7 +55,7 @@ export class PunctualScripts {
         return script.args(this.#clock.at(call.server, call.deadline - margin));
       };
       const left = Math.max(1, call.deadline - performance.now());
-      const reply = await this.#connection.run<Reply>(script.name, [call.key], args, left);
+      const reply = await this.#connection.run<Reply>(script.name, script.keys ?? [call.key], args, left);
       const refusedAt = script.timing.refusedAt(reply);
       const now = refusedAt ?? script.timing.answeredAt(reply);
       if (now !== null) this.#clock.learn(this.#connection.serverOf(call.key), now);

@@ -1,44 +1,43 @@
 import { Cluster, Redis } from 'ioredis';
-import { withOutcome } from '../errors/session-error';
 import { checkOptions, kindOf } from '../errors/arguments';
+import { withOutcome } from '../errors/session-error';
 import type {
   ChangeFeed,
   ChangeFollower,
+  EndAllOptions,
   EndedFor,
   Found,
-  LookOptions,
   NewSession,
-  Rotation,
+  ReusePolicy,
   SessionRecord,
   Store,
   StoredBan,
   StoredUser,
   StoreHealth,
 } from '../store/store';
+import type { TokenClaims } from '../token/token';
 import { RedisChangeFeed } from './change-feed';
 import { checkTimeoutMs, createRedisClient } from './client';
 import { warnOfClient } from './client-check';
 import { RedisConnection } from './connection';
+import { type Call, DeadlineScripts } from './deadline';
 import { RedisHealth } from './health';
-import { type RedisKeys, redisKeys } from './schema';
-import { type Call, PunctualScripts } from './deadline';
 import { checkDurability, type Durability, ReplicaAcknowledgement } from './replica-acknowledgement';
 import {
   FOUND_TIMING,
   type FoundReply,
   idsIn,
-  isTheft,
   type ListReply,
   parseBan,
   parseFound,
   parseList,
   parseRecord,
+  refusedAt,
   TUPLE_TIMING,
   type TupleReply,
 } from './replies';
-import { type Revocation, Revocations, revocationArguments, revocationOf, rotationAct } from './revocations';
-import { Rotations } from './rotations';
-import type { ScriptName } from './scripts/index';
+import { type Revocation, Revocations, revocationArguments, revocationOf } from './revocations';
+import { type RedisKeys, redisKeys } from './schema';
 import { ServerKeys } from './server-keys';
 import type { RedisTarget } from './settings';
 
@@ -64,14 +63,11 @@ const OPTIONS: Record<keyof RedisStoreOptions, true> = {
   durability: true,
 };
 
-type Reply = string | number;
-
-/** Keeps sessions in Redis: one hash a user, one script a verb, and a second where a token was reused. The README shows what is in Redis. */
+/** Keeps sessions in Redis: one hash a user, one script a verb. The README shows what is in Redis. */
 export class RedisStore implements Store {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;
-  readonly #punctual: PunctualScripts;
-  readonly #rotations: Rotations;
+  readonly #deadlines: DeadlineScripts;
   readonly #revocations: Revocations;
   readonly #replicas: ReplicaAcknowledgement | null;
   readonly #serverKeys: ServerKeys;
@@ -97,15 +93,14 @@ export class RedisStore implements Store {
     if (!owned) warnOfClient(redis);
     const client = owned ? createRedisClient(redis, { timeoutMs }) : redis;
     this.#connection = new RedisConnection(client, { owned, timeoutMs });
-    this.#punctual = new PunctualScripts(this.#connection);
-    this.#rotations = new Rotations(this.#connection, this.#punctual);
+    this.#deadlines = new DeadlineScripts(this.#connection);
     this.#revocations = new Revocations({
       serverOf: (key) => this.#connection.serverOf(key),
       revoke: (key, revocation) => this.#connection.runAside('revoke', key, revocationArguments(revocation)),
     });
     this.#connection.watch({
       lost: (server) => {
-        this.#punctual.lost(server);
+        this.#deadlines.lost(server);
         this.#revocations.lost(server);
         this.#replicas?.lost(server);
         for (const feed of this.#feeds) feed.lost(server);
@@ -126,75 +121,42 @@ export class RedisStore implements Store {
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
     const limits = [maxSessions, maxOnDevice, attributes.device ?? '', onLimit];
     const call = this.#callFor(tag);
-    const [now, record = '', ended = '', former = ''] = await this.#punctual.run<TupleReply>(call, {
+    const [now, record = '', ended = ''] = await this.#deadlines.run<TupleReply>(call, {
       name: 'create',
       args: (latest) => [userId, sid, ttlMs, absoluteTtlMs, json, latest, ...limits, ...replaces],
       timing: TUPLE_TIMING,
     });
-    if (ended !== '' || former !== '') this.#remember(call, revocationOf(...idsIn(ended), ...idsIn(former)));
+    if (ended !== '') this.#remember(call, revocationOf(...idsIn(ended)));
     return { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
   }
 
-  check(tag: string, sid: string, options?: LookOptions): Promise<Found> {
-    return this.#find('check', tag, sid, [], options);
+  check(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<Found> {
+    return this.#find('check', tag, claims, policy);
   }
 
-  touch(tag: string, sid: string, slideEveryMs: number, options?: LookOptions): Promise<Found> {
-    return this.#find('touch', tag, sid, [slideEveryMs], options);
+  touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Promise<Found> {
+    return this.#find('touch', tag, claims, policy, slideEveryMs);
   }
 
-  refresh(tag: string, sid: string, ttlMs: number | null): Promise<Found> {
-    return this.#find('refresh', tag, sid, [ttlMs ?? 0]);
+  refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found> {
+    return this.#find('refresh', tag, claims, policy, ttlMs ?? 0);
   }
 
-  async reauthenticate(tag: string, sid: string): Promise<Found> {
-    const reply = await this.#punctual.run<FoundReply>(this.#callFor(tag), {
-      name: 'reauthenticate',
-      args: (latest) => [sid, latest],
-      timing: FOUND_TIMING,
-    });
-    return this.#found(tag, sid, reply);
-  }
-
-  async rotate(tag: string, sid: string, rotation: Rotation): Promise<Found> {
-    const call = this.#callFor(tag);
-    const found = await this.#found(tag, sid, await this.#rotations.rotate(call, sid, rotation));
-    if (found === null || found.session === null || found.session.sid !== rotation.newSid) return found;
-    this.#remember(call, revocationOf(rotationAct(sid, rotation, found.now)));
-    return found;
-  }
-
-  async unrotate(tag: string, sid: string, newSid: string): Promise<boolean> {
-    const key = this.#keys.sessions(tag);
-    const isDone = 1 === Number(await this.#connection.run('unrotate', [key], [sid, newSid]));
-    if (isDone) this.#revocations.forgetRotation(key, sid, newSid);
-    return isDone;
-  }
-
-  async end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string; sid: string } | null> {
+  async end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string } | null> {
     const call = this.#callFor(tag);
     const args = [sid, why?.reason ?? '', why?.message ?? ''];
-    const reply = await this.#connection.run<[userId: string, sid: string, ...former: string[]] | null>(
-      'end',
-      [call.key],
-      args,
-    );
-    const ended = reply === null ? null : { userId: reply[0], sid: reply[1] };
-    return this.#secure(call, revocationOf(sid, ...(reply?.slice(1) ?? [])), ended);
+    const reply = await this.#connection.run<[userId: string] | null>('end', [call.key], args);
+    return this.#secure(call, revocationOf(sid), reply === null ? null : { userId: reply[0] });
   }
 
-  async endAll(
-    tag: string,
-    options: { except: string | null; forgetUserInfo: boolean; message: string | null },
-  ): Promise<string[]> {
+  async endAll(tag: string, { except, message, goneAtVersion }: EndAllOptions): Promise<string[]> {
     const call = this.#callFor(tag);
-    const except = options.except ?? '';
-    const keys = options.forgetUserInfo ? this.#bothKeys(tag) : ([call.key] as [string]);
-    const [now, ended, noOlder] = await this.#connection.run<[Reply, string, string]>('endAll', keys, [
-      except,
-      options.message ?? '',
-    ]);
-    return this.#secure(call, { acts: idsIn(noOlder), before: Number(now), except }, idsIn(ended));
+    const keys = goneAtVersion === null ? ([call.key] as [string]) : this.#bothKeys(tag);
+    const args = [except ?? '', message ?? '', goneAtVersion ?? ''];
+    const [now, ended, noOlder] = await this.#connection.run<[string | number, string, string]>('endAll', keys, args);
+    const isDone = goneAtVersion === null || ended !== '';
+    if (!isDone) return [];
+    return this.#secure(call, { ids: idsIn(noOlder), before: Number(now), except: except ?? '' }, idsIn(ended));
   }
 
   async ban(
@@ -202,18 +164,18 @@ export class RedisStore implements Store {
     { userId, durationMs, reason }: { userId: string; durationMs: number | null; reason: string | null },
   ): Promise<{ ban: StoredBan; ended: string[] }> {
     const call = this.#callFor(tag);
-    const [now, text = '', ended = '', noOlder = ''] = await this.#punctual.run<TupleReply>(call, {
+    const [now, text = '', ended = '', noOlder = ''] = await this.#deadlines.run<TupleReply>(call, {
       name: 'ban',
       args: (latest) => [userId, durationMs ?? 0, reason ?? '', latest],
       timing: TUPLE_TIMING,
     });
-    const revocation = { acts: idsIn(noOlder), before: Number(now), except: '', ban: { userId, text } };
+    const revocation = { ids: idsIn(noOlder), before: Number(now), except: '', ban: { userId, text } };
     return this.#secure(call, revocation, { ban: parseBan(userId, text), ended: idsIn(ended) });
   }
 
   async unban(tag: string): Promise<boolean> {
     const call = this.#callFor(tag);
-    const [, userId = '', text = ''] = await this.#punctual.run<TupleReply>(call, {
+    const [, userId = '', text = ''] = await this.#deadlines.run<TupleReply>(call, {
       name: 'unban',
       args: (latest) => [latest],
       timing: TUPLE_TIMING,
@@ -237,8 +199,13 @@ export class RedisStore implements Store {
     return parseList(reply);
   }
 
-  async setUserInfo(tag: string, userInfo: string, ttlMs: number): Promise<void> {
-    await this.#connection.run('setUserInfo', [this.#keys.userInfo(tag)], [userInfo, ttlMs]);
+  async renewUserInfo(tag: string): Promise<number> {
+    return Number(await this.#connection.run('renewUserInfo', [this.#keys.userInfo(tag)], []));
+  }
+
+  async setUserInfo(tag: string, userInfo: string, ttlMs: number, version: number): Promise<boolean> {
+    const args = [userInfo, ttlMs, version];
+    return 1 === Number(await this.#connection.run('setUserInfo', [this.#keys.userInfo(tag)], args));
   }
 
   async deleteUserInfo(tag: string): Promise<boolean> {
@@ -260,37 +227,39 @@ export class RedisStore implements Store {
   async close(): Promise<void> {
     for (const feed of this.#feeds) feed.close();
     await this.#connection.close();
-    this.#rotations.close();
     this.#revocations.close();
     this.#replicas?.close();
   }
 
-  /** A call that begins now, on the sessions of a user. */
-  #callFor(tag: string): Call {
+  /** A call on the sessions of a user. */
+  #callFor(tag: string, startedAt = performance.now()): Call {
     const key = this.#keys.sessions(tag);
-    return { key, server: this.#connection.serverOf(key), deadline: performance.now() + this.#connection.timeoutMs };
+    return { key, server: this.#connection.serverOf(key), deadline: startedAt + this.#connection.timeoutMs };
   }
 
+  /**
+   * Asks for a session, in one call. A reuse is judged in another one, which has a deadline: the first may have waited for Redis so long that
+   * the grace of a request in flight has passed meanwhile.
+   */
   async #find(
-    name: ScriptName,
+    name: 'check' | 'touch' | 'refresh',
     tag: string,
-    sid: string,
-    args: (string | number)[],
-    options?: LookOptions,
+    { sid, gen, mintedAt, provedAt }: TokenClaims,
+    { graceMs, onReuse }: ReusePolicy,
+    ...rest: number[]
   ): Promise<Found> {
-    const reply = await this.#connection.run<FoundReply>(name, this.#bothKeys(tag), [sid, ...args]);
-    return isTheft(reply) ? this.#found(tag, sid, reply, options) : parseFound(sid, reply);
-  }
-
-  /** What a script has found; a session whose token was stolen has ended by then. */
-  async #found(tag: string, sid: string, reply: FoundReply, options: LookOptions = {}): Promise<Found> {
-    const found = parseFound(sid, reply);
-    if (found === null || found.session !== null || !isTheft(reply) || options.forgiving === true) return found;
-    const call = this.#callFor(tag);
-    const ids = await this.#rotations.endReused(call, sid);
-    if (ids.length > 0) this.#remember(call, revocationOf(...ids));
-    // Of two uses at once, one ends the session, and is news.
-    return { ...found, isDetected: ids.length > 0, isEndedNow: ids.length > 0 };
+    const args = (latest: number) => [sid, gen, mintedAt, provedAt, graceMs, onReuse, latest, ...rest];
+    const keys = this.#bothKeys(tag);
+    const startedAt = performance.now();
+    const reply = await this.#connection.run<FoundReply>(name, keys, args(0));
+    if (refusedAt(reply) === null) return parseFound(sid, reply);
+    const call = this.#callFor(tag, startedAt);
+    const judged = parseFound(
+      sid,
+      await this.#deadlines.run<FoundReply>(call, { name, keys, args, timing: FOUND_TIMING }),
+    );
+    if (judged?.session === null && judged.isEndedNow) this.#remember(call, revocationOf(sid));
+    return judged;
   }
 
   /** Sees to it that what Redis has ended stays ended: it is remembered, and confirmed by replicas where that was asked for. */

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
-import { SessionError } from '../errors/session-error';
 import { checkInteger, checkOptions } from '../errors/arguments';
+import { SessionError } from '../errors/session-error';
 import type { RedisConnection } from './connection';
 import { withoutArguments } from './errors';
 import { type Revocation, revocationArguments } from './revocations';

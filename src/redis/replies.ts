@@ -1,49 +1,56 @@
 import { SessionError } from '../errors/session-error';
-import type { EndedSession, Found, SessionRecord, StoredBan, StoredSession, StoredUser } from '../store/store';
-import type { SessionAttributes } from '../manager/types';
-import { LATE, REUSED } from './scripts/parts';
+import type {
+  EndedSession,
+  Found,
+  SessionAttributes,
+  SessionRecord,
+  StoredBan,
+  StoredSession,
+  StoredUser,
+} from '../store/store';
+import { REGEXP } from './schema';
+import { LATE } from './scripts/session';
 
 /*
- * What the scripts answer, read. Their headers say what that is.
+ * Reads what the scripts answer. Their headers describe that.
  */
 
-/** What a script on one session gives: the session, why there is none, or nothing. */
+/** The answer of a script on one session: the session, why there is none, or nothing. */
 export type FoundReply =
   | string
-  | [reason: string, message: string, userId: string, sid: string, isDetected: string | number]
+  | [reason: string, message: string, userId: string, isDetected: string | number, isEndedNow: string | number]
   | null;
 
-/** `created:seen:ttl:cap[:proof]`, in milliseconds. */
-const RECORD = /^(\d{1,15}):(\d{1,15}):(\d{1,15}):(\d{1,15})(?::(\d{1,15}))?$/;
+const RECORD = new RegExp(`^${REGEXP.record}$`);
+const FIELDS = 8;
 
-/** A live session, as the scripts give it: `record;now;session id`, the attributes, the cached info and the user id, a line each. */
-const SESSION =
-  /^(\d{1,15}):(\d{1,15}):(\d{1,15}):(\d{1,15})(?::(\d{1,15}))?;(\d+);([^\n]*)\n([^\n]*)\n([^\n]*)\n(.+)$/s;
+/** A live session: `record;now`, the attributes, what is kept of the user info, and the user id, a line each. */
+const SESSION = new RegExp(`^${REGEXP.record};(\\d+)\\n([^\\n]*)\\n(?:${REGEXP.userInfo}|[^\\n]*)\\n(.+)$`, 's');
 
-/** `since:until:reason`. */
-const BAN = /^(\d{1,15}):(\d{1,15}):(.*)$/s;
+const BAN = new RegExp(`^${REGEXP.ban}$`, 's');
 
-/** What a script gives that takes a deadline: the time, and when that was early enough the rest. */
+/** The answer of a script that takes a deadline: the time, and when that was early enough the rest. */
 export type TupleReply = [now: string | number, ...rest: string[]];
 
-/** What `list` gives. */
+/** The answer of `list`. */
 export type ListReply = [userId: string, now: number, ...columns: (string | null)[]] | null;
 
 /** The session that was asked for, or why there is none. */
 export function parseFound(sid: string, reply: FoundReply): Found {
   if (reply === null) return null;
   if (typeof reply === 'string') return storedSession(sid, reply);
-  const [text, message, userId, endedSid, isDetected] = reply;
-  const reason = text === REUSED ? 'reused' : text;
+  const [reason, message, userId, isDetected, isEndedNow] = reply;
   // A reason that only a later version of this package knows is none to us.
   if (!isReason(reason)) return null;
-  const found = { session: null, userId, sid: endedSid, reason, message: message || null, isEndedNow: false };
-  return { ...found, isDetected: Number(isDetected) === 1 };
-}
-
-/** Whether a rotated token was used that ends its session by that. */
-export function isTheft(reply: FoundReply): boolean {
-  return typeof reply === 'object' && reply?.[0] === REUSED;
+  return {
+    session: null,
+    userId,
+    sid,
+    reason,
+    message: message || null,
+    isDetected: Number(isDetected) === 1,
+    isEndedNow: Number(isEndedNow) === 1,
+  };
 }
 
 const REASONS: Record<EndedSession['reason'], true> = {
@@ -66,11 +73,13 @@ export interface Timing<Reply> {
   answeredAt(reply: Reply): number | null;
 }
 
+/** The time at which a script on one session refused to judge a reuse; `null` when it did not. */
+export function refusedAt(reply: FoundReply): number | null {
+  return typeof reply === 'string' && reply.startsWith(LATE) ? Number(reply.slice(LATE.length)) : null;
+}
+
 /** Of the scripts on one session. */
-export const FOUND_TIMING: Timing<FoundReply> = {
-  refusedAt: (reply) => (typeof reply === 'string' && reply.startsWith(LATE) ? Number(reply.slice(LATE.length)) : null),
-  answeredAt: (reply) => (typeof reply === 'string' ? Number(SESSION.exec(reply)?.[6]) : null),
-};
+export const FOUND_TIMING: Timing<FoundReply> = { refusedAt, answeredAt: () => null };
 
 /** Of the scripts whose answers begin with the time, and hold nothing else when they came too late. */
 export const TUPLE_TIMING: Timing<readonly (string | number)[]> = {
@@ -79,10 +88,22 @@ export const TUPLE_TIMING: Timing<readonly (string | number)[]> = {
 };
 
 function storedSession(sid: string, reply: string): StoredSession {
-  const [, created, seen, ttl, cap, proof, now, otherSid, attributes, userInfo, userId] = SESSION.exec(reply) ?? [];
-  if (attributes === undefined || userId === undefined) throw notARecord();
-  const session = recordOf(otherSid || sid, [created, seen, ttl, cap, proof], attributes);
-  return { userId, session, now: Number(now), userInfo: userInfo || null };
+  const match = SESSION.exec(reply);
+  if (match === null) throw notARecord();
+  const [now, attributes, version, userInfo, userId] = match.slice(1 + FIELDS) as [
+    string,
+    string,
+    string | undefined,
+    string | undefined,
+    string,
+  ];
+  return {
+    userId,
+    session: recordOf(sid, match, attributes),
+    now: Number(now),
+    userInfo: userInfo || null,
+    userInfoVersion: Number(version ?? now),
+  };
 }
 
 /** A user's sessions, oldest login first. */
@@ -99,19 +120,24 @@ export function parseList(reply: ListReply): StoredUser | null {
 
 /** A session, of the record of it. */
 export function parseRecord(sid: string, record: string, attributes: string | null): SessionRecord {
-  const fields = RECORD.exec(record);
-  if (fields === null) throw notARecord();
-  return recordOf(sid, fields.slice(1), attributes);
+  const match = RECORD.exec(record);
+  if (match === null) throw notARecord();
+  return recordOf(sid, match, attributes);
 }
 
-function recordOf(sid: string, fields: readonly (string | undefined)[], attributes: string | null): SessionRecord {
+/** A session, of a match that begins with the fields of its record. */
+function recordOf(sid: string, match: readonly (string | undefined)[], attributes: string | null): SessionRecord {
+  const createdAt = Number(match[1]);
   return {
     sid,
-    createdAt: Number(fields[0]),
-    seenAt: Number(fields[1]),
-    ttlMs: Number(fields[2]),
-    capAt: Number(fields[3]),
-    authenticatedAt: Number(fields[4] ?? fields[0]),
+    createdAt,
+    seenAt: Number(match[2]),
+    ttlMs: Number(match[3]),
+    capAt: Number(match[4]),
+    gen: Number(match[5] ?? 0),
+    mintedAt: Number(match[6] ?? createdAt),
+    confirmedAt: Number(match[7] ?? createdAt),
+    provedAt: Number(match[8] ?? createdAt),
     attributes: attributesOf(attributes),
   };
 }

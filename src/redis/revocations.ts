@@ -1,10 +1,9 @@
 import { isUnavailable } from '../errors/session-error';
-import type { Rotation } from '../store/store';
 
-/** What was done to a user that must not be undone: sessions ended before their time or rotated, a ban set or lifted. */
+/** What was done to a user that must not be undone: sessions ended before their time, a ban set or lifted. */
 export interface Revocation {
-  /** Ids of sessions, which ended in any case, and rotations, see {@link rotationAct}; in their order. */
-  acts: readonly string[];
+  /** Ids of sessions that ended in any case. */
+  ids: readonly string[];
   /** And those that began before this moment by the clock of the Redis that ended them, in milliseconds; 0 for none. */
   before: number;
   /** But not this one; '' for no exception. */
@@ -13,19 +12,14 @@ export interface Revocation {
   ban?: { userId: string; text: string };
 }
 
-/** What was done to sessions by their ids. */
-export function revocationOf(...acts: string[]): Revocation {
-  return { acts, before: 0, except: '' };
-}
-
-/** That a session was rotated, which ended the former id. */
-export function rotationAct(sid: string, { newSid, graceMs, onReuse }: Rotation, now: number): string {
-  return `${sid}:${newSid}:${now + graceMs}:${onReuse}`;
+/** The end of sessions by their ids. */
+export function revocationOf(...ids: string[]): Revocation {
+  return { ids, before: 0, except: '' };
 }
 
 /** A revocation as the script `revoke` takes it, after the key. */
-export function revocationArguments({ before, except, ban, acts }: Revocation): (string | number)[] {
-  return [before, except, ban?.userId ?? '', ban?.text ?? '', ...acts];
+export function revocationArguments({ before, except, ban, ids }: Revocation): (string | number)[] {
+  return [before, except, ban?.userId ?? '', ban?.text ?? '', ...ids];
 }
 
 /** Where revocations are carried out. */
@@ -51,7 +45,7 @@ const RETRY_MAX_MS = 30_000;
 
 interface Entry {
   /** With the time, by the monotonic clock, at which a server last got each; the newest last. */
-  acts: Map<string, number>;
+  ids: Map<string, number>;
   before: number;
   except: string;
   ban: Revocation['ban'];
@@ -84,7 +78,7 @@ export class Revocations {
   }
 
   /** Remembers what a server has acknowledged; `null` when by now another server holds the key. */
-  record(key: string, { acts, before, except, ban }: Revocation, server: string | null): void {
+  record(key: string, { ids, before, except, ban }: Revocation, server: string | null): void {
     const entry = this.#entries.get(key) ?? newEntry(server);
     // A later kick takes in what an earlier one ended: what that spared is either spared again or ended now.
     if (before > 0 && before >= entry.before) Object.assign(entry, { before, except });
@@ -92,15 +86,9 @@ export class Revocations {
     // Who has the new part need not have the old.
     if (entry.server !== server) entry.server = null;
     entry.version++;
-    this.#written(key, entry, acts);
+    this.#written(key, entry, ids);
     this.#forgetOld(entry);
     if (entry.server === null) this.replay();
-  }
-
-  /** Forgets a rotation that was taken back. */
-  forgetRotation(key: string, sid: string, newSid: string): void {
-    const acts = this.#entries.get(key)?.acts;
-    for (const act of acts?.keys() ?? []) if (act.startsWith(`${sid}:${newSid}:`)) acts?.delete(act);
   }
 
   /** A connection broke: what this server, or every server, had acknowledged may be lost. */
@@ -169,9 +157,9 @@ export class Revocations {
     const server = this.#servers.serverOf(key);
     const { version, before, except } = entry;
     const ban = performance.now() - entry.bannedAt < REPEAT_BAN_MS ? entry.ban : undefined;
-    const acts = [...entry.acts.keys()];
+    const ids = [...entry.ids.keys()];
     try {
-      await this.#servers.revoke(key, { acts, before, except, ...(ban && { ban }) });
+      await this.#servers.revoke(key, { ids, before, except, ...(ban && { ban }) });
     } catch (error) {
       entry.server = null;
       // A record that Redis calls damaged stays so.
@@ -181,7 +169,7 @@ export class Revocations {
     // What was added meanwhile went to a server that may be another.
     if (entry.version === version) entry.server = server;
     else this.#isReplayWanted = true;
-    if (this.#entries.get(key) === entry) this.#written(key, entry, acts);
+    if (this.#entries.get(key) === entry) this.#written(key, entry, ids);
     return true;
   }
 
@@ -193,22 +181,22 @@ export class Revocations {
     this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MAX_MS);
   }
 
-  #written(key: string, entry: Entry, acts: readonly string[]): void {
+  #written(key: string, entry: Entry, ids: readonly string[]): void {
     entry.at = performance.now();
-    for (const act of acts) {
-      entry.acts.delete(act);
-      entry.acts.set(act, entry.at);
+    for (const id of ids) {
+      entry.ids.delete(id);
+      entry.ids.set(id, entry.at);
     }
     this.#entries.delete(key);
     this.#entries.set(key, entry);
   }
 
-  #forgetOld({ acts, server }: Entry): void {
+  #forgetOld({ ids, server }: Entry): void {
     const oldest = performance.now() - REMEMBER_MS;
-    for (const [act, at] of acts) {
+    for (const [id, at] of ids) {
       const isYoung = at > oldest || server === null;
-      if (isYoung && acts.size <= MAX_SESSIONS) break;
-      acts.delete(act);
+      if (isYoung && ids.size <= MAX_SESSIONS) break;
+      ids.delete(id);
     }
     for (const [key, entry] of this.#entries) {
       const isYoung = entry.at > oldest || entry.server === null;
@@ -227,5 +215,5 @@ export class Revocations {
 }
 
 function newEntry(server: string | null): Entry {
-  return { acts: new Map(), before: 0, except: '', ban: undefined, bannedAt: 0, server, at: 0, version: 0 };
+  return { ids: new Map(), before: 0, except: '', ban: undefined, bannedAt: 0, server, at: 0, version: 0 };
 }

@@ -3,28 +3,59 @@ import { checkText } from '../errors/arguments';
 /*
  * All that this package keeps in Redis, as Redis shows it:
  *
- *   HGETALL session-token:{<tag>}     what there is to a user; PTTL until the last of it is forgotten
+ *   HGETALL session-token:{<tag>}     all that is kept of a user; PTTL at least until the last of it is forgotten
  *     id        <the user id, exactly as at login>
- *     v         1 while there are only sessions and attributes; 2 from the first ban, ended, rotated or proof on
- *     ban       since:until:reason            a ban, and for an hour one that is over; until 0 = for ever
- *     <sid>     created:seen:ttl:cap[:proof]  a session; expiry = min(seen + ttl, cap); cap 0 = none; proof = reauthenticated, if ever
- *     <sid>     ended:until:reason:message    why there is no such session any more, told for so long
- *     <sid>     rotated:grace:<next sid>:policy   the session that this one is now; until grace it may be used; then 'end' it or 'keep' it
+ *     v         1, the version of this layout
+ *     <sid>     created:seen:ttl:cap[:gen:minted:confirmed:proved]
+ *               a session; expiry = min(seen + ttl, cap), cap 0 = none. Of the newest of its tokens that was used: its generation, when it
+ *               was made, when it was first used, when its holder had last proved who they are; left out while that is the login's
  *     <sid>.a   {"device":…,"ip":…,"userAgent":…}   a session's attributes, only when there are any
- *   GET session-user:{<tag>}          the cached user info, JSON, with a TTL of its own
+ *     <sid>     ended:until:reason:message          why a session has ended, remembered until then
+ *     ban       since:until:reason                  a ban, and for an hour one that is over; until 0 = for ever
+ *   GET session-user:{<tag>}          version:json   the cached user info, or after a deletion its version alone
  *
- *   SUBSCRIBE session-token:changes   the tag of a user of whom a session has ended or changed, in the same step; of a slide nothing
+ *   SUBSCRIBE session-token:changes   the tag of a user of whom a session has ended or changed, in the same step; not of a slide
  *   SUBSCRIBE session-user:changes    the tag of a user whose cached info is another, or gone
  *
- * All times are milliseconds. The braces are a hash tag: in a Cluster both keys of a user are in one slot.
+ * All times are milliseconds; so is a version, which is the moment at which the load of the info began. The braces are a hash tag: in a
+ * Cluster both keys of a user are in one slot.
  */
+
+export const LAYOUT_VERSION = '1';
+
+const RECORD = ['created', 'seen', 'ttl', 'cap'];
+const TOKEN = ['gen', 'minted', 'confirmed', 'proved'];
+
+/** The values above as Lua patterns, each field captured. Of a record the part about its token is captured as a whole, with its colon. */
+export const LUA = {
+  record: `^${luaNumbers(RECORD)}(.*)$`,
+  token: `^:${luaNumbers(TOKEN)}$`,
+  ended: '^ended:(%d+):(%a+):(.*)$',
+  ban: '^(%d+):(%d+):(.*)$',
+  userInfo: '^(%d+):(.*)$',
+} as const;
+
+/** The same for a regular expression. */
+export const REGEXP = {
+  record: `${regExpNumbers(RECORD)}(?::${regExpNumbers(TOKEN)})?`,
+  ban: '(\\d{1,15}):(\\d{1,15}):(.*)',
+  userInfo: '(\\d{1,15}):([^\\n]*)',
+} as const;
+
+function luaNumbers(fields: readonly string[]): string {
+  return fields.map(() => '(%d+)').join(':');
+}
+
+function regExpNumbers(fields: readonly string[]): string {
+  return fields.map(() => '(\\d{1,15})').join(':');
+}
 
 export interface RedisKeys {
   /** The hash of a user's sessions. */
   sessions: (tag: string) => string;
   /** The string with a user's cached info. */
   userInfo: (tag: string) => string;
-  /** Where changes of either are announced: the scripts find each by the key they change, as `announce` in lua/parts.ts does. */
+  /** Where changes of either are announced: the scripts find each by the key they change, as `announce` in scripts/parts.ts does. */
   channels: readonly [sessions: string, userInfo: string];
 }
 

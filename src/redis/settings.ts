@@ -79,10 +79,12 @@ export type CheckedSettings = ReturnType<typeof checkSettings>;
 /**
  * The settings that are there, each of the right kind, with their topology.
  *
+ * @param tls goes with a `rediss://` URL only.
  * @throws TypeError or RangeError that names the setting; the message never holds a URL, which may hold a password.
  */
-export function checkSettings(target: RedisTarget) {
-  const settings = typeof target === 'string' ? settingsOfUrl(target) : target;
+export function checkSettings(target: RedisTarget, tls?: ConnectionOptions) {
+  const settings = typeof target === 'string' ? settingsOfUrl(target, tls) : target;
+  if (typeof target !== 'string') refuseTlsOption(tls);
   if (typeof settings !== 'object' || settings === null) {
     throw new TypeError(
       `the Redis to use must be a URL, an object of settings or an ioredis client, got ${kindOf(settings)}`,
@@ -92,6 +94,11 @@ export function checkSettings(target: RedisTarget) {
   if (Object.hasOwn(settings, 'cluster')) return checkCluster(settings as ClusterSettings);
   const given = checkOptions('the Redis settings', settings as RedisSettings, SINGLE);
   return { topology: 'single' as const, ...checkAddress('Redis', given), ...checkAccess(given), ...checkDb(given) };
+}
+
+/** For what takes no option `tls`: with a `redis://` URL it is a mistake, settings have their own, and so do clients. */
+export function refuseTlsOption(tls: unknown): void {
+  if (tls !== undefined) throw new TypeError('option tls goes with a rediss:// URL only');
 }
 
 function checkSentinel(settings: SentinelSettings) {
@@ -188,14 +195,14 @@ function checkNatMap(natMap: unknown) {
 }
 
 /** The settings in a URL of the form that IANA's registration of `redis` and `rediss` gives, with ioredis's `?family=`. */
-function settingsOfUrl(text: string): RedisSettings {
+function settingsOfUrl(text: string, tls?: ConnectionOptions): RedisSettings {
   if (!URL.canParse(text)) throw new TypeError('the Redis URL is not a URL: it must look like redis://host:6379');
   const url = new URL(text);
   if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') {
     throw new TypeError('the Redis URL must begin with redis:// or rediss://');
   }
   if (url.hostname === '') throw new TypeError('the Redis URL names no host: it must look like redis://host:6379');
-  const settings: RedisSettings = { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), tls: url.protocol === 'rediss:' };
+  const settings: RedisSettings = { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), tls: tlsOfUrl(url, tls) };
   if (url.port !== '') settings.port = Number(url.port);
   if (url.username !== '') settings.username = decoded(url.username);
   if (url.password !== '') settings.password = decoded(url.password);
@@ -209,6 +216,13 @@ function settingsOfUrl(text: string): RedisSettings {
     settings.family = Number(value);
   }
   return settings;
+}
+
+function tlsOfUrl({ protocol }: URL, tls: ConnectionOptions | undefined): boolean | ConnectionOptions {
+  if (protocol === 'redis:') refuseTlsOption(tls);
+  if (tls === undefined) return protocol === 'rediss:';
+  if (typeof tls === 'object' && tls !== null && !Array.isArray(tls)) return tls;
+  throw new TypeError(`option tls must be an object, got ${kindOf(tls)}`);
 }
 
 function decoded(text: string): string {

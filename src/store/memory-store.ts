@@ -1,19 +1,21 @@
-import { SessionError } from '../errors/session-error';
 import { checkFunction, checkInteger, checkOptions } from '../errors/arguments';
+import { SessionError } from '../errors/session-error';
+import type { TokenClaims } from '../token/token';
+import { USER_INFO_VERSION_MS } from './limits';
+import { MemoryUser } from './memory-user';
 import type {
+  EndAllOptions,
   EndedFor,
   EndedSession,
   Found,
-  LookOptions,
   NewSession,
-  Rotation,
+  ReusePolicy,
   SessionRecord,
   Store,
   StoredBan,
   StoredUser,
   StoreHealth,
 } from './store';
-import { MemoryUser } from './memory-user';
 
 export interface MemoryStoreOptions {
   /** The clock: milliseconds since the epoch. Default `Date.now`. For tests. */
@@ -23,6 +25,13 @@ export interface MemoryStoreOptions {
 }
 
 const OPTIONS: Record<keyof MemoryStoreOptions, true> = { now: true, sweepEvery: true };
+
+/** Cached user info; `null` where only its version is known. */
+interface UserInfo {
+  text: string | null;
+  version: number;
+  expiresAt: number;
+}
 
 /** A day, in seconds. */
 const MAX_SWEEP_EVERY = 24 * 3600;
@@ -34,7 +43,7 @@ const MAX_SWEEP_EVERY = 24 * 3600;
 export class MemoryStore implements Store {
   readonly #now: () => number;
   readonly #users = new Map<string, MemoryUser>();
-  readonly #userInfo = new Map<string, { text: string; expiresAt: number }>();
+  readonly #userInfo = new Map<string, UserInfo>();
   readonly #sweeper: NodeJS.Timeout;
   #closed = false;
 
@@ -50,7 +59,8 @@ export class MemoryStore implements Store {
   /** What is held, live or not yet swept away. */
   get size(): { sessions: number; userInfo: number } {
     const sessions = [...this.#users.values()].reduce((sum, user) => sum + user.size, 0);
-    return { sessions, userInfo: this.#userInfo.size };
+    const userInfo = [...this.#userInfo.values()].filter(({ text }) => text !== null).length;
+    return { sessions, userInfo };
   }
 
   async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }> {
@@ -68,59 +78,38 @@ export class MemoryStore implements Store {
     return { session: copyOf(created.record), now, ended: created.ended };
   }
 
-  async check(tag: string, sid: string, options?: LookOptions): Promise<Found> {
-    return this.#find(tag, sid, () => undefined, options);
+  async check(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<Found> {
+    return this.#find(tag, claims, policy, null);
   }
 
-  async touch(tag: string, sid: string, slideEveryMs: number, options?: LookOptions): Promise<Found> {
-    const slide = (record: SessionRecord, now: number) => {
+  async touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Promise<Found> {
+    return this.#find(tag, claims, policy, (record, now) => {
       if (now - record.seenAt >= Math.min(slideEveryMs, record.ttlMs / 2)) record.seenAt = now;
-    };
-    return this.#find(tag, sid, slide, options);
+    });
   }
 
-  async refresh(tag: string, sid: string, ttlMs: number | null): Promise<Found> {
-    return this.#find(tag, sid, (record, now) => {
+  async refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found> {
+    return this.#find(tag, claims, policy, (record, now) => {
       record.seenAt = now;
       if (ttlMs !== null) record.ttlMs = ttlMs;
     });
   }
 
-  async reauthenticate(tag: string, sid: string): Promise<Found> {
-    return this.#find(tag, sid, (record, now) => {
-      record.authenticatedAt = now;
-    });
-  }
-
-  async rotate(tag: string, sid: string, rotation: Rotation): Promise<Found> {
-    return this.#find(tag, sid, (record, now, user) => {
-      if (record.sid === sid) user.rotate(record, rotation, now);
-    });
-  }
-
-  async unrotate(tag: string, sid: string, newSid: string): Promise<boolean> {
-    this.#nowIfOpen();
-    return this.#users.get(tag)?.unrotate(sid, newSid) ?? false;
-  }
-
-  async end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string; sid: string } | null> {
+  async end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string } | null> {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
-    const ended = user?.end(sid, now, why);
+    const wasLive = user?.end(sid, now, why) === true;
     this.#dropIfEmpty(tag);
-    return user === undefined || !ended ? null : { userId: user.userId, sid: ended };
+    return user === undefined || !wasLive ? null : { userId: user.userId };
   }
 
-  async endAll(
-    tag: string,
-    options: { except: string | null; forgetUserInfo: boolean; message: string | null },
-  ): Promise<string[]> {
+  async endAll(tag: string, { except, message, goneAtVersion }: EndAllOptions): Promise<string[]> {
     const now = this.#nowIfOpen();
-    const { except, forgetUserInfo, message } = options;
-    if (forgetUserInfo) this.#userInfo.delete(tag);
-    const user = this.#users.get(tag);
-    if (user === undefined) return [];
-    const ended = user.endAll(now, { reason: 'revoked', message }, except);
+    if (goneAtVersion !== null) {
+      if (this.#info(tag, now).version > goneAtVersion) return [];
+      this.#forgetInfo(tag, now);
+    }
+    const ended = this.#users.get(tag)?.endAll(now, { reason: 'revoked', message }, except) ?? [];
     this.#dropIfEmpty(tag);
     return ended;
   }
@@ -157,14 +146,26 @@ export class MemoryStore implements Store {
     return user === undefined ? null : { userId: user.userId, now, sessions: user.live(now).map(copyOf) };
   }
 
-  async setUserInfo(tag: string, userInfo: string, ttlMs: number): Promise<void> {
-    this.#userInfo.set(tag, { text: userInfo, expiresAt: this.#nowIfOpen() + ttlMs });
+  async renewUserInfo(tag: string): Promise<number> {
+    const now = this.#nowIfOpen();
+    const known = this.#info(tag, now);
+    if (known.text === null) return this.#forgetInfo(tag, now);
+    known.version = Math.max(now, known.version) + 1;
+    return known.version;
+  }
+
+  async setUserInfo(tag: string, text: string, ttlMs: number, version: number): Promise<boolean> {
+    const now = this.#nowIfOpen();
+    const expiresAt = version + ttlMs;
+    if (this.#info(tag, now).version > version || expiresAt <= now) return false;
+    this.#userInfo.set(tag, { text, version, expiresAt });
+    return true;
   }
 
   async deleteUserInfo(tag: string): Promise<boolean> {
     const now = this.#nowIfOpen();
-    const wasThere = this.#cachedInfo(tag, now) !== null;
-    this.#userInfo.delete(tag);
+    const wasThere = this.#info(tag, now).text !== null;
+    this.#forgetInfo(tag, now);
     return wasThere;
   }
 
@@ -193,30 +194,45 @@ export class MemoryStore implements Store {
     throw new SessionError('ERR_STORE_CORRUPT', "this user's record belongs to somebody else");
   }
 
-  /** Looks a session up, changes it, and gives it as it is then. */
+  /** Looks a session up; where `use` changes it, moves it on to a new token as well. Gives it as it is then. */
   #find(
     tag: string,
-    sid: string,
-    change: (record: SessionRecord, now: number, user: MemoryUser) => void,
-    { forgiving = false }: LookOptions = {},
+    claims: TokenClaims,
+    policy: ReusePolicy,
+    use: ((record: SessionRecord, now: number) => void) | null,
   ): Found {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
-    const found = user?.use(sid, now, forgiving) ?? null;
+    const found = user?.find(claims, policy, now) ?? null;
     if (user === undefined || found === null || 'session' in found) return found as EndedSession | null;
-    change(found, now, user);
-    return { userId: user.userId, session: copyOf(found), now, userInfo: this.#cachedInfo(tag, now) };
+    const { record, isNew } = found;
+    if (use !== null) {
+      use(record, now);
+      const { gen, mintedAt, provedAt } = claims;
+      if (isNew) Object.assign(record, { gen, mintedAt, provedAt, confirmedAt: now });
+    }
+    const { text, version } = this.#info(tag, now);
+    const userInfoVersion = version === 0 ? now : version;
+    return { userId: user.userId, session: copyOf(record), now, userInfo: text, userInfoVersion };
   }
 
-  #cachedInfo(tag: string, now: number): string | null {
-    const cached = this.#userInfo.get(tag);
-    return cached !== undefined && cached.expiresAt > now ? cached.text : null;
+  /** What is known of the user info; of version 0 when that is nothing. */
+  #info(tag: string, now: number): UserInfo {
+    const known = this.#userInfo.get(tag);
+    return known !== undefined && known.expiresAt > now ? known : { text: null, version: 0, expiresAt: 0 };
+  }
+
+  /** Keeps that there is no info, under a version beyond that of every load that has begun. */
+  #forgetInfo(tag: string, now: number): number {
+    const version = Math.max(now, this.#info(tag, now).version) + 1;
+    this.#userInfo.set(tag, { text: null, version, expiresAt: now + USER_INFO_VERSION_MS });
+    return version;
   }
 
   #sweep(): void {
     const now = this.#now();
     for (const [tag, user] of this.#users) {
-      user.dropExpired(now);
+      user.forgetOld(now);
       this.#dropIfEmpty(tag);
     }
     for (const [tag, { expiresAt }] of this.#userInfo) {

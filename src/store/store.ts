@@ -1,21 +1,53 @@
-import type { EndReason, SessionAttributes } from '../manager/types';
+import type { TokenClaims } from '../token/token';
+
+/** Where a session was started, for people to recognise it by. Each at most 512 characters; `undefined` means none. */
+export interface SessionAttributes {
+  /** The kind or name of the device, in the application's own words. */
+  device?: string | undefined;
+  /** The address the login came from. */
+  ip?: string | undefined;
+  /** The User-Agent header the login came with. */
+  userAgent?: string | undefined;
+}
+
+/**
+ * Why a token is not live, as far as the store still knows:
+ *
+ * | reason | |
+ * |---|---|
+ * | `replaced` | another login took its place: `singleMode`, `maxSessions`, `maxSessionsPerDevice`, or a new login in the same browser |
+ * | `revoked` | it was ended from outside: `deleteUserToken`, `deleteSession`, "log out everywhere" |
+ * | `banned` | a ban of its user ended it |
+ * | `reused` | a former token of the session was used after its grace: one of its tokens is in the wrong hands |
+ * | `expired` | its time was up: known for as long again as it could have lived unused, an hour at most |
+ * | `unknown` | anything else: logged out by its holder, forgotten, or never a session |
+ */
+export type EndReason = 'replaced' | 'revoked' | 'banned' | 'reused' | 'expired' | 'unknown';
 
 /**
  * A session as a store keeps it. Times are milliseconds since the epoch by the store's own clock, durations are milliseconds.
+ *
+ * `gen` to `provedAt` describe the newest of the session's tokens that was used: at the login its first one, which counts as used.
  */
 export interface SessionRecord {
-  /** The session's id: 22 characters of base64url. */
+  /** The session's id, for its whole life: 22 characters of base64url. */
   sid: string;
   /** When the user logged in. */
   createdAt: number;
-  /** When the session's clock was last started. */
+  /** When the session was last slid or refreshed. */
   seenAt: number;
   /** How long it lives from then on. */
   ttlMs: number;
   /** The moment this session ends however busy it is; 0 for none. */
   capAt: number;
-  /** When the user last proved who they are: at the login, or since. */
-  authenticatedAt: number;
+  /** The token's generation. */
+  gen: number;
+  /** When the token was made. */
+  mintedAt: number;
+  /** When the token was first used. */
+  confirmedAt: number;
+  /** When the token's holder had last proved who they are. */
+  provedAt: number;
   attributes: SessionAttributes;
 }
 
@@ -34,27 +66,25 @@ export interface StoredSession {
   now: number;
   /** The cached user info, as `setUserInfo` was given it; `null` when there is none. */
   userInfo: string | null;
+  /** What a load of the user info that begins now gives to `setUserInfo`: the version of what is cached, or the time. */
+  userInfoVersion: number;
 }
 
 /** Why there is no live session, where that is known. */
 export interface EndedSession {
   session: null;
   userId: string;
-  /** The session's id: the one it had last, where its token was rotated. */
   sid: string;
   reason: Exclude<EndReason, 'unknown'>;
-  /** What whoever ended it had to say; `null` for nothing. */
+  /** The message given when it was ended; `null` for none. */
   message: string | null;
-  /**
-   * Whether it was this call that found it out: the session has expired, or its token was rotated away and the grace for that is over.
-   * What others have ended was known before.
-   */
+  /** Whether this call found it out: the session has expired, or a former token of it was used. */
   isDetected: boolean;
-  /** Whether it was this call that ended it. */
+  /** Whether this call ended it. */
   isEndedNow: boolean;
 }
 
-/** What there is to a session's id: the live session, why there is none, or `null` when nothing is known of it. */
+/** What there is to a token: its live session, why there is none, or `null` when nothing is known of it. */
 export type Found = StoredSession | EndedSession | null;
 
 /** All live sessions of a user, in order of login. */
@@ -64,7 +94,7 @@ export interface StoredUser {
   now: number;
 }
 
-/** What {@link Store.create} is told of a login. */
+/** What {@link Store.create} is given of a login. */
 export interface NewSession {
   userId: string;
   sid: string;
@@ -82,26 +112,30 @@ export interface NewSession {
   replaces: readonly string[];
 }
 
-/** What {@link Store.rotate} is told. */
-export interface Rotation {
-  /** The session's next id. */
-  newSid: string;
-  /** Milliseconds for which the old id still stands for the session. */
+/** How to judge a former token of a session. */
+export interface ReusePolicy {
+  /** Milliseconds for which a former token stays good once its successor was used. */
   graceMs: number;
-  /** What becomes of the session when the old id is used after that: it ends, or lives on. */
-  onReuse: 'end' | 'keep';
+  /** What its use does after that: `'end'` ends the session for all its holders, `'refuse'` refuses that token alone. */
+  onReuse: 'end' | 'refuse';
 }
 
-/** Why a session is ended that nobody else replaces in the same step. */
+/** Why a session is ended that no other replaces in the same step. */
 export interface EndedFor {
   reason: 'revoked' | 'replaced';
   message: string | null;
 }
 
-/** How to take what is found. */
-export interface LookOptions {
-  /** Whether an id that was rotated away may have come by accident: then its reuse is reported and the session left alone. Default false. */
-  forgiving?: boolean;
+/** What {@link Store.endAll} is given. */
+export interface EndAllOptions {
+  /** The id of a session to keep; `null` for none. */
+  except: string | null;
+  message: string | null;
+  /**
+   * For a user who is gone: forgets the cached user info as well, and does nothing at all when that has a later version. `null` for any
+   * other reason.
+   */
+  goneAtVersion: number | null;
 }
 
 /** A ban as a store keeps it. Times are milliseconds since the epoch by the store's own clock. */
@@ -154,65 +188,58 @@ export interface ChangeFeed {
  * in the same form, names one of the user's sessions.
  *
  * Absence is a value (`null`, `false`, an empty list, as each method says), failure is a rejection with a `SessionError`: nothing reports
- * "not there" for "I couldn't look". Each method is atomic: another call sees all of it or nothing (finding a reuse, see `rotate`, and ending the
- * session for it may be two steps), and a `create` that is refused has
- * ended nobody's session. One that got no answer in time may have been carried out; one that makes, changes or bans (`create`, `rotate`,
- * `reauthenticate`, `ban`, `unban`) is not carried out later than that, one that ends, slides or refreshes may be. Expiry is
- * judged by the store's own clock, and an expired session is absent to every method. No method but `create` makes a session, so that none that
- * ended can come back. What is given and what is taken are copies: changing one doesn't change the store.
+ * "not there" for "I couldn't look". Each method is atomic: another call sees all of it or nothing, and a `create` that is refused has
+ * ended nobody's session. One that got no answer in time may have been carried out; one that makes or bans (`create`, `ban`, `unban`), or
+ * ends a session for a reuse, is not carried out later than that. Expiry is judged by the store's own clock, and an expired session is
+ * absent to every method. No method but `create` makes a session, so that none that ended can come back. What is given and what is taken
+ * are copies: changing one doesn't change the store.
  *
- * Of a session that a limit, a kick, a ban or a theft has ended, the store remembers why, for whoever still has its token: for as long as it
- * would have lived, a day at most, and of one user the last 100. That may be lost, the ending may not.
+ * **Generations.** `check`, `touch` and `refresh` judge the token *t* by the record *r* of its live session:
+ *
+ * | | |
+ * |---|---|
+ * | `t.gen > r.gen` | live: a new token, used for the first time. `touch` and `refresh` move the record on to it |
+ * | `t.gen = r.gen`, made within `graceMs` of `r.mintedAt` | live: the same token, or one that a parallel request was given |
+ * | `r.confirmedAt` is less than `graceMs` ago | live: a request in flight |
+ * | anything else | a reuse: one of the two tokens is in the wrong hands, see {@link ReusePolicy} |
+ *
+ * **Memory.** Of a session that a limit, a kick, a ban or a reuse has ended, the store remembers why, see `limits.ts`. That may be lost, the
+ * ending may not.
+ *
+ * **Cost.** `check`, `touch`, `refresh`, `end` and `getBan` read and write a fixed number of fields, whatever else the user has. `create`,
+ * `endAll`, `ban`, `unban` and `list` read everything that is kept of the user, which `limits.ts` bounds.
  */
 export interface Store {
   /**
    * Adds a session, then ends those it replaces and, `'replaced'`, the oldest live ones over a limit. `createdAt` is now, or one more than
-   * that of the user's newest session, so that logins are in order; `seenAt` is now; `authenticatedAt` is `createdAt`; `capAt` is now and
-   * `absoluteTtlMs`, or 0. Gives also the ids of the live sessions it ended.
+   * that of the user's newest session, so that logins are in order; `seenAt` is now; `capAt` is now and `absoluteTtlMs`, or 0. Its first
+   * token is of generation 0, and made, used and proved at `createdAt`. Gives also the ids of the live sessions it ended.
    *
    * `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS`: refused. `ERR_STORE_CORRUPT`: under this tag is another user.
    */
   create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }>;
 
-  /** Reads a session, and changes nothing unless this is the use of a token that was rotated away: see {@link rotate}. */
-  check(tag: string, sid: string, options?: LookOptions): Promise<Found>;
+  /** Reads a session. Changes nothing unless the token is a reuse. */
+  check(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<Found>;
 
   /**
-   * Reads a session and restarts its clock, unless less than `slideEveryMs` has passed since the last time. A session whose ttl is
-   * under twice that slides at half its ttl already, so that one in use never ends by idleness. Gives the session as it is then.
+   * Reads a session, moves its record on to a new token, and slides it, unless less than `slideEveryMs` has passed since the last time. A
+   * session whose ttl is under twice that slides at half its ttl already, so that one in use never ends by idleness. Gives the session as it
+   * is then.
    */
-  touch(tag: string, sid: string, slideEveryMs: number, options?: LookOptions): Promise<Found>;
+  touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Promise<Found>;
 
-  /** Restarts a live session's clock, with a new ttl or, for `null`, the one it has. */
-  refresh(tag: string, sid: string, ttlMs: number | null): Promise<Found>;
-
-  /** Sets a live session's `authenticatedAt` to now. */
-  reauthenticate(tag: string, sid: string): Promise<Found>;
+  /** Slides a live session at once, with a new ttl or, for `null`, the one it has, and moves its record on to a new token. */
+  refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found>;
 
   /**
-   * Gives a live session another id. For `graceMs` the old one stands for the session in every method, and rotating it again gives the session
-   * under the id that it has by then. Afterwards any of these five methods, called with the old id, finds a reuse, and ends the session,
-   * `'reused'`, unless `onReuse` is `'keep'`. Of one user the last 100 old ids are known.
+   * Ends a session, whatever generation the token is of that named it. `why`: the reason to give to holders of its tokens; `null` when its
+   * holder ended it. Gives the id of its user; `null`: it was not live.
    */
-  rotate(tag: string, sid: string, rotation: Rotation): Promise<Found>;
+  end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string } | null>;
 
-  /** Takes a rotation back that nobody has come to know of: `sid` is the session's id again, `newSid` none. `false`: there was none. */
-  unrotate(tag: string, sid: string, newSid: string): Promise<boolean>;
-
-  /**
-   * Ends a session, also by an id that it had before a rotation. `why`: what to tell whoever still has its token; `null` when it is they who
-   * ended it. Gives whose it was and its id; `null`: it was not live.
-   */
-  end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string; sid: string } | null>;
-
-  /**
-   * Ends all sessions of a user, `'revoked'`, but `except`, and forgets the cached user info when asked to. Gives the ids of the live ones it
-   * ended.
-   */
-  endAll(
-    tag: string,
-    options: { except: string | null; forgetUserInfo: boolean; message: string | null },
-  ): Promise<string[]>;
+  /** Ends all sessions of a user, `'revoked'`. Gives the ids of the live ones it ended. */
+  endAll(tag: string, options: EndAllOptions): Promise<string[]>;
 
   /**
    * Ends all sessions of a user, `'banned'`, and has `create` refuse others for that long; `null`: until it is lifted. Takes the place of an
@@ -232,18 +259,28 @@ export interface Store {
   /** The live sessions of a user, oldest login first, maybe none. `null`: nothing is stored for this user. */
   list(tag: string): Promise<StoredUser | null>;
 
-  /** Keeps the user info for that long, in place of what was there, whether or not the user has sessions. */
-  setUserInfo(tag: string, userInfo: string, ttlMs: number): Promise<void>;
+  /**
+   * Gives the user info a version beyond that of every load that has begun, and leaves its value as it is. Gives the version, for a load that
+   * begins now.
+   */
+  renewUserInfo(tag: string): Promise<number>;
 
-  /** Forgets the user info. `false`: there was none. */
+  /**
+   * Keeps the user info in place of what was there, whether or not the user has sessions. `version`: the moment the load began, as
+   * `userInfoVersion` or `renewUserInfo` gave it; the info is kept until `ttlMs` after that. `false`: that is over, or what is there has a later
+   * version, and nothing was changed.
+   */
+  setUserInfo(tag: string, userInfo: string, ttlMs: number, version: number): Promise<boolean>;
+
+  /** Forgets the user info; a load that began before can't be kept any more. `false`: there was none. */
   deleteUserInfo(tag: string): Promise<boolean>;
 
   /**
-   * Tells of every change that any process makes to a user: of a session that ends, is rotated, refreshed or reauthenticated, and of user info
-   * that is kept anew or forgotten. Not of slides, nor of what ends by its time. Each is told no later than the source's `completeUntil` allows.
+   * Reports every change that any process makes to a user: a session that ends, is refreshed or moves on to a new token, and user info that
+   * is kept anew or forgotten. Not slides, nor what ends by its time. Each is reported no later than the source's `completeUntil` allows.
    * Left out by a store whose answers need not be kept: no near cache is built on it.
    *
-   * @param options.heartbeatMs milliseconds between two looks whether changes are still heard of; `completeUntil` is at most twice that ahead.
+   * @param options.heartbeatMs milliseconds between two looks whether changes still arrive; `completeUntil` is at most twice that ahead.
    */
   follow?(follower: ChangeFollower, options: { heartbeatMs: number }): ChangeFeed;
 
@@ -257,24 +294,27 @@ export interface Store {
   close(): Promise<void>;
 }
 
-const METHODS: Record<Exclude<keyof Store, 'follow'>, true> = {
-  create: true,
-  check: true,
-  touch: true,
-  refresh: true,
-  reauthenticate: true,
-  rotate: true,
-  unrotate: true,
-  end: true,
-  endAll: true,
-  ban: true,
-  unban: true,
-  getBan: true,
-  list: true,
-  setUserInfo: true,
-  deleteUserInfo: true,
-  health: true,
-  close: true,
+/** The methods that are about one user. */
+export type Verb = Exclude<keyof Store, 'follow' | 'health' | 'close'>;
+
+/**
+ * What each verb does to the sessions and the info of its user, for whatever wraps a store: it only reads, it slides or moves a record on as
+ * it reads, or it changes what may be cached.
+ */
+export const VERBS: Readonly<Record<Verb, 'read' | 'use' | 'change'>> = {
+  create: 'change',
+  check: 'read',
+  touch: 'use',
+  refresh: 'change',
+  end: 'change',
+  endAll: 'change',
+  ban: 'change',
+  unban: 'read',
+  getBan: 'read',
+  list: 'read',
+  renewUserInfo: 'read',
+  setUserInfo: 'change',
+  deleteUserInfo: 'change',
 };
 
 /** Whether a value has all methods that a store must have. */
@@ -282,6 +322,8 @@ export function isStore(value: unknown): value is Store {
   return (
     typeof value === 'object' &&
     value !== null &&
-    Object.keys(METHODS).every((method) => typeof (value as Record<string, unknown>)[method] === 'function')
+    [...Object.keys(VERBS), 'health', 'close'].every(
+      (method) => typeof (value as Record<string, unknown>)[method] === 'function',
+    )
   );
 }

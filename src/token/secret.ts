@@ -1,72 +1,46 @@
 /*
- * What may sign tokens. A secret that others can guess lets them forge tokens offline, so what is in documentation, or was typed to
- * fill a field, is refused when the manager is built. No message shows a secret.
+ * Refuses secrets that are easily guessed: with a guessed one, tokens can be forged. The checks find plain mistakes.
+ * They cannot know whether a secret is random. No message shows a secret.
  */
-import { kindOf, MIN_SECRET_LENGTH } from '../errors/arguments';
+import { checkWellFormed, kindOf, MIN_SECRET_LENGTH } from '../errors/arguments';
 
-/** Random text of 32 characters has more by far, be it of hexadecimal digits. */
+/** Random hexadecimal text of 32 characters has fewer in less than one of ten million cases. */
 const MIN_DISTINCT_CHARACTERS = 8;
 
-/** About 128 bits of letters and digits: with so much besides a placeholder's words, a secret is one. */
-const MIN_BESIDES_PLACEHOLDER = 22;
+/** About 128 bits of letters and digits: a secret with that much besides a placeholder is accepted. */
+const MIN_BESIDES_PLACEHOLDERS = 22;
 
+/** The placeholders that documentation shows most, as lower-case letters and digits. */
+const PLACEHOLDERS = [
+  'astringsecretatleast256bitslong',
+  'your256bitsecret',
+  'keyboardcat',
+  'placeholder',
+  'supersecret',
+  'yoursecret',
+  'changeme',
+];
+
+/** The start of a variable or command in a shell, a compose file or a template. */
+const TEMPLATE_STARTS = ['${', '$(', '{{', '<%'];
 const HOW_TO = 'make one with `openssl rand -base64 32`';
 
 /**
- * What documentation shows in the place of a secret, without case, spaces and punctuation. Each has 8 letters or more, which a random
- * base64 text of 44 characters holds once in 10¹⁰.
- */
-const PLACEHOLDER = new RegExp(
-  [
-    'keyboardcat', // express-session
-    'complexpasswordatleast32characterslong', // iron-session
-    'a?stringsecretatleast\\d+bitslong', // jwt.io
-    '(?:your|my)\\d+bitsecret', // jwt.io, before
-    '(?:your|my|our|the|a)?(?:super|very|top|really|ultra)+(?:secret|secure)',
-    '(?:your|my|our)(?:own|app|jwt|auth|cookie|session|token|random|strong|secure|long|production|private)*(?:secret|password)',
-    '(?:jwt|auth|cookie|session|token|app|private|nextauth|encryption|signing)secret(?:key|here|value|string)',
-    'secret(?:key|value|string)?(?:goes)?here',
-    '(?:change|replace)(?:me|this|it|in|with|before)',
-    '(?:changed|replaced)(?:in|before|for)production',
-    'placeholder',
-    'thisisa(?:n|very|not|notso|super)*(?:secret|password|example|sample)',
-    '(?:insert|enter|put|paste)(?:your|a|the)[a-z]*secret',
-    'donotuse(?:this|in)',
-    'atleast(?:32|64|256)(?:char|byte|bit)',
-    'passwordpassword',
-    'correcthorsebatterystaple',
-    'qwertyuiop',
-    'loremipsum',
-    'quickbrownfox',
-    'asecretfortests32ormore',
-    'randomcharacters',
-    'randomstring',
-    '(?:development|local|dev)(?:only|secret)',
-    'notfor(?:production|use)',
-    'processenv',
-  ].join('|'),
-  'g',
-);
-
-/** What stands around a placeholder in its sentence. */
-const FILLER =
-  /please|change|chars|min|lazy|dog|jumps|over|goes|here|asdfghjkl|zxcvbnm|1234567890|0123456789|dolor|sit|amet|consectetur|adipiscing|elit|replace|insert|secret|password|random|strong|secure|character|string|token|session|cookie|production|development|environment|default|example|sample|value|least|minimum|should|must|your|this|that|with|some|very|super|long|bits|bytes|before|deploy|using|something|else|key/g;
-
-/**
  * @param name the option, for the message.
- * @throws TypeError for what is not a string. RangeError for one that is too short or can be guessed.
+ * @throws TypeError for what is not a string. RangeError for one not well-formed, too short or easily guessed.
  */
 export function checkSecret(name: string, secret: unknown): string {
   if (typeof secret !== 'string') {
     const hint = secret === undefined ? ' (an environment variable not set?)' : '';
     throw new TypeError(`option ${name} must be a string, got ${kindOf(secret)}${hint}`);
   }
+  checkWellFormed(`option ${name}`, secret);
   const weakness = weaknessOf(secret);
   if (weakness !== null) throw new RangeError(`option ${name} ${weakness}; ${HOW_TO}`);
   return secret;
 }
 
-/** @throws RangeError for a secret that is there twice: one of the two was meant to be another. */
+/** @throws RangeError for a secret that is listed twice: one of the two was meant to be another. */
 export function checkDistinct(secrets: readonly string[]): void {
   for (const [index, secret] of secrets.entries()) {
     const first = secrets.indexOf(secret);
@@ -74,44 +48,32 @@ export function checkDistinct(secrets: readonly string[]): void {
   }
 }
 
-/** What a shell, a compose file or a template should have put a value in the place of. */
-const UNEXPANDED = /\$\{|\$\(|\{\{|<%/;
-
 function weaknessOf(secret: string): string | null {
-  if (UNEXPANDED.test(secret)) return 'is a text in whose place the value of a variable should be';
-  if (secret.length < MIN_SECRET_LENGTH)
-    return `must have at least ${MIN_SECRET_LENGTH} characters, got ${secret.length}`;
-  if (isPlaceholder(secret)) return 'is a placeholder out of an example, which everybody knows';
-  if (isRepetition(secret)) return 'is a short text over and over, which is easily guessed';
-  if (isSequence(secret)) return 'is a row of characters in their order, which is easily guessed';
+  if (TEMPLATE_STARTS.some((start) => secret.includes(start))) return 'is a template whose variables were not expanded';
+  const { length } = secret;
+  if (length < MIN_SECRET_LENGTH) return `must have at least ${MIN_SECRET_LENGTH} characters, got ${length}`;
+  if (isPlaceholder(secret)) return 'is a well-known placeholder';
+  if (isRepetition(secret)) return 'repeats a short text, which is easily guessed';
+  if (isSequence(secret)) return 'is a sequence of neighbouring characters, which is easily guessed';
   const distinct = new Set(secret).size;
-  if (distinct < MIN_DISTINCT_CHARACTERS) {
-    return `must have at least ${MIN_DISTINCT_CHARACTERS} different characters, got ${distinct}`;
-  }
-  return null;
+  if (distinct >= MIN_DISTINCT_CHARACTERS) return null;
+  return `must have at least ${MIN_DISTINCT_CHARACTERS} different characters, got ${distinct}`;
 }
 
-/** Known words and next to nothing besides. */
 function isPlaceholder(secret: string): boolean {
   const plain = secret.toLowerCase().replace(/[^\p{L}\p{N}]/gu, '');
-  const rest = plain.replace(PLACEHOLDER, '');
-  return rest !== plain && rest.replace(FILLER, '').length < MIN_BESIDES_PLACEHOLDER;
+  const rest = PLACEHOLDERS.reduce((text, placeholder) => text.replaceAll(placeholder, ''), plain);
+  return rest !== plain && rest.length < MIN_BESIDES_PLACEHOLDERS;
 }
 
-/** One text twice or more, the last time perhaps cut short, that alone would be too short. */
+/** Whether a text too short for a secret is there twice or more, the last time perhaps cut short. */
 function isRepetition(secret: string): boolean {
   const longest = Math.min(MIN_SECRET_LENGTH - 1, Math.floor(secret.length / 2));
-  for (let length = 1; length <= longest; length++) {
-    if (secret.startsWith(secret.slice(length))) return true;
-  }
-  return false;
+  return Array.from({ length: longest }, (_, i) => secret.slice(i + 1)).some((shifted) => secret.startsWith(shifted));
 }
 
-/** `abcdef…`, `987654…`: most characters are the neighbours of those before them. */
+/** Whether most characters are neighbours of those before them: `abcdef…`, `987654…`. */
 function isSequence(secret: string): boolean {
-  let neighbours = 0;
-  for (let i = 1; i < secret.length; i++) {
-    if (Math.abs(secret.charCodeAt(i) - secret.charCodeAt(i - 1)) === 1) neighbours++;
-  }
-  return neighbours > secret.length / 2;
+  const steps = Array.from({ length: secret.length - 1 }, (_, i) => secret.charCodeAt(i + 1) - secret.charCodeAt(i));
+  return steps.filter((step) => Math.abs(step) === 1).length > secret.length / 2;
 }

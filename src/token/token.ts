@@ -4,26 +4,44 @@ import { HmacSha256 } from './hmac';
 import { checkDistinct, checkSecret } from './secret';
 
 /*
- * A token is `tag.sid.sig`:
+ * A token is `tag.sid.gen.minted.proved.sig`:
  *
- *   tag   22 characters   the first 132 bits of SHA-256(user id), base64url (RFC 4648, 5): names the user's key in the store
- *   sid   22 characters   132 random bits, base64url: names the session, and is its public id
- *   sig   43 characters   HMAC-SHA-256(secret, tag.sid) (RFC 2104), base64url: exists nowhere but in the token
+ *   tag     22 characters   the first 132 bits of SHA-256(user id), base64url (RFC 4648, 5): names the user's key in the store
+ *   sid     22 characters   132 random bits, base64url: the session's public id for its whole life
+ *   gen     base 36         generation: 0 at login, one more at each rotation
+ *   minted  base 36         when this token was made, in milliseconds by the store's clock
+ *   proved  base 36         when its holder last proved who they are: login or re-authentication, in the same milliseconds
+ *   sig     43 characters   HMAC-SHA-256(secret, everything before it) (RFC 2104), base64url: exists nowhere but in the token
+ *
+ * Numbers are written without leading zeros, so that each token has one spelling.
  */
-const FORMAT = /^[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}$/;
+const NUMBER = '(0|[1-9a-z][0-9a-z]*)';
+const FORMAT = new RegExp(`^([\\w-]{22})\\.([\\w-]{22})\\.${NUMBER}\\.${NUMBER}\\.${NUMBER}\\.[\\w-]{43}$`);
 const TAG_LENGTH = 22;
 const SID_LENGTH = 22;
-const SIGNED_LENGTH = TAG_LENGTH + 1 + SID_LENGTH;
-export const TOKEN_LENGTH = SIGNED_LENGTH + 1 + 43;
-const SID_FORMAT = /^[A-Za-z0-9_-]{22}$/;
+const SIG_LENGTH = 43;
+const SID_FORMAT = /^[\w-]{22}$/;
+
+/** 6 digits for the generation, and 10 for each moment, which is beyond what a Date can be. */
+export const MAX_TOKEN_LENGTH = TAG_LENGTH + 1 + SID_LENGTH + 1 + 6 + 1 + 10 + 1 + 10 + 1 + SIG_LENGTH;
+const MIN_TOKEN_LENGTH = TAG_LENGTH + SID_LENGTH + 3 + SIG_LENGTH + 5;
+const MAX_SIGNED_LENGTH = MAX_TOKEN_LENGTH - SIG_LENGTH - 1;
 
 /** The keys that tokens are signed with: the first signs, all verify. */
 export type SigningKeys = readonly [HmacSha256, ...HmacSha256[]];
 
-/** The parts of a token that are no secret. */
-export interface TokenParts {
+/** What a token says, without the signature that vouches for it. Moments are milliseconds since the epoch by the store's clock. */
+export interface TokenClaims {
+  /** Names the user in the store. */
   tag: string;
+  /** The session's id. */
   sid: string;
+  /** How many rotations lie between the login and this token. */
+  gen: number;
+  /** When the token was made. */
+  mintedAt: number;
+  /** When its holder last proved who they are. */
+  provedAt: number;
 }
 
 /**
@@ -37,7 +55,7 @@ export function importSecret(secret: unknown): SigningKeys {
     ? Array.from(secret, (text: unknown, index) => checkSecret(`secret[${index}]`, text))
     : [checkSecret('secret', secret)];
   checkDistinct(secrets);
-  const [first, ...older] = secrets.map((text) => new HmacSha256(Buffer.from(text, 'utf8'), SIGNED_LENGTH));
+  const [first, ...older] = secrets.map((text) => new HmacSha256(Buffer.from(text, 'utf8'), MAX_SIGNED_LENGTH));
   if (first === undefined) throw new RangeError('option secret must hold at least one secret');
   return [first, ...older];
 }
@@ -52,18 +70,12 @@ export function isSessionId(value: string): boolean {
   return SID_FORMAT.test(value);
 }
 
-/** A token for a new session of this user. Throws when the system's random source fails; there is no weaker one to fall back on. */
-export function createToken(userId: string, keys: SigningKeys): TokenParts & { token: string } {
-  const parts = { tag: tagOf(userId), sid: createSessionId() };
-  return { ...parts, token: signToken(parts, keys) };
-}
-
-/** An id for the next token of a session. */
+/** An id for a new session. Throws when the system's random source fails; there is no weaker one to fall back on. */
 export function createSessionId(): string {
   return nanoid(SID_LENGTH);
 }
 
-/** The same text in memory of its own: what is cut out of a longer one, a header say, keeps that in memory for as long as it is kept. */
+/** The same text in memory of its own: a text cut out of a longer one, such as a header, keeps all of that in memory. */
 export function flat(text: string): string {
   return Buffer.from(text, 'latin1').toString('latin1');
 }
@@ -74,26 +86,40 @@ export function tagIn(token: string): string {
 }
 
 /** The session id in a token of ours. */
-export function sessionIdOf(token: string): string {
-  return token.slice(TAG_LENGTH + 1, SIGNED_LENGTH);
+export function sessionIdIn(token: string): string {
+  return token.slice(TAG_LENGTH + 1, TAG_LENGTH + 1 + SID_LENGTH);
 }
 
-/** The whole token of a session that the store knows. */
-export function signToken({ tag, sid }: TokenParts, keys: SigningKeys): string {
-  const signed = `${tag}.${sid}`;
+/** The token that makes these claims, signed with the first key. */
+export function signToken({ tag, sid, gen, mintedAt, provedAt }: TokenClaims, keys: SigningKeys): string {
+  const signed = `${tag}.${sid}.${gen.toString(36)}.${mintedAt.toString(36)}.${provedAt.toString(36)}`;
   return `${signed}.${keys[0].digest(signed)}`;
 }
 
-/** The parts of a token that one of these keys has signed; `null` for any other value. Tells nothing of whether the session lives. */
-export function parseToken(token: unknown, keys: SigningKeys): TokenParts | null {
-  if (typeof token !== 'string' || token.length !== TOKEN_LENGTH || !FORMAT.test(token)) return null;
-  const signed = token.slice(0, SIGNED_LENGTH);
-  const given = Buffer.from(token.slice(SIGNED_LENGTH + 1), 'latin1');
-  for (const key of keys) {
-    // Compared as text: base64url's last character has unused bits, which a decoder would let vary.
-    if (timingSafeEqual(given, Buffer.from(key.digest(signed), 'latin1'))) {
-      return { tag: signed.slice(0, TAG_LENGTH), sid: signed.slice(TAG_LENGTH + 1) };
-    }
-  }
-  return null;
+/** The claims of a token that one of these keys has signed; `null` for any other value. Tells nothing of whether the session lives. */
+export function parseToken(token: unknown, keys: SigningKeys): TokenClaims | null {
+  const claims = readClaims(token);
+  if (claims === null) return null;
+  const text = token as string;
+  const signed = text.slice(0, -SIG_LENGTH - 1);
+  const given = Buffer.from(text.slice(-SIG_LENGTH), 'latin1');
+  // Compared as text: base64url's last character has unused bits, which a decoder would let vary.
+  const isSigned = keys.some((key) => timingSafeEqual(given, Buffer.from(key.digest(signed), 'latin1')));
+  return isSigned ? claims : null;
+}
+
+/** The claims of a value in the form of a token, which anybody may have made up; `null` for any other value. */
+export function readClaims(token: unknown): TokenClaims | null {
+  if (typeof token !== 'string' || token.length < MIN_TOKEN_LENGTH || token.length > MAX_TOKEN_LENGTH) return null;
+  const match = FORMAT.exec(token);
+  if (match === null) return null;
+  const [, tag, sid, gen, minted, proved] = match as unknown as [string, string, string, string, string, string];
+  if (gen.length > 6 || minted.length > 10 || proved.length > 10) return null;
+  return {
+    tag,
+    sid,
+    gen: Number.parseInt(gen, 36),
+    mintedAt: Number.parseInt(minted, 36),
+    provedAt: Number.parseInt(proved, 36),
+  };
 }

@@ -1,45 +1,30 @@
-import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER } from './parts';
-
-/**
- * Ends a session.
- *
- * KEYS[1]  the user's sessions
- * ARGV[1]  session id, also one it had before a rotation
- * ARGV[2]  the reason for whoever has its token, 'revoked' or 'replaced'; '' for none, where it is they who ended it
- * ARGV[3]  a message to them; '' = none
- * Returns  { user id, session id, then the ids it had before }; nil when it was not live
- */
-export const END = `${CLOCK}${USER}
-local key, reason, message = KEYS[1], ARGV[2], ARGV[3]
-
-local user, refusal = read_user(key)
-if refusal then return refusal end
-announce(key)
-local sid = current(user, ARGV[1])
-local session = user.sessions[sid]
-local reply = session and expiry(session) > now and { user.id, sid } or false
-if reply then add_former(reply, user, sid) end
-end_session(key, user, sid, reason, message)
-settle(key, user)
-return reply
-`;
+import { BAN_REMEMBERED_MS } from '../../store/limits';
+import { LAYOUT_VERSION } from '../schema';
+import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
 
 /**
  * Ends all sessions of a user, or all but one. Ends all of a damaged record, too: nobody else would.
  *
  * KEYS[1]  the user's sessions
- * KEYS[2]  the user's cached info, to be deleted; left out, it stays
- * ARGV[1]  session id to keep, also one it had before a rotation; '' = none
- * ARGV[2]  a message to whoever has their tokens; '' = none
- * Returns  { now, the ids of the live ones it ended, the ids of those of them that did not begin before now and the ids they had before },
- *          the latter two joined by commas
+ * KEYS[2]  the user's cached info
+ * ARGV[1]  session id to keep; '' = none
+ * ARGV[2]  a message to holders of their tokens; '' = none
+ * ARGV[3]  for a user who is gone, the version at which their info was loaded: forgets the info as well, and does nothing when there is a later
+ *          version, or none to be seen here; '' = for another reason
+ * Returns  { now, the ids of the live ones it ended, the ids of those of them that did not begin before now }, the latter two joined by commas
  */
-export const END_ALL = `${CLOCK}${USER}
-local key, message = KEYS[1], ARGV[2]
-if KEYS[2] then redis.call('UNLINK', KEYS[2]) end
+export const END_ALL = `${CLOCK}${USER}${USER_INFO}
+local key, except, message, gone_at = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
+if gone_at then
+  ${REFUSE_ON_REPLICA}
+  if not KEYS[2] then return { now, '', '' } end
+  local version, _, value = read_info(KEYS[2])
+  if not version then return value end
+  if version > gone_at then return { now, '', '' } end
+  forget_info(KEYS[2], version)
+end
 
 local user, refusal = read_user(key)
-local except = current(user, ARGV[1])
 if refusal and (user.is_newer or except ~= '') then return refusal end
 announce(key)
 
@@ -55,10 +40,10 @@ return { now, ended, no_older }
  * KEYS[1]  the user's sessions
  * ARGV[1]  the user id
  * ARGV[2]  ms that the ban lasts; 0 = until it is lifted
- * ARGV[3]  its reason, for whoever has a token of theirs; '' = none
+ * ARGV[3]  its reason, for holders of their tokens; '' = none
  * ARGV[4]  the moment, ms, after which nobody waits for the answer: then it does nothing
- * Returns  { now } when it came too late; else { now, the ban as 'since:until:reason', the ids of the live sessions it ended, the ids of those of them that did not begin before
- *          now and the ids they had before }, the latter two joined by commas
+ * Returns  { now } when it came too late; else { now, the ban as 'since:until:reason', the ids of the live sessions it ended,
+ *          the ids of those of them that did not begin before now }, the latter two joined by commas
  */
 export const BAN = `${CLOCK}${USER}
 local key, user_id, duration, reason = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -75,7 +60,7 @@ local over = duration > 0 and now + duration or 0
 local ban = string.format('%.0f:%.0f:', since, over) .. reason
 -- The HDEL has Redis take the HSET also when it has no memory left.
 redis.call('HDEL', key, '')
-redis.call('HSET', key, 'id', user_id, 'v', '2', 'ban', ban)
+redis.call('HSET', key, 'id', user_id, 'v', '${LAYOUT_VERSION}', 'ban', ban)
 user.ban, user.corrupt.ban = decode_ban(ban), nil
 
 announce(key)
@@ -108,15 +93,15 @@ return { now, user.id, user.ban.text }
 `;
 
 /**
- * Ends again what had been ended, bans again who had been banned and rotates again what had been rotated, where the Redis that answers now
- * may never have heard of it. Always writes: WAIT waits for no other writes than those of its own connection.
+ * Ends again what was ended, and sets or lifts a ban again, where the Redis that answers now may never have known of it. Always writes: WAIT
+ * waits for no other writes than those of its own connection.
  *
  * KEYS[1]  the user's sessions
  * ARGV[1]  end those that began before this moment, ms; 0 = none
  * ARGV[2]  but not this session id; '' = no exception
  * ARGV[3]  the user id, where there is a ban to set or to lift; '' = there is none
  * ARGV[4]  the ban, as 'since:until:reason', which does not count against a later one, nor against its own end
- * ARGV[5…] in their order: ids of sessions to end in any case; rotations, as 'old id:new id:grace, ms:policy'
+ * ARGV[5…] ids of sessions to end in any case
  * Returns  1
  */
 export const REVOKE = `${CLOCK}${USER}
@@ -129,15 +114,13 @@ announce(key)
 if user_id ~= '' then
   local known, repeated = user.ban, decode_ban(ban)
   -- One that is old and not known may have been lifted, and that forgotten.
-  local is_later = not known and now - repeated.since < HOUR or known and known.since < repeated.since
+  local is_later = not known and now - repeated.since < ${BAN_REMEMBERED_MS} or known and known.since < repeated.since
   if is_later or known and known.since == repeated.since and not is_banned(repeated) then
-    redis.call('HSET', key, 'id', user_id, 'v', '2', 'ban', ban)
-    user.layout = '2'
+    redis.call('HSET', key, 'id', user_id, 'v', '${LAYOUT_VERSION}', 'ban', ban)
     user.id, user.ban, user.corrupt.ban = user_id, repeated, nil
   end
 end
 
-except = current(user, except)
 for sid, session in pairs(user.sessions) do
   if session.created < before and sid ~= except then
     if is_banned(user.ban) then end_session(key, user, sid, 'banned', user.ban.reason)
@@ -145,15 +128,9 @@ for sid, session in pairs(user.sessions) do
     end
   end
 end
-for i = 5, #ARGV do
-  local sid, new_sid, grace, policy = string.match(ARGV[i], '^([%w_-]+):([%w_-]+):(%d+):(%a+)$')
-  if not sid then end_session(key, user, current(user, ARGV[i]), '', '')
-  elseif user.sessions[sid] and not user.sessions[new_sid] and not user.ended[new_sid] then
-    rotate(key, user, sid, new_sid, tonumber(grace), policy)
-  end
-end
+for i = 5, #ARGV do end_session(key, user, ARGV[i], '', '') end
 
-if user.id then redis.call('HSET', key, 'v', user.layout) else redis.call('SET', key, '', 'PX', 1) end
+if user.id then redis.call('HSET', key, 'v', '${LAYOUT_VERSION}') else redis.call('SET', key, '', 'PX', 1) end
 settle(key, user)
 return 1
 `;

@@ -1,8 +1,9 @@
+import { LAYOUT_VERSION } from '../schema';
 import { BANNED, CLOCK, CORRUPT, REFUSE_ON_REPLICA, TOO_MANY, USER } from './parts';
 
 /**
- * Starts a session, if the user may have another; then ends those it replaces and the oldest ones over a limit, and forgets those whose
- * time was up long ago. A login that is refused has ended nobody's session.
+ * Starts a session, if the user may have another; then ends those it replaces and the oldest ones over a limit. A login that is refused has
+ * ended nobody's session.
  *
  * KEYS[1]   the user's sessions
  * ARGV[1]   the user id
@@ -16,8 +17,7 @@ import { BANNED, CLOCK, CORRUPT, REFUSE_ON_REPLICA, TOO_MANY, USER } from './par
  * ARGV[9]   that device; '' = none
  * ARGV[10]  over a limit, 'replace' the oldest or 'reject' the login
  * ARGV[11…] ids of sessions of this user that the new one replaces
- * Returns   { now, the session's record, the ids of those it ended, the ids these had before a rotation }, the latter two joined by
- *           commas; { now } when it came too late
+ * Returns   { now, the session's record, the ids of those it ended, joined by commas }; { now } when it came too late
  */
 export const CREATE = `${CLOCK}${USER}
 local key = KEYS[1]
@@ -31,7 +31,7 @@ if refusal then return refusal end
 if user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
 if next(user.corrupt) then return redis.error_reply('${CORRUPT} session') end
 -- A client that sends again what it had no answer to has started it already.
-if user.sessions[sid] then return { now, encode(user.sessions[sid]), '', '' } end
+if user.sessions[sid] then return { now, encode(user.sessions[sid]), '' } end
 if is_banned(user.ban) then
   ${REFUSE_ON_REPLICA}
   return redis.error_reply('${BANNED}')
@@ -44,18 +44,16 @@ end
 
 local gives_way = {}
 for i = 11, #ARGV do
-  gives_way[current(user, ARGV[i])] = true
+  gives_way[ARGV[i]] = true
   announce(key)
 end
 
-local oldest_first, forgotten = {}, {}
+local oldest_first = {}
 -- Logins of one user are put in order by created-time: two of one millisecond must differ.
 local newest = 0
 for other, session in pairs(user.sessions) do
   newest = math.max(newest, session.created)
-  if expiry(session) > now then table.insert(oldest_first, other)
-  elseif forgotten_at(session) <= now or gives_way[other] then table.insert(forgotten, other)
-  end
+  if expiry(session) > now then table.insert(oldest_first, other) end
 end
 table.sort(oldest_first, function(a, b) return user.sessions[a].created < user.sessions[b].created end)
 
@@ -79,20 +77,18 @@ end
 
 -- First of all writes: when Redis has no memory for it, nothing has happened.
 local cap = life > 0 and now + life or 0
-local session = { created = math.max(now, newest + 1), seen = now, ttl = ttl, cap = cap, proof = '' }
-redis.call('HSET', key, 'id', user_id, 'v', user.layout or '1', sid, encode(session))
+local session = { created = math.max(now, newest + 1), seen = now, ttl = ttl, cap = cap, token = '' }
+redis.call('HSET', key, 'id', user_id, 'v', '${LAYOUT_VERSION}', sid, encode(session))
 if attributes ~= '' then redis.call('HSET', key, sid .. '.a', attributes) end
 
-local ended, former = {}, {}
-for _, other in ipairs(forgotten) do end_session(key, user, other, '', '') end
+local ended = {}
 for _, other in ipairs(oldest_first) do
   if gives_way[other] then
     table.insert(ended, other)
-    add_former(former, user, other)
     end_session(key, user, other, 'replaced', '')
   end
 end
 user.sessions[sid] = session
 settle(key, user)
-return { now, encode(session), table.concat(ended, ','), table.concat(former, ',') }
+return { now, encode(session), table.concat(ended, ',') }
 `;

@@ -1,4 +1,4 @@
-import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER } from './parts';
+import { BANS, CHECK_LAYOUT, CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER } from './parts';
 
 /**
  * Lists the live sessions of a user. Changes nothing.
@@ -30,11 +30,13 @@ return reply
  * KEYS[1]  the user's sessions
  * Returns  { user id, the ban as 'since:until:reason' }; nil when there is none
  */
-export const GET_BAN = `${CLOCK}${USER}
+export const GET_BAN = `${CLOCK}${BANS}
+local found = redis.call('HMGET', KEYS[1], 'v', 'id', 'ban')
+local layout, user_id, record = found[1], found[2], found[3]
+${CHECK_LAYOUT}
 ${REFUSE_ON_REPLICA}
-local user, refusal = read_user(KEYS[1])
-if refusal then return refusal end
-if user.corrupt.ban then return redis.error_reply('${CORRUPT} ban') end
-if not is_banned(user.ban) then return false end
-return { user.id, user.ban.text }
+local ban = decode_ban(record)
+if record and not ban then return redis.error_reply('${CORRUPT} ban') end
+if not is_banned(ban) then return false end
+return { user_id, record }
 `;

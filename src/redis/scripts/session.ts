@@ -1,145 +1,155 @@
-import { ANNOUNCE, ASKED, CLOCK, HOUR_MS, LATE, REFUSE_ON_REPLICA, SESSION, SESSION_REPLY, USER } from './parts';
+import { MAX_EXPIRED_MS, NO_TIME } from '../../store/limits';
+import { LUA } from '../schema';
+import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, END_RECORD, REFUSE_ON_REPLICA } from './parts';
 
-const REFUSE_WHEN_LATE = `
-if now > tonumber(ARGV[2]) then return string.format('${LATE} %.0f', now) end
-`;
+/** What a script answers, with the time, when it found a reuse after its deadline. */
+export const LATE = 'late';
 
 /*
- * The verbs on one session. `check` and `touch` are what requests pay for: on the way of a live session they read no more than they need, and
- * make neither functions nor tables, which took a third of their time.
+ * The verbs on one session. `check` and `touch` are what requests pay for: on the way of a live session they read no more than they need,
+ * and make neither functions nor tables, which took a third of their time.
  *
  * Each has these in common:
  *
  * KEYS[1]  the user's sessions
  * KEYS[2]  the user's cached info; may be left out
  * ARGV[1]  session id
- * Returns  the session, see SESSION_REPLY; or why there is none, see SESSION
+ * ARGV[2]  the token's generation
+ * ARGV[3]  when the token was made, ms
+ * ARGV[4]  when its holder last proved who they are, ms
+ * ARGV[5]  grace for former tokens, ms
+ * ARGV[6]  what a reuse does: 'end' the session, or 'refuse' the token
+ * ARGV[7]  the moment, ms, after which nobody waits for the answer: then a reuse does nothing
+ * Returns  the session, see REPLY; or why there is none, see SESSION
  */
-
-/** Reads a session. */
-export const CHECK = `${CLOCK}${ASKED}${SESSION}${SESSION_REPLY}`;
 
 /**
- * Reads a session and restarts its clock.
+ * Reads a session and judges the token, as the table at `Store` says. Leaves key, sid, record and attributes as they are stored, created,
+ * seen, ttl, cap and token (the parts of the record, as text), user_id, and is_new: whether the record has to move on to the token. When
+ * there is no such live session it ends the script:
  *
- * ARGV[2]  ms that must have passed since the clock was last started, but at most half the session's ttl
+ * Returns  { reason, message, user id, 1 when this call has found it out, 1 when it has ended it }; 'late <now>' for a reuse that came after
+ *          the deadline; nil when nothing is known of the session
  */
-export const TOUCH = `${CLOCK}${ASKED}${SESSION}
-local slide_every = tonumber(ARGV[2])
-
-if now - seen >= math.min(slide_every, ttl / 2) then
-  local left = cap == '0' and tonumber(ttl) or math.min(ttl, cap - now)
-  record = created .. string.format(':%.0f:', now) .. ttl .. ':' .. cap .. proof
-  local key_left = redis.call('PTTL', key)
-  -- A session whose time was up is known for as long again, an hour at most.
-  if key_left >= 0 then redis.call('PEXPIRE', key, math.max(key_left, left + math.min(ttl, ${HOUR_MS}))) end
-  redis.call('HSET', key, sid, record)
+const SESSION = `
+local key, sid = KEYS[1], ARGV[1]
+local found = redis.call('HMGET', key, 'v', 'id', sid, sid .. '.a')
+local layout, user_id, record, attributes = found[1], found[2], found[3], found[4]
+${CHECK_LAYOUT}
+local created, seen, ttl, cap, token = string.match(record or '', '${LUA.record}')
+local gen, minted, confirmed = '0', created, created
+if created and token ~= '' then
+  local proved
+  gen, minted, confirmed, proved = string.match(token, '${LUA.token}')
+  if not gen or gen + minted + confirmed + proved >= ${NO_TIME} then created = nil end
 end
-${SESSION_REPLY}`;
+if created and created + seen + ttl + cap >= ${NO_TIME} then created = nil end
 
-/**
- * Restarts a live session's clock, with a new ttl or the one it has.
- *
- * ARGV[2]  the new ttl, ms; 0 = the one it has
- */
-export const REFRESH = `${CLOCK}${ASKED}${SESSION}${USER}
-local new_ttl = tonumber(ARGV[2])
-
--- What isn't ours has been refused; all sessions are read for the expiry of their key.
-local user = read_user(key)
-local session = user.sessions[sid]
-session.seen = now
-if new_ttl > 0 then session.ttl = new_ttl end
-announce(key)
-record = encode(session)
-settle(key, user)
-redis.call('HSET', key, sid, record)
-${SESSION_REPLY}`;
-
-/**
- * Notes that the user has just proved who they are.
- *
- * ARGV[2]  the moment, ms, after which nobody waits for the answer: then it does nothing
- * Returns  as the others; or 'late <now>' when it came too late
- */
-export const REAUTHENTICATE = `${CLOCK}${REFUSE_WHEN_LATE}${ASKED}${SESSION}${ANNOUNCE}
-announce(key)
-record = created .. ':' .. seen .. ':' .. ttl .. ':' .. cap .. string.format(':%.0f', now)
--- Never refused for want of memory, see parts.ts.
-redis.call('HDEL', key, '')
-redis.call('HSET', key, 'v', '2', sid, record)
-${SESSION_REPLY}`;
-
-/**
- * Gives a session a new id, and so a new token. The old id answers for the new one until the grace is over; then its use is taken for a
- * theft. An id that has been rotated already, within its grace, gives the session as it is: all rotations of one token at once have one outcome.
- *
- * ARGV[2]  the moment, ms, after which nobody waits for the answer: then it does nothing
- * ARGV[3]  the new id
- * ARGV[4]  grace, ms
- * ARGV[5]  what a later use of the old id does to the session: 'end' or 'keep'
- * Returns  as the others; or 'late <now>' when it came too late
- */
-export const ROTATE = `${CLOCK}${REFUSE_WHEN_LATE}
-local old_sid, new_sid, grace_ms, policy = ARGV[1], ARGV[3], tonumber(ARGV[4]), ARGV[5]
--- A client that sends again what it had no answer to has rotated it already, be the grace over or not.
-local known = redis.call('HMGET', KEYS[1], old_sid)[1] or ''
-local is_sent_again = string.find(known, 'rotated:', 1, true) == 1 and string.find(known, ':' .. new_sid .. ':', 1, true)
-local asked = is_sent_again and new_sid or old_sid
-${SESSION}${USER}
-if sid ~= old_sid then
+if not created or seen + ttl <= now or cap ~= '0' and tonumber(cap) <= now then
   ${REFUSE_ON_REPLICA}
-else
-  sid = new_sid
-  local user = read_user(key)
-  rotate(key, user, old_sid, sid, now + grace_ms, policy)
-  settle(key, user)
+  if created then return { 'expired', '', user_id, 1, 0 } end
+  if not record then return false end
+  local remembered, reason, message = string.match(record, '${LUA.ended}')
+  if not remembered or tonumber(remembered) >= ${NO_TIME} then return redis.error_reply('${CORRUPT} session') end
+  if tonumber(remembered) <= now then return false end
+  return { reason, message, user_id, 0, 0 }
 end
-${SESSION_REPLY}`;
 
-/**
- * Takes a rotation back whose new id nobody has come to know: the old id is the session's again. Does nothing when there was none.
- *
- * KEYS[1]  the user's sessions
- * ARGV[1]  the old id
- * ARGV[2]  the new one
- * Returns  1, or 0 when there was none
- */
-export const UNROTATE = `${CLOCK}${USER}
-local key, sid, new_sid = KEYS[1], ARGV[1], ARGV[2]
-${REFUSE_ON_REPLICA}
-
-local user, refusal = read_user(key)
-if refusal then return refusal end
-if current(user, sid) ~= new_sid or not user.sessions[new_sid] then return 0 end
-user.rotated[sid] = nil
-rename(key, user, new_sid, sid)
-return 1
+local is_new = false
+if ARGV[2] ~= gen or ARGV[3] ~= minted then
+  local grace = tonumber(ARGV[5])
+  local later = ARGV[2] - gen
+  is_new = later > 0
+  local is_sibling = later == 0 and math.abs(ARGV[3] - minted) <= grace
+  if not is_new and not is_sibling and now - confirmed >= grace then
+    ${REFUSE_ON_REPLICA}
+    if ARGV[6] == 'refuse' then return { 'reused', '', user_id, 1, 0 } end
+    if now > tonumber(ARGV[7]) then return string.format('${LATE} %.0f', now) end
+    ${ANNOUNCE}${END_RECORD}
+    local expires = cap == '0' and seen + ttl or math.min(seen + ttl, cap)
+    end_record(key, sid, expires, 'reused', '')
+    announce(key)
+    return { 'reused', '', user_id, 1, 1 }
+  end
+end
 `;
 
 /**
- * Ends a session whose token was used after it had been rotated and its grace was over. When that was found out there may have been another
- * call before this one; and nobody may wait for it any more.
+ * What the verbs on one session give, as one string of lines: `record;now`, the attributes, what is in KEYS[2], the user id. The first
+ * three can't hold a line break, the last may. (ioredis takes longer to decode an array than for all else of a check.)
+ */
+const REPLY = `
+local info = KEYS[2] and redis.pcall('GETEX', KEYS[2])
+if not KEYS[2] then ${REFUSE_ON_REPLICA} end
+if type(info) == 'table' and not string.find(info.err, 'WRONGTYPE', 1, true) then return info end
+if type(info) ~= 'string' or string.find(info, '\\n', 1, true) then info = '' end
+return record .. string.format(';%.0f\\n', now) .. (attributes or '') .. '\\n' .. info .. '\\n' .. user_id
+`;
+
+/** Writes the record back: slid where is_due says so, moved on to the token where is_new says so. Announces what is_change says is one. */
+const USE = `
+if is_due or is_new then
+  -- A session that has expired is remembered for as long again, an hour at most. An expiry is never shortened here.
+  local left = cap == '0' and tonumber(ttl) or math.min(ttl, cap - now)
+  local key_left = redis.call('PTTL', key)
+  if key_left >= 0 then redis.call('PEXPIRE', key, math.max(key_left, left + math.min(ttl, ${MAX_EXPIRED_MS}))) end
+  if is_due then seen = string.format('%.0f', now) end
+  if is_new then token = ':' .. ARGV[2] .. ':' .. ARGV[3] .. string.format(':%.0f:', now) .. ARGV[4] end
+  if is_change then
+    ${ANNOUNCE}
+    announce(key)
+  end
+  record = created .. ':' .. seen .. ':' .. ttl .. ':' .. cap .. token
+  redis.call('HSET', key, sid, record)
+end
+`;
+
+/** Reads a session. */
+export const CHECK = `${CLOCK}${SESSION}${REPLY}`;
+
+/**
+ * Reads a session, slides it, and moves its record on to a new token.
+ *
+ * ARGV[8]  ms that must have passed since it was last slid, but at most half its ttl
+ */
+export const TOUCH = `${CLOCK}${SESSION}
+local is_due, is_change = now - seen >= math.min(ARGV[8], ttl / 2), is_new
+${USE}${REPLY}`;
+
+/**
+ * Slides a live session at once, with a new ttl or the one it has, and moves its record on to a new token.
+ *
+ * ARGV[8]  the new ttl, ms; 0 = the one it has
+ */
+export const REFRESH = `${CLOCK}${SESSION}
+local is_due, is_change = true, true
+if ARGV[8] ~= '0' then ttl = ARGV[8] end
+${USE}${REPLY}`;
+
+/**
+ * Ends a session.
  *
  * KEYS[1]  the user's sessions
- * ARGV[1]  the id that was rotated away
- * ARGV[2]  the moment, ms, after which nobody waits for the answer: then it does nothing
- * Returns  { now, the ids of the session, '' for none }, joined by commas; { now } when it came too late
+ * ARGV[1]  session id
+ * ARGV[2]  the reason for holders of its tokens, 'revoked' or 'replaced'; '' for none, where its holder ended it
+ * ARGV[3]  a message to them; '' = none
+ * Returns  { user id }; nil when it was not live
  */
-export const END_REUSED = `${CLOCK}${USER}
-local key, sid = KEYS[1], ARGV[1]
-if now > tonumber(ARGV[2]) then return { now } end
+export const END = `${CLOCK}${ANNOUNCE}${END_RECORD}
+local key, sid, reason, message = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local found = redis.call('HMGET', key, 'v', 'id', sid)
+local layout, user_id, record = found[1], found[2], found[3]
+${CHECK_LAYOUT}
+${REFUSE_ON_REPLICA}
+announce(key)
+if not record or string.match(record, '${LUA.ended}') then return false end
 
-local user, refusal = read_user(key)
-if refusal then return refusal end
-local rotated = user.rotated[sid]
-local session = rotated and rotated.grace <= now and user.sessions[rotated.successor]
-local ids = {}
-if session and expiry(session) > now then
-  table.insert(ids, rotated.successor)
-  add_former(ids, user, rotated.successor)
-  end_session(key, user, rotated.successor, 'reused', '')
-end
-settle(key, user)
-return { now, table.concat(ids, ',') }
+local _, seen, ttl, cap = string.match(record, '${LUA.record}')
+local expires = seen and seen + ttl or 0
+if seen and cap ~= '0' then expires = math.min(expires, cap) end
+end_record(key, sid, expires, reason, message)
+-- Nothing is left but the id and the version.
+if redis.call('HLEN', key) == 2 then redis.call('UNLINK', key) end
+if expires <= now then return false end
+return { user_id }
 `;

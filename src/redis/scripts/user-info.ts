@@ -1,30 +1,51 @@
-import { ANNOUNCE } from './parts';
+import { ANNOUNCE, CLOCK, USER_INFO } from './parts';
 
 /**
- * Keeps a user's info, in place of what was there.
+ * Gives a user's info a version beyond that of every load that has begun, and leaves its value as it is.
+ *
+ * KEYS[1]  the user's cached info
+ * Returns  the version, ms
+ */
+export const RENEW_USER_INFO = `${CLOCK}${USER_INFO}
+local key = KEYS[1]
+local version, text, value = read_info(key)
+if not version then return value end
+if text == '' then return forget_info(key, version) end
+version = string.format('%.0f', math.max(now, version) + 1)
+redis.call('SET', key, version .. ':' .. text, 'KEEPTTL')
+return version
+`;
+
+/**
+ * Keeps a user's info in place of what was there.
  *
  * KEYS[1]  the user's cached info
  * ARGV[1]  the info, JSON
- * ARGV[2]  ms to keep it
- * Returns  1
+ * ARGV[2]  ms to keep it, from the moment its load began
+ * ARGV[3]  that moment, which is its version
+ * Returns  1; 0 when what is there has a later version, or the info is too old to keep
  */
-export const SET_USER_INFO = `${ANNOUNCE}
-local key, info, ttl = KEYS[1], ARGV[1], ARGV[2]
-local known = redis.pcall('GETEX', key)
-redis.call('SET', key, info, 'PX', ttl)
+export const SET_USER_INFO = `${CLOCK}${ANNOUNCE}${USER_INFO}
+local key, info, left, version = KEYS[1], ARGV[1], ARGV[3] + ARGV[2] - now, tonumber(ARGV[3])
+local known_version, known, value = read_info(key)
+if not known_version then return value end
+if known_version > version or left <= 0 then return 0 end
+redis.call('SET', key, ARGV[3] .. ':' .. info, 'PX', string.format('%.0f', left))
 if known ~= info then announce(key) end
 return 1
 `;
 
 /**
- * Forgets a user's info. Announced also where there was none: somebody may keep a copy of one that has expired meanwhile.
+ * Forgets a user's info. Announced also where there was none: there may be copies of one that has expired meanwhile.
  *
  * KEYS[1]  the user's cached info
  * Returns  1, or 0 when there was none
  */
-export const DELETE_USER_INFO = `${ANNOUNCE}
+export const DELETE_USER_INFO = `${CLOCK}${ANNOUNCE}${USER_INFO}
 local key = KEYS[1]
-local forgotten = redis.call('UNLINK', key)
+local version, text, value = read_info(key)
+if not version then return value end
+forget_info(key, version)
 announce(key)
-return forgotten
+return text == '' and 0 or 1
 `;

@@ -1,0 +1,63 @@
+import { expiryOf, type SessionRecord, type StoredSession } from '../store/store';
+import { readClaims } from '../token/token';
+import type { User } from './types';
+
+/** A live session as a request has it. Its times are made when they are asked for: most requests ask for none. */
+export class RequestedSession<Detail> {
+  readonly token: string;
+  readonly user: User<Detail>;
+  /** Whether the near cache answered, and not the store. */
+  readonly isFromMemory: boolean;
+  readonly #record: SessionRecord;
+  readonly #now: number;
+
+  constructor(
+    token: string,
+    user: User<Detail>,
+    { session, now }: Pick<StoredSession, 'session' | 'now'>,
+    isFromMemory: boolean,
+  ) {
+    this.token = token;
+    this.user = user;
+    this.isFromMemory = isFromMemory;
+    this.#record = session;
+    this.#now = now;
+  }
+
+  get id(): string {
+    return this.#record.sid;
+  }
+
+  get createdAt(): Date {
+    return new Date(this.#record.createdAt);
+  }
+
+  /** When the holder of this very token last proved who they are. */
+  get authenticatedAt(): Date {
+    return new Date(readClaims(this.token)?.provedAt ?? 0);
+  }
+
+  get expiresAt(): Date {
+    return new Date(expiryOf(this.#record));
+  }
+
+  get checkedAt(): Date {
+    return new Date(this.#now);
+  }
+
+  /** The moment this session ends however busy it is, in milliseconds by the store's clock; 0 for none. */
+  get capAt(): number {
+    return this.#record.capAt;
+  }
+
+  /** The newest generation of the session's tokens that was used when the store was asked. */
+  get newestGen(): number {
+    return this.#record.gen;
+  }
+
+  /** The same session by another of its tokens. */
+  withToken(token: string): RequestedSession<Detail> {
+    const stored = { session: this.#record, now: this.#now };
+    return new RequestedSession(token, this.user, stored, this.isFromMemory);
+  }
+}

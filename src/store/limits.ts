@@ -1,0 +1,25 @@
+/*
+ * The bounds of what a store keeps of one user, for every store alike. They bound what one user can cost it: a login, a list and an end of
+ * all sessions read everything that is kept of the user.
+ */
+
+/** Live sessions that one user may be allowed, see the option `maxSessions`. */
+export const MAX_SESSIONS = 250;
+
+/** Ended and expired sessions of one user that the store remembers the reasons of; those forgotten soonest give way. */
+export const MAX_REMEMBERED = 100;
+
+/** Milliseconds for which the reason of an ended session is remembered, at most: as long as it would have lived, up to a day. */
+export const MAX_ENDED_MS = 24 * 3_600_000;
+
+/** Milliseconds for which an expired session is remembered, at most: as long again as its ttl, up to an hour. */
+export const MAX_EXPIRED_MS = 3_600_000;
+
+/** Milliseconds for which a ban is remembered once it is over, so that no late repetition brings it back. */
+export const BAN_REMEMBERED_MS = 3_600_000;
+
+/** Milliseconds for which it is remembered that user info was deleted: a load that takes longer can be kept again. */
+export const USER_INFO_VERSION_MS = 600_000;
+
+/** Milliseconds since the epoch from which on a number is no time, but damage: beyond what a Date can be. */
+export const NO_TIME = 4e15;

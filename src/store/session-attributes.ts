@@ -1,0 +1,25 @@
+import { checkOptions, checkWellFormed, kindOf } from '../errors/arguments';
+import type { SessionAttributes } from './store';
+
+export const MAX_ATTRIBUTE_LENGTH = 512;
+
+const ATTRIBUTES: Record<keyof SessionAttributes, true> = { device: true, ip: true, userAgent: true };
+
+/** A copy of the attributes that are there. */
+export function checkAttributes(attributes: SessionAttributes | undefined): SessionAttributes {
+  const given = checkOptions('attributes', attributes, ATTRIBUTES);
+  const kept: SessionAttributes = {};
+  for (const name of Object.keys(ATTRIBUTES) as (keyof SessionAttributes)[]) {
+    const value: unknown = given[name];
+    if (value === undefined) continue;
+    if (typeof value !== 'string') throw new TypeError(`attributes.${name} must be a string, got ${kindOf(value)}`);
+    checkWellFormed(`attributes.${name}`, value);
+    if (value.length > MAX_ATTRIBUTE_LENGTH) {
+      throw new RangeError(
+        `attributes.${name} must have at most ${MAX_ATTRIBUTE_LENGTH} characters, got ${value.length}`,
+      );
+    }
+    kept[name] = value;
+  }
+  return kept;
+}
