@@ -1,11 +1,20 @@
 import type { KnownSession, NearCache } from '../cache/near-cache';
 import { SessionError } from '../errors/session-error';
-import type { Found, ReusePolicy, Store, StoredSession } from '../store/store';
+import type { EndedSession, Found, ReusePolicy, Store, StoredSession } from '../store/store';
 import { parseToken, readClaims, type SigningKeys, type TokenClaims, tagOf } from '../token/token';
 import type { SessionEmitter } from './session-events';
 
 /** What a look at a token is for: a use slides the session and moves it on to a new token, a reading doesn't. */
 export type Purpose = 'read' | 'use';
+
+/** The live session of a token. */
+export interface LiveToken extends StoredSession {
+  /** When the holder of this very token last proved who they are: of a former token longer ago than in the record. */
+  provedAt: number;
+}
+
+/** {@link LiveToken}, or why there is none. */
+export type FoundToken = LiveToken | EndedSession | null;
 
 export interface LookupSettings {
   store: Store;
@@ -35,24 +44,26 @@ export class SessionLookup {
   }
 
   /** The session of a token, when the near cache has it. */
-  known(token: unknown, purpose: Purpose): StoredSession | null {
+  known(token: unknown, purpose: Purpose): LiveToken | null {
     if (this.#cache === null || typeof token !== 'string') return null;
     const time = performance.now();
     const known = this.#cache.find(token, time);
     if (known === null) return null;
     if (purpose === 'use' && time >= known.slideAt) void this.#slideAside(token, known);
     const { userId, session, userInfo, userInfoVersion, clockOffset } = known;
-    return { userId, session, userInfo, userInfoVersion, now: Math.floor(time + clockOffset) };
+    // Only the very token that the record holds is kept.
+    const { provedAt } = session;
+    return { userId, session, userInfo, userInfoVersion, now: Math.floor(time + clockOffset), provedAt };
   }
 
   /** The live session of a token, or why there is none. Never answered from the near cache. */
-  async ask(token: unknown, purpose: Purpose): Promise<Found> {
+  async ask(token: unknown, purpose: Purpose): Promise<FoundToken> {
     const claims = parseToken(token, this.#keys);
     return claims === null ? null : this.#ask(token as string, claims, purpose);
   }
 
   /** {@link known}, else {@link ask}. */
-  async find(token: unknown, purpose: Purpose): Promise<Found> {
+  async find(token: unknown, purpose: Purpose): Promise<FoundToken> {
     return this.known(token, purpose) ?? this.ask(token, purpose);
   }
 
@@ -61,7 +72,7 @@ export class SessionLookup {
     return this.#judge(claims, await this.#store.refresh(claims.tag, claims, this.#reuse, ttlMs));
   }
 
-  async #ask(token: string, claims: TokenClaims, purpose: Purpose): Promise<Found> {
+  async #ask(token: string, claims: TokenClaims, purpose: Purpose): Promise<FoundToken> {
     const { tag } = claims;
     const ticket = this.#cache?.ticketFor(tag) ?? null;
     const asked =
@@ -69,11 +80,14 @@ export class SessionLookup {
         ? this.#store.touch(tag, claims, this.#reuse, this.#slideEveryMs)
         : this.#store.check(tag, claims, this.#reuse);
     const found = this.#judge(claims, await asked);
-    const live = liveIn(found);
-    // Found dead, there may be a copy of it under another of its tokens.
-    if (live === null) this.#cache?.changed(tag);
-    else if (ticket !== null) this.#cache?.keep(ticket, token, claims, live);
-    return found;
+    if (found === null || found.session === null) {
+      // There may be a copy of it under another of its tokens.
+      this.#cache?.changed(tag);
+      return found;
+    }
+    if (ticket !== null) this.#cache?.keep(ticket, token, claims, found);
+    const { userId, session, now, userInfo, userInfoVersion } = found;
+    return { userId, session, now, userInfo, userInfoVersion, provedAt: claims.provedAt };
   }
 
   /** Checks that the answer is about the user of the token, and emits what it found out. */
@@ -94,7 +108,7 @@ export class SessionLookup {
     const { userId, session } = known;
     const claims = readClaims(token) as TokenClaims;
     try {
-      const session = liveIn(await this.#ask(token, claims, 'use'))?.session;
+      const session = (await this.#ask(token, claims, 'use'))?.session;
       // The record has moved on to another token.
       if (session?.gen !== claims.gen || session.mintedAt !== claims.mintedAt) this.#cache?.changed(claims.tag);
     } catch (error) {
@@ -105,7 +119,7 @@ export class SessionLookup {
 }
 
 /** The live session in what was found; `null` when there is none. */
-export function liveIn(found: Found): StoredSession | null {
+export function liveIn<Live extends StoredSession>(found: Live | EndedSession | null): Live | null {
   return found === null || found.session === null ? null : found;
 }
 

@@ -37,7 +37,7 @@ import {
 import { type ManagerPolicy, managerPolicy, type TokenManagerOptions } from './manager-options';
 import { RequestedSession } from './requested-session';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
-import { foreignRecord, liveIn, type Purpose, SessionLookup } from './session-lookup';
+import { foreignRecord, type LiveToken, liveIn, type Purpose, SessionLookup } from './session-lookup';
 import { banOf, infoOf, sessionOf } from './session-view';
 import type { Ban, Inspection, Session, SessionInfo, User } from './types';
 import { UserInfo, userNotFound } from './user-info';
@@ -539,7 +539,7 @@ export class TokenManager<Detail = unknown> {
     return stored === null ? null : this.#withDetail(token, stored, ttlMs);
   }
 
-  async #withDetail(token: string, stored: StoredSession, userInfoTtlMs: number): Promise<Session<Detail> | null> {
+  async #withDetail(token: string, stored: LiveToken, userInfoTtlMs: number): Promise<Session<Detail> | null> {
     const user = this.#knownUser(stored) ?? (await this.#loadUser(stored, userInfoTtlMs));
     return user === null ? null : viewOf(token, stored, user);
   }
@@ -594,9 +594,8 @@ async function settled<Outcome>(call: Promise<Outcome>, report: (outcome: Outcom
   }
 }
 
-function viewOf<Detail>(token: string, { userId, session, now }: StoredSession, user?: User<Detail>): Session<Detail> {
-  const provedAt = readClaims(token)?.provedAt ?? session.provedAt;
-  return sessionOf(token, user ?? { id: userId }, session, provedAt, now);
+function viewOf<Detail>(token: string, live: LiveToken, user: User<Detail> = { id: live.userId }): Session<Detail> {
+  return sessionOf(token, user, live.session, live.provedAt, live.now);
 }
 
 /** Why there is no live session, of what the store gave. */

@@ -244,22 +244,24 @@ export class RedisStore implements Store {
   async #find(
     name: 'check' | 'touch' | 'refresh',
     tag: string,
-    { sid, gen, mintedAt, provedAt }: TokenClaims,
-    { graceMs, onReuse }: ReusePolicy,
-    ...rest: number[]
+    claims: TokenClaims,
+    policy: ReusePolicy,
+    option?: number,
   ): Promise<Found> {
-    const args = (latest: number) => [sid, gen, mintedAt, provedAt, graceMs, onReuse, latest, ...rest];
+    const { sid } = claims;
     const keys = this.#bothKeys(tag);
     const startedAt = performance.now();
-    const reply = await this.#connection.run<FoundReply>(name, keys, args(0));
+    const reply = await this.#connection.run<FoundReply>(name, keys, findArguments(claims, policy, 0, option));
     if (refusedAt(reply) === null) return parseFound(sid, reply);
-    const call = this.#callFor(tag, startedAt);
-    const judged = parseFound(
-      sid,
-      await this.#deadlines.run<FoundReply>(call, { name, keys, args, timing: FOUND_TIMING }),
-    );
-    if (judged?.session === null && judged.isEndedNow) this.#remember(call, revocationOf(sid));
-    return judged;
+    const judged = await this.#deadlines.run<FoundReply>(this.#callFor(tag, startedAt), {
+      name,
+      keys,
+      args: (latest) => findArguments(claims, policy, latest, option),
+      timing: FOUND_TIMING,
+    });
+    const found = parseFound(sid, judged);
+    if (found?.session === null && found.isEndedNow) this.#remember(this.#callFor(tag), revocationOf(sid));
+    return found;
   }
 
   /** Sees to it that what Redis has ended stays ended: it is remembered, and confirmed by replicas where that was asked for. */
@@ -279,6 +281,17 @@ export class RedisStore implements Store {
   #bothKeys(tag: string): [string, string] {
     return [this.#keys.sessions(tag), this.#keys.userInfo(tag)];
   }
+}
+
+/** The arguments of the verbs on one session, see scripts/session.ts. */
+function findArguments(
+  { sid, gen, mintedAt, provedAt }: TokenClaims,
+  { graceMs, onReuse }: ReusePolicy,
+  latest: number,
+  option: number | undefined,
+): (string | number)[] {
+  const args = [sid, `${gen}:${mintedAt}:${provedAt}`, `${graceMs}:${onReuse}:${latest}`];
+  return option === undefined ? args : [...args, String(option)];
 }
 
 /** By what it can do, too: an application may have an ioredis of its own, of another version than ours. */

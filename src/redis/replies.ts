@@ -90,19 +90,14 @@ export const TUPLE_TIMING: Timing<readonly (string | number)[]> = {
 function storedSession(sid: string, reply: string): StoredSession {
   const match = SESSION.exec(reply);
   if (match === null) throw notARecord();
-  const [now, attributes, version, userInfo, userId] = match.slice(1 + FIELDS) as [
-    string,
-    string,
-    string | undefined,
-    string | undefined,
-    string,
-  ];
+  const now = Number(match[FIELDS + 1]);
+  const version = match[FIELDS + 3];
   return {
-    userId,
-    session: recordOf(sid, match, attributes),
-    now: Number(now),
-    userInfo: userInfo || null,
-    userInfoVersion: Number(version ?? now),
+    userId: match[FIELDS + 5] as string,
+    session: recordOf(sid, match, match[FIELDS + 2] as string),
+    now,
+    userInfo: match[FIELDS + 4] || null,
+    userInfoVersion: version === undefined ? now : Number(version),
   };
 }
 
@@ -128,16 +123,17 @@ export function parseRecord(sid: string, record: string, attributes: string | nu
 /** A session, of a match that begins with the fields of its record. */
 function recordOf(sid: string, match: readonly (string | undefined)[], attributes: string | null): SessionRecord {
   const createdAt = Number(match[1]);
+  const isMoved = match[5] !== undefined;
   return {
     sid,
     createdAt,
     seenAt: Number(match[2]),
     ttlMs: Number(match[3]),
     capAt: Number(match[4]),
-    gen: Number(match[5] ?? 0),
-    mintedAt: Number(match[6] ?? createdAt),
-    confirmedAt: Number(match[7] ?? createdAt),
-    provedAt: Number(match[8] ?? createdAt),
+    gen: isMoved ? Number(match[5]) : 0,
+    mintedAt: isMoved ? Number(match[6]) : createdAt,
+    confirmedAt: isMoved ? Number(match[7]) : createdAt,
+    provedAt: isMoved ? Number(match[8]) : createdAt,
     attributes: attributesOf(attributes),
   };
 }

@@ -14,12 +14,9 @@ export const LATE = 'late';
  * KEYS[1]  the user's sessions
  * KEYS[2]  the user's cached info; may be left out
  * ARGV[1]  session id
- * ARGV[2]  the token's generation
- * ARGV[3]  when the token was made, ms
- * ARGV[4]  when its holder last proved who they are, ms
- * ARGV[5]  grace for former tokens, ms
- * ARGV[6]  what a reuse does: 'end' the session, or 'refuse' the token
- * ARGV[7]  the moment, ms, after which nobody waits for the answer: then a reuse does nothing
+ * ARGV[2]  the token, as 'generation:when it was made, ms:when its holder last proved who they are, ms'
+ * ARGV[3]  what becomes of a former token, as 'grace, ms:'end' the session or 'refuse' the token:the moment, ms, after which nobody waits for the
+ *          answer and a reuse does nothing'
  * Returns  the session, see REPLY; or why there is none, see SESSION
  */
 
@@ -37,9 +34,8 @@ local found = redis.call('HMGET', key, 'v', 'id', sid, sid .. '.a')
 local layout, user_id, record, attributes = found[1], found[2], found[3], found[4]
 ${CHECK_LAYOUT}
 local created, seen, ttl, cap, token = string.match(record or '', '${LUA.record}')
-local gen, minted, confirmed = '0', created, created
+local gen, minted, confirmed, proved = '0', created, created, created
 if created and token ~= '' then
-  local proved
   gen, minted, confirmed, proved = string.match(token, '${LUA.token}')
   if not gen or gen + minted + confirmed + proved >= ${NO_TIME} then created = nil end
 end
@@ -56,15 +52,17 @@ if not created or seen + ttl <= now or cap ~= '0' and tonumber(cap) <= now then
 end
 
 local is_new = false
-if ARGV[2] ~= gen or ARGV[3] ~= minted then
-  local grace = tonumber(ARGV[5])
-  local later = ARGV[2] - gen
-  is_new = later > 0
-  local is_sibling = later == 0 and math.abs(ARGV[3] - minted) <= grace
-  if not is_new and not is_sibling and now - confirmed >= grace then
+if ARGV[2] ~= gen .. ':' .. minted .. ':' .. proved then
+  local given_gen, given_minted = string.match(ARGV[2], '^(%d+):(%d+):%d+$')
+  local grace, on_reuse, deadline = string.match(ARGV[3], '^(%d+):(%a+):(%d+)$')
+  grace = tonumber(grace)
+  is_new = tonumber(given_gen) > tonumber(gen)
+  local is_sibling = given_gen == gen and math.abs(given_minted - minted) <= grace
+  local is_in_flight = now - confirmed < grace
+  if not (is_new or is_sibling or is_in_flight) then
     ${REFUSE_ON_REPLICA}
-    if ARGV[6] == 'refuse' then return { 'reused', '', user_id, 1, 0 } end
-    if now > tonumber(ARGV[7]) then return string.format('${LATE} %.0f', now) end
+    if on_reuse == 'refuse' then return { 'reused', '', user_id, 1, 0 } end
+    if now > tonumber(deadline) then return string.format('${LATE} %.0f', now) end
     ${ANNOUNCE}${END_RECORD}
     local expires = cap == '0' and seen + ttl or math.min(seen + ttl, cap)
     end_record(key, sid, expires, 'reused', '')
@@ -94,7 +92,7 @@ if is_due or is_new then
   local key_left = redis.call('PTTL', key)
   if key_left >= 0 then redis.call('PEXPIRE', key, math.max(key_left, left + math.min(ttl, ${MAX_EXPIRED_MS}))) end
   if is_due then seen = string.format('%.0f', now) end
-  if is_new then token = ':' .. ARGV[2] .. ':' .. ARGV[3] .. string.format(':%.0f:', now) .. ARGV[4] end
+  if is_new then token = string.gsub(ARGV[2], '^(%d+):(%d+):(%d+)$', string.format(':%%1:%%2:%.0f:%%3', now)) end
   if is_change then
     ${ANNOUNCE}
     announce(key)
@@ -110,20 +108,20 @@ export const CHECK = `${CLOCK}${SESSION}${REPLY}`;
 /**
  * Reads a session, slides it, and moves its record on to a new token.
  *
- * ARGV[8]  ms that must have passed since it was last slid, but at most half its ttl
+ * ARGV[4]  ms that must have passed since it was last slid, but at most half its ttl
  */
 export const TOUCH = `${CLOCK}${SESSION}
-local is_due, is_change = now - seen >= math.min(ARGV[8], ttl / 2), is_new
+local is_due, is_change = now - seen >= math.min(ARGV[4], ttl / 2), is_new
 ${USE}${REPLY}`;
 
 /**
  * Slides a live session at once, with a new ttl or the one it has, and moves its record on to a new token.
  *
- * ARGV[8]  the new ttl, ms; 0 = the one it has
+ * ARGV[4]  the new ttl, ms; 0 = the one it has
  */
 export const REFRESH = `${CLOCK}${SESSION}
 local is_due, is_change = true, true
-if ARGV[8] ~= '0' then ttl = ARGV[8] end
+if ARGV[4] ~= '0' then ttl = ARGV[4] end
 ${USE}${REPLY}`;
 
 /**
