@@ -1,4 +1,4 @@
-import { checkInteger, checkOptions } from '../errors/arguments';
+import { integer, optional, type Read, type Readers, readOptions } from '../errors/arguments';
 
 /** How far a near cache goes, see the option `cache`. */
 export interface CacheOptions {
@@ -13,24 +13,17 @@ export interface CacheOptions {
   heartbeatMs?: number | undefined;
 }
 
-const OPTIONS: Record<keyof CacheOptions, true> = { maxEntries: true, maxAgeMs: true, heartbeatMs: true };
+const READERS = {
+  maxEntries: optional(integer(1, 10_000_000), 10_000),
+  // What is older than ten minutes is no copy of anything.
+  maxAgeMs: optional(integer(1, 600_000), 5000),
+  heartbeatMs: optional(integer(100, 60_000), 1000),
+} satisfies Readers<CacheOptions>;
 
-const MAX_ENTRIES = 10_000_000;
-/** Ten minutes: what is older than that is no copy of anything. */
-const MAX_AGE_MS = 600_000;
-const MIN_HEARTBEAT_MS = 100;
-const MAX_HEARTBEAT_MS = 60_000;
-
-export type CachePolicy = { readonly [Name in keyof CacheOptions]-?: number };
+export type CachePolicy = Readonly<Read<typeof READERS>>;
 
 /** @throws TypeError or RangeError naming the option that is unknown or of the wrong kind. */
-export function checkCacheOptions(option: boolean | CacheOptions | undefined): CachePolicy | null {
+export function readCacheOptions(name: string, option: unknown): CachePolicy | null {
   if (option === undefined || option === false) return null;
-  const given = option === true ? {} : checkOptions('option cache', option, OPTIONS);
-  const { maxEntries = 10_000, maxAgeMs = 5000, heartbeatMs = 1000 } = given;
-  return {
-    maxEntries: checkInteger('option cache.maxEntries', maxEntries, 1, MAX_ENTRIES),
-    maxAgeMs: checkInteger('option cache.maxAgeMs', maxAgeMs, 1, MAX_AGE_MS),
-    heartbeatMs: checkInteger('option cache.heartbeatMs', heartbeatMs, MIN_HEARTBEAT_MS, MAX_HEARTBEAT_MS),
-  };
+  return readOptions(name, option === true ? {} : (option as CacheOptions), READERS, `${name}.`);
 }

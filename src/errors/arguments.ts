@@ -26,6 +26,53 @@ export function shown(text: string): string {
   return isShort ? JSON.stringify(text) : `a text of ${text.length} characters`;
 }
 
+/** Reads one option or argument: gives the value to use, or throws an error that begins with the name. */
+export type Reader<Value> = (name: string, value: unknown) => Value;
+
+/** A reader for each option of an object: the compiler keeps the list complete. */
+export type Readers<Options> = Readonly<{ [Name in keyof Required<Options>]: Reader<unknown> }>;
+
+/** What the readers give. */
+export type Read<All> = { [Name in keyof All]: All[Name] extends Reader<infer Value> ? Value : never };
+
+/**
+ * Reads an options object, by the one description of its options: a reader for each, which gets `undefined` for an option left out.
+ *
+ * @param prefix what stands before an option's name in an error.
+ * @throws TypeError for anything but a plain object with these options; what the readers throw.
+ */
+export function readOptions<All extends Readonly<Record<string, Reader<unknown>>>>(
+  owner: string,
+  options: object | undefined,
+  readers: All,
+  prefix = 'option ',
+): Read<All> {
+  const given = checkOptions(owner, options as Record<string, unknown> | undefined, readers);
+  const entries = Object.entries(readers).map(([name, read]) => [name, read(prefix + name, given[name])]);
+  return Object.fromEntries(entries) as Read<All>;
+}
+
+/** The reader of an option that may be left out. */
+export function optional<Value, const Fallback>(read: Reader<Value>, fallback: Fallback): Reader<Value | Fallback> {
+  return (name, value) => (value === undefined ? fallback : read(name, value));
+}
+
+/** The reader of a whole number within bounds. */
+export function integer(min: number, max: number): Reader<number> {
+  return (name, value) => checkInteger(name, value, min, max);
+}
+
+/** The reader of one of a few words. */
+export function oneOf<const Word extends string>(...words: readonly Word[]): Reader<Word> {
+  return (name, value) => {
+    if (words.includes(value as Word)) return value as Word;
+    const quoted = words.map((word) => `'${word}'`);
+    throw new TypeError(
+      `${name} must be ${quoted.slice(0, -1).join(', ')}${quoted.length > 1 ? ' or ' : ''}${quoted.at(-1)}`,
+    );
+  };
+}
+
 /**
  * Refuses anything but a plain options object with these names, and gives its own members: nothing that somebody put on
  * `Object.prototype` is an option. `undefined` stands for an object that is empty.
@@ -33,7 +80,7 @@ export function shown(text: string): string {
 export function checkOptions<Options extends object>(
   owner: string,
   options: Options | undefined,
-  names: Record<keyof Options, true>,
+  names: Readonly<Record<keyof Options, unknown>>,
 ): Partial<Options> {
   if (options !== undefined && !isPlainObject(options)) {
     throw new TypeError(`${owner}: the options must be a plain object, got ${kindOf(options)}`);
@@ -78,8 +125,9 @@ export function checkBoolean(name: string, value: unknown): boolean {
   return value;
 }
 
-export function checkFunction(name: string, value: unknown): void {
+export function checkFunction<Function>(name: string, value: unknown): Function {
   if (typeof value !== 'function') throw new TypeError(`${name} must be a function, got ${kindOf(value)}`);
+  return value as Function;
 }
 
 /** A string that UTF-8 can carry there and back; a lone surrogate can't make that journey. */

@@ -1,7 +1,15 @@
 /*
  * What the calls of a manager can be told. Each check throws a TypeError or RangeError that names what is wrong.
  */
-import { checkBoolean, checkMessage, checkOptions, checkSeconds, kindOf } from '../errors/arguments';
+import {
+  checkBoolean,
+  checkMessage,
+  checkSeconds,
+  kindOf,
+  optional,
+  type Readers,
+  readOptions,
+} from '../errors/arguments';
 import { checkAttributes } from '../store/session-attributes';
 import type { SessionAttributes } from '../store/store';
 
@@ -16,21 +24,20 @@ export interface CreateSessionOptions {
   replaces?: readonly string[] | undefined;
 }
 
-const CREATE_OPTIONS: Record<keyof CreateSessionOptions, true> = {
-  ttl: true,
-  absoluteTtl: true,
-  attributes: true,
-  replaces: true,
-};
+const CREATE_OPTIONS = {
+  ttl: optional(checkSeconds, undefined),
+  absoluteTtl: optional(checkSeconds, undefined),
+  attributes: (_name, value) => checkAttributes(value as SessionAttributes | undefined),
+  replaces: optional(checkTokens, [] as readonly unknown[]),
+} satisfies Readers<CreateSessionOptions>;
 
-export function checkCreateOptions(options: CreateSessionOptions | undefined): Partial<CreateSessionOptions> {
-  const given = checkOptions('createSession', options, CREATE_OPTIONS);
-  if (given.ttl !== undefined) checkSeconds('ttl', given.ttl);
-  if (given.absoluteTtl !== undefined) checkSeconds('absoluteTtl', given.absoluteTtl);
-  if (given.replaces !== undefined && !Array.isArray(given.replaces)) {
-    throw new TypeError(`replaces must be an array of tokens, got ${kindOf(given.replaces)}`);
-  }
-  return { ...given, attributes: checkAttributes(given.attributes) };
+export function checkCreateOptions(options: CreateSessionOptions | undefined) {
+  return readOptions('createSession', options, CREATE_OPTIONS, '');
+}
+
+function checkTokens(name: string, value: unknown): readonly unknown[] {
+  if (!Array.isArray(value)) throw new TypeError(`${name} must be an array of tokens, got ${kindOf(value)}`);
+  return value;
 }
 
 export interface InspectTokenOptions {
@@ -42,14 +49,14 @@ export interface InspectTokenOptions {
   cache?: boolean | undefined;
 }
 
-const INSPECT_OPTIONS: Record<keyof InspectTokenOptions, true> = { touch: true, userInfoTtl: true, cache: true };
+const INSPECT_OPTIONS = {
+  touch: optional(checkBoolean, false),
+  userInfoTtl: optional(checkSeconds, undefined),
+  cache: optional(checkBoolean, true),
+} satisfies Readers<InspectTokenOptions>;
 
-export function checkInspectOptions(options: InspectTokenOptions | undefined): InspectTokenOptions {
-  const given = checkOptions('inspectToken', options, INSPECT_OPTIONS);
-  if (given.touch !== undefined) checkBoolean('touch', given.touch);
-  if (given.userInfoTtl !== undefined) checkSeconds('userInfoTtl', given.userInfoTtl);
-  if (given.cache !== undefined) checkBoolean('cache', given.cache);
-  return given;
+export function checkInspectOptions(options: InspectTokenOptions | undefined) {
+  return readOptions('inspectToken', options, INSPECT_OPTIONS, '');
 }
 
 export interface RevokeOptions {
@@ -57,10 +64,10 @@ export interface RevokeOptions {
   message?: string | undefined;
 }
 
-const REVOKE_OPTIONS: Record<keyof RevokeOptions, true> = { message: true };
+const REVOKE_OPTIONS = { message: checkMessage } satisfies Readers<RevokeOptions>;
 
-export function checkRevokeOptions(options: RevokeOptions | undefined): { message: string | null } {
-  return { message: checkMessage('message', checkOptions('deleteSession', options, REVOKE_OPTIONS).message) };
+export function checkRevokeOptions(options: RevokeOptions | undefined) {
+  return readOptions('deleteSession', options, REVOKE_OPTIONS, '');
 }
 
 export interface DeleteUserTokenOptions extends RevokeOptions {
@@ -71,17 +78,16 @@ export interface DeleteUserTokenOptions extends RevokeOptions {
   except?: string | null | undefined;
 }
 
-const DELETE_OPTIONS: Record<keyof DeleteUserTokenOptions, true> = { except: true, message: true };
+const DELETE_OPTIONS = { ...REVOKE_OPTIONS, except: checkExcept } satisfies Readers<DeleteUserTokenOptions>;
 
-export function checkDeleteOptions(options: DeleteUserTokenOptions | undefined): {
-  except: string | null;
-  message: string | null;
-} {
-  const { except = null, message } = checkOptions('deleteUserToken', options, DELETE_OPTIONS);
-  if (except !== null && typeof except !== 'string') {
-    throw new TypeError(`except must be a token or a session id, got ${kindOf(except)}`);
-  }
-  return { except, message: checkMessage('message', message) };
+export function checkDeleteOptions(options: DeleteUserTokenOptions | undefined) {
+  return readOptions('deleteUserToken', options, DELETE_OPTIONS, '');
+}
+
+function checkExcept(name: string, value: unknown): string | null {
+  const except = value ?? null;
+  if (except === null || typeof except === 'string') return except;
+  throw new TypeError(`${name} must be a token or a session id, got ${kindOf(except)}`);
 }
 
 export interface BanUserOptions {
@@ -91,15 +97,11 @@ export interface BanUserOptions {
   reason?: string | undefined;
 }
 
-const BAN_OPTIONS: Record<keyof BanUserOptions, true> = { seconds: true, reason: true };
+const BAN_OPTIONS = {
+  seconds: optional(checkSeconds, null),
+  reason: checkMessage,
+} satisfies Readers<BanUserOptions>;
 
-export function checkBanOptions(options: BanUserOptions | undefined): {
-  durationMs: number | null;
-  reason: string | null;
-} {
-  const { seconds, reason } = checkOptions('banUser', options, BAN_OPTIONS);
-  return {
-    durationMs: seconds === undefined ? null : 1000 * checkSeconds('seconds', seconds),
-    reason: checkMessage('reason', reason),
-  };
+export function checkBanOptions(options: BanUserOptions | undefined) {
+  return readOptions('banUser', options, BAN_OPTIONS, '');
 }

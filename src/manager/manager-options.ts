@@ -1,18 +1,22 @@
-import { type CacheOptions, type CachePolicy, checkCacheOptions } from '../cache/cache-options';
+import { type CacheOptions, readCacheOptions } from '../cache/cache-options';
 import {
   checkBoolean,
   checkFunction,
-  checkInteger,
-  checkOptions,
   checkSeconds,
   checkSecondsOrZero,
+  integer,
   kindOf,
+  oneOf,
+  optional,
+  type Reader,
+  type Readers,
+  readOptions,
   shown,
 } from '../errors/arguments';
 import { MAX_SESSIONS } from '../store/limits';
 import { MAX_ATTRIBUTE_LENGTH } from '../store/session-attributes';
 import { isStore, type ReusePolicy, type Store } from '../store/store';
-import { importSecret, type SigningKeys } from '../token/token';
+import { importSecret } from '../token/token';
 import type { GetUserInfo } from './types';
 
 export interface TokenManagerOptions<Detail> {
@@ -73,114 +77,72 @@ export interface TokenManagerOptions<Detail> {
   cache?: boolean | CacheOptions | undefined;
 }
 
-const OPTIONS: Record<keyof TokenManagerOptions<unknown>, true> = {
-  store: true,
-  secret: true,
-  ttl: true,
-  slideEvery: true,
-  absoluteTtl: true,
-  singleMode: true,
-  maxSessions: true,
-  maxSessionsPerDevice: true,
-  onLimit: true,
-  rotationGrace: true,
-  onReuse: true,
-  rotateEvery: true,
-  getUserInfo: true,
-  userInfoTtl: true,
-  cache: true,
-};
+const READERS = {
+  store: checkStore,
+  secret: (_name, value) => importSecret(value),
+  ttl: optional(checkSeconds, 7 * 24 * 3600),
+  slideEvery: optional(checkSecondsOrZero, null),
+  absoluteTtl: optional(checkSeconds, 0),
+  singleMode: optional(checkBoolean, false),
+  maxSessions: optional(integer(1, MAX_SESSIONS), 100),
+  maxSessionsPerDevice: readDeviceLimits,
+  onLimit: optional(oneOf('replace', 'reject'), 'replace'),
+  // What is longer than an hour is no grace for requests in flight.
+  rotationGrace: optional(integer(0, 3600), 10),
+  onReuse: optional(oneOf('end-session', 'ignore'), 'end-session'),
+  rotateEvery: optional(checkSeconds, 0),
+  getUserInfo: optional(checkFunction<GetUserInfo<unknown>>, undefined),
+  userInfoTtl: optional(checkSeconds, 600),
+  cache: readCacheOptions,
+} satisfies Readers<TokenManagerOptions<unknown>>;
 
-const DEFAULT_TTL = 7 * 24 * 3600;
-const DEFAULT_USER_INFO_TTL = 600;
-const DEFAULT_MAX_SESSIONS = 100;
-const DEFAULT_ROTATION_GRACE = 10;
-/** In seconds, where a near cache is to spare the store calls. */
+/** Default of `slideEvery` in seconds where a near cache is to spare the store calls. */
 const CACHED_SLIDE_EVERY = 60;
-/** An hour, in seconds: what is longer is no grace for requests under way. */
-const MAX_ROTATION_GRACE = 3600;
 
-/** What a manager was told, checked. Durations are seconds, but for those called otherwise. */
-export interface ManagerPolicy<Detail> {
-  store: Store;
-  keys: SigningKeys;
-  ttl: number;
-  slideEveryMs: number;
-  /** 0 for none. */
-  absoluteTtl: number;
-  maxSessions: number;
-  /** Live sessions that a user may have on this device; 0 for any number. */
-  maxOnDevice: (device: string | undefined) => number;
-  onLimit: 'replace' | 'reject';
-  reuse: ReusePolicy;
-  /** 0 for none. */
-  rotateEveryMs: number;
-  getUserInfo: GetUserInfo<Detail> | undefined;
-  userInfoTtl: number;
-  cache: CachePolicy | null;
-}
+/** The options of a manager, checked. Durations are seconds, but for those called otherwise; 0 for none. */
+export type ManagerPolicy<Detail> = ReturnType<typeof managerPolicy<Detail>>;
 
 /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
-export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>): ManagerPolicy<Detail> {
+export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>) {
   const {
-    store,
     secret,
-    ttl = DEFAULT_TTL,
-    cache,
-    slideEvery: slideEveryGiven,
-    absoluteTtl,
-    singleMode = false,
-    maxSessions = DEFAULT_MAX_SESSIONS,
+    slideEvery: given,
+    singleMode,
     maxSessionsPerDevice,
-    onLimit = 'replace',
-    rotationGrace = DEFAULT_ROTATION_GRACE,
-    onReuse = 'end-session',
-    rotateEvery,
-    getUserInfo,
-    userInfoTtl = DEFAULT_USER_INFO_TTL,
-  } = checkOptions('TokenManager', options, OPTIONS);
-  if (!isStore(store)) {
-    throw new TypeError(`option store must be a RedisStore, a MemoryStore or another Store, got ${kindOf(store)}`);
-  }
-  if (getUserInfo !== undefined) checkFunction('option getUserInfo', getUserInfo);
-  if (onLimit !== 'replace' && onLimit !== 'reject') {
-    throw new TypeError("option onLimit must be 'replace' or 'reject'");
-  }
-  if (onReuse !== 'end-session' && onReuse !== 'ignore') {
-    throw new TypeError("option onReuse must be 'end-session' or 'ignore'");
-  }
-  const checkedCache = checkCacheOptions(cache);
-  const cachePolicy = store.follow === undefined ? null : checkedCache;
-  const slideEvery = slideEveryGiven ?? (cachePolicy === null ? 0 : CACHED_SLIDE_EVERY);
-  if (cachePolicy !== null && slideEvery === 0) {
+    rotationGrace,
+    onReuse,
+    ...policy
+  } = readOptions('TokenManager', options, READERS);
+  const cache = policy.store.follow === undefined ? null : policy.cache;
+  const slideEvery = given ?? (cache === null ? 0 : CACHED_SLIDE_EVERY);
+  if (cache !== null && slideEvery === 0) {
     throw new RangeError('option slideEvery must be at least 1 with a cache: at 0 each request would ask the store');
   }
-  const limit = checkInteger('option maxSessions', maxSessions, 1, MAX_SESSIONS);
+  const reuse: ReusePolicy = { graceMs: 1000 * rotationGrace, onReuse: onReuse === 'ignore' ? 'refuse' : 'end' };
   return {
-    store,
-    keys: importSecret(secret),
-    ttl: checkSeconds('option ttl', ttl),
-    slideEveryMs: 1000 * checkSecondsOrZero('option slideEvery', slideEvery),
-    absoluteTtl: absoluteTtl === undefined ? 0 : checkSeconds('option absoluteTtl', absoluteTtl),
-    maxSessions: checkBoolean('option singleMode', singleMode) ? 1 : limit,
-    maxOnDevice: deviceLimit(maxSessionsPerDevice),
-    onLimit,
-    reuse: {
-      graceMs: 1000 * checkInteger('option rotationGrace', rotationGrace, 0, MAX_ROTATION_GRACE),
-      onReuse: onReuse === 'ignore' ? 'refuse' : 'end',
-    },
-    rotateEveryMs: rotateEvery === undefined ? 0 : 1000 * checkSeconds('option rotateEvery', rotateEvery),
-    getUserInfo,
-    userInfoTtl: checkSeconds('option userInfoTtl', userInfoTtl),
-    cache: cachePolicy,
+    ...policy,
+    getUserInfo: policy.getUserInfo as GetUserInfo<Detail> | undefined,
+    cache,
+    keys: secret,
+    slideEveryMs: 1000 * slideEvery,
+    maxSessions: singleMode ? 1 : policy.maxSessions,
+    /** Live sessions that a user may have on this device; 0 for any number. */
+    maxOnDevice: maxSessionsPerDevice,
+    reuse,
+    rotateEveryMs: 1000 * policy.rotateEvery,
   };
 }
 
-function deviceLimit(option: number | Readonly<Record<string, number>> | undefined): (device?: string) => number {
-  const name = 'option maxSessionsPerDevice';
+function checkStore(name: string, store: unknown): Store {
+  if (isStore(store)) return store;
+  throw new TypeError(`${name} must be a RedisStore, a MemoryStore or another Store, got ${kindOf(store)}`);
+}
+
+function readDeviceLimits(name: string, option: unknown): (device?: string) => number {
+  const readLimit: Reader<number> = integer(1, MAX_SESSIONS);
   if (option === undefined) return () => 0;
   if (typeof option === 'number') {
-    const limit = checkInteger(name, option, 1, MAX_SESSIONS);
+    const limit = readLimit(name, option);
     return () => limit;
   }
   if (typeof option !== 'object' || option === null || Array.isArray(option)) {
@@ -192,7 +154,7 @@ function deviceLimit(option: number | Readonly<Record<string, number>> | undefin
     if (device === '' || device.length > MAX_ATTRIBUTE_LENGTH) {
       throw new RangeError(`${limitName} must be named with 1 to ${MAX_ATTRIBUTE_LENGTH} characters`);
     }
-    limits.set(device, checkInteger(limitName, limit, 1, MAX_SESSIONS));
+    limits.set(device, readLimit(limitName, limit));
   }
   return (device) => limits.get(device) ?? 0;
 }

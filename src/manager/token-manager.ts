@@ -1,7 +1,7 @@
 import { type CacheStats, NearCache } from '../cache/near-cache';
 import { reportingOwnChanges } from '../cache/own-changes';
-import { checkSeconds, checkUserId, kindOf } from '../errors/arguments';
-import { isEnded, SessionError } from '../errors/session-error';
+import { checkSeconds, kindOf } from '../errors/arguments';
+import { SessionError } from '../errors/session-error';
 import { watchAvailability } from '../store/availability';
 import { checkAttributes } from '../store/session-attributes';
 import type {
@@ -13,20 +13,11 @@ import type {
   StoredSession,
   StoreHealth,
 } from '../store/store';
-import {
-  createSessionId,
-  isSessionId,
-  parseToken,
-  readClaims,
-  signToken,
-  type TokenClaims,
-  tagOf,
-} from '../token/token';
+import { isSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import {
   type BanUserOptions,
   type CreateSessionOptions,
   checkBanOptions,
-  checkCreateOptions,
   checkDeleteOptions,
   checkInspectOptions,
   checkRevokeOptions,
@@ -34,13 +25,16 @@ import {
   type InspectTokenOptions,
   type RevokeOptions,
 } from './call-options';
+import { Logins } from './logins';
 import { type ManagerPolicy, managerPolicy, type TokenManagerOptions } from './manager-options';
+import { reported } from './reported';
 import { RequestedSession } from './requested-session';
+import { Rotations } from './rotations';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
 import { foreignRecord, type LiveToken, liveIn, type Purpose, SessionLookup } from './session-lookup';
 import { banOf, infoOf, sessionOf } from './session-view';
 import type { Ban, Inspection, Session, SessionInfo, User } from './types';
-import { UserInfo, userNotFound } from './user-info';
+import { UserInfo } from './user-info';
 
 /** Why there is no live session. */
 interface Ending {
@@ -51,14 +45,6 @@ interface Ending {
 
 /** What a look at a token gives to a request. */
 export type OpenedToken<Detail> = { session: RequestedSession<Detail> } | Ending;
-
-/** A session that was just started. */
-interface StartedSession<Detail> {
-  token: string;
-  user: User<Detail>;
-  session: SessionRecord;
-  now: number;
-}
 
 /** How many users `refreshUser` loads at a time. */
 const REFRESH_CONCURRENCY = 16;
@@ -78,6 +64,8 @@ export class TokenManager<Detail = unknown> {
   readonly #store: Store;
   readonly #lookup: SessionLookup;
   readonly #userInfo: UserInfo<Detail>;
+  readonly #logins: Logins<Detail>;
+  readonly #rotations: Rotations;
 
   /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
   constructor(options: TokenManagerOptions<Detail>) {
@@ -104,6 +92,8 @@ export class TokenManager<Detail = unknown> {
     this.#userInfo = new UserInfo(this.#store, this.#policy.getUserInfo, (userId, ended) =>
       this.#emitRevoked(userId, ended, null),
     );
+    this.#logins = new Logins(this.#policy, this.#store, this.#userInfo, this.#events);
+    this.#rotations = new Rotations(this.#policy, this.#lookup, this.#events);
   }
 
   /** Calls the listener at each such event, see {@link SessionEvents}. What it throws becomes a process warning and breaks nothing. */
@@ -142,7 +132,7 @@ export class TokenManager<Detail = unknown> {
    * @throws SessionError when it was not stored: no token without a session.
    */
   async setToken(userId: string, ttl?: number, attributes?: SessionAttributes): Promise<string> {
-    const { token } = await this.#create(userId, { ttl, attributes: checkAttributes(attributes) });
+    const { token } = await this.#logins.start(userId, { ttl, attributes: checkAttributes(attributes) });
     return token;
   }
 
@@ -155,7 +145,7 @@ export class TokenManager<Detail = unknown> {
    * ended, the new one isn't left behind either.
    */
   async createSession(userId: string, options?: CreateSessionOptions): Promise<Session<Detail>> {
-    const { token, user, session, now } = await this.#logIn(userId, options);
+    const { token, user, session, now } = await this.#logins.logIn(userId, options);
     return sessionOf(token, user, session, session.provedAt, now);
   }
 
@@ -165,7 +155,7 @@ export class TokenManager<Detail = unknown> {
    * @internal
    */
   async startSession(userId: string, options?: CreateSessionOptions): Promise<RequestedSession<Detail>> {
-    const { token, user, ...stored } = await this.#logIn(userId, options);
+    const { token, user, ...stored } = await this.#logins.logIn(userId, options);
     return new RequestedSession(token, user, stored, false);
   }
 
@@ -211,7 +201,7 @@ export class TokenManager<Detail = unknown> {
 
   /** Gives a token's session, or why there is none. The one call to the store that {@link checkToken} makes, or {@link touchToken}. */
   async inspectToken(token: string, options?: InspectTokenOptions): Promise<Inspection<Detail>> {
-    const { touch = false, userInfoTtl, cache = true } = checkInspectOptions(options);
+    const { touch, userInfoTtl, cache } = checkInspectOptions(options);
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     const purpose = touch ? 'use' : 'read';
     const found = cache ? await this.#lookup.find(token, purpose) : await this.#lookup.ask(token, purpose);
@@ -262,15 +252,7 @@ export class TokenManager<Detail = unknown> {
    * @internal
    */
   renewedToken(session: RequestedSession<Detail>): string | null {
-    const { rotateEveryMs, keys } = this.#policy;
-    if (rotateEveryMs === 0) return null;
-    const claims = readClaims(session.token);
-    // A former token in flight: its client has a newer one.
-    if (claims === null || claims.gen < session.newestGen) return null;
-    const now = session.checkedAt.getTime();
-    const isDue =
-      now - claims.mintedAt >= rotateEveryMs || (keys.length > 1 && signToken(claims, keys) !== session.token);
-    return isDue ? this.#mint(claims, session.user.id, session.newestGen, now) : null;
+    return this.#rotations.renewed(session);
   }
 
   /**
@@ -280,8 +262,7 @@ export class TokenManager<Detail = unknown> {
    * @returns `null` when the token is not live.
    */
   async rotateToken(token: string): Promise<string | null> {
-    const live = await this.#askLive(token);
-    return live === null ? null : this.#mint(live.claims, live.userId, live.session.gen, live.now);
+    return (await this.#rotations.rotate(token, 'inherited'))?.token ?? null;
   }
 
   /**
@@ -291,11 +272,8 @@ export class TokenManager<Detail = unknown> {
    * @returns the session with its new token; `null` when the token is not live.
    */
   async reauthenticateToken(token: string): Promise<Session<Detail> | null> {
-    const live = await this.#askLive(token);
-    if (live === null) return null;
-    const { claims, userId, session, now } = live;
-    const renewed = this.#mint({ ...claims, provedAt: now }, userId, session.gen, now);
-    return sessionOf(renewed, { id: userId }, session, now, now);
+    const rotated = await this.#rotations.rotate(token, 'now');
+    return rotated === null ? null : viewOf(rotated.token, rotated);
   }
 
   /**
@@ -303,33 +281,33 @@ export class TokenManager<Detail = unknown> {
    * a change of secrets not the very string that the client holds, and as good. For trusted code; a page shows {@link listUserSessions}.
    */
   async listUserToken(userId: string): Promise<string[]> {
-    const tag = tagOf(this.#checkUserId(userId));
+    const tag = tagOf(this.#logins.checkUserId(userId));
     return (await this.#list(tag)).sessions.map((record) => signToken({ tag, ...record }, this.#policy.keys));
   }
 
   /** The live sessions of a user, oldest login first, without what could be signed in with. */
   async listUserSessions(userId: string): Promise<SessionInfo[]> {
-    const { sessions, now } = await this.#list(tagOf(this.#checkUserId(userId)));
+    const { sessions, now } = await this.#list(tagOf(this.#logins.checkUserId(userId)));
     return sessions.map((record) => infoOf(record, now));
   }
 
   /** Ends all sessions of a user, or all but one. Gives how many it ended. */
   async deleteUserToken(userId: string, options?: DeleteUserTokenOptions): Promise<number> {
-    const tag = tagOf(this.#checkUserId(userId));
+    const tag = tagOf(this.#logins.checkUserId(userId));
     const { except, message } = checkDeleteOptions(options);
     const kept = except === null ? null : this.#sidToKeep(tag, except);
     const call = this.#store.endAll(tag, { except: kept, message, goneAtVersion: null });
-    const ended = await settled(call, (sids) => this.#emitRevoked(userId, sids, message));
+    const ended = await reported(call, (sids) => this.#emitRevoked(userId, sids, message));
     return ended.length;
   }
 
   /** Ends one session of this user, by its id. `false` when this user has no such live session, whoever else has. */
   async deleteSession(userId: string, sessionId: string, options?: RevokeOptions): Promise<boolean> {
-    const tag = tagOf(this.#checkUserId(userId));
+    const tag = tagOf(this.#logins.checkUserId(userId));
     if (typeof sessionId !== 'string') throw new TypeError(`sessionId must be a string, got ${kindOf(sessionId)}`);
     const { message } = checkRevokeOptions(options);
     if (!isSessionId(sessionId)) return false;
-    const ended = await settled(this.#store.end(tag, sessionId, { reason: 'revoked', message }), (session) => {
+    const ended = await reported(this.#store.end(tag, sessionId, { reason: 'revoked', message }), (session) => {
       if (session !== null) this.#emitRevoked(userId, [sessionId], message);
     });
     return ended !== null;
@@ -342,9 +320,10 @@ export class TokenManager<Detail = unknown> {
    * @returns how many sessions it ended.
    */
   async banUser(userId: string, options?: BanUserOptions): Promise<number> {
-    const tag = tagOf(this.#checkUserId(userId));
-    const { durationMs, reason } = checkBanOptions(options);
-    const { ended } = await settled(this.#store.ban(tag, { userId, durationMs, reason }), (outcome) => {
+    const tag = tagOf(this.#logins.checkUserId(userId));
+    const { seconds, reason } = checkBanOptions(options);
+    const durationMs = seconds === null ? null : 1000 * seconds;
+    const { ended } = await reported(this.#store.ban(tag, { userId, durationMs, reason }), (outcome) => {
       const { until } = banOf(outcome.ban);
       this.#events.emit('banned', {
         userId,
@@ -358,12 +337,12 @@ export class TokenManager<Detail = unknown> {
 
   /** Lifts a ban. The sessions it ended stay ended. `false` when there was none. */
   async unbanUser(userId: string): Promise<boolean> {
-    return this.#store.unban(tagOf(this.#checkUserId(userId)));
+    return this.#store.unban(tagOf(this.#logins.checkUserId(userId)));
   }
 
   /** A user's ban; `null` when there is none, or none any more. */
   async getBan(userId: string): Promise<Ban | null> {
-    const tag = tagOf(this.#checkUserId(userId));
+    const tag = tagOf(this.#logins.checkUserId(userId));
     const ban = await this.#store.getBan(tag);
     if (ban === null) return null;
     if (tagOf(ban.userId) !== tag) throw foreignRecord();
@@ -378,7 +357,7 @@ export class TokenManager<Detail = unknown> {
    * @throws TypeError without a `getUserInfo`; what `getUserInfo` throws.
    */
   async addUser(userId: string, userInfoTtl?: number): Promise<User<Detail> | null> {
-    this.#checkUserId(userId);
+    this.#logins.checkUserId(userId);
     const detail = await this.#userInfo.loadAndCache(userId, this.#userInfoTtlMs(userInfoTtl));
     return detail === null ? null : { id: userId, detail };
   }
@@ -394,7 +373,7 @@ export class TokenManager<Detail = unknown> {
     if (!Array.isArray(userIds)) throw new TypeError(`userIds must be an array of strings, got ${kindOf(userIds)}`);
     // Not map, which leaves holes out.
     const waiting = new Set(
-      Array.from(userIds, (userId, index) => this.#checkUserId(userId, `userIds[${index}]`)),
+      Array.from(userIds, (userId, index) => this.#logins.checkUserId(userId, `userIds[${index}]`)),
     ).values();
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     if (!this.#userInfo.hasLoader) throw new TypeError('refreshUser needs the option getUserInfo');
@@ -418,7 +397,7 @@ export class TokenManager<Detail = unknown> {
 
   /** Forgets a user's cached info: the next check loads it again. Their sessions go on. `false` when none was cached. */
   async deleteUser(userId: string): Promise<boolean> {
-    return this.#userInfo.forget(this.#checkUserId(userId));
+    return this.#userInfo.forget(this.#logins.checkUserId(userId));
   }
 
   /**
@@ -440,91 +419,12 @@ export class TokenManager<Detail = unknown> {
     await this.#store.close();
   }
 
-  async #logIn(userId: string, options: CreateSessionOptions | undefined): Promise<StartedSession<Detail>> {
-    this.#checkUserId(userId);
-    const given = checkCreateOptions(options);
-    if (!this.#userInfo.hasLoader) return this.#create(userId, given);
-    const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtl * 1000);
-    if (detail === null) throw userNotFound();
-    return { ...(await this.#create(userId, given)), user: { id: userId, detail } };
-  }
-
-  async #create(
-    userId: string,
-    { ttl = this.#policy.ttl, absoluteTtl, attributes = {}, replaces = [] }: Partial<CreateSessionOptions>,
-  ): Promise<StartedSession<Detail>> {
-    this.#checkUserId(userId);
-    const { keys, absoluteTtl: longest, maxSessions, maxOnDevice, onLimit } = this.#policy;
-    checkSeconds('ttl', ttl);
-    const tag = tagOf(userId);
-    const sid = createSessionId();
-    this.#userInfo.ignoreLoad(userId);
-    const replaced = replaces.map((old) => parseToken(old, keys)).filter((old) => old !== null);
-    const life = Math.min(absoluteTtl ?? Number.POSITIVE_INFINITY, longest || Number.POSITIVE_INFINITY);
-
-    const { session, now, ended } = await this.#store.create(tag, {
-      userId,
-      sid,
-      ttlMs: ttl * 1000,
-      absoluteTtlMs: Number.isFinite(life) ? 1000 * life : 0,
-      attributes,
-      maxSessions,
-      maxOnDevice: maxOnDevice(attributes.device),
-      onLimit,
-      replaces: replaced.filter((old) => old.tag === tag).map((old) => old.sid),
-    });
-    for (const sessionId of ended) this.#events.emit('replaced', { userId, sessionId, by: sid });
-    await this.#endReplaced(
-      replaced.filter((old) => old.tag !== tag),
-      { tag, sid },
-    );
-    this.#events.emit('login', { userId, sessionId: sid, attributes: { ...attributes } });
-    return { token: signToken({ tag, ...session }, keys), user: { id: userId }, session, now };
-  }
-
-  /**
-   * Ends sessions of other users that a login replaces. They are on other keys, which in a Cluster may be on other nodes: no part of the same
-   * script. When one can't be ended, the new session isn't left behind either.
-   */
-  async #endReplaced(replaced: readonly TokenClaims[], by: { tag: string; sid: string }): Promise<void> {
-    const ending = replaced.map(({ tag, sid: sessionId }) =>
-      settled(this.#store.end(tag, sessionId, { reason: 'replaced', message: null }), (session) => {
-        if (session === null || tagOf(session.userId) !== tag) return;
-        this.#events.emit('replaced', { userId: session.userId, sessionId, by: by.sid });
-      }),
-    );
-    const failure = (await Promise.allSettled(ending)).find(
-      (outcome) => outcome.status === 'rejected' && !isEnded(outcome.reason),
-    );
-    if (failure === undefined) return;
-    // Nobody has its token: whether this succeeds is nothing to wait for in an outage.
-    void Promise.allSettled([this.#store.end(by.tag, by.sid, null)]);
-    throw (failure as PromiseRejectedResult).reason;
-  }
-
   async #logOut({ tag, sid }: TokenClaims): Promise<boolean> {
-    const ended = await settled(this.#store.end(tag, sid, null), (session) => {
+    const ended = await reported(this.#store.end(tag, sid, null), (session) => {
       if (session === null || tagOf(session.userId) !== tag) return;
       this.#events.emit('logout', { userId: session.userId, sessionId: sid });
     });
     return ended !== null;
-  }
-
-  /** A live session and the claims of its token, asked of the store; `null` when the token is not live. */
-  async #askLive(token: string): Promise<(StoredSession & { claims: TokenClaims }) | null> {
-    const stored = liveIn(await this.#lookup.ask(token, 'read'));
-    return stored === null ? null : { ...stored, claims: readClaims(token) as TokenClaims };
-  }
-
-  /**
-   * A token beyond this one, and beyond the newest that was used: a request in flight may rotate a former token, and its client must be able to
-   * go on with what it gets.
-   */
-  #mint(claims: TokenClaims, userId: string, newestGen: number, now: number): string {
-    const gen = Math.max(claims.gen, newestGen) + 1;
-    const token = signToken({ ...claims, gen, mintedAt: now }, this.#policy.keys);
-    this.#events.emit('rotated', { userId, sessionId: claims.sid });
-    return token;
   }
 
   #emitRevoked(userId: string, ended: readonly string[], message: string | null): void {
@@ -570,27 +470,8 @@ export class TokenManager<Detail = unknown> {
     return parts?.tag === tag ? parts.sid : null;
   }
 
-  /** A token in this place is a mistake, which would put it into events and records. */
-  #checkUserId(userId: unknown, name = 'userId'): string {
-    const text = checkUserId(userId, name);
-    if (this.isToken(text)) throw new TypeError(`${name} must be a user's id, and is a token`);
-    return text;
-  }
-
   #userInfoTtlMs(userInfoTtl: number | undefined): number {
     return 1000 * (userInfoTtl === undefined ? this.#policy.userInfoTtl : checkSeconds('userInfoTtl', userInfoTtl));
-  }
-}
-
-/** Gives the outcome of a call, and reports it first: also one that was reached although replication is unconfirmed. */
-async function settled<Outcome>(call: Promise<Outcome>, report: (outcome: Outcome) => void): Promise<Outcome> {
-  try {
-    const outcome = await call;
-    report(outcome);
-    return outcome;
-  } catch (error) {
-    if (isEnded(error) && error.outcome !== undefined) report(error.outcome as Outcome);
-    throw error;
   }
 }
 

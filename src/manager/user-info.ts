@@ -1,4 +1,3 @@
-import { SessionError } from '../errors/session-error';
 import type { Store } from '../store/store';
 import { tagOf } from '../token/token';
 import type { GetUserInfo } from './types';
@@ -145,9 +144,4 @@ function settledWithin(promise: Promise<unknown>, ms: number): Promise<void> {
     };
     promise.then(settle, settle);
   });
-}
-
-/** The answer to a login by somebody whom `getUserInfo` doesn't know. */
-export function userNotFound(): SessionError {
-  return new SessionError('ERR_USER_NOT_FOUND', 'getUserInfo knows no such user: no session was started');
 }

@@ -1,4 +1,4 @@
-import { checkFunction, checkInteger, checkOptions } from '../errors/arguments';
+import { checkFunction, integer, optional, type Readers, readOptions } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
 import type { TokenClaims } from '../token/token';
 import { USER_INFO_VERSION_MS } from './limits';
@@ -24,7 +24,11 @@ export interface MemoryStoreOptions {
   sweepEvery?: number | undefined;
 }
 
-const OPTIONS: Record<keyof MemoryStoreOptions, true> = { now: true, sweepEvery: true };
+const READERS = {
+  now: optional(checkFunction<() => number>, Date.now),
+  // Up to a day.
+  sweepEvery: optional(integer(1, 24 * 3600), 60),
+} satisfies Readers<MemoryStoreOptions>;
 
 /** Cached user info; `null` where only its version is known. */
 interface UserInfo {
@@ -32,9 +36,6 @@ interface UserInfo {
   version: number;
   expiresAt: number;
 }
-
-/** A day, in seconds. */
-const MAX_SWEEP_EVERY = 24 * 3600;
 
 /**
  * Keeps sessions in this process: for development, tests and services of one process. They end with it. Expired ones are swept
@@ -49,9 +50,7 @@ export class MemoryStore implements Store {
 
   /** @throws TypeError or RangeError naming the option that is unknown or of the wrong kind. */
   constructor(options?: MemoryStoreOptions) {
-    const { now = Date.now, sweepEvery = 60 } = checkOptions('MemoryStore', options, OPTIONS);
-    checkFunction('option now', now);
-    checkInteger('option sweepEvery', sweepEvery, 1, MAX_SWEEP_EVERY);
+    const { now, sweepEvery } = readOptions('MemoryStore', options, READERS);
     this.#now = now;
     this.#sweeper = setInterval(() => this.#sweep(), sweepEvery * 1000).unref();
   }

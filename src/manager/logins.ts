@@ -1,0 +1,113 @@
+import { checkSeconds, checkUserId } from '../errors/arguments';
+import { isEnded, SessionError } from '../errors/session-error';
+import type { SessionRecord, Store } from '../store/store';
+import { createSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
+import { type CreateSessionOptions, checkCreateOptions } from './call-options';
+import type { ManagerPolicy } from './manager-options';
+import { reported } from './reported';
+import type { SessionEmitter } from './session-events';
+import type { User } from './types';
+import type { UserInfo } from './user-info';
+
+/** The checked options of a login. */
+type LoginOptions = Partial<ReturnType<typeof checkCreateOptions>>;
+
+/** A session that was just started. */
+export interface StartedSession<Detail> {
+  token: string;
+  user: User<Detail>;
+  session: SessionRecord;
+  /** The store's clock, in milliseconds. */
+  now: number;
+}
+
+/** Starts sessions, and ends those that they replace. */
+export class Logins<Detail> {
+  readonly #policy: ManagerPolicy<Detail>;
+  readonly #store: Store;
+  readonly #userInfo: UserInfo<Detail>;
+  readonly #events: SessionEmitter;
+
+  constructor(policy: ManagerPolicy<Detail>, store: Store, userInfo: UserInfo<Detail>, events: SessionEmitter) {
+    this.#policy = policy;
+    this.#store = store;
+    this.#userInfo = userInfo;
+    this.#events = events;
+  }
+
+  /** Checks a user id. A token in its place is a mistake, which would put the token into events and records. */
+  checkUserId(userId: unknown, name = 'userId'): string {
+    const text = checkUserId(userId, name);
+    if (parseToken(text, this.#policy.keys) === null) return text;
+    throw new TypeError(`${name} must be a user's id, and is a token`);
+  }
+
+  /** Starts a session, where there is a `getUserInfo` of a user whom it knows. */
+  async logIn(userId: string, options: CreateSessionOptions | undefined): Promise<StartedSession<Detail>> {
+    this.checkUserId(userId);
+    const given = checkCreateOptions(options);
+    if (!this.#userInfo.hasLoader) return this.start(userId, given);
+    const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtl * 1000);
+    if (detail === null) throw userNotFound();
+    return { ...(await this.start(userId, given)), user: { id: userId, detail } };
+  }
+
+  /** Starts a session, without asking `getUserInfo`. */
+  async start(
+    userId: string,
+    { ttl = this.#policy.ttl, absoluteTtl, attributes = {}, replaces = [] }: LoginOptions,
+  ): Promise<StartedSession<Detail>> {
+    this.checkUserId(userId);
+    const { keys, absoluteTtl: longest, maxSessions, maxOnDevice, onLimit } = this.#policy;
+    checkSeconds('ttl', ttl);
+    const tag = tagOf(userId);
+    const sid = createSessionId();
+    this.#userInfo.ignoreLoad(userId);
+    const replaced = replaces.map((old) => parseToken(old, keys)).filter((old) => old !== null);
+    const life = Math.min(absoluteTtl ?? Number.POSITIVE_INFINITY, longest || Number.POSITIVE_INFINITY);
+
+    const { session, now, ended } = await this.#store.create(tag, {
+      userId,
+      sid,
+      ttlMs: ttl * 1000,
+      absoluteTtlMs: Number.isFinite(life) ? 1000 * life : 0,
+      attributes,
+      maxSessions,
+      maxOnDevice: maxOnDevice(attributes.device),
+      onLimit,
+      replaces: replaced.filter((old) => old.tag === tag).map((old) => old.sid),
+    });
+    for (const sessionId of ended) this.#events.emit('replaced', { userId, sessionId, by: sid });
+    await this.#endReplaced(
+      replaced.filter((old) => old.tag !== tag),
+      { tag, sid },
+    );
+    this.#events.emit('login', { userId, sessionId: sid, attributes: { ...attributes } });
+    return { token: signToken({ tag, ...session }, keys), user: { id: userId }, session, now };
+  }
+
+  /**
+   * Ends sessions of other users that a login replaces. They are on other keys, which in a Cluster may be on other nodes: no part of the same
+   * script. When one can't be ended, the new session isn't left behind either.
+   */
+  async #endReplaced(replaced: readonly TokenClaims[], by: { tag: string; sid: string }): Promise<void> {
+    const ending = replaced.map(({ tag, sid: sessionId }) =>
+      reported(this.#store.end(tag, sessionId, { reason: 'replaced', message: null }), (session) => {
+        if (session === null || tagOf(session.userId) !== tag) return;
+        this.#events.emit('replaced', { userId: session.userId, sessionId, by: by.sid });
+      }),
+    );
+    const failure = (await Promise.allSettled(ending)).find(
+      (outcome) => outcome.status === 'rejected' && !isEnded(outcome.reason),
+    );
+    if (failure === undefined) return;
+    // Nobody has its token: whether this succeeds is nothing to wait for in an outage.
+    void Promise.allSettled([this.#store.end(by.tag, by.sid, null)]);
+    throw (failure as PromiseRejectedResult).reason;
+  }
+}
+
+/** The answer to a login by a user whom `getUserInfo` doesn't know. */
+function userNotFound(): SessionError {
+  return new SessionError('ERR_USER_NOT_FOUND', 'getUserInfo knows no such user: no session was started');
+}

@@ -1,0 +1,56 @@
+import { readClaims, signToken, type TokenClaims } from '../token/token';
+import type { ManagerPolicy } from './manager-options';
+import type { RequestedSession } from './requested-session';
+import type { SessionEmitter } from './session-events';
+import { type LiveToken, liveIn, type SessionLookup } from './session-lookup';
+
+type RotationPolicy = Pick<ManagerPolicy<never>, 'keys' | 'rotateEveryMs'>;
+
+/** Makes new tokens for live sessions. None of it is written: a session's record moves on when a new token is first used. */
+export class Rotations {
+  readonly #policy: RotationPolicy;
+  readonly #lookup: SessionLookup;
+  readonly #events: SessionEmitter;
+
+  constructor(policy: RotationPolicy, lookup: SessionLookup, events: SessionEmitter) {
+    this.#policy = policy;
+    this.#lookup = lookup;
+    this.#events = events;
+  }
+
+  /**
+   * A new token for the session of this one, and the session by it. `proof`: whether the new token proves no more than this one, or its user at
+   * this moment. `null`: the token is not live.
+   */
+  async rotate(token: string, proof: 'inherited' | 'now'): Promise<(LiveToken & { token: string }) | null> {
+    const live = liveIn(await this.#lookup.ask(token, 'read'));
+    if (live === null) return null;
+    const provedAt = proof === 'now' ? live.now : live.provedAt;
+    const claims = { ...(readClaims(token) as TokenClaims), provedAt };
+    return { ...live, provedAt, token: this.#mint(claims, live.userId, live.session.gen, live.now) };
+  }
+
+  /** A new token for a session whose token is older than `rotateEvery`, or signed with an older secret; `null` for any other. */
+  renewed(session: RequestedSession<unknown>): string | null {
+    const { rotateEveryMs, keys } = this.#policy;
+    if (rotateEveryMs === 0) return null;
+    const claims = readClaims(session.token);
+    // A former token in flight: its client has a newer one.
+    if (claims === null || claims.gen < session.newestGen) return null;
+    const now = session.checkedAt.getTime();
+    const isOld = now - claims.mintedAt >= rotateEveryMs;
+    const isDue = isOld || (keys.length > 1 && signToken(claims, keys) !== session.token);
+    return isDue ? this.#mint(claims, session.user.id, session.newestGen, now) : null;
+  }
+
+  /**
+   * A token beyond this one, and beyond the newest that was used: a request in flight may rotate a former token, and its client must be able to
+   * go on with what it gets.
+   */
+  #mint(claims: TokenClaims, userId: string, newestGen: number, now: number): string {
+    const gen = Math.max(claims.gen, newestGen) + 1;
+    const token = signToken({ ...claims, gen, mintedAt: now }, this.#policy.keys);
+    this.#events.emit('rotated', { userId, sessionId: claims.sid });
+    return token;
+  }
+}
