@@ -7,17 +7,15 @@ import { closeAfterEach } from './support/closing';
 import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
 import { runProgram } from './support/programs';
 import { ask, freePort, type RedisServer } from './support/redis-server';
-import { randomPrefixes, SECRET } from './support/stores';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startTraffic } from './support/traffic';
 import { until } from './support/until';
 
-const TIMEOUT_MS = 300;
-/** What a call may take beyond its deadline, on a machine that has other things to do. */
-const SLACK_MS = 200;
+const TIMEOUT_MS = 1000;
+/** What a call may take beyond its deadline on a busy machine; less than a second deadline. */
+const SLACK_MS = 900;
 /** How long after the other nodes call a master down everybody must be served again. */
-const BACK_MS = 3000;
-
-jest.setTimeout(60_000);
+const BACK_MS = 15_000;
 
 let topology: ClusterTopology;
 let prefixes: ReturnType<typeof randomPrefixes>;
@@ -192,8 +190,8 @@ describe.each([
     await topology.untilOwner(keyOf(loggedOut), master);
     await until('service is back', async () => (await sessions.checkToken(live)) !== null);
     // The client may have been led to the new master by a redirection, and learns of the promotion a moment later.
-    await until('the logout is repeated', async () => (await sessions.checkToken(loggedOut)) === null, 2000);
-    await until('the kick is repeated', async () => (await sessions.checkToken(kicked)) === null, 2000);
+    await until('the logout is repeated', async () => (await sessions.checkToken(loggedOut)) === null);
+    await until('the kick is repeated', async () => (await sessions.checkToken(kicked)) === null);
     expect(await sessions.listUserToken(kickedId)).toEqual([]);
     await recover(master);
   });
@@ -278,7 +276,7 @@ describe('a slot that moves to another node', () => {
   });
 
   it('under load fails no request and signs nobody out', async () => {
-    const sessions = manage();
+    const sessions = manage(undefined, PATIENT);
     const { token, from, to, slot } = await aSlot(sessions);
     const traffic = startTraffic(sessions, new Map([['ada', token]]), { everyMs: 2 });
     await traffic.untilServed();

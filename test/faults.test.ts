@@ -3,16 +3,18 @@ import { Redis } from 'ioredis';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { closeAfterEach } from './support/closing';
 import { ask, askInfo, type RedisServer, startRedis } from './support/redis-server';
-import { randomPrefixes, SECRET } from './support/stores';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy, type TcpProxy } from './support/tcp-proxy';
 import { startTraffic } from './support/traffic';
 import { until } from './support/until';
 
-const TIMEOUT_MS = 300;
-/** What a call may take beyond its deadline, on a machine that has other things to do. */
-const SLACK_MS = 200;
+const TIMEOUT_MS = 1000;
+/** What a call may take beyond its deadline on a busy machine; less than a second deadline. */
+const SLACK_MS = 900;
 /** A call that waits for nothing. */
-const AT_ONCE_MS = 100;
+const AT_ONCE_MS = TIMEOUT_MS / 2;
+/** How long a Redis is slow, so that calls certainly pass their deadlines. */
+const SLOW_MS = 2.5 * TIMEOUT_MS;
 
 let server: RedisServer;
 let proxy: TcpProxy;
@@ -32,8 +34,8 @@ beforeEach(async () => {
 
 type Target = ConstructorParameters<typeof RedisStore>[0];
 
-function manage(target: Target, options: Partial<TokenManagerOptions<never>> = {}) {
-  const store = new RedisStore(target, { timeoutMs: TIMEOUT_MS, ...prefixes });
+function manage(target: Target, options: Partial<TokenManagerOptions<never>> = {}, timing = { timeoutMs: TIMEOUT_MS }) {
+  const store = new RedisStore(target, { ...timing, ...prefixes });
   const manager = new TokenManager<never>({ store, secret: SECRET, ...options });
   onClose(() => manager.close());
   return manager;
@@ -131,7 +133,7 @@ describe('a Redis that has gone silent', () => {
 
 describe("a client of the application's own", () => {
   it('that has a command timeout is spared the silent Redis just the same', async () => {
-    const client = new Redis(server.port, '127.0.0.1', { commandTimeout: 50 });
+    const client = new Redis(server.port, '127.0.0.1', { commandTimeout: AT_ONCE_MS });
     client.on('error', () => undefined);
     onClose(() => client.disconnect());
     const sessions = manage(client);
@@ -174,7 +176,7 @@ describe("a client of the application's own", () => {
     await Promise.allSettled(calls);
     await ask(server, 'CONFIG', 'RESETSTAT');
     proxy.pass();
-    await sleep(400);
+    await sleep(TIMEOUT_MS + 100);
     // What had been sent, and no probe.
     expect(await commandsOf('evalsha')).toBeLessThanOrEqual(8);
   });
@@ -203,11 +205,11 @@ describe('a Redis that is slow', () => {
   });
 
   it.each([
-    ['CLIENT PAUSE', ['CLIENT', 'PAUSE', 600, 'ALL']],
-    ['DEBUG SLEEP', ['DEBUG', 'SLEEP', 0.8]],
+    ['CLIENT PAUSE', ['CLIENT', 'PAUSE', SLOW_MS, 'ALL']],
+    ['DEBUG SLEEP', ['DEBUG', 'SLEEP', SLOW_MS / 1000]],
     [
       'a script of somebody else',
-      ['EVAL', 'local t = redis.call("TIME")[1] repeat until redis.call("TIME")[1] - t > 1', 0],
+      ['EVAL', 'local t = redis.call("TIME")[1] repeat until redis.call("TIME")[1] - t > 2', 0],
     ],
   ] as const)('for a while, by %s, signs nobody out', async (_, command) => {
     const sessions = manage(proxied());
@@ -361,7 +363,7 @@ describe('a rotation whose answer is lost', () => {
 
 describe('scripts that are flushed again and again', () => {
   it('fail no call', async () => {
-    const sessions = manage(server.url);
+    const sessions = manage(server.url, {}, PATIENT);
     const tokens = new Map([['ada', await sessions.setToken('ada')]]);
     const traffic = startTraffic(sessions, tokens, { everyMs: 2 });
     for (let i = 0; i < 100; i++) await ask(server, 'SCRIPT', 'FLUSH');

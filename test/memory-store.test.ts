@@ -27,6 +27,6 @@ describe('MemoryStore', () => {
     const root = join(__dirname, '..');
     const program = "const { MemoryStore } = require('tokensession'); new MemoryStore(); console.log('made');";
     const args = [join(root, 'node_modules/tsx/dist/cli.mjs'), '--eval', program];
-    expect((await promisify(execFile)(process.execPath, args, { cwd: root, timeout: 10_000 })).stdout).toBe('made\n');
+    expect((await promisify(execFile)(process.execPath, args, { cwd: root, timeout: 60_000 })).stdout).toBe('made\n');
   });
 });

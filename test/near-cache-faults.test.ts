@@ -20,16 +20,16 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 const closing = closeAfterEach();
-const HEARTBEAT_MS = 150;
+const HEARTBEAT_MS = 500;
 /** Two heartbeats, and what timers and a busy machine add to them. */
-const LEASE_MS = 2 * HEARTBEAT_MS + 200;
+const LEASE_MS = 2 * HEARTBEAT_MS + 1000;
 const CACHE = { maxAgeMs: 60_000, heartbeatMs: HEARTBEAT_MS };
 
 type Target = ConstructorParameters<typeof RedisStore>[0];
 
 function service(target: Target, options: Partial<TokenManagerOptions<unknown>> & { prefixes?: object } = {}) {
   const { prefixes = randomPrefixes(), ...given } = options;
-  const store = new RedisStore(target, { ...prefixes, timeoutMs: 400 });
+  const store = new RedisStore(target, { ...prefixes, timeoutMs: 2000 });
   const sessions = new TokenManager({ store, secret: SECRET, cache: CACHE, ...given });
   closing(() => sessions.close());
   const events: { name: string; error?: unknown }[] = [];
@@ -78,7 +78,7 @@ describe('an end that nobody was told of', () => {
     await endUnannounced(prefixes, token);
     const begin = performance.now();
     while ((await sessions.checkToken(token)) !== null) await sleep(5);
-    expect(performance.now() - begin).toBeLessThan(550);
+    expect(performance.now() - begin).toBeLessThan(500 + 1000);
   });
 });
 
@@ -284,7 +284,7 @@ describe('a Redis user who may not subscribe or publish', () => {
     ).sessions;
     const token = await hot(sessions);
     expect(await mute.deleteUserToken('ada')).toBe(1);
-    await until('it is refused', async () => (await sessions.checkToken(token)) === null, 1000);
+    await until('it is refused', async () => (await sessions.checkToken(token)) === null);
     expect(await mute.health()).toMatchObject({
       status: 'degraded',
       reasons: [expect.stringContaining('does not let changes be announced')],
@@ -304,7 +304,7 @@ describe('a client that was handed in', () => {
     closing(() => other.disconnect());
     const there = service(other, { prefixes, cache: false }).sessions;
     await there.deleteToken(token);
-    await until('it is refused', async () => (await sessions.checkToken(token)) === null, 1000);
+    await until('it is refused', async () => (await sessions.checkToken(token)) === null);
     await sessions.close();
     expect(await client.ping()).toBe('PONG');
     const channels = `application:${prefixes.tokenKeyPrefix}*`;

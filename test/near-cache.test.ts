@@ -29,7 +29,7 @@ const OLDER_SECRET = 'an older secret for tests, no shorter than the other';
 type Options = Partial<TokenManagerOptions<{ name: string }>>;
 
 /** So long that what a process hears of within a test it was told. */
-const CACHE = { maxAgeMs: 60_000, heartbeatMs: 200 };
+const CACHE = { maxAgeMs: 60_000, heartbeatMs: 1000 };
 
 /** A service of its own on the sessions under these prefixes. */
 function service(prefixes: ReturnType<typeof randomPrefixes>, options: Options = {}) {
@@ -75,7 +75,7 @@ async function scriptCalls(): Promise<number> {
 }
 
 const refuses = (sessions: TokenManager<{ name: string }>, token: string) =>
-  until('it refuses the token', async () => (await sessions.checkToken(token)) === null, 3000);
+  until('it refuses the token', async () => (await sessions.checkToken(token)) === null);
 
 describe('a session that was just checked', () => {
   it('is answered for without a command to Redis, by every look at a token', async () => {
@@ -94,9 +94,9 @@ describe('a session that was just checked', () => {
   });
 
   it('is asked for again once it is maxAgeMs old', async () => {
-    const { here, calls } = await twoServices({ cache: { ...CACHE, maxAgeMs: 150 } });
+    const { here, calls } = await twoServices({ cache: { ...CACHE, maxAgeMs: 1000 } });
     const token = await hot(here);
-    await sleep(160);
+    await sleep(1010);
     calls.length = 0;
     await here.checkToken(token);
     await here.checkToken(token);
@@ -117,6 +117,7 @@ describe('a session that was just checked', () => {
   it('comes with its times by the clock of Redis, as they are at that moment', async () => {
     const { here } = await twoServices({ ttl: 100 });
     const token = await hot(here);
+    const begin = performance.now();
     const first = await here.checkToken(token);
     await sleep(1100);
     const later = await here.checkToken(token);
@@ -124,19 +125,19 @@ describe('a session that was just checked', () => {
     expect(later?.lastSeenAt).toEqual(first?.lastSeenAt);
     const passed = Number(later?.checkedAt) - Number(first?.checkedAt);
     expect(passed).toBeGreaterThanOrEqual(1095);
-    expect(passed).toBeLessThan(2000);
+    expect(passed).toBeLessThan(performance.now() - begin + 10);
     expect(later?.ttl).toBeLessThan(first?.ttl ?? 0);
     expect(here.cacheStats?.hits).toBeGreaterThanOrEqual(3);
   });
 
   it('ends at its expiry, whatever the clock of this machine says', async () => {
-    const { here } = await twoServices({ ttl: 1 });
+    const { here } = await twoServices({ ttl: 2 });
     const now = Date.now();
     const clock = jest.spyOn(Date, 'now').mockImplementation(() => now - 3_600_000);
     try {
       const token = await hot(here);
       expect(await here.checkToken(token)).not.toBeNull();
-      await sleep(1010);
+      await sleep(2010);
       expect(await here.checkToken(token)).toBeNull();
       const other = await hot(here);
       clock.mockImplementation(() => now + 3_600_000);
@@ -151,7 +152,7 @@ describe('a session that was just checked', () => {
     const token = await hot(here);
     const begin = performance.now();
     while (await here.touchToken(token)) {
-      expect(performance.now() - begin).toBeLessThan(1500);
+      expect(performance.now() - begin).toBeLessThan(10_000);
       await sleep(10);
     }
   });
@@ -403,7 +404,7 @@ describe('what another process does to a session is heard at once', () => {
     const { here, there } = await twoServices({ rotationGrace: 1 });
     const token = await hot(here);
     const next = (await there.rotateToken(token)) ?? '';
-    await until('the new id is seen', async () => (await here.checkToken(token))?.id === next.split('.')[1], 2000);
+    await until('the new id is seen', async () => (await here.checkToken(token))?.id === next.split('.')[1]);
     await sleep(1050);
     expect((await here.inspectToken(token)).reason).toBe('reused');
     await refuses(here, next);
@@ -418,7 +419,6 @@ describe('what another process does to a session is heard at once', () => {
     await until(
       'it is seen',
       async () => Number((await here.checkToken(token))?.authenticatedAt) > Number(before?.authenticatedAt),
-      2000,
     );
   });
 
@@ -433,7 +433,7 @@ describe('what another process does to a session is heard at once', () => {
     expect((await here.touchToken(token))?.user.detail).toEqual({ name: 'old' });
     name = 'new';
     await act(there);
-    await until('it is seen', async () => (await here.touchToken(token))?.user.detail?.name === 'new', 2000);
+    await until('it is seen', async () => (await here.touchToken(token))?.user.detail?.name === 'new');
   });
 
   it('but not of other users, of slides and checks, nor of a login that ends nothing', async () => {
@@ -645,15 +645,18 @@ describe('sliding', () => {
 
   it('costs one call every slideEvery seconds', async () => {
     const { here, calls } = await twoServices({ slideEvery: 1, ttl: 100 });
+    const begin = performance.now();
     const token = await hot(here);
     calls.length = 0;
-    const begin = performance.now();
-    while (performance.now() - begin < 2500) {
+    while (calls.length < 2) {
       await Promise.all(Array.from({ length: 20 }, () => here.touchToken(token)));
       await here.checkToken(token);
       await sleep(5);
     }
     expect(calls).toEqual(['touch', 'touch']);
+    // Timers and the clock of Redis each round to a millisecond.
+    expect(performance.now() - begin).toBeGreaterThan(1990);
+    expect(performance.now() - begin).toBeLessThan(10_000);
   });
 
   it('is not done by reading', async () => {
@@ -673,7 +676,7 @@ describe('sliding', () => {
     server.pause();
     try {
       for (let i = 0; i < 10; i++) expect(await here.touchToken(token)).not.toBeNull();
-      await until('the slide has failed', () => failed.length > 0, 3000);
+      await until('the slide has failed', () => failed.length > 0);
       expect(failed).toMatchObject([{ userId: 'ada', sessionId: token.split('.')[1], error: { status: 503 } }]);
       await expect(here.touchToken(token)).rejects.toMatchObject({ status: 503 });
     } finally {

@@ -281,7 +281,7 @@ function asRedisCli(reply: unknown): string {
 }
 
 async function untilListening(port: number) {
-  for (let tries = 0; tries < 300; tries++) {
+  for (let tries = 0; tries < 1200; tries++) {
     const isUp = await fetch(`http://127.0.0.1:${port}/`).then(
       () => true,
       () => false,

@@ -1,6 +1,8 @@
 import { Cluster, Redis } from 'ioredis';
 import { createRedisClient, RedisStore } from 'tokensession';
+import { CertificateAuthority } from './support/certificates';
 import { closeAfterEach } from './support/closing';
+import { freePort, type RedisServer, startRedis } from './support/redis-server';
 
 const onClose = closeAfterEach();
 
@@ -90,6 +92,108 @@ describe('createRedisClient', () => {
       cluster.options.dnsLookup?.('node.example', (_, found) => resolve(found)),
     );
     expect(name).toBe('node.example');
+  });
+});
+
+describe('option tls', () => {
+  const URL_ONLY = 'option tls goes with a rediss:// URL only';
+
+  it.each<[string, unknown, unknown, string]>([
+    ['beside a URL without TLS', 'redis://127.0.0.1:1', { ca: 'x' }, URL_ONLY],
+    ['beside a URL without TLS, though empty', 'redis://127.0.0.1:1', {}, URL_ONLY],
+    ['beside settings', NOWHERE, { ca: 'x' }, URL_ONLY],
+    ['beside settings of a Sentinel', { sentinels: [NOWHERE], name: 'x' }, {}, URL_ONLY],
+    ['beside settings of a Cluster', { cluster: [NOWHERE] }, {}, URL_ONLY],
+    ['false', 'rediss://127.0.0.1:1', false, 'option tls must be an object, got a value of type boolean'],
+    ['null', 'rediss://127.0.0.1:1', null, 'option tls must be an object, got null'],
+    ['a list', 'rediss://127.0.0.1:1', ['x'], 'option tls must be an object, got an array'],
+  ])('is refused: %s', (_, target, tls, message) => {
+    expect(() => createRedisClient(target as never, { tls: tls as never })).toThrow(new TypeError(message));
+    expect(() => new RedisStore(target as never, { tls: tls as never })).toThrow(new TypeError(message));
+  });
+
+  it('is refused beside a client, which has its own', () => {
+    const client = kept(createRedisClient('rediss://127.0.0.1:1'));
+    expect(() => new RedisStore(client, { tls: {} })).toThrow(new TypeError(URL_ONLY));
+  });
+
+  it('is what Node’s defaults are when left out', () => {
+    expect(kept(createRedisClient('rediss://127.0.0.1:1')).options.tls).toEqual({});
+    expect(kept(createRedisClient('rediss://127.0.0.1:1', { tls: undefined })).options.tls).toEqual({});
+  });
+});
+
+describe('a Redis with a certificate of an authority of its own', () => {
+  const NAME = 'redis.example';
+  const timeoutMs = 10_000;
+  let authority: CertificateAuthority;
+  let stranger: CertificateAuthority;
+  /** The second asks for certificates of clients. */
+  const servers: RedisServer[] = [];
+  let url: string;
+  let mutualUrl: string;
+
+  beforeAll(async () => {
+    [authority, stranger] = await Promise.all([CertificateAuthority.create(), CertificateAuthority.create()]);
+    const { certFile, keyFile } = await authority.issue(NAME);
+    const start = async (authClients: string) => {
+      const port = await freePort();
+      const files = { 'tls-cert-file': certFile, 'tls-key-file': keyFile, 'tls-ca-cert-file': authority.certFile };
+      servers.push(await startRedis({ ...files, 'tls-port': String(port), 'tls-auth-clients': authClients }));
+      return `rediss://127.0.0.1:${port}`;
+    };
+    url = await start('no');
+    mutualUrl = await start('yes');
+  });
+  afterAll(async () => {
+    for (const server of servers) await server.stop();
+    await Promise.all([authority.remove(), stranger.remove()]);
+  });
+
+  /** `ready`, or the code of the first error. Disconnects inside the event, before the client can begin to reconnect. */
+  const outcomeOf = (client: Redis) =>
+    new Promise<string>((resolve) => {
+      const settle = (outcome: string) => {
+        client.disconnect();
+        resolve(outcome);
+      };
+      client.once('ready', () => settle('ready'));
+      client.on('error', (error: NodeJS.ErrnoException) => settle(error.code ?? error.message));
+    });
+  const connect = (target: string, tls: object) => outcomeOf(createRedisClient(target, { timeoutMs, tls }));
+
+  it('is reached with its authority and name, and not without one of them', async () => {
+    const ca = authority.cert;
+    expect(await connect(url, { ca, servername: NAME })).toBe('ready');
+    expect(await connect(url, { ca: ca.toString(), servername: NAME })).toBe('ready');
+    expect(await connect(url, { servername: NAME })).toBe('SELF_SIGNED_CERT_IN_CHAIN');
+    expect(await connect(url, { ca: stranger.cert, servername: NAME })).toBe('SELF_SIGNED_CERT_IN_CHAIN');
+    expect(await connect(url, { ca })).toBe('ERR_TLS_CERT_ALTNAME_INVALID');
+    expect(await connect(url, { ca, servername: 'other.example' })).toBe('ERR_TLS_CERT_ALTNAME_INVALID');
+    expect(await connect(url, { rejectUnauthorized: false })).toBe('ready');
+  });
+
+  it('is reached by settings with the same tls', async () => {
+    const tls = { ca: authority.cert, servername: NAME };
+    const port = Number(new URL(url).port);
+    expect(await outcomeOf(createRedisClient({ host: '127.0.0.1', port, tls }, { timeoutMs }))).toBe('ready');
+  });
+
+  it('is reached with a client’s certificate where it asks for one', async () => {
+    const trust = { ca: authority.cert, servername: NAME };
+    const { cert, key } = await authority.issue('service.example');
+    expect(await connect(mutualUrl, { ...trust, cert, key })).toBe('ready');
+    expect(await connect(mutualUrl, trust)).not.toBe('ready');
+    const forged = await stranger.issue('service.example');
+    expect(await connect(mutualUrl, { ...trust, cert: forged.cert, key: forged.key })).not.toBe('ready');
+  });
+
+  it('serves a store', async () => {
+    const { cert, key } = await authority.issue('store.example');
+    const tls = { ca: authority.cert, servername: NAME, cert, key };
+    const store = new RedisStore(mutualUrl, { timeoutMs, tls });
+    onClose(() => store.close());
+    expect(await store.list('x'.repeat(22))).toBeNull();
   });
 });
 

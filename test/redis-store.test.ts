@@ -2,10 +2,10 @@ import { inspect } from 'node:util';
 import { Redis } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis5';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
-import { tagOf } from '../src/token/token';
 import { defineScripts } from '../src/redis/script-commands';
+import { tagOf } from '../src/token/token';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
-import { randomPrefixes, SECRET } from './support/stores';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 
 const PASSWORD = 'a password for tests';
 let server: RedisServer;
@@ -16,7 +16,11 @@ function manage(
   redis: ConstructorParameters<typeof RedisStore>[0] = server.url,
   options: Partial<TokenManagerOptions<unknown>> = {},
 ) {
-  const manager = new TokenManager({ store: new RedisStore(redis, prefixes), secret: SECRET, ...options });
+  const manager = new TokenManager({
+    store: new RedisStore(redis, { ...prefixes, ...PATIENT }),
+    secret: SECRET,
+    ...options,
+  });
   closing.push(() => manager.close());
   return manager;
 }
@@ -67,33 +71,33 @@ describe('what is in Redis', () => {
     const pttl = () => server.admin.pttl(keyOf(short));
     const short = await sessions.setToken('ada', 10);
     const long = await sessions.setToken('ada', 1000);
-    expect(await pttl()).toBeGreaterThan(1_999_000);
+    expect(await pttl()).toBeGreaterThan(1_990_000);
     await sessions.touchToken(short);
-    expect(await pttl()).toBeGreaterThan(1_999_000);
+    expect(await pttl()).toBeGreaterThan(1_990_000);
     await sessions.deleteToken(long);
     expect(await pttl()).toBeLessThanOrEqual(20_000);
     await sessions.refreshToken(short, 500);
-    expect(await pttl()).toBeGreaterThan(999_000);
+    expect(await pttl()).toBeGreaterThan(990_000);
     await sessions.refreshToken(short, 5);
     expect(await pttl()).toBeLessThanOrEqual(10_000);
     await sessions.touchToken(short);
-    expect(await pttl()).toBeGreaterThan(9_000);
+    expect(await pttl()).toBeGreaterThan(6_000);
     await sessions.setToken('ada', 24 * 3600);
     expect(await pttl()).toBeLessThanOrEqual(25 * 3_600_000);
-    expect(await pttl()).toBeGreaterThan(25 * 3_600_000 - 1000);
+    expect(await pttl()).toBeGreaterThan(25 * 3_600_000 - 10_000);
   });
 
   it('is pruned of sessions that expired as long ago as they may be asked for, with their attributes, at the next login', async () => {
     const sessions = manage();
-    const expired = await sessions.setToken('ada', 1, { device: 'old' });
+    const expired = await sessions.setToken('ada', 2, { device: 'old' });
     await sessions.setToken('ada', 100);
-    await new Promise((resolve) => setTimeout(resolve, 1010));
+    await new Promise((resolve) => setTimeout(resolve, 2010));
     const fields = () => server.admin.hkeys(keyOf(expired));
     expect(await fields()).toContain(sidOf(expired));
     expect(await sessions.inspectToken(expired)).toEqual({ session: null, reason: 'expired' });
     await sessions.setToken('ada', 100);
     expect(await fields()).toContain(sidOf(expired));
-    await new Promise((resolve) => setTimeout(resolve, 1010));
+    await new Promise((resolve) => setTimeout(resolve, 2010));
     await sessions.setToken('ada', 100);
     expect((await fields()).filter((field) => field.startsWith(sidOf(expired)))).toEqual([]);
   });
@@ -290,7 +294,7 @@ describe('a record that is not ours', () => {
     await sessions.touchToken(short);
     expect(await server.admin.pttl(keyOf(long))).toBe(-1);
     await sessions.refreshToken(short);
-    expect(await server.admin.pttl(keyOf(long))).toBeGreaterThan(499_000);
+    expect(await server.admin.pttl(keyOf(long))).toBeGreaterThan(490_000);
   });
 
   it('a newer layout refuses to be ended too: an older service must not half-delete what it does not know', async () => {
@@ -375,8 +379,8 @@ it('why a session ended comes with the one call that finds no live one', async (
   await sessions.deleteToken(unknown);
   const banned = await sessions.setToken('eve');
   await sessions.banUser('eve');
-  const expired = await sessions.setToken('joan', 1);
-  await new Promise((resolve) => setTimeout(resolve, 1010));
+  const expired = await sessions.setToken('joan', 3);
+  await new Promise((resolve) => setTimeout(resolve, 3010));
   await sessions.inspectToken(unknown);
   await sessions.inspectToken(unknown, { touch: true });
   for (const [reason, token] of Object.entries({ replaced, revoked, unknown, banned, expired })) {
@@ -561,7 +565,7 @@ describe('the client', () => {
     while (client.status !== 'end') await new Promise((resolve) => setTimeout(resolve, 5));
     const begin = performance.now();
     await expect(manage(client).setToken('ada')).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' });
-    expect(performance.now() - begin).toBeLessThan(500);
+    expect(performance.now() - begin).toBeLessThan(PATIENT.timeoutMs / 2);
   });
 
   it('is refused when it is no ioredis client', () => {

@@ -8,10 +8,10 @@ import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import express from 'express';
 import { MemoryStore, TokenManager } from 'tokensession';
-import { candidatesOf } from '../src/http/request-tokens';
-import { crossOriginRefusal } from '../src/http/origin-check';
 import { cookieTransport } from '../src/http/cookie';
 import { scopesOf } from '../src/http/cookie-scopes';
+import { crossOriginRefusal } from '../src/http/origin-check';
+import { candidatesOf } from '../src/http/request-tokens';
 import { headerTransport } from '../src/http/token-header';
 import { setAcl } from './support/acl';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
@@ -64,7 +64,7 @@ describe('a process that does everything, well and badly', () => {
     });
     let exitCode: number | null;
     try {
-      [exitCode] = (await within(25_000, 'the program', once(program, 'close'))) as [number | null];
+      [exitCode] = (await within(90_000, 'the program', once(program, 'close'))) as [number | null];
     } finally {
       program.kill('SIGKILL');
       files = await readdir(folder);

@@ -12,70 +12,51 @@ const refusal = (secret: unknown): Error => {
   } catch (error) {
     return error as Error;
   }
-  throw new Error('was taken');
+  throw new Error('was accepted');
 };
 
 describe('a secret that others know', () => {
   it.each([
     'a-string-secret-at-least-256-bits-long',
-    'a-string-secret-at-least-512-bits-long-which-is-longer',
     'your-256-bit-secret-your-256-bit-secret',
-    'complex_password_at_least_32_characters_long',
-    'Complex Password At Least 32 Characters Long',
     'keyboard cat keyboard cat keyboard cat',
     'keyboard cat, keyboard dog, keyboard!',
     'changeme-changeme-changeme-changeme!',
     'CHANGE_ME_CHANGE_ME_BEFORE_PRODUCTION',
-    'please-change-this-to-a-random-secret',
-    'replace me with a long random string',
-    'replace-with-a-random-32-character-secret',
     'placeholder-placeholder-placeholder-1',
-    'your-secret-here-at-least-32-characters',
-    'your_super_secret_key_change_in_production',
-    'my-super-secret-jwt-key-for-development',
-    'YOUR_SESSION_SECRET_GOES_HERE_0123456789',
-    'this is a very secret string, at least 32',
-    'insert-your-own-session-secret-right-here',
-    'jwt-secret-key-that-nobody-will-ever-guess',
-    'passwordpasswordpasswordpassword123',
-    'a secret for tests, 32 or more characters',
-    'process.env.SESSION_SECRET_FOR_TOKENS',
-    'development-only-secret-not-for-production-use',
-    'some-random-string-that-is-32-chars-min',
-    'qwertyuiopasdfghjklzxcvbnm1234567890',
-    'the quick brown fox jumps over the lazy dog',
+    'your-secret-here-at-least-32-chars',
+    'my-super-secret-key-for-production',
   ])('is refused as a placeholder: %s', (secret) => {
-    const error = refusal(secret);
-    expect(error).toBeInstanceOf(RangeError);
-    expect(error.message).toBe(
-      'option secret is a placeholder out of an example, which everybody knows; make one with `openssl rand -base64 32`',
+    expect(refusal(secret)).toEqual(
+      new RangeError('option secret is a well-known placeholder; make one with `openssl rand -base64 32`'),
     );
-    expect(refusal([SECRET, secret]).message).toMatch(/^option secret\[1\] is a placeholder/);
+    expect(refusal([SECRET, secret]).message).toMatch(/^option secret\[1\] is a well-known placeholder/);
   });
 });
 
 describe('a secret that is easily guessed', () => {
   it.each([
-    ['one character', 'a'.repeat(40), 'is a short text over and over'],
-    ['digits over and over, cut short', '0123456789'.repeat(4).slice(0, 33), 'is a short text over and over'],
-    ['a word over and over', 'secret'.repeat(6), 'is a short text over and over'],
-    ['31 characters twice', randomBytes(31).toString('base64').slice(0, 31).repeat(2), 'is a short text over and over'],
-    ['the alphabet', 'abcdefghijklmnopqrstuvwxyz123456', 'is a row of characters in their order'],
-    ['the alphabet backwards', 'zyxwvutsrqponmlkjihgfedcba987654321', 'is a row of characters in their order'],
+    ['one character', 'a'.repeat(40), 'repeats a short text'],
+    ['digits over and over, cut short', '0123456789'.repeat(4).slice(0, 33), 'repeats a short text'],
+    ['a word over and over', 'secret'.repeat(6), 'repeats a short text'],
+    ['31 characters twice', randomBytes(31).toString('base64').slice(0, 31).repeat(2), 'repeats a short text'],
+    ['the alphabet', 'abcdefghijklmnopqrstuvwxyz123456', 'is a sequence of neighbouring characters'],
+    ['the alphabet backwards', 'zyxwvutsrqponmlkjihgfedcba987654321', 'is a sequence of neighbouring characters'],
     [
-      'a variable that nothing has replaced',
+      'a variable of a shell',
       ['$', '{SESSION_SECRET:?SESSION_SECRET is not set}'].join(''),
-      'is a text in whose place',
+      'is a template whose variables were not expanded',
     ],
-    ['a command that nobody ran', '$(openssl rand -base64 32) $(date)', 'is a text in whose place'],
+    ['a command of a shell', '$(openssl rand -base64 32) $(date)', 'is a template whose variables were not expanded'],
+    ['a variable of a chart', '{{ .Values.sessions.signing.key }}', 'is a template whose variables were not expanded'],
+    ['a short template', '<%= secret %>', 'is a template whose variables were not expanded'],
     ['few characters', 'abacadaeafagabbaccaddaeeaffaggaa', 'must have at least 8 different characters, got 7'],
   ])('is refused: %s', (_, secret, message) => {
     const error = refusal(secret);
     expect(error).toBeInstanceOf(RangeError);
-    expect(error.message).toBe(error.message.replace(secret, ''));
-    expect(error.message).toMatch(/^option secret (is|must)/);
-    expect(error.message).toContain(message);
+    expect(error.message).toMatch(new RegExp(`^option secret ${message}`));
     expect(error.message).toContain('make one with `openssl rand -base64 32`');
+    expect(error.message).not.toContain(secret);
   });
 
   it('is refused when it is there twice: the new one was never made', () => {
@@ -93,23 +74,46 @@ describe('a secret that is easily guessed', () => {
   });
 });
 
+describe('a secret that UTF-8 cannot carry', () => {
+  // Each lone surrogate becomes U+FFFD, so that different secrets would sign alike.
+  const random = randomBytes(32).toString('base64');
+
+  it.each([
+    ['a high surrogate alone', `${random}\ud83d`],
+    ['a low surrogate alone', `\ude00${random}`],
+    ['a pair the wrong way round', `${random}\ude00\ud83d${random}`],
+    ['surrogates only', '\ud800\ud801\ud802\ud803\ud804\ud805\ud806\ud807'.repeat(5)],
+  ])('is refused, and not shown: %s', (_, secret) => {
+    const why = 'must be well-formed Unicode: it holds a lone surrogate';
+    expect(refusal(secret)).toEqual(new RangeError(`option secret ${why}`));
+    expect(refusal([SECRET, secret])).toEqual(new RangeError(`option secret[1] ${why}`));
+  });
+});
+
 describe('a secret made at random', () => {
-  it.each(['base64', 'base64url', 'hex'] as const)('is taken, of 24 bytes or 32, as %s', (encoding) => {
+  it.each(['base64', 'base64url', 'hex'] as const)('is accepted, of 24 bytes or 32, as %s', (encoding) => {
     for (let i = 0; i < 5000; i++) {
       expect(() => importSecret(randomBytes(24 + (i % 2) * 8).toString(encoding))).not.toThrow();
     }
   });
 
-  it('is taken with words before it: what is behind them nobody knows', () => {
+  it('is accepted with a placeholder before it', () => {
     for (const words of ['changeme', 'my-super-secret-', 'placeholder:', 'session-secret-key=']) {
       expect(() => importSecret(words + randomBytes(32).toString('base64'))).not.toThrow();
     }
   });
+});
 
-  it('is taken twice as long as need be, and of words that are in no documentation', () => {
-    expect(() => importSecret(randomBytes(24).toString('base64').repeat(2))).not.toThrow();
-    expect(() => importSecret('seventeen herons rowed past the lighthouse')).not.toThrow();
-    expect(() => importSecret(SECRET)).not.toThrow();
+describe('a secret of words that are no placeholder', () => {
+  it.each([
+    ['a sentence', 'seventeen herons rowed past the lighthouse'],
+    ['this suite’s own', SECRET],
+    ['a long text twice', randomBytes(24).toString('base64').repeat(2)],
+    ['letters beyond ASCII', 'семнадцать цапель проплыли мимо маяка'],
+    ['a placeholder and letters beyond ASCII', 'changeme: семнадцать цапель проплыли мимо маяка'],
+    ['whole surrogate pairs', '😀😁😂🤣😃😄😅😆😉😊😋😎😍😘🥰😗'],
+  ])('is accepted: %s', (_, secret) => {
+    expect(() => importSecret(secret)).not.toThrow();
   });
 });
 

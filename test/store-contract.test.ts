@@ -1,13 +1,19 @@
-import type { Store } from 'tokensession';
+import type { NewSession, Store, TokenClaims } from 'tokensession';
+import { VERBS } from '../src/store/store';
 import { tagOf } from '../src/token/token';
 import {
+  claimsOf,
   describeStores,
   HOUR,
+  keepUserInfo,
   liveIn,
   newSid,
+  POLICY,
   type StoreFixture,
   newSession as session,
   sidsOf,
+  startSession,
+  unknownToken,
 } from './support/stores';
 
 /** How long a session lives that a test waits for the end of. */
@@ -25,6 +31,13 @@ describeStores((open) => {
   });
   afterEach(() => fixture.close());
 
+  const start = (given: Partial<NewSession> = {}) => startSession(store, TAG, session(USER, given));
+  const check = (token: TokenClaims) => liveIn(store.check(TAG, token, POLICY));
+  const touch = (token: TokenClaims, slideEveryMs = 0) => liveIn(store.touch(TAG, token, POLICY, slideEveryMs));
+  const refresh = (token: TokenClaims, ttlMs: number | null) => liveIn(store.refresh(TAG, token, POLICY, ttlMs));
+  const endAll = (except: TokenClaims | null = null, goneAtVersion: number | null = null) =>
+    store.endAll(TAG, { except: except?.sid ?? null, message: null, goneAtVersion });
+
   describe('create', () => {
     it('gives the record that a check then gives', async () => {
       const given = session(USER, { attributes: { device: 'web', ip: '::1', userAgent: 'curl "8"' } });
@@ -35,11 +48,19 @@ describeStores((open) => {
         seenAt: now,
         ttlMs: HOUR,
         capAt: 0,
-        authenticatedAt: now,
+        gen: 0,
+        mintedAt: now,
+        confirmedAt: now,
+        provedAt: now,
         attributes: { device: 'web', ip: '::1', userAgent: 'curl "8"' },
       });
-      const stored = await liveIn(store.check(TAG, given.sid));
-      expect(stored).toEqual({ userId: USER, session: created, now: expect.any(Number), userInfo: null });
+      expect(await check(claimsOf(TAG, created))).toEqual({
+        userId: USER,
+        session: created,
+        now: expect.any(Number),
+        userInfo: null,
+        userInfoVersion: expect.any(Number),
+      });
     });
 
     it('puts logins of one user in order, however fast they come', async () => {
@@ -84,95 +105,87 @@ describeStores((open) => {
 
   describe('check', () => {
     it('gives null for a session and a user that are not there', async () => {
-      expect(await liveIn(store.check(TAG, newSid()))).toBeNull();
-      await store.create(TAG, session(USER));
-      expect(await liveIn(store.check(TAG, newSid()))).toBeNull();
+      expect(await store.check(TAG, unknownToken(TAG), POLICY)).toBeNull();
+      await start();
+      expect(await store.check(TAG, unknownToken(TAG), POLICY)).toBeNull();
     });
 
     it('does not slide', async () => {
-      const { sid } = session(USER);
-      await store.create(TAG, session(USER, { sid, ttlMs: SHORT }));
+      const token = await start({ ttlMs: SHORT });
       await fixture.elapse(SHORT / 2);
-      expect(await liveIn(store.check(TAG, sid))).not.toBeNull();
+      expect(await check(token)).not.toBeNull();
       await fixture.elapse(SHORT / 2);
-      expect(await liveIn(store.check(TAG, sid))).toBeNull();
+      expect(await check(token)).toBeNull();
     });
 
     it('gives records that can be changed without changing the store', async () => {
-      const { sid } = session(USER);
-      await store.create(TAG, session(USER, { sid, attributes: { device: 'web' } }));
-      const stored = await liveIn(store.check(TAG, sid));
+      const token = await start({ attributes: { device: 'web' } });
+      const stored = await check(token);
       if (stored === null) throw new Error('no session');
       stored.session.attributes.device = 'changed';
       stored.session.ttlMs = 1;
-      expect((await liveIn(store.check(TAG, sid)))?.session).toMatchObject({
-        ttlMs: HOUR,
-        attributes: { device: 'web' },
-      });
+      expect((await check(token))?.session).toMatchObject({ ttlMs: HOUR, attributes: { device: 'web' } });
     });
   });
 
   describe('touch', () => {
     it('restarts the clock, so that a session in use goes on', async () => {
-      const { sid } = session(USER);
-      await store.create(TAG, session(USER, { sid, ttlMs: SHORT }));
+      const token = await start({ ttlMs: SHORT });
       for (let i = 0; i < 4; i++) {
         await fixture.elapse(SHORT / 2);
-        expect(await liveIn(store.touch(TAG, sid, 0))).not.toBeNull();
+        expect(await touch(token)).not.toBeNull();
       }
       await fixture.elapse(SHORT);
-      expect(await liveIn(store.touch(TAG, sid, 0))).toBeNull();
+      expect(await touch(token)).toBeNull();
     });
 
     it('gives the times as they are after it', async () => {
-      const { sid } = session(USER);
-      await store.create(TAG, session(USER, { sid }));
+      const token = await start();
       await fixture.elapse(5);
-      const touched = await liveIn(store.touch(TAG, sid, 0));
+      const touched = await touch(token);
       expect(touched?.session.seenAt).toBe(touched?.now);
-      expect((await liveIn(store.check(TAG, sid)))?.session).toEqual(touched?.session);
+      expect((await check(token))?.session).toEqual(touched?.session);
     });
 
-    it('only reads when less has passed than it is told to wait', async () => {
-      const { sid } = session(USER);
-      const { session: created } = await store.create(TAG, session(USER, { sid }));
+    it('only reads when less has passed than its interval', async () => {
+      const token = await start();
+      const created = (await check(token))?.session;
       await fixture.elapse(20);
-      expect((await liveIn(store.touch(TAG, sid, HOUR / 4)))?.session.seenAt).toBe(created.seenAt);
-      expect((await liveIn(store.touch(TAG, sid, 10)))?.session.seenAt).toBeGreaterThan(created.seenAt);
+      expect((await touch(token, HOUR / 4))?.session).toEqual(created);
+      expect((await touch(token, 10))?.session.seenAt).toBeGreaterThan(created?.seenAt ?? 0);
     });
 
-    it('slides at half the ttl when told to wait for longer than that', async () => {
-      const { sid } = session(USER);
-      await store.create(TAG, session(USER, { sid, ttlMs: SHORT }));
+    it('slides at half the ttl when its interval is longer than that', async () => {
+      const token = await start({ ttlMs: SHORT });
       for (let i = 0; i < 3; i++) {
         await fixture.elapse(SHORT * 0.6);
-        expect(await liveIn(store.touch(TAG, sid, HOUR))).not.toBeNull();
+        expect(await touch(token, HOUR)).not.toBeNull();
       }
     });
 
     it('never slides past the end of the whole life', async () => {
-      const { sid } = session(USER);
-      const { session: created } = await store.create(TAG, session(USER, { sid, ttlMs: HOUR, absoluteTtlMs: SHORT }));
-      expect(created.capAt).toBe(created.createdAt + SHORT);
+      const token = await start({ ttlMs: HOUR, absoluteTtlMs: SHORT });
+      const created = (await check(token))?.session;
+      expect(created?.capAt).toBe((created?.createdAt ?? 0) + SHORT);
       await fixture.elapse(SHORT / 2);
-      expect(await liveIn(store.touch(TAG, sid, 0))).not.toBeNull();
+      expect(await touch(token)).not.toBeNull();
       await fixture.elapse(SHORT / 2);
-      expect(await liveIn(store.touch(TAG, sid, 0))).toBeNull();
+      expect(await touch(token)).toBeNull();
     });
 
-    it('gives the cached user info along', async () => {
-      const { sid } = session(USER);
-      await store.create(TAG, session(USER, { sid }));
-      await store.setUserInfo(TAG, '{"name":"Ada"}', HOUR);
-      expect((await liveIn(store.touch(TAG, sid, 0)))?.userInfo).toBe('{"name":"Ada"}');
-      expect((await liveIn(store.check(TAG, sid)))?.userInfo).toBe('{"name":"Ada"}');
+    it('gives the cached user info along, and its version', async () => {
+      const token = await start();
+      const version = await keepUserInfo(store, TAG, '{"name":"Ada"}');
+      const info = { userInfo: '{"name":"Ada"}', userInfoVersion: version };
+      expect(await touch(token)).toMatchObject(info);
+      expect(await check(token)).toMatchObject(info);
+      expect(await refresh(token, null)).toMatchObject(info);
     });
 
     it('keeps the other sessions of the user as long as they live', async () => {
-      const [long, short] = [session(USER), session(USER, { ttlMs: SHORT })];
-      await store.create(TAG, long);
-      await store.create(TAG, short);
-      await liveIn(store.touch(TAG, short.sid, 0));
+      const long = await start();
+      const short = await start({ ttlMs: SHORT });
+      await touch(short);
       await fixture.elapse(SHORT + 20);
       expect(await sidsOf(store, TAG)).toEqual([long.sid]);
     });
@@ -180,52 +193,47 @@ describeStores((open) => {
 
   describe('refresh', () => {
     it('gives a live session a new ttl, longer or shorter', async () => {
-      const { sid } = session(USER);
-      await store.create(TAG, session(USER, { sid, ttlMs: SHORT }));
-      expect((await liveIn(store.refresh(TAG, sid, HOUR)))?.session).toMatchObject({ ttlMs: HOUR });
-      expect((await liveIn(store.check(TAG, sid)))?.session?.ttlMs).toBe(HOUR);
-      expect((await liveIn(store.refresh(TAG, sid, SHORT)))?.session).toMatchObject({ ttlMs: SHORT });
+      const token = await start({ ttlMs: SHORT });
+      expect((await refresh(token, HOUR))?.session).toMatchObject({ ttlMs: HOUR });
+      expect((await check(token))?.session.ttlMs).toBe(HOUR);
+      expect((await refresh(token, SHORT))?.session).toMatchObject({ ttlMs: SHORT });
       await fixture.elapse(SHORT);
-      expect(await liveIn(store.check(TAG, sid))).toBeNull();
+      expect(await check(token)).toBeNull();
     });
 
     it('keeps the ttl that the session has when given none', async () => {
-      const { sid } = session(USER);
-      await store.create(TAG, session(USER, { sid, ttlMs: SHORT }));
+      const token = await start({ ttlMs: SHORT });
       await fixture.elapse(SHORT / 2);
-      expect((await liveIn(store.refresh(TAG, sid, null)))?.session).toMatchObject({ ttlMs: SHORT });
+      expect((await refresh(token, null))?.session).toMatchObject({ ttlMs: SHORT });
       await fixture.elapse(SHORT * 0.7);
-      expect(await liveIn(store.check(TAG, sid))).not.toBeNull();
+      expect(await check(token)).not.toBeNull();
     });
 
     it('revives nothing: not a session that never was, nor one that ended, nor one that expired', async () => {
-      const [ended, expired] = [session(USER), session(USER, { ttlMs: SHORT })];
-      await store.create(TAG, session(USER));
-      await store.create(TAG, ended);
-      await store.create(TAG, expired);
+      await start();
+      const ended = await start();
+      const expired = await start({ ttlMs: SHORT });
       await store.end(TAG, ended.sid, null);
       await fixture.elapse(SHORT);
-      for (const sid of [newSid(), ended.sid, expired.sid]) {
-        expect(await liveIn(store.refresh(TAG, sid, HOUR))).toBeNull();
-        expect(await liveIn(store.check(TAG, sid))).toBeNull();
+      for (const token of [unknownToken(TAG), ended, expired]) {
+        expect(await refresh(token, HOUR)).toBeNull();
+        expect(await refresh({ ...token, gen: 7 }, HOUR)).toBeNull();
+        expect(await check(token)).toBeNull();
       }
     });
   });
 
   describe('end', () => {
     it('ends one session, once, and leaves the others', async () => {
-      const [one, two] = [session(USER, { attributes: { device: 'web' } }), session(USER)];
-      await store.create(TAG, one);
-      await store.create(TAG, two);
-      expect(await store.end(TAG, one.sid, null)).toEqual({ userId: USER, sid: one.sid });
+      const [one, two] = [await start({ attributes: { device: 'web' } }), await start()];
+      expect(await store.end(TAG, one.sid, null)).toEqual({ userId: USER });
       expect(await store.end(TAG, one.sid, null)).toBeNull();
       expect(await sidsOf(store, TAG)).toEqual([two.sid]);
     });
 
-    it('says null of an expired session', async () => {
-      const { sid } = session(USER);
-      await store.create(TAG, session(USER));
-      await store.create(TAG, session(USER, { sid, ttlMs: SHORT }));
+    it('gives null for an expired session', async () => {
+      await start();
+      const { sid } = await start({ ttlMs: SHORT });
       await fixture.elapse(SHORT);
       expect(await store.end(TAG, sid, null)).toBeNull();
     });
@@ -233,38 +241,34 @@ describeStores((open) => {
 
   describe('endAll', () => {
     it('ends every session and names the live ones', async () => {
-      await store.create(TAG, session(USER, { ttlMs: SHORT }));
+      await start({ ttlMs: SHORT });
       await fixture.elapse(SHORT);
-      await store.create(TAG, session(USER));
-      await store.create(TAG, session(USER));
-      expect(await store.endAll(TAG, { except: null, forgetUserInfo: false, message: null })).toHaveLength(2);
+      const sids = [(await start()).sid, (await start()).sid];
+      expect((await endAll()).sort()).toEqual(sids.sort());
       expect(await sidsOf(store, TAG)).toEqual([]);
-      expect(await store.endAll(TAG, { except: null, forgetUserInfo: false, message: null })).toEqual([]);
+      expect(await endAll()).toEqual([]);
     });
 
-    it('keeps the one it is told to', async () => {
-      const [one, two] = [session(USER), session(USER)];
-      await store.create(TAG, one);
-      await store.create(TAG, two);
-      expect(await store.endAll(TAG, { except: two.sid, forgetUserInfo: false, message: null })).toEqual([one.sid]);
+    it('keeps the excepted one', async () => {
+      const [one, two] = [await start(), await start()];
+      expect(await endAll(two)).toEqual([one.sid]);
       expect(await sidsOf(store, TAG)).toEqual([two.sid]);
     });
 
-    it('forgets the user info when told to, and only then', async () => {
-      await store.setUserInfo(TAG, '1', HOUR);
-      const { sid } = session(USER);
-      await store.create(TAG, session(USER, { sid }));
-      await store.endAll(TAG, { except: sid, forgetUserInfo: false, message: null });
-      expect((await liveIn(store.check(TAG, sid)))?.userInfo).toBe('1');
-      await store.endAll(TAG, { except: sid, forgetUserInfo: true, message: null });
-      expect((await liveIn(store.check(TAG, sid)))?.userInfo).toBeNull();
+    it('leaves the user info alone, unless the user is gone', async () => {
+      const version = await keepUserInfo(store, TAG, '1');
+      const token = await start();
+      await endAll(token);
+      expect(await check(token)).toMatchObject({ userInfo: '1' });
+      await endAll(token, version);
+      expect(await check(token)).toMatchObject({ userInfo: null });
     });
 
     it("leaves every other user's sessions alone", async () => {
       const other = session('grace');
       await store.create(tagOf('grace'), other);
-      await store.create(TAG, session(USER));
-      await store.endAll(TAG, { except: null, forgetUserInfo: true, message: null });
+      await start();
+      await endAll();
       expect(await sidsOf(store, tagOf('grace'))).toEqual([other.sid]);
     });
 
@@ -272,20 +276,19 @@ describeStores((open) => {
       for (let round = 0; round < 50; round++) {
         const user = `round ${round}`;
         const tag = tagOf(user);
-        const [before, during] = [session(user), session(user)];
-        await store.create(tag, before);
-        const [, ended] = await Promise.all([
-          store.create(tag, during),
-          fixture.other.endAll(tag, { except: null, forgetUserInfo: false, message: null }),
+        const before = await startSession(store, tag, session(user));
+        const [during, ended] = await Promise.all([
+          startSession(store, tag, session(user)),
+          fixture.other.endAll(tag, { except: null, message: null, goneAtVersion: null }),
         ]);
         const listed = await sidsOf(store, tag);
-        const isLive = (await liveIn(store.check(tag, during.sid))) !== null;
+        const isLive = (await liveIn(store.check(tag, during, POLICY))) !== null;
         expect({ ended, listed, isLive }).toEqual(
           ended.length === 2
             ? { ended, listed: [], isLive: false }
             : { ended: [before.sid], listed: [during.sid], isLive: true },
         );
-        expect(await liveIn(store.check(tag, before.sid))).toBeNull();
+        expect(await liveIn(store.check(tag, before, POLICY))).toBeNull();
       }
     });
   });
@@ -307,18 +310,17 @@ describeStores((open) => {
 
   describe('user info', () => {
     it('is kept for as long as it was given', async () => {
-      const { sid } = session(USER);
-      await store.create(TAG, session(USER, { sid }));
-      await store.setUserInfo(TAG, 'old', HOUR);
-      await store.setUserInfo(TAG, 'new', SHORT);
-      expect((await liveIn(store.check(TAG, sid)))?.userInfo).toBe('new');
+      const token = await start();
+      await keepUserInfo(store, TAG, 'old');
+      await keepUserInfo(store, TAG, 'new', SHORT);
+      expect((await check(token))?.userInfo).toBe('new');
       await fixture.elapse(SHORT);
-      expect((await liveIn(store.check(TAG, sid)))?.userInfo).toBeNull();
+      expect((await check(token))?.userInfo).toBeNull();
       expect(await store.deleteUserInfo(TAG)).toBe(false);
     });
 
     it('is deleted once', async () => {
-      await store.setUserInfo(TAG, '1', HOUR);
+      await keepUserInfo(store, TAG, '1');
       expect(await store.deleteUserInfo(TAG)).toBe(true);
       expect(await store.deleteUserInfo(TAG)).toBe(false);
     });
@@ -336,16 +338,24 @@ describeStores((open) => {
     it('makes every later call reject, and may be called again', async () => {
       await store.close();
       await store.close();
-      const closed = expect.objectContaining({ code: 'ERR_STORE_UNAVAILABLE' });
-      await expect(store.create(TAG, session(USER))).rejects.toEqual(closed);
-      await expect(store.check(TAG, newSid())).rejects.toEqual(closed);
-      await expect(store.touch(TAG, newSid(), 0)).rejects.toEqual(closed);
-      await expect(store.refresh(TAG, newSid(), null)).rejects.toEqual(closed);
-      await expect(store.end(TAG, newSid(), null)).rejects.toEqual(closed);
-      await expect(store.endAll(TAG, { except: null, forgetUserInfo: false, message: null })).rejects.toEqual(closed);
-      await expect(store.list(TAG)).rejects.toEqual(closed);
-      await expect(store.setUserInfo(TAG, '1', 1)).rejects.toEqual(closed);
-      await expect(store.deleteUserInfo(TAG)).rejects.toEqual(closed);
+      const token = unknownToken(TAG);
+      const calls = [
+        store.create(TAG, session(USER)),
+        store.check(TAG, token, POLICY),
+        store.touch(TAG, token, POLICY, 0),
+        store.refresh(TAG, token, POLICY, null),
+        store.end(TAG, token.sid, null),
+        endAll(),
+        store.ban(TAG, { userId: USER, durationMs: null, reason: null }),
+        store.unban(TAG),
+        store.getBan(TAG),
+        store.list(TAG),
+        store.renewUserInfo(TAG),
+        store.setUserInfo(TAG, '1', HOUR, Date.now()),
+        store.deleteUserInfo(TAG),
+      ];
+      expect(calls).toHaveLength(Object.keys(VERBS).length);
+      for (const call of calls) await expect(call).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' });
     });
   });
 });

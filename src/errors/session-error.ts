@@ -11,8 +11,9 @@
  * | `ERR_USER_NOT_FOUND` | 401 | a login for a user that `getUserInfo` does not know; no session was started |
  * | `ERR_USER_BANNED` | 403 | a login for a user who is banned; no session was started |
  * | `ERR_TOO_MANY_SESSIONS` | 409 | a login over a limit, with `onLimit: 'reject'`; no session was started and none has ended |
- * | `ERR_CROSS_ORIGIN` | 403 | an unsafe request from another origin came with the session's cookie; nothing was done, nobody signed out |
- * | `ERR_HEADERS_SENT` | 500 | a login or rotation after the response had begun or its client had gone, so that its cookie could not be set; of a login, no session is left, and nothing was rotated |
+ * | `ERR_CROSS_ORIGIN` | 403 | a page of another origin sent a login, or an unsafe request with the session's cookie; nothing was done |
+ * | `ERR_TOKEN_CONFLICT` | 409 | cookies of several users came, or of more than three sessions; no session was looked up or ended |
+ * | `ERR_HEADERS_SENT` | 500 | a login or rotation after the response had begun or its client had gone: its cookie could not be set; of a login, no session is left |
  */
 export type SessionErrorCode = keyof typeof STATUS;
 
@@ -26,6 +27,7 @@ const STATUS = {
   ERR_USER_BANNED: 403,
   ERR_TOO_MANY_SESSIONS: 409,
   ERR_CROSS_ORIGIN: 403,
+  ERR_TOKEN_CONFLICT: 409,
   ERR_HEADERS_SENT: 500,
 } as const;
 
@@ -42,10 +44,12 @@ export class SessionError extends Error {
   readonly code: SessionErrorCode;
   /** The HTTP status; Express and Koa answer with it. */
   readonly status: number;
+  /** The same, by the name that NestJS and Fastify read. */
+  readonly statusCode: number;
   /** Whether the message is for the client, as Koa asks: with a status under 500, which is nothing to log as a failure of the service. */
   readonly expose: boolean;
   /**
-   * Headers that Express and Koa add to their error response: `Retry-After` (RFC 9110, 10.2.3) with a 503, `WWW-Authenticate` (RFC
+   * Headers of the error response, which the middleware adds to it: `Retry-After` (RFC 9110, 10.2.3) with a 503, `WWW-Authenticate` (RFC
    * 9110, 11.6.1) with the 401 of a login where tokens come in `Authorization`.
    */
   readonly headers?: Readonly<Record<string, string>>;
@@ -61,6 +65,7 @@ export class SessionError extends Error {
     super(message, errorOptions);
     this.code = code;
     this.status = STATUS[code];
+    this.statusCode = this.status;
     this.expose = this.status < 500;
     const retry = this.status === 503 ? { 'Retry-After': RETRY_AFTER } : undefined;
     if (headers !== undefined || retry !== undefined) this.headers = { ...retry, ...headers };

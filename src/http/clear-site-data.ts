@@ -15,12 +15,12 @@ const KINDS: Record<SiteData, true> = {
 const BY_DEFAULT: readonly SiteData[] = ['cache', 'cookies', 'storage'];
 
 /**
- * The value of `Clear-Site-Data` (W3C Clear Site Data, 3.1); `null` for no such header.
+ * The values of `Clear-Site-Data` (W3C Clear Site Data, 3.1); none for no such header.
  *
  * @throws TypeError for what is neither a boolean nor a list of kinds.
  */
-export function clearSiteDataOf(option: boolean | readonly SiteData[] | undefined = false): string | null {
-  if (option === false) return null;
+export function clearSiteDataOf(option: boolean | readonly SiteData[] | undefined = false): readonly string[] {
+  if (option === false) return [];
   const kinds: unknown = option === true ? BY_DEFAULT : option;
   if (!Array.isArray(kinds)) {
     throw new TypeError(`option clearSiteData must be true, false or an array of kinds, got ${kindOf(kinds)}`);
@@ -31,5 +31,5 @@ export function clearSiteDataOf(option: boolean | readonly SiteData[] | undefine
     const got = typeof kind === 'string' ? shown(kind) : kindOf(kind);
     throw new TypeError(`option clearSiteData[${index}] must be one of ${Object.keys(KINDS).join(', ')}, got ${got}`);
   }
-  return [...new Set(kinds)].map((kind) => `"${kind}"`).join(', ');
+  return [...new Set(kinds)].map((kind) => `"${kind}"`);
 }

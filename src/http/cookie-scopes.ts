@@ -4,14 +4,7 @@
  * guesses can find these again.
  */
 import { isAddress, isHostName } from './cookie-options';
-
-/** Where a request went to, as far as cookies are kept apart by it. */
-export interface RequestTarget {
-  /** The host that the client asked for, with the port if it named one, by the framework's trust-proxy rule. */
-  host(): string | undefined;
-  /** The path and query as they came, whatever router has taken a part of it. */
-  readonly url: string;
-}
+import type { Exchange } from './exchange';
 
 /** Which requests get a cookie. */
 export interface CookieScope {
@@ -27,7 +20,7 @@ const MAX_DIRECTORY_LENGTH = 100;
 const PATH = /^[\x21-\x3a\x3d-\x7e]+$/;
 
 /** The scopes of which the request gets cookies, the likely ones first. */
-export function scopesOf(target: RequestTarget, ownPath: string): CookieScope[] {
+export function scopesOf(target: Pick<Exchange, 'host' | 'url'>, ownPath: string): CookieScope[] {
   const domains = domainsOf(target.host());
   const paths = new Set(['/', ownPath, ...directoriesOf(target.url)]);
   return [...paths].flatMap((path) => [{ path }, ...domains.map((domain) => ({ path, domain }))]);

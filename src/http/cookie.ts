@@ -1,8 +1,7 @@
-import type { ServerResponse } from 'node:http';
 import { parseCookie, stringifySetCookie } from 'cookie';
-import onHeaders from 'on-headers';
 import { type CookieOptions, checkCookieOptions, defaultCookieName, isHostPrefixed } from './cookie-options';
-import { type CookieScope, type RequestTarget, scopesOf } from './cookie-scopes';
+import { type CookieScope, scopesOf } from './cookie-scopes';
+import type { Exchange } from './exchange';
 
 /** 400 days in seconds: browsers keep no cookie for longer (RFC 6265bis, 5.5). */
 const MAX_AGE = 400 * 24 * 3600;
@@ -10,101 +9,93 @@ const MAX_AGE = 400 * 24 * 3600;
 /** Characters of deletions on a guess, at most: a proxy has 4 KB for all the headers of a response (nginx's `proxy_buffer_size`). */
 const MAX_GUESSED = 2048;
 
+/** Follows the token in a cookie that ends with the browser's session, so that whoever renews it keeps it so. No token has it. */
+const NOT_PERSISTENT = '~';
+
 const NONE: readonly string[] = [];
 
-/**
- * Reads, sets and clears the cookie with the token. Always HttpOnly. A response that sets or clears it says `Cache-Control: no-store`
- * (RFC 9111, 7.3; OWASP Session Management): it is for one client.
- */
+/** How the cookie is to be kept. */
+export interface CookieLifetime {
+  /** Seconds that the session can live, at most; `null` for no bound. */
+  maxAge: number | null;
+  /** Whether the browser keeps the cookie when it is closed. */
+  isPersistent: boolean;
+  /** Milliseconds after which the answer is too late for it. Default: none. */
+  freshForMs?: number;
+}
+
+/** Reads, sets and clears the cookie with the token. Always HttpOnly. */
 export interface CookieTransport {
   /**
-   * The values that came: none, one, or as many as there are different ones under the cookie's name, in no order that means anything.
+   * The tokens that came: none, one, or as many as there are different ones under the cookie's name, in no order that means anything.
    *
    * @param parsed the cookies of that header by their names, where somebody else has parsed it.
    */
   read(header: string | undefined, secure: boolean, parsed?: unknown): readonly string[];
-  /**
-   * Sets the cookie on the response, in place of what an earlier call has put there.
-   *
-   * @param tossed where the request went that had several cookies of the name: the others are deleted, as far as they can be guessed.
-   */
-  write(res: ServerResponse, token: string, secure: boolean, tossed?: RequestTarget): void;
-  /** Makes the browser forget the cookie, and with `tossed` the others of its name, as far as they can be guessed. */
-  clear(res: ServerResponse, secure: boolean, tossed?: RequestTarget): void;
+  /** Whether the cookie in which this token came outlives the browser's session. */
+  isPersistent(header: string | undefined, token: string): boolean;
+  /** Sets the cookie. `isTossed`: other cookies of the name came along. */
+  set(exchange: Exchange, token: string, lifetime: CookieLifetime, isTossed?: boolean): void;
+  /** Makes the browser forget the cookie. */
+  clear(exchange: Exchange, isTossed: boolean): void;
 }
 
-/**
- * @param longest seconds after which no session lives any more, if there is such a bound: the cookie needn't live longer.
- * @throws TypeError for an option that is unknown or of the wrong kind, and for a combination that browsers refuse.
- */
-export function cookieTransport(
-  option: CookieOptions | false | undefined,
-  longest: number | null,
-): CookieTransport | null {
+/** @throws TypeError for an option that is unknown or of the wrong kind, and for a combination that browsers refuse. */
+export function cookieTransport(option: CookieOptions | false | undefined): CookieTransport | null {
   if (option === false) return null;
   const given = checkCookieOptions(option);
   const { path = '/', domain, sameSite = 'lax', partitioned = false } = given;
   const own: CookieScope = domain === undefined ? { path } : { path, domain };
-  const maxAge = Math.min(MAX_AGE, longest ?? MAX_AGE);
-  /** What a response will say of the cookie. */
-  const ours = new WeakMap<ServerResponse, readonly string[]>();
 
   const isSecure = (secure: boolean) => given.secure ?? secure;
   const nameFor = (secure: boolean) => given.name ?? defaultCookieName(isSecure(secure), domain, path);
-  const textOf = (
-    value: string,
+  const line = (
     secure: boolean,
-    scope: CookieScope,
-    lifetime: { maxAge: number; expires?: Date },
+    value: string,
+    lifetime: { maxAge?: number; expires?: Date },
+    scope = own,
     isPartitioned = partitioned,
-  ) =>
-    stringifySetCookie(
-      {
-        name: nameFor(secure),
-        value,
-        httpOnly: true,
-        sameSite,
-        partitioned: isPartitioned,
-        ...scope,
-        ...lifetime,
-        secure: isSecure(secure),
-      },
-      { encode: asItIs },
-    );
-  const guessedDeletions = (secure: boolean, target: RequestTarget | undefined): string[] => {
-    if (target === undefined) return [];
+  ) => {
+    const flags = { httpOnly: true, sameSite, partitioned: isPartitioned, secure: isSecure(secure) };
+    return stringifySetCookie({ name: nameFor(secure), value, ...flags, ...scope, ...lifetime }, { encode: asItIs });
+  };
+  const deletion = (secure: boolean, scope?: CookieScope, isPartitioned?: boolean) =>
+    line(secure, '', { maxAge: 0 }, scope, isPartitioned);
+  // Nobody is signed in while cookies of two users come: without these a planted cookie would keep its victim out for good. Every
+  // other answer leaves such cookies alone, as they cost nothing but a signature each.
+  const guessedDeletions = (exchange: Exchange): string[] => {
+    const secure = exchange.isSecure;
     // From before the option `partitioned` was changed: browsers keep the two apart, and send both.
-    const twin = isSecure(secure) ? [textOf('', secure, own, { maxAge: 0 }, !partitioned)] : [];
+    const twin = isSecure(secure) ? [deletion(secure, own, !partitioned)] : [];
     if (isHostPrefixed(nameFor(secure))) return twin;
-    const scopes = scopesOf(target, path).filter((scope) => scope.path !== own.path || scope.domain !== own.domain);
+    const scopes = scopesOf(exchange, path).filter((scope) => scope.path !== own.path || scope.domain !== own.domain);
     let room = MAX_GUESSED;
-    const guesses = scopes.map((scope) => textOf('', secure, scope, { maxAge: 0 }));
-    return [...twin, ...guesses].filter((text) => {
+    return [...twin, ...scopes.map((scope) => deletion(secure, scope))].filter((text) => {
       room -= text.length;
       return room >= 0;
     });
   };
-  const setOn = (res: ServerResponse, secure: boolean, texts: readonly string[]) => {
-    const others = [res.getHeader('Set-Cookie') ?? []].flat().map(String);
-    res.setHeader('Set-Cookie', [...others.filter((cookie) => !cookie.startsWith(`${nameFor(secure)}=`)), ...texts]);
-    res.setHeader('Cache-Control', 'no-store');
-  };
-  const put = (res: ServerResponse, secure: boolean, texts: string[]) => {
-    const isFirst = !ours.has(res);
-    ours.set(res, texts);
-    setOn(res, secure, texts);
-    // A framework may clear all headers for an error, and a handler set them anew: a token that is issued must reach its client.
-    if (isFirst) onHeaders(res, () => setOn(res, secure, ours.get(res) ?? []));
+  const decide = (exchange: Exchange, text: string, isTossed: boolean, freshForMs?: number) => {
+    const name = nameFor(exchange.isSecure);
+    exchange.reply()?.decide({
+      cookie: `${name};${domain ?? ''};${path}`,
+      // Its own comes last: to some browsers a cookie for a host alone and one for the domain of that name are the same.
+      lines: [...(isTossed ? guessedDeletions(exchange) : []), text],
+      ...(freshForMs !== undefined && { freshForMs }),
+    });
   };
 
   return {
     read: (header, secure, parsed) => (header === undefined ? NONE : valuesOf(header, nameFor(secure), parsed)),
-    // Its own comes last: to some browsers a cookie for a host alone and one for the domain of that name are the same.
-    write: (res, token, secure, tossed) =>
-      put(res, secure, [...guessedDeletions(secure, tossed), textOf(token, secure, own, { maxAge })]),
-    clear: (res, secure, tossed) => {
-      const deletion = textOf('', secure, own, { maxAge: 0, expires: new Date(0) });
-      put(res, secure, [...guessedDeletions(secure, tossed), deletion]);
+    isPersistent: (header, token) => !header?.includes(token + NOT_PERSISTENT),
+    set(exchange, token, { maxAge, isPersistent, freshForMs }, isTossed = false) {
+      const text = isPersistent
+        ? line(exchange.isSecure, token, { maxAge: Math.min(maxAge ?? MAX_AGE, MAX_AGE) })
+        : line(exchange.isSecure, token + NOT_PERSISTENT, {});
+      decide(exchange, text, isTossed, freshForMs);
+    },
+    clear(exchange, isTossed) {
+      decide(exchange, line(exchange.isSecure, '', { maxAge: 0, expires: new Date(0) }), isTossed);
     },
   };
 }
@@ -120,12 +111,16 @@ function valuesOf(header: string, name: string, parsed: unknown): readonly strin
 function parsedCookie(parsed: unknown, name: string): readonly string[] | null {
   if (typeof parsed !== 'object' || parsed === null || !Object.hasOwn(parsed, name)) return null;
   const value = (parsed as Record<string, unknown>)[name];
-  return typeof value === 'string' ? [value] : null;
+  return typeof value === 'string' ? [tokenIn(value)] : null;
 }
 
 function cookieNamed(header: string, name: string): readonly string[] {
   const value = parseCookie(header, { decode: asItIs })[name];
-  return value === undefined ? NONE : [value];
+  return value === undefined ? NONE : [tokenIn(value)];
+}
+
+function tokenIn(value: string): string {
+  return value.endsWith(NOT_PERSISTENT) ? value.slice(0, -1) : value;
 }
 
 /** A token has no character that a cookie would have to encode. */

@@ -1,24 +1,37 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import { MAX_ATTRIBUTE_LENGTH } from '../errors/arguments';
-import type { SessionAttributes } from '../manager/types';
-import type { RequestTarget } from './cookie-scopes';
+import { MAX_ATTRIBUTE_LENGTH } from '../store/session-attributes';
+import type { SessionAttributes } from '../store/store';
+import type { ReplyHeaders } from './reply-headers';
 
-/** A request and its response, and what only the framework can tell of them. */
-export interface Exchange extends RequestTarget {
-  req: IncomingMessage;
-  res: ServerResponse;
-  /** Whether the client speaks HTTPS, by the framework's trust-proxy rule. */
-  secure: boolean;
-  /** The request's cookies by their names, where another middleware has parsed them already. */
+/** A request and its response as a host gives them: the whole of what an adapter has to bring. */
+export interface Exchange {
+  /** The method as the client sent it. */
+  readonly method: string;
+  /** The method that the application sees: another one where a method override has been at work. */
+  readonly handledMethod: string;
+  /** The path and query as the client sent them, whatever a router has taken off. */
+  readonly url: string;
+  /** Whether the client speaks HTTPS, by the host's trust-proxy rule. */
+  readonly isSecure: boolean;
+  /** The request's cookies by their names, where the host has parsed them already. */
   readonly cookies?: unknown;
-  /** The client's address, by the same rule. Asked for at a login only: it is dear to find out. */
+  /** A header's value, by its name in lower case. Values of several headers are joined, unless the host keeps the first alone. */
+  header(name: string): string | undefined;
+  /** Whether a header came more than once. */
+  isRepeated(name: string): boolean;
+  /** The host that the client asked for, with the port if it named one, by the trust-proxy rule. */
+  host(): string | undefined;
+  /** The client's address, by the same rule. */
   ip(): string | undefined;
+  /** Whether a cookie would not reach the client any more: the response has begun, its client has gone, or there is none. */
+  isTooLate(): boolean;
+  /** What the response will say; `null` when there is none, or it has begun. The same for all sessions of the request. */
+  reply(): ReplyHeaders | null;
 }
 
 /** Where a login comes from. What the client says is cut to length rather than refused: a login must not fail for a long header. */
-export function originOf(exchange: Exchange): SessionAttributes {
+export function attributesOf(exchange: Exchange): SessionAttributes {
   return {
     ip: exchange.ip()?.slice(0, MAX_ATTRIBUTE_LENGTH),
-    userAgent: exchange.req.headers['user-agent']?.slice(0, MAX_ATTRIBUTE_LENGTH),
+    userAgent: exchange.header('user-agent')?.slice(0, MAX_ATTRIBUTE_LENGTH),
   };
 }

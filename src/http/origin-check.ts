@@ -10,16 +10,19 @@ import type { Exchange } from './exchange';
 
 export interface CrossOriginOptions {
   /**
-   * What becomes of an unsafe request (any method but GET, HEAD and OPTIONS; RFC 9110, 9.2.1) that a browser sends for a page of
-   * another origin, and that a session's cookie comes with. `'refuse'` (default): 403 with `ERR_CROSS_ORIGIN` through the framework's
-   * error path, before the store is asked. `'allow'`: it goes on; for an application that checks anti-forgery tokens itself.
+   * What becomes of an unsafe request (any method but GET, HEAD and OPTIONS, RFC 9110, 9.2.1; or a WebSocket handshake) that a browser
+   * sends for a page of another origin. `'refuse'` (default): it gets 403 with `ERR_CROSS_ORIGIN` through the host's error path when a
+   * session's cookie comes with it, before the store is asked; and `login()` rejects with the same, cookie or not. `'allow'`: it goes on,
+   * for an application that checks anti-forgery tokens itself.
    *
-   * Requests with a token in the header, without a signed token, or from a client that is no browser are not affected.
+   * Requests with a token of ours in the header, and clients that are no browsers, are not affected, but for `login()` in a browser.
    */
   crossOrigin?: 'refuse' | 'allow' | undefined;
   /**
    * Other origins whose pages may send such requests: `https://app.example.com`, with the port where it is not the scheme's own. Each
    * is compared whole; there are no wildcards. A page on another subdomain is another origin. Default: none.
+   *
+   * An identity provider that posts its answer (`response_mode=form_post`) has to be one of them: its page sends the login.
    */
   trustedOrigins?: readonly string[] | undefined;
 }
@@ -27,7 +30,7 @@ export interface CrossOriginOptions {
 /** The origins that requests may come from besides the request's own host; `null` when any may. */
 export type TrustedOrigins = ReadonlySet<string> | null;
 
-const SAFE_METHODS = new Set<string | undefined>(['GET', 'HEAD', 'OPTIONS']);
+const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 /** `Origin` and `Host` as browsers write them: without default port, user or path (RFC 6454, 6.2). */
 const ORIGIN = /^(https?):\/\/([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?$/;
@@ -49,16 +52,15 @@ export function trustedOriginsOf({ crossOrigin = 'refuse', trustedOrigins = [] }
 }
 
 /**
- * Why a request may not use the session's cookie: `null` when it may. What comes twice, or is none of the values that browsers send,
- * is refused.
+ * Why a request may not use the session's cookie, nor set one: `null` when it may. What comes twice, or is none of the values that
+ * browsers send, is refused.
  */
 export function crossOriginRefusal(exchange: Exchange, trusted: TrustedOrigins): SessionError | null {
-  const { req } = exchange;
-  if (trusted === null || SAFE_METHODS.has(req.method)) return null;
-  const origin = req.headers.origin;
+  if (trusted === null || isSafe(exchange)) return null;
+  const origin = exchange.header('origin');
   if (origin !== undefined && trusted.has(origin)) return null;
 
-  const site = req.headers['sec-fetch-site']?.toString();
+  const site = exchange.header('sec-fetch-site');
   if (site !== undefined) {
     return site === 'same-origin' || site === 'none' ? null : refusal(`Sec-Fetch-Site is ${quoted(site)}`);
   }
@@ -68,21 +70,24 @@ export function crossOriginRefusal(exchange: Exchange, trusted: TrustedOrigins):
 }
 
 /**
+ * Both methods count: an override can make a POST of a link, and a GET of a form. So does a handshake: pages can open a WebSocket to any
+ * origin, and the browser adds the cookies (RFC 6455, 10.2).
+ */
+function isSafe(exchange: Exchange): boolean {
+  return SAFE_METHODS.has(exchange.method) && SAFE_METHODS.has(exchange.handledMethod) && !exchange.header('upgrade');
+}
+
+/**
  * Whether a page of this origin is one of the host that the request went to. The scheme is compared where the request is known to be
  * secure; elsewhere a proxy that nobody trusts may have taken TLS off.
  */
 function isOwnOrigin(origin: string, exchange: Exchange): boolean {
   const [, scheme, name, port] = ORIGIN.exec(origin) ?? [];
   const [, ownName, ownPort] = HOST.exec(exchange.host()?.toLowerCase() ?? '') ?? [];
-  if (name === undefined || ownName === undefined || isTwice(exchange.req.rawHeaders, 'host')) return false;
-  if (exchange.secure && scheme === 'http') return false;
+  if (name === undefined || ownName === undefined || exchange.isRepeated('host')) return false;
+  if (exchange.isSecure && scheme === 'http') return false;
   const standard = scheme === 'https' ? '443' : '80';
   return name === ownName && (port ?? standard) === (ownPort ?? standard);
-}
-
-/** Node gives the first of several `Host` headers. */
-function isTwice(rawHeaders: readonly string[], field: string): boolean {
-  return rawHeaders.filter((text, index) => index % 2 === 0 && text.toLowerCase() === field).length > 1;
 }
 
 /** An entry of `trustedOrigins`, as browsers write it. */
@@ -106,6 +111,6 @@ function quoted(value: string): string {
 function refusal(reason: string): SessionError {
   return new SessionError(
     'ERR_CROSS_ORIGIN',
-    `a page of another origin sent this request with the session's cookie (${reason}): see the option trustedOrigins`,
+    `a page of another origin sent this request (${reason}): see the option trustedOrigins`,
   );
 }

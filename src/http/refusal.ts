@@ -1,15 +1,16 @@
 /* How requests and logins are turned away. */
 import { SessionError } from '../errors/session-error';
-import type { EndReason } from '../manager/types';
+import type { EndReason } from '../store/store';
 
-/** The answer to a request that somebody has to be signed in for. */
+/** The answer to a request that may not go on. */
 export interface Refusal {
   status: number;
+  /** `Vary` adds to what the response varies on already. */
   headers: Record<string, string>;
   body: { error: string; reason?: EndReason; message?: string };
 }
 
-/** Why the session of the token that came is no more. */
+/** Why the session of the token that came has ended. */
 export interface Ending {
   reason: EndReason;
   message?: string;
@@ -23,7 +24,7 @@ export function unauthenticated(challenge: string | undefined, ending: Ending | 
   return { status: 401, headers: challengeHeaders(challenge), body: { error: 'unauthenticated', ...ending } };
 }
 
-/** Somebody is signed in, but has not proved who they are for too long. */
+/** The user is signed in, but proved who they are too long ago. */
 export function reauthenticationRequired(): Refusal {
   return { status: 403, headers: {}, body: { error: 'reauthentication_required' } };
 }
@@ -35,9 +36,14 @@ export function loginError(error: unknown, challenge: string | undefined): unkno
 }
 
 /** @param call what came too late. */
-export function headersSent(call: 'login' | 'rotate'): SessionError {
+export function headersSent(call: string): SessionError {
   const message = `${call}() came after the response had begun, or its client had gone: its cookie could not be set`;
   return new SessionError('ERR_HEADERS_SENT', message);
+}
+
+export function tokenConflict(): SessionError {
+  const message = 'cookies of several users came, or of too many sessions: a login, or a logout, clears them';
+  return new SessionError('ERR_TOKEN_CONFLICT', message);
 }
 
 function challengeHeaders(challenge: string | undefined): Record<string, string> {

@@ -1,40 +1,73 @@
+import type { SessionError } from '../errors/session-error';
 import type { TokenManager } from '../manager/token-manager';
+import type { TokenClaims } from '../token/token';
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './middleware-options';
+import { crossOriginRefusal } from './origin-check';
+import { tokenConflict } from './refusal';
 
-/** What a request would sign in with, as it came. */
-export interface Credentials {
-  /** A header's token wins over the cookie's. */
-  readonly header: string | undefined;
-  /** The different values under the cookie's name: more than one when other cookies of the name hold for the same request. */
+/** The one judgement of a request: which of the tokens that came may act, for every look-up and every verb. */
+export interface RequestTokens {
+  /** The tokens to look up, in turn. Several are signed, of one user and of different sessions; a single one may be anything. */
+  readonly acting: readonly string[];
+  /** The different tokens under the cookie's name. */
   readonly cookies: readonly string[];
+  /** Why none of the tokens may act; `null` when they may, or none is there. */
+  readonly refusal: SessionError | null;
 }
 
-/** Live sessions that a browser of one user may hold under one name before it is somebody's game: each costs a call to the store. */
-const MAX_CANDIDATES = 3;
+/** Live sessions that a browser may hold under one name: each costs a call to the store. */
+const MAX_SESSIONS = 3;
 
-export function readCredentials(
-  { header, cookie }: Pick<SessionPolicy<unknown>, 'header' | 'cookie'>,
-  { req, secure, cookies }: Exchange,
-): Credentials {
-  return {
-    header: header?.read(req.headers),
-    cookies: cookie?.read(req.headers.cookie, secure, cookies) ?? [],
-  };
+const NONE: readonly string[] = [];
+
+/**
+ * A signed token in the header acts alone. What else is there counts for nothing: a page of another origin can send any header that CORS
+ * allows, and must not switch off the check of the cookie by it. Of a single token the signature is not looked at here, since whoever
+ * looks it up does that.
+ */
+export function judgeTokens<Detail>(policy: SessionPolicy<Detail>, exchange: Exchange): RequestTokens {
+  const { manager, cookie, trustedOrigins } = policy;
+  const header = policy.header?.read(exchange);
+  const cookies = cookie?.read(exchange.header('cookie'), exchange.isSecure, exchange.cookies) ?? NONE;
+  if (header !== undefined && (cookies.length === 0 || manager.isToken(header))) {
+    return { acting: [header], cookies, refusal: null };
+  }
+  const refusal = cookies.length === 0 ? null : crossOriginRefusal(exchange, trustedOrigins);
+  if (refusal !== null) {
+    return { acting: NONE, cookies, refusal: cookies.some((token) => manager.isToken(token)) ? refusal : null };
+  }
+  const candidates = candidatesOf(cookies, manager);
+  return { acting: candidates ?? NONE, cookies, refusal: candidates === null ? tokenConflict() : null };
 }
 
 /**
- * The tokens among a cookie's values to try, one after the other. Which of several is the browser's own is never told by their order, for
- * whoever plants a cookie chooses where it goes: only signed ones count, and those of different users sign in nobody.
+ * The tokens among a cookie's values to look up. Their order tells nothing, for whoever plants a cookie chooses where it goes: signed ones
+ * count, the newest of each session, newest first. An older one beside it is an accident, such as a cookie for another path.
  *
- * @returns `null` for a conflict: signed tokens of several users, or too many of one.
+ * @returns `null` for a conflict: signed tokens of several users, or of too many sessions.
  */
 export function candidatesOf(
   values: readonly string[],
-  manager: Pick<TokenManager, 'isToken'>,
+  manager: Pick<TokenManager, 'readToken'>,
 ): readonly string[] | null {
   if (values.length < 2) return values;
-  const signed = values.filter((value) => manager.isToken(value)).sort();
-  const users = new Set(signed.map((token) => token.split('.', 1)[0]));
-  return users.size > 1 || signed.length > MAX_CANDIDATES ? null : signed;
+  const newest = new Map<string, { token: string; claims: TokenClaims }>();
+  let user: string | null = null;
+  for (const token of values) {
+    const claims = manager.readToken(token);
+    if (claims === null) continue;
+    user ??= claims.tag;
+    const other = newest.get(claims.sid);
+    if (other === undefined || compareAge(claims, other.claims) < 0) newest.set(claims.sid, { token, claims });
+    if (claims.tag !== user || newest.size > MAX_SESSIONS) return null;
+  }
+  const candidates = [...newest.values()].sort((one, two) => compareAge(one.claims, two.claims));
+  return candidates.map(({ token }) => token);
+}
+
+/** Negative when the first is the newer one. Of the same age, any order will do that is always the same. */
+function compareAge(one: TokenClaims, two: TokenClaims): number {
+  if (one.sid === two.sid && one.gen !== two.gen) return two.gen - one.gen;
+  return two.mintedAt - one.mintedAt || two.provedAt - one.provedAt || (one.sid < two.sid ? -1 : 1);
 }

@@ -1,5 +1,5 @@
-import type { IncomingHttpHeaders } from 'node:http';
 import { kindOf, shown } from '../errors/arguments';
+import type { Exchange } from './exchange';
 
 /** `Bearer`, in any case, then space and the token (RFC 6750, 2.1; RFC 9110, 11.1). What is no token is for its check to find. */
 const BEARER = /^bearer(?: |$)/i;
@@ -12,8 +12,8 @@ export type HeaderOption = string | false;
 
 /** Reads a token from a request header. */
 export interface HeaderTransport {
-  /** The token as it came; `undefined` when the header is absent or, in `Authorization`, of another scheme than Bearer. */
-  read(headers: IncomingHttpHeaders): string | undefined;
+  /** What stands in the token's place; `undefined` when nothing does, or the header came twice. */
+  read(request: Pick<Exchange, 'header' | 'isRepeated'>): string | undefined;
   /** What a 401 says of this transport in `WWW-Authenticate`; `undefined` for a header that HTTP has no scheme for. */
   readonly challenge: string | undefined;
 }
@@ -26,14 +26,13 @@ export function headerTransport(option: HeaderOption | undefined): HeaderTranspo
     throw new TypeError(`option header must be false or a header's name, got ${kindOf(name)}`);
   if (!HEADER_NAME.test(name)) throw new TypeError(`option header must be a header's name, got ${shown(name)}`);
   const field = name.toLowerCase();
-  if (field === 'authorization') {
-    return {
-      challenge: 'Bearer',
-      read: ({ authorization = '' }) => (BEARER.test(authorization) ? authorization.slice(6).trim() : undefined),
-    };
-  }
+  const isBearer = field === 'authorization';
   return {
-    challenge: undefined,
-    read: (headers) => headers[field]?.toString(),
+    challenge: isBearer ? 'Bearer' : undefined,
+    read(request) {
+      const value = request.header(field);
+      if (value === undefined || (isBearer && !BEARER.test(value)) || request.isRepeated(field)) return undefined;
+      return isBearer ? value.slice(6).trim() : value;
+    },
   };
 }

@@ -11,7 +11,7 @@ export interface ClusterTopologyOptions {
   spares?: number;
   /** Whether what the nodes tell each other can be kept from arriving, see `breakBus`. Default false. */
   hasBreakableBus?: boolean;
-  /** How long a node may be silent before the others take it for down. Default 800. */
+  /** How long a node may be silent before the others take it for down. Default 2000, for busy machines. */
   nodeTimeoutMs?: number;
   /** Of every node, which all know each other's. */
   password?: string;
@@ -52,13 +52,13 @@ export interface ClusterTopology {
 const HOST = '127.0.0.1';
 const SLOTS = 16_384;
 const CLUSTER_BUS = 10_000;
-const PROMOTION_MS = 20_000;
-const HEALING_MS = 30_000;
-const MIGRATE_MS = 5000;
+const PROMOTION_MS = 60_000;
+const HEALING_MS = 60_000;
+const MIGRATE_MS = 15_000;
 const MIGRATE_KEYS = 100;
 
 export async function startClusterTopology(options: ClusterTopologyOptions = {}): Promise<ClusterTopology> {
-  const { masters = 3, replicas = 3, spares = 0, nodeTimeoutMs = 800, password, settings } = options;
+  const { masters = 3, replicas = 3, spares = 0, nodeTimeoutMs = 2000, password, settings } = options;
   const config: RedisConfig = {
     'cluster-enabled': 'yes',
     'cluster-node-timeout': String(nodeTimeoutMs),

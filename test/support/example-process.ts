@@ -65,7 +65,10 @@ export function runExample(path: string, env: Record<string, string> = {}): Exam
     },
     terminate() {
       child.kill('SIGTERM');
-      return Promise.race([ended, sleep(5000, null, { ref: false }).then(() => Promise.reject(new Error('still up')))]);
+      return Promise.race([
+        ended,
+        sleep(30_000, null, { ref: false }).then(() => Promise.reject(new Error('still up'))),
+      ]);
     },
   };
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that the programs are there which the tests run: redis-server, which REDIS_SERVER may name, and curl. Installs what is
-# missing with the system's package manager, and says so.
+# Makes sure that the programs are there which the tests run: redis-server, which REDIS_SERVER may name, curl and openssl.
+# Installs what is missing with the system's package manager, and says so.
 set -eu
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -15,6 +15,7 @@ elif ! has redis-server && ! has valkey-server; then
   missing='redis-server'
 fi
 has curl || missing="$missing curl"
+has openssl || missing="$missing openssl"
 [ -n "$missing" ] || exit 0
 
 as_root=''

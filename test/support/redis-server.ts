@@ -37,7 +37,8 @@ export interface RedisServerOptions {
   port?: number;
 }
 
-const START_MS = 10_000;
+const START_MS = 30_000;
+const ANSWER_MS = 15_000;
 const PORT_TRIES = 5;
 /** A cluster node's second port, for the other nodes, is this much higher: 6.2 knows no setting for it. */
 const CLUSTER_BUS = 10_000;
@@ -69,7 +70,7 @@ export async function ask<Reply>(server: RedisServer, ...command: [string, ...(s
   const [name, ...args] = command;
   const what = `${command.slice(0, 6).join(' ')}, asked of port ${server.port}`;
   if (!server.isUp) throw new Error(`not up: ${what}`);
-  return (await within(5000, what, server.admin.call(name, ...args))) as Reply;
+  return (await within(ANSWER_MS, what, server.admin.call(name, ...args))) as Reply;
 }
 
 /** What INFO and CLUSTER INFO say: lines of a name and a value. */

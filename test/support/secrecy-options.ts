@@ -93,6 +93,7 @@ export function misplacedPasswords({ right: password }: Passwords): Build[] {
     { tokenKeyPrefix: [password] },
     { userKeyPrefix: password, tokenKeyPrefix: password },
     { timeoutMs: password },
+    { tls: password },
     { durability: password },
     { durability: { replicas: password } },
   ];
@@ -102,6 +103,8 @@ export function misplacedPasswords({ right: password }: Passwords): Build[] {
     ...storeOptions.map((options) => () => new RedisStore(url, options as never).close()),
     () => createRedisClient(url, password as never).disconnect(),
     () => createRedisClient(url, { timeoutMs: password as never }).disconnect(),
+    () => createRedisClient(url, { tls: password as never }).disconnect(),
+    () => createRedisClient(url.replace('redis:', 'rediss:'), { tls: password as never }).disconnect(),
     () => createRedisClient(url, { password } as never).disconnect(),
   ];
 }

@@ -7,7 +7,7 @@ export interface SentinelTopologyOptions {
   replicas?: number;
   /** Default 3; more than half of them have to agree on a failover. */
   sentinels?: number;
-  /** How long a server may be silent before a Sentinel takes it for down. Default 500. */
+  /** How long a server may be silent before a Sentinel takes it for down. Default 2000, for busy machines. */
   downAfterMs?: number;
   /** After twice this a failover that came to nothing is tried again. Default 3000. */
   failoverTimeoutMs?: number;
@@ -44,12 +44,13 @@ export interface SentinelTopology {
 
 const HOST = '127.0.0.1';
 const NAME = 'sessions';
-const PROMOTION_MS = 20_000;
-const HEALING_MS = 40_000;
+const DOWN_AFTER_MS = 2000;
+const PROMOTION_MS = 60_000;
+const HEALING_MS = 60_000;
 const START_TRIES = 3;
 
 export async function startSentinelTopology(options: SentinelTopologyOptions = {}): Promise<SentinelTopology> {
-  const { replicas = 2, downAfterMs = 500 } = options;
+  const { replicas = 2, downAfterMs = DOWN_AFTER_MS } = options;
   const servers: RedisServer[] = [];
   const stop = async () => {
     await Promise.all(servers.map((server) => server.stop()));
@@ -158,7 +159,7 @@ function sentinelConfig(
   own: KnownSentinel,
   all: readonly KnownSentinel[],
   [master, ...replicas]: RedisServer[],
-  { downAfterMs = 500, failoverTimeoutMs = 3000, password, sentinelPassword }: SentinelTopologyOptions,
+  { downAfterMs = DOWN_AFTER_MS, failoverTimeoutMs = 3000, password, sentinelPassword }: SentinelTopologyOptions,
 ): RedisConfig {
   const others = all.filter((sentinel) => sentinel !== own);
   return {

@@ -1,19 +1,21 @@
-import type { Store } from 'tokensession';
+import type { ReusePolicy, Store } from 'tokensession';
 
 /** The same store, where a second lasts that many milliseconds: a manager's shortest durations end while a test can wait for it. */
 export function shortSeconds(store: Store, msPerSecond: number): Store {
-  const short = (ms: number) => (ms * msPerSecond) / 1000;
+  const short = (ms: number) => Math.round((ms * msPerSecond) / 1000);
+  const shortGrace = (policy: ReusePolicy) => ({ ...policy, graceMs: short(policy.graceMs) });
   const verbs: Partial<Store> = {
     create: (tag, session) => {
       const { ttlMs, absoluteTtlMs } = session;
       return store.create(tag, { ...session, ttlMs: short(ttlMs), absoluteTtlMs: short(absoluteTtlMs) });
     },
-    touch: (tag, sid, slideEveryMs) => store.touch(tag, sid, short(slideEveryMs)),
-    refresh: (tag, sid, ttlMs) => store.refresh(tag, sid, ttlMs === null ? null : short(ttlMs)),
-    rotate: (tag, sid, rotation) => store.rotate(tag, sid, { ...rotation, graceMs: short(rotation.graceMs) }),
+    check: (tag, claims, policy) => store.check(tag, claims, shortGrace(policy)),
+    touch: (tag, claims, policy, slideEveryMs) => store.touch(tag, claims, shortGrace(policy), short(slideEveryMs)),
+    refresh: (tag, claims, policy, ttlMs) =>
+      store.refresh(tag, claims, shortGrace(policy), ttlMs === null ? null : short(ttlMs)),
     ban: (tag, { durationMs, ...ban }) =>
       store.ban(tag, { ...ban, durationMs: durationMs === null ? null : short(durationMs) }),
-    setUserInfo: (tag, userInfo, ttlMs) => store.setUserInfo(tag, userInfo, short(ttlMs)),
+    setUserInfo: (tag, userInfo, ttlMs, version) => store.setUserInfo(tag, userInfo, short(ttlMs), version),
   };
   return new Proxy(store, {
     get(target, name) {

@@ -1,9 +1,21 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Found, MemoryStore, type NewSession, RedisStore, type Store } from 'tokensession';
+import {
+  type Found,
+  MemoryStore,
+  type NewSession,
+  RedisStore,
+  type ReusePolicy,
+  type SessionRecord,
+  type Store,
+  type TokenClaims,
+} from 'tokensession';
 import { type RedisServer, startRedis } from './redis-server';
 
 export const SECRET = 'a secret for tests, long enough to sign with';
+
+/** For a store whose timeout is not the subject: a busy machine delays no call for as long. */
+export const PATIENT = { timeoutMs: 10_000 };
 
 /** A store under test, and the means to let its time pass. */
 export interface StoreFixture {
@@ -41,8 +53,8 @@ export function describeStores(promises: (open: () => Promise<StoreFixture>) => 
 
     promises(async () => {
       const prefixes = randomPrefixes();
-      const store = new RedisStore(server.url, prefixes);
-      const other = new RedisStore(server.url, prefixes);
+      const store = new RedisStore(server.url, { ...prefixes, ...PATIENT });
+      const other = new RedisStore(server.url, { ...prefixes, ...PATIENT });
       return {
         store,
         other,
@@ -83,6 +95,29 @@ export function newSession(userId: string, given: Partial<NewSession> = {}): New
     replaces: [],
     ...given,
   };
+}
+
+/** How a former token is judged where a test says nothing else: after a grace that no test waits for. */
+export const POLICY: ReusePolicy = { graceMs: HOUR, onReuse: 'end' };
+
+/** The claims of the newest token of a session that was used. */
+export function claimsOf(tag: string, { sid, gen, mintedAt, provedAt }: SessionRecord): TokenClaims {
+  return { tag, sid, gen, mintedAt, provedAt };
+}
+
+/** The claims of a token of a session that was never there. */
+export const unknownToken = (tag: string): TokenClaims => ({ tag, sid: newSid(), gen: 0, mintedAt: 1, provedAt: 1 });
+
+/** Logs in, and gives the claims of the session's first token. */
+export async function startSession(store: Store, tag: string, login: NewSession): Promise<TokenClaims> {
+  return claimsOf(tag, (await store.create(tag, login)).session);
+}
+
+/** Keeps user info that was loaded just now, and gives its version. */
+export async function keepUserInfo(store: Store, tag: string, text: string, ttlMs = HOUR): Promise<number> {
+  const version = await store.renewUserInfo(tag);
+  await store.setUserInfo(tag, text, ttlMs, version);
+  return version;
 }
 
 /** What a verb on one session gives when it is live. */

@@ -77,7 +77,7 @@ export function startTraffic(sessions: Checking, tokens: ReadonlyMap<string, str
   }, everyMs);
 
   return {
-    async untilServed(timeoutMs = 15_000) {
+    async untilServed(timeoutMs = 30_000) {
       const now = performance.now();
       const isServed = () => [...tokens.keys()].every((userId) => (lastServed.get(userId) ?? 0) > now);
       await until('every user is served again', isServed, timeoutMs).catch((cause: unknown) => {
@@ -85,7 +85,7 @@ export function startTraffic(sessions: Checking, tokens: ReadonlyMap<string, str
         throw new Error(`not every user is served again; so far ${inspect(seen)}`, { cause });
       });
     },
-    async untilFailed(timeoutMs = 15_000) {
+    async untilFailed(timeoutMs = 30_000) {
       await until('a request has failed', () => report.failedFromMs !== null, timeoutMs);
     },
     async stop() {

@@ -6,7 +6,7 @@ const POLL_MS = 20;
 export async function until<Result>(
   what: string,
   condition: () => Result | Promise<Result>,
-  timeoutMs = 10_000,
+  timeoutMs = 30_000,
 ): Promise<NonNullable<Result>> {
   const deadline = performance.now() + timeoutMs;
   let reason: unknown;

@@ -1,0 +1,24 @@
+/**
+ * Makes every assignment to an instance throw, in sloppy mode too, where a frozen object would ignore it. A proxy at the end of the chain
+ * of prototypes sees the names that nothing else has, and costs the known ones nothing.
+ */
+export function refuseWrites(prototype: object, refusal: (name: string) => TypeError): void {
+  for (const key of Reflect.ownKeys(prototype)) {
+    const { get, value } = Object.getOwnPropertyDescriptor(prototype, key) as PropertyDescriptor;
+    Object.defineProperty(prototype, key, {
+      get: get ?? (() => value),
+      set() {
+        throw refusal(String(key));
+      },
+    });
+  }
+  const end = new Proxy(
+    {},
+    {
+      set(_target, key) {
+        throw refusal(String(key));
+      },
+    },
+  );
+  Object.setPrototypeOf(prototype, end);
+}

@@ -1,0 +1,92 @@
+import { shown } from '../errors/arguments';
+import type { Register, RegisteredDetail } from '../manager/types';
+import type { Exchange } from './exchange';
+import type { SessionPolicy } from './middleware-options';
+import { RequestSession } from './request-session';
+
+/** The property that {@link Register} names for the request's session; `'session'` while it names none. */
+export type RegisteredProperty = Register extends { property: infer Property extends string } ? Property : 'session';
+
+/** What the middleware adds to a request or context. `Detail` and `Property` come from its manager and options. */
+export type SessionContext<Detail = RegisteredDetail, Property extends string = RegisteredProperty> = {
+  [Key in Property]: RequestSession<Detail>;
+};
+
+const places = new Map<string, SessionPlace>();
+
+/**
+ * A property of requests that holds the session. Assigning to it throws, in sloppy mode too, and it can't be deleted or defined anew: an
+ * application that puts something else there would believe that somebody is signed in, or out.
+ */
+export class SessionPlace {
+  readonly #name: string;
+  readonly #property: string;
+  readonly #sessions = new WeakMap<object, RequestSession<never>>();
+  /** One for all requests. */
+  readonly #descriptor: PropertyDescriptor;
+
+  /** @param owner what the host calls the object: `req`, `ctx`. */
+  static of(owner: string, property: string): SessionPlace {
+    const name = `${owner}.${property}`;
+    const place = places.get(name) ?? new SessionPlace(name, property);
+    places.set(name, place);
+    return place;
+  }
+
+  private constructor(name: string, property: string) {
+    this.#name = name;
+    this.#property = property;
+    const sessions = this.#sessions;
+    this.#descriptor = {
+      enumerable: true,
+      get(this: object) {
+        // The holder is another object where somebody has wrapped the request: Object.create(req).
+        let holder: object | null = this;
+        while (holder !== null && !sessions.has(holder)) holder = Object.getPrototypeOf(holder);
+        return holder === null ? undefined : sessions.get(holder);
+      },
+      set() {
+        throw new TypeError(
+          `${name} is tokensession's and takes nothing else: call its login() or logout(). Another session library needs a property of its own, or name one here with the option property`,
+        );
+      },
+    };
+  }
+
+  /**
+   * The session of a request; `null` when no middleware has been here.
+   *
+   * @throws TypeError when something else is there.
+   */
+  find(request: object): RequestSession<unknown> | null {
+    const present = (request as Record<string, unknown>)[this.#property];
+    if (present === undefined) return null;
+    if (present instanceof RequestSession) return present;
+    throw new TypeError(
+      `${this.#name} is taken by another middleware (express-session, koa-session?): only one of them can have it; the option property gives tokensession another`,
+    );
+  }
+
+  /**
+   * Opens the request's session and puts it there. A second middleware with the same manager leaves it as it is; one with another manager
+   * takes the place.
+   *
+   * @returns nothing when no store was asked.
+   * @throws or rejects when the session can't be opened, and whenever it is opened again.
+   */
+  open<Detail>(request: object, policy: SessionPolicy<Detail>, exchange: Exchange): Promise<void> | undefined {
+    const present = this.find(request);
+    if (present?.isBy(policy.manager)) return present.reopen();
+    const session = new RequestSession(policy, exchange);
+    this.#sessions.set(request, session as RequestSession<never>);
+    if (present === null) Object.defineProperty(request, this.#property, this.#descriptor);
+    return session.open();
+  }
+}
+
+/** @throws TypeError for what can't be a property of its own on a request. */
+export function checkProperty(property: unknown): string {
+  if (typeof property === 'string' && /^[A-Za-z_$][\w$]*$/.test(property) && !(property in {})) return property;
+  const got = typeof property === 'string' ? shown(property) : typeof property;
+  throw new TypeError(`option property must be the name of a property, such as "auth", got ${got}`);
+}
