@@ -1,27 +1,24 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { SessionError } from './errors/session-error';
-import { checkSeconds } from './errors/arguments';
-import type { TokenManager } from './manager/token-manager';
-import type { RegisteredDetail } from './manager/types';
-import type { Exchange } from './http/exchange';
-import { isOpen, recencyRefusalOf, refusalOf } from './http/guards';
+import { type Guard, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import type { Refusal } from './http/refusal';
-import { RequestSession } from './http/request-session';
+import { type SessionContext, SessionPlace } from './http/session-place';
+import type { TokenManager } from './manager/token-manager';
+import { isResponse, NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
 
-export type { CookieOptions } from './http/cookie-options';
-export type { HeaderOption } from './http/token-header';
 export type { SiteData } from './http/clear-site-data';
+export type { CookieOptions } from './http/cookie-options';
+export type { RequireUserOptions } from './http/guards';
+export type { LoginOptions, LogoutOptions } from './http/login-options';
 export type { SessionMiddlewareOptions } from './http/middleware-options';
 export type { RequestSession } from './http/request-session';
-export type { LoginOptions, LogoutOptions } from './http/login-options';
+export { safeReturnTo } from './http/return-to';
+export type { HeaderOption } from './http/token-header';
 
 declare global {
   namespace Express {
-    interface Request {
-      /** Whoever makes this request. There once `sessionMiddleware()` has run. */
-      session: RequestSession<RegisteredDetail>;
-    }
+    /** `session`, or what `Register` names: there once `sessionMiddleware()` has run. */
+    interface Request extends SessionContext {}
   }
 }
 
@@ -33,7 +30,6 @@ interface ExpressRequest extends IncomingMessage {
   readonly app: { get(setting: string): unknown };
   /** What `cookie-parser` puts there. */
   readonly cookies?: unknown;
-  session?: unknown;
 }
 
 /** A handler that takes its place before others. */
@@ -42,99 +38,104 @@ export type ExpressMiddleware = (req: ExpressRequest, res: ServerResponse, next:
 /**
  * Puts `req.session` on every request, for Express 5 and 4. Without options it takes tokens from `Authorization: Bearer` and from the
  * cookie `__Host-session`, or `session` where a request isn't secure. A request without a signed token costs no call to the store, one with a
- * token costs one. Mounted twice with one manager, it works once: the first one's options hold.
+ * token costs one. Mounted twice with one manager, it works once: the first one's options hold. A request without a response, such as that of an
+ * `upgrade`, is anonymous.
  *
- * While the store can't answer, a request with a token goes to Express's error handling as a {@link SessionError} of status 503, and
+ * While the store can't answer, a request with a token goes to Express's error handling as a `SessionError` of status 503, and
  * an unsafe request of another origin with a token in the cookie as one of status 403.
  *
  * @throws TypeError for an option that is unknown or of the wrong kind.
+ * @example
+ * app.use(sessionMiddleware(manager));
  */
 export function sessionMiddleware<Detail>(
   manager: TokenManager<Detail>,
   options?: SessionMiddlewareOptions,
 ): ExpressMiddleware {
   const policy = sessionPolicy(manager, options);
+  const place = SessionPlace.of('req', policy.property);
   return (req, res, next) => {
-    if (isOpen(req.session, manager, 'req.session')) return next();
-    const session = new RequestSession(policy, new ExpressExchange(req, res));
-    req.session = session;
-    const opened = session.open();
+    let opened: Promise<void> | undefined;
+    try {
+      if (req.app === undefined && isResponse(res)) throw new TypeError(NOT_EXPRESS);
+      opened = place.open(req, policy, new ExpressExchange(req, res));
+    } catch (error) {
+      return next(error);
+    }
     if (opened === undefined) return next();
-    opened.then(
-      () => next(),
-      (error: unknown) => {
-        if (error instanceof SessionError) setHeaders(res, error.headers);
-        next(error);
-      },
-    );
+    opened.then(() => next(), next);
   };
 }
 
+const NOT_EXPRESS =
+  'tokensession/express needs a request of Express: mount it in an Express application, with app.use()';
+
 /**
- * Lets a request on only when somebody is signed in. Others get 401 as JSON, `{ "error": "unauthenticated" }`, with the `reason` where a
- * token of ours came that is not live, and the `message` of whoever ended its session.
+ * Requires a signed-in user. Other requests get 401 as JSON, `{ "error": "unauthenticated" }`, with the `reason` where a token of ours came that is
+ * not live, and the `message` given when its session was ended; or with `redirectTo` a redirect to the login page.
+ *
+ * @throws TypeError for an option that is unknown or no path.
  */
-export function requireUser(): ExpressMiddleware {
-  return (req, res, next) => answer(refusalOf(req.session), res, next);
+export function requireUser(options?: RequireUserOptions): ExpressMiddleware {
+  return middlewareOf(userGuard(options));
 }
 
 /**
- * Lets a request on only when its user has proved who they are, by a login or `req.session.reauthenticated()`, in the last so many seconds. Others
- * get 403 as JSON, `{ "error": "reauthentication_required" }`, and whoever isn't signed in what `requireUser()` says.
+ * Requires a login or a `req.session.reauthenticated()` within `seconds`. Asks the store, never the near cache. Other requests get 403 as JSON,
+ * `{ "error": "reauthentication_required" }`; without a user, the answer of `requireUser()`.
  *
  * @throws TypeError or RangeError when `seconds` is not a positive whole number.
  */
 export function requireRecentLogin(seconds: number): ExpressMiddleware {
-  checkSeconds('seconds', seconds);
-  return (req, res, next) => answer(recencyRefusalOf(req.session, seconds), res, next);
+  return middlewareOf(recencyGuard(seconds));
 }
 
-function answer(refusal: SessionError | Refusal | null, res: ServerResponse, next: (error?: unknown) => void): void {
-  setHeaders(res, refusal?.headers);
-  if (refusal === null) next();
-  else if (refusal instanceof SessionError) next(refusal);
-  else if (!res.headersSent) {
-    res.statusCode = refusal.status;
-    res.setHeader('Content-Type', 'application/json; charset=utf-8');
-    res.end(JSON.stringify(refusal.body));
-  }
+function middlewareOf(guard: Guard): ExpressMiddleware {
+  return (req, res, next) => {
+    const answer = (refusal: Refusal | Error | null) => {
+      if (refusal === null) return next();
+      if (refusal instanceof Error) return next(refusal);
+      if (res.headersSent) return;
+      setRefusalHeaders(res, refusal);
+      res.statusCode = refusal.status;
+      res.setHeader('Content-Type', 'application/json; charset=utf-8');
+      res.end(JSON.stringify(refusal.body));
+    };
+    const refusal = guard(req);
+    if (refusal instanceof Promise) refusal.then(answer, next);
+    else answer(refusal);
+  };
 }
 
 /** A class, because one is made for every request: its methods are made once. */
-class ExpressExchange implements Exchange {
-  readonly secure: boolean;
+class ExpressExchange extends NodeExchange {
+  readonly #req: ExpressRequest;
+  readonly isSecure: boolean;
 
-  constructor(
-    readonly req: ExpressRequest,
-    readonly res: ServerResponse,
-  ) {
-    this.secure = req.secure;
+  constructor(req: ExpressRequest, res: ServerResponse) {
+    super(req, res);
+    this.#req = req;
+    this.isSecure = req.secure === true;
   }
 
   get url(): string {
-    return this.req.originalUrl;
+    return this.#req.originalUrl;
   }
 
   get cookies(): unknown {
-    return this.req.cookies;
+    return this.#req.cookies;
   }
 
   ip(): string | undefined {
-    return this.req.ip;
+    return this.#req.ip;
   }
 
   /** Express 5's `req.host`, which Express 4 gives without the port. */
   host(): string | undefined {
-    const { headers, app, socket } = this.req;
+    const { headers, app, socket } = this.#req;
     const forwarded = headers['x-forwarded-host']?.toString();
     const isTrusted: unknown = app.get('trust proxy fn');
     if (!forwarded || typeof isTrusted !== 'function' || !isTrusted(socket.remoteAddress, 0)) return headers.host;
     return forwarded.split(',', 1)[0]?.trim();
   }
-}
-
-/** None any more on a response that somebody else has begun meanwhile: a middleware with a time limit, say. */
-function setHeaders(res: ServerResponse, headers: Readonly<Record<string, string>> = {}): void {
-  if (res.headersSent) return;
-  for (const [name, value] of Object.entries(headers)) res.setHeader(name, value);
 }

@@ -1,98 +1,97 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Context, DefaultState, ExtendableContext, Middleware, Next } from 'koa';
-import { SessionError } from './errors/session-error';
-import { checkSeconds } from './errors/arguments';
-import type { TokenManager } from './manager/token-manager';
-import type { RegisteredDetail } from './manager/types';
-import type { Exchange } from './http/exchange';
-import { isOpen, recencyRefusalOf, refusalOf } from './http/guards';
+import type { DefaultState, ExtendableContext, Middleware } from 'koa';
+import { type Guard, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
-import type { Refusal } from './http/refusal';
-import { RequestSession } from './http/request-session';
+import { type SessionContext, SessionPlace } from './http/session-place';
+import type { TokenManager } from './manager/token-manager';
+import type { User } from './manager/types';
+import { NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
 
-export type { CookieOptions } from './http/cookie-options';
-export type { HeaderOption } from './http/token-header';
 export type { SiteData } from './http/clear-site-data';
+export type { CookieOptions } from './http/cookie-options';
+export type { RequireUserOptions } from './http/guards';
+export type { LoginOptions, LogoutOptions } from './http/login-options';
 export type { SessionMiddlewareOptions } from './http/middleware-options';
 export type { RequestSession } from './http/request-session';
-export type { LoginOptions, LogoutOptions } from './http/login-options';
+export { safeReturnTo } from './http/return-to';
+export type { SessionContext } from './http/session-place';
+export type { HeaderOption } from './http/token-header';
 
 declare module 'koa' {
-  interface DefaultContext {
-    /** Whoever makes this request. There once `sessionMiddleware()` has run. */
-    session: RequestSession<RegisteredDetail>;
-  }
+  /** `session`, or what `Register` names: there once `sessionMiddleware()` has run. */
+  interface DefaultContext extends SessionContext {}
 }
 
-/** What the middleware adds to a context; `Detail` comes from the manager. */
-export interface SessionContext<Detail> {
-  session: RequestSession<Detail>;
+/** What `requireUser()` adds to a context: the user is there. */
+export interface SignedInContext {
+  session: { readonly user: User<unknown>; readonly id: string };
 }
 
 /**
  * Puts `ctx.session` on every request, for Koa 3 and 2. Without options it takes tokens from `Authorization: Bearer` and from the
  * cookie `__Host-session`, or `session` where a request isn't secure. A request without a signed token costs no call to the store, one with a
- * token costs one. Mounted twice with one manager, it works once: the first one's options hold.
+ * token costs one. Mounted twice with one manager, it works once: the first one's options hold. A context without a response, such as that of a
+ * WebSocket, is anonymous.
  *
- * While the store can't answer, a request with a token rejects with a {@link SessionError} of status 503, which Koa answers with, and
+ * While the store can't answer, a request with a token rejects with a `SessionError` of status 503, which Koa answers with, and
  * an unsafe request of another origin with a token in the cookie with one of status 403.
  *
  * @throws TypeError for an option that is unknown or of the wrong kind.
+ * @example
+ * app.use(sessionMiddleware(manager));
  */
-export function sessionMiddleware<Detail>(
+export function sessionMiddleware<Detail, Property extends string = 'session'>(
   manager: TokenManager<Detail>,
-  options?: SessionMiddlewareOptions,
-): Middleware<DefaultState, SessionContext<Detail>> {
+  options?: SessionMiddlewareOptions<Property>,
+): Middleware<DefaultState, SessionContext<Detail, Property>> {
   const policy = sessionPolicy(manager, options);
+  const place = SessionPlace.of('ctx', policy.property);
   return (ctx, next) => {
-    if (isOpen(ctx.session, manager, 'ctx.session')) return next();
-    const session = new RequestSession(policy, new KoaExchange(ctx));
-    ctx.session = session;
-    const opened = session.open();
+    const opened = place.open(ctx, policy, new KoaExchange(ctx));
     return opened === undefined ? next() : opened.then(next);
   };
 }
 
 /**
- * Lets a request on only when somebody is signed in. Others get 401 as JSON, `{ "error": "unauthenticated" }`, with the `reason` where a
- * token of ours came that is not live, and the `message` of whoever ended its session.
+ * Requires a signed-in user. Other requests get 401 as JSON, `{ "error": "unauthenticated" }`, with the `reason` where a token of ours came that is
+ * not live, and the `message` given when its session was ended; or with `redirectTo` a redirect to the login page. In the handlers that are
+ * chained behind it, `ctx.session.user` is not `null`.
+ *
+ * @throws TypeError for an option that is unknown or no path.
  */
-export function requireUser(): Middleware {
-  return (ctx, next) => answer(refusalOf(ctx.session), ctx, next);
+export function requireUser(options?: RequireUserOptions): Middleware<DefaultState, SignedInContext> {
+  return middlewareOf(userGuard(options)) as Middleware<DefaultState, SignedInContext>;
 }
 
 /**
- * Lets a request on only when its user has proved who they are, by a login or `ctx.session.reauthenticated()`, in the last so many seconds. Others
- * get 403 as JSON, `{ "error": "reauthentication_required" }`, and whoever isn't signed in what `requireUser()` says.
+ * Requires a login or a `ctx.session.reauthenticated()` within `seconds`. Asks the store, never the near cache. Other requests get 403 as JSON,
+ * `{ "error": "reauthentication_required" }`; without a user, the answer of `requireUser()`.
  *
  * @throws TypeError or RangeError when `seconds` is not a positive whole number.
  */
 export function requireRecentLogin(seconds: number): Middleware {
-  checkSeconds('seconds', seconds);
-  return (ctx, next) => answer(recencyRefusalOf(ctx.session, seconds), ctx, next);
+  return middlewareOf(recencyGuard(seconds));
 }
 
-function answer(refusal: SessionError | Refusal | null, ctx: Context, next: Next): unknown {
-  if (refusal === null) return next();
-  if (refusal instanceof SessionError) throw refusal;
-  ctx.set(refusal.headers);
-  ctx.status = refusal.status;
-  ctx.body = refusal.body;
-  return undefined;
+function middlewareOf(guard: Guard): Middleware {
+  return async (ctx, next) => {
+    const refusal = await guard(ctx);
+    if (refusal === null) return next();
+    if (refusal instanceof Error) throw refusal;
+    setRefusalHeaders(ctx.res, refusal);
+    ctx.status = refusal.status;
+    ctx.body = refusal.body;
+  };
 }
 
 /** A class, because one is made for every request: its methods are made once. */
-class KoaExchange implements Exchange {
+class KoaExchange extends NodeExchange {
   readonly #ctx: ExtendableContext;
-  readonly req: IncomingMessage;
-  readonly res: ServerResponse;
-  readonly secure: boolean;
+  readonly isSecure: boolean;
 
   constructor(ctx: ExtendableContext) {
+    super(ctx.req, ctx.res);
     this.#ctx = ctx;
-    this.req = ctx.req;
-    this.res = ctx.res;
-    this.secure = ctx.secure;
+    this.isSecure = ctx.secure;
   }
 
   get url(): string {

@@ -28,10 +28,13 @@ export interface Exchange {
   reply(): ReplyHeaders | null;
 }
 
+/** An IPv4 address in the form that a socket for IPv6 gives it (RFC 4291, 2.5.5.2): shown to users without that. */
+const MAPPED_IPV4 = /^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i;
+
 /** Where a login comes from. What the client says is cut to length rather than refused: a login must not fail for a long header. */
 export function attributesOf(exchange: Exchange): SessionAttributes {
   return {
-    ip: exchange.ip()?.slice(0, MAX_ATTRIBUTE_LENGTH),
+    ip: exchange.ip()?.replace(MAPPED_IPV4, '').slice(0, MAX_ATTRIBUTE_LENGTH),
     userAgent: exchange.header('user-agent')?.slice(0, MAX_ATTRIBUTE_LENGTH),
   };
 }

@@ -1,30 +1,34 @@
-/* What stands before the handlers: whether the session is there already, and who may go on. */
-import type { SessionError } from '../errors/session-error';
+import { checkOptions, checkSeconds } from '../errors/arguments';
 import type { Refusal } from './refusal';
-import { RequestSession } from './request-session';
+import { checkRedirectTo } from './return-to';
+import { sessionOf } from './session-place';
 
-/**
- * Whether a middleware with this manager has been here before on the request: its work is done, and stays as it is. With another manager
- * the later one takes the place.
- *
- * @throws TypeError when the place is taken by something else: each would find the other's object there, and break on it.
- */
-export function isOpen(session: unknown, manager: unknown, name: string): boolean {
-  if (session === undefined) return false;
-  if (session instanceof RequestSession) return session.isBy(manager);
-  throw new TypeError(
-    `${name} is taken by another middleware (express-session, koa-session?): only one of them can have it`,
-  );
+export interface RequireUserOptions {
+  /**
+   * The path of a login page. Browsers that ask for a page are sent there with 303, and with the path they asked for in `returnTo`: give that to
+   * `safeReturnTo()` before you send them back. Other requests get the 401. Default: none, every request gets the 401.
+   */
+  redirectTo?: string | undefined;
 }
 
-/** The answer of `requireUser()`; `null` when the request may go on. */
-export function refusalOf(session: unknown): SessionError | Refusal | null {
-  if (!(session instanceof RequestSession)) throw new TypeError('requireUser() needs sessionMiddleware() before it');
-  return session.refusal();
+/** Judges a request: why it may not go on (an error for the host's error path, or an answer), or `null` when it may. */
+export type Guard = (request: object) => Refusal | Error | null | Promise<Refusal | Error | null>;
+
+/** @throws TypeError for an option that is unknown or no path. */
+export function userGuard(options: RequireUserOptions | undefined): Guard {
+  const { redirectTo } = checkOptions('requireUser', options, { redirectTo: true });
+  const loginPage = redirectTo === undefined ? null : checkRedirectTo(redirectTo);
+  return (request) => opened(request, 'requireUser').refusal(loginPage);
 }
 
-/** The answer of `requireRecentLogin()`; `null` when the request may go on. */
-export function recencyRefusalOf(session: unknown, seconds: number): SessionError | Refusal | null {
-  if (session instanceof RequestSession) return session.recencyRefusal(seconds);
-  throw new TypeError('requireRecentLogin() needs sessionMiddleware() before it');
+/** @throws TypeError or RangeError when `seconds` is not a positive whole number. */
+export function recencyGuard(seconds: number): Guard {
+  checkSeconds('seconds', seconds);
+  return (request) => opened(request, 'requireRecentLogin').recencyRefusal(seconds);
+}
+
+function opened(request: object, guard: string) {
+  const session = sessionOf(request);
+  if (session === null) throw new TypeError(`${guard}() needs sessionMiddleware() before it`);
+  return session;
 }

@@ -1,5 +1,14 @@
-import { checkAttributes, checkBoolean, checkOptions } from '../errors/arguments';
-import type { SessionAttributes } from '../manager/types';
+import {
+  checkBoolean,
+  checkSeconds,
+  optional,
+  type Read,
+  type Reader,
+  type Readers,
+  readOptions,
+} from '../errors/arguments';
+import { checkAttributes } from '../store/session-attributes';
+import type { SessionAttributes } from '../store/store';
 
 export interface LoginOptions {
   /** Seconds the session lives without a request. Default: the manager's `ttl`. */
@@ -8,15 +17,25 @@ export interface LoginOptions {
   absoluteTtl?: number | undefined;
   /** Kept with the session. `ip` and `userAgent` are taken from the request unless given; `undefined` keeps neither. */
   attributes?: SessionAttributes | undefined;
+  /** Whether the cookie outlives the browser's session ("remember me"). Rotations keep it so. Default true. */
+  persistent?: boolean | undefined;
 }
 
-const LOGIN_OPTIONS: Record<keyof LoginOptions, true> = { ttl: true, absoluteTtl: true, attributes: true };
+/** As they were given: one that is there but `undefined` is not to be taken from the request. */
+const readAttributes: Reader<SessionAttributes> = (_name, value) => {
+  checkAttributes(value as SessionAttributes | undefined);
+  return { ...(value as SessionAttributes | undefined) };
+};
 
-/** `attributes` as they were given: one that is there but `undefined` says that it is not to be taken from the request. */
-export function checkLoginOptions(options: LoginOptions | undefined): Partial<LoginOptions> {
-  const given = checkOptions('login', options, LOGIN_OPTIONS);
-  checkAttributes(given.attributes);
-  return given;
+const LOGIN = {
+  ttl: optional(checkSeconds, undefined),
+  absoluteTtl: optional(checkSeconds, undefined),
+  attributes: readAttributes,
+  persistent: optional(checkBoolean, true),
+} satisfies Readers<LoginOptions>;
+
+export function checkLoginOptions(options: LoginOptions | undefined): Read<typeof LOGIN> {
+  return readOptions('login', options, LOGIN, '');
 }
 
 export interface LogoutOptions {
@@ -24,9 +43,8 @@ export interface LogoutOptions {
   everywhere?: boolean | undefined;
 }
 
-const LOGOUT_OPTIONS: Record<keyof LogoutOptions, true> = { everywhere: true };
+const LOGOUT = { everywhere: optional(checkBoolean, false) } satisfies Readers<LogoutOptions>;
 
-export function checkLogoutOptions(options: LogoutOptions | undefined): { everywhere: boolean } {
-  const { everywhere = false } = checkOptions('logout', options, LOGOUT_OPTIONS);
-  return { everywhere: checkBoolean('everywhere', everywhere) };
+export function checkLogoutOptions(options: LogoutOptions | undefined): Read<typeof LOGOUT> {
+  return readOptions('logout', options, LOGOUT, '');
 }

@@ -1,12 +1,13 @@
-import { checkOptions, kindOf } from '../errors/arguments';
+import { kindOf, oneOf, optional, type Read, type Readers, readOptions } from '../errors/arguments';
 import { TokenManager } from '../manager/token-manager';
-import { type CookieTransport, cookieTransport } from './cookie';
-import type { CookieOptions } from './cookie-options';
-import { type HeaderOption, type HeaderTransport, headerTransport } from './token-header';
 import { clearSiteDataOf, type SiteData } from './clear-site-data';
-import { type CrossOriginOptions, type TrustedOrigins, trustedOriginsOf } from './origin-check';
+import { cookieTransport } from './cookie';
+import type { CookieOptions } from './cookie-options';
+import { type CrossOriginOptions, readTrustedOrigins, type TrustedOrigins } from './origin-check';
+import { checkProperty } from './session-place';
+import { type HeaderOption, headerTransport } from './token-header';
 
-export interface SessionMiddlewareOptions extends CrossOriginOptions {
+export interface SessionMiddlewareOptions<Property extends string = string> extends CrossOriginOptions {
   /** The cookie that carries the token, or `false` for none. Default: see {@link CookieOptions}. */
   cookie?: CookieOptions | false | undefined;
   /** The header that may carry the token, before the cookie: `'authorization'` (default, `Bearer`), another name, or `false` for none. */
@@ -22,26 +23,27 @@ export interface SessionMiddlewareOptions extends CrossOriginOptions {
    * `false`, the session's cookie only: on a big site the header takes seconds, and other applications of the origin lose what is theirs.
    */
   clearSiteData?: boolean | readonly SiteData[] | undefined;
+  /**
+   * The property of the request or context that holds the session. Default `'session'`. With another one, `req.auth` say, express-session or
+   * koa-session can keep theirs. Name it in `Register` as well, for the types.
+   */
+  property?: Property | undefined;
 }
 
-const OPTIONS: Record<keyof SessionMiddlewareOptions, true> = {
-  cookie: true,
-  header: true,
-  onUnavailable: true,
-  crossOrigin: true,
-  trustedOrigins: true,
-  clearSiteData: true,
-};
+const READERS = {
+  cookie: (_name, value) => cookieTransport(value as CookieOptions | false | undefined),
+  header: (_name, value) => headerTransport(value as HeaderOption | undefined),
+  onUnavailable: optional(oneOf('error', 'anonymous'), 'error'),
+  crossOrigin: optional(oneOf('refuse', 'allow'), 'refuse'),
+  trustedOrigins: readTrustedOrigins,
+  clearSiteData: (_name, value) => clearSiteDataOf(value as boolean | readonly SiteData[] | undefined),
+  property: optional((_name, value) => checkProperty(value), 'session'),
+} satisfies Readers<SessionMiddlewareOptions>;
 
-/** What one `sessionMiddleware()` was set up with. */
-export interface SessionPolicy<Detail> {
+/** The options of one `sessionMiddleware()`, checked. */
+export interface SessionPolicy<Detail> extends Omit<Read<typeof READERS>, 'crossOrigin' | 'trustedOrigins'> {
   manager: TokenManager<Detail>;
-  cookie: CookieTransport | null;
-  header: HeaderTransport | null;
-  onUnavailable: 'error' | 'anonymous';
   trustedOrigins: TrustedOrigins;
-  /** The value of the header of that name at a logout; `null` for no header. */
-  clearSiteData: string | null;
 }
 
 /** @throws TypeError naming the argument or option that is unknown, of the wrong kind, or refused by browsers. */
@@ -52,21 +54,9 @@ export function sessionPolicy<Detail>(
   if (!(manager instanceof TokenManager)) {
     throw new TypeError(`sessionMiddleware needs a TokenManager, got ${kindOf(manager)}`);
   }
-  const given = checkOptions('sessionMiddleware', options, OPTIONS);
-  const { cookie, header, onUnavailable = 'error', clearSiteData } = given;
-  if (onUnavailable !== 'error' && onUnavailable !== 'anonymous') {
-    throw new TypeError("option onUnavailable must be 'error' or 'anonymous'");
-  }
-  const policy: SessionPolicy<Detail> = {
-    manager,
-    cookie: cookieTransport(cookie, manager.absoluteTtl),
-    header: headerTransport(header),
-    onUnavailable,
-    trustedOrigins: trustedOriginsOf(given),
-    clearSiteData: clearSiteDataOf(clearSiteData),
-  };
+  const { crossOrigin, trustedOrigins, ...policy } = readOptions('sessionMiddleware', options, READERS);
   if (policy.cookie === null && policy.header === null) {
     throw new TypeError('options cookie and header must not both be false: no token could ever arrive');
   }
-  return policy;
+  return { ...policy, manager, trustedOrigins: crossOrigin === 'allow' ? null : trustedOrigins };
 }

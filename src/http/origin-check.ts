@@ -4,8 +4,9 @@
  * OWASP's Cross-Site Request Forgery Prevention Cheat Sheet has both as defences. The rules are those of Go's
  * `net/http.CrossOriginProtection`, and stricter where a header makes no sense.
  */
-import { SessionError } from '../errors/session-error';
+
 import { kindOf, shown } from '../errors/arguments';
+import { SessionError } from '../errors/session-error';
 import type { Exchange } from './exchange';
 
 export interface CrossOriginOptions {
@@ -40,15 +41,10 @@ const HOST = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?$/;
 const MAX_SHOWN = 100;
 
 /** @throws TypeError naming the option or the entry that is wrong. */
-export function trustedOriginsOf({ crossOrigin = 'refuse', trustedOrigins = [] }: CrossOriginOptions): TrustedOrigins {
-  if (crossOrigin !== 'refuse' && crossOrigin !== 'allow') {
-    throw new TypeError("option crossOrigin must be 'refuse' or 'allow'");
-  }
-  if (!Array.isArray(trustedOrigins)) {
-    throw new TypeError(`option trustedOrigins must be an array of origins, got ${kindOf(trustedOrigins)}`);
-  }
-  const origins = Array.from(trustedOrigins, originOf);
-  return crossOrigin === 'allow' ? null : new Set(origins);
+export function readTrustedOrigins(name: string, trustedOrigins: unknown): ReadonlySet<string> {
+  const origins = trustedOrigins ?? [];
+  if (!Array.isArray(origins)) throw new TypeError(`${name} must be an array of origins, got ${kindOf(origins)}`);
+  return new Set(Array.from(origins, originOf));
 }
 
 /**

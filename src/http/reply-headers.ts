@@ -83,7 +83,8 @@ export class ReplyHeaders {
       const lines = [...others.filter((line) => !this.#issued.has(line)), ...ours];
       if (lines.length > 0) fields.setHeader(COOKIE, lines);
       else fields.removeHeader(COOKIE);
-      if (ours.length > 0 && !/\bno-store\b/i.test(String(fields.getHeader(CACHE)))) fields.setHeader(CACHE, 'no-store');
+      if (ours.length > 0 && !/\bno-store\b/i.test(String(fields.getHeader(CACHE))))
+        fields.setHeader(CACHE, 'no-store');
     }
     if (this.#siteData.length > 0) {
       const kinds = new Set([...listOf(fields.getHeader(SITE_DATA)), ...this.#siteData]);

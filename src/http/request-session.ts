@@ -1,13 +1,12 @@
 import { inspect } from 'node:util';
-import { isUnavailable, type SessionError } from '../errors/session-error';
-import { checkAttributes } from '../errors/arguments';
-import { type RequestedSession, withToken } from '../manager/session-view';
-import { sessionIdOf } from '../token/token';
-import type { EndReason, User } from '../manager/types';
-import { type Credentials, candidatesOf, readCredentials } from './request-tokens';
-import { crossOriginRefusal } from './origin-check';
-import { type Exchange, originOf } from './exchange';
+import { isUnavailable, SessionError } from '../errors/session-error';
+import type { RequestedSession } from '../manager/requested-session';
+import type { User } from '../manager/types';
+import type { EndReason } from '../store/store';
+import { attributesOf, type Exchange } from './exchange';
+import { checkLoginOptions, checkLogoutOptions, type LoginOptions, type LogoutOptions } from './login-options';
 import type { SessionPolicy } from './middleware-options';
+import { crossOriginRefusal } from './origin-check';
 import {
   type Ending,
   headersSent,
@@ -16,43 +15,49 @@ import {
   reauthenticationRequired,
   unauthenticated,
 } from './refusal';
-import { checkLoginOptions, checkLogoutOptions, type LoginOptions, type LogoutOptions } from './login-options';
+import { refuseWrites } from './refuse-writes';
+import { judgeTokens, type RequestTokens } from './request-tokens';
+import { isPageRequest, loginLocation } from './return-to';
 
-const CLEAR_SITE_DATA = 'Clear-Site-Data';
+/** Milliseconds that the answer with a renewed token may take at least, whatever the grace is. */
+const MIN_FRESH_MS = 1000;
 
-/** What a request does to its session. */
-const TOUCH = { touch: true };
-
-/** The same where several cookies came: one of them may be stale by no fault of anybody. */
-const TOUCH_ONE_OF_SEVERAL = { touch: true, onReuse: 'ignore' } as const;
-
-/** Whoever makes the request: `req.session` in Express, `ctx.session` in Koa. Prints and serialises without its token. */
+/**
+ * The session of a request: `req.session` in Express, `ctx.session` in Koa. Prints and serialises without its token.
+ *
+ * Its tokens are judged once, when it is opened. Where that failed (an outage, a refused origin, a conflict) it stays so for the whole request.
+ */
 export class RequestSession<Detail = unknown> {
   readonly #policy: SessionPolicy<Detail>;
   readonly #exchange: Exchange;
-  readonly #credentials: Credentials;
+  readonly #tokens: RequestTokens;
   #session: RequestedSession<Detail> | null = null;
   /** Whether the client has the session's token in its cookie: it came there, or was put there by this response. */
   #isInCookie = false;
+  #isPersistent = true;
   /** Why there is no session although a token of ours came. */
   #ending: Ending | null = null;
-  #outage: SessionError | null = null;
+  /** Why it isn't known who makes the request. */
+  #failure: Error | null = null;
+  /** Whether opening it rejected with that. */
+  #isRefused = false;
+  /** Whether the store was asked for the session in this request, and not the near cache. */
+  #isConfirmed = false;
 
   /** @internal */
   constructor(policy: SessionPolicy<Detail>, exchange: Exchange) {
     this.#policy = policy;
     this.#exchange = exchange;
-    this.#credentials = readCredentials(policy, exchange);
-    // What is put here would be gone with the request: better an error than a cart that loses its things.
+    this.#tokens = judgeTokens(policy, exchange);
     Object.preventExtensions(this);
   }
 
-  /** Who is signed in; `null` when nobody is. */
+  /** The user who is signed in; `null` for none. */
   get user(): User<Detail> | null {
     return this.#session?.user ?? null;
   }
 
-  /** The public id of the session, as `listUserSessions` shows it. */
+  /** The public id of the session for its whole life, as `listUserSessions` shows it. */
   get id(): string | null {
     return this.#session?.id ?? null;
   }
@@ -67,19 +72,9 @@ export class RequestSession<Detail = unknown> {
     return this.#session?.createdAt ?? null;
   }
 
-  /** When they last proved who they are: at that login, or in a `reauthenticated()` since. */
+  /** When the holder of this token last proved who they are: at the login, or in a `reauthenticated()` since. */
   get authenticatedAt(): Date | null {
     return this.#session?.authenticatedAt ?? null;
-  }
-
-  /** Why nobody is signed in although a token of ours came; `null` otherwise. */
-  get endReason(): EndReason | null {
-    return this.#ending?.reason ?? null;
-  }
-
-  /** What whoever revoked the session or banned the user had to say; `null` for nothing. */
-  get endMessage(): string | null {
-    return this.#ending?.message ?? null;
   }
 
   /** When the session ends unless another request comes first. */
@@ -87,106 +82,110 @@ export class RequestSession<Detail = unknown> {
     return this.#session?.expiresAt ?? null;
   }
 
+  /** Why nobody is signed in although a token of ours came; `null` otherwise. */
+  get endReason(): EndReason | null {
+    return this.#ending?.reason ?? null;
+  }
+
+  /** The message given when the session was revoked or its user banned; `null` for none. */
+  get endMessage(): string | null {
+    return this.#ending?.message ?? null;
+  }
+
   /**
    * Signs a user in: starts a session, ends those whose tokens came with the request, sets the cookie.
    *
    * @returns the new token, for clients that send it in a header.
    * @throws SessionError when no session could be stored (the cookie is untouched), `ERR_USER_NOT_FOUND` when `getUserInfo` knows no
-   * such user, `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS` with `onLimit: 'reject'`, `ERR_HEADERS_SENT` when it is too late for a cookie. TypeError or RangeError for an argument of the wrong kind.
+   * such user, `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS` with `onLimit: 'reject'`, `ERR_CROSS_ORIGIN` for a page of another origin that is
+   * not trusted, `ERR_HEADERS_SENT` when it is too late for a cookie. TypeError or RangeError for an argument of the wrong kind.
    */
   async login(userId: string, options?: LoginOptions): Promise<string> {
-    const { manager, cookie, header, clearSiteData } = this.#policy;
-    const { res, secure } = this.#exchange;
-    const { ttl, absoluteTtl, attributes } = checkLoginOptions(options);
-    if (cookie !== null && res.headersSent) throw headersSent('login');
-    const kept = checkAttributes({ ...originOf(this.#exchange), ...attributes });
-    const create = { ttl, absoluteTtl, attributes: kept, replaces: this.#tokens() };
-    const session = await manager.createSession(userId, create).catch((error: unknown) => {
-      throw loginError(error, header?.challenge);
+    const { ttl, absoluteTtl, attributes, persistent } = checkLoginOptions(options);
+    const { manager, cookie, clearSiteData, trustedOrigins } = this.#policy;
+    return this.#answering(async () => {
+      if (cookie !== null) {
+        const refusal = crossOriginRefusal(this.#exchange, trustedOrigins);
+        if (refusal !== null) throw refusal;
+        if (this.#exchange.isTooLate()) throw headersSent('login');
+      }
+      const session = await manager.startSession(userId, {
+        ttl,
+        absoluteTtl,
+        attributes: { ...attributesOf(this.#exchange), ...attributes },
+        replaces: this.#actingTokens(),
+      });
+      if (cookie !== null && this.#exchange.isTooLate()) {
+        await manager.deleteToken(session.token);
+        throw headersSent('login');
+      }
+      this.#isPersistent = persistent;
+      this.#signIn(session, cookie !== null);
+      this.#setCookie(session);
+      // What a logout before it has asked the browser to forget, this login has just put there.
+      if (clearSiteData.length > 0) this.#exchange.reply()?.clearSiteData([]);
+      return session.token;
     });
-    if (cookie !== null && this.#isTooLate()) {
-      await manager.deleteToken(session.token);
-      throw headersSent('login');
-    }
-    cookie?.write(res, session.token, secure, this.#tossed());
-    // What a logout before it has asked the browser to forget, this login has just put there.
-    if (clearSiteData !== null && !res.headersSent && res.getHeader(CLEAR_SITE_DATA) === clearSiteData) {
-      res.removeHeader(CLEAR_SITE_DATA);
-    }
-    this.#signIn(session, cookie !== null);
-    return session.token;
   }
 
   /**
    * Gives the session a new token, to be called when what its user may do changes (OWASP Session Management, Renew the Session ID). Sets
-   * the cookie where the token came in one. The old token answers for the manager's `rotationGrace`; its use after that ends the session.
+   * the cookie where the token came in one. The old token stays good until the new one is used, and for the manager's `rotationGrace` after that.
    *
    * @returns the new token, for clients that send it in a header: they must use it from now on. `null` when nobody is signed in, or the session
    * has ended during the request.
-   * @throws SessionError when the store can't answer; `ERR_HEADERS_SENT` when it is too late for a cookie, and nothing was rotated.
+   * @throws SessionError when the store can't answer; `ERR_HEADERS_SENT` when it is too late for a cookie: the old token goes on.
    */
   async rotate(): Promise<string | null> {
-    const { manager, cookie } = this.#policy;
-    const { res, secure } = this.#exchange;
-    const session = this.#session;
-    if (session === null) return null;
-    if (this.#isInCookie && this.#isTooLate()) throw headersSent('rotate');
-    const token = await manager.rotateTokenUnless(() => this.#isInCookie && this.#isTooLate(), session.token);
-    if (token === null) {
-      this.#signOut({ reason: 'unknown' });
-      return null;
-    }
-    if (this.#isInCookie && this.#isTooLate()) throw headersSent('rotate');
-    this.#signIn(withToken(session, token), this.#isInCookie);
-    if (this.#isInCookie) cookie?.write(res, token, secure, this.#tossed());
-    return token;
+    return this.#moveOn('rotate', (token) => this.#policy.manager.rotateToken(token));
   }
 
   /**
-   * Notes that the user has just proved who they are (typed their password again, say): what `requireRecentLogin()` looks at. Where the token came
-   * in a cookie, it is rotated as well (OWASP ASVS 7.2.4); a client that sends it in a header keeps its own until you {@link rotate} it.
+   * Notes that the user has just proved who they are (typed their password again, say), for `requireRecentLogin()`: gives the session a new token
+   * that says so (OWASP ASVS 7.2.4). Sets the cookie where the token came in one.
    *
-   * @returns the token to use from now on; `null` when nobody is signed in, or the session has ended during the request.
+   * @returns the token to use from now on, for clients that send it in a header; `null` as {@link rotate}.
    * @throws as {@link rotate}, and then nothing is noted.
    */
   async reauthenticated(): Promise<string | null> {
-    if (this.#isInCookie) await this.rotate();
-    if (this.#session === null) return null;
-    const { user, token } = this.#session;
-    const proved = await this.#policy.manager.reauthenticateToken(token);
-    if (proved === null) this.#signOut({ reason: 'unknown' });
-    else this.#signIn({ ...proved, user }, this.#isInCookie);
-    return proved?.token ?? null;
+    return this.#moveOn('reauthenticated', async (token) => {
+      const session = await this.#policy.manager.reauthenticateToken(token);
+      return session?.token ?? null;
+    });
   }
 
   /**
    * Signs out: ends the sessions whose tokens came with the request or were issued during it, clears the cookie, and with the option
    * `clearSiteData` asks the browser to forget the rest. Does nothing when there are none.
    *
-   * @throws SessionError when the store can't be asked, or couldn't be asked whose sessions to end: then they may live on, and the
-   * cookie is untouched.
+   * @throws SessionError when the store can't be asked: then the sessions may live on, and the cookie is untouched. With `everywhere` also
+   * when it wasn't known whose sessions to end. `ERR_CROSS_ORIGIN`, `ERR_TOKEN_CONFLICT`: no session was ended; with the latter the cookies are cleared.
    */
   async logout(options?: LogoutOptions): Promise<void> {
-    const { manager, clearSiteData } = this.#policy;
-    const { res } = this.#exchange;
     const { everywhere } = checkLogoutOptions(options);
-    if (everywhere && this.#outage !== null) throw this.#outage;
-    const tokens = this.#tokens();
-    const isEverywhere = everywhere && this.#session !== null;
-    const others = isEverywhere ? tokens.filter((token) => token !== this.#session?.token) : tokens;
-    await Promise.all([
-      isEverywhere && manager.deleteUserToken(this.#session?.user.id ?? ''),
-      ...others.map((token) => manager.deleteToken(token)),
-    ]);
-    const wasSignedIn = this.#session !== null || this.#hasSignedCookie();
-    if (wasSignedIn && !res.headersSent) {
-      this.#clearCookie();
-      if (clearSiteData !== null) res.setHeader(CLEAR_SITE_DATA, clearSiteData);
-    }
-    this.#signOut(null);
+    const { manager, clearSiteData } = this.#policy;
+    return this.#answering(async () => {
+      if (this.#failure !== null && (everywhere || this.#tokens.refusal !== null)) {
+        if (this.#isConflict()) this.#clearCookie();
+        throw this.#failure;
+      }
+      const user = everywhere ? this.user : null;
+      const others = this.#actingTokens().filter((token) => user === null || token !== this.token);
+      await Promise.all([
+        user !== null && manager.deleteUserToken(user.id),
+        ...others.map((token) => manager.deleteToken(token)),
+      ]);
+      const wasSignedIn = this.#session !== null || this.#tokens.cookies.some((token) => manager.isToken(token));
+      // Where the session was replaced, a newer login has set the cookie since.
+      if (wasSignedIn && this.#ending?.reason !== 'replaced') {
+        this.#clearCookie();
+        if (clearSiteData.length > 0) this.#exchange.reply()?.clearSiteData(clearSiteData);
+      }
+      this.#signOut(null);
+    });
   }
 
-  /** Who is signed in, and the session's id and times. No token. */
+  /** The user, and the session's id and times. No token. */
   toJSON(): { user: User<Detail> | null; id: string | null; createdAt: Date | null; expiresAt: Date | null } {
     return { user: this.user, id: this.id, createdAt: this.createdAt, expiresAt: this.expiresAt };
   }
@@ -205,82 +204,133 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Finds out who makes the request. Gives nothing when there is nothing to ask the store.
+   * Finds out who makes the request. Gives nothing when the store need not be asked.
+   *
+   * Clears no cookie, whatever it finds: while this request was in flight a newer login may have set it, and an answer can't tell.
    *
    * @internal
    */
   open(): Promise<void> | undefined {
-    const { manager, trustedOrigins } = this.#policy;
-    const { header, cookies } = this.#credentials;
-    if (header !== undefined) return this.#openWith([header]);
-    if (cookies.length === 0) return undefined;
-    const refusal = crossOriginRefusal(this.#exchange, trustedOrigins);
-    if (refusal !== null && this.#hasSignedCookie()) return Promise.reject(refusal);
-
-    const candidates = candidatesOf(cookies, manager);
-    if (candidates === null) this.#clearCookie();
-    return candidates === null || candidates.length === 0 ? undefined : this.#openWith(candidates);
-  }
-
-  /**
-   * Why somebody who has to be signed in can't go on; `null` when they are.
-   *
-   * @internal
-   */
-  refusal(): SessionError | Refusal | null {
-    if (this.#session !== null) return null;
-    if (this.#outage !== null) return this.#outage;
-    return unauthenticated(this.#policy.header?.challenge, this.#ending);
-  }
-
-  /**
-   * Why somebody who has to have proved who they are in the last so many seconds can't go on; `null` when they have.
-   *
-   * @internal
-   */
-  recencyRefusal(seconds: number): SessionError | Refusal | null {
-    if (this.#session === null) return this.refusal();
-    const { id, token, checkedAt, authenticatedAt } = this.#session;
-    // A token that was rotated away may be in other hands than those of who has proved it since.
-    if (sessionIdOf(token) !== id) return reauthenticationRequired();
-    return checkedAt.getTime() - authenticatedAt.getTime() > seconds * 1000 ? reauthenticationRequired() : null;
-  }
-
-  /** Signs in at once where the session is known, else when the store has answered. */
-  #openWith(tokens: readonly string[]): Promise<void> | undefined {
-    const [token] = tokens;
-    const known = tokens.length === 1 && token !== undefined ? this.#policy.manager.touchKnownToken(token) : null;
-    if (known === null) return this.#check(tokens);
-    this.#signIn(known, this.#credentials.cookies.includes(known.token));
+    const { acting, refusal } = this.#tokens;
+    this.#failure = refusal;
+    // Nobody is signed in by a conflict, and a login must be able to end it.
+    if (refusal !== null)
+      return this.#isConflict() ? undefined : this.#answering(() => Promise.reject(this.#refuse(refusal)));
+    const [token] = acting;
+    if (token === undefined) return undefined;
+    const known = acting.length === 1 ? this.#policy.manager.openKnownToken(token) : null;
+    if (known === null) return this.#answering(() => this.#lookUp(acting));
+    this.#signInByToken(known);
     return undefined;
   }
 
+  /**
+   * The outcome of opening it, for a second middleware with the same manager.
+   *
+   * @internal
+   */
+  reopen(): Promise<void> | undefined {
+    const failure = this.#failure;
+    return failure !== null && this.#isRefused ? this.#answering(() => Promise.reject(failure)) : undefined;
+  }
+
+  /**
+   * Why a request that needs a user can't go on; `null` when one is signed in.
+   *
+   * @param loginPage where to send browsers; `null` for nowhere.
+   * @internal
+   */
+  refusal(loginPage: string | null): Refusal | Error | null {
+    if (this.#session !== null) return null;
+    if (this.#failure !== null && !this.#isConflict()) return this.#report(this.#failure);
+    const refusal = unauthenticated(this.#policy.header?.challenge, this.#ending);
+    if (loginPage === null) return refusal;
+    const { method, url } = this.#exchange;
+    if (!isPageRequest(method, this.#exchange.header('accept'))) {
+      return { ...refusal, headers: { ...refusal.headers, Vary: 'Accept' } };
+    }
+    const headers = { Location: loginLocation(loginPage, url), 'Cache-Control': 'no-store', Vary: 'Accept' };
+    return { ...refusal, status: 303, headers };
+  }
+
+  /**
+   * Why a request that needs a recent proof of its user can't go on; `null` when it may. Asks the store where the near cache has answered.
+   *
+   * @internal
+   */
+  async recencyRefusal(seconds: number): Promise<Refusal | Error | null> {
+    const session = this.#session;
+    if (session === null) return this.refusal(null);
+    if (session.isFromMemory && !this.#isConfirmed) {
+      try {
+        const inspection = await this.#policy.manager.inspectToken(session.token, { cache: false });
+        this.#isConfirmed = true;
+        if (inspection.session === null) this.#signOut(endingOf(inspection));
+      } catch (error) {
+        return this.#report(error as Error);
+      }
+      if (this.#session === null) return this.refusal(null);
+    }
+    const { checkedAt, authenticatedAt } = this.#session ?? session;
+    const isRecent = checkedAt.getTime() - authenticatedAt.getTime() <= seconds * 1000;
+    return isRecent ? null : reauthenticationRequired();
+  }
+
   /** Signs in with the first of these tokens that is live. */
-  async #check(tokens: readonly string[]): Promise<void> {
+  async #lookUp(tokens: readonly string[]): Promise<void> {
     const { manager, onUnavailable } = this.#policy;
     try {
       for (const token of tokens) {
-        const inspection = await manager.inspectToken(token, tokens.length === 1 ? TOUCH : TOUCH_ONE_OF_SEVERAL);
-        if (inspection.session !== null) {
-          return this.#signIn(inspection.session, this.#credentials.cookies.includes(token));
-        }
-        if (manager.isToken(token)) this.#signOut(this.#ending ?? endingOf(inspection));
+        const opened = await manager.openToken(token);
+        if (opened.session !== null) return this.#signInByToken(opened.session);
+        if (this.#ending === null && manager.isToken(token)) this.#ending = endingOf(opened);
       }
     } catch (error) {
-      if (onUnavailable === 'error' || !isUnavailable(error)) throw error;
-      this.#outage = error;
-      return;
+      this.#failure = error as Error;
+      if (onUnavailable === 'error' || !isUnavailable(error)) throw this.#refuse(error as Error);
     }
-    // A request that was under way too long for its rotated token must not take the new cookie from the browser.
-    if (this.#ending?.reason === 'reused') return;
-    if (this.#credentials.header === undefined && this.#hasSignedCookie()) this.#clearCookie();
+  }
+
+  /** Signs in with a token that came, and gives its client a new one where that is due. */
+  #signInByToken(session: RequestedSession<Detail>): void {
+    const { manager, cookie } = this.#policy;
+    const isInCookie = this.#tokens.cookies.includes(session.token);
+    this.#signIn(session, isInCookie);
+    if (!isInCookie || cookie === null) return;
+    const renewed = this.#exchange.isTooLate() ? null : manager.renewedToken(session);
+    const header = this.#exchange.header('cookie');
+    this.#isPersistent = cookie.isPersistent(header, session.token);
+    if (renewed === null) return;
+    const next = session.withToken(renewed);
+    this.#signIn(next, true);
+    // A slow answer must not put its token into a browser that has gone on to a later one.
+    this.#setCookie(next, Math.max(manager.rotationGraceMs, MIN_FRESH_MS));
+  }
+
+  /** Gives the client the token that the manager makes of its own. */
+  async #moveOn(call: string, make: (token: string) => Promise<string | null>): Promise<string | null> {
+    return this.#answering(async () => {
+      const session = this.#session;
+      if (session === null) return null;
+      if (this.#isInCookie && this.#exchange.isTooLate()) throw headersSent(call);
+      const token = await make(session.token);
+      if (token === null) {
+        this.#signOut({ reason: 'unknown' });
+        return null;
+      }
+      if (this.#isInCookie && this.#exchange.isTooLate()) throw headersSent(call);
+      const next = session.withToken(token);
+      this.#signIn(next, this.#isInCookie);
+      if (this.#isInCookie) this.#setCookie(next);
+      return token;
+    });
   }
 
   #signIn(session: RequestedSession<Detail>, isInCookie: boolean): void {
     this.#session = session;
     this.#isInCookie = isInCookie;
     this.#ending = null;
-    this.#outage = null;
+    this.#failure = null;
   }
 
   #signOut(ending: Ending | null): void {
@@ -289,35 +339,56 @@ export class RequestSession<Detail = unknown> {
     this.#ending = ending;
   }
 
-  /** Whether a cookie would not reach the client any more. */
-  #isTooLate(): boolean {
-    const { req, res } = this.#exchange;
-    return res.headersSent || req.socket?.destroyed === true;
+  /** The tokens that may act, and the one that the request is signed in with by now. */
+  #actingTokens(): string[] {
+    return [...new Set([...this.#tokens.acting, ...(this.#session === null ? [] : [this.#session.token])])];
   }
 
-  /** The tokens that came with the request, and the one it is signed in with by now. */
-  #tokens(): string[] {
-    const { header, cookies } = this.#credentials;
-    const tokens = [header, ...cookies, this.#session?.token];
-    return [...new Set(tokens.filter((token) => token !== undefined))];
-  }
-
-  /** Whether the cookie is ours at all: another application may have one of the same name. */
-  #hasSignedCookie(): boolean {
-    return this.#credentials.cookies.some((value) => this.#policy.manager.isToken(value));
+  #setCookie(session: RequestedSession<Detail>, freshForMs?: number): void {
+    const { capAt, checkedAt } = session;
+    const maxAge = capAt === 0 ? null : Math.ceil((capAt - checkedAt.getTime()) / 1000);
+    const lifetime = { maxAge, isPersistent: this.#isPersistent, ...(freshForMs !== undefined && { freshForMs }) };
+    // A renewal changes nothing of what else is there: only a login or logout deletes the others.
+    const isTossed = freshForMs === undefined && this.#tokens.cookies.length > 1;
+    this.#policy.cookie?.set(this.#exchange, session.token, lifetime, isTossed);
   }
 
   #clearCookie(): void {
-    const { res, secure } = this.#exchange;
-    if (!res.headersSent) this.#policy.cookie?.clear(res, secure, this.#tossed());
+    if (!this.#exchange.isTooLate()) this.#policy.cookie?.clear(this.#exchange, this.#tokens.cookies.length > 1);
   }
 
-  /** Where to look for cookies of the name that somebody else has left, when there are any. */
-  #tossed(): Exchange | undefined {
-    return this.#credentials.cookies.length > 1 ? this.#exchange : undefined;
+  #isConflict(): boolean {
+    return this.#failure instanceof SessionError && this.#failure.code === 'ERR_TOKEN_CONFLICT';
+  }
+
+  #refuse(failure: Error): Error {
+    this.#isRefused = true;
+    return failure;
+  }
+
+  /** Does something, and adds the headers of the error that it rejects with to the answer, whoever writes that. */
+  async #answering<Outcome>(act: () => Promise<Outcome>): Promise<Outcome> {
+    try {
+      return await act();
+    } catch (error) {
+      throw this.#report(loginError(error, this.#policy.header?.challenge) as Error);
+    }
+  }
+
+  #report(error: Error): Error {
+    if (error instanceof SessionError && error.headers !== undefined) this.#exchange.reply()?.failWith(error);
+    return error;
   }
 }
 
-function endingOf({ reason, message }: Ending): Ending {
+refuseWrites(
+  RequestSession.prototype,
+  (name) =>
+    new TypeError(
+      `session.${name} can't be assigned: a session holds no data of the application. Keep it in your database, under session.user.id or session.id`,
+    ),
+);
+
+function endingOf({ reason, message }: { reason: EndReason; message?: string }): Ending {
   return { reason, ...(message !== undefined && { message }) };
 }

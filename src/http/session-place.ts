@@ -14,6 +14,20 @@ export type SessionContext<Detail = RegisteredDetail, Property extends string = 
 
 const places = new Map<string, SessionPlace>();
 
+/** The session that was opened last on each request, for the guards: whatever property holds it. */
+const latest = new WeakMap<object, RequestSession<unknown>>();
+
+/** The session of a request, also of one that was wrapped: `Object.create(req)`. `null`: no middleware has been here. */
+export function sessionOf(request: object): RequestSession<unknown> | null {
+  return held(latest, request) ?? null;
+}
+
+function held<Session>(sessions: WeakMap<object, Session>, request: object): Session | undefined {
+  let holder: object | null = request;
+  while (holder !== null && !sessions.has(holder)) holder = Object.getPrototypeOf(holder);
+  return holder === null ? undefined : sessions.get(holder);
+}
+
 /**
  * A property of requests that holds the session. Assigning to it throws, in sloppy mode too, and it can't be deleted or defined anew: an
  * application that puts something else there would believe that somebody is signed in, or out.
@@ -40,10 +54,7 @@ export class SessionPlace {
     this.#descriptor = {
       enumerable: true,
       get(this: object) {
-        // The holder is another object where somebody has wrapped the request: Object.create(req).
-        let holder: object | null = this;
-        while (holder !== null && !sessions.has(holder)) holder = Object.getPrototypeOf(holder);
-        return holder === null ? undefined : sessions.get(holder);
+        return held(sessions, this);
       },
       set() {
         throw new TypeError(
@@ -79,6 +90,7 @@ export class SessionPlace {
     if (present?.isBy(policy.manager)) return present.reopen();
     const session = new RequestSession(policy, exchange);
     this.#sessions.set(request, session as RequestSession<never>);
+    latest.set(request, session);
     if (present === null) Object.defineProperty(request, this.#property, this.#descriptor);
     return session.open();
   }

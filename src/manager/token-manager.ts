@@ -119,6 +119,15 @@ export class TokenManager<Detail = unknown> {
     return this.#policy.absoluteTtl === 0 ? null : this.#policy.absoluteTtl;
   }
 
+  /**
+   * The option `rotationGrace`, in milliseconds.
+   *
+   * @internal
+   */
+  get rotationGraceMs(): number {
+    return this.#policy.reuse.graceMs;
+  }
+
   /** Whether a value is a token signed with one of these secrets. Asks no store, and so tells nothing of whether its session lives. */
   isToken(token: unknown): token is string {
     return parseToken(token, this.#policy.keys) !== null;

@@ -1,0 +1,64 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Exchange } from '../http/exchange';
+import type { Refusal } from '../http/refusal';
+import type { ReplyHeaders } from '../http/reply-headers';
+import { replyOf } from './node-reply';
+
+/**
+ * What the hosts on Node's requests and responses have in common. Without a response (a WebSocket's context, an `upgrade` handler) nothing of
+ * the request is seen, so that it is anonymous: nobody could be told of a new cookie or an error.
+ */
+export abstract class NodeExchange implements Exchange {
+  readonly #req: IncomingMessage;
+  readonly #res: ServerResponse | null;
+
+  constructor(req: IncomingMessage, res: ServerResponse | undefined) {
+    this.#req = req;
+    this.#res = isResponse(res) ? res : null;
+  }
+
+  abstract readonly url: string;
+  abstract readonly isSecure: boolean;
+  abstract host(): string | undefined;
+  abstract ip(): string | undefined;
+
+  /** `method-override` keeps the client's own in `originalMethod`. */
+  get method(): string {
+    return (this.#req as { originalMethod?: string }).originalMethod ?? this.handledMethod;
+  }
+
+  get handledMethod(): string {
+    return this.#req.method ?? 'GET';
+  }
+
+  header(name: string): string | undefined {
+    return this.#res === null ? undefined : this.#req.headers[name]?.toString();
+  }
+
+  isRepeated(name: string): boolean {
+    const { rawHeaders } = this.#req;
+    return rawHeaders.filter((text, index) => index % 2 === 0 && text.toLowerCase() === name).length > 1;
+  }
+
+  isTooLate(): boolean {
+    return this.#res === null || this.#res.headersSent || this.#req.socket?.destroyed === true;
+  }
+
+  reply(): ReplyHeaders | null {
+    return this.#res === null ? null : replyOf(this.#res);
+  }
+}
+
+/** Whether this is a response that headers can be set on. */
+export function isResponse(res: unknown): res is ServerResponse {
+  return typeof (res as ServerResponse | null | undefined)?.setHeader === 'function';
+}
+
+/** Sets the headers of a refusal; none any more on a response that has begun. */
+export function setRefusalHeaders(res: ServerResponse, { headers }: Refusal): void {
+  if (res.headersSent) return;
+  for (const [name, value] of Object.entries(headers)) {
+    const earlier = name === 'Vary' ? res.getHeader(name) : undefined;
+    res.setHeader(name, earlier === undefined ? value : `${String(earlier)}, ${value}`);
+  }
+}
