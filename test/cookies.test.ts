@@ -10,6 +10,9 @@ import { countedStore } from './support/counted-store';
 import { sendRaw } from './support/raw-request';
 import { SECRET } from './support/stores';
 
+/** Koa's takes the same options. */
+const BOTH = [forExpress.sessionMiddleware, forKoa.sessionMiddleware as typeof forExpress.sessionMiddleware];
+
 /** The cookies of a response by where they hold, `domain path`, each with the beginning of its value. */
 const placesOf = (setCookie: string[]) =>
   setCookie.map((text) => {
@@ -36,7 +39,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
     const send = async (cookies: string[], path = '/session', host = 'shop.example.com', more: string[] = []) => {
       calls.splice(0);
       const cookie = cookies.length === 0 ? [] : [`Cookie: ${cookies.join('; ')}`];
-      const method = path.startsWith('/session') || path.startsWith('/me') ? 'GET' : 'POST';
+      const method = /^\/(?:session|me|vault)/.test(path) ? 'GET' : 'POST';
       const response = await sendRaw(app.url, method, path, [`Host: ${host}`, ...cookie, ...more]);
       const user = /"user":\{"id":"(\w+)"/.exec(response.text)?.[1] ?? null;
       return { ...response, user, calls: [...calls] };
@@ -77,7 +80,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       });
     });
 
-    it('that are signed for two users sign in nobody, ask no store, and are all cleared, in any order', async () => {
+    it('that are signed for two users sign in nobody, ask no store, and stay, in any order', async () => {
       const { manager, send, tokensOf } = await start();
       const [ada] = await tokensOf('ada', 1);
       const [mallory] = await tokensOf('mallory', 1);
@@ -87,18 +90,12 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
         ['x', mallory, ada, ada],
       ]) {
         const response = await send(tokens.map((token) => `session=${token}`));
-        expect(response).toMatchObject({ status: 200, user: null, calls: [] });
-        expect(placesOf(response.setCookie).sort()).toEqual([
-          'deleted example.com /',
-          'deleted example.com /session',
-          'deleted host /',
-          'deleted host /session',
-          'deleted shop.example.com /',
-          'deleted shop.example.com /session',
-        ]);
+        expect(response).toMatchObject({ status: 200, user: null, calls: [], setCookie: [] });
       }
       expect(await manager.listUserToken('ada')).toEqual([ada]);
-      expect((await send([`session=${ada}`, `session=${mallory}`], '/me')).status).toBe(401);
+      const cookies = [`session=${ada}`, `session=${mallory}`];
+      expect(await send(cookies, '/me')).toMatchObject({ status: 401, calls: [], setCookie: [] });
+      expect(await send(cookies, '/vault')).toMatchObject({ status: 401, calls: [], setCookie: [] });
     });
 
     it('that are signed for one user are tried until one is live, whatever their order', async () => {
@@ -127,22 +124,36 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(answers[0]).toBe(answers[1]);
     });
 
-    it('that are all dead are all cleared', async () => {
+    it('that are of one session are looked up by the newest generation alone, in any order', async () => {
+      const { manager, send, tokensOf } = await start();
+      const [first] = await tokensOf('ada', 1);
+      const second = (await manager.rotateToken(first)) as string;
+      const third = (await manager.rotateToken(second)) as string;
+      for (const order of [
+        [first, second, third],
+        [third, first, second],
+      ]) {
+        const response = await send(order.map((token) => `session=${token}`));
+        expect(response).toMatchObject({ user: 'ada', calls: ['touch'], setCookie: [] });
+        expect(JSON.parse(response.text).token).toBe(third);
+      }
+    });
+
+    it('that are all dead stay: a newer login may have set one since', async () => {
       const { manager, send, tokensOf } = await start();
       const tokens = await tokensOf('ada', 2);
       await manager.deleteUserToken('ada');
       const response = await send(tokens.map((token) => `session=${token}`));
-      expect(response).toMatchObject({ user: null, calls: ['touch', 'touch'] });
-      expect(placesOf(response.setCookie)).toContain('deleted example.com /');
-      expect(placesOf(response.setCookie)).toContain('deleted host /');
+      expect(response).toMatchObject({ user: null, calls: ['touch', 'touch'], setCookie: [] });
     });
 
-    it('that are more than three are taken for a game: nobody is signed in and no store asked', async () => {
+    it('that are of more than three sessions sign in nobody and ask no store', async () => {
       const { send, tokensOf } = await start();
       const tokens = await tokensOf('ada', 4);
-      const response = await send(tokens.map((token) => `session=${token}`));
-      expect(response).toMatchObject({ user: null, calls: [] });
-      expect(response.setCookie.length).toBeGreaterThan(1);
+      const cookies = tokens.map((token) => `session=${token}`);
+      expect(await send(cookies)).toMatchObject({ user: null, calls: [], setCookie: [] });
+      expect(await send(cookies, '/logout')).toMatchObject({ status: 409, calls: [] });
+      expect(await send(cookies.slice(1))).toMatchObject({ user: 'ada', calls: ['touch'] });
     });
 
     it('in two Cookie headers are no different', async () => {
@@ -185,12 +196,25 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(response).toMatchObject({ user: 'grace', calls: ['touch'], setCookie: [] });
     });
 
-    it('end with their sessions at a login, which finds the places of the others and sets its own last', async () => {
+    it('beside a token in the header are not touched by a logout or a login, either', async () => {
       const { manager, send, tokensOf } = await start();
-      const [ada, adaToo] = (await tokensOf('ada', 2)) as [string, string];
-      const [mallory] = await tokensOf('mallory', 1);
-      const response = await send([`session=${mallory}`, `session=${ada}`, `session=${adaToo}`], '/login?user=grace');
-      expect(await manager.listUserToken('mallory')).toEqual([]);
+      const [ada] = await tokensOf('ada', 1);
+      const tokens = await tokensOf('grace', 2);
+      for (const [index, path] of ['/logout', '/login?user=grace'].entries()) {
+        const bearer = [`Authorization: Bearer ${tokens[index]}`];
+        expect((await send([`session=${ada}`], path, 'shop.example.com', bearer)).status).toBe(200);
+        expect(await manager.checkToken(tokens[index] as string)).toBeNull();
+        expect(await manager.checkToken(ada)).not.toBeNull();
+      }
+    });
+
+    it('end with their sessions at a login, which deletes the others and sets its own last', async () => {
+      const { manager, send, tokensOf } = await start();
+      const tokens = await tokensOf('ada', 2);
+      const response = await send(
+        tokens.map((token) => `session=${token}`),
+        '/login?user=grace',
+      );
       expect(await manager.listUserToken('ada')).toEqual([]);
       expect(await manager.listUserToken('grace')).toHaveLength(1);
       const places = placesOf(response.setCookie);
@@ -204,27 +228,61 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       ]);
     });
 
+    it('of several users are deleted at a login, which ends none of their sessions', async () => {
+      const { manager, send, tokensOf } = await start();
+      const [ada] = await tokensOf('ada', 1);
+      const [mallory] = await tokensOf('mallory', 1);
+      const response = await send([`session=${ada}`, `session=${mallory}`], '/login?user=grace');
+      expect(response).toMatchObject({ status: 200, user: 'grace', calls: ['create'] });
+      expect(placesOf(response.setCookie)).toContain('deleted example.com /');
+      expect(placesOf(response.setCookie).at(-1)).toBe('set host /');
+      expect(await manager.checkToken(ada)).not.toBeNull();
+      expect(await manager.checkToken(mallory)).not.toBeNull();
+    });
+
     it('end with their sessions at a logout', async () => {
       const { manager, send, tokensOf } = await start();
-      const tokens = (await tokensOf('ada', 2)) as [string, string];
-      const [mallory] = await tokensOf('mallory', 1);
+      const tokens = await tokensOf('ada', 2);
       const response = await send(
-        [...tokens, mallory].map((token) => `session=${token}`),
+        tokens.map((token) => `session=${token}`),
         '/logout',
       );
+      expect(response.status).toBe(200);
       expect(await manager.listUserToken('ada')).toEqual([]);
-      expect(await manager.listUserToken('mallory')).toEqual([]);
       expect(placesOf(response.setCookie)).toContain('deleted example.com /');
+      expect(placesOf(response.setCookie)).toContain('deleted host /');
+    });
+
+    it.each(['/logout', '/logout?everywhere'])('of several users fail %s, which deletes them all', async (path) => {
+      const { manager, send, tokensOf } = await start();
+      const [ada] = await tokensOf('ada', 1);
+      const [mallory] = await tokensOf('mallory', 1);
+      const response = await send([`session=${ada}`, `session=${mallory}`], path);
+      expect(response).toMatchObject({ status: 409, calls: [] });
+      expect(placesOf(response.setCookie).sort()).toEqual([
+        'deleted example.com /',
+        'deleted example.com /logout',
+        'deleted host /',
+        'deleted host /logout',
+        'deleted shop.example.com /',
+        'deleted shop.example.com /logout',
+      ]);
+      expect(await manager.listUserToken('ada')).toEqual([ada]);
+      expect(await manager.listUserToken('mallory')).toEqual([mallory]);
     });
   });
 
-  describe('clearing what others have left', () => {
+  describe('a logout that clears what others have left', () => {
     async function clear(options: AppOptions, path: string, host: string, more: string[] = []) {
-      const { send, tokensOf } = await start(options);
-      const [ada] = await tokensOf('ada', 1);
-      const [mallory] = await tokensOf('mallory', 1);
+      const [pathname = ''] = path.split('?');
+      const routes = { [pathname]: (session: Session) => session.logout() };
+      const { send, tokensOf } = await start({ ...options, routes });
+      const tokens = await tokensOf('ada', 2);
       const name = typeof options.cookie === 'object' ? (options.cookie.name ?? 'session') : 'session';
-      return (await send([`${name}=${ada}`, `${name}=${mallory}`], path, host, more)).setCookie;
+      const cookies = tokens.map((token) => `${name}=${token}`);
+      const response = await send(cookies, path, host, more);
+      expect(response.status).toBe(200);
+      return response.setCookie;
     }
 
     it('looks at the host, its parents, the path and the directories that lead to it', async () => {
@@ -273,7 +331,9 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       const [ann, bob] = [await manager.setToken('ann'), await manager.setToken('bob')];
       const app = await listen(build(manager, { trustProxy: true, cookie: { partitioned: true } }));
       const cookie = `__Host-session=${ann}; __Host-session=${bob}`;
-      const response = await fetch(`${app.url}/session`, { headers: { cookie, 'x-forwarded-proto': 'https' } });
+      const headers = { cookie, 'x-forwarded-proto': 'https' };
+      const response = await fetch(`${app.url}/logout`, { method: 'POST', headers });
+      expect(response.status).toBe(409);
       await app.close();
       await manager.close();
       const cleared = response.headers.getSetCookie();
@@ -330,7 +390,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(cacheControl(await send([`session=${token}`], '/logout'))).toBe('no-store');
       const [dead] = await tokensOf('ada', 1);
       await manager.deleteToken(dead);
-      expect(cacheControl(await send([`session=${dead}`]))).toBe('no-store');
+      expect(cacheControl(await send([`session=${dead}`]))).toBeUndefined();
     });
 
     it('says so whatever its handler says', async () => {
@@ -424,9 +484,11 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
 it('a router that takes a part of the path takes no directory from the search for cookies of others', async () => {
   const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
   const app = express();
-  app.use('/shop', forExpress.sessionMiddleware(manager), (_req, res) => void res.end());
+  app.use('/shop', forExpress.sessionMiddleware(manager), (req, res, next) => {
+    req.session.logout().then(() => res.end(), next);
+  });
   const running = await listen(app);
-  const cookie = `Cookie: session=${await manager.setToken('ada')}; session=${await manager.setToken('mallory')}`;
+  const cookie = `Cookie: session=${await manager.setToken('ada')}; session=${await manager.setToken('ada')}`;
   const { setCookie } = await sendRaw(running.url, 'GET', '/shop/cart', ['Host: localhost', cookie]);
   await running.close();
   await manager.close();
@@ -482,7 +544,7 @@ describe('the options of the cookie', () => {
     ['__Host-Http- with a domain', { name: '__Host-Http-s', domain: 'x.com' }, 'a __Host- cookie has none'],
     ['__Host-Http- with a path', { name: '__Host-Http-s', path: '/app' }, "a __Host- cookie's is /"],
   ])('are refused with %s, for Express and for Koa', (_, cookie, message) => {
-    for (const { sessionMiddleware } of [forExpress, forKoa]) {
+    for (const sessionMiddleware of BOTH) {
       const build = () => sessionMiddleware(manager, { cookie });
       expect(build).toThrow(TypeError);
       expect(build).toThrow(message);
@@ -499,7 +561,7 @@ describe('the options of the cookie', () => {
     [{ clearSiteData: [1] }, 'got a value of type number'],
     [{ clearSiteData: ['toString'] }, 'got "toString"'],
   ])('and those of the middleware with %j', (options, message) => {
-    for (const { sessionMiddleware } of [forExpress, forKoa]) {
+    for (const sessionMiddleware of BOTH) {
       const build = () => sessionMiddleware(manager, options as never);
       expect(build).toThrow(TypeError);
       expect(build).toThrow(message);

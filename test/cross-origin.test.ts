@@ -112,6 +112,89 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
     });
   });
 
+  describe('a login that a page of another site sends', () => {
+    const LOGIN = '/login?user=mallory';
+
+    it.each([
+      ['another site', [HOST, 'Sec-Fetch-Site: cross-site']],
+      ['another subdomain', [HOST, 'Sec-Fetch-Site: same-site']],
+      ['another site, in an older browser', [HOST, 'Origin: https://evil.example']],
+      ['a sandboxed frame', [HOST, 'Origin: null']],
+    ])('is a 403 from %s, with a cookie, a token in the header or nothing', async (_case, headers) => {
+      const { manager, send, cookie, token, calls } = await start();
+      for (const more of [[], [cookie], ['Cookie: session=x'], [`Authorization: Bearer ${token}`]]) {
+        expect(await send('POST', [...headers, ...more], LOGIN)).toMatchObject({ status: 403, setCookie: [] });
+      }
+      expect(calls.filter((call) => call !== 'touch')).toEqual([]);
+      expect(await manager.listUserToken('mallory')).toEqual([]);
+    });
+
+    it('goes on from an identity provider among the trusted origins, which posts its answer', async () => {
+      const { send } = await start({ trustedOrigins: ['https://idp.example'] });
+      const headers = [HOST, 'Sec-Fetch-Site: cross-site', 'Origin: https://idp.example'];
+      const response = await send('POST', headers, LOGIN);
+      expect(response.status).toBe(200);
+      expect(response.setCookie).toHaveLength(1);
+    });
+
+    it("goes on with crossOrigin: 'allow', and where no cookie is set", async () => {
+      for (const options of [{ crossOrigin: 'allow' as const }, { cookie: false as const }]) {
+        const { send } = await start(options);
+        expect((await send('POST', [HOST, 'Sec-Fetch-Site: cross-site'], LOGIN)).status).toBe(200);
+      }
+    });
+  });
+
+  describe('a header that holds no token of ours', () => {
+    it.each(['Bearer junk', 'Bearer', 'Bearer AAAA.BBBB', 'Basic YWRhOng='])(
+      'does not switch off the check of the cookie: %s',
+      async (value) => {
+        const { manager, send, cookie, token, calls } = await start();
+        const headers = [HOST, cookie, `Authorization: ${value}`, 'Sec-Fetch-Site: cross-site'];
+        for (const path of ['/session', '/logout', '/logout?everywhere']) {
+          expect(await send('POST', headers, path)).toMatchObject({ status: 403, setCookie: [] });
+        }
+        expect(calls).toEqual([]);
+        expect(await manager.checkToken(token)).not.toBeNull();
+      },
+    );
+
+    it('leaves the cookie to act on a request of our own page', async () => {
+      const { send, cookie } = await start();
+      const headers = [HOST, cookie, 'Authorization: Bearer junk', 'Sec-Fetch-Site: same-origin'];
+      expect((await send('POST', headers)).text).toContain('"ada"');
+    });
+  });
+
+  describe('the method', () => {
+    it('counts as the client sent it, whatever method-override makes of it', async () => {
+      const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
+      const app = build(manager, {});
+      // As method-override does, and in Koa's world koa-methodoverride.
+      const overridden = await listen((req, res) => {
+        const override = { originalMethod: req.method, method: req.headers['x-http-method-override'] };
+        app(Object.assign(req, override), res);
+      });
+      onClose(() => manager.close());
+      onClose(overridden.close);
+      const token = await manager.setToken('ada');
+      const statusOf = async (method: string, made: string) => {
+        const more = [`Cookie: session=${token}`, 'Sec-Fetch-Site: cross-site', `X-HTTP-Method-Override: ${made}`];
+        return (await sendRaw(overridden.url, method, '/session', [HOST, ...more])).status;
+      };
+      expect(await statusOf('POST', 'GET')).toBe(403);
+      expect(await statusOf('GET', 'POST')).toBe(403);
+      expect(await statusOf('GET', 'GET')).toBe(200);
+    });
+
+    it('does not make the handshake of a WebSocket a safe request', async () => {
+      const { send, cookie, calls } = await start();
+      const handshake = [HOST, cookie, 'Upgrade: websocket', 'Origin: https://evil.example'];
+      expect((await send('GET', handshake)).status).toBe(403);
+      expect(calls).toEqual([]);
+    });
+  });
+
   describe('a request of a page of another site', () => {
     it.each(['GET', 'HEAD', 'OPTIONS'])('that changes nothing goes on: %s', async (method) => {
       const { send, cookie, calls } = await start();
@@ -271,7 +354,10 @@ describe('the refusal', () => {
     ['a number', { trustedOrigins: [7] }, 'option trustedOrigins[0] must be a string, got a value of type number'],
     ['a hole', { trustedOrigins: [undefined] }, 'option trustedOrigins[0] must be a string, got undefined'],
   ])('is not set up with %s, for Express and for Koa', (_, options, message) => {
-    for (const { sessionMiddleware } of [forExpress, forKoa]) {
+    for (const sessionMiddleware of [
+      forExpress.sessionMiddleware,
+      forKoa.sessionMiddleware as typeof forExpress.sessionMiddleware,
+    ]) {
       const build = () => sessionMiddleware(manager, options as never);
       expect(build).toThrow(TypeError);
       expect(build).toThrow(message);

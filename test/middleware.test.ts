@@ -154,14 +154,14 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(await manager.listUserToken('ada')).toEqual([again.body.token, taken.body.token]);
     });
 
-    it('ends both tokens when one came in the header and another in the cookie', async () => {
+    it('ends the session of a token in the header, which acts alone', async () => {
       const { manager, send, login } = await start();
       const [inHeader, inCookie] = [await login('ada'), await login('ada')];
       const { body } = await send('/login?user=ada', {
         authorization: `Bearer ${inHeader}`,
         cookie: `session=${inCookie}`,
       });
-      expect(await manager.listUserToken('ada')).toEqual([body.token]);
+      expect(await manager.listUserToken('ada')).toEqual([inCookie, body.token]);
     });
 
     it('twice in one request leaves one session and one cookie', async () => {
@@ -273,7 +273,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
         'TypeError: userId must be a string, got a value of type number',
         'RangeError: ttl must be a whole number from 1 to 3153600000, got 0',
         'TypeError: ttl must be a number, got a value of type string',
-        'TypeError: login: unknown option "tll"; known are ttl, absoluteTtl, attributes',
+        'TypeError: login: unknown option "tll"; known are ttl, absoluteTtl, attributes, persistent',
         'TypeError: attributes.ip must be a string, got a value of type number',
         'TypeError: attributes: unknown option "browser"; known are device, ip, userAgent',
         'RangeError: userId must be well-formed Unicode: it holds a lone surrogate',
@@ -318,11 +318,11 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(await manager.listUserToken('ada')).toEqual([tokens[1]]);
     });
 
-    it("everywhere also ends another user's session whose token came along in the cookie", async () => {
+    it("everywhere goes by the token in the header alone, and leaves another user's in the cookie", async () => {
       const { manager, send, login } = await start();
       const [ada, grace] = [await login('ada'), await login('grace')];
       await send('/logout?everywhere', { authorization: `Bearer ${ada}`, cookie: `session=${grace}` });
-      expect([await manager.listUserToken('ada'), await manager.listUserToken('grace')]).toEqual([[], []]);
+      expect([await manager.listUserToken('ada'), await manager.listUserToken('grace')]).toEqual([[], [grace]]);
     });
 
     it('leaves a cookie of the same name that is not ours alone', async () => {
@@ -356,22 +356,25 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect(await send('/me', headers)).toMatchObject({ status: 401, setCookie: [] });
     });
 
-    it('with a dead token is anonymous, and its cookie is cleared', async () => {
+    it('with a dead token is anonymous, and leaves its cookie: a newer login may have set it', async () => {
       const { manager, send, login } = await start();
       const token = await login('ada');
       await manager.deleteUserToken('ada');
       const response = await send('/session', { cookie: `session=${token}` });
       expect(response).toMatchObject({ status: 200, body: { user: null } });
-      expect(response.setCookie).toEqual([expect.stringMatching(/^session=; Max-Age=0;/)]);
-      expect((await send('/session', { authorization: `Bearer ${token}` })).setCookie).toEqual([]);
+      expect(response.setCookie).toEqual([]);
+      expect(
+        (await send('/session', { authorization: `Bearer ${token}`, cookie: `session=${await login('grace')}` })).body
+          .user,
+      ).toBeNull();
     });
 
-    it('takes the token in the header before the one in the cookie, even if it is no good', async () => {
+    it('takes a signed token in the header alone, live or dead; what else is there does not hide the cookie', async () => {
       const { send, login } = await start();
       const [ada, grace] = [await login('ada'), await login('grace')];
       const cookie = `session=${grace}`;
       expect((await send('/session', { authorization: `Bearer ${ada}`, cookie })).body.user).toEqual({ id: 'ada' });
-      expect((await send('/session', { authorization: 'Bearer x', cookie })).body.user).toBeNull();
+      expect((await send('/session', { authorization: 'Bearer x', cookie })).body.user).toEqual({ id: 'grace' });
       expect((await send('/session', { authorization: 'Basic x', cookie })).body.user).toEqual({ id: 'grace' });
       expect((await send('/session', { authorization: `bEARER   ${ada} ` })).body.user).toEqual({ id: 'ada' });
     });
@@ -379,11 +382,13 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
     it('takes any Bearer header for the token, be it two words, and reads a long one in no time', async () => {
       const { send, login } = await start();
       const cookie = `session=${await login('ada')}`;
-      expect((await send('/session', { authorization: 'Bearer x y', cookie })).body.user).toBeNull();
+      expect((await send('/session', { authorization: 'Bearer x y', cookie })).body.user).toEqual({ id: 'ada' });
+      expect((await send('/session', { authorization: 'Bearer x y' })).body.user).toBeNull();
       expect((await send('/session', { authorization: 'Bearerx', cookie })).body.user).toEqual({ id: 'ada' });
       const read = headerTransport(undefined)?.read;
       const begin = process.cpuUsage();
-      for (let i = 0; i < 100; i++) read?.({ authorization: `bearer${' '.repeat(15_900)}a b` });
+      const request = { header: () => `bearer${' '.repeat(15_900)}a b`, isRepeated: () => false };
+      for (let i = 0; i < 100; i++) read?.(request);
       // A regular expression that goes back over the spaces takes minutes of this.
       expect(process.cpuUsage(begin).user).toBeLessThan(1_000_000);
     });
@@ -609,7 +614,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       const token = await login('ada');
       await send('/print', { cookie: `session=${token}` });
       expect(printed).toContain("id: 'ada'");
-      expect(printed).not.toContain(token.split('.')[2]);
+      expect(printed).not.toContain(token.split('.').at(-1));
     });
   });
 });
@@ -699,7 +704,7 @@ describe('sessionMiddleware', () => {
       "option cookie.path: a __Host- cookie's is /",
     ],
   ])('refuses %s when it is built, for Express and for Koa', (_, given, options, message) => {
-    for (const { sessionMiddleware } of [forExpress, forKoa]) {
+    for (const { sessionMiddleware } of [forExpress, forKoa as unknown as typeof forExpress]) {
       const build = () => sessionMiddleware(given as never, options as never);
       expect(build).toThrow(TypeError);
       expect(build).toThrow(message);
@@ -808,8 +813,8 @@ describe('beside another middleware that wants its place', () => {
       await running.close();
     }
     expect(errors.map(({ message }) => message)).toEqual([
-      'req.session is taken by another middleware (express-session, koa-session?): only one of them can have it',
-      'ctx.session is taken by another middleware (express-session, koa-session?): only one of them can have it',
+      'req.session is taken by another middleware (express-session, koa-session?): only one of them can have it; the option property gives tokensession another',
+      'ctx.session is taken by another middleware (express-session, koa-session?): only one of them can have it; the option property gives tokensession another',
     ]);
   });
 });

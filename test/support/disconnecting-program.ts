@@ -76,7 +76,7 @@ async function main(): Promise<void> {
 
     const kept = await manager.setToken('joan');
     await hangUpAtCall('create', openRequest(app.url, 'POST', '/login?user=mary', ['Host: x']));
-    await hangUpAtCall('rotate', openRequest(app.url, 'POST', '/rotate', ['Host: x', `Cookie: session=${kept}`]));
+    await hangUpAtCall('check', openRequest(app.url, 'POST', '/rotate', ['Host: x', `Cookie: session=${kept}`]));
     await sleep(200);
     const orphans = (await manager.listUserToken('mary')).length;
     const isKept = (await manager.listUserToken('joan')).join() === kept;
