@@ -267,14 +267,22 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
 describe('the time to read', () => {
   const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
   afterAll(() => manager.close());
-  const cookie = cookieTransport(undefined, null);
+  const cookie = cookieTransport(undefined);
   const header = headerTransport(undefined);
   const exchange = (headers: IncomingHttpHeaders, host = 'app.example') =>
-    ({ req: { method: 'POST', headers, rawHeaders: [] }, res: {}, url: '/', secure: false, host: () => host }) as never;
+    ({
+      method: 'POST',
+      handledMethod: 'POST',
+      header: (name: string) => headers[name]?.toString(),
+      isRepeated: () => false,
+      url: '/',
+      isSecure: false,
+      host: () => host,
+    }) as never;
   const read: Record<string, (text: string) => unknown> = {
     Cookie: (text) => candidatesOf(cookie?.read(text, false) ?? [], manager),
     'Cookie, when it is secure': (text) => candidatesOf(cookie?.read(text, true) ?? [], manager),
-    Authorization: (text) => manager.isToken(header?.read({ authorization: text })),
+    Authorization: (text) => manager.isToken(header?.read(exchange({ authorization: text }))),
     Origin: (text) => crossOriginRefusal(exchange({ origin: text }), new Set()),
     'Sec-Fetch-Site': (text) => crossOriginRefusal(exchange({ 'sec-fetch-site': text }), new Set()),
     Host: (text) => crossOriginRefusal(exchange({ origin: 'https://app.example' }, text), new Set()),

@@ -98,7 +98,7 @@ async function replacing(where: string, store: Store): Promise<void> {
 async function unserved(where: string, store: Store): Promise<void> {
   const manager = manage(where, store, { getUserInfo: (id) => ({ name: id }) });
   const token = await tokenFor('ada');
-  await witness.failure(where, () => store.setUserInfo('A'.repeat(22), '1', 1000));
+  await witness.failure(where, () => store.setUserInfo('A'.repeat(22), '1', 1000, Date.now()));
   await callEverything(where, manager as TokenManager<never>, token, witness);
   for (const build of Object.values(APPS)) {
     await withClient(build(manager, {}, witness), witness, async (send) => {
