@@ -58,8 +58,8 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
  *
  * @throws TypeError for an option that is unknown or no path.
  */
-export function requireUser(options?: RequireUserOptions): Middleware<DefaultState, SignedInContext> {
-  return middlewareOf(userGuard(options)) as Middleware<DefaultState, SignedInContext>;
+export function requireUser(options?: RequireUserOptions): Middleware & Middleware<DefaultState, SignedInContext> {
+  return middlewareOf(userGuard(options)) as Middleware & Middleware<DefaultState, SignedInContext>;
 }
 
 /**

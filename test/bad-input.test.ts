@@ -294,13 +294,13 @@ describe('an option of the wrong kind is named when the object is built:', () =>
       'maxSessions',
       manager({ maxSessions: 0 }),
       RangeError,
-      'option maxSessions must be a whole number from 1 to 1000, got 0',
+      'option maxSessions must be a whole number from 1 to 250, got 0',
     ],
     [
       'maxSessionsPerDevice',
       manager({ maxSessionsPerDevice: 0 }),
       RangeError,
-      'option maxSessionsPerDevice must be a whole number from 1 to 1000, got 0',
+      'option maxSessionsPerDevice must be a whole number from 1 to 250, got 0',
     ],
     [
       'maxSessionsPerDevice of one device',

@@ -356,7 +356,7 @@ describe('the refusal', () => {
   ])('is not set up with %s, for Express and for Koa', (_, options, message) => {
     for (const sessionMiddleware of [
       forExpress.sessionMiddleware,
-      forKoa.sessionMiddleware as typeof forExpress.sessionMiddleware,
+      forKoa.sessionMiddleware as unknown as typeof forExpress.sessionMiddleware,
     ]) {
       const build = () => sessionMiddleware(manager, options as never);
       expect(build).toThrow(TypeError);

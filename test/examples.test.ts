@@ -13,7 +13,7 @@ import { startSentinelTopology } from './support/sentinel-topology';
 
 const SECRET = 'a secret that the tests of the examples share';
 const PASSWORD = 'a password of the servers';
-const TOKEN = /[\w-]{22}\.[\w-]{22}\.[\w-]{43}/g;
+const TOKEN = /[\w-]{22}\.[\w-]{22}\.[0-9a-z]+\.[0-9a-z]+\.[0-9a-z]+\.[\w-]{43}/g;
 const ADA = { id: 'ada', detail: { name: 'Ada Lovelace' } };
 const CODES = { status: 200, body: Array(4).fill(expect.stringMatching(/^[\da-f]{10}$/)) };
 const CONFIRMATION_REQUIRED = { status: 403, body: { error: 'reauthentication_required' } };
@@ -69,7 +69,7 @@ describe('the Express example', () => {
     const { example } = await serve('express/server.ts');
     const [login = '', me = ''] = example.stdout.match(/^curl .*$/gm) ?? [];
     const answer = JSON.parse(await shell(login));
-    expect(answer).toEqual({ user: ADA, token: expect.stringMatching(/^[\w-]{22}\.[\w-]{22}\.[\w-]{43}$/) });
+    expect(answer).toEqual({ user: ADA, token: expect.stringMatching(new RegExp(`^${TOKEN.source}$`)) });
     expect(JSON.parse(await shell(me))).toMatchObject({ user: ADA });
     expect(example.stdout).not.toContain(answer.token);
     expect(example.stderr).toBe('');

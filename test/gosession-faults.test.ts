@@ -153,7 +153,7 @@ it('7: nothing in Redis, key or value, can be used to sign in', async () => {
   }
   const text = dump.join('\n');
   expect(dump).toContain('ada');
-  expect(text).not.toContain(token.split('.')[2]);
+  expect(text).not.toContain(token.split('.').at(-1));
   expect(text).not.toContain(SECRET);
 });
 
@@ -274,7 +274,7 @@ it.each([
   await server.admin.del(key as string);
   await corrupt(key as string);
   expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'ada' });
-  await until('it is kept', async () => (await server.admin.get(key as string)) === '{"name":"ada"}');
+  await until('it is kept', async () => /^\d{13}:{"name":"ada"}$/.test((await server.admin.get(key as string)) ?? ''));
 });
 
 it('18: a hundred parallel checks call the loader once', async () => {
@@ -303,7 +303,8 @@ it('18: refreshing many users goes on past a failure and reports all failures to
     message: 'the info of 2 users could not be refreshed',
     errors: [expect.objectContaining({ message: 'no bad 1' }), expect.objectContaining({ message: 'no bad 2' })],
   });
-  expect(await keys(`${prefixes.userKeyPrefix}*`)).toHaveLength(2);
+  const kept = await server.admin.mget(await keys(`${prefixes.userKeyPrefix}*`));
+  expect(kept.filter((value) => /^\d{13}:{/.test(value ?? ''))).toHaveLength(2);
   expect((await service().touchToken(token))?.user.detail).toEqual({ name: 'last' });
 });
 
@@ -352,7 +353,7 @@ it('a deleted session frees its key: what is gone leaves nothing in Redis, but f
   await sessions.deleteUserToken('ada');
   // What stays for a day at most is why it ended.
   const [key] = (await keys()) as [string];
-  expect(Object.values(await server.admin.hgetall(key)).sort()).toEqual(['2', 'ada', expect.stringMatching(/^ended:/)]);
+  expect(Object.values(await server.admin.hgetall(key)).sort()).toEqual(['1', 'ada', expect.stringMatching(/^ended:/)]);
   expect(await server.admin.pttl(key)).toBeLessThanOrEqual(24 * 3_600_000);
 });
 

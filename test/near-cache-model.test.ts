@@ -39,7 +39,9 @@ const ACTS = {
     tokens.push((await service.rotateToken(tokens[on % tokens.length] ?? '')) ?? '');
   },
   refresh: (service, tokens, on) => service.refreshToken(tokens[on % tokens.length] ?? '', 1000 + on),
-  prove: (service, tokens, on) => service.reauthenticateToken(tokens[on % tokens.length] ?? ''),
+  prove: async (service, tokens, on) => {
+    tokens.push((await service.reauthenticateToken(tokens[on % tokens.length] ?? ''))?.token ?? '');
+  },
   use: (service, tokens, on) => service.touchToken(tokens[on % tokens.length] ?? ''),
   reload: (service, _, on) => service.refreshUser([USERS[on % 2] as string]),
   forget: (service, _, on) => service.deleteUser(USERS[on % 2] as string),

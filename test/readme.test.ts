@@ -270,6 +270,7 @@ function likeTranscript(text: string): string {
     .trimEnd()
     .replace(/[\w-]{43}/g, '<signature>')
     .replace(/[\w-]{22}/g, '<id>')
+    .replace(/\b[1-9a-z][0-9a-z]{7}\.[1-9a-z][0-9a-z]{7}\b/g, '<minted>.<proved>')
     .replace(/\d{13}/g, '<time>')
     .replace(/\(integer\) 608[34]\d{5}/, '(integer) <week>');
 }

@@ -1,6 +1,17 @@
-import type { NewSession, Store } from 'tokensession';
+import type { NewSession, ReusePolicy, Store, TokenClaims } from 'tokensession';
 import { tagOf } from '../src/token/token';
-import { describeStores, HOUR, liveIn, newSession, newSid, type StoreFixture, sidsOf } from './support/stores';
+import {
+  describeStores,
+  HOUR,
+  keepUserInfo,
+  liveIn,
+  newSession,
+  POLICY,
+  type StoreFixture,
+  sidsOf,
+  startSession,
+  unknownToken,
+} from './support/stores';
 
 /** How long a session, a grace or a ban lasts that a test waits for the end of. */
 const SHORT = 400;
@@ -22,14 +33,15 @@ describeStores((open) => {
     await store.create(TAG, login);
     return login.sid;
   }
+  /** Starts a session, and gives its first token. */
+  const startToken = (given: Partial<NewSession> = {}) => startSession(store, TAG, newSession(USER, given));
+  /** A token of a session, of which nothing else matters. */
+  const tokenOf = (sid: string): TokenClaims => ({ ...unknownToken(TAG), sid });
 
-  const kickAll = (message: string | null = null) =>
-    store.endAll(TAG, { except: null, forgetUserInfo: false, message });
-  const rotate = (sid: string, given: Partial<Parameters<Store['rotate']>[2]> = {}) =>
-    store.rotate(TAG, sid, { newSid: newSid(), graceMs: SHORT, onReuse: 'end', ...given });
+  const kickAll = (message: string | null = null) => store.endAll(TAG, { except: null, message, goneAtVersion: null });
   /** What a check says of a session that is not live. */
   const reasonFor = async (sid: string) => {
-    const found = await store.check(TAG, sid);
+    const found = await store.check(TAG, tokenOf(sid), POLICY);
     if (found?.session) throw new Error('the session is live');
     return found === null ? null : [found.reason, found.message];
   };
@@ -59,7 +71,7 @@ describeStores((open) => {
     it('is told of one whose time is up, for as long again, and also when it was the user’s only one', async () => {
       const short = await start({ ttlMs: SHORT });
       await fixture.elapse(SHORT);
-      expect(await store.touch(TAG, short, 0)).toEqual({
+      expect(await store.touch(TAG, tokenOf(short), POLICY, 0)).toEqual({
         session: null,
         userId: USER,
         sid: short,
@@ -80,27 +92,25 @@ describeStores((open) => {
     it('is told by each verb on the session, and none brings it back', async () => {
       const sid = await start();
       await kickAll();
-      const rotation = { newSid: newSid(), graceMs: SHORT, onReuse: 'end' } as const;
+      const token = tokenOf(sid);
       for (const found of [
-        await store.check(TAG, sid),
-        await store.touch(TAG, sid, 0),
-        await store.refresh(TAG, sid, HOUR),
-        await store.reauthenticate(TAG, sid),
-        await store.rotate(TAG, sid, rotation),
+        await store.check(TAG, token, POLICY),
+        await store.touch(TAG, token, POLICY, 0),
+        await store.touch(TAG, { ...token, gen: 7 }, POLICY, 0),
+        await store.refresh(TAG, token, POLICY, HOUR),
       ]) {
         expect(found).toMatchObject({ session: null, userId: USER, reason: 'revoked', isDetected: false });
       }
       expect(await sidsOf(store, TAG)).toEqual([]);
-      expect(await store.check(TAG, rotation.newSid)).toBeNull();
     });
 
     it('is nobody else’s to know: what its holder ended, and what never was, is null', async () => {
       const sid = await start();
       await start();
       await store.end(TAG, sid, null);
-      expect(await store.check(TAG, sid)).toBeNull();
-      expect(await store.check(TAG, newSid())).toBeNull();
-      expect(await store.check(tagOf('nobody'), newSid())).toBeNull();
+      expect(await reasonFor(sid)).toBeNull();
+      expect(await store.check(TAG, unknownToken(TAG), POLICY)).toBeNull();
+      expect(await store.check(tagOf('nobody'), unknownToken(tagOf('nobody')), POLICY)).toBeNull();
     });
 
     it('is forgotten when the session would have ended by itself', async () => {
@@ -112,10 +122,11 @@ describeStores((open) => {
       expect(await reasonFor(sid)).toBeNull();
     });
 
-    it('is kept for the last hundred of a user, and no more', async () => {
+    it('is kept for a hundred sessions of a user, those remembered longest, and a login forgets the others', async () => {
       const sids: string[] = [];
-      for (let i = 0; i < 103; i++) sids.push(await start({ ttlMs: HOUR + 1000 * i }));
+      for (let i = 0; i < 103; i++) sids.push(await start({ ttlMs: HOUR + 1000 * i, maxSessions: 200 }));
       for (const sid of sids) await store.end(TAG, sid, { reason: 'revoked', message: null });
+      await start({ maxSessions: 200 });
       expect(await reasonFor(sids[2] as string)).toBeNull();
       expect(await reasonFor(sids[3] as string)).toEqual(['revoked', null]);
       expect(await reasonFor(sids[102] as string)).toEqual(['revoked', null]);
@@ -188,166 +199,187 @@ describeStores((open) => {
     );
   });
 
-  describe('a rotation', () => {
-    it('gives the session another id, with its times and attributes, and lists it under that alone', async () => {
-      const attributes = { device: 'web', ip: '::1' };
-      const sid = await start({ attributes, absoluteTtlMs: HOUR });
-      const before = (await liveIn(store.check(TAG, sid)))?.session;
+  describe('a token of its session', () => {
+    const END: ReusePolicy = { graceMs: SHORT, onReuse: 'end' };
+    const REFUSE: ReusePolicy = { graceMs: SHORT, onReuse: 'refuse' };
+    const childOf = (token: TokenClaims, given: Partial<TokenClaims> = {}): TokenClaims => ({
+      ...token,
+      gen: token.gen + 1,
+      mintedAt: token.mintedAt + 1,
+      ...given,
+    });
+    const check = (token: TokenClaims, policy = END) => store.check(TAG, token, policy);
+    const touch = (token: TokenClaims, policy = END) => store.touch(TAG, token, policy, 0);
+    const recordOf = async (sid: string) => (await store.list(TAG))?.sessions.find((record) => record.sid === sid);
+
+    it('of a later generation is good, and the record moves on to it when it is used, not when it is read', async () => {
+      const first = await startToken({ attributes: { device: 'web' }, absoluteTtlMs: HOUR });
+      const before = await recordOf(first.sid);
+      const child = childOf(first, { provedAt: first.provedAt + 7 });
+      expect((await liveIn(check(child)))?.session).toEqual(before);
+      expect(await recordOf(first.sid)).toEqual(before);
       await fixture.elapse(5);
-      const next = newSid();
-      const rotated = await liveIn(rotate(sid, { newSid: next }));
-      expect(rotated?.session).toEqual({ ...before, sid: next });
-      expect(rotated?.userId).toBe(USER);
-      expect((await store.list(TAG))?.sessions).toEqual([{ ...before, sid: next }]);
-      expect((await liveIn(store.check(TAG, next)))?.session).toEqual({ ...before, sid: next });
+      const used = await liveIn(touch(child));
+      const { gen, mintedAt, provedAt } = child;
+      const moved = { ...before, seenAt: used?.now, gen, mintedAt, provedAt, confirmedAt: used?.now };
+      expect(used?.session).toEqual(moved);
+      expect(await recordOf(first.sid)).toEqual(moved);
+      const grandchild = childOf(child);
+      const refreshed = await liveIn(store.refresh(TAG, grandchild, END, HOUR));
+      expect(refreshed?.session).toMatchObject({ sid: first.sid, gen: 2, confirmedAt: refreshed?.now, ttlMs: HOUR });
     });
 
-    it('lets the old id stand for the session in every verb until its grace is over', async () => {
-      const sid = await start({ ttlMs: HOUR, attributes: { device: 'tv' } });
-      const next = (await liveIn(rotate(sid, { graceMs: HOUR })))?.session.sid as string;
-      expect((await liveIn(store.check(TAG, sid)))?.session).toMatchObject({ sid: next, attributes: { device: 'tv' } });
-      await fixture.elapse(5);
-      const touched = await liveIn(store.touch(TAG, sid, 0));
-      expect(touched?.session).toMatchObject({ sid: next, seenAt: touched?.now });
-      expect((await liveIn(store.refresh(TAG, sid, HOUR / 2)))?.session).toMatchObject({ sid: next, ttlMs: HOUR / 2 });
-      expect((await liveIn(store.reauthenticate(TAG, sid)))?.session.sid).toBe(next);
-      await start();
-      expect(await store.endAll(TAG, { except: sid, forgetUserInfo: false, message: null })).toHaveLength(1);
-      expect(await sidsOf(store, TAG)).toEqual([next]);
-      expect(await store.end(TAG, sid, null)).toEqual({ userId: USER, sid: next });
-      expect(await sidsOf(store, TAG)).toEqual([]);
+    it('that lost its successor on the way is good for ever', async () => {
+      const first = await startToken();
+      await check(childOf(first));
+      await fixture.elapse(2 * SHORT);
+      expect(await liveIn(touch(first))).not.toBeNull();
     });
 
-    it('of one id by many at once over two clients has one outcome', async () => {
-      const sid = await start();
-      const ids = await Promise.all(
-        Array.from({ length: 20 }, async (_, i) => {
-          const rotation = { newSid: newSid(), graceMs: HOUR, onReuse: 'end' } as const;
-          return (await liveIn((i % 2 === 0 ? store : fixture.other).rotate(TAG, sid, rotation)))?.session.sid;
-        }),
+    it('of a former generation is good while the newest was first used less than the grace ago, and moves nothing', async () => {
+      const first = await startToken();
+      await fixture.elapse(2 * SHORT);
+      const child = childOf(first);
+      const used = await liveIn(touch(child));
+      expect((await liveIn(touch(first)))?.session).toMatchObject({ gen: 1, confirmedAt: used?.now });
+      expect((await liveIn(check(first)))?.session).toMatchObject({ gen: 1 });
+    });
+
+    it('of a former generation is a reuse after that: the session ends once, for every token of it', async () => {
+      const first = await startToken();
+      const child = childOf(first);
+      await touch(child);
+      await fixture.elapse(SHORT);
+      const uses = await Promise.all(
+        Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? store : fixture.other).touch(TAG, first, END, 0)),
       );
-      expect(new Set(ids).size).toBe(1);
-      expect(await sidsOf(store, TAG)).toEqual([ids[0]]);
-    });
-
-    it('takes the use of the old id after its grace for a theft: the session ends, and every token of it is told', async () => {
-      const first = await start();
-      const second = (await liveIn(rotate(first)))?.session.sid as string;
-      const third = (await liveIn(rotate(second, { graceMs: HOUR })))?.session.sid as string;
-      await fixture.elapse(SHORT);
-      expect(await liveIn(store.check(TAG, second))).not.toBeNull();
-      expect(await store.touch(TAG, first, 0)).toEqual({
-        session: null,
-        userId: USER,
-        sid: third,
-        reason: 'reused',
-        message: null,
-        isDetected: true,
-        isEndedNow: true,
-      });
-      for (const sid of [first, second, third]) {
-        expect(await store.check(TAG, sid)).toMatchObject({ reason: 'reused', isDetected: false, isEndedNow: false });
+      for (const found of uses) expect(found).toMatchObject({ session: null, sid: first.sid, reason: 'reused' });
+      expect(uses.filter((found) => found?.session === null && found.isEndedNow)).toHaveLength(1);
+      for (const token of [first, child, childOf(child)]) {
+        expect(await check(token)).toMatchObject({ reason: 'reused', isDetected: false, isEndedNow: false });
       }
       expect(await sidsOf(store, TAG)).toEqual([]);
     });
 
-    it('whose reuse is to be ignored keeps the session, and refuses the old id alone', async () => {
-      const first = await start();
-      const second = (await liveIn(rotate(first, { onReuse: 'keep' })))?.session.sid as string;
+    it('that is a reuse is refused alone where the policy says so, by each verb', async () => {
+      const first = await startToken();
+      const child = childOf(first);
+      await touch(child);
       await fixture.elapse(SHORT);
-      const reused = { reason: 'reused', isDetected: true, isEndedNow: false, sid: second };
-      expect(await store.check(TAG, first)).toMatchObject(reused);
-      expect(await store.check(TAG, first)).toMatchObject(reused);
-      expect(await liveIn(rotate(first))).toBeNull();
-      expect(await sidsOf(store, TAG)).toEqual([second]);
+      const refused = { session: null, reason: 'reused', isDetected: true, isEndedNow: false };
+      expect(await check(first, REFUSE)).toMatchObject(refused);
+      expect(await touch(first, REFUSE)).toMatchObject(refused);
+      expect(await store.refresh(TAG, first, REFUSE, HOUR)).toMatchObject(refused);
+      expect(await liveIn(touch(child))).not.toBeNull();
     });
 
-    it('ends by its old id at any time: a logout that missed the new token is a logout', async () => {
-      const first = await start();
-      await rotate(first);
+    it('of the same generation is good when it was made within the grace of the used one, before or after it', async () => {
+      const first = await startToken();
+      const child = childOf(first, { mintedAt: first.mintedAt + 10_000 });
+      await touch(child);
       await fixture.elapse(SHORT);
-      expect(await store.end(TAG, first, null)).not.toBeNull();
-      expect(await sidsOf(store, TAG)).toEqual([]);
-      expect(await store.check(TAG, first)).toBeNull();
-    });
-
-    it('is followed by a login that replaces the old id, and by a kick', async () => {
-      const first = await start();
-      const second = (await liveIn(rotate(first, { graceMs: HOUR })))?.session.sid as string;
-      const login = newSession(USER, { replaces: [first] });
-      expect((await store.create(TAG, login)).ended).toEqual([second]);
-      expect(await reasonFor(first)).toEqual(['replaced', null]);
-      const third = (await liveIn(rotate(login.sid, { graceMs: HOUR })))?.session.sid as string;
-      expect(await kickAll('bye')).toEqual([third]);
-      expect(await reasonFor(login.sid)).toEqual(['revoked', 'bye']);
-    });
-
-    it('can be taken back: the old id is the session’s again, and the new one is nobody’s', async () => {
-      const first = await start({ attributes: { device: 'web' } });
-      const second = (await liveIn(rotate(first, { graceMs: 0 })))?.session.sid as string;
-      const third = (await liveIn(rotate(second, { graceMs: 0 })))?.session.sid as string;
-      expect(await store.unrotate(TAG, first, third)).toBe(true);
-      expect(await store.unrotate(TAG, first, third)).toBe(false);
-      expect(await store.unrotate(TAG, newSid(), third)).toBe(false);
-      expect((await liveIn(store.check(TAG, first)))?.session).toMatchObject({
-        sid: first,
-        attributes: { device: 'web' },
-      });
-      expect(await store.check(TAG, third)).toBeNull();
-      expect(await sidsOf(store, TAG)).toEqual([first]);
-      expect(await store.check(TAG, second)).toMatchObject({ reason: 'reused', sid: first, isEndedNow: true });
-    });
-
-    it('whose old id may have come by accident is reported, and the session left alone', async () => {
-      const first = await start();
-      const second = (await liveIn(rotate(first, { graceMs: 0 })))?.session.sid as string;
-      const reused = { reason: 'reused', isDetected: true, isEndedNow: false };
-      expect(await store.check(TAG, first, { forgiving: true })).toMatchObject(reused);
-      expect(await store.touch(TAG, first, 0, { forgiving: true })).toMatchObject(reused);
-      expect(await sidsOf(store, TAG)).toEqual([second]);
-      expect(await store.check(TAG, first, { forgiving: false })).toMatchObject({ isEndedNow: true });
-    });
-
-    it('is known of the last hundred old ids of a user, and of more in their grace', async () => {
-      const olds: string[] = [];
-      for (let i = 0; i < 120; i++) olds.push(await start({ maxSessions: 1000 }));
-      for (const [i, sid] of olds.entries()) await rotate(sid, { graceMs: HOUR + i, newSid: newSid() });
-      for (const sid of olds) expect(await liveIn(store.check(TAG, sid))).not.toBeNull();
-      const one = await start({ maxSessions: 1000 });
-      let current = one;
-      const former: string[] = [];
-      for (let i = 0; i < 3; i++) {
-        former.push(current);
-        current = (await liveIn(rotate(current, { graceMs: 0 })))?.session.sid as string;
+      for (const apart of [-SHORT, -1, 1, SHORT]) {
+        const sibling = { ...child, mintedAt: child.mintedAt + apart };
+        expect((await liveIn(touch(sibling)))?.session).toMatchObject({ gen: 1, mintedAt: child.mintedAt });
       }
-      for (const sid of former) expect(await store.check(TAG, sid)).toBeNull();
-      expect(await liveIn(store.check(TAG, current))).not.toBeNull();
+      for (const apart of [-SHORT - 1, SHORT + 1]) {
+        const stranger = { ...child, mintedAt: child.mintedAt + apart };
+        expect(await check(stranger, REFUSE)).toMatchObject({ reason: 'reused' });
+      }
+    });
+
+    it('taken in advance is found when its client and that of a later one both go on', async () => {
+      const first = await startToken();
+      const taken = childOf(first);
+      await touch(childOf(first, { mintedAt: first.mintedAt + 2 * SHORT }));
+      await fixture.elapse(SHORT);
+      expect(await touch(taken)).toMatchObject({ reason: 'reused', isEndedNow: true });
+    });
+
+    it('with no grace is good only as the very one that the record holds, or a later one', async () => {
+      const policy = { graceMs: 0, onReuse: 'refuse' } as const;
+      const first = await startToken();
+      const child = childOf(first);
+      expect(await liveIn(touch(first, policy))).not.toBeNull();
+      expect(await liveIn(touch(child, policy))).not.toBeNull();
+      expect(await check(first, policy)).toMatchObject({ reason: 'reused' });
+      expect(await check({ ...child, mintedAt: child.mintedAt + 1 }, policy)).toMatchObject({ reason: 'reused' });
+    });
+
+    it('heals the record of a server that lost the latest uses', async () => {
+      const first = await startToken();
+      const fifth = { ...first, gen: 5, mintedAt: first.mintedAt + 50 };
+      await touch(fifth);
+      const healed = { ...fifth, gen: 9, mintedAt: first.mintedAt + 90 };
+      expect((await liveIn(touch(healed)))?.session).toMatchObject({ gen: 9, mintedAt: healed.mintedAt });
+    });
+
+    it('keeps the session’s id through fifty rotations, and any of them ends it', async () => {
+      const first = await startToken();
+      let token = first;
+      for (let i = 0; i < 50; i++) {
+        token = childOf(token);
+        expect((await liveIn(touch(token)))?.session).toMatchObject({ sid: first.sid, gen: i + 1 });
+      }
+      await start();
+      expect(await store.endAll(TAG, { except: first.sid, message: null, goneAtVersion: null })).toHaveLength(1);
+      expect(await store.end(TAG, first.sid, null)).toEqual({ userId: USER });
+      expect(await check(token)).toBeNull();
     });
 
     it('never makes the session live longer than it may', async () => {
-      const first = await start({ ttlMs: HOUR, absoluteTtlMs: SHORT });
-      const second = (await liveIn(rotate(first)))?.session.sid as string;
+      const first = await startToken({ ttlMs: HOUR, absoluteTtlMs: SHORT });
+      await touch(childOf(first));
       await fixture.elapse(SHORT);
-      expect(await liveIn(store.touch(TAG, second, 0))).toBeNull();
-      expect(await liveIn(rotate(second))).toBeNull();
+      expect(await touch(childOf(childOf(first)))).toMatchObject({ reason: 'expired' });
     });
   });
 
-  describe('a proof of identity', () => {
-    it('is noted apart from the login and from use, and survives sliding and rotation', async () => {
-      const sid = await start();
-      const login = await liveIn(store.check(TAG, sid));
-      expect(login?.session.authenticatedAt).toBe(login?.session.createdAt);
-      await fixture.elapse(20);
-      const proved = await liveIn(store.reauthenticate(TAG, sid));
-      expect(proved?.session).toEqual({ ...login?.session, authenticatedAt: proved?.now });
-      await fixture.elapse(5);
-      expect((await liveIn(store.touch(TAG, sid, 0)))?.session.authenticatedAt).toBe(proved?.now);
-      const rotated = await liveIn(rotate(sid));
-      expect(rotated?.session.authenticatedAt).toBe(proved?.now);
-      const refreshed = await liveIn(store.refresh(TAG, rotated?.session.sid as string, HOUR));
-      expect(refreshed?.session.authenticatedAt).toBe(proved?.now);
-      expect((await store.list(TAG))?.sessions[0]?.authenticatedAt).toBe(proved?.now);
+  describe('user info', () => {
+    const infoOf = async (token: TokenClaims) => (await liveIn(store.check(TAG, token, POLICY)))?.userInfo;
+
+    it('of a load that began before a change is not kept, be it a renewal, another load or a deletion', async () => {
+      const token = await startToken();
+      const slow = (await liveIn(store.check(TAG, token, POLICY)))?.userInfoVersion as number;
+      const renewed = await store.renewUserInfo(TAG);
+      expect(await store.setUserInfo(TAG, '"old"', HOUR, slow)).toBe(false);
+      expect(await store.setUserInfo(TAG, '"new"', HOUR, renewed)).toBe(true);
+      expect(await store.setUserInfo(TAG, '"old"', HOUR, slow)).toBe(false);
+      expect(await infoOf(token)).toBe('"new"');
+      expect(await store.deleteUserInfo(TAG)).toBe(true);
+      expect(await store.setUserInfo(TAG, '"new"', HOUR, renewed)).toBe(false);
+      expect(await infoOf(token)).toBeNull();
+      const again = (await liveIn(store.check(TAG, token, POLICY)))?.userInfoVersion as number;
+      expect(await store.setUserInfo(TAG, '"again"', HOUR, again)).toBe(true);
+      expect(await infoOf(token)).toBe('"again"');
+    });
+
+    it('is kept from the moment its load began, and not at all when that is over', async () => {
+      const token = await startToken();
+      const version = await store.renewUserInfo(TAG);
+      await fixture.elapse(SHORT);
+      expect(await store.setUserInfo(TAG, '1', SHORT / 2, version)).toBe(false);
+      expect(await store.setUserInfo(TAG, '1', HOUR, version)).toBe(true);
+      expect(await infoOf(token)).toBe('1');
+    });
+
+    it('keeps its value while a new load begins', async () => {
+      const token = await startToken();
+      await keepUserInfo(store, TAG, '1');
+      await store.renewUserInfo(TAG);
+      expect(await infoOf(token)).toBe('1');
+    });
+
+    it('of a user who is gone ends the sessions, unless it changed after that load began', async () => {
+      const token = await startToken();
+      const version = await keepUserInfo(store, TAG, '1');
+      const newer = await store.renewUserInfo(TAG);
+      expect(newer).toBeGreaterThan(version);
+      expect(await store.endAll(TAG, { except: null, message: null, goneAtVersion: version })).toEqual([]);
+      expect(await infoOf(token)).toBe('1');
+      expect(await store.endAll(TAG, { except: null, message: null, goneAtVersion: newer })).toEqual([token.sid]);
+      const again = await startToken();
+      expect(await infoOf(again)).toBeNull();
     });
   });
 
@@ -374,12 +406,14 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([three]);
     });
 
-    it('of a user without sessions holds as well', async () => {
-      expect((await ban()).ended).toEqual([]);
+    it('is no reason of sessions that had ended before, and holds for a user without sessions', async () => {
+      const before = await start();
+      await store.end(TAG, before, null);
+      expect((await ban(null, 'spam')).ended).toEqual([]);
+      expect(await reasonFor(before)).toBeNull();
       await expect(start()).rejects.toMatchObject(refused);
-      expect(await store.check(TAG, newSid())).toMatchObject({ session: null, userId: USER, reason: 'banned' });
+      expect(await store.check(TAG, unknownToken(TAG), POLICY)).toBeNull();
       expect(await store.unban(TAG)).toBe(true);
-      expect(await store.check(TAG, newSid())).toBeNull();
     });
 
     it('is over when its time is up, by the store’s clock', async () => {
@@ -390,7 +424,7 @@ describeStores((open) => {
       await fixture.elapse(SHORT);
       expect(await store.getBan(TAG)).toBeNull();
       expect(await store.unban(TAG)).toBe(false);
-      expect(await liveIn(store.check(TAG, sid))).toBeNull();
+      expect(await liveIn(store.check(TAG, tokenOf(sid), POLICY))).toBeNull();
       const again = await start();
       expect(await sidsOf(store, TAG)).toEqual([again]);
     });

@@ -1,18 +1,49 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { HmacSha256 } from '../src/token/hmac';
-import { createToken, importSecret, isSessionId, parseToken, signToken, tagOf } from '../src/token/token';
+import {
+  createSessionId,
+  importSecret,
+  isSessionId,
+  MAX_TOKEN_LENGTH,
+  parseToken,
+  readClaims,
+  type SigningKeys,
+  sessionIdIn,
+  signToken,
+  type TokenClaims,
+  tagIn,
+  tagOf,
+} from '../src/token/token';
 
 const SECRET = 'the first secret of these tests, long enough';
 const OLDER = 'the older secret of these tests, long enough';
 const KEYS = importSecret(SECRET);
 
+const NOW = 1_700_000_000_000;
+
+/** The first token of a new session. */
+function createToken(userId: string, keys: SigningKeys): TokenClaims & { token: string } {
+  const claims = { tag: tagOf(userId), sid: createSessionId(), gen: 0, mintedAt: NOW, provedAt: NOW };
+  return { ...claims, token: signToken(claims, keys) };
+}
+
+const signedPartOf = (token: string) => token.slice(0, token.lastIndexOf('.'));
+
 describe('a token', () => {
-  it('is tag.sid.sig: the hash of the user id, a random id, and a signature over both', () => {
-    const { token, tag, sid } = createToken('ada', KEYS);
-    expect(token).toMatch(/^[\w-]{22}\.[\w-]{22}\.[\w-]{43}$/);
-    expect(tag).toBe(createHash('sha256').update('ada').digest('base64url').slice(0, 22));
-    const signature = createHmac('sha256', SECRET).update(`${tag}.${sid}`).digest('base64url');
-    expect(token).toBe(`${tag}.${sid}.${signature}`);
+  it('is tag.sid.gen.minted.proved.sig, and the signature is over all the rest', () => {
+    const claims = { tag: tagOf('ada'), sid: createSessionId(), gen: 37, mintedAt: NOW + 1, provedAt: NOW };
+    const token = signToken(claims, KEYS);
+    expect(claims.tag).toBe(createHash('sha256').update('ada').digest('base64url').slice(0, 22));
+    const signed = `${claims.tag}.${claims.sid}.11.${(NOW + 1).toString(36)}.${NOW.toString(36)}`;
+    expect(token).toBe(`${signed}.${createHmac('sha256', SECRET).update(signed).digest('base64url')}`);
+    expect([tagIn(token), sessionIdIn(token)]).toEqual([claims.tag, claims.sid]);
+  });
+
+  it('can be as long as MAX_TOKEN_LENGTH: its generation and its moments have room for centuries', () => {
+    const claims = { ...createToken('ada', KEYS), gen: 36 ** 6 - 1, mintedAt: 36 ** 10 - 1, provedAt: 36 ** 10 - 1 };
+    const token = signToken(claims, KEYS);
+    expect(token).toHaveLength(MAX_TOKEN_LENGTH);
+    expect(parseToken(token, KEYS)).toMatchObject({ gen: claims.gen, provedAt: claims.provedAt });
   });
 
   it('is another one each time, for the same user too', () => {
@@ -20,9 +51,9 @@ describe('a token', () => {
     expect(new Set(tokens).size).toBe(1000);
   });
 
-  it('can be signed again from its parts', () => {
-    const { token, ...parts } = createToken('ada', KEYS);
-    expect(signToken(parts, KEYS)).toBe(token);
+  it('can be signed again from its claims', () => {
+    const { token, ...claims } = createToken('ada', KEYS);
+    expect(signToken(claims, KEYS)).toBe(token);
   });
 
   it('holds nothing of the user id in clear', () => {
@@ -37,7 +68,7 @@ describe('a token', () => {
       });
       try {
         const isolated = require('../src/token/token') as typeof import('../src/token/token');
-        expect(() => isolated.createToken('ada', KEYS)).toThrow('no entropy');
+        expect(() => isolated.createSessionId()).toThrow('no entropy');
         expect(random).toHaveBeenCalled();
       } finally {
         random.mockRestore();
@@ -58,8 +89,9 @@ describe('the signature', () => {
       'ключ, который знает только этот тест',
       Array.from({ length: 40 }, (_, i) => String.fromCodePoint(0x1f500 + ((i * i) % 41))).join(''),
     ]) {
-      const { token, tag, sid } = createToken('ada', importSecret(secret));
-      expect(token.slice(46)).toBe(createHmac('sha256', secret).update(`${tag}.${sid}`).digest('base64url'));
+      const { token } = createToken('ada', importSecret(secret));
+      const mac = createHmac('sha256', secret).update(signedPartOf(token)).digest('base64url');
+      expect(token).toBe(`${signedPartOf(token)}.${mac}`);
     }
   });
 
@@ -84,12 +116,19 @@ describe('the signature', () => {
 });
 
 describe('parseToken', () => {
-  const { token, tag, sid } = createToken('ada', KEYS);
+  const { token, ...claims } = createToken('ada', KEYS);
+  /** The token with another text in one of its parts, signed anew. */
+  const resigned = (part: number, text: string) => {
+    const parts = signedPartOf(token).split('.');
+    parts[part] = text;
+    const signed = parts.join('.');
+    return `${signed}.${createHmac('sha256', SECRET).update(signed).digest('base64url')}`;
+  };
 
-  it('gives the parts of a token that one of the secrets has signed', () => {
-    expect(parseToken(token, KEYS)).toEqual({ tag, sid });
+  it('gives the claims of a token that one of the secrets has signed', () => {
+    expect(parseToken(token, KEYS)).toEqual(claims);
     const rotated = importSecret([OLDER, SECRET]);
-    expect(parseToken(token, rotated)).toEqual({ tag, sid });
+    expect(parseToken(token, rotated)).toEqual(claims);
     expect(parseToken(createToken('ada', rotated).token, importSecret(OLDER))).not.toBeNull();
   });
 
@@ -108,9 +147,23 @@ describe('parseToken', () => {
     const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
     const last = alphabet.indexOf(token.at(-1) as string);
     const sameBytes = token.slice(0, -1) + alphabet[last ^ 1];
-    const bytesOf = (text: string) => Buffer.from(text.split('.')[2] as string, 'base64url');
+    const bytesOf = (text: string) => Buffer.from(text.split('.').at(-1) as string, 'base64url');
     expect(bytesOf(sameBytes)).toEqual(bytesOf(token));
     expect(parseToken(sameBytes, KEYS)).toBeNull();
+  });
+
+  it.each([
+    ['a leading zero', 2, '01'],
+    ['an upper case digit', 2, 'A'],
+    ['a sign', 2, '-1'],
+    ['nothing', 3, ''],
+    ['seven digits for the generation', 2, '1000000'],
+    ['eleven digits for a moment', 3, '10000000000'],
+    ['eleven digits for the proof', 4, '10000000000'],
+  ])('takes one spelling of each number: not %s, though signed', (_, part, text) => {
+    expect(parseToken(resigned(part, text), KEYS)).toBeNull();
+    expect(readClaims(resigned(part, text))).toBeNull();
+    expect(parseToken(resigned(2, '1'), KEYS)).toEqual({ ...claims, gen: 1 });
   });
 
   it.each([
@@ -118,7 +171,8 @@ describe('parseToken', () => {
     ['a token cut short', token.slice(0, -1)],
     ['a token with more behind it', `${token}A`],
     ['a token and a line break', `${token}\n`],
-    ['the parts without the signature', `${tag}.${sid}.`],
+    ['the claims without the signature', `${signedPartOf(token)}.`],
+    ['a token of the first format, without a generation', [claims.tag, claims.sid, token.slice(-43)].join('.')],
     ['the fault of old: a made-up name', 'admin_x'],
     ['dots', '.'.repeat(token.length)],
     ['characters outside of ASCII', '\u{1F511}'.repeat(45).slice(0, token.length)],

@@ -1,12 +1,4 @@
-import {
-  checkBoolean,
-  checkSeconds,
-  optional,
-  type Read,
-  type Reader,
-  type Readers,
-  readOptions,
-} from '../errors/arguments';
+import { checkBoolean, checkOptions } from '../errors/arguments';
 import { checkAttributes } from '../store/session-attributes';
 import type { SessionAttributes } from '../store/store';
 
@@ -17,25 +9,26 @@ export interface LoginOptions {
   absoluteTtl?: number | undefined;
   /** Kept with the session. `ip` and `userAgent` are taken from the request unless given; `undefined` keeps neither. */
   attributes?: SessionAttributes | undefined;
-  /** Whether the cookie outlives the browser's session ("remember me"). Rotations keep it so. Default true. */
+  /**
+   * Whether the browser keeps the cookie when it is closed; later rotations of its token keep that choice. Default true. The session itself
+   * lives as long either way.
+   */
   persistent?: boolean | undefined;
 }
 
-/** As they were given: one that is there but `undefined` is not to be taken from the request. */
-const readAttributes: Reader<SessionAttributes> = (_name, value) => {
-  checkAttributes(value as SessionAttributes | undefined);
-  return { ...(value as SessionAttributes | undefined) };
+const LOGIN_OPTIONS: Record<keyof LoginOptions, true> = {
+  ttl: true,
+  absoluteTtl: true,
+  attributes: true,
+  persistent: true,
 };
 
-const LOGIN = {
-  ttl: optional(checkSeconds, undefined),
-  absoluteTtl: optional(checkSeconds, undefined),
-  attributes: readAttributes,
-  persistent: optional(checkBoolean, true),
-} satisfies Readers<LoginOptions>;
-
-export function checkLoginOptions(options: LoginOptions | undefined): Read<typeof LOGIN> {
-  return readOptions('login', options, LOGIN, '');
+/** `attributes` as they were given: one that is there but `undefined` says that it is not to be taken from the request. */
+export function checkLoginOptions(options: LoginOptions | undefined): Partial<LoginOptions> & { persistent: boolean } {
+  const given = checkOptions('login', options, LOGIN_OPTIONS);
+  const { persistent = true } = given;
+  checkAttributes(given.attributes);
+  return { ...given, persistent: checkBoolean('persistent', persistent) };
 }
 
 export interface LogoutOptions {
@@ -43,8 +36,9 @@ export interface LogoutOptions {
   everywhere?: boolean | undefined;
 }
 
-const LOGOUT = { everywhere: optional(checkBoolean, false) } satisfies Readers<LogoutOptions>;
+const LOGOUT_OPTIONS: Record<keyof LogoutOptions, true> = { everywhere: true };
 
-export function checkLogoutOptions(options: LogoutOptions | undefined): Read<typeof LOGOUT> {
-  return readOptions('logout', options, LOGOUT, '');
+export function checkLogoutOptions(options: LogoutOptions | undefined): { everywhere: boolean } {
+  const { everywhere = false } = checkOptions('logout', options, LOGOUT_OPTIONS);
+  return { everywhere: checkBoolean('everywhere', everywhere) };
 }

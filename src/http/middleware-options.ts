@@ -4,17 +4,20 @@ import { clearSiteDataOf, type SiteData } from './clear-site-data';
 import { cookieTransport } from './cookie';
 import type { CookieOptions } from './cookie-options';
 import { type CrossOriginOptions, readTrustedOrigins, type TrustedOrigins } from './origin-check';
-import { checkProperty } from './session-place';
+import { checkProperty } from './property';
 import { type HeaderOption, headerTransport } from './token-header';
 
 export interface SessionMiddlewareOptions<Property extends string = string> extends CrossOriginOptions {
   /** The cookie that carries the token, or `false` for none. Default: see {@link CookieOptions}. */
   cookie?: CookieOptions | false | undefined;
-  /** The header that may carry the token, before the cookie: `'authorization'` (default, `Bearer`), another name, or `false` for none. */
+  /**
+   * The header that may carry the token: `'authorization'` (default, `Bearer`), another name, or `false` for none. A token of ours there
+   * acts alone, whatever the cookie holds; anything else there is ignored.
+   */
   header?: HeaderOption | undefined;
   /**
    * What becomes of a request with a token while the store can't answer. `'error'` (default): 503 with `Retry-After`.
-   * `'anonymous'`: it goes on with nobody signed in; only `requireUser()` answers 503.
+   * `'anonymous'`: it goes on with nobody signed in; guards answer 503.
    */
   onUnavailable?: 'error' | 'anonymous' | undefined;
   /**

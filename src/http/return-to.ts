@@ -15,7 +15,7 @@ const PATH = /^\/(?![/\\])[\x21-\x5b\x5d-\x7e]*$/;
 export function safeReturnTo(value: unknown): string {
   if (typeof value !== 'string' || !PATH.test(value)) return '/';
   if (value.length <= MAX_LENGTH) return value;
-  const path = value.slice(0, value.indexOf('?') >>> 0);
+  const [path = '/'] = value.split('?', 1);
   return path.length <= MAX_LENGTH ? path : '/';
 }
 
@@ -34,5 +34,8 @@ export function checkRedirectTo(redirectTo: unknown): string {
 /** Whether a browser asks for a page, and not a script for data. */
 export function isPageRequest(method: string, accept: string | undefined): boolean {
   if (method !== 'GET' && method !== 'HEAD') return false;
-  return accept !== undefined && /(?:^|,)\s*text\/html\s*(?:,|;(?!\s*q=0(?:\.0*)?\s*(?:,|$))|$)/i.test(accept);
+  return (accept ?? '').split(',').some((range) => {
+    const [type = '', ...parameters] = range.split(';');
+    return type.trim().toLowerCase() === 'text/html' && !parameters.some((text) => /^ *q=0(?:\.0*)? *$/i.test(text));
+  });
 }

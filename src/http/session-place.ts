@@ -1,11 +1,8 @@
-import { shown } from '../errors/arguments';
-import type { Register, RegisteredDetail } from '../manager/types';
+import type { RegisteredDetail } from '../manager/types';
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './middleware-options';
+import type { RegisteredProperty } from './property';
 import { RequestSession } from './request-session';
-
-/** The property that {@link Register} names for the request's session; `'session'` while it names none. */
-export type RegisteredProperty = Register extends { property: infer Property extends string } ? Property : 'session';
 
 /** What the middleware adds to a request or context. `Detail` and `Property` come from its manager and options. */
 export type SessionContext<Detail = RegisteredDetail, Property extends string = RegisteredProperty> = {
@@ -94,11 +91,4 @@ export class SessionPlace {
     if (present === null) Object.defineProperty(request, this.#property, this.#descriptor);
     return session.open();
   }
-}
-
-/** @throws TypeError for what can't be a property of its own on a request. */
-export function checkProperty(property: unknown): string {
-  if (typeof property === 'string' && /^[A-Za-z_$][\w$]*$/.test(property) && !(property in {})) return property;
-  const got = typeof property === 'string' ? shown(property) : typeof property;
-  throw new TypeError(`option property must be the name of a property, such as "auth", got ${got}`);
 }

@@ -1,3 +1,4 @@
+import type { ConnectionOptions } from 'node:tls';
 import { Cluster, Redis } from 'ioredis';
 import { checkOptions, kindOf } from '../errors/arguments';
 import { withOutcome } from '../errors/session-error';
@@ -39,7 +40,7 @@ import {
 import { type Revocation, Revocations, revocationArguments, revocationOf } from './revocations';
 import { type RedisKeys, redisKeys } from './schema';
 import { ServerKeys } from './server-keys';
-import type { RedisTarget } from './settings';
+import { type RedisTarget, refuseTlsOption } from './settings';
 
 export interface RedisStoreOptions {
   /** What the keys of sessions begin with. Default `session-token`. */
@@ -48,6 +49,11 @@ export interface RedisStoreOptions {
   userKeyPrefix?: string | undefined;
   /** Milliseconds until a call to Redis fails, whatever happens. Default 1000. */
   timeoutMs?: number | undefined;
+  /**
+   * What Node's `tls.connect` takes, beside a `rediss://` URL: `{ ca, cert, key, servername }`. Default: Node's defaults. Settings and
+   * clients have a `tls` of their own.
+   */
+  tls?: ConnectionOptions | undefined;
   /**
    * Replicas that must have a logout, kick or ban before it counts as done: `{ replicas, timeoutMs }`. When they don't, the call rejects with
    * `ERR_NOT_REPLICATED`, and the sessions have ended all the same. Default: none, a master that dies right after it has
@@ -60,6 +66,7 @@ const OPTIONS: Record<keyof RedisStoreOptions, true> = {
   tokenKeyPrefix: true,
   userKeyPrefix: true,
   timeoutMs: true,
+  tls: true,
   durability: true,
 };
 
@@ -90,8 +97,11 @@ export class RedisStore implements Store {
       );
     }
     const owned = !isClient(redis);
-    if (!owned) warnOfClient(redis);
-    const client = owned ? createRedisClient(redis, { timeoutMs }) : redis;
+    if (!owned) {
+      refuseTlsOption(given.tls);
+      warnOfClient(redis);
+    }
+    const client = owned ? createRedisClient(redis, { timeoutMs, tls: given.tls }) : redis;
     this.#connection = new RedisConnection(client, { owned, timeoutMs });
     this.#deadlines = new DeadlineScripts(this.#connection);
     this.#revocations = new Revocations({

@@ -25,7 +25,8 @@ export interface MemoryStoreOptions {
 }
 
 const READERS = {
-  now: optional(checkFunction<() => number>, Date.now),
+  // Looked up at each call: a test may install fake timers after this module is loaded.
+  now: optional(checkFunction<() => number>, () => Date.now()),
   // Up to a day.
   sweepEvery: optional(integer(1, 24 * 3600), 60),
 } satisfies Readers<MemoryStoreOptions>;

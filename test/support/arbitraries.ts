@@ -163,7 +163,7 @@ const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 export function mutatedTokens(tokens: readonly string[]): fc.Arbitrary<string> {
   const token = fc.constantFrom(...tokens);
   const parts = tokens.map((text) => text.split('.'));
-  const at = fc.nat({ max: 88 });
+  const at = fc.nat({ max: 108 });
   const replaceAt = (text: string, index: number, by: string) => text.slice(0, index) + by + text.slice(index + 1);
   return fc
     .oneof(
@@ -171,17 +171,17 @@ export function mutatedTokens(tokens: readonly string[]): fc.Arbitrary<string> {
         return replaceAt(text, index, String.fromCharCode(text.charCodeAt(index) ^ (1 << bit)));
       }),
       fc.tuple(token, at, fc.constantFrom(...ALPHABET)).map(([text, index, by]) => replaceAt(text, index, by)),
-      // The last character of 43 has two bits that a decoder of base64 would ignore.
-      fc.tuple(token, fc.constantFrom(...ALPHABET)).map(([text, by]) => replaceAt(text, 88, by)),
+      // The last character of the signature has two bits that a decoder of base64 would ignore.
+      fc.tuple(token, fc.constantFrom(...ALPHABET)).map(([text, by]) => replaceAt(text, text.length - 1, by)),
       fc.tuple(token, at, at).map(([text, from, to]) => text.slice(from, to)),
       fc.tuple(token, at, fc.string({ unit: 'binary', minLength: 1, maxLength: 5 })).map(([text, index, more]) => {
         return text.slice(0, index) + more + text.slice(index);
       }),
       fc
-        .array(fc.nat({ max: parts.length - 1 }), { minLength: 3, maxLength: 3 })
+        .array(fc.nat({ max: parts.length - 1 }), { minLength: 6, maxLength: 6 })
         .map((from) => from.map((which, part) => parts[which]?.[part]).join('.')),
       fc
-        .tuple(token, fc.shuffledSubarray([0, 1, 2]))
+        .tuple(token, fc.shuffledSubarray([0, 1, 2, 3, 4, 5]))
         .map(([text, order]) => order.map((part) => text.split('.')[part]).join('.')),
       fc.tuple(token, fc.constantFrom('toUpperCase', 'toLowerCase')).map(([text, change]) => text[change]()),
       fc.tuple(token, at).map(([text, index]) => {
@@ -198,12 +198,19 @@ export function mutatedTokens(tokens: readonly string[]): fc.Arbitrary<string> {
       token.map((text) => `"${text}"`),
       token.map((text) => encodeURIComponent(text).replace(/\./g, '%2E')),
       fc.tuple(token, fc.string({ minLength: 32, maxLength: 64 })).map(([text, secret]) => {
-        const signed = text.slice(0, 45);
+        const signed = text.slice(0, text.lastIndexOf('.'));
         return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
       }),
-      token.map((text) => text.slice(0, 46)),
+      token.map((text) => text.slice(0, text.lastIndexOf('.') + 1)),
+      // Another generation, or another moment, under the old signature.
+      fc.tuple(token, fc.integer({ min: 2, max: 4 }), fc.nat()).map(([text, part, by]) => {
+        return text
+          .split('.')
+          .map((value, index) => (index === part ? by.toString(36) : value))
+          .join('.');
+      }),
       fc.string({ unit: fc.constantFrom(...ALPHABET), minLength: 87, maxLength: 87 }).map((text) => {
-        return `${text.slice(0, 22)}.${text.slice(22, 44)}.${text.slice(44)}`;
+        return `${text.slice(0, 22)}.${text.slice(22, 44)}.0.mwvrrzg0.mwvrrzg0.${text.slice(44)}`;
       }),
     )
     .filter((text) => !tokens.includes(text));

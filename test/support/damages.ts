@@ -39,14 +39,12 @@ const number = fc.oneof(
   ),
 );
 const text = fc.string({ unit: 'binary', maxLength: 20 });
-const sid = fc.oneof(fc.constantFrom(OWN, ...SIDS), fc.string({ minLength: 22, maxLength: 22 }), fc.string());
-const word = fc.oneof(fc.constantFrom('end', 'keep', 'replaced', 'revoked', 'banned', 'reused', '__proto__', ''), text);
+const word = fc.oneof(fc.constantFrom('replaced', 'revoked', 'banned', 'reused', '__proto__', ''), text);
 
 /** The value of a session's field, more or less. */
 const record = fc.oneof(
-  { weight: 4, arbitrary: fc.array(number, { minLength: 3, maxLength: 6 }).map((times) => times.join(':')) },
+  { weight: 4, arbitrary: fc.array(number, { minLength: 3, maxLength: 9 }).map((times) => times.join(':')) },
   { weight: 2, arbitrary: fc.tuple(number, word, text).map((parts) => `ended:${parts.join(':')}`) },
-  { weight: 3, arbitrary: fc.tuple(number, sid, word).map((parts) => `rotated:${parts.join(':')}`) },
   { weight: 1, arbitrary: text },
 );
 const ban = fc.oneof(
@@ -129,9 +127,14 @@ export const damages: fc.Arbitrary<Damage> = fc.oneof(
   },
   {
     weight: 2,
-    arbitrary: attributes.map((value) =>
-      doing(`SET <user info> ${JSON.stringify(value)}`, {}, (redis, { info }) => redis.set(info, value)),
-    ),
+    arbitrary: fc
+      .oneof(
+        attributes,
+        fc.tuple(number, attributes).map((parts) => parts.join(':')),
+      )
+      .map((value) =>
+        doing(`SET <user info> ${JSON.stringify(value)}`, {}, (redis, { info }) => redis.set(info, value)),
+      ),
   },
   {
     weight: 1,

@@ -58,7 +58,7 @@ export class ParallelSessions {
   /** Tokens of which a call has said that they are not live. */
   readonly dead = new Set<string>();
   readonly started = new Set<string>();
-  /** Ids of sessions as they were when the sessions ended, each as often as listeners heard of it. */
+  /** Ids of sessions that ended, each as often as an event said so. */
   readonly ended: string[] = [];
   readonly #managers: readonly TokenManager[];
 
@@ -120,9 +120,15 @@ export class ParallelSessions {
         this.dead.add(token);
         return;
       case 'rotate': {
-        const next = await manager.rotateToken(token);
-        if (next === null) this.dead.add(token);
-        else if (!tokens.includes(next)) tokens.push(next);
+        const child = await manager.rotateToken(token);
+        if (child === null) this.dead.add(token);
+        else tokens.push(child);
+        return;
+      }
+      case 'reauthenticate': {
+        const session = await manager.reauthenticateToken(token);
+        if (session === null) this.dead.add(token);
+        else tokens.push(session.token);
         return;
       }
     }
@@ -130,7 +136,6 @@ export class ParallelSessions {
       check: () => manager.checkToken(token),
       touch: () => manager.touchToken(token),
       refresh: () => manager.refreshToken(token),
-      reauthenticate: () => manager.reauthenticateToken(token),
     }[step.verb]();
     if (!seen) this.dead.add(token);
     else if (seen !== true) expect(seen.user.id).toBe(user);

@@ -145,7 +145,7 @@ export function misplacedInMiddleware(manager: TokenManager<never>, token: strin
     { clearSiteData: [token] },
   ];
   const text = token as never;
-  return [forExpress, forKoa].flatMap(({ sessionMiddleware, requireRecentLogin }) => [
+  return [forExpress, forKoa as unknown as typeof forExpress].flatMap(({ sessionMiddleware, requireRecentLogin }) => [
     ...options.map((given) => () => sessionMiddleware(manager, given as never)),
     () => sessionMiddleware(text),
     () => requireRecentLogin(text),

@@ -1,12 +1,15 @@
 /*
  * What the sessions of a few users ought to be, in plain lists: written from what README and the port's comments promise, and not from how
- * the stores keep it. It knows sessions by the ids that the real thing gives them, and all else it finds out by itself.
+ * the stores keep it. It takes from the package the ids of sessions and the moments of tokens, and works out all else by itself.
  */
 import type { EndReason, SessionAttributes, SessionEvents } from 'tokensession';
 
-const DAY = 24 * 3_600_000;
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+/** Ended and expired sessions of one user with a reason that can still be asked for. */
+const MOST_REASONS = 100;
 
-/** What a manager was told, in seconds as it was told. */
+/** The options of a manager, in seconds. */
 export interface ManagerRules {
   ttl: number;
   slideEvery: number;
@@ -27,28 +30,34 @@ export interface LoginRequest {
   replaces: readonly ModelToken[];
 }
 
-/** What a token says: whose session, and under which id. */
+/** What a token says: its session, its generation, when it was made, and when its holder had last proved who they are. */
 export interface ModelToken {
   userId: string;
   id: string;
+  gen: number;
+  mintedAt: number;
+  provedAt: number;
 }
 
 export interface ModelSession {
   readonly userId: string;
-  /** The id by which it is listed. */
-  id: string;
-  /** The ids that it had before, and how each may still be used. */
-  formerIds: Map<string, { graceOver: number; onReuse: ManagerRules['onReuse'] }>;
-  createdAt: number;
-  authenticatedAt: number;
+  /** The id by which it is listed, for its whole life. */
+  readonly id: string;
+  readonly createdAt: number;
+  /** The newest of its tokens that was used. */
+  newest: ModelToken;
+  /** When that was used for the first time. */
+  confirmedAt: number;
   seenAt: number;
   ttlMs: number;
   capAt: number;
   attributes: SessionAttributes;
   /** How it ended before its time; `null` while it did not. */
-  end: { reason: EndReason; message: string | null; toldUntil: number } | null;
-  /** Whether somebody has tidied up since its time was up, so that nobody need know of it any more. */
-  isTidiedUp: boolean;
+  end: { reason: EndReason; message: string | null } | null;
+  /** Until when the reason of its end is remembered. */
+  rememberedUntil: number;
+  /** Whether that reason was forgotten sooner, for those of other sessions. */
+  isForgotten: 'no' | 'perhaps' | 'yes';
 }
 
 /** An event, as `[name, event]`. */
@@ -105,8 +114,9 @@ export class SessionModel {
   moments(rules: readonly ManagerRules[]): number[] {
     const bans = [...this.#bans.values()].map(({ until }) => until ?? Number.POSITIVE_INFINITY);
     const ends = this.#sessions.flatMap((session) => [
-      session.end === null ? this.expiryOf(session) : session.end.toldUntil,
-      ...[...session.formerIds.values()].map(({ graceOver }) => graceOver),
+      ...(session.end === null ? [this.expiryOf(session)] : []),
+      this.#rememberedUntil(session),
+      ...rules.map(({ rotationGrace }) => session.confirmedAt + this.#ms(rotationGrace)),
       ...rules
         .filter(({ slideEvery }) => slideEvery > 0)
         .map((rule) => session.seenAt + this.#slideAfter(session, rule)),
@@ -114,20 +124,31 @@ export class SessionModel {
     return [...bans, ...ends];
   }
 
-  /** Looks for the session of a token, which for a token that was rotated away may end it. */
-  look({ userId, id }: ModelToken): Sight {
+  /** Looks for the session of a token. A reuse may end it; no token moves it on. */
+  look(token: ModelToken, rules: ManagerRules): Sight {
+    const { userId, id } = token;
     const session = this.#find(userId, id);
-    const former = session?.formerIds.get(id);
-    const ban = this.banOf(userId);
-    if (ban !== null) return [{ session: null, reason: 'banned', message: ban.reason, events: [] }];
     if (session === undefined) return [UNKNOWN];
     if (!this.isLive(session)) return this.#absenceOf(session);
-    if (former === undefined || former.graceOver > this.now) return { session };
+    if (!this.#isReuse(token, session, this.#ms(rules.rotationGrace))) return { session };
 
-    const isEnding = former.onReuse === 'end-session';
+    const isEnding = rules.onReuse === 'end-session';
     if (isEnding) this.#end(session, 'reused', null);
-    const event = { userId, sessionId: session.id, ended: isEnding };
+    const event = { userId, sessionId: id, ended: isEnding };
     return [{ session: null, reason: 'reused', message: null, events: [['reused', event]] }];
+  }
+
+  /** The table of generations. */
+  #isReuse({ gen, mintedAt }: ModelToken, { newest, confirmedAt }: ModelSession, graceMs: number): boolean {
+    if (gen > newest.gen) return false;
+    if (gen === newest.gen && Math.abs(mintedAt - newest.mintedAt) <= graceMs) return false;
+    return this.now >= confirmedAt + graceMs;
+  }
+
+  /** What the child of a token is to say, made now: the next generation of its session, and no newer a proof unless there was one now. */
+  childOf(token: ModelToken, session: ModelSession, proof: 'inherited' | 'now'): ModelToken {
+    const gen = 1 + Math.max(token.gen, session.newest.gen);
+    return { ...token, gen, mintedAt: this.now, provedAt: proof === 'now' ? this.now : token.provedAt };
   }
 
   /** Whether a login is let in; for one that is, the live sessions that give way. */
@@ -151,85 +172,87 @@ export class SessionModel {
     return { ending: live.filter((session) => !staying.includes(session)) };
   }
 
-  /** Starts a session that was let in, under the id that it got, and gives what listeners hear. */
-  login(userId: string, id: string, login: LoginRequest, rules: ManagerRules): ModelEvent[] {
+  /** When a login now has its session begin: logins of one user are in order. */
+  nextCreatedAt(userId: string): number {
+    return Math.max(this.now, ...this.live(userId).map(({ createdAt }) => createdAt + 1));
+  }
+
+  /** Starts a session that was let in, by the token that it got, and gives what listeners hear. */
+  login(first: ModelToken, login: LoginRequest, rules: ManagerRules): ModelEvent[] {
+    const { userId, id } = first;
     const admitted = this.admit(userId, login, rules);
     if ('code' in admitted) throw new Error(`the model refuses this login: ${admitted.code}`);
     const { attributes, ttl = rules.ttl, absoluteTtl, replaces } = login;
-    const newest = Math.max(0, ...this.live(userId).map(({ createdAt }) => createdAt));
-    const createdAt = Math.max(this.now, newest + 1);
     const life = Math.min(rules.absoluteTtl ?? Number.POSITIVE_INFINITY, absoluteTtl ?? Number.POSITIVE_INFINITY);
     const events: ModelEvent[] = [];
     for (const session of admitted.ending) {
       events.push(['replaced', { userId, sessionId: session.id, by: id }]);
       this.#end(session, 'replaced', null);
     }
-    for (const token of replaces.filter((other) => other.userId !== userId)) events.push(...this.#replace(token, id));
-    this.#tidyUp(userId);
+    for (const token of replaces) {
+      if (token.userId !== userId) events.push(...this.#replace(token, id));
+      else this.#mayForget(token);
+    }
     this.#sessions.push({
       userId,
       id,
-      formerIds: new Map(),
-      createdAt,
-      authenticatedAt: createdAt,
+      createdAt: first.mintedAt,
+      newest: first,
+      confirmedAt: first.mintedAt,
       seenAt: this.now,
       ttlMs: this.#ms(ttl),
       capAt: this.now + this.#ms(life),
       attributes,
       end: null,
-      isTidiedUp: false,
+      rememberedUntil: Number.POSITIVE_INFINITY,
+      isForgotten: 'no',
     });
+    this.#forgetOld(userId);
     events.push(['login', { userId, sessionId: id, attributes }]);
     return events;
+  }
+
+  /** A login may forget an expired session that it replaces. */
+  #mayForget({ userId, id }: ModelToken): void {
+    const session = this.#find(userId, id);
+    if (session?.end === null && !this.isLive(session) && session.isForgotten === 'no') session.isForgotten = 'perhaps';
   }
 
   /** Ends another user's session for a login in the same browser. */
   #replace({ userId, id }: ModelToken, by: string): ModelEvent[] {
     const session = this.#find(userId, id);
-    if (session === undefined) return [];
-    if (!this.isLive(session)) {
-      session.isTidiedUp = true;
-      return [];
-    }
-    this.#end(session, 'replaced', null);
+    if (session === undefined || !this.#endIfLive(session, 'replaced', null)) return [];
     return [['replaced', { userId, sessionId: session.id, by }]];
   }
 
-  /** Ends a session as its holder does: nobody is told anything of it afterwards. */
+  /** Ends a session as its holder does, by any of its tokens: no reason is kept of it. */
   logout(token: ModelToken): { wasLive: boolean; events: ModelEvent[] } {
     const session = this.#find(token.userId, token.id);
-    if (session === undefined) return { wasLive: false, events: [] };
-    if (!this.isLive(session)) {
-      session.isTidiedUp = true;
-      return { wasLive: false, events: [] };
-    }
-    this.#end(session, 'unknown', null);
+    if (session === undefined || !this.#endIfLive(session, 'unknown', null)) return { wasLive: false, events: [] };
     return { wasLive: true, events: [['logout', { userId: token.userId, sessionId: session.id }]] };
   }
 
   /** Ends one session of a user by its id. */
   kick(userId: string, id: string, message: string | null): { wasLive: boolean; events: ModelEvent[] } {
     const session = this.#find(userId, id);
-    if (session === undefined || !this.isLive(session)) {
-      if (session !== undefined) session.isTidiedUp = true;
-      return { wasLive: false, events: [] };
-    }
-    return { wasLive: true, events: [this.#revoke(session, message)] };
+    if (session === undefined || !this.#endIfLive(session, 'revoked', message)) return { wasLive: false, events: [] };
+    return { wasLive: true, events: [revoked(session, message)] };
   }
 
   /** Ends all sessions of a user but one. */
   kickAll(userId: string, except: string | null, message: string | null): { count: number; events: ModelEvent[] } {
     const kept = except === null ? undefined : this.#find(userId, except);
     const ending = this.live(userId).filter((session) => session !== kept);
-    this.#tidyUp(userId);
-    return { count: ending.length, events: ending.map((session) => this.#revoke(session, message)) };
+    for (const session of this.#of(userId)) if (session !== kept) this.#endIfLive(session, 'revoked', message);
+    this.#forgetOld(userId);
+    return { count: ending.length, events: ending.map((session) => revoked(session, message)) };
   }
 
   ban(userId: string, seconds: number | null, reason: string | null): { count: number; events: ModelEvent[] } {
     const until = seconds === null ? null : this.now + this.#ms(seconds);
     const ending = this.live(userId);
-    this.#tidyUp(userId);
-    for (const session of ending) this.#end(session, 'banned', reason);
+    for (const session of this.#of(userId)) this.#endIfLive(session, 'banned', reason);
+    this.#forgetOld(userId);
     this.#bans.set(userId, { since: this.now, until, reason });
     const sessionIds = ending.map(({ id }) => id).sort();
     const event = { userId, sessionIds, until: until === null ? null : new Date(until) };
@@ -242,21 +265,22 @@ export class SessionModel {
     return wasBanned;
   }
 
-  slide(session: ModelSession, rules: ManagerRules): void {
+  /** Uses a session by one of its tokens: moves it on to a new one, and slides it. */
+  use(session: ModelSession, token: ModelToken, rules: ManagerRules): void {
+    this.#moveOn(session, token);
     if (this.now - session.seenAt >= this.#slideAfter(session, rules)) session.seenAt = this.now;
   }
 
-  refresh(session: ModelSession, ttl: number | null): void {
+  refresh(session: ModelSession, token: ModelToken, ttl: number | null): void {
+    this.#moveOn(session, token);
     session.seenAt = this.now;
     if (ttl !== null) session.ttlMs = this.#ms(ttl);
   }
 
-  /** Gives the session of this id another, unless it has one already. */
-  rotate(session: ModelSession, id: string, newId: string, rules: ManagerRules): ModelEvent[] {
-    if (session.id !== id) return [];
-    session.formerIds.set(id, { graceOver: this.now + this.#ms(rules.rotationGrace), onReuse: rules.onReuse });
-    session.id = newId;
-    return [['rotated', { userId: session.userId, sessionId: newId, formerId: id }]];
+  #moveOn(session: ModelSession, token: ModelToken): void {
+    if (token.gen <= session.newest.gen) return;
+    session.newest = token;
+    session.confirmedAt = this.now;
   }
 
   #ms(seconds: number): number {
@@ -267,9 +291,8 @@ export class SessionModel {
     return this.#sessions.filter((session) => session.userId === userId);
   }
 
-  /** The session that has this id or had it. */
   #find(userId: string, id: string): ModelSession | undefined {
-    return this.#of(userId).find((session) => session.id === id || session.formerIds.has(id));
+    return this.#of(userId).find((session) => session.id === id);
   }
 
   #slideAfter({ ttlMs }: ModelSession, { slideEvery }: ManagerRules): number {
@@ -277,37 +300,57 @@ export class SessionModel {
   }
 
   #end(session: ModelSession, reason: EndReason, message: string | null): void {
-    session.end = { reason, message, toldUntil: Math.min(this.expiryOf(session), this.now + DAY) };
+    session.rememberedUntil = Math.min(this.expiryOf(session), this.now + DAY);
+    session.end = { reason, message };
   }
 
-  #revoke(session: ModelSession, message: string | null): ModelEvent {
-    this.#end(session, 'revoked', message);
-    const { userId, id: sessionId } = session;
-    return ['revoked', { userId, sessionId, ...(message !== null && { message }) }];
+  /** Ends a session. One that has expired is forgotten, and not ended. */
+  #endIfLive(session: ModelSession, reason: EndReason, message: string | null): boolean {
+    const isLive = this.isLive(session);
+    if (isLive) this.#end(session, reason, message);
+    else if (session.end === null) session.isForgotten = 'yes';
+    return isLive;
   }
 
-  #tidyUp(userId: string): void {
-    for (const session of this.#of(userId)) {
-      if (!this.isLive(session)) session.isTidiedUp = true;
-    }
+  /** Until when the reason of a session's end is remembered: of one that expires, as long again, an hour at most. */
+  #rememberedUntil(session: ModelSession): number {
+    if (session.end !== null) return session.rememberedUntil;
+    return this.expiryOf(session) + Math.min(session.ttlMs, HOUR);
   }
 
-  /** Expiry is known of as long as the user has another session and nobody has tidied up; after that it may have been forgotten. */
+  /** Forgets the reasons beyond the limit, first those that would be forgotten soonest. At the same moment any of them may go. */
+  #forgetOld(userId: string): void {
+    const remembered = this.#of(userId).filter(
+      (session) =>
+        !this.isLive(session) &&
+        session.end?.reason !== 'unknown' &&
+        session.isForgotten !== 'yes' &&
+        this.#rememberedUntil(session) > this.now,
+    );
+    const outcomes = remembered.map((session) => {
+      const until = this.#rememberedUntil(session);
+      const later = remembered.filter((other) => other.isForgotten === 'no' && this.#rememberedUntil(other) > until);
+      const noSooner = remembered.filter((other) => this.#rememberedUntil(other) >= until);
+      return later.length >= MOST_REASONS ? 'yes' : noSooner.length > MOST_REASONS ? 'perhaps' : session.isForgotten;
+    });
+    for (const [index, outcome] of outcomes.entries()) (remembered[index] as ModelSession).isForgotten = outcome;
+  }
+
+  /** Once the time of a reason is over, an expired session may be remembered until the store is tidied up. */
   #absenceOf(session: ModelSession): [Absence, ...Absence[]] {
-    const { end, userId, id } = session;
-    if (end !== null) {
-      const { reason, message, toldUntil } = end;
-      return [toldUntil > this.now ? { session: null, reason, message, events: [] } : UNKNOWN];
-    }
-    const expired: Absence = {
-      session: null,
-      reason: 'expired',
-      message: null,
-      events: [['expired-on-use', { userId, sessionId: id }]],
-    };
-    const isKnown = !session.isTidiedUp && this.live(userId).length > 0;
-    return isKnown ? [expired] : [expired, UNKNOWN];
+    const { end, userId, id, isForgotten } = session;
+    const isOver = this.#rememberedUntil(session) <= this.now;
+    if (isForgotten === 'yes' || (isOver && end !== null)) return [UNKNOWN];
+    const known: Absence =
+      end === null
+        ? { session: null, reason: 'expired', message: null, events: [['expired-on-use', { userId, sessionId: id }]] }
+        : { session: null, ...end, events: [] };
+    return isOver || isForgotten === 'perhaps' ? [known, UNKNOWN] : [known];
   }
+}
+
+function revoked({ userId, id: sessionId }: ModelSession, message: string | null): ModelEvent {
+  return ['revoked', { userId, sessionId, ...(message !== null && { message }) }];
 }
 
 const UNKNOWN: Absence = { session: null, reason: 'unknown', message: null, events: [] };

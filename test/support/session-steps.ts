@@ -1,8 +1,16 @@
 import { inspect } from 'node:util';
 import fc from 'fast-check';
-import type { SessionAttributes, TokenManager } from 'tokensession';
+import type { Session, SessionAttributes, TokenManager } from 'tokensession';
 import { replay } from './runs';
-import type { Absence, LoginRequest, ManagerRules, ModelEvent, ModelSession, SessionModel } from './session-model';
+import type {
+  Absence,
+  LoginRequest,
+  ManagerRules,
+  ModelEvent,
+  ModelSession,
+  ModelToken,
+  SessionModel,
+} from './session-model';
 import type { IssuedToken, Outcome, SessionWorld } from './session-world';
 
 /** One call of a sequence, done to the real thing and to the model, and compared. */
@@ -90,11 +98,12 @@ const logins = fc
         return compare(world, outcome, { rejects: 'code' in admitted ? admitted.code : undefined, events: [] });
       }
       const token = isBare ? outcome.gives : (outcome.gives as { token: string }).token;
+      const createdAt = model.nextCreatedAt(userId);
       const issued = world.issue(userId, token as string);
-      const events = model.login(userId, issued.id, login, rulesOf(world, index));
+      compareToken(world, index, issued, { ...issued, gen: 0, mintedAt: createdAt, provedAt: createdAt });
+      const events = model.login(issued, login, rulesOf(world, index));
       const session = model.live(userId).find(({ id }) => id === issued.id) as ModelSession;
-      const signed = world.signed(index, issued);
-      compare(world, outcome, { gives: isBare ? signed : wholeView(model, session, signed), events });
+      compare(world, outcome, { gives: isBare ? issued.token : wholeView(model, session, issued), events });
     }),
   );
 
@@ -105,7 +114,7 @@ const verbsOnTokens: fc.Arbitrary<Step>[] = [
     fc.constant({}),
     (sessions, token) => sessions.touchToken(token),
     (model, session, token, given) => {
-      model.slide(session, given.rules);
+      model.use(session, token, given.rules);
       return wholeView(model, session, token);
     },
   ),
@@ -113,24 +122,16 @@ const verbsOnTokens: fc.Arbitrary<Step>[] = [
     'refreshToken',
     fc.record({ ttl: fc.option(seconds, { nil: undefined }) }),
     (sessions, token, { ttl }) => sessions.refreshToken(token, ttl),
-    (model, session, _token, { ttl }) => {
-      model.refresh(session, ttl ?? null);
+    (model, session, token, { ttl }) => {
+      model.refresh(session, token, ttl ?? null);
       return true;
     },
     false,
   ),
-  onToken(
-    'reauthenticateToken',
-    fc.constant({}),
-    (sessions, token) => sessions.reauthenticateToken(token),
-    (model, session, token) => {
-      session.authenticatedAt = model.now;
-      return wholeView(model, session, token);
-    },
-  ),
   fc.tuple(manager, tokenIndex, fc.boolean()).map(([index, which, touch]) => inspectStep(index, which, touch)),
-  fc.tuple(manager, tokenIndex).map(([index, which]) => rotateStep(index, which)),
-  fc.tuple(manager, tokenIndex).map(([index, which]) => rotateStep(index, which)),
+  ...(['rotateToken', 'rotateToken', 'reauthenticateToken'] as const).map((name) =>
+    fc.tuple(manager, tokenIndex).map(([index, which]) => childStep(name, index, which)),
+  ),
   fc.tuple(manager, tokenIndex).map(([index, which]) =>
     tokenStep('deleteToken', { manager: index, token: which }, async (model, world, issued) => {
       const outcome = await world.call(model, index, (sessions) => sessions.deleteToken(issued.token));
@@ -145,7 +146,10 @@ const verbsOnUsers: fc.Arbitrary<Step>[] = [
   fc.tuple(manager, user).map(([index, userId]) =>
     step('listUserToken', { manager: index, user: userId }, async (model, world) => {
       const outcome = await world.call(model, index, (sessions) => sessions.listUserToken(userId));
-      compare(world, outcome, { gives: model.live(userId).map((live) => world.signed(index, live)), events: [] });
+      compare(world, outcome, {
+        gives: model.live(userId).map(({ newest }) => world.signed(index, newest)),
+        events: [],
+      });
     }),
   ),
   fc
@@ -192,25 +196,27 @@ const verbsOnUsers: fc.Arbitrary<Step>[] = [
 function inspectStep(index: number, which: number, touch: boolean): Step {
   return tokenStep('inspectToken', { manager: index, token: which, touch }, async (model, world, issued) => {
     const outcome = await world.call(model, index, (sessions) => sessions.inspectToken(issued.token, { touch }));
-    const seen = model.look(issued);
+    const seen = model.look(issued, rulesOf(world, index));
     if (!('session' in seen)) return compareAbsence(world, outcome, seen, reasonView);
-    if (touch) model.slide(seen.session, rulesOf(world, index));
-    compare(world, outcome, { gives: { session: wholeView(model, seen.session, issued.token) }, events: [] });
+    if (touch) model.use(seen.session, issued, rulesOf(world, index));
+    compare(world, outcome, { gives: { session: wholeView(model, seen.session, issued) }, events: [] });
   });
 }
 
-function rotateStep(index: number, which: number): Step {
-  return tokenStep('rotateToken', { manager: index, token: which }, async (model, world, issued) => {
-    const outcome = await world.call(model, index, (sessions) => sessions.rotateToken(issued.token));
-    const seen = model.look(issued);
+/** A verb that gives a child of the token, which is issued: it may be used at once, late or never. */
+function childStep(name: 'rotateToken' | 'reauthenticateToken', index: number, which: number): Step {
+  return tokenStep(name, { manager: index, token: which }, async (model, world, issued) => {
+    const outcome = await world.call(model, index, (sessions) => sessions[name](issued.token));
+    const seen = model.look(issued, rulesOf(world, index));
     if (!('session' in seen)) return compareAbsence(world, outcome, seen, () => null);
     const { session } = seen;
-    const given = typeof outcome.gives === 'string' ? outcome.gives.split('.')[1] : undefined;
-    const isNew = session.id === issued.id && given !== session.id;
-    const events = isNew && given !== undefined ? model.rotate(session, issued.id, given, rulesOf(world, index)) : [];
-    const signed = world.signed(index, session);
-    compare(world, outcome, { gives: signed, events });
-    if (isNew) world.issue(issued.userId, signed);
+    const { userId, id } = issued;
+    const given = name === 'rotateToken' ? outcome.gives : (outcome.gives as Session | null)?.token;
+    expect(given).toEqual(expect.any(String));
+    const child = world.issue(userId, given as string);
+    compareToken(world, index, child, model.childOf(issued, session, name === 'rotateToken' ? 'inherited' : 'now'));
+    const gives = name === 'rotateToken' ? child.token : wholeView(model, session, child);
+    compare(world, outcome, { gives, events: [['rotated', { userId, sessionId: id }]] });
   });
 }
 
@@ -239,15 +245,20 @@ function onToken<Given extends object>(
   name: string,
   more: fc.Arbitrary<Given>,
   act: (sessions: TokenManager, token: string, given: Given) => Promise<unknown>,
-  change: (model: SessionModel, live: ModelSession, token: string, given: Given & { rules: ManagerRules }) => unknown,
+  change: (
+    model: SessionModel,
+    live: ModelSession,
+    token: IssuedToken,
+    given: Given & { rules: ManagerRules },
+  ) => unknown,
   absent: unknown = null,
 ): fc.Arbitrary<Step> {
   return fc.tuple(manager, tokenIndex, more).map(([index, which, given]) =>
     tokenStep(name, { manager: index, token: which, ...given }, async (model, world, issued) => {
       const outcome = await world.call(model, index, (sessions) => act(sessions, issued.token, given));
-      const seen = model.look(issued);
+      const seen = model.look(issued, rulesOf(world, index));
       if (!('session' in seen)) return compareAbsence(world, outcome, seen, () => absent);
-      const gives = change(model, seen.session, issued.token, { ...given, rules: rulesOf(world, index) });
+      const gives = change(model, seen.session, issued, { ...given, rules: rulesOf(world, index) });
       compare(world, outcome, { gives, events: [] });
     }),
   );
@@ -279,7 +290,7 @@ function publicView(model: SessionModel, session: ModelSession): Record<string, 
   return {
     id: session.id,
     createdAt: new Date(session.createdAt),
-    authenticatedAt: new Date(session.authenticatedAt),
+    authenticatedAt: new Date(session.newest.provedAt),
     lastSeenAt: new Date(session.seenAt),
     expiresAt: new Date(expiresAt),
     ttl: Math.ceil((expiresAt - model.now) / 1000),
@@ -287,9 +298,12 @@ function publicView(model: SessionModel, session: ModelSession): Record<string, 
   };
 }
 
-function wholeView(model: SessionModel, session: ModelSession, token: string): Record<string, unknown> {
+/** A session by one of its tokens, which knows its own proof. */
+function wholeView(model: SessionModel, session: ModelSession, by: IssuedToken): Record<string, unknown> {
+  const { token, provedAt } = by;
   const user = { id: session.userId };
-  return { ...publicView(model, session), token, user, checkedAt: new Date(model.now) };
+  const own = { token, user, authenticatedAt: new Date(provedAt), checkedAt: new Date(model.now) };
+  return { ...publicView(model, session), ...own };
 }
 
 function reasonView({ reason, message }: Absence): unknown {
@@ -310,6 +324,16 @@ function compareAbsence(
 function compare({ clock }: SessionWorld, actual: Outcome, expected: Outcome): void {
   const wanted = { ...expected, events: sorted(expected.events) };
   expect(aligned({ ...actual, events: sorted(actual.events) }, wanted, clock.slackMs)).toEqual(wanted);
+}
+
+/** Holds a new token against what it should say; its moments may be off as far as the clock is. */
+function compareToken(world: SessionWorld, index: number, { token, ...said }: IssuedToken, expected: ModelToken): void {
+  const { slackMs } = world.clock;
+  expect(token).toBe(world.signed(index, said));
+  expect([said.userId, said.id, said.gen]).toEqual([expected.userId, expected.id, expected.gen]);
+  for (const name of ['mintedAt', 'provedAt'] as const) {
+    expect(Math.abs(said[name] - expected[name])).toBeLessThanOrEqual(slackMs);
+  }
 }
 
 /** In an order of their own: what one call ends has none. */

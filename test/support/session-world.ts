@@ -74,15 +74,19 @@ export class SessionWorld {
     });
   }
 
-  /** The token of a session as this manager signs it, made without the package. */
-  signed(manager: number, { userId, id }: ModelToken): string {
+  /** A token as this manager signs it, made without the package. */
+  signed(manager: number, { userId, id, gen, mintedAt, provedAt }: ModelToken): string {
     const tag = createHash('sha256').update(userId).digest('base64url').slice(0, 22);
-    const mac = createHmac('sha256', SECRETS[manager] as string).update(`${tag}.${id}`);
-    return `${tag}.${id}.${mac.digest('base64url')}`;
+    const signed = [tag, id, ...[gen, mintedAt, provedAt].map((number) => number.toString(36))].join('.');
+    const mac = createHmac('sha256', SECRETS[manager] as string).update(signed);
+    return `${signed}.${mac.digest('base64url')}`;
   }
 
+  /** What a token says, and the token: it is one of those that later steps choose from. */
   issue(userId: string, token: string): IssuedToken {
-    const issued = { userId, id: token.split('.')[1] as string, token };
+    const [, id, ...numbers] = token.split('.') as [string, string, string, string, string, string];
+    const [gen, mintedAt, provedAt] = numbers.slice(0, 3).map((text) => Number.parseInt(text, 36));
+    const issued = { userId, id, gen, mintedAt, provedAt, token } as IssuedToken;
     this.tokens.push(issued);
     return issued;
   }

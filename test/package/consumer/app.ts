@@ -135,6 +135,7 @@ export function messageOf(error: unknown): string {
     case 'ERR_USER_BANNED':
     case 'ERR_TOO_MANY_SESSIONS':
     case 'ERR_CROSS_ORIGIN':
+    case 'ERR_TOKEN_CONFLICT':
     case 'ERR_HEADERS_SENT':
       return code;
   }
