@@ -83,7 +83,7 @@ describe('a process that does everything, well and badly', () => {
       'the wrong password': passwords.wrong,
       'the password of the sentinels': passwords.sentinel,
       // The signature alone is secret: without it a token is two public names.
-      ...Object.fromEntries(testimony.tokens.map((token, i) => [`token ${i}`, token.split('.')[2] as string])),
+      ...Object.fromEntries(testimony.tokens.map((token, i) => [`token ${i}`, token.split('.').at(-1) as string])),
     });
     const texts: FoundText[] = [...testimony.seen, ['stdout', output.stdout], ['stderr', output.stderr]];
     const found = texts.flatMap(([where, text]) => search.namesIn(text).map((name) => `${where}: ${name}`));
@@ -144,7 +144,7 @@ const PRINTED = [
 
 describe('the search finds', () => {
   const token = `${'t'.repeat(22)}.${'s'.repeat(22)}.${randomBytes(32).toString('base64url')}`;
-  const signature = token.split('.')[2] as string;
+  const signature = token.split('.').at(-1) as string;
   const password = `p@ss?w/rd:${randomBytes(12).toString('base64')}`;
   const search = new SecretSearch({ token: signature, password });
   const namesIn = (value: unknown) => [

@@ -111,8 +111,8 @@ app.post('/confirm', requireUser(), async (req, res) => {
     res.status(403).json({ error: 'that is not who is signed in' });
     return;
   }
-  await req.session.reauthenticated();
-  res.sendStatus(204);
+  // The proof is part of the new token: a client that sends its token in a header has to take it.
+  res.json({ token: await req.session.reauthenticated() });
 });
 
 app.use((_req, res) => {

@@ -72,8 +72,8 @@ const app = new Koa()
       case 'POST /confirm':
         // An application checks the password, or a second factor, here.
         if ((await readUser(ctx)) !== user.id) ctx.throw(403, 'that is not who is signed in');
-        await ctx.session.reauthenticated();
-        ctx.status = 204;
+        // The proof is part of the new token: a client that sends its token in a header has to take it.
+        ctx.body = { token: await ctx.session.reauthenticated() };
         return;
       case 'POST /recovery-codes':
         return recentLogin(ctx, async () => {

@@ -136,7 +136,8 @@ export class MemoryStore implements Store {
   }
 
   async getBan(tag: string): Promise<StoredBan | null> {
-    const ban = this.#users.get(tag)?.ban(this.#nowIfOpen()) ?? null;
+    const now = this.#nowIfOpen();
+    const ban = this.#users.get(tag)?.ban(now) ?? null;
     return ban === null ? null : { ...ban };
   }
 

@@ -1,4 +1,3 @@
-import { createHash, createHmac } from 'node:crypto';
 import { inspect } from 'node:util';
 import { SessionError, type TokenManager } from 'tokensession';
 import { type FoundText, printsOf, textsIn, type WalkOptions } from './texts-in';
@@ -67,22 +66,13 @@ export class Witness {
     this.#tokens.add(token);
   }
 
-  /** Keeps every event, and knows the tokens of the sessions that they tell of, whoever they were given to. */
+  /** Keeps every event. */
   watch(path: string, manager: TokenManager<never>): void {
     for (const name of EVENTS) {
       manager.on(name, (event) => {
         this.count(`event ${name}`);
         this.value(`${path}: event ${name}`, event);
-        if ('userId' in event && 'sessionId' in event) this.#signed(event.userId, event.sessionId);
       });
-    }
-  }
-
-  #signed(userId: string, sessionId: string): void {
-    const tag = createHash('sha256').update(userId).digest('base64url').slice(0, 22);
-    for (const secret of this.#secrets) {
-      const signature = createHmac('sha256', secret).update(`${tag}.${sessionId}`).digest('base64url');
-      this.issued(`${tag}.${sessionId}.${signature}`);
     }
   }
 }

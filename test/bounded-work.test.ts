@@ -1,0 +1,158 @@
+import { Redis } from 'ioredis';
+import { RedisStore, type ReusePolicy, type TokenClaims } from 'tokensession';
+import { MAX_REMEMBERED, MAX_SESSIONS } from '../src/store/limits';
+import { tagOf } from '../src/token/token';
+import { type RedisServer, startRedis } from './support/redis-server';
+import { HOUR, newSession, PATIENT, POLICY, randomPrefixes, startSession } from './support/stores';
+import { until } from './support/until';
+
+/*
+ * What one user can cost Redis. A verb on one session does the same work whatever else the user has, and the whole hash is bounded.
+ */
+
+/** A session and its attributes, twice over for those that are live and those that are remembered; then the id, the layout and a ban. */
+const MAX_FIELDS = 2 * MAX_SESSIONS + 2 * MAX_REMEMBERED + 3;
+const ATTRIBUTES = {
+  device: 'web',
+  ip: '192.0.2.1',
+  userAgent: 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0',
+};
+const ENDS: ReusePolicy = { graceMs: 0, onReuse: 'end' };
+const KICKED = { reason: 'revoked', message: null } as const;
+
+let server: RedisServer;
+let prefixes: ReturnType<typeof randomPrefixes>;
+let store: RedisStore;
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+beforeEach(() => {
+  prefixes = randomPrefixes();
+  store = new RedisStore(server.url, { ...prefixes, ...PATIENT });
+});
+afterEach(() => store.close());
+afterAll(() => server.stop());
+
+const keyOf = (userId: string) => `${prefixes.tokenKeyPrefix}:{${tagOf(userId)}}`;
+const logIn = (userId: string, ttlMs = HOUR) =>
+  startSession(store, tagOf(userId), newSession(userId, { ttlMs, attributes: ATTRIBUTES, maxSessions: MAX_SESSIONS }));
+
+/** A user with as many sessions as can be live, and as many that ended as are remembered. Gives a token of each live one. */
+async function startAll(userId: string): Promise<TokenClaims[]> {
+  const ended: TokenClaims[] = [];
+  for (let i = 0; i < MAX_REMEMBERED; i++) ended.push(await logIn(userId));
+  for (const { sid } of ended) await store.end(tagOf(userId), sid, KICKED);
+  const live: TokenClaims[] = [];
+  for (let i = 0; i < MAX_SESSIONS; i++) live.push(await logIn(userId));
+  expect(await server.admin.hlen(keyOf(userId))).toBe(2 * MAX_SESSIONS + MAX_REMEMBERED + 2);
+  return live;
+}
+
+/** The next token of a session. */
+const childOf = (token: TokenClaims): TokenClaims => ({ ...token, gen: token.gen + 1, mintedAt: token.mintedAt + 1 });
+
+/** Runs the verbs on one session, and gives what `observe` gives of each. */
+async function observeVerbs<Seen>(
+  userId: string,
+  [used, ended, reused]: readonly [TokenClaims, TokenClaims, TokenClaims],
+  observe: (verb: () => Promise<unknown>) => Promise<Seen>,
+): Promise<Record<string, Seen>> {
+  const tag = tagOf(userId);
+  await store.touch(tag, childOf(reused), POLICY, 0);
+  return {
+    check: await observe(() => store.check(tag, used, POLICY)),
+    touch: await observe(() => store.touch(tag, used, POLICY, 0)),
+    'touch with a new token': await observe(() => store.touch(tag, childOf(used), POLICY, 0)),
+    refresh: await observe(() => store.refresh(tag, childOf(used), POLICY, HOUR)),
+    'check of a session that never was': await observe(() =>
+      store.check(tag, { ...used, sid: 'x'.repeat(22) }, POLICY),
+    ),
+    reuse: await observe(() => store.check(tag, reused, ENDS)),
+    'check of an ended session': await observe(() => store.check(tag, reused, POLICY)),
+    end: await observe(() => store.end(tag, ended.sid, KICKED)),
+    getBan: await observe(() => store.getBan(tag)),
+  };
+}
+
+it('each verb on one session runs the same commands on as many fields, whatever else its user has', async () => {
+  const big = await startAll('big');
+  const small = [await logIn('small'), await logIn('small'), await logIn('small')] as const;
+  const monitor = await new Redis(server.url).monitor();
+  const seen: string[] = [];
+  monitor.on('monitor', (_time: string, args: string[], source: string) => {
+    if (source === 'lua' || args[0] === 'echo')
+      seen.push(`${args[0]?.toLowerCase()} with ${args.length - 1} arguments`, ...args.slice(-1));
+  });
+  const commandsOf = async (verb: () => Promise<unknown>) => {
+    seen.length = 0;
+    await verb();
+    const marker = `marker ${performance.now()}`;
+    await server.admin.echo(marker);
+    await until('the monitor has shown it all', () => seen.includes(marker));
+    return seen.filter((text) => / with \d+ arguments$/.test(text) && !text.startsWith('echo'));
+  };
+  try {
+    const ofSmall = await observeVerbs('small', small, commandsOf);
+    const ofBig = await observeVerbs(
+      'big',
+      [big[0], big[100], big[249]] as [TokenClaims, TokenClaims, TokenClaims],
+      commandsOf,
+    );
+    expect(ofBig).toEqual(ofSmall);
+    for (const commands of Object.values(ofSmall)) {
+      expect(commands).toContainEqual(expect.stringMatching(/^hmget with [45] arguments$/));
+      expect(commands.join()).not.toMatch(/hgetall|hkeys|hvals|hscan/);
+    }
+  } finally {
+    monitor.disconnect();
+  }
+});
+
+it('each verb on one session takes Redis about as long, whatever else its user has', async () => {
+  const big = await startAll('big');
+  const microseconds = async (verb: () => Promise<unknown>) => {
+    await server.admin.config('RESETSTAT');
+    await verb();
+    const stats = await server.admin.info('commandstats');
+    const [, calls, usec] = /^cmdstat_evalsha:calls=(\d+),usec=(\d+)/m.exec(stats) ?? [];
+    return Number(usec) / Number(calls);
+  };
+  const rounds: { small: Record<string, number>; big: Record<string, number> }[] = [];
+  for (let round = 0; round < 25; round++) {
+    const user = `small ${round}`;
+    const small = [await logIn(user), await logIn(user), await logIn(user)] as const;
+    const of = big.slice(3 * round, 3 * round + 3) as [TokenClaims, TokenClaims, TokenClaims];
+    rounds.push({
+      small: await observeVerbs(user, small, microseconds),
+      big: await observeVerbs('big', of, microseconds),
+    });
+  }
+  const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1] as number;
+  for (const verb of Object.keys(rounds[0]?.small ?? {})) {
+    const [small, ofBig] = [
+      median(rounds.map((r) => r.small[verb] as number)),
+      median(rounds.map((r) => r.big[verb] as number)),
+    ];
+    expect({ verb, small, big: ofBig, isBounded: ofBig <= 4 * small }).toMatchObject({ isBounded: true });
+  }
+});
+
+it('the hash of a user never holds more than its bound, under logins, kicks and expiries without end', async () => {
+  const tag = tagOf('ada');
+  let most = 0;
+  const tokens: TokenClaims[] = [];
+  for (let i = 0; i < 1200; i++) {
+    tokens.push(await logIn('ada', [HOUR, 2000, 50][i % 3]));
+    most = Math.max(most, await server.admin.hlen(keyOf('ada')));
+    const random = tokens[(i * 7919) % tokens.length] as TokenClaims;
+    if (i % 4 === 0) await store.end(tag, random.sid, KICKED);
+    if (i % 5 === 0) await store.touch(tag, childOf(random), POLICY, 0);
+    if (i % 400 === 399) await store.endAll(tag, { except: random.sid, message: null, goneAtVersion: null });
+    most = Math.max(most, await server.admin.hlen(keyOf('ada')));
+  }
+  await store.ban(tag, { userId: 'ada', durationMs: HOUR, reason: 'spam' });
+  most = Math.max(most, await server.admin.hlen(keyOf('ada')));
+  expect(most).toBeLessThanOrEqual(MAX_FIELDS);
+  expect(most).toBeGreaterThan(MAX_FIELDS / 2);
+});

@@ -1,0 +1,602 @@
+import { once } from 'node:events';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import express5, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
+import Koa3 from 'koa';
+import { MemoryStore, SessionError, type Store, TokenManager } from 'tokensession';
+import * as forExpress from 'tokensession/express';
+import * as forKoa from 'tokensession/koa';
+import { listen, type Session } from './support/apps';
+import { closeAfterEach } from './support/closing';
+import { countedStore } from './support/counted-store';
+import { sendRaw } from './support/raw-request';
+import { SECRET } from './support/stores';
+
+/** A request as the handlers of these tests see it. */
+interface Visit {
+  req: IncomingMessage;
+  res: ServerResponse;
+  /** Holds the session: Express's request, Koa's context. */
+  holder: { session: Session; auth: Session } & Record<string, unknown>;
+  session: Session;
+  /** The framework's own way to delete a cookie. */
+  clearCookie(name: string, path: string): void;
+}
+
+interface Mount {
+  manager: TokenManager;
+  options?: forExpress.SessionMiddlewareOptions;
+  /** Whether the application swallows the errors of this middleware. */
+  isSwallowed?: boolean;
+}
+
+interface Plan {
+  mounts: readonly Mount[];
+  guard?: 'user' | 'recent';
+  /** Its result is sent as JSON, unless it has sent something. */
+  handle(visit: Visit): unknown;
+}
+
+function expressApp(express: () => Express, { mounts, guard, handle }: Plan): RequestListener {
+  const app = express();
+  app.set('env', 'test');
+  for (const { manager, options, isSwallowed } of mounts) {
+    app.use(forExpress.sessionMiddleware(manager, options));
+    if (isSwallowed) app.use(((_error, _req, _res, next) => next()) satisfies ErrorRequestHandler);
+  }
+  if (guard === 'user') app.use(forExpress.requireUser());
+  if (guard === 'recent') app.use(forExpress.requireRecentLogin(60));
+  app.use(((req, res, next) => {
+    const holder = req as unknown as Visit['holder'];
+    const clearCookie = (name: string, path: string) => void res.clearCookie(name, { path });
+    Promise.resolve()
+      .then(() => handle({ req, res, holder, session: holder.session, clearCookie }))
+      .then((body) => (res.headersSent ? undefined : res.json(body ?? null)))
+      .catch(next);
+  }) satisfies RequestHandler);
+  return app;
+}
+
+function koaApp(Koa: typeof Koa3, { mounts, guard, handle }: Plan): RequestListener {
+  const app = new Koa();
+  app.silent = true;
+  for (const { manager, options, isSwallowed } of mounts) {
+    const middleware = forKoa.sessionMiddleware(manager, options) as unknown as Koa3.Middleware;
+    app.use(async (ctx, next) => {
+      if (!isSwallowed) return middleware(ctx, next);
+      const failed = await Promise.resolve(middleware(ctx, async () => undefined)).then(
+        () => null,
+        (error: unknown) => error,
+      );
+      if (failed !== null) expect(failed).toBeInstanceOf(SessionError);
+      return next();
+    });
+  }
+  if (guard === 'user') app.use(forKoa.requireUser() as unknown as Koa3.Middleware);
+  if (guard === 'recent') app.use(forKoa.requireRecentLogin(60));
+  app.use(async (ctx) => {
+    const holder = ctx as unknown as Visit['holder'];
+    const clearCookie = (name: string, path: string) => void ctx.cookies.set(name, null, { path });
+    const body = await handle({ req: ctx.req, res: ctx.res, holder, session: holder.session, clearCookie });
+    if (ctx.headerSent) ctx.respond = false;
+    else ctx.body = body ?? 'null';
+  });
+  return app.callback();
+}
+
+const FRAMEWORKS: Record<string, (plan: Plan) => RequestListener> = {
+  'Express 5': (plan) => expressApp(express5, plan),
+  'Express 4': (plan) => expressApp(require('express4'), plan),
+  'Koa 3': (plan) => koaApp(Koa3, plan),
+  'Koa 2': (plan) => koaApp(require('koa2'), plan),
+};
+
+const HOST = 'Host: shop.example.com';
+const CROSS_SITE = 'Sec-Fetch-Site: cross-site';
+
+/** A store that fails on demand. */
+function fallibleStore(): { store: Store; fail(isDown: boolean): void } {
+  let isDown = false;
+  const store = new Proxy<Store>(new MemoryStore(), {
+    get(target, name) {
+      const member: unknown = Reflect.get(target, name, target);
+      if (typeof member !== 'function') return member;
+      if (!isDown || name === 'close') return member.bind(target);
+      return () => Promise.reject(new SessionError('ERR_STORE_UNAVAILABLE', 'the store is down'));
+    },
+  });
+  return {
+    store,
+    fail(down) {
+      isDown = down;
+    },
+  };
+}
+
+/** The token in the last line that sets the cookie; `''` of a deletion, `null` when there is none. */
+const cookieIn = (setCookie: string[]) => /^session=([^;]*)/.exec(setCookie.at(-1) ?? '')?.[1] ?? null;
+const codeOf = (call: Promise<unknown>) =>
+  call.then(
+    () => 'done',
+    (error) => (error as SessionError).code,
+  );
+
+describe.each(Object.entries(FRAMEWORKS))('%s', (framework, build) => {
+  const onClose = closeAfterEach();
+
+  function newManager(options: Partial<ConstructorParameters<typeof TokenManager>[0]> = {}) {
+    const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET, ...options });
+    onClose(() => manager.close());
+    return manager;
+  }
+
+  async function start(handle: Plan['handle'], mounts: readonly Mount[], guard?: Plan['guard']) {
+    const app = await listen(build({ handle, mounts, ...(guard && { guard }) }));
+    onClose(app.close);
+    return async (headers: string[], path = '/', method = 'POST') => sendRaw(app.url, method, path, [HOST, ...headers]);
+  }
+
+  describe('a late answer', () => {
+    it.each(['login', 'switch', 'expire'])('leaves the cookie of a parallel login: %s', async (kind) => {
+      let now = Date.now();
+      const manager = newManager({ store: new MemoryStore({ now: () => now }), ttl: 60 });
+      let begun: () => void;
+      let goOn: () => void;
+      const hasBegun = new Promise<void>((resolve) => {
+        begun = resolve;
+      });
+      const gate = new Promise<void>((resolve) => {
+        goOn = resolve;
+      });
+      const send = await start(
+        async ({ req, session }) => {
+          if (req.url === '/login') return session.login(kind === 'switch' ? 'grace' : 'ada');
+          begun();
+          await gate;
+          return { rotated: await session.rotate(), reason: session.endReason };
+        },
+        [{ manager }],
+      );
+      const token = await manager.setToken('ada');
+      if (kind === 'expire') now += 61_000;
+      const slow = send([`Cookie: session=${token}`], '/slow');
+      await hasBegun;
+      const login = await send([`Cookie: session=${token}`], '/login');
+      goOn!();
+      const late = await slow;
+      expect(late).toMatchObject({ status: 200, setCookie: [] });
+      expect(await manager.checkToken(cookieIn(login.setCookie) ?? '')).not.toBeNull();
+    });
+
+    it('leaves the cookie where its session was replaced before it began, in a logout too', async () => {
+      const manager = newManager();
+      const send = await start(
+        async ({ req, session }) => {
+          if (req.url === '/login') return session.login('ada');
+          const reason = session.endReason;
+          if (req.url === '/logout') await session.logout();
+          return { reason };
+        },
+        [{ manager }],
+      );
+      const token = await manager.setToken('ada');
+      await send([`Cookie: session=${token}`], '/login');
+      for (const path of ['/', '/logout']) {
+        const response = await send([`Cookie: session=${token}`], path);
+        expect(response).toMatchObject({ status: 200, setCookie: [] });
+        expect(response.text).toContain('"replaced"');
+      }
+    });
+
+    it('leaves out a renewed token that its client may have gone beyond', async () => {
+      let now = Date.now();
+      const store = new MemoryStore({ now: () => now });
+      const manager = newManager({ store, rotateEvery: 60, rotationGrace: 0 });
+      const send = await start(({ req }) => sleep(req.url === '/slow' ? 1100 : 0), [{ manager }]);
+      const token = await manager.setToken('ada');
+      now += 61_000;
+      expect((await send([`Cookie: session=${token}`])).setCookie).toHaveLength(1);
+      expect((await send([`Cookie: session=${token}`], '/slow')).setCookie).toEqual([]);
+    });
+  });
+
+  describe('writeHead', () => {
+    const object = { 'X-One': '1', 'Set-Cookie': ['theme=dark', 'lang=en'] };
+    const pairs = [
+      ['X-One', '1'],
+      ['Set-Cookie', 'theme=dark'],
+      ['Set-Cookie', 'lang=en'],
+    ];
+    const headers = { object, pairs, flat: pairs.flat() };
+    const reasons = { omitted: [], undefined: [undefined], null: [null], string: ['Made'] };
+    const forms = Object.entries(reasons).flatMap(([reason, args]) =>
+      Object.entries(headers).map(([form, given]) => [reason, form, [201, ...args, given]] as const),
+    );
+
+    it.each(forms)('with the reason %s and the headers as %s keeps them and the cookie', async (_r, _f, args) => {
+      const manager = newManager();
+      const send = await start(
+        async ({ req, res, session }) => {
+          if (req.url === '/logout') await session.logout();
+          else await session.login('ada');
+          (res.writeHead as (...given: readonly unknown[]) => unknown)(...args);
+          res.end();
+        },
+        [{ manager }],
+      );
+      for (const path of ['/login', '/logout']) {
+        const response = await send([`Cookie: session=${await manager.setToken('ada')}`], path);
+        expect(response.status).toBe(201);
+        expect(response.headers).toContainEqual(['x-one', '1']);
+        expect(response.setCookie.map((line) => line.split('=')[0])).toEqual(['theme', 'lang', 'session']);
+        expect(cookieIn(response.setCookie) === '').toBe(path === '/logout');
+      }
+    });
+
+    it.each(['end', 'write', 'flushHeaders'])('that is called by %s keeps both, too', async (way) => {
+      const manager = newManager();
+      const send = await start(
+        async ({ res, session }) => {
+          await session.login('ada');
+          res.statusCode = 202;
+          for (const [name, value] of Object.entries(object)) res.setHeader(name, value);
+          if (way === 'write') res.write('x');
+          if (way === 'flushHeaders') res.flushHeaders();
+          res.end();
+        },
+        [{ manager }],
+      );
+      const response = await send([]);
+      expect(response.status).toBe(202);
+      expect(response.setCookie.map((line) => line.split('=')[0])).toEqual(['theme', 'lang', 'session']);
+    });
+  });
+
+  describe('an error answer', () => {
+    it.each(['login', 'rotate'])(
+      'after a status message that HTTP cannot carry has the cookie of a %s',
+      async (verb) => {
+        const manager = newManager();
+        const send = await start(
+          async ({ res, session }) => {
+            await (verb === 'login' ? session.login('ada') : session.rotate());
+            res.statusMessage = '保存';
+          },
+          [{ manager }],
+        );
+        const response = await send([`Cookie: session=${await manager.setToken('ada')}`]);
+        expect(response.status).toBe(500);
+        expect(await manager.checkToken(cookieIn(response.setCookie) ?? '')).not.toBeNull();
+      },
+    );
+
+    it('keeps Clear-Site-Data and the deletion of the cookie', async () => {
+      const manager = newManager();
+      const options = { clearSiteData: true };
+      const send = await start(
+        async ({ session }) => {
+          await session.logout();
+          throw new Error('broken');
+        },
+        [{ manager, options }],
+      );
+      const response = await send([`Cookie: session=${await manager.setToken('ada')}`]);
+      expect(response.status).toBe(500);
+      expect(response.headers).toContainEqual(['clear-site-data', '"cache", "cookies", "storage"']);
+      expect(cookieIn(response.setCookie)).toBe('');
+    });
+  });
+
+  it('of two managers with one cookie name, the latest decision wins', async () => {
+    const [old, current] = [newManager(), newManager({ secret: SECRET.toUpperCase() })];
+    const mounts = [{ manager: old }, { manager: current, options: { property: 'auth' } }];
+    const send = await start(async ({ req, holder }) => {
+      if (req.url === '/logout-login') await holder.session.logout();
+      await holder.auth.login('ada');
+      if (req.url === '/login-logout') await holder.session.logout();
+    }, mounts);
+    const cookie = `Cookie: session=${await old.setToken('ada')}`;
+    const first = (await send([cookie], '/logout-login')).setCookie;
+    expect(first).toHaveLength(1);
+    expect(await current.checkToken(cookieIn(first) ?? '')).not.toBeNull();
+    const second = (await send([`Cookie: session=${await old.setToken('ada')}`], '/login-logout')).setCookie;
+    expect(second).toHaveLength(1);
+    expect(cookieIn(second)).toBe('');
+  });
+
+  describe('an error that the application swallowed', () => {
+    const swallowed = (manager: TokenManager, options = {}) => [
+      { manager, options, isSwallowed: true },
+      { manager, options, isSwallowed: true },
+    ];
+
+    it.each(['error', 'anonymous'] as const)('of an outage stays, onUnavailable: %s', async (onUnavailable) => {
+      const { store, fail } = fallibleStore();
+      const manager = newManager({ store });
+      const cookie = `Cookie: session=${await manager.setToken('ada')}`;
+      for (const guard of ['user', 'recent'] as const) {
+        const send = await start(() => 'in', swallowed(manager, { onUnavailable }), guard);
+        fail(true);
+        const response = await send([cookie]);
+        fail(false);
+        expect(response.status).toBe(503);
+        expect(response.headers).toContainEqual(['retry-after', '1']);
+      }
+      const send = await start(
+        ({ session }) => {
+          fail(false);
+          return codeOf(session.logout({ everywhere: true }));
+        },
+        swallowed(manager, { onUnavailable }),
+      );
+      fail(true);
+      const response = await send([cookie]);
+      expect(response.text).toContain('ERR_STORE_UNAVAILABLE');
+      expect(response.setCookie).toEqual([]);
+      expect(await manager.listUserToken('ada')).toHaveLength(1);
+    });
+
+    it('of a refused origin stays', async () => {
+      const manager = newManager();
+      const token = await manager.setToken('ada');
+      for (const guard of ['user', 'recent'] as const) {
+        const send = await start(() => 'in', swallowed(manager), guard);
+        expect((await send([`Cookie: session=${token}`, CROSS_SITE])).status).toBe(403);
+      }
+      const send = await start(
+        async ({ session }) => [await codeOf(session.logout()), await codeOf(session.logout({ everywhere: true }))],
+        swallowed(manager),
+      );
+      const response = await send([`Cookie: session=${token}`, CROSS_SITE]);
+      expect(JSON.parse(response.text)).toEqual(['ERR_CROSS_ORIGIN', 'ERR_CROSS_ORIGIN']);
+      expect(response.setCookie).toEqual([]);
+      expect(await manager.checkToken(token)).not.toBeNull();
+    });
+
+    it('comes again from a second mount', async () => {
+      const manager = newManager();
+      const send = await start(() => 'in', [{ manager, isSwallowed: true }, { manager }]);
+      expect((await send([`Cookie: session=${await manager.setToken('ada')}`, CROSS_SITE])).status).toBe(403);
+    });
+  });
+
+  it('a conflict fails logout() everywhere, ends nothing and deletes the cookies', async () => {
+    const manager = newManager();
+    const send = await start(({ session }) => codeOf(session.logout({ everywhere: true })), [{ manager }]);
+    const [ada, mallory] = [await manager.setToken('ada'), await manager.setToken('mallory')];
+    const response = await send([`Cookie: session=${ada}; session=${mallory}`]);
+    expect(response.text).toContain('ERR_TOKEN_CONFLICT');
+    expect(cookieIn(response.setCookie)).toBe('');
+    expect(await manager.checkToken(ada)).not.toBeNull();
+    expect(await manager.checkToken(mallory)).not.toBeNull();
+  });
+
+  describe('the place of the session', () => {
+    /** Functions made of text are in sloppy mode, as those of CommonJS files without "use strict". */
+    const sloppy = (code: string) => new Function('holder', 'session', code) as (...given: unknown[]) => void;
+
+    it.each([
+      ['holder.session = null', "tokensession's and takes nothing else: call its login() or logout()"],
+      ['holder.session = {}', "tokensession's and takes nothing else"],
+      ['holder.session = undefined', "tokensession's and takes nothing else"],
+      ['Object.create(holder).session = null', "tokensession's and takes nothing else"],
+      ['"use strict"; delete holder.session', 'delete property'],
+      // As cookie-session does, mounted after ours.
+      ['Object.defineProperty(holder, "session", { configurable: true, get: () => ({}) })', 'redefine property'],
+      ['session.cart = []', "session.cart can't be assigned: a session holds no data of the application"],
+      ['session.user = { id: "eve" }', "session.user can't be assigned"],
+      ['session.login = () => "in"', "session.login can't be assigned"],
+      ['session.toString = null', "session.toString can't be assigned"],
+      ['Object.defineProperty(session, "cart", { value: 1 })', 'not extensible'],
+    ])('is guarded in sloppy mode: %s', async (code, message) => {
+      const manager = newManager();
+      const send = await start(
+        ({ holder, session }) => {
+          const act = () => sloppy(code)(holder, session);
+          expect(act).toThrow(message);
+          expect(act).toThrow(expect.objectContaining({ name: 'TypeError' }));
+          return { isSame: holder.session === session, user: session.user };
+        },
+        [{ manager }],
+      );
+      const { text } = await send([`Cookie: session=${await manager.setToken('ada')}`]);
+      expect(JSON.parse(text)).toEqual({ isSame: true, user: { id: 'ada' } });
+    });
+
+    it('keeps the session where a sloppy delete has no way to throw', async () => {
+      const send = await start(
+        ({ holder, session }) => {
+          sloppy('delete holder.session')(holder);
+          return { isSame: holder.session === session };
+        },
+        [{ manager: newManager() }],
+      );
+      expect((await send([])).text).toBe('{"isSame":true}');
+    });
+  });
+
+  it.each(['logout', 'login'])('more tokens than may act cost a %s no call for them', async (verb) => {
+    const { store, calls } = countedStore(new MemoryStore());
+    const manager = newManager({ store, maxSessions: 200 });
+    // As many as the header limit of Node lets through.
+    const tokens = [];
+    for (let i = 0; i < 125; i++) tokens.push(await manager.setToken('ada'));
+    await manager.deleteUserToken('ada');
+    const send = await start(
+      ({ session }) => codeOf(verb === 'login' ? session.login('ada') : session.logout()),
+      [{ manager }],
+    );
+    calls.splice(0);
+    await send([`Cookie: ${tokens.map((token) => `session=${token}`).join('; ')}`]);
+    expect(calls).toEqual(verb === 'login' ? ['create'] : []);
+  });
+
+  describe('the cookie', () => {
+    const maxAge = (setCookie: string[]) => /; Max-Age=(\d+)/.exec(setCookie.at(-1) ?? '')?.[1];
+
+    it("ends with the login's own absoluteTtl, or the manager's where that is sooner", async () => {
+      for (const [absoluteTtl, own, expected] of [
+        [undefined, 60, '60'],
+        [3600, 60, '60'],
+        [60, 3600, '60'],
+        [undefined, undefined, '34560000'],
+      ] as const) {
+        const manager = newManager({ absoluteTtl });
+        const send = await start(
+          ({ req, session }) => (req.url === '/' ? session.login('ada', { absoluteTtl: own }) : session.rotate()),
+          [{ manager }],
+        );
+        const { setCookie } = await send([]);
+        expect(maxAge(setCookie)).toBe(expected);
+        const rotated = maxAge((await send([`Cookie: session=${cookieIn(setCookie)}`], '/rotate')).setCookie);
+        expect(Number(rotated)).toBeLessThanOrEqual(Number(expected));
+        expect(Number(rotated)).toBeGreaterThan(0);
+      }
+    });
+
+    it('of a login that is not persistent ends with the browser, after every rotation too', async () => {
+      let now = Date.now();
+      const manager = newManager({ store: new MemoryStore({ now: () => now }), rotateEvery: 60 });
+      const send = await start(
+        async ({ req, session }) => {
+          if (req.url === '/login') await session.login('ada', { persistent: false });
+          if (req.url === '/rotate') await session.rotate();
+          if (req.url === '/reauthenticated') await session.reauthenticated();
+          return { user: session.user, token: session.token };
+        },
+        [{ manager }],
+      );
+      let cookie: string | null = null;
+      for (const path of ['/login', '/rotate', '/reauthenticated', '/every']) {
+        if (path === '/every') now += 61_000;
+        const response = await send(cookie === null ? [] : [`Cookie: session=${cookie}`], path);
+        const { user, token } = JSON.parse(response.text);
+        expect(user).toEqual({ id: 'ada' });
+        expect(response.setCookie).toHaveLength(1);
+        expect(response.setCookie[0]).not.toMatch(/max-age|expires/i);
+        expect(manager.isToken(token)).toBe(true);
+        expect(cookieIn(response.setCookie)).not.toBe(cookie);
+        cookie = cookieIn(response.setCookie);
+      }
+    });
+
+    it("leaves the application's own deletion of a namesake on another path", async () => {
+      const manager = newManager();
+      const send = await start(
+        async ({ req, session, clearCookie }) => {
+          if (req.url === '/before') clearCookie('session', '/old');
+          await session.login('ada');
+          if (req.url === '/after') clearCookie('session', '/old');
+        },
+        [{ manager }],
+      );
+      for (const path of ['/before', '/after']) {
+        const { setCookie } = await send([], path);
+        expect(setCookie).toHaveLength(2);
+        expect(setCookie.some((line) => /^session=;.*path=\/old/i.test(line))).toBe(true);
+        expect(manager.isToken(cookieIn(setCookie))).toBe(true);
+      }
+    });
+  });
+
+  describe('rotateEvery', () => {
+    it('renews the token of a cookie that is older, in the one call to the store', async () => {
+      let now = Date.now();
+      const { store, calls } = countedStore(new MemoryStore({ now: () => now }));
+      const manager = newManager({ store, rotateEvery: 60 });
+      const send = await start(({ session }) => ({ id: session.id, token: session.token }), [{ manager }]);
+      const token = await manager.setToken('ada');
+      const ask = async (headers: string[]) => {
+        calls.splice(0);
+        const { setCookie, text } = await send(headers, '/', 'GET');
+        return { setCookie, ...(JSON.parse(text) as { id: string; token: string }), calls: [...calls] };
+      };
+      const fresh = await ask([`Cookie: session=${token}`]);
+      expect(fresh).toMatchObject({ setCookie: [], token, calls: ['touch'] });
+      now += 61_000;
+      expect(await ask([`Authorization: Bearer ${token}`])).toMatchObject({ setCookie: [], token, calls: ['touch'] });
+      const renewed = await ask([`Cookie: session=${token}`]);
+      expect(renewed).toMatchObject({ id: fresh.id, calls: ['touch'] });
+      expect(renewed.token).not.toBe(token);
+      expect(cookieIn(renewed.setCookie)).toBe(renewed.token);
+      expect(await ask([`Cookie: session=${renewed.token}`])).toMatchObject({
+        setCookie: [],
+        id: fresh.id,
+        token: renewed.token,
+        calls: ['touch'],
+      });
+      // In flight still: its client has the newer one.
+      expect(await ask([`Cookie: session=${token}`])).toMatchObject({ setCookie: [], id: fresh.id });
+    });
+
+    it('renews a token that an older secret has signed', async () => {
+      const store = new MemoryStore();
+      const newer = SECRET.toUpperCase();
+      const token = await newManager({ store }).setToken('ada');
+      const manager = newManager({ store, secret: [newer, SECRET], rotateEvery: 3600 });
+      const send = await start(() => null, [{ manager }]);
+      const renewed = cookieIn((await send([`Cookie: session=${token}`])).setCookie);
+      expect(newManager({ secret: newer }).isToken(renewed)).toBe(true);
+      expect((await send([`Cookie: session=${renewed}`])).setCookie).toEqual([]);
+    });
+  });
+
+  it('a request without a response is anonymous, and no login can be made on it', async () => {
+    const manager = newManager();
+    const token = await manager.setToken('ada');
+    const outcomes: unknown[] = [];
+    const app = await listen(async (req, res) => {
+      const holder = (framework.startsWith('Koa')
+        ? { req, res: {}, originalUrl: '/', ip: '::1', host: 'x', secure: false }
+        : req) as unknown as Visit['holder'];
+      if (framework.startsWith('Koa')) {
+        await forKoa.sessionMiddleware(manager)(holder as never, async () => undefined);
+      } else {
+        const passed = new Promise((resolve) => {
+          forExpress.sessionMiddleware(manager)(holder as never, {} as never, resolve);
+        });
+        outcomes.push(await passed);
+      }
+      outcomes.push(holder.session.user, await codeOf(holder.session.login('ada')));
+      res.end();
+    });
+    onClose(app.close);
+    await sendRaw(app.url, 'GET', '/', [HOST, `Cookie: session=${token}`, `Authorization: Bearer ${token}`]);
+    expect(outcomes.slice(-2)).toEqual([null, 'ERR_HEADERS_SENT']);
+    if (outcomes.length > 2) expect(outcomes[0]).toBeUndefined();
+    expect(await manager.listUserToken('ada')).toEqual([token]);
+  });
+});
+
+it("Express's middleware refuses a request of plain node:http at once", async () => {
+  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+  let failure: unknown;
+  const app = await listen((req, res) => {
+    forExpress.sessionMiddleware(manager)(req as never, res, (error) => {
+      failure = error;
+      res.end();
+    });
+  });
+  await sendRaw(app.url, 'GET', '/', [HOST]);
+  await app.close();
+  await manager.close();
+  expect(failure).toBeInstanceOf(TypeError);
+  expect((failure as Error).message).toContain('mount it in an Express application');
+});
+
+it("Koa's middleware refuses a context whose session koa-session has", async () => {
+  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+  const app = new Koa3();
+  app.silent = true;
+  const failed = once(app, 'error');
+  app.use(forKoa.sessionMiddleware(manager));
+  // As koa-session does when it is mounted, even after ours.
+  Object.defineProperty(app.context, 'session', { configurable: true, get: () => ({ isNew: true }) });
+  const running = await listen(app.callback());
+  expect((await sendRaw(running.url, 'GET', '/', [HOST])).status).toBe(500);
+  const [error] = await failed;
+  await running.close();
+  await manager.close();
+  expect(error).toBeInstanceOf(TypeError);
+  expect(error.message).toMatch(/^ctx.session is taken by another middleware .*the option property/);
+});
