@@ -130,7 +130,7 @@ describeStores((open) => {
   });
 
   describe('rotateToken', () => {
-    it('gives the same session a new token; the old one answers until its grace is over', async () => {
+    it('gives the same session a new token; the old one is good until that is used, and for the grace after', async () => {
       const sessions = manage({ rotationGrace: 1 });
       const old = await sessions.setToken('ada', undefined, { device: 'web' });
       const before = await sessions.checkToken(old);
@@ -143,9 +143,13 @@ describeStores((open) => {
         expiresAt: before?.expiresAt,
         attributes: { device: 'web' },
       });
-      expect(await sessions.checkToken(old)).toMatchObject({ token: old, id: idOf(next) });
+      expect(idOf(next)).toBe(idOf(old));
+      expect(await sessions.listUserToken('ada')).toEqual([old]);
+      await fixture.elapse(1000);
+      expect(await sessions.touchToken(old)).toMatchObject({ token: old });
+      expect(await sessions.touchToken(next)).toMatchObject({ token: next });
       expect(await sessions.listUserToken('ada')).toEqual([next]);
-      expect(await sessions.rotateToken(old)).toBe(next);
+      expect(await sessions.checkToken(old)).toMatchObject({ token: old, id: idOf(next) });
 
       await fixture.elapse(1000);
       expect(await sessions.checkToken(next)).not.toBeNull();
@@ -154,10 +158,11 @@ describeStores((open) => {
       expect(await sessions.rotateToken(next)).toBeNull();
     });
 
-    it('without a grace refuses the old token at once, and with onReuse ignore leaves the session alone', async () => {
+    it('without a grace has the old token refused once the new one is used, and with onReuse ignore leaves the session alone', async () => {
       const sessions = manage({ rotationGrace: 0, onReuse: 'ignore' });
       const old = await sessions.setToken('ada');
       const next = (await sessions.rotateToken(old)) as string;
+      await sessions.touchToken(next);
       for (let i = 0; i < 2; i++) {
         expect(await sessions.inspectToken(old)).toEqual({ session: null, reason: 'reused' });
         expect(await sessions.checkToken(next)).not.toBeNull();
@@ -176,7 +181,7 @@ describeStores((open) => {
   });
 
   describe('reauthenticateToken', () => {
-    it('moves authenticatedAt and nothing else', async () => {
+    it('gives a new token that says so; the old one proves no more than before, nor does what is rotated from it', async () => {
       const sessions = manage();
       const token = await sessions.setToken('ada');
       const before = await sessions.checkToken(token);
@@ -184,11 +189,17 @@ describeStores((open) => {
       await fixture.elapse(20);
       const proved = await sessions.reauthenticateToken(token);
       expect(proved?.authenticatedAt).toEqual(proved?.checkedAt);
-      expect(await sessions.checkToken(token)).toEqual({
-        ...before,
-        authenticatedAt: proved?.checkedAt,
-        checkedAt: expect.any(Date),
-      });
+      expect(proved).toMatchObject({ id: before?.id, createdAt: before?.createdAt, expiresAt: before?.expiresAt });
+      expect(proved?.token).not.toBe(token);
+      const stolen = [token, (await sessions.rotateToken(token)) as string];
+      await sessions.touchToken(proved?.token as string);
+      stolen.push((await sessions.rotateToken(token)) as string);
+      for (const other of stolen) {
+        expect((await sessions.checkToken(other))?.authenticatedAt).toEqual(before?.createdAt);
+      }
+      const next = (await sessions.rotateToken(proved?.token as string)) as string;
+      expect((await sessions.checkToken(next))?.authenticatedAt).toEqual(proved?.checkedAt);
+      expect((await sessions.listUserSessions('ada'))[0]?.authenticatedAt).toEqual(proved?.checkedAt);
       await sessions.deleteToken(token);
       expect(await sessions.reauthenticateToken(token)).toBeNull();
     });
@@ -250,8 +261,8 @@ describeStores((open) => {
 
       const rotated = (await sessions.rotateToken(third)) as string;
       tokens.push(rotated);
-      await sessions.rotateToken(third);
-      expect(told()).toEqual([['rotated', { userId: 'ada', sessionId: idOf(rotated), formerId: idOf(third) }]]);
+      expect(told()).toEqual([['rotated', { userId: 'ada', sessionId: idOf(third) }]]);
+      await sessions.touchToken(rotated);
       const expiring = await login('ada', 1);
       told();
       await fixture.elapse(1000);

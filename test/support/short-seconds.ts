@@ -2,7 +2,7 @@ import type { ReusePolicy, Store } from 'tokensession';
 
 /** The same store, where a second lasts that many milliseconds: a manager's shortest durations end while a test can wait for it. */
 export function shortSeconds(store: Store, msPerSecond: number): Store {
-  const short = (ms: number) => Math.round((ms * msPerSecond) / 1000);
+  const short = (ms: number) => (ms * msPerSecond) / 1000;
   const shortGrace = (policy: ReusePolicy) => ({ ...policy, graceMs: short(policy.graceMs) });
   const verbs: Partial<Store> = {
     create: (tag, session) => {
