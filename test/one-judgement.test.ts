@@ -141,7 +141,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (framework, build) => {
       let now = Date.now();
       const manager = newManager({ store: new MemoryStore({ now: () => now }), ttl: 60 });
       let begun: () => void;
-      let goOn: () => void;
+      let goOn: (() => void) | undefined;
       const hasBegun = new Promise<void>((resolve) => {
         begun = resolve;
       });

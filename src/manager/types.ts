@@ -9,6 +9,8 @@ import type { EndReason, SessionAttributes } from '../store/store';
  *   interface Register { detail: { name: string } }
  * }
  * ```
+ *
+ * With the middleware's option `property`, name that here as well: `interface Register { property: 'auth' }`.
  */
 // biome-ignore lint/suspicious/noEmptyInterface: its one member is the project's to declare
 export interface Register {}

@@ -30,7 +30,7 @@ export interface Briefing {
 }
 
 const { secrets, passwords, servers } = JSON.parse(process.env.BRIEFING ?? '') as Briefing;
-const witness = new Witness(secrets);
+const witness = new Witness();
 process.on('warning', (warning) => witness.value('process warning', warning));
 process.on('unhandledRejection', (reason) => {
   witness.count('rejection that nobody catches');

@@ -17,15 +17,10 @@ const EVENTS = [
 
 /** Keeps the texts of all that an application could print or log, and the tokens that were issued. */
 export class Witness {
-  readonly #secrets: readonly string[];
   readonly #tokens = new Set<string>();
   /** Where each text was first seen. */
   readonly #texts = new Map<string, string>();
   readonly #tally: Record<string, number> = {};
-
-  constructor(secrets: readonly string[]) {
-    this.#secrets = secrets;
-  }
 
   get testimony(): Testimony {
     const seen = [...this.#texts].map(([text, path]): FoundText => [path, text]);
