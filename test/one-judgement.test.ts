@@ -136,6 +136,29 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (framework, build) => {
     return async (headers: string[], path = '/', method = 'POST') => sendRaw(app.url, method, path, [HOST, ...headers]);
   }
 
+  it('of a logout leaves the cookie of a login that replaced its session meanwhile', async () => {
+    const manager = newManager();
+    const send = await start(
+      async ({ session }) => {
+        const other = await manager.createSession('ada', { replaces: [session.token as string] });
+        await session.logout();
+        return { live: (await manager.checkToken(other.token)) !== null };
+      },
+      [{ manager }],
+    );
+    const response = await send([`Cookie: session=${await manager.setToken('ada')}`]);
+    expect(response).toMatchObject({ status: 200, setCookie: [] });
+  });
+
+  it('of a logout by a token in the header leaves the cookie and its session', async () => {
+    const manager = newManager();
+    const send = await start(({ session }) => session.logout(), [{ manager }]);
+    const [inHeader, inCookie] = [await manager.setToken('ada'), await manager.setToken('ada')];
+    const response = await send([`Authorization: Bearer ${inHeader}`, `Cookie: session=${inCookie}`]);
+    expect(response.setCookie).toEqual([]);
+    expect(await manager.listUserToken('ada')).toEqual([inCookie]);
+  });
+
   describe('a late answer', () => {
     it.each(['login', 'switch', 'expire'])('leaves the cookie of a parallel login: %s', async (kind) => {
       let now = Date.now();

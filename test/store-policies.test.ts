@@ -104,6 +104,13 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([]);
     });
 
+    it('is not forgotten of an expired session that a login replaces', async () => {
+      const short = await start({ ttlMs: SHORT });
+      await fixture.elapse(SHORT);
+      await start({ replaces: [short] });
+      expect(await reasonFor(short)).toEqual(['expired', null]);
+    });
+
     it('is nobody else’s to know: what its holder ended, and what never was, is null', async () => {
       const sid = await start();
       await start();
@@ -360,6 +367,15 @@ describeStores((open) => {
       await fixture.elapse(SHORT);
       expect(await store.setUserInfo(TAG, '1', SHORT / 2, version)).toBe(false);
       expect(await store.setUserInfo(TAG, '1', HOUR, version)).toBe(true);
+      expect(await infoOf(token)).toBe('1');
+    });
+
+    it('is kept when its load began after a deletion that is longer ago than it is to be kept', async () => {
+      const token = await startToken();
+      await store.deleteUserInfo(TAG);
+      await fixture.elapse(SHORT);
+      const version = (await liveIn(store.check(TAG, token, POLICY)))?.userInfoVersion as number;
+      expect(await store.setUserInfo(TAG, '1', SHORT, version)).toBe(true);
       expect(await infoOf(token)).toBe('1');
     });
 

@@ -169,18 +169,20 @@ export class RequestSession<Detail = unknown> {
         if (this.#isConflict()) this.#clearCookie();
         throw this.#failure;
       }
+      const { acting, cookies } = this.#tokens;
+      const wasLive = this.#session !== null;
+      const ownsCookie = this.#isInCookie || cookies.some((token) => acting.includes(token) && manager.isToken(token));
       const user = everywhere ? this.user : null;
       const others = this.#actingTokens().filter((token) => user === null || token !== this.token);
-      await Promise.all([
+      const ended = await Promise.all([
         user !== null && manager.deleteUserToken(user.id),
         ...others.map((token) => manager.deleteToken(token)),
       ]);
-      const wasSignedIn = this.#session !== null || this.#tokens.cookies.some((token) => manager.isToken(token));
-      // Where the session was replaced, a newer login has set the cookie since.
-      if (wasSignedIn && this.#ending?.reason !== 'replaced') {
-        this.#clearCookie();
-        if (clearSiteData.length > 0) this.#exchange.reply()?.clearSiteData(clearSiteData);
-      }
+      // A session that was replaced, or has ended since this request began, may have a newer login's cookie in its place.
+      const wasDead = !wasLive && this.#ending !== null && this.#ending.reason !== 'replaced';
+      const isOver = wasDead || ended.some(Boolean);
+      if (isOver && ownsCookie) this.#clearCookie();
+      if (isOver && clearSiteData.length > 0) this.#exchange.reply()?.clearSiteData(clearSiteData);
       this.#signOut(null);
     });
   }

@@ -263,14 +263,15 @@ export class RedisStore implements Store {
     const startedAt = performance.now();
     const reply = await this.#connection.run<FoundReply>(name, keys, findArguments(claims, policy, 0, option));
     if (refusedAt(reply) === null) return parseFound(sid, reply);
-    const judged = await this.#deadlines.run<FoundReply>(this.#callFor(tag, startedAt), {
+    const call = this.#callFor(tag, startedAt);
+    const judged = await this.#deadlines.run<FoundReply>(call, {
       name,
       keys,
       args: (latest) => findArguments(claims, policy, latest, option),
       timing: FOUND_TIMING,
     });
     const found = parseFound(sid, judged);
-    if (found?.session === null && found.isEndedNow) this.#remember(this.#callFor(tag), revocationOf(sid));
+    if (found?.session === null && found.isEndedNow) this.#remember(call, revocationOf(sid));
     return found;
   }
 

@@ -97,7 +97,7 @@ function storedSession(sid: string, reply: string): StoredSession {
     session: recordOf(sid, match, match[FIELDS + 2] as string),
     now,
     userInfo: match[FIELDS + 4] || null,
-    userInfoVersion: version === undefined ? now : Number(version),
+    userInfoVersion: version === undefined ? now : Math.max(now, Number(version)),
   };
 }
 

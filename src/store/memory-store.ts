@@ -213,7 +213,7 @@ export class MemoryStore implements Store {
       if (isNew) Object.assign(record, { gen, mintedAt, provedAt, confirmedAt: now });
     }
     const { text, version } = this.#info(tag, now);
-    const userInfoVersion = version === 0 ? now : version;
+    const userInfoVersion = Math.max(version, now);
     return { userId: user.userId, session: copyOf(record), now, userInfo: text, userInfoVersion };
   }
 

@@ -88,7 +88,7 @@ export class MemoryUser {
 
   /** Starts a session and gives the ids of the live ones that gave way to it; `null` when a limit refuses it. */
   create(session: NewSession, now: number): { record: SessionRecord; ended: string[] } | null {
-    const { sid, ttlMs, absoluteTtlMs, attributes, replaces } = session;
+    const { sid, ttlMs, absoluteTtlMs, attributes } = session;
     const givingWay = this.#givingWay(session, now);
     if (givingWay === null) return null;
     const newest = Math.max(0, ...[...this.#sessions.values()].map(({ createdAt }) => createdAt));
@@ -105,7 +105,7 @@ export class MemoryUser {
       provedAt: createdAt,
       attributes: { ...attributes },
     };
-    for (const other of [...replaces, ...givingWay]) this.end(other, now, { reason: 'replaced', message: null });
+    for (const other of givingWay) this.end(other, now, { reason: 'replaced', message: null });
     this.#sessions.set(sid, record);
     this.forgetOld(now);
     return { record, ended: givingWay };

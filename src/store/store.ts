@@ -66,7 +66,7 @@ export interface StoredSession {
   now: number;
   /** The cached user info, as `setUserInfo` was given it; `null` when there is none. */
   userInfo: string | null;
-  /** What a load of the user info that begins now gives to `setUserInfo`: the version of what is cached, or the time. */
+  /** What a load of the user info that begins now gives to `setUserInfo`: the time, or the version of what is cached if that is later. */
   userInfoVersion: number;
 }
 

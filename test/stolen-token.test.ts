@@ -1,0 +1,144 @@
+import { TokenManager, type TokenManagerOptions } from 'tokensession';
+import { countedStore } from './support/counted-store';
+import { describeStores, SECRET, type StoreFixture } from './support/stores';
+import { until } from './support/until';
+
+const NEXT_SECRET = 'the secret that takes the place of the other one';
+
+describeStores((open) => {
+  let fixture: StoreFixture;
+  let calls: string[];
+  let sessions: TokenManager;
+
+  beforeEach(async () => {
+    fixture = await open();
+  });
+  afterEach(async () => {
+    await sessions.close();
+    await fixture.close();
+  });
+
+  async function manage(options: Partial<TokenManagerOptions<unknown>> = {}): Promise<TokenManager> {
+    const counted = countedStore(fixture.store);
+    calls = counted.calls;
+    sessions = new TokenManager({ store: counted.store, secret: SECRET, rotationGrace: 1, ...options });
+    await sessions.checkToken(await sessions.setToken('somebody else'));
+    if (sessions.cacheStats !== null) await until('the cache is up', () => sessions.cacheStats?.isUp);
+    return sessions;
+  }
+
+  const use = async (token: string) => {
+    for (let i = 0; i < 3; i++) expect(await sessions.touchToken(token)).toMatchObject({ token });
+  };
+  const rotate = async (token: string) => (await sessions.rotateToken(token)) as string;
+
+  describe.each([false, true])('with the option cache %s', (cache) => {
+    it('a stolen token, and what is rotated from it, never carries the proof that its owner gave later', async () => {
+      await manage({ cache });
+      const stolen = await sessions.setToken('ada');
+      await use(stolen);
+      const login = (await sessions.checkToken(stolen))?.authenticatedAt;
+      await fixture.elapse(20);
+      const proved = await sessions.reauthenticateToken(stolen);
+      const taken = [stolen, await rotate(stolen)];
+      await use(proved?.token as string);
+      for (let i = 0; i < 5; i++) taken.push(await rotate(stolen), await rotate(taken.at(-1) as string));
+      expect(taken).not.toContain(proved?.token);
+      for (const token of taken) {
+        const views = [await sessions.checkToken(token), await sessions.touchToken(token)];
+        views.push((await sessions.inspectToken(token, { cache: false })).session);
+        expect(views.map((session) => session?.authenticatedAt)).toEqual([login, login, login]);
+      }
+      expect((await sessions.checkToken(proved?.token as string))?.authenticatedAt).toEqual(proved?.authenticatedAt);
+      expect(Number(proved?.authenticatedAt)).toBeGreaterThan(Number(login));
+    });
+
+    it('a rotation whose answer was lost revives nothing: a later one is found out beside the stolen token', async () => {
+      await manage({ cache });
+      const stolen = await sessions.setToken('ada');
+      await use(stolen);
+      await rotate(stolen);
+      await fixture.elapse(1000);
+      await use(stolen);
+      const next = await rotate(stolen);
+      await use(next);
+      await fixture.elapse(1000);
+      expect(await sessions.inspectToken(stolen)).toEqual({ session: null, reason: 'reused' });
+      expect(await sessions.inspectToken(next)).toEqual({ session: null, reason: 'reused' });
+    });
+
+    it('a rotation costs the store one check, however many there were before', async () => {
+      await manage({ cache });
+      let token = await sessions.setToken('ada');
+      calls.length = 0;
+      for (let i = 0; i < 300; i++) token = await rotate(token);
+      expect(calls).toEqual(Array.from({ length: 300 }, () => 'check'));
+      await use(token);
+      expect(await sessions.listUserToken('ada')).toEqual([token]);
+    });
+
+    it('after 150 rotations the first token still ends the session, and its use is a reuse', async () => {
+      await manage({ cache });
+      for (const end of ['deleteToken', 'checkToken'] as const) {
+        const reused: unknown[] = [];
+        const listener = (event: unknown) => void reused.push(event);
+        sessions.on('reused', listener);
+        const first = await sessions.setToken('ada');
+        const id = (await sessions.checkToken(first))?.id as string;
+        let token = first;
+        for (let i = 0; i < 150; i++) {
+          token = await rotate(token);
+          expect(await sessions.touchToken(token)).toMatchObject({ id });
+        }
+        await fixture.elapse(1000);
+        expect(await sessions[end](first)).toEqual(end === 'deleteToken' ? true : null);
+        expect(await sessions.checkToken(token)).toBeNull();
+        expect(await sessions.listUserToken('ada')).toEqual([]);
+        expect(reused).toEqual(end === 'deleteToken' ? [] : [{ userId: 'ada', sessionId: id, ended: true }]);
+        sessions.off('reused', listener);
+      }
+    });
+  });
+
+  describe('rotateEvery', () => {
+    const renewed = async (token: string) => {
+      const { session } = await sessions.openToken(token);
+      if (session === null) throw new Error('the session is not live');
+      return sessions.renewedToken(session);
+    };
+
+    it('has a token renewed once it is that old, at no call to the store', async () => {
+      await manage({ rotateEvery: 1 });
+      const token = await sessions.setToken('ada');
+      expect(await renewed(token)).toBeNull();
+      await fixture.elapse(1000);
+      calls.length = 0;
+      const next = (await renewed(token)) as string;
+      expect(calls).toEqual(['touch']);
+      await use(next);
+      expect(await renewed(next)).toBeNull();
+    });
+
+    it('has a token renewed that an older secret has signed', async () => {
+      await manage({ rotateEvery: 3600 });
+      const token = await sessions.setToken('ada');
+      await manage({ rotateEvery: 3600, secret: [NEXT_SECRET, SECRET] });
+      const next = (await renewed(token)) as string;
+      expect(await renewed(next)).toBeNull();
+      await manage({ secret: NEXT_SECRET });
+      await use(next);
+      expect(await sessions.checkToken(token)).toBeNull();
+    });
+
+    it('renews no former token in flight, and none at all when it is left out', async () => {
+      await manage({ rotateEvery: 1, rotationGrace: 60 });
+      const token = await sessions.setToken('ada');
+      await use(await rotate(token));
+      await fixture.elapse(1000);
+      expect(await renewed(token)).toBeNull();
+      await manage({ secret: [NEXT_SECRET, SECRET], rotationGrace: 60 });
+      expect(await renewed(token)).toBeNull();
+      expect(await renewed(await rotate(token))).toBeNull();
+    });
+  });
+});
