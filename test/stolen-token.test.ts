@@ -34,7 +34,7 @@ describeStores((open) => {
 
   describe.each([false, true])('with the option cache %s', (cache) => {
     it('a stolen token, and what is rotated from it, never carries the proof that its owner gave later', async () => {
-      await manage({ cache });
+      await manage({ cache, rotationGrace: 100 });
       const stolen = await sessions.setToken('ada');
       await use(stolen);
       const login = (await sessions.checkToken(stolen))?.authenticatedAt;
