@@ -155,9 +155,9 @@ const CHANGES: Record<string, (far: Sessions, id: string, token: string) => Prom
   kickOfAll: (far, id) => far.deleteUserToken(id).then(() => null),
   ban: (far, id) => far.banUser(id).then(() => null),
   loginInItsPlace: (far, id, token) => far.createSession(id, { replaces: [token] }).then(() => null),
-  rotation: async (far, _, token) => ({ id: idOf((await far.rotateToken(token)) as string) }),
+  useOfARotatedToken: (far, _, token) =>
+    far.rotateToken(token).then((next) => far.refreshToken(next as string, 40).then(() => ({ ttl: 40 }))),
   shorterTtl: (far, _, token) => far.refreshToken(token, 50).then(() => ({ ttl: 50 })),
-  proof: async (far, _, token) => ({ authenticatedAt: (await far.reauthenticateToken(token))?.authenticatedAt }),
   newInfo: (far, id) => far.refreshUser([id]).then(() => ({ user: { detail: { version: 2 } } })),
   forgottenInfo: (far, id) => far.deleteUser(id).then(() => ({ user: { detail: { version: 2 } } })),
 };

@@ -1,4 +1,5 @@
 import { machineNow } from './clock';
+import { idOf } from './keys';
 
 /**
  * What must be true of a session. `live`: its login was acknowledged, and nothing since was asked that may have ended it. `ended`: what
@@ -8,6 +9,8 @@ export type Fate = 'live' | 'ended' | 'unknown';
 
 /** A session that this process has started. Moments are of {@link machineNow}. */
 export interface SessionEntry {
+  id: string;
+  /** The newest of its tokens that its client has taken. */
   token: string;
   userId: string;
   /** What its login has told the server, to know its answers by. */
@@ -30,6 +33,12 @@ export interface SessionEntry {
   keptAt: number | null;
   /** Answers from memory after a call of this process that was to end it had settled, be it by failing. */
   recalls: OwnRecall[];
+  /** How often its client has gone on to a new token. */
+  rotations: number;
+  /** Whether it was ended by the use of a former token. */
+  isReused: boolean;
+  /** The first answer of Redis by which a former token was live after its grace. */
+  missedReuse: { replacedAt: number; begun: number } | null;
 }
 
 /** An answer of Redis. */
@@ -70,6 +79,7 @@ export interface Outage {
 
 /** What was seen of another process's session. */
 export interface ForeignEntry {
+  id: string;
   token: string;
   userId: string;
   seenDead: Sighting | null;
@@ -115,6 +125,12 @@ export interface Page extends SessionEntry {
   /** When Redis was last asked for what memory may now answer; 0 for never. */
   askedAt: number;
   endSettledAt: number | null;
+  /** The child of its token that a rotation gave last, which the client may go on to. */
+  child: string | null;
+  /** The token before this one; `null` while the client has had only one. */
+  former: string | null;
+  /** When Redis had acknowledged the first use of this token after the former one; `null` while it has not. */
+  replacedAt: number | null;
 }
 
 /** The book of one process: what it has been promised, and what it has seen that contradicts it. */
@@ -140,6 +156,7 @@ export class Book {
 
   loggedIn(account: Account, token: string, device: string, loginBegunAt: number): void {
     const page: Page = {
+      id: idOf(token),
       token,
       userId: account.id,
       device,
@@ -154,12 +171,29 @@ export class Book {
       seenAlive: null,
       keptAt: null,
       recalls: [],
+      rotations: 0,
+      isReused: false,
+      missedReuse: null,
       version: 0,
       askedAt: 0,
       endSettledAt: null,
+      child: null,
+      former: null,
+      replacedAt: null,
     };
     account.open.push(page);
     this.#pages.push(page);
+  }
+
+  /** The client goes on to the child that it was given. */
+  goesOn(page: Page, child: string): void {
+    Object.assign(page, { former: page.token, token: child, child: null, replacedAt: null });
+    page.rotations++;
+  }
+
+  /** Redis has acknowledged a use of this token. */
+  used(page: Page, token: string): void {
+    if (page.token === token && page.former !== null) page.replacedAt ??= machineNow();
   }
 
   /** Something is asked that may end it; until that is acknowledged nobody knows. */
@@ -228,7 +262,17 @@ export class Book {
 
   /** What the judge needs, as messages can carry it. */
   sessions(): SessionEntry[] {
-    return this.#pages.map(({ version: _version, askedAt: _askedAt, endSettledAt: _settled, ...entry }) => entry);
+    return this.#pages.map(
+      ({
+        version: _,
+        askedAt: _asked,
+        endSettledAt: _settled,
+        child: _child,
+        former: _former,
+        replacedAt: _at,
+        ...entry
+      }) => entry,
+    );
   }
 
   users(): UserEntry[] {

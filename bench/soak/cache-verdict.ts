@@ -37,7 +37,7 @@ export function judgeCaches(records: readonly WorkerRecord[], faults: readonly F
     again: 0,
     wronglyAlive: [],
   };
-  const sessions = new Map(records.flatMap((record) => record.sessions.map((entry) => [entry.token, entry])));
+  const sessions = new Map(records.flatMap((record) => record.sessions.map((entry) => [entry.id, entry])));
   for (const { name, cache, sessions: own, foreign } of records) {
     if (cache === null) continue;
     const { promise } = cache;
@@ -45,8 +45,8 @@ export function judgeCaches(records: readonly WorkerRecord[], faults: readonly F
       if (wasKept(entry, [entry.keptAt ?? Number.NEGATIVE_INFINITY])) verdict.ends.own++;
       judgeOwn({ name, promise, entry, faults: faultsOf(entry, faults) }, verdict);
     }
-    for (const { token, recalls } of foreign) {
-      const entry = sessions.get(token);
+    for (const { id, recalls } of foreign) {
+      const entry = sessions.get(id);
       if (entry === undefined || entry.fate !== 'ended' || entry.endedAt === null) continue;
       const recalledAt = recalls.map(({ at }) => at);
       if (wasKept(entry, recalledAt)) verdict.ends.foreign++;

@@ -1,8 +1,10 @@
 import { RedisStore, type RedisTarget, TokenManager } from 'tokensession';
+import { idOf } from './keys';
 import type { WorkerRecord } from './messages';
 
 /** What the servers say when all is over. */
 export interface FinalLook {
+  /** Ids of sessions. */
   alive: ReadonlySet<string>;
   /** Sessions that no book knows, by user. */
   strangers: ReadonlyMap<string, readonly { id: string; createdAt: number }[]>;
@@ -16,35 +18,39 @@ const CONCURRENCY = 32;
 
 /** Asks for every session and every user of the books, through a manager that hasn't seen any of what happened. */
 export async function lookAtAll(
-  target: RedisTarget,
-  secret: string,
+  { target, secret, rotationGrace }: { target: RedisTarget; secret: string; rotationGrace: number },
   records: readonly WorkerRecord[],
 ): Promise<FinalLook> {
-  const manager = new TokenManager({ store: new RedisStore(target, { timeoutMs: TIMEOUT_MS }), secret });
+  const manager = new TokenManager({
+    store: new RedisStore(target, { timeoutMs: TIMEOUT_MS }),
+    secret,
+    rotationGrace,
+  });
   const alive = new Set<string>();
   const strangers = new Map<string, { id: string; createdAt: number }[]>();
   const mixUps: string[] = [];
   const contradictions: string[] = [];
   try {
     const sessions = records.flatMap((record) => record.sessions);
-    await eachOf(sessions, async ({ token, userId, device }) => {
+    await eachOf(sessions, async ({ id, token, userId, device }) => {
       const session = await manager.checkToken(token);
       if (session === null) return;
-      alive.add(token);
+      alive.add(id);
       if (session.user.id !== userId || session.attributes.device !== device) {
         mixUps.push(`in the end ${device} was ${session.user.id} (${session.attributes.device})`);
       }
     });
-    const known = new Set(sessions.map(({ token }) => token));
+    const known = new Set(sessions.map(({ id }) => id));
     const listed = new Set<string>();
     const users = records.flatMap((record) => record.users);
     await eachOf(users, async ({ id }) => {
-      const tokens = await manager.listUserToken(id);
-      for (const token of tokens) {
-        listed.add(token);
-        if (known.has(token) && !alive.has(token)) contradictions.push(`${id}: listed, but not live by a check`);
+      const ids = (await manager.listUserToken(id)).map(idOf);
+      for (const sessionId of ids) {
+        listed.add(sessionId);
+        if (known.has(sessionId) && !alive.has(sessionId))
+          contradictions.push(`${id}: listed, but not live by a check`);
       }
-      const unknown = new Set(tokens.filter((token) => !known.has(token)).map((token) => token.split('.')[1]));
+      const unknown = new Set(ids.filter((sessionId) => !known.has(sessionId)));
       if (unknown.size === 0) return;
       const infos = await manager.listUserSessions(id);
       strangers.set(
@@ -52,7 +58,7 @@ export async function lookAtAll(
         infos.filter((info) => unknown.has(info.id)).map((info) => ({ id: info.id, createdAt: +info.createdAt })),
       );
     });
-    for (const token of alive) if (!listed.has(token)) contradictions.push(`live by a check, but not listed: ${token}`);
+    for (const id of alive) if (!listed.has(id)) contradictions.push(`live by a check, but not listed: ${id}`);
   } finally {
     await manager.close();
   }

@@ -12,6 +12,11 @@ export function slotOf(token: string): number {
   return slot;
 }
 
+/** The id of a token's session, the same for all its tokens. */
+export function idOf(token: string): string {
+  return token.split('.')[1] ?? '';
+}
+
 export function isIn(ranges: readonly SlotRange[] | null, slot: number): boolean {
   return ranges === null || ranges.some(([first, last]) => first <= slot && slot <= last);
 }

@@ -1,6 +1,7 @@
 import { SessionError, type TokenManager } from 'tokensession';
 import { type Account, addRecall, Book, type Foreign, type ForeignEntry, type Page, type Sighting } from './book';
 import { machineNow } from './clock';
+import { idOf } from './keys';
 import type { DealtToken, News } from './messages';
 import { count, type Operation, type Tally } from './tally';
 import { Vigil } from './vigil';
@@ -12,6 +13,8 @@ const MIX: readonly (readonly [operation: Operation, weight: number])[] = [
   ['touch', 14],
   ['refresh', 6],
   ['list', 7],
+  ['rotate', 10],
+  ['reuse', 2],
   ["check of others' tokens", 19],
   ['login', 14],
   ['logout', 6],
@@ -34,6 +37,17 @@ const RETRY_SHARE = 0.25;
 /** Logins that name an older session of the same user, which they replace. */
 const REPLACE_SHARE = 0.2;
 const UNKNOWN_SHARE = 0.3;
+/** Rotations by a re-authentication; rotations whose answer the client does not get; looks at which it goes on to a child that it has. */
+const PROOF_SHARE = 0.2;
+const LOST_SHARE = 0.3;
+const GO_ON_SHARE = 0.3;
+/** Logouts by a former token. */
+const FORMER_SHARE = 0.3;
+/** Beyond the grace, before a former token is used: moments are of this machine's clock, and the grace is of Redis's. */
+const REUSE_MARGIN_MS = 500;
+/** After it was held up for longer than this, a worker has not read the news: others' tokens may have been replaced long ago. */
+const HELD_MS = 1000;
+const CATCH_UP_MS = 2000;
 /** Of others' tokens, those that have just been logged in, and those that have just ended. */
 const FOREIGN_RECENT = 100;
 /** Of others' tokens, those whose sightings are kept. */
@@ -54,11 +68,14 @@ export class Load {
   readonly #manager: TokenManager;
   readonly #waits: Waits;
   readonly #isDurable: boolean;
+  readonly #graceMs: number;
   /** `null` without a near cache. */
   readonly #vigil: Vigil | null;
   readonly #operationsPerTick: number;
   readonly #onLogin: (token: DealtToken) => void;
+  readonly #onRotation: (token: string) => void;
   readonly #onEnd: (token: string) => void;
+  /** By the ids of their sessions. */
   readonly #foreign = new Map<string, Foreign>();
   #foreignRecent: Foreign[] = [];
   #foreignEnded: Foreign[] = [];
@@ -67,6 +84,7 @@ export class Load {
   #owed = 0;
   #logins = 0;
   #underWay = 0;
+  #newsIsOldUntil = 0;
 
   constructor(options: {
     manager: TokenManager;
@@ -74,17 +92,21 @@ export class Load {
     userIds: readonly string[];
     isDurable: boolean;
     isCached: boolean;
+    graceMs: number;
     operationsPerSecond: number;
     onLogin: (token: DealtToken) => void;
+    onRotation: (token: string) => void;
     onEnd: (token: string) => void;
   }) {
     this.book = new Book(options.userIds);
     this.#manager = options.manager;
     this.#waits = options.waits;
     this.#isDurable = options.isDurable;
+    this.#graceMs = options.graceMs;
     this.#vigil = options.isCached ? this.#keepVigil() : null;
     this.#operationsPerTick = (options.operationsPerSecond * TICK_MS) / 1000;
     this.#onLogin = options.onLogin;
+    this.#onRotation = options.onRotation;
     this.#onEnd = options.onEnd;
   }
 
@@ -105,17 +127,22 @@ export class Load {
   }
 
   /** Tokens of other processes' users, to check from now on. */
-  take({ loggedIn, ended }: News): void {
+  take({ loggedIn, rotated, ended }: News): void {
     for (const [token, userId] of loggedIn) {
-      const entry = { token, userId, seenDead: null, lastSeenAlive: null, recalls: [], askedAt: 0 };
-      this.#foreign.set(token, entry);
+      const id = idOf(token);
+      const entry = { id, token, userId, seenDead: null, lastSeenAlive: null, recalls: [], askedAt: 0 };
+      this.#foreign.set(id, entry);
       this.#foreignRecent.push(entry);
     }
-    for (const token of this.#foreign.keys()) {
-      if (this.#foreign.size <= MAX_FOREIGN) break;
-      this.#foreign.delete(token);
+    for (const token of rotated) {
+      const entry = this.#foreign.get(idOf(token));
+      if (entry !== undefined) entry.token = token;
     }
-    this.#foreignEnded.push(...ended.flatMap((token) => this.#foreign.get(token) ?? []));
+    for (const id of this.#foreign.keys()) {
+      if (this.#foreign.size <= MAX_FOREIGN) break;
+      this.#foreign.delete(id);
+    }
+    this.#foreignEnded.push(...ended.flatMap((token) => this.#foreign.get(idOf(token)) ?? []));
     this.#foreignRecent = this.#foreignRecent.slice(-FOREIGN_RECENT);
     this.#foreignEnded = this.#foreignEnded.slice(-FOREIGN_RECENT);
   }
@@ -123,6 +150,7 @@ export class Load {
   readonly #tick = () => {
     const now = performance.now();
     this.#waits.tick(Math.max(0, now - this.#due));
+    if (now - this.#due > HELD_MS) this.#newsIsOldUntil = now + CATCH_UP_MS;
     // What was missed while this process was held up is not made up for: that would be a burst.
     this.#due = Math.max(now, this.#due) + TICK_MS;
     this.#timer = setTimeout(this.#tick, this.#due - now);
@@ -176,6 +204,7 @@ export class Load {
     if (operation === 'check' || operation === 'touch' || operation === 'refresh')
       return this.#look(operation, account);
     if (operation === 'list') return this.#list(account);
+    if (operation === 'rotate') return this.#rotate(account);
     if (account.isBusy) return this.#look('check', account);
     return this.#write(operation, account);
   }
@@ -187,6 +216,7 @@ export class Load {
       if (operation === 'kick all' || account.open.length >= MAX_OPEN) await this.#kickAll(account);
       else if (operation === 'login' || account.open.length === 0) await this.#login(account);
       else if (operation === 'kick others') await this.#kickOthers(account);
+      else if (operation === 'reuse') await this.#reuse(account);
       else await this.#end(operation === 'logout' ? 'logout' : 'kick one', account);
     } finally {
       account.isBusy = false;
@@ -224,12 +254,42 @@ export class Load {
     this.book.ending(page);
     const outcome = await this.#call(operation, account, () =>
       operation === 'logout'
-        ? this.#manager.deleteToken(page.token)
-        : this.#manager.deleteSession(account.id, sidOf(page.token)),
+        ? this.#manager.deleteToken(tokenToEndBy(page))
+        : this.#manager.deleteSession(account.id, page.id),
     );
     // It wasn't live, though nothing had ended it before.
     if (outcome.ok && !outcome.reply && before.fate === 'live') page.seenDead ??= outcome.sighting;
     this.#settle(account, [page], outcome);
+  }
+
+  /** Takes a child of a token, to go on to it at some look from now on; of several the last. */
+  async #rotate(account: Account): Promise<void> {
+    const page = pick(live(account));
+    if (page === undefined) return;
+    const { token } = page;
+    const outcome = await this.#call('rotate', account, async () => {
+      if (Math.random() >= PROOF_SHARE) return this.#manager.rotateToken(token);
+      return (await this.#manager.reauthenticateToken(token))?.token ?? null;
+    });
+    if (!outcome.ok || outcome.reply === null || Math.random() < LOST_SHARE) return;
+    if (page.token === token) page.child = outcome.reply;
+  }
+
+  /** Uses a former token of a session after its grace, which ends the session. */
+  async #reuse(account: Account): Promise<void> {
+    const isOver = ({ replacedAt }: Page) =>
+      replacedAt !== null && machineNow() - replacedAt > this.#graceMs + REUSE_MARGIN_MS;
+    const page = pick(live(account).filter(isOver));
+    if (page === undefined) return;
+    const replacedAt = page.replacedAt as number;
+    this.book.ending(page);
+    const outcome = await this.#call('reuse', account, (mark) => this.#read('touch', page.former as string, mark));
+    this.#endSettled(account, [page]);
+    if (!outcome.ok) return;
+    if (outcome.reply === null) {
+      page.isReused = true;
+      this.#ended(account, page, false);
+    } else if (!outcome.isRecalled) page.missedReuse ??= { replacedAt, begun: outcome.sighting.begun };
   }
 
   async #kickAll(account: Account): Promise<void> {
@@ -243,7 +303,7 @@ export class Load {
 
   async #kickOthers(account: Account): Promise<void> {
     const kept = pick(live(account));
-    const except = kept && (Math.random() < 0.5 ? kept.token : sidOf(kept.token));
+    const except = kept && (Math.random() < 0.5 ? kept.token : kept.id);
     const pages = account.open.filter((page) => page !== kept);
     for (const page of pages) this.book.ending(page);
     const outcome = await this.#call('kick others', account, () =>
@@ -281,16 +341,22 @@ export class Load {
   }
 
   async #lookAt(operation: 'check' | 'touch' | 'refresh' | 'watch', account: Account, page: Page): Promise<void> {
+    if (page.child !== null && page.fate === 'live' && Math.random() < GO_ON_SHARE) {
+      this.book.goesOn(page, page.child);
+      this.#onRotation(page.token);
+    }
+    const { token } = page;
     const before = this.book.snapshot(page);
     const outcome = await this.#call(operation, account, async (mark) => {
-      if (operation === 'refresh') return this.#manager.refreshToken(page.token);
-      const session = await this.#read(operation === 'touch' ? 'touch' : 'check', page.token, mark);
-      if (session !== null) this.#verify(session, page.token, page.userId, page.device);
+      if (operation === 'refresh') return this.#manager.refreshToken(token);
+      const session = await this.#read(operation === 'touch' ? 'touch' : 'check', token, mark);
+      if (session !== null) this.#verify(session, token, page.userId, page.device);
       return session !== null;
     });
     if (!outcome.ok) return;
     const { begun } = outcome.sighting;
     if (outcome.isRecalled) return this.book.recalled(page, begun);
+    if (outcome.reply && (operation === 'touch' || operation === 'refresh')) this.book.used(page, token);
     this.book.observed(page, before, outcome.reply, outcome.sighting);
     // A refresh is an answer that isn't kept.
     if (outcome.reply && operation !== 'refresh') page.askedAt = Math.max(page.askedAt, begun);
@@ -312,17 +378,18 @@ export class Load {
     const { version, isBusy, failedLogins } = account;
     const outcome = await this.#call('list', account, () => this.#manager.listUserToken(account.id));
     if (!outcome.ok) return;
-    const listed = new Set(outcome.reply);
-    for (const { page, before } of pages) this.book.observed(page, before, listed.has(page.token), outcome.sighting);
+    const listed = new Set(outcome.reply.map(idOf));
+    for (const { page, before } of pages) this.book.observed(page, before, listed.has(page.id), outcome.sighting);
     if (isBusy || account.version !== version) return;
-    const known = new Set([...account.open, ...account.ended].map(({ token }) => token));
-    const strangers = outcome.reply.filter((token) => !known.has(token));
+    const known = new Set([...account.open, ...account.ended].map(({ id }) => id));
+    const strangers = [...listed].filter((id) => !known.has(id));
     if (strangers.length > failedLogins) {
       this.#note(this.mixUps, `${account.id} has ${strangers.length} sessions that it didn't start`);
     }
   }
 
   async #checkForeign(operation: "check of others' tokens" | 'watch', entry: Foreign): Promise<void> {
+    if (performance.now() < this.#newsIsOldUntil) return;
     const { token, userId } = entry;
     const outcome = await this.#call(operation, null, async (mark) => {
       const session = await this.#read('check', token, mark);
@@ -347,7 +414,7 @@ export class Load {
     const isTheirs =
       session.user.id === userId &&
       session.token === token &&
-      session.id === sidOf(token) &&
+      session.id === idOf(token) &&
       (device === null ? told.startsWith(`${userId}#`) : told === device);
     if (isTheirs) return;
     this.#note(this.mixUps, `asked for ${device ?? userId}, got ${session.user.id} (${told}, session ${session.id})`);
@@ -412,8 +479,9 @@ function live({ open }: Account): Page[] {
   return open.filter(({ fate }) => fate === 'live');
 }
 
-function sidOf(token: string): string {
-  return token.split('.')[1] ?? '';
+/** A session ends by any of its tokens. */
+function tokenToEndBy({ token, former, child }: Page): string {
+  return (Math.random() < FORMER_SHARE ? (pick([former, child]) ?? token) : token) ?? token;
 }
 
 function describe(error: unknown): string {

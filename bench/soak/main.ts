@@ -22,6 +22,8 @@ const DEFAULT_WORKERS = 4;
 const TIMEOUT_MS = 400;
 const DURABILITY = { replicas: 1, timeoutMs: 200 };
 const CACHE: CachePromise = { maxAgeMs: 5000, heartbeatMs: 500 };
+/** Seconds: more than any news of a rotation takes from one worker to the others, and less than many sessions live. */
+const ROTATION_GRACE = 5;
 const USERS = 40;
 const OPERATIONS_PER_SECOND = 200;
 const WARM_UP_MS = 3000;
@@ -106,6 +108,7 @@ async function soak(
     timeoutMs: TIMEOUT_MS,
     durability: index === workers - 1 ? DURABILITY : null,
     cache: isCached(index, workers, cached) ? CACHE : null,
+    rotationGrace: ROTATION_GRACE,
     users: USERS,
     operationsPerSecond: OPERATIONS_PER_SECOND,
     maxMs: seconds * 1000 + MOST_BEYOND_MS,
@@ -131,7 +134,7 @@ async function soak(
   const endedAt = machineNow();
   await sleep(QUIET_MS);
   const unplanned = await watch.unplanned(planned);
-  const look = await lookAtAll(topology.target, secret, records);
+  const look = await lookAtAll({ target: topology.target, secret, rotationGrace: ROTATION_GRACE }, records);
   await crew.close();
 
   const faults = [...planned, ...unplanned].sort((a, b) => a.at - b.at);

@@ -20,6 +20,8 @@ export interface Orders {
   durability: Durability | null;
   /** `null`: it asks Redis each time. */
   cache: CachePromise | null;
+  /** Seconds for which a former token stays good. */
+  rotationGrace: number;
   users: number;
   operationsPerSecond: number;
   /** After this many milliseconds it stops by itself, whatever happens to the parent. */
@@ -32,6 +34,8 @@ export type DealtToken = readonly [token: string, userId: string];
 /** What the others are told of a worker's users. */
 export interface News {
   loggedIn: readonly DealtToken[];
+  /** Tokens to which clients have gone on. */
+  rotated: readonly string[];
   /** Tokens whose sessions have ended. */
   ended: readonly string[];
 }

@@ -4,6 +4,8 @@ export type Operation =
   | 'touch'
   | 'refresh'
   | 'list'
+  | 'rotate'
+  | 'reuse'
   | 'logout'
   | 'kick one'
   | 'kick others'

@@ -12,6 +12,12 @@ export interface Verdict {
   /** Of those, confirmed by replicas. */
   confirmed: number;
   unknown: number;
+  /** How often clients went on to a new token. */
+  rotations: number;
+  /** Sessions that the use of a former token has ended. */
+  reused: number;
+  /** Former tokens that were live after their grace, because a failover had lost the use of their children. */
+  reuseLost: number;
   wronglyEnded: string[];
   wronglyAlive: string[];
   someoneElses: string[];
@@ -51,6 +57,9 @@ export function judge(
     ended: 0,
     confirmed: 0,
     unknown: 0,
+    rotations: 0,
+    reused: 0,
+    reuseLost: 0,
     wronglyEnded: [],
     wronglyAlive: [],
     someoneElses: records.flatMap(({ mixUps }) => mixUps),
@@ -64,7 +73,7 @@ export function judge(
   };
   const foreign = new Map<string, ForeignEntry[]>();
   for (const entry of all.flatMap((record) => record.foreign)) {
-    foreign.set(entry.token, [...(foreign.get(entry.token) ?? []), entry]);
+    foreign.set(entry.id, [...(foreign.get(entry.id) ?? []), entry]);
   }
   for (const { sessions, users, isDurable } of records) {
     const byId = new Map(users.map((user) => [user.id, user]));
@@ -75,14 +84,17 @@ export function judge(
         user: byId.get(entry.userId) as UserEntry,
         isDurable,
         faults: faults.filter(({ slots }) => isIn(slots, slot)),
-        others: foreign.get(entry.token) ?? [],
-        isAlive: look.alive.has(entry.token),
+        others: foreign.get(entry.id) ?? [],
+        isAlive: look.alive.has(entry.id),
       };
       verdict.sessions++;
       verdict[entry.fate]++;
       if (entry.isConfirmed) verdict.confirmed++;
+      verdict.rotations += entry.rotations;
+      if (entry.isReused) verdict.reused++;
       judgeDead(matter, verdict);
       judgeAlive(matter, verdict);
+      judgeReuse(matter, verdict);
     }
     for (const user of users) judgeStrangers(user, look, verdict);
   }
@@ -163,6 +175,23 @@ function judgeAlive(matter: Case, verdict: Verdict): void {
       'last seen alive': Math.max(...sightings.map(({ begun }) => begun)),
     })}`,
   );
+}
+
+/** Was a former token live after its grace? */
+function judgeReuse({ entry, faults }: Case, verdict: Verdict): void {
+  const { missedReuse } = entry;
+  if (missedReuse === null) return;
+  const { replacedAt, begun } = missedReuse;
+  const hasLost = (fault: Fault) =>
+    !losesNothing(fault) &&
+    fault.at <= begun &&
+    replacedAt <= fault.healedAt &&
+    replacedAt >= fault.at - UNREPLICATED_MS;
+  if (faults.some(hasLost)) verdict.reuseLost++;
+  else {
+    const times = timesOf(entry, faults, { replaced: replacedAt, 'former token live': begun });
+    verdict.wronglyAlive.push(`${entry.device}: a former token was live after its grace; ${times}`);
+  }
 }
 
 /** Milliseconds after the return of service at which it was seen; `null` when no failover explains it. */

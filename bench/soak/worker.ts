@@ -33,15 +33,18 @@ class Worker {
   readonly #load: Load;
   readonly #timers: NodeJS.Timeout[] = [];
   #loggedIn: DealtToken[] = [];
+  #rotated: string[] = [];
   #ended: string[] = [];
   #before = measure();
 
   constructor(orders: Orders) {
-    const { name, target, secret, timeoutMs, durability, cache, users, operationsPerSecond, maxMs } = orders;
+    const { name, target, secret, timeoutMs, durability, cache, rotationGrace, users, operationsPerSecond, maxMs } =
+      orders;
     this.#orders = orders;
     this.#manager = new TokenManager({
       store: new RedisStore(target, { timeoutMs, durability: durability ?? undefined }),
       secret,
+      rotationGrace,
       cache: cache ?? undefined,
     });
     this.#cache = cache && new CacheDiary(this.#manager, cache);
@@ -52,8 +55,10 @@ class Worker {
       userIds: Array.from({ length: users }, (_, index) => `${name}-user-${index + 1}`),
       isDurable: durability !== null,
       isCached: cache !== null,
+      graceMs: 1000 * rotationGrace,
       operationsPerSecond,
       onLogin: (token) => this.#loggedIn.push(token),
+      onRotation: (token) => this.#rotated.push(token),
       onEnd: (token) => this.#ended.push(token),
     });
     this.#load.start();
@@ -109,8 +114,9 @@ class Worker {
   }
 
   #deal(): void {
-    tell({ tell: 'news', news: { loggedIn: this.#loggedIn, ended: this.#ended } });
+    tell({ tell: 'news', news: { loggedIn: this.#loggedIn, rotated: this.#rotated, ended: this.#ended } });
     this.#loggedIn = [];
+    this.#rotated = [];
     this.#ended = [];
   }
 }
