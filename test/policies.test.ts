@@ -116,6 +116,26 @@ describeStores((open) => {
     });
   });
 
+  describe('user info that changes while another process loads it', () => {
+    it.each(['refreshUser', 'deleteUser'] as const)('is not undone by the slow load: %s', async (change) => {
+      let arrive: (detail: object) => void = () => undefined;
+      const getUserInfo = jest.fn<Promise<object>, [string]>(() => new Promise((resolve) => (arrive = resolve)));
+      const slow = manage({ getUserInfo });
+      const other = manage({ store: fixture.other, getUserInfo: () => ({ role: 'reader' }) });
+      const token = await slow.setToken('ada');
+      const loading = slow.touchToken(token);
+      await until('the slow load has begun', () => getUserInfo.mock.calls.length === 1);
+      if (change === 'refreshUser') await other.refreshUser(['ada']);
+      else await other.deleteUser('ada');
+      arrive({ role: 'admin' });
+      await loading;
+      // Its answer comes after that of the load to be kept: both take the same connection.
+      await slow.checkToken(token);
+      expect((await other.touchToken(token))?.user.detail).toEqual({ role: 'reader' });
+      expect((await slow.touchToken(token))?.user.detail).toEqual({ role: 'reader' });
+    });
+  });
+
   describe('absoluteTtl', () => {
     it('may be given for one login; the sooner end counts', async () => {
       const sessions = manage({ ttl: 1000, absoluteTtl: 300 });
@@ -171,6 +191,16 @@ describeStores((open) => {
       expect(await sessions.checkToken(next)).toBeNull();
     });
 
+    it('of a former token in its grace gives one that goes on: it is beyond the newest that was used', async () => {
+      const sessions = manage({ rotationGrace: 1 });
+      const old = await sessions.setToken('ada');
+      await sessions.touchToken((await sessions.rotateToken(old)) as string);
+      const late = (await sessions.rotateToken(old)) as string;
+      expect(await sessions.touchToken(late)).not.toBeNull();
+      await fixture.elapse(1000);
+      expect(await sessions.touchToken(late)).not.toBeNull();
+    });
+
     it('of a token that is not live gives null', async () => {
       const sessions = manage();
       const token = await sessions.setToken('ada');
@@ -224,6 +254,16 @@ describeStores((open) => {
       expect(await sessions.getBan('ada')).toBeNull();
       expect(await sessions.checkToken(tokens[0])).toBeNull();
       expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
+    });
+
+    it('is no reason of a token that was logged out before it', async () => {
+      const sessions = manage();
+      const [out, kicked] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
+      await sessions.deleteToken(out);
+      await sessions.deleteSession('ada', idOf(kicked), { message: 'desk 3' });
+      await sessions.banUser('ada', { reason: 'spam' });
+      expect(await sessions.inspectToken(out)).toEqual({ session: null, reason: 'unknown' });
+      expect(await sessions.inspectToken(kicked)).toEqual({ session: null, reason: 'revoked', message: 'desk 3' });
     });
 
     it('without a time holds until it is lifted', async () => {
