@@ -31,7 +31,7 @@ function expectPromises({ theft }: History, outcome: RotationOutcome): void {
 }
 
 describe.each([
-  ['an owner alone is signed out only by a slow answer, or by rotations that overtake each other', false],
+  ['an owner alone is signed out only by slow answers, or by rotations that overtake each other', false],
   ['a thief gets no newer proof, and is found when both go on after the next rotation', true],
 ])('%s', (_name, isStolen) => {
   it('with a MemoryStore', async () => {
