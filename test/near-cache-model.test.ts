@@ -105,14 +105,25 @@ it('whatever any service does, another answers from memory as Redis would as soo
         await service.checkToken(await service.setToken('nobody'));
         await until('the cache is up', () => service.cacheStats?.isUp);
       }
-      const tokens: string[] = [];
-      for (const [index, { by, on, act }] of all.entries()) {
-        await ACTS[act](services[by] as TokenManager<{ info: number }>, tokens, on);
+      let barriers = 0;
+      const allIsHeard = async () => {
         // A tag of nobody: when it has arrived, so has all that was announced before.
-        const barrier = `barrier-${index}`.padEnd(22, '-');
+        const barrier = `barrier-${barriers++}`.padEnd(22, '-');
         const heard = stores.map(({ heard }) => once(heard, barrier));
         await server.admin.publish(`${prefixes.tokenKeyPrefix}:changes`, barrier);
         await Promise.all(heard);
+      };
+      const tokens: string[] = [];
+      for (const [index, { by, on, act }] of all.entries()) {
+        await ACTS[act](services[by] as TokenManager<{ info: number }>, tokens, on);
+        await allIsHeard();
+        const someToken = tokens[on % tokens.length];
+        if (someToken !== undefined) {
+          // Before Redis itself is asked, which would end a session for a reuse.
+          const known = comparable(await (cached[index % 2] as Services[number]).checkToken(someToken));
+          await allIsHeard();
+          expect(known).toEqual(comparable(await plain.checkToken(someToken)));
+        }
         for (const token of tokens) await compare(cached, plain, token);
       }
     } finally {

@@ -236,13 +236,13 @@ describe('in a Cluster', () => {
   ] as const)('a master that is %s', (_, strike, recover) => {
     it('leaves the users of the others to memory, its own to nobody after two heartbeats, until who takes its place is heard', async () => {
       const [near, far] = [caching(ours, HEARTBEAT_MS), manage(ours)];
-      const told = cacheEventsOf(near);
       const onMasters = await logIn(near, 2);
       const [[master, lost], ...others] = [...onMasters] as [[RedisServer, Map<string, string>]];
       const [[kicked, token], [, live]] = [...lost] as [[string, string], [string, string]];
       const spared = allOf(new Map(others));
       await untilFromMemory(near, allOf(onMasters));
-      expect(told).toEqual(['up']);
+      // From here on: a Cluster that has just healed may bring a cache up in several steps.
+      const told = cacheEventsOf(near);
       const seen = watch(near, allOf(onMasters));
       onClose(() => master.isUp || recover(master));
 
@@ -254,7 +254,7 @@ describe('in a Cluster', () => {
       await untilFromMemory(near, allOf(onMasters));
       seen.expect([...lost.values()], 'asked', begin + LEASE_MS, begin + DOWN_AFTER_MS);
       seen.expect(spared, 'fromMemory', begin, begin + DOWN_AFTER_MS);
-      expect(told).toEqual(['up', 'down', 'up']);
+      expect(told).toEqual(['down', 'up']);
       expect(statsOf(near).isUp).toBe(true);
 
       expect(await subscribersAt(promoted)).toBe(1);
@@ -452,12 +452,11 @@ describe('behind Sentinels', () => {
     async (scene) => {
       const { topology, ours } = topologyFor(scene);
       const [near, far] = [caching(ours, HEARTBEAT_MS), manage(ours)];
-      const told = cacheEventsOf(near);
       const tokens = await Promise.all(['ada', 'bob', 'eve'].map((user) => near.setToken(user)));
       const [loggedOut, banned, live] = tokens as [string, string, string];
       await topology.untilReplicated();
       await untilFromMemory(near, tokens);
-      expect(told).toEqual(['up']);
+      const told = cacheEventsOf(near);
       const seen = watch(near, tokens);
       const master = await topology.master();
 
@@ -483,7 +482,7 @@ describe('behind Sentinels', () => {
       expect(await untilHeard(near, banned)).toBeNull();
       // A Sentinel that hasn't heard yet leads back to the old master, for a moment.
       await until('the cache is up', () => statsOf(near).isUp);
-      expect(told.join()).toMatch(/^up(,down,up)+$/);
+      expect(told.join()).toMatch(/^down,up(,down,up)*$/);
     },
   );
 

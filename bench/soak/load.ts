@@ -13,8 +13,8 @@ const MIX: readonly (readonly [operation: Operation, weight: number])[] = [
   ['touch', 14],
   ['refresh', 6],
   ['list', 7],
-  ['rotate', 10],
-  ['reuse', 2],
+  ['rotate', 20],
+  ['reuse', 4],
   ["check of others' tokens", 19],
   ['login', 14],
   ['logout', 6],
@@ -40,7 +40,7 @@ const UNKNOWN_SHARE = 0.3;
 /** Rotations by a re-authentication; rotations whose answer the client does not get; looks at which it goes on to a child that it has. */
 const PROOF_SHARE = 0.2;
 const LOST_SHARE = 0.3;
-const GO_ON_SHARE = 0.3;
+const GO_ON_SHARE = 0.7;
 /** Logouts by a former token. */
 const FORMER_SHARE = 0.3;
 /** Beyond the grace, before a former token is used: moments are of this machine's clock, and the grace is of Redis's. */
@@ -205,19 +205,25 @@ export class Load {
       return this.#look(operation, account);
     if (operation === 'list') return this.#list(account);
     if (operation === 'rotate') return this.#rotate(account);
+    if (operation === 'reuse') return this.#reuse();
     if (account.isBusy) return this.#look('check', account);
     return this.#write(operation, account);
   }
 
-  async #write(operation: Operation, account: Account): Promise<void> {
-    account.isBusy = true;
-    account.version++;
-    try {
+  #write(operation: Operation, account: Account): Promise<void> {
+    return this.#asOnlyWriter(account, async () => {
       if (operation === 'kick all' || account.open.length >= MAX_OPEN) await this.#kickAll(account);
       else if (operation === 'login' || account.open.length === 0) await this.#login(account);
       else if (operation === 'kick others') await this.#kickOthers(account);
-      else if (operation === 'reuse') await this.#reuse(account);
       else await this.#end(operation === 'logout' ? 'logout' : 'kick one', account);
+    });
+  }
+
+  async #asOnlyWriter(account: Account, write: () => Promise<void>): Promise<void> {
+    account.isBusy = true;
+    account.version++;
+    try {
+      await write();
     } finally {
       account.isBusy = false;
     }
@@ -275,21 +281,31 @@ export class Load {
     if (page.token === token) page.child = outcome.reply;
   }
 
-  /** Uses a former token of a session after its grace, which ends the session. */
-  async #reuse(account: Account): Promise<void> {
+  /** Uses a former token of some session after its grace, which ends the session. */
+  async #reuse(): Promise<void> {
     const isOver = ({ replacedAt }: Page) =>
       replacedAt !== null && machineNow() - replacedAt > this.#graceMs + REUSE_MARGIN_MS;
-    const page = pick(live(account).filter(isOver));
-    if (page === undefined) return;
-    const replacedAt = page.replacedAt as number;
-    this.book.ending(page);
-    const outcome = await this.#call('reuse', account, (mark) => this.#read('touch', page.former as string, mark));
-    this.#endSettled(account, [page]);
-    if (!outcome.ok) return;
-    if (outcome.reply === null) {
-      page.isReused = true;
-      this.#ended(account, page, false);
-    } else if (!outcome.isRecalled) page.missedReuse ??= { replacedAt, begun: outcome.sighting.begun };
+    const idle = this.book.accounts.filter(({ isBusy }) => !isBusy);
+    const candidates = idle.flatMap((account) =>
+      live(account)
+        .filter(isOver)
+        .map((page) => ({ account, page })),
+    );
+    const candidate = pick(candidates);
+    if (candidate === undefined) return;
+    const { account, page } = candidate;
+    await this.#asOnlyWriter(account, async () => {
+      const replacedAt = page.replacedAt as number;
+      this.book.ending(page);
+      const outcome = await this.#call('reuse', account, (mark) => this.#read('touch', page.former as string, mark));
+      // A request that failed has ended nothing that its process knows of.
+      if (!outcome.ok) return;
+      if (outcome.reply === null) {
+        this.#endSettled(account, [page]);
+        page.isReused = true;
+        this.#ended(account, page, false);
+      } else if (!outcome.isRecalled) page.missedReuse ??= { replacedAt, begun: outcome.sighting.begun };
+    });
   }
 
   async #kickAll(account: Account): Promise<void> {

@@ -9,7 +9,7 @@ const MAX_AGE = 400 * 24 * 3600;
 /** Characters of deletions on a guess, at most: a proxy has 4 KB for all the headers of a response (nginx's `proxy_buffer_size`). */
 const MAX_GUESSED = 2048;
 
-/** Follows the token in a cookie that ends with the browser's session, so that whoever renews it keeps it so. No token has it. */
+/** Follows the token in a cookie that ends with the browser's session, so that a renewal keeps it so. No token has this character. */
 const NOT_PERSISTENT = '~';
 
 const NONE: readonly string[] = [];
@@ -29,7 +29,7 @@ export interface CookieTransport {
   /**
    * The tokens that came: none, one, or as many as there are different ones under the cookie's name, in no order that means anything.
    *
-   * @param parsed the cookies of that header by their names, where somebody else has parsed it.
+   * @param parsed the cookies of that header by their names, where another middleware has parsed it.
    */
   read(header: string | undefined, secure: boolean, parsed?: unknown): readonly string[];
   /** Whether the cookie in which this token came outlives the browser's session. */

@@ -58,7 +58,7 @@ export class ReplyHeaders {
     this.#put();
   }
 
-  /** Adds an error's headers to the answer that has its status, whoever writes that. */
+  /** Adds an error's headers to the answer that has its status, also to one that the application writes. */
   failWith(error: SessionError): void {
     this.#error = error;
   }

@@ -368,7 +368,7 @@ export class RequestSession<Detail = unknown> {
     return failure;
   }
 
-  /** Does something, and adds the headers of the error that it rejects with to the answer, whoever writes that. */
+  /** Runs a verb. Adds the headers of the error that it rejects with to the answer, also to one that the application writes. */
   async #answering<Outcome>(act: () => Promise<Outcome>): Promise<Outcome> {
     try {
       return await act();

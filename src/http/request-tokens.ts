@@ -22,9 +22,8 @@ const MAX_SESSIONS = 3;
 const NONE: readonly string[] = [];
 
 /**
- * A signed token in the header acts alone. What else is there counts for nothing: a page of another origin can send any header that CORS
- * allows, and must not switch off the check of the cookie by it. Of a single token the signature is not looked at here, since whoever
- * looks it up does that.
+ * A signed token in the header acts alone. Any other header counts for nothing: a page of another origin can send any header that CORS
+ * allows, and must not switch off the check of the cookie by it. The signature of a single token is verified when it is looked up.
  */
 export function judgeTokens<Detail>(policy: SessionPolicy<Detail>, exchange: Exchange): RequestTokens {
   const { manager, cookie, trustedOrigins } = policy;
@@ -42,7 +41,7 @@ export function judgeTokens<Detail>(policy: SessionPolicy<Detail>, exchange: Exc
 }
 
 /**
- * The tokens among a cookie's values to look up. Their order tells nothing, for whoever plants a cookie chooses where it goes: signed ones
+ * The tokens among a cookie's values to look up. Their order tells nothing, because an attacker who plants a cookie chooses its place: signed ones
  * count, the newest of each session, newest first. An older one beside it is an accident, such as a cookie for another path.
  *
  * @returns `null` for a conflict: signed tokens of several users, or of too many sessions.

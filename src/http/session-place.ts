@@ -27,7 +27,7 @@ function held<Session>(sessions: WeakMap<object, Session>, request: object): Ses
 
 /**
  * A property of requests that holds the session. Assigning to it throws, in sloppy mode too, and it can't be deleted or defined anew: an
- * application that puts something else there would believe that somebody is signed in, or out.
+ * application that put something else there would take its user for signed in, or for signed out.
  */
 export class SessionPlace {
   readonly #name: string;

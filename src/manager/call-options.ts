@@ -20,7 +20,7 @@ export interface CreateSessionOptions {
   absoluteTtl?: number | undefined;
   /** Where it was started, to show to the user. Default: none. */
   attributes?: SessionAttributes | undefined;
-  /** Tokens that die with this login, whoever they belong to. Default: none. */
+  /** Tokens whose sessions end with this login, also those of other users. Default: none. */
   replaces?: readonly string[] | undefined;
 }
 
@@ -60,7 +60,7 @@ export function checkInspectOptions(options: InspectTokenOptions | undefined) {
 }
 
 export interface RevokeOptions {
-  /** What to tell whoever uses a token of it afterwards, 1 to 256 characters. Default: nothing but that it was revoked. */
+  /** A message for clients that use a token of it afterwards. Default: none. 1 to 256 characters. */
   message?: string | undefined;
 }
 
@@ -93,7 +93,7 @@ function checkExcept(name: string, value: unknown): string | null {
 export interface BanUserOptions {
   /** Seconds that the ban lasts. Default: until `unbanUser`. */
   seconds?: number | undefined;
-  /** What to tell whoever uses a token of theirs, 1 to 256 characters. Default: nothing but that they are banned. */
+  /** A message for clients that use a token of an ended session. Default: none. 1 to 256 characters. */
   reason?: string | undefined;
 }
 

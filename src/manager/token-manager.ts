@@ -310,7 +310,7 @@ export class TokenManager<Detail = unknown> {
     return ended.length;
   }
 
-  /** Ends one session of this user, by its id. `false` when this user has no such live session, whoever else has. */
+  /** Ends one session of this user, by its id. `false` when this user has no such live session, also when another user has. */
   async deleteSession(userId: string, sessionId: string, options?: RevokeOptions): Promise<boolean> {
     const tag = tagOf(this.#logins.checkUserId(userId));
     if (typeof sessionId !== 'string') throw new TypeError(`sessionId must be a string, got ${kindOf(sessionId)}`);

@@ -60,7 +60,7 @@ export type Inspection<Detail = unknown> =
   | {
       session: null;
       reason: EndReason;
-      /** What whoever revoked the session or banned the user had to say to them. */
+      /** The message given when the session was revoked or its user banned. */
       message?: string;
     };
 
@@ -69,7 +69,7 @@ export interface Ban {
   since: Date;
   /** When it is over; `null` when it has to be lifted. */
   until: Date | null;
-  /** Given with it, and told to whoever uses a token of theirs. */
+  /** The reason given with it, shown to clients that use a token of an ended session. */
   reason?: string;
 }
 

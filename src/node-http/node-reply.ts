@@ -6,7 +6,7 @@ type GivenHeaders = OutgoingHttpHeaders | readonly OutgoingHttpHeader[] | readon
 
 const replies = new WeakMap<ServerResponse, ReplyHeaders>();
 
-/** What this package has a response of Node say; `null` when it has begun. One for each response, whoever asks. */
+/** What this package has a response of Node say; `null` when it has begun. There is one for each response. */
 export function replyOf(res: ServerResponse): ReplyHeaders | null {
   if (res.headersSent) return null;
   const known = replies.get(res);

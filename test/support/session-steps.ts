@@ -29,6 +29,18 @@ const attributes: fc.Arbitrary<SessionAttributes> = fc
   .map(({ device, ip }) => ({ ...(device !== undefined && { device }), ...(ip !== undefined && { ip }) }));
 const text = fc.option(fc.constantFrom('bye', 'two: of\nthem', '🙂'), { nil: undefined });
 
+/** Shares of the grace: within it, together beyond it, and beyond it. */
+const shares = fc.constantFrom(0, 0.4, 0.7, 0.95, 1.1, 2.5);
+/** In seconds, where a share of the grace is longer: on a clock that can be set, and on one that can't. */
+const LONGEST_WAITS = [25, 3] as const;
+const siblings = {
+  manager,
+  token: tokenIndex,
+  waits: fc.array(shares, { minLength: 3, maxLength: 3 }),
+  first: fc.nat({ max: 1 }),
+  second: fc.nat({ max: 2 }),
+};
+
 export const rules: fc.Arbitrary<ManagerRules> = fc.record({
   ttl: fc.constantFrom(3600, 3, 1),
   slideEvery: fc.constantFrom(0, 1, 3600),
@@ -132,6 +144,8 @@ const verbsOnTokens: fc.Arbitrary<Step>[] = [
   ...(['rotateToken', 'rotateToken', 'reauthenticateToken'] as const).map((name) =>
     fc.tuple(manager, tokenIndex).map(([index, which]) => childStep(name, index, which)),
   ),
+  fc.record(siblings).map(siblingsStep),
+  fc.record(siblings).map(siblingsStep),
   fc.tuple(manager, tokenIndex).map(([index, which]) =>
     tokenStep('deleteToken', { manager: index, token: which }, async (model, world, issued) => {
       const outcome = await world.call(model, index, (sessions) => sessions.deleteToken(issued.token));
@@ -217,6 +231,29 @@ function childStep(name: 'rotateToken' | 'reauthenticateToken', index: number, w
     compareToken(world, index, child, model.childOf(issued, session, name === 'rotateToken' ? 'inherited' : 'now'));
     const gives = name === 'rotateToken' ? child.token : wholeView(model, session, child);
     compare(world, outcome, { gives, events: [['rotated', { userId, sessionId: id }]] });
+  });
+}
+
+/** Two children of one token: the younger and the older one are 0 and 1, their parent is 2. Waits are shares of the grace. */
+function siblingsStep(given: { manager: number; token: number; waits: number[]; first: number; second: number }): Step {
+  return tokenStep('siblings', given, async (model, world) => {
+    const { manager: index, token, waits, first, second } = given;
+    const longest = LONGEST_WAITS[world.clock.slackMs === 0 ? 0 : 1];
+    const pass = (share = 0) => waiting(Math.min(longest, share * rulesOf(world, index).rotationGrace));
+    const count = world.tokens.length;
+    // From here on the tokens are counted from the newest, and each child is one more.
+    const parent = token % count;
+    await childStep('rotateToken', index, parent).run(model, world);
+    await pass(waits[0]).run(model, world);
+    await childStep('rotateToken', index, parent + world.tokens.length - count).run(model, world);
+    const places = world.tokens.length === count + 2 ? [0, 1, parent + 2] : [parent];
+    for (const [place, wait] of [
+      [first, waits[1]],
+      [second, waits[2]],
+    ] as const) {
+      await pass(wait).run(model, world);
+      await inspectStep(index, places[place % places.length] as number, true).run(model, world);
+    }
   });
 }
 
