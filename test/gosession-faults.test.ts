@@ -274,7 +274,9 @@ it.each([
   await server.admin.del(key as string);
   await corrupt(key as string);
   expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'ada' });
-  await until('it is kept', async () => /^\d{13}:{"name":"ada"}$/.test((await server.admin.get(key as string)) ?? ''));
+  await until('it is kept', async () =>
+    /^\d{13}:\d{13}:{"name":"ada"}$/.test((await server.admin.get(key as string)) ?? ''),
+  );
 });
 
 it('18: a hundred parallel checks call the loader once', async () => {
@@ -304,7 +306,7 @@ it('18: refreshing many users goes on past a failure and reports all failures to
     errors: [expect.objectContaining({ message: 'no bad 1' }), expect.objectContaining({ message: 'no bad 2' })],
   });
   const kept = await server.admin.mget(await keys(`${prefixes.userKeyPrefix}*`));
-  expect(kept.filter((value) => /^\d{13}:{/.test(value ?? ''))).toHaveLength(2);
+  expect(kept.filter((value) => /^\d{13}:\d{13}:{/.test(value ?? ''))).toHaveLength(2);
   expect((await service().touchToken(token))?.user.detail).toEqual({ name: 'last' });
 });
 

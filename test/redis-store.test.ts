@@ -59,7 +59,7 @@ describe('what is in Redis', () => {
       [sidOf(known)]: expect.stringMatching(/^\d{13}:\d{13}:100000:\d{13}$/),
       [`${sidOf(known)}.a`]: '{"device":"web"}',
     });
-    expect(await server.admin.get(keyOf(plain, prefixes.userKeyPrefix))).toMatch(/^\d{13}:{"name":"ada"}$/);
+    expect(await server.admin.get(keyOf(plain, prefixes.userKeyPrefix))).toMatch(/^\d{13}:\d{13}:{"name":"ada"}$/);
   });
 
   it('lives as long as the longest session may be asked for: as long again after it, an hour at most; a login or kick shortens it', async () => {
@@ -484,8 +484,8 @@ describe('the client', () => {
       expect(await sessions.deleteUser('ada')).toBe(true);
       await sessions.deleteUserToken('ada');
     }
-    // The version of the info that was deleted is kept for ten minutes.
-    for (const key of await server.admin.keys('app:*')) expect(await server.admin.get(key)).toMatch(/^\d{13}:$/);
+    // The version of the info that was deleted is kept for a minute.
+    for (const key of await server.admin.keys('app:*')) expect(await server.admin.get(key)).toMatch(/^\d{13}:0:$/);
   });
 
   it('that is handed in may serve two stores, and the application, at once', async () => {

@@ -379,6 +379,25 @@ describeStores((open) => {
       expect(await infoOf(token)).toBe('1');
     });
 
+    it('of a load that took more than a minute is not kept, and ends nothing when it found no such user', async () => {
+      const token = await startToken();
+      const version = await store.renewUserInfo(TAG);
+      const [minuteAgo, gone] = [version - 61_000, { except: null, message: null }];
+      expect(await store.setUserInfo(TAG, '1', HOUR, minuteAgo)).toBe(false);
+      expect(await store.endAll(TAG, { ...gone, goneAtVersion: minuteAgo })).toEqual([]);
+      expect(await infoOf(token)).toBeNull();
+    });
+
+    it('that has expired still counts against a load that began before it', async () => {
+      const token = await startToken();
+      const slow = (await liveIn(store.check(TAG, token, POLICY)))?.userInfoVersion as number;
+      await keepUserInfo(store, TAG, '"new"', SHORT);
+      await fixture.elapse(SHORT);
+      expect(await infoOf(token)).toBeNull();
+      expect(await store.setUserInfo(TAG, '"old"', HOUR, slow)).toBe(false);
+      expect(await infoOf(token)).toBeNull();
+    });
+
     it('keeps its value while a new load begins', async () => {
       const token = await startToken();
       await keepUserInfo(store, TAG, '1');

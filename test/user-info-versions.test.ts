@@ -75,6 +75,16 @@ describeStores((open) => {
     expect(await cachedFor(token)).toEqual({ name: 'new' });
   });
 
+  it('a load that began before a refresh is not kept when what that refresh cached has expired meanwhile', async () => {
+    const { token, finish } = await slowLoad();
+    expect(await manage(fixture.other, () => ({ name: 'new' })).refreshUser(['ada'], 1)).toBe(1);
+    const isExpired = async () => (await cachedFor(token)) === undefined;
+    expect(await isExpired()).toBe(false);
+    await until('the new info has expired', isExpired);
+    await finish({ name: 'old' });
+    expect(await cachedFor(token)).toBeUndefined();
+  });
+
   it('a load that nothing came between is kept, and one that found no such user ends the sessions', async () => {
     const first = await slowLoad();
     await first.finish({ name: 'loaded' });

@@ -75,7 +75,7 @@ export interface Ban {
 
 /**
  * Loads what an application knows of a user. `null` or `undefined` means that there is no such user: their sessions end.
- * A rejection fails the call that asked and changes nothing. The value is kept as JSON.
+ * A rejection fails the call that asked and changes nothing. The value is kept as JSON, unless the load took more than a minute.
  */
 export type GetUserInfo<Detail> = (
   userId: string,

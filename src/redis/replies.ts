@@ -92,11 +92,12 @@ function storedSession(sid: string, reply: string): StoredSession {
   if (match === null) throw notARecord();
   const now = Number(match[FIELDS + 1]);
   const version = match[FIELDS + 3];
+  const isExpired = Number(match[FIELDS + 4]) <= now;
   return {
-    userId: match[FIELDS + 5] as string,
+    userId: match[FIELDS + 6] as string,
     session: recordOf(sid, match, match[FIELDS + 2] as string),
     now,
-    userInfo: match[FIELDS + 4] || null,
+    userInfo: (!isExpired && match[FIELDS + 5]) || null,
     userInfoVersion: version === undefined ? now : Math.max(now, Number(version)),
   };
 }

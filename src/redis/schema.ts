@@ -12,13 +12,14 @@ import { checkText } from '../errors/arguments';
  *     <sid>.a   {"device":…,"ip":…,"userAgent":…}   a session's attributes, only when there are any
  *     <sid>     ended:until:reason:message          why a session has ended, remembered until then
  *     ban       since:until:reason                  a ban, and for an hour one that is over; until 0 = for ever
- *   GET session-user:{<tag>}          version:json   the cached user info, or after a deletion its version alone
+ *   GET session-user:{<tag>}          version:until:json   the cached user info; the version alone, `version:0:`, after a deletion
  *
  *   SUBSCRIBE session-token:changes   the tag of a user of whom a session has ended or changed, in the same step; not of a slide
  *   SUBSCRIBE session-user:changes    the tag of a user whose cached info is another, or gone
  *
- * All times are milliseconds; so is a version, which is the moment at which the load of the info began. The braces are a hash tag: in a
- * Cluster both keys of a user are in one slot.
+ * All times are milliseconds; so is a version, which is the moment at which the load of the info began. The key outlives an info that expires
+ * within a minute, so that its version counts against loads that began earlier. The braces are a hash tag: in a Cluster both keys of a user
+ * are in one slot.
  */
 
 export const LAYOUT_VERSION = '1';
@@ -32,14 +33,14 @@ export const LUA = {
   token: `^:${luaNumbers(TOKEN)}$`,
   ended: '^ended:(%d+):(%a+):(.*)$',
   ban: '^(%d+):(%d+):(.*)$',
-  userInfo: '^(%d+):(.*)$',
+  userInfo: '^(%d+):(%d+):(.*)$',
 } as const;
 
 /** The same for a regular expression. */
 export const REGEXP = {
   record: `${regExpNumbers(RECORD)}(?::${regExpNumbers(TOKEN)})?`,
   ban: '(\\d{1,15}):(\\d{1,15}):(.*)',
-  userInfo: '(\\d{1,15}):([^\\n]*)',
+  userInfo: '(\\d{1,15}):(\\d{1,15}):([^\\n]*)',
 } as const;
 
 function luaNumbers(fields: readonly string[]): string {

@@ -18,8 +18,11 @@ export const MAX_EXPIRED_MS = 3_600_000;
 /** Milliseconds for which a ban is remembered once it is over, so that no late repetition brings it back. */
 export const BAN_REMEMBERED_MS = 3_600_000;
 
-/** Milliseconds for which it is remembered that user info was deleted: a load that takes longer can be kept again. */
-export const USER_INFO_VERSION_MS = 600_000;
+/**
+ * Milliseconds that a load of user info may take to be kept. The version of the info is remembered for as long, also when the info itself
+ * has expired or was deleted: no load that began before it can be kept later.
+ */
+export const MAX_USER_INFO_LOAD_MS = 60_000;
 
 /** Milliseconds since the epoch from which on a number is no time, but damage: beyond what a Date can be. */
 export const NO_TIME = 4e15;

@@ -1,7 +1,7 @@
 import { checkFunction, integer, optional, type Readers, readOptions } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
 import type { TokenClaims } from '../token/token';
-import { USER_INFO_VERSION_MS } from './limits';
+import { MAX_USER_INFO_LOAD_MS } from './limits';
 import { MemoryUser } from './memory-user';
 import type {
   EndAllOptions,
@@ -31,11 +31,12 @@ const READERS = {
   sweepEvery: optional(integer(1, 24 * 3600), 60),
 } satisfies Readers<MemoryStoreOptions>;
 
-/** Cached user info; `null` where only its version is known. */
+/** Cached user info until it expires, its version until it is forgotten; `null` where there is only that. */
 interface UserInfo {
   text: string | null;
   version: number;
   expiresAt: number;
+  forgottenAt: number;
 }
 
 /**
@@ -106,7 +107,8 @@ export class MemoryStore implements Store {
   async endAll(tag: string, { except, message, goneAtVersion }: EndAllOptions): Promise<string[]> {
     const now = this.#nowIfOpen();
     if (goneAtVersion !== null) {
-      if (this.#info(tag, now).version > goneAtVersion) return [];
+      const { version } = this.#info(tag, now);
+      if (version > goneAtVersion || now - goneAtVersion > MAX_USER_INFO_LOAD_MS) return [];
       this.#forgetInfo(tag, now);
     }
     const ended = this.#users.get(tag)?.endAll(now, { reason: 'revoked', message }, except) ?? [];
@@ -149,17 +151,16 @@ export class MemoryStore implements Store {
 
   async renewUserInfo(tag: string): Promise<number> {
     const now = this.#nowIfOpen();
-    const known = this.#info(tag, now);
-    if (known.text === null) return this.#forgetInfo(tag, now);
-    known.version = Math.max(now, known.version) + 1;
-    return known.version;
+    const { text, version, expiresAt } = this.#info(tag, now);
+    return this.#keepInfo(tag, text, Math.max(now, version) + 1, expiresAt);
   }
 
   async setUserInfo(tag: string, text: string, ttlMs: number, version: number): Promise<boolean> {
     const now = this.#nowIfOpen();
     const expiresAt = version + ttlMs;
-    if (this.#info(tag, now).version > version || expiresAt <= now) return false;
-    this.#userInfo.set(tag, { text, version, expiresAt });
+    if (this.#info(tag, now).version > version) return false;
+    if (expiresAt <= now || now - version > MAX_USER_INFO_LOAD_MS) return false;
+    this.#keepInfo(tag, text, version, expiresAt);
     return true;
   }
 
@@ -220,13 +221,20 @@ export class MemoryStore implements Store {
   /** What is known of the user info; of version 0 when that is nothing. */
   #info(tag: string, now: number): UserInfo {
     const known = this.#userInfo.get(tag);
-    return known !== undefined && known.expiresAt > now ? known : { text: null, version: 0, expiresAt: 0 };
+    if (known === undefined || known.forgottenAt <= now)
+      return { text: null, version: 0, expiresAt: 0, forgottenAt: 0 };
+    return known.expiresAt > now ? known : { ...known, text: null };
   }
 
   /** Keeps that there is no info, under a version beyond that of every load that has begun. */
-  #forgetInfo(tag: string, now: number): number {
-    const version = Math.max(now, this.#info(tag, now).version) + 1;
-    this.#userInfo.set(tag, { text: null, version, expiresAt: now + USER_INFO_VERSION_MS });
+  #forgetInfo(tag: string, now: number): void {
+    this.#keepInfo(tag, null, Math.max(now, this.#info(tag, now).version) + 1, 0);
+  }
+
+  /** Keeps an info, and its version for at least as long as a load that began earlier could be kept. Gives the version. */
+  #keepInfo(tag: string, text: string | null, version: number, expiresAt: number): number {
+    const forgottenAt = Math.max(expiresAt, version + MAX_USER_INFO_LOAD_MS);
+    this.#userInfo.set(tag, { text, version, expiresAt, forgottenAt });
     return version;
   }
 
@@ -236,8 +244,8 @@ export class MemoryStore implements Store {
       user.forgetOld(now);
       this.#dropIfEmpty(tag);
     }
-    for (const [tag, { expiresAt }] of this.#userInfo) {
-      if (expiresAt <= now) this.#userInfo.delete(tag);
+    for (const [tag, { forgottenAt }] of this.#userInfo) {
+      if (forgottenAt <= now) this.#userInfo.delete(tag);
     }
   }
 

@@ -132,8 +132,8 @@ export interface EndAllOptions {
   except: string | null;
   message: string | null;
   /**
-   * For a user who is gone: forgets the cached user info as well, and does nothing at all when that has a later version. `null` for any
-   * other reason.
+   * For a user who is gone, the version of the load that found it: forgets the cached user info as well. Does nothing at all when the info has
+   * a later version, or that load took more than a minute. `null` for any other reason.
    */
   goneAtVersion: number | null;
 }
@@ -267,8 +267,8 @@ export interface Store {
 
   /**
    * Keeps the user info in place of what was there, whether or not the user has sessions. `version`: the moment the load began, as
-   * `userInfoVersion` or `renewUserInfo` gave it; the info is kept until `ttlMs` after that. `false`: that is over, or what is there has a later
-   * version, and nothing was changed.
+   * `userInfoVersion` or `renewUserInfo` gave it; the info is kept until `ttlMs` after that. `false`, and nothing was changed: that is over,
+   * the load took more than a minute, or what was there last has a later version.
    */
   setUserInfo(tag: string, userInfo: string, ttlMs: number, version: number): Promise<boolean>;
 

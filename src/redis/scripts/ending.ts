@@ -1,4 +1,4 @@
-import { BAN_REMEMBERED_MS } from '../../store/limits';
+import { BAN_REMEMBERED_MS, MAX_USER_INFO_LOAD_MS } from '../../store/limits';
 import { LAYOUT_VERSION } from '../schema';
 import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
 
@@ -10,7 +10,7 @@ import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
  * ARGV[1]  session id to keep; '' = none
  * ARGV[2]  a message to holders of their tokens; '' = none
  * ARGV[3]  for a user who is gone, the version at which their info was loaded: forgets the info as well, and does nothing when there is a later
- *          version, or none to be seen here; '' = for another reason
+ *          version, when that load took too long to be kept, or when no info can be seen here; '' = for another reason
  * Returns  { now, the ids of the live ones it ended, the ids of those of them that did not begin before now }, the latter two joined by commas
  */
 export const END_ALL = `${CLOCK}${USER}${USER_INFO}
@@ -18,9 +18,9 @@ local key, except, message, gone_at = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3
 if gone_at then
   ${REFUSE_ON_REPLICA}
   if not KEYS[2] then return { now, '', '' } end
-  local version, _, value = read_info(KEYS[2])
-  if not version then return value end
-  if version > gone_at then return { now, '', '' } end
+  local version, _, refusal = read_info(KEYS[2])
+  if not version then return refusal end
+  if version > gone_at or now - gone_at > ${MAX_USER_INFO_LOAD_MS} then return { now, '', '' } end
   forget_info(KEYS[2], version)
 end
 

@@ -13,8 +13,8 @@ import {
   MAX_ENDED_MS,
   MAX_EXPIRED_MS,
   MAX_REMEMBERED,
+  MAX_USER_INFO_LOAD_MS,
   NO_TIME,
-  USER_INFO_VERSION_MS,
 } from '../../store/limits';
 import { LAYOUT_VERSION, LUA } from '../schema';
 
@@ -203,20 +203,28 @@ end
 
 /** The cached user info in a key, and its version: see schema.ts. */
 export const USER_INFO = `
--- The version of the info, 0 when there is none; its text, '' when only the version is known; and the whole value. GETEX is a GET that
--- replicas refuse.
+-- The version of the info, 0 when none is known; its text, '' when there is none or none any more; and when it expires. Or nil, nil and an error.
+-- GETEX is a GET that replicas refuse.
 local function read_info(key)
   local value = redis.pcall('GETEX', key)
   if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE', 1, true) then return nil, nil, value end
-  local version, text = string.match(type(value) == 'string' and value or '', '${LUA.userInfo}')
-  return tonumber(version) or 0, text or '', value
+  local version, expires, text = string.match(type(value) == 'string' and value or '', '${LUA.userInfo}')
+  if not version then return 0, '', 0 end
+  expires = tonumber(expires)
+  return tonumber(version), expires > now and text or '', expires
+end
+
+-- Keeps an info, and its version for at least as long as a load that began earlier could be kept.
+local function write_info(key, version, expires, text)
+  local left = math.max(expires, version + ${MAX_USER_INFO_LOAD_MS}) - now
+  redis.call('SET', key, string.format('%.0f:%.0f:', version, expires) .. text, 'PX', string.format('%.0f', left))
 end
 
 -- Forgets the info, and keeps a version beyond that of every load that has begun. Needs no memory.
 local function forget_info(key, version)
-  version = string.format('%.0f', math.max(now, version) + 1)
+  version = math.max(now, version) + 1
   redis.call('UNLINK', key)
-  redis.call('SET', key, version .. ':', 'PX', ${USER_INFO_VERSION_MS})
+  write_info(key, version, 0, '')
   return version
 end
 `;

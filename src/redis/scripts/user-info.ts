@@ -1,3 +1,4 @@
+import { MAX_USER_INFO_LOAD_MS } from '../../store/limits';
 import { ANNOUNCE, CLOCK, USER_INFO } from './parts';
 
 /**
@@ -8,11 +9,11 @@ import { ANNOUNCE, CLOCK, USER_INFO } from './parts';
  */
 export const RENEW_USER_INFO = `${CLOCK}${USER_INFO}
 local key = KEYS[1]
-local version, text, value = read_info(key)
-if not version then return value end
+local version, text, expires = read_info(key)
+if not version then return expires end
 if text == '' then return forget_info(key, version) end
-version = string.format('%.0f', math.max(now, version) + 1)
-redis.call('SET', key, version .. ':' .. text, 'KEEPTTL')
+version = math.max(now, version) + 1
+write_info(key, version, expires, text)
 return version
 `;
 
@@ -26,11 +27,12 @@ return version
  * Returns  1; 0 when what is there has a later version, or the info is too old to keep
  */
 export const SET_USER_INFO = `${CLOCK}${ANNOUNCE}${USER_INFO}
-local key, info, left, version = KEYS[1], ARGV[1], ARGV[3] + ARGV[2] - now, tonumber(ARGV[3])
-local known_version, known, value = read_info(key)
-if not known_version then return value end
-if known_version > version or left <= 0 then return 0 end
-redis.call('SET', key, ARGV[3] .. ':' .. info, 'PX', string.format('%.0f', left))
+local key, info, version = KEYS[1], ARGV[1], tonumber(ARGV[3])
+local expires = version + ARGV[2]
+local known_version, known, refusal = read_info(key)
+if not known_version then return refusal end
+if known_version > version or expires <= now or now - version > ${MAX_USER_INFO_LOAD_MS} then return 0 end
+write_info(key, version, expires, info)
 if known ~= info then announce(key) end
 return 1
 `;
@@ -43,8 +45,8 @@ return 1
  */
 export const DELETE_USER_INFO = `${CLOCK}${ANNOUNCE}${USER_INFO}
 local key = KEYS[1]
-local version, text, value = read_info(key)
-if not version then return value end
+local version, text, refusal = read_info(key)
+if not version then return refusal end
 forget_info(key, version)
 announce(key)
 return text == '' and 0 or 1
