@@ -11,18 +11,15 @@ export type SessionContext<Detail = RegisteredDetail, Property extends string = 
 
 const places = new Map<string, SessionPlace>();
 
-/** The session that was opened last on each request, for the guards: whatever property holds it. */
-const latest = new WeakMap<object, RequestSession<unknown>>();
+/** A request with the sessions that places have put there. Not in a WeakMap: with an entry a request, that is most of what collecting garbage costs. */
+type Holder = Record<symbol, RequestSession<never> | undefined>;
+
+/** Where a request holds the session that was opened last, for the guards: whatever property shows it. */
+const LATEST = Symbol('tokensession');
 
 /** The session of a request, also of one that was wrapped: `Object.create(req)`. `null`: no middleware has been here. */
 export function sessionOf(request: object): RequestSession<unknown> | null {
-  return held(latest, request) ?? null;
-}
-
-function held<Session>(sessions: WeakMap<object, Session>, request: object): Session | undefined {
-  let holder: object | null = request;
-  while (holder !== null && !sessions.has(holder)) holder = Object.getPrototypeOf(holder);
-  return holder === null ? undefined : sessions.get(holder);
+  return (request as Holder)[LATEST] ?? null;
 }
 
 /**
@@ -32,7 +29,8 @@ function held<Session>(sessions: WeakMap<object, Session>, request: object): Ses
 export class SessionPlace {
   readonly #name: string;
   readonly #property: string;
-  readonly #sessions = new WeakMap<object, RequestSession<never>>();
+  /** Where a request holds the session of this place. */
+  readonly #key: symbol;
   /** One for all requests. */
   readonly #descriptor: PropertyDescriptor;
 
@@ -47,11 +45,12 @@ export class SessionPlace {
   private constructor(name: string, property: string) {
     this.#name = name;
     this.#property = property;
-    const sessions = this.#sessions;
+    const key = Symbol(name);
+    this.#key = key;
     this.#descriptor = {
       enumerable: true,
-      get(this: object) {
-        return held(sessions, this);
+      get(this: Holder) {
+        return this[key];
       },
       set() {
         throw new TypeError(
@@ -86,8 +85,9 @@ export class SessionPlace {
     const present = this.find(request);
     if (present?.isBy(policy.manager)) return present.reopen();
     const session = new RequestSession(policy, exchange);
-    this.#sessions.set(request, session as RequestSession<never>);
-    latest.set(request, session);
+    const holder = request as Holder;
+    holder[this.#key] = session as RequestSession<never>;
+    holder[LATEST] = session as RequestSession<never>;
     if (present === null) Object.defineProperty(request, this.#property, this.#descriptor);
     return session.open();
   }
