@@ -137,7 +137,7 @@ export class NearCache {
     // Lost in between, or the user's sessions are on another server by now, or may be.
     if (this.#feed.sourceOf(tag) !== source || this.#feed.detours !== detours) return;
     const clockOffset = now - askedAt;
-    const slideDueAt = session.seenAt + Math.min(this.#slideEveryMs, session.ttlMs / 2);
+    const slideDueAt = Math.min(session.seenAt, now) + Math.min(this.#slideEveryMs, session.ttlMs / 2);
     const known = {
       token: bytesOf(token),
       userId,

@@ -274,7 +274,8 @@ export class RequestSession<Detail = unknown> {
       if (this.#session === null) return this.refusal(null);
     }
     const { checkedAt, authenticatedAt } = this.#session ?? session;
-    const isRecent = checkedAt.getTime() - authenticatedAt.getTime() <= seconds * 1000;
+    // A proof of the future is one by a clock that was set back: nobody knows how old it is.
+    const isRecent = Math.abs(checkedAt.getTime() - authenticatedAt.getTime()) <= seconds * 1000;
     return isRecent ? null : reauthenticationRequired();
   }
 

@@ -85,7 +85,8 @@ export class MemoryStore implements Store {
 
   async touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Promise<Found> {
     return this.#find(tag, claims, policy, (record, now) => {
-      if (now - record.seenAt >= Math.min(slideEveryMs, record.ttlMs / 2)) record.seenAt = now;
+      const age = now - record.seenAt;
+      if (age < 0 || age >= Math.min(slideEveryMs, record.ttlMs / 2)) record.seenAt = now;
     });
   }
 

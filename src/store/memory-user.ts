@@ -171,5 +171,5 @@ function judge({ gen, mintedAt }: TokenClaims, record: SessionRecord, graceMs: n
   if (gen === record.gen && mintedAt === record.mintedAt) return 'current';
   if (gen > record.gen) return 'new';
   if (gen === record.gen && Math.abs(mintedAt - record.mintedAt) <= graceMs) return 'in flight';
-  return now - record.confirmedAt < graceMs ? 'in flight' : 'reuse';
+  return Math.abs(now - record.confirmedAt) < graceMs ? 'in flight' : 'reuse';
 }

@@ -200,7 +200,7 @@ export interface ChangeFeed {
  * |---|---|
  * | `t.gen > r.gen` | live: a new token, used for the first time. `touch` and `refresh` move the record on to it |
  * | `t.gen = r.gen`, made within `graceMs` of `r.mintedAt` | live: the same token, or one that a parallel request was given |
- * | `r.confirmedAt` is less than `graceMs` ago | live: a request in flight |
+ * | `r.confirmedAt` is less than `graceMs` away | live: a request in flight |
  * | anything else | a reuse: one of the two tokens is in the wrong hands, see {@link ReusePolicy} |
  *
  * **Memory.** Of a session that a limit, a kick, a ban or a reuse has ended, the store remembers why, see `limits.ts`. That may be lost, the

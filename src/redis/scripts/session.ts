@@ -58,7 +58,7 @@ if ARGV[2] ~= gen .. ':' .. minted .. ':' .. proved then
   grace = tonumber(grace)
   is_new = tonumber(given_gen) > tonumber(gen)
   local is_sibling = given_gen == gen and math.abs(given_minted - minted) <= grace
-  local is_in_flight = now - confirmed < grace
+  local is_in_flight = math.abs(now - confirmed) < grace
   if not (is_new or is_sibling or is_in_flight) then
     ${REFUSE_ON_REPLICA}
     if on_reuse == 'refuse' then return { 'reused', '', user_id, 1, 0 } end
@@ -106,12 +106,13 @@ end
 export const CHECK = `${CLOCK}${SESSION}${REPLY}`;
 
 /**
- * Reads a session, slides it, and moves its record on to a new token.
+ * Reads a session, slides it, and moves its record on to a new token. Slides it also where it was last slid by a clock that was ahead.
  *
  * ARGV[4]  ms that must have passed since it was last slid, but at most half its ttl
  */
 export const TOUCH = `${CLOCK}${SESSION}
-local is_due, is_change = now - seen >= math.min(ARGV[4], ttl / 2), is_new
+local age = now - seen
+local is_due, is_change = age < 0 or age >= math.min(ARGV[4], ttl / 2), is_new
 ${USE}${REPLY}`;
 
 /**

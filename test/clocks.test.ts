@@ -1,0 +1,95 @@
+import { MemoryStore, RedisStore, type Store, type TokenClaims } from 'tokensession';
+import { tagOf } from '../src/token/token';
+import { type RedisServer, startRedis } from './support/redis-server';
+import { HOUR, liveIn, newSession, PATIENT, randomPrefixes, startSession } from './support/stores';
+
+/*
+ * The clock of the store is set back by an hour: what was written before lies in the future.
+ */
+
+const USER_ID = 'ada';
+const TAG = tagOf(USER_ID);
+const GRACE = 60_000;
+const ENDS = { graceMs: GRACE, onReuse: 'end' } as const;
+const TTL = 2 * HOUR;
+
+interface Clock {
+  store: Store;
+  /** Sets the clock of the store back by an hour. */
+  setBack(): Promise<void>;
+}
+
+let server: RedisServer;
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.stop());
+
+function memoryClock(): Clock {
+  let now = Date.now();
+  const setBack = async () => {
+    now -= HOUR;
+  };
+  return { store: new MemoryStore({ now: () => now }), setBack };
+}
+
+/** Redis has the machine's clock. So the moments in the records are set ahead instead. */
+function redisClock(): Clock {
+  const prefixes = randomPrefixes();
+  const key = `${prefixes.tokenKeyPrefix}:{${TAG}}`;
+  const setBack = async () => {
+    for (const [field, value] of Object.entries(await server.admin.hgetall(key))) {
+      if (field.length === 22)
+        await server.admin.hset(
+          key,
+          field,
+          value.replace(/\d{13}/g, (time) => `${+time + HOUR}`),
+        );
+    }
+  };
+  return { store: new RedisStore(server.url, { ...prefixes, ...PATIENT }), setBack };
+}
+
+describe.each([
+  ['MemoryStore', memoryClock],
+  ['RedisStore', redisClock],
+])('%s', (_name, open) => {
+  let clock: Clock;
+  beforeEach(() => {
+    clock = open();
+  });
+  afterEach(() => clock.store.close());
+
+  const logIn = () => startSession(clock.store, TAG, newSession(USER_ID, { ttlMs: TTL }));
+  const touch = (token: TokenClaims) => clock.store.touch(TAG, token, ENDS, GRACE);
+  /** The claims of a token as the record holds it. */
+  const current = async (sid: string): Promise<TokenClaims> => {
+    const record = (await clock.store.list(TAG))?.sessions.find((session) => session.sid === sid);
+    return { tag: TAG, ...(record as NonNullable<typeof record>) };
+  };
+
+  it('the next touch brings a session back to its ttl from now', async () => {
+    const { sid } = await logIn();
+    await clock.setBack();
+    const found = await liveIn(touch(await current(sid)));
+    expect((found?.session.seenAt as number) - (found?.now as number)).toBe(0);
+  });
+
+  it('a former token is found out at once, not an hour later', async () => {
+    const first = await logIn();
+    const next = { ...first, gen: 1, mintedAt: first.mintedAt + 1 };
+    expect(await liveIn(touch(next))).not.toBeNull();
+    await clock.setBack();
+    expect(await touch(first)).toMatchObject({ session: null, reason: 'reused' });
+  });
+
+  it('later logins come after the earlier ones, and end with the rest', async () => {
+    const earlier = await logIn();
+    await clock.setBack();
+    const later = await logIn();
+    const sids = (await clock.store.list(TAG))?.sessions.map(({ sid }) => sid);
+    expect(sids).toEqual([earlier.sid, later.sid]);
+    expect(await clock.store.endAll(TAG, { except: null, message: null, goneAtVersion: null })).toHaveLength(2);
+    expect((await clock.store.list(TAG))?.sessions ?? []).toEqual([]);
+  });
+});
