@@ -298,28 +298,31 @@ describe('a process that was held up itself', () => {
   /** Shorter, since this process is held up for a multiple of it. */
   const HELD_TIMEOUT_MS = 500;
 
-  it.each([HELD_TIMEOUT_MS + 50, 3 * HELD_TIMEOUT_MS])(
-    'for %i ms is no reason for any call to fail that was made just before',
-    async (ms) => {
-      const server = await redis();
-      const sessions = manage(server.url, HELD_TIMEOUT_MS);
-      const token = await manage(server.url).setToken('ada');
-      await untilBack(sessions, token);
-      const calls = [
-        () => sessions.setToken('bob'),
-        () => sessions.touchToken(token),
-        () => sessions.reauthenticateToken(token),
-        () => sessions.banUser('bob').then(() => sessions.unbanUser('bob')),
-        () => sessions.rotateToken(token),
-        () => sessions.deleteUserToken('ada'),
-      ];
-      for (const call of calls) {
-        const answer = call();
-        hold(ms);
-        expect(await answer).toBeTruthy();
-      }
-    },
-  );
+  it.each([
+    [HELD_TIMEOUT_MS + 50, 'made'],
+    [3 * HELD_TIMEOUT_MS, 'made'],
+    [HELD_TIMEOUT_MS + 50, 'sent'],
+    [3 * HELD_TIMEOUT_MS, 'sent'],
+  ])('for %i ms is no reason for any call to fail that was %s just before', async (ms, state) => {
+    const server = await redis();
+    const sessions = manage(server.url, HELD_TIMEOUT_MS);
+    const token = await manage(server.url).setToken('ada');
+    await untilBack(sessions, token);
+    const calls = [
+      () => sessions.setToken('bob'),
+      () => sessions.touchToken(token),
+      () => sessions.reauthenticateToken(token),
+      () => sessions.banUser('bob').then(() => sessions.unbanUser('bob')),
+      () => sessions.rotateToken(token),
+      () => sessions.deleteUserToken('ada'),
+    ];
+    for (const call of calls) {
+      const answer = call();
+      if (state === 'sent') await nextTurn();
+      hold(ms);
+      expect(await answer).toBeTruthy();
+    }
+  });
 
   it('is no reason for a call to fail that could not even be sent meanwhile', async () => {
     const server = await redis();
@@ -340,6 +343,49 @@ describe('a process that was held up itself', () => {
     const end = performance.now() + ms;
     while (performance.now() < end);
   }
+});
+
+describe('more calls than this process can have answered in time', () => {
+  /** Beyond what may be in flight and wait. */
+  const LOGINS = 20_000;
+
+  it('are refused without being sent: no login that failed is stored', async () => {
+    const server = await redis();
+    const sessions = manage(server.url);
+    await sessions.setToken('first');
+    const outcomes = await Promise.all(
+      Array.from({ length: LOGINS }, (_, index) =>
+        sessions.setToken(`user-${index}`).then(
+          () => 'stored',
+          (error) => `${error.status} ${error.code} ${error.headers['Retry-After']}`,
+        ),
+      ),
+    );
+    expect(new Set(outcomes)).toEqual(new Set(['stored', '503 ERR_STORE_UNAVAILABLE 1']));
+    expect(await server.admin.dbsize()).toBe(1 + outcomes.filter((outcome) => outcome === 'stored').length);
+  });
+
+  it('do not open the circuit: the next call is served', async () => {
+    const server = await redis();
+    const sessions = manage(server.url);
+    const token = await sessions.setToken('ada');
+    const checks = Array.from({ length: LOGINS }, () => sessions.checkToken(token));
+    const refused = (await Promise.allSettled(checks)).filter(({ status }) => status === 'rejected');
+    expect(refused.length).toBeGreaterThan(0);
+    expect(await sessions.checkToken(token)).not.toBeNull();
+  });
+
+  it('do not keep later ones from being sent while Redis is silent', async () => {
+    const server = await redis();
+    const sessions = manage(server.url);
+    const token = await sessions.setToken('ada');
+    server.pause();
+    const checks = Array.from({ length: 3000 }, () => sessions.checkToken(token));
+    const outcomes = await Promise.allSettled(checks);
+    server.resume();
+    for (const { status } of outcomes) expect(status).toBe('rejected');
+    expect(await untilBack(sessions, token)).not.toBeNull();
+  });
 });
 
 describe('a network that breaks off', () => {

@@ -9,6 +9,7 @@ import {
 } from 'ioredis';
 import { checkInteger, checkOptions } from '../errors/arguments';
 import { withoutArguments } from './errors';
+import { readBeforeTimeout } from './read-before-timeout';
 import {
   type CheckedSettings,
   type ClusterSettings,
@@ -79,11 +80,13 @@ export function createRedisClient(target: RedisTarget, options?: RedisClientOpti
   const settings = checkSettings(target, given.tls);
   switch (settings.topology) {
     case 'single':
-      return keepingSecrets(new Redis(singleOptions(settings, timeoutMs)));
+      return keepingSecrets(readBeforeTimeout(new Redis(singleOptions(settings, timeoutMs))));
     case 'sentinel':
-      return keepingSecrets(new Redis(sentinelOptions(settings, timeoutMs)));
-    case 'cluster':
-      return keepingSecrets(new Cluster([...settings.cluster], clusterOptions(settings, timeoutMs)));
+      return keepingSecrets(readBeforeTimeout(new Redis(sentinelOptions(settings, timeoutMs))));
+    case 'cluster': {
+      const cluster = new Cluster([...settings.cluster], clusterOptions(settings, timeoutMs));
+      return keepingSecrets(cluster.on('+node', (node: Redis) => readBeforeTimeout(node)));
+    }
   }
 }
 

@@ -1,11 +1,12 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { type Cluster, Command, type Redis, type RedisOptions } from 'ioredis';
 import { SessionError } from '../errors/session-error';
 import { askingsOf, catchAsking } from './asking';
 import { CircuitBreaker } from './circuit-breaker';
 import { SILENCE_FACTOR } from './client';
-import { TurnQueue } from './commands-in-one-write';
-import { isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
+import { isErrorReply, isSplitSlot } from './errors';
+import { PendingCalls } from './pending-calls';
+import { readBeforeTimeout } from './read-before-timeout';
 import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
 import type { ScriptName } from './scripts/index';
@@ -23,12 +24,6 @@ interface ConnectionOptions {
  */
 export type ScriptArguments = readonly (string | number)[] | ((heldUpMs: number) => readonly (string | number)[]);
 
-/** What a call tells of the server it went to. */
-interface Outcome {
-  answered(): void;
-  unanswered(error: SessionError): void;
-}
-
 /** Who wants to know when servers may have changed. */
 export interface ConnectionWatcher {
   lost: ServerWatcher['lost'];
@@ -38,9 +33,6 @@ export interface ConnectionWatcher {
 
 /** A Redis that is not one of a Cluster, and so has no address that matters. */
 const THE_SERVER = 'redis';
-
-/** A turn of the event loop that takes longer is one in which something held the process up. */
-const LONGEST_TURN_MS = 50;
 
 /** Deadlines after which a probe that has no answer is given up for another. ioredis may drop a command without a word. */
 const PROBE_FACTOR = 5;
@@ -63,10 +55,8 @@ export class RedisConnection {
   #masters = '';
   /** How often other servers may have taken over. */
   #epoch = 0;
-  readonly #turn: TurnQueue;
+  readonly #calls: PendingCalls;
   readonly #slots = new SlotOwners();
-  #callsUnderWay = 0;
-  #onCallSettled: (() => void) | null = null;
   #closed: Promise<void> | null = null;
 
   constructor(client: Redis | Cluster, { owned, timeoutMs }: ConnectionOptions) {
@@ -76,7 +66,6 @@ export class RedisConnection {
     this.#owned = owned;
     if (this.#cluster !== null) catchAsking(this.#cluster);
     this.#scripts = defineScripts(client);
-    this.#turn = new TurnQueue(() => this.#cluster?.nodes('master') ?? [client as Redis]);
     this.#readiness = new Readiness(client, owned, {
       lost: (server) => this.#watcher?.lost(server),
       changed: () => {
@@ -84,6 +73,7 @@ export class RedisConnection {
         this.#watcher?.changed(this.#cluster !== null && this.#slots.haveMoved(this.#cluster.slots));
       },
     });
+    this.#calls = new PendingCalls(this.#readiness, () => this.#cluster?.nodes('master') ?? [client as Redis]);
   }
 
   /** What the client puts in front of every key. */
@@ -143,14 +133,13 @@ export class RedisConnection {
       keyPrefix: this.keyPrefix,
     };
     const redis = this.clientOf(server)?.duplicate(bounds) ?? null;
-    // Who waits for an answer is told; and without a listener, ioredis prints it.
-    redis?.on('error', () => undefined);
-    return redis;
+    // Callers get their errors by their calls; without a listener, ioredis prints them.
+    return redis === null ? null : readBeforeTimeout(redis).on('error', () => undefined);
   }
 
   /** Resolves when there is a connection, rejects when there is none within the deadline. */
   ready(): Promise<void> {
-    return this.#settleInTime(() => Promise.resolve(), this.timeoutMs, null);
+    return this.#calls.add(() => Promise.resolve(), this.timeoutMs);
   }
 
   /** Runs a script. While a Cluster moves the keys to another node one by one, on the first of them alone. */
@@ -188,13 +177,16 @@ export class RedisConnection {
       if (refusal !== null) return Promise.reject(refusal);
     }
     const epoch = this.#epoch;
-    return this.#settleInTime(command, timeoutMs, {
+    return this.#calls.add(command, timeoutMs, {
       answered: () => {
         if (!this.#breaker.isIdle && epoch === this.#epoch) this.#breaker.answered(this.serverOf(key));
       },
-      unanswered: (error) => {
+      failed: (error, reason) => {
+        // Between the nodes of a Cluster there is no waiting for a connection: each call would try the dead one anew.
+        const isBroken = this.#cluster !== null && reason !== error;
         // A server is not to blame for what its predecessor left unanswered.
         if (this.#closed !== null || epoch !== this.#epoch) return;
+        if (!isBroken && error.code !== 'ERR_STORE_TIMEOUT') return;
         this.#breaker.unanswered(this.serverOf(key), error, () => this.#probe(key));
       },
     });
@@ -202,7 +194,7 @@ export class RedisConnection {
 
   /** Runs a script on one key. Whether it is answered says nothing of the server to the circuit breaker, nor the other way round. */
   runAside(name: ScriptName, key: string, args: readonly (string | number)[]): Promise<unknown> {
-    return this.#settleInTime(() => this.#scripts[name](1, key, ...args), this.timeoutMs, null);
+    return this.#calls.add(() => this.#scripts[name](1, key, ...args), this.timeoutMs);
   }
 
   /** Sends what the function sends to one of {@link servers}. */
@@ -214,85 +206,13 @@ export class RedisConnection {
       if (redis === null) throw new SessionError('ERR_STORE_UNAVAILABLE', 'there is no connection to it');
       return command(redis);
     };
-    return this.#settleInTime(send, timeoutMs, null);
+    return this.#calls.add(send, timeoutMs);
   }
 
-  /** Waits for the answers under way, as long as the slowest may take, and closes the client if it is ours. */
+  /** Waits for the calls in flight, as long as the slowest may take, and closes the client if it is ours. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
-  }
-
-  #settleInTime<Reply>(
-    command: (heldUpMs: number) => Promise<Reply>,
-    timeoutMs: number,
-    outcome: Outcome | null,
-  ): Promise<Reply> {
-    return new Promise((resolve, reject) => {
-      let isSettled = false;
-      const settle = () => {
-        isSettled = true;
-        clearTimeout(timer);
-        this.#callsUnderWay--;
-        this.#onCallSettled?.();
-      };
-      const overdue = () => {
-        if (isSettled) return;
-        settle();
-        const message = `Redis gave no answer within ${Math.round(timeoutMs)} ms`;
-        const error = new SessionError('ERR_STORE_TIMEOUT', message);
-        outcome?.unanswered(error);
-        reject(error);
-      };
-      let deadline = performance.now() + timeoutMs;
-      /** When it was ready to be sent, while it waits for the turn of the event loop to end. */
-      let queuedAt: number | null = null;
-      const onTimer = () => {
-        const left = deadline - performance.now();
-        if (queuedAt !== null || left > 0) timer = setTimeout(onTimer, Math.max(1, left));
-        // Timers go before sockets: when this process itself was held up, the answer may be here and not yet read.
-        else setImmediate(overdue);
-      };
-      let timer = setTimeout(onTimer, timeoutMs);
-      const succeed = (reply: Reply) => {
-        if (isSettled) return;
-        settle();
-        outcome?.answered();
-        resolve(reply);
-      };
-      const fail = (reason: unknown) => {
-        if (isSettled) return;
-        settle();
-        const error = reason instanceof SessionError ? reason : sessionErrorOf(reason);
-        // Between the nodes of a Cluster there is no waiting for a connection: each call would try the dead one anew.
-        const isBroken = this.#cluster !== null && reason !== error;
-        if (isErrorReply(reason)) outcome?.answered();
-        else if (isBroken || error.code === 'ERR_STORE_TIMEOUT') outcome?.unanswered(error);
-        reject(error);
-      };
-      const send = () => {
-        if (isSettled) return;
-        const waitedMs = performance.now() - (queuedAt ?? 0);
-        // What held this process up is held against nobody else.
-        const heldUpMs = waitedMs > LONGEST_TURN_MS ? waitedMs : 0;
-        queuedAt = null;
-        deadline += heldUpMs;
-        if (!this.#readiness.isReady) return void this.#readiness.whenReady().then(start).catch(fail);
-        try {
-          command(heldUpMs).then(succeed, fail);
-        } catch (error) {
-          fail(error);
-        }
-      };
-      const start = () => {
-        queuedAt = performance.now();
-        this.#turn.add(send);
-      };
-      this.#callsUnderWay++;
-      if (this.#closed !== null) fail(new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed'));
-      else if (this.#readiness.isReady) start();
-      else this.#readiness.whenReady().then(start).catch(fail);
-    });
   }
 
   /** Whether the server of this key answers in time, were it with an error. */
@@ -301,7 +221,7 @@ export class RedisConnection {
     const start = performance.now();
     // A check of no session, and not a plain read, which a client may send to a replica.
     const isAnswered = this.#scripts.check(1, key, '').then(() => true, isErrorReply);
-    const givenUp = sleep(PROBE_FACTOR * this.timeoutMs, false, { ref: false });
+    const givenUp = sleep(PROBE_FACTOR * this.timeoutMs, false, { ref: false }).then(() => nextTurn(false));
     return (await Promise.race([isAnswered, givenUp])) && performance.now() - start <= this.timeoutMs;
   }
 
@@ -314,20 +234,12 @@ export class RedisConnection {
   }
 
   async #close(): Promise<void> {
-    if (this.#owned) await this.#callsSettled();
+    const settled = this.#calls.close();
+    if (this.#owned) await settled;
     this.#breaker.reset();
     this.#watcher = null;
     // An owned client goes on to report how it ends, and an error without a listener is printed.
     if (this.#owned && this.#client.status !== 'end') this.#client.disconnect();
     else this.#readiness.stop();
-  }
-
-  #callsSettled(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#onCallSettled = () => {
-        if (this.#callsUnderWay === 0) resolve();
-      };
-      this.#onCallSettled();
-    });
   }
 }

@@ -1,0 +1,83 @@
+import { SessionError } from '../errors/session-error';
+
+/** Calls to one server that may be in flight: more than it takes to keep Redis busy. */
+const MAX_IN_FLIGHT = 1000;
+
+/** Calls that may wait until there is room. */
+const MAX_WAITING = 10_000;
+
+interface Call {
+  /** Sends it. `false`: it has settled already, and nothing was sent. */
+  send(): boolean;
+  refuse(error: SessionError): void;
+  /** The last moment, by `performance.now()`, at which it may be sent. */
+  until: number;
+}
+
+/**
+ * Bounds the calls in flight. Others wait their turn, and are refused without being sent where that takes too long. So a call that is sent has
+ * enough time left for its answer: what a caller is given as failed is not carried out later.
+ */
+export class CallsInFlight {
+  readonly #servers: () => number;
+  #count = 0;
+  /** In the order in which they came. */
+  readonly #waiting = new Set<Call>();
+  #timer: NodeJS.Timeout | null = null;
+
+  /** @param servers how many there are now. */
+  constructor(servers: () => number) {
+    this.#servers = servers;
+  }
+
+  /** Sends a call now, or when there is room. Each that was sent has to be {@link settled}. */
+  add(call: Call): void {
+    if (this.#hasRoom()) this.#send(call);
+    else if (this.#waiting.size >= MAX_WAITING) call.refuse(overload());
+    else {
+      this.#waiting.add(call);
+      this.#watch(call);
+    }
+  }
+
+  /** A call that was sent has its answer, or is given up. */
+  settled(): void {
+    this.#count--;
+    for (const call of this.#waiting) {
+      if (!this.#hasRoom()) return;
+      this.#waiting.delete(call);
+      if (performance.now() <= call.until) this.#send(call);
+      else call.refuse(overload());
+    }
+  }
+
+  #hasRoom(): boolean {
+    return this.#count < MAX_IN_FLIGHT || this.#count < MAX_IN_FLIGHT * this.#servers();
+  }
+
+  #send(call: Call): void {
+    if (call.send()) this.#count++;
+  }
+
+  /** Refuses the calls that have waited too long, after the answers that have arrived meanwhile were read. */
+  #watch(first: Call): void {
+    this.#timer ??= setTimeout(() => setImmediate(() => this.#refuseLate()), first.until - performance.now());
+  }
+
+  #refuseLate(): void {
+    this.#timer = null;
+    for (const call of this.#waiting) {
+      if (performance.now() <= call.until) {
+        this.#watch(call);
+        return;
+      }
+      this.#waiting.delete(call);
+      call.refuse(overload());
+    }
+  }
+}
+
+function overload(): SessionError {
+  const message = 'more calls wait for Redis in this process than it can answer in time; this one was not sent';
+  return new SessionError('ERR_STORE_UNAVAILABLE', message);
+}
