@@ -392,7 +392,7 @@ describeStores((open) => {
       const token = await startToken();
       const slow = (await liveIn(store.check(TAG, token, POLICY)))?.userInfoVersion as number;
       await keepUserInfo(store, TAG, '"new"', SHORT);
-      await fixture.elapse(SHORT);
+      await fixture.elapse(SHORT + 10);
       expect(await infoOf(token)).toBeNull();
       expect(await store.setUserInfo(TAG, '"old"', HOUR, slow)).toBe(false);
       expect(await infoOf(token)).toBeNull();
