@@ -31,11 +31,11 @@ beforeEach(async () => {
   onClose(() => topology.stop());
 });
 
-function manage(options: RedisStoreOptions = {}): TokenManager<never> {
+function manage(options: RedisStoreOptions = {}, policy: { rotationGrace?: number } = {}): TokenManager<never> {
   const { sentinels, name } = topology;
   const settings = { sentinels, name, password: PASSWORD, sentinelPassword: SENTINEL_PASSWORD };
   const store = new RedisStore(settings, { timeoutMs: TIMEOUT_MS, ...options });
-  const manager = new TokenManager<never>({ store, secret: SECRET });
+  const manager = new TokenManager<never>({ store, secret: SECRET, ...policy });
   onClose(() => manager.close());
   return manager;
 }
@@ -81,6 +81,10 @@ describe.each([
     const [banned, rotated] = [tokens.get('user-6') as string, tokens.get('user-7') as string];
     const former = tokens.get('user-8') as string;
     const second = await sessions.setToken('user-2');
+    const strict = manage({}, { rotationGrace: 0 });
+    const stolen = await strict.setToken('user-9');
+    const grandchild = (await strict.rotateToken((await strict.rotateToken(stolen)) as string)) as string;
+    expect(await strict.touchToken(grandchild)).not.toBeNull();
     const single = await sessions.createSession('user-4', { replaces: [tokens.get('user-4') as string] });
     await topology.untilReplicated();
     const master = await topology.master();
@@ -95,6 +99,7 @@ describe.each([
     const replacing = await sessions.createSession('user-5', { replaces: [tokens.get('user-5') as string] });
     expect(await sessions.banUser('user-6', { reason: 'spam' })).toBe(1);
     expect(await sessions.deleteToken((await sessions.rotateToken(rotated)) as string)).toBe(true);
+    expect(await strict.inspectToken(stolen)).toMatchObject({ session: null, reason: 'reused' });
     const next = (await sessions.rotateToken((await sessions.rotateToken(former)) as string)) as string;
     await strike(master);
     for (const replica of replicas) replica.resume();
@@ -106,10 +111,13 @@ describe.each([
       kept,
       banned,
       rotated,
+      grandchild,
       tokens.get('user-4') as string,
       tokens.get('user-5') as string,
     ];
-    await until('service is back', async () => (await sessions.checkToken(others)) !== null);
+    for (const manager of [sessions, strict]) {
+      await until('service is back', async () => (await manager.checkToken(others)) !== null);
+    }
     for (const token of ended) expect(await sessions.checkToken(token)).toBeNull();
     expect(await sessions.getBan('user-6')).toMatchObject({ until: null, reason: 'spam' });
     await expect(sessions.setToken('user-6')).rejects.toMatchObject({ code: 'ERR_USER_BANNED' });
