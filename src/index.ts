@@ -9,6 +9,7 @@ export type {
   RevokeOptions,
 } from './manager/call-options';
 export type { TokenManagerOptions } from './manager/manager-options';
+export type { SessionData } from './manager/session-data';
 export type { SessionEvents, SessionListener } from './manager/session-events';
 export { TokenManager } from './manager/token-manager';
 export type {
@@ -16,6 +17,7 @@ export type {
   GetUserInfo,
   Inspection,
   Register,
+  RegisteredData,
   RegisteredDetail,
   Session,
   SessionInfo,
@@ -37,15 +39,20 @@ export {
   type ChangeFeed,
   type ChangeFollower,
   type ChangeSource,
+  type DataChange,
+  type DataLimits,
+  type DataWritten,
   type EndAllOptions,
   type EndedFor,
   type EndedSession,
   type EndReason,
   expiryOf,
   type Found,
+  type FoundData,
   type NewSession,
   type ReusePolicy,
   type SessionAttributes,
+  type SessionEntries,
   type SessionRecord,
   type Store,
   type StoredBan,

@@ -27,6 +27,11 @@ export interface SessionMiddlewareOptions<Property extends string = string> exte
    */
   clearSiteData?: boolean | readonly SiteData[] | undefined;
   /**
+   * When to read `session.data`: `'lazy'` (default), in a call of its own once a handler asks for it; `'eager'`, in the call that every request with
+   * a token makes, also where a near cache knows the session.
+   */
+  data?: 'lazy' | 'eager' | undefined;
+  /**
    * The property of the request or context that holds the session. Default `'session'`. With another one, `req.auth` say, express-session or
    * koa-session can keep theirs. Name it in `Register` as well, for the types.
    */
@@ -40,6 +45,7 @@ const READERS = {
   crossOrigin: optional(oneOf('refuse', 'allow'), 'refuse'),
   trustedOrigins: readTrustedOrigins,
   clearSiteData: (_name, value) => clearSiteDataOf(value as boolean | readonly SiteData[] | undefined),
+  data: optional(oneOf('lazy', 'eager'), 'lazy'),
   property: optional((_name, value) => checkProperty(value), 'session'),
 } satisfies Readers<SessionMiddlewareOptions>;
 

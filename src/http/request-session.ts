@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import { isUnavailable, SessionError } from '../errors/session-error';
 import type { RequestedSession } from '../manager/requested-session';
+import type { SessionData } from '../manager/session-data';
 import type { User } from '../manager/types';
 import type { EndReason } from '../store/store';
 import { attributesOf, type Exchange } from './exchange';
@@ -32,6 +33,7 @@ export class RequestSession<Detail = unknown> {
   readonly #exchange: Exchange;
   readonly #tokens: RequestTokens;
   #session: RequestedSession<Detail> | null = null;
+  #data: SessionData | null = null;
   /** Whether the client has the session's token in its cookie: it came there, or was put there by this response. */
   #isInCookie = false;
   #isPersistent = true;
@@ -75,6 +77,15 @@ export class RequestSession<Detail = unknown> {
   /** When the holder of this token last proved who they are: at the login, or in a `reauthenticated()` since. */
   get authenticatedAt(): Date | null {
     return this.#session?.authenticatedAt ?? null;
+  }
+
+  /**
+   * What the application keeps with the session: `await req.session.data.get('cart')`. Every method is one call to the store, at once; nothing is
+   * written at the end of the request.
+   */
+  get data(): SessionData {
+    this.#data ??= this.#policy.manager.dataOf(() => this.token, this.#session?.data ?? null);
+    return this.#data;
   }
 
   /** When the session ends unless another request comes first. */
@@ -220,7 +231,8 @@ export class RequestSession<Detail = unknown> {
       return this.#isConflict() ? undefined : this.#answering(() => Promise.reject(this.#refuse(refusal)));
     const [token] = acting;
     if (token === undefined) return undefined;
-    const known = acting.length === 1 ? this.#policy.manager.openKnownToken(token) : null;
+    const isEager = this.#policy.data === 'eager';
+    const known = acting.length === 1 && !isEager ? this.#policy.manager.openKnownToken(token) : null;
     if (known === null) return this.#answering(() => this.#lookUp(acting));
     this.#signInByToken(known);
     return undefined;
@@ -281,10 +293,10 @@ export class RequestSession<Detail = unknown> {
 
   /** Signs in with the first of these tokens that is live. */
   async #lookUp(tokens: readonly string[]): Promise<void> {
-    const { manager, onUnavailable } = this.#policy;
+    const { manager, onUnavailable, data } = this.#policy;
     try {
       for (const token of tokens) {
-        const opened = await manager.openToken(token);
+        const opened = await manager.openToken(token, data === 'eager');
         if (opened.session !== null) return this.#signInByToken(opened.session);
         if (this.#ending === null && manager.isToken(token)) this.#ending = endingOf(opened);
       }
@@ -330,6 +342,7 @@ export class RequestSession<Detail = unknown> {
   }
 
   #signIn(session: RequestedSession<Detail>, isInCookie: boolean): void {
+    if (session.id !== this.#session?.id) this.#data?.forgetKnown();
     this.#session = session;
     this.#isInCookie = isInCookie;
     this.#ending = null;
@@ -337,6 +350,7 @@ export class RequestSession<Detail = unknown> {
   }
 
   #signOut(ending: Ending | null): void {
+    this.#data?.forgetKnown();
     this.#session = null;
     this.#isInCookie = false;
     this.#ending = ending;
@@ -388,7 +402,7 @@ refuseWrites(
   RequestSession.prototype,
   (name) =>
     new TypeError(
-      `session.${name} can't be assigned: a session holds no data of the application. Keep it in your database, under session.user.id or session.id`,
+      `session.${name} can't be assigned: call session.data.set(${JSON.stringify(name)}, …) to keep it with the session`,
     ),
 );
 

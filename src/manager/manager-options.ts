@@ -13,7 +13,7 @@ import {
   readOptions,
   shown,
 } from '../errors/arguments';
-import { MAX_SESSIONS } from '../store/limits';
+import { MAX_DATA_KEYS, MAX_SESSIONS } from '../store/limits';
 import { MAX_ATTRIBUTE_LENGTH } from '../store/session-attributes';
 import { isStore, type ReusePolicy, type Store } from '../store/store';
 import { importSecret } from '../token/token';
@@ -67,6 +67,10 @@ export interface TokenManagerOptions<Detail> {
   rotateEvery?: number | undefined;
   /** Loads `user.detail`. Default: none, users have no detail but what another service with the same store has cached. */
   getUserInfo?: GetUserInfo<Detail> | undefined;
+  /** Bytes that the data of one session may have: its keys and their JSON, in UTF-8. From 1 to 16,777,216. Default 65,536. */
+  maxDataBytes?: number | undefined;
+  /** Keys that the data of one session may have. From 1 to 1,000. Default 250. */
+  maxDataKeys?: number | undefined;
   /** Seconds for which loaded user info is kept. Default 600. */
   userInfoTtl?: number | undefined;
   /**
@@ -93,6 +97,8 @@ const READERS = {
   rotateEvery: optional(checkSeconds, 0),
   getUserInfo: optional(checkFunction<GetUserInfo<unknown>>, undefined),
   userInfoTtl: optional(checkSeconds, 600),
+  maxDataBytes: optional(integer(1, 16 * 2 ** 20), 65_536),
+  maxDataKeys: optional(integer(1, MAX_DATA_KEYS), 250),
   cache: readCacheOptions,
 } satisfies Readers<TokenManagerOptions<unknown>>;
 
@@ -111,6 +117,8 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>) {
     maxSessionsPerDevice,
     rotationGrace,
     onReuse,
+    maxDataBytes,
+    maxDataKeys,
     ...policy
   } = readOptions('TokenManager', options, READERS);
   const cache = policy.store.follow === undefined ? null : policy.cache;
@@ -129,6 +137,7 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>) {
     /** Live sessions that a user may have on this device; 0 for any number. */
     maxOnDevice: maxSessionsPerDevice,
     reuse,
+    dataLimits: { maxBytes: maxDataBytes, maxKeys: maxDataKeys },
     rotateEveryMs: 1000 * policy.rotateEvery,
   };
 }

@@ -1,4 +1,4 @@
-import { expiryOf, type SessionRecord, type StoredSession } from '../store/store';
+import { expiryOf, type SessionEntries, type SessionRecord, type StoredSession } from '../store/store';
 import { readClaims } from '../token/token';
 import type { User } from './types';
 
@@ -8,16 +8,19 @@ export class RequestedSession<Detail> {
   readonly user: User<Detail>;
   /** Whether the near cache answered, and not the store. */
   readonly isFromMemory: boolean;
+  /** The session's data as it was then; `null` where it was not asked for. */
+  readonly data: SessionEntries | null;
   readonly #record: SessionRecord;
   readonly #now: number;
 
   constructor(
     token: string,
     user: User<Detail>,
-    { session, now }: Pick<StoredSession, 'session' | 'now'>,
+    { session, now, data = null }: Pick<StoredSession, 'session' | 'now'> & { data?: SessionEntries | null },
     isFromMemory: boolean,
   ) {
     this.token = token;
+    this.data = data;
     this.user = user;
     this.isFromMemory = isFromMemory;
     this.#record = session;
@@ -57,7 +60,7 @@ export class RequestedSession<Detail> {
 
   /** The same session by another of its tokens. */
   withToken(token: string): RequestedSession<Detail> {
-    const stored = { session: this.#record, now: this.#now };
+    const stored = { session: this.#record, now: this.#now, data: this.data };
     return new RequestedSession(token, this.user, stored, this.isFromMemory);
   }
 }

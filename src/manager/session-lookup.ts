@@ -1,16 +1,18 @@
 import type { KnownSession, NearCache } from '../cache/near-cache';
 import { SessionError } from '../errors/session-error';
-import type { EndedSession, Found, ReusePolicy, Store, StoredSession } from '../store/store';
+import type { EndedSession, Found, FoundData, ReusePolicy, SessionEntries, Store, StoredSession } from '../store/store';
 import { parseToken, readClaims, type SigningKeys, type TokenClaims, tagOf } from '../token/token';
 import type { SessionEmitter } from './session-events';
 
-/** What a look at a token is for: a use slides the session and moves it on to a new token, a reading doesn't. */
-export type Purpose = 'read' | 'use';
+/** What a look at a token is for: a use slides the session and moves it on to a new token, a reading doesn't. Data is never in the near cache. */
+export type Purpose = 'read' | 'use' | 'use with data';
 
 /** The live session of a token. */
 export interface LiveToken extends StoredSession {
   /** When the holder of this very token last proved who they are: of a former token longer ago than in the record. */
   provedAt: number;
+  /** The session's data, where it was asked for. */
+  data?: SessionEntries;
 }
 
 /** {@link LiveToken}, or why there is none. */
@@ -45,7 +47,7 @@ export class SessionLookup {
 
   /** The session of a token, when the near cache has it. */
   known(token: unknown, purpose: Purpose): LiveToken | null {
-    if (this.#cache === null || typeof token !== 'string') return null;
+    if (this.#cache === null || typeof token !== 'string' || purpose === 'use with data') return null;
     const time = performance.now();
     const known = this.#cache.find(token, time);
     if (known === null) return null;
@@ -72,29 +74,57 @@ export class SessionLookup {
     return this.#judge(claims, await this.#store.refresh(claims.tag, claims, this.#reuse, ttlMs));
   }
 
+  /** Runs a verb on the data of the session that a token names; `null` when there is no such live session. */
+  async onData<Outcome>(
+    token: unknown,
+    verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
+  ): Promise<{ data: Outcome } | null> {
+    const claims = parseToken(token, this.#keys);
+    if (claims === null) return null;
+    const found = this.#judge(claims, await verb(claims));
+    if (found !== null && 'data' in found) return found;
+    this.#cache?.changed(claims.tag);
+    return null;
+  }
+
   async #ask(token: string, claims: TokenClaims, purpose: Purpose): Promise<FoundToken> {
     const { tag } = claims;
     const ticket = this.#cache?.ticketFor(tag) ?? null;
-    const asked =
-      purpose === 'use'
-        ? this.#store.touch(tag, claims, this.#reuse, this.#slideEveryMs)
-        : this.#store.check(tag, claims, this.#reuse);
-    const found = this.#judge(claims, await asked);
+    const found = this.#judge(claims, await this.#look(claims, purpose));
     if (found === null || found.session === null) {
       // There may be a copy of it under another of its tokens.
       this.#cache?.changed(tag);
       return found;
     }
     if (ticket !== null) this.#cache?.keep(ticket, token, claims, found);
-    const { userId, session, now, userInfo, userInfoVersion } = found;
-    return { userId, session, now, userInfo, userInfoVersion, provedAt: claims.provedAt };
+    const { userId, session, now, userInfo, userInfoVersion, data } = found;
+    const live = { userId, session, now, userInfo, userInfoVersion, provedAt: claims.provedAt };
+    return data === undefined ? live : { ...live, data };
+  }
+
+  #look(
+    claims: TokenClaims,
+    purpose: Purpose,
+  ): Promise<(StoredSession & { data?: SessionEntries }) | EndedSession | null> {
+    const { tag } = claims;
+    switch (purpose) {
+      case 'read':
+        return this.#store.check(tag, claims, this.#reuse);
+      case 'use':
+        return this.#store.touch(tag, claims, this.#reuse, this.#slideEveryMs);
+      case 'use with data':
+        return this.#store.touchWithData(tag, claims, this.#reuse, this.#slideEveryMs);
+    }
   }
 
   /** Checks that the answer is about the user of the token, and emits what it found out. */
-  #judge({ tag }: TokenClaims, found: Found): Found {
+  #judge<Live extends { userId: string }>(
+    { tag }: TokenClaims,
+    found: Live | EndedSession | null,
+  ): Live | EndedSession | null {
     if (found === null) return null;
     if (tagOf(found.userId) !== tag) throw foreignRecord();
-    if (found.session === null && found.isDetected) {
+    if (isEnded(found) && found.isDetected) {
       const { userId, sid: sessionId, reason, isEndedNow } = found;
       if (reason === 'expired') this.#events.emit('expired-on-use', { userId, sessionId });
       else this.#events.emit('reused', { userId, sessionId, ended: isEndedNow });
@@ -116,6 +146,10 @@ export class SessionLookup {
       this.#events.emit('slide-failed', { userId, sessionId: session.sid, error });
     }
   }
+}
+
+function isEnded(found: object): found is EndedSession {
+  return 'session' in found && found.session === null;
 }
 
 /** The live session in what was found; `null` when there is none. */

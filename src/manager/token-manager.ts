@@ -8,6 +8,7 @@ import type {
   EndReason,
   Found,
   SessionAttributes,
+  SessionEntries,
   SessionRecord,
   Store,
   StoredSession,
@@ -30,6 +31,7 @@ import { type ManagerPolicy, managerPolicy, type TokenManagerOptions } from './m
 import { reported } from './reported';
 import { RequestedSession } from './requested-session';
 import { Rotations } from './rotations';
+import { SessionData } from './session-data';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
 import { foreignRecord, type LiveToken, liveIn, type Purpose, SessionLookup } from './session-lookup';
 import { banOf, infoOf, sessionOf } from './session-view';
@@ -180,6 +182,30 @@ export class TokenManager<Detail = unknown> {
     return claims !== null && liveIn(await this.#lookup.refresh(claims, ttlMs)) !== null;
   }
 
+  /**
+   * The data of a token's session, to read and to write: what a request has as `req.session.data`. Asks nothing yet.
+   *
+   * @example
+   * await manager.sessionData(token).set('theme', 'dark');
+   */
+  sessionData(token: string): SessionData {
+    return this.dataOf(() => token, null);
+  }
+
+  /**
+   * {@link sessionData}, for a request: of whichever token its session has by then.
+   *
+   * @param known what came with the session.
+   * @internal
+   */
+  dataOf(token: () => string | null, known: SessionEntries | null): SessionData {
+    const { reuse, dataLimits: limits } = this.#policy;
+    return new SessionData(
+      { store: this.#store, reuse, limits, onSession: (verb) => this.#lookup.onData(token(), verb) },
+      known,
+    );
+  }
+
   /** Ends this session, as its holder does. `false` when the token was not live. */
   async deleteToken(token: string): Promise<boolean> {
     const parts = parseToken(token, this.#policy.keys);
@@ -246,8 +272,8 @@ export class TokenManager<Detail = unknown> {
    *
    * @internal
    */
-  async openToken(token: string): Promise<OpenedToken<Detail>> {
-    const found = await this.#lookup.ask(token, 'use');
+  async openToken(token: string, withData = false): Promise<OpenedToken<Detail>> {
+    const found = await this.#lookup.ask(token, withData ? 'use with data' : 'use');
     const stored = liveIn(found);
     if (stored === null) return reasonOf(found);
     const user = this.#knownUser(stored) ?? (await this.#loadUser(stored, this.#userInfoTtlMs(undefined)));

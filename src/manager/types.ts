@@ -10,6 +10,8 @@ import type { EndReason, SessionAttributes } from '../store/store';
  * }
  * ```
  *
+ * `data` is what sessions hold of the application, by key: `interface Register { data: { cart: string[]; theme: 'dark' | 'light' } }`.
+ *
  * With the middleware's option `property`, name that here as well: `interface Register { property: 'auth' }`.
  */
 // biome-ignore lint/suspicious/noEmptyInterface: its one member is the project's to declare
@@ -17,6 +19,9 @@ export interface Register {}
 
 /** What {@link Register} says `user.detail` is; `unknown` while it says nothing. */
 export type RegisteredDetail = Register extends { detail: infer Detail } ? Detail : unknown;
+
+/** What {@link Register} says the data of a session is; any keys of unknown values while it says nothing. */
+export type RegisteredData = Register extends { data: infer Data extends object } ? Data : Record<string, unknown>;
 
 /** Somebody who is signed in. */
 export interface User<Detail = unknown> {

@@ -5,6 +5,9 @@ import { withOutcome } from '../errors/session-error';
 import type {
   ChangeFeed,
   ChangeFollower,
+  DataChange,
+  DataLimits,
+  DataWritten,
   EndAllOptions,
   EndedFor,
   Found,
@@ -28,9 +31,13 @@ import {
   FOUND_TIMING,
   type FoundReply,
   idsIn,
+  isEndedNow,
   type ListReply,
   parseBan,
+  parseEntries,
   parseFound,
+  parseFoundData,
+  parseFoundWithData,
   parseList,
   parseRecord,
   refusedAt,
@@ -39,6 +46,7 @@ import {
 } from './replies';
 import { type Revocation, Revocations, revocationArguments, revocationOf } from './revocations';
 import { type RedisKeys, redisKeys } from './schema';
+import type { ScriptName } from './scripts/index';
 import { ServerKeys } from './server-keys';
 import { type RedisTarget, refuseTlsOption } from './settings';
 
@@ -137,35 +145,50 @@ export class RedisStore implements Store {
       timing: TUPLE_TIMING,
     });
     if (ended !== '') this.#remember(call, revocationOf(...idsIn(ended)));
+    this.#unlinkData(tag, idsIn(ended));
     return { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
   }
 
-  check(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<Found> {
-    return this.#find('check', tag, claims, policy);
+  async check(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<Found> {
+    const keys = [this.#keys.sessions(tag), this.#keys.userInfo(tag)] as const;
+    return parseFound(claims.sid, await this.#ask('check', keys, tag, claims, policy));
   }
 
-  touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Promise<Found> {
-    return this.#find('touch', tag, claims, policy, slideEveryMs);
+  async touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Promise<Found> {
+    return parseFound(
+      claims.sid,
+      await this.#ask('touch', this.#allKeys(tag, claims), tag, claims, policy, [slideEveryMs]),
+    );
   }
 
-  refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found> {
-    return this.#find('refresh', tag, claims, policy, ttlMs ?? 0);
+  async touchWithData(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number) {
+    const keys = this.#allKeys(tag, claims);
+    return parseFoundWithData(claims.sid, await this.#ask('touchWithData', keys, tag, claims, policy, [slideEveryMs]));
+  }
+
+  async refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found> {
+    return parseFound(
+      claims.sid,
+      await this.#ask('refresh', this.#allKeys(tag, claims), tag, claims, policy, [ttlMs ?? 0]),
+    );
   }
 
   async end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string } | null> {
     const call = this.#callFor(tag);
     const args = [sid, why?.reason ?? '', why?.message ?? ''];
-    const reply = await this.#connection.run<[userId: string] | null>('end', [call.key], args);
+    const keys = [call.key, this.#keys.data(tag, sid)] as const;
+    const reply = await this.#connection.run<[userId: string] | null>('end', keys, args);
     return this.#secure(call, revocationOf(sid), reply === null ? null : { userId: reply[0] });
   }
 
   async endAll(tag: string, { except, message, goneAtVersion }: EndAllOptions): Promise<string[]> {
     const call = this.#callFor(tag);
-    const keys = goneAtVersion === null ? ([call.key] as [string]) : this.#bothKeys(tag);
+    const keys = goneAtVersion === null ? ([call.key] as const) : ([call.key, this.#keys.userInfo(tag)] as const);
     const args = [except ?? '', message ?? '', goneAtVersion ?? ''];
     const [now, ended, noOlder] = await this.#connection.run<[string | number, string, string]>('endAll', keys, args);
     const isDone = goneAtVersion === null || ended !== '';
     if (!isDone) return [];
+    this.#unlinkData(tag, idsIn(ended));
     return this.#secure(call, { ids: idsIn(noOlder), before: Number(now), except: except ?? '' }, idsIn(ended));
   }
 
@@ -180,6 +203,7 @@ export class RedisStore implements Store {
       timing: TUPLE_TIMING,
     });
     const revocation = { ids: idsIn(noOlder), before: Number(now), except: '', ban: { userId, text } };
+    this.#unlinkData(tag, idsIn(ended));
     return this.#secure(call, revocation, { ban: parseBan(userId, text), ended: idsIn(ended) });
   }
 
@@ -207,6 +231,45 @@ export class RedisStore implements Store {
   async list(tag: string): Promise<StoredUser | null> {
     const reply = await this.#connection.run<ListReply>('list', [this.#keys.sessions(tag)], []);
     return parseList(reply);
+  }
+
+  async readData(tag: string, claims: TokenClaims, policy: ReusePolicy, keys: readonly string[] | null) {
+    return parseFoundData(claims.sid, await this.#onData('readData', tag, claims, policy, keys ?? []), parseEntries);
+  }
+
+  async writeData(
+    tag: string,
+    claims: TokenClaims,
+    policy: ReusePolicy,
+    { entries, condition }: DataChange,
+    limits: DataLimits,
+  ) {
+    const changes = [...entries].flatMap(([key, json]) => [key, json ?? '']);
+    const args = [boundsOf(limits), condition?.key ?? '', condition?.json ?? '', ...changes];
+    const reply = await this.#onData('writeData', tag, claims, policy, args);
+    return parseFoundData(claims.sid, reply, ([outcome]) => outcome as DataWritten | 'changed');
+  }
+
+  async takeData(tag: string, claims: TokenClaims, policy: ReusePolicy, key: string) {
+    const reply = await this.#onData('takeData', tag, claims, policy, [NO_BOUNDS, key]);
+    return parseFoundData(claims.sid, reply, ([json]) => json ?? null);
+  }
+
+  async addToData(
+    tag: string,
+    claims: TokenClaims,
+    policy: ReusePolicy,
+    { key, by }: { key: string; by: number },
+    limits: DataLimits,
+  ) {
+    const reply = await this.#onData('addToData', tag, claims, policy, [boundsOf(limits), key, by]);
+    return parseFoundData(claims.sid, reply, ([outcome, sum]) =>
+      outcome === 'done' ? Number(sum) : (outcome as Exclude<DataWritten, 'done'> | 'no-number' | 'no-sum'),
+    );
+  }
+
+  async clearData(tag: string, claims: TokenClaims, policy: ReusePolicy) {
+    return parseFoundData(claims.sid, await this.#onData('clearData', tag, claims, policy, []), () => 'done' as const);
   }
 
   async renewUserInfo(tag: string): Promise<number> {
@@ -251,28 +314,53 @@ export class RedisStore implements Store {
    * Asks for a session, in one call. A reuse is judged in another one, which has a deadline: the first may have waited for Redis so long that
    * the grace of a request in flight has passed meanwhile.
    */
-  async #find(
-    name: 'check' | 'touch' | 'refresh',
+  async #ask<Reply extends FoundReply>(
+    name: ScriptName,
+    keys: readonly [string, ...string[]],
     tag: string,
     claims: TokenClaims,
     policy: ReusePolicy,
-    option?: number,
-  ): Promise<Found> {
+    options: readonly (string | number)[] = [],
+    needed = 1,
+  ): Promise<Reply> {
     const { sid } = claims;
-    const keys = this.#bothKeys(tag);
     const startedAt = performance.now();
-    const reply = await this.#connection.run<FoundReply>(name, keys, findArguments(claims, policy, 0, option));
-    if (refusedAt(reply) === null) return parseFound(sid, reply);
+    const { timeoutMs } = this.#connection;
+    const args = findArguments(claims, policy, 0, options);
+    const reply = await this.#connection.run<Reply>(name, keys, args, timeoutMs, needed);
+    if (refusedAt(reply) === null) return reply;
     const call = this.#callFor(tag, startedAt);
-    const judged = await this.#deadlines.run<FoundReply>(call, {
+    const judged = await this.#deadlines.run<Reply>(call, {
       name,
       keys,
-      args: (latest) => findArguments(claims, policy, latest, option),
+      needed,
+      args: (latest) => findArguments(claims, policy, latest, options),
       timing: FOUND_TIMING,
     });
-    const found = parseFound(sid, judged);
-    if (found?.session === null && found.isEndedNow) this.#remember(call, revocationOf(sid));
-    return found;
+    if (isEndedNow(judged)) {
+      this.#remember(call, revocationOf(sid));
+      this.#unlinkData(tag, [sid]);
+    }
+    return judged;
+  }
+
+  #onData(
+    name: ScriptName,
+    tag: string,
+    claims: TokenClaims,
+    policy: ReusePolicy,
+    args: readonly (string | number)[],
+  ): Promise<FoundReply> {
+    return this.#ask(name, [this.#keys.sessions(tag), this.#keys.data(tag, claims.sid)], tag, claims, policy, args, 2);
+  }
+
+  /**
+   * Frees the memory of data whose sessions have ended. Nothing can read it any more, and it has an expiry: that this fails matters to nobody.
+   */
+  #unlinkData(tag: string, sids: readonly string[]): void {
+    if (sids.length === 0) return;
+    const keys = sids.map((sid) => this.#keys.data(tag, sid)) as [string, ...string[]];
+    this.#connection.send(keys[0], (client) => client.unlink(...keys)).catch(() => undefined);
   }
 
   /** Sees to it that what Redis has ended stays ended: it is remembered, and confirmed by replicas where that was asked for. */
@@ -289,8 +377,8 @@ export class RedisStore implements Store {
     this.#revocations.record(key, revocation, this.#connection.serverOf(key) === server ? server : null);
   }
 
-  #bothKeys(tag: string): [string, string] {
-    return [this.#keys.sessions(tag), this.#keys.userInfo(tag)];
+  #allKeys(tag: string, { sid }: TokenClaims): [string, string, string] {
+    return [this.#keys.sessions(tag), this.#keys.userInfo(tag), this.#keys.data(tag, sid)];
   }
 }
 
@@ -299,11 +387,17 @@ function findArguments(
   { sid, gen, mintedAt, provedAt }: TokenClaims,
   { graceMs, onReuse }: ReusePolicy,
   latest: number,
-  option: number | undefined,
+  options: readonly (string | number)[],
 ): (string | number)[] {
-  const args = [sid, `${gen}:${mintedAt}:${provedAt}`, `${graceMs}:${onReuse}:${latest}`];
-  return option === undefined ? args : [...args, String(option)];
+  return [sid, `${gen}:${mintedAt}:${provedAt}`, `${graceMs}:${onReuse}:${latest}`, ...options.map(String)];
 }
+
+/** The bounds of a session's data, as the scripts take them. */
+function boundsOf({ maxBytes, maxKeys }: DataLimits): string {
+  return `${maxBytes}:${maxKeys}`;
+}
+
+const NO_BOUNDS = '0:0';
 
 /** By what it can do, too: an application may have an ioredis of its own, of another version than ours. */
 function isClient(redis: unknown): redis is Redis | Cluster {

@@ -2,7 +2,9 @@ import { SessionError } from '../errors/session-error';
 import type {
   EndedSession,
   Found,
+  FoundData,
   SessionAttributes,
+  SessionEntries,
   SessionRecord,
   StoredBan,
   StoredSession,
@@ -16,10 +18,18 @@ import { LATE } from './scripts/session';
  */
 
 /** The answer of a script on one session: the session, why there is none, or nothing. */
-export type FoundReply =
-  | string
-  | [reason: string, message: string, userId: string, isDetected: string | number, isEndedNow: string | number]
-  | null;
+export type FoundReply = string | EndedReply | DataReply | null;
+
+type EndedReply = [
+  reason: string,
+  message: string,
+  userId: string,
+  isDetected: string | number,
+  isEndedNow: string | number,
+];
+
+/** Of a verb on data: nothing in the place of a reason, the user id, the outcome. Of `touchWithData`: the session, then its data. */
+type DataReply = [session: string, ...rest: (string | null)[]];
 
 const RECORD = new RegExp(`^${REGEXP.record}$`);
 const FIELDS = 8;
@@ -39,7 +49,48 @@ export type ListReply = [userId: string, now: number, ...columns: (string | null
 export function parseFound(sid: string, reply: FoundReply): Found {
   if (reply === null) return null;
   if (typeof reply === 'string') return storedSession(sid, reply);
-  const [reason, message, userId, isDetected, isEndedNow] = reply;
+  return parseEnded(sid, reply as EndedReply);
+}
+
+/** The session that was asked for with its data, or why there is none. */
+export function parseFoundWithData(
+  sid: string,
+  reply: FoundReply,
+): (StoredSession & { data: SessionEntries }) | EndedSession | null {
+  if (!Array.isArray(reply) || !isSession(reply[0])) return parseFound(sid, reply) as EndedSession | null;
+  const [session, ...entries] = reply as DataReply;
+  return { ...storedSession(sid, session), data: parseEntries(entries) };
+}
+
+/** What a verb on data gives, or why there is no session. */
+export function parseFoundData<Outcome>(
+  sid: string,
+  reply: FoundReply,
+  parse: (outcome: readonly (string | null)[]) => Outcome,
+): FoundData<Outcome> {
+  if (!Array.isArray(reply) || reply[0] !== '') return parseFound(sid, reply) as EndedSession | null;
+  const [, userId, ...outcome] = reply as DataReply;
+  return { userId: userId as string, data: parse(outcome) };
+}
+
+/** Keys and values in turn. The count of bytes, which has no key, is none of them. */
+export function parseEntries(flat: readonly (string | null)[]): SessionEntries {
+  const entries = new Map<string, string>();
+  for (let i = 0; i < flat.length; i += 2) if (flat[i] !== '') entries.set(flat[i] as string, flat[i + 1] as string);
+  return entries;
+}
+
+/** Whether the script has ended the session for a reuse. */
+export function isEndedNow(reply: FoundReply): boolean {
+  return Array.isArray(reply) && Object.hasOwn(REASONS, reply[0]) && Number(reply[4]) === 1;
+}
+
+/** No reason has a line break. */
+function isSession(text: string): boolean {
+  return text.includes('\n');
+}
+
+function parseEnded(sid: string, [reason, message, userId, isDetected, isEndedNow]: EndedReply): EndedSession | null {
   // A reason that only a later version of this package knows is none to us.
   if (!isReason(reason)) return null;
   return {

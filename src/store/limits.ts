@@ -24,5 +24,8 @@ export const BAN_REMEMBERED_MS = 3_600_000;
  */
 export const MAX_USER_INFO_LOAD_MS = 60_000;
 
+/** Keys that the data of one session may have, at most: one call may carry them all. See the option `maxDataKeys`. */
+export const MAX_DATA_KEYS = 1000;
+
 /** Milliseconds since the epoch from which on a number is no time, but damage: beyond what a Date can be. */
 export const NO_TIME = 4e15;

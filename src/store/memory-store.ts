@@ -2,17 +2,23 @@ import { checkFunction, integer, optional, type Readers, readOptions } from '../
 import { SessionError } from '../errors/session-error';
 import type { TokenClaims } from '../token/token';
 import { MAX_USER_INFO_LOAD_MS } from './limits';
+import type { MemoryData } from './memory-data';
 import { MemoryUser } from './memory-user';
 import type {
+  DataChange,
+  DataLimits,
   EndAllOptions,
   EndedFor,
   EndedSession,
   Found,
+  FoundData,
   NewSession,
   ReusePolicy,
+  SessionEntries,
   SessionRecord,
   Store,
   StoredBan,
+  StoredSession,
   StoredUser,
   StoreHealth,
 } from './store';
@@ -90,6 +96,17 @@ export class MemoryStore implements Store {
     });
   }
 
+  async touchWithData(
+    tag: string,
+    claims: TokenClaims,
+    policy: ReusePolicy,
+    slideEveryMs: number,
+  ): Promise<(StoredSession & { data: SessionEntries }) | EndedSession | null> {
+    const found = await this.touch(tag, claims, policy, slideEveryMs);
+    if (found === null || found.session === null) return found;
+    return { ...found, data: (this.#users.get(tag) as MemoryUser).dataOf(claims.sid).read(null) };
+  }
+
   async refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found> {
     return this.#find(tag, claims, policy, (record, now) => {
       record.seenAt = now;
@@ -150,6 +167,32 @@ export class MemoryStore implements Store {
     return user === undefined ? null : { userId: user.userId, now, sessions: user.live(now).map(copyOf) };
   }
 
+  async readData(tag: string, claims: TokenClaims, policy: ReusePolicy, keys: readonly string[] | null) {
+    return this.#onData(tag, claims, policy, (data) => data.read(keys));
+  }
+
+  async writeData(tag: string, claims: TokenClaims, policy: ReusePolicy, change: DataChange, limits: DataLimits) {
+    return this.#onData(tag, claims, policy, (data) => data.write(change, limits));
+  }
+
+  async takeData(tag: string, claims: TokenClaims, policy: ReusePolicy, key: string) {
+    return this.#onData(tag, claims, policy, (data) => data.take(key));
+  }
+
+  async addToData(
+    tag: string,
+    claims: TokenClaims,
+    policy: ReusePolicy,
+    addition: { key: string; by: number },
+    limits: DataLimits,
+  ) {
+    return this.#onData(tag, claims, policy, (data) => data.add(addition, limits));
+  }
+
+  async clearData(tag: string, claims: TokenClaims, policy: ReusePolicy) {
+    return this.#onData(tag, claims, policy, (data) => data.clear());
+  }
+
   async renewUserInfo(tag: string): Promise<number> {
     const now = this.#nowIfOpen();
     const { text, version, expiresAt } = this.#info(tag, now);
@@ -195,6 +238,18 @@ export class MemoryStore implements Store {
     const user = this.#users.get(tag) ?? new MemoryUser(userId);
     if (user.userId === userId) return user;
     throw new SessionError('ERR_STORE_CORRUPT', "this user's record belongs to somebody else");
+  }
+
+  #onData<Outcome>(
+    tag: string,
+    claims: TokenClaims,
+    policy: ReusePolicy,
+    act: (data: MemoryData) => Outcome,
+  ): FoundData<Outcome> {
+    const found = this.#find(tag, claims, policy, null);
+    const user = this.#users.get(tag);
+    if (user === undefined || found === null || found.session === null) return found as EndedSession | null;
+    return { userId: user.userId, data: act(user.dataOf(claims.sid)) };
   }
 
   /** Looks a session up; where `use` changes it, moves it on to a new token as well. Gives it as it is then. */

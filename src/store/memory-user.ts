@@ -1,5 +1,6 @@
 import type { TokenClaims } from '../token/token';
 import { MAX_ENDED_MS, MAX_EXPIRED_MS, MAX_REMEMBERED } from './limits';
+import { MemoryData } from './memory-data';
 import {
   type EndedSession,
   expiryOf,
@@ -28,6 +29,7 @@ export class MemoryUser {
   /** In order of login. */
   readonly #sessions = new Map<string, SessionRecord>();
   readonly #ended = new Map<string, Ended>();
+  readonly #data = new Map<string, MemoryData>();
   #ban: StoredBan | null = null;
 
   constructor(userId: string) {
@@ -42,6 +44,13 @@ export class MemoryUser {
   /** Whether nothing is held of this user. */
   get isEmpty(): boolean {
     return this.#sessions.size === 0 && this.#ended.size === 0 && this.#ban === null;
+  }
+
+  /** The data of a live session, to be read and changed. */
+  dataOf(sid: string): MemoryData {
+    const data = this.#data.get(sid) ?? new MemoryData();
+    this.#data.set(sid, data);
+    return data;
   }
 
   ban(now: number): StoredBan | null {
@@ -115,7 +124,7 @@ export class MemoryUser {
   end(sid: string, now: number, why: Why | null): boolean {
     const record = this.#sessions.get(sid);
     if (record === undefined) return false;
-    this.#sessions.delete(sid);
+    this.#forget(sid);
     const isLive = expiryOf(record) > now;
     if (isLive && why !== null) {
       this.#ended.set(sid, { ...why, rememberedUntil: Math.min(expiryOf(record), now + MAX_ENDED_MS) });
@@ -139,13 +148,18 @@ export class MemoryUser {
     for (const [sid, record] of this.#sessions) {
       const expiresAt = expiryOf(record);
       if (expiresAt > now) continue;
-      remembered.push([expiresAt + Math.min(record.ttlMs, MAX_EXPIRED_MS), () => this.#sessions.delete(sid)]);
+      remembered.push([expiresAt + Math.min(record.ttlMs, MAX_EXPIRED_MS), () => this.#forget(sid)]);
     }
     remembered.sort(([a], [b]) => b - a);
     for (const [index, [until, forget]] of remembered.entries()) {
       if (index >= MAX_REMEMBERED || until <= now) forget();
     }
     this.#ban = this.ban(now);
+  }
+
+  #forget(sid: string): void {
+    this.#sessions.delete(sid);
+    this.#data.delete(sid);
   }
 
   /** The live sessions that give way to a new one; `null` when one is over a limit and the login is refused for it. */

@@ -87,6 +87,29 @@ export interface EndedSession {
 /** What there is to a token: its live session, why there is none, or `null` when nothing is known of it. */
 export type Found = StoredSession | EndedSession | null;
 
+/** The data of a session: JSON by key. */
+export type SessionEntries = ReadonlyMap<string, string>;
+
+/** What the data of one session may be, at most: bytes of UTF-8 of its keys and its JSON, and the number of its keys. */
+export interface DataLimits {
+  maxBytes: number;
+  maxKeys: number;
+}
+
+/** How a write of data went: where a limit forbids it, nothing was written. */
+export type DataWritten = 'done' | 'too-large' | 'too-many';
+
+/** What a verb on the data of a live session gives, or why there is no live session. */
+export type FoundData<Outcome> = { userId: string; data: Outcome } | EndedSession | null;
+
+/** A write of data. */
+export interface DataChange {
+  /** JSON by key; `null` deletes the key. At least one. */
+  entries: ReadonlyMap<string, string | null>;
+  /** Only if this key still has this JSON, or for `null` is absent. */
+  condition?: { key: string; json: string | null } | undefined;
+}
+
 /** All live sessions of a user, in order of login. */
 export interface StoredUser {
   userId: string;
@@ -206,8 +229,11 @@ export interface ChangeFeed {
  * **Memory.** Of a session that a limit, a kick, a ban or a reuse has ended, the store remembers why, see `limits.ts`. That may be lost, the
  * ending may not.
  *
- * **Cost.** `check`, `touch`, `refresh`, `end` and `getBan` read and write a fixed number of fields, whatever else the user has. `create`,
- * `endAll`, `ban`, `unban` and `list` read everything that is kept of the user, which `limits.ts` bounds.
+ * **Data.** A session's data lives and ends with it: from the moment a session has ended no verb reads or writes data of it, and no write
+ * brings any of it back. The verbs on data judge the token as `check` does, in the same step.
+ *
+ * **Cost.** `check`, `touch`, `refresh`, `end` and `getBan` read and write a fixed number of fields, whatever else the user has, and whatever
+ * data the session has. `create`, `endAll`, `ban`, `unban` and `list` read everything that is kept of the user but data, which `limits.ts` bounds.
  */
 export interface Store {
   /**
@@ -228,6 +254,14 @@ export interface Store {
    * is then.
    */
   touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Promise<Found>;
+
+  /** {@link touch}, and reads the session's data. */
+  touchWithData(
+    tag: string,
+    claims: TokenClaims,
+    policy: ReusePolicy,
+    slideEveryMs: number,
+  ): Promise<(StoredSession & { data: SessionEntries }) | EndedSession | null>;
 
   /** Slides a live session at once, with a new ttl or, for `null`, the one it has, and moves its record on to a new token. */
   refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found>;
@@ -258,6 +292,41 @@ export interface Store {
 
   /** The live sessions of a user, oldest login first, maybe none. `null`: nothing is stored for this user. */
   list(tag: string): Promise<StoredUser | null>;
+
+  /** Reads data: the keys that are there of those asked for; `null` for all. */
+  readData(
+    tag: string,
+    claims: TokenClaims,
+    policy: ReusePolicy,
+    keys: readonly string[] | null,
+  ): Promise<FoundData<SessionEntries>>;
+
+  /** Writes and deletes keys, all or none. `'changed'`: the condition doesn't hold, and nothing was written. */
+  writeData(
+    tag: string,
+    claims: TokenClaims,
+    policy: ReusePolicy,
+    change: DataChange,
+    limits: DataLimits,
+  ): Promise<FoundData<DataWritten | 'changed'>>;
+
+  /** Reads a key and deletes it; `null`: it is not there. */
+  takeData(tag: string, claims: TokenClaims, policy: ReusePolicy, key: string): Promise<FoundData<string | null>>;
+
+  /**
+   * Adds to the number under a key; one that is not there counts as 0. Gives the sum. `'no-number'`: the key has another value. `'no-sum'`: the sum
+   * is no finite number. Nothing was written then.
+   */
+  addToData(
+    tag: string,
+    claims: TokenClaims,
+    policy: ReusePolicy,
+    addition: { key: string; by: number },
+    limits: DataLimits,
+  ): Promise<FoundData<number | Exclude<DataWritten, 'done'> | 'no-number' | 'no-sum'>>;
+
+  /** Deletes all data of a session. */
+  clearData(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<FoundData<'done'>>;
 
   /**
    * Gives the user info a version beyond that of every load that has begun, and leaves its value as it is. Gives the version, for a load that
@@ -299,12 +368,13 @@ export type Verb = Exclude<keyof Store, 'follow' | 'health' | 'close'>;
 
 /**
  * What each verb does to the sessions and the info of its user, for whatever wraps a store: it only reads, it slides or moves a record on as
- * it reads, or it changes what may be cached.
+ * it reads, or it changes what may be cached. Data is never cached.
  */
 export const VERBS: Readonly<Record<Verb, 'read' | 'use' | 'change'>> = {
   create: 'change',
   check: 'read',
   touch: 'use',
+  touchWithData: 'use',
   refresh: 'change',
   end: 'change',
   endAll: 'change',
@@ -312,6 +382,11 @@ export const VERBS: Readonly<Record<Verb, 'read' | 'use' | 'change'>> = {
   unban: 'read',
   getBan: 'read',
   list: 'read',
+  readData: 'read',
+  writeData: 'read',
+  takeData: 'read',
+  addToData: 'read',
+  clearData: 'read',
   renewUserInfo: 'read',
   setUserInfo: 'change',
   deleteUserInfo: 'change',

@@ -1,7 +1,8 @@
+import { ADD_TO_DATA, CLEAR_DATA, READ_DATA, TAKE_DATA, WRITE_DATA } from './data';
 import { BAN, END_ALL, REVOKE, UNBAN } from './ending';
 import { CREATE } from './login';
 import { GET_BAN, LIST } from './reading';
-import { CHECK, END, REFRESH, TOUCH } from './session';
+import { CHECK, END, REFRESH, TOUCH, TOUCH_WITH_DATA } from './session';
 import { DELETE_USER_INFO, RENEW_USER_INFO, SET_USER_INFO } from './user-info';
 
 /** One script a verb, each atomic, each on the keys of one user (schema.ts has what is in them); `revoke` repeats what has been ended. */
@@ -9,6 +10,7 @@ export const SCRIPTS = {
   create: CREATE,
   check: CHECK,
   touch: TOUCH,
+  touchWithData: TOUCH_WITH_DATA,
   refresh: REFRESH,
   end: END,
   endAll: END_ALL,
@@ -16,6 +18,11 @@ export const SCRIPTS = {
   unban: UNBAN,
   getBan: GET_BAN,
   list: LIST,
+  readData: READ_DATA,
+  writeData: WRITE_DATA,
+  takeData: TAKE_DATA,
+  addToData: ADD_TO_DATA,
+  clearData: CLEAR_DATA,
   renewUserInfo: RENEW_USER_INFO,
   setUserInfo: SET_USER_INFO,
   deleteUserInfo: DELETE_USER_INFO,

@@ -1,0 +1,189 @@
+import { checkText, kindOf } from '../errors/arguments';
+import { SessionError } from '../errors/session-error';
+import type { DataLimits, DataWritten, FoundData, ReusePolicy, SessionEntries, Store } from '../store/store';
+import type { TokenClaims } from '../token/token';
+import { jsonOf } from './json-value';
+import type { RegisteredData } from './types';
+
+/** How often `update` tries again when another request was quicker. */
+const MAX_TRIES = 20;
+
+/** How a session's data is reached: by whichever token names the session now. */
+export interface DataAccess {
+  store: Store;
+  reuse: ReusePolicy;
+  limits: DataLimits;
+  /** Runs a verb on the session that the token names. Gives `null` when there is no such live session. */
+  onSession<Outcome>(verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>): Promise<{ data: Outcome } | null>;
+}
+
+type Key<Data> = keyof Data & string;
+
+/**
+ * The data of a session: JSON values under keys of the application's choice. Each method is one call to the store, at once: nothing is kept back until
+ * the end of a request, and parallel requests lose none of each other's keys. The data lives as long as its session and ends with it.
+ *
+ * A key is any non-empty text. Reads of a session that has ended give nothing; writes reject with `ERR_NO_SESSION`, and nothing is written.
+ * All methods throw a TypeError or RangeError for an argument of the wrong kind, and reject with a {@link SessionError} when the store can't answer.
+ */
+export class SessionData<Data extends object = RegisteredData> {
+  readonly #access: DataAccess;
+  /** What came with the session; `null` once it may be out of date. */
+  #known: SessionEntries | null;
+
+  /** @internal */
+  constructor(access: DataAccess, known: SessionEntries | null = null) {
+    this.#access = access;
+    this.#known = known;
+  }
+
+  /**
+   * Forgets what came with the session: from now on it is about another one.
+   *
+   * @internal
+   */
+  forgetKnown(): void {
+    this.#known = null;
+  }
+
+  /** The value of a key; `undefined` when there is none. */
+  async get<Name extends Key<Data>>(key: Name): Promise<Data[Name] | undefined> {
+    checkText('key', key);
+    return parsed((await this.#read([key])).get(key));
+  }
+
+  /** All keys and their values. */
+  async getAll(): Promise<Partial<Data>> {
+    const entries = [...(await this.#read(null))].map(([key, json]) => [key, parsed(json)]);
+    return Object.fromEntries(entries) as Partial<Data>;
+  }
+
+  /**
+   * Sets one key, or several at once, all or none.
+   *
+   * @throws TypeError naming the part of a value that JSON can't carry. SessionError `ERR_DATA_TOO_LARGE` over the manager's `maxDataBytes` or
+   * `maxDataKeys`. Nothing was changed then.
+   */
+  async set<Name extends Key<Data>>(key: Name, value: Data[Name]): Promise<void>;
+  async set(values: Partial<Data>): Promise<void>;
+  async set(keyOrValues: unknown, ...rest: unknown[]): Promise<void> {
+    const values = typeof keyOrValues === 'object' ? entriesOf(keyOrValues) : [[keyOrValues, rest[0]] as const];
+    const entries = new Map(values.map(([key, value]) => [checkText('key', key), jsonOf(String(key), value)]));
+    if (entries.size === 0) return;
+    if (entries.size > this.#access.limits.maxKeys) throw this.#overLimit('too-many');
+    await this.#write(entries);
+  }
+
+  /** Deletes a key. `false` when it was not there. */
+  async delete(key: Key<Data>): Promise<boolean> {
+    return (await this.#take(key)) !== null;
+  }
+
+  /** Gives the value of a key and deletes it, for messages that are shown once. `undefined` when it was not there. */
+  async pop<Name extends Key<Data>>(key: Name): Promise<Data[Name] | undefined> {
+    return parsed((await this.#take(key)) ?? undefined);
+  }
+
+  /**
+   * Adds to a number, and gives the sum. A key that is not there counts as 0.
+   *
+   * @param by default 1.
+   * @throws TypeError when the key has another value, RangeError when the sum is too large for a number. Nothing was changed then.
+   */
+  async increment(key: Key<Data>, by = 1): Promise<number> {
+    checkText('key', key);
+    if (typeof by !== 'number') throw new TypeError(`by must be a number, got ${kindOf(by)}`);
+    if (!Number.isFinite(by)) throw new RangeError(`by must be a finite number, got ${by}`);
+    const { store, reuse, limits } = this.#access;
+    const sum = await this.#change((claims) => store.addToData(claims.tag, claims, reuse, { key, by }, limits));
+    if (sum === 'no-number') throw new TypeError(`the value of ${JSON.stringify(key)} is no number`);
+    if (sum === 'no-sum') throw new RangeError(`the value of ${JSON.stringify(key)} would be no finite number`);
+    if (typeof sum !== 'number') throw this.#overLimit(sum);
+    return sum;
+  }
+
+  /**
+   * Replaces the value of a key by what `change` makes of it, unless another request was quicker: then `change` runs again on the new value.
+   * `undefined` deletes the key.
+   *
+   * @returns the new value.
+   * @throws what `change` throws; SessionError `ERR_DATA_CONFLICT` when 20 tries in a row came too late.
+   */
+  async update<Name extends Key<Data>>(
+    key: Name,
+    change: (value: Data[Name] | undefined) => Data[Name] | undefined | PromiseLike<Data[Name] | undefined>,
+  ): Promise<Data[Name] | undefined> {
+    checkText('key', key);
+    if (typeof change !== 'function') throw new TypeError(`change must be a function, got ${kindOf(change)}`);
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      this.#known = null;
+      const before = (await this.#read([key])).get(key) ?? null;
+      const value = await change(parsed(before ?? undefined));
+      const json = value === undefined ? null : jsonOf(key, value);
+      if (json === before) return value;
+      if ((await this.#write(new Map([[key, json]]), { key, json: before })) === 'done') return value;
+    }
+    const message = `other requests changed ${JSON.stringify(key)} ${MAX_TRIES} times meanwhile`;
+    throw new SessionError('ERR_DATA_CONFLICT', message);
+  }
+
+  /** Deletes all data of the session. */
+  async clear(): Promise<void> {
+    const { store, reuse } = this.#access;
+    await this.#change((claims) => store.clearData(claims.tag, claims, reuse));
+  }
+
+  async #read(keys: readonly string[] | null): Promise<SessionEntries> {
+    if (this.#known !== null) return this.#known;
+    const { store, reuse } = this.#access;
+    const found = await this.#access.onSession((claims) => store.readData(claims.tag, claims, reuse, keys));
+    return found?.data ?? new Map();
+  }
+
+  #take(key: string): Promise<string | null> {
+    const { store, reuse } = this.#access;
+    checkText('key', key);
+    return this.#change((claims) => store.takeData(claims.tag, claims, reuse, key));
+  }
+
+  async #write(
+    entries: ReadonlyMap<string, string | null>,
+    condition?: { key: string; json: string | null },
+  ): Promise<'done' | 'changed'> {
+    const { store, reuse, limits } = this.#access;
+    const change = { entries, condition };
+    const outcome = await this.#change((claims) => store.writeData(claims.tag, claims, reuse, change, limits));
+    if (outcome === 'done' || outcome === 'changed') return outcome;
+    throw this.#overLimit(outcome);
+  }
+
+  async #change<Outcome>(verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>): Promise<Outcome> {
+    this.#known = null;
+    const found = await this.#access.onSession(verb);
+    if (found !== null) return found.data;
+    throw new SessionError('ERR_NO_SESSION', 'there is no live session to keep data of: nothing was written');
+  }
+
+  #overLimit(outcome: Exclude<DataWritten, 'done'>): SessionError {
+    const { maxBytes, maxKeys } = this.#access.limits;
+    const limit = outcome === 'too-many' ? `${maxKeys} keys` : `${maxBytes} bytes`;
+    const message = `the data of a session may have ${limit}, and this would be more: nothing was written`;
+    return new SessionError('ERR_DATA_TOO_LARGE', message);
+  }
+}
+
+function parsed<Value>(json: string | undefined): Value | undefined {
+  if (json === undefined) return undefined;
+  try {
+    return JSON.parse(json) as Value;
+  } catch (cause) {
+    throw new SessionError('ERR_STORE_CORRUPT', "a value of this session's data is no JSON", { cause });
+  }
+}
+
+function entriesOf(values: unknown): [string, unknown][] {
+  if (values === null || Array.isArray(values)) {
+    throw new TypeError(`values must be an object of keys and values, got ${kindOf(values)}`);
+  }
+  return Object.entries(values as object);
+}
