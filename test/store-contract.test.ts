@@ -16,6 +16,8 @@ import {
   unknownToken,
 } from './support/stores';
 
+const LIMITS = { maxBytes: 1000, maxKeys: 10 };
+
 /** How long a session lives that a test waits for the end of. */
 const SHORT = 400;
 
@@ -344,7 +346,13 @@ describeStores((open) => {
         store.create(TAG, session(USER)),
         store.check(TAG, token, POLICY),
         store.touch(TAG, token, POLICY, 0),
+        store.touchWithData(TAG, token, POLICY, 0),
         store.refresh(TAG, token, POLICY, null),
+        store.readData(TAG, token, POLICY, null),
+        store.writeData(TAG, token, POLICY, { entries: new Map([['key', '1']]) }, LIMITS),
+        store.takeData(TAG, token, POLICY, 'key'),
+        store.addToData(TAG, token, POLICY, { key: 'key', by: 1 }, LIMITS),
+        store.clearData(TAG, token, POLICY),
         store.end(TAG, token.sid, null),
         endAll(),
         store.ban(TAG, { userId: USER, durationMs: null, reason: null }),

@@ -142,26 +142,21 @@ export class RedisConnection {
     return this.#calls.add(() => Promise.resolve(), this.timeoutMs);
   }
 
-  /**
-   * Runs a script. While a Cluster moves the keys to another node one by one, on the first of them alone.
-   *
-   * @param needed how many of the keys it can't do without.
-   */
+  /** Runs a script. While a Cluster moves the keys to another node one by one, on the first of them alone. */
   run<Reply>(
     name: ScriptName,
     keys: readonly [string, ...string[]],
     args: ScriptArguments,
     timeoutMs = this.timeoutMs,
-    needed = 1,
   ): Promise<Reply> {
     const script = this.#scripts[name] as (...args: (string | number)[]) => Promise<Reply>;
     const call = (heldUpMs: number) => {
       const given = typeof args === 'function' ? args(heldUpMs) : args;
       const reply = script(keys.length, ...keys, ...given);
-      if (this.#cluster === null || keys.length === needed) return reply;
+      if (this.#cluster === null || keys.length === 1) return reply;
       return reply.catch((error: unknown) => {
         if (!isSplitSlot(error)) throw error;
-        return script(needed, ...keys.slice(0, needed), ...given);
+        return script(1, keys[0], ...given);
       });
     };
     return this.#sendOn(keys[0], call, timeoutMs);

@@ -24,8 +24,6 @@ export interface DeadlineScript<Reply> {
   name: ScriptName;
   /** Default: the key of the call. */
   keys?: readonly [string, ...string[]];
-  /** How many of them it can't do without. Default 1. */
-  needed?: number;
   args(latest: number): (string | number)[];
   timing: Timing<Reply>;
 }
@@ -57,8 +55,7 @@ export class DeadlineScripts {
         return script.args(this.#clock.at(call.server, call.deadline - margin));
       };
       const left = Math.max(1, call.deadline - performance.now());
-      const { name, keys = [call.key], needed = 1 } = script;
-      const reply = await this.#connection.run<Reply>(name, keys, args, left, needed);
+      const reply = await this.#connection.run<Reply>(script.name, script.keys ?? [call.key], args, left);
       const refusedAt = script.timing.refusedAt(reply);
       const now = refusedAt ?? script.timing.answeredAt(reply);
       if (now !== null) this.#clock.learn(this.#connection.serverOf(call.key), now);

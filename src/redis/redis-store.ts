@@ -145,50 +145,40 @@ export class RedisStore implements Store {
       timing: TUPLE_TIMING,
     });
     if (ended !== '') this.#remember(call, revocationOf(...idsIn(ended)));
-    this.#unlinkData(tag, idsIn(ended));
     return { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
   }
 
   async check(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<Found> {
-    const keys = [this.#keys.sessions(tag), this.#keys.userInfo(tag)] as const;
-    return parseFound(claims.sid, await this.#ask('check', keys, tag, claims, policy));
+    return parseFound(claims.sid, await this.#ask('check', this.#bothKeys(tag), claims, policy, []));
   }
 
   async touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Promise<Found> {
-    return parseFound(
-      claims.sid,
-      await this.#ask('touch', this.#allKeys(tag, claims), tag, claims, policy, [slideEveryMs]),
-    );
+    return parseFound(claims.sid, await this.#ask('touch', this.#bothKeys(tag), claims, policy, [slideEveryMs]));
   }
 
   async touchWithData(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number) {
-    const keys = this.#allKeys(tag, claims);
-    return parseFoundWithData(claims.sid, await this.#ask('touchWithData', keys, tag, claims, policy, [slideEveryMs]));
+    const reply = await this.#ask('touchWithData', this.#bothKeys(tag), claims, policy, [slideEveryMs]);
+    return parseFoundWithData(claims.sid, reply);
   }
 
   async refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found> {
-    return parseFound(
-      claims.sid,
-      await this.#ask('refresh', this.#allKeys(tag, claims), tag, claims, policy, [ttlMs ?? 0]),
-    );
+    return parseFound(claims.sid, await this.#ask('refresh', this.#bothKeys(tag), claims, policy, [ttlMs ?? 0]));
   }
 
   async end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string } | null> {
     const call = this.#callFor(tag);
     const args = [sid, why?.reason ?? '', why?.message ?? ''];
-    const keys = [call.key, this.#keys.data(tag, sid)] as const;
-    const reply = await this.#connection.run<[userId: string] | null>('end', keys, args);
+    const reply = await this.#connection.run<[userId: string] | null>('end', [call.key], args);
     return this.#secure(call, revocationOf(sid), reply === null ? null : { userId: reply[0] });
   }
 
   async endAll(tag: string, { except, message, goneAtVersion }: EndAllOptions): Promise<string[]> {
     const call = this.#callFor(tag);
-    const keys = goneAtVersion === null ? ([call.key] as const) : ([call.key, this.#keys.userInfo(tag)] as const);
+    const keys = goneAtVersion === null ? ([call.key] as [string]) : this.#bothKeys(tag);
     const args = [except ?? '', message ?? '', goneAtVersion ?? ''];
     const [now, ended, noOlder] = await this.#connection.run<[string | number, string, string]>('endAll', keys, args);
     const isDone = goneAtVersion === null || ended !== '';
     if (!isDone) return [];
-    this.#unlinkData(tag, idsIn(ended));
     return this.#secure(call, { ids: idsIn(noOlder), before: Number(now), except: except ?? '' }, idsIn(ended));
   }
 
@@ -203,7 +193,6 @@ export class RedisStore implements Store {
       timing: TUPLE_TIMING,
     });
     const revocation = { ids: idsIn(noOlder), before: Number(now), except: '', ban: { userId, text } };
-    this.#unlinkData(tag, idsIn(ended));
     return this.#secure(call, revocation, { ban: parseBan(userId, text), ended: idsIn(ended) });
   }
 
@@ -251,7 +240,7 @@ export class RedisStore implements Store {
   }
 
   async takeData(tag: string, claims: TokenClaims, policy: ReusePolicy, key: string) {
-    const reply = await this.#onData('takeData', tag, claims, policy, [NO_BOUNDS, key]);
+    const reply = await this.#onData('takeData', tag, claims, policy, [key]);
     return parseFoundData(claims.sid, reply, ([json]) => json ?? null);
   }
 
@@ -269,7 +258,7 @@ export class RedisStore implements Store {
   }
 
   async clearData(tag: string, claims: TokenClaims, policy: ReusePolicy) {
-    return parseFoundData(claims.sid, await this.#onData('clearData', tag, claims, policy, []), () => 'done' as const);
+    return parseFoundData(claims.sid, await this.#onData('clearData', tag, claims, policy), () => 'done' as const);
   }
 
   async renewUserInfo(tag: string): Promise<number> {
@@ -314,33 +303,24 @@ export class RedisStore implements Store {
    * Asks for a session, in one call. A reuse is judged in another one, which has a deadline: the first may have waited for Redis so long that
    * the grace of a request in flight has passed meanwhile.
    */
-  async #ask<Reply extends FoundReply>(
+  async #ask(
     name: ScriptName,
     keys: readonly [string, ...string[]],
-    tag: string,
     claims: TokenClaims,
     policy: ReusePolicy,
-    options: readonly (string | number)[] = [],
-    needed = 1,
-  ): Promise<Reply> {
-    const { sid } = claims;
+    options: readonly (string | number)[],
+  ): Promise<FoundReply> {
     const startedAt = performance.now();
-    const { timeoutMs } = this.#connection;
-    const args = findArguments(claims, policy, 0, options);
-    const reply = await this.#connection.run<Reply>(name, keys, args, timeoutMs, needed);
+    const reply = await this.#connection.run<FoundReply>(name, keys, findArguments(claims, policy, 0, options));
     if (refusedAt(reply) === null) return reply;
-    const call = this.#callFor(tag, startedAt);
-    const judged = await this.#deadlines.run<Reply>(call, {
+    const call = this.#callFor(claims.tag, startedAt);
+    const judged = await this.#deadlines.run<FoundReply>(call, {
       name,
       keys,
-      needed,
       args: (latest) => findArguments(claims, policy, latest, options),
       timing: FOUND_TIMING,
     });
-    if (isEndedNow(judged)) {
-      this.#remember(call, revocationOf(sid));
-      this.#unlinkData(tag, [sid]);
-    }
+    if (isEndedNow(judged)) this.#remember(call, revocationOf(claims.sid));
     return judged;
   }
 
@@ -349,18 +329,9 @@ export class RedisStore implements Store {
     tag: string,
     claims: TokenClaims,
     policy: ReusePolicy,
-    args: readonly (string | number)[],
+    args: readonly (string | number)[] = [],
   ): Promise<FoundReply> {
-    return this.#ask(name, [this.#keys.sessions(tag), this.#keys.data(tag, claims.sid)], tag, claims, policy, args, 2);
-  }
-
-  /**
-   * Frees the memory of data whose sessions have ended. Nothing can read it any more, and it has an expiry: that this fails matters to nobody.
-   */
-  #unlinkData(tag: string, sids: readonly string[]): void {
-    if (sids.length === 0) return;
-    const keys = sids.map((sid) => this.#keys.data(tag, sid)) as [string, ...string[]];
-    this.#connection.send(keys[0], (client) => client.unlink(...keys)).catch(() => undefined);
+    return this.#ask(name, [this.#keys.sessions(tag)], claims, policy, args);
   }
 
   /** Sees to it that what Redis has ended stays ended: it is remembered, and confirmed by replicas where that was asked for. */
@@ -377,8 +348,8 @@ export class RedisStore implements Store {
     this.#revocations.record(key, revocation, this.#connection.serverOf(key) === server ? server : null);
   }
 
-  #allKeys(tag: string, { sid }: TokenClaims): [string, string, string] {
-    return [this.#keys.sessions(tag), this.#keys.userInfo(tag), this.#keys.data(tag, sid)];
+  #bothKeys(tag: string): [string, string] {
+    return [this.#keys.sessions(tag), this.#keys.userInfo(tag)];
   }
 }
 
@@ -389,15 +360,15 @@ function findArguments(
   latest: number,
   options: readonly (string | number)[],
 ): (string | number)[] {
-  return [sid, `${gen}:${mintedAt}:${provedAt}`, `${graceMs}:${onReuse}:${latest}`, ...options.map(String)];
+  const args = [sid, `${gen}:${mintedAt}:${provedAt}`, `${graceMs}:${onReuse}:${latest}`];
+  for (const option of options) args.push(String(option));
+  return args;
 }
 
 /** The bounds of a session's data, as the scripts take them. */
 function boundsOf({ maxBytes, maxKeys }: DataLimits): string {
   return `${maxBytes}:${maxKeys}`;
 }
-
-const NO_BOUNDS = '0:0';
 
 /** By what it can do, too: an application may have an ioredis of its own, of another version than ours. */
 function isClient(redis: unknown): redis is Redis | Cluster {

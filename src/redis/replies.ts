@@ -73,10 +73,10 @@ export function parseFoundData<Outcome>(
   return { userId: userId as string, data: parse(outcome) };
 }
 
-/** Keys and values in turn. The count of bytes, which has no key, is none of them. */
+/** Keys and their JSON, in turn. */
 export function parseEntries(flat: readonly (string | null)[]): SessionEntries {
   const entries = new Map<string, string>();
-  for (let i = 0; i < flat.length; i += 2) if (flat[i] !== '') entries.set(flat[i] as string, flat[i + 1] as string);
+  for (let i = 0; i < flat.length; i += 2) entries.set(flat[i] as string, flat[i + 1] as string);
   return entries;
 }
 

@@ -10,11 +10,9 @@ import { checkText } from '../errors/arguments';
  *               a session; expiry = min(seen + ttl, cap), cap 0 = none. Of the newest of its tokens that was used: its generation, when it
  *               was made, when it was first used, when its holder had last proved who they are; left out while that is the login's
  *     <sid>.a   {"device":…,"ip":…,"userAgent":…}   a session's attributes, only when there are any
+ *     <sid>.d   the session's data, only when there is any: a MessagePack map of keys to JSON texts
  *     <sid>     ended:until:reason:message          why a session has ended, remembered until then
  *     ban       since:until:reason                  a ban, and for an hour one that is over; until 0 = for ever
- *   HGETALL session-token:{<tag>}:<sid>   the data of a session; PTTL at least until the session ends, and no data is read of one that has
- *     <key>     JSON
- *     (empty)   the bytes of all keys and values
  *   GET session-user:{<tag>}          version:until:json   the cached user info; the version alone, `version:0:`, after a deletion
  *
  *   SUBSCRIBE session-token:changes   the tag of a user of whom a session has ended or changed, in the same step; not of a slide
@@ -57,8 +55,6 @@ function regExpNumbers(fields: readonly string[]): string {
 export interface RedisKeys {
   /** The hash of a user's sessions. */
   sessions: (tag: string) => string;
-  /** The hash of a session's data. */
-  data: (tag: string, sid: string) => string;
   /** The string with a user's cached info. */
   userInfo: (tag: string) => string;
   /** Where changes of either are announced: the scripts find each by the key they change, as `announce` in scripts/parts.ts does. */
@@ -74,7 +70,6 @@ export function redisKeys(tokenKeyPrefix: string, userKeyPrefix: string): RedisK
   }
   return {
     sessions: (tag) => `${tokenKeyPrefix}:{${tag}}`,
-    data: (tag, sid) => `${tokenKeyPrefix}:{${tag}}:${sid}`,
     userInfo: (tag) => `${userKeyPrefix}:{${tag}}`,
     channels: [`${tokenKeyPrefix}:changes`, `${userKeyPrefix}:changes`],
   };

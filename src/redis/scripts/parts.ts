@@ -50,7 +50,7 @@ end
 /** Takes a session out that would have lived until `expires`, and remembers why; '' for no reason to remember. */
 export const END_RECORD = `
 local function end_record(key, sid, expires, reason, message)
-  redis.call('HDEL', key, sid, sid .. '.a')
+  redis.call('HDEL', key, sid, sid .. '.a', sid .. '.d')
   if reason == '' or expires <= now then return nil end
   local remembered = math.min(expires, now + ${MAX_ENDED_MS})
   redis.pcall('HSET', key, sid, string.format('ended:%.0f:', remembered) .. reason .. ':' .. message)
@@ -113,14 +113,23 @@ local function forgotten_at(session)
   return expiry(session) + math.min(session.ttl, ${MAX_EXPIRED_MS})
 end
 
--- A user's whole hash, { id, ban, sessions, attributes, ended, corrupt }, the latter four by session id; empty for a user without a hash. And an
--- error reply when it is not ours to touch, is_newer when a later version wrote it.
+-- All of a user's hash but the data of sessions, { id, ban, sessions, attributes, ended, corrupt }, the latter four by session id; empty for a
+-- user without a hash. And an error reply when it is not ours to touch, is_newer when a later version wrote it.
 local function read_user(key)
   local user = { sessions = {}, attributes = {}, ended = {}, corrupt = {} }
-  local fields = redis.call('HGETALL', key)
+  local fields = {}
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if not (#field == 24 and string.sub(field, 23) == '.d') then table.insert(fields, field) end
+  end
+  local values = {}
+  -- Not all at once: of a damaged hash there may be more than Lua can pass.
+  for first = 1, #fields, 1000 do
+    local some = redis.call('HMGET', key, unpack(fields, first, math.min(first + 999, #fields)))
+    for i = 1, #some do values[first + i - 1] = some[i] end
+  end
   local layout
-  for i = 1, #fields, 2 do
-    local field, value = fields[i], fields[i + 1]
+  for i, field in ipairs(fields) do
+    local value = values[i]
     if field == 'id' then user.id = value
     elseif field == 'v' then layout = value
     elseif field == 'ban' then
@@ -177,7 +186,7 @@ local function forget_old(key, user)
   table.sort(remembered, function(a, b) return a.over > b.over end)
   for i, entry in ipairs(remembered) do
     if i > ${MAX_REMEMBERED} or entry.over <= now then
-      redis.call('HDEL', key, entry.sid, entry.sid .. '.a')
+      redis.call('HDEL', key, entry.sid, entry.sid .. '.a', entry.sid .. '.d')
       user.ended[entry.sid], user.sessions[entry.sid] = nil, nil
     end
   end
@@ -226,5 +235,44 @@ local function forget_info(key, version)
   redis.call('UNLINK', key)
   write_info(key, version, 0, '')
   return version
+end
+`;
+
+/** The data of the session `sid` in the hash `key`: see schema.ts. */
+export const DATA = `
+-- Gives a table of keys and JSON texts; nil for a value that is none.
+local function read_data()
+  local packed = redis.call('HMGET', key, sid .. '.d')[1]
+  if not packed then return {} end
+  local is_read, entries = pcall(cmsgpack.unpack, packed)
+  if not is_read or type(entries) ~= 'table' then return nil end
+  for name, json in pairs(entries) do
+    if type(name) ~= 'string' or type(json) ~= 'string' then return nil end
+  end
+  return entries
+end
+
+-- Appends keys and JSON texts in turn.
+local function with_entries(reply, entries)
+  for name, json in pairs(entries) do
+    table.insert(reply, name)
+    table.insert(reply, json)
+  end
+  return reply
+end
+
+-- Writes a table of keys and JSON texts. Gives 'done', or which of the limits 'bytes:keys' forbids it; nil for no limits.
+local function write_data(entries, limits)
+  if not next(entries) then
+    redis.call('HDEL', key, sid .. '.d')
+    return 'done'
+  end
+  local bytes, count = 0, 0
+  for name, json in pairs(entries) do bytes, count = bytes + #name + #json, count + 1 end
+  local max_bytes, max_keys = string.match(limits or '', '^(%d+):(%d+)$')
+  if max_bytes and bytes > tonumber(max_bytes) then return 'too-large' end
+  if max_keys and count > tonumber(max_keys) then return 'too-many' end
+  redis.call('HSET', key, sid .. '.d', cmsgpack.pack(entries))
+  return 'done'
 end
 `;

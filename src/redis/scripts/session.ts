@@ -1,6 +1,6 @@
 import { MAX_EXPIRED_MS, NO_TIME } from '../../store/limits';
 import { LUA } from '../schema';
-import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, END_RECORD, REFUSE_ON_REPLICA } from './parts';
+import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, DATA, END_RECORD, REFUSE_ON_REPLICA } from './parts';
 
 /** What a script answers, with the time, when it found a reuse after its deadline. */
 export const LATE = 'late';
@@ -92,7 +92,6 @@ if is_due or is_new then
   local key_left = redis.call('PTTL', key)
   if key_left >= 0 then redis.call('PEXPIRE', key, math.max(key_left, left + math.min(ttl, ${MAX_EXPIRED_MS}))) end
   if is_due then seen = string.format('%.0f', now) end
-  if is_due and KEYS[3] then redis.call('PEXPIRE', KEYS[3], left + math.min(ttl, ${MAX_EXPIRED_MS})) end
   if is_new then token = string.gsub(ARGV[2], '^(%d+):(%d+):(%d+)$', string.format(':%%1:%%2:%.0f:%%3', now)) end
   if is_change then
     ${ANNOUNCE}
@@ -114,28 +113,29 @@ local is_due, is_change = age < 0 or age >= math.min(ARGV[4], ttl / 2), is_new
 /**
  * Reads a session, slides it, and moves its record on to a new token. Slides it also where it was last slid by a clock that was ahead.
  *
- * KEYS[3]  the session's data; may be left out
  * ARGV[4]  ms that must have passed since it was last slid, but at most half its ttl
  */
 export const TOUCH = `${CLOCK}${SESSION}${SLIDE_WHEN_DUE}${USE}${REPLY}`;
 
 /**
- * TOUCH, and reads the session's data.
+ * Does what TOUCH does, and reads the session's data.
  *
+ * ARGV[4]  as of TOUCH
  * Returns  for a live session { what TOUCH returns, then each key and its JSON }
  */
 export const TOUCH_WITH_DATA = `${CLOCK}${SESSION}${SLIDE_WHEN_DUE}${USE}
-local function reply()${REPLY}
-end
-local found = reply()
-if type(found) == 'table' then return found end
-return { found, unpack(KEYS[3] and redis.call('HGETALL', KEYS[3]) or {}) }
+local function reply()${REPLY}end
+local session = reply()
+if type(session) == 'table' then return session end
+${DATA}
+local entries = read_data()
+if not entries then return redis.error_reply('${CORRUPT} data') end
+return with_entries({ session }, entries)
 `;
 
 /**
  * Slides a live session at once, with a new ttl or the one it has, and moves its record on to a new token.
  *
- * KEYS[3]  the session's data; may be left out
  * ARGV[4]  the new ttl, ms; 0 = the one it has
  */
 export const REFRESH = `${CLOCK}${SESSION}
@@ -147,7 +147,6 @@ ${USE}${REPLY}`;
  * Ends a session.
  *
  * KEYS[1]  the user's sessions
- * KEYS[2]  the session's data; may be left out
  * ARGV[1]  session id
  * ARGV[2]  the reason for holders of its tokens, 'revoked' or 'replaced'; '' for none, where its holder ended it
  * ARGV[3]  a message to them; '' = none
@@ -160,7 +159,6 @@ local layout, user_id, record = found[1], found[2], found[3]
 ${CHECK_LAYOUT}
 ${REFUSE_ON_REPLICA}
 announce(key)
-if KEYS[2] then redis.call('UNLINK', KEYS[2]) end
 if not record or string.match(record, '${LUA.ended}') then return false end
 
 local _, seen, ttl, cap = string.match(record, '${LUA.record}')
