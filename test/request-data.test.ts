@@ -1,0 +1,158 @@
+import { MemoryStore, RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { type AppOptions, type Detail, FRAMEWORKS, listen, type Session } from './support/apps';
+import { closeAfterEach } from './support/closing';
+import { countedStore } from './support/counted-store';
+import { type RedisServer, startRedis } from './support/redis-server';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
+import { until } from './support/until';
+
+const onClose = closeAfterEach();
+
+/** An application whose routes use the data of the request's session, and what its store was asked. */
+async function start(
+  framework: keyof typeof FRAMEWORKS,
+  options: AppOptions = {},
+  policy: Partial<TokenManagerOptions<Detail>> = {},
+) {
+  const { store, calls } = countedStore(policy.store ?? new MemoryStore());
+  const manager = new TokenManager<Detail>({ secret: SECRET, ...policy, store });
+  const routes: AppOptions['routes'] = {
+    '/data': (session) => session.data.getAll(),
+    '/set': async (session, query) => {
+      await session.data.set(Object.fromEntries(query));
+      return session.data.getAll();
+    },
+    '/flash': async (session) => ({ flash: await session.data.pop('flash') }),
+    '/count': (session) => session.data.increment('count'),
+    '/switch': async (session) => {
+      const { data } = session;
+      const before = await data.getAll();
+      await session.login('bob');
+      return [before, await data.getAll(), await session.data.getAll()];
+    },
+    '/rotate': async (session) => {
+      await session.data.set('before', true);
+      await session.rotate();
+      await session.data.set('after', true);
+      return session.data.getAll();
+    },
+    '/logout-then-set': async (session) => {
+      await session.logout();
+      await session.data.set('key', 1);
+    },
+    '/assign': (session) => {
+      (session as Session & { cart?: string[] }).cart = [];
+    },
+    ...options.routes,
+  };
+  const app = await listen(FRAMEWORKS[framework](manager, { ...options, routes }));
+  onClose(async () => {
+    await app.close();
+    await manager.close();
+  });
+  const token = await manager.setToken('ada');
+  const visit = async (path: string, by: string | null = token) => {
+    const headers = by === null ? {} : { Authorization: `Bearer ${by}` };
+    const answer = await fetch(app.url + path, { headers });
+    const text = await answer.text();
+    return { status: answer.status, body: answer.ok && text !== '' ? JSON.parse(text) : text };
+  };
+  calls.length = 0;
+  return { visit, calls, manager, token };
+}
+
+describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, session.data', (framework) => {
+  it('is there for the next request, and costs a request that leaves it alone nothing', async () => {
+    const { visit, calls } = await start(framework);
+    expect((await visit('/set?theme=dark&flash=saved')).body).toEqual({ theme: 'dark', flash: 'saved' });
+    expect((await visit('/flash')).body).toEqual({ flash: 'saved' });
+    expect((await visit('/data')).body).toEqual({ theme: 'dark' });
+    calls.length = 0;
+    await visit('/me');
+    expect(calls).toEqual(['touch']);
+    await visit('/data');
+    expect(calls).toEqual(['touch', 'touch', 'readData']);
+  });
+
+  it('loses nothing that parallel requests write', async () => {
+    const { visit } = await start(framework);
+    const paths = Array.from({ length: 20 }, (_, i) => [`/set?key-${i}=${i}`, '/count']).flat();
+    await Promise.all(paths.map((path) => visit(path)));
+    const { count, ...keys } = (await visit('/data')).body;
+    expect(count).toBe(20);
+    expect(Object.keys(keys)).toHaveLength(20);
+  });
+
+  it('refuses a write when nobody is signed in, or not any more, and says where to put what is assigned', async () => {
+    const { visit, calls } = await start(framework);
+    expect((await visit('/set?key=1', null)).status).toBe(401);
+    expect((await visit('/set?key=1', 'junk')).status).toBe(401);
+    expect((await visit('/data', null)).body).toEqual({});
+    expect(calls).toEqual([]);
+    expect((await visit('/assign')).status).toBe(500);
+    expect((await visit('/logout-then-set')).status).toBe(401);
+    expect((await visit('/set?key=1')).status).toBe(401);
+  });
+
+  it('goes on through a rotation, and is not the next user’s', async () => {
+    const { visit } = await start(framework);
+    expect((await visit('/rotate')).body).toEqual({ before: true, after: true });
+    expect((await visit('/switch')).body).toEqual([{ before: true, after: true }, {}, {}]);
+  });
+
+  it('comes in the one call of the request with the option data: eager', async () => {
+    const { visit, calls } = await start(framework, { data: 'eager' });
+    await visit('/set?theme=dark');
+    calls.length = 0;
+    expect((await visit('/data')).body).toEqual({ theme: 'dark' });
+    expect(calls).toEqual(['touchWithData']);
+    expect((await visit('/set?theme=light')).body).toEqual({ theme: 'light' });
+    expect((await visit('/switch')).body).toEqual([{ theme: 'light' }, {}, {}]);
+  });
+});
+
+describe('with Redis', () => {
+  let server: RedisServer;
+  beforeAll(async () => {
+    server = await startRedis();
+  });
+  afterAll(() => server.stop());
+
+  it.each(['lazy', 'eager'] as const)(
+    'is never read from a near cache: what another process wrote is there at once (%s)',
+    async (data) => {
+      const options = { ...randomPrefixes(), ...PATIENT };
+      const { visit, calls, manager, token } = await start(
+        'Express 5',
+        { data },
+        { store: new RedisStore(server.url, options), cache: true },
+      );
+      const other = new TokenManager({ store: new RedisStore(server.url, options), secret: SECRET });
+      onClose(() => other.close());
+      await until('the near cache answers', async () => {
+        calls.length = 0;
+        return data === 'eager' || ((await visit('/me')).status === 200 && calls.length === 0);
+      });
+      for (let i = 0; i < 5; i++) {
+        await other.sessionData(token).set('n', i);
+        expect((await visit('/data')).body).toEqual({ n: i });
+      }
+      await manager.deleteToken(token);
+      expect((await visit('/data')).body).toEqual({});
+    },
+  );
+
+  it('is one command on the server for a request that reads it eagerly, and one more for a write', async () => {
+    const options = { ...randomPrefixes(), ...PATIENT };
+    const { visit } = await start('Koa 3', { data: 'eager' }, { store: new RedisStore(server.url, options) });
+    const scripts = async (path: string) => {
+      await visit(path);
+      await server.admin.config('RESETSTAT');
+      await visit(path);
+      return Number(/cmdstat_evalsha:calls=(\d+)/.exec(await server.admin.info('commandstats'))?.[1]);
+    };
+    expect(await scripts('/data')).toBe(1);
+    // And it reads what it has written.
+    expect(await scripts('/set?a=1')).toBe(3);
+  });
+});
