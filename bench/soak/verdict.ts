@@ -125,6 +125,20 @@ interface Case {
   isAlive: boolean;
 }
 
+/** Whether what was acknowledged then may have been lost with the master, whose replica did not have it. */
+function mayLoseWithMaster(fault: Fault, { begun, settled }: Sighting): boolean {
+  const { kind, at, promotedAt } = fault;
+  // Until a second promotion all went to a master that it replaced.
+  const end = kind === 'unplanned' ? (promotedAt ?? at) : at;
+  return !losesNothing(fault) && at - UNREPLICATED_MS <= settled && begun <= end + IN_FLIGHT_MS;
+}
+
+/** Whether a master acknowledged it then that was being replaced, and had not yet heard of that. */
+function mayLoseOnDemotion(fault: Fault, { begun, settled }: Sighting): boolean {
+  const { kind, backAt, healedAt } = fault;
+  return !kind.startsWith('kill') && !losesNothing(fault) && backAt <= settled && begun <= healedAt;
+}
+
 /** Was it ended for a reuse before its own process had used a former token? No failover excuses that. */
 function isWronglyReused({ entry: { reuseBegunAt }, reuse }: Case): boolean {
   return reuse !== null && (reuseBegunAt === null || reuse.at < reuseBegunAt);
@@ -146,19 +160,9 @@ function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): 
   const lastAlive = Math.max(seenBack?.begun ?? 0, ...others.map((other) => other.lastSeenAlive?.begun ?? 0));
   const isAliveInTheEnd = fate === 'live' && isAlive;
   const isBack = lastAlive > seen.settled || isAliveInTheEnd;
-  const isLate = ({ at, promotedAt, kind }: Fault) => {
-    // Until a second promotion all went to a master that it replaced.
-    const end = kind === 'unplanned' ? (promotedAt ?? at) : at;
-    return at - UNREPLICATED_MS <= loggedInAt && loginBegunAt <= end + IN_FLIGHT_MS;
-  };
-  const lostWith = faults.find((fault) => !losesNothing(fault) && isLate(fault) && fault.at <= seen.settled);
-  const lostOn = faults.find(
-    (fault) =>
-      !fault.kind.startsWith('kill') &&
-      !losesNothing(fault) &&
-      fault.backAt <= loggedInAt &&
-      loginBegunAt <= fault.healedAt,
-  );
+  const login = { begun: loginBegunAt, settled: loggedInAt };
+  const lostWith = faults.find((fault) => mayLoseWithMaster(fault, login) && fault.at <= seen.settled);
+  const lostOn = faults.find((fault) => mayLoseOnDemotion(fault, login));
   // A process that was away itself may still ask the old master, until that hears that it was replaced.
   const isAnswerOfOld = (fault: Fault) => !isAliveInTheEnd && lastAlive <= fault.healedAt;
   const isLost = (fault: Fault | undefined) => fault !== undefined && (!isBack || isAnswerOfOld(fault));
@@ -201,12 +205,8 @@ function judgeAlive(matter: Case, verdict: Verdict): void {
 /** Was the use of a new token forgotten? */
 function judgeSetbacks({ entry, faults }: Case, verdict: Verdict): void {
   const { missedReuse, lostMove } = entry;
-  const hasLost = (fault: Fault, { use, begun }: Setback) =>
-    !losesNothing(fault) &&
-    fault.at <= begun &&
-    use.begun <= fault.healedAt &&
-    use.settled >= fault.at - UNREPLICATED_MS;
-  const isExcused = (setback: Setback) => faults.some((fault) => hasLost(fault, setback));
+  const isExcused = ({ use, begun }: Setback) =>
+    faults.some((fault) => fault.at <= begun && (mayLoseWithMaster(fault, use) || mayLoseOnDemotion(fault, use)));
   const wrong = (what: string, { use, begun }: Setback) =>
     verdict.wronglyAlive.push(
       `${entry.device}: ${what}; ${timesOf(entry, faults, { replaced: use.settled, seen: begun })}`,
