@@ -5,7 +5,9 @@ import { askingsOf, catchAsking } from './asking';
 import { CircuitBreaker } from './circuit-breaker';
 import { SILENCE_FACTOR } from './client';
 import { TurnQueue } from './commands-in-one-write';
+import { askForCredentials, connectQuietly, credentialsOf } from './credentials';
 import { isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
+import { correctFalseReady } from './false-ready';
 import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
 import type { ScriptName } from './scripts/index';
@@ -34,6 +36,7 @@ export interface ConnectionWatcher {
   lost: ServerWatcher['lost'];
   /** As a {@link ServerWatcher}'s; and whether slots of a Cluster have other owners now. */
   changed(haveSlotsMoved: boolean): void;
+  databaseChanged: ServerWatcher['databaseChanged'];
 }
 
 /** A Redis that is not one of a Cluster, and so has no address that matters. */
@@ -57,6 +60,14 @@ export class RedisConnection {
   readonly #owned: boolean;
   readonly #scripts: ScriptCommands;
   readonly #readiness: Readiness;
+  readonly #serverWatcher: ServerWatcher = {
+    lost: (server) => this.#watcher?.lost(server),
+    changed: () => {
+      this.#lookForNewMasters();
+      this.#watcher?.changed(this.#cluster !== null && this.#slots.haveMoved(this.#cluster.slots));
+    },
+    databaseChanged: () => this.#watcher?.databaseChanged(),
+  };
   readonly #breaker = new CircuitBreaker();
   #watcher: ConnectionWatcher | null = null;
   /** The masters of a Cluster. */
@@ -77,18 +88,18 @@ export class RedisConnection {
     if (this.#cluster !== null) catchAsking(this.#cluster);
     this.#scripts = defineScripts(client);
     this.#turn = new TurnQueue(() => this.#cluster?.nodes('master') ?? [client as Redis]);
-    this.#readiness = new Readiness(client, owned, {
-      lost: (server) => this.#watcher?.lost(server),
-      changed: () => {
-        this.#lookForNewMasters();
-        this.#watcher?.changed(this.#cluster !== null && this.#slots.haveMoved(this.#cluster.slots));
-      },
-    });
+    this.#readiness = Readiness.of(client, owned);
+    this.#readiness.watch(this.#serverWatcher);
   }
 
-  /** What the client puts in front of every key. */
-  get keyPrefix(): string {
-    return this.#client.options.keyPrefix ?? '';
+  /** A key, or a channel, as Redis has it: with what the client puts in front of every key. */
+  whole(name: string): string {
+    return `${this.#client.options.keyPrefix ?? ''}${name}`;
+  }
+
+  /** A key as a command needs it that is given to one of the clients itself: the nodes of a Cluster may lack its prefix. */
+  keyFor(redis: Redis, key: string): string {
+    return redis.options.keyPrefix ? key : this.whole(key);
   }
 
   /** How often a call was sent on to a node that its slot is just being moved to. */
@@ -108,7 +119,7 @@ export class RedisConnection {
   /** The server that a key's calls go to: of a Cluster, as far as the client knows, the master that owns its slot. */
   serverOf(key: string): string {
     if (this.#cluster === null) return THE_SERVER;
-    const slot = new Command('GET', [this.keyPrefix + key]).getSlot();
+    const slot = new Command('GET', [this.whole(key)]).getSlot();
     return this.#cluster.slots[slot]?.[0] ?? '';
   }
 
@@ -124,27 +135,37 @@ export class RedisConnection {
     return this.#cluster.nodes('master').find((node) => addressOf(node) === server) ?? null;
   }
 
-  /** A further connection to one of {@link servers}, whoever asks for it has to close it; `null` when there is none to it now. */
+  /**
+   * A further connection to one of {@link servers}, to the same keys and database, with the credentials that the client has at each attempt
+   * to connect. The caller has to close it. `null` when there is no connection to that server now.
+   */
   connectTo(server: string, options: Pick<RedisOptions, 'retryStrategy'>): Redis | null {
     const { timeoutMs } = this;
-    const bounds = {
+    const source = this.clientOf(server);
+    if (source === null) return null;
+    const redis = source.duplicate({
       ...options,
-      lazyConnect: false,
+      lazyConnect: true,
       enableOfflineQueue: true,
       autoResendUnfulfilledCommands: false,
       autoResubscribe: false,
+      enableAutoPipelining: false,
+      readOnly: false,
       maxRetriesPerRequest: 0,
       connectTimeout: timeoutMs,
       disconnectTimeout: timeoutMs,
       socketTimeout: SILENCE_FACTOR * timeoutMs,
+      ...(source.options.commandTimeout !== undefined && { commandTimeout: SILENCE_FACTOR * timeoutMs }),
       // The client hears of promotions, and then this connection is given up.
       failoverDetector: false,
-      // A Cluster keeps its prefix to itself, and gives its nodes whole keys.
-      keyPrefix: this.keyPrefix,
-    };
-    const redis = this.clientOf(server)?.duplicate(bounds) ?? null;
-    // Who waits for an answer is told; and without a listener, ioredis prints it.
-    redis?.on('error', () => undefined);
+      keyPrefix: this.whole(''),
+      ...(this.#cluster === null && { db: this.#readiness.database }),
+    });
+    // The caller learns it from the answers; and without a listener, ioredis prints it.
+    redis.on('error', () => undefined);
+    redis.on('ready', () => correctFalseReady(redis));
+    askForCredentials(redis, () => credentialsOf(this.clientOf(server) ?? source));
+    connectQuietly(redis);
     return redis;
   }
 
@@ -195,6 +216,8 @@ export class RedisConnection {
       unanswered: (error) => {
         // A server is not to blame for what its predecessor left unanswered.
         if (this.#closed !== null || epoch !== this.#epoch) return;
+        // Nor for what the client refused by itself, while its connection is well.
+        if (error.code !== 'ERR_STORE_TIMEOUT' && this.clientOf(this.serverOf(key))?.status === 'ready') return;
         this.#breaker.unanswered(this.serverOf(key), error, () => this.#probe(key));
       },
     });
@@ -319,7 +342,7 @@ export class RedisConnection {
     this.#watcher = null;
     // An owned client goes on to report how it ends, and an error without a listener is printed.
     if (this.#owned && this.#client.status !== 'end') this.#client.disconnect();
-    else this.#readiness.stop();
+    else this.#readiness.unwatch(this.#serverWatcher);
   }
 
   #callsSettled(): Promise<void> {

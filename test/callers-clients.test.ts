@@ -1,0 +1,324 @@
+import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
+import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5';
+import { createRedisClient, RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
+import { closeAfterEach } from './support/closing';
+import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
+import { ask, freePort, type RedisServer, startRedis } from './support/redis-server';
+import { type SentinelTopology, startSentinelTopology } from './support/sentinel-topology';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
+import { startProxy } from './support/tcp-proxy';
+import { until } from './support/until';
+
+type Target = ConstructorParameters<typeof RedisStore>[0];
+type Client = Redis | Cluster;
+type Sessions = TokenManager<{ name: string }>;
+
+const HOST = '127.0.0.1';
+const USERS = Array.from({ length: 12 }, (_, i) => `user-${i}`);
+
+let cluster: ClusterTopology;
+let sentinel: SentinelTopology;
+/** The master behind the sentinel, which also is the Redis of its own. */
+let single: RedisServer;
+let prefixes: ReturnType<typeof randomPrefixes>;
+const onClose = closeAfterEach();
+
+beforeAll(async () => {
+  const started = await Promise.allSettled([
+    startClusterTopology({ nodeTimeoutMs: 10_000 }).then((topology) => {
+      cluster = topology;
+    }),
+    startSentinelTopology({ replicas: 1, sentinels: 1, downAfterMs: 30_000 }).then((topology) => {
+      sentinel = topology;
+    }),
+  ]);
+  for (const outcome of started) if (outcome.status === 'rejected') throw outcome.reason;
+  single = sentinel.nodes[0] as RedisServer;
+});
+afterAll(() => Promise.all([cluster?.stop(), sentinel?.stop()]));
+beforeEach(() => {
+  prefixes = randomPrefixes();
+  jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+});
+afterEach(() => jest.restoreAllMocks());
+
+function kept<Kept extends { on(event: 'error', listener: () => void): unknown; disconnect(): void }>(client: Kept) {
+  client.on('error', () => undefined);
+  onClose(() => client.disconnect());
+  return client as unknown as Client;
+}
+
+/** What an application may have open: a client of each topology, by each version of ioredis. */
+const OPEN: Record<string, Record<string, (options: RedisOptions & ClusterOptions) => Client>> = {
+  'one Redis': {
+    'ioredis 6': (options) => kept(new Redis({ ...options, port: single.port })),
+    'ioredis 5': (options) => kept(new Redis5({ ...(options as object), port: single.port })),
+  },
+  Sentinel: {
+    'ioredis 6': (options) => kept(new Redis({ ...options, sentinels: sentinel.sentinels, name: sentinel.name })),
+    'ioredis 5': (options) =>
+      kept(new Redis5({ ...(options as object), sentinels: sentinel.sentinels, name: sentinel.name })),
+  },
+  'a Cluster': {
+    'ioredis 6': (options) => kept(new Cluster(cluster.startupNodes, options)),
+    'ioredis 5': (options) => kept(new Cluster5(cluster.startupNodes, options as object)),
+  },
+};
+
+function manage(target: unknown, options: RedisStoreOptions = {}, cache = true): Sessions {
+  const store = new RedisStore(target as Target, { ...PATIENT, ...prefixes, ...options });
+  const sessions = new TokenManager({
+    store,
+    secret: SECRET,
+    getUserInfo: (id): { name: string } => ({ name: id }),
+    ...(cache && { cache: { maxAgeMs: 60_000, heartbeatMs: 200 } }),
+  });
+  onClose(() => sessions.close());
+  return sessions;
+}
+
+const logIn = (sessions: Sessions) => Promise.all(USERS.map((id) => sessions.setToken(id)));
+const usersOf = async (sessions: Sessions, tokens: readonly string[]) =>
+  (await Promise.all(tokens.map((token) => sessions.checkToken(token)))).map((session) => session?.user.id);
+
+const untilCaching = (sessions: Sessions) => until('the near cache is up', () => sessions.cacheStats?.isUp);
+
+/** Every key of this test, as `database:key`. */
+async function keysIn(servers: readonly RedisServer[]): Promise<string[]> {
+  const found = servers.map(async (server) => {
+    const keyspace = await ask<string>(server, 'INFO', 'keyspace');
+    const databases = [...keyspace.matchAll(/^db(\d+):/gm)].map(([, db]) => Number(db));
+    const keys = databases.map(async (db) => {
+      const redis = new Redis({ port: server.port, db });
+      onClose(() => redis.disconnect());
+      const names = [
+        ...(await redis.keys(`*${prefixes.tokenKeyPrefix}*`)),
+        ...(await redis.keys(`*${prefixes.userKeyPrefix}*`)),
+      ];
+      return names.map((name) => `${db}:${name}`);
+    });
+    return (await Promise.all(keys)).flat();
+  });
+  return (await Promise.all(found)).flat();
+}
+
+/** All that a store and a near cache promise, through this client; and what is in Redis afterwards. */
+async function doesAll(client: Client): Promise<string[]> {
+  const sessions = manage(client, { durability: { replicas: 1, timeoutMs: PATIENT.timeoutMs } });
+  const elsewhere = manage(client, {}, false);
+  const tokens = await logIn(sessions);
+  expect(await usersOf(elsewhere, tokens)).toEqual(USERS);
+  await untilCaching(sessions);
+  await until('memory answers', async () => {
+    const { hits } = sessions.cacheStats ?? { hits: 0 };
+    await usersOf(sessions, tokens);
+    return (sessions.cacheStats?.hits ?? 0) - hits === USERS.length;
+  });
+  expect(await sessions.health()).toMatchObject({ status: 'up', reasons: [] });
+  const [first = '', second = '', third = ''] = tokens;
+  expect(await elsewhere.deleteToken(first)).toBe(true);
+  await until('the end is announced', async () => (await sessions.checkToken(first)) === null);
+  expect(await sessions.deleteToken(second)).toBe(true);
+  expect(await sessions.banUser('user-2')).toBe(1);
+  expect(await elsewhere.checkToken(third)).toBeNull();
+  await expect(elsewhere.setToken('user-2')).rejects.toMatchObject({ code: 'ERR_USER_BANNED' });
+  expect(await sessions.unbanUser('user-2')).toBe(true);
+  expect(await sessions.listUserToken('user-3')).toEqual([tokens[3]]);
+  expect(await sessions.refreshToken(tokens[4] as string, 50)).toBe(true);
+  expect(await sessions.touchToken(tokens[5] as string)).toMatchObject({ user: { detail: { name: 'user-5' } } });
+  const isCluster = client.isCluster;
+  return keysIn(isCluster ? await cluster.masters() : [single]);
+}
+
+const SHARED: [name: string, options: RedisOptions & ClusterOptions, keys?: RegExp][] = [
+  ['none', {}],
+  ['keyPrefix', { keyPrefix: 'app:' }, /^0:app:(token|user)-/],
+  ['enableAutoPipelining', { enableAutoPipelining: true }],
+  ['lazyConnect', { lazyConnect: true }],
+  ['enableOfflineQueue: false', { enableOfflineQueue: false }],
+  ['enableReadyCheck: false', { enableReadyCheck: false }],
+  ['showFriendlyErrorStack', { showFriendlyErrorStack: true }],
+];
+
+const OF_ONE: typeof SHARED = [
+  ['db', { db: 5 }, /^5:(token|user)-/],
+  ['stringNumbers', { stringNumbers: true }],
+  ['readOnly', { readOnly: true }],
+  ['autoResendUnfulfilledCommands: false', { autoResendUnfulfilledCommands: false }],
+  ['commandTimeout', { commandTimeout: 5000 }],
+  ['maxRetriesPerRequest: null', { maxRetriesPerRequest: null }],
+  ['maxRetriesPerRequest: 0', { maxRetriesPerRequest: 0 }],
+  ['connectionName', { connectionName: 'application' }],
+  ['protocol: 2', { protocol: 2 }],
+  ['replyMapping: resp3', { replyMapping: 'resp3' } as RedisOptions],
+];
+
+const OF_A_CLUSTER: typeof SHARED = [
+  ...OF_ONE.filter(([name]) => name !== 'stringNumbers').map(([name, options, keys]): (typeof SHARED)[number] => [
+    `redisOptions.${name}`,
+    { redisOptions: options },
+    keys && /^0:(token|user)-/,
+  ]),
+  ['keyPrefix with a hash tag', { keyPrefix: '{app}:' }, /^0:\{app\}:(token|user)-/],
+  ['redisOptions.keyPrefix', { redisOptions: { keyPrefix: 'app:' } }, /^0:app:(token|user)-/],
+  ['both keyPrefixes', { keyPrefix: 'app:', redisOptions: { keyPrefix: 'app:' } }, /^0:app:(token|user)-/],
+  ['redisOptions.enableAutoPipelining', { enableAutoPipelining: true, redisOptions: { enableAutoPipelining: true } }],
+  ['redisOptions.enableReadyCheck: false', { redisOptions: { enableReadyCheck: false } }],
+  ['scaleReads: all', { scaleReads: 'all' }],
+  ['scaleReads: slave', { scaleReads: 'slave', enableAutoPipelining: true }],
+  ['scaleReads by a function', { scaleReads: (nodes) => nodes.at(-1) as Redis }],
+  ['retryDelayOnFailover: 0', { retryDelayOnFailover: 0 }],
+];
+
+describe.each(Object.entries(OPEN))('a client of %s', (topology, versions) => {
+  it.each([...SHARED, ...(topology === 'a Cluster' ? OF_A_CLUSTER : OF_ONE)])(
+    'does all that is promised with the option %s',
+    async (_, options, keys = /^0:(token|user)-/) => {
+      for (const open of Object.values(versions)) {
+        prefixes = randomPrefixes();
+        const found = await doesAll(open(options));
+        expect(found.length).toBeGreaterThan(USERS.length / 2);
+        expect(found.filter((key) => !keys.test(key))).toEqual([]);
+      }
+    },
+  );
+});
+
+it.each<[string, () => Client, string]>([
+  [
+    'a role of a replica',
+    () => new Redis({ sentinels: [{ host: HOST, port: 1 }], name: 'x', role: 'slave', lazyConnect: true }),
+    "the client's option role must be 'master': replicas answer no calls",
+  ],
+  [
+    'two key prefixes',
+    () => new Cluster([{ port: 1 }], { keyPrefix: 'a:', redisOptions: { keyPrefix: 'b:' }, lazyConnect: true }),
+    "the client's option redisOptions.keyPrefix must be left out, or be the same as keyPrefix",
+  ],
+  ...['a{b', '{}:', 'a{'].map((keyPrefix): [string, () => Client, string] => [
+    `a prefix of ${keyPrefix}`,
+    () => new Cluster([{ port: 1 }], { keyPrefix, lazyConnect: true }),
+    "the client's option keyPrefix has a brace that puts a user's keys into two slots",
+  ]),
+  [
+    'numbers as text in a Cluster',
+    () => new Cluster([{ port: 1 }], { redisOptions: { stringNumbers: true }, lazyConnect: true }),
+    "the client's option redisOptions.stringNumbers must be off: ioredis misreads the slots of a Cluster with it",
+  ],
+])('a client is refused at construction for %s', (_, open, message) => {
+  const client = kept(open() as Redis);
+  expect(() => new RedisStore(client)).toThrow(new RangeError(message));
+});
+
+it.each<[string, () => Client, string]>([
+  [
+    'retryStrategy',
+    () => new Redis({ port: 1, retryStrategy: null, lazyConnect: true } as RedisOptions),
+    'no retryStrategy',
+  ],
+  [
+    'clusterRetryStrategy',
+    () => new Cluster([{ port: 1 }], { clusterRetryStrategy: null as never, lazyConnect: true }),
+    'no clusterRetryStrategy',
+  ],
+  [
+    'a hash tag in keyPrefix',
+    () => new Cluster([{ port: 1 }], { keyPrefix: '{app}:', lazyConnect: true }),
+    'keyPrefix has a hash tag',
+  ],
+])('a client is warned of at construction for %s', (_, open, words) => {
+  new RedisStore(kept(open() as Redis));
+  expect(process.emitWarning).toHaveBeenCalledTimes(1);
+  expect(process.emitWarning).toHaveBeenCalledWith(expect.stringContaining(words), expect.anything());
+});
+
+describe('a Cluster client', () => {
+  it('that the application pipelines by itself is served while slots are moved', async () => {
+    for (const open of Object.values(OPEN['a Cluster'] ?? {})) {
+      prefixes = randomPrefixes();
+      const sessions = manage(open({ enableAutoPipelining: true }), {}, false);
+      const tokens = await logIn(sessions);
+      const moved = `${prefixes.tokenKeyPrefix}:{${tokens[0]?.split('.')[0]}}`;
+      const [slot, from] = await Promise.all([cluster.slotOf(moved), cluster.ownerOf(moved)]);
+      const to = (await cluster.masters()).find((master) => master !== from) as RedisServer;
+      await cluster.beginMigration(slot, from, to);
+      try {
+        await cluster.migrateKeys(slot, from, to, [moved]);
+        for (let i = 0; i < 5; i++) expect(await usersOf(sessions, tokens)).toEqual(USERS);
+      } finally {
+        await cluster.migrateKeys(slot, from, to);
+        await cluster.endMigration(slot, from, to);
+      }
+      for (let i = 0; i < 5; i++) expect(await usersOf(sessions, tokens)).toEqual(USERS);
+    }
+  });
+
+  it('opens no circuit for errors that it makes itself while its connections are well', async () => {
+    const client = OPEN['a Cluster']?.['ioredis 6']?.({}) as Cluster;
+    const sessions = manage(client, {}, false);
+    const [token = ''] = await logIn(sessions);
+    const refusing = jest.spyOn(client, 'sendCommand').mockImplementation(() => {
+      throw new Error('refused by the application');
+    });
+    for (let i = 0; i < 10; i++) {
+      await expect(sessions.checkToken(token)).rejects.toMatchObject({
+        code: 'ERR_STORE_UNAVAILABLE',
+        cause: { message: 'refused by the application' },
+      });
+    }
+    refusing.mockRestore();
+    expect(await sessions.checkToken(token)).toMatchObject({ user: { id: 'user-0' } });
+  });
+
+  it('of a user who may touch only keys with its keyPrefix is healthy, cached and durable', async () => {
+    for (const node of cluster.nodes) {
+      await ask(node, 'ACL', 'SETUSER', 'prefixed', 'reset', 'on', '>password', '~app:*', '&app:*', '+@all');
+    }
+    const access = { username: 'prefixed', password: 'password' };
+    for (const options of [
+      { keyPrefix: 'app:', redisOptions: access },
+      { redisOptions: { ...access, keyPrefix: 'app:' } },
+    ]) {
+      for (const open of Object.values(OPEN['a Cluster'] ?? {})) {
+        prefixes = randomPrefixes();
+        expect((await doesAll(open(options))).filter((key) => !key.startsWith('0:app:'))).toEqual([]);
+      }
+    }
+  });
+});
+
+describe('an ioredis 5 client with enableReadyCheck: false', () => {
+  it.each([
+    ['the default retries', {}],
+    ['no retries', { maxRetriesPerRequest: 0 }],
+  ])('comes back behind a proxy after an outage, with %s', async (_, options) => {
+    const proxy = await startProxy(single.port);
+    onClose(() => proxy.stop());
+    const client = kept(new Redis5({ port: proxy.port, enableReadyCheck: false, retryStrategy: () => 10, ...options }));
+    const sessions = manage(client);
+    const tokens = await logIn(sessions);
+    await untilCaching(sessions);
+    proxy.refuse();
+    const statuses: string[] = [];
+    client.on('ready', () => statuses.push(client.status));
+    await until('it has called itself ready without a connection', () => statuses.length > 0);
+    await expect(sessions.touchToken(tokens[0] as string)).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' });
+    proxy.pass();
+    await until('it is served', () => sessions.checkToken(tokens[0] as string));
+    expect(await usersOf(sessions, tokens)).toEqual(USERS);
+    await untilCaching(sessions);
+  });
+
+  it('comes back when it called itself ready without a connection before it was handed in', async () => {
+    const proxy = await startProxy(single.port);
+    onClose(() => proxy.stop());
+    proxy.refuse();
+    const client = kept(
+      new Redis5({ port: proxy.port, enableReadyCheck: false, retryStrategy: () => 10, maxRetriesPerRequest: 0 }),
+    ) as Redis;
+    await until('it is stuck', () => client.status === 'ready' && client.stream.closed);
+    proxy.pass();
+    const sessions = manage(client, {}, false);
+    expect(await until('it is served', () => sessions.setToken('user-0'))).toEqual(expect.any(String));
+  });
+});
