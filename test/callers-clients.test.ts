@@ -1,9 +1,9 @@
-import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
 import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5';
 import { createRedisClient, RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
 import { closeAfterEach } from './support/closing';
 import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
-import { ask, freePort, type RedisServer, startRedis } from './support/redis-server';
+import { ask, type RedisServer } from './support/redis-server';
 import { type SentinelTopology, startSentinelTopology } from './support/sentinel-topology';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy } from './support/tcp-proxy';
@@ -49,19 +49,20 @@ function kept<Kept extends { on(event: 'error', listener: () => void): unknown; 
 }
 
 /** What an application may have open: a client of each topology, by each version of ioredis. */
-const OPEN: Record<string, Record<string, (options: RedisOptions & ClusterOptions) => Client>> = {
+const OPEN = {
   'one Redis': {
-    'ioredis 6': (options) => kept(new Redis({ ...options, port: single.port })),
-    'ioredis 5': (options) => kept(new Redis5({ ...(options as object), port: single.port })),
+    'ioredis 6': (options: object) => kept(new Redis({ ...options, port: single.port })),
+    'ioredis 5': (options: object) => kept(new Redis5({ ...options, port: single.port })),
   },
   Sentinel: {
-    'ioredis 6': (options) => kept(new Redis({ ...options, sentinels: sentinel.sentinels, name: sentinel.name })),
-    'ioredis 5': (options) =>
-      kept(new Redis5({ ...(options as object), sentinels: sentinel.sentinels, name: sentinel.name })),
+    'ioredis 6': (options: object) =>
+      kept(new Redis({ ...options, sentinels: sentinel.sentinels, name: sentinel.name })),
+    'ioredis 5': (options: object) =>
+      kept(new Redis5({ ...options, sentinels: sentinel.sentinels, name: sentinel.name })),
   },
   'a Cluster': {
-    'ioredis 6': (options) => kept(new Cluster(cluster.startupNodes, options)),
-    'ioredis 5': (options) => kept(new Cluster5(cluster.startupNodes, options as object)),
+    'ioredis 6': (options: object) => kept(new Cluster(cluster.startupNodes, options)),
+    'ioredis 5': (options: object) => kept(new Cluster5(cluster.startupNodes, options)),
   },
 };
 
@@ -130,7 +131,7 @@ async function doesAll(client: Client): Promise<string[]> {
   return keysIn(isCluster ? await cluster.masters() : [single]);
 }
 
-const SHARED: [name: string, options: RedisOptions & ClusterOptions, keys?: RegExp][] = [
+const SHARED: [name: string, options: object, keys?: RegExp | undefined][] = [
   ['none', {}],
   ['keyPrefix', { keyPrefix: 'app:' }, /^0:app:(token|user)-/],
   ['enableAutoPipelining', { enableAutoPipelining: true }],
@@ -150,7 +151,7 @@ const OF_ONE: typeof SHARED = [
   ['maxRetriesPerRequest: 0', { maxRetriesPerRequest: 0 }],
   ['connectionName', { connectionName: 'application' }],
   ['protocol: 2', { protocol: 2 }],
-  ['replyMapping: resp3', { replyMapping: 'resp3' } as RedisOptions],
+  ['replyMapping: resp3', { replyMapping: 'resp3' } as object],
 ];
 
 const OF_A_CLUSTER: typeof SHARED = [
@@ -166,7 +167,7 @@ const OF_A_CLUSTER: typeof SHARED = [
   ['redisOptions.enableReadyCheck: false', { redisOptions: { enableReadyCheck: false } }],
   ['scaleReads: all', { scaleReads: 'all' }],
   ['scaleReads: slave', { scaleReads: 'slave', enableAutoPipelining: true }],
-  ['scaleReads by a function', { scaleReads: (nodes) => nodes.at(-1) as Redis }],
+  ['scaleReads by a function', { scaleReads: (nodes: Redis[]) => nodes.at(-1) }],
   ['retryDelayOnFailover: 0', { retryDelayOnFailover: 0 }],
 ];
 
@@ -211,11 +212,7 @@ it.each<[string, () => Client, string]>([
 });
 
 it.each<[string, () => Client, string]>([
-  [
-    'retryStrategy',
-    () => new Redis({ port: 1, retryStrategy: null, lazyConnect: true } as RedisOptions),
-    'no retryStrategy',
-  ],
+  ['retryStrategy', () => new Redis({ port: 1, retryStrategy: null as never, lazyConnect: true }), 'no retryStrategy'],
   [
     'clusterRetryStrategy',
     () => new Cluster([{ port: 1 }], { clusterRetryStrategy: null as never, lazyConnect: true }),
@@ -234,27 +231,33 @@ it.each<[string, () => Client, string]>([
 
 describe('a Cluster client', () => {
   it('that the application pipelines by itself is served while slots are moved', async () => {
-    for (const open of Object.values(OPEN['a Cluster'] ?? {})) {
-      prefixes = randomPrefixes();
-      const sessions = manage(open({ enableAutoPipelining: true }), {}, false);
-      const tokens = await logIn(sessions);
-      const moved = `${prefixes.tokenKeyPrefix}:{${tokens[0]?.split('.')[0]}}`;
-      const [slot, from] = await Promise.all([cluster.slotOf(moved), cluster.ownerOf(moved)]);
-      const to = (await cluster.masters()).find((master) => master !== from) as RedisServer;
-      await cluster.beginMigration(slot, from, to);
-      try {
-        await cluster.migrateKeys(slot, from, to, [moved]);
-        for (let i = 0; i < 5; i++) expect(await usersOf(sessions, tokens)).toEqual(USERS);
-      } finally {
-        await cluster.migrateKeys(slot, from, to);
-        await cluster.endMigration(slot, from, to);
+    const processes = Object.values(OPEN['a Cluster']).map((open) =>
+      manage(open({ enableAutoPipelining: true, retryDelayOnTryAgain: 1 }), {}, false),
+    );
+    const tokens = await logIn(processes[0] as Sessions);
+    const areServed = async () => {
+      for (let i = 0; i < 5; i++) {
+        for (const sessions of processes) expect(await usersOf(sessions, tokens)).toEqual(USERS);
       }
-      for (let i = 0; i < 5; i++) expect(await usersOf(sessions, tokens)).toEqual(USERS);
+    };
+    const moved = `${prefixes.tokenKeyPrefix}:{${tokens[0]?.split('.')[0]}}`;
+    const [slot, from] = await Promise.all([cluster.slotOf(moved), cluster.ownerOf(moved)]);
+    const to = (await cluster.masters()).find((master) => master !== from) as RedisServer;
+    await areServed();
+    await cluster.beginMigration(slot, from, to);
+    try {
+      await cluster.migrateKeys(slot, from, to);
+      await areServed();
+    } finally {
+      await ask(from, 'CLUSTER', 'SETSLOT', slot, 'STABLE');
+      await cluster.migrateKeys(slot, to, from);
+      await ask(to, 'CLUSTER', 'SETSLOT', slot, 'STABLE');
     }
+    await areServed();
   });
 
   it('opens no circuit for errors that it makes itself while its connections are well', async () => {
-    const client = OPEN['a Cluster']?.['ioredis 6']?.({}) as Cluster;
+    const client = OPEN['a Cluster']['ioredis 6']({}) as Cluster;
     const sessions = manage(client, {}, false);
     const [token = ''] = await logIn(sessions);
     const refusing = jest.spyOn(client, 'sendCommand').mockImplementation(() => {
@@ -279,7 +282,7 @@ describe('a Cluster client', () => {
       { keyPrefix: 'app:', redisOptions: access },
       { redisOptions: { ...access, keyPrefix: 'app:' } },
     ]) {
-      for (const open of Object.values(OPEN['a Cluster'] ?? {})) {
+      for (const open of Object.values(OPEN['a Cluster'])) {
         prefixes = randomPrefixes();
         expect((await doesAll(open(options))).filter((key) => !key.startsWith('0:app:'))).toEqual([]);
       }
@@ -320,5 +323,243 @@ describe('an ioredis 5 client with enableReadyCheck: false', () => {
     proxy.pass();
     const sessions = manage(client, {}, false);
     expect(await until('it is served', () => sessions.setToken('user-0'))).toEqual(expect.any(String));
+  });
+});
+
+/** Lets one user in by that password alone. Connections stay as they are. */
+async function setPassword(servers: readonly RedisServer[], password: string): Promise<void> {
+  const rule = ['SETUSER', 'rotating', 'reset', 'on', `>${password}`, '~*', '&*', '+@all'] as const;
+  await Promise.all(servers.map((server) => ask(server, 'ACL', ...rule)));
+}
+
+const killConnections = (servers: readonly RedisServer[], ...which: string[]) =>
+  Promise.all(servers.map((server) => ask(server, 'CLIENT', 'KILL', ...which)));
+
+/** Breaks what the near cache hears by, and waits until it hears again. */
+async function untilHearingAnew(sessions: Sessions, servers: readonly RedisServer[]): Promise<void> {
+  await killConnections(servers, 'TYPE', 'pubsub');
+  await until('the near cache is down', () => sessions.cacheStats?.isUp === false);
+  await untilCaching(sessions);
+}
+
+const DURABLE = { durability: { replicas: 1, timeoutMs: PATIENT.timeoutMs } };
+
+/** How an application changes the credentials of its client while that is connected. */
+const CHANGES: [name: string, change: (client: Client, password: string) => unknown][] = [
+  [
+    'the option password',
+    (client, password) => {
+      for (const redis of client.isCluster ? (client as Cluster).nodes() : [client as Redis]) {
+        redis.options.password = password;
+      }
+    },
+  ],
+  [
+    'auth(user, password)',
+    (client, password) => {
+      const clients = client.isCluster ? (client as Cluster).nodes() : [client as Redis];
+      return Promise.all(clients.map((redis) => redis.auth('rotating', password)));
+    },
+  ],
+];
+
+describe.each(Object.entries(OPEN))('credentials of a client of %s', (topology, versions) => {
+  const access = (password: string) => {
+    const own = { username: 'rotating', password };
+    return topology === 'a Cluster' ? { redisOptions: own } : own;
+  };
+  const servers = () => (topology === 'a Cluster' ? cluster.nodes : sentinel.nodes);
+
+  it.each(CHANGES)('that are changed at run time by %s are those of all further connections', async (_, change) => {
+    for (const open of Object.values(versions)) {
+      await setPassword(servers(), 'first');
+      const client = open(access('first'));
+      const sessions = manage(client, DURABLE);
+      const tokens = await logIn(sessions);
+      await untilCaching(sessions);
+      for (const password of ['second', 'third']) {
+        await setPassword(servers(), password);
+        // A node to which a Cluster client has not connected yet has nothing to authenticate.
+        if (client.isCluster) await usersOf(sessions, tokens);
+        await change(client, password);
+        await untilHearingAnew(sessions, servers());
+        expect(await sessions.deleteToken(tokens.pop() as string)).toBe(true);
+      }
+    }
+  });
+});
+
+it('credentials that an application changes in the options of a Cluster for its nodes are those of further connections', async () => {
+  for (const open of Object.values(OPEN['a Cluster'])) {
+    await setPassword(cluster.nodes, 'first');
+    const client = open({ redisOptions: { username: 'rotating', password: 'first' } }) as Cluster;
+    const sessions = manage(client, DURABLE);
+    const [token = ''] = await logIn(sessions);
+    await untilCaching(sessions);
+    await setPassword(cluster.nodes, 'second');
+    Object.assign(client.options.redisOptions ?? {}, { password: 'second' });
+    await untilHearingAnew(sessions, cluster.nodes);
+    expect(await sessions.deleteToken(token)).toBe(true);
+  }
+});
+
+it('a database that an application selects on a live client is the one of further connections', async () => {
+  for (const open of [OPEN['one Redis']['ioredis 6'], OPEN['one Redis']['ioredis 5'], OPEN.Sentinel['ioredis 6']]) {
+    prefixes = randomPrefixes();
+    const client = open({ db: 3 }) as Redis;
+    const sessions = manage(client, DURABLE);
+    const tokens = await logIn(sessions);
+    await sessions.banUser('user-1');
+    await until('memory answers', async () => {
+      const hits = sessions.cacheStats?.hits ?? 0;
+      await sessions.checkToken(tokens[0] as string);
+      return (sessions.cacheStats?.hits ?? 0) > hits;
+    });
+    await client.select(7);
+    expect(await sessions.checkToken(tokens[0] as string)).toBeNull();
+    const before = (await keysIn([single])).sort();
+    const token = await sessions.setToken('user-1');
+    await sessions.banUser('user-2');
+    await killConnections([single], 'TYPE', 'normal');
+    expect(await until('it is served', () => sessions.checkToken(token))).toMatchObject({ user: { id: 'user-1' } });
+    await sessions.banUser('user-3');
+    const after = await keysIn([single]);
+    expect(after.filter((key) => key.startsWith('3:')).sort()).toEqual(before);
+    expect(after.filter((key) => key.startsWith('7:') && key.includes(prefixes.tokenKeyPrefix))).toHaveLength(3);
+  }
+});
+
+describe('stores on one client', () => {
+  const listenersOf = (client: Client) =>
+    client.eventNames().map((name) => [name, client.listenerCount(name)] as const);
+
+  it.each(Object.entries(OPEN))('of %s share its listeners, and give them back with the last', async (_, versions) => {
+    for (const open of Object.values(versions)) {
+      const client = open({});
+      await until('it is ready', () => client.status === 'ready');
+      const without = listenersOf(client);
+      const first = manage(client);
+      await first.setToken('user-0');
+      await untilCaching(first);
+      const withOne = listenersOf(client);
+      const others = Array.from({ length: 11 }, () => manage(client));
+      await Promise.all(others.map(untilCaching));
+      expect(listenersOf(client)).toEqual(withOne);
+      await Promise.all(others.map((sessions) => sessions.close()));
+      expect(listenersOf(client)).toEqual(withOne);
+      expect((await first.setToken('user-1')).length).toBeGreaterThan(0);
+      await first.close();
+      const leftOver = listenersOf(client).filter(([name]) => name !== '+node');
+      expect(leftOver).toEqual(without.filter(([name]) => name !== '+node'));
+    }
+  });
+
+  it('wait for its connection with one set of listeners, too', async () => {
+    const proxy = await startProxy(single.port);
+    onClose(() => proxy.stop());
+    const client = kept(new Redis({ port: proxy.port, lazyConnect: true }));
+    const stores = Array.from({ length: 12 }, () => manage(client, {}, false));
+    proxy.hold();
+    const logins = Promise.all(stores.map((sessions) => sessions.setToken('user-0')));
+    for (const [, count] of listenersOf(client)) expect(count).toBeLessThan(6);
+    proxy.pass();
+    expect(await logins).toHaveLength(12);
+  });
+});
+
+describe('a password that is a function', () => {
+  const TARGETS: Record<string, (password: () => string | Promise<string>) => object> = {
+    'one Redis': (password) => ({ port: single.port, username: 'rotating', password }),
+    Sentinel: (password) => ({ sentinels: sentinel.sentinels, name: sentinel.name, username: 'rotating', password }),
+    'a Cluster': (password) => ({ cluster: cluster.startupNodes, username: 'rotating', password }),
+  };
+
+  it.each(Object.entries(TARGETS))(
+    'is asked for at each connection to %s, while it rotates and connections are killed',
+    async (topology, target) => {
+      const servers = topology === 'a Cluster' ? cluster.nodes : sentinel.nodes;
+      let current = 'none yet';
+      let asked = 0;
+      const rotate = async (round: number) => {
+        current = `password-${round}`;
+        await setPassword(servers, current);
+      };
+      await rotate(0);
+      const sessions = manage(
+        target(async () => {
+          asked++;
+          // As one that comes over the network.
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          return current;
+        }),
+        DURABLE,
+      );
+      const tokens = await logIn(sessions);
+      await untilCaching(sessions);
+      for (let round = 1; round <= 5; round++) {
+        await rotate(round);
+        const before = asked;
+        await killConnections(servers, 'USER', 'rotating');
+        await until('everybody is served', async () => {
+          for (const token of tokens) await sessions.refreshToken(token, 1000 + round);
+          return true;
+        });
+        await untilCaching(sessions);
+        expect(asked).toBeGreaterThan(before);
+        expect(await until('an end is confirmed', () => sessions.deleteToken(tokens.pop() as string))).toBe(true);
+      }
+      expect(await sessions.health()).toMatchObject({ status: 'up', reasons: [] });
+    },
+  );
+
+  it('may be synchronous, and is asked for by duplicates of the client', async () => {
+    let current = 'sync';
+    await setPassword([single], current);
+    const client = createRedisClient({ port: single.port, username: 'rotating', password: () => current }, PATIENT);
+    onClose(() => client.disconnect());
+    await until('it is ready', () => client.status === 'ready');
+    current = 'later';
+    await setPassword([single], current);
+    const copy = client.duplicate();
+    onClose(() => copy.disconnect());
+    await until('it is ready', () => copy.status === 'ready');
+  });
+
+  it('says why there is none, and is asked again', async () => {
+    await setPassword([single], 'late');
+    const answers: (() => string)[] = [
+      () => {
+        throw new Error('the token service is down');
+      },
+      () => '',
+    ];
+    const client = createRedisClient(
+      { port: single.port, username: 'rotating', password: async () => answers.shift()?.() ?? 'late' },
+      PATIENT,
+    );
+    const messages: string[] = [];
+    client.on('error', (error) => messages.push(error.message));
+    onClose(() => client.disconnect());
+    const sessions = manage(client, {}, false);
+    expect(await until('it is served', () => sessions.setToken('user-0'))).toEqual(expect.any(String));
+    expect(messages).toEqual([
+      'the token service is down',
+      expect.stringContaining('what the Redis password function gives'),
+    ]);
+  });
+
+  it('keeps a client that was closed while it was asked for from connecting', async () => {
+    await setPassword([single], 'late');
+    let give: (password: string) => void = () => undefined;
+    const promised = new Promise<string>((resolve) => {
+      give = resolve;
+    });
+    const client = createRedisClient({ port: single.port, username: 'rotating', password: () => promised }, PATIENT);
+    const statuses: string[] = [];
+    for (const status of ['connect', 'ready', 'end']) client.on(status, () => statuses.push(status));
+    client.disconnect();
+    give('late');
+    await until('it has ended', () => statuses.length > 0);
+    expect(statuses).toEqual(['end']);
   });
 });

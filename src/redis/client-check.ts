@@ -4,6 +4,9 @@ import { FollowingConnector } from './client';
 /** What a process warning about a client is called, so that one can be told to be silent. */
 const WARNING = { type: 'TokensessionWarning', code: 'TOKENSESSION_CLIENT' };
 
+/** Milliseconds for which a call may be tried again until it goes on without the second of its keys. */
+const LONGEST_TRYAGAIN_MS = 100;
+
 const warned = new WeakSet<object>();
 
 /**
@@ -88,6 +91,10 @@ function ofCluster({ options }: Cluster): string[] {
     ...said(
       pinsSlot(options.keyPrefix ?? ''),
       'keyPrefix has a hash tag: all users are in one slot, and so on one master',
+    ),
+    ...said(
+      (options.retryDelayOnTryAgain ?? 0) * (options.maxRedirections ?? 0) > LONGEST_TRYAGAIN_MS,
+      'retryDelayOnTryAgain times maxRedirections is long: while slots are moved, their users wait for so long',
     ),
     ...said(
       !options.slotsRefreshInterval,

@@ -153,7 +153,8 @@ export class RedisConnection {
       readOnly: false,
       maxRetriesPerRequest: 0,
       connectTimeout: timeoutMs,
-      disconnectTimeout: timeoutMs,
+      // It is given up only when its answers don't matter. Longer would keep a process that ends in an outage from ending.
+      disconnectTimeout: 0,
       socketTimeout: SILENCE_FACTOR * timeoutMs,
       ...(source.options.commandTimeout !== undefined && { commandTimeout: SILENCE_FACTOR * timeoutMs }),
       // The client hears of promotions, and then this connection is given up.
