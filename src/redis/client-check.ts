@@ -85,6 +85,10 @@ function ofCluster({ options }: Cluster): string[] {
       'retryDelayOnFailover is not 0: a login whose connection broke is sent twice',
     ),
     ...said(
+      options.enableOfflineQueue === false && !options.retryDelayOnFailover,
+      'enableOfflineQueue is false and retryDelayOnFailover is 0: calls fail while a node is being connected to',
+    ),
+    ...said(
       typeof options.clusterRetryStrategy !== 'function',
       'no clusterRetryStrategy: when all nodes are lost once, they are lost for good',
     ),

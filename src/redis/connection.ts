@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Cluster, Command, type Redis, type RedisOptions } from 'ioredis';
 import { SessionError } from '../errors/session-error';
-import { askingsOf, catchAsking } from './asking';
+import { askingsOf } from './asking';
 import { CircuitBreaker } from './circuit-breaker';
 import { SILENCE_FACTOR } from './client';
 import { TurnQueue } from './commands-in-one-write';
@@ -85,7 +85,6 @@ export class RedisConnection {
     this.#client = client;
     this.#cluster = client.isCluster ? (client as Cluster) : null;
     this.#owned = owned;
-    if (this.#cluster !== null) catchAsking(this.#cluster);
     this.#scripts = defineScripts(client);
     this.#turn = new TurnQueue(() => this.#cluster?.nodes('master') ?? [client as Redis]);
     this.#readiness = Readiness.of(client, owned);

@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import type { Cluster, Redis } from 'ioredis';
 import type { SessionError } from '../errors/session-error';
+import { catchAsking } from './asking';
 import { connectQuietly, followCredentials } from './credentials';
 import { isRefusedDatabase, sessionErrorOf, withoutArguments } from './errors';
 import { correctFalseReady } from './false-ready';
@@ -202,8 +203,14 @@ export class Readiness {
 
   #followNode(node: Redis): void {
     followCredentials(node, this.#client as Cluster);
-    if (node.options.enableReadyCheck === false) node.on('ready', () => correctFalseReady(node));
+    catchAsking(node, this.#client as Cluster);
+    // A node may have been followed before, for stores that are closed.
+    node.off('ready', correctNode).on('ready', correctNode);
   }
+}
+
+function correctNode(this: Redis): void {
+  correctFalseReady(this);
 }
 
 /** The database that a client has selected, or will when it connects. */
