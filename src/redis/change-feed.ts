@@ -73,9 +73,8 @@ export class RedisChangeFeed implements ChangeFeed {
   }
 
   #subscribe(server: string): void {
-    const prefix = this.#connection.keyPrefix;
     const subscription = new ChangeSubscription(this.#connection, server, {
-      channels: this.#keys.channels.map((channel) => prefix + channel),
+      channels: this.#keys.channels.map((channel) => this.#connection.whole(channel)),
       serverKeys: this.#serverKeys,
       heartbeatMs: this.#heartbeatMs,
       changed: (tag) => this.#follower.changed(tag),

@@ -8,6 +8,7 @@ import {
   SentinelConnector,
 } from 'ioredis';
 import { checkInteger, checkOptions } from '../errors/arguments';
+import { askForCredentials, connectQuietly } from './credentials';
 import { withoutArguments } from './errors';
 import { readBeforeTimeout } from './read-before-timeout';
 import {
@@ -80,14 +81,32 @@ export function createRedisClient(target: RedisTarget, options?: RedisClientOpti
   const settings = checkSettings(target, given.tls);
   switch (settings.topology) {
     case 'single':
-      return keepingSecrets(readBeforeTimeout(new Redis(singleOptions(settings, timeoutMs))));
+      return keepingSecrets(connect(singleOptions(settings, timeoutMs), settings.askCredentials));
     case 'sentinel':
-      return keepingSecrets(readBeforeTimeout(new Redis(sentinelOptions(settings, timeoutMs))));
-    case 'cluster': {
-      const cluster = new Cluster([...settings.cluster], clusterOptions(settings, timeoutMs));
-      return keepingSecrets(cluster.on('+node', (node: Redis) => readBeforeTimeout(node)));
-    }
+      return keepingSecrets(connect(sentinelOptions(settings, timeoutMs), settings.askCredentials));
+    case 'cluster':
+      return keepingSecrets(connectCluster(settings, timeoutMs));
   }
+}
+
+type Options = ReturnType<typeof singleOptions> | ReturnType<typeof sentinelOptions>;
+
+function connect(options: Options, ask: CheckedSettings['askCredentials']): Redis {
+  const redis = readBeforeTimeout(new Redis({ ...options, lazyConnect: true }));
+  if (ask !== undefined) askForCredentials(redis, ask);
+  redis.options.lazyConnect = false;
+  connectQuietly(redis);
+  return redis;
+}
+
+function connectCluster(settings: SettingsOf<'cluster'>, timeoutMs: number): Cluster {
+  const cluster = new Cluster([...settings.cluster], clusterOptions(settings, timeoutMs));
+  const ask = settings.askCredentials;
+  // ioredis announces each node before it connects to it.
+  return cluster.on('+node', (node: Redis) => {
+    readBeforeTimeout(node);
+    if (ask !== undefined) askForCredentials(node, ask);
+  });
 }
 
 /** Errors go to listeners, and without one to stderr, and from there to a log: the password of a handshake that failed must not. */
@@ -102,7 +121,7 @@ function keepingSecrets<Client extends Redis | Cluster>(client: Client): Client 
 
 type SettingsOf<Topology> = Extract<CheckedSettings, { topology: Topology }>;
 
-function singleOptions({ topology: _, tls, ...settings }: SettingsOf<'single'>, timeoutMs: number) {
+function singleOptions({ topology: _, tls, askCredentials: __, ...settings }: SettingsOf<'single'>, timeoutMs: number) {
   return {
     ...settings,
     ...boundedOptions(timeoutMs),
@@ -112,7 +131,7 @@ function singleOptions({ topology: _, tls, ...settings }: SettingsOf<'single'>, 
 }
 
 function sentinelOptions(settings: SettingsOf<'sentinel'>, timeoutMs: number) {
-  const { topology: _, tls, sentinelTls, ...access } = settings;
+  const { topology: _, tls, sentinelTls, askCredentials: __, ...access } = settings;
   return {
     ...access,
     ...boundedOptions(timeoutMs),
@@ -131,7 +150,7 @@ function sentinelOptions(settings: SettingsOf<'sentinel'>, timeoutMs: number) {
 }
 
 function clusterOptions(settings: SettingsOf<'cluster'>, timeoutMs: number) {
-  const { topology: _, cluster: _nodes, natMap, tls, ...access } = settings;
+  const { topology: _, cluster: _nodes, natMap, tls, askCredentials: __, ...access } = settings;
   return {
     redisOptions: { ...access, ...boundedOptions(timeoutMs), ...tlsOption('tls', tls) },
     clusterRetryStrategy: reconnectDelay,

@@ -80,7 +80,7 @@ export class RedisHealth {
   async #worriesOfTelling(server: string, timeoutMs: number): Promise<string[]> {
     if (performance.now() - (this.#toldAt.get(server) ?? Number.NEGATIVE_INFINITY) < TELLING_KNOWN_MS) return [];
     const tell = (channel: string) =>
-      this.#connection.sendTo(server, (redis) => redis.publish(this.#connection.keyPrefix + channel, ''), timeoutMs);
+      this.#connection.sendTo(server, (redis) => redis.publish(this.#connection.whole(channel), ''), timeoutMs);
     try {
       await Promise.all(this.#keys.channels.map(tell));
       this.#toldAt.set(server, performance.now());

@@ -1,7 +1,10 @@
 import type { EventEmitter } from 'node:events';
 import type { Cluster, Redis } from 'ioredis';
 import type { SessionError } from '../errors/session-error';
+import { catchAsking } from './asking';
+import { connectQuietly, followCredentials } from './credentials';
 import { isRefusedDatabase, sessionErrorOf, withoutArguments } from './errors';
+import { correctFalseReady } from './false-ready';
 
 /** Who wants to know when servers may have changed. */
 export interface ServerWatcher {
@@ -9,12 +12,16 @@ export interface ServerWatcher {
   lost(server?: string): void;
   /** There is a connection again, or another server took over. Called before any call can use it. */
   changed(): void;
+  /** Calls go to another database from now on: the application has called `select`. */
+  databaseChanged(): void;
 }
 
 type Listener = (argument: unknown) => void;
 
+const ofClients = new WeakMap<Redis | Cluster, Readiness>();
+
 /**
- * Follows a client's connection, and lets calls wait for it.
+ * Follows a client's connection, and lets calls wait for it. All stores on one client share one, and so its listeners.
  *
  * A call that comes while a connection is being set up waits for it; once an attempt has failed, calls fail at once until the client has
  * got through. Nothing is handed to a client that isn't ready: a command that waits in its queue runs after its caller was told that it
@@ -23,7 +30,8 @@ type Listener = (argument: unknown) => void;
 export class Readiness {
   readonly #client: Redis | Cluster;
   readonly #owned: boolean;
-  readonly #watcher: ServerWatcher;
+  readonly #watchers = new Set<ServerWatcher>();
+  #database: number;
   /** Settles with the connection attempt under way. */
   #attempt: Promise<void> | null = null;
   #onAttemptFailed: (() => void) | null = null;
@@ -35,11 +43,24 @@ export class Readiness {
   /** One failure may bring several errors, of which the first says why. */
   #isFirstError = true;
 
-  /** @param owned whether the client is ours to listen to for errors. */
-  constructor(client: Redis | Cluster, owned: boolean, watcher: ServerWatcher) {
+  /**
+   * The one of this client.
+   *
+   * @param owned whether the client is ours to listen to for errors.
+   */
+  static of(client: Redis | Cluster, owned: boolean): Readiness {
+    const readiness = ofClients.get(client) ?? new Readiness(client, owned);
+    ofClients.set(client, readiness);
+    return readiness;
+  }
+
+  private constructor(client: Redis | Cluster, owned: boolean) {
     this.#client = client;
     this.#owned = owned;
-    this.#watcher = watcher;
+    this.#database = databaseOf(client);
+    this.#followNodes();
+    if (!client.isCluster && correctFalseReady(client as Redis) && client.status === 'end')
+      connectQuietly(client as Redis);
     this.#wasReady = client.status === 'ready';
     this.#isDown = client.status === 'end';
     this.#listen('on');
@@ -49,6 +70,23 @@ export class Readiness {
     return this.#client.status === 'ready' && !this.#isEnding();
   }
 
+  /** The database of the client; of a Cluster 0. */
+  get database(): number {
+    return this.#database;
+  }
+
+  watch(watcher: ServerWatcher): void {
+    this.#watchers.add(watcher);
+  }
+
+  /** Gives the client its listeners back when this was the last watcher. */
+  unwatch(watcher: ServerWatcher): void {
+    this.#watchers.delete(watcher);
+    if (this.#watchers.size > 0) return;
+    this.#listen('off');
+    ofClients.delete(this.#client);
+  }
+
   /** Resolves when the client is ready, rejects when it can't be reached. */
   async whenReady(): Promise<void> {
     if (this.#isDown) throw this.#unavailable();
@@ -56,11 +94,6 @@ export class Readiness {
       this.#attempt = null;
     });
     await this.#attempt;
-  }
-
-  /** Gives the client its listeners back. */
-  stop(): void {
-    this.#listen('off');
   }
 
   /** Whether the connection is on its way out, of which ioredis tells when it is closed, and queues until then. */
@@ -104,24 +137,27 @@ export class Readiness {
     ];
     if (this.#owned) listeners.push(['error', this.#onError]);
     if (this.#client.isCluster) {
-      listeners.push(['-node', this.#onNodeLost], ['+node', this.#onNodesChanged], ['refresh', this.#onNodesChanged]);
+      listeners.push(['-node', this.#onNodeLost], ['+node', this.#onNodeFound], ['refresh', this.#onNodesChanged]);
+    } else {
+      listeners.push(['select', this.#onSelect]);
     }
     for (const [event, listener] of listeners) client[onOrOff](event, listener);
   }
 
   readonly #onReady = () => {
+    if (!this.#client.isCluster && correctFalseReady(this.#client as Redis)) return;
     this.#wasReady = true;
     this.#isFirstError = true;
     this.#isDown = false;
     this.#lastError = undefined;
-    this.#watcher.changed();
+    for (const watcher of this.#watchers) watcher.changed();
   };
 
   readonly #onClose = () => {
     this.#isDown = !this.#wasReady;
     this.#wasReady = false;
     this.#isFirstError = true;
-    this.#watcher.lost();
+    for (const watcher of this.#watchers) watcher.lost();
   };
 
   readonly #onEnd = () => {
@@ -140,12 +176,52 @@ export class Readiness {
   };
 
   readonly #onNodeLost = (node: unknown) => {
-    this.#watcher.lost(addressOf(node as Redis));
+    for (const watcher of this.#watchers) watcher.lost(addressOf(node as Redis));
+  };
+
+  readonly #onNodeFound = (node: unknown) => {
+    this.#followNode(node as Redis);
+    this.#onNodesChanged();
   };
 
   readonly #onNodesChanged = () => {
-    if (this.isReady) this.#watcher.changed();
+    if (!this.isReady) return;
+    for (const watcher of this.#watchers) watcher.changed();
   };
+
+  /** ioredis emits it for each connection that it selects the same database on, too. */
+  readonly #onSelect = (database: unknown) => {
+    if (database === this.#database) return;
+    this.#database = database as number;
+    for (const watcher of this.#watchers) watcher.databaseChanged();
+  };
+
+  #followNodes(): void {
+    if (this.#client.isCluster) for (const node of (this.#client as Cluster).nodes()) this.#followNode(node);
+    else followCredentials(this.#client as Redis, null);
+  }
+
+  #followNode(node: Redis): void {
+    followCredentials(node, this.#client as Cluster);
+    catchAsking(node, this.#client as Cluster);
+    // A node may have been followed before, for stores that are closed.
+    node.off('ready', correctNode).on('ready', correctNode);
+  }
+}
+
+function correctNode(this: Redis): void {
+  correctFalseReady(this);
+}
+
+/** The database that a client has selected, or will when it connects. */
+function databaseOf(client: Redis | Cluster): number {
+  if (client.isCluster) return 0;
+  const { prevCondition, condition, options } = client as unknown as Record<
+    'prevCondition' | 'condition',
+    { select?: number } | null | undefined
+  > &
+    Pick<Redis, 'options'>;
+  return prevCondition?.select ?? condition?.select ?? options.db ?? 0;
 }
 
 /** What a node of a Cluster is called: `host:port`. */

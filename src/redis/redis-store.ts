@@ -19,7 +19,7 @@ import type {
 import type { TokenClaims } from '../token/token';
 import { RedisChangeFeed } from './change-feed';
 import { checkTimeoutMs, createRedisClient } from './client';
-import { warnOfClient } from './client-check';
+import { refuseClient, warnOfClient } from './client-check';
 import { RedisConnection } from './connection';
 import { type Call, DeadlineScripts } from './deadline';
 import { RedisHealth } from './health';
@@ -99,6 +99,7 @@ export class RedisStore implements Store {
     const owned = !isClient(redis);
     if (!owned) {
       refuseTlsOption(given.tls);
+      refuseClient(redis);
       warnOfClient(redis);
     }
     const client = owned ? createRedisClient(redis, { timeoutMs, tls: given.tls }) : redis;
@@ -118,6 +119,15 @@ export class RedisStore implements Store {
       changed: (haveSlotsMoved) => {
         this.#revocations.replay();
         for (const feed of this.#feeds) feed.serversChanged(haveSlotsMoved);
+      },
+      databaseChanged: () => {
+        // What was ended in one database must not end anything in another.
+        this.#revocations.forget();
+        this.#replicas?.lost();
+        for (const feed of this.#feeds) {
+          feed.lost();
+          feed.serversChanged(false);
+        }
       },
     });
     this.#replicas = durability === null ? null : new ReplicaAcknowledgement(this.#connection, durability);
@@ -237,7 +247,7 @@ export class RedisStore implements Store {
   async close(): Promise<void> {
     for (const feed of this.#feeds) feed.close();
     await this.#connection.close();
-    this.#revocations.close();
+    this.#revocations.forget();
     this.#replicas?.close();
   }
 

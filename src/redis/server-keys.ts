@@ -1,3 +1,4 @@
+import { pinsSlot } from './client-check';
 import type { RedisConnection } from './connection';
 import type { RedisKeys } from './schema';
 
@@ -19,13 +20,15 @@ export class ServerKeys {
   /** Writes nothing, where only a master that takes writes accepts that. */
   async writeNothing(server: string, timeoutMs: number): Promise<void> {
     const key = this.#keyHeldBy(server);
-    if (key !== null) await this.#connection.sendTo(server, (redis) => redis.hdel(key, ''), timeoutMs);
+    if (key === null) return;
+    await this.#connection.sendTo(server, (redis) => redis.hdel(this.#connection.keyFor(redis, key), ''), timeoutMs);
   }
 
   #keyHeldBy(server: string): string | null {
     const known = this.#keyOn.get(server);
     if (known !== undefined && this.#connection.serverOf(known) === server) return known;
-    for (let i = 0; i < MAX_KEYS; i++) {
+    const tries = pinsSlot(this.#connection.whole('')) ? 1 : MAX_KEYS;
+    for (let i = 0; i < tries; i++) {
       const key = this.#keys.sessions(`health-${i}`);
       if (this.#connection.serverOf(key) !== server) continue;
       this.#keyOn.set(server, key);

@@ -1,5 +1,6 @@
 import type { ConnectionOptions } from 'node:tls';
 import { checkInteger, checkOptions, checkText, kindOf, shown } from '../errors/arguments';
+import type { Credentials } from './credentials';
 
 /** Where one server listens. */
 export interface RedisAddress {
@@ -13,8 +14,10 @@ export interface RedisAddress {
 export interface RedisAccess {
   /** An ACL user. Default: Redis's `default` user. */
   username?: string | undefined;
-  /** Default: none. */
-  password?: string | undefined;
+  /**
+   * A text, or a function that gives or promises it, for credentials that rotate: it is called at each attempt to connect. Default: none.
+   */
+  password?: string | (() => string | Promise<string>) | undefined;
   /** `true`, or what Node's `tls.connect` takes: `{ ca, cert, key, servername }`. Default: no TLS. */
   tls?: boolean | ConnectionOptions | undefined;
   /** 4 or 6 to resolve names to that kind of address only. Default 0, either. */
@@ -155,10 +158,24 @@ function checkHost(name: string, host: unknown): string {
 function checkAccess({ username, password, tls, family }: RedisAccess) {
   return {
     ...(username !== undefined && { username: checkText('Redis username', username) }),
-    ...(password !== undefined && { password: checkText('Redis password', password) }),
+    ...checkPassword(password, username),
     ...(tls !== undefined && { tls: checkTls('Redis tls', tls) }),
     ...(family !== undefined && { family: checkFamily(family) }),
   };
+}
+
+/** A password, or a way to ask for the credentials. */
+function checkPassword(
+  password: RedisAccess['password'],
+  username: string | undefined,
+): { password?: string; askCredentials?: () => Promise<Credentials> } {
+  if (password === undefined) return {};
+  if (typeof password !== 'function') return { password: checkText('Redis password', password) };
+  const askCredentials = async () => ({
+    username,
+    password: checkText('what the Redis password function gives', await password()),
+  });
+  return { askCredentials };
 }
 
 function checkDb({ db }: { db?: number | undefined }) {
