@@ -5,7 +5,7 @@ import { askingsOf, catchAsking } from './asking';
 import { CircuitBreaker } from './circuit-breaker';
 import { SILENCE_FACTOR } from './client';
 import { TurnQueue } from './commands-in-one-write';
-import { isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
+import { isConnectionLoss, isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
 import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
 import type { ScriptName } from './scripts/index';
@@ -25,6 +25,8 @@ export type ScriptArguments = readonly (string | number)[] | ((heldUpMs: number)
 
 /** What a call tells of the server it went to. */
 interface Outcome {
+  /** Where it went. */
+  server(): string;
   answered(): void;
   unanswered(error: SessionError): void;
 }
@@ -77,18 +79,24 @@ export class RedisConnection {
     if (this.#cluster !== null) catchAsking(this.#cluster);
     this.#scripts = defineScripts(client);
     this.#turn = new TurnQueue(() => this.#cluster?.nodes('master') ?? [client as Redis]);
-    this.#readiness = new Readiness(client, owned, {
+    const watcher: ServerWatcher = {
       lost: (server) => this.#watcher?.lost(server),
       changed: () => {
         this.#lookForNewMasters();
         this.#watcher?.changed(this.#cluster !== null && this.#slots.haveMoved(this.#cluster.slots));
       },
-    });
+    };
+    this.#readiness = new Readiness(client, owned, watcher, timeoutMs);
   }
 
   /** What the client puts in front of every key. */
   get keyPrefix(): string {
     return this.#client.options.keyPrefix ?? '';
+  }
+
+  /** A key, as it has to be given to one server's client: a node of a Cluster doesn't know of the prefix that the Cluster has. */
+  keyOn(redis: Redis, key: string): string {
+    return redis.options.keyPrefix ? key : this.keyPrefix + key;
   }
 
   /** How often a call was sent on to a node that its slot is just being moved to. */
@@ -97,7 +105,7 @@ export class RedisConnection {
   }
 
   get isReady(): boolean {
-    return this.#closed === null && this.#readiness.isReady;
+    return this.#closed === null && this.#readiness.isConnected;
   }
 
   /** Tells one watcher of every change of servers from now on. */
@@ -115,7 +123,8 @@ export class RedisConnection {
   /** Every server that calls may go to, as far as the client knows. */
   servers(): string[] {
     if (this.#cluster === null) return [THE_SERVER];
-    return [...new Set(this.#cluster.slots.map((owners) => owners?.[0] ?? ''))].filter((server) => server !== '');
+    // Slots that nobody owns are holes, which flatMap leaves out.
+    return [...new Set(this.#cluster.slots.flatMap((owners) => owners?.[0] ?? []))];
   }
 
   /** The client of one of {@link servers}; `null` when there is none, or none any more. */
@@ -189,6 +198,7 @@ export class RedisConnection {
     }
     const epoch = this.#epoch;
     return this.#settleInTime(command, timeoutMs, {
+      server: () => this.serverOf(key),
       answered: () => {
         if (!this.#breaker.isIdle && epoch === this.#epoch) this.#breaker.answered(this.serverOf(key));
       },
@@ -212,7 +222,9 @@ export class RedisConnection {
     const send = async () => {
       const redis = this.clientOf(server);
       if (redis === null) throw new SessionError('ERR_STORE_UNAVAILABLE', 'there is no connection to it');
-      return command(redis);
+      return command(redis).catch((error: unknown) => {
+        throw this.#errorOf(error, server);
+      });
     };
     return this.#settleInTime(send, timeoutMs, null);
   }
@@ -263,7 +275,7 @@ export class RedisConnection {
       const fail = (reason: unknown) => {
         if (isSettled) return;
         settle();
-        const error = reason instanceof SessionError ? reason : sessionErrorOf(reason);
+        const error = reason instanceof SessionError ? reason : this.#errorOf(reason, outcome?.server());
         // Between the nodes of a Cluster there is no waiting for a connection: each call would try the dead one anew.
         const isBroken = this.#cluster !== null && reason !== error;
         if (isErrorReply(reason)) outcome?.answered();
@@ -293,6 +305,11 @@ export class RedisConnection {
       else if (this.#readiness.isReady) start();
       else this.#readiness.whenReady().then(start).catch(fail);
     });
+  }
+
+  #errorOf(reason: unknown, server?: string): SessionError {
+    const otherwise = isConnectionLoss(reason) ? 'the connection to Redis broke' : undefined;
+    return sessionErrorOf(this.#readiness.causeOf(reason, server), otherwise);
   }
 
   /** Whether the server of this key answers in time, were it with an error. */

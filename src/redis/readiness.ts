@@ -1,7 +1,10 @@
 import type { EventEmitter } from 'node:events';
 import type { Cluster, Redis } from 'ioredis';
 import type { SessionError } from '../errors/session-error';
-import { isRefusedDatabase, sessionErrorOf, withoutArguments } from './errors';
+import { isMadeByUs } from './client';
+import { isBrokenConnection, isConnectionLoss, isRefusedDatabase, sessionErrorOf, withoutArguments } from './errors';
+import { IdleConnections } from './idle-connections';
+import { NodeErrors } from './node-errors';
 
 /** Who wants to know when servers may have changed. */
 export interface ServerWatcher {
@@ -11,7 +14,7 @@ export interface ServerWatcher {
   changed(): void;
 }
 
-type Listener = (argument: unknown) => void;
+type Listener = (argument: unknown, second: unknown) => void;
 
 /**
  * Follows a client's connection, and lets calls wait for it.
@@ -34,10 +37,14 @@ export class Readiness {
   #lastError: unknown;
   /** One failure may bring several errors, of which the first says why. */
   #isFirstError = true;
+  readonly #nodeErrors = new NodeErrors();
+  /** Of a client of ours: another's may be blocked by a command of its owner's, and be well. */
+  readonly #idle: IdleConnections | null;
 
   /** @param owned whether the client is ours to listen to for errors. */
-  constructor(client: Redis | Cluster, owned: boolean, watcher: ServerWatcher) {
+  constructor(client: Redis | Cluster, owned: boolean, watcher: ServerWatcher, timeoutMs: number) {
     this.#client = client;
+    this.#idle = isMadeByUs(client) ? new IdleConnections(client, timeoutMs / 2) : null;
     this.#owned = owned;
     this.#watcher = watcher;
     this.#wasReady = client.status === 'ready';
@@ -45,17 +52,37 @@ export class Readiness {
     this.#listen('on');
   }
 
+  /** Whether a call that is made now may be sent at once. */
   get isReady(): boolean {
+    return this.isConnected && this.#idle?.mustTryFirst() !== true;
+  }
+
+  get isConnected(): boolean {
     return this.#client.status === 'ready' && !this.#isEnding();
   }
 
   /** Resolves when the client is ready, rejects when it can't be reached. */
   async whenReady(): Promise<void> {
     if (this.#isDown) throw this.#unavailable();
+    if (this.isConnected) await this.#idle?.tryAll();
+    if (this.isConnected) return;
     this.#attempt ??= this.#nextAttempt().finally(() => {
       this.#attempt = null;
     });
     await this.#attempt;
+  }
+
+  /**
+   * The error that says most of why a call failed: for a connection that was lost, what it was lost by.
+   *
+   * @param server the address of a Cluster's node, where the call went to one.
+   */
+  causeOf(error: unknown, server?: string): unknown {
+    if (!isConnectionLoss(error)) return error;
+    if (this.#client.isCluster)
+      return (server === undefined ? this.#nodeErrors.all : this.#nodeErrors.of(server)) ?? error;
+    if (this.#lastError !== undefined) return this.#lastError;
+    return this.#owned ? new Error('the connection was closed from the other end') : error;
   }
 
   /** Gives the client its listeners back. */
@@ -92,7 +119,8 @@ export class Readiness {
 
   #unavailable(): SessionError {
     const status = JSON.stringify(this.#client.status);
-    return sessionErrorOf(this.#lastError, `Redis can't be reached (the client's status is ${status})`);
+    const cause = this.#nodeErrors.all ?? this.#lastError;
+    return sessionErrorOf(cause, `Redis can't be reached (the client's status is ${status})`);
   }
 
   #listen(onOrOff: 'on' | 'off'): void {
@@ -105,6 +133,7 @@ export class Readiness {
     if (this.#owned) listeners.push(['error', this.#onError]);
     if (this.#client.isCluster) {
       listeners.push(['-node', this.#onNodeLost], ['+node', this.#onNodesChanged], ['refresh', this.#onNodesChanged]);
+      listeners.push(['node error', this.#onNodeError]);
     }
     for (const [event, listener] of listeners) client[onOrOff](event, listener);
   }
@@ -114,6 +143,7 @@ export class Readiness {
     this.#isFirstError = true;
     this.#isDown = false;
     this.#lastError = undefined;
+    this.#nodeErrors.clear();
     this.#watcher.changed();
   };
 
@@ -129,8 +159,10 @@ export class Readiness {
   };
 
   readonly #onError = (error: unknown) => {
-    if (this.#isFirstError) this.#lastError = withoutArguments(error);
-    this.#isFirstError = false;
+    const saysMore = this.#lastError === undefined || !isBrokenConnection(error);
+    if (this.#isFirstError && saysMore) this.#lastError = withoutArguments(error);
+    // Sentinels are asked one after the other, and a master that one of them names may fail in its own way.
+    this.#isFirstError = this.#client.status === 'connecting';
     // ioredis would go on in database 0, among another application's sessions.
     if (isRefusedDatabase(error)) (this.#client as Redis).disconnect(true);
     // Of sentinels, none of which answers, it asks one after the other, and never gives the attempt up.
@@ -143,8 +175,12 @@ export class Readiness {
     this.#watcher.lost(addressOf(node as Redis));
   };
 
+  readonly #onNodeError = (error: unknown, address: unknown) => {
+    this.#nodeErrors.record(String(address), error);
+  };
+
   readonly #onNodesChanged = () => {
-    if (this.isReady) this.#watcher.changed();
+    if (this.isConnected) this.#watcher.changed();
   };
 }
 
