@@ -56,6 +56,9 @@ const KEEP_ALIVE_MS = 10_000;
 /** Milliseconds between two looks whether Redis has read its data, where such a connection is kept. */
 const LOADING_RETRY_MS = 250;
 
+/** Milliseconds that the other end has to close a connection that we close. */
+const DISCONNECT_MAX_MS = 1000;
+
 const SENTINEL_PORT = 26_379;
 
 /** A sentinel that was lost is looked for again after this long; until then the others tell of a promotion. */
@@ -185,7 +188,8 @@ function boundedOptions(timeoutMs: number) {
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     connectTimeout: timeoutMs,
-    disconnectTimeout: timeoutMs,
+    // ioredis keeps the process for as long also where the connection has ended already.
+    disconnectTimeout: Math.min(timeoutMs, DISCONNECT_MAX_MS),
     socketTimeout: SILENCE_FACTOR * timeoutMs,
     keepAlive: KEEP_ALIVE_MS,
     // With fewer writes at first, one that Redis turns away is read and not broken by the next write.
