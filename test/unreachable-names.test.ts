@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
 import { closeAfterEach } from './support/closing';
 import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
-import { ask, freePort, type RedisServer, startRedis } from './support/redis-server';
+import { ask, askInfo, freePort, type RedisServer, startRedis } from './support/redis-server';
 import { type SentinelTopology, startSentinelTopology } from './support/sentinel-topology';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy, type TcpProxy } from './support/tcp-proxy';
@@ -79,12 +79,15 @@ describe('a name that does not resolve', () => {
     });
     await announceType('hostname');
     const sessions = manage({ cluster: [{ host: HOST, port: other.port }] });
-    const outcomes = await Promise.allSettled(USERS.map((user) => sessions.setToken(user)));
-    const reasons = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
-    expect(reasons.length).toBeGreaterThan(0);
-    expect(reasons.length).toBeLessThan(USERS.length);
-    for (const reason of reasons) {
-      expect(reason).toMatchObject({ status: 503, cause: { message: expect.stringContaining(GONE.host) } });
+    // Also once that node is no longer asked.
+    for (let round = 0; round < 3; round++) {
+      const outcomes = await Promise.allSettled(USERS.map((user) => sessions.setToken(user)));
+      const reasons = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
+      expect(reasons.length).toBeGreaterThan(0);
+      expect(reasons.length).toBeLessThan(USERS.length);
+      for (const reason of reasons) {
+        expect(reason).toMatchObject({ status: 503, cause: { message: expect.stringContaining(GONE.host) } });
+      }
     }
     expect(await sessions.health()).toMatchObject({
       status: 'degraded',
@@ -181,22 +184,19 @@ describe('a connection that was dropped without a word while nobody used it', ()
     expect(outcomes).toEqual(all.map(({ what }) => [what, []]));
   });
 
-  it('is not given up because Redis is slow, or refuses PING', async () => {
+  it('is kept where Redis still answers, be it slowly', async () => {
     const server = await startRedis();
     onClose(() => server.stop());
-    const rights = ['on', '>secret', '~*', '&*', '+@all', '-ping'];
-    await ask(server, 'ACL', 'SETUSER', 'mute', ...rights);
     const proxy = await startProxy(server.port);
     onClose(() => proxy.stop());
-    const target = { host: HOST, port: proxy.port, username: 'mute', password: 'secret' };
-    const sessions = manage(target, { timeoutMs: TIMEOUT_MS });
+    const sessions = manage({ host: HOST, port: proxy.port }, { timeoutMs: TIMEOUT_MS });
     const token = await sessions.setToken('ada');
-    const before = await ask<string>(server, 'INFO', 'stats');
+    const connections = async () => (await askInfo(server, 'INFO', 'stats')).total_connections_received;
+    const before = await connections();
     await sleep(IDLE_MS);
     proxy.delay(100);
     expect(await sessions.checkToken(token)).not.toBeNull();
-    const connections = (text: string) => /total_connections_received:(\d+)/.exec(text)?.[1];
-    expect(connections(await ask<string>(server, 'INFO', 'stats'))).toBe(connections(before));
+    expect(await connections()).toBe(before);
   });
 });
 

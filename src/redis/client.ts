@@ -294,7 +294,7 @@ function listenToSentinels(connector: SentinelConnector, asked: { error: Error |
   const connectToSentinel = own.connectToSentinel?.bind(connector);
   if (connectToSentinel === undefined) return;
   own.connectToSentinel = (endpoint, options) => {
-    const redis = connectToSentinel(endpoint, { keepAlive: KEEP_ALIVE_MS, ...options });
+    const redis = connectToSentinel(endpoint, { keepAlive: KEEP_ALIVE_MS, disableClientInfo: true, ...options });
     // Those that it only listens to have options of their own.
     const isAsked = options === undefined;
     if (isAsked) asked.error = null;

@@ -1,5 +1,4 @@
 import type { Cluster, Redis } from 'ioredis';
-import { isConnectionLoss } from './errors';
 import { breakWhenTurnedAway, breakWhileLoading } from './refused-connections';
 
 type Callback = (error: Error | null, reply?: unknown) => void;
@@ -48,8 +47,12 @@ export function mendNodes(cluster: Cluster): void {
  */
 function mendReadyCheck(cluster: Cluster): void {
   const report = (error: unknown) => cluster.emit('node error', error, 'CLUSTER INFO');
+  let triesLeft = 0;
+  cluster.on('connect', () => {
+    triesLeft = cluster.nodes().length;
+  });
   intercept(cluster, (error, reply, askAgain) => {
-    if (isConnectionLoss(error) && cluster.status === 'connect' && cluster.nodes().length > 0) return askAgain();
+    if (error !== null && cluster.status === 'connect' && triesLeft-- > 0) return askAgain();
     if (error !== null) report(error);
     if (typeof reply === 'string' && /^cluster_state:fail/m.test(reply)) {
       report(new Error('CLUSTERDOWN The cluster is down (cluster_state:fail)'));

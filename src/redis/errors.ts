@@ -5,7 +5,7 @@ import { BANNED, CORRUPT, LAYOUT, TOO_MANY } from './scripts/parts';
 /** An ACL that lacks a right; a script is told so without the word. */
 const FORBIDDEN = /\bNOPERM\b|\bACL failure\b|The user executing the script can't/;
 /** A command that was renamed, or that this Redis doesn't have. */
-const UNKNOWN_COMMAND = /\bunknown (redis )?command\b/i;
+const UNKNOWN_COMMAND = /\bunknown (\w+ )?command\b/i;
 
 /**
  * What Redis's own words mean for a session. Words, as they stand in an error reply: Redis 7 gives the code first, 6.2 puts it behind

@@ -69,16 +69,16 @@ export class RedisHealth {
     const begin = performance.now();
     const left = Math.max(1, deadline - begin);
     try {
-      const [worries, refused, refusalToAnnounce] = await Promise.all([
+      const [worries, worriesOfReplicas, refused, refusalToAnnounce] = await Promise.all([
         this.#askForWorries(server, left),
+        this.#tryWait(server, left),
         this.#rights.refusedCommands(server, left),
         this.#rights.refusalToAnnounce(server, left),
-        this.#replicas > 0 ? this.#connection.sendTo(server, (redis) => redis.call('WAIT', 0, 0), left) : null,
       ]);
       const latencyMs = Math.round((performance.now() - begin) * 10) / 10;
       if (latencyMs > this.#connection.timeoutMs / 2) worries.push(`it took ${latencyMs} ms to answer`);
-      worries.push(...refused.map(({ name, words }) => `it refuses ${name} (${words})`));
-      if (refusalToAnnounce !== null) worries.push(`${NOT_ANNOUNCING} (${causeOf(refusalToAnnounce)})`);
+      worries.push(...worriesOfReplicas, ...refused.map(({ name, words }) => `it refuses ${name} (${words})`));
+      if (refusalToAnnounce !== null) worries.push(`${NOT_ANNOUNCING} (${wordsOfRefusal(refusalToAnnounce)})`);
       const isServing = !refused.some(({ isFatal }) => isFatal);
       return { latencyMs, isServing, reasons: worries.map((reason) => prefix + reason) };
     } catch (error) {
@@ -90,8 +90,18 @@ export class RedisHealth {
     try {
       return this.#worriesOf(await this.#connection.sendTo(server, (redis) => redis.info(), timeoutMs));
     } catch (error) {
-      if (!isRefusal(error)) throw error;
-      return [`it refuses INFO, so that its memory and its replicas are unknown (${causeOf(error)})`];
+      return [`it refuses INFO, so that its memory and its replicas are unknown (${wordsOfRefusal(error)})`];
+    }
+  }
+
+  async #tryWait(server: string, timeoutMs: number): Promise<string[]> {
+    if (this.#replicas === 0) return [];
+    try {
+      // For no replicas, and so without waiting.
+      await this.#connection.sendTo(server, (redis) => redis.call('WAIT', 0, 0), timeoutMs);
+      return [];
+    } catch (error) {
+      return [`it refuses WAIT, which durability needs (${wordsOfRefusal(error)})`];
     }
   }
 
@@ -116,10 +126,11 @@ function reasonOf(error: unknown): string {
   return isError(error.cause) ? `${error.message} (${error.cause.message})` : error.message;
 }
 
-/** Redis's words for what went wrong. */
-function causeOf(error: unknown): string {
-  if (!isError(error)) return String(error);
-  return isError(error.cause) ? error.cause.message : error.message;
+/** @throws an error that is no refusal. */
+function wordsOfRefusal(error: unknown): string {
+  if (!isRefusal(error)) throw error;
+  const { message, cause } = error as Error;
+  return isError(cause) ? cause.message : message;
 }
 
 /** `name:value` lines, as INFO gives them. */

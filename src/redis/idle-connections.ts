@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 
 /** Milliseconds without a call after which something on the way, such as a firewall, may have dropped a connection without a word. */
@@ -60,9 +60,11 @@ export class IdleConnections {
   async #try(redis: Redis): Promise<void> {
     const { stream } = redis;
     const { bytesRead } = stream;
-    // A refusal is an answer, too.
-    const settled = redis.ping().catch(() => undefined);
+    // What every user of ours may ask; and a refusal is an answer, too.
+    const settled = redis.time().catch(() => undefined);
     await Promise.race([settled, sleep(this.#patienceMs, undefined, { ref: false })]);
+    // Timers go before sockets: when this process was held up, the answer may be here and not yet read.
+    await nextTurn();
     if (stream.bytesRead !== bytesRead || redis.status !== 'ready') return;
     const closed = new Promise((resolve) => redis.once('close', resolve));
     stream.destroy(new Error('the connection was idle and gives no answer any more'));

@@ -79,10 +79,12 @@ export class Readiness {
    */
   causeOf(error: unknown, server?: string): unknown {
     if (!isConnectionLoss(error)) return error;
-    if (this.#client.isCluster)
-      return (server === undefined ? this.#nodeErrors.all : this.#nodeErrors.of(server)) ?? error;
-    if (this.#lastError !== undefined) return this.#lastError;
-    return this.#owned ? new Error('the connection was closed from the other end') : error;
+    const known = this.#client.isCluster ? this.#nodeErrorOf(server) : this.#lastError;
+    return known ?? (this.#owned ? new Error('the connection was closed, and nothing says why') : error);
+  }
+
+  #nodeErrorOf(server: string | undefined): Error | undefined {
+    return server === undefined ? this.#nodeErrors.all : this.#nodeErrors.of(server);
   }
 
   /** Gives the client its listeners back. */
