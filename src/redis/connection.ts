@@ -5,7 +5,7 @@ import { askingsOf } from './asking';
 import { CircuitBreaker } from './circuit-breaker';
 import { SILENCE_FACTOR } from './client';
 import { askForCredentials, connectQuietly, credentialsOf } from './credentials';
-import { isErrorReply, isSplitSlot } from './errors';
+import { isConnectionLoss, isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
 import { correctFalseReady } from './false-ready';
 import { PendingCalls } from './pending-calls';
 import { readBeforeTimeout } from './read-before-timeout';
@@ -76,9 +76,13 @@ export class RedisConnection {
     this.#cluster = client.isCluster ? (client as Cluster) : null;
     this.#owned = owned;
     this.#scripts = defineScripts(client);
-    this.#readiness = Readiness.of(client, owned);
+    this.#readiness = Readiness.of(client, owned, timeoutMs);
     this.#readiness.watch(this.#serverWatcher);
-    this.#calls = new PendingCalls(this.#readiness, () => this.#cluster?.nodes('master') ?? [client as Redis]);
+    this.#calls = new PendingCalls(
+      this.#readiness,
+      () => this.#cluster?.nodes('master') ?? [client as Redis],
+      (reason, server) => this.#errorOf(reason, server),
+    );
   }
 
   /** A key, or a channel, as Redis has it: with what the client puts in front of every key. */
@@ -97,7 +101,7 @@ export class RedisConnection {
   }
 
   get isReady(): boolean {
-    return this.#closed === null && this.#readiness.isReady;
+    return this.#closed === null && this.#readiness.isConnected;
   }
 
   /** Tells one watcher of every change of servers from now on. */
@@ -115,7 +119,8 @@ export class RedisConnection {
   /** Every server that calls may go to, as far as the client knows. */
   servers(): string[] {
     if (this.#cluster === null) return [THE_SERVER];
-    return [...new Set(this.#cluster.slots.map((owners) => owners?.[0] ?? ''))].filter((server) => server !== '');
+    // Slots that nobody owns are holes, which flatMap leaves out.
+    return [...new Set(this.#cluster.slots.flatMap((owners) => owners?.[0] ?? []))];
   }
 
   /** The client of one of {@link servers}; `null` when there is none, or none any more. */
@@ -201,6 +206,7 @@ export class RedisConnection {
     }
     const epoch = this.#epoch;
     return this.#calls.add(command, timeoutMs, {
+      server: () => this.serverOf(key),
       answered: () => {
         if (!this.#breaker.isIdle && epoch === this.#epoch) this.#breaker.answered(this.serverOf(key));
       },
@@ -230,7 +236,9 @@ export class RedisConnection {
     const send = async () => {
       const redis = this.clientOf(server);
       if (redis === null) throw new SessionError('ERR_STORE_UNAVAILABLE', 'there is no connection to it');
-      return command(redis);
+      return command(redis).catch((error: unknown) => {
+        throw this.#errorOf(error, server);
+      });
     };
     return this.#calls.add(send, timeoutMs);
   }
@@ -239,6 +247,11 @@ export class RedisConnection {
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
+  }
+
+  #errorOf(reason: unknown, server?: string): SessionError {
+    const otherwise = isConnectionLoss(reason) ? 'the connection to Redis broke' : undefined;
+    return sessionErrorOf(this.#readiness.causeOf(reason, server), otherwise);
   }
 
   /** Whether the server of this key answers in time, were it with an error. */

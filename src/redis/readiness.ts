@@ -2,9 +2,12 @@ import type { EventEmitter } from 'node:events';
 import type { Cluster, Redis } from 'ioredis';
 import type { SessionError } from '../errors/session-error';
 import { catchAsking } from './asking';
+import { isMadeByUs } from './client';
 import { connectQuietly, followCredentials } from './credentials';
-import { isRefusedDatabase, sessionErrorOf, withoutArguments } from './errors';
+import { isBrokenConnection, isConnectionLoss, isRefusedDatabase, sessionErrorOf, withoutArguments } from './errors';
 import { correctFalseReady } from './false-ready';
+import { IdleConnections } from './idle-connections';
+import { NodeErrors } from './node-errors';
 
 /** Who wants to know when servers may have changed. */
 export interface ServerWatcher {
@@ -16,7 +19,7 @@ export interface ServerWatcher {
   databaseChanged(): void;
 }
 
-type Listener = (argument: unknown) => void;
+type Listener = (argument: unknown, second: unknown) => void;
 
 const ofClients = new WeakMap<Redis | Cluster, Readiness>();
 
@@ -42,20 +45,24 @@ export class Readiness {
   #lastError: unknown;
   /** One failure may bring several errors, of which the first says why. */
   #isFirstError = true;
+  readonly #nodeErrors = new NodeErrors();
+  /** Of a client of ours: another's may be blocked by a command of its owner's, and be well. */
+  readonly #idle: IdleConnections | null;
 
   /**
    * The one of this client.
    *
    * @param owned whether the client is ours to listen to for errors.
    */
-  static of(client: Redis | Cluster, owned: boolean): Readiness {
-    const readiness = ofClients.get(client) ?? new Readiness(client, owned);
+  static of(client: Redis | Cluster, owned: boolean, timeoutMs: number): Readiness {
+    const readiness = ofClients.get(client) ?? new Readiness(client, owned, timeoutMs);
     ofClients.set(client, readiness);
     return readiness;
   }
 
-  private constructor(client: Redis | Cluster, owned: boolean) {
+  private constructor(client: Redis | Cluster, owned: boolean, timeoutMs: number) {
     this.#client = client;
+    this.#idle = isMadeByUs(client) ? new IdleConnections(client, timeoutMs / 2) : null;
     this.#owned = owned;
     this.#database = databaseOf(client);
     this.#followNodes();
@@ -66,7 +73,12 @@ export class Readiness {
     this.#listen('on');
   }
 
+  /** Whether a call that is made now may be sent at once. */
   get isReady(): boolean {
+    return this.isConnected && this.#idle?.mustTryFirst() !== true;
+  }
+
+  get isConnected(): boolean {
     return this.#client.status === 'ready' && !this.#isEnding();
   }
 
@@ -90,10 +102,27 @@ export class Readiness {
   /** Resolves when the client is ready, rejects when it can't be reached. */
   async whenReady(): Promise<void> {
     if (this.#isDown) throw this.#unavailable();
+    if (this.isConnected) await this.#idle?.tryAll();
+    if (this.isConnected) return;
     this.#attempt ??= this.#nextAttempt().finally(() => {
       this.#attempt = null;
     });
     await this.#attempt;
+  }
+
+  /**
+   * The error that says most of why a call failed: for a connection that was lost, what it was lost by.
+   *
+   * @param server the address of a Cluster's node, where the call went to one.
+   */
+  causeOf(error: unknown, server?: string): unknown {
+    if (!isConnectionLoss(error)) return error;
+    const known = this.#client.isCluster ? this.#nodeErrorOf(server) : this.#lastError;
+    return known ?? (this.#owned ? new Error('the connection was closed, and nothing says why') : error);
+  }
+
+  #nodeErrorOf(server: string | undefined): Error | undefined {
+    return server === undefined ? this.#nodeErrors.all : this.#nodeErrors.of(server);
   }
 
   /** Whether the connection is on its way out, of which ioredis tells when it is closed, and queues until then. */
@@ -125,7 +154,8 @@ export class Readiness {
 
   #unavailable(): SessionError {
     const status = JSON.stringify(this.#client.status);
-    return sessionErrorOf(this.#lastError, `Redis can't be reached (the client's status is ${status})`);
+    const cause = this.#nodeErrors.all ?? this.#lastError;
+    return sessionErrorOf(cause, `Redis can't be reached (the client's status is ${status})`);
   }
 
   #listen(onOrOff: 'on' | 'off'): void {
@@ -138,6 +168,7 @@ export class Readiness {
     if (this.#owned) listeners.push(['error', this.#onError]);
     if (this.#client.isCluster) {
       listeners.push(['-node', this.#onNodeLost], ['+node', this.#onNodeFound], ['refresh', this.#onNodesChanged]);
+      listeners.push(['node error', this.#onNodeError]);
     } else {
       listeners.push(['select', this.#onSelect]);
     }
@@ -150,6 +181,7 @@ export class Readiness {
     this.#isFirstError = true;
     this.#isDown = false;
     this.#lastError = undefined;
+    this.#nodeErrors.clear();
     for (const watcher of this.#watchers) watcher.changed();
   };
 
@@ -165,8 +197,10 @@ export class Readiness {
   };
 
   readonly #onError = (error: unknown) => {
-    if (this.#isFirstError) this.#lastError = withoutArguments(error);
-    this.#isFirstError = false;
+    const saysMore = this.#lastError === undefined || !isBrokenConnection(error);
+    if (this.#isFirstError && saysMore) this.#lastError = withoutArguments(error);
+    // Sentinels are asked one after the other, and a master that one of them names may fail in its own way.
+    this.#isFirstError = this.#client.status === 'connecting';
     // ioredis would go on in database 0, among another application's sessions.
     if (isRefusedDatabase(error)) (this.#client as Redis).disconnect(true);
     // Of sentinels, none of which answers, it asks one after the other, and never gives the attempt up.
@@ -184,8 +218,12 @@ export class Readiness {
     this.#onNodesChanged();
   };
 
+  readonly #onNodeError = (error: unknown, address: unknown) => {
+    this.#nodeErrors.record(String(address), error);
+  };
+
   readonly #onNodesChanged = () => {
-    if (!this.isReady) return;
+    if (!this.isConnected) return;
     for (const watcher of this.#watchers) watcher.changed();
   };
 

@@ -40,6 +40,7 @@ import {
 import { type Revocation, Revocations, revocationArguments, revocationOf } from './revocations';
 import { type RedisKeys, redisKeys } from './schema';
 import { ServerKeys } from './server-keys';
+import { ServerRights } from './server-rights';
 import { type RedisTarget, refuseTlsOption } from './settings';
 
 export interface RedisStoreOptions {
@@ -78,6 +79,7 @@ export class RedisStore implements Store {
   readonly #revocations: Revocations;
   readonly #replicas: ReplicaAcknowledgement | null;
   readonly #serverKeys: ServerKeys;
+  readonly #rights: ServerRights;
   readonly #health: RedisHealth;
   readonly #feeds = new Set<RedisChangeFeed>();
 
@@ -114,6 +116,7 @@ export class RedisStore implements Store {
         this.#deadlines.lost(server);
         this.#revocations.lost(server);
         this.#replicas?.lost(server);
+        this.#rights.forget(server);
         for (const feed of this.#feeds) feed.lost(server);
       },
       changed: (haveSlotsMoved) => {
@@ -132,7 +135,11 @@ export class RedisStore implements Store {
     });
     this.#replicas = durability === null ? null : new ReplicaAcknowledgement(this.#connection, durability);
     this.#serverKeys = new ServerKeys(this.#connection, this.#keys);
-    this.#health = new RedisHealth(this.#connection, this.#keys, this.#serverKeys, durability?.replicas ?? 0);
+    this.#rights = new ServerRights(this.#connection, this.#keys, this.#serverKeys);
+    this.#health = new RedisHealth(this.#connection, this.#rights, {
+      replicas: durability?.replicas ?? 0,
+      otherWorries: () => [...this.#feeds].flatMap((feed) => feed.worries),
+    });
   }
 
   async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }> {
@@ -233,7 +240,7 @@ export class RedisStore implements Store {
   }
 
   follow(follower: ChangeFollower, { heartbeatMs }: { heartbeatMs: number }): ChangeFeed {
-    const keys = { keys: this.#keys, serverKeys: this.#serverKeys };
+    const keys = { keys: this.#keys, serverKeys: this.#serverKeys, rights: this.#rights };
     const onClose = () => this.#feeds.delete(feed);
     const feed = new RedisChangeFeed(this.#connection, keys, follower, { heartbeatMs, onClose });
     this.#feeds.add(feed);
