@@ -14,6 +14,8 @@ const PATH = /^\/(?![/\\])[\x21-\x5b\x5d-\x7e]*$/;
  */
 export function safeReturnTo(value: unknown): string {
   if (typeof value !== 'string' || !PATH.test(value)) return '/';
+  // Without its dot segments, which browsers take out, it must be one still.
+  if (!PATH.test(new URL(value, 'http://site').pathname)) return '/';
   if (value.length <= MAX_LENGTH) return value;
   const [path = '/'] = value.split('?', 1);
   return path.length <= MAX_LENGTH ? path : '/';
