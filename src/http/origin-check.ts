@@ -66,11 +66,15 @@ export function crossOriginRefusal(exchange: Exchange, trusted: TrustedOrigins):
 }
 
 /**
- * Both methods count: an override can make a POST of a link, and a GET of a form. So does a handshake: pages can open a WebSocket to any
- * origin, and the browser adds the cookies (RFC 6455, 10.2).
+ * Both methods count: an override can make a POST of a link, and a GET of a form. A body counts, too: browsers send none with a safe method,
+ * and an override may keep no trace of the client's own. So does a handshake: pages can open a WebSocket to any origin, and the browser adds
+ * the cookies (RFC 6455, 10.2).
  */
 function isSafe(exchange: Exchange): boolean {
-  return SAFE_METHODS.has(exchange.method) && SAFE_METHODS.has(exchange.handledMethod) && !exchange.header('upgrade');
+  const hasBody =
+    Number(exchange.header('content-length') ?? 0) > 0 || exchange.header('transfer-encoding') !== undefined;
+  const isSafeMethod = SAFE_METHODS.has(exchange.method) && SAFE_METHODS.has(exchange.handledMethod);
+  return isSafeMethod && !hasBody && !exchange.header('upgrade');
 }
 
 /**
