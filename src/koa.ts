@@ -1,6 +1,7 @@
 import type { DefaultState, ExtendableContext, Middleware } from 'koa';
 import { type Guard, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
+import type { RegisteredProperty } from './http/property';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
@@ -21,10 +22,8 @@ declare module 'koa' {
   interface DefaultContext extends SessionContext {}
 }
 
-/** What `requireUser()` adds to a context: the user is there. */
-export interface SignedInContext {
-  session: { readonly user: User<unknown>; readonly id: string };
-}
+/** What `requireUser()` adds to a context, at `session` or what `Register` names: the user is there. */
+export type SignedInContext = { [Key in RegisteredProperty]: { readonly user: User<unknown>; readonly id: string } };
 
 /**
  * Puts `ctx.session` on every request, for Koa 3 and 2. Without options it takes tokens from `Authorization: Bearer` and from the

@@ -42,7 +42,9 @@ beforeAll(async () => {
   await writeFile(join(project, 'package.json'), '{ "name": "consumer", "private": true, "type": "module" }');
   await run(NPM, ['pack', '--pack-destination', project], ROOT);
   const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'));
-  const others = ['ioredis', 'express', '@types/node', '@types/koa', '@types/express'].map(ours);
+  const others = ['ioredis', 'express', '@types/node', '@types/koa', '@types/express', '@types/express-session'].map(
+    ours,
+  );
   // An application on Express 5.3 would get untyped content-disposition declarations from @types/koa: they're kept out of the way.
   const neighbours = [await ours('content-disposition'), ...(await Promise.all(others))];
   await install(`./tokensession-${version}.tgz`, ...neighbours);
@@ -79,8 +81,10 @@ describe('has types that resolve, strictly and without skipLibCheck,', () => {
       types: ['node'],
       ...options,
     };
-    await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['app.ts'] }));
-    await run(process.execPath, [typescript, '-p', '.']);
+    for (const files of [['app.ts'], ['beside-express-session.ts']]) {
+      await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }));
+      await run(process.execPath, [typescript, '-p', '.']);
+    }
   };
   const RESOLUTIONS = [
     ['node16 in an ES module', 'module', { module: 'node16', moduleResolution: 'node16' }],
