@@ -7,15 +7,7 @@ import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
 import { NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
 
-export type { SiteData } from './http/clear-site-data';
-export type { CookieOptions } from './http/cookie-options';
-export type { RequireUserOptions } from './http/guards';
-export type { LoginOptions, LogoutOptions } from './http/login-options';
-export type { SessionMiddlewareOptions } from './http/middleware-options';
-export type { RequestSession } from './http/request-session';
-export { safeReturnTo } from './http/return-to';
-export type { SessionContext } from './http/session-place';
-export type { HeaderOption } from './http/token-header';
+export * from './http/index';
 
 declare module 'koa' {
   /** `session`, or what `Register` names: there once `sessionMiddleware()` has run. */
