@@ -11,7 +11,7 @@ import type { Exchange } from './exchange';
 
 export interface CrossOriginOptions {
   /**
-   * What becomes of an unsafe request (any method but GET, HEAD and OPTIONS, RFC 9110, 9.2.1; or a WebSocket handshake) that a browser
+   * What becomes of an unsafe request (any method but GET, HEAD and OPTIONS, RFC 9110, 9.2.1; a body; or a WebSocket handshake) that a browser
    * sends for a page of another origin. `'refuse'` (default): it gets 403 with `ERR_CROSS_ORIGIN` through the host's error path when a
    * session's cookie comes with it, before the store is asked; and `login()` rejects with the same, cookie or not. `'allow'`: it goes on,
    * for an application that checks anti-forgery tokens itself.
