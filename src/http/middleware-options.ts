@@ -40,7 +40,7 @@ const READERS = {
   crossOrigin: optional(oneOf('refuse', 'allow'), 'refuse'),
   trustedOrigins: readTrustedOrigins,
   clearSiteData: (_name, value) => clearSiteDataOf(value as boolean | readonly SiteData[] | undefined),
-  property: optional((_name, value) => checkProperty(value), 'session'),
+  property: optional(checkProperty, 'session'),
 } satisfies Readers<SessionMiddlewareOptions>;
 
 /** The options of one `sessionMiddleware()`, checked. */
