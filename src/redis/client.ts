@@ -9,6 +9,7 @@ import {
 } from 'ioredis';
 import { checkInteger, checkOptions } from '../errors/arguments';
 import { withoutArguments } from './errors';
+import { endNodePromptly, endPromptly } from './prompt-end';
 import {
   type CheckedSettings,
   type ClusterSettings,
@@ -79,11 +80,14 @@ export function createRedisClient(target: RedisTarget, options?: RedisClientOpti
   const settings = checkSettings(target, given.tls);
   switch (settings.topology) {
     case 'single':
-      return keepingSecrets(new Redis(singleOptions(settings, timeoutMs)));
+      return endPromptly(keepingSecrets(new Redis(singleOptions(settings, timeoutMs))));
     case 'sentinel':
-      return keepingSecrets(new Redis(sentinelOptions(settings, timeoutMs)));
+      return endPromptly(keepingSecrets(new Redis(sentinelOptions(settings, timeoutMs))));
     case 'cluster':
-      return keepingSecrets(new Cluster([...settings.cluster], clusterOptions(settings, timeoutMs)));
+      return keepingSecrets(new Cluster([...settings.cluster], clusterOptions(settings, timeoutMs))).on(
+        '+node',
+        endNodePromptly,
+      );
   }
 }
 
@@ -217,5 +221,5 @@ function silenceSentinels(connector: SentinelConnector): void {
   const own = connector as unknown as { connectToSentinel?: (...args: unknown[]) => Redis };
   const connectToSentinel = own.connectToSentinel?.bind(connector);
   if (connectToSentinel === undefined) return;
-  own.connectToSentinel = (...args) => connectToSentinel(...args).on('error', () => undefined);
+  own.connectToSentinel = (...args) => endPromptly(connectToSentinel(...args)).on('error', () => undefined);
 }

@@ -6,6 +6,7 @@ import { CircuitBreaker } from './circuit-breaker';
 import { SILENCE_FACTOR } from './client';
 import { TurnQueue } from './commands-in-one-write';
 import { isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
+import { endPromptly } from './prompt-end';
 import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
 import type { ScriptName } from './scripts/index';
@@ -145,7 +146,7 @@ export class RedisConnection {
     const redis = this.clientOf(server)?.duplicate(bounds) ?? null;
     // Who waits for an answer is told; and without a listener, ioredis prints it.
     redis?.on('error', () => undefined);
-    return redis;
+    return redis && endPromptly(redis);
   }
 
   /** Resolves when there is a connection, rejects when there is none within the deadline. */
