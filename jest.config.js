@@ -1,3 +1,5 @@
+const { availableParallelism } = require('node:os');
+
 /** @type {import('jest').Config} */
 module.exports = {
   testMatch: ['<rootDir>/test/**/*.test.ts'],
@@ -8,6 +10,9 @@ module.exports = {
     '^tokensession$': '<rootDir>/src/index.ts',
     '^tokensession/(express|koa)$': '<rootDir>/src/$1.ts',
   },
+  // Not one less: most suites spend most of their time waiting for what servers do when one of them fails.
+  maxWorkers: availableParallelism(),
+  reporters: ['default', '<rootDir>/test/support/slowest-suites.js'],
   // For a busy machine; no test takes nearly as long on an idle one.
   testTimeout: 120_000,
 };
