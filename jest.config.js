@@ -10,8 +10,8 @@ module.exports = {
     '^tokensession$': '<rootDir>/src/index.ts',
     '^tokensession/(express|koa)$': '<rootDir>/src/$1.ts',
   },
-  // Not one less: most suites spend most of their time waiting for what servers do when one of them fails.
-  maxWorkers: availableParallelism(),
+  // More than cores: the long suites spend their time waiting for servers to notice that another one has failed.
+  maxWorkers: availableParallelism() + 1,
   reporters: ['default', '<rootDir>/test/support/slowest-suites.js'],
   // For a busy machine; no test takes nearly as long on an idle one.
   testTimeout: 120_000,
