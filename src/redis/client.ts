@@ -11,6 +11,7 @@ import { checkInteger, checkOptions } from '../errors/arguments';
 import { mendNodes } from './cluster-nodes';
 import { askForCredentials, connectQuietly } from './credentials';
 import { isConnectionLoss, withoutArguments } from './errors';
+import { endNodePromptly, endPromptly } from './prompt-end';
 import { readBeforeTimeout } from './read-before-timeout';
 import { breakWhenTurnedAway, breakWhileLoading } from './refused-connections';
 import {
@@ -123,7 +124,7 @@ function open(settings: CheckedSettings, timeoutMs: number): Redis | Cluster {
 type Options = ReturnType<typeof singleOptions> | ReturnType<typeof sentinelOptions>;
 
 function connect(options: Options, ask: CheckedSettings['askCredentials']): Redis {
-  const redis = readBeforeTimeout(new Redis({ ...options, lazyConnect: true }));
+  const redis = endPromptly(readBeforeTimeout(new Redis({ ...options, lazyConnect: true })));
   if (ask !== undefined) askForCredentials(redis, ask);
   redis.options.lazyConnect = false;
   connectQuietly(redis);
@@ -136,6 +137,7 @@ function connectCluster(settings: SettingsOf<'cluster'>, timeoutMs: number): Clu
   // ioredis announces each node before it connects to it.
   return cluster.on('+node', (node: Redis) => {
     readBeforeTimeout(node);
+    endNodePromptly(node);
     if (ask !== undefined) askForCredentials(node, ask);
   });
 }
@@ -316,7 +318,8 @@ function listenToSentinels(connector: SentinelConnector, asked: { error: Error |
   const connectToSentinel = own.connectToSentinel?.bind(connector);
   if (connectToSentinel === undefined) return;
   own.connectToSentinel = (endpoint, options) => {
-    const redis = connectToSentinel(endpoint, { keepAlive: KEEP_ALIVE_MS, disableClientInfo: true, ...options });
+    const connection = connectToSentinel(endpoint, { keepAlive: KEEP_ALIVE_MS, disableClientInfo: true, ...options });
+    const redis = endPromptly(connection);
     // Those that it only listens to have options of their own.
     const isAsked = options === undefined;
     if (isAsked) asked.error = null;

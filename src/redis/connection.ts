@@ -8,6 +8,7 @@ import { askForCredentials, connectQuietly, credentialsOf } from './credentials'
 import { isConnectionLoss, isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
 import { correctFalseReady } from './false-ready';
 import { PendingCalls } from './pending-calls';
+import { endPromptly } from './prompt-end';
 import { readBeforeTimeout } from './read-before-timeout';
 import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
@@ -156,7 +157,7 @@ export class RedisConnection {
       keyPrefix: this.whole(''),
       ...(this.#cluster === null && { db: this.#readiness.database }),
     });
-    readBeforeTimeout(redis);
+    endPromptly(readBeforeTimeout(redis));
     // Callers get their errors by their calls; without a listener, ioredis prints them.
     redis.on('error', () => undefined);
     redis.on('ready', () => correctFalseReady(redis));

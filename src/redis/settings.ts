@@ -26,6 +26,8 @@ export interface RedisAccess {
 
 /** One Redis. */
 export interface RedisSettings extends RedisAddress, RedisAccess {
+  /** The absolute path of a Unix socket, in place of `host`, `port`, `family` and `tls`. Default: none. */
+  path?: string | undefined;
   /** The number of the database. Default 0. */
   db?: number | undefined;
 }
@@ -64,7 +66,7 @@ export type RedisTarget = string | RedisSettings | SentinelSettings | ClusterSet
 
 const ACCESS: Record<keyof RedisAccess, true> = { username: true, password: true, tls: true, family: true };
 const ADDRESS: Record<keyof RedisAddress, true> = { host: true, port: true };
-const SINGLE: Record<keyof RedisSettings, true> = { ...ADDRESS, ...ACCESS, db: true };
+const SINGLE: Record<keyof RedisSettings, true> = { ...ADDRESS, ...ACCESS, path: true, db: true };
 const SENTINEL: Record<keyof SentinelSettings, true> = {
   ...ACCESS,
   sentinels: true,
@@ -96,7 +98,8 @@ export function checkSettings(target: RedisTarget, tls?: ConnectionOptions) {
   if (Object.hasOwn(settings, 'sentinels')) return checkSentinel(settings as SentinelSettings);
   if (Object.hasOwn(settings, 'cluster')) return checkCluster(settings as ClusterSettings);
   const given = checkOptions('the Redis settings', settings as RedisSettings, SINGLE);
-  return { topology: 'single' as const, ...checkAddress('Redis', given), ...checkAccess(given), ...checkDb(given) };
+  const where = { ...checkPath(given), ...checkAddress('Redis', given) };
+  return { topology: 'single' as const, ...where, ...checkAccess(given), ...checkDb(given) };
 }
 
 /** For what takes no option `tls`: with a `redis://` URL it is a mistake, settings have their own, and so do clients. */
@@ -146,6 +149,16 @@ function checkAddress(owner: string, { host, port }: RedisAddress) {
     ...(host !== undefined && { host: checkHost(`${owner} host`, host) }),
     ...(port !== undefined && { port: checkPort(`${owner} port`, port) }),
   };
+}
+
+/** Its value is never shown, as that of {@link checkHost}. */
+function checkPath({ path, host, port, family, tls }: RedisSettings) {
+  if (path === undefined) return {};
+  const others = Object.entries({ host, port, family, tls: tls || undefined });
+  const [other] = others.filter(([, value]) => value !== undefined);
+  if (other !== undefined) throw new TypeError(`Redis path goes without ${other[0]}`);
+  if (!checkText('Redis path', path).startsWith('/')) throw new TypeError('Redis path must begin with /');
+  return { path };
 }
 
 /** Its value is never shown: a URL in this place may hold a password. */
