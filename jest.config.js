@@ -1,3 +1,5 @@
+const { availableParallelism } = require('node:os');
+
 /** @type {import('jest').Config} */
 module.exports = {
   testMatch: ['<rootDir>/test/**/*.test.ts'],
@@ -8,6 +10,9 @@ module.exports = {
     '^tokensession$': '<rootDir>/src/index.ts',
     '^tokensession/(express|koa)$': '<rootDir>/src/$1.ts',
   },
+  // More than cores: the long suites spend their time waiting for servers to notice that another one has failed.
+  maxWorkers: availableParallelism() + 1,
+  reporters: ['default', '<rootDir>/test/support/slowest-suites.js'],
   // For a busy machine; no test takes nearly as long on an idle one.
   testTimeout: 120_000,
 };

@@ -6,14 +6,7 @@ import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import { isResponse, NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
 
-export type { SiteData } from './http/clear-site-data';
-export type { CookieOptions } from './http/cookie-options';
-export type { RequireUserOptions } from './http/guards';
-export type { LoginOptions, LogoutOptions } from './http/login-options';
-export type { SessionMiddlewareOptions } from './http/middleware-options';
-export type { RequestSession } from './http/request-session';
-export { safeReturnTo } from './http/return-to';
-export type { HeaderOption } from './http/token-header';
+export * from './http/index';
 
 declare global {
   namespace Express {

@@ -1,30 +1,21 @@
 import type { DefaultState, ExtendableContext, Middleware } from 'koa';
 import { type Guard, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
+import type { RegisteredProperty } from './http/property';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
 import { NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
 
-export type { SiteData } from './http/clear-site-data';
-export type { CookieOptions } from './http/cookie-options';
-export type { RequireUserOptions } from './http/guards';
-export type { LoginOptions, LogoutOptions } from './http/login-options';
-export type { SessionMiddlewareOptions } from './http/middleware-options';
-export type { RequestSession } from './http/request-session';
-export { safeReturnTo } from './http/return-to';
-export type { SessionContext } from './http/session-place';
-export type { HeaderOption } from './http/token-header';
+export * from './http/index';
 
 declare module 'koa' {
   /** `session`, or what `Register` names: there once `sessionMiddleware()` has run. */
   interface DefaultContext extends SessionContext {}
 }
 
-/** What `requireUser()` adds to a context: the user is there. */
-export interface SignedInContext {
-  session: { readonly user: User<unknown>; readonly id: string };
-}
+/** What `requireUser()` adds to a context, at `session` or what `Register` names: the user is there. */
+export type SignedInContext = { [Key in RegisteredProperty]: { readonly user: User<unknown>; readonly id: string } };
 
 /**
  * Puts `ctx.session` on every request, for Koa 3 and 2. Without options it takes tokens from `Authorization: Bearer` and from the

@@ -783,42 +783,6 @@ describe('mounted twice on one request', () => {
   });
 });
 
-describe('beside another middleware that wants its place', () => {
-  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
-  afterAll(() => manager.close());
-
-  it('says so at the first request, in Express and in Koa, and does not hang', async () => {
-    const expressApp = express();
-    expressApp.set('env', 'test');
-    const errors: Error[] = [];
-    expressApp.use((req, _res, next) => {
-      Object.assign(req, { session: { touch: () => undefined } });
-      next();
-    });
-    expressApp.use(forExpress.sessionMiddleware(manager));
-    expressApp.use(((error, _req, res, _next) => {
-      errors.push(error);
-      res.sendStatus(500);
-    }) satisfies ErrorRequestHandler);
-    const koaApp = new Koa();
-    koaApp.on('error', (error) => errors.push(error));
-    koaApp.use((ctx, next) => {
-      Object.assign(ctx, { session: {} });
-      return next();
-    });
-    koaApp.use(forKoa.sessionMiddleware(manager));
-    for (const listener of [expressApp, koaApp.callback()]) {
-      const running = await listen(listener);
-      expect((await fetch(running.url)).status).toBe(500);
-      await running.close();
-    }
-    expect(errors.map(({ message }) => message)).toEqual([
-      'req.session is taken by another middleware (express-session, koa-session?): only one of them can have it; the option property gives tokensession another',
-      'ctx.session is taken by another middleware (express-session, koa-session?): only one of them can have it; the option property gives tokensession another',
-    ]);
-  });
-});
-
 describe('a 503', () => {
   it("carries Retry-After through an application's own error handler, too", async () => {
     const sessions = new TokenManager({ store: new RedisStore('redis://127.0.0.1:1'), secret: SECRET });

@@ -77,6 +77,28 @@ async function scriptCalls(): Promise<number> {
 const refuses = (sessions: TokenManager<{ name: string }>, token: string) =>
   until('it refuses the token', async () => (await sessions.checkToken(token)) === null);
 
+describe.each(Object.entries(FRAMEWORKS))('requireRecentLogin in %s', (_, build) => {
+  it('asks the store once a request, never the near cache, and refuses a session whose end nobody announced', async () => {
+    const { here, there, calls, prefixes } = await twoServices();
+    const app = await listen(build(here, {}));
+    closing(app.close);
+    const token = await there.setToken('ada');
+    const ask = async (path: string) => {
+      calls.length = 0;
+      const { status } = await fetch(app.url + path, { headers: { authorization: `Bearer ${token}` } });
+      return [status, ...calls];
+    };
+    expect(await ask('/vault')).toEqual([200, 'touch']);
+    await heat(here, token);
+    expect(await ask('/me')).toEqual([200]);
+    expect(await ask('/vault')).toEqual([200, 'check']);
+    await server.admin.del(await server.admin.keys(`${prefixes.tokenKeyPrefix}:*`));
+    expect(await ask('/me')).toEqual([200]);
+    expect(await ask('/vault')).toEqual([401, 'check']);
+    expect(await ask('/me')).toEqual([401, 'touch']);
+  });
+});
+
 describe('a session that was just checked', () => {
   it('is answered for without a command to Redis, by every look at a token', async () => {
     const { here, calls } = await twoServices();

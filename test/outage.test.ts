@@ -98,12 +98,26 @@ describe('Redis down at boot', () => {
 
 describe('a script that closes its manager', () => {
   it.each(['no', 'yes'])('ends by itself, with Redis there, away, or paused; near cache: %s', async (CACHE) => {
-    const run = (url: string) => runProgram('closing-program.ts', { REDIS_URL: url, CACHE });
+    const run = (url: string, timeoutMs = 10_000) =>
+      runProgram('closing-program.ts', { REDIS_TARGET: JSON.stringify(url), TIMEOUT_MS: String(timeoutMs), CACHE });
     const server = await redis();
     expect((await run(server.url)).stdout).toBe('stored\n');
     expect((await run(`redis://127.0.0.1:${await freePort()}`)).stdout).toBe('ERR_STORE_UNAVAILABLE\n');
     server.pause();
-    expect((await run(server.url)).stdout).toMatch(/^ERR_STORE_(TIMEOUT|UNAVAILABLE)\n$/);
+    expect((await run(server.url, 500)).stdout).toMatch(/^ERR_STORE_(TIMEOUT|UNAVAILABLE)\n$/);
+  });
+
+  it.each([
+    ['one Redis', { host: '127.0.0.1', port: 1 }],
+    ['Sentinel', { sentinels: [{ host: '127.0.0.1', port: 1 }], name: 'sessions' }],
+    ['a Cluster', { cluster: [{ host: '127.0.0.1', port: 1 }] }],
+  ])('does not wait for connections to %s that have broken already', async (_, target) => {
+    const longerThanAProgramMayTake = { TIMEOUT_MS: '120000', CACHE: 'yes' };
+    const run = runProgram('closing-program.ts', {
+      REDIS_TARGET: JSON.stringify(target),
+      ...longerThanAProgramMayTake,
+    });
+    expect((await run).stdout).toBe('ERR_STORE_UNAVAILABLE\n');
   });
 });
 

@@ -42,7 +42,9 @@ beforeAll(async () => {
   await writeFile(join(project, 'package.json'), '{ "name": "consumer", "private": true, "type": "module" }');
   await run(NPM, ['pack', '--pack-destination', project], ROOT);
   const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'));
-  const others = ['ioredis', 'express', '@types/node', '@types/koa', '@types/express'].map(ours);
+  const others = ['ioredis', 'express', '@types/node', '@types/koa', '@types/express', '@types/express-session'].map(
+    ours,
+  );
   // An application on Express 5.3 would get untyped content-disposition declarations from @types/koa: they're kept out of the way.
   const neighbours = [await ours('content-disposition'), ...(await Promise.all(others))];
   await install(`./tokensession-${version}.tgz`, ...neighbours);
@@ -65,7 +67,12 @@ it('works by import and by require', async () => {
 });
 
 describe('has types that resolve, strictly and without skipLibCheck,', () => {
-  const compile = async (typescript: string, type: 'module' | 'commonjs', options: Record<string, unknown>) => {
+  const compile = async (
+    typescript: string,
+    type: 'module' | 'commonjs',
+    options: Record<string, unknown>,
+    file = 'app.ts',
+  ) => {
     const manifest = JSON.parse(await readFile(join(project, 'package.json'), 'utf8'));
     await writeFile(join(project, 'package.json'), JSON.stringify({ ...manifest, type }));
     const compilerOptions = {
@@ -79,9 +86,10 @@ describe('has types that resolve, strictly and without skipLibCheck,', () => {
       types: ['node'],
       ...options,
     };
-    await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['app.ts'] }));
+    await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: [file] }));
     await run(process.execPath, [typescript, '-p', '.']);
   };
+  const ourTypescript = join(ROOT, 'node_modules/typescript/bin/tsc');
   const RESOLUTIONS = [
     ['node16 in an ES module', 'module', { module: 'node16', moduleResolution: 'node16' }],
     ['node16 in CommonJS', 'commonjs', { module: 'node16', moduleResolution: 'node16' }],
@@ -89,14 +97,17 @@ describe('has types that resolve, strictly and without skipLibCheck,', () => {
   ] as const;
 
   it.each(RESOLUTIONS)('under %s', async (_, type, options) => {
-    await compile(join(ROOT, 'node_modules/typescript/bin/tsc'), type, options);
+    await compile(ourTypescript, type, options);
+  });
+
+  it.each(['module', 'commonjs'] as const)('beside those of express-session: %s', async (type) => {
+    await compile(ourTypescript, type, { module: 'node16', moduleResolution: 'node16' }, 'beside-express-session.ts');
   });
 
   it('and with the TypeScript before this one, and ioredis 5', async () => {
     await install('typescript@5.9', 'ioredis@5');
-    for (const [, type, options] of RESOLUTIONS) {
-      await compile(join(project, 'node_modules/typescript/bin/tsc'), type, options);
-    }
+    const [[, type, options]] = RESOLUTIONS;
+    await compile(join(project, 'node_modules/typescript/bin/tsc'), type, options);
     expect(await run(process.execPath, ['run.mjs'])).toBe('import works\n');
   });
 });

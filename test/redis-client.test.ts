@@ -224,7 +224,7 @@ describe('a client of your own', () => {
     [
       'of a Cluster',
       () => new Cluster([NOWHERE], { lazyConnect: true }),
-      ['socketTimeout', 'retryDelayOnFailover', 'slotsRefreshInterval'],
+      ['socketTimeout', 'retryDelayOnFailover', 'retryDelayOnTryAgain', 'slotsRefreshInterval'],
     ],
   ])('%s is told once, as a warning of the process, what its options can’t promise', (_, build, names) => {
     const warnings = warningsOf(kept(build()));

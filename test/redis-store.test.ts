@@ -575,7 +575,7 @@ describe('errors', () => {
     expect(error).toMatchObject({
       code: 'ERR_STORE_UNAVAILABLE',
       status: 503,
-      message: 'Redis refused our credentials or a command we need',
+      message: 'Redis refused our credentials',
     });
     expect(error.cause).toMatchObject({ message: expect.stringContaining('WRONGPASS') });
     expect(inspect(error, { depth: 10, showHidden: true })).not.toContain(wrong);

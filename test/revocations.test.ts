@@ -24,7 +24,7 @@ beforeEach(() => {
   });
 });
 afterEach(() => {
-  revocations.close();
+  revocations.forget();
   jest.useRealTimers();
 });
 
@@ -187,7 +187,7 @@ describe('a revocation', () => {
     dead.replay();
     await jest.advanceTimersByTimeAsync(0);
     expect(repeated).toHaveLength(600);
-    dead.close();
+    dead.forget();
   });
 
   it('is repeated in batches, and no further while the first of them is refused', async () => {
@@ -209,7 +209,7 @@ describe('a revocation', () => {
     expect(calls).toBe(500);
     await jest.advanceTimersByTimeAsync(10_000);
     expect(calls).toBeLessThanOrEqual(500 * 6);
-    failing.close();
+    failing.forget();
     revocations.replay();
     expect(repeated).toHaveLength(500);
     await jest.advanceTimersByTimeAsync(0);

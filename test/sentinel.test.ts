@@ -14,22 +14,38 @@ const TIMEOUT_MS = 1000;
 const SLACK_MS = 900;
 /** How long after the Sentinels call a master down everybody must be served again. */
 const BACK_MS = 15_000;
-const PASSWORD = 'a password for tests';
-const SENTINEL_PASSWORD = 'another password for tests';
+// Sentinels that rewrite their configuration would not read a blank in it again.
+const PASSWORD = 'a-password-for-tests';
+const SENTINEL_PASSWORD = 'another-password-for-tests';
 
+let shared: SentinelTopology;
 let topology: SentinelTopology;
 const onClose = closeAfterEach();
 
-// One for each test: a master that was away takes longer to come back into its place than all of them to start.
+beforeAll(async () => {
+  shared = await start();
+});
+afterAll(() => shared.stop());
 beforeEach(async () => {
-  topology = await startSentinelTopology({
+  topology = shared;
+  await topology.untilHealed();
+});
+
+/** For a test with a promotion: to heal from one takes longer than to start anew. */
+async function startOwn(): Promise<void> {
+  const own = await start();
+  onClose(() => own.stop());
+  topology = own;
+}
+
+function start(): Promise<SentinelTopology> {
+  return startSentinelTopology({
     password: PASSWORD,
     sentinelPassword: SENTINEL_PASSWORD,
     // A master that comes back empty, before the Sentinels have made it a replica, signs users out: docs/operations.md says so.
     settings: { appendonly: 'yes' },
   });
-  onClose(() => topology.stop());
-});
+}
 
 function manage(options: RedisStoreOptions = {}, policy: { rotationGrace?: number } = {}): TokenManager<never> {
   const { sentinels, name } = topology;
@@ -51,6 +67,8 @@ describe.each([
   ['killed', (master: RedisServer) => master.kill(), (master: RedisServer) => master.restart()],
   ['paused', async (master: RedisServer) => master.pause(), async (master: RedisServer) => master.resume()],
 ] as const)('a master that is %s', (_, strike, recover) => {
+  beforeEach(startOwn);
+
   it('is replaced, and everybody is served again: none signed out, none mixed up, none waits beyond the deadline', async () => {
     const sessions = manage();
     const traffic = startTraffic(sessions, await logIn(sessions, 10));
@@ -140,13 +158,14 @@ it('Sentinels that are all away are a 503 at once, and service comes when they d
   });
   await expect(sessions.checkToken(token)).rejects.toMatchObject({
     code: 'ERR_STORE_UNAVAILABLE',
-    cause: { message: expect.stringContaining('sentinels are unreachable') },
+    cause: { message: expect.stringMatching(/^no sentinel leads to the master: .*ECONNREFUSED/) },
   });
   await Promise.all(topology.sentinelServers.map((sentinel) => sentinel.restart()));
   await until('service is back', async () => (await sessions.checkToken(token)) !== null);
 });
 
 it('a promotion that is announced while the client looks for the master does not end the client', async () => {
+  await startOwn();
   const proxy = await startProxy(topology.sentinels[0]?.port as number);
   onClose(() => proxy.stop());
   const store = new RedisStore(
@@ -179,6 +198,7 @@ it('a promotion that is announced while the client looks for the master does not
 });
 
 it('serves a user with the rights that docs/operations.md gives, and needs no other, also through a promotion', async () => {
+  await startOwn();
   const [ofServers, , ofSentinels] = aclsIn('docs/operations.md') as [string[], string[], string[]];
   await setAcl(topology.nodes, ofServers);
   await setAcl(topology.sentinelServers, ofSentinels);
@@ -219,7 +239,7 @@ it.each([
   const begin = performance.now();
   await expect(store.list('A'.repeat(22))).rejects.toMatchObject({
     code: 'ERR_STORE_UNAVAILABLE',
-    cause: { message: expect.stringContaining('sentinels are unreachable') },
+    cause: { message: expect.stringMatching(/^no sentinel leads to the master: .*(WRONGPASS|No such master)/) },
   });
   expect(performance.now() - begin).toBeLessThan(PATIENT.timeoutMs / 2);
 });
@@ -235,20 +255,21 @@ it('a sentinel that is away is nothing to print', async () => {
   const run = runProgram('listening-program.ts', { REDIS_SENTINEL_SETTINGS: JSON.stringify(settings) });
   const away = topology.sentinelServers[2] as RedisServer;
   await until('it listens', async () => (await listenersOf(away)) > 0);
+  onClose(() => away.restart());
   await away.kill();
   expect(await run).toEqual({ stdout: '', stderr: '' });
 });
 
 it('connections that wait for replicas listen to no sentinel, and leave nothing behind', async () => {
   const sentinel = topology.sentinelServers[0] as RedisServer;
-  const before = await listenersOf(sentinel);
+  await until('nobody listens yet', async () => (await listenersOf(sentinel)) === 0);
   const sessions = manage({ durability: { replicas: 1 } });
   for (let i = 0; i < 3; i++) {
     await until('it is confirmed', async () => sessions.deleteToken(await sessions.setToken('ada')));
     await ask(await topology.master(), 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
   }
   await sessions.close();
-  await until('nobody listens any more', async () => (await listenersOf(sentinel)) === before);
+  await until('nobody listens any more', async () => (await listenersOf(sentinel)) === 0);
 });
 
 it('a manager that found no master closes, and so does one that did', async () => {

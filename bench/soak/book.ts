@@ -1,5 +1,5 @@
 import { machineNow } from './clock';
-import { idOf } from './keys';
+import { generationOf, idOf } from './keys';
 
 /**
  * What must be true of a session. `live`: its login was acknowledged, and nothing since was asked that may have ended it. `ended`: what
@@ -35,16 +35,24 @@ export interface SessionEntry {
   recalls: OwnRecall[];
   /** How often its client has gone on to a new token. */
   rotations: number;
-  /** Whether it was ended by the use of a former token. */
-  isReused: boolean;
-  /** The first answer of Redis by which a former token was live after its grace. */
-  missedReuse: { replacedAt: number; begun: number } | null;
+  /** When a former token was first used after its grace; `null` for never. */
+  reuseBegunAt: number | null;
+  /** The first answer by which a former token was live after its grace. */
+  missedReuse: Setback | null;
+  /** The first list that shows an older token than one whose use was acknowledged before. */
+  lostMove: Setback | null;
 }
 
 /** An answer of Redis. */
 export interface Sighting {
   begun: number;
   settled: number;
+}
+
+/** An answer of Redis without a token's first use, which it had acknowledged. */
+export interface Setback {
+  use: Sighting;
+  begun: number;
 }
 
 /** An answer from memory, by which a session is alive. */
@@ -106,6 +114,8 @@ export function addRecall<Kind extends Recall>(recalls: Kind[], recall: Kind): v
 export interface Snapshot {
   fate: Fate;
   version: number;
+  token: string;
+  firstUse: Sighting | null;
 }
 
 /** A user with what this process has to know to write to them: one write at a time, lest the book be in doubt. */
@@ -129,8 +139,8 @@ export interface Page extends SessionEntry {
   child: string | null;
   /** The token before this one; `null` while the client has had only one. */
   former: string | null;
-  /** When Redis had acknowledged the first use of this token after the former one; `null` while it has not. */
-  replacedAt: number | null;
+  /** The first use of this token that Redis has acknowledged, after the former one; `null` while there is none. */
+  firstUse: Sighting | null;
 }
 
 /** The book of one process: what it has been promised, and what it has seen that contradicts it. */
@@ -172,14 +182,15 @@ export class Book {
       keptAt: null,
       recalls: [],
       rotations: 0,
-      isReused: false,
+      reuseBegunAt: null,
       missedReuse: null,
+      lostMove: null,
       version: 0,
       askedAt: 0,
       endSettledAt: null,
       child: null,
       former: null,
-      replacedAt: null,
+      firstUse: null,
     };
     account.open.push(page);
     this.#pages.push(page);
@@ -187,13 +198,18 @@ export class Book {
 
   /** The client goes on to the child that it was given. */
   goesOn(page: Page, child: string): void {
-    Object.assign(page, { former: page.token, token: child, child: null, replacedAt: null });
+    Object.assign(page, { former: page.token, token: child, child: null, firstUse: null });
     page.rotations++;
   }
 
   /** Redis has acknowledged a use of this token. */
-  used(page: Page, token: string): void {
-    if (page.token === token && page.former !== null) page.replacedAt ??= machineNow();
+  used(page: Page, token: string, sighting: Sighting): void {
+    if (page.token === token && page.former !== null) page.firstUse ??= sighting;
+  }
+
+  /** A list, begun when the book said this, shows this token of the session. */
+  listed(page: Page, { token, firstUse }: Snapshot, listed: string, { begun }: Sighting): void {
+    if (firstUse !== null && generationOf(listed) < generationOf(token)) page.lostMove ??= { use: firstUse, begun };
   }
 
   /** Something is asked that may end it; until that is acknowledged nobody knows. */
@@ -217,8 +233,8 @@ export class Book {
     account.ended.push(page);
   }
 
-  snapshot({ fate, version }: Page): Snapshot {
-    return { fate, version };
+  snapshot({ fate, version, token, firstUse }: Page): Snapshot {
+    return { fate, version, token, firstUse };
   }
 
   /** Memory has answered that it is alive. */
@@ -269,7 +285,7 @@ export class Book {
         endSettledAt: _settled,
         child: _child,
         former: _former,
-        replacedAt: _at,
+        firstUse: _use,
         ...entry
       }) => entry,
     );

@@ -17,6 +17,10 @@ export function idOf(token: string): string {
   return token.split('.')[1] ?? '';
 }
 
+export function generationOf(token: string): number {
+  return Number.parseInt(token.split('.')[2] ?? '', 36);
+}
+
 export function isIn(ranges: readonly SlotRange[] | null, slot: number): boolean {
   return ranges === null || ranges.some(([first, last]) => first <= slot && slot <= last);
 }

@@ -2,7 +2,7 @@ import { SessionError, type TokenManager } from 'tokensession';
 import { type Account, addRecall, Book, type Foreign, type ForeignEntry, type Page, type Sighting } from './book';
 import { machineNow } from './clock';
 import { idOf } from './keys';
-import type { DealtToken, News } from './messages';
+import type { DealtToken, FoundReuse, News } from './messages';
 import { count, type Operation, type Tally } from './tally';
 import { Vigil } from './vigil';
 import type { Waits } from './waits';
@@ -45,9 +45,8 @@ const GO_ON_SHARE = 0.7;
 const FORMER_SHARE = 0.3;
 /** Beyond the grace, before a former token is used: moments are of this machine's clock, and the grace is of Redis's. */
 const REUSE_MARGIN_MS = 500;
-/** After it was held up for longer than this, a worker has not read the news: others' tokens may have been replaced long ago. */
-const HELD_MS = 1000;
-const CATCH_UP_MS = 2000;
+/** With no newer news than this, after it was held up, a worker leaves others' tokens alone: their grace may be over. */
+const OLD_NEWS_MS = 1000;
 /** Of others' tokens, those that have just been logged in, and those that have just ended. */
 const FOREIGN_RECENT = 100;
 /** Of others' tokens, those whose sightings are kept. */
@@ -65,6 +64,7 @@ export class Load {
   readonly tally: Tally = {};
   readonly mixUps: string[] = [];
   readonly unexpected: string[] = [];
+  readonly reuses: FoundReuse[] = [];
   readonly #manager: TokenManager;
   readonly #waits: Waits;
   readonly #isDurable: boolean;
@@ -84,7 +84,8 @@ export class Load {
   #owed = 0;
   #logins = 0;
   #underWay = 0;
-  #newsIsOldUntil = 0;
+  /** When the newest news was sent that this worker has read. */
+  #newsAt = 0;
 
   constructor(options: {
     manager: TokenManager;
@@ -108,6 +109,7 @@ export class Load {
     this.#onLogin = options.onLogin;
     this.#onRotation = options.onRotation;
     this.#onEnd = options.onEnd;
+    this.#manager.on('reused', ({ sessionId }) => this.reuses.push({ sessionId, at: machineNow() }));
   }
 
   get foreign(): ForeignEntry[] {
@@ -127,7 +129,8 @@ export class Load {
   }
 
   /** Tokens of other processes' users, to check from now on. */
-  take({ loggedIn, rotated, ended }: News): void {
+  take({ at, loggedIn, rotated, ended }: News): void {
+    this.#newsAt = Math.max(this.#newsAt, at);
     for (const [token, userId] of loggedIn) {
       const id = idOf(token);
       const entry = { id, token, userId, seenDead: null, lastSeenAlive: null, recalls: [], askedAt: 0 };
@@ -150,7 +153,6 @@ export class Load {
   readonly #tick = () => {
     const now = performance.now();
     this.#waits.tick(Math.max(0, now - this.#due));
-    if (now - this.#due > HELD_MS) this.#newsIsOldUntil = now + CATCH_UP_MS;
     // What was missed while this process was held up is not made up for: that would be a burst.
     this.#due = Math.max(now, this.#due) + TICK_MS;
     this.#timer = setTimeout(this.#tick, this.#due - now);
@@ -283,8 +285,8 @@ export class Load {
 
   /** Uses a former token of some session after its grace, which ends the session. */
   async #reuse(): Promise<void> {
-    const isOver = ({ replacedAt }: Page) =>
-      replacedAt !== null && machineNow() - replacedAt > this.#graceMs + REUSE_MARGIN_MS;
+    const isOver = ({ firstUse }: Page) =>
+      firstUse !== null && machineNow() - firstUse.settled > this.#graceMs + REUSE_MARGIN_MS;
     const idle = this.book.accounts.filter(({ isBusy }) => !isBusy);
     const candidates = idle.flatMap((account) =>
       live(account)
@@ -295,16 +297,16 @@ export class Load {
     if (candidate === undefined) return;
     const { account, page } = candidate;
     await this.#asOnlyWriter(account, async () => {
-      const replacedAt = page.replacedAt as number;
+      const use = page.firstUse as Sighting;
       this.book.ending(page);
+      page.reuseBegunAt ??= machineNow();
       const outcome = await this.#call('reuse', account, (mark) => this.#read('touch', page.former as string, mark));
       // A request that failed has ended nothing that its process knows of.
       if (!outcome.ok) return;
       if (outcome.reply === null) {
         this.#endSettled(account, [page]);
-        page.isReused = true;
         this.#ended(account, page, false);
-      } else if (!outcome.isRecalled) page.missedReuse ??= { replacedAt, begun: outcome.sighting.begun };
+      } else if (!outcome.isRecalled) page.missedReuse ??= { use, begun: outcome.sighting.begun };
     });
   }
 
@@ -372,7 +374,8 @@ export class Load {
     if (!outcome.ok) return;
     const { begun } = outcome.sighting;
     if (outcome.isRecalled) return this.book.recalled(page, begun);
-    if (outcome.reply && (operation === 'touch' || operation === 'refresh')) this.book.used(page, token);
+    if (outcome.reply && (operation === 'touch' || operation === 'refresh'))
+      this.book.used(page, token, outcome.sighting);
     this.book.observed(page, before, outcome.reply, outcome.sighting);
     // A refresh is an answer that isn't kept.
     if (outcome.reply && operation !== 'refresh') page.askedAt = Math.max(page.askedAt, begun);
@@ -394,18 +397,22 @@ export class Load {
     const { version, isBusy, failedLogins } = account;
     const outcome = await this.#call('list', account, () => this.#manager.listUserToken(account.id));
     if (!outcome.ok) return;
-    const listed = new Set(outcome.reply.map(idOf));
-    for (const { page, before } of pages) this.book.observed(page, before, listed.has(page.id), outcome.sighting);
+    const listed = new Map(outcome.reply.map((token) => [idOf(token), token]));
+    for (const { page, before } of pages) {
+      const token = listed.get(page.id);
+      this.book.observed(page, before, token !== undefined, outcome.sighting);
+      if (token !== undefined) this.book.listed(page, before, token, outcome.sighting);
+    }
     if (isBusy || account.version !== version) return;
     const known = new Set([...account.open, ...account.ended].map(({ id }) => id));
-    const strangers = [...listed].filter((id) => !known.has(id));
+    const strangers = [...listed.keys()].filter((id) => !known.has(id));
     if (strangers.length > failedLogins) {
       this.#note(this.mixUps, `${account.id} has ${strangers.length} sessions that it didn't start`);
     }
   }
 
   async #checkForeign(operation: "check of others' tokens" | 'watch', entry: Foreign): Promise<void> {
-    if (performance.now() < this.#newsIsOldUntil) return;
+    if (machineNow() - this.#newsAt > OLD_NEWS_MS) return;
     const { token, userId } = entry;
     const outcome = await this.#call(operation, null, async (mark) => {
       const session = await this.#read('check', token, mark);

@@ -22,7 +22,7 @@ const DEFAULT_WORKERS = 4;
 const TIMEOUT_MS = 400;
 const DURABILITY = { replicas: 1, timeoutMs: 200 };
 const CACHE: CachePromise = { maxAgeMs: 5000, heartbeatMs: 500 };
-/** Seconds: more than any news of a rotation takes from one worker to the others, and less than many sessions live. */
+/** Seconds: more than the news of a rotation and a call take together, and less than many sessions live. */
 const ROTATION_GRACE = 3;
 const USERS = 40;
 const OPERATIONS_PER_SECOND = 200;

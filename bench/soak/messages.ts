@@ -33,6 +33,8 @@ export type DealtToken = readonly [token: string, userId: string];
 
 /** What the others are told of a worker's users. */
 export interface News {
+  /** When it was sent. */
+  at: number;
   loggedIn: readonly DealtToken[];
   /** Tokens to which clients have gone on. */
   rotated: readonly string[];
@@ -54,6 +56,12 @@ export type ToParent =
   | { tell: 'record'; record: WorkerRecord }
   | { tell: 'closed'; crashes: string[]; isCacheUp: boolean };
 
+/** A session that the manager of a worker ended because a former token of it was used. */
+export interface FoundReuse {
+  sessionId: string;
+  at: number;
+}
+
 /** All that a worker has written down. */
 export interface WorkerRecord {
   name: string;
@@ -65,6 +73,7 @@ export interface WorkerRecord {
   mixUps: string[];
   /** Rejections that are no SessionError of status 503. */
   unexpected: string[];
+  reuses: FoundReuse[];
   /** Unhandled rejections, uncaught exceptions and warnings of the process. */
   crashes: string[];
   tally: Tally;

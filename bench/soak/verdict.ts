@@ -1,8 +1,8 @@
-import type { ForeignEntry, SessionEntry, Sighting, UserEntry } from './book';
+import type { ForeignEntry, SessionEntry, Setback, Sighting, UserEntry } from './book';
 import { type Fault, losesNothing } from './faults';
 import type { FinalLook } from './final-look';
 import { isIn, slotOf } from './keys';
-import type { WorkerRecord } from './messages';
+import type { FoundReuse, WorkerRecord } from './messages';
 
 /** What the books, the faults and the servers make of it together. Sessions are counted, not sightings. */
 export interface Verdict {
@@ -18,6 +18,8 @@ export interface Verdict {
   reused: number;
   /** Former tokens that were live after their grace, because a failover had lost the use of their children. */
   reuseLost: number;
+  /** Uses of new tokens that a failover had lost, as lists show. Many are made good before a list could show it. */
+  movesLost: number;
   wronglyEnded: string[];
   wronglyAlive: string[];
   someoneElses: string[];
@@ -60,6 +62,7 @@ export function judge(
     rotations: 0,
     reused: 0,
     reuseLost: 0,
+    movesLost: 0,
     wronglyEnded: [],
     wronglyAlive: [],
     someoneElses: records.flatMap(({ mixUps }) => mixUps),
@@ -75,6 +78,11 @@ export function judge(
   for (const entry of all.flatMap((record) => record.foreign)) {
     foreign.set(entry.id, [...(foreign.get(entry.id) ?? []), entry]);
   }
+  const reuses = new Map<string, FoundReuse>();
+  for (const reuse of all.flatMap((record) => record.reuses)) {
+    const first = reuses.get(reuse.sessionId);
+    if (first === undefined || reuse.at < first.at) reuses.set(reuse.sessionId, reuse);
+  }
   for (const { sessions, users, isDurable } of records) {
     const byId = new Map(users.map((user) => [user.id, user]));
     for (const entry of sessions) {
@@ -85,16 +93,18 @@ export function judge(
         isDurable,
         faults: faults.filter(({ slots }) => isIn(slots, slot)),
         others: foreign.get(entry.id) ?? [],
+        reuse: reuses.get(entry.id) ?? null,
         isAlive: look.alive.has(entry.id),
       };
       verdict.sessions++;
       verdict[entry.fate]++;
       if (entry.isConfirmed) verdict.confirmed++;
       verdict.rotations += entry.rotations;
-      if (entry.isReused) verdict.reused++;
-      judgeDead(matter, verdict);
+      if (matter.reuse !== null) verdict.reused++;
+      if (isWronglyReused(matter)) verdict.wronglyEnded.push(describeReuse(matter));
+      else judgeDead(matter, verdict);
       judgeAlive(matter, verdict);
-      judgeReuse(matter, verdict);
+      judgeSetbacks(matter, verdict);
     }
     for (const user of users) judgeStrangers(user, look, verdict);
   }
@@ -109,8 +119,33 @@ interface Case {
   faults: Fault[];
   /** What other processes saw. */
   others: ForeignEntry[];
+  /** The first time that some process found a former token of it in use. */
+  reuse: FoundReuse | null;
   /** Whether it was alive in the end. */
   isAlive: boolean;
+}
+
+/** Whether what was acknowledged then may have been lost with the master, whose replica did not have it. */
+function mayLoseWithMaster(fault: Fault, { begun, settled }: Sighting): boolean {
+  const { kind, at, promotedAt } = fault;
+  // Until a second promotion all went to a master that it replaced.
+  const end = kind === 'unplanned' ? (promotedAt ?? at) : at;
+  return !losesNothing(fault) && at - UNREPLICATED_MS <= settled && begun <= end + IN_FLIGHT_MS;
+}
+
+/** Whether a master acknowledged it then that was being replaced, and had not yet heard of that. */
+function mayLoseOnDemotion(fault: Fault, { begun, settled }: Sighting): boolean {
+  const { kind, backAt, healedAt } = fault;
+  return !kind.startsWith('kill') && !losesNothing(fault) && backAt <= settled && begun <= healedAt;
+}
+
+/** Was it ended for a reuse before its own process had used a former token? No failover excuses that. */
+function isWronglyReused({ entry: { reuseBegunAt }, reuse }: Case): boolean {
+  return reuse !== null && (reuseBegunAt === null || reuse.at < reuseBegunAt);
+}
+
+function describeReuse({ entry, faults, reuse }: Case): string {
+  return `${entry.device}: ended for a reuse that was none; ${timesOf(entry, faults, { 'reuse found': reuse?.at ?? null })}`;
 }
 
 /** Was it seen dead before anything had been asked to end it? */
@@ -125,19 +160,9 @@ function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): 
   const lastAlive = Math.max(seenBack?.begun ?? 0, ...others.map((other) => other.lastSeenAlive?.begun ?? 0));
   const isAliveInTheEnd = fate === 'live' && isAlive;
   const isBack = lastAlive > seen.settled || isAliveInTheEnd;
-  const isLate = ({ at, promotedAt, kind }: Fault) => {
-    // Until a second promotion all went to a master that it replaced.
-    const end = kind === 'unplanned' ? (promotedAt ?? at) : at;
-    return at - UNREPLICATED_MS <= loggedInAt && loginBegunAt <= end + IN_FLIGHT_MS;
-  };
-  const lostWith = faults.find((fault) => !losesNothing(fault) && isLate(fault) && fault.at <= seen.settled);
-  const lostOn = faults.find(
-    (fault) =>
-      !fault.kind.startsWith('kill') &&
-      !losesNothing(fault) &&
-      fault.backAt <= loggedInAt &&
-      loginBegunAt <= fault.healedAt,
-  );
+  const login = { begun: loginBegunAt, settled: loggedInAt };
+  const lostWith = faults.find((fault) => mayLoseWithMaster(fault, login) && fault.at <= seen.settled);
+  const lostOn = faults.find((fault) => mayLoseOnDemotion(fault, login));
   // A process that was away itself may still ask the old master, until that hears that it was replaced.
   const isAnswerOfOld = (fault: Fault) => !isAliveInTheEnd && lastAlive <= fault.healedAt;
   const isLost = (fault: Fault | undefined) => fault !== undefined && (!isBack || isAnswerOfOld(fault));
@@ -177,20 +202,22 @@ function judgeAlive(matter: Case, verdict: Verdict): void {
   );
 }
 
-/** Was a former token live after its grace? */
-function judgeReuse({ entry, faults }: Case, verdict: Verdict): void {
-  const { missedReuse } = entry;
-  if (missedReuse === null) return;
-  const { replacedAt, begun } = missedReuse;
-  const hasLost = (fault: Fault) =>
-    !losesNothing(fault) &&
-    fault.at <= begun &&
-    replacedAt <= fault.healedAt &&
-    replacedAt >= fault.at - UNREPLICATED_MS;
-  if (faults.some(hasLost)) verdict.reuseLost++;
-  else {
-    const times = timesOf(entry, faults, { replaced: replacedAt, 'former token live': begun });
-    verdict.wronglyAlive.push(`${entry.device}: a former token was live after its grace; ${times}`);
+/** Was the use of a new token forgotten? */
+function judgeSetbacks({ entry, faults }: Case, verdict: Verdict): void {
+  const { missedReuse, lostMove } = entry;
+  const isExcused = ({ use, begun }: Setback) =>
+    faults.some((fault) => fault.at <= begun && (mayLoseWithMaster(fault, use) || mayLoseOnDemotion(fault, use)));
+  const wrong = (what: string, { use, begun }: Setback) =>
+    verdict.wronglyAlive.push(
+      `${entry.device}: ${what}; ${timesOf(entry, faults, { replaced: use.settled, seen: begun })}`,
+    );
+  if (missedReuse !== null) {
+    if (isExcused(missedReuse)) verdict.reuseLost++;
+    else wrong('a former token was live after its grace', missedReuse);
+  }
+  if (lostMove !== null) {
+    if (isExcused(lostMove)) verdict.movesLost++;
+    else wrong('a former token was listed after the use of a new one', lostMove);
   }
 }
 

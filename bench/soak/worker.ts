@@ -1,5 +1,6 @@
 import { RedisStore, TokenManager } from 'tokensession';
 import { CacheDiary } from './cache-diary';
+import { machineNow } from './clock';
 import { Load } from './load';
 import type { DealtToken, News, Orders, ToParent, ToWorker, WorkerRecord } from './messages';
 import { Waits } from './waits';
@@ -58,7 +59,11 @@ class Worker {
       graceMs: 1000 * rotationGrace,
       operationsPerSecond,
       onLogin: (token) => this.#loggedIn.push(token),
-      onRotation: (token) => this.#rotated.push(token),
+      onRotation: (token) => {
+        this.#rotated.push(token);
+        // Before its first use: when this process is held after that, the others must not go on with the former token.
+        this.#deal();
+      },
       onEnd: (token) => this.#ended.push(token),
     });
     this.#load.start();
@@ -80,7 +85,7 @@ class Worker {
     await this.#load.stop();
     const waits = await this.#waits.summary();
     const after = measure();
-    const { book, tally, mixUps, unexpected, foreign } = this.#load;
+    const { book, tally, mixUps, unexpected, reuses, foreign } = this.#load;
     return {
       name: this.#orders.name,
       isDurable: this.#orders.durability !== null,
@@ -89,6 +94,7 @@ class Worker {
       foreign: [...foreign],
       mixUps,
       unexpected,
+      reuses,
       crashes,
       tally,
       waits,
@@ -114,7 +120,8 @@ class Worker {
   }
 
   #deal(): void {
-    tell({ tell: 'news', news: { loggedIn: this.#loggedIn, rotated: this.#rotated, ended: this.#ended } });
+    const news = { at: machineNow(), loggedIn: this.#loggedIn, rotated: this.#rotated, ended: this.#ended };
+    tell({ tell: 'news', news });
     this.#loggedIn = [];
     this.#rotated = [];
     this.#ended = [];

@@ -1,4 +1,13 @@
-import { checkBoolean, checkOptions, kindOf, shown } from '../errors/arguments';
+import {
+  checkBoolean,
+  kindOf,
+  oneOf,
+  optional,
+  type Read,
+  type Readers,
+  readOptions,
+  shown,
+} from '../errors/arguments';
 
 export interface CookieOptions {
   /**
@@ -27,14 +36,14 @@ export interface CookieOptions {
   partitioned?: boolean | undefined;
 }
 
-const OPTIONS: Record<keyof CookieOptions, true> = {
-  name: true,
-  path: true,
-  domain: true,
-  secure: true,
-  sameSite: true,
-  partitioned: true,
-};
+const READERS = {
+  name: optional(checkName, undefined),
+  path: optional(checkPath, '/'),
+  domain: optional(checkDomain, undefined),
+  secure: optional(checkBoolean, undefined),
+  sameSite: optional(oneOf('strict', 'lax', 'none'), 'lax'),
+  partitioned: optional(checkBoolean, false),
+} satisfies Readers<CookieOptions>;
 
 /** RFC 6265, 4.1.1: a cookie's name is a token. */
 const NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
@@ -61,71 +70,59 @@ export function defaultCookieName(secure: boolean, domain: string | undefined, p
 }
 
 /**
- * The options that are there, with the `secure` that the others imply (RFC 6265bis, 4.1.3 and 5.7; CHIPS).
+ * The options with their defaults, and the `secure` that the others imply (RFC 6265bis, 4.1.3 and 5.7; CHIPS).
  *
  * @throws TypeError for an option that is unknown or of the wrong kind, and for a combination that browsers refuse.
  */
-export function checkCookieOptions(option: CookieOptions | undefined): Partial<CookieOptions> {
-  const given = checkOptions('option cookie', option, OPTIONS);
-  for (const name of ['name', 'path', 'domain'] as const) {
-    const value: unknown = given[name];
-    if (value === undefined) continue;
-    if (typeof value !== 'string') throw new TypeError(`option cookie.${name} must be a string, got ${kindOf(value)}`);
-    if (value === '') throw new TypeError(`option cookie.${name} must not be empty`);
-  }
-  if (given.name !== undefined) checkName(given.name);
-  if (given.path !== undefined) checkPath(given.path);
-  if (given.domain !== undefined) checkDomain(given.domain);
-  if (given.secure !== undefined) checkBoolean('option cookie.secure', given.secure);
-  if (given.partitioned !== undefined) checkBoolean('option cookie.partitioned', given.partitioned);
-  if (given.sameSite !== undefined && !['strict', 'lax', 'none'].includes(given.sameSite)) {
-    throw new TypeError("option cookie.sameSite must be 'strict', 'lax' or 'none'");
-  }
-
-  const name = given.name ?? '';
-  if (isHostPrefixed(name) && given.domain !== undefined) {
+export function readCookieOptions(option: CookieOptions | undefined): Read<typeof READERS> {
+  const given = readOptions('option cookie', option, READERS, 'option cookie.');
+  const { name = '', path, domain, sameSite, partitioned } = given;
+  if (isHostPrefixed(name) && domain !== undefined)
     throw new TypeError('option cookie.domain: a __Host- cookie has none');
-  }
-  if (isHostPrefixed(name) && (given.path ?? '/') !== '/') {
-    throw new TypeError("option cookie.path: a __Host- cookie's is /");
-  }
+  if (isHostPrefixed(name) && path !== '/') throw new TypeError("option cookie.path: a __Host- cookie's is /");
   const secureBecause = [
     SECURE_PREFIX.test(name) && `the name ${shown(name)}`,
-    given.sameSite === 'none' && "sameSite 'none'",
-    given.partitioned === true && 'partitioned',
+    sameSite === 'none' && "sameSite 'none'",
+    partitioned && 'partitioned',
   ].find((reason) => reason !== false);
   if (secureBecause === undefined) return given;
   if (given.secure === false) throw new TypeError(`option cookie.secure must not be false with ${secureBecause}`);
   return { ...given, secure: true };
 }
 
-function checkName(name: string): void {
-  if (NAME.test(name)) return;
-  throw new TypeError(`option cookie.name must be letters, digits and !#$%&'*+-.^_\`|~ alone, got ${shown(name)}`);
+function checkText(option: string, value: unknown): string {
+  if (typeof value !== 'string') throw new TypeError(`${option} must be a string, got ${kindOf(value)}`);
+  if (value === '') throw new TypeError(`${option} must not be empty`);
+  return value;
 }
 
-function checkPath(path: string): void {
-  if (!path.startsWith('/')) throw new TypeError('option cookie.path must begin with /');
-  if (!PATH.test(path) || path.length > MAX_PATH_LENGTH) {
-    throw new TypeError(
-      `option cookie.path must be at most ${MAX_PATH_LENGTH} printable ASCII characters without spaces and ; < ? #`,
-    );
-  }
+function checkName(option: string, value: unknown): string {
+  const name = checkText(option, value);
+  if (NAME.test(name)) return name;
+  throw new TypeError(`${option} must be letters, digits and !#$%&'*+-.^_\`|~ alone, got ${shown(name)}`);
 }
 
-function checkDomain(domain: string): void {
-  const name = 'option cookie.domain';
+function checkPath(option: string, value: unknown): string {
+  const path = checkText(option, value);
+  if (!path.startsWith('/')) throw new TypeError(`${option} must begin with /`);
+  if (PATH.test(path) && path.length <= MAX_PATH_LENGTH) return path;
+  throw new TypeError(
+    `${option} must be at most ${MAX_PATH_LENGTH} printable ASCII characters without spaces and ; < ? #`,
+  );
+}
+
+function checkDomain(option: string, value: unknown): string {
+  const domain = checkText(option, value);
   if (domain.startsWith('.') || domain.endsWith('.')) {
     throw new TypeError(
-      `${name} must not begin or end with a dot: it holds for the subdomains anyway (RFC 6265, 5.2.3)`,
+      `${option} must not begin or end with a dot: it holds for the subdomains anyway (RFC 6265, 5.2.3)`,
     );
   }
   if (isAddress(domain)) {
-    throw new TypeError(`${name} must not be an IP address, which has no subdomains: leave it out`);
+    throw new TypeError(`${option} must not be an IP address, which has no subdomains: leave it out`);
   }
-  if (!isHostName(domain)) {
-    throw new TypeError(`${name} must be a host name without scheme, port and path, got ${shown(domain)}`);
-  }
+  if (isHostName(domain)) return domain;
+  throw new TypeError(`${option} must be a host name without scheme, port and path, got ${shown(domain)}`);
 }
 
 /** Labels of letters, digits and inner hyphens (RFC 1123, 2.1; an international name as punycode). */

@@ -1,5 +1,5 @@
 import { parseCookie, stringifySetCookie } from 'cookie';
-import { type CookieOptions, checkCookieOptions, defaultCookieName, isHostPrefixed } from './cookie-options';
+import { type CookieOptions, defaultCookieName, isHostPrefixed, readCookieOptions } from './cookie-options';
 import { type CookieScope, scopesOf } from './cookie-scopes';
 import type { Exchange } from './exchange';
 
@@ -43,8 +43,8 @@ export interface CookieTransport {
 /** @throws TypeError for an option that is unknown or of the wrong kind, and for a combination that browsers refuse. */
 export function cookieTransport(option: CookieOptions | false | undefined): CookieTransport | null {
   if (option === false) return null;
-  const given = checkCookieOptions(option);
-  const { path = '/', domain, sameSite = 'lax', partitioned = false } = given;
+  const given = readCookieOptions(option);
+  const { path, domain, sameSite, partitioned } = given;
   const own: CookieScope = domain === undefined ? { path } : { path, domain };
 
   const isSecure = (secure: boolean) => given.secure ?? secure;

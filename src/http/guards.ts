@@ -1,4 +1,4 @@
-import { checkOptions, checkSeconds } from '../errors/arguments';
+import { checkSeconds, optional, type Readers, readOptions } from '../errors/arguments';
 import type { Refusal } from './refusal';
 import { checkRedirectTo } from './return-to';
 import { sessionOf } from './session-place';
@@ -11,14 +11,15 @@ export interface RequireUserOptions {
   redirectTo?: string | undefined;
 }
 
+const OPTIONS = { redirectTo: optional(checkRedirectTo, null) } satisfies Readers<RequireUserOptions>;
+
 /** Judges a request: why it may not go on (an error for the host's error path, or an answer), or `null` when it may. */
 export type Guard = (request: object) => Refusal | Error | null | Promise<Refusal | Error | null>;
 
 /** @throws TypeError for an option that is unknown or no path. */
 export function userGuard(options: RequireUserOptions | undefined): Guard {
-  const { redirectTo } = checkOptions('requireUser', options, { redirectTo: true });
-  const loginPage = redirectTo === undefined ? null : checkRedirectTo(redirectTo);
-  return (request) => opened(request, 'requireUser').refusal(loginPage);
+  const { redirectTo } = readOptions('requireUser', options, OPTIONS, '');
+  return (request) => opened(request, 'requireUser').refusal(redirectTo);
 }
 
 /** @throws TypeError or RangeError when `seconds` is not a positive whole number. */

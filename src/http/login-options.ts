@@ -1,4 +1,4 @@
-import { checkBoolean, checkOptions } from '../errors/arguments';
+import { checkBoolean, checkSeconds, optional, type Readers, readOptions } from '../errors/arguments';
 import { checkAttributes } from '../store/session-attributes';
 import type { SessionAttributes } from '../store/store';
 
@@ -16,19 +16,21 @@ export interface LoginOptions {
   persistent?: boolean | undefined;
 }
 
-const LOGIN_OPTIONS: Record<keyof LoginOptions, true> = {
-  ttl: true,
-  absoluteTtl: true,
-  attributes: true,
-  persistent: true,
-};
+const LOGIN_OPTIONS = {
+  ttl: optional(checkSeconds, undefined),
+  absoluteTtl: optional(checkSeconds, undefined),
+  attributes: readAttributes,
+  persistent: optional(checkBoolean, true),
+} satisfies Readers<LoginOptions>;
 
-/** `attributes` as they were given: one that is there but `undefined` says that it is not to be taken from the request. */
-export function checkLoginOptions(options: LoginOptions | undefined): Partial<LoginOptions> & { persistent: boolean } {
-  const given = checkOptions('login', options, LOGIN_OPTIONS);
-  const { persistent = true } = given;
-  checkAttributes(given.attributes);
-  return { ...given, persistent: checkBoolean('persistent', persistent) };
+export function checkLoginOptions(options: LoginOptions | undefined) {
+  return readOptions('login', options, LOGIN_OPTIONS, '');
+}
+
+/** As they were given: one that is there but `undefined` says that it is not to be taken from the request. */
+function readAttributes(_name: string, value: unknown): SessionAttributes | undefined {
+  checkAttributes(value as SessionAttributes | undefined);
+  return value as SessionAttributes | undefined;
 }
 
 export interface LogoutOptions {
@@ -36,9 +38,8 @@ export interface LogoutOptions {
   everywhere?: boolean | undefined;
 }
 
-const LOGOUT_OPTIONS: Record<keyof LogoutOptions, true> = { everywhere: true };
+const LOGOUT_OPTIONS = { everywhere: optional(checkBoolean, false) } satisfies Readers<LogoutOptions>;
 
-export function checkLogoutOptions(options: LogoutOptions | undefined): { everywhere: boolean } {
-  const { everywhere = false } = checkOptions('logout', options, LOGOUT_OPTIONS);
-  return { everywhere: checkBoolean('everywhere', everywhere) };
+export function checkLogoutOptions(options: LogoutOptions | undefined) {
+  return readOptions('logout', options, LOGOUT_OPTIONS, '');
 }

@@ -46,7 +46,7 @@ const READERS = {
   trustedOrigins: readTrustedOrigins,
   clearSiteData: (_name, value) => clearSiteDataOf(value as boolean | readonly SiteData[] | undefined),
   data: optional(oneOf('lazy', 'eager'), 'lazy'),
-  property: optional((_name, value) => checkProperty(value), 'session'),
+  property: optional(checkProperty, 'session'),
 } satisfies Readers<SessionMiddlewareOptions>;
 
 /** The options of one `sessionMiddleware()`, checked. */

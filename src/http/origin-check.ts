@@ -11,7 +11,7 @@ import type { Exchange } from './exchange';
 
 export interface CrossOriginOptions {
   /**
-   * What becomes of an unsafe request (any method but GET, HEAD and OPTIONS, RFC 9110, 9.2.1; or a WebSocket handshake) that a browser
+   * What becomes of an unsafe request (any method but GET, HEAD and OPTIONS, RFC 9110, 9.2.1; a body; or a WebSocket handshake) that a browser
    * sends for a page of another origin. `'refuse'` (default): it gets 403 with `ERR_CROSS_ORIGIN` through the host's error path when a
    * session's cookie comes with it, before the store is asked; and `login()` rejects with the same, cookie or not. `'allow'`: it goes on,
    * for an application that checks anti-forgery tokens itself.
@@ -66,11 +66,15 @@ export function crossOriginRefusal(exchange: Exchange, trusted: TrustedOrigins):
 }
 
 /**
- * Both methods count: an override can make a POST of a link, and a GET of a form. So does a handshake: pages can open a WebSocket to any
- * origin, and the browser adds the cookies (RFC 6455, 10.2).
+ * Both methods count: an override can make a POST of a link, and a GET of a form. A body counts, too: browsers send none with a safe method,
+ * and an override may keep no trace of the client's own. So does a handshake: pages can open a WebSocket to any origin, and the browser adds
+ * the cookies (RFC 6455, 10.2).
  */
 function isSafe(exchange: Exchange): boolean {
-  return SAFE_METHODS.has(exchange.method) && SAFE_METHODS.has(exchange.handledMethod) && !exchange.header('upgrade');
+  const hasBody =
+    Number(exchange.header('content-length') ?? 0) > 0 || exchange.header('transfer-encoding') !== undefined;
+  const isSafeMethod = SAFE_METHODS.has(exchange.method) && SAFE_METHODS.has(exchange.handledMethod);
+  return isSafeMethod && !hasBody && !exchange.header('upgrade');
 }
 
 /**

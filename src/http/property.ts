@@ -5,8 +5,8 @@ import type { Register } from '../manager/types';
 export type RegisteredProperty = Register extends { property: infer Property extends string } ? Property : 'session';
 
 /** @throws TypeError for what can't be a property of its own on a request. */
-export function checkProperty(property: unknown): string {
-  if (typeof property === 'string' && /^[A-Za-z_$][\w$]*$/.test(property) && !(property in {})) return property;
-  const got = typeof property === 'string' ? shown(property) : kindOf(property);
-  throw new TypeError(`option property must be the name of a property, such as "auth", got ${got}`);
+export function checkProperty(name: string, value: unknown): string {
+  if (typeof value === 'string' && /^[A-Za-z_$][\w$]*$/.test(value) && !(value in {})) return value;
+  const got = typeof value === 'string' ? shown(value) : kindOf(value);
+  throw new TypeError(`${name} must be the name of a property, such as "auth", got ${got}`);
 }

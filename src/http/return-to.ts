@@ -14,6 +14,8 @@ const PATH = /^\/(?![/\\])[\x21-\x5b\x5d-\x7e]*$/;
  */
 export function safeReturnTo(value: unknown): string {
   if (typeof value !== 'string' || !PATH.test(value)) return '/';
+  // Without its dot segments, which browsers take out, it must be one still.
+  if (!PATH.test(new URL(value, 'http://site').pathname)) return '/';
   if (value.length <= MAX_LENGTH) return value;
   const [path = '/'] = value.split('?', 1);
   return path.length <= MAX_LENGTH ? path : '/';
@@ -25,10 +27,10 @@ export function loginLocation(redirectTo: string, url: string): string {
 }
 
 /** @throws TypeError for what is no path of this site. */
-export function checkRedirectTo(redirectTo: unknown): string {
-  if (typeof redirectTo !== 'string') throw new TypeError(`redirectTo must be a string, got ${kindOf(redirectTo)}`);
-  if (PATH.test(redirectTo) && !redirectTo.includes('#')) return redirectTo;
-  throw new TypeError(`redirectTo must be a path of this site, such as /login, got ${shown(redirectTo)}`);
+export function checkRedirectTo(name: string, value: unknown): string {
+  if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${kindOf(value)}`);
+  if (PATH.test(value) && !value.includes('#')) return value;
+  throw new TypeError(`${name} must be a path of this site, such as /login, got ${shown(value)}`);
 }
 
 /** Whether a browser asks for a page, and not a script for data. */

@@ -1,8 +1,10 @@
 import type { ChangeFeed, ChangeFollower, ChangeSource } from '../store/store';
 import { ChangeSubscription } from './change-subscription';
 import type { RedisConnection } from './connection';
+import { isError } from './errors';
 import type { RedisKeys } from './schema';
 import type { ServerKeys } from './server-keys';
+import type { ServerRights } from './server-rights';
 
 /**
  * Hears of changes to users where they are made: by a subscription of its own to each server that scripts run on. In a Cluster every node would tell
@@ -12,6 +14,7 @@ export class RedisChangeFeed implements ChangeFeed {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;
   readonly #serverKeys: ServerKeys;
+  readonly #rights: ServerRights;
   readonly #follower: ChangeFollower;
   readonly #heartbeatMs: number;
   readonly #onClose: () => void;
@@ -22,13 +25,14 @@ export class RedisChangeFeed implements ChangeFeed {
 
   constructor(
     connection: RedisConnection,
-    { keys, serverKeys }: { keys: RedisKeys; serverKeys: ServerKeys },
+    { keys, serverKeys, rights }: { keys: RedisKeys; serverKeys: ServerKeys; rights: ServerRights },
     follower: ChangeFollower,
     { heartbeatMs, onClose }: { heartbeatMs: number; onClose: () => void },
   ) {
     this.#connection = connection;
     this.#keys = keys;
     this.#serverKeys = serverKeys;
+    this.#rights = rights;
     this.#follower = follower;
     this.#heartbeatMs = heartbeatMs;
     this.#onClose = onClose;
@@ -37,6 +41,16 @@ export class RedisChangeFeed implements ChangeFeed {
 
   get detours(): number {
     return this.#connection.detours;
+  }
+
+  /** Why changes are not heard of, a sentence for each server; none while they are, or may be soon. */
+  get worries(): string[] {
+    return [...this.#subscriptions].flatMap(([server, { source, isComingUp, refusal }]) => {
+      if (source !== null || isComingUp || !isError(refusal)) return [];
+      const prefix = this.#subscriptions.size > 1 ? `${server}: ` : '';
+      const { message, cause } = refusal;
+      return `${prefix}the near cache is bypassed: ${isError(cause) ? `${message} (${cause.message})` : message}`;
+    });
   }
 
   sourceOf(tag: string): ChangeSource | null {
@@ -73,10 +87,10 @@ export class RedisChangeFeed implements ChangeFeed {
   }
 
   #subscribe(server: string): void {
-    const prefix = this.#connection.keyPrefix;
     const subscription = new ChangeSubscription(this.#connection, server, {
-      channels: this.#keys.channels.map((channel) => prefix + channel),
+      channels: this.#keys.channels.map((channel) => this.#connection.whole(channel)),
       serverKeys: this.#serverKeys,
+      rights: this.#rights,
       heartbeatMs: this.#heartbeatMs,
       changed: (tag) => this.#follower.changed(tag),
       gained: () => this.#tell(null),
@@ -98,7 +112,9 @@ export class RedisChangeFeed implements ChangeFeed {
   }
 
   /** Tells the follower whether every server is heard, when that has changed. @param cause why one may not be; `null` while one is being gained. */
-  #tell(cause: unknown): void {
+  #tell(given: unknown): void {
+    const refused = [...this.#subscriptions.values()].find(({ source, isRefused }) => source === null && isRefused);
+    const cause = given ?? refused?.refusal ?? null;
     const servers = this.#connection.servers();
     const hearsAll = servers.length > 0 && servers.every((server) => this.#subscriptions.get(server)?.source != null);
     if (this.#isClosed || hearsAll === this.#hearsAll) return;

@@ -1,17 +1,23 @@
 import type { Redis } from 'ioredis';
+import { SessionError } from '../errors/session-error';
 import type { ChangeSource } from '../store/store';
 import { isSessionId } from '../token/token';
 import { reconnectDelay } from './client';
 import type { RedisConnection } from './connection';
-import { withoutArguments } from './errors';
+import { isRefusal, withoutArguments } from './errors';
 import type { ServerKeys } from './server-keys';
+import type { ServerRights } from './server-rights';
 
 /** Heartbeats for which what was heard counts as complete, from the sending of the last one that was answered. */
 const LEASE_HEARTBEATS = 2;
 
+/** Milliseconds after which a server that has refused what a subscription needs is asked again. A new connection would be refused as well. */
+const REFUSED_AGAIN_MS = 60_000;
+
 interface SubscriptionOptions {
   channels: readonly string[];
   serverKeys: ServerKeys;
+  rights: ServerRights;
   heartbeatMs: number;
   changed(tag: string): void;
   gained(): void;
@@ -25,15 +31,16 @@ interface Source extends ChangeSource {
 }
 
 /**
- * A subscription to the changes that one server announces, and whether it is known to bring them all. That takes three things:
+ * A subscription to the changes that one server announces, and whether it is known to bring them all. That takes four things:
  *
  * - It is on the very server that calls go to: both connections tell the same `run_id`. When either breaks, that is found out anew.
  * - All that was announced up to a moment has arrived: a server answers each connection in order, so that the answer to a PING comes after what was
  *   announced before the PING.
  * - Nobody else is the master by then: over the connection of the calls it has taken a write, of nothing, which a replica refuses, or a master
  *   that has lost its replicas (`min-replicas-to-write`).
+ * - Changes are announced at all: the server lets this process announce, and so others that have the same rights.
  *
- * The latter two make a heartbeat, and are believed for two: a server that is paused, or a network that is gone, says nothing at all.
+ * The latter three make a heartbeat, and are believed for two: a server that is paused, or a network that is gone, says nothing at all.
  */
 export class ChangeSubscription {
   readonly #connection: RedisConnection;
@@ -47,6 +54,8 @@ export class ChangeSubscription {
   #isSubscribed = false;
   /** Why it could not be subscribed, since it last was. */
   #refusal: unknown = null;
+  /** Until when, by `performance.now()`, a server that has refused what it needs is not asked again. */
+  #refusedUntil = Number.NEGATIVE_INFINITY;
   #source: Source | null = null;
   #isClosed = false;
 
@@ -63,8 +72,19 @@ export class ChangeSubscription {
     return this.#source !== null && performance.now() < this.#source.completeUntil ? this.#source : null;
   }
 
+  /** Why it is not heard; `null` when that isn't known. */
+  get refusal(): unknown {
+    return this.#refusal;
+  }
+
+  /** Whether the server refuses what it needs. */
+  get isRefused(): boolean {
+    return performance.now() < this.#refusedUntil;
+  }
+
   /** Whether it may yet succeed at first. */
   get isComingUp(): boolean {
+    if (this.isRefused) return false;
     return this.#source === null && performance.now() - this.#begunAt < LEASE_HEARTBEATS * this.#options.heartbeatMs;
   }
 
@@ -107,14 +127,14 @@ export class ChangeSubscription {
         redis.info('server'),
         this.#connection.sendTo(this.#server, (client) => client.info('server')),
       ]);
-      if (runIdIn(here) !== runIdIn(there))
-        throw new Error('the subscription has led to another server than the calls');
+      const [hereId, thereId] = [runIdIn(here), runIdIn(there)];
+      if (hereId === null || thereId === null) throw new UnknownServer();
+      if (hereId !== thereId) throw new Error('the subscription has led to another server than the calls');
       await redis.subscribe(...this.#options.channels);
       this.#isSubscribed = true;
       this.#refusal = null;
     } catch (error) {
-      this.#refusal = withoutArguments(error);
-      return this.#lose(this.#refusal);
+      return this.#refused(error);
     } finally {
       this.#isSubscribing = false;
     }
@@ -128,18 +148,27 @@ export class ChangeSubscription {
     // With sentinels, none of which answers, one ends for good where the client's options say so.
     if (this.#redis === null || this.#redis.status === 'end') this.#connect();
     else if (this.#isSubscribed) void this.#beat(this.#redis);
-    // One that is connected and not subscribed was refused, or is elsewhere: the next connection may do better.
-    else if (!this.#isSubscribing && this.#redis.status === 'ready') this.#redis.disconnect(true);
+    else if (this.#isSubscribing || this.#redis.status !== 'ready' || this.isRefused) return;
+    // A server that has refused may have been given other rights since. One that is elsewhere: the next connection may do better.
+    else if (this.#refusedUntil > 0) void this.#subscribe(this.#redis);
+    else this.#redis.disconnect(true);
   }
 
   async #beat(redis: Redis): Promise<void> {
     const sentAt = performance.now();
     try {
-      const { serverKeys, heartbeatMs } = this.#options;
-      await Promise.all([redis.ping(), serverKeys.writeNothing(this.#server, LEASE_HEARTBEATS * heartbeatMs)]);
+      const { serverKeys, rights, heartbeatMs } = this.#options;
+      const timeoutMs = LEASE_HEARTBEATS * heartbeatMs;
+      const [, , refusal] = await Promise.all([
+        redis.ping(),
+        serverKeys.writeNothing(this.#server, timeoutMs),
+        rights.refusalToAnnounce(this.#server, timeoutMs),
+      ]);
+      if (refusal !== null) return this.#refused(refusal);
     } catch (error) {
-      return this.#lose(withoutArguments(error));
+      return this.#lose(reportable(error));
     }
+    this.#refusedUntil = Number.NEGATIVE_INFINITY;
     const completeUntil = sentAt + LEASE_HEARTBEATS * this.#options.heartbeatMs;
     if (this.#isClosed || !this.#isSubscribed || performance.now() >= completeUntil) return;
     if (this.#source !== null) {
@@ -148,6 +177,13 @@ export class ChangeSubscription {
     }
     this.#source = { completeUntil };
     this.#options.gained();
+  }
+
+  #refused(error: unknown): void {
+    this.#refusal = reportable(error);
+    const isLasting = isRefusal(error) || error instanceof UnknownServer;
+    this.#refusedUntil = isLasting ? performance.now() + REFUSED_AGAIN_MS : Number.NEGATIVE_INFINITY;
+    this.#lose(this.#refusal);
   }
 
   #lose(cause: unknown): void {
@@ -164,7 +200,19 @@ export class ChangeSubscription {
   }
 }
 
-/** What a server is called since it was started. One that tells none is not known to be the same. */
-function runIdIn(info: string): string | symbol {
-  return /^run_id:(\w+)/m.exec(info)?.[1] ?? Symbol('unknown');
+/** What a server is called since it was started; `null` when it doesn't say. */
+function runIdIn(info: string): string | null {
+  return /^run_id:(\w+)/m.exec(info)?.[1] ?? null;
+}
+
+/** An error of ioredis's holds the arguments of its command. */
+function reportable(error: unknown): unknown {
+  return error instanceof SessionError ? error : withoutArguments(error);
+}
+
+/** Nothing tells whether two connections lead to the same server. */
+class UnknownServer extends Error {
+  constructor() {
+    super("INFO tells no run_id: whether changes are heard of from the server that calls go to can't be known");
+  }
 }

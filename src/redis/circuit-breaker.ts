@@ -34,7 +34,7 @@ export class CircuitBreaker {
     const circuit = this.#circuits.get(server);
     if (circuit?.isOpen !== true) return null;
     return new SessionError('ERR_STORE_UNAVAILABLE', 'Redis has stopped answering; it is asked again when it does', {
-      cause: circuit.cause,
+      cause: circuit.cause.cause ?? circuit.cause,
     });
   }
 

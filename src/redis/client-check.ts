@@ -4,7 +4,40 @@ import { FollowingConnector } from './client';
 /** What a process warning about a client is called, so that one can be told to be silent. */
 const WARNING = { type: 'TokensessionWarning', code: 'TOKENSESSION_CLIENT' };
 
+/** Milliseconds for which a call may be tried again until it goes on without the second of its keys. */
+const LONGEST_TRYAGAIN_MS = 100;
+
 const warned = new WeakSet<object>();
+
+/**
+ * Refuses a client whose options let calls, or what goes with them, come to the wrong place.
+ *
+ * @throws RangeError that names the option.
+ */
+export function refuseClient(client: Redis | Cluster): void {
+  if (!client.isCluster) {
+    const { role } = (client as Redis).options;
+    if (role === 'slave') throw new RangeError("the client's option role must be 'master': replicas answer no calls");
+    return;
+  }
+  const { keyPrefix = '', redisOptions = {} } = (client as Cluster).options;
+  if (redisOptions.keyPrefix && redisOptions.keyPrefix !== keyPrefix) {
+    throw new RangeError("the client's option redisOptions.keyPrefix must be left out, or be the same as keyPrefix");
+  }
+  if (keyPrefix.includes('{') && !pinsSlot(keyPrefix)) {
+    throw new RangeError("the client's option keyPrefix has a brace that puts a user's keys into two slots");
+  }
+  if (redisOptions.stringNumbers) {
+    throw new RangeError(
+      "the client's option redisOptions.stringNumbers must be off: ioredis misreads the slots of a Cluster with it",
+    );
+  }
+}
+
+/** Whether a prefix has a hash tag of its own: all keys with it are in one slot of a Cluster. */
+export function pinsSlot(keyPrefix: string): boolean {
+  return /^[^{]*\{[^}]+\}/.test(keyPrefix);
+}
 
 /** Says once, as a process warning, what the settings of a client that is not ours can't promise. */
 export function warnOfClient(client: Redis | Cluster): void {
@@ -30,6 +63,10 @@ function ofRedis({ options }: Redis): string[] {
       'no reconnectOnError: a master that was made a replica is not left',
     ),
     ...said(
+      typeof options.retryStrategy !== 'function',
+      'no retryStrategy: the first connection that breaks is the last one',
+    ),
+    ...said(
       isSentinel && options.failoverDetector !== true,
       'no failoverDetector: a paused master that was replaced is not left until it wakes',
     ),
@@ -46,6 +83,22 @@ function ofCluster({ options }: Cluster): string[] {
     ...said(
       (options.retryDelayOnFailover ?? 0) > 0,
       'retryDelayOnFailover is not 0: a login whose connection broke is sent twice',
+    ),
+    ...said(
+      options.enableOfflineQueue === false && !options.retryDelayOnFailover,
+      'enableOfflineQueue is false and retryDelayOnFailover is 0: calls fail while a node is being connected to',
+    ),
+    ...said(
+      typeof options.clusterRetryStrategy !== 'function',
+      'no clusterRetryStrategy: when all nodes are lost once, they are lost for good',
+    ),
+    ...said(
+      pinsSlot(options.keyPrefix ?? ''),
+      'keyPrefix has a hash tag: all users are in one slot, and so on one master',
+    ),
+    ...said(
+      (options.retryDelayOnTryAgain ?? 0) * (options.maxRedirections ?? 0) > LONGEST_TRYAGAIN_MS,
+      'retryDelayOnTryAgain times maxRedirections is long: while slots are moved, their users wait for so long',
     ),
     ...said(
       !options.slotsRefreshInterval,

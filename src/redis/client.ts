@@ -8,8 +8,12 @@ import {
   SentinelConnector,
 } from 'ioredis';
 import { checkInteger, checkOptions } from '../errors/arguments';
-import { withoutArguments } from './errors';
+import { mendNodes } from './cluster-nodes';
+import { askForCredentials, connectQuietly } from './credentials';
+import { isConnectionLoss, withoutArguments } from './errors';
+import { endNodePromptly, endPromptly } from './prompt-end';
 import { readBeforeTimeout } from './read-before-timeout';
+import { breakWhenTurnedAway, breakWhileLoading } from './refused-connections';
 import {
   type CheckedSettings,
   type ClusterSettings,
@@ -49,6 +53,17 @@ const SLOTS_REFRESH_MS = 1000;
 const MAX_REDIRECTIONS = 5;
 const TRYAGAIN_DELAY_MS = 10;
 
+/** Milliseconds of silence after which the system looks whether the other end is still there. */
+const KEEP_ALIVE_MS = 10_000;
+
+/** Milliseconds between two looks whether Redis has read its data, where such a connection is kept. */
+const LOADING_RETRY_MS = 250;
+
+/** Milliseconds that the other end has to close a connection that we close. */
+const DISCONNECT_MAX_MS = 1000;
+
+const SENTINEL_PORT = 26_379;
+
 /** A sentinel that was lost is looked for again after this long; until then the others tell of a promotion. */
 const SENTINEL_RECONNECT_MS = 5000;
 
@@ -78,16 +93,53 @@ export function createRedisClient(target: RedisTarget, options?: RedisClientOpti
   const given = checkOptions('createRedisClient', options, { timeoutMs: true, tls: true });
   const timeoutMs = checkTimeoutMs(given.timeoutMs);
   const settings = checkSettings(target, given.tls);
+  const client = keepingSecrets(open(settings, timeoutMs));
+  if (client instanceof Cluster) mendNodes(client);
+  else {
+    breakWhenTurnedAway(client);
+    breakWhileLoading(client);
+  }
+  madeByUs.add(client);
+  return client;
+}
+
+const madeByUs = new WeakSet<Redis | Cluster>();
+
+/** Whether a client is one of {@link createRedisClient}. */
+export function isMadeByUs(client: Redis | Cluster): boolean {
+  return madeByUs.has(client);
+}
+
+function open(settings: CheckedSettings, timeoutMs: number): Redis | Cluster {
   switch (settings.topology) {
     case 'single':
-      return keepingSecrets(readBeforeTimeout(new Redis(singleOptions(settings, timeoutMs))));
+      return connect(singleOptions(settings, timeoutMs), settings.askCredentials);
     case 'sentinel':
-      return keepingSecrets(readBeforeTimeout(new Redis(sentinelOptions(settings, timeoutMs))));
-    case 'cluster': {
-      const cluster = new Cluster([...settings.cluster], clusterOptions(settings, timeoutMs));
-      return keepingSecrets(cluster.on('+node', (node: Redis) => readBeforeTimeout(node)));
-    }
+      return connect(sentinelOptions(settings, timeoutMs), settings.askCredentials);
+    case 'cluster':
+      return connectCluster(settings, timeoutMs);
   }
+}
+
+type Options = ReturnType<typeof singleOptions> | ReturnType<typeof sentinelOptions>;
+
+function connect(options: Options, ask: CheckedSettings['askCredentials']): Redis {
+  const redis = endPromptly(readBeforeTimeout(new Redis({ ...options, lazyConnect: true })));
+  if (ask !== undefined) askForCredentials(redis, ask);
+  redis.options.lazyConnect = false;
+  connectQuietly(redis);
+  return redis;
+}
+
+function connectCluster(settings: SettingsOf<'cluster'>, timeoutMs: number): Cluster {
+  const cluster = new Cluster([...settings.cluster], clusterOptions(settings, timeoutMs));
+  const ask = settings.askCredentials;
+  // ioredis announces each node before it connects to it.
+  return cluster.on('+node', (node: Redis) => {
+    readBeforeTimeout(node);
+    endNodePromptly(node);
+    if (ask !== undefined) askForCredentials(node, ask);
+  });
 }
 
 /** Errors go to listeners, and without one to stderr, and from there to a log: the password of a handshake that failed must not. */
@@ -102,7 +154,7 @@ function keepingSecrets<Client extends Redis | Cluster>(client: Client): Client 
 
 type SettingsOf<Topology> = Extract<CheckedSettings, { topology: Topology }>;
 
-function singleOptions({ topology: _, tls, ...settings }: SettingsOf<'single'>, timeoutMs: number) {
+function singleOptions({ topology: _, tls, askCredentials: __, ...settings }: SettingsOf<'single'>, timeoutMs: number) {
   return {
     ...settings,
     ...boundedOptions(timeoutMs),
@@ -112,9 +164,10 @@ function singleOptions({ topology: _, tls, ...settings }: SettingsOf<'single'>, 
 }
 
 function sentinelOptions(settings: SettingsOf<'sentinel'>, timeoutMs: number) {
-  const { topology: _, tls, sentinelTls, ...access } = settings;
+  const { topology: _, sentinels, tls, sentinelTls, askCredentials: __, ...access } = settings;
   return {
     ...access,
+    sentinels: sentinels.map((address) => ({ host: 'localhost', port: SENTINEL_PORT, ...address })),
     ...boundedOptions(timeoutMs),
     ...tlsOption('tls', tls),
     ...tlsOption('sentinelTLS', sentinelTls),
@@ -131,7 +184,7 @@ function sentinelOptions(settings: SettingsOf<'sentinel'>, timeoutMs: number) {
 }
 
 function clusterOptions(settings: SettingsOf<'cluster'>, timeoutMs: number) {
-  const { topology: _, cluster: _nodes, natMap, tls, ...access } = settings;
+  const { topology: _, cluster: _nodes, natMap, tls, askCredentials: __, ...access } = settings;
   return {
     redisOptions: { ...access, ...boundedOptions(timeoutMs), ...tlsOption('tls', tls) },
     clusterRetryStrategy: reconnectDelay,
@@ -143,8 +196,9 @@ function clusterOptions(settings: SettingsOf<'cluster'>, timeoutMs: number) {
     retryDelayOnTryAgain: TRYAGAIN_DELAY_MS,
     maxRedirections: MAX_REDIRECTIONS,
     ...(natMap !== undefined && { natMap }),
-    // The nodes' certificates are for their names, not for their addresses.
-    ...(isOn(tls) && { dnsLookup: (name: string, callback: DnsCallback) => callback(null, name) }),
+    // Each connection resolves its own name: one that can't be resolved is no reason not to ask the others. And the certificates of nodes are for
+    // their names, not for their addresses.
+    dnsLookup: (name: string, callback: DnsCallback) => callback(null, name),
   } satisfies ClusterOptions;
 }
 
@@ -158,8 +212,13 @@ function boundedOptions(timeoutMs: number) {
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     connectTimeout: timeoutMs,
-    disconnectTimeout: timeoutMs,
+    // ioredis keeps the process for as long also where the connection has ended already.
+    disconnectTimeout: Math.min(timeoutMs, DISCONNECT_MAX_MS),
     socketTimeout: SILENCE_FACTOR * timeoutMs,
+    keepAlive: KEEP_ALIVE_MS,
+    // With fewer writes at first, one that Redis turns away is read and not broken by the next write.
+    disableClientInfo: true,
+    maxLoadingRetryTime: LOADING_RETRY_MS,
     reconnectOnError: reconnectOnReadOnly(),
   } satisfies RedisOptions;
 }
@@ -199,26 +258,74 @@ function reconnectOnReadOnly(): (error: Error) => boolean {
   };
 }
 
+type Connect = SentinelConnector['connect'];
+type ErrorEmitter = Parameters<Connect>[0];
+
 /**
- * ioredis's connector for sentinels, without a fault of it: what watched over the last connection goes on watching while the next one
- * is made, and a promotion that it hears of then breaks that off for good. The client would never come back.
+ * ioredis's connector for sentinels, without two faults of it. What watched over the last connection goes on watching while the next one
+ * is made, and a promotion that it hears of then breaks that off for good: the client would never come back. And why a sentinel can't be
+ * reached is only known to be that its connection is closed.
  */
 export class FollowingConnector extends SentinelConnector {
+  #emit: ErrorEmitter = () => undefined;
+  /** The sentinel that is asked for the master, and why its connection failed. */
+  readonly #asked: { error: Error | null } = { error: null };
+  /** Why each sentinel that was asked in this round leads to no master. */
+  #refusals: string[] = [];
+
   constructor(options: SentinelConnectionOptions) {
     super(options);
-    silenceSentinels(this);
+    listenToSentinels(this, this.#asked);
   }
 
-  override connect(...args: Parameters<SentinelConnector['connect']>): ReturnType<SentinelConnector['connect']> {
+  override connect(...[emit]: Parameters<Connect>): ReturnType<Connect> {
     this.disconnect();
-    return super.connect(...args);
+    this.#refusals = [];
+    this.#emit = emit;
+    return super.connect((type, error) => {
+      const explained = this.#explained(type, error);
+      if (explained !== null) emit(type, explained);
+    });
+  }
+
+  override check(...args: Parameters<SentinelConnector['check']>): boolean {
+    const isMaster = super.check(...args);
+    if (!isMaster) this.#emit('error', new Error('the sentinels lead to a server that is not a master'));
+    return isMaster;
+  }
+
+  /** `null` for what is no failure: ioredis has come to the end of its list, having asked none of it. */
+  #explained(type: string, error: Error): Error | null {
+    if (type === 'sentinelError') {
+      const { error: cause } = this.#asked;
+      const { message } = error;
+      this.#refusals.push(cause === null ? message : message.replace(/ because .*/s, ` because ${cause.message}`));
+      this.#asked.error = null;
+    }
+    if (type !== 'error') return error;
+    const refusals = this.#refusals;
+    this.#refusals = [];
+    return refusals.length === 0 ? null : new Error(`no sentinel leads to the master: ${refusals.join('; ')}`);
   }
 }
 
-/** ioredis listens to the other sentinels without listening to their errors, and so prints one every few seconds while one is away. */
-function silenceSentinels(connector: SentinelConnector): void {
-  const own = connector as unknown as { connectToSentinel?: (...args: unknown[]) => Redis };
+/**
+ * Learns why connections to sentinels fail. And ioredis listens to those that it doesn't ask, without listening to their errors, and so prints one
+ * every few seconds while one is away.
+ */
+function listenToSentinels(connector: SentinelConnector, asked: { error: Error | null }): void {
+  const own = connector as unknown as { connectToSentinel?: (endpoint: unknown, options?: object) => Redis };
   const connectToSentinel = own.connectToSentinel?.bind(connector);
   if (connectToSentinel === undefined) return;
-  own.connectToSentinel = (...args) => connectToSentinel(...args).on('error', () => undefined);
+  own.connectToSentinel = (endpoint, options) => {
+    const connection = connectToSentinel(endpoint, { keepAlive: KEEP_ALIVE_MS, disableClientInfo: true, ...options });
+    const redis = endPromptly(connection);
+    // Those that it only listens to have options of their own.
+    const isAsked = options === undefined;
+    if (isAsked) asked.error = null;
+    breakWhenTurnedAway(redis);
+    return redis.on('error', (error: Error) => {
+      if (isAsked && !isConnectionLoss(error)) asked.error ??= error;
+    });
+  };
 }

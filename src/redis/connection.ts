@@ -1,11 +1,14 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { type Cluster, Command, type Redis, type RedisOptions } from 'ioredis';
 import { SessionError } from '../errors/session-error';
-import { askingsOf, catchAsking } from './asking';
+import { askingsOf } from './asking';
 import { CircuitBreaker } from './circuit-breaker';
 import { SILENCE_FACTOR } from './client';
-import { isErrorReply, isSplitSlot } from './errors';
+import { askForCredentials, connectQuietly, credentialsOf } from './credentials';
+import { isConnectionLoss, isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
+import { correctFalseReady } from './false-ready';
 import { PendingCalls } from './pending-calls';
+import { endPromptly } from './prompt-end';
 import { readBeforeTimeout } from './read-before-timeout';
 import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
@@ -29,6 +32,7 @@ export interface ConnectionWatcher {
   lost: ServerWatcher['lost'];
   /** As a {@link ServerWatcher}'s; and whether slots of a Cluster have other owners now. */
   changed(haveSlotsMoved: boolean): void;
+  databaseChanged: ServerWatcher['databaseChanged'];
 }
 
 /** A Redis that is not one of a Cluster, and so has no address that matters. */
@@ -49,6 +53,14 @@ export class RedisConnection {
   readonly #owned: boolean;
   readonly #scripts: ScriptCommands;
   readonly #readiness: Readiness;
+  readonly #serverWatcher: ServerWatcher = {
+    lost: (server) => this.#watcher?.lost(server),
+    changed: () => {
+      this.#lookForNewMasters();
+      this.#watcher?.changed(this.#cluster !== null && this.#slots.haveMoved(this.#cluster.slots));
+    },
+    databaseChanged: () => this.#watcher?.databaseChanged(),
+  };
   readonly #breaker = new CircuitBreaker();
   #watcher: ConnectionWatcher | null = null;
   /** The masters of a Cluster. */
@@ -64,21 +76,24 @@ export class RedisConnection {
     this.#client = client;
     this.#cluster = client.isCluster ? (client as Cluster) : null;
     this.#owned = owned;
-    if (this.#cluster !== null) catchAsking(this.#cluster);
     this.#scripts = defineScripts(client);
-    this.#readiness = new Readiness(client, owned, {
-      lost: (server) => this.#watcher?.lost(server),
-      changed: () => {
-        this.#lookForNewMasters();
-        this.#watcher?.changed(this.#cluster !== null && this.#slots.haveMoved(this.#cluster.slots));
-      },
-    });
-    this.#calls = new PendingCalls(this.#readiness, () => this.#cluster?.nodes('master') ?? [client as Redis]);
+    this.#readiness = Readiness.of(client, owned, timeoutMs);
+    this.#readiness.watch(this.#serverWatcher);
+    this.#calls = new PendingCalls(
+      this.#readiness,
+      () => this.#cluster?.nodes('master') ?? [client as Redis],
+      (reason, server) => this.#errorOf(reason, server),
+    );
   }
 
-  /** What the client puts in front of every key. */
-  get keyPrefix(): string {
-    return this.#client.options.keyPrefix ?? '';
+  /** A key, or a channel, as Redis has it: with what the client puts in front of every key. */
+  whole(name: string): string {
+    return `${this.#client.options.keyPrefix ?? ''}${name}`;
+  }
+
+  /** A key as a command needs it that is given to one of the clients itself: the nodes of a Cluster may lack its prefix. */
+  keyFor(redis: Redis, key: string): string {
+    return redis.options.keyPrefix ? key : this.whole(key);
   }
 
   /** How often a call was sent on to a node that its slot is just being moved to. */
@@ -87,7 +102,7 @@ export class RedisConnection {
   }
 
   get isReady(): boolean {
-    return this.#closed === null && this.#readiness.isReady;
+    return this.#closed === null && this.#readiness.isConnected;
   }
 
   /** Tells one watcher of every change of servers from now on. */
@@ -98,14 +113,15 @@ export class RedisConnection {
   /** The server that a key's calls go to: of a Cluster, as far as the client knows, the master that owns its slot. */
   serverOf(key: string): string {
     if (this.#cluster === null) return THE_SERVER;
-    const slot = new Command('GET', [this.keyPrefix + key]).getSlot();
+    const slot = new Command('GET', [this.whole(key)]).getSlot();
     return this.#cluster.slots[slot]?.[0] ?? '';
   }
 
   /** Every server that calls may go to, as far as the client knows. */
   servers(): string[] {
     if (this.#cluster === null) return [THE_SERVER];
-    return [...new Set(this.#cluster.slots.map((owners) => owners?.[0] ?? ''))].filter((server) => server !== '');
+    // Slots that nobody owns are holes, which flatMap leaves out.
+    return [...new Set(this.#cluster.slots.flatMap((owners) => owners?.[0] ?? []))];
   }
 
   /** The client of one of {@link servers}; `null` when there is none, or none any more. */
@@ -114,27 +130,40 @@ export class RedisConnection {
     return this.#cluster.nodes('master').find((node) => addressOf(node) === server) ?? null;
   }
 
-  /** A further connection to one of {@link servers}, whoever asks for it has to close it; `null` when there is none to it now. */
+  /**
+   * A further connection to one of {@link servers}, to the same keys and database, with the credentials that the client has at each attempt
+   * to connect. The caller has to close it. `null` when there is no connection to that server now.
+   */
   connectTo(server: string, options: Pick<RedisOptions, 'retryStrategy'>): Redis | null {
     const { timeoutMs } = this;
-    const bounds = {
+    const source = this.clientOf(server);
+    if (source === null) return null;
+    const redis = source.duplicate({
       ...options,
-      lazyConnect: false,
+      lazyConnect: true,
       enableOfflineQueue: true,
       autoResendUnfulfilledCommands: false,
       autoResubscribe: false,
+      enableAutoPipelining: false,
+      readOnly: false,
       maxRetriesPerRequest: 0,
       connectTimeout: timeoutMs,
-      disconnectTimeout: timeoutMs,
+      // It is given up only when its answers don't matter. Longer would keep a process that ends in an outage from ending.
+      disconnectTimeout: 0,
       socketTimeout: SILENCE_FACTOR * timeoutMs,
+      ...(source.options.commandTimeout !== undefined && { commandTimeout: SILENCE_FACTOR * timeoutMs }),
       // The client hears of promotions, and then this connection is given up.
       failoverDetector: false,
-      // A Cluster keeps its prefix to itself, and gives its nodes whole keys.
-      keyPrefix: this.keyPrefix,
-    };
-    const redis = this.clientOf(server)?.duplicate(bounds) ?? null;
+      keyPrefix: this.whole(''),
+      ...(this.#cluster === null && { db: this.#readiness.database }),
+    });
+    endPromptly(readBeforeTimeout(redis));
     // Callers get their errors by their calls; without a listener, ioredis prints them.
-    return redis === null ? null : readBeforeTimeout(redis).on('error', () => undefined);
+    redis.on('error', () => undefined);
+    redis.on('ready', () => correctFalseReady(redis));
+    askForCredentials(redis, () => credentialsOf(this.clientOf(server) ?? source));
+    connectQuietly(redis);
+    return redis;
   }
 
   /** Resolves when there is a connection, rejects when there is none within the deadline. */
@@ -178,6 +207,7 @@ export class RedisConnection {
     }
     const epoch = this.#epoch;
     return this.#calls.add(command, timeoutMs, {
+      server: () => this.serverOf(key),
       answered: () => {
         if (!this.#breaker.isIdle && epoch === this.#epoch) this.#breaker.answered(this.serverOf(key));
       },
@@ -186,7 +216,10 @@ export class RedisConnection {
         const isBroken = this.#cluster !== null && reason !== error;
         // A server is not to blame for what its predecessor left unanswered.
         if (this.#closed !== null || epoch !== this.#epoch) return;
-        if (!isBroken && error.code !== 'ERR_STORE_TIMEOUT') return;
+        if (error.code !== 'ERR_STORE_TIMEOUT') {
+          // Nor for what the client refused by itself, while its connection is well.
+          if (!isBroken || this.clientOf(this.serverOf(key))?.status === 'ready') return;
+        }
         this.#breaker.unanswered(this.serverOf(key), error, () => this.#probe(key));
       },
     });
@@ -204,7 +237,9 @@ export class RedisConnection {
     const send = async () => {
       const redis = this.clientOf(server);
       if (redis === null) throw new SessionError('ERR_STORE_UNAVAILABLE', 'there is no connection to it');
-      return command(redis);
+      return command(redis).catch((error: unknown) => {
+        throw this.#errorOf(error, server);
+      });
     };
     return this.#calls.add(send, timeoutMs);
   }
@@ -213,6 +248,11 @@ export class RedisConnection {
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
+  }
+
+  #errorOf(reason: unknown, server?: string): SessionError {
+    const otherwise = isConnectionLoss(reason) ? 'the connection to Redis broke' : undefined;
+    return sessionErrorOf(this.#readiness.causeOf(reason, server), otherwise);
   }
 
   /** Whether the server of this key answers in time, were it with an error. */
@@ -240,6 +280,6 @@ export class RedisConnection {
     this.#watcher = null;
     // An owned client goes on to report how it ends, and an error without a listener is printed.
     if (this.#owned && this.#client.status !== 'end') this.#client.disconnect();
-    else this.#readiness.stop();
+    else this.#readiness.unwatch(this.#serverWatcher);
   }
 }

@@ -1,5 +1,11 @@
+import { types } from 'node:util';
 import { SessionError, type SessionErrorCode } from '../errors/session-error';
 import { BANNED, CORRUPT, LAYOUT, TOO_MANY } from './scripts/parts';
+
+/** An ACL that lacks a right; a script is told so without the word. */
+const FORBIDDEN = /\bNOPERM\b|\bACL failure\b|The user executing the script can't/;
+/** A command that was renamed, or that this Redis doesn't have. */
+const UNKNOWN_COMMAND = /\bunknown (\w+ )?command\b/i;
 
 /**
  * What Redis's own words mean for a session. Words, as they stand in an error reply: Redis 7 gives the code first, 6.2 puts it behind
@@ -22,19 +28,52 @@ const MEANINGS: readonly (readonly [word: RegExp, code: SessionErrorCode, messag
   [/\bMISCONF\b/, 'ERR_STORE_UNAVAILABLE', "Redis can't save to its disk and refuses to write"],
   [/\b(CLUSTERDOWN|MASTERDOWN)\b/, 'ERR_STORE_UNAVAILABLE', 'nobody serves this part of the Redis Cluster now'],
   [/\bLOADING\b/, 'ERR_STORE_UNAVAILABLE', 'Redis is starting and still reads its data'],
-  [
-    /\b(NOAUTH|WRONGPASS|NOPERM)\b|can't run this command/,
-    'ERR_STORE_UNAVAILABLE',
-    'Redis refused our credentials or a command we need',
-  ],
+  [/\bBUSY\b/, 'ERR_STORE_UNAVAILABLE', 'Redis is busy with a script that runs for too long'],
+  [/\bmax number of clients\b/, 'ERR_STORE_UNAVAILABLE', 'Redis has as many clients as its maxclients allows'],
+  [/\bDENIED\b/, 'ERR_STORE_UNAVAILABLE', 'Redis is in protected mode and serves its own machine only'],
+  [/\b(NOAUTH|WRONGPASS)\b/, 'ERR_STORE_UNAVAILABLE', 'Redis refused our credentials'],
+  [FORBIDDEN, 'ERR_STORE_UNAVAILABLE', 'Redis refused us a command, key or channel that we need'],
+  [UNKNOWN_COMMAND, 'ERR_STORE_UNAVAILABLE', 'Redis does not know a command that we need'],
 ];
+
+/** What ioredis says of a connection that it has lost, or never had: nothing of why. */
+const CONNECTION_LOSSES = [
+  /^Connection is closed\.$/,
+  /^Reached the max retries per request limit/,
+  /^Stream isn't writeable and enableOfflineQueue options is false$/,
+  /^Cluster isn't ready and enableOfflineQueue options is false$/,
+  /^Command aborted due to connection close$/,
+  /^None of startup nodes is available$/,
+  /^Failed to refresh slots cache\./,
+];
+
+/** Also an error of another realm, as Node's own are to code that runs in a `vm` context. */
+export function isError(value: unknown): value is Error {
+  return types.isNativeError(value) || value instanceof Error;
+}
 
 /** A failure as the error that this package promises, with what Redis or ioredis said as the cause. */
 export function sessionErrorOf(error: unknown, otherwise = 'Redis could not serve the call'): SessionError {
-  const text = error instanceof Error ? error.message : '';
+  const text = isError(error) ? error.message : '';
   const [, code, message] =
     MEANINGS.find(([word]) => word.test(text)) ?? ([null, 'ERR_STORE_UNAVAILABLE', otherwise] as const);
   return new SessionError(code, message, { cause: withoutArguments(error) });
+}
+
+/** Whether this only says that there is no connection, and not why. */
+export function isConnectionLoss(error: unknown): boolean {
+  return isError(error) && CONNECTION_LOSSES.some((words) => words.test(error.message));
+}
+
+/** Whether this says that the other end has closed a connection, and not why: it may have said so before. */
+export function isBrokenConnection(error: unknown): boolean {
+  return isError(error) && /\b(EPIPE|ECONNRESET)\b/.test(error.message);
+}
+
+/** Whether Redis refuses a command to us, or doesn't know it: a new connection would not help. */
+export function isRefusal(error: unknown): boolean {
+  if (!isError(error)) return false;
+  return FORBIDDEN.test(error.message) || UNKNOWN_COMMAND.test(error.message) || isRefusal(error.cause);
 }
 
 /** Whether Redis answered, if only to refuse: a Cluster's redirections, of which there were too many, are answers too. */
@@ -64,13 +103,13 @@ export function isRefusedDatabase(error: unknown): boolean {
  * hangs the command on its errors, and Redis repeats the arguments of a command that it doesn't know.
  */
 export function withoutArguments(error: unknown): unknown {
-  if (!(error instanceof Error)) return error;
+  if (!isError(error)) return error;
   const { code, command, errors, lastNodeError } = error as Partial<
     Record<'code' | 'errors' | 'lastNodeError', unknown> & { command: { name?: unknown } }
   >;
   // Node's AggregateError, for a name with several addresses, has a message only in each of its parts; what ioredis says of a
   // whole Cluster says why only of the last node.
-  const parts = (Array.isArray(errors) ? errors : [lastNodeError]).filter((part) => part instanceof Error);
+  const parts = (Array.isArray(errors) ? errors : [lastNodeError]).filter(isError);
   const message = [error.message, ...parts.map((part) => part.message)]
     .filter((text) => text !== '')
     .join(' ')

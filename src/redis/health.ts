@@ -1,10 +1,10 @@
 import type { StoreHealth } from '../store/store';
 import type { RedisConnection } from './connection';
-import type { RedisKeys } from './schema';
-import type { ServerKeys } from './server-keys';
+import { isError, isRefusal } from './errors';
+import type { ServerRights } from './server-rights';
 
-/** Milliseconds for which a server that let us announce changes is not asked again whether it does. */
-const TELLING_KNOWN_MS = 60_000;
+const NOT_ANNOUNCING =
+  'it does not let changes be announced: near caches, here or elsewhere, keep ended sessions for their maxAgeMs';
 
 /** What was found of one server. */
 interface Look {
@@ -14,23 +14,28 @@ interface Look {
 }
 
 /**
- * Finds out how Redis is, by an INFO and a write that changes nothing, of each master: what that costs is about what ten checks cost.
+ * Finds out how Redis is: asks each master for its INFO, and tries the commands that our scripts need. What that costs is about what ten checks cost.
  */
 export class RedisHealth {
   readonly #connection: RedisConnection;
-  readonly #keys: RedisKeys;
+  readonly #rights: ServerRights;
   readonly #replicas: number;
-  readonly #serverKeys: ServerKeys;
-  /** When each server last let us announce changes, by `performance.now()`. */
-  readonly #toldAt = new Map<string, number>();
+  readonly #otherWorries: () => string[];
   #underWay: Promise<StoreHealth> | null = null;
 
-  /** @param replicas how many each master should have. */
-  constructor(connection: RedisConnection, keys: RedisKeys, serverKeys: ServerKeys, replicas: number) {
+  /**
+   * @param options.replicas how many each master should have.
+   * @param options.otherWorries what else is not as it should be, a sentence each.
+   */
+  constructor(
+    connection: RedisConnection,
+    rights: ServerRights,
+    { replicas, otherWorries }: { replicas: number; otherWorries: () => string[] },
+  ) {
     this.#connection = connection;
-    this.#keys = keys;
-    this.#serverKeys = serverKeys;
+    this.#rights = rights;
     this.#replicas = replicas;
+    this.#otherWorries = otherWorries;
   }
 
   look(): Promise<StoreHealth> {
@@ -50,9 +55,10 @@ export class RedisHealth {
     const servers = this.#connection.servers();
     const looks = await Promise.all(servers.map((server) => this.#lookAt(server, servers.length > 1, deadline)));
     const latencies = looks.map(({ latencyMs }) => latencyMs).filter((ms) => ms !== null);
-    const reasons = looks.flatMap((look) => look.reasons);
+    const isServed = looks.some(({ isServing }) => isServing);
+    const reasons = [...looks.flatMap((look) => look.reasons), ...(isServed ? this.#otherWorries() : [])];
     return {
-      status: reasons.length === 0 ? 'up' : looks.some(({ isServing }) => isServing) ? 'degraded' : 'down',
+      status: reasons.length === 0 ? 'up' : isServed ? 'degraded' : 'down',
       latencyMs: latencies.length === 0 ? null : Math.max(...latencies),
       reasons,
     };
@@ -63,41 +69,46 @@ export class RedisHealth {
     const begin = performance.now();
     const left = Math.max(1, deadline - begin);
     try {
-      const [info, worriesOfTelling] = await Promise.all([
-        this.#connection.sendTo(server, (redis) => redis.info(), left),
-        this.#worriesOfTelling(server, left),
-        this.#serverKeys.writeNothing(server, left),
+      const [worries, worriesOfReplicas, refused, refusalToAnnounce] = await Promise.all([
+        this.#askForWorries(server, left),
+        this.#tryWait(server, left),
+        this.#rights.refusedCommands(server, left),
+        this.#rights.refusalToAnnounce(server, left),
       ]);
       const latencyMs = Math.round((performance.now() - begin) * 10) / 10;
-      const worries = [...this.#worriesOf(info, latencyMs), ...worriesOfTelling];
-      return { latencyMs, isServing: true, reasons: worries.map((reason) => prefix + reason) };
+      if (latencyMs > this.#connection.timeoutMs / 2) worries.push(`it took ${latencyMs} ms to answer`);
+      worries.push(...worriesOfReplicas, ...refused.map(({ name, words }) => `it refuses ${name} (${words})`));
+      if (refusalToAnnounce !== null) worries.push(`${NOT_ANNOUNCING} (${wordsOfRefusal(refusalToAnnounce)})`);
+      const isServing = !refused.some(({ isFatal }) => isFatal);
+      return { latencyMs, isServing, reasons: worries.map((reason) => prefix + reason) };
     } catch (error) {
       return { latencyMs: null, isServing: false, reasons: [prefix + reasonOf(error)] };
     }
   }
 
-  /** Scripts go on where they may not tell of a change; whoever relies on being told should know. */
-  async #worriesOfTelling(server: string, timeoutMs: number): Promise<string[]> {
-    if (performance.now() - (this.#toldAt.get(server) ?? Number.NEGATIVE_INFINITY) < TELLING_KNOWN_MS) return [];
-    const tell = (channel: string) =>
-      this.#connection.sendTo(server, (redis) => redis.publish(this.#connection.keyPrefix + channel, ''), timeoutMs);
+  async #askForWorries(server: string, timeoutMs: number): Promise<string[]> {
     try {
-      await Promise.all(this.#keys.channels.map(tell));
-      this.#toldAt.set(server, performance.now());
-      return [];
+      return this.#worriesOf(await this.#connection.sendTo(server, (redis) => redis.info(), timeoutMs));
     } catch (error) {
-      if (!(error instanceof Error && error.cause instanceof Error && /NOPERM/.test(error.cause.message))) return [];
-      return [
-        'it does not let changes be announced: near caches, here or elsewhere, keep ended sessions for their maxAgeMs',
-      ];
+      return [`it refuses INFO, so that its memory and its replicas are unknown (${wordsOfRefusal(error)})`];
     }
   }
 
-  #worriesOf(text: string, latencyMs: number): string[] {
+  async #tryWait(server: string, timeoutMs: number): Promise<string[]> {
+    if (this.#replicas === 0) return [];
+    try {
+      // For no replicas, and so without waiting.
+      await this.#connection.sendTo(server, (redis) => redis.call('WAIT', 0, 0), timeoutMs);
+      return [];
+    } catch (error) {
+      return [`it refuses WAIT, which durability needs (${wordsOfRefusal(error)})`];
+    }
+  }
+
+  #worriesOf(text: string): string[] {
     const info = fieldsOf(text);
     const number = (name: string) => Number(info.get(name) ?? 0);
     const worries: string[] = [];
-    if (latencyMs > this.#connection.timeoutMs / 2) worries.push(`it took ${latencyMs} ms to answer`);
     if (number('maxmemory') > 0 && number('used_memory') >= number('maxmemory')) {
       const isRefusing = info.get('maxmemory_policy') === 'noeviction';
       worries.push(`it is out of memory: ${isRefusing ? 'logins are refused' : 'sessions may be evicted'}`);
@@ -111,8 +122,15 @@ export class RedisHealth {
 
 /** What went wrong, and why as far as that is known. */
 function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message;
+  if (!isError(error)) return String(error);
+  return isError(error.cause) ? `${error.message} (${error.cause.message})` : error.message;
+}
+
+/** @throws an error that is no refusal. */
+function wordsOfRefusal(error: unknown): string {
+  if (!isRefusal(error)) throw error;
+  const { message, cause } = error as Error;
+  return isError(cause) ? cause.message : message;
 }
 
 /** `name:value` lines, as INFO gives them. */

@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import { SessionError } from '../errors/session-error';
 import { CallsInFlight } from './calls-in-flight';
 import { TurnQueue } from './commands-in-one-write';
-import { isErrorReply, sessionErrorOf } from './errors';
+import { isErrorReply } from './errors';
 import type { Readiness } from './readiness';
 
 /** A turn of the event loop that takes longer is one in which something held the process up. */
@@ -13,6 +13,8 @@ const RESERVE = 0.5;
 
 /** What a call shows of the server it went to. */
 export interface Outcome {
+  /** Where it went. */
+  server(): string;
   /** It has answered, if only with an error. */
   answered(): void;
   /** @param reason what the client gave; the error itself where this package made it. */
@@ -32,13 +34,22 @@ export class PendingCalls {
   readonly #readiness: Readiness;
   readonly #turn: TurnQueue;
   readonly #inFlight: CallsInFlight;
+  readonly #errorOf: (reason: unknown, server?: string) => SessionError;
   #count = 0;
   #onSettled: (() => void) | null = null;
   #isClosed = false;
 
-  /** @param clients those that anything may be sent over now. */
-  constructor(readiness: Readiness, clients: () => readonly Redis[]) {
+  /**
+   * @param clients those that anything may be sent over now.
+   * @param errorOf makes the error of what a client gave.
+   */
+  constructor(
+    readiness: Readiness,
+    clients: () => readonly Redis[],
+    errorOf: (reason: unknown, server?: string) => SessionError,
+  ) {
     this.#readiness = readiness;
+    this.#errorOf = errorOf;
     this.#turn = new TurnQueue(clients);
     this.#inFlight = new CallsInFlight(() => clients().length);
   }
@@ -67,7 +78,7 @@ export class PendingCalls {
       const fail = (reason: unknown) => {
         if (isSettled) return;
         settle();
-        const error = reason instanceof SessionError ? reason : sessionErrorOf(reason);
+        const error = reason instanceof SessionError ? reason : this.#errorOf(reason, outcome?.server());
         if (isErrorReply(reason)) outcome?.answered();
         else outcome?.failed(error, reason);
         reject(error);

@@ -22,7 +22,7 @@ import type {
 import type { TokenClaims } from '../token/token';
 import { RedisChangeFeed } from './change-feed';
 import { checkTimeoutMs, createRedisClient } from './client';
-import { warnOfClient } from './client-check';
+import { refuseClient, warnOfClient } from './client-check';
 import { RedisConnection } from './connection';
 import { type Call, DeadlineScripts } from './deadline';
 import { RedisHealth } from './health';
@@ -48,6 +48,7 @@ import { type Revocation, Revocations, revocationArguments, revocationOf } from 
 import { type RedisKeys, redisKeys } from './schema';
 import type { ScriptName } from './scripts/index';
 import { ServerKeys } from './server-keys';
+import { ServerRights } from './server-rights';
 import { type RedisTarget, refuseTlsOption } from './settings';
 
 export interface RedisStoreOptions {
@@ -86,6 +87,7 @@ export class RedisStore implements Store {
   readonly #revocations: Revocations;
   readonly #replicas: ReplicaAcknowledgement | null;
   readonly #serverKeys: ServerKeys;
+  readonly #rights: ServerRights;
   readonly #health: RedisHealth;
   readonly #feeds = new Set<RedisChangeFeed>();
 
@@ -107,6 +109,7 @@ export class RedisStore implements Store {
     const owned = !isClient(redis);
     if (!owned) {
       refuseTlsOption(given.tls);
+      refuseClient(redis);
       warnOfClient(redis);
     }
     const client = owned ? createRedisClient(redis, { timeoutMs, tls: given.tls }) : redis;
@@ -121,16 +124,30 @@ export class RedisStore implements Store {
         this.#deadlines.lost(server);
         this.#revocations.lost(server);
         this.#replicas?.lost(server);
+        this.#rights.forget(server);
         for (const feed of this.#feeds) feed.lost(server);
       },
       changed: (haveSlotsMoved) => {
         this.#revocations.replay();
         for (const feed of this.#feeds) feed.serversChanged(haveSlotsMoved);
       },
+      databaseChanged: () => {
+        // What was ended in one database must not end anything in another.
+        this.#revocations.forget();
+        this.#replicas?.lost();
+        for (const feed of this.#feeds) {
+          feed.lost();
+          feed.serversChanged(false);
+        }
+      },
     });
     this.#replicas = durability === null ? null : new ReplicaAcknowledgement(this.#connection, durability);
     this.#serverKeys = new ServerKeys(this.#connection, this.#keys);
-    this.#health = new RedisHealth(this.#connection, this.#keys, this.#serverKeys, durability?.replicas ?? 0);
+    this.#rights = new ServerRights(this.#connection, this.#keys, this.#serverKeys);
+    this.#health = new RedisHealth(this.#connection, this.#rights, {
+      replicas: durability?.replicas ?? 0,
+      otherWorries: () => [...this.#feeds].flatMap((feed) => feed.worries),
+    });
   }
 
   async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }> {
@@ -275,7 +292,7 @@ export class RedisStore implements Store {
   }
 
   follow(follower: ChangeFollower, { heartbeatMs }: { heartbeatMs: number }): ChangeFeed {
-    const keys = { keys: this.#keys, serverKeys: this.#serverKeys };
+    const keys = { keys: this.#keys, serverKeys: this.#serverKeys, rights: this.#rights };
     const onClose = () => this.#feeds.delete(feed);
     const feed = new RedisChangeFeed(this.#connection, keys, follower, { heartbeatMs, onClose });
     this.#feeds.add(feed);
@@ -289,7 +306,7 @@ export class RedisStore implements Store {
   async close(): Promise<void> {
     for (const feed of this.#feeds) feed.close();
     await this.#connection.close();
-    this.#revocations.close();
+    this.#revocations.forget();
     this.#replicas?.close();
   }
 

@@ -3,6 +3,7 @@ import { checkInteger, checkOptions } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
 import type { RedisConnection } from './connection';
 import { withoutArguments } from './errors';
+import { IDLE_MS } from './idle-connections';
 import { type Revocation, revocationArguments } from './revocations';
 import { defineScripts } from './script-commands';
 
@@ -39,6 +40,8 @@ interface Lane {
   redis: Redis;
   waiting: Waiting[];
   isBusy: boolean;
+  /** When it was last free, by `performance.now()`. */
+  freeAt: number;
 }
 
 /**
@@ -98,6 +101,7 @@ export class ReplicaAcknowledgement {
     lane.isBusy = true;
     while (lane.waiting.length > 0) await this.#acknowledge(lane, lane.waiting.splice(0));
     lane.isBusy = false;
+    lane.freeAt = performance.now();
   }
 
   async #acknowledge({ redis }: Lane, batch: readonly Waiting[]): Promise<void> {
@@ -115,11 +119,12 @@ export class ReplicaAcknowledgement {
   #laneTo(server: string): Lane | null {
     if (this.#isClosed) return null;
     const existing = this.#lanes.get(server);
-    if (existing !== undefined) return existing;
+    if (existing !== undefined && !isIdle(existing)) return existing;
+    existing?.redis.disconnect();
     // A server that is gone may never come back; who waits next connects anew.
     const redis = this.#connection.connectTo(server, { retryStrategy: null });
     if (redis === null) return null;
-    const lane: Lane = { redis, waiting: [], isBusy: false };
+    const lane: Lane = { redis, waiting: [], isBusy: false, freeAt: performance.now() };
     redis.once('end', () => {
       if (this.#lanes.get(server) === lane) this.#lanes.delete(server);
     });
@@ -136,6 +141,11 @@ export class ReplicaAcknowledgement {
     const message = `the sessions have ended, but only ${acknowledgedBy} of ${this.#replicas} replicas confirmed it in time`;
     return new SessionError('ERR_NOT_REPLICATED', message);
   }
+}
+
+/** Whether something on the way may have dropped its connection. */
+function isIdle({ isBusy, freeAt }: Lane): boolean {
+  return !isBusy && performance.now() - freeAt > IDLE_MS;
 }
 
 function asError(reason: unknown): Error {

@@ -109,10 +109,11 @@ export class Revocations {
     if (!this.#isReplaying) void this.#replayInBatches();
   }
 
-  /** Forgets all, and repeats nothing more. */
-  close(): void {
+  /** Forgets all that was recorded so far, and repeats none of it. */
+  forget(): void {
     this.#entries.clear();
     if (this.#retry !== null) clearTimeout(this.#retry);
+    this.#retry = null;
   }
 
   async #replayInBatches(): Promise<void> {

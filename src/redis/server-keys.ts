@@ -1,3 +1,4 @@
+import { pinsSlot } from './client-check';
 import type { RedisConnection } from './connection';
 import type { RedisKeys } from './schema';
 
@@ -8,8 +9,8 @@ const MAX_KEYS = 10_000;
 export class ServerKeys {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;
-  /** For each server a key that it held when it was last looked at. */
-  readonly #keyOn = new Map<string, string>();
+  /** For each server the tag of a key that it held when it was last looked at. */
+  readonly #tagOn = new Map<string, string>();
 
   constructor(connection: RedisConnection, keys: RedisKeys) {
     this.#connection = connection;
@@ -18,18 +19,23 @@ export class ServerKeys {
 
   /** Writes nothing, where only a master that takes writes accepts that. */
   async writeNothing(server: string, timeoutMs: number): Promise<void> {
-    const key = this.#keyHeldBy(server);
-    if (key !== null) await this.#connection.sendTo(server, (redis) => redis.hdel(key, ''), timeoutMs);
+    const tag = this.tagHeldBy(server);
+    if (tag === null) return;
+    const key = this.#keys.sessions(tag);
+    await this.#connection.sendTo(server, (redis) => redis.hdel(this.#connection.keyFor(redis, key), ''), timeoutMs);
   }
 
-  #keyHeldBy(server: string): string | null {
-    const known = this.#keyOn.get(server);
-    if (known !== undefined && this.#connection.serverOf(known) === server) return known;
-    for (let i = 0; i < MAX_KEYS; i++) {
-      const key = this.#keys.sessions(`health-${i}`);
-      if (this.#connection.serverOf(key) !== server) continue;
-      this.#keyOn.set(server, key);
-      return key;
+  /** A tag of no user, whose keys this server holds; `null` when none was found. */
+  tagHeldBy(server: string): string | null {
+    const isHeld = (tag: string) => this.#connection.serverOf(this.#keys.sessions(tag)) === server;
+    const known = this.#tagOn.get(server);
+    if (known !== undefined && isHeld(known)) return known;
+    const tries = pinsSlot(this.#connection.whole('')) ? 1 : MAX_KEYS;
+    for (let i = 0; i < tries; i++) {
+      const tag = `health-${i}`;
+      if (!isHeld(tag)) continue;
+      this.#tagOn.set(server, tag);
+      return tag;
     }
     return null;
   }

@@ -1,5 +1,6 @@
 import type { ConnectionOptions } from 'node:tls';
 import { checkInteger, checkOptions, checkText, kindOf, shown } from '../errors/arguments';
+import type { Credentials } from './credentials';
 
 /** Where one server listens. */
 export interface RedisAddress {
@@ -13,8 +14,10 @@ export interface RedisAddress {
 export interface RedisAccess {
   /** An ACL user. Default: Redis's `default` user. */
   username?: string | undefined;
-  /** Default: none. */
-  password?: string | undefined;
+  /**
+   * A text, or a function that gives or promises it, for credentials that rotate: it is called at each attempt to connect. Default: none.
+   */
+  password?: string | (() => string | Promise<string>) | undefined;
   /** `true`, or what Node's `tls.connect` takes: `{ ca, cert, key, servername }`. Default: no TLS. */
   tls?: boolean | ConnectionOptions | undefined;
   /** 4 or 6 to resolve names to that kind of address only. Default 0, either. */
@@ -23,6 +26,8 @@ export interface RedisAccess {
 
 /** One Redis. */
 export interface RedisSettings extends RedisAddress, RedisAccess {
+  /** The absolute path of a Unix socket, in place of `host`, `port`, `family` and `tls`. Default: none. */
+  path?: string | undefined;
   /** The number of the database. Default 0. */
   db?: number | undefined;
 }
@@ -61,7 +66,7 @@ export type RedisTarget = string | RedisSettings | SentinelSettings | ClusterSet
 
 const ACCESS: Record<keyof RedisAccess, true> = { username: true, password: true, tls: true, family: true };
 const ADDRESS: Record<keyof RedisAddress, true> = { host: true, port: true };
-const SINGLE: Record<keyof RedisSettings, true> = { ...ADDRESS, ...ACCESS, db: true };
+const SINGLE: Record<keyof RedisSettings, true> = { ...ADDRESS, ...ACCESS, path: true, db: true };
 const SENTINEL: Record<keyof SentinelSettings, true> = {
   ...ACCESS,
   sentinels: true,
@@ -93,7 +98,8 @@ export function checkSettings(target: RedisTarget, tls?: ConnectionOptions) {
   if (Object.hasOwn(settings, 'sentinels')) return checkSentinel(settings as SentinelSettings);
   if (Object.hasOwn(settings, 'cluster')) return checkCluster(settings as ClusterSettings);
   const given = checkOptions('the Redis settings', settings as RedisSettings, SINGLE);
-  return { topology: 'single' as const, ...checkAddress('Redis', given), ...checkAccess(given), ...checkDb(given) };
+  const where = { ...checkPath(given), ...checkAddress('Redis', given) };
+  return { topology: 'single' as const, ...where, ...checkAccess(given), ...checkDb(given) };
 }
 
 /** For what takes no option `tls`: with a `redis://` URL it is a mistake, settings have their own, and so do clients. */
@@ -145,6 +151,16 @@ function checkAddress(owner: string, { host, port }: RedisAddress) {
   };
 }
 
+/** Its value is never shown, as that of {@link checkHost}. */
+function checkPath({ path, host, port, family, tls }: RedisSettings) {
+  if (path === undefined) return {};
+  const others = Object.entries({ host, port, family, tls: tls || undefined });
+  const [other] = others.filter(([, value]) => value !== undefined);
+  if (other !== undefined) throw new TypeError(`Redis path goes without ${other[0]}`);
+  if (!checkText('Redis path', path).startsWith('/')) throw new TypeError('Redis path must begin with /');
+  return { path };
+}
+
 /** Its value is never shown: a URL in this place may hold a password. */
 function checkHost(name: string, host: unknown): string {
   const text = checkText(name, host);
@@ -155,10 +171,24 @@ function checkHost(name: string, host: unknown): string {
 function checkAccess({ username, password, tls, family }: RedisAccess) {
   return {
     ...(username !== undefined && { username: checkText('Redis username', username) }),
-    ...(password !== undefined && { password: checkText('Redis password', password) }),
+    ...checkPassword(password, username),
     ...(tls !== undefined && { tls: checkTls('Redis tls', tls) }),
     ...(family !== undefined && { family: checkFamily(family) }),
   };
+}
+
+/** A password, or a way to ask for the credentials. */
+function checkPassword(
+  password: RedisAccess['password'],
+  username: string | undefined,
+): { password?: string; askCredentials?: () => Promise<Credentials> } {
+  if (password === undefined) return {};
+  if (typeof password !== 'function') return { password: checkText('Redis password', password) };
+  const askCredentials = async () => ({
+    username,
+    password: checkText('what the Redis password function gives', await password()),
+  });
+  return { askCredentials };
 }
 
 function checkDb({ db }: { db?: number | undefined }) {

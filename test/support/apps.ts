@@ -34,9 +34,10 @@ export const FRAMEWORKS = {
 /** Seconds for which `GET /vault` takes a proof of identity for recent. */
 export const RECENT = 60;
 
-/** `GET /me` is for those who are signed in, `GET /vault` for those who have just proved who they are, the others are for everybody. */
+/** `/me` and `/page` are for those who are signed in, `/vault` for those who have just proved who they are, the others are for everybody. */
 const ROUTES: Routes = {
   '/me': (session) => ({ user: session.user }),
+  '/page': (session) => ({ user: session.user }),
   '/vault': (session) => ({ user: session.user }),
   '/session': (session) => ({ ...session.toJSON(), token: session.token }),
   '/login': async (session, query) => {
@@ -57,6 +58,7 @@ function expressApp(express: () => Express, manager: TokenManager<Detail>, optio
   app.set('env', 'test');
   app.use(forExpress.sessionMiddleware(manager, middlewareOptions));
   app.use('/me', forExpress.requireUser());
+  app.use('/page', forExpress.requireUser({ redirectTo: '/login' }));
   app.use('/vault', forExpress.requireRecentLogin(RECENT));
   for (const [path, route] of Object.entries({ ...ROUTES, ...routes })) {
     app.all(path, (req, res, next) => {
@@ -79,6 +81,7 @@ function koaApp(Koa: typeof Koa3, manager: TokenManager<Detail>, options: AppOpt
   app.use(forKoa.sessionMiddleware(manager, middlewareOptions));
   const guards: Record<string, Koa3.Middleware> = {
     '/me': forKoa.requireUser(),
+    '/page': forKoa.requireUser({ redirectTo: '/login' }),
     '/vault': forKoa.requireRecentLogin(RECENT),
   };
   app.use((ctx, next) => (guards[ctx.path] ?? letOn)(ctx, next));

@@ -6,9 +6,12 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
+/** A certificate, its key, and the certificate of the authority that has issued it. */
 export interface Certificate {
+  ca: Buffer;
   cert: Buffer;
   key: Buffer;
+  caFile: string;
   certFile: string;
   keyFile: string;
 }
@@ -27,7 +30,7 @@ export class CertificateAuthority {
     const folder = await mkdtemp(join(tmpdir(), 'tokensession-certificates-'));
     const files = filesIn(folder, 'authority');
     await openssl('req', '-x509', '-days', '1', '-out', files.certFile, ...keyOptions(files.keyFile, 'authority'));
-    return new CertificateAuthority(folder, await read(files));
+    return new CertificateAuthority(folder, await read(files, files.certFile));
   }
 
   /** Its own certificate, for those who are to trust it. */
@@ -39,12 +42,13 @@ export class CertificateAuthority {
     return this.#own.certFile;
   }
 
-  /** A certificate for a server or client of this DNS name. */
-  async issue(name: string): Promise<Certificate> {
+  /** A certificate for a server or client of this DNS name, and of these addresses. */
+  async issue(name: string, ...addresses: string[]): Promise<Certificate> {
     const files = filesIn(this.#folder, name);
     const request = join(this.#folder, `${name}.csr`);
     const extensions = join(this.#folder, `${name}.ext`);
-    await writeFile(extensions, `subjectAltName = DNS:${name}\n`);
+    const names = [`DNS:${name}`, ...addresses.map((address) => `IP:${address}`)];
+    await writeFile(extensions, `subjectAltName = ${names.join()}\n`);
     await openssl('req', '-out', request, ...keyOptions(files.keyFile, name));
     const signing = ['-CA', this.#own.certFile, '-CAkey', this.#own.keyFile, '-CAcreateserial'];
     await openssl(
@@ -60,7 +64,7 @@ export class CertificateAuthority {
       '-out',
       files.certFile,
     );
-    return read(files);
+    return read(files, this.certFile);
   }
 
   remove(): Promise<void> {
@@ -76,13 +80,15 @@ const filesIn = (folder: string, name: string): Files => ({
 });
 
 const keyOptions = (keyFile: string, name: string) => [
-  ...['-newkey', 'rsa:2048', '-nodes', '-keyout', keyFile],
+  ...['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', keyFile],
   ...['-subj', `/CN=${name}`],
 ];
 
 const openssl = (...args: string[]) => run('openssl', args);
 
-const read = async (files: Files): Promise<Certificate> => ({
+const read = async (files: Files, caFile: string): Promise<Certificate> => ({
+  caFile,
+  ca: await readFile(caFile),
   cert: await readFile(files.certFile),
   key: await readFile(files.keyFile),
   ...files,

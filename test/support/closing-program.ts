@@ -2,7 +2,7 @@
 import { RedisStore, TokenManager } from 'tokensession';
 
 const sessions = new TokenManager({
-  store: new RedisStore(process.env.REDIS_URL, { timeoutMs: 3000 }),
+  store: new RedisStore(JSON.parse(process.env.REDIS_TARGET ?? 'null'), { timeoutMs: Number(process.env.TIMEOUT_MS) }),
   secret: 'a secret for tests, long enough to sign with',
   cache: process.env.CACHE === 'yes',
 });

@@ -1,4 +1,13 @@
-import { ask, askInfo, freePort, type RedisConfig, type RedisServer, startAll, startRedis } from './redis-server';
+import {
+  ask,
+  askInfo,
+  freePort,
+  type RedisConfig,
+  type RedisServer,
+  type ServerTls,
+  startAll,
+  startRedis,
+} from './redis-server';
 import { startProxy, type TcpProxy } from './tcp-proxy';
 import { until } from './until';
 
@@ -15,6 +24,10 @@ export interface ClusterTopologyOptions {
   nodeTimeoutMs?: number;
   /** Of every node, which all know each other's. */
   password?: string;
+  /** The address of all nodes. Default `127.0.0.1`. */
+  host?: string;
+  /** Makes every node speak TLS only. */
+  tls?: ServerTls;
   settings?: RedisConfig;
 }
 
@@ -49,7 +62,6 @@ export interface ClusterTopology {
   stop(): Promise<void>;
 }
 
-const HOST = '127.0.0.1';
 const SLOTS = 16_384;
 const CLUSTER_BUS = 10_000;
 const PROMOTION_MS = 60_000;
@@ -59,11 +71,13 @@ const MIGRATE_KEYS = 100;
 
 export async function startClusterTopology(options: ClusterTopologyOptions = {}): Promise<ClusterTopology> {
   const { masters = 3, replicas = 3, spares = 0, nodeTimeoutMs = 2000, password, settings } = options;
+  const { host = '127.0.0.1', tls } = options;
+  const listening = { host, ...(tls !== undefined && { tls }) };
   const config: RedisConfig = {
     'cluster-enabled': 'yes',
     'cluster-node-timeout': String(nodeTimeoutMs),
     'cluster-require-full-coverage': 'no',
-    'cluster-announce-ip': HOST,
+    'cluster-announce-ip': host,
     'repl-diskless-sync-delay': '0',
     'repl-ping-replica-period': '1',
     ...(password === undefined ? {} : { requirepass: password, masterauth: password }),
@@ -71,11 +85,11 @@ export async function startClusterTopology(options: ClusterTopologyOptions = {})
   };
   const buses: TcpProxy[] = [];
   const start = async () => {
-    if (!options.hasBreakableBus) return startRedis(config);
+    if (!options.hasBreakableBus) return startRedis(config, listening);
     const port = await freePort({ clusterBus: true });
     const bus = await startProxy(port + CLUSTER_BUS);
     buses.push(bus);
-    return startRedis({ ...config, 'cluster-announce-bus-port': String(bus.port) }, { port });
+    return startRedis({ ...config, 'cluster-announce-bus-port': String(bus.port) }, { port, ...listening });
   };
   const nodes: RedisServer[] = [];
   const stop = async () => {
@@ -91,7 +105,7 @@ export async function startClusterTopology(options: ClusterTopologyOptions = {})
 
     const topology: ClusterTopology = {
       nodes,
-      startupNodes: nodes.map(({ port }) => ({ host: HOST, port })),
+      startupNodes: nodes.map(({ port }) => ({ host, port })),
       nodeTimeoutMs,
       slotOf: (key) => until(`a node knows the slot of ${key}`, () => slotOf(key, upNodes())).then(Number),
       async ownerOf(key) {
@@ -145,7 +159,7 @@ export async function startClusterTopology(options: ClusterTopologyOptions = {})
       async migrateKeys(slot, from, to, keys) {
         const auth = password === undefined ? [] : ['AUTH', password];
         const migrate = (some: readonly string[]) =>
-          ask(from, 'MIGRATE', HOST, to.port, '', 0, MIGRATE_MS, ...auth, 'KEYS', ...some);
+          ask(from, 'MIGRATE', host, to.port, '', 0, MIGRATE_MS, ...auth, 'KEYS', ...some);
         if (keys !== undefined) {
           if (keys.length > 0) await migrate(keys);
           return;
@@ -195,7 +209,7 @@ async function join(nodes: RedisServer[], masters: number, replicas: number): Pr
     nodes.flatMap((node, index) =>
       nodes
         .slice(index + 1)
-        .map(async (other) => ask(node, 'CLUSTER', 'MEET', HOST, other.port, await busPortOf(other))),
+        .map(async (other) => ask(node, 'CLUSTER', 'MEET', other.host, other.port, await busPortOf(other))),
     ),
   );
   await Promise.all(

@@ -6,10 +6,12 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
+import type { Certificate } from './certificates';
 import { within } from './until';
 
 /** A real Redis (or Valkey) of a test's own: on loopback, on a free port, in a folder that goes with it. */
 export interface RedisServer {
+  readonly host: string;
   readonly port: number;
   readonly url: string;
   readonly pid: number;
@@ -30,11 +32,21 @@ export interface RedisServer {
 /** redis.conf settings: `{ requirepass: 'x' }`. A list is for one that may be given several times, each time with its words. */
 export type RedisConfig = Record<string, string | readonly (readonly string[])[]>;
 
+export interface ServerTls {
+  certificate: Certificate;
+  /** Whether clients have to show a certificate of the same authority. */
+  isMutual: boolean;
+}
+
 export interface RedisServerOptions {
   /** A Sentinel instead of a server. */
   sentinel?: boolean;
   /** For others who have to know it beforehand. Default: a free one. */
   port?: number;
+  /** The address that it listens on. Default `127.0.0.1`. */
+  host?: string;
+  /** Makes it speak TLS only. */
+  tls?: ServerTls;
 }
 
 const START_MS = 30_000;
@@ -47,7 +59,7 @@ export async function startRedis(settings: RedisConfig = {}, options: RedisServe
   for (let tries = 1; ; tries++) {
     const port = options.port ?? (await freePort({ clusterBus: settings['cluster-enabled'] === 'yes' }));
     try {
-      return await startOn(port, settings, options.sentinel ?? false);
+      return await startOn(port, settings, options);
     } catch (error) {
       // Somebody else was quicker to listen on the port that was free a moment ago.
       if (options.port !== undefined || tries === PORT_TRIES || !isPortTaken(error)) throw error;
@@ -108,7 +120,11 @@ async function isFree(port: number): Promise<boolean> {
   return true;
 }
 
-async function startOn(port: number, settings: RedisConfig, sentinel: boolean): Promise<RedisServer> {
+async function startOn(
+  port: number,
+  settings: RedisConfig,
+  { sentinel = false, host = '127.0.0.1', tls }: RedisServerOptions,
+): Promise<RedisServer> {
   const folder = await mkdtemp(join(tmpdir(), 'tokensession-redis-'));
   // A file, since Sentinel insists on one, and a server that is made a master or a replica writes it there.
   const file = join(folder, sentinel ? 'sentinel.conf' : 'redis.conf');
@@ -128,10 +144,8 @@ async function startOn(port: number, settings: RedisConfig, sentinel: boolean): 
   const remove = () => rm(folder, { recursive: true, force: true, maxRetries: 10 });
 
   try {
-    await writeFile(
-      file,
-      redisConf({ port: String(port), dir: folder, ...(sentinel ? SENTINEL : SERVER), ...settings }),
-    );
+    const listening = { bind: host, ...(tls === undefined ? { port: String(port) } : tlsConfig(port, tls)) };
+    await writeFile(file, redisConf({ ...listening, dir: folder, ...(sentinel ? SENTINEL : SERVER), ...settings }));
     await start();
   } catch (error) {
     await remove();
@@ -141,16 +155,19 @@ async function startOn(port: number, settings: RedisConfig, sentinel: boolean): 
   const password = typeof settings.requirepass === 'string' ? settings.requirepass : undefined;
   const admin = new Redis({
     port,
-    host: '127.0.0.1',
+    host,
     ...(password === undefined ? {} : { password }),
+    ...(tls !== undefined && { tls: { ...tls.certificate, checkServerIdentity: () => undefined } }),
     retryStrategy: () => 20,
   });
   admin.on('error', () => {
     // Tests kill servers; the admin client waits for them to come back.
   });
+  const access = password === undefined ? '' : `:${encodeURIComponent(password)}@`;
   const server: RedisServer = {
+    host,
     port,
-    url: `redis://${password === undefined ? '' : `:${encodeURIComponent(password)}@`}127.0.0.1:${port}`,
+    url: `${tls === undefined ? 'redis' : 'rediss'}://${access}${host.includes(':') ? `[${host}]` : host}:${port}`,
     get pid() {
       return child?.pid as number;
     },
@@ -187,8 +204,19 @@ async function startOn(port: number, settings: RedisConfig, sentinel: boolean): 
 
 const hasEnded = (child: ChildProcess) => child.exitCode !== null || child.signalCode !== null;
 
-const SENTINEL: RedisConfig = { bind: '127.0.0.1', 'protected-mode': 'no' };
-const SERVER: RedisConfig = { bind: '127.0.0.1', save: '', appendonly: 'no' };
+const SENTINEL: RedisConfig = { 'protected-mode': 'no' };
+const SERVER: RedisConfig = { save: '', appendonly: 'no' };
+
+const tlsConfig = (port: number, { certificate, isMutual }: ServerTls): RedisConfig => ({
+  port: '0',
+  'tls-port': String(port),
+  'tls-ca-cert-file': certificate.caFile,
+  'tls-cert-file': certificate.certFile,
+  'tls-key-file': certificate.keyFile,
+  'tls-auth-clients': isMutual ? 'yes' : 'no',
+  'tls-replication': 'yes',
+  'tls-cluster': 'yes',
+});
 
 function redisConf(settings: RedisConfig): string {
   const lines = Object.entries(settings).flatMap(([name, value]) => {

@@ -1,5 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { ask, askInfo, freePort, type RedisConfig, type RedisServer, startAll, startRedis } from './redis-server';
+import {
+  ask,
+  askInfo,
+  freePort,
+  type RedisConfig,
+  type RedisServer,
+  type ServerTls,
+  startAll,
+  startRedis,
+} from './redis-server';
 import { until } from './until';
 
 export interface SentinelTopologyOptions {
@@ -15,6 +24,10 @@ export interface SentinelTopologyOptions {
   password?: string;
   /** Of the Sentinels; they know each other's. */
   sentinelPassword?: string;
+  /** The address of all servers and Sentinels. Default `127.0.0.1`. */
+  host?: string;
+  /** Makes all servers and Sentinels speak TLS only. */
+  tls?: ServerTls;
   /** Of every server, not of the Sentinels. */
   settings?: RedisConfig;
 }
@@ -64,7 +77,7 @@ export async function startSentinelTopology(options: SentinelTopologyOptions = {
     await Promise.all(sentinelServers.map(hurry));
     const topology: SentinelTopology = {
       name: NAME,
-      sentinels: sentinelServers.map(({ port }) => ({ host: HOST, port })),
+      sentinels: sentinelServers.map(({ host, port }) => ({ host, port })),
       nodes,
       sentinelServers,
       downAfterMs,
@@ -110,7 +123,13 @@ export async function startSentinelTopology(options: SentinelTopologyOptions = {
   }
 }
 
-async function startNodes(replicas: number, { password, settings }: SentinelTopologyOptions): Promise<RedisServer[]> {
+/** Where a server or Sentinel listens, and how. */
+function listeningOf({ host = HOST, tls }: SentinelTopologyOptions) {
+  return { host, ...(tls !== undefined && { tls }) };
+}
+
+async function startNodes(replicas: number, options: SentinelTopologyOptions): Promise<RedisServer[]> {
+  const { password, settings } = options;
   const config: RedisConfig = {
     'repl-diskless-sync-delay': '0',
     'repl-ping-replica-period': '1',
@@ -118,9 +137,9 @@ async function startNodes(replicas: number, { password, settings }: SentinelTopo
     ...(password === undefined ? {} : { requirepass: password, masterauth: password }),
     ...settings,
   };
-  const master = await startRedis(config);
+  const master = await startRedis(config, listeningOf(options));
   const following = Array.from({ length: replicas }, () =>
-    startRedis({ ...config, replicaof: [[HOST, String(master.port)]] }),
+    startRedis({ ...config, replicaof: [[master.host, String(master.port)]] }, listeningOf(options)),
   );
   return startAll([Promise.resolve(master), ...following]);
 }
@@ -134,7 +153,13 @@ async function startSentinels(nodes: RedisServer[], options: SentinelTopologyOpt
     }
     try {
       return await startAll(
-        known.map((own) => startRedis(sentinelConfig(own, known, nodes, options), { sentinel: true, port: own.port })),
+        known.map((own) =>
+          startRedis(sentinelConfig(own, known, nodes, options), {
+            ...listeningOf(options),
+            sentinel: true,
+            port: own.port,
+          }),
+        ),
       );
     } catch (error) {
       if (tries === START_TRIES) throw error;
@@ -159,22 +184,28 @@ function sentinelConfig(
   own: KnownSentinel,
   all: readonly KnownSentinel[],
   [master, ...replicas]: RedisServer[],
-  { downAfterMs = DOWN_AFTER_MS, failoverTimeoutMs = 3000, password, sentinelPassword }: SentinelTopologyOptions,
+  {
+    downAfterMs = DOWN_AFTER_MS,
+    failoverTimeoutMs = 3000,
+    password,
+    sentinelPassword,
+    host = HOST,
+  }: SentinelTopologyOptions,
 ): RedisConfig {
   const others = all.filter((sentinel) => sentinel !== own);
   return {
     ...(sentinelPassword === undefined ? {} : { requirepass: sentinelPassword }),
     sentinel: [
       ['myid', own.id],
-      ['announce-ip', HOST],
-      ['monitor', NAME, HOST, String(master?.port), String(Math.floor(all.length / 2) + 1)],
+      ['announce-ip', host],
+      ['monitor', NAME, host, String(master?.port), String(Math.floor(all.length / 2) + 1)],
       ['down-after-milliseconds', NAME, String(downAfterMs)],
       ['failover-timeout', NAME, String(failoverTimeoutMs)],
       ['parallel-syncs', NAME, String(Math.max(1, replicas.length))],
       ...(password === undefined ? [] : [['auth-pass', NAME, password]]),
       // What Sentinels write here once they have heard of each other, which takes them seconds.
-      ...replicas.map(({ port }) => ['known-replica', NAME, HOST, String(port)]),
-      ...others.map(({ id, port }) => ['known-sentinel', NAME, HOST, String(port), id]),
+      ...replicas.map(({ port }) => ['known-replica', NAME, host, String(port)]),
+      ...others.map(({ id, port }) => ['known-sentinel', NAME, host, String(port), id]),
     ],
   };
 }

@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { failuresOf, runJest } from './jest-run';
 
 /*
  * Runs test suites several times on a busy machine, and prints what failed. Fails when anything did.
@@ -20,17 +21,6 @@ const HOG = `
   work();
 `;
 
-/** What is used of Jest's report. */
-interface JestReport {
-  numPassedTests: number;
-  testResults: {
-    name: string;
-    message: string;
-    status: string;
-    assertionResults: { fullName: string; status: string; failureMessages: string[] }[];
-  }[];
-}
-
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
@@ -44,11 +34,15 @@ async function main(): Promise<void> {
   try {
     for (let time = 1; time <= times; time++) {
       const begin = performance.now();
-      const { numPassedTests, testResults } = await runJest(positionals, join(folder, `${time}.json`));
+      const { numPassedTests, testResults } = await runJest({
+        root: ROOT,
+        outputFile: join(folder, `${time}.json`),
+        names: positionals,
+      });
       const failures = testResults.flatMap(failuresOf);
       const seconds = Math.round((performance.now() - begin) / 1000);
       console.log(`${time} of ${times}: ${failures.length} failed, ${numPassedTests} passed, ${seconds} s`);
-      for (const failure of failures) console.log(`\n${failure}\n`);
+      for (const { name, message } of failures) console.log(`\n${name}\n${message}\n`);
       if (failures.length > 0 || numPassedTests === 0) process.exitCode = 1;
     }
   } finally {
@@ -60,21 +54,6 @@ async function main(): Promise<void> {
 function countOf(name: string, text: string): number {
   if (!/^\d{1,3}$/.test(text)) throw new RangeError(`--${name} must be a whole number, got ${text}`);
   return Number(text);
-}
-
-async function runJest(names: readonly string[], outputFile: string): Promise<JestReport> {
-  const jest = ['--disable-warning=TOKENSESSION_CLIENT', join(ROOT, 'node_modules/jest/bin/jest.js')];
-  const args = ['--silent', '--json', '--outputFile', outputFile, ...names.map((name) => `/test/[^/]*${name}`)];
-  const child = spawn(process.execPath, [...jest, ...args], { cwd: ROOT, stdio: 'ignore' });
-  await new Promise((resolve, reject) => child.once('close', resolve).once('error', reject));
-  return JSON.parse(await readFile(outputFile, 'utf8')) as JestReport;
-}
-
-/** Each with the test's whole name. A suite that could not run fails as one. */
-function failuresOf({ name, message, status, assertionResults }: JestReport['testResults'][number]): string[] {
-  const failed = assertionResults.filter((test) => test.status === 'failed');
-  if (failed.length === 0 && status === 'failed') return [`${name}\n${message}`];
-  return failed.map(({ fullName, failureMessages }) => `${name}: ${fullName}\n${failureMessages.join('\n')}`);
 }
 
 void main();

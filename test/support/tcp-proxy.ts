@@ -18,6 +18,10 @@ export interface TcpProxy {
   swallowReplies(): void;
   /** The same for connections alone on which such a request has come, or comes: to these the server is deaf and dumb. */
   swallowOf(pattern: RegExp): void;
+  /** Swallows what comes on the connections that there are, as a firewall does that has forgotten them. New ones go through. */
+  forget(): void;
+  /** Puts a text of the same length in place of another in replies. */
+  rewriteReplies(text: string, replacement: string): void;
   /** Ends the connections that there are. New ones go through. */
   cut(): void;
   /** Ends the connections that there are, and new ones at once. */
@@ -47,6 +51,7 @@ interface Link {
   /** What was requested first. */
   requested: string;
   hasLost: boolean;
+  isForgotten: boolean;
   cut(): void;
 }
 
@@ -57,9 +62,15 @@ export async function startProxy(targetPort: number): Promise<TcpProxy> {
   let delayMs = 0;
   let port = targetPort;
   let swallowedOf: RegExp | null = null;
+  let rewritten: { text: string; replacement: string } | null = null;
 
+  const rewrite = (chunk: Buffer) => {
+    if (rewritten === null) return chunk;
+    return Buffer.from(chunk.toString('latin1').replaceAll(rewritten.text, rewritten.replacement), 'latin1');
+  };
   const isSwallowed = (direction: Direction, link: Link) =>
     mode === 'swallow' ||
+    link.isForgotten ||
     (mode === 'swallow replies' && direction === 'reply') ||
     swallowedOf?.test(link.requested) === true;
 
@@ -71,6 +82,7 @@ export async function startProxy(targetPort: number): Promise<TcpProxy> {
       lanes: [requests, replies],
       requested: '',
       hasLost: false,
+      isForgotten: false,
       cut() {
         links.delete(link);
         for (const lane of link.lanes) lane.clear();
@@ -93,7 +105,7 @@ export async function startProxy(targetPort: number): Promise<TcpProxy> {
         if (isSwallowed(direction, link)) link.hasLost = true;
         // Later bytes of a stream never arrive without the earlier ones.
         if (isSwallowed(direction, link) || lane.isLost) lane.isLost = true;
-        else lane.push(chunk, delayMs, mode === 'hold');
+        else lane.push(direction === 'reply' ? rewrite(chunk) : chunk, delayMs, mode === 'hold');
       });
       source.on('close', () => {
         if (isSwallowed(direction, link)) link.hasLost = true;
@@ -134,6 +146,7 @@ export async function startProxy(targetPort: number): Promise<TcpProxy> {
     pass() {
       mode = 'pass';
       swallowedOf = null;
+      rewritten = null;
       delayMs = 0;
       for (const link of links) {
         if (link.hasLost) link.cut();
@@ -155,6 +168,12 @@ export async function startProxy(targetPort: number): Promise<TcpProxy> {
     },
     swallowOf(pattern) {
       swallowedOf = pattern;
+    },
+    forget() {
+      for (const link of links) link.isForgotten = true;
+    },
+    rewriteReplies(text, replacement) {
+      rewritten = { text, replacement };
     },
     cut,
     refuse() {

@@ -119,7 +119,19 @@ koa.use(async (ctx) => {
   // @ts-expect-error: no such option
   await ctx.session.logout({ all: true });
 });
-koa.use(forKoa.requireUser()).use(forKoa.requireRecentLogin(60));
+koa
+  .use(forKoa.requireUser())
+  .use(forKoa.requireRecentLogin(60))
+  .use((ctx) => {
+    same<typeof ctx.session.user.id | typeof ctx.session.id, string>(true);
+    const n: number | undefined = ctx.session.user.detail?.n;
+    ctx.body = n;
+    // @ts-expect-error: nothing but the user is certain
+    ctx.session.expiresAt.getTime();
+  });
+// An application that TypeScript can't follow takes it, too.
+const untyped: Koa.Middleware[] = [forKoa.requireUser({ redirectTo: '/login' }), forKoa.requireRecentLogin(60)];
+for (const middleware of untyped) koa.use(middleware);
 
 export function messageOf(error: unknown): string {
   if (!(error instanceof SessionError)) throw error;

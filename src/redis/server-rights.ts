@@ -1,0 +1,91 @@
+import { hash } from 'node:crypto';
+import type { Redis } from 'ioredis';
+import type { RedisConnection } from './connection';
+import { isRefusal, sessionErrorOf } from './errors';
+import type { RedisKeys } from './schema';
+import { PROBE } from './scripts/probe';
+import type { ServerKeys } from './server-keys';
+
+/** Milliseconds for which a server that let us announce changes is not asked again whether it does. */
+const ANNOUNCING_KNOWN_MS = 60_000;
+
+const PROBE_SHA = hash('sha1', PROBE);
+
+/** Without these no session can be checked. */
+const NEEDED_BY_CHECKS = ['TIME', 'HMGET', 'HDEL', 'GETEX'];
+
+/** A command that a server refuses us, or doesn't know. */
+export interface RefusedCommand {
+  name: string;
+  /** Redis's words. */
+  words: string;
+  /** Whether nothing goes without it. */
+  isFatal: boolean;
+}
+
+/** Tries on a server, for no user, the commands that our scripts need, and finds out which of them it refuses. */
+export class ServerRights {
+  readonly #connection: RedisConnection;
+  readonly #keys: RedisKeys;
+  readonly #serverKeys: ServerKeys;
+  /** When each server last let us announce changes, by `performance.now()`. */
+  readonly #announcedAt = new Map<string, number>();
+
+  constructor(connection: RedisConnection, keys: RedisKeys, serverKeys: ServerKeys) {
+    this.#connection = connection;
+    this.#keys = keys;
+    this.#serverKeys = serverKeys;
+  }
+
+  /**
+   * The commands inside our scripts that the server refuses.
+   *
+   * @throws SessionError when it runs no script at all, or takes no writes.
+   */
+  async refusedCommands(server: string, timeoutMs: number): Promise<RefusedCommand[]> {
+    const tag = this.#serverKeys.tagHeldBy(server);
+    if (tag === null) return [];
+    const keys = [this.#keys.sessions(tag), this.#keys.userInfo(tag)] as const;
+    const ask = async (redis: Redis) => {
+      const [sessions, info] = keys.map((key) => this.#connection.keyFor(redis, key)) as [string, string];
+      // A script is sent by EVAL to a server that lacks it, and by EVALSHA to others: either may be refused alone.
+      const replies = await Promise.all([redis.eval(PROBE, 2, sessions, info), redis.evalsha(PROBE_SHA, 0)]);
+      return replies[0] as string[];
+    };
+    return commandsIn(await this.#connection.sendTo(server, ask, timeoutMs));
+  }
+
+  /** Redis's refusal to let us announce changes; `null` when it lets us, or has done so a moment ago. Scripts go on without announcing. */
+  async refusalToAnnounce(server: string, timeoutMs: number): Promise<Error | null> {
+    if (performance.now() - (this.#announcedAt.get(server) ?? Number.NEGATIVE_INFINITY) < ANNOUNCING_KNOWN_MS)
+      return null;
+    const announce = (channel: string) =>
+      this.#connection.sendTo(server, (redis) => redis.publish(this.#connection.whole(channel), ''), timeoutMs);
+    try {
+      await Promise.all(this.#keys.channels.map(announce));
+      this.#announcedAt.set(server, performance.now());
+      return null;
+    } catch (error) {
+      if (isRefusal(error)) return error as Error;
+      throw error;
+    }
+  }
+
+  /** What is known of this server, or of all, may be of another. */
+  forget(server?: string): void {
+    if (server === undefined) this.#announcedAt.clear();
+    else this.#announcedAt.delete(server);
+  }
+}
+
+function commandsIn(failed: readonly string[]): RefusedCommand[] {
+  const commands: RefusedCommand[] = [];
+  for (let i = 0; i < failed.length; i += 2) {
+    const [name, words] = failed.slice(i, i + 2) as [string, string];
+    const error = new Error(words);
+    if (isRefusal(error)) commands.push({ name, words, isFatal: NEEDED_BY_CHECKS.includes(name) });
+    // A Redis that is full is found out by its INFO.
+    else if (!/\bOOM\b/.test(words)) throw sessionErrorOf(error);
+  }
+  return commands;
+}

@@ -1,0 +1,60 @@
+/*
+ * A project that uses the package beside express-session: the types of both in one program, compiled by package.test.ts as app.ts is.
+ */
+import express from 'express';
+import session from 'express-session';
+import Koa from 'koa';
+import { MemoryStore, type Session, TokenManager } from 'tokensession';
+import { requireUser, sessionMiddleware } from 'tokensession/express';
+import * as forKoa from 'tokensession/koa';
+
+interface Account {
+  name: string;
+}
+
+declare module 'tokensession' {
+  interface Register {
+    detail: Account;
+    property: 'auth';
+  }
+}
+
+declare module 'express-session' {
+  interface SessionData {
+    views: number;
+  }
+}
+
+/** Compiles only where both types are the same; `any` is the same as nothing else. */
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+const same = <A, B>(_: Same<A, B>) => undefined;
+
+const getUserInfo = (name: string): Account => ({ name });
+const sessions = new TokenManager({ store: new MemoryStore(), secret: process.env.SESSION_SECRET, getUserInfo });
+
+const app = express();
+app.use(session({ secret: 'of express-session', resave: false, saveUninitialized: false }));
+app.use(sessionMiddleware(sessions, { property: 'auth' }));
+app.get('/', requireUser(), async (req, res) => {
+  same<typeof req.session.views, number | undefined>(true);
+  same<typeof req.auth.user, Session<Account>['user'] | null>(true);
+  req.session.views = (req.session.views ?? 0) + 1;
+  await req.auth.login('ada');
+  res.json({ views: req.session.views, id: req.sessionID, user: req.auth.user });
+  // @ts-expect-error: express-session's place
+  req.session.login('ada');
+  // @ts-expect-error: ours holds nothing of the application
+  req.auth.views = 1;
+});
+
+new Koa()
+  .use(forKoa.sessionMiddleware(sessions, { property: 'auth' }))
+  .use(async (ctx, next) => {
+    same<typeof ctx.auth.user, Session<Account>['user'] | null>(true);
+    await next();
+  })
+  .use(forKoa.requireUser())
+  .use((ctx) => {
+    same<typeof ctx.auth.user.id, string>(true);
+    ctx.body = ctx.auth.user.detail?.name.toUpperCase();
+  });

@@ -1,0 +1,409 @@
+import { mkdir, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { RedisStore, type RedisStoreOptions, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { SCRIPTS } from '../src/redis/scripts/index';
+import { PROBE } from '../src/redis/scripts/probe';
+import { CertificateAuthority } from './support/certificates';
+import { closeAfterEach } from './support/closing';
+import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
+import { ask, askInfo, freePort, type RedisConfig, type RedisServer, startRedis } from './support/redis-server';
+import { type SentinelTopology, startSentinelTopology } from './support/sentinel-topology';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
+import { startProxy } from './support/tcp-proxy';
+import { until } from './support/until';
+
+const HOST = '127.0.0.1';
+/** A call that waits for no timeout: PATIENT ones are much longer. */
+const AT_ONCE_MS = PATIENT.timeoutMs / 4;
+/** How long after Redis is ready it must be served again, and what a busy machine adds. */
+const BACK_MS = 1000 + 1000;
+
+/** Redis reads each key slowly, and looks at its clients meanwhile. */
+const SLOW_TO_LOAD: RedisConfig = {
+  save: '3600 1000000',
+  'key-load-delay': '5000',
+  'loading-process-events-interval-bytes': '1024',
+};
+const KEYS_TO_LOAD = 300;
+
+type Target = ConstructorParameters<typeof RedisStore>[0];
+
+/** A way to Redis, and the server that it leads to. */
+interface Way {
+  server: RedisServer;
+  target: Exclude<Target, string | undefined> & object;
+}
+
+const TOPOLOGIES = ['one Redis', 'Sentinel', 'a Cluster'] as const;
+type Topology = (typeof TOPOLOGIES)[number];
+
+let sentinel: SentinelTopology;
+let cluster: ClusterTopology;
+let single: RedisServer;
+let ways: Record<Topology, Way>;
+const onClose = closeAfterEach();
+
+beforeAll(async () => {
+  [single, sentinel, cluster] = await Promise.all([
+    startRedis(SLOW_TO_LOAD),
+    startSentinelTopology({ replicas: 0, sentinels: 1, downAfterMs: 60_000, settings: SLOW_TO_LOAD }),
+    startClusterTopology({ masters: 1, replicas: 0, nodeTimeoutMs: 30_000, settings: SLOW_TO_LOAD }),
+  ]);
+  const { sentinels, name } = sentinel;
+  ways = {
+    'one Redis': { server: single, target: { host: HOST, port: single.port } },
+    Sentinel: { server: sentinel.nodes[0] as RedisServer, target: { sentinels, name } },
+    'a Cluster': { server: cluster.nodes[0] as RedisServer, target: { cluster: cluster.startupNodes } },
+  };
+});
+afterAll(() => Promise.all([single.stop(), sentinel.stop(), cluster.stop()]));
+
+interface Options extends Omit<Partial<TokenManagerOptions<never>>, 'store'> {
+  store?: RedisStoreOptions;
+}
+
+function manage(target: Target, { store, ...options }: Options = {}): TokenManager<never> {
+  const manager = new TokenManager<never>({
+    store: new RedisStore(target, { ...PATIENT, ...randomPrefixes(), ...store }),
+    secret: SECRET,
+    ...options,
+  });
+  onClose(() => manager.close());
+  return manager;
+}
+
+/** What a call fails with, which it must at once: the error's words and those of its cause. */
+async function failureOf(call: Promise<unknown>): Promise<string> {
+  const begin = performance.now();
+  const [outcome] = await Promise.allSettled([call]);
+  expect(performance.now() - begin).toBeLessThan(AT_ONCE_MS);
+  if (outcome.status === 'fulfilled') return 'none';
+  expect(outcome.reason).toMatchObject({ name: 'SessionError', code: 'ERR_STORE_UNAVAILABLE', status: 503 });
+  return `${outcome.reason.message} (${outcome.reason.cause?.message})`;
+}
+
+/** A way that is blocked in a manner of its own: what has to be done on the server, how it is undone, and what an error must say. */
+interface Refusal {
+  begin?(server: RedisServer): Promise<() => unknown>;
+  target?(target: Way['target']): Way['target'];
+  says: RegExp;
+  /** Also to a process that has been served before. */
+  isForAll?: boolean;
+}
+
+const set = async (server: RedisServer, name: string, value: string) => {
+  const [, before = ''] = await ask<string[]>(server, 'CONFIG', 'GET', name);
+  await ask(server, 'CONFIG', 'SET', name, value);
+  return () => ask(server, 'CONFIG', 'SET', name, before);
+};
+
+const REFUSALS: Record<string, Refusal> = {
+  'wrong password': {
+    target: (target) => ({ ...target, username: 'nobody', password: 'wrong' }),
+    says: /refused our credentials.*WRONGPASS/,
+  },
+  'no password': {
+    begin: async (server) => {
+      const undo = await set(server, 'requirepass', 'secret');
+      await server.admin.auth('secret');
+      return undo;
+    },
+    says: /refused our credentials.*NOAUTH/,
+  },
+  'more clients than maxclients': {
+    begin: async (server) =>
+      set(server, 'maxclients', (await askInfo(server, 'INFO', 'clients')).connected_clients ?? '1'),
+    says: /maxclients.*max number of clients/,
+  },
+  'script that runs too long': {
+    begin: async (server) => {
+      const undo = await set(server, 'lua-time-limit', '50');
+      const other = new Redis(server.port, HOST, { retryStrategy: () => null });
+      other.on('error', () => undefined);
+      const script = other.eval('while true do end', 0).catch(() => undefined);
+      await until('it is busy', () =>
+        ask(server, 'GET', 'x').then(
+          () => false,
+          ({ message }) => /BUSY/.test(message),
+        ),
+      );
+      return async () => {
+        await ask(server, 'SCRIPT', 'KILL');
+        await script;
+        other.disconnect();
+        await undo();
+      };
+    },
+    says: /busy with a script.*BUSY/,
+    isForAll: true,
+  },
+  'disk that can’t be written': {
+    begin: async (server) => {
+      const [, dir = ''] = await ask<string[]>(server, 'CONFIG', 'GET', 'dir');
+      // A file can't take the place of a folder.
+      await mkdir(join(dir, 'dump.rdb'));
+      await ask(server, 'BGSAVE');
+      await until('it has failed', async () => {
+        return (await askInfo(server, 'INFO', 'persistence')).rdb_last_bgsave_status === 'err';
+      });
+      return async () => {
+        await rmdir(join(dir, 'dump.rdb'));
+        await ask(server, 'SAVE');
+      };
+    },
+    says: /save to its disk.*MISCONF/,
+    isForAll: true,
+  },
+  'user who may not run scripts': {
+    begin: async (server) => {
+      await ask(server, 'ACL', 'SETUSER', 'default', '-eval', '-evalsha');
+      return () => ask(server, 'ACL', 'SETUSER', 'default', '+eval', '+evalsha');
+    },
+    says: /refused us a command.*NOPERM/,
+    isForAll: true,
+  },
+};
+
+describe.each(TOPOLOGIES)('%s', (topology) => {
+  it.each(Object.entries(REFUSALS))('refuses a call at once, and the error says why: %s', async (_, refusal) => {
+    const { server, target } = ways[topology];
+    const served = manage(target);
+    await served.setToken('ada');
+    const undo = await refusal.begin?.(server);
+    const refused = refusal.target?.(target) ?? target;
+    try {
+      const begun = manage(refused);
+      for (let i = 0; i < 3; i++) expect(await failureOf(begun.setToken('ada'))).toMatch(refusal.says);
+      const { status, reasons } = await begun.health();
+      expect([status, reasons.join()]).toEqual(['down', expect.stringMatching(refusal.says)]);
+      if (refusal.isForAll) expect(await failureOf(served.setToken('ada'))).toMatch(refusal.says);
+    } finally {
+      await undo?.();
+    }
+    await until('it is served again', () => served.setToken('ada'));
+  });
+
+  it('is reached by a name, at a port, with a certificate that is trusted: else the error says so', async () => {
+    const authority = await CertificateAuthority.create();
+    onClose(() => authority.remove());
+    const { certFile, keyFile } = await authority.issue('redis.example');
+    const tlsPort = await freePort();
+    const files = { 'tls-cert-file': certFile, 'tls-key-file': keyFile, 'tls-ca-cert-file': authority.certFile };
+    const server = await startRedis({ ...files, 'tls-port': String(tlsPort), 'tls-auth-clients': 'no' });
+    onClose(() => server.stop());
+    const at = (address: { host: string; port: number }, tls = false): Target => {
+      if (topology === 'one Redis') return { ...address, tls };
+      return topology === 'Sentinel' ? { sentinels: [address], name: 'x', tls } : { cluster: [address], tls };
+    };
+    const port = await freePort();
+    const says: [Target, RegExp][] = [
+      [at({ host: 'gone.invalid', port }), /(ENOTFOUND|EAI_AGAIN) gone\.invalid/],
+      [at({ host: HOST, port }), new RegExp(`connect ECONNREFUSED ${HOST}:${port}`)],
+      [at({ host: HOST, port: tlsPort }, true), /self-signed certificate in certificate chain/],
+    ];
+    for (const [target, words] of says) {
+      const sessions = manage(target);
+      for (let i = 0; i < 3; i++) expect(await failureOf(sessions.setToken('ada'))).toMatch(words);
+    }
+  });
+
+  it('that reads its data refuses at once, and serves within about a second of being ready', async () => {
+    const { server, target } = ways[topology];
+    const fill = "for i = 1, ARGV[1] do redis.call('SET', KEYS[1] .. i, string.rep('x', 100)) end";
+    await ask(server, 'EVAL', fill, 1, '{fill}', KEYS_TO_LOAD);
+    await ask(server, 'SAVE');
+    const served = manage(target);
+    await served.setToken('ada');
+    const back = server.restart();
+    const isReady = untilWritable(server.port);
+    const untilLoading = (sessions: TokenManager<never>) =>
+      until('it says so', async () => /still reads its data.*LOADING/.test(await failureOf(sessions.setToken('ada'))));
+    await untilLoading(served);
+    const begun = manage(target);
+    await untilLoading(begun);
+    expect((await begun.health()).reasons.join()).toMatch(/LOADING/);
+    await isReady;
+    const readyAt = performance.now();
+    await until('all are served', () => Promise.all([served.setToken('ada'), begun.setToken('ada')]));
+    expect(performance.now() - readyAt).toBeLessThan(BACK_MS);
+    await back;
+  });
+});
+
+/** Waits until a server carries out a script that writes. */
+async function untilWritable(port: number): Promise<void> {
+  const client = new Redis(port, HOST, { retryStrategy: () => 20, enableReadyCheck: false, maxRetriesPerRequest: 0 });
+  client.on('error', () => undefined);
+  onClose(() => client.disconnect());
+  await until('Redis is ready', () => client.eval("redis.call('HDEL', KEYS[1], '') return 1", 1, 'x'));
+}
+
+it('a Cluster that is down, or does not say whether it is, is an error that says so', async () => {
+  const { server, target } = ways['a Cluster'];
+  const undo = await set(server, 'cluster-require-full-coverage', 'yes');
+  onClose(undo);
+  await ask(server, 'CLUSTER', 'DELSLOTS', 1);
+  onClose(() => ask(server, 'CLUSTER', 'ADDSLOTS', 1));
+  await until('it is down', async () => (await askInfo(server, 'CLUSTER', 'INFO')).cluster_state === 'fail');
+  expect(await failureOf(manage(target).setToken('ada'))).toMatch(/nobody serves.*CLUSTERDOWN/);
+
+  await ask(server, 'ACL', 'SETUSER', 'blind', 'on', '>secret', '~*', '&*', '+@all', '-cluster|info');
+  const blind = manage({ ...target, username: 'blind', password: 'secret' } as Target);
+  expect(await failureOf(blind.setToken('ada'))).toMatch(/refused us a command.*NOPERM.*cluster\|info/);
+});
+
+it('sentinels that know no such master, or name one that is none, are an error that says so', async () => {
+  const { server, target } = ways.Sentinel;
+  const other = manage({ ...target, name: 'other' } as Target);
+  expect(await failureOf(other.setToken('ada'))).toMatch(/no sentinel leads to the master.*No such master/);
+  await ask(server, 'REPLICAOF', HOST, 1);
+  onClose(() => ask(server, 'REPLICAOF', 'NO', 'ONE'));
+  expect(await failureOf(manage(target).setToken('ada'))).toMatch(/lead to a server that is not a master/);
+});
+
+describe('health', () => {
+  const ALL = ['on', '>secret', 'resetkeys', '~*', 'resetchannels', '&*', '+@all'];
+  let users = 0;
+
+  /** Who logs in as a user who lacks some rights. */
+  const lacking = async (...rights: string[]) => {
+    const username = `user-${users++}`;
+    await ask(single, 'ACL', 'SETUSER', username, ...ALL, ...rights);
+    return { host: HOST, port: single.port, username, password: 'secret' };
+  };
+
+  it('leaves nothing behind', async () => {
+    const before = await ask(single, 'DBSIZE');
+    const sessions = manage(ways['one Redis'].target, { store: { durability: { replicas: 1 } } });
+    for (let i = 0; i < 3; i++) await sessions.health();
+    expect(await ask(single, 'DBSIZE')).toBe(before);
+  });
+
+  it('tries every command that a script calls, but for those that announce', () => {
+    const commandsIn = (text: string) =>
+      [...text.matchAll(/(?:redis\.p?call|\btry)\('([A-Z]+)'/g)].map(([, name]) => name);
+    const called = new Set(Object.values(SCRIPTS).flatMap(commandsIn));
+    called.delete('PUBLISH');
+    expect(new Set(commandsIn(PROBE))).toEqual(called);
+  });
+
+  it.each([
+    ['-eval', 'down', /NOPERM.*'eval'/],
+    ['-evalsha', 'down', /NOPERM.*'evalsha'/],
+    ['-time', 'down', /it refuses TIME/],
+    ['-hmget', 'down', /it refuses HMGET/],
+    ['-hdel', 'down', /it refuses HDEL/],
+    ['-getex', 'down', /it refuses GETEX/],
+    ['-hset', 'degraded', /it refuses HSET/],
+    ['-hkeys', 'degraded', /it refuses HKEYS/],
+    ['-hlen', 'degraded', /it refuses HLEN/],
+    ['-pexpire', 'degraded', /it refuses PEXPIRE/],
+    ['-persist', 'degraded', /it refuses PERSIST/],
+    ['-pttl', 'degraded', /it refuses PTTL/],
+    ['-unlink', 'degraded', /it refuses UNLINK/],
+    ['-set', 'degraded', /it refuses SET/],
+    ['-info', 'degraded', /it refuses INFO.*'info'/],
+    ['-publish', 'degraded', /does not let changes be announced.*'publish'/],
+    ['resetchannels', 'degraded', /does not let changes be announced.*channel/],
+    ['resetkeys', 'down', /NOPERM.*key/],
+  ])('names the right that is missing, at the first look and later: %s', async (right, status, words) => {
+    const sessions = manage(await lacking(right));
+    for (let i = 0; i < 2; i++) {
+      expect(await sessions.health()).toMatchObject({ status });
+      expect((await sessions.health()).reasons.join()).toMatch(words);
+    }
+  });
+
+  it('names +wait where durability asks for replicas', async () => {
+    const target = await lacking('-wait');
+    const durable = manage(target, { store: { durability: { replicas: 1 } } });
+    const { status, reasons } = await durable.health();
+    expect([status, reasons.join()]).toEqual(['degraded', expect.stringMatching(/it refuses WAIT.*'wait'/)]);
+    expect(await manage(target).health()).toMatchObject({ status: 'up' });
+  });
+
+  it.each([
+    ['EVAL', 'down', /does not know a command.*'eval'/i],
+    ['EVALSHA', 'down', /does not know a command.*'evalsha'/i],
+    ['TIME', 'down', /it refuses TIME .*Unknown/i],
+    ['PUBLISH', 'degraded', /does not let changes be announced.*'publish'/i],
+  ])('names a command that was renamed: %s', async (command, status, words) => {
+    const server = await startRedis({ 'rename-command': [[command, '']] });
+    onClose(() => server.stop());
+    const sessions = manage(server.url);
+    expect(await sessions.health()).toMatchObject({ status });
+    expect((await sessions.health()).reasons.join()).toMatch(words);
+  });
+});
+
+describe('a near cache', () => {
+  const HEARTBEAT_MS = 100;
+  const CACHE = { cache: { maxAgeMs: 60_000, heartbeatMs: HEARTBEAT_MS } };
+  /** Long enough for a cache to come up, if it could. */
+  const HEARTBEATS_MS = 10 * HEARTBEAT_MS;
+  const ALL = ['on', '>secret', 'resetkeys', '~*', 'resetchannels', '&*', '+@all'];
+
+  const listened = (sessions: TokenManager<never>) => {
+    const downs: unknown[] = [];
+    sessions.on('cache-down', ({ error }) => downs.push(error));
+    return downs;
+  };
+  const connectionsOf = async (server: RedisServer) =>
+    Number((await askInfo(server, 'INFO', 'stats')).total_connections_received);
+
+  it('answers nothing from memory where changes can’t be announced, and says so', async () => {
+    const server = await startRedis({ 'rename-command': [['PUBLISH', '']] });
+    onClose(() => server.stop());
+    const store = randomPrefixes();
+    const [here, there] = [manage(server.url, { ...CACHE, store }), manage(server.url, { store })];
+    const downs = listened(here);
+    const token = await here.setToken('ada');
+    await until('it hears why', () => downs.length > 0);
+    for (let i = 0; i < 3; i++) expect(await here.checkToken(token)).not.toBeNull();
+    expect(await there.deleteToken(token)).toBe(true);
+    expect(await here.checkToken(token)).toBeNull();
+    expect(here.cacheStats).toMatchObject({ hits: 0, isUp: false });
+    expect(downs).toMatchObject([
+      { cause: { cause: { message: expect.stringMatching(/unknown command.*publish/i) } } },
+    ]);
+    expect((await here.health()).reasons.join()).toMatch(/announced.*near cache is bypassed/s);
+  });
+
+  it('comes up once they can be announced', async () => {
+    await ask(single, 'ACL', 'SETUSER', 'quiet', ...ALL, '-publish');
+    const target = { host: HOST, port: single.port, username: 'quiet', password: 'secret' };
+    const sessions = manage(target, CACHE);
+    const downs = listened(sessions);
+    await sessions.setToken('ada');
+    await until('it hears why', () => downs.length > 0);
+    await ask(single, 'ACL', 'SETUSER', 'quiet', '+publish');
+    await until('it is up', () => sessions.cacheStats?.isUp);
+    expect(await sessions.health()).toEqual({ status: 'up', latencyMs: expect.any(Number), reasons: [] });
+  });
+
+  it.each([
+    ['tells no run_id', /no run_id/],
+    ['is refused', /NOPERM.*'info'/],
+  ])('stays off where INFO %s: it is found out once, said once, and no connection is made anew', async (how, words) => {
+    const proxy = await startProxy(single.port);
+    onClose(() => proxy.stop());
+    proxy.rewriteReplies('run_id:', 'runner:');
+    await ask(single, 'ACL', 'SETUSER', 'blind', ...ALL, how === 'is refused' ? '-info' : '+info');
+    const port = how === 'is refused' ? single.port : proxy.port;
+    const sessions = manage({ host: HOST, port, username: 'blind', password: 'secret' }, CACHE);
+    const downs = listened(sessions);
+    const token = await sessions.setToken('ada');
+    await until('it hears why', () => downs.length > 0);
+    const before = await connectionsOf(single);
+    await sleep(HEARTBEATS_MS);
+    expect(await connectionsOf(single)).toBe(before);
+    for (let i = 0; i < 3; i++) expect(await sessions.checkToken(token)).not.toBeNull();
+    expect(sessions.cacheStats).toMatchObject({ hits: 0, isUp: false });
+    expect(downs).toHaveLength(1);
+    const { status, reasons } = await sessions.health();
+    expect([status, reasons.join()]).toEqual(['degraded', expect.stringMatching(/near cache is bypassed/)]);
+    expect(reasons.join()).toMatch(words);
+  });
+});

@@ -1,0 +1,92 @@
+import { execFile } from 'node:child_process';
+import { access, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+
+/** A server of which a release of Debian has packages. */
+export interface DebianServer {
+  name: 'Redis' | 'Valkey';
+  /** Major and minor. */
+  version: string;
+  release: string;
+}
+
+const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
+
+const run = async (program: string, ...args: string[]) => {
+  const { stdout } = await promisify(execFile)(program, args, { maxBuffer: 64 * 1024 * 1024 });
+  return stdout;
+};
+
+/**
+ * Unpacks a server, and the libraries that it was built with, into a folder below `cache`, unless they are there. Nothing is installed.
+ * Where the variable FAKETIME is set, the program runs under libfaketime, which reads it.
+ *
+ * @returns the program, for REDIS_SERVER, and its whole version
+ * @throws when the release has another version by now, or the packages can't be had
+ */
+export async function unpackServer(server: DebianServer, cache: string): Promise<{ program: string; version: string }> {
+  const { name, release } = server;
+  const folder = join(cache, `${release}-${name.toLowerCase()}`);
+  const program = join(folder, 'server');
+  const isThere = await access(program).then(
+    () => true,
+    () => false,
+  );
+  if (!isThere) {
+    await rm(folder, { recursive: true, force: true });
+    await unpack(`${name.toLowerCase()}-server`, release, folder);
+  }
+  const version = /v=(\S+)/.exec(await run(program, '--version'))?.[1] ?? 'none';
+  if (version.startsWith(`${server.version}.`)) return { program, version };
+  throw new Error(`Debian ${release} has ${name} ${version}, not ${server.version}: name another release`);
+}
+
+async function unpack(name: string, release: string, folder: string): Promise<void> {
+  const [apt, root] = [join(folder, 'apt'), join(folder, 'root')];
+  await mkdir(apt, { recursive: true });
+  await writeFile(join(apt, 'sources.list'), `deb [signed-by=${KEYRING}] ${await debianMirror()} ${release} main\n`);
+  // No package counts as installed, so that all which the server depends on is downloaded.
+  await writeFile(join(apt, 'status'), '');
+  const options = [
+    `Dir::State=${apt}`,
+    `Dir::State::status=${apt}/status`,
+    `Dir::Cache=${apt}`,
+    `Dir::Etc::sourcelist=${apt}/sources.list`,
+    'Dir::Etc::sourceparts=-',
+    'Dir::Etc::preferences=-',
+    'Dir::Etc::preferencesparts=-',
+    'APT::Sandbox::User=',
+  ].flatMap((option) => ['-o', option]);
+  await run('apt-get', ...options, 'update', '-qq', '--error-on=any');
+  const install = ['install', '-qq', '--yes', '--download-only', '--no-install-recommends'];
+  await run('apt-get', ...options, ...install, name, 'libfaketime');
+  const archives = join(apt, 'archives');
+  for (const file of await readdir(archives)) {
+    if (file.endsWith('.deb')) await run('dpkg-deb', '-x', join(archives, file), root);
+  }
+  await rm(apt, { recursive: true });
+
+  // Of the loader's names the one in the folder of the C library: another is a link, which may lead out of here.
+  const files = await readdir(root, { recursive: true });
+  const loader = files.find((file) => /-linux-gnu[^/]*\/ld-linux[^/]*\.so\.\d+$/.test(file));
+  if (loader === undefined) throw new Error(`no loader of programs among the packages of Debian ${release}`);
+  const platform = basename(dirname(loader));
+  const libraries = [join(root, 'lib', platform), join(root, 'usr/lib', platform)];
+  const faketime = join(root, 'usr/lib', platform, 'faketime/libfaketime.so.1');
+  const command = [
+    `exec '${join(root, loader)}' --library-path '${libraries.join(':')}'`,
+    `\${FAKETIME:+--preload '${faketime}'} '${join(root, 'usr/bin', name)}' "$@"`,
+  ];
+  await writeFile(join(folder, 'unfinished'), `#!/bin/sh\n${command.join(' ')}\n`, { mode: 0o755 });
+  await rename(join(folder, 'unfinished'), join(folder, 'server'));
+}
+
+/** The mirror that this system's apt is set to, where the system is a Debian. */
+async function debianMirror(): Promise<string> {
+  if (process.env.DEBIAN_MIRROR) return process.env.DEBIAN_MIRROR;
+  const targets = await run('apt-get', 'indextargets', '--format', '$(ORIGIN)/$(LABEL) $(REPO_URI)');
+  const mirror = /^Debian\/Debian (\S+)$/m.exec(targets)?.[1];
+  if (mirror === undefined) throw new Error('no Debian mirror among the sources of apt: set DEBIAN_MIRROR to one');
+  return mirror;
+}

@@ -1,0 +1,156 @@
+import { execFile } from 'node:child_process';
+import { access, cp, mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join, resolve } from 'node:path';
+import { parseArgs, promisify } from 'node:util';
+import { type DebianServer, unpackServer } from './debian-server';
+import { failuresOf, type JestReport, runJest } from './jest-run';
+
+/*
+ * Runs the test suites on other versions of Node, of the server and of ioredis, and prints a table. Fails when a test failed, or a version
+ * can't be had. Needs npm, apt-get and dpkg-deb; installs nothing on the system.
+ *
+ *   npm run matrix                       every row
+ *   npm run matrix -- 3 5 redis-store    rows 3 and 5, of the suites only those whose names hold `redis-store`
+ *   npm run matrix -- --list             prints the rows
+ *
+ * The suites run on a copy of the project, so that work on it can go on. With FAKETIME=+1h the clocks of the servers are an hour ahead.
+ */
+const ROOT = join(__dirname, '../..');
+const CACHE = join(tmpdir(), 'tokensession-matrix');
+
+const REDIS_7: DebianServer = { name: 'Redis', version: '7.0', release: 'bookworm' };
+const REDIS_8: DebianServer = { name: 'Redis', version: '8.0', release: 'trixie' };
+const VALKEY_8: DebianServer = { name: 'Valkey', version: '8.1', release: 'trixie' };
+const VALKEY_9: DebianServer = { name: 'Valkey', version: '9.1', release: 'forky' };
+
+/** Suites that not every row runs, and what their file names hold. */
+const SOME_ROWS = {
+  /** The slowest. */
+  topologies: '(cluster|sentinel|topologies)',
+  /** Those of npm, of the compiler and of programs: they depend on Node, hardly on the server. */
+  programs: '(package|readme|examples)',
+};
+
+interface Row {
+  node: number;
+  server: DebianServer;
+  ioredis: 5 | 6;
+  with?: keyof typeof SOME_ROWS;
+}
+
+/** Every Node and every server with either ioredis, and every Node with the programs. */
+const ROWS: readonly Row[] = [
+  { node: 20, server: REDIS_7, ioredis: 5, with: 'topologies' },
+  { node: 20, server: VALKEY_8, ioredis: 6, with: 'programs' },
+  { node: 22, server: REDIS_8, ioredis: 6, with: 'topologies' },
+  { node: 22, server: VALKEY_9, ioredis: 5, with: 'programs' },
+  { node: 24, server: REDIS_7, ioredis: 6, with: 'programs' },
+  { node: 24, server: VALKEY_8, ioredis: 5 },
+  { node: 26, server: VALKEY_9, ioredis: 6, with: 'topologies' },
+  { node: 26, server: REDIS_8, ioredis: 5, with: 'programs' },
+];
+
+const TITLE =
+  '| run | Node | server | ioredis | suites | passed | failed | seconds |\n|---|---|---|---|---|---|---|---|';
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({ allowPositionals: true, options: { list: { type: 'boolean' } } });
+  const numbers = positionals.filter((word) => /^\d+$/.test(word)).map(Number);
+  const names = positionals.filter((word) => !/^\d+$/.test(word));
+  const unknown = numbers.find((number) => ROWS[number - 1] === undefined);
+  if (unknown !== undefined) throw new RangeError(`there is no row ${unknown}, only 1 to ${ROWS.length}`);
+
+  const lines = [TITLE];
+  const failures: string[] = [];
+  const work = await mkdtemp(join(tmpdir(), 'tokensession-matrix-work-'));
+  try {
+    for (const [i, row] of ROWS.entries()) {
+      if (numbers.length > 0 && !numbers.includes(i + 1)) continue;
+      const { node, server, ioredis } = row;
+      const asked = `${i + 1} | ${node} | ${server.name} ${server.version} | ${ioredis}`;
+      if (values.list) {
+        console.log(`${asked} | ${row.with === undefined ? '' : `with ${row.with}`}`);
+        continue;
+      }
+      const begin = performance.now();
+      try {
+        const { versions, report } = await runRow(row, names, work);
+        const failed = report.testResults.flatMap(failuresOf).map(({ name, message }) => `${name}\n${message}`);
+        if (report.numPassedTests === 0) failed.push('no test passed');
+        failures.push(...failed.map((failure) => `run ${i + 1}: ${failure.replaceAll(work, '')}`));
+        const suites = `${report.testResults.length}${row.with === undefined ? '' : `, with ${row.with}`}`;
+        const seconds = Math.round((performance.now() - begin) / 1000);
+        const counts = `${report.numPassedTests} | ${failed.length} | ${seconds}`;
+        lines.push(`| ${i + 1} | ${versions.join(' | ')} | ${suites} | ${counts} |`);
+      } catch (error) {
+        lines.push(`| ${asked} | none: see below | | | |`);
+        failures.push(`run ${i + 1} did not take place: ${error instanceof Error ? error.message : error}`);
+      }
+      console.error(lines.at(-1));
+    }
+  } finally {
+    await rm(work, { recursive: true });
+  }
+  if (values.list) return;
+  console.log(`\n${lines.join('\n')}`);
+  for (const failure of failures) console.log(`\n${failure}`);
+  if (failures.length > 0) process.exitCode = 1;
+}
+
+async function runRow(row: Row, names: readonly string[], work: string) {
+  const node = await nodeProgram(row.node);
+  const { program, version } = await unpackServer(row.server, CACHE);
+  const root = join(work, `ioredis-${row.ioredis}`);
+  const ioredis = await copyProject(root, row.ioredis);
+
+  const left = Object.entries(SOME_ROWS).flatMap(([kind, held]) => (kind === row.with ? [] : held));
+  const ignored = ['/node_modules/', ...left.map((held) => `/test/[^/]*${held}[^/]*\\.test\\.ts$`)];
+  const report: JestReport = await runJest({
+    root,
+    outputFile: join(work, 'report.json'),
+    names,
+    args: ignored.map((pattern) => `--testPathIgnorePatterns=${pattern}`),
+    node,
+    env: { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}`, REDIS_SERVER: program },
+  });
+  const { stdout } = await promisify(execFile)(node, ['--version']);
+  return { report, versions: [stdout.trim().slice(1), `${row.server.name} ${version}`, ioredis] };
+}
+
+/** Node as the npm registry has it: a package of its own for each system. */
+async function nodeProgram(version: number): Promise<string> {
+  const folder = join(CACHE, `node-${version}`);
+  const name = `node-${process.platform}-${process.arch}`;
+  const program = join(folder, 'node_modules', name, 'bin/node');
+  const isThere = await access(program).then(
+    () => true,
+    () => false,
+  );
+  if (isThere) return program;
+  await mkdir(folder, { recursive: true });
+  await promisify(execFile)('npm', ['install', '--no-save', '--prefix', folder, `${name}@${version}`]);
+  await access(program);
+  return program;
+}
+
+/** Copies the project, unless it has been copied for an earlier row, and puts that ioredis in place of its own. Gives the whole version. */
+async function copyProject(root: string, version: 5 | 6): Promise<string> {
+  const isThere = await access(root).then(
+    () => true,
+    () => false,
+  );
+  const ioredis = join(root, 'node_modules/ioredis');
+  if (!isThere) {
+    await cp(ROOT, root, { recursive: true, verbatimSymlinks: true, filter: (path) => path !== resolve(ROOT, '.git') });
+    if (version === 5) {
+      await rm(ioredis, { recursive: true });
+      await symlink('ioredis5', ioredis);
+    }
+  }
+  const found = JSON.parse(await readFile(join(ioredis, 'package.json'), 'utf8')).version as string;
+  if (!found.startsWith(`${version}.`)) throw new Error(`the project has ioredis ${found}, not ${version}`);
+  return found;
+}
+
+void main();

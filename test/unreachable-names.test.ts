@@ -1,0 +1,227 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
+import { closeAfterEach } from './support/closing';
+import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
+import { ask, askInfo, freePort, type RedisServer, startRedis } from './support/redis-server';
+import { type SentinelTopology, startSentinelTopology } from './support/sentinel-topology';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
+import { startProxy, type TcpProxy } from './support/tcp-proxy';
+import { until } from './support/until';
+
+const HOST = '127.0.0.1';
+/** A name that never resolves (RFC 2606). */
+const GONE = { host: 'gone.invalid' };
+
+const onClose = closeAfterEach();
+let cluster: ClusterTopology;
+let sentinel: SentinelTopology;
+
+beforeAll(async () => {
+  [cluster, sentinel] = await Promise.all([
+    startClusterTopology({ masters: 2, replicas: 0 }),
+    startSentinelTopology({ replicas: 0, sentinels: 1, downAfterMs: 60_000 }),
+  ]);
+});
+afterAll(() => Promise.all([cluster.stop(), sentinel.stop()]));
+
+type Target = ConstructorParameters<typeof RedisStore>[0];
+
+function manage(target: Target, options: RedisStoreOptions = PATIENT): TokenManager<never> {
+  const store = new RedisStore(target, { ...randomPrefixes(), ...options });
+  const manager = new TokenManager<never>({ store, secret: SECRET });
+  onClose(() => manager.close());
+  return manager;
+}
+
+/** Breaks all connections but those of the tests. */
+const breakConnections = (servers: readonly RedisServer[]) =>
+  Promise.all(servers.map((server) => ask(server, 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')));
+
+/** Users of whom some are on each of two masters. */
+const USERS = Array.from({ length: 8 }, (_, i) => `user-${i}`);
+
+describe('a name that does not resolve', () => {
+  const names = [GONE, { host: 'gone-too.invalid', port: 7000 }, { host: 'and-this.invalid' }];
+
+  it('among the seeds of a Cluster does not matter while one seed works, at the start and later', async () => {
+    const [seed] = cluster.startupNodes as [{ host: string; port: number }];
+    for (const target of [{ cluster: [...names, seed] }, { cluster: [{ ...seed, host: 'localhost' }, ...names] }]) {
+      const sessions = manage(target);
+      const tokens = await Promise.all(USERS.map((user) => sessions.setToken(user)));
+      await breakConnections(cluster.nodes);
+      for (const token of tokens) {
+        await until('it is served again', async () => (await sessions.checkToken(token)) !== null);
+      }
+    }
+  });
+
+  it('among the sentinels does not matter while one sentinel works, at the start and later', async () => {
+    const sessions = manage({ sentinels: [...names, ...sentinel.sentinels], name: sentinel.name });
+    const token = await sessions.setToken('ada');
+    await breakConnections([...sentinel.nodes, ...sentinel.sentinelServers]);
+    await until('it is served again', async () => (await sessions.checkToken(token)) !== null);
+  });
+
+  it('of one node of a Cluster is a 503 for its users alone, which says so', async () => {
+    const [lost, other] = cluster.nodes as [RedisServer, RedisServer];
+    const announce = (server: RedisServer, host: string) =>
+      ask(server, 'CONFIG', 'SET', 'cluster-announce-hostname', host);
+    const announceType = (type: string) =>
+      Promise.all(cluster.nodes.map((node) => ask(node, 'CONFIG', 'SET', 'cluster-preferred-endpoint-type', type)));
+    onClose(async () => {
+      await announceType('ip');
+      await Promise.all(cluster.nodes.map((node) => announce(node, '')));
+    });
+    await Promise.all([announce(lost, GONE.host), announce(other, 'localhost')]);
+    await until('the nodes know their names', async () => {
+      const nodes = await Promise.all(cluster.nodes.map((node) => ask<string>(node, 'CLUSTER', 'NODES')));
+      return nodes.every((text) => text.includes(GONE.host) && text.includes('localhost'));
+    });
+    await announceType('hostname');
+    const sessions = manage({ cluster: [{ host: HOST, port: other.port }] });
+    // Also once that node is no longer asked.
+    for (let round = 0; round < 3; round++) {
+      const outcomes = await Promise.allSettled(USERS.map((user) => sessions.setToken(user)));
+      const reasons = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
+      expect(reasons.length).toBeGreaterThan(0);
+      expect(reasons.length).toBeLessThan(USERS.length);
+      for (const reason of reasons) {
+        expect(reason).toMatchObject({ status: 503, cause: { message: expect.stringContaining(GONE.host) } });
+      }
+    }
+    expect(await sessions.health()).toMatchObject({
+      status: 'degraded',
+      reasons: [expect.stringContaining(GONE.host)],
+    });
+  });
+});
+
+describe('a Cluster whose nodes do not say where they are', () => {
+  const setType = (type: string) =>
+    Promise.all(cluster.nodes.map((node) => ask(node, 'CONFIG', 'SET', 'cluster-preferred-endpoint-type', type)));
+  afterEach(() => setType('ip'));
+
+  it.each([
+    ['at all', 'unknown-endpoint'],
+    ['by name', 'hostname'],
+  ])('%s is reached at the address of its seed, also while slots move', async (_, type) => {
+    await setType(type);
+    const prefixes = randomPrefixes();
+    const [from, to] = cluster.nodes as [RedisServer, RedisServer];
+    const sessions = manage({ cluster: [{ host: 'localhost', port: to.port }] }, { ...PATIENT, ...prefixes });
+    const tokens = await Promise.all(USERS.map((user) => sessions.setToken(user)));
+    expect(await sessions.health()).toMatchObject({ status: 'up' });
+
+    const keys = tokens.map((token) => `${prefixes.tokenKeyPrefix}:{${token.split('.')[0]}}`);
+    const owners = await Promise.all(keys.map((key) => cluster.ownerOf(key)));
+    const at = owners.indexOf(from);
+    const [key, token] = [keys[at] as string, tokens[at] as string];
+    const slot = await cluster.slotOf(key);
+    await cluster.beginMigration(slot, from, to);
+    await cluster.migrateKeys(slot, from, to);
+    expect(await sessions.touchToken(token)).not.toBeNull();
+    await cluster.endMigration(slot, from, to);
+    expect(await sessions.touchToken(token)).not.toBeNull();
+    await cluster.beginMigration(slot, to, from);
+    await cluster.migrateKeys(slot, to, from);
+    await cluster.endMigration(slot, to, from);
+    expect(await sessions.touchToken(token)).not.toBeNull();
+  });
+});
+
+describe('a connection that was dropped without a word while nobody used it', () => {
+  const TIMEOUT_MS = 2000;
+  /** Longer than a connection is trusted without being tried. */
+  const IDLE_MS = 5200;
+
+  it('costs no call its answer: the first after that is served, and those made with it', async () => {
+    const proxies: TcpProxy[] = [];
+    const proxyTo = async (server: RedisServer) => {
+      const proxy = await startProxy(server.port);
+      onClose(() => proxy.stop());
+      proxies.push(proxy);
+      return { host: HOST, port: proxy.port };
+    };
+    const natMapOf = async (servers: readonly RedisServer[]) => {
+      const entries = servers.map(async (server) => [`${HOST}:${server.port}`, await proxyTo(server)] as const);
+      return Object.fromEntries(await Promise.all(entries));
+    };
+    const single = await startRedis({ 'repl-diskless-sync-delay': '0' });
+    onClose(() => single.stop());
+    const replica = await startRedis({ replicaof: [[HOST, String(single.port)]] });
+    onClose(() => replica.stop());
+    const { sentinels, name } = sentinel;
+    const targets: [string, Target, RedisStoreOptions?][] = [
+      ['one Redis', await proxyTo(single)],
+      ['one Redis and its replica', await proxyTo(single), { durability: { replicas: 1 } }],
+      ['Sentinel', { sentinels, name, natMap: await natMapOf(sentinel.nodes) }],
+      ['a Cluster', { cluster: cluster.startupNodes, natMap: await natMapOf(cluster.nodes) }],
+    ];
+    const all = targets.map(([what, target, options]) => ({
+      what,
+      sessions: manage(target, { timeoutMs: TIMEOUT_MS, ...options }),
+    }));
+    const tokens = await Promise.all(
+      all.map(({ sessions }) =>
+        until('it is served', async () => {
+          const first = await Promise.all(USERS.map((user) => sessions.setToken(user)));
+          await sessions.deleteToken(await sessions.setToken('eve'));
+          return first;
+        }),
+      ),
+    );
+    await sleep(IDLE_MS);
+    for (const proxy of proxies) proxy.forget();
+    const outcomes = await Promise.all(
+      all.map(async ({ what, sessions }, i) => {
+        const calls = (tokens[i] as string[]).map((token, user) =>
+          user === 0 ? sessions.deleteToken(token) : sessions.checkToken(token),
+        );
+        const failed = (await Promise.allSettled(calls)).filter(({ status }) => status === 'rejected');
+        return [what, failed];
+      }),
+    );
+    expect(outcomes).toEqual(all.map(({ what }) => [what, []]));
+  });
+
+  it('is kept where Redis still answers, be it slowly', async () => {
+    const server = await startRedis();
+    onClose(() => server.stop());
+    const proxy = await startProxy(server.port);
+    onClose(() => proxy.stop());
+    const sessions = manage({ host: HOST, port: proxy.port }, { timeoutMs: TIMEOUT_MS });
+    const token = await sessions.setToken('ada');
+    const connections = async () => (await askInfo(server, 'INFO', 'stats')).total_connections_received;
+    const before = await connections();
+    await sleep(IDLE_MS);
+    proxy.delay(100);
+    expect(await sessions.checkToken(token)).not.toBeNull();
+    expect(await connections()).toBe(before);
+  });
+});
+
+it('health looks at every master, and names the one that lacks a right', async () => {
+  const [lacking, other] = cluster.nodes as [RedisServer, RedisServer];
+  const rights = ['on', '>secret', '~*', '&*', '+@all'];
+  await Promise.all([
+    ask(lacking, 'ACL', 'SETUSER', 'half', ...rights, '-hset'),
+    ask(other, 'ACL', 'SETUSER', 'half', ...rights),
+  ]);
+  const sessions = manage({ cluster: cluster.startupNodes, username: 'half', password: 'secret' });
+  expect(await sessions.health()).toMatchObject({
+    status: 'degraded',
+    reasons: [expect.stringMatching(new RegExp(`:${lacking.port}: it refuses HSET`))],
+  });
+  expect(await Promise.all(cluster.nodes.map((node) => ask(node, 'KEYS', '*health*')))).toEqual([[], []]);
+});
+
+it('nobody listens at any seed: the error names each of them', async () => {
+  const port = await freePort();
+  const cluster = manage({ cluster: [{ host: HOST, port }, GONE] });
+  const sentinel = manage({ sentinels: [{ host: HOST, port }, GONE], name: 'x' });
+  for (const sessions of [cluster, sentinel]) {
+    const { cause } = await sessions.setToken('ada').catch((error) => error);
+    expect(cause.message).toContain(`connect ECONNREFUSED ${HOST}:${port}`);
+    expect(cause.message).toContain(GONE.host);
+  }
+});
