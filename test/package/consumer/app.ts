@@ -34,6 +34,7 @@ interface Account {
 declare module 'tokensession' {
   interface Register {
     detail: Account;
+    data: { cart: string[]; visits: number };
   }
 }
 
@@ -97,6 +98,13 @@ const app = express();
 app.use(sessionMiddleware(sessions, options));
 app.post('/login', async (req, res) => {
   same<typeof req.session.user, Session<Account>['user'] | null>(true);
+  same<Awaited<ReturnType<typeof req.session.data.getAll>>, Partial<{ cart: string[]; visits: number }>>(true);
+  const cart: string[] | undefined = await req.session.data.update('cart', (items = []) => [...items, 'tea']);
+  await req.session.data.set({ visits: cart?.length ?? 0 });
+  // @ts-expect-error: there is no such key
+  await req.session.data.get('basket');
+  // @ts-expect-error: its value is a list
+  await req.session.data.set('cart', 1);
   const token: string = await req.session.login('ada', { ttl: 60, attributes: { device: 'web' } });
   res.json({ token, name: req.session.user?.detail?.name.toUpperCase() });
   // @ts-expect-error: nobody may be signed in
