@@ -358,14 +358,14 @@ describe('an ioredis 5 client with enableReadyCheck: false', () => {
 
 it('a commandTimeout of the client does not cut short the wait for replicas', async () => {
   const replica = sentinel.nodes[1] as RedisServer;
-  for (const open of Object.values(OPEN['one Redis'])) {
-    const sessions = manage(open({ commandTimeout: 1000 }), DURABLE, false);
-    const token = await sessions.setToken('user-0');
-    replica.pause();
-    const ended = sessions.deleteToken(token);
-    setTimeout(() => replica.resume(), 1200);
-    expect(await ended).toBe(true);
-  }
+  const processes = Object.values(OPEN['one Redis']).map((open) =>
+    manage(open({ commandTimeout: 2000 }), DURABLE, false),
+  );
+  const tokens = await Promise.all(processes.map((sessions) => sessions.setToken('user-0')));
+  replica.pause();
+  const ends = Promise.all(processes.map((sessions, i) => sessions.deleteToken(tokens[i] as string)));
+  setTimeout(() => replica.resume(), 2300);
+  expect(await ends).toEqual([true, true]);
 });
 
 /** Lets one user in by that password alone. Connections stay as they are. */
@@ -377,10 +377,21 @@ async function setPassword(servers: readonly RedisServer[], password: string): P
 const killConnections = (servers: readonly RedisServer[], ...which: string[]) =>
   Promise.all(servers.map((server) => ask(server, 'CLIENT', 'KILL', ...which)));
 
-/** Breaks what the near cache hears by, and waits until it hears again. */
-async function untilHearingAnew(sessions: Sessions, servers: readonly RedisServer[]): Promise<void> {
+/** The connections that near caches listen on, of each server. */
+async function listeningOn(servers: readonly RedisServer[]): Promise<string[][]> {
+  const lists = await Promise.all(servers.map((server) => ask<string>(server, 'CLIENT', 'LIST', 'TYPE', 'pubsub')));
+  return lists.map((list) => [...list.matchAll(/^id=(\d+)(?=.* user=rotating)/gm)].map(([, id]) => id as string));
+}
+
+/** Breaks the connections that the near cache listens on, and waits until it has others, and is up. */
+async function untilListeningAnew(sessions: Sessions, servers: readonly RedisServer[]): Promise<void> {
+  const before = await listeningOn(servers);
+  expect(before.flat()).not.toEqual([]);
   await killConnections(servers, 'TYPE', 'pubsub');
-  await until('the near cache is down', () => sessions.cacheStats?.isUp === false);
+  await until('the near cache listens anew', async () => {
+    const now = await listeningOn(servers);
+    return before.every((ids, i) => ids.length === 0 || now[i]?.some((id) => !ids.includes(id)));
+  });
   await untilCaching(sessions);
 }
 
@@ -422,7 +433,7 @@ describe.each(Object.entries(OPEN))('credentials of a client of %s', (topology, 
         // A node to which a Cluster client has not connected yet has nothing to authenticate.
         if (client.isCluster) await usersOf(sessions, tokens);
         await change(client, password);
-        await untilHearingAnew(sessions, servers());
+        await untilListeningAnew(sessions, servers());
         expect(await sessions.deleteToken(tokens.pop() as string)).toBe(true);
       }
     }
@@ -438,7 +449,22 @@ it('credentials that an application changes in the options of a Cluster for its 
     await untilCaching(sessions);
     await setPassword(cluster.nodes, 'second');
     Object.assign(client.options.redisOptions ?? {}, { password: 'second' });
-    await untilHearingAnew(sessions, cluster.nodes);
+    await untilListeningAnew(sessions, cluster.nodes);
+    expect(await sessions.deleteToken(token)).toBe(true);
+  }
+});
+
+it('credentials of the sentinels that are changed at run time are those of all further connections', async () => {
+  for (const open of Object.values(OPEN.Sentinel)) {
+    await setPassword([...sentinel.sentinelServers, ...sentinel.nodes], 'first');
+    const own = { username: 'rotating', password: 'first' };
+    const client = open({ ...own, sentinelUsername: 'rotating', sentinelPassword: 'first' }) as Redis;
+    const sessions = manage(client, DURABLE);
+    const token = await sessions.setToken('user-0');
+    await untilCaching(sessions);
+    await setPassword(sentinel.sentinelServers, 'second');
+    client.options.sentinelPassword = 'second';
+    await untilListeningAnew(sessions, sentinel.nodes);
     expect(await sessions.deleteToken(token)).toBe(true);
   }
 });

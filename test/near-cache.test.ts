@@ -29,7 +29,7 @@ const OLDER_SECRET = 'an older secret for tests, no shorter than the other';
 type Options = Partial<TokenManagerOptions<{ name: string }>>;
 
 /** So long that what a process hears of within a test it was told. */
-const CACHE = { maxAgeMs: 60_000, heartbeatMs: 1000 };
+const CACHE = { maxAgeMs: 60_000, heartbeatMs: 10_000 };
 
 /** A service of its own on the sessions under these prefixes. */
 function service(prefixes: ReturnType<typeof randomPrefixes>, options: Options = {}) {

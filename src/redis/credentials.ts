@@ -5,6 +5,8 @@ import type { Cluster, Redis } from 'ioredis';
 export interface Credentials {
   username?: string | null | undefined;
   password?: string | null | undefined;
+  sentinelUsername?: string | null | undefined;
+  sentinelPassword?: string | null | undefined;
 }
 
 /** What ioredis (5 and 6) connects with: the condition takes the credentials from the options before the connector is called. */
@@ -25,8 +27,9 @@ export function askForCredentials(redis: Redis, ask: () => Credentials | Promise
     connector.connecting = true;
     delete connector.firstError;
     try {
-      const { username, password } = await ask();
-      Object.assign(redis.options, { username, password });
+      const credentials = await ask();
+      Object.assign(redis.options, credentials);
+      const { username, password } = credentials;
       attempts.condition.auth = username ? [username, password] : password;
     } catch (error) {
       return failed(connector, error);
@@ -93,13 +96,16 @@ export function credentialsOf(redis: Redis): Credentials {
   const { cluster = null, known } = followed.get(redis) ?? {};
   const { own, shared } = placesOf(redis, cluster);
   if (known === undefined || areOthers(own, known.own)) return own;
-  if (areOthers(shared, known.shared)) return shared;
-  return known.accepted ?? own;
+  return { ...own, ...(areOthers(shared, known.shared) ? shared : known.accepted) };
 }
 
 function placesOf({ options }: Redis, cluster: Cluster | null) {
-  const pick = ({ username, password }: Credentials): Credentials => ({ username, password });
-  return { own: pick(options), shared: pick(cluster?.options.redisOptions ?? {}) };
+  const { username, password, sentinelUsername, sentinelPassword } = options;
+  const forNodes = cluster?.options.redisOptions ?? {};
+  return {
+    own: { username, password, sentinelUsername, sentinelPassword },
+    shared: { username: forNodes.username, password: forNodes.password },
+  };
 }
 
 function areOthers(a: Credentials, b: Credentials): boolean {
@@ -110,5 +116,5 @@ function areOthers(a: Credentials, b: Credentials): boolean {
 function credentialsIn(args: readonly unknown[]): Credentials {
   const texts = args.flat().filter((arg) => typeof arg !== 'function');
   const [username, password] = texts.length === 1 ? [undefined, texts[0]] : texts;
-  return { ...(username !== undefined && { username: String(username) }), password: String(password) };
+  return { username: username === undefined ? undefined : String(username), password: String(password) };
 }

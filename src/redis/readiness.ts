@@ -65,9 +65,8 @@ export class Readiness {
     this.#idle = isMadeByUs(client) ? new IdleConnections(client, timeoutMs / 2) : null;
     this.#owned = owned;
     this.#database = databaseOf(client);
-    this.#followNodes();
-    if (!client.isCluster && correctFalseReady(client as Redis) && client.status === 'end')
-      connectQuietly(client as Redis);
+    if (client.isCluster) for (const node of (client as Cluster).nodes()) this.#followNode(node);
+    else this.#followRedis(client as Redis);
     this.#wasReady = client.status === 'ready';
     this.#isDown = client.status === 'end';
     this.#listen('on');
@@ -234,9 +233,10 @@ export class Readiness {
     for (const watcher of this.#watchers) watcher.databaseChanged();
   };
 
-  #followNodes(): void {
-    if (this.#client.isCluster) for (const node of (this.#client as Cluster).nodes()) this.#followNode(node);
-    else followCredentials(this.#client as Redis, null);
+  #followRedis(redis: Redis): void {
+    followCredentials(redis, null);
+    // One that was wrong before it was handed in has given up connecting.
+    if (correctFalseReady(redis) && redis.status === 'end') connectQuietly(redis);
   }
 
   #followNode(node: Redis): void {
