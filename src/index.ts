@@ -23,9 +23,7 @@ export type {
   SessionInfo,
   User,
 } from './manager/types';
-export { createRedisClient, type RedisClientOptions } from './redis/client';
-export { RedisStore, type RedisStoreOptions } from './redis/redis-store';
-export type { Durability } from './redis/replica-acknowledgement';
+export { createRedisClient, type RedisClientOptions } from './redis/client/client';
 export type {
   ClusterSettings,
   NatMap,
@@ -33,7 +31,9 @@ export type {
   RedisSettings,
   RedisTarget,
   SentinelSettings,
-} from './redis/settings';
+} from './redis/client/settings';
+export { RedisStore, type RedisStoreOptions } from './redis/redis-store';
+export type { Durability } from './redis/revocations/replica-acknowledgement';
 export { MemoryStore, type MemoryStoreOptions } from './store/memory-store';
 export {
   type ChangeFeed,

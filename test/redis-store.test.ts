@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import { Redis } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis5';
 import { RedisStore, type TokenClaims, TokenManager, type TokenManagerOptions } from 'tokensession';
-import { defineScripts } from '../src/redis/script-commands';
+import { defineScripts } from '../src/redis/connection/script-commands';
 import { readClaims, tagOf } from '../src/token/token';
 import { freePort, type RedisServer, startRedis, timeOf } from './support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';

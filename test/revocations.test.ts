@@ -1,5 +1,5 @@
 import { SessionError } from '../src/errors/session-error';
-import { type Revocation, Revocations } from '../src/redis/revocations';
+import { type Revocation, Revocations } from '../src/redis/revocations/revocations';
 
 /** The policy alone, with a clock of its own; test/sentinel.test.ts and test/cluster.test.ts show it at work. */
 let server: string;

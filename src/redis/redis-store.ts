@@ -20,13 +20,15 @@ import type {
   StoreHealth,
 } from '../store/store';
 import type { TokenClaims } from '../token/token';
-import { RedisChangeFeed } from './change-feed';
-import { checkTimeoutMs, createRedisClient } from './client';
-import { refuseClient, warnOfClient } from './client-check';
-import { RedisConnection } from './connection';
-import { type Call, DeadlineScripts } from './deadline';
-import { RedisHealth } from './health';
-import { checkDurability, type Durability, ReplicaAcknowledgement } from './replica-acknowledgement';
+import { RedisChangeFeed } from './changes/change-feed';
+import { checkTimeoutMs, createRedisClient } from './client/client';
+import { refuseClient, warnOfClient } from './client/client-check';
+import { type RedisTarget, refuseTlsOption } from './client/settings';
+import { RedisConnection } from './connection/connection';
+import { type Call, DeadlineScripts } from './connection/deadline';
+import { RedisHealth } from './health/health';
+import { ServerKeys } from './health/server-keys';
+import { ServerRights } from './health/server-rights';
 import {
   FOUND_TIMING,
   type FoundReply,
@@ -44,12 +46,10 @@ import {
   TUPLE_TIMING,
   type TupleReply,
 } from './replies';
-import { type Revocation, Revocations, revocationArguments, revocationOf } from './revocations';
+import { checkDurability, type Durability, ReplicaAcknowledgement } from './revocations/replica-acknowledgement';
+import { type Revocation, Revocations, revocationArguments, revocationOf } from './revocations/revocations';
 import { type RedisKeys, redisKeys } from './schema';
 import type { ScriptName } from './scripts/index';
-import { ServerKeys } from './server-keys';
-import { ServerRights } from './server-rights';
-import { type RedisTarget, refuseTlsOption } from './settings';
 
 export interface RedisStoreOptions {
   /** What the keys of sessions begin with. Default `session-token`. */

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import type { RedisConnection } from './connection';
-import { isRefusal, sessionErrorOf } from './errors';
-import type { RedisKeys } from './schema';
-import { PROBE } from './scripts/probe';
+import { isRefusal, sessionErrorOf } from '../client/errors';
+import type { RedisConnection } from '../connection/connection';
+import type { RedisKeys } from '../schema';
+import { PROBE } from '../scripts/probe';
 import type { ServerKeys } from './server-keys';
 
 /** Milliseconds for which a server that let us announce changes is not asked again whether it does. */

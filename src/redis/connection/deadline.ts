@@ -1,7 +1,7 @@
-import { SessionError } from '../errors/session-error';
+import { SessionError } from '../../errors/session-error';
+import type { Timing } from '../replies';
+import type { ScriptName } from '../scripts/index';
 import type { RedisConnection } from './connection';
-import type { Timing } from './replies';
-import type { ScriptName } from './scripts/index';
 import { ServerClock } from './server-clock';
 
 /** A script that is refused as too late is tried again with the time that the refusal tells. */

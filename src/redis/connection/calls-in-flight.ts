@@ -1,4 +1,4 @@
-import { SessionError } from '../errors/session-error';
+import { SessionError } from '../../errors/session-error';
 
 /** Calls to one server that may be in flight: more than it takes to keep Redis busy. */
 const MAX_IN_FLIGHT = 1000;

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import type { Cluster, Redis } from 'ioredis';
-import { SCRIPTS, type ScriptName } from './scripts/index';
+import { SCRIPTS, type ScriptName } from '../scripts/index';
 
 type Command = (numberOfKeys: number, ...keysAndArguments: (string | number)[]) => Promise<unknown>;
 

@@ -1,5 +1,5 @@
 import type { ConnectionOptions } from 'node:tls';
-import { checkInteger, checkOptions, checkText, kindOf, shown } from '../errors/arguments';
+import { checkInteger, checkOptions, checkText, kindOf, shown } from '../../errors/arguments';
 import type { Credentials } from './credentials';
 
 /** Where one server listens. */

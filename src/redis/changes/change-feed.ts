@@ -1,10 +1,10 @@
-import type { ChangeFeed, ChangeFollower, ChangeSource } from '../store/store';
+import type { ChangeFeed, ChangeFollower, ChangeSource } from '../../store/store';
+import { isError } from '../client/errors';
+import type { RedisConnection } from '../connection/connection';
+import type { ServerKeys } from '../health/server-keys';
+import type { ServerRights } from '../health/server-rights';
+import type { RedisKeys } from '../schema';
 import { ChangeSubscription } from './change-subscription';
-import type { RedisConnection } from './connection';
-import { isError } from './errors';
-import type { RedisKeys } from './schema';
-import type { ServerKeys } from './server-keys';
-import type { ServerRights } from './server-rights';
 
 /**
  * Hears of changes to users where they are made: by a subscription of its own to each server that scripts run on. In a Cluster every node would tell

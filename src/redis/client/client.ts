@@ -7,13 +7,11 @@ import {
   type SentinelConnectionOptions,
   SentinelConnector,
 } from 'ioredis';
-import { checkInteger, checkOptions } from '../errors/arguments';
+import { checkInteger, checkOptions } from '../../errors/arguments';
 import { mendNodes } from './cluster-nodes';
 import { askForCredentials, connectQuietly } from './credentials';
 import { isConnectionLoss, withoutArguments } from './errors';
-import { endNodePromptly, endPromptly } from './prompt-end';
-import { readBeforeTimeout } from './read-before-timeout';
-import { breakWhenTurnedAway, breakWhileLoading } from './refused-connections';
+import { breakWhileLoading, mendConnection } from './mended-connection';
 import {
   type CheckedSettings,
   type ClusterSettings,
@@ -95,10 +93,7 @@ export function createRedisClient(target: RedisTarget, options?: RedisClientOpti
   const settings = checkSettings(target, given.tls);
   const client = keepingSecrets(open(settings, timeoutMs));
   if (client instanceof Cluster) mendNodes(client);
-  else {
-    breakWhenTurnedAway(client);
-    breakWhileLoading(client);
-  }
+  else breakWhileLoading(client);
   madeByUs.add(client);
   return client;
 }
@@ -124,7 +119,7 @@ function open(settings: CheckedSettings, timeoutMs: number): Redis | Cluster {
 type Options = ReturnType<typeof singleOptions> | ReturnType<typeof sentinelOptions>;
 
 function connect(options: Options, ask: CheckedSettings['askCredentials']): Redis {
-  const redis = endPromptly(readBeforeTimeout(new Redis({ ...options, lazyConnect: true })));
+  const redis = mendConnection(new Redis({ ...options, lazyConnect: true }));
   if (ask !== undefined) askForCredentials(redis, ask);
   redis.options.lazyConnect = false;
   connectQuietly(redis);
@@ -135,11 +130,8 @@ function connectCluster(settings: SettingsOf<'cluster'>, timeoutMs: number): Clu
   const cluster = new Cluster([...settings.cluster], clusterOptions(settings, timeoutMs));
   const ask = settings.askCredentials;
   // ioredis announces each node before it connects to it.
-  return cluster.on('+node', (node: Redis) => {
-    readBeforeTimeout(node);
-    endNodePromptly(node);
-    if (ask !== undefined) askForCredentials(node, ask);
-  });
+  if (ask !== undefined) cluster.on('+node', (node: Redis) => askForCredentials(node, ask));
+  return cluster;
 }
 
 /** Errors go to listeners, and without one to stderr, and from there to a log: the password of a handshake that failed must not. */
@@ -329,11 +321,10 @@ function mendSentinels(connector: SentinelConnector, asked: { error: Error | nul
   if (connectToSentinel === undefined) return;
   own.connectToSentinel = (endpoint, options) => {
     const connection = connectToSentinel(endpoint, { keepAlive: KEEP_ALIVE_MS, disableClientInfo: true, ...options });
-    const redis = endPromptly(connection);
+    const redis = mendConnection(connection);
     // Those that it only listens to have options of their own.
     const isAsked = options === undefined;
     if (isAsked) asked.error = null;
-    breakWhenTurnedAway(redis);
     return redis.on('error', (error: Error) => {
       if (isAsked && !isConnectionLoss(error)) asked.error ??= error;
     });

@@ -1,18 +1,17 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { type Cluster, Command, type Redis, type RedisOptions } from 'ioredis';
-import { SessionError } from '../errors/session-error';
-import { askingsOf } from './asking';
+import { SessionError } from '../../errors/session-error';
+import { askingsOf } from '../client/asking';
+import { SILENCE_FACTOR } from '../client/client';
+import { askForCredentials, connectQuietly, credentialsOf } from '../client/credentials';
+import { isConnectionLoss, isErrorReply, isSplitSlot, sessionErrorOf } from '../client/errors';
+import { correctFalseReady } from '../client/false-ready';
+import { mendConnection } from '../client/mended-connection';
+import type { ScriptName } from '../scripts/index';
 import { CircuitBreaker } from './circuit-breaker';
-import { SILENCE_FACTOR } from './client';
-import { askForCredentials, connectQuietly, credentialsOf } from './credentials';
-import { isConnectionLoss, isErrorReply, isSplitSlot, sessionErrorOf } from './errors';
-import { correctFalseReady } from './false-ready';
 import { PendingCalls } from './pending-calls';
-import { endPromptly } from './prompt-end';
-import { readBeforeTimeout } from './read-before-timeout';
 import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
-import type { ScriptName } from './scripts/index';
 import { SlotOwners } from './slot-owners';
 
 interface ConnectionOptions {
@@ -157,7 +156,7 @@ export class RedisConnection {
       keyPrefix: this.whole(''),
       ...(this.#cluster === null && { db: this.#readiness.database }),
     });
-    endPromptly(readBeforeTimeout(redis));
+    mendConnection(redis);
     // Callers get their errors by their calls; without a listener, ioredis prints them.
     redis.on('error', () => undefined);
     redis.on('ready', () => correctFalseReady(redis));

@@ -1,11 +1,17 @@
 import type { EventEmitter } from 'node:events';
 import type { Cluster, Redis } from 'ioredis';
-import type { SessionError } from '../errors/session-error';
-import { catchAsking } from './asking';
-import { isMadeByUs } from './client';
-import { connectQuietly, followCredentials } from './credentials';
-import { isBrokenConnection, isConnectionLoss, isRefusedDatabase, sessionErrorOf, withoutArguments } from './errors';
-import { correctFalseReady } from './false-ready';
+import type { SessionError } from '../../errors/session-error';
+import { catchAsking } from '../client/asking';
+import { isMadeByUs } from '../client/client';
+import { connectQuietly, followCredentials } from '../client/credentials';
+import {
+  isBrokenConnection,
+  isConnectionLoss,
+  isRefusedDatabase,
+  sessionErrorOf,
+  withoutArguments,
+} from '../client/errors';
+import { correctFalseReady } from '../client/false-ready';
 import { IdleConnections } from './idle-connections';
 import { NodeErrors } from './node-errors';
 

@@ -1,8 +1,8 @@
 import type { Redis } from 'ioredis';
-import { SessionError } from '../errors/session-error';
+import { SessionError } from '../../errors/session-error';
+import { isErrorReply } from '../client/errors';
 import { CallsInFlight } from './calls-in-flight';
 import { TurnQueue } from './commands-in-one-write';
-import { isErrorReply } from './errors';
 import type { Readiness } from './readiness';
 
 /** A turn of the event loop that takes longer is one in which something held the process up. */

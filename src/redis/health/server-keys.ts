@@ -1,6 +1,6 @@
-import { pinsSlot } from './client-check';
-import type { RedisConnection } from './connection';
-import type { RedisKeys } from './schema';
+import { pinsSlot } from '../client/client-check';
+import type { RedisConnection } from '../connection/connection';
+import type { RedisKeys } from '../schema';
 
 /** Names tried for a key that one server of a Cluster holds: with 1,000 masters, one in a thousand. */
 const MAX_KEYS = 10_000;

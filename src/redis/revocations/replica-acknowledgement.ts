@@ -1,11 +1,11 @@
 import type { Redis } from 'ioredis';
-import { checkInteger, checkOptions } from '../errors/arguments';
-import { SessionError } from '../errors/session-error';
-import type { RedisConnection } from './connection';
-import { withoutArguments } from './errors';
-import { IDLE_MS } from './idle-connections';
+import { checkInteger, checkOptions } from '../../errors/arguments';
+import { SessionError } from '../../errors/session-error';
+import { withoutArguments } from '../client/errors';
+import type { RedisConnection } from '../connection/connection';
+import { IDLE_MS } from '../connection/idle-connections';
+import { defineScripts } from '../connection/script-commands';
 import { type Revocation, revocationArguments } from './revocations';
-import { defineScripts } from './script-commands';
 
 /** How safe a revocation must be before it counts as done. */
 export interface Durability {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SessionError } from '../errors/session-error';
+import { SessionError } from '../../errors/session-error';
 
 /** Calls in a row that a server must leave unanswered before it is asked no more. */
 const FAILURES_TO_OPEN = 5;

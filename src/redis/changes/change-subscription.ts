@@ -1,12 +1,12 @@
 import type { Redis } from 'ioredis';
-import { SessionError } from '../errors/session-error';
-import type { ChangeSource } from '../store/store';
-import { isSessionId } from '../token/token';
-import { reconnectDelay } from './client';
-import type { RedisConnection } from './connection';
-import { isRefusal, withoutArguments } from './errors';
-import type { ServerKeys } from './server-keys';
-import type { ServerRights } from './server-rights';
+import { SessionError } from '../../errors/session-error';
+import type { ChangeSource } from '../../store/store';
+import { isSessionId } from '../../token/token';
+import { reconnectDelay } from '../client/client';
+import { isRefusal, withoutArguments } from '../client/errors';
+import type { RedisConnection } from '../connection/connection';
+import type { ServerKeys } from '../health/server-keys';
+import type { ServerRights } from '../health/server-rights';
 
 /** Heartbeats for which what was heard counts as complete, from the sending of the last one that was answered. */
 const LEASE_HEARTBEATS = 2;

@@ -1,5 +1,5 @@
 import type { Cluster, Redis } from 'ioredis';
-import { breakWhenTurnedAway, breakWhileLoading } from './refused-connections';
+import { breakWhileLoading, mendConnection } from './mended-connection';
 
 type Callback = (error: Error | null, reply?: unknown) => void;
 type Ask = (...args: unknown[]) => unknown;
@@ -23,14 +23,13 @@ const REDIRECTION_TO_NOWHERE = /^(MOVED|ASK) (\d+) \??:(\d+)$/;
 export function mendNodes(cluster: Cluster): void {
   mendReadyCheck(cluster);
   cluster.on('+node', (node: Redis) => {
-    breakWhenTurnedAway(node);
+    mendConnection(node);
     breakWhileLoading(node);
     completeRedirections(node);
     // ioredis asks for the slots over such a connection, and keeps its errors to itself.
     const duplicate = node.duplicate.bind(node);
     node.duplicate = (options) => {
-      const connection = duplicate(options);
-      breakWhenTurnedAway(connection);
+      const connection = mendConnection(duplicate(options));
       connection.on('error', (error) => cluster.emit('node error', error, `${node.options.host}:${node.options.port}`));
       intercept(connection, (_error, reply) => {
         completeSlots(reply, node.options.host ?? '');

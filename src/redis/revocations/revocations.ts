@@ -1,4 +1,4 @@
-import { isUnavailable } from '../errors/session-error';
+import { isUnavailable } from '../../errors/session-error';
 
 /** What was done to a user that must not be undone: sessions ended before their time, a ban set or lifted. */
 export interface Revocation {

@@ -1,6 +1,6 @@
 import { types } from 'node:util';
-import { SessionError, type SessionErrorCode } from '../errors/session-error';
-import { BANNED, CORRUPT, LAYOUT, TOO_MANY } from './scripts/parts';
+import { SessionError, type SessionErrorCode } from '../../errors/session-error';
+import { BANNED, CORRUPT, LAYOUT, TOO_MANY } from '../scripts/parts';
 
 /** An ACL that lacks a right; a script is told so without the word. */
 const FORBIDDEN = /\bNOPERM\b|\bACL failure\b|The user executing the script can't/;

@@ -1,6 +1,6 @@
-import type { StoreHealth } from '../store/store';
-import type { RedisConnection } from './connection';
-import { isError, isRefusal } from './errors';
+import type { StoreHealth } from '../../store/store';
+import { isError, isRefusal } from '../client/errors';
+import type { RedisConnection } from '../connection/connection';
 import type { ServerRights } from './server-rights';
 
 const NOT_ANNOUNCING =

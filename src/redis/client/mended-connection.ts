@@ -1,0 +1,85 @@
+import type { Redis } from 'ioredis';
+
+/** What is used of ioredis's connectors. */
+interface Connector {
+  stream?: { closed: boolean } | null;
+  disconnect(): void;
+}
+
+/** How ioredis says that its `socketTimeout` is over. */
+const TIMEOUT = /^Socket timeout\b/;
+
+/** What Redis says before it closes a connection that it won't serve: it has too many clients, or is in protected mode. */
+const TURNED_AWAY = /^-((?:ERR max number of clients|DENIED)[^\r\n]*)/;
+
+/** As Redis itself refuses commands while it reads its data. */
+const LOADING = 'LOADING Redis is loading the dataset in memory';
+
+const mended = new WeakSet<Redis>();
+
+/** Mends three faults of ioredis (5 and 6) in a client of one server: see the functions below. */
+export function mendConnection<Client extends Redis>(redis: Client): Client {
+  if (mended.has(redis)) return redis;
+  mended.add(redis);
+  endPromptly(redis);
+  redis.on('connect', () => {
+    readBeforeTimeout(redis);
+    breakWhenTurnedAway(redis);
+  });
+  return redis;
+}
+
+/**
+ * Lets a process end when a client gives up a connection that has broken already. ioredis waits for the end of its stream, which has come and
+ * gone, until a timer ends that holds the process.
+ */
+function endPromptly(redis: Redis): void {
+  const { connector } = redis as unknown as { connector: Connector };
+  const disconnect = connector.disconnect.bind(connector);
+  connector.disconnect = () => {
+    if (connector.stream?.closed) connector.stream = null;
+    disconnect();
+  };
+}
+
+/**
+ * Reads what has arrived before ioredis's `socketTimeout` gives the connection up. Node runs timers before it reads sockets: after the
+ * event loop was blocked, the answer may lie in a socket whose time is over.
+ */
+function readBeforeTimeout({ stream }: Redis): void {
+  const destroy = stream.destroy.bind(stream);
+  stream.destroy = (error?: Error) => {
+    if (error === undefined || !TIMEOUT.test(error.message)) return destroy(error);
+    const { bytesRead } = stream;
+    setImmediate(() => {
+      if (stream.bytesRead === bytesRead) destroy(error);
+    });
+    return stream;
+  };
+}
+
+/**
+ * Breaks a connection that Redis turns away, with Redis's words as the error. ioredis takes them for the answer to a command of its handshake, and may
+ * drop them.
+ */
+function breakWhenTurnedAway({ stream }: Redis): void {
+  stream.prependOnceListener('data', (chunk: Buffer) => {
+    const [, words] = TURNED_AWAY.exec(chunk.toString('latin1')) ?? [];
+    if (words !== undefined) stream.destroy(new Error(words));
+  });
+}
+
+/**
+ * Breaks each connection of a client to a server that still reads its data. The client reports that and tries again, where ioredis would wait
+ * for as long as the server believes to need, and let commands wait.
+ */
+export function breakWhileLoading(redis: Redis): void {
+  redis.on('connect', () => {
+    const { stream } = redis;
+    const look = (info: string) => {
+      if (/^loading:1/m.test(info)) stream.destroy(new Error(LOADING));
+    };
+    // Once it has answered anything: it may have turned the connection away. A server that refuses INFO refuses other commands with LOADING.
+    stream.once('data', () => redis.info('persistence').then(look, () => undefined));
+  });
+}
