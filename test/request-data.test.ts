@@ -1,4 +1,4 @@
-import { MemoryStore, RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { MemoryStore, RedisStore, SessionError, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { type AppOptions, type Detail, FRAMEWORKS, listen, type Session } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
@@ -55,7 +55,7 @@ async function start(
     const headers = by === null ? {} : { Authorization: `Bearer ${by}` };
     const answer = await fetch(app.url + path, { headers });
     const text = await answer.text();
-    return { status: answer.status, body: answer.ok && text !== '' ? JSON.parse(text) : text };
+    return { status: answer.status, headers: answer.headers, body: answer.ok && text !== '' ? JSON.parse(text) : text };
   };
   calls.length = 0;
   return { visit, calls, manager, token };
@@ -85,13 +85,22 @@ describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, se
 
   it('refuses a write when nobody is signed in, or not any more, and says where to put what is assigned', async () => {
     const { visit, calls } = await start(framework);
-    expect((await visit('/set?key=1', null)).status).toBe(401);
+    const refused = await visit('/set?key=1', null);
+    expect(refused.status).toBe(401);
+    expect(refused.headers.get('www-authenticate')).toBe('Bearer');
     expect((await visit('/set?key=1', 'junk')).status).toBe(401);
     expect((await visit('/data', null)).body).toEqual({});
     expect(calls).toEqual([]);
     expect((await visit('/assign')).status).toBe(500);
     expect((await visit('/logout-then-set')).status).toBe(401);
     expect((await visit('/set?key=1')).status).toBe(401);
+  });
+
+  it('rejects with the outage where it could not be found out who makes the request', async () => {
+    const store = new MemoryStore();
+    const { visit } = await start(framework, { onUnavailable: 'anonymous' }, { store });
+    jest.spyOn(store, 'touch').mockRejectedValue(new SessionError('ERR_STORE_UNAVAILABLE', 'for a test'));
+    for (const path of ['/data', '/set?key=1', '/count', '/flash']) expect((await visit(path)).status).toBe(503);
   });
 
   it('goes on through a rotation, and is not the next user’s', async () => {

@@ -84,7 +84,15 @@ export class RequestSession<Detail = unknown> {
    * written at the end of the request.
    */
   get data(): SessionData {
-    this.#data ??= this.#policy.manager.dataOf(() => this.token, this.#session?.data ?? null);
+    this.#data ??= this.#policy.manager.dataOf({
+      token: () => {
+        // While it isn't known who makes the request, nothing can be said of their data either.
+        if (this.#session === null && this.#failure !== null && !this.#isConflict()) throw this.#failure;
+        return this.token;
+      },
+      known: this.#session?.data ?? null,
+      answering: (act) => this.#answering(act),
+    });
     return this.#data;
   }
 

@@ -8,13 +8,26 @@ import type { RegisteredData } from './types';
 /** How often `update` tries again when another request was quicker. */
 const MAX_TRIES = 20;
 
-/** How a session's data is reached: by whichever token names the session now. */
+/** Whose data it is, and what came with the session. */
+export interface DataOwner {
+  /** The token that names the session now; `null` for none. Throws where it could not be found out. */
+  token(): string | null;
+  /** What came with the session; `null` for nothing. */
+  known: SessionEntries | null;
+  /** Runs each call. */
+  answering<Outcome>(act: () => Promise<Outcome>): Promise<Outcome>;
+}
+
+/** How data is reached. */
 export interface DataAccess {
   store: Store;
   reuse: ReusePolicy;
   limits: DataLimits;
   /** Runs a verb on the session that the token names. Gives `null` when there is no such live session. */
-  onSession<Outcome>(verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>): Promise<{ data: Outcome } | null>;
+  onSession<Outcome>(
+    token: string | null,
+    verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
+  ): Promise<{ data: Outcome } | null>;
 }
 
 type Key<Data> = keyof Data & string;
@@ -28,13 +41,15 @@ type Key<Data> = keyof Data & string;
  */
 export class SessionData<Data extends object = RegisteredData> {
   readonly #access: DataAccess;
+  readonly #owner: DataOwner;
   /** What came with the session; `null` once it may be out of date. */
   #known: SessionEntries | null;
 
   /** @internal */
-  constructor(access: DataAccess, known: SessionEntries | null = null) {
+  constructor(access: DataAccess, owner: DataOwner) {
     this.#access = access;
-    this.#known = known;
+    this.#owner = owner;
+    this.#known = owner.known;
   }
 
   /**
@@ -136,7 +151,7 @@ export class SessionData<Data extends object = RegisteredData> {
   async #read(keys: readonly string[] | null): Promise<SessionEntries> {
     if (this.#known !== null) return this.#known;
     const { store, reuse } = this.#access;
-    const found = await this.#access.onSession((claims) => store.readData(claims.tag, claims, reuse, keys));
+    const found = await this.#onSession((claims) => store.readData(claims.tag, claims, reuse, keys));
     return found?.data ?? new Map();
   }
 
@@ -157,11 +172,17 @@ export class SessionData<Data extends object = RegisteredData> {
     throw this.#overLimit(outcome);
   }
 
-  async #change<Outcome>(verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>): Promise<Outcome> {
+  #change<Outcome>(verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>): Promise<Outcome> {
     this.#known = null;
-    const found = await this.#access.onSession(verb);
-    if (found !== null) return found.data;
-    throw new SessionError('ERR_NO_SESSION', 'there is no live session to keep data of: nothing was written');
+    return this.#owner.answering(async () => {
+      const found = await this.#access.onSession(this.#owner.token(), verb);
+      if (found !== null) return found.data;
+      throw new SessionError('ERR_NO_SESSION', 'there is no live session to keep data of: nothing was written');
+    });
+  }
+
+  #onSession<Outcome>(verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>): Promise<{ data: Outcome } | null> {
+    return this.#owner.answering(async () => this.#access.onSession(this.#owner.token(), verb));
   }
 
   #overLimit(outcome: Exclude<DataWritten, 'done'>): SessionError {

@@ -8,7 +8,6 @@ import type {
   EndReason,
   Found,
   SessionAttributes,
-  SessionEntries,
   SessionRecord,
   Store,
   StoredSession,
@@ -31,7 +30,7 @@ import { type ManagerPolicy, managerPolicy, type TokenManagerOptions } from './m
 import { reported } from './reported';
 import { RequestedSession } from './requested-session';
 import { Rotations } from './rotations';
-import { SessionData } from './session-data';
+import { type DataAccess, type DataOwner, SessionData } from './session-data';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
 import { foreignRecord, type LiveToken, liveIn, type Purpose, SessionLookup } from './session-lookup';
 import { banOf, infoOf, sessionOf } from './session-view';
@@ -189,21 +188,23 @@ export class TokenManager<Detail = unknown> {
    * await manager.sessionData(token).set('theme', 'dark');
    */
   sessionData(token: string): SessionData {
-    return this.dataOf(() => token, null);
+    return this.dataOf({ token: () => token, known: null, answering: (act) => act() });
   }
 
   /**
-   * {@link sessionData}, for a request: of whichever token its session has by then.
+   * {@link sessionData}, for a request.
    *
-   * @param known what came with the session.
    * @internal
    */
-  dataOf(token: () => string | null, known: SessionEntries | null): SessionData {
+  dataOf(owner: DataOwner): SessionData {
     const { reuse, dataLimits: limits } = this.#policy;
-    return new SessionData(
-      { store: this.#store, reuse, limits, onSession: (verb) => this.#lookup.onData(token(), verb) },
-      known,
-    );
+    const access: DataAccess = {
+      store: this.#store,
+      reuse,
+      limits,
+      onSession: (token, verb) => this.#lookup.onData(token, verb),
+    };
+    return new SessionData(access, owner);
   }
 
   /** Ends this session, as its holder does. `false` when the token was not live. */
