@@ -64,6 +64,12 @@ export interface Recall {
   askedAt: number;
 }
 
+/** An answer from memory about another process's session. */
+export interface ForeignRecall extends Recall {
+  /** The latest that a timer of its process came in the second before: messages were read no sooner. */
+  driftMs: number;
+}
+
 export interface OwnRecall extends Recall {
   /** When the last call that was to end the session had settled. */
   endSettledAt: number;
@@ -96,7 +102,7 @@ export interface ForeignEntry {
   /** Of those that Redis gave. */
   lastSeenAlive: Sighting | null;
   /** The last answers from memory. */
-  recalls: Recall[];
+  recalls: ForeignRecall[];
 }
 
 /** One of whom it is written down when Redis was last asked for what memory may now answer; 0 for never. */
