@@ -54,7 +54,7 @@ export interface Sighting {
 /** An answer of Redis without a token's first use, which it had acknowledged. */
 export interface Setback {
   use: Sighting;
-  begun: number;
+  seenAt: number;
 }
 
 /** An answer from memory, by which a session is alive. */
@@ -217,8 +217,9 @@ export class Book {
   }
 
   /** A list, begun when the book said this, shows this token of the session. */
-  listed(page: Page, { token, firstUse }: Snapshot, listed: string, { begun }: Sighting): void {
-    if (firstUse !== null && generationOf(listed) < generationOf(token)) page.lostMove ??= { use: firstUse, begun };
+  listed(page: Page, { token, firstUse }: Snapshot, listed: string, { settled }: Sighting): void {
+    if (firstUse === null || generationOf(listed) >= generationOf(token)) return;
+    page.lostMove ??= { use: firstUse, seenAt: settled };
   }
 
   /** Something is asked that may end it; until that is acknowledged nobody knows. */

@@ -308,7 +308,7 @@ export class Load {
       if (outcome.reply === null) {
         this.#endSettled(account, [page]);
         this.#ended(account, page, outcome.begun, false);
-      } else if (!outcome.isRecalled) page.missedReuse ??= { use, begun: outcome.sighting.begun };
+      } else if (!outcome.isRecalled) page.missedReuse ??= { use, seenAt: outcome.sighting.settled };
     });
   }
 
