@@ -54,7 +54,7 @@ export interface Sighting {
 /** An answer of Redis without a token's first use, which it had acknowledged. */
 export interface Setback {
   use: Sighting;
-  begun: number;
+  seenAt: number;
 }
 
 /** An answer from memory, by which a session is alive. */
@@ -62,6 +62,12 @@ export interface Recall {
   at: number;
   /** When Redis was asked for what was answered. */
   askedAt: number;
+}
+
+/** An answer from memory about another process's session. */
+export interface ForeignRecall extends Recall {
+  /** The latest that a timer of its process came in the second before: messages were read no sooner. */
+  driftMs: number;
 }
 
 export interface OwnRecall extends Recall {
@@ -96,7 +102,7 @@ export interface ForeignEntry {
   /** Of those that Redis gave. */
   lastSeenAlive: Sighting | null;
   /** The last answers from memory. */
-  recalls: Recall[];
+  recalls: ForeignRecall[];
 }
 
 /** One of whom it is written down when Redis was last asked for what memory may now answer; 0 for never. */
@@ -211,8 +217,9 @@ export class Book {
   }
 
   /** A list, begun when the book said this, shows this token of the session. */
-  listed(page: Page, { token, firstUse }: Snapshot, listed: string, { begun }: Sighting): void {
-    if (firstUse !== null && generationOf(listed) < generationOf(token)) page.lostMove ??= { use: firstUse, begun };
+  listed(page: Page, { token, firstUse }: Snapshot, listed: string, { settled }: Sighting): void {
+    if (firstUse === null || generationOf(listed) >= generationOf(token)) return;
+    page.lostMove ??= { use: firstUse, seenAt: settled };
   }
 
   /** Something is asked that may end it; until that is acknowledged nobody knows. */

@@ -1,4 +1,4 @@
-import type { OwnRecall, Recall, SessionEntry } from './book';
+import type { ForeignRecall, OwnRecall, Recall, SessionEntry } from './book';
 import type { Fault } from './faults';
 import { isIn, slotOf } from './keys';
 import type { CachePromise, WorkerRecord } from './messages';
@@ -102,7 +102,7 @@ function judgeOwn(matter: Case, verdict: CacheVerdict): void {
   );
 }
 
-function judgeForeign(matter: Case, endedAt: number, recalls: readonly Recall[], verdict: CacheVerdict): void {
+function judgeForeign(matter: Case, endedAt: number, recalls: readonly ForeignRecall[], verdict: CacheVerdict): void {
   const after = recalls.filter(({ at }) => at > endedAt);
   const stale = after.filter(({ askedAt }) => askedAt <= endedAt);
   judgeAgain(
@@ -125,8 +125,9 @@ function judgeForeign(matter: Case, endedAt: number, recalls: readonly Recall[],
     const allowed = Math.min(maxAgeMs, isAround ? LEASE_HEARTBEATS * heartbeatMs : TOLERANCE_MS);
     if (isAround) longestAroundMs = Math.max(longestAroundMs, ms);
     else verdict.longestMs.outside = Math.max(verdict.longestMs.outside, ms);
-    const over = ms - allowed;
-    const what = isAround ? 'around a fault' : 'outside of faults';
+    const over = ms - allowed - recall.driftMs;
+    const where = isAround ? 'around a fault' : 'outside of faults';
+    const what = `${where}, with a drift of ${Math.round(recall.driftMs)} ms`;
     if (over > (worst?.over ?? 0)) worst = { recall, over, what };
   }
   verdict.longestMs.around = Math.max(verdict.longestMs.around, longestAroundMs);

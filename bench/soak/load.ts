@@ -47,6 +47,8 @@ const FORMER_SHARE = 0.3;
 const REUSE_MARGIN_MS = 500;
 /** With no newer news than this, after it was held up, a worker leaves others' tokens alone: their grace may be over. */
 const OLD_NEWS_MS = 1000;
+/** How far back this process's drift counts for an answer from memory. */
+const DRIFT_MS = 1000;
 /** Of others' tokens, those that have just been logged in, and those that have just ended. */
 const FOREIGN_RECENT = 100;
 /** Of others' tokens, those whose sightings are kept. */
@@ -306,7 +308,7 @@ export class Load {
       if (outcome.reply === null) {
         this.#endSettled(account, [page]);
         this.#ended(account, page, outcome.begun, false);
-      } else if (!outcome.isRecalled) page.missedReuse ??= { use, begun: outcome.sighting.begun };
+      } else if (!outcome.isRecalled) page.missedReuse ??= { use, seenAt: outcome.sighting.settled };
     });
   }
 
@@ -421,8 +423,10 @@ export class Load {
     });
     if (!outcome.ok) return;
     const { begun } = outcome.sighting;
-    if (outcome.isRecalled) addRecall(entry.recalls, { at: begun, askedAt: entry.askedAt });
-    else if (outcome.reply) {
+    if (outcome.isRecalled) {
+      const driftMs = this.#waits.driftSince(performance.now() - DRIFT_MS);
+      addRecall(entry.recalls, { at: begun, askedAt: entry.askedAt, driftMs });
+    } else if (outcome.reply) {
       entry.lastSeenAlive = outcome.sighting;
       entry.askedAt = Math.max(entry.askedAt, begun);
     } else entry.seenDead ??= outcome.sighting;

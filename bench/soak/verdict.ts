@@ -209,10 +209,10 @@ function judgeAlive(matter: Case, verdict: Verdict): void {
 /** Was the use of a new token forgotten? */
 function judgeSetbacks({ entry, faults }: Case, verdict: Verdict): void {
   const { missedReuse, lostMove } = entry;
-  const isExcused = ({ use, begun }: Setback) => faults.some((fault) => fault.at <= begun && mayLose(fault, use));
-  const wrong = (what: string, { use, begun }: Setback) =>
+  const isExcused = ({ use, seenAt }: Setback) => faults.some((fault) => fault.at <= seenAt && mayLose(fault, use));
+  const wrong = (what: string, { use, seenAt }: Setback) =>
     verdict.wronglyAlive.push(
-      `${entry.device}: ${what}; ${timesOf(entry, faults, { replaced: use.settled, seen: begun })}`,
+      `${entry.device}: ${what}; ${timesOf(entry, faults, { replaced: use.settled, seen: seenAt })}`,
     );
   if (missedReuse !== null) {
     if (isExcused(missedReuse)) verdict.reuseLost++;
@@ -225,10 +225,15 @@ function judgeSetbacks({ entry, faults }: Case, verdict: Verdict): void {
 }
 
 /** Milliseconds after the return of service at which it was seen; `null` when no failover explains it. */
-function excuseFor({ entry, user, isDurable, faults }: Case, end: Sighting, { begun }: Sighting): number | null {
+function excuseFor(
+  { entry, user, isDurable, faults }: Case,
+  end: Sighting,
+  { begun, settled }: Sighting,
+): number | null {
   for (const fault of faults) {
     const { kind, slots, at, promotedAt, letGoAt } = fault;
-    if (!mayLose(fault, end) || begun < at) continue;
+    // A call that a held worker began before the fault may have been answered after it.
+    if (!mayLose(fault, end) || settled < at) continue;
     // A Cluster's handover waits until the replica has everything, and Sentinel promotes the replica that has most, but not of a master
     // that lives.
     if (entry.isConfirmed && (kind !== 'handover' || slots !== null)) continue;

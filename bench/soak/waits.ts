@@ -82,7 +82,7 @@ export class Waits {
     this.#undecided++;
     setTimeout(() => {
       this.#undecided--;
-      this.#withoutDrift(operation, over - this.#driftSince(begun));
+      this.#withoutDrift(operation, over - this.driftSince(begun));
     }, SETTLING_MS);
   }
 
@@ -99,7 +99,8 @@ export class Waits {
     summary.worstOverWithoutDriftOperation = operation;
   }
 
-  #driftSince(begun: number): number {
+  /** The latest that a timer of this process came since this moment of `performance.now()`. */
+  driftSince(begun: number): number {
     let worst = 0;
     for (let i = this.#ticks.length - 1; i >= 0; i--) {
       const { at, late } = this.#ticks[i] as Tick;
