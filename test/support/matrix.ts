@@ -111,7 +111,8 @@ async function runRow(row: Row, names: readonly string[], work: string) {
     root,
     outputFile: join(work, 'report.json'),
     names,
-    args: ignored.map((pattern) => `--testPathIgnorePatterns=${pattern}`),
+    // A test that failed may leave behind what keeps Jest alive.
+    args: ['--forceExit', ...ignored.map((pattern) => `--testPathIgnorePatterns=${pattern}`)],
     node,
     env: { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}`, REDIS_SERVER: program },
   });

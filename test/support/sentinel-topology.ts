@@ -271,7 +271,8 @@ async function areKnown({ name, nodes, sentinelServers }: SentinelTopology): Pro
         // Without a run id it hasn't had an answer from that one yet.
         ofReplicas.every((replica) => isWell(replica, 'slave') && replica.runid !== '') &&
         others.length === sentinelServers.length - 1 &&
-        others.map(fieldsOf).every((other) => isWell(other, 'sentinel')) &&
+        // Sentinels of Valkey 9.1 keep what another has said of the master before the last failover.
+        others.map(fieldsOf).every(({ flags }) => /^sentinel(,master_down)?$/.test(flags ?? '')) &&
         master.port
       );
     }),
