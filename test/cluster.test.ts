@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster } from 'ioredis';
 import { Cluster as Cluster5 } from 'ioredis5';
@@ -129,6 +130,17 @@ describe('a Cluster', () => {
     await until('it is confirmed', async () => (await sessions.deleteUserToken('ada')) >= 0);
     expect(await sessions.health()).toMatchObject({ status: 'up' });
     expect(await refusalsOf(topology.nodes)).toEqual([]);
+  });
+
+  it('keeps no process that has closed its client, be it while that looks for the slots', async () => {
+    const client = createRedisClient({ cluster: topology.startupNodes }, PATIENT);
+    onClose(() => client.disconnect());
+    await once(client, 'ready');
+    while (!Reflect.get(client, 'isRefreshing')) await sleep(1);
+    client.disconnect();
+    await until('it has looked', () => !Reflect.get(client, 'isRefreshing'));
+    await sleep(50);
+    expect(Reflect.get(client, 'slotsTimer')).toBeNull();
   });
 
   it('that is not there at boot is a 503 at once that says why', async () => {

@@ -19,9 +19,11 @@ const REDIRECTION_TO_NOWHERE = /^(MOVED|ASK) (\d+) \??:(\d+)$/;
  * - A failure to ask a node for the slots, and a Cluster that is down, is an event `node error` that says why. A node that is away is no reason not
  *   to ask the others.
  * - A node that still reads its data refuses commands, instead of letting them wait.
+ * - A client that is closed while it asks for the slots asks for them no more. ioredis would go on each second, and keep the process.
  */
 export function mendNodes(cluster: Cluster): void {
   mendReadyCheck(cluster);
+  mendClosing(cluster);
   cluster.on('+node', (node: Redis) => {
     mendConnection(node);
     breakWhileLoading(node);
@@ -58,6 +60,25 @@ function mendReadyCheck(cluster: Cluster): void {
     }
     return true;
   });
+}
+
+function mendClosing(cluster: Cluster): void {
+  let isLeft = false;
+  const disconnect = cluster.disconnect.bind(cluster);
+  cluster.disconnect = (reconnect = false) => {
+    isLeft = !reconnect;
+    disconnect(reconnect);
+  };
+  cluster.on('connecting', () => {
+    if (cluster.status === 'connecting') isLeft = false;
+  });
+  const refresh = cluster.refreshSlotsCache.bind(cluster);
+  cluster.refreshSlotsCache = (callback) => {
+    if (isLeft) return;
+    refresh((error) => {
+      if (!isLeft) callback?.(error);
+    });
+  };
 }
 
 /**

@@ -256,7 +256,7 @@ export class RedisConnection {
 
   /** Whether the server of this key answers in time, were it with an error. */
   async #probe(key: string): Promise<boolean> {
-    if (!this.#readiness.isReady) return false;
+    if (!this.#readiness.isConnected) return false;
     const start = performance.now();
     // A check of no session, and not a plain read, which a client may send to a replica.
     const isAnswered = this.#scripts.check(1, key, '').then(() => true, isErrorReply);
