@@ -156,7 +156,7 @@ async function corrupt(store: RedisStore): Promise<void> {
 
 /** A logout that no replica confirms, and a store that is back. */
 async function recovering(silent: TcpProxy): Promise<void> {
-  const store = new RedisStore(urlOf(silent.port, passwords.right), { timeoutMs: 2000, durability: { replicas: 1 } });
+  const store = new RedisStore(urlOf(silent.port, passwords.right), { timeoutMs: 5000, durability: { replicas: 1 } });
   const manager = manage('a Redis that comes back', store);
   const ask = () => witness.failure('a Redis that comes back', () => manager.getBan('ada'));
   silent.hold();
@@ -176,7 +176,7 @@ async function recovering(silent: TcpProxy): Promise<void> {
 
 /** Sessions that are answered from memory, of which one can't be slid, and announcements that don't arrive any more. */
 async function cached(silent: TcpProxy): Promise<void> {
-  const store = new RedisStore(urlOf(silent.port, passwords.right), { timeoutMs: 2000 });
+  const store = new RedisStore(urlOf(silent.port, passwords.right), { timeoutMs: 5000 });
   const manager = manage('a near cache', store, { cache: { heartbeatMs: 10_000 }, slideEvery: 1 });
   const token = await manager.setToken('cached');
   witness.issued(token);
