@@ -29,13 +29,13 @@ interface ExpressRequest extends IncomingMessage {
 export type ExpressMiddleware = (req: ExpressRequest, res: ServerResponse, next: (error?: unknown) => void) => void;
 
 /**
- * Puts `req.session` on every request, for Express 5 and 4. Without options it takes tokens from `Authorization: Bearer` and from the
- * cookie `__Host-session`, or `session` where a request isn't secure. A request without a signed token costs no call to the store, one with a
- * token costs one. Mounted twice with one manager, it works once: the first one's options hold. A request without a response, such as that of an
- * `upgrade`, is anonymous.
+ * Puts `req.session` on every request, for Express 5 and 4. Without options it takes tokens from `Authorization:
+ * Bearer` and from the cookie `__Host-session`, or `session` where a request isn't secure. A request without a signed
+ * token costs no call to the store, one with a token costs one. Mounted twice with one manager, it works once: the
+ * first one's options hold. A request without a response, such as that of an `upgrade`, is anonymous.
  *
- * While the store can't answer, a request with a token goes to Express's error handling as a `SessionError` of status 503, and
- * an unsafe request of another origin with a token in the cookie as one of status 403.
+ * While the store can't answer, a request with a token goes to Express's error handling as a `SessionError` of status
+ * 503, and an unsafe request of another origin with a token in the cookie as one of status 403.
  *
  * @throws TypeError for an option that is unknown or of the wrong kind.
  * @example
@@ -64,8 +64,9 @@ const NOT_EXPRESS =
   'tokensession/express needs a request of Express: mount it in an Express application, with app.use()';
 
 /**
- * Requires a signed-in user. Other requests get 401 as JSON, `{ "error": "unauthenticated" }`, with the `reason` where a token of ours came that is
- * not live, and the `message` given when its session was ended; or with `redirectTo` a redirect to the login page.
+ * Requires a signed-in user. Other requests get 401 as JSON, `{ "error": "unauthenticated" }`, with the `reason` where
+ * a token of ours came that is not live, and the `message` given when its session was ended; or with `redirectTo` a
+ * redirect to the login page.
  *
  * @throws TypeError for an option that is unknown or no path.
  */
@@ -74,8 +75,8 @@ export function requireUser(options?: RequireUserOptions): ExpressMiddleware {
 }
 
 /**
- * Requires a login or a `req.session.reauthenticated()` within `seconds`. Asks the store, never the near cache. Other requests get 403 as JSON,
- * `{ "error": "reauthentication_required" }`; without a user, the answer of `requireUser()`.
+ * Requires a login or a `req.session.reauthenticated()` within `seconds`. Asks the store, never the near cache. Other
+ * requests get 403 as JSON, `{ "error": "reauthentication_required" }`; without a user, the answer of `requireUser()`.
  *
  * @throws TypeError or RangeError when `seconds` is not a positive whole number.
  */

@@ -7,8 +7,8 @@ export interface CacheOptions {
   /** Milliseconds after which a session is asked for again, whatever is or isn't heard of it. At most 600,000. Default 5,000. */
   maxAgeMs?: number | undefined;
   /**
-   * Milliseconds between two looks whether the store's announcements still arrive. When two in a row bring no answer, nothing is answered from the
-   * cache. 100 to 60,000. Default 1,000.
+   * Milliseconds between two looks whether the store's announcements still arrive. When two in a row bring no answer,
+   * nothing is answered from the cache. 100 to 60,000. Default 1,000.
    */
   heartbeatMs?: number | undefined;
 }

@@ -61,9 +61,10 @@ export interface CacheStats {
 /**
  * Keeps the live sessions that this process has just checked, to answer for them without asking the store again.
  *
- * A session is answered from here only while it is known that no change to it can have been missed: its source of changes is complete, and no
- * change was announced since before the store was asked. And never longer than `maxAgeMs` after that, nor after its expiry by the store's
- * clock, of which the monotonic clock tells what has passed of it since.
+ * A session is answered from here only while it is known that no change to it can have been missed: its source of
+ * changes is complete, and no change was announced since before the store was asked. And never longer than `maxAgeMs`
+ * after that, nor after its expiry by the store's clock, of which the monotonic clock tells what has passed of it
+ * since.
  */
 export class NearCache {
   readonly #policy: CachePolicy;
@@ -104,8 +105,8 @@ export class NearCache {
   }
 
   /**
-   * The session of a token, when that is known without asking the store. `now` is `performance.now()`. Verifies no signature: it is the very token
-   * that was found good.
+   * The session of a token, when that is known without asking the store. `now` is `performance.now()`. Verifies no
+   * signature: it is the very token that was found good.
    */
   find(token: string, now: number): KnownSession | null {
     const known = this.#users.get(tagIn(token))?.get(sessionIdIn(token));
@@ -124,8 +125,9 @@ export class NearCache {
   }
 
   /**
-   * Keeps the session that the store has given for this token, unless it may have changed since the store was asked. Only for the very token
-   * that the record holds: how long any other one is good is for the store to judge at each use.
+   * Keeps the session that the store has given for this token, unless it may have changed since the store was asked.
+   * Only for the very token that the record holds: how long any other one is good is for the store to judge at each
+   * use.
    */
   keep(ticket: Ticket, token: string, claims: TokenClaims, stored: StoredSession): void {
     const { source, askedAt, change, detours } = ticket;

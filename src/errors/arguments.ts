@@ -36,7 +36,8 @@ export type Readers<Options> = Readonly<{ [Name in keyof Required<Options>]: Rea
 export type Read<All> = { [Name in keyof All]: All[Name] extends Reader<infer Value> ? Value : never };
 
 /**
- * Reads an options object, by the one description of its options: a reader for each, which gets `undefined` for an option left out.
+ * Reads an options object, by the one description of its options: a reader for each, which gets `undefined` for an
+ * option left out.
  *
  * @param prefix what stands before an option's name in an error.
  * @throws TypeError for anything but a plain object with these options; what the readers throw.

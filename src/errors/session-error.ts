@@ -41,8 +41,8 @@ const STATUS = {
 const RETRY_AFTER = '1';
 
 /**
- * The one error class of this package for what happens at run time. A programmer's mistake (an argument or option of the wrong
- * kind) is a TypeError or RangeError instead. Neither message, properties nor cause hold a token or a secret.
+ * The one error class of this package for what happens at run time. A programmer's mistake (an argument or option of
+ * the wrong kind) is a TypeError or RangeError instead. Neither message, properties nor cause hold a token or a secret.
  */
 export class SessionError extends Error {
   override readonly name = 'SessionError';
@@ -55,8 +55,8 @@ export class SessionError extends Error {
   /** Whether the message is for the client, as Koa asks: with a status under 500, which is nothing to log as a failure of the service. */
   readonly expose: boolean;
   /**
-   * Headers of the error response, which the middleware adds to it: `Retry-After` (RFC 9110, 10.2.3) with a 503, `WWW-Authenticate` (RFC
-   * 9110, 11.6.1) with the 401 of a login where tokens come in `Authorization`.
+   * Headers of the error response, which the middleware adds to it: `Retry-After` (RFC 9110, 10.2.3) with a 503,
+   * `WWW-Authenticate` (RFC 9110, 11.6.1) with the 401 of a login where tokens come in `Authorization`.
    */
   readonly headers?: Readonly<Record<string, string>>;
   /** What has been done all the same, of an `ERR_NOT_REPLICATED`: what the call would have given. Not printed. */

@@ -11,23 +11,24 @@ import {
 
 export interface CookieOptions {
   /**
-   * A token of RFC 9110, 5.6.2: no spaces, no separators. Default: `__Host-session` on a secure request and `session` on another.
-   * With a `domain` or a `path` of your own, which `__Host-` forbids, `__Secure-session` takes its place.
+   * A token of RFC 9110, 5.6.2: no spaces, no separators. Default: `__Host-session` on a secure request and `session`
+   * on another. With a `domain` or a `path` of your own, which `__Host-` forbids, `__Secure-session` takes its place.
    *
-   * The prefixes `__Host-`, `__Secure-`, `__Http-` and `__Host-Http-` have browsers refuse the cookie from anybody who could not have
-   * set it like that (RFC 6265bis, 4.1.3); options that break their rules are refused here.
+   * The prefixes `__Host-`, `__Secure-`, `__Http-` and `__Host-Http-` have browsers refuse the cookie from anybody who
+   * could not have set it like that (RFC 6265bis, 4.1.3); options that break their rules are refused here.
    */
   name?: string | undefined;
   /** From `/` on, without `;`, `?` and `#`. Default `/`. */
   path?: string | undefined;
   /**
-   * A host name, `example.com`, whose subdomains get the cookie too; without scheme, port and dots around it. No IP address: that has
-   * no subdomains. Default: none, the host that set the cookie alone gets it back.
+   * A host name, `example.com`, whose subdomains get the cookie too; without scheme, port and dots around it. No IP
+   * address: that has no subdomains. Default: none, the host that set the cookie alone gets it back.
    */
   domain?: string | undefined;
   /**
-   * Whether the cookie goes over HTTPS only. Default: when the request is secure as the framework sees it (its own trust-proxy
-   * rule), or always where another option calls for it: a name with a prefix, `sameSite: 'none'`, `partitioned`.
+   * Whether the cookie goes over HTTPS only. Default: when the request is secure as the framework sees it (its own
+   * trust-proxy rule), or always where another option calls for it: a name with a prefix, `sameSite: 'none'`,
+   * `partitioned`.
    */
   secure?: boolean | undefined;
   /** Default `lax`. */

@@ -1,7 +1,7 @@
 /*
- * A cookie is told from others of its name by its domain and path, neither of which comes back with it: a neighbour on another
- * subdomain, an application on another path or an older set-up of this one can have left more of them (cookie tossing). Only
- * guesses can find these again.
+ * A cookie is told from others of its name by its domain and path, neither of which comes back with it: a neighbour on
+ * another subdomain, an application on another path or an older set-up of this one can have left more of them (cookie
+ * tossing). Only guesses can find these again.
  */
 import { isAddress, isHostName } from './cookie-options';
 import type { Exchange } from './exchange';

@@ -27,7 +27,8 @@ export interface CookieLifetime {
 /** Reads, sets and clears the cookie with the token. Always HttpOnly. */
 export interface CookieTransport {
   /**
-   * The tokens that came: none, one, or as many as there are different ones under the cookie's name, in no order that means anything.
+   * The tokens that came: none, one, or as many as there are different ones under the cookie's name, in no order that
+   * means anything.
    *
    * @param parsed the cookies of that header by their names, where another middleware has parsed it.
    */
@@ -61,8 +62,8 @@ export function cookieTransport(option: CookieOptions | false | undefined): Cook
   };
   const deletion = (secure: boolean, scope?: CookieScope, isPartitioned?: boolean) =>
     line(secure, '', { maxAge: 0 }, scope, isPartitioned);
-  // Nobody is signed in while cookies of two users come: without these a planted cookie would keep its victim out for good. Every
-  // other answer leaves such cookies alone, as they cost nothing but a signature each.
+  // Nobody is signed in while cookies of two users come: without these a planted cookie would keep its victim out for
+  // good. Every other answer leaves such cookies alone, as they cost nothing but a signature each.
   const guessedDeletions = (exchange: Exchange): string[] => {
     const secure = exchange.isSecure;
     // From before the option `partitioned` was changed: browsers keep the two apart, and send both.
@@ -79,7 +80,8 @@ export function cookieTransport(option: CookieOptions | false | undefined): Cook
     const name = nameFor(exchange.isSecure);
     exchange.reply()?.decide({
       cookie: `${name};${domain ?? ''};${path}`,
-      // Its own comes last: to some browsers a cookie for a host alone and one for the domain of that name are the same.
+      // Its own comes last: to some browsers a cookie for a host alone and one for the domain of that name are the
+      // same.
       lines: [...(isTossed ? guessedDeletions(exchange) : []), text],
       ...(freshForMs !== undefined && { freshForMs }),
     });

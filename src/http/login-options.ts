@@ -10,8 +10,8 @@ export interface LoginOptions {
   /** Kept with the session. `ip` and `userAgent` are taken from the request unless given; `undefined` keeps neither. */
   attributes?: SessionAttributes | undefined;
   /**
-   * Whether the browser keeps the cookie when it is closed; later rotations of its token keep that choice. Default true. The session itself
-   * lives as long either way.
+   * Whether the browser keeps the cookie when it is closed; later rotations of its token keep that choice. Default
+   * true. The session itself lives as long either way.
    */
   persistent?: boolean | undefined;
 }

@@ -1,8 +1,8 @@
 /*
- * Cross-site request forgery: a page of another origin has the browser send a request, and the browser adds the session's cookie.
- * Browsers say where a request comes from, in `Sec-Fetch-Site` (all since 2023) or at least in `Origin`, and pages can't change that:
- * OWASP's Cross-Site Request Forgery Prevention Cheat Sheet has both as defences. The rules are those of Go's
- * `net/http.CrossOriginProtection`, and stricter where a header makes no sense.
+ * Cross-site request forgery: a page of another origin has the browser send a request, and the browser adds the
+ * session's cookie. Browsers say where a request comes from, in `Sec-Fetch-Site` (all since 2023) or at least in
+ * `Origin`, and pages can't change that: OWASP's Cross-Site Request Forgery Prevention Cheat Sheet has both as
+ * defences. The rules are those of Go's `net/http.CrossOriginProtection`, and stricter where a header makes no sense.
  */
 
 import { kindOf, shown } from '../errors/arguments';
@@ -11,19 +11,23 @@ import type { Exchange } from './exchange';
 
 export interface CrossOriginOptions {
   /**
-   * What becomes of an unsafe request (any method but GET, HEAD and OPTIONS, RFC 9110, 9.2.1; a body; or a WebSocket handshake) that a browser
-   * sends for a page of another origin. `'refuse'` (default): it gets 403 with `ERR_CROSS_ORIGIN` through the host's error path when a
-   * session's cookie comes with it, before the store is asked; and `login()` rejects with the same, cookie or not. `'allow'`: it goes on,
-   * for an application that checks anti-forgery tokens itself.
+   * What becomes of an unsafe request (any method but GET, HEAD and OPTIONS, RFC 9110, 9.2.1; a body; or a WebSocket
+   * handshake) that a browser sends for a page of another origin. `'refuse'` (default): it gets 403 with
+   * `ERR_CROSS_ORIGIN` through the host's error path when a session's cookie comes with it, before the store is asked;
+   * and `login()` rejects with the same, cookie or not. `'allow'`: it goes on, for an application that checks
+   * anti-forgery tokens itself.
    *
-   * Requests with a token of ours in the header, and clients that are no browsers, are not affected, but for `login()` in a browser.
+   * Requests with a token of ours in the header, and clients that are no browsers, are not affected, but for `login()`
+   * in a browser.
    */
   crossOrigin?: 'refuse' | 'allow' | undefined;
   /**
-   * Other origins whose pages may send such requests: `https://app.example.com`, with the port where it is not the scheme's own. Each
-   * is compared whole; there are no wildcards. A page on another subdomain is another origin. Default: none.
+   * Other origins whose pages may send such requests: `https://app.example.com`, with the port where it is not the
+   * scheme's own. Each is compared whole; there are no wildcards. A page on another subdomain is another origin.
+   * Default: none.
    *
-   * An identity provider that posts its answer (`response_mode=form_post`) has to be one of them: its page sends the login.
+   * An identity provider that posts its answer (`response_mode=form_post`) has to be one of them: its page sends the
+   * login.
    */
   trustedOrigins?: readonly string[] | undefined;
 }
@@ -48,8 +52,8 @@ export function readTrustedOrigins(name: string, trustedOrigins: unknown): Reado
 }
 
 /**
- * Why a request may not use the session's cookie, nor set one: `null` when it may. What comes twice, or is none of the values that
- * browsers send, is refused.
+ * Why a request may not use the session's cookie, nor set one: `null` when it may. What comes twice, or is none of the
+ * values that browsers send, is refused.
  */
 export function crossOriginRefusal(exchange: Exchange, trusted: TrustedOrigins): SessionError | null {
   if (trusted === null || isSafe(exchange)) return null;
@@ -66,9 +70,9 @@ export function crossOriginRefusal(exchange: Exchange, trusted: TrustedOrigins):
 }
 
 /**
- * Both methods count: an override can make a POST of a link, and a GET of a form. A body counts, too: browsers send none with a safe method,
- * and an override may keep no trace of the client's own. So does a handshake: pages can open a WebSocket to any origin, and the browser adds
- * the cookies (RFC 6455, 10.2).
+ * Both methods count: an override can make a POST of a link, and a GET of a form. A body counts, too: browsers send
+ * none with a safe method, and an override may keep no trace of the client's own. So does a handshake: pages can open a
+ * WebSocket to any origin, and the browser adds the cookies (RFC 6455, 10.2).
  */
 function isSafe(exchange: Exchange): boolean {
   const hasBody =
@@ -78,8 +82,8 @@ function isSafe(exchange: Exchange): boolean {
 }
 
 /**
- * Whether a page of this origin is one of the host that the request went to. The scheme is compared where the request is known to be
- * secure; elsewhere a proxy that nobody trusts may have taken TLS off.
+ * Whether a page of this origin is one of the host that the request went to. The scheme is compared where the request
+ * is known to be secure; elsewhere a proxy that nobody trusts may have taken TLS off.
  */
 function isOwnOrigin(origin: string, exchange: Exchange): boolean {
   const [, scheme, name, port] = ORIGIN.exec(origin) ?? [];

@@ -1,6 +1,6 @@
 /**
- * Makes every assignment to an instance throw, in sloppy mode too, where a frozen object would ignore it. A proxy at the end of the chain
- * of prototypes sees the names that nothing else has, and costs the known ones nothing.
+ * Makes every assignment to an instance throw, in sloppy mode too, where a frozen object would ignore it. A proxy at
+ * the end of the chain of prototypes sees the names that nothing else has, and costs the known ones nothing.
  */
 export function refuseWrites(prototype: object, refusal: (name: string) => TypeError): void {
   for (const key of Reflect.ownKeys(prototype)) {

@@ -21,9 +21,9 @@ const CACHE = 'Cache-Control';
 const SITE_DATA = 'Clear-Site-Data';
 
 /**
- * What this package has a response say. It is put into the headers at once, and again whenever they are about to be sent: a handler may
- * have set them anew, a framework may have cleared them for an error. The latest decision about a cookie wins; headers and cookies of
- * the application stay.
+ * What this package has a response say. It is put into the headers at once, and again whenever they are about to be
+ * sent: a handler may have set them anew, a framework may have cleared them for an error. The latest decision about a
+ * cookie wins; headers and cookies of the application stay.
  */
 export class ReplyHeaders {
   readonly #fields: HeaderFields;

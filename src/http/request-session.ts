@@ -26,7 +26,8 @@ const MIN_FRESH_MS = 1000;
 /**
  * The session of a request: `req.session` in Express, `ctx.session` in Koa. Prints and serialises without its token.
  *
- * Its tokens are judged once, when it is opened. Where that failed (an outage, a refused origin, a conflict) it stays so for the whole request.
+ * Its tokens are judged once, when it is opened. Where that failed (an outage, a refused origin, a conflict) it stays
+ * so for the whole request.
  */
 export class RequestSession<Detail = unknown> {
   readonly #policy: SessionPolicy<Detail>;
@@ -80,8 +81,8 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * What the application keeps with the session: `await req.session.data.get('cart')`. Every method is one call to the store, at once; nothing is
-   * written at the end of the request.
+   * What the application keeps with the session: `await req.session.data.get('cart')`. Every method is one call to the
+   * store, at once; nothing is written at the end of the request.
    */
   get data(): SessionData {
     this.#data ??= this.#policy.manager.dataOf({
@@ -115,9 +116,10 @@ export class RequestSession<Detail = unknown> {
    * Signs a user in: starts a session, ends those whose tokens came with the request, sets the cookie.
    *
    * @returns the new token, for clients that send it in a header.
-   * @throws SessionError when no session could be stored (the cookie is untouched), `ERR_USER_NOT_FOUND` when `getUserInfo` knows no
-   * such user, `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS` with `onLimit: 'reject'`, `ERR_CROSS_ORIGIN` for a page of another origin that is
-   * not trusted, `ERR_HEADERS_SENT` when it is too late for a cookie. TypeError or RangeError for an argument of the wrong kind.
+   * @throws SessionError when no session could be stored (the cookie is untouched), `ERR_USER_NOT_FOUND` when
+   *   `getUserInfo` knows no such user, `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS` with `onLimit: 'reject'`,
+   *   `ERR_CROSS_ORIGIN` for a page of another origin that is not trusted, `ERR_HEADERS_SENT` when it is too late for a
+   *   cookie. TypeError or RangeError for an argument of the wrong kind.
    */
   async login(userId: string, options?: LoginOptions): Promise<string> {
     const { ttl, absoluteTtl, attributes, persistent } = checkLoginOptions(options);
@@ -148,20 +150,22 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Gives the session a new token, to be called when what its user may do changes (OWASP Session Management, Renew the Session ID). Sets
-   * the cookie where the token came in one. The old token stays good until the new one is used, and for the manager's `rotationGrace` after that.
+   * Gives the session a new token, to be called when what its user may do changes (OWASP Session Management, Renew the
+   * Session ID). Sets the cookie where the token came in one. The old token stays good until the new one is used, and
+   * for the manager's `rotationGrace` after that.
    *
-   * @returns the new token, for clients that send it in a header: they must use it from now on. `null` when nobody is signed in, or the session
-   * has ended during the request.
-   * @throws SessionError when the store can't answer; `ERR_HEADERS_SENT` when it is too late for a cookie: the old token goes on.
+   * @returns the new token, for clients that send it in a header: they must use it from now on. `null` when nobody is
+   *   signed in, or the session has ended during the request.
+   * @throws SessionError when the store can't answer; `ERR_HEADERS_SENT` when it is too late for a cookie: the old
+   *   token goes on.
    */
   async rotate(): Promise<string | null> {
     return this.#moveOn('rotate', (token) => this.#policy.manager.rotateToken(token));
   }
 
   /**
-   * Notes that the user has just proved who they are (typed their password again, say), for `requireRecentLogin()`: gives the session a new token
-   * that says so (OWASP ASVS 7.2.4). Sets the cookie where the token came in one.
+   * Notes that the user has just proved who they are (typed their password again, say), for `requireRecentLogin()`:
+   * gives the session a new token that says so (OWASP ASVS 7.2.4). Sets the cookie where the token came in one.
    *
    * @returns the token to use from now on, for clients that send it in a header; `null` as {@link rotate}.
    * @throws as {@link rotate}, and then nothing is noted.
@@ -174,11 +178,12 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Signs out: ends the sessions whose tokens came with the request or were issued during it, clears the cookie, and with the option
-   * `clearSiteData` asks the browser to forget the rest. Does nothing when there are none.
+   * Signs out: ends the sessions whose tokens came with the request or were issued during it, clears the cookie, and
+   * with the option `clearSiteData` asks the browser to forget the rest. Does nothing when there are none.
    *
-   * @throws SessionError when the store can't be asked: then the sessions may live on, and the cookie is untouched. With `everywhere` also
-   * when it wasn't known whose sessions to end. `ERR_CROSS_ORIGIN`, `ERR_TOKEN_CONFLICT`: no session was ended; with the latter the cookies are cleared.
+   * @throws SessionError when the store can't be asked: then the sessions may live on, and the cookie is untouched.
+   *   With `everywhere` also when it wasn't known whose sessions to end. `ERR_CROSS_ORIGIN`, `ERR_TOKEN_CONFLICT`: no
+   *   session was ended; with the latter the cookies are cleared.
    */
   async logout(options?: LogoutOptions): Promise<void> {
     const { everywhere } = checkLogoutOptions(options);
@@ -197,7 +202,8 @@ export class RequestSession<Detail = unknown> {
         user !== null && manager.deleteUserToken(user.id),
         ...others.map((token) => manager.deleteToken(token)),
       ]);
-      // A session that was replaced, or has ended since this request began, may have a newer login's cookie in its place.
+      // A session that was replaced, or has ended since this request began, may have a newer login's cookie in its
+      // place.
       const wasDead = !wasLive && this.#ending !== null && this.#ending.reason !== 'replaced';
       const isOver = wasDead || ended.some(Boolean);
       if (isOver && ownsCookie) this.#clearCookie();
@@ -227,7 +233,8 @@ export class RequestSession<Detail = unknown> {
   /**
    * Finds out who makes the request. Gives nothing when the store need not be asked.
    *
-   * Clears no cookie, whatever it finds: while this request was in flight a newer login may have set it, and an answer can't tell.
+   * Clears no cookie, whatever it finds: while this request was in flight a newer login may have set it, and an answer
+   * can't tell.
    *
    * @internal
    */
@@ -276,7 +283,8 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Why a request that needs a recent proof of its user can't go on; `null` when it may. Asks the store where the near cache has answered.
+   * Why a request that needs a recent proof of its user can't go on; `null` when it may. Asks the store where the near
+   * cache has answered.
    *
    * @internal
    */

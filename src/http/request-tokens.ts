@@ -22,8 +22,9 @@ const MAX_SESSIONS = 3;
 const NONE: readonly string[] = [];
 
 /**
- * A signed token in the header acts alone. Any other header counts for nothing: a page of another origin can send any header that CORS
- * allows, and must not switch off the check of the cookie by it. The signature of a single token is verified when it is looked up.
+ * A signed token in the header acts alone. Any other header counts for nothing: a page of another origin can send any
+ * header that CORS allows, and must not switch off the check of the cookie by it. The signature of a single token is
+ * verified when it is looked up.
  */
 export function judgeTokens<Detail>(policy: SessionPolicy<Detail>, exchange: Exchange): RequestTokens {
   const { manager, cookie, trustedOrigins } = policy;
@@ -41,8 +42,9 @@ export function judgeTokens<Detail>(policy: SessionPolicy<Detail>, exchange: Exc
 }
 
 /**
- * The tokens among a cookie's values to look up. Their order tells nothing, because an attacker who plants a cookie chooses its place: signed ones
- * count, the newest of each session, newest first. An older one beside it is an accident, such as a cookie for another path.
+ * The tokens among a cookie's values to look up. Their order tells nothing, because an attacker who plants a cookie
+ * chooses its place: signed ones count, the newest of each session, newest first. An older one beside it is an
+ * accident, such as a cookie for another path.
  *
  * @returns `null` for a conflict: signed tokens of several users, or of too many sessions.
  */

@@ -7,7 +7,8 @@ const MAX_LENGTH = 1024;
 const PATH = /^\/(?![/\\])[\x21-\x5b\x5d-\x7e]*$/;
 
 /**
- * A path and query of this site that a browser may be sent to after a login, out of what a request holds; `/` for anything else.
+ * A path and query of this site that a browser may be sent to after a login, out of what a request holds; `/` for
+ * anything else.
  *
  * @example
  * res.redirect(safeReturnTo(req.query.returnTo));

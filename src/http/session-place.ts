@@ -23,8 +23,8 @@ export function sessionOf(request: object): RequestSession<unknown> | null {
 }
 
 /**
- * A property of requests that holds the session. Assigning to it throws, in sloppy mode too, and it can't be deleted or defined anew: an
- * application that put something else there would take its user for signed in, or for signed out.
+ * A property of requests that holds the session. Assigning to it throws, in sloppy mode too, and it can't be deleted or
+ * defined anew: an application that put something else there would take its user for signed in, or for signed out.
  */
 export class SessionPlace {
   readonly #name: string;
@@ -75,8 +75,8 @@ export class SessionPlace {
   }
 
   /**
-   * Opens the request's session and puts it there. A second middleware with the same manager leaves it as it is; one with another manager
-   * takes the place.
+   * Opens the request's session and puts it there. A second middleware with the same manager leaves it as it is; one
+   * with another manager takes the place.
    *
    * @returns nothing when no store was asked.
    * @throws or rejects when the session can't be opened, and whenever it is opened again.

@@ -72,8 +72,8 @@ export function checkRevokeOptions(options: RevokeOptions | undefined) {
 
 export interface DeleteUserTokenOptions extends RevokeOptions {
   /**
-   * The token, or the id, of a session to keep: "log out my other devices". One that names no live session of this user keeps none.
-   * Default, or `null`: none.
+   * The token, or the id, of a session to keep: "log out my other devices". One that names no live session of this user
+   * keeps none. Default, or `null`: none.
    */
   except?: string | null | undefined;
 }

@@ -4,12 +4,12 @@ import { kindOf } from '../errors/arguments';
 const MAX_DEPTH = 100;
 
 /**
- * A value as JSON, which gives back what was given: anything that JSON would change or leave out is refused by its place. An object's
- * property that is `undefined` counts as left out.
+ * A value as JSON, which gives back what was given: anything that JSON would change or leave out is refused by its
+ * place. An object's property that is `undefined` counts as left out.
  *
  * @param name what the value is called in an error.
- * @throws TypeError for `undefined`, NaN, an infinity, a BigInt, a symbol, a function, a Date, a Map, an instance of any other class, a hole in an
- * array, a cycle, or more than 100 levels.
+ * @throws TypeError for `undefined`, NaN, an infinity, a BigInt, a symbol, a function, a Date, a Map, an instance of
+ *   any other class, a hole in an array, a cycle, or more than 100 levels.
  */
 export function jsonOf(name: string, value: unknown): string {
   checkJson(name, value, []);

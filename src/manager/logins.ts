@@ -87,8 +87,8 @@ export class Logins<Detail> {
   }
 
   /**
-   * Ends sessions of other users that a login replaces. They are on other keys, which in a Cluster may be on other nodes: no part of the same
-   * script. When one can't be ended, the new session isn't left behind either.
+   * Ends sessions of other users that a login replaces. They are on other keys, which in a Cluster may be on other
+   * nodes: no part of the same script. When one can't be ended, the new session isn't left behind either.
    */
   async #endReplaced(replaced: readonly TokenClaims[], by: { tag: string; sid: string }): Promise<void> {
     const ending = replaced.map(({ tag, sid: sessionId }) =>

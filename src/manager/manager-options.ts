@@ -23,16 +23,17 @@ export interface TokenManagerOptions<Detail> {
   /** Where sessions are kept: a `RedisStore`, a `MemoryStore`, or your own. Required. */
   store: Store;
   /**
-   * What tokens are signed with: one secret or several, each at least 32 characters and no well-known placeholder. The first signs, all
-   * verify, so that a secret is replaced by putting the new one in front and taking the old one away when its sessions have ended. Required.
+   * What tokens are signed with: one secret or several, each at least 32 characters and no well-known placeholder. The
+   * first signs, all verify, so that a secret is replaced by putting the new one in front and taking the old one away
+   * when its sessions have ended. Required.
    */
   secret: string | readonly string[] | undefined;
   /** Seconds a session lives without a request. Default 604,800 (7 days). */
   ttl?: number | undefined;
   /**
-   * Seconds between two slides of a session: a request sooner than that after the last slide only reads. Default 0, each request
-   * slides; with a `cache` 60, and at least 1. A session whose ttl is under twice this value slides at half its ttl, so that one in use never
-   * ends by idleness.
+   * Seconds between two slides of a session: a request sooner than that after the last slide only reads. Default 0,
+   * each request slides; with a `cache` 60, and at least 1. A session whose ttl is under twice this value slides at
+   * half its ttl, so that one in use never ends by idleness.
    */
   slideEvery?: number | undefined;
   /** Seconds since login after which a session ends, no matter how busy. Default: none. */
@@ -42,27 +43,30 @@ export interface TokenManagerOptions<Detail> {
   /** Live sessions a user may have. Default 100. Range 1 to 250. */
   maxSessions?: number | undefined;
   /**
-   * Live sessions a user may have on one kind of device, as `attributes.device` of the login says: a number for every kind (a login that
-   * names none is of a kind of its own), or one for each kind that has a limit, `{ web: 2, mobile: 1 }`. Default: any number. Range 1 to 250.
+   * Live sessions a user may have on one kind of device, as `attributes.device` of the login says: a number for every
+   * kind (a login that names none is of a kind of its own), or one for each kind that has a limit, `{ web: 2, mobile: 1
+   * }`. Default: any number. Range 1 to 250.
    */
   maxSessionsPerDevice?: number | Readonly<Record<string, number>> | undefined;
   /**
-   * What a login over a limit does: `'replace'` (default) ends the oldest, `'reject'` is refused with `ERR_TOO_MANY_SESSIONS`. The session whose
-   * token came with the login counts for no limit, since it ends anyway.
+   * What a login over a limit does: `'replace'` (default) ends the oldest, `'reject'` is refused with
+   * `ERR_TOO_MANY_SESSIONS`. The session whose token came with the login counts for no limit, since it ends anyway.
    */
   onLimit?: 'replace' | 'reject' | undefined;
   /**
-   * Seconds for which a former token of a session stays good once its successor was used, for requests in flight. Default 10. Range 0 to 3,600.
+   * Seconds for which a former token of a session stays good once its successor was used, for requests in flight.
+   * Default 10. Range 0 to 3,600.
    */
   rotationGrace?: number | undefined;
   /**
-   * What the use of a former token does after `rotationGrace`: `'end-session'` takes it for a theft and ends the session, `'ignore'` refuses that
-   * token alone. Default `'end-session'`.
+   * What the use of a former token does after `rotationGrace`: `'end-session'` takes it for a theft and ends the
+   * session, `'ignore'` refuses that token alone. Default `'end-session'`.
    */
   onReuse?: 'end-session' | 'ignore' | undefined;
   /**
-   * Seconds after which the middleware gives a cookie's session a new token; also when the token is signed with an older secret. It costs no
-   * call to the store. Default: none, a token is rotated by `rotate()` and `reauthenticated()` alone. Range 1 to a hundred years.
+   * Seconds after which the middleware gives a cookie's session a new token; also when the token is signed with an
+   * older secret. It costs no call to the store. Default: none, a token is rotated by `rotate()` and
+   * `reauthenticated()` alone. Range 1 to a hundred years.
    */
   rotateEvery?: number | undefined;
   /** Loads `user.detail`. Default: none, users have no detail but what another service with the same store has cached. */
@@ -74,9 +78,10 @@ export interface TokenManagerOptions<Detail> {
   /** Seconds for which loaded user info is kept. Default 600. */
   userInfoTtl?: number | undefined;
   /**
-   * Whether to answer for live sessions that were checked a moment ago from memory, without asking the store: `true`, or how far to go. Whatever
-   * ends or changes a session in any process is announced to all in the same step; while the announcements may not arrive, the store is asked as
-   * without a cache. Changes nothing where the store is a `MemoryStore`, or one that can't be followed. Default false.
+   * Whether to answer for live sessions that were checked a moment ago from memory, without asking the store: `true`,
+   * or how far to go. Whatever ends or changes a session in any process is announced to all in the same step; while the
+   * announcements may not arrive, the store is asked as without a cache. Changes nothing where the store is a
+   * `MemoryStore`, or one that can't be followed. Default false.
    */
   cache?: boolean | CacheOptions | undefined;
 }

@@ -19,8 +19,8 @@ export class Rotations {
   }
 
   /**
-   * A new token for the session of this one, and the session by it. `proof`: whether the new token proves no more than this one, or its user at
-   * this moment. `null`: the token is not live.
+   * A new token for the session of this one, and the session by it. `proof`: whether the new token proves no more than
+   * this one, or its user at this moment. `null`: the token is not live.
    */
   async rotate(token: string, proof: 'inherited' | 'now'): Promise<(LiveToken & { token: string }) | null> {
     const live = liveIn(await this.#lookup.ask(token, 'read'));
@@ -44,8 +44,8 @@ export class Rotations {
   }
 
   /**
-   * A token beyond this one, and beyond the newest that was used: a request in flight may rotate a former token, and its client must be able to
-   * go on with what it gets.
+   * A token beyond this one, and beyond the newest that was used: a request in flight may rotate a former token, and
+   * its client must be able to go on with what it gets.
    */
   #mint(claims: TokenClaims, userId: string, newestGen: number, now: number): string {
     const gen = Math.max(claims.gen, newestGen) + 1;

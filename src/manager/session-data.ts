@@ -33,11 +33,13 @@ export interface DataAccess {
 type Key<Data> = keyof Data & string;
 
 /**
- * The data of a session: JSON values under keys of the application's choice. Each method is one call to the store, at once: nothing is kept back until
- * the end of a request, and parallel requests lose none of each other's keys. The data lives as long as its session and ends with it.
+ * The data of a session: JSON values under keys of the application's choice. Each method is one call to the store, at
+ * once: nothing is kept back until the end of a request, and parallel requests lose none of each other's keys. The data
+ * lives as long as its session and ends with it.
  *
- * A key is any non-empty text. Reads of a session that has ended give nothing; writes reject with `ERR_NO_SESSION`, and nothing is written.
- * All methods throw a TypeError or RangeError for an argument of the wrong kind, and reject with a {@link SessionError} when the store can't answer.
+ * A key is any non-empty text. Reads of a session that has ended give nothing; writes reject with `ERR_NO_SESSION`, and
+ * nothing is written. All methods throw a TypeError or RangeError for an argument of the wrong kind, and reject with a
+ * {@link SessionError} when the store can't answer.
  */
 export class SessionData<Data extends object = RegisteredData> {
   readonly #access: DataAccess;
@@ -76,8 +78,8 @@ export class SessionData<Data extends object = RegisteredData> {
   /**
    * Sets one key, or several at once, all or none.
    *
-   * @throws TypeError naming the part of a value that JSON can't carry. SessionError `ERR_DATA_TOO_LARGE` over the manager's `maxDataBytes` or
-   * `maxDataKeys`. Nothing was changed then.
+   * @throws TypeError naming the part of a value that JSON can't carry. SessionError `ERR_DATA_TOO_LARGE` over the
+   *   manager's `maxDataBytes` or `maxDataKeys`. Nothing was changed then.
    */
   async set<Name extends Key<Data>>(key: Name, value: Data[Name]): Promise<void>;
   async set(values: Partial<Data>): Promise<void>;
@@ -103,7 +105,8 @@ export class SessionData<Data extends object = RegisteredData> {
    * Adds to a number, and gives the sum. A key that is not there counts as 0.
    *
    * @param by default 1.
-   * @throws TypeError when the key has another value, RangeError when the sum is too large for a number. Nothing was changed then.
+   * @throws TypeError when the key has another value, RangeError when the sum is too large for a number. Nothing was
+   *   changed then.
    */
   async increment(key: Key<Data>, by = 1): Promise<number> {
     checkText('key', key);
@@ -118,8 +121,8 @@ export class SessionData<Data extends object = RegisteredData> {
   }
 
   /**
-   * Replaces the value of a key by what `change` makes of it, unless another request was quicker: then `change` runs again on the new value.
-   * `undefined` deletes the key.
+   * Replaces the value of a key by what `change` makes of it, unless another request was quicker: then `change` runs
+   * again on the new value. `undefined` deletes the key.
    *
    * @returns the new value.
    * @throws what `change` throws; SessionError `ERR_DATA_CONFLICT` when 20 tries in a row came too late.

@@ -21,13 +21,13 @@ export interface SessionEvents {
   /** A new token was made for a session: by a rotation, a re-authentication, or the option `rotateEvery`. */
   rotated: { userId: string; sessionId: string };
   /**
-   * A former token of a session was used after its grace: one of its tokens is in the wrong hands. `ended`: whether that ended the session,
-   * as the option `onReuse` says.
+   * A former token of a session was used after its grace: one of its tokens is in the wrong hands. `ended`: whether
+   * that ended the session, as the option `onReuse` says.
    */
   reused: { userId: string; sessionId: string; ended: boolean };
   /**
-   * A session that was answered for from the near cache could not be slid in the store. The request went on; the next one asks the store
-   * itself.
+   * A session that was answered for from the near cache could not be slid in the store. The request went on; the next
+   * one asks the store itself.
    */
   'slide-failed': { userId: string; sessionId: string; error: unknown };
   /** A call to the store failed, after others had been answered. */
@@ -59,8 +59,8 @@ const NAMES: Record<keyof SessionEvents, true> = {
 export type SessionListener<Name extends keyof SessionEvents> = (event: SessionEvents[Name]) => void;
 
 /**
- * The listeners of one manager. They are called at once, and what one of them throws or rejects with reaches neither the others
- * nor the call: it becomes a process warning, `TOKENSESSION_LISTENER`.
+ * The listeners of one manager. They are called at once, and what one of them throws or rejects with reaches neither
+ * the others nor the call: it becomes a process warning, `TOKENSESSION_LISTENER`.
  */
 export class SessionEmitter {
   readonly #emitter = new EventEmitter();

@@ -2,8 +2,8 @@ import { expiryOf, type SessionAttributes, type SessionRecord, type StoredBan } 
 import type { Ban, Session, SessionInfo, User } from './types';
 
 /**
- * A stored session as an application gets it. A class, though nobody need know: of literals that have been kept for long once, V8 would put
- * all later ones where only a full collection finds them.
+ * A stored session as an application gets it. A class, though nobody need know: of literals that have been kept for
+ * long once, V8 would put all later ones where only a full collection finds them.
  */
 class LiveSession<Detail> implements Session<Detail> {
   readonly id: string;

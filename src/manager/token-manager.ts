@@ -53,10 +53,11 @@ const REFRESH_CONCURRENCY = 16;
 /**
  * Issues, checks and ends sign-in sessions.
  *
- * Wherever a token is asked for, any string will do: one that isn't a live token gives `null`, `false` or 0, and one that isn't
- * signed doesn't reach the store. Every method that asks the store rejects with a {@link SessionError} when the store can't answer,
- * and with a TypeError or RangeError, before anything is stored, for an argument of the wrong kind: a `userId` that is not 1 to
- * 1,024 bytes of well-formed text, a ttl that is not a positive whole number of seconds up to a hundred years.
+ * Wherever a token is asked for, any string will do: one that isn't a live token gives `null`, `false` or 0, and one
+ * that isn't signed doesn't reach the store. Every method that asks the store rejects with a {@link SessionError} when
+ * the store can't answer, and with a TypeError or RangeError, before anything is stored, for an argument of the wrong
+ * kind: a `userId` that is not 1 to 1,024 bytes of well-formed text, a ttl that is not a positive whole number of
+ * seconds up to a hundred years.
  */
 export class TokenManager<Detail = unknown> {
   readonly #policy: ManagerPolicy<Detail>;
@@ -147,12 +148,12 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Starts a session and gives it whole: what the middleware's `login` calls, and what an integration with another framework
-   * wants. With a `getUserInfo`, loads the user first.
+   * Starts a session and gives it whole: what the middleware's `login` calls, and what an integration with another
+   * framework wants. With a `getUserInfo`, loads the user first.
    *
-   * @throws SessionError `ERR_USER_NOT_FOUND` when `getUserInfo` knows no such user, `ERR_USER_BANNED` when they are banned,
-   * `ERR_TOO_MANY_SESSIONS` when they have as many sessions as they may and `onLimit` is `'reject'`. When a session that this one replaces can't be
-   * ended, the new one isn't left behind either.
+   * @throws SessionError `ERR_USER_NOT_FOUND` when `getUserInfo` knows no such user, `ERR_USER_BANNED` when they are
+   *   banned, `ERR_TOO_MANY_SESSIONS` when they have as many sessions as they may and `onLimit` is `'reject'`. When a
+   *   session that this one replaces can't be ended, the new one isn't left behind either.
    */
   async createSession(userId: string, options?: CreateSessionOptions): Promise<Session<Detail>> {
     const { token, user, session, now } = await this.#logins.logIn(userId, options);
@@ -223,7 +224,8 @@ export class TokenManager<Detail = unknown> {
    * Reads a session, with the user info that is cached or that `getUserInfo` loads. Doesn't slide it.
    *
    * @param userInfoTtl seconds to keep the info if it has to be loaded. Default: the option `userInfoTtl`.
-   * @returns `null` when the token is not live, or when `getUserInfo` knows no such user: then all their sessions have ended.
+   * @returns `null` when the token is not live, or when `getUserInfo` knows no such user: then all their sessions have
+   *   ended.
    * @throws what `getUserInfo` throws; nothing is cached and no session ends.
    */
   async checkTokenOrUpdateUser(token: string, userInfoTtl?: number): Promise<Session<Detail> | null> {
@@ -292,8 +294,9 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Gives a live session a new token. Writes nothing: the old token stays good until the new one is used, and for the option `rotationGrace`
-   * after that. Its use later is a reuse, see the option `onReuse`. Id, login time, whole life, attributes and the time of the last proof stay.
+   * Gives a live session a new token. Writes nothing: the old token stays good until the new one is used, and for the
+   * option `rotationGrace` after that. Its use later is a reuse, see the option `onReuse`. Id, login time, whole life,
+   * attributes and the time of the last proof stay.
    *
    * @returns `null` when the token is not live.
    */
@@ -302,8 +305,9 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Gives a live session a new token that proves its user at this moment: they were asked for their password again, say. The old token stays as
-   * it is, see {@link rotateToken}, and proves no more than before. For what raises the rights of a session (OWASP ASVS 7.2.4).
+   * Gives a live session a new token that proves its user at this moment: they were asked for their password again,
+   * say. The old token stays as it is, see {@link rotateToken}, and proves no more than before. For what raises the
+   * rights of a session (OWASP ASVS 7.2.4).
    *
    * @returns the session with its new token; `null` when the token is not live.
    */
@@ -313,8 +317,9 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * A token for each live session of a user, oldest login first: of the newest generation that was used, signed with the first secret. After
-   * a change of secrets not the very string that the client holds, and as good. For trusted code; a page shows {@link listUserSessions}.
+   * A token for each live session of a user, oldest login first: of the newest generation that was used, signed with
+   * the first secret. After a change of secrets not the very string that the client holds, and as good. For trusted
+   * code; a page shows {@link listUserSessions}.
    */
   async listUserToken(userId: string): Promise<string[]> {
     const tag = tagOf(this.#logins.checkUserId(userId));
@@ -350,8 +355,8 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Bans a user: all their sessions end, and every login rejects with `ERR_USER_BANNED` until the ban is over. Takes the place of an earlier ban.
-   * The store is no archive: keep what must outlive it in your database, too.
+   * Bans a user: all their sessions end, and every login rejects with `ERR_USER_BANNED` until the ban is over. Takes
+   * the place of an earlier ban. The store is no archive: keep what must outlive it in your database, too.
    *
    * @returns how many sessions it ended.
    */
@@ -437,8 +442,8 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * How the store is, for a readiness route: `{ status: 'up' | 'degraded' | 'down', latencyMs, reasons }`. Never rejects, and answers within the
-   * store's deadline. Cheap enough for one call a second.
+   * How the store is, for a readiness route: `{ status: 'up' | 'degraded' | 'down', latencyMs, reasons }`. Never
+   * rejects, and answers within the store's deadline. Cheap enough for one call a second.
    */
   async health(): Promise<StoreHealth> {
     return this.#store.health();

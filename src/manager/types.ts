@@ -1,8 +1,8 @@
 import type { EndReason, SessionAttributes } from '../store/store';
 
 /**
- * The place to say, once for a whole project, what `user.detail` is, for code that TypeScript can't trace back to the manager
- * (an Express handler's `req`, say):
+ * The place to say, once for a whole project, what `user.detail` is, for code that TypeScript can't trace back to the
+ * manager (an Express handler's `req`, say):
  *
  * ```ts
  * declare module 'tokensession' {
@@ -10,7 +10,8 @@ import type { EndReason, SessionAttributes } from '../store/store';
  * }
  * ```
  *
- * `data` is what sessions hold of the application, by key: `interface Register { data: { cart: string[]; theme: 'dark' | 'light' } }`.
+ * `data` is what sessions hold of the application, by key: `interface Register { data: { cart: string[]; theme: 'dark'
+ * | 'light' } }`.
  *
  * With the middleware's option `property`, name that here as well: `interface Register { property: 'auth' }`.
  */
@@ -79,8 +80,9 @@ export interface Ban {
 }
 
 /**
- * Loads what an application knows of a user. `null` or `undefined` means that there is no such user: their sessions end.
- * A rejection fails the call that asked and changes nothing. The value is kept as JSON, unless the load took more than a minute.
+ * Loads what an application knows of a user. `null` or `undefined` means that there is no such user: their sessions
+ * end. A rejection fails the call that asked and changes nothing. The value is kept as JSON, unless the load took more
+ * than a minute.
  */
 export type GetUserInfo<Detail> = (
   userId: string,

@@ -16,8 +16,9 @@ interface Load {
 }
 
 /**
- * Loads user info through the application's loader, once at a time for each user in this process, and keeps it in the store. A user whom the
- * loader doesn't know loses their sessions. Each load has a version, by which the store refuses what began before a change.
+ * Loads user info through the application's loader, once at a time for each user in this process, and keeps it in the
+ * store. A user whom the loader doesn't know loses their sessions. Each load has a version, by which the store refuses
+ * what began before a change.
  */
 export class UserInfo<Detail> {
   readonly #store: Store;
@@ -53,8 +54,8 @@ export class UserInfo<Detail> {
   }
 
   /**
-   * Loads for a check, or joins a load. Doesn't wait for the cache: if it can't be written, the next request loads again. That the sessions of
-   * a user who is gone can't be ended is an error.
+   * Loads for a check, or joins a load. Doesn't wait for the cache: if it can't be written, the next request loads
+   * again. That the sessions of a user who is gone can't be ended is an error.
    *
    * @param version `userInfoVersion` of the check.
    */

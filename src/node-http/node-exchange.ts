@@ -5,8 +5,9 @@ import type { ReplyHeaders } from '../http/reply-headers';
 import { replyOf } from './node-reply';
 
 /**
- * What the hosts on Node's requests and responses have in common. Without a response (a WebSocket's context, an `upgrade` handler) nothing of
- * the request is seen, so that it is anonymous: nobody could be told of a new cookie or an error.
+ * What the hosts on Node's requests and responses have in common. Without a response (a WebSocket's context, an
+ * `upgrade` handler) nothing of the request is seen, so that it is anonymous: nobody could be told of a new cookie or
+ * an error.
  */
 export abstract class NodeExchange implements Exchange {
   readonly #req: IncomingMessage;

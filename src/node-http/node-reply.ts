@@ -18,8 +18,9 @@ export function replyOf(res: ServerResponse): ReplyHeaders | null {
 }
 
 /**
- * Has every way to send the headers go by the reply: Node calls `writeHead` for each of them. At each attempt, because one may fail (a status
- * message that HTTP can't carry) and be followed by an answer to that error, whose headers a framework sets anew.
+ * Has every way to send the headers go by the reply: Node calls `writeHead` for each of them. At each attempt, because
+ * one may fail (a status message that HTTP can't carry) and be followed by an answer to that error, whose headers a
+ * framework sets anew.
  */
 function sendAtEachAttempt(res: ServerResponse, reply: ReplyHeaders): void {
   const writeHead = res.writeHead as (...args: unknown[]) => ServerResponse;

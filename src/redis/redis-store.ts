@@ -59,14 +59,15 @@ export interface RedisStoreOptions {
   /** Milliseconds until a call to Redis fails, whatever happens. Default 1000. */
   timeoutMs?: number | undefined;
   /**
-   * What Node's `tls.connect` takes, beside a `rediss://` URL: `{ ca, cert, key, servername }`. Default: Node's defaults. Settings and
-   * clients have a `tls` of their own.
+   * What Node's `tls.connect` takes, beside a `rediss://` URL: `{ ca, cert, key, servername }`. Default: Node's
+   * defaults. Settings and clients have a `tls` of their own.
    */
   tls?: ConnectionOptions | undefined;
   /**
-   * Replicas that must have a logout, kick or ban before it counts as done: `{ replicas, timeoutMs }`. When they don't, the call rejects with
-   * `ERR_NOT_REPLICATED`, and the sessions have ended all the same. Default: none, a master that dies right after it has
-   * answered may take a revocation with it, until the process that asked for it has repeated it to the new master.
+   * Replicas that must have a logout, kick or ban before it counts as done: `{ replicas, timeoutMs }`. When they don't,
+   * the call rejects with `ERR_NOT_REPLICATED`, and the sessions have ended all the same. Default: none, a master that
+   * dies right after it has answered may take a revocation with it, until the process that asked for it has repeated it
+   * to the new master.
    */
   durability?: Durability | undefined;
 }
@@ -92,7 +93,8 @@ export class RedisStore implements Store {
   readonly #feeds = new Set<RedisChangeFeed>();
 
   /**
-   * @param redis a URL or connection settings (the store opens the client and closes it), or an ioredis client that stays yours.
+   * @param redis a URL or connection settings (the store opens the client and closes it), or an ioredis client that
+   *   stays yours.
    * @throws TypeError or RangeError naming what is missing, unknown or of the wrong kind.
    */
   constructor(redis: RedisTarget | Redis | Cluster | undefined, options?: RedisStoreOptions) {
@@ -317,8 +319,8 @@ export class RedisStore implements Store {
   }
 
   /**
-   * Asks for a session, in one call. A reuse is judged in another one, which has a deadline: the first may have waited for Redis so long that
-   * the grace of a request in flight has passed meanwhile.
+   * Asks for a session, in one call. A reuse is judged in another one, which has a deadline: the first may have waited
+   * for Redis so long that the grace of a request in flight has passed meanwhile.
    */
   async #ask(
     name: ScriptName,

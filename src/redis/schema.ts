@@ -18,9 +18,9 @@ import { checkText } from '../errors/arguments';
  *   SUBSCRIBE session-token:changes   the tag of a user of whom a session has ended or changed, in the same step; not of a slide
  *   SUBSCRIBE session-user:changes    the tag of a user whose cached info is another, or gone
  *
- * All times are milliseconds; so is a version, which is the moment at which the load of the info began. The key outlives an info that expires
- * within a minute, so that its version counts against loads that began earlier. The braces are a hash tag: in a Cluster both keys of a user
- * are in one slot.
+ * All times are milliseconds; so is a version, which is the moment at which the load of the info began. The key
+ * outlives an info that expires within a minute, so that its version counts against loads that began earlier. The
+ * braces are a hash tag: in a Cluster both keys of a user are in one slot.
  */
 
 export const LAYOUT_VERSION = '1';

@@ -1,6 +1,6 @@
 /*
- * The bounds of what a store keeps of one user, for every store alike. They bound what one user can cost it: a login, a list and an end of
- * all sessions read everything that is kept of the user.
+ * The bounds of what a store keeps of one user, for every store alike. They bound what one user can cost it: a login, a
+ * list and an end of all sessions read everything that is kept of the user.
  */
 
 /** Live sessions that one user may be allowed, see the option `maxSessions`. */
@@ -19,8 +19,8 @@ export const MAX_EXPIRED_MS = 3_600_000;
 export const BAN_REMEMBERED_MS = 3_600_000;
 
 /**
- * Milliseconds that a load of user info may take to be kept. The version of the info is remembered for as long, also when the info itself
- * has expired or was deleted: no load that began before it can be kept later.
+ * Milliseconds that a load of user info may take to be kept. The version of the info is remembered for as long, also
+ * when the info itself has expired or was deleted: no load that began before it can be kept later.
  */
 export const MAX_USER_INFO_LOAD_MS = 60_000;
 

@@ -46,8 +46,8 @@ interface UserInfo {
 }
 
 /**
- * Keeps sessions in this process: for development, tests and services of one process. They end with it. Expired ones are swept
- * away without a request for them; the sweep's timer keeps no process alive.
+ * Keeps sessions in this process: for development, tests and services of one process. They end with it. Expired ones
+ * are swept away without a request for them; the sweep's timer keeps no process alive.
  */
 export class MemoryStore implements Store {
   readonly #now: () => number;

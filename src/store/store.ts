@@ -25,9 +25,11 @@ export interface SessionAttributes {
 export type EndReason = 'replaced' | 'revoked' | 'banned' | 'reused' | 'expired' | 'unknown';
 
 /**
- * A session as a store keeps it. Times are milliseconds since the epoch by the store's own clock, durations are milliseconds.
+ * A session as a store keeps it. Times are milliseconds since the epoch by the store's own clock, durations are
+ * milliseconds.
  *
- * `gen` to `provedAt` describe the newest of the session's tokens that was used: at the login its first one, which counts as used.
+ * `gen` to `provedAt` describe the newest of the session's tokens that was used: at the login its first one, which
+ * counts as used.
  */
 export interface SessionRecord {
   /** The session's id, for its whole life: 22 characters of base64url. */
@@ -155,8 +157,8 @@ export interface EndAllOptions {
   except: string | null;
   message: string | null;
   /**
-   * For a user who is gone, the version of the load that found it: forgets the cached user info as well. Does nothing at all when the info has
-   * a later version, or that load took more than a minute. `null` for any other reason.
+   * For a user who is gone, the version of the load that found it: forgets the cached user info as well. Does nothing
+   * at all when the info has a later version, or that load took more than a minute. `null` for any other reason.
    */
   goneAtVersion: number | null;
 }
@@ -207,15 +209,16 @@ export interface ChangeFeed {
 }
 
 /**
- * The port between the sessions and where they are kept. `tag` names a user: 22 characters of base64url, a hash of the user id. `sid`,
- * in the same form, names one of the user's sessions.
+ * The port between the sessions and where they are kept. `tag` names a user: 22 characters of base64url, a hash of the
+ * user id. `sid`, in the same form, names one of the user's sessions.
  *
- * Absence is a value (`null`, `false`, an empty list, as each method says), failure is a rejection with a `SessionError`: nothing reports
- * "not there" for "I couldn't look". Each method is atomic: another call sees all of it or nothing, and a `create` that is refused has
- * ended nobody's session. One that got no answer in time may have been carried out; one that makes or bans (`create`, `ban`, `unban`), or
- * ends a session for a reuse, is not carried out later than that. Expiry is judged by the store's own clock, and an expired session is
- * absent to every method. No method but `create` makes a session, so that none that ended can come back. What is given and what is taken
- * are copies: changing one doesn't change the store.
+ * Absence is a value (`null`, `false`, an empty list, as each method says), failure is a rejection with a
+ * `SessionError`: nothing reports "not there" for "I couldn't look". Each method is atomic: another call sees all of it
+ * or nothing, and a `create` that is refused has ended nobody's session. One that got no answer in time may have been
+ * carried out; one that makes or bans (`create`, `ban`, `unban`), or ends a session for a reuse, is not carried out
+ * later than that. Expiry is judged by the store's own clock, and an expired session is absent to every method. No
+ * method but `create` makes a session, so that none that ended can come back. What is given and what is taken are
+ * copies: changing one doesn't change the store.
  *
  * **Generations.** `check`, `touch` and `refresh` judge the token *t* by the record *r* of its live session:
  *
@@ -226,20 +229,22 @@ export interface ChangeFeed {
  * | `r.confirmedAt` is less than `graceMs` away | live: a request in flight |
  * | anything else | a reuse: one of the two tokens is in the wrong hands, see {@link ReusePolicy} |
  *
- * **Memory.** Of a session that a limit, a kick, a ban or a reuse has ended, the store remembers why, see `limits.ts`. That may be lost, the
- * ending may not.
+ * **Memory.** Of a session that a limit, a kick, a ban or a reuse has ended, the store remembers why, see `limits.ts`.
+ * That may be lost, the ending may not.
  *
- * **Data.** A session's data lives and ends with it: from the moment a session has ended no verb reads or writes data of it, and no write
- * brings any of it back. The verbs on data judge the token as `check` does, in the same step.
+ * **Data.** A session's data lives and ends with it: from the moment a session has ended no verb reads or writes data
+ * of it, and no write brings any of it back. The verbs on data judge the token as `check` does, in the same step.
  *
- * **Cost.** `check`, `touch`, `refresh`, `end` and `getBan` read and write a fixed number of fields, whatever else the user has, and whatever
- * data the session has. `create`, `endAll`, `ban`, `unban` and `list` read everything that is kept of the user but data, which `limits.ts` bounds.
+ * **Cost.** `check`, `touch`, `refresh`, `end` and `getBan` read and write a fixed number of fields, whatever else the
+ * user has, and whatever data the session has. `create`, `endAll`, `ban`, `unban` and `list` read everything that is
+ * kept of the user but data, which `limits.ts` bounds.
  */
 export interface Store {
   /**
-   * Adds a session, then ends those it replaces and, `'replaced'`, the oldest live ones over a limit. `createdAt` is now, or one more than
-   * that of the user's newest session, so that logins are in order; `seenAt` is now; `capAt` is now and `absoluteTtlMs`, or 0. Its first
-   * token is of generation 0, and made, used and proved at `createdAt`. Gives also the ids of the live sessions it ended.
+   * Adds a session, then ends those it replaces and, `'replaced'`, the oldest live ones over a limit. `createdAt` is
+   * now, or one more than that of the user's newest session, so that logins are in order; `seenAt` is now; `capAt` is
+   * now and `absoluteTtlMs`, or 0. Its first token is of generation 0, and made, used and proved at `createdAt`. Gives
+   * also the ids of the live sessions it ended.
    *
    * `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS`: refused. `ERR_STORE_CORRUPT`: under this tag is another user.
    */
@@ -249,9 +254,9 @@ export interface Store {
   check(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<Found>;
 
   /**
-   * Reads a session, moves its record on to a new token, and slides it, unless less than `slideEveryMs` has passed since the last time. A
-   * session whose ttl is under twice that slides at half its ttl already, so that one in use never ends by idleness. Gives the session as it
-   * is then.
+   * Reads a session, moves its record on to a new token, and slides it, unless less than `slideEveryMs` has passed
+   * since the last time. A session whose ttl is under twice that slides at half its ttl already, so that one in use
+   * never ends by idleness. Gives the session as it is then.
    */
   touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Promise<Found>;
 
@@ -267,8 +272,8 @@ export interface Store {
   refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found>;
 
   /**
-   * Ends a session, whatever generation the token is of that named it. `why`: the reason to give to holders of its tokens; `null` when its
-   * holder ended it. Gives the id of its user; `null`: it was not live.
+   * Ends a session, whatever generation the token is of that named it. `why`: the reason to give to holders of its
+   * tokens; `null` when its holder ended it. Gives the id of its user; `null`: it was not live.
    */
   end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string } | null>;
 
@@ -276,8 +281,8 @@ export interface Store {
   endAll(tag: string, options: EndAllOptions): Promise<string[]>;
 
   /**
-   * Ends all sessions of a user, `'banned'`, and has `create` refuse others for that long; `null`: until it is lifted. Takes the place of an
-   * earlier ban. Gives also the ids of the live sessions it ended.
+   * Ends all sessions of a user, `'banned'`, and has `create` refuse others for that long; `null`: until it is lifted.
+   * Takes the place of an earlier ban. Gives also the ids of the live sessions it ended.
    */
   ban(
     tag: string,
@@ -314,8 +319,8 @@ export interface Store {
   takeData(tag: string, claims: TokenClaims, policy: ReusePolicy, key: string): Promise<FoundData<string | null>>;
 
   /**
-   * Adds to the number under a key; one that is not there counts as 0. Gives the sum. `'no-number'`: the key has another value. `'no-sum'`: the sum
-   * is no finite number. Nothing was written then.
+   * Adds to the number under a key; one that is not there counts as 0. Gives the sum. `'no-number'`: the key has
+   * another value. `'no-sum'`: the sum is no finite number. Nothing was written then.
    */
   addToData(
     tag: string,
@@ -329,15 +334,16 @@ export interface Store {
   clearData(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<FoundData<'done'>>;
 
   /**
-   * Gives the user info a version beyond that of every load that has begun, and leaves its value as it is. Gives the version, for a load that
-   * begins now.
+   * Gives the user info a version beyond that of every load that has begun, and leaves its value as it is. Gives the
+   * version, for a load that begins now.
    */
   renewUserInfo(tag: string): Promise<number>;
 
   /**
-   * Keeps the user info in place of what was there, whether or not the user has sessions. `version`: the moment the load began, as
-   * `userInfoVersion` or `renewUserInfo` gave it; the info is kept until `ttlMs` after that. `false`, and nothing was changed: that is over,
-   * the load took more than a minute, or what was there last has a later version.
+   * Keeps the user info in place of what was there, whether or not the user has sessions. `version`: the moment the
+   * load began, as `userInfoVersion` or `renewUserInfo` gave it; the info is kept until `ttlMs` after that. `false`,
+   * and nothing was changed: that is over, the load took more than a minute, or what was there last has a later
+   * version.
    */
   setUserInfo(tag: string, userInfo: string, ttlMs: number, version: number): Promise<boolean>;
 
@@ -345,11 +351,13 @@ export interface Store {
   deleteUserInfo(tag: string): Promise<boolean>;
 
   /**
-   * Reports every change that any process makes to a user: a session that ends, is refreshed or moves on to a new token, and user info that
-   * is kept anew or forgotten. Not slides, nor what ends by its time. Each is reported no later than the source's `completeUntil` allows.
-   * Left out by a store whose answers need not be kept: no near cache is built on it.
+   * Reports every change that any process makes to a user: a session that ends, is refreshed or moves on to a new
+   * token, and user info that is kept anew or forgotten. Not slides, nor what ends by its time. Each is reported no
+   * later than the source's `completeUntil` allows. Left out by a store whose answers need not be kept: no near cache
+   * is built on it.
    *
-   * @param options.heartbeatMs milliseconds between two looks whether changes still arrive; `completeUntil` is at most twice that ahead.
+   * @param options.heartbeatMs milliseconds between two looks whether changes still arrive; `completeUntil` is at most
+   *   twice that ahead.
    */
   follow?(follower: ChangeFollower, options: { heartbeatMs: number }): ChangeFeed;
 
@@ -367,8 +375,8 @@ export interface Store {
 export type Verb = Exclude<keyof Store, 'follow' | 'health' | 'close'>;
 
 /**
- * What each verb does to the sessions and the info of its user, for whatever wraps a store: it only reads, it slides or moves a record on as
- * it reads, or it changes what may be cached. Data is never cached.
+ * What each verb does to the sessions and the info of its user, for whatever wraps a store: it only reads, it slides or
+ * moves a record on as it reads, or it changes what may be cached. Data is never cached.
  */
 export const VERBS: Readonly<Record<Verb, 'read' | 'use' | 'change'>> = {
   create: 'change',

@@ -45,10 +45,12 @@ export interface TokenClaims {
 }
 
 /**
- * Makes keys of one secret or several, at least 32 characters each: a new secret is put in front of the old one, which goes on verifying.
+ * Makes keys of one secret or several, at least 32 characters each: a new secret is put in front of the old one, which
+ * goes on verifying.
  *
- * @throws TypeError what is given is not a string or a list of strings. RangeError the list is empty or names a secret twice, or a
- * secret is too short or can be guessed: a placeholder of some documentation, a repetition, a row of neighbours.
+ * @throws TypeError what is given is not a string or a list of strings. RangeError the list is empty or names a secret
+ *   twice, or a secret is too short or can be guessed: a placeholder of some documentation, a repetition, a row of
+ *   neighbours.
  */
 export function importSecret(secret: unknown): SigningKeys {
   const secrets = Array.isArray(secret)

@@ -7,8 +7,9 @@ import type { RedisKeys } from '../schema';
 import { ChangeSubscription } from './change-subscription';
 
 /**
- * Hears of changes to users where they are made: by a subscription of its own to each server that scripts run on. In a Cluster every node would tell
- * of all changes, but of another node's only while their link holds, and nobody could see that it did not.
+ * Hears of changes to users where they are made: by a subscription of its own to each server that scripts run on. In a
+ * Cluster every node would tell of all changes, but of another node's only while their link holds, and nobody could see
+ * that it did not.
  */
 export class RedisChangeFeed implements ChangeFeed {
   readonly #connection: RedisConnection;

@@ -31,16 +31,21 @@ interface Source extends ChangeSource {
 }
 
 /**
- * A subscription to the changes that one server announces, and whether it is known to bring them all. That takes four things:
+ * A subscription to the changes that one server announces, and whether it is known to bring them all. That takes four
+ * things:
  *
- * - It is on the very server that calls go to: both connections tell the same `run_id`. When either breaks, that is found out anew.
- * - All that was announced up to a moment has arrived: a server answers each connection in order, so that the answer to a PING comes after what was
+ * - It is on the very server that calls go to: both connections tell the same `run_id`. When either breaks, that is
+ *   found out anew.
+ * - All that was announced up to a moment has arrived: a server answers each connection in order, so that the answer to
+ *   a PING comes after what was
  *   announced before the PING.
- * - Nobody else is the master by then: over the connection of the calls it has taken a write, of nothing, which a replica refuses, or a master
+ * - Nobody else is the master by then: over the connection of the calls it has taken a write, of nothing, which a
+ *   replica refuses, or a master
  *   that has lost its replicas (`min-replicas-to-write`).
  * - Changes are announced at all: the server lets this process announce, and so others that have the same rights.
  *
- * The latter three make a heartbeat, and are believed for two: a server that is paused, or a network that is gone, says nothing at all.
+ * The latter three make a heartbeat, and are believed for two: a server that is paused, or a network that is gone, says
+ * nothing at all.
  */
 export class ChangeSubscription {
   readonly #connection: RedisConnection;
@@ -149,7 +154,8 @@ export class ChangeSubscription {
     if (this.#redis === null || this.#redis.status === 'end') this.#connect();
     else if (this.#isSubscribed) void this.#beat(this.#redis);
     else if (this.#isSubscribing || this.#redis.status !== 'ready' || this.isRefused) return;
-    // A server that has refused may have been given other rights since. One that is elsewhere: the next connection may do better.
+    // A server that has refused may have been given other rights since. One that is elsewhere: the next connection may
+    // do better.
     else if (this.#refusedUntil > 0) void this.#subscribe(this.#redis);
     else this.#redis.disconnect(true);
   }

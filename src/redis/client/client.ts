@@ -25,8 +25,8 @@ export interface RedisClientOptions {
   /** Milliseconds to wait for a connection. One that is silent for twice as long with an answer due is given up. Default 1000. */
   timeoutMs?: number | undefined;
   /**
-   * What Node's `tls.connect` takes, beside a `rediss://` URL: `{ ca, cert, key, servername }`. Default: Node's defaults. Settings have a
-   * `tls` of their own.
+   * What Node's `tls.connect` takes, beside a `rediss://` URL: `{ ca, cert, key, servername }`. Default: Node's
+   * defaults. Settings have a `tls` of their own.
    */
   tls?: ConnectionOptions | undefined;
 }
@@ -35,8 +35,8 @@ const DEFAULT_TIMEOUT_MS = 1000;
 const MAX_TIMEOUT_MS = 10 * 60 * 1000;
 
 /**
- * How many deadlines a connection may be silent with an answer due before it is given up. More than one: a process that was held up
- * itself must come to read the answers that have arrived before a timer throws them away.
+ * How many deadlines a connection may be silent with an answer due before it is given up. More than one: a process that
+ * was held up itself must come to read the answers that have arrived before a timer throws them away.
  */
 export const SILENCE_FACTOR = 2;
 
@@ -71,13 +71,15 @@ export function checkTimeoutMs(timeoutMs: number = DEFAULT_TIMEOUT_MS): number {
 }
 
 /**
- * An ioredis client set up for sessions: it fails rather than queues while there is no connection, sends nothing twice, gives up a
- * connection that has gone silent or whose server has become a replica, follows promotions, and goes on reconnecting for ever. It
- * starts to connect at once and emits `error` when it can't.
+ * An ioredis client set up for sessions: it fails rather than queues while there is no connection, sends nothing twice,
+ * gives up a connection that has gone silent or whose server has become a replica, follows promotions, and goes on
+ * reconnecting for ever. It starts to connect at once and emits `error` when it can't.
  *
- * @param target a URL (`redis://user:password@host:port/db`, `rediss://` for TLS), {@link RedisSettings}, {@link SentinelSettings} or
+ * @param target a URL (`redis://user:password@host:port/db`, `rediss://` for TLS), {@link RedisSettings}, {@link
+ *   SentinelSettings} or
  *   {@link ClusterSettings}.
- * @throws TypeError or RangeError for a target that can't be one; the message never holds the URL, which may hold a password.
+ * @throws TypeError or RangeError for a target that can't be one; the message never holds the URL, which may hold a
+ *   password.
  * @example
  * const redis = createRedisClient('rediss://redis.internal:6379', { tls: { ca: readFileSync('ca.pem') } });
  */
@@ -188,8 +190,8 @@ function clusterOptions(settings: SettingsOf<'cluster'>, timeoutMs: number) {
     retryDelayOnTryAgain: TRYAGAIN_DELAY_MS,
     maxRedirections: MAX_REDIRECTIONS,
     ...(natMap !== undefined && { natMap }),
-    // Each connection resolves its own name: one that can't be resolved is no reason not to ask the others. And the certificates of nodes are for
-    // their names, not for their addresses.
+    // Each connection resolves its own name: one that can't be resolved is no reason not to ask the others. And the
+    // certificates of nodes are for their names, not for their addresses.
     dnsLookup: (name: string, callback: DnsCallback) => callback(null, name),
   } satisfies ClusterOptions;
 }
@@ -238,8 +240,8 @@ function withJitter(ms: number): number {
 }
 
 /**
- * A server that refuses writes as a replica was demoted under us: a new connection, by its name or through the sentinels, leads to the
- * master. Not more often than once a second, when it leads to the same server again.
+ * A server that refuses writes as a replica was demoted under us: a new connection, by its name or through the
+ * sentinels, leads to the master. Not more often than once a second, when it leads to the same server again.
  */
 function reconnectOnReadOnly(): (error: Error) => boolean {
   let last = Number.NEGATIVE_INFINITY;
@@ -254,9 +256,9 @@ type Connect = SentinelConnector['connect'];
 type ErrorEmitter = Parameters<Connect>[0];
 
 /**
- * ioredis's connector for sentinels, without two faults of it. What watched over the last connection goes on watching while the next one
- * is made, and a promotion that it hears of then breaks that off for good: the client would never come back. And why a sentinel can't be
- * reached is only known to be that its connection is closed.
+ * ioredis's connector for sentinels, without two faults of it. What watched over the last connection goes on watching
+ * while the next one is made, and a promotion that it hears of then breaks that off for good: the client would never
+ * come back. And why a sentinel can't be reached is only known to be that its connection is closed.
  */
 export class FollowingConnector extends SentinelConnector {
   #emit: ErrorEmitter = () => undefined;
@@ -302,8 +304,9 @@ export class FollowingConnector extends SentinelConnector {
 }
 
 /**
- * Learns why connections to sentinels fail. ioredis listens to those that it doesn't ask, without listening to their errors, and so prints one every
- * few seconds while one is away. And it begins to listen when the master is reached, be the client closed meanwhile.
+ * Learns why connections to sentinels fail. ioredis listens to those that it doesn't ask, without listening to their
+ * errors, and so prints one every few seconds while one is away. And it begins to listen when the master is reached, be
+ * the client closed meanwhile.
  */
 function mendSentinels(connector: SentinelConnector, asked: { error: Error | null }): void {
   const own = connector as unknown as {

@@ -16,10 +16,12 @@ const REDIRECTION_TO_NOWHERE = /^(MOVED|ASK) (\d+) \??:(\d+)$/;
  *
  * - An address without a host, in CLUSTER SLOTS or a redirection, is at the host that was asked
  *   (`cluster-preferred-endpoint-type unknown-endpoint`).
- * - A failure to ask a node for the slots, and a Cluster that is down, is an event `node error` that says why. A node that is away is no reason not
+ * - A failure to ask a node for the slots, and a Cluster that is down, is an event `node error` that says why. A node
+ *   that is away is no reason not
  *   to ask the others.
  * - A node that still reads its data refuses commands, instead of letting them wait.
- * - A client that is closed while it asks for the slots asks for them no more. ioredis would go on each second, and keep the process.
+ * - A client that is closed while it asks for the slots asks for them no more. ioredis would go on each second, and
+ *   keep the process.
  */
 export function mendNodes(cluster: Cluster): void {
   mendReadyCheck(cluster);
@@ -43,8 +45,8 @@ export function mendNodes(cluster: Cluster): void {
 }
 
 /**
- * Before a Cluster is ready, ioredis asks a node for its CLUSTER INFO. When the Cluster is down, or that node can't be reached, it begins again and tells
- * nobody. Here the others are asked as well, and the reason is told.
+ * Before a Cluster is ready, ioredis asks a node for its CLUSTER INFO. When the Cluster is down, or that node can't be
+ * reached, it begins again and tells nobody. Here the others are asked as well, and the reason is told.
  */
 function mendReadyCheck(cluster: Cluster): void {
   const report = (error: unknown) => cluster.emit('node error', error, 'CLUSTER INFO');
@@ -82,8 +84,8 @@ function mendClosing(cluster: Cluster): void {
 }
 
 /**
- * Lets a function see, or change, what is answered to a CLUSTER command that ioredis itself sends, which it does with a callback. Unless the function
- * has asked again, ioredis is told.
+ * Lets a function see, or change, what is answered to a CLUSTER command that ioredis itself sends, which it does with a
+ * callback. Unless the function has asked again, ioredis is told.
  */
 function intercept(
   client: Redis | Cluster,

@@ -16,8 +16,8 @@ interface Attempts {
 }
 
 /**
- * Has a client ask for its credentials at each attempt to connect, and every duplicate of it, too. When `ask` rejects, the attempt has
- * failed with that error.
+ * Has a client ask for its credentials at each attempt to connect, and every duplicate of it, too. When `ask` rejects,
+ * the attempt has failed with that error.
  */
 export function askForCredentials(redis: Redis, ask: () => Credentials | Promise<Credentials>): void {
   const attempts = redis as unknown as Attempts;

@@ -8,8 +8,8 @@ const FORBIDDEN = /\bNOPERM\b|\bACL failure\b|The user executing the script can'
 const UNKNOWN_COMMAND = /\bunknown (\w+ )?command\b/i;
 
 /**
- * What Redis's own words mean for a session. Words, as they stand in an error reply: Redis 7 gives the code first, 6.2 puts it behind
- * `ERR Error running script`. Whatever is in no row means that Redis doesn't serve us.
+ * What Redis's own words mean for a session. Words, as they stand in an error reply: Redis 7 gives the code first, 6.2
+ * puts it behind `ERR Error running script`. Whatever is in no row means that Redis doesn't serve us.
  */
 const MEANINGS: readonly (readonly [word: RegExp, code: SessionErrorCode, message: string])[] = [
   [new RegExp(CORRUPT), 'ERR_STORE_CORRUPT', "this user's record in Redis is damaged; deleteUserToken removes it"],
@@ -82,8 +82,8 @@ export function isErrorReply(error: unknown): boolean {
 }
 
 /**
- * Whether the keys of a call are not all on one node, because their slot is just being moved. ioredis tries again, and reports the error
- * of its last try: being sent to and fro.
+ * Whether the keys of a call are not all on one node, because their slot is just being moved. ioredis tries again, and
+ * reports the error of its last try: being sent to and fro.
  */
 export function isSplitSlot(error: unknown): boolean {
   return error instanceof Error && (/\bTRYAGAIN\b/.test(error.message) || isRedirection(error));
@@ -99,16 +99,16 @@ export function isRefusedDatabase(error: unknown): boolean {
 }
 
 /**
- * A copy of what ioredis reports without what it was asked to send: user info, attributes, and at the handshake the password. ioredis
- * hangs the command on its errors, and Redis repeats the arguments of a command that it doesn't know.
+ * A copy of what ioredis reports without what it was asked to send: user info, attributes, and at the handshake the
+ * password. ioredis hangs the command on its errors, and Redis repeats the arguments of a command that it doesn't know.
  */
 export function withoutArguments(error: unknown): unknown {
   if (!isError(error)) return error;
   const { code, command, errors, lastNodeError } = error as Partial<
     Record<'code' | 'errors' | 'lastNodeError', unknown> & { command: { name?: unknown } }
   >;
-  // Node's AggregateError, for a name with several addresses, has a message only in each of its parts; what ioredis says of a
-  // whole Cluster says why only of the last node.
+  // Node's AggregateError, for a name with several addresses, has a message only in each of its parts; what ioredis
+  // says of a whole Cluster says why only of the last node.
   const parts = (Array.isArray(errors) ? errors : [lastNodeError]).filter(isError);
   const message = [error.message, ...parts.map((part) => part.message)]
     .filter((text) => text !== '')

@@ -30,8 +30,8 @@ export function mendConnection<Client extends Redis>(redis: Client): Client {
 }
 
 /**
- * Lets a process end when a client gives up a connection that has broken already. ioredis waits for the end of its stream, which has come and
- * gone, until a timer ends that holds the process.
+ * Lets a process end when a client gives up a connection that has broken already. ioredis waits for the end of its
+ * stream, which has come and gone, until a timer ends that holds the process.
  */
 function endPromptly(redis: Redis): void {
   const { connector } = redis as unknown as { connector: Connector };
@@ -43,8 +43,8 @@ function endPromptly(redis: Redis): void {
 }
 
 /**
- * Reads what has arrived before ioredis's `socketTimeout` gives the connection up. Node runs timers before it reads sockets: after the
- * event loop was blocked, the answer may lie in a socket whose time is over.
+ * Reads what has arrived before ioredis's `socketTimeout` gives the connection up. Node runs timers before it reads
+ * sockets: after the event loop was blocked, the answer may lie in a socket whose time is over.
  */
 function readBeforeTimeout({ stream }: Redis): void {
   const destroy = stream.destroy.bind(stream);
@@ -59,8 +59,8 @@ function readBeforeTimeout({ stream }: Redis): void {
 }
 
 /**
- * Breaks a connection that Redis turns away, with Redis's words as the error. ioredis takes them for the answer to a command of its handshake, and may
- * drop them.
+ * Breaks a connection that Redis turns away, with Redis's words as the error. ioredis takes them for the answer to a
+ * command of its handshake, and may drop them.
  */
 function breakWhenTurnedAway({ stream }: Redis): void {
   stream.prependOnceListener('data', (chunk: Buffer) => {
@@ -70,8 +70,8 @@ function breakWhenTurnedAway({ stream }: Redis): void {
 }
 
 /**
- * Breaks each connection of a client to a server that still reads its data. The client reports that and tries again, where ioredis would wait
- * for as long as the server believes to need, and let commands wait.
+ * Breaks each connection of a client to a server that still reads its data. The client reports that and tries again,
+ * where ioredis would wait for as long as the server believes to need, and let commands wait.
  */
 export function breakWhileLoading(redis: Redis): void {
   redis.on('connect', () => {
@@ -79,7 +79,8 @@ export function breakWhileLoading(redis: Redis): void {
     const look = (info: string) => {
       if (/^loading:1/m.test(info)) stream.destroy(new Error(LOADING));
     };
-    // Once it has answered anything: it may have turned the connection away. A server that refuses INFO refuses other commands with LOADING.
+    // Once it has answered anything: it may have turned the connection away. A server that refuses INFO refuses other
+    // commands with LOADING.
     stream.once('data', () => redis.info('persistence').then(look, () => undefined));
   });
 }

@@ -15,7 +15,8 @@ export interface RedisAccess {
   /** An ACL user. Default: Redis's `default` user. */
   username?: string | undefined;
   /**
-   * A text, or a function that gives or promises it, for credentials that rotate: it is called at each attempt to connect. Default: none.
+   * A text, or a function that gives or promises it, for credentials that rotate: it is called at each attempt to
+   * connect. Default: none.
    */
   password?: string | (() => string | Promise<string>) | undefined;
   /** `true`, or what Node's `tls.connect` takes: `{ ca, cert, key, servername }`. Default: no TLS. */

@@ -15,8 +15,8 @@ interface Call {
 }
 
 /**
- * Bounds the calls in flight. Others wait their turn, and are refused without being sent where that takes too long. So a call that is sent has
- * enough time left for its answer: what a caller is given as failed is not carried out later.
+ * Bounds the calls in flight. Others wait their turn, and are refused without being sent where that takes too long. So
+ * a call that is sent has enough time left for its answer: what a caller is given as failed is not carried out later.
  */
 export class CallsInFlight {
   readonly #servers: () => number;

@@ -14,11 +14,12 @@ interface Circuit {
 }
 
 /**
- * Spares calls the wait for a server that doesn't answer. After some in a row went unanswered, calls to that server are refused at once,
- * and only a probe asks it, until it answers. An answer is also an error reply: that costs nobody a wait.
+ * Spares calls the wait for a server that doesn't answer. After some in a row went unanswered, calls to that server are
+ * refused at once, and only a probe asks it, until it answers. An answer is also an error reply: that costs nobody a
+ * wait.
  *
- * The probe is no user's request, and is given long to be answered before there is another: a client without a socket timeout keeps what
- * it was given for as long as the server is silent.
+ * The probe is no user's request, and is given long to be answered before there is another: a client without a socket
+ * timeout keeps what it was given for as long as the server is silent.
  */
 export class CircuitBreaker {
   /** The servers that have left calls unanswered since they last answered one. */

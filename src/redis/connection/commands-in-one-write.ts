@@ -4,8 +4,8 @@ import type { Redis } from 'ioredis';
 const ENOUGH = 16;
 
 /**
- * Sends what is sent in one turn of the event loop, for requests that have arrived together, in few writes to each server. A write is a system call,
- * and with one for each call it is what costs most of a call to Redis.
+ * Sends what is sent in one turn of the event loop, for requests that have arrived together, in few writes to each
+ * server. A write is a system call, and with one for each call it is what costs most of a call to Redis.
  */
 export class TurnQueue {
   readonly #clients: () => readonly Redis[];

@@ -21,8 +21,8 @@ interface ConnectionOptions {
 }
 
 /**
- * Arguments of a script, as they are or as they have to be when it is sent: `heldUpMs` is for how long this process was held up between the call and
- * that, 0 when it wasn't.
+ * Arguments of a script, as they are or as they have to be when it is sent: `heldUpMs` is for how long this process was
+ * held up between the call and that, 0 when it wasn't.
  */
 export type ScriptArguments = readonly (string | number)[] | ((heldUpMs: number) => readonly (string | number)[]);
 
@@ -41,8 +41,9 @@ const THE_SERVER = 'redis';
 const PROBE_FACTOR = 5;
 
 /**
- * Runs scripts and commands on a client so that each settles within the deadline, which begins with the call: it takes in waiting for
- * a connection, queues and redirections. A circuit breaker, one for each server, spares calls the wait for one that leaves them unanswered.
+ * Runs scripts and commands on a client so that each settles within the deadline, which begins with the call: it takes
+ * in waiting for a connection, queues and redirections. A circuit breaker, one for each server, spares calls the wait
+ * for one that leaves them unanswered.
  */
 export class RedisConnection {
   readonly timeoutMs: number;
@@ -130,8 +131,8 @@ export class RedisConnection {
   }
 
   /**
-   * A further connection to one of {@link servers}, to the same keys and database, with the credentials that the client has at each attempt
-   * to connect. The caller has to close it. `null` when there is no connection to that server now.
+   * A further connection to one of {@link servers}, to the same keys and database, with the credentials that the client
+   * has at each attempt to connect. The caller has to close it. `null` when there is no connection to that server now.
    */
   connectTo(server: string, options: Pick<RedisOptions, 'retryStrategy'>): Redis | null {
     const { timeoutMs } = this;
@@ -147,7 +148,8 @@ export class RedisConnection {
       readOnly: false,
       maxRetriesPerRequest: 0,
       connectTimeout: timeoutMs,
-      // It is given up only when its answers don't matter. Longer would keep a process that ends in an outage from ending.
+      // It is given up only when its answers don't matter. Longer would keep a process that ends in an outage from
+      // ending.
       disconnectTimeout: 0,
       socketTimeout: SILENCE_FACTOR * timeoutMs,
       ...(source.options.commandTimeout !== undefined && { commandTimeout: SILENCE_FACTOR * timeoutMs }),

@@ -29,8 +29,8 @@ export interface DeadlineScript<Reply> {
 }
 
 /**
- * Runs scripts that do nothing when nobody waits for their answer any more. Too late one may be by a clock that we don't know yet, or that is
- * another one since: then the refusal tells us the time, and it is tried again.
+ * Runs scripts that do nothing when nobody waits for their answer any more. Too late one may be by a clock that we
+ * don't know yet, or that is another one since: then the refusal tells us the time, and it is tried again.
  */
 export class DeadlineScripts {
   readonly #connection: RedisConnection;
@@ -60,7 +60,8 @@ export class DeadlineScripts {
       const now = refusedAt ?? script.timing.answeredAt(reply);
       if (now !== null) this.#clock.learn(this.#connection.serverOf(call.key), now);
       if (refusedAt === null) return reply;
-      // An answer that is read after the deadline had arrived before: what held this process up is held against no call.
+      // An answer that is read after the deadline had arrived before: what held this process up is held against no
+      // call.
       const readAt = performance.now();
       if (readAt > call.deadline) call.deadline = readAt + left;
     }

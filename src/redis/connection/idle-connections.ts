@@ -5,9 +5,11 @@ import type { Cluster, Redis } from 'ioredis';
 export const IDLE_MS = 5000;
 
 /**
- * Tries connections that have been idle before calls use them. One that gives no answer is broken, so that the client makes another.
+ * Tries connections that have been idle before calls use them. One that gives no answer is broken, so that the client
+ * makes another.
  *
- * All connections of a client that was idle are tried before the next call. Of a Cluster in use, those to nodes that nobody asks for are tried meanwhile.
+ * All connections of a client that was idle are tried before the next call. Of a Cluster in use, those to nodes that
+ * nobody asks for are tried meanwhile.
  */
 export class IdleConnections {
   readonly #client: Redis | Cluster;

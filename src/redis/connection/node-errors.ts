@@ -4,8 +4,8 @@ import { isBrokenConnection, isConnectionLoss, isError, withoutArguments } from 
 const FRESH_MS = 10_000;
 
 /**
- * Remembers why connections to the nodes of a Cluster failed. ioredis reports that as an event, and rejects what waited for the connection with "Connection
- * is closed."
+ * Remembers why connections to the nodes of a Cluster failed. ioredis reports that as an event, and rejects what waited
+ * for the connection with "Connection is closed."
  */
 export class NodeErrors {
   /** By the node's address; of each the last that says why. */

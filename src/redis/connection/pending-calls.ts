@@ -22,13 +22,15 @@ export interface Outcome {
 }
 
 /**
- * Sends something. `heldUpMs`: for how long this process was held up between the call and its sending, 0 when it wasn't.
+ * Sends something. `heldUpMs`: for how long this process was held up between the call and its sending, 0 when it
+ * wasn't.
  */
 export type SendCommand<Reply> = (heldUpMs: number) => Promise<Reply>;
 
 /**
- * Settles each call within its deadline, which begins with the call: it takes in waiting for a connection, for other calls, and for the
- * answer. What holds this process up is held against no call: an answer that has arrived counts, however late it is read.
+ * Settles each call within its deadline, which begins with the call: it takes in waiting for a connection, for other
+ * calls, and for the answer. What holds this process up is held against no call: an answer that has arrived counts,
+ * however late it is read.
  */
 export class PendingCalls {
   readonly #readiness: Readiness;

@@ -32,9 +32,9 @@ const ofClients = new WeakMap<Redis | Cluster, Readiness>();
 /**
  * Follows a client's connection, and lets calls wait for it. All stores on one client share one, and so its listeners.
  *
- * A call that comes while a connection is being set up waits for it; once an attempt has failed, calls fail at once until the client has
- * got through. Nothing is handed to a client that isn't ready: a command that waits in its queue runs after its caller was told that it
- * failed.
+ * A call that comes while a connection is being set up waits for it; once an attempt has failed, calls fail at once
+ * until the client has got through. Nothing is handed to a client that isn't ready: a command that waits in its queue
+ * runs after its caller was told that it failed.
  */
 export class Readiness {
   readonly #client: Redis | Cluster;

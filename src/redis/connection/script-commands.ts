@@ -7,11 +7,11 @@ type Command = (numberOfKeys: number, ...keysAndArguments: (string | number)[]) 
 export type ScriptCommands = Record<ScriptName, Command>;
 
 /**
- * Makes our scripts commands of the client, under names that say whose they are and which version, so that two versions of this package
- * can share a client. ioredis sends EVALSHA, and the script itself to a connection that hasn't seen it.
+ * Makes our scripts commands of the client, under names that say whose they are and which version, so that two versions
+ * of this package can share a client. ioredis sends EVALSHA, and the script itself to a connection that hasn't seen it.
  *
- * They are left out of automatic pipelines: those take the number of keys for the key, hold calls back behind slower ones, and follow no
- * redirection that only some of their commands get.
+ * They are left out of automatic pipelines: those take the number of keys for the key, hold calls back behind slower
+ * ones, and follow no redirection that only some of their commands get.
  */
 export function defineScripts(client: Redis | Cluster): ScriptCommands {
   const scripts = Object.entries(SCRIPTS).map(([name, lua]) => {

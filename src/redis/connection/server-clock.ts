@@ -1,6 +1,6 @@
 /**
- * What the clock of each server shows, as far as its answers have told. Never ahead of the truth, unless that clock was set back: the
- * time in an answer had passed already when the answer arrived.
+ * What the clock of each server shows, as far as its answers have told. Never ahead of the truth, unless that clock was
+ * set back: the time in an answer had passed already when the answer arrived.
  */
 export class ServerClock {
   /** Milliseconds from this process's monotonic clock to the server's. */

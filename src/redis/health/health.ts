@@ -14,7 +14,8 @@ interface Look {
 }
 
 /**
- * Finds out how Redis is: asks each master for its INFO, and tries the commands that our scripts need. What that costs is about what ten checks cost.
+ * Finds out how Redis is: asks each master for its INFO, and tries the commands that our scripts need. What that costs
+ * is about what ten checks cost.
  */
 export class RedisHealth {
   readonly #connection: RedisConnection;

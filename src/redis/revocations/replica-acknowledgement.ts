@@ -47,8 +47,8 @@ interface Lane {
 /**
  * Waits until replicas have a revocation.
  *
- * WAIT blocks its connection and counts only what that connection wrote, so it has one of its own to each server, and there the
- * revocation is written once more. What comes while a WAIT blocks goes together with the next one.
+ * WAIT blocks its connection and counts only what that connection wrote, so it has one of its own to each server, and
+ * there the revocation is written once more. What comes while a WAIT blocks goes together with the next one.
  */
 export class ReplicaAcknowledgement {
   readonly #connection: RedisConnection;

@@ -60,9 +60,9 @@ interface Entry {
 }
 
 /**
- * Remembers the revocations of this process's last minute, and repeats them to a server that may not know of them: one that was promoted
- * before they had been replicated to it, or came back without its last writes. A session is named, or bounded by its beginning, so that
- * a repetition ends no later one.
+ * Remembers the revocations of this process's last minute, and repeats them to a server that may not know of them: one
+ * that was promoted before they had been replicated to it, or came back without its last writes. A session is named, or
+ * bounded by its beginning, so that a repetition ends no later one.
  */
 export class Revocations {
   readonly #servers: RevocationServers;
@@ -100,8 +100,8 @@ export class Revocations {
   }
 
   /**
-   * Repeats what the servers of now may not know of. The first batch for each, which is nearly always all, is sent before this returns,
-   * and so before any later call.
+   * Repeats what the servers of now may not know of. The first batch for each, which is nearly always all, is sent
+   * before this returns, and so before any later call.
    */
   replay(): void {
     this.#forgetAcknowledged();

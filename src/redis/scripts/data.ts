@@ -2,8 +2,8 @@ import { CLOCK, CORRUPT, DATA, REFUSE_ON_REPLICA } from './parts';
 import { SESSION } from './session';
 
 /*
- * The verbs on the data of a live session. Each judges the token as `check` does, in the same step: nothing is read or written of a session
- * that has ended.
+ * The verbs on the data of a live session. Each judges the token as `check` does, in the same step: nothing is read or
+ * written of a session that has ended.
  *
  * Each has these in common:
  *

@@ -35,7 +35,8 @@ return { now, ended, no_older }
 `;
 
 /**
- * Bans a user: ends all sessions, and has every login refused until the ban is over. A later ban takes the place of an earlier one.
+ * Bans a user: ends all sessions, and has every login refused until the ban is over. A later ban takes the place of an
+ * earlier one.
  *
  * KEYS[1]  the user's sessions
  * ARGV[1]  the user id
@@ -93,8 +94,8 @@ return { now, user.id, user.ban.text }
 `;
 
 /**
- * Ends again what was ended, and sets or lifts a ban again, where the Redis that answers now may never have known of it. Always writes: WAIT
- * waits for no other writes than those of its own connection.
+ * Ends again what was ended, and sets or lifts a ban again, where the Redis that answers now may never have known of
+ * it. Always writes: WAIT waits for no other writes than those of its own connection.
  *
  * KEYS[1]  the user's sessions
  * ARGV[1]  end those that began before this moment, ms; 0 = none

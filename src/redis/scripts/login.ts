@@ -2,8 +2,8 @@ import { LAYOUT_VERSION } from '../schema';
 import { BANNED, CLOCK, CORRUPT, REFUSE_ON_REPLICA, TOO_MANY, USER } from './parts';
 
 /**
- * Starts a session, if the user may have another; then ends those it replaces and the oldest ones over a limit. A login that is refused has
- * ended nobody's session.
+ * Starts a session, if the user may have another; then ends those it replaces and the oldest ones over a limit. A login
+ * that is refused has ended nobody's session.
  *
  * KEYS[1]   the user's sessions
  * ARGV[1]   the user id

@@ -1,12 +1,13 @@
 /*
- * What the scripts share: how the fields of a user's hash are read and written (schema.ts has the table of them). All times are milliseconds
- * by the clock of the Redis that runs the script.
+ * What the scripts share: how the fields of a user's hash are read and written (schema.ts has the table of them). All
+ * times are milliseconds by the clock of the Redis that runs the script.
  *
- * A replica may know less than its master did. So a script answers only where it may write: each calls a command that a replica refuses
- * (READONLY), also when it finds nothing to change.
+ * A replica may know less than its master did. So a script answers only where it may write: each calls a command that a
+ * replica refuses (READONLY), also when it finds nothing to change.
  *
- * What ends sessions never needs memory, so that ending works on a Redis that is full: UNLINK, HDEL, PERSIST and PEXPIRE are not refused
- * there, and after one of these neither is a SET or HSET of the same script. What begins with an HSET is refused there as a whole.
+ * What ends sessions never needs memory, so that ending works on a Redis that is full: UNLINK, HDEL, PERSIST and
+ * PEXPIRE are not refused there, and after one of these neither is a SET or HSET of the same script. What begins with
+ * an HSET is refused there as a whole.
  */
 import {
   BAN_REMEMBERED_MS,
@@ -33,9 +34,10 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 export const REFUSE_ON_REPLICA = `redis.call('HDEL', KEYS[1], '')`;
 
 /**
- * Announces on the channel that schema.ts names that a user's sessions or info have changed, in the same step. In a Cluster every node passes it
- * on, the one that runs the script first. A Redis that refuses PUBLISH must not keep sessions from ending. An end by name is announced also
- * where the session is not known: there may be copies of one that was evicted, or deleted by hand.
+ * Announces on the channel that schema.ts names that a user's sessions or info have changed, in the same step. In a
+ * Cluster every node passes it on, the one that runs the script first. A Redis that refuses PUBLISH must not keep
+ * sessions from ending. An end by name is announced also where the session is not known: there may be copies of one
+ * that was evicted, or deleted by hand.
  */
 export const ANNOUNCE = `
 local is_announced = false

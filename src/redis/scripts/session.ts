@@ -6,8 +6,8 @@ import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, DATA, END_RECORD, REFUSE_ON_REP
 export const LATE = 'late';
 
 /*
- * The verbs on one session. `check` and `touch` are what requests pay for: on the way of a live session they read no more than they need,
- * and make neither functions nor tables, which took a third of their time.
+ * The verbs on one session. `check` and `touch` are what requests pay for: on the way of a live session they read no
+ * more than they need, and make neither functions nor tables, which took a third of their time.
  *
  * Each has these in common:
  *
@@ -21,9 +21,9 @@ export const LATE = 'late';
  */
 
 /**
- * Reads a session and judges the token, as the table at `Store` says. Leaves key, sid, record and attributes as they are stored, created,
- * seen, ttl, cap and token (the parts of the record, as text), user_id, and is_new: whether the record has to move on to the token. When
- * there is no such live session it ends the script:
+ * Reads a session and judges the token, as the table at `Store` says. Leaves key, sid, record and attributes as they
+ * are stored, created, seen, ttl, cap and token (the parts of the record, as text), user_id, and is_new: whether the
+ * record has to move on to the token. When there is no such live session it ends the script:
  *
  * Returns  { reason, message, user id, 1 when this call has found it out, 1 when it has ended it }; 'late <now>' for a reuse that came after
  *          the deadline; nil when nothing is known of the session
@@ -73,8 +73,9 @@ end
 `;
 
 /**
- * What the verbs on one session give, as one string of lines: `record;now`, the attributes, what is in KEYS[2], the user id. The first
- * three can't hold a line break, the last may. (ioredis takes longer to decode an array than for all else of a check.)
+ * What the verbs on one session give, as one string of lines: `record;now`, the attributes, what is in KEYS[2], the
+ * user id. The first three can't hold a line break, the last may. (ioredis takes longer to decode an array than for all
+ * else of a check.)
  */
 const REPLY = `
 local info = KEYS[2] and redis.pcall('GETEX', KEYS[2])
@@ -111,7 +112,8 @@ local is_due, is_change = age < 0 or age >= math.min(ARGV[4], ttl / 2), is_new
 `;
 
 /**
- * Reads a session, slides it, and moves its record on to a new token. Slides it also where it was last slid by a clock that was ahead.
+ * Reads a session, slides it, and moves its record on to a new token. Slides it also where it was last slid by a clock
+ * that was ahead.
  *
  * ARGV[4]  ms that must have passed since it was last slid, but at most half its ttl
  */
