@@ -4,7 +4,7 @@ import { Redis as Redis5 } from 'ioredis5';
 import { RedisStore, type TokenClaims, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { defineScripts } from '../src/redis/script-commands';
 import { readClaims, tagOf } from '../src/token/token';
-import { freePort, type RedisServer, startRedis } from './support/redis-server';
+import { freePort, type RedisServer, startRedis, timeOf } from './support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 
 const PASSWORD = 'a password for tests';
@@ -222,7 +222,7 @@ describe('a record that is not ours', () => {
     const sessions = manage();
     const token = await sessions.setToken('ada');
     await server.admin.unlink(keyOf(token));
-    await server.admin.hset(keyOf(token), 'ban', `${Date.now()}:0:`);
+    await server.admin.hset(keyOf(token), 'ban', `${await timeOf(server)}:0:`);
     await expect(sessions.getBan('ada')).rejects.toEqual(refused('ERR_STORE_CORRUPT'));
     await expect(sessions.setToken('ada')).rejects.toEqual(refused('ERR_STORE_CORRUPT'));
     expect(await sessions.deleteUserToken('ada')).toBe(0);
@@ -329,11 +329,11 @@ describe('a ban that is repeated', () => {
   it('holds on a server that never heard of it, and ends what began before it', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada');
-    const since = Date.now() + 1000;
+    const since = (await timeOf(server)) + 1000;
     await repeat('ada', `${since}:0:spam`, since);
     expect(await sessions.inspectToken(token)).toEqual({ session: null, reason: 'banned', message: 'spam' });
     await expect(sessions.setToken('ada')).rejects.toMatchObject({ code: 'ERR_USER_BANNED' });
-    const longAgo = Date.now() - 3_600_000;
+    const longAgo = (await timeOf(server)) - 3_600_000;
     await repeat('grace', `${longAgo}:0:`, longAgo);
     expect(await sessions.getBan('grace')).toBeNull();
     await repeat('grace', `${since}:0:`);
@@ -361,7 +361,7 @@ describe('a ban that is repeated', () => {
 
   it('comes after an earlier one by its since, also when the clock was set back', async () => {
     const sessions = manage();
-    const ahead = Date.now() + 60_000;
+    const ahead = (await timeOf(server)) + 60_000;
     await repeat('ada', `${ahead}:0:by a clock that was ahead`);
     await sessions.banUser('ada', { reason: 'by this one' });
     expect(await sessions.getBan('ada')).toMatchObject({ since: new Date(ahead + 1), reason: 'by this one' });
@@ -375,7 +375,7 @@ describe('a ban that is repeated', () => {
     const left = await server.admin.pttl(keyOfUser('ada'));
     expect(left).toBeGreaterThan(3_590_000);
     expect(left).toBeLessThanOrEqual(3_600_000);
-    const anHourAgo = Date.now() - 3_600_000;
+    const anHourAgo = (await timeOf(server)) - 3_600_000;
     await server.admin.hset(keyOfUser('ada'), 'ban', `1:${anHourAgo}:`);
     await sessions.setToken('ada');
     expect(await stored('ada')).toBeNull();

@@ -20,7 +20,7 @@ const run = async (program: string, ...args: string[]) => {
 
 /**
  * Unpacks a server, and the libraries that it was built with, into a folder below `cache`, unless they are there. Nothing is installed.
- * Where the variable FAKETIME is set, the program runs under libfaketime, which reads it.
+ * Where the variable FAKETIME is set, libfaketime shifts the program's clock. Only Redis 7.0 starts with it.
  *
  * @returns the program, for REDIS_SERVER, and its whole version
  * @throws when the release has another version by now, or the packages can't be had
@@ -74,9 +74,11 @@ async function unpack(name: string, release: string, folder: string): Promise<vo
   const platform = basename(dirname(loader));
   const libraries = [join(root, 'lib', platform), join(root, 'usr/lib', platform)];
   const faketime = join(root, 'usr/lib', platform, 'faketime/libfaketime.so.1');
+  // libfaketime does not start beside jemalloc: the C library comes first, whose malloc it can use.
+  const preload = `\${FAKETIME:+--preload '${faketime}:${join(root, dirname(loader), 'libc.so.6')}'}`;
   const command = [
-    `exec '${join(root, loader)}' --library-path '${libraries.join(':')}'`,
-    `\${FAKETIME:+--preload '${faketime}'} '${join(root, 'usr/bin', name)}' "$@"`,
+    `FAKETIME_DONT_FAKE_MONOTONIC=1 exec '${join(root, loader)}' --library-path '${libraries.join(':')}'`,
+    `${preload} '${join(root, 'usr/bin', name)}' "$@"`,
   ];
   await writeFile(join(folder, 'unfinished'), `#!/bin/sh\n${command.join(' ')}\n`, { mode: 0o755 });
   await rename(join(folder, 'unfinished'), join(folder, 'server'));

@@ -14,7 +14,8 @@ import { failuresOf, type JestReport, runJest } from './jest-run';
  *   npm run matrix -- 3 5 redis-store    rows 3 and 5, of the suites only those whose names hold `redis-store`
  *   npm run matrix -- --list             prints the rows
  *
- * The suites run on a copy of the project, so that work on it can go on. With FAKETIME=+1h the clocks of the servers are an hour ahead.
+ * The suites run on a copy of the project, so that work on it can go on. With FAKETIME=+1h the server's clock is an hour ahead in the rows with
+ * Redis 7.0: the other servers do not start with libfaketime.
  */
 const ROOT = join(__dirname, '../..');
 const CACHE = join(tmpdir(), 'tokensession-matrix');

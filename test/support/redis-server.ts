@@ -91,6 +91,12 @@ export async function askInfo(server: RedisServer, ...command: [string, ...strin
   return Object.fromEntries(text.split('\r\n').map((line) => [line.split(':', 1)[0], line.replace(/^[^:]*:/, '')]));
 }
 
+/** What a server's clock shows, in milliseconds: it need not be the clock of this process. */
+export async function timeOf(server: RedisServer): Promise<number> {
+  const [seconds, microseconds] = await ask<[string, string]>(server, 'TIME');
+  return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
+}
+
 /** The one port of this range that `fetch` calls bad (WHATWG Fetch, port blocking). */
 const REFUSED_BY_FETCH = 10_080;
 
