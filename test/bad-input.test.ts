@@ -501,6 +501,10 @@ describe('createRedisClient refuses', () => {
     ['a port of 0', { port: 0 }, 'Redis port must be a whole number from 1 to 65535, got 0'],
     ['a negative db', { db: -1 }, 'Redis db must be a whole number from 0'],
     ['an empty host', { host: '' }, 'Redis host must not be empty'],
+    ['a path beside a host', { path: '/run/redis.sock', host: 'x' }, "Redis path can't be given with host"],
+    ['a path beside TLS', { path: '/run/redis.sock', tls: true }, "Redis path can't be given with tls"],
+    ['a URL for a path', { path: `redis://:${PASSWORD}@host` }, 'Redis path must begin with /'],
+    ['a path of the wrong kind', { path: 7 }, 'Redis path must be a string'],
     ['a tls of the wrong kind', { tls: 'yes' }, 'Redis tls must be true, false or an object'],
     [
       'sentinels that are no list',

@@ -27,7 +27,7 @@ const PACKAGES: Record<string, string[]> = {
   manager: ['node:events', 'node:util'],
   http: ['node:util', 'cookie'],
   'node-http': [],
-  redis: ['node:crypto', 'node:net', 'node:timers/promises', 'ioredis'],
+  redis: ['node:crypto', 'node:net', 'node:timers/promises', 'node:util', 'ioredis'],
   'redis/scripts': [],
   '.': [],
 };

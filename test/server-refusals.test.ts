@@ -234,10 +234,15 @@ describe.each(TOPOLOGIES)('%s', (topology) => {
 
 /** Waits until a server carries out a script that writes. */
 async function untilWritable(port: number): Promise<void> {
-  const client = new Redis(port, HOST, { retryStrategy: () => 20, enableReadyCheck: false, maxRetriesPerRequest: 0 });
-  client.on('error', () => undefined);
-  onClose(() => client.disconnect());
-  await until('Redis is ready', () => client.eval("redis.call('HDEL', KEYS[1], '') return 1", 1, 'x'));
+  await until('Redis is ready', async () => {
+    const client = new Redis(port, HOST, { retryStrategy: () => null, maxLoadingRetryTime: 20 });
+    client.on('error', () => undefined);
+    try {
+      return await client.eval("redis.call('HDEL', KEYS[1], '') return 1", 1, 'x');
+    } finally {
+      client.disconnect();
+    }
+  });
 }
 
 it('a Cluster that is down, or does not say whether it is, is an error that says so', async () => {

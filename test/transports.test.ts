@@ -156,7 +156,7 @@ describe.each(KINDS)('%s', (kind) => {
   ])('with a certificate %s is a 503 that says so, and no secret', async (_, tls, words) => {
     const secrets = { password: 'a password that nobody may see', key: own.key.toString() };
     const { password } = secrets;
-    const store = new RedisStore(settingsOf(kind, mutual, tls(), { ...ACL_LOGIN, password }), PATIENT);
+    const store = new RedisStore(settingsOf(kind, mutual, tls(), { ...ACL_LOGIN, password }), { timeoutMs: 2000 });
     const sessions = new TokenManager({ store, secret: SECRET });
     onClose(() => sessions.close());
     const error = await until('the cause says so', async () => {

@@ -21,6 +21,8 @@ export interface SessionEntry {
   /** When it was first asked to end; `null` while it wasn't. */
   endBegunAt: number | null;
   endedAt: number | null;
+  /** When the call began that ended it. A worker that is held reads its answer long after. */
+  endCallBegunAt: number | null;
   /** Whether replicas have confirmed the end: then no failover may bring it back. */
   isConfirmed: boolean;
   /** The first answer that it is dead, while it was live in this book. */
@@ -175,6 +177,7 @@ export class Book {
       fate: 'live',
       endBegunAt: null,
       endedAt: null,
+      endCallBegunAt: null,
       isConfirmed: false,
       seenDead: null,
       seenBack: null,
@@ -224,10 +227,11 @@ export class Book {
     page.endSettledAt = machineNow();
   }
 
-  ended(account: Account, page: Page, isConfirmed: boolean): void {
+  ended(account: Account, page: Page, callBegunAt: number, isConfirmed: boolean): void {
     page.fate = 'ended';
     page.version++;
     page.endedAt = machineNow();
+    page.endCallBegunAt = callBegunAt;
     page.isConfirmed = isConfirmed;
     account.open = account.open.filter((other) => other !== page);
     account.ended.push(page);

@@ -55,8 +55,8 @@ const MAX_NOTES = 100;
 
 type FoundSession = Awaited<ReturnType<TokenManager['checkToken']>>;
 type Outcome<Reply> =
-  | { ok: true; reply: Reply; sighting: Sighting; isRecalled: boolean }
-  | { ok: false; isEnded: boolean };
+  | { ok: true; reply: Reply; sighting: Sighting; begun: number; isRecalled: boolean }
+  | { ok: false; isEnded: boolean; begun: number };
 
 /** A steady stream of calls, and a book of what they promise. */
 export class Load {
@@ -251,7 +251,7 @@ export class Load {
     }
     this.book.loggedIn(account, outcome.reply, device, begun);
     // What a login replaces is replayed after a failover, and never confirmed by replicas.
-    if (replaced !== undefined) this.#ended(account, replaced, false);
+    if (replaced !== undefined) this.#ended(account, replaced, outcome.begun, false);
     this.#onLogin([outcome.reply, account.id]);
   }
 
@@ -305,7 +305,7 @@ export class Load {
       if (!outcome.ok) return;
       if (outcome.reply === null) {
         this.#endSettled(account, [page]);
-        this.#ended(account, page, false);
+        this.#ended(account, page, outcome.begun, false);
       } else if (!outcome.isRecalled) page.missedReuse ??= { use, begun: outcome.sighting.begun };
     });
   }
@@ -334,11 +334,11 @@ export class Load {
   #settle(account: Account, pages: readonly Page[], outcome: Outcome<unknown>): void {
     this.#endSettled(account, pages);
     if (!outcome.ok && !outcome.isEnded) return;
-    for (const page of pages) this.#ended(account, page, outcome.ok && this.#isDurable);
+    for (const page of pages) this.#ended(account, page, outcome.begun, outcome.ok && this.#isDurable);
   }
 
-  #ended(account: Account, page: Page, isConfirmed: boolean): void {
-    this.book.ended(account, page, isConfirmed);
+  #ended(account: Account, page: Page, callBegunAt: number, isConfirmed: boolean): void {
+    this.book.ended(account, page, callBegunAt, isConfirmed);
     this.#onEnd(page.token);
   }
 
@@ -458,7 +458,7 @@ export class Load {
       count(this.tally, operation, 'done');
       // What memory answers says nothing of the servers.
       if (account !== null && !mark.isRecalled) this.book.served(account, begun);
-      return { ok: true, reply, sighting: { begun, settled: machineNow() }, ...mark };
+      return { ok: true, reply, sighting: { begun, settled: machineNow() }, begun, ...mark };
     } catch (error) {
       this.#waits.ended(operation, start);
       const code = error instanceof SessionError && error.status === 503 ? error.code : 'unexpected';
@@ -469,7 +469,7 @@ export class Load {
         if (isEnded) this.book.served(account, begun);
         else this.book.failed(account, begun);
       }
-      return { ok: false, isEnded };
+      return { ok: false, isEnded, begun };
     }
   }
 

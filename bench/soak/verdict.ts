@@ -139,6 +139,10 @@ function mayLoseOnDemotion(fault: Fault, { begun, settled }: Sighting): boolean 
   return !kind.startsWith('kill') && !losesNothing(fault) && backAt <= settled && begun <= healedAt;
 }
 
+function mayLose(fault: Fault, answer: Sighting): boolean {
+  return mayLoseWithMaster(fault, answer) || mayLoseOnDemotion(fault, answer);
+}
+
 /** Was it ended for a reuse before its own process had used a former token? No failover excuses that. */
 function isWronglyReused({ entry: { reuseBegunAt }, reuse }: Case): boolean {
   return reuse !== null && (reuseBegunAt === null || reuse.at < reuseBegunAt);
@@ -180,12 +184,12 @@ function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): 
 /** Was it seen alive after its end had been acknowledged? */
 function judgeAlive(matter: Case, verdict: Verdict): void {
   const { entry, faults, others, isAlive } = matter;
-  const { fate, endedAt, isConfirmed, seenAlive } = entry;
-  if (fate !== 'ended' || endedAt === null) return;
+  const { fate, endedAt, endCallBegunAt, isConfirmed, seenAlive } = entry;
+  if (fate !== 'ended' || endedAt === null || endCallBegunAt === null) return;
   const byOthers = others.flatMap((other) => other.lastSeenAlive ?? []).filter(({ begun }) => begun > endedAt);
   const sightings = [...(seenAlive === null ? [] : [seenAlive.first, seenAlive.last]), ...byOthers];
   if (!isAlive && sightings.length === 0) return;
-  const excuses = sightings.map((sighting) => excuseFor(matter, endedAt, sighting));
+  const excuses = sightings.map((sighting) => excuseFor(matter, { begun: endCallBegunAt, settled: endedAt }, sighting));
   if (!isAlive && excuses.every((excuse) => excuse !== null)) {
     verdict.aliveBeforeReplay++;
     if (isConfirmed) verdict.passedOver++;
@@ -205,8 +209,7 @@ function judgeAlive(matter: Case, verdict: Verdict): void {
 /** Was the use of a new token forgotten? */
 function judgeSetbacks({ entry, faults }: Case, verdict: Verdict): void {
   const { missedReuse, lostMove } = entry;
-  const isExcused = ({ use, begun }: Setback) =>
-    faults.some((fault) => fault.at <= begun && (mayLoseWithMaster(fault, use) || mayLoseOnDemotion(fault, use)));
+  const isExcused = ({ use, begun }: Setback) => faults.some((fault) => fault.at <= begun && mayLose(fault, use));
   const wrong = (what: string, { use, begun }: Setback) =>
     verdict.wronglyAlive.push(
       `${entry.device}: ${what}; ${timesOf(entry, faults, { replaced: use.settled, seen: begun })}`,
@@ -222,15 +225,15 @@ function judgeSetbacks({ entry, faults }: Case, verdict: Verdict): void {
 }
 
 /** Milliseconds after the return of service at which it was seen; `null` when no failover explains it. */
-function excuseFor({ entry, user, isDurable, faults }: Case, endedAt: number, { begun }: Sighting): number | null {
+function excuseFor({ entry, user, isDurable, faults }: Case, end: Sighting, { begun }: Sighting): number | null {
   for (const fault of faults) {
-    const { kind, slots, at, promotedAt, letGoAt, healedAt } = fault;
-    if (losesNothing(fault) || endedAt < at - UNREPLICATED_MS || endedAt > healedAt || begun < at) continue;
+    const { kind, slots, at, promotedAt, letGoAt } = fault;
+    if (!mayLose(fault, end) || begun < at) continue;
     // A Cluster's handover waits until the replica has everything, and Sentinel promotes the replica that has most, but not of a master
     // that lives.
     if (entry.isConfirmed && (kind !== 'handover' || slots !== null)) continue;
     const servedAgain = user.outages.find(({ to }) => to !== null && to >= at)?.to ?? promotedAt ?? at;
-    const after = begun - Math.max(servedAgain, endedAt, (isDurable && letGoAt) || 0);
+    const after = begun - Math.max(servedAgain, end.settled, (isDurable && letGoAt) || 0);
     if (after <= GRACE_MS) return Math.max(0, after);
   }
   return null;

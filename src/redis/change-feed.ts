@@ -111,7 +111,11 @@ export class RedisChangeFeed implements ChangeFeed {
     if (source !== null) this.#follower.lost(source);
   }
 
-  /** Tells the follower whether every server is heard, when that has changed. @param cause why one may not be; `null` while one is being gained. */
+  /**
+   * Tells the follower whether every server is heard, when that has changed.
+   *
+   * @param given why one may not be; `null` while one is being gained, which is no reason for another that was refused.
+   */
   #tell(given: unknown): void {
     const refused = [...this.#subscriptions.values()].find(({ source, isRefused }) => source === null && isRefused);
     const cause = given ?? refused?.refusal ?? null;

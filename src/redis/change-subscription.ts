@@ -168,6 +168,7 @@ export class ChangeSubscription {
     } catch (error) {
       return this.#lose(reportable(error));
     }
+    this.#refusal = null;
     this.#refusedUntil = Number.NEGATIVE_INFINITY;
     const completeUntil = sentAt + LEASE_HEARTBEATS * this.#options.heartbeatMs;
     if (this.#isClosed || !this.#isSubscribed || performance.now() >= completeUntil) return;

@@ -275,7 +275,7 @@ export class FollowingConnector extends SentinelConnector {
 
   constructor(options: SentinelConnectionOptions) {
     super(options);
-    listenToSentinels(this, this.#asked);
+    mendSentinels(this, this.#asked);
   }
 
   override connect(...[emit]: Parameters<Connect>): ReturnType<Connect> {
@@ -310,11 +310,21 @@ export class FollowingConnector extends SentinelConnector {
 }
 
 /**
- * Learns why connections to sentinels fail. And ioredis listens to those that it doesn't ask, without listening to their errors, and so prints one
- * every few seconds while one is away.
+ * Learns why connections to sentinels fail. ioredis listens to those that it doesn't ask, without listening to their errors, and so prints one every
+ * few seconds while one is away. And it begins to listen when the master is reached, be the client closed meanwhile.
  */
-function listenToSentinels(connector: SentinelConnector, asked: { error: Error | null }): void {
-  const own = connector as unknown as { connectToSentinel?: (endpoint: unknown, options?: object) => Redis };
+function mendSentinels(connector: SentinelConnector, asked: { error: Error | null }): void {
+  const own = connector as unknown as {
+    connecting?: boolean;
+    connectToSentinel?: (endpoint: unknown, options?: object) => Redis;
+    initFailoverDetector?: () => Promise<void>;
+  };
+  const listen = own.initFailoverDetector?.bind(connector);
+  if (listen !== undefined) {
+    own.initFailoverDetector = async () => {
+      if (own.connecting !== false) await listen();
+    };
+  }
   const connectToSentinel = own.connectToSentinel?.bind(connector);
   if (connectToSentinel === undefined) return;
   own.connectToSentinel = (endpoint, options) => {

@@ -156,7 +156,7 @@ function checkPath({ path, host, port, family, tls }: RedisSettings) {
   if (path === undefined) return {};
   const others = Object.entries({ host, port, family, tls: tls || undefined });
   const [other] = others.filter(([, value]) => value !== undefined);
-  if (other !== undefined) throw new TypeError(`Redis path goes without ${other[0]}`);
+  if (other !== undefined) throw new TypeError(`Redis path can't be given with ${other[0]}`);
   if (!checkText('Redis path', path).startsWith('/')) throw new TypeError('Redis path must begin with /');
   return { path };
 }

@@ -7,7 +7,7 @@ if (WANTED !== null && !(Number.isSafeInteger(WANTED) && WANTED > 0)) {
 }
 
 /** Milliseconds that a property may take with its own number of runs, shrinking included: what is slower than this hangs. */
-const LONGEST = 60_000;
+const LONGEST = 150_000;
 
 /** How long Jest has to wait for a property, so that what it has found is printed. */
 export const PROPERTY_TIMEOUT = WANTED === null ? 2 * LONGEST : 24 * 3_600_000;
