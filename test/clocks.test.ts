@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MemoryStore, RedisStore, type Store, type TokenClaims } from 'tokensession';
 import { tagOf } from '../src/token/token';
 import { type RedisServer, startRedis } from './support/redis-server';
@@ -17,6 +18,8 @@ interface Clock {
   store: Store;
   /** Sets the clock of the store back by an hour. */
   setBack(): Promise<void>;
+  /** Lets that many milliseconds pass. */
+  elapse(ms: number): Promise<void>;
 }
 
 let server: RedisServer;
@@ -30,24 +33,26 @@ function memoryClock(): Clock {
   const setBack = async () => {
     now -= HOUR;
   };
-  return { store: new MemoryStore({ now: () => now }), setBack };
+  const elapse = async (ms: number) => {
+    now += ms;
+  };
+  return { store: new MemoryStore({ now: () => now }), setBack, elapse };
 }
 
 /** Redis has the machine's clock. So the moments in the records are set ahead instead. */
 function redisClock(): Clock {
   const prefixes = randomPrefixes();
   const key = `${prefixes.tokenKeyPrefix}:{${TAG}}`;
+  const infoKey = `${prefixes.userKeyPrefix}:{${TAG}}`;
+  const ahead = (value: string) => value.replace(/\d{13}/g, (time) => `${+time + HOUR}`);
   const setBack = async () => {
     for (const [field, value] of Object.entries(await server.admin.hgetall(key))) {
-      if (field.length === 22)
-        await server.admin.hset(
-          key,
-          field,
-          value.replace(/\d{13}/g, (time) => `${+time + HOUR}`),
-        );
+      if (field.length === 22) await server.admin.hset(key, field, ahead(value));
     }
+    const info = await server.admin.get(infoKey);
+    if (info !== null) await server.admin.psetex(infoKey, (await server.admin.pttl(infoKey)) + HOUR, ahead(info));
   };
-  return { store: new RedisStore(server.url, { ...prefixes, ...PATIENT }), setBack };
+  return { store: new RedisStore(server.url, { ...prefixes, ...PATIENT }), setBack, elapse: sleep };
 }
 
 describe.each([
@@ -91,5 +96,26 @@ describe.each([
     expect(sids).toEqual([earlier.sid, later.sid]);
     expect(await clock.store.endAll(TAG, { except: null, message: null, goneAtVersion: null })).toHaveLength(2);
     expect((await clock.store.list(TAG))?.sessions ?? []).toEqual([]);
+  });
+
+  it('a login is a proof of now, though it comes after the earlier ones', async () => {
+    await logIn();
+    await clock.setBack();
+    const { provedAt, mintedAt, sid } = await logIn();
+    const now = (await liveIn(touch(await current(sid))))?.now as number;
+    expect(now - provedAt).toBeGreaterThanOrEqual(0);
+    expect(now - provedAt).toBeLessThan(60_000);
+    expect(mintedAt).toBe(provedAt);
+  });
+
+  it('user info that is loaded after it is kept for as long as it was given', async () => {
+    const { store } = clock;
+    await store.setUserInfo(TAG, '1', HOUR, await store.renewUserInfo(TAG));
+    await clock.setBack();
+    await store.setUserInfo(TAG, '2', 2000, await store.renewUserInfo(TAG));
+    const token = await logIn();
+    expect((await liveIn(touch(token)))?.userInfo).toBe('2');
+    await clock.elapse(2010);
+    expect((await liveIn(touch(token)))?.userInfo).toBeNull();
   });
 });

@@ -201,7 +201,8 @@ export class MemoryStore implements Store {
 
   async setUserInfo(tag: string, text: string, ttlMs: number, version: number): Promise<boolean> {
     const now = this.#nowIfOpen();
-    const expiresAt = version + ttlMs;
+    // A version of the future is one of before the clock was set back.
+    const expiresAt = Math.min(version, now) + ttlMs;
     if (this.#info(tag, now).version > version) return false;
     if (expiresAt <= now || now - version > MAX_USER_INFO_LOAD_MS) return false;
     this.#keepInfo(tag, text, version, expiresAt);

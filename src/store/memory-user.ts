@@ -109,9 +109,9 @@ export class MemoryUser {
       ttlMs,
       capAt: absoluteTtlMs > 0 ? now + absoluteTtlMs : 0,
       gen: 0,
-      mintedAt: createdAt,
-      confirmedAt: createdAt,
-      provedAt: createdAt,
+      mintedAt: now,
+      confirmedAt: now,
+      provedAt: now,
       attributes: { ...attributes },
     };
     for (const other of givingWay) this.end(other, now, { reason: 'replaced', message: null });

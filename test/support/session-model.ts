@@ -172,17 +172,14 @@ export class SessionModel {
     return { ending: live.filter((session) => !staying.includes(session)) };
   }
 
-  /** When a login now has its session begin: logins of one user are in order. */
-  nextCreatedAt(userId: string): number {
-    return Math.max(this.now, ...this.live(userId).map(({ createdAt }) => createdAt + 1));
-  }
-
   /** Starts a session that was let in, by the token that it got, and gives what listeners hear. */
   login(first: ModelToken, login: LoginRequest, rules: ManagerRules): ModelEvent[] {
     const { userId, id } = first;
     const admitted = this.admit(userId, login, rules);
     if ('code' in admitted) throw new Error(`the model refuses this login: ${admitted.code}`);
     const { attributes, ttl = rules.ttl, absoluteTtl, replaces } = login;
+    // Logins of one user are in order, also those of one millisecond.
+    const createdAt = Math.max(first.mintedAt, ...this.live(userId).map((session) => session.createdAt + 1));
     const life = Math.min(rules.absoluteTtl ?? Number.POSITIVE_INFINITY, absoluteTtl ?? Number.POSITIVE_INFINITY);
     const events: ModelEvent[] = [];
     for (const session of admitted.ending) {
@@ -196,7 +193,7 @@ export class SessionModel {
     this.#sessions.push({
       userId,
       id,
-      createdAt: first.mintedAt,
+      createdAt,
       newest: first,
       confirmedAt: first.mintedAt,
       seenAt: this.now,

@@ -110,9 +110,8 @@ const logins = fc
         return compare(world, outcome, { rejects: 'code' in admitted ? admitted.code : undefined, events: [] });
       }
       const token = isBare ? outcome.gives : (outcome.gives as { token: string }).token;
-      const createdAt = model.nextCreatedAt(userId);
       const issued = world.issue(userId, token as string);
-      compareToken(world, index, issued, { ...issued, gen: 0, mintedAt: createdAt, provedAt: createdAt });
+      compareToken(world, index, issued, { ...issued, gen: 0, mintedAt: model.now, provedAt: model.now });
       const events = model.login(issued, login, rulesOf(world, index));
       const session = model.live(userId).find(({ id }) => id === issued.id) as ModelSession;
       compare(world, outcome, { gives: isBare ? issued.token : wholeView(model, session, issued), events });

@@ -78,6 +78,8 @@ end
 -- First of all writes: when Redis has no memory for it, nothing has happened.
 local cap = life > 0 and now + life or 0
 local session = { created = math.max(now, newest + 1), seen = now, ttl = ttl, cap = cap, token = '' }
+-- For the order of logins, created may lie ahead: by an hour where the clock was set back by one. The token is of now.
+if session.created ~= now then session.token = string.format(':0:%.0f:%.0f:%.0f', now, now, now) end
 redis.call('HSET', key, 'id', user_id, 'v', '${LAYOUT_VERSION}', sid, encode(session))
 if attributes ~= '' then redis.call('HSET', key, sid .. '.a', attributes) end
 

@@ -28,7 +28,8 @@ return version
  */
 export const SET_USER_INFO = `${CLOCK}${ANNOUNCE}${USER_INFO}
 local key, info, version = KEYS[1], ARGV[1], tonumber(ARGV[3])
-local expires = version + ARGV[2]
+-- A version of the future is one of before the clock was set back.
+local expires = math.min(version, now) + ARGV[2]
 local known_version, known, refusal = read_info(key)
 if not known_version then return refusal end
 if known_version > version or expires <= now or now - version > ${MAX_USER_INFO_LOAD_MS} then return 0 end
