@@ -406,7 +406,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (framework, build) => {
       ['Object.create(holder).session = null', "tokensession's and takes nothing else"],
       ['"use strict"; delete holder.session', 'delete property'],
       ['Object.defineProperty(holder, "session", { configurable: true, get: () => ({}) })', 'redefine property'],
-      ['session.cart = []', "session.cart can't be assigned: a session holds no data of the application"],
+      ['session.cart = []', "session.cart can't be assigned: keep data with session.data.set"],
       ['session.user = { id: "eve" }', "session.user can't be assigned"],
       ['session.login = () => "in"', "session.login can't be assigned"],
       ['session.toString = null', "session.toString can't be assigned"],

@@ -73,7 +73,7 @@ const koaSessionWithStore = (app: Koa3) => {
 
 const TAKEN = /^(?:req|ctx)\.session is taken by another middleware .*the option property gives tokensession another$/;
 /** Skips itself where a session is already there. The first value that the application puts there says so. */
-const UNNOTICED = /^session\.views can't be assigned: a session holds no data of the application/;
+const UNNOTICED = /^session\.views can't be assigned: keep data with session.data.set/;
 /** The words of V8. */
 const REDEFINED = /^Cannot redefine property: session$/;
 

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
+import { Redis as Redis5 } from 'ioredis5';
 import { createRedisClient, RedisStore, TokenManager } from 'tokensession';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { runProgram } from './support/programs';
@@ -119,6 +120,25 @@ describe('a script that closes its manager', () => {
     });
     expect((await run).stdout).toBe('ERR_STORE_UNAVAILABLE\n');
   });
+});
+
+it('a subscription that is closed while an answer is due leaves no timer behind, also with ioredis 5', async () => {
+  const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+  const before = timers();
+  const server = await redis();
+  const client = new Redis5(server.url) as unknown as Redis;
+  client.on('error', () => undefined);
+  const store = new RedisStore(client, { timeoutMs: 60_000 });
+  const sessions = new TokenManager<Detail>({ store, secret: SECRET, cache: { heartbeatMs: 100 } });
+  await sessions.setToken('ada');
+  await until('the cache is up', () => sessions.cacheStats?.isUp);
+  server.pause();
+  await sleep(300);
+  await sessions.close();
+  client.disconnect();
+  server.resume();
+  // The one more is of `until`.
+  await until('none is left', () => timers() <= before + 1);
 });
 
 describe('a process', () => {

@@ -418,7 +418,7 @@ refuseWrites(
   RequestSession.prototype,
   (name) =>
     new TypeError(
-      `session.${name} can't be assigned: call session.data.set(${JSON.stringify(name)}, …) to keep it with the session`,
+      `session.${name} can't be assigned: keep data with session.data.set(${JSON.stringify(name)}, …). Another session library needs a property of its own, or name one here with the option property`,
     ),
 );
 

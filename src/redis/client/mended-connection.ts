@@ -17,7 +17,7 @@ const LOADING = 'LOADING Redis is loading the dataset in memory';
 
 const mended = new WeakSet<Redis>();
 
-/** Mends three faults of ioredis (5 and 6) in a client of one server: see the functions below. */
+/** Mends four faults of ioredis (5 and 6) in a client of one server: see the functions below. */
 export function mendConnection<Client extends Redis>(redis: Client): Client {
   if (mended.has(redis)) return redis;
   mended.add(redis);
@@ -25,6 +25,7 @@ export function mendConnection<Client extends Redis>(redis: Client): Client {
   redis.on('connect', () => {
     readBeforeTimeout(redis);
     breakWhenTurnedAway(redis);
+    endSocketTimeout(redis);
   });
   return redis;
 }
@@ -56,6 +57,18 @@ function readBeforeTimeout({ stream }: Redis): void {
     });
     return stream;
   };
+}
+
+/**
+ * Ends the timer of a `socketTimeout` together with its connection. In ioredis 5 it goes on, holds the process, and
+ * gives up the connection that there is by then.
+ */
+function endSocketTimeout(redis: Redis): void {
+  const own = redis as unknown as { socketTimeoutTimer: NodeJS.Timeout | undefined };
+  redis.stream.once('close', () => {
+    clearTimeout(own.socketTimeoutTimer);
+    own.socketTimeoutTimer = undefined;
+  });
 }
 
 /**
