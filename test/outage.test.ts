@@ -4,6 +4,7 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import { Redis } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis5';
 import { createRedisClient, RedisStore, TokenManager } from 'tokensession';
+import { mendConnection } from '../src/redis/client/mended-connection';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { runProgram } from './support/programs';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
@@ -122,24 +123,27 @@ describe('a script that closes its manager', () => {
   });
 });
 
-it('a subscription that is closed while an answer is due leaves no timer behind, also with ioredis 5', async () => {
-  const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
-  const before = timers();
-  const server = await redis();
-  const client = new Redis5(server.url) as unknown as Redis;
-  client.on('error', () => undefined);
-  const store = new RedisStore(client, { timeoutMs: 60_000 });
-  const sessions = new TokenManager<Detail>({ store, secret: SECRET, cache: { heartbeatMs: 100 } });
-  await sessions.setToken('ada');
-  await until('the cache is up', () => sessions.cacheStats?.isUp);
-  server.pause();
-  await sleep(300);
-  await sessions.close();
-  client.disconnect();
-  server.resume();
-  // The one more is of `until`.
-  await until('none is left', () => timers() <= before + 1);
-});
+it.each([
+  ['ioredis 6', Redis],
+  ['ioredis 5', Redis5 as unknown as typeof Redis],
+])(
+  'a connection that is closed while an answer is due takes the timer of its socketTimeout along: %s',
+  async (_, Client) => {
+    const server = await redis();
+    const client = mendConnection(new Client(server.url, { socketTimeout: 60_000, retryStrategy: () => null }));
+    await client.ping();
+    server.pause();
+    client.ping().catch(() => undefined);
+    const timer = () =>
+      (client as unknown as { socketTimeoutTimer?: NodeJS.Timeout & { _destroyed: boolean } }).socketTimeoutTimer;
+    await until('the answer is waited for', timer);
+    const running = timer();
+    client.stream.destroy();
+    await once(client, 'end');
+    server.resume();
+    expect(running?._destroyed).toBe(true);
+  },
+);
 
 describe('a process', () => {
   it('in which every kind of call fails, again and again, has no rejection that nobody catches', async () => {
