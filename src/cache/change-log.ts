@@ -1,10 +1,10 @@
 import { LRUCache } from 'lru-cache';
 import { flat } from '../token/token';
 
-/** Users whose last change is remembered: more than change while one call to the store is under way. */
+/** Users whose last change is remembered: more than change while one call to the store is in flight. */
 const MAX_USERS = 10_000;
 
-/** Remembers which users have changed of late, to tell whether an answer that was under way meanwhile may be older than the change. */
+/** Remembers which users have changed of late: an answer that was in flight then may be older than the change. */
 export class ChangeLog {
   #count = 0;
   /** Every change up to this one may be of anybody. */

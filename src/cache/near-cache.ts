@@ -32,11 +32,11 @@ export interface KnownSession {
   readonly userInfo: string | null;
   readonly userInfoVersion: number;
   readonly source: ChangeSource;
-  /** What to add to `performance.now()` for the store's clock: never behind it, ahead by as long as the answer was under way. */
+  /** What to add to `performance.now()` for the store's clock: never behind it, ahead by as long as the answer was in flight. */
   readonly clockOffset: number;
   /** When it has to be asked for again, by `performance.now()`. */
   readonly until: number;
-  /** When a use of it has to slide it, by `performance.now()`; in the future for ever while a call for that is under way. */
+  /** When a use of it has to slide it, by `performance.now()`; never while a call for that is in flight. */
   slideAt: number;
 }
 
@@ -48,7 +48,7 @@ export interface CacheWatcher {
 
 /** How a near cache does. */
 export interface CacheStats {
-  /** Sessions that are kept, of which some may have to be asked for again. */
+  /** Sessions that are kept; some may be too old to be used. */
   entries: number;
   /** How often a session was answered from memory. */
   hits: number;
@@ -156,7 +156,7 @@ export class NearCache {
     else this.#users.set(tag, new Map([...this.#othersOf(sessions, askedAt), [sid, known]]));
   }
 
-  /** A user has changed, or may have: what is kept of them, and what is under way, is worth nothing. */
+  /** Drops what is kept of a user who has changed, or may have; an answer in flight is not kept either. */
   changed(tag: string): void {
     this.#changes.record(tag);
     this.#users.delete(tag);

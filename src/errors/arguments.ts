@@ -6,7 +6,7 @@
 /** A hundred years in seconds: what is longer is a mistake of units. */
 const MAX_SECONDS = 100 * 365 * 24 * 3600;
 
-/** Shorter secrets can be searched for by whoever holds one token (RFC 2104, 3: keys of at least the hash's length). */
+/** A shorter secret can be searched for with one token at hand (RFC 2104, 3: keys of at least the hash's length). */
 export const MIN_SECRET_LENGTH = 32;
 
 const MAX_USER_ID_BYTES = 1024;
@@ -75,7 +75,7 @@ export function oneOf<const Word extends string>(...words: readonly Word[]): Rea
 }
 
 /**
- * Refuses anything but a plain options object with these names, and gives its own members: nothing that somebody put on
+ * Refuses anything but a plain options object with these names, and gives its own members: nothing that was put on
  * `Object.prototype` is an option. `undefined` stands for an object that is empty.
  */
 export function checkOptions<Options extends object>(

@@ -19,7 +19,7 @@ const MAX_DIRECTORY_LENGTH = 100;
 /** What a path in `Set-Cookie` may hold (RFC 6265, 4.1.1). */
 const PATH = /^[\x21-\x3a\x3d-\x7e]+$/;
 
-/** The scopes of which the request gets cookies, the likely ones first. */
+/** The scopes whose cookies the request gets, the likely ones first. */
 export function scopesOf(target: Pick<Exchange, 'host' | 'url'>, ownPath: string): CookieScope[] {
   const domains = domainsOf(target.host());
   const paths = new Set(['/', ownPath, ...directoriesOf(target.url)]);

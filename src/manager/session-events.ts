@@ -4,11 +4,11 @@ import { checkFunction, kindOf, shown } from '../errors/arguments';
 import type { SessionError } from '../errors/session-error';
 import type { SessionAttributes } from '../store/store';
 
-/** What a manager tells of what happens through it, in this process. No event holds a token. */
+/** The events of what happens through one manager, in this process. No event holds a token. */
 export interface SessionEvents {
   /** A user signed in. */
   login: { userId: string; sessionId: string; attributes: SessionAttributes };
-  /** Somebody who has the token ended its session. */
+  /** A holder of the token ended its session. */
   logout: { userId: string; sessionId: string };
   /** A login, whose session is `by`, took the place of this session: over a limit, or in the same browser, be it another user's. */
   replaced: { userId: string; sessionId: string; by: string };
@@ -34,9 +34,9 @@ export interface SessionEvents {
   'store-down': { error: SessionError };
   /** The store answers again, and has left no call unanswered for a second. */
   'store-up': Record<string, never>;
-  /** The near cache does not hear of all changes: what may have changed unheard is asked of the store. */
+  /** The near cache may miss changes: it is emptied, and the store is asked instead. */
   'cache-down': { error: SessionError };
-  /** It hears of all changes again. */
+  /** It gets all changes again. */
   'cache-up': Record<string, never>;
 }
 

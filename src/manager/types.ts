@@ -24,7 +24,7 @@ export type RegisteredDetail = Register extends { detail: infer Detail } ? Detai
 /** What {@link Register} says the data of a session is; any keys of unknown values while it says nothing. */
 export type RegisteredData = Register extends { data: infer Data extends object } ? Data : Record<string, unknown>;
 
-/** Somebody who is signed in. */
+/** A user who is signed in. */
 export interface User<Detail = unknown> {
   /** The user id given at login, exactly. */
   id: string;

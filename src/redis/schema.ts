@@ -16,7 +16,7 @@ import { checkText } from '../errors/arguments';
  *     ban       since:until:reason                  a ban, and for an hour one that is over; until 0 = for ever
  *   GET session-user:{<tag>}          version:until:json   the cached user info; the version alone, `version:0:`, after a deletion
  *
- *   SUBSCRIBE session-token:changes   the tag of a user of whom a session has ended or changed, in the same step; not of a slide
+ *   SUBSCRIBE session-token:changes   the user's tag when a session has ended or changed, in the same step; not for a slide
  *   SUBSCRIBE session-user:changes    the tag of a user whose cached info is another, or gone
  *
  * All times are milliseconds; so is a version, which is the moment at which the load of the info began. The key

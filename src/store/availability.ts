@@ -5,7 +5,7 @@ import type { Store } from './store';
 /** Milliseconds without a failure after which an answer counts as recovery: of a Cluster that lost a node, others go on answering. */
 const QUIET_MS = 1000;
 
-/** Who is told when a store fails to answer, and when it answers again. */
+/** Follows when a store fails to answer, and when it answers again. */
 export interface AvailabilityWatcher {
   down(error: SessionError): void;
   up(): void;

@@ -238,7 +238,7 @@ export class MemoryStore implements Store {
   #userOf(tag: string, userId: string): MemoryUser {
     const user = this.#users.get(tag) ?? new MemoryUser(userId);
     if (user.userId === userId) return user;
-    throw new SessionError('ERR_STORE_CORRUPT', "this user's record belongs to somebody else");
+    throw new SessionError('ERR_STORE_CORRUPT', "this user's record belongs to another user");
   }
 
   #onData<Outcome>(

@@ -182,7 +182,7 @@ export interface StoreHealth {
   reasons: string[];
 }
 
-/** Somebody who keeps copies of what a store gave, and wants to know when they hold no more. */
+/** Keeps copies of a store's answers, and is called when they are no longer good. */
 export interface ChangeFollower {
   /** A session of this user has ended or changed, or their info has; or it may have. */
   changed(tag: string): void;
@@ -202,9 +202,9 @@ export interface ChangeSource {
 export interface ChangeFeed {
   /** Where changes to this user are heard of now; `null` when they are not, or may not be. */
   sourceOf(tag: string): ChangeSource | null;
-  /** How often an answer has come from elsewhere than the source of its user would say. What was under way meanwhile is of no known source. */
+  /** How often an answer has come from elsewhere than the source of its user would say. An answer that was in flight meanwhile is of no known source. */
   readonly detours: number;
-  /** Ends it. The follower is told nothing more. */
+  /** Ends it. The follower is not called any more. */
   close(): void;
 }
 

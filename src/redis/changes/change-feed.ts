@@ -8,7 +8,7 @@ import { ChangeSubscription } from './change-subscription';
 
 /**
  * Hears of changes to users where they are made: by a subscription of its own to each server that scripts run on. In a
- * Cluster every node would tell of all changes, but of another node's only while their link holds, and nobody could see
+ * Cluster every node passes on all changes, but another node's only while their link holds, and nobody could see
  * that it did not.
  */
 export class RedisChangeFeed implements ChangeFeed {

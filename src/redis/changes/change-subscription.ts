@@ -150,7 +150,7 @@ export class ChangeSubscription {
     if (this.#source !== null && performance.now() >= this.#source.completeUntil) {
       this.#lose(new Error(`Redis left ${LEASE_HEARTBEATS} heartbeats of the subscription unanswered`));
     }
-    // With sentinels, none of which answers, one ends for good where the client's options say so.
+    // Where no sentinel answers, a connection ends for good if the client's options say so.
     if (this.#redis === null || this.#redis.status === 'end') this.#connect();
     else if (this.#isSubscribed) void this.#beat(this.#redis);
     else if (this.#isSubscribing || this.#redis.status !== 'ready' || this.isRefused) return;

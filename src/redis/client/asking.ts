@@ -7,7 +7,7 @@ const quieted = new WeakSet<Redis>();
 /**
  * Keeps a fault of ioredis from ending the process: following an ASK, it sends ASKING to the other node and leaves the
  * promise to itself, so that a node that dies or hangs in the middle of a migration is a rejection that nobody catches.
- * The command that follows fails as well, and its caller is told.
+ * The command that follows fails as well, and its caller gets the error.
  */
 export function catchAsking(node: Redis, cluster: Cluster): void {
   if (quieted.has(node)) return;

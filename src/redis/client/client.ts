@@ -62,7 +62,7 @@ const DISCONNECT_MAX_MS = 1000;
 
 const SENTINEL_PORT = 26_379;
 
-/** A sentinel that was lost is looked for again after this long; until then the others tell of a promotion. */
+/** A sentinel that was lost is looked for again after this long; until then the others announce a promotion. */
 const SENTINEL_RECONNECT_MS = 5000;
 
 /** A whole number of milliseconds to wait for a store. */
@@ -184,7 +184,7 @@ function clusterOptions(settings: SettingsOf<'cluster'>, timeoutMs: number) {
     clusterRetryStrategy: reconnectDelay,
     slotsRefreshInterval: SLOTS_REFRESH_MS,
     slotsRefreshTimeout: timeoutMs,
-    // What was under way when a connection broke may have been carried out: it is not sent again.
+    // A command in flight when its connection broke may have been carried out: it is not sent again.
     retryDelayOnFailover: 0,
     retryDelayOnClusterDown: 0,
     retryDelayOnTryAgain: TRYAGAIN_DELAY_MS,
@@ -257,7 +257,7 @@ type ErrorEmitter = Parameters<Connect>[0];
 
 /**
  * ioredis's connector for sentinels, without two faults of it. What watched over the last connection goes on watching
- * while the next one is made, and a promotion that it hears of then breaks that off for good: the client would never
+ * while the next one is made, and a promotion that is announced then breaks that off for good: the client would never
  * come back. And why a sentinel can't be reached is only known to be that its connection is closed.
  */
 export class FollowingConnector extends SentinelConnector {

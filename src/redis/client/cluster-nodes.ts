@@ -46,7 +46,7 @@ export function mendNodes(cluster: Cluster): void {
 
 /**
  * Before a Cluster is ready, ioredis asks a node for its CLUSTER INFO. When the Cluster is down, or that node can't be
- * reached, it begins again and tells nobody. Here the others are asked as well, and the reason is told.
+ * reached, it begins again without a word. Here the other nodes are asked as well, and the reason is reported.
  */
 function mendReadyCheck(cluster: Cluster): void {
   const report = (error: unknown) => cluster.emit('node error', error, 'CLUSTER INFO');
@@ -85,7 +85,7 @@ function mendClosing(cluster: Cluster): void {
 
 /**
  * Lets a function see, or change, what is answered to a CLUSTER command that ioredis itself sends, which it does with a
- * callback. Unless the function has asked again, ioredis is told.
+ * callback. Unless the function has asked again, ioredis gets the answer.
  */
 function intercept(
   client: Redis | Cluster,

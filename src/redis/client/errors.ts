@@ -2,7 +2,7 @@ import { types } from 'node:util';
 import { SessionError, type SessionErrorCode } from '../../errors/session-error';
 import { BANNED, CORRUPT, LAYOUT, TOO_MANY } from '../scripts/parts';
 
-/** An ACL that lacks a right; a script is told so without the word. */
+/** An ACL that lacks a right. Inside a script, Redis says it without that word. */
 const FORBIDDEN = /\bNOPERM\b|\bACL failure\b|The user executing the script can't/;
 /** A command that was renamed, or that this Redis doesn't have. */
 const UNKNOWN_COMMAND = /\bunknown (\w+ )?command\b/i;
@@ -76,7 +76,7 @@ export function isRefusal(error: unknown): boolean {
   return FORBIDDEN.test(error.message) || UNKNOWN_COMMAND.test(error.message) || isRefusal(error.cause);
 }
 
-/** Whether Redis answered, if only to refuse: a Cluster's redirections, of which there were too many, are answers too. */
+/** Whether Redis answered, if only to refuse. Too many redirections of a Cluster are answers too. */
 export function isErrorReply(error: unknown): boolean {
   return error instanceof Error && (error.name === 'ReplyError' || isRedirection(error));
 }

@@ -33,7 +33,7 @@ export interface RedisSettings extends RedisAddress, RedisAccess {
   db?: number | undefined;
 }
 
-/** Addresses to use in place of those that the servers tell of each other, as `{ 'their-host:port': { host, port } }`. */
+/** Addresses to use in place of those that the servers give for each other, as `{ 'their-host:port': { host, port } }`. */
 export type NatMap = Readonly<Record<string, { host: string; port: number }>>;
 
 /** A master and its replicas, watched over by sentinels: the client goes to whichever is the master now. */

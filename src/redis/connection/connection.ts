@@ -153,7 +153,7 @@ export class RedisConnection {
       disconnectTimeout: 0,
       socketTimeout: SILENCE_FACTOR * timeoutMs,
       ...(source.options.commandTimeout !== undefined && { commandTimeout: SILENCE_FACTOR * timeoutMs }),
-      // The client hears of promotions, and then this connection is given up.
+      // The client follows promotions; this connection is given up at one.
       failoverDetector: false,
       keyPrefix: this.whole(''),
       ...(this.#cluster === null && { db: this.#readiness.database }),

@@ -45,7 +45,7 @@ export class DeadlineScripts {
     this.#clock.forget(server);
   }
 
-  /** @param call is told the server that it was sent to last. */
+  /** @param call its `server` is set to where the script was sent last. */
   async run<Reply>(call: Call, script: DeadlineScript<Reply>): Promise<Reply> {
     const margin = Math.min(MARGIN_MS, this.#connection.timeoutMs / 10);
     for (let tries = 0; tries < MAX_ATTEMPTS; tries++) {

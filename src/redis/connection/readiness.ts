@@ -41,7 +41,7 @@ export class Readiness {
   readonly #owned: boolean;
   readonly #watchers = new Set<ServerWatcher>();
   #database: number;
-  /** Settles with the connection attempt under way. */
+  /** Settles with the present attempt to connect. */
   #attempt: Promise<void> | null = null;
   #onAttemptFailed: (() => void) | null = null;
   /** Whether an attempt to connect has failed since the client was last ready. */
@@ -49,7 +49,7 @@ export class Readiness {
   #wasReady: boolean;
   /** What the client last reported, to say why a call failed. Known for an owned client only: who owns it listens. */
   #lastError: unknown;
-  /** One failure may bring several errors, of which the first says why. */
+  /** One failure may bring several errors; the first says why. */
   #isFirstError = true;
   readonly #nodeErrors = new NodeErrors();
   /** Of a client of ours: another's may be blocked by a command of its owner's, and be well. */
@@ -130,7 +130,7 @@ export class Readiness {
     return server === undefined ? this.#nodeErrors.all : this.#nodeErrors.of(server);
   }
 
-  /** Whether the connection is on its way out, of which ioredis tells when it is closed, and queues until then. */
+  /** Whether the connection is ending. ioredis reports that only when it has closed, and queues until then. */
   #isEnding(): boolean {
     return !this.#client.isCluster && (this.#client as Redis).stream?.writable === false;
   }
@@ -208,7 +208,7 @@ export class Readiness {
     this.#isFirstError = this.#client.status === 'connecting';
     // ioredis would go on in database 0, among another application's sessions.
     if (isRefusedDatabase(error)) (this.#client as Redis).disconnect(true);
-    // Of sentinels, none of which answers, it asks one after the other, and never gives the attempt up.
+    // While no sentinel answers, ioredis asks one after the other, and never gives the attempt up.
     if (this.#client.status !== 'connecting') return;
     this.#isDown = true;
     this.#onAttemptFailed?.();

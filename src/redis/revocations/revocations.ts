@@ -144,7 +144,7 @@ export class Revocations {
     return stale;
   }
 
-  /** Whether nothing of it need be tried again. Stops at the first batch of which something must. */
+  /** Repeats entries in batches. `false`: stopped after a batch with an entry that has to be tried again. */
   async #repeatAll(stale: readonly (readonly [key: string, entry: Entry])[]): Promise<boolean> {
     for (let i = 0; i < stale.length; i += BATCH) {
       const batch = stale.slice(i, i + BATCH).map(([key, entry]) => this.#repeat(key, entry));
