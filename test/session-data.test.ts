@@ -204,6 +204,17 @@ describeStores((open) => {
       expect(await small.get('é')).toBe('123456789012345');
     });
 
+    it('sends no value to the store that is too large by itself', async () => {
+      const small = await dataWith({ maxDataBytes: 20 });
+      const write = jest.spyOn(fixture.store, 'writeData');
+      await expect(small.set('key', 'é'.repeat(8))).rejects.toMatchObject(tooLarge);
+      await expect(small.set({ a: '12345678', b: '1234567' })).rejects.toMatchObject(tooLarge);
+      await expect(small.update('key', () => 'x'.repeat(16))).rejects.toMatchObject(tooLarge);
+      expect(write).not.toHaveBeenCalled();
+      await small.set('key', 'x'.repeat(15));
+      expect(write).toHaveBeenCalledTimes(1);
+    });
+
     it('counts a sum by its shortest digits', async () => {
       const small = await dataWith({ maxDataBytes: 4 });
       expect(await small.increment('n', 0.1)).toBe(0.1);
