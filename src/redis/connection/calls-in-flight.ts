@@ -54,9 +54,12 @@ export class CallsInFlight {
     if (call.send()) this.#count++;
   }
 
-  /** Refuses the calls that have waited too long, after the answers that have arrived meanwhile were read. */
+  /**
+   * Refuses the calls that have waited too long, after the answers that have arrived meanwhile were read. Each has a
+   * timer of its own that holds the process.
+   */
   #watch(first: Call): void {
-    this.#timer ??= setTimeout(() => setImmediate(() => this.#refuseLate()), first.until - performance.now());
+    this.#timer ??= setTimeout(() => setImmediate(() => this.#refuseLate()), first.until - performance.now()).unref();
   }
 
   #refuseLate(): void {
