@@ -613,6 +613,21 @@ describe('a password that is a function', () => {
     ]);
   });
 
+  it('that hangs has failed when a connection would have, and is asked again', async () => {
+    await setPassword([single], 'late');
+    const answers: Promise<string>[] = [new Promise(() => undefined)];
+    const client = createRedisClient(
+      { port: single.port, username: 'rotating', password: () => answers.shift() ?? 'late' },
+      { timeoutMs: 500 },
+    );
+    const messages: string[] = [];
+    client.on('error', (error) => messages.push(error.message));
+    onClose(() => client.disconnect());
+    const sessions = manage(client, {}, false);
+    expect(await until('it is served', () => sessions.setToken('user-0'))).toEqual(expect.any(String));
+    expect(messages).toContain('the Redis password function has given nothing within 500 ms');
+  });
+
   it('keeps a client that was closed while it was asked for from connecting', async () => {
     await setPassword([single], 'late');
     let give: (password: string) => void = () => undefined;

@@ -104,6 +104,25 @@ describe('a Cluster', () => {
     await topology.untilHealed();
   });
 
+  it('serves the users of other nodes while more calls wait for one than may be in flight', async () => {
+    const sessions = manage({ cluster: topology.startupNodes }, PATIENT);
+    const tokens = await logIn(sessions, 30);
+    const [held = ''] = [...tokens.values()];
+    const master = await topology.ownerOf(keyOf(held));
+    const ofMaster = await tokensOn(master, tokens.values());
+    const others = [...tokens.values()].filter((token) => !ofMaster.includes(token));
+    master.pause();
+    const waiting = Array.from({ length: 5000 }, () => sessions.checkToken(held));
+    const settled = Promise.allSettled(waiting);
+    try {
+      for (const token of others) expect(await sessions.checkToken(token)).not.toBeNull();
+    } finally {
+      master.resume();
+      await settled;
+      await topology.untilHealed();
+    }
+  });
+
   it('serves a user with the rights that docs/operations.md gives, and needs no other, also while a slot moves', async () => {
     await setAcl(topology.nodes, aclsIn('docs/operations.md')[1] as string[]);
     await Promise.all(topology.nodes.map((node) => ask(node, 'ACL', 'LOG', 'RESET')));

@@ -412,6 +412,16 @@ describe('more calls than this process can have answered in time', () => {
     expect(await sessions.checkToken(token)).not.toBeNull();
   });
 
+  it('hold the process no longer than it takes to answer them', async () => {
+    const server = await redis();
+    const sessions = manage(server.url, 60_000);
+    const token = await sessions.setToken('ada');
+    const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+    const before = timers();
+    await Promise.all(Array.from({ length: 3000 }, () => sessions.checkToken(token)));
+    expect(timers()).toBeLessThanOrEqual(before);
+  });
+
   it('do not keep later ones from being sent while Redis is silent', async () => {
     const server = await redis();
     const sessions = manage(server.url);

@@ -446,6 +446,40 @@ describe('a Redis that is full', () => {
     expect(await sessions.inspectToken(tokens[2])).toEqual({ session: null, reason: 'revoked', message: 'bye' });
   });
 
+  it('takes no new session data, and still reads, deletes and clears what is there', async () => {
+    const sessions = manage();
+    const token = await sessions.setToken('ada');
+    const data = sessions.sessionData(token);
+    await data.set({ a: 'x', b: 2, c: 3, d: 4 });
+    await server.admin.config('SET', 'maxmemory', '1');
+    const full = { code: 'ERR_STORE_UNAVAILABLE', message: expect.stringContaining('out of memory') };
+    await expect(data.set('big', 'x'.repeat(1000))).rejects.toMatchObject(full);
+    await expect(data.increment('b')).rejects.toMatchObject(full);
+    await expect(data.update('a', () => 'y')).rejects.toMatchObject(full);
+    expect(await data.pop('a')).toBe('x');
+    expect(await data.delete('b')).toBe(true);
+    expect(await data.update('c', () => undefined)).toBeUndefined();
+    expect(await data.getAll()).toEqual({ d: 4 });
+    await data.clear();
+    expect(await data.getAll()).toEqual({});
+  });
+
+  it('keeps no user info: it is loaded for each request', async () => {
+    const getUserInfo = jest.fn((id: string) => ({ name: id }));
+    const sessions = manage(server.url, { getUserInfo });
+    const token = await sessions.setToken('ada');
+    await server.admin.config('SET', 'maxmemory', '1');
+    await expect(sessions.addUser('ada')).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' });
+    for (const loads of [2, 3]) {
+      expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'ada' });
+      expect(getUserInfo).toHaveBeenCalledTimes(loads);
+    }
+    await server.admin.config('SET', 'maxmemory', '0');
+    expect(await sessions.addUser('ada')).toEqual({ id: 'ada', detail: { name: 'ada' } });
+    await sessions.touchToken(token);
+    expect(getUserInfo).toHaveBeenCalledTimes(4);
+  });
+
   it('still bans and lifts bans, rotates, notes a proof of identity, and finds a reuse', async () => {
     const sessions = manage(server.url, { rotationGrace: 0 });
     const [ada, grace] = [await sessions.setToken('ada'), await sessions.setToken('grace')];

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { type SessionData, type Store, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { describeStores, SECRET, type StoreFixture } from './support/stores';
 
@@ -91,12 +92,27 @@ describeStores((open) => {
 
   it('refuses arguments of the wrong kind before the store is asked', async () => {
     await expect(data.set(7 as never, 1)).rejects.toThrow('key must be a string');
-    await expect(data.set(null as never)).rejects.toThrow('values must be an object');
-    await expect(data.set([1] as never)).rejects.toThrow('values must be an object');
+    await expect(data.set(null as never)).rejects.toThrow('values must be a plain object');
+    await expect(data.set([1] as never)).rejects.toThrow('values must be a plain object');
+    await expect(data.set(new Map([['key', 1]]) as never)).rejects.toThrow(
+      'values must be a plain object of keys and values, got a Map',
+    );
+    await expect(data.set(new Date() as never)).rejects.toThrow('values must be a plain object');
     await expect(data.get('\ud800')).rejects.toThrow('lone surrogate');
     await expect(data.increment('n', '1' as never)).rejects.toThrow('by must be a number');
     await expect(data.increment('n', Number.NaN)).rejects.toThrow('by must be a finite number');
     await expect(data.update('n', 1 as never)).rejects.toThrow('change must be a function');
+    expect(await data.getAll()).toEqual({});
+  });
+
+  it('takes nothing by assignment, in sloppy mode too, where it would be lost', async () => {
+    const assign = new Function('data', 'name', 'data[name] = 1') as (data: object, name: string) => void;
+    for (const name of ['theme', 'get', 'toJSON']) {
+      expect(() => assign(data, name)).toThrow(`data.set("${name}", …)`);
+      expect(() => Object.assign(data, { [name]: 1 })).toThrow(TypeError);
+    }
+    expect(() => Object.defineProperty(data, 'theme', { value: 1 })).toThrow(TypeError);
+    expect(inspect(data)).not.toContain(token);
     expect(await data.getAll()).toEqual({});
   });
 
@@ -188,6 +204,24 @@ describeStores((open) => {
       expect(await small.get('é')).toBe('123456789012345');
     });
 
+    it('sends no value to the store that is too large by itself', async () => {
+      const small = await dataWith({ maxDataBytes: 20 });
+      const write = jest.spyOn(fixture.store, 'writeData');
+      await expect(small.set('key', 'é'.repeat(8))).rejects.toMatchObject(tooLarge);
+      await expect(small.set({ a: '12345678', b: '1234567' })).rejects.toMatchObject(tooLarge);
+      await expect(small.update('key', () => 'x'.repeat(16))).rejects.toMatchObject(tooLarge);
+      expect(write).not.toHaveBeenCalled();
+      await small.set('key', 'x'.repeat(15));
+      expect(write).toHaveBeenCalledTimes(1);
+    });
+
+    it('counts a sum by its shortest digits', async () => {
+      const small = await dataWith({ maxDataBytes: 4 });
+      expect(await small.increment('n', 0.1)).toBe(0.1);
+      expect(await small.increment('n', 0.4)).toBe(0.5);
+      await expect(small.increment('n', 0.01)).rejects.toMatchObject(tooLarge);
+    });
+
     it('bounds the keys', async () => {
       const few = await dataWith({ maxDataKeys: 2 });
       await few.set({ a: 1, b: 2 });
@@ -274,6 +308,17 @@ describeStores((open) => {
       await sessions.touchToken(rotated);
       expect(await sessions.sessionData(rotated).get('key')).toBe(1);
     });
+
+    it.each(['only', 'older'])(
+      'comes with a request beside a logout as it was, or not at all: the user’s %s session',
+      async (which) => {
+        await data.set('key', 1);
+        if (which === 'older') await sessions.setToken('ada');
+        const [opened] = await Promise.all([sessions.openToken(token, true), sessions.deleteToken(token)]);
+        if (opened.session !== null) expect(opened.session.data).toEqual(new Map([['key', '1']]));
+        await expectGone(data);
+      },
+    );
 
     it('is of one session alone', async () => {
       await data.set('key', 1);

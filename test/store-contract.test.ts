@@ -337,6 +337,22 @@ describeStores((open) => {
     });
   });
 
+  describe('data', () => {
+    it('is read by the keys that are asked for: all for null, none for none', async () => {
+      const token = await startSession(store, TAG, session(USER));
+      const entries = new Map([
+        ['a', '1'],
+        ['b', '2'],
+      ]);
+      await store.writeData(TAG, token, POLICY, { entries }, LIMITS);
+      const read = async (keys: string[] | null) =>
+        (await store.readData(TAG, token, POLICY, keys)) as { data: unknown };
+      expect((await read(null)).data).toEqual(entries);
+      expect((await read(['b', 'c'])).data).toEqual(new Map([['b', '2']]));
+      expect((await read([])).data).toEqual(new Map());
+    });
+  });
+
   describe('close', () => {
     it('makes every later call reject, and may be called again', async () => {
       await store.close();

@@ -52,6 +52,39 @@ describeStores((open) => {
     expect(await cachedFor(token)).toEqual({ name: 'new' });
   });
 
+  it('a load that began before refreshUser does not undo it where that joins the load of a check', async () => {
+    const loads: ((detail: Detail) => void)[] = [];
+    let isSlow = true;
+    let answer: () => void = () => undefined;
+    const held = interceptStore(fixture.store, async (call, verb) => {
+      const reply = await call();
+      if (verb === 'touch' && loads.length === 1) await new Promise<void>((resolve) => (answer = resolve));
+      return reply;
+    });
+    const here = manage(held, () => (isSlow ? new Promise((resolve) => loads.push(resolve)) : { name: 'new' }));
+    const mine = await here.setToken('ada');
+    const touches = [here.touchToken(mine)];
+    await until('a load has begun', () => loads.length === 1);
+    // The answer to another check is under way while another process begins its load.
+    touches.push(here.touchToken(mine));
+    await fixture.elapse(5);
+    const { token, finish } = await slowLoad();
+
+    const refreshed = here.refreshUser(['ada']);
+    // Has the first load count no more; the second check begins another.
+    await here.setToken('ada');
+    answer();
+    await until('the load of that check has begun', () => loads.length === 2);
+    isSlow = false;
+    loads[0]?.({ name: 'old' });
+    await fixture.elapse(50);
+    loads[1]?.({ name: 'new' });
+    expect(await refreshed).toBe(1);
+    await Promise.all(touches);
+    await finish({ name: 'old' });
+    expect(await cachedFor(token)).toEqual({ name: 'new' });
+  });
+
   it('a load that began before deleteUser in another process is not kept', async () => {
     const { token, finish } = await slowLoad();
     expect(await manage(fixture.other).deleteUser('ada')).toBe(false);

@@ -96,7 +96,7 @@ export function checkOptions<Options extends object>(
 }
 
 /** Also one of another realm, whose prototype is another `Object.prototype`. */
-function isPlainObject(value: unknown): value is object {
+export function isPlainObject(value: unknown): value is object {
   if (typeof value !== 'object' || value === null) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;

@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { refuseWrites } from '../errors/refuse-writes';
 import { isUnavailable, SessionError } from '../errors/session-error';
 import type { RequestedSession } from '../manager/requested-session';
 import type { SessionData } from '../manager/session-data';
@@ -16,7 +17,6 @@ import {
   reauthenticationRequired,
   unauthenticated,
 } from './refusal';
-import { refuseWrites } from './refuse-writes';
 import { judgeTokens, type RequestTokens } from './request-tokens';
 import { isPageRequest, loginLocation } from './return-to';
 
@@ -81,8 +81,8 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * What the application keeps with the session: `await req.session.data.get('cart')`. Every method is one call to the
-   * store, at once; nothing is written at the end of the request.
+   * What the application keeps with the session: `await req.session.data.get('cart')`. Every method asks the store at
+   * once; nothing is written at the end of the request.
    */
   get data(): SessionData {
     this.#data ??= this.#policy.manager.dataOf({

@@ -1,4 +1,4 @@
-import { kindOf } from '../errors/arguments';
+import { isPlainObject, kindOf } from '../errors/arguments';
 
 /** Objects and arrays within each other: what is deeper is a cycle of new objects, or not made by hand. */
 const MAX_DEPTH = 100;
@@ -29,9 +29,8 @@ function checkJson(name: string, value: unknown, above: readonly object[]): void
     for (let index = 0; index < value.length; index++) checkJson(`${name}[${index}]`, value[index], path);
     return;
   }
-  const prototype: unknown = Object.getPrototypeOf(value);
-  const isPlain = prototype === null || Object.getPrototypeOf(prototype) === null;
-  if (!isPlain || 'toJSON' in value) throw new TypeError(`${name} must be what JSON can hold, got ${classOf(value)}`);
+  if (!isPlainObject(value) || 'toJSON' in value)
+    throw new TypeError(`${name} must be what JSON can hold, got ${classOf(value)}`);
   for (const [key, member] of Object.entries(value)) {
     if (member !== undefined) checkJson(`${name}.${key}`, member, path);
   }

@@ -1,4 +1,5 @@
-import { checkText, kindOf } from '../errors/arguments';
+import { checkText, isPlainObject, kindOf } from '../errors/arguments';
+import { refuseWrites } from '../errors/refuse-writes';
 import { SessionError } from '../errors/session-error';
 import type { DataLimits, DataWritten, FoundData, ReusePolicy, SessionEntries, Store } from '../store/store';
 import type { TokenClaims } from '../token/token';
@@ -33,9 +34,9 @@ export interface DataAccess {
 type Key<Data> = keyof Data & string;
 
 /**
- * The data of a session: JSON values under keys of the application's choice. Each method is one call to the store, at
- * once: nothing is kept back until the end of a request, and parallel requests lose none of each other's keys. The data
- * lives as long as its session and ends with it.
+ * The data of a session: JSON values under keys of the application's choice. Each method is one call to the store
+ * (`update` two, a read and a write), at once: nothing is kept back until the end of a request, and parallel requests
+ * lose none of each other's keys. The data lives as long as its session and ends with it.
  *
  * A key is any non-empty text. Reads of a session that has ended give nothing; writes reject with `ERR_NO_SESSION`, and
  * nothing is written. All methods throw a TypeError or RangeError for an argument of the wrong kind, and reject with a
@@ -52,6 +53,7 @@ export class SessionData<Data extends object = RegisteredData> {
     this.#access = access;
     this.#owner = owner;
     this.#known = owner.known;
+    Object.preventExtensions(this);
   }
 
   /**
@@ -169,6 +171,7 @@ export class SessionData<Data extends object = RegisteredData> {
     condition?: { key: string; json: string | null },
   ): Promise<'done' | 'changed'> {
     const { store, reuse, limits } = this.#access;
+    if (bytesOf(entries) > limits.maxBytes) throw this.#overLimit('too-large');
     const change = { entries, condition };
     const outcome = await this.#change((claims) => store.writeData(claims.tag, claims, reuse, change, limits));
     if (outcome === 'done' || outcome === 'changed') return outcome;
@@ -196,6 +199,18 @@ export class SessionData<Data extends object = RegisteredData> {
   }
 }
 
+refuseWrites(
+  SessionData.prototype,
+  (name) => new TypeError(`data.${name} can't be assigned: call data.set(${JSON.stringify(name)}, …)`),
+);
+
+/** Bytes of UTF-8 of the keys that are set, and of their JSON. */
+function bytesOf(entries: ReadonlyMap<string, string | null>): number {
+  let bytes = 0;
+  for (const [key, json] of entries) if (json !== null) bytes += Buffer.byteLength(key) + Buffer.byteLength(json);
+  return bytes;
+}
+
 function parsed<Value>(json: string | undefined): Value | undefined {
   if (json === undefined) return undefined;
   try {
@@ -206,8 +221,7 @@ function parsed<Value>(json: string | undefined): Value | undefined {
 }
 
 function entriesOf(values: unknown): [string, unknown][] {
-  if (values === null || Array.isArray(values)) {
-    throw new TypeError(`values must be an object of keys and values, got ${kindOf(values)}`);
-  }
-  return Object.entries(values as object);
+  if (isPlainObject(values)) return Object.entries(values);
+  const got = values instanceof Map ? 'a Map: give Object.fromEntries() of it' : kindOf(values);
+  throw new TypeError(`values must be a plain object of keys and values, got ${got}`);
 }

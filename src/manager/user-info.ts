@@ -13,6 +13,8 @@ interface Load {
   stored: Promise<void>;
   /** Resolves when no caller can join any more. */
   over: Promise<void>;
+  /** Whether its version is beyond that of every load that has begun before it, in any process. */
+  isAfresh: boolean;
 }
 
 /**
@@ -60,7 +62,7 @@ export class UserInfo<Detail> {
    * @param version `userInfoVersion` of the check.
    */
   load(userId: string, ttlMs: number, version: number): Promise<Detail | null> {
-    return detailOf(this.#loads.get(userId) ?? this.#start(userId, ttlMs, () => Promise.resolve(version)));
+    return detailOf(this.#loads.get(userId) ?? this.#start(userId, ttlMs, version));
   }
 
   /** Loads what is there now: an earlier load may be older than this call. Earlier loads, in any process, can't be kept any more. */
@@ -86,15 +88,21 @@ export class UserInfo<Detail> {
     this.#loads.delete(userId);
   }
 
-  /** Joins a load that begins after this call: its own, or one that another caller starts when the present one is over. */
+  /**
+   * Joins a load that begins after this call: its own, or one that another caller of this starts when the present one
+   * is over. Not one of a check, whose version may be earlier than that of an older load in another process.
+   */
   async #joinLater(userId: string, ttlMs: number): Promise<Load> {
     const older = this.#loads.get(userId);
     if (older !== undefined) await older.over;
-    return this.#loads.get(userId) ?? this.#start(userId, ttlMs, () => this.#store.renewUserInfo(tagOf(userId)));
+    const later = this.#loads.get(userId);
+    return later?.isAfresh ? later : this.#start(userId, ttlMs, null);
   }
 
-  #start(userId: string, ttlMs: number, begin: () => Promise<number>): Load {
-    const version = this.#getUserInfo === undefined ? Promise.resolve(0) : begin();
+  /** @param known the version of the load; `null` to have the store renew it. */
+  #start(userId: string, ttlMs: number, known: number | null): Load {
+    const version =
+      known === null && this.hasLoader ? this.#store.renewUserInfo(tagOf(userId)) : Promise.resolve(known ?? 0);
     const text = version.then(() => this.#run(userId));
     const stored = text.then(async (json) => {
       if (this.#loads.get(userId) === load) await this.#keep(userId, json, ttlMs, await version);
@@ -102,7 +110,7 @@ export class UserInfo<Detail> {
     const over = settledWithin(stored, SHARED_FOR_MS).then(() => {
       if (this.#loads.get(userId) === load) this.#loads.delete(userId);
     });
-    const load: Load = { text, stored, over };
+    const load: Load = { text, stored, over, isAfresh: known === null };
     this.#loads.set(userId, load);
     return load;
   }

@@ -242,7 +242,9 @@ export class RedisStore implements Store {
   }
 
   async readData(tag: string, claims: TokenClaims, policy: ReusePolicy, keys: readonly string[] | null) {
-    return parseFoundData(claims.sid, await this.#onData('readData', tag, claims, policy, keys ?? []), parseEntries);
+    // No entry has an empty key: for no keys at all, as no argument is for all.
+    const wanted = keys?.length === 0 ? [''] : (keys ?? []);
+    return parseFoundData(claims.sid, await this.#onData('readData', tag, claims, policy, wanted), parseEntries);
   }
 
   async writeData(

@@ -90,10 +90,7 @@ export class MemoryStore implements Store {
   }
 
   async touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Promise<Found> {
-    return this.#find(tag, claims, policy, (record, now) => {
-      const age = now - record.seenAt;
-      if (age < 0 || age >= Math.min(slideEveryMs, record.ttlMs / 2)) record.seenAt = now;
-    });
+    return this.#touch(tag, claims, policy, slideEveryMs);
   }
 
   async touchWithData(
@@ -102,7 +99,7 @@ export class MemoryStore implements Store {
     policy: ReusePolicy,
     slideEveryMs: number,
   ): Promise<(StoredSession & { data: SessionEntries }) | EndedSession | null> {
-    const found = await this.touch(tag, claims, policy, slideEveryMs);
+    const found = this.#touch(tag, claims, policy, slideEveryMs);
     if (found === null || found.session === null) return found;
     return { ...found, data: (this.#users.get(tag) as MemoryUser).dataOf(claims.sid).read(null) };
   }
@@ -251,6 +248,13 @@ export class MemoryStore implements Store {
     const user = this.#users.get(tag);
     if (user === undefined || found === null || found.session === null) return found as EndedSession | null;
     return { userId: user.userId, data: act(user.dataOf(claims.sid)) };
+  }
+
+  #touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Found {
+    return this.#find(tag, claims, policy, (record, now) => {
+      const age = now - record.seenAt;
+      if (age < 0 || age >= Math.min(slideEveryMs, record.ttlMs / 2)) record.seenAt = now;
+    });
   }
 
   /** Looks a session up; where `use` changes it, moves it on to a new token as well. Gives it as it is then. */

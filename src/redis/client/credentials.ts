@@ -17,7 +17,7 @@ interface Attempts {
 
 /**
  * Has a client ask for its credentials at each attempt to connect, and every duplicate of it, too. When `ask` rejects,
- * the attempt has failed with that error.
+ * the attempt has failed with that error; and when it takes longer than a connection may.
  */
 export function askForCredentials(redis: Redis, ask: () => Credentials | Promise<Credentials>): void {
   const attempts = redis as unknown as Attempts;
@@ -27,7 +27,7 @@ export function askForCredentials(redis: Redis, ask: () => Credentials | Promise
     connector.connecting = true;
     delete connector.firstError;
     try {
-      const credentials = await ask();
+      const credentials = await settledInTime(ask(), redis.options.connectTimeout);
       Object.assign(redis.options, credentials);
       const { username, password } = credentials;
       attempts.condition.auth = username ? [username, password] : password;
@@ -44,6 +44,17 @@ export function askForCredentials(redis: Redis, ask: () => Credentials | Promise
     if (override?.lazyConnect !== true) connectQuietly(copy);
     return copy;
   };
+}
+
+/** What is promised, if that comes within so many milliseconds; for `undefined` whenever it comes. */
+async function settledInTime<Value>(promised: Value | Promise<Value>, ms: number | undefined): Promise<Value> {
+  if (ms === undefined) return promised;
+  let timer: NodeJS.Timeout | undefined;
+  const givenUp = new Promise<never>((_resolve, reject) => {
+    const message = `the Redis password function has given nothing within ${ms} ms`;
+    timer = setTimeout(() => reject(new Error(message)), ms).unref();
+  });
+  return Promise.race([promised, givenUp]).finally(() => clearTimeout(timer));
 }
 
 /** Connects. A failure is reported by the events of the client alone. */

@@ -3,7 +3,7 @@ import { SessionError } from '../../errors/session-error';
 /** Calls to one server that may be in flight: more than it takes to keep Redis busy. */
 const MAX_IN_FLIGHT = 1000;
 
-/** Calls that may wait until there is room. */
+/** Calls to one server that may wait until there is room. */
 const MAX_WAITING = 10_000;
 
 interface Call {
@@ -15,20 +15,15 @@ interface Call {
 }
 
 /**
- * Bounds the calls in flight. Others wait their turn, and are refused without being sent where that takes too long. So
- * a call that is sent has enough time left for its answer: what a caller is given as failed is not carried out later.
+ * Bounds the calls in flight to one server. Others wait their turn, and are refused without being sent where that takes
+ * too long. So a call that is sent has enough time left for its answer: what a caller is given as failed is not carried
+ * out later.
  */
 export class CallsInFlight {
-  readonly #servers: () => number;
   #count = 0;
   /** In the order in which they came. */
   readonly #waiting = new Set<Call>();
   #timer: NodeJS.Timeout | null = null;
-
-  /** @param servers how many there are now. */
-  constructor(servers: () => number) {
-    this.#servers = servers;
-  }
 
   /** Sends a call now, or when there is room. Each that was sent has to be {@link settled}. */
   add(call: Call): void {
@@ -52,16 +47,19 @@ export class CallsInFlight {
   }
 
   #hasRoom(): boolean {
-    return this.#count < MAX_IN_FLIGHT || this.#count < MAX_IN_FLIGHT * this.#servers();
+    return this.#count < MAX_IN_FLIGHT;
   }
 
   #send(call: Call): void {
     if (call.send()) this.#count++;
   }
 
-  /** Refuses the calls that have waited too long, after the answers that have arrived meanwhile were read. */
+  /**
+   * Refuses the calls that have waited too long, after the answers that have arrived meanwhile were read. Each has a
+   * timer of its own that holds the process.
+   */
   #watch(first: Call): void {
-    this.#timer ??= setTimeout(() => setImmediate(() => this.#refuseLate()), first.until - performance.now());
+    this.#timer ??= setTimeout(() => setImmediate(() => this.#refuseLate()), first.until - performance.now()).unref();
   }
 
   #refuseLate(): void {

@@ -228,7 +228,8 @@ export class RedisConnection {
 
   /** Runs a script on one key. Whether it is answered says nothing of the server to the circuit breaker, nor the other way round. */
   runAside(name: ScriptName, key: string, args: readonly (string | number)[]): Promise<unknown> {
-    return this.#calls.add(() => this.#scripts[name](1, key, ...args), this.timeoutMs);
+    const destination = { server: () => this.serverOf(key) };
+    return this.#calls.add(() => this.#scripts[name](1, key, ...args), this.timeoutMs, destination);
   }
 
   /** Sends what the function sends to one of {@link servers}. */
@@ -238,11 +239,9 @@ export class RedisConnection {
     const send = async () => {
       const redis = this.clientOf(server);
       if (redis === null) throw new SessionError('ERR_STORE_UNAVAILABLE', 'there is no connection to it');
-      return command(redis).catch((error: unknown) => {
-        throw this.#errorOf(error, server);
-      });
+      return command(redis);
     };
-    return this.#calls.add(send, timeoutMs);
+    return this.#calls.add(send, timeoutMs, { server: () => server });
   }
 
   /** Waits for the calls in flight, as long as the slowest may take, and closes the client if it is ours. */

@@ -11,14 +11,14 @@ const LONGEST_TURN_MS = 50;
 /** The part of its deadline that a call which waits for others must have left when it is sent. */
 const RESERVE = 0.5;
 
-/** What a call shows of the server it went to. */
-export interface Outcome {
-  /** Where it went. */
+/** The server that a call goes to, and what the call shows of it. */
+export interface Destination {
+  /** The server that it goes to now. */
   server(): string;
   /** It has answered, if only with an error. */
-  answered(): void;
+  answered?(): void;
   /** @param reason what the client gave; the error itself where this package made it. */
-  failed(error: SessionError, reason: unknown): void;
+  failed?(error: SessionError, reason: unknown): void;
 }
 
 /**
@@ -35,7 +35,8 @@ export type SendCommand<Reply> = (heldUpMs: number) => Promise<Reply>;
 export class PendingCalls {
   readonly #readiness: Readiness;
   readonly #turn: TurnQueue;
-  readonly #inFlight: CallsInFlight;
+  /** Of each server: one that is slow holds up no calls to another. */
+  readonly #inFlight = new Map<string, CallsInFlight>();
   readonly #errorOf: (reason: unknown, server?: string) => SessionError;
   #count = 0;
   #onSettled: (() => void) | null = null;
@@ -53,36 +54,36 @@ export class PendingCalls {
     this.#readiness = readiness;
     this.#errorOf = errorOf;
     this.#turn = new TurnQueue(clients);
-    this.#inFlight = new CallsInFlight(() => clients().length);
   }
 
-  add<Reply>(command: SendCommand<Reply>, timeoutMs: number, outcome?: Outcome): Promise<Reply> {
+  add<Reply>(command: SendCommand<Reply>, timeoutMs: number, destination?: Destination): Promise<Reply> {
     return new Promise((resolve, reject) => {
       let deadline = performance.now() + timeoutMs;
       let isSettled = false;
-      let isInFlight = false;
+      /** Where it is in flight; `null` while it isn't. */
+      let inFlight: CallsInFlight | null = null;
       /** When it was ready to be sent, while it waits for the turn of the event loop to end. */
       let queuedAt: number | null = null;
 
       const settle = () => {
         isSettled = true;
         clearTimeout(timer);
-        if (isInFlight) this.#inFlight.settled();
+        inFlight?.settled();
         this.#count--;
         this.#onSettled?.();
       };
       const succeed = (reply: Reply) => {
         if (isSettled) return;
         settle();
-        outcome?.answered();
+        destination?.answered?.();
         resolve(reply);
       };
       const fail = (reason: unknown) => {
         if (isSettled) return;
         settle();
-        const error = reason instanceof SessionError ? reason : this.#errorOf(reason, outcome?.server());
-        if (isErrorReply(reason)) outcome?.answered();
-        else outcome?.failed(error, reason);
+        const error = reason instanceof SessionError ? reason : this.#errorOf(reason, destination?.server());
+        if (isErrorReply(reason)) destination?.answered?.();
+        else destination?.failed?.(error, reason);
         reject(error);
       };
 
@@ -105,13 +106,14 @@ export class PendingCalls {
         const heldUpMs = waitedMs > LONGEST_TURN_MS ? waitedMs : 0;
         queuedAt = null;
         deadline += heldUpMs;
+        const calls = this.#callsTo(destination?.server() ?? '');
         const send = () => {
           if (isSettled) return false;
           if (!this.#readiness.isReady) {
             start();
             return false;
           }
-          isInFlight = true;
+          inFlight = calls;
           try {
             command(heldUpMs).then(succeed, fail);
           } catch (error) {
@@ -119,13 +121,19 @@ export class PendingCalls {
           }
           return true;
         };
-        this.#inFlight.add({ send, refuse: fail, until: deadline - RESERVE * timeoutMs });
+        calls.add({ send, refuse: fail, until: deadline - RESERVE * timeoutMs });
       };
 
       this.#count++;
       if (this.#isClosed) fail(new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed'));
       else start();
     });
+  }
+
+  #callsTo(server: string): CallsInFlight {
+    const calls = this.#inFlight.get(server) ?? new CallsInFlight();
+    this.#inFlight.set(server, calls);
+    return calls;
   }
 
   /** Refuses further calls. Resolves when all have settled. */

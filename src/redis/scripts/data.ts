@@ -12,9 +12,12 @@ import { SESSION } from './session';
  * Returns     { '', user id, the outcome }; without a live session what `check` returns, see SESSION
  */
 
-const BEGIN = `${CLOCK}${SESSION}${REFUSE_ON_REPLICA}${DATA}
+const BEGIN = `${CLOCK}${SESSION}${DATA}
 local entries = read_data()
-if not entries then return redis.error_reply('${CORRUPT} data') end
+if not entries then
+  ${REFUSE_ON_REPLICA}
+  return redis.error_reply('${CORRUPT} data')
+end
 `;
 
 /**
@@ -23,7 +26,7 @@ if not entries then return redis.error_reply('${CORRUPT} data') end
  * ARGV[4…]  keys; none = all
  * Returns   { '', user id, then each key that is there and its JSON }
  */
-export const READ_DATA = `${BEGIN}
+export const READ_DATA = `${BEGIN}${REFUSE_ON_REPLICA}
 local wanted = #ARGV == 3 and entries or {}
 for i = 4, #ARGV do wanted[ARGV[i]] = entries[ARGV[i]] end
 return with_entries({ '', user_id }, wanted)
@@ -39,7 +42,10 @@ return with_entries({ '', user_id }, wanted)
  * Outcome   'done'; 'changed' when the key has another value; 'too-large', 'too-many'
  */
 export const WRITE_DATA = `${BEGIN}
-if ARGV[5] ~= '' and (entries[ARGV[5]] or '') ~= ARGV[6] then return { '', user_id, 'changed' } end
+if ARGV[5] ~= '' and (entries[ARGV[5]] or '') ~= ARGV[6] then
+  ${REFUSE_ON_REPLICA}
+  return { '', user_id, 'changed' }
+end
 local limits
 for i = 7, #ARGV, 2 do
   if ARGV[i + 1] == '' then entries[ARGV[i]] = nil
@@ -55,7 +61,7 @@ return { '', user_id, write_data(entries, limits) }
  * ARGV[4]  the key
  * Outcome  its JSON; nil when it is not there
  */
-export const TAKE_DATA = `${BEGIN}
+export const TAKE_DATA = `${BEGIN}${REFUSE_ON_REPLICA}
 local json = entries[ARGV[4]]
 if not json then return { '', user_id } end
 entries[ARGV[4]] = nil
@@ -73,12 +79,20 @@ return { '', user_id, json }
  */
 export const ADD_TO_DATA = `${BEGIN}
 local before = entries[ARGV[5]] or '0'
-if not string.match(before, '^%-?%d') then return { '', user_id, 'no-number' } end
-local sum = tonumber(before) + tonumber(ARGV[6])
-if sum ~= sum or math.abs(sum) == math.huge then return { '', user_id, 'no-sum' } end
+local is_number = string.match(before, '^%-?%d')
+local sum = is_number and tonumber(before) + tonumber(ARGV[6])
+if not sum or math.abs(sum) == math.huge then
+  ${REFUSE_ON_REPLICA}
+  return { '', user_id, is_number and 'no-sum' or 'no-number' }
+end
 local is_whole = sum == math.floor(sum) and math.abs(sum) < 2 ^ 53
-entries[ARGV[5]] = string.format(is_whole and '%.0f' or '%.17g', sum)
-return { '', user_id, write_data(entries, ARGV[4]), entries[ARGV[5]] }
+local text = is_whole and string.format('%.0f', sum)
+-- As few digits as give the number again.
+for digits = 15, 17 do
+  if not text or tonumber(text) ~= sum then text = string.format('%.' .. digits .. 'g', sum) end
+end
+entries[ARGV[5]] = text
+return { '', user_id, write_data(entries, ARGV[4]), text }
 `;
 
 /** Deletes all data of a session. */

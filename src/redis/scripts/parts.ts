@@ -7,7 +7,7 @@
  *
  * What ends sessions never needs memory, so that ending works on a Redis that is full: UNLINK, HDEL, PERSIST and
  * PEXPIRE are not refused there, and after one of these neither is a SET or HSET of the same script. What begins with
- * an HSET is refused there as a whole.
+ * a SET or HSET is refused there as a whole: a login, new data, user info.
  */
 import {
   BAN_REMEMBERED_MS,
@@ -263,18 +263,23 @@ local function with_entries(reply, entries)
   return reply
 end
 
--- Writes a table of keys and JSON texts. Gives 'done', or which of the limits 'bytes:keys' forbids it; nil for no limits.
+-- Writes a table of keys and JSON texts. Gives 'done', or which of the limits 'bytes:keys' forbids it. nil for no limits, where keys were only
+-- deleted: that needs no memory.
 local function write_data(entries, limits)
-  if not next(entries) then
-    redis.call('HDEL', key, sid .. '.d')
-    return 'done'
+  local outcome = 'done'
+  if limits then
+    local bytes, count = 0, 0
+    for name, json in pairs(entries) do bytes, count = bytes + #name + #json, count + 1 end
+    local max_bytes, max_keys = string.match(limits, '^(%d+):(%d+)$')
+    if bytes > tonumber(max_bytes) then outcome = 'too-large'
+    elseif count > tonumber(max_keys) then outcome = 'too-many'
+    end
   end
-  local bytes, count = 0, 0
-  for name, json in pairs(entries) do bytes, count = bytes + #name + #json, count + 1 end
-  local max_bytes, max_keys = string.match(limits or '', '^(%d+):(%d+)$')
-  if max_bytes and bytes > tonumber(max_bytes) then return 'too-large' end
-  if max_keys and count > tonumber(max_keys) then return 'too-many' end
-  redis.call('HSET', key, sid .. '.d', cmsgpack.pack(entries))
+  if not limits or outcome ~= 'done' then ${REFUSE_ON_REPLICA} end
+  if outcome ~= 'done' then return outcome end
+  if next(entries) then redis.call('HSET', key, sid .. '.d', cmsgpack.pack(entries))
+  else redis.call('HDEL', key, sid .. '.d')
+  end
   return 'done'
 end
 `;

@@ -28,6 +28,8 @@ return version
  */
 export const SET_USER_INFO = `${CLOCK}${ANNOUNCE}${USER_INFO}
 local key, info, version = KEYS[1], ARGV[1], tonumber(ARGV[3])
+-- First of all writes, and of nothing that lasts: a Redis without memory refuses it, and then keeps no info.
+redis.call('SET', key, '', 'NX', 'PX', 1)
 -- A version of the future is one of before the clock was set back.
 local expires = math.min(version, now) + ARGV[2]
 local known_version, known, refusal = read_info(key)
