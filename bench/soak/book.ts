@@ -269,7 +269,12 @@ export class Book {
       page.seenAlive.count++;
     }
     if (isAlive && page.seenDead !== null && sighting.begun > page.seenDead.settled) page.seenBack ??= sighting;
-    if (!isAlive && before.fate === 'live' && before.version === page.version) page.seenDead ??= sighting;
+    if (!isAlive && this.isStillLive(page, before)) page.seenDead ??= sighting;
+  }
+
+  /** Whether it was live, and nothing was asked since that may have ended it. */
+  isStillLive({ version }: Page, before: Snapshot): boolean {
+    return before.fate === 'live' && before.version === version;
   }
 
   /** A call for this user was answered. */

@@ -1,15 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { SessionError, type TokenManager } from 'tokensession';
-import {
-  type Account,
-  addRecall,
-  Book,
-  type Foreign,
-  type ForeignEntry,
-  type Page,
-  type Sighting,
-  type Snapshot,
-} from './book';
+import { type Account, addRecall, Book, type Foreign, type ForeignEntry, type Page, type Sighting } from './book';
 import { machineNow } from './clock';
 import { COUNTER, compareCounter, compareData, valueFor } from './data-entry';
 import { idOf } from './keys';
@@ -475,7 +466,7 @@ export class Load {
     if (!outcome.ok) return;
     const { reply, sighting } = outcome;
     this.book.observed(page, before, reply !== null, sighting);
-    if (reply === null || !isStillLive(page, before)) return;
+    if (reply === null || !this.book.isStillLive(page, before)) return;
     data.written++;
     if (operation === 'data set') data.set[key] = sighting;
     else {
@@ -493,13 +484,13 @@ export class Load {
     if (Object.keys(reply).length > 0) this.book.observed(page, before, true, sighting);
     else {
       // Nothing is read of a session that has ended, either.
-      if (data.written === 0 || !isStillLive(page, before)) return;
+      if (data.written === 0 || !this.book.isStillLive(page, before)) return;
       const refreshed = await this.#call('refresh', account, () => this.#manager.refreshToken(token));
       if (!refreshed.ok) return;
       this.book.observed(page, before, refreshed.reply, refreshed.sighting);
       if (!refreshed.reply) return;
     }
-    if (!isStillLive(page, before)) return;
+    if (!this.book.isStillLive(page, before)) return;
     for (const strange of compareData(data, device, reply, sighting.settled)) this.#note(this.mixUps, strange);
   }
 
@@ -590,11 +581,6 @@ function pickPage({ open, ended }: Account): Page | undefined {
   const chance = Math.random();
   if (chance < 0.6 || ended.length === 0) return pick(open) ?? pick(ended);
   return chance < 0.9 ? pick(ended.slice(-RECENT)) : pick(ended);
-}
-
-/** Whether nothing was asked since that may have ended it. */
-function isStillLive(page: Page, before: Snapshot): boolean {
-  return before.fate === 'live' && before.version === page.version;
 }
 
 function live({ open }: Account): Page[] {

@@ -31,18 +31,17 @@ export function workersOf(records: readonly WorkerRecord[]): Part['workers'] {
 }
 
 /** Whether a part shows nothing wrong. The waits are no part of it: on a busy machine they say more about that. */
-export function isFlawless({ faults: made, verdicts, unexpected, crashes, contradictions }: Part): boolean {
-  const faults = [verdicts.plain, verdicts.durable].flatMap(
+export function isFlawless({ faults, verdicts, unexpected, crashes, contradictions }: Part): boolean {
+  const findings = [verdicts.plain, verdicts.durable].flatMap(
     ({ wronglyEnded, wronglyAlive, wronglyLost, someoneElses }) => [
-      ...wronglyEnded,
-      ...wronglyAlive,
-      ...wronglyLost,
-      ...someoneElses,
+      wronglyEnded,
+      wronglyAlive,
+      wronglyLost,
+      someoneElses,
     ],
   );
-  return [faults, unservedAfter(made), verdicts.caches.wronglyAlive, unexpected, crashes, contradictions].every(
-    (list) => list.length === 0,
-  );
+  findings.push(unservedAfter(faults), verdicts.caches.wronglyAlive, unexpected, crashes, contradictions);
+  return findings.every((list) => list.length === 0);
 }
 
 /** Faults after which a worker's users were not all served again before the next. */
