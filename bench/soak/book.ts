@@ -1,4 +1,5 @@
 import { machineNow } from './clock';
+import { type DataEntry, newDataEntry } from './data-entry';
 import { generationOf, idOf } from './keys';
 
 /**
@@ -43,6 +44,7 @@ export interface SessionEntry {
   missedReuse: Setback | null;
   /** The first list that shows an older token than one whose use was acknowledged before. */
   lostMove: Setback | null;
+  data: DataEntry;
 }
 
 /** An answer of Redis. */
@@ -149,6 +151,8 @@ export interface Page extends SessionEntry {
   former: string | null;
   /** The first use of this token that Redis has acknowledged, after the former one; `null` while there is none. */
   firstUse: Sighting | null;
+  /** Whether a call on its data is in flight. */
+  isDataBusy: boolean;
 }
 
 /** The book of one process: what it has been promised, and what it has seen that contradicts it. */
@@ -194,12 +198,14 @@ export class Book {
       reuseBegunAt: null,
       missedReuse: null,
       lostMove: null,
+      data: newDataEntry(),
       version: 0,
       askedAt: 0,
       endSettledAt: null,
       child: null,
       former: null,
       firstUse: null,
+      isDataBusy: false,
     };
     account.open.push(page);
     this.#pages.push(page);
@@ -263,7 +269,12 @@ export class Book {
       page.seenAlive.count++;
     }
     if (isAlive && page.seenDead !== null && sighting.begun > page.seenDead.settled) page.seenBack ??= sighting;
-    if (!isAlive && before.fate === 'live' && before.version === page.version) page.seenDead ??= sighting;
+    if (!isAlive && this.isStillLive(page, before)) page.seenDead ??= sighting;
+  }
+
+  /** Whether it was live, and nothing was asked since that may have ended it. */
+  isStillLive({ version }: Page, before: Snapshot): boolean {
+    return before.fate === 'live' && before.version === version;
   }
 
   /** A call for this user was answered. */
@@ -297,6 +308,7 @@ export class Book {
         child: _child,
         former: _former,
         firstUse: _use,
+        isDataBusy: _busy,
         ...entry
       }) => entry,
     );

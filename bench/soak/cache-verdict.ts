@@ -1,5 +1,5 @@
 import type { ForeignRecall, OwnRecall, Recall, SessionEntry } from './book';
-import type { Fault } from './faults';
+import { type Fault, isHarmless } from './faults';
 import { isIn, slotOf } from './keys';
 import type { CachePromise, WorkerRecord } from './messages';
 import { timesOf } from './verdict';
@@ -77,7 +77,7 @@ function wasKept({ endBegunAt, fate }: SessionEntry, recalledAt: readonly number
 
 /** A connection that breaks is noticed at once: only of a server that says nothing may it take time. */
 function isSilence({ kind }: Fault): boolean {
-  return kind !== 'deafen';
+  return !isHarmless(kind);
 }
 
 /** What a process ends, it must forget at once, whether or not Redis is there to tell it. */

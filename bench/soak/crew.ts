@@ -5,6 +5,7 @@ import type { News, Orders, ToParent, ToWorker, WorkerRecord } from './messages'
 
 const START_MS = 20_000;
 const DRAIN_MS = 15_000;
+const UNBLOCK_MS = 10_000;
 const CLOSE_MS = 5000;
 /** Tokens kept to choose from. */
 const MAX_TOKENS = 500;
@@ -90,6 +91,19 @@ export class Crew {
     const held = this.#hands.find((hand) => hand.name === name);
     held?.process.kill('SIGSTOP');
     return () => void held?.process.kill('SIGCONT');
+  }
+
+  /** Blocks the event loop of one of the workers, and waits until it goes on. */
+  async block(ms: number): Promise<void> {
+    const hand = this.#hands[Math.floor(Math.random() * this.#hands.length)];
+    const answer = hand?.answer('unblocked', ms + UNBLOCK_MS);
+    hand?.tell({ tell: 'block', ms });
+    if ((await answer) === null) this.#crashes.push(`${hand?.name} did not go on after it was blocked`);
+  }
+
+  /** Has each connect with this password from now on. */
+  announce(password: string): void {
+    for (const hand of this.#hands) hand.tell({ tell: 'password', password });
   }
 
   /** Ends the load. A worker that has no record to give has crashed. */

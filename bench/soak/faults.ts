@@ -8,7 +8,8 @@ import type { SlotRange, Topology } from './topologies';
  * `kill`: SIGKILL, and a new start, empty, after the promotion. `pause`: SIGSTOP until after the promotion. Either may find the replicas
  * behind: what the master has acknowledged in its last moments is then lost. `stall`: SIGSTOP for less than it takes to be replaced.
  * `handover`: a replica is told to take over. `deafen`: the master goes on, but whoever listens to what it announces is cut off, again and
- * again. `unplanned`: a promotion that the soak didn't ask for, such as a second one right after the first.
+ * again. `block`: the event loop of a worker is blocked. `password`: the servers get a new one, and cut off who came in by the old one.
+ * `unplanned`: a promotion that the soak didn't ask for, such as a second one right after the first.
  */
 export type FaultKind = PlannedKind | 'unplanned';
 
@@ -35,7 +36,9 @@ const KINDS = [
   'pause',
   'stall',
   'deafen',
+  'block',
   'handover',
+  'password',
 ] as const;
 type PlannedKind = (typeof KINDS)[number];
 
@@ -45,6 +48,8 @@ const STALL_MS = 700;
 /** How long subscriptions are cut off, and the longest that one is left alone: some are back by then, some are not. */
 const DEAFEN_MS = 2000;
 const DEAFEN_MAX_EVERY_MS = 120;
+/** More than a call or a connection may be silent. */
+const BLOCK_MS = 2000;
 /** How long a killed master is away after the promotion. */
 const AWAY_MS = 500;
 /** How much longer than its master a worker is held: the others are served again by then. */
@@ -54,21 +59,25 @@ const BEHIND_MS = 500;
 /** A fault is not begun with less of the time left: it would be over after the load. */
 const MIN_LEFT_MS = 4000;
 
-/** Kills, pauses and stalls masters in turn, until the time is up; each when the topology has healed of the last. */
-export async function makeFaults(options: {
+interface FaultMeans {
   topology: Topology;
   /** A token that is in use, at random. */
   anyToken: () => string;
   /** Stops the process whose revocations replicas confirm, so that it can't repeat them; gives what lets it go on. */
   holdWorker: () => () => void;
-  until: number;
-  onFault: (fault: Fault, number: number) => void;
-}): Promise<Fault[]> {
-  const { topology, anyToken, holdWorker, until, onFault } = options;
+  blockWorker: (ms: number) => Promise<void>;
+  announcePassword: (password: string) => void;
+}
+
+/** Makes each fault in turn, until the time is up; each when the topology has healed of the last. */
+export async function makeFaults(
+  options: FaultMeans & { until: number; onFault: (fault: Fault, number: number) => void },
+): Promise<Fault[]> {
+  const { anyToken, until, onFault } = options;
   const faults: Fault[] = [];
   while (machineNow() < until - MIN_LEFT_MS) {
     const kind = KINDS[faults.length % KINDS.length] as PlannedKind;
-    const fault = await makeFault(topology, kind, otherToken(anyToken, faults.at(-1)), holdWorker);
+    const fault = await makeFault(kind, otherToken(anyToken, faults.at(-1)), options);
     faults.push(fault);
     onFault(fault, faults.length);
     await sleep(CALM_MS);
@@ -86,21 +95,26 @@ function otherToken(anyToken: () => string, last: Fault | undefined): string {
 
 /** Whether it leaves the servers in their roles, and all that they have acknowledged. */
 export function losesNothing({ kind }: Fault): boolean {
-  return kind === 'stall' || kind === 'deafen';
+  return kind === 'stall' || isHarmless(kind);
+}
+
+/** Whether the servers go on to serve. */
+export function isHarmless(kind: FaultKind): boolean {
+  return kind === 'deafen' || kind === 'block' || kind === 'password';
 }
 
 async function makeFault(
-  topology: Topology,
   kind: PlannedKind,
   token: string,
-  holdWorker: () => () => void,
+  { topology, holdWorker, blockWorker, announcePassword }: FaultMeans,
 ): Promise<Fault> {
   const key = keyOf(token);
   const master = await topology.masterOf(key);
-  const slots = await topology.slotsOf(master);
+  const isEverywhere = kind === 'block' || kind === 'password';
+  const slots = isEverywhere ? null : await topology.slotsOf(master);
   const isKill = kind.startsWith('kill');
   const isBehind = kind.endsWith('behind');
-  const isUp = kind === 'handover' || kind === 'deafen';
+  const isUp = kind === 'handover' || isHarmless(kind);
   const catchUp = isBehind ? await holdBack(topology, master) : null;
   const letGo = isBehind ? holdWorker() : null;
   const at = machineNow();
@@ -112,6 +126,8 @@ async function makeFault(
     await catchUp?.();
     if (kind === 'stall') await sleep(STALL_MS);
     else if (kind === 'deafen') await deafen(master);
+    else if (kind === 'block') await blockWorker(BLOCK_MS);
+    else if (kind === 'password') await topology.changePassword(announcePassword);
     else {
       await topology.untilPromoted(key, master);
       promotedAt = machineNow();
@@ -162,5 +178,5 @@ async function holdBack(topology: Topology, master: RedisServer): Promise<() => 
   await setPassword('none');
   await Promise.all(replicas.map((replica) => ask(replica, 'CLIENT', 'KILL', 'TYPE', 'master')));
   await sleep(BEHIND_MS);
-  return () => setPassword('').then(() => undefined);
+  return () => setPassword(topology.password.now).then(() => undefined);
 }

@@ -6,6 +6,8 @@ import type { WorkerRecord } from './messages';
 export interface FinalLook {
   /** Ids of sessions. */
   alive: ReadonlySet<string>;
+  /** Of those, by id. */
+  data: ReadonlyMap<string, Readonly<Record<string, unknown>>>;
   /** Sessions that no book knows, by user. */
   strangers: ReadonlyMap<string, readonly { id: string; createdAt: number }[]>;
   mixUps: string[];
@@ -27,6 +29,7 @@ export async function lookAtAll(
     rotationGrace,
   });
   const alive = new Set<string>();
+  const data = new Map<string, Readonly<Record<string, unknown>>>();
   const strangers = new Map<string, { id: string; createdAt: number }[]>();
   const mixUps: string[] = [];
   const contradictions: string[] = [];
@@ -34,8 +37,13 @@ export async function lookAtAll(
     const sessions = records.flatMap((record) => record.sessions);
     await eachOf(sessions, async ({ id, token, userId, device }) => {
       const session = await manager.checkToken(token);
-      if (session === null) return;
+      const values = await manager.sessionData(token).getAll();
+      if (session === null) {
+        if (Object.keys(values).length > 0) contradictions.push(`${device}: not live, but its data is given`);
+        return;
+      }
       alive.add(id);
+      data.set(id, values);
       if (session.user.id !== userId || session.attributes.device !== device) {
         mixUps.push(`in the end ${device} was ${session.user.id} (${session.attributes.device})`);
       }
@@ -62,7 +70,7 @@ export async function lookAtAll(
   } finally {
     await manager.close();
   }
-  return { alive, strangers, mixUps, contradictions };
+  return { alive, data, strangers, mixUps, contradictions };
 }
 
 async function eachOf<Item>(items: readonly Item[], work: (item: Item) => Promise<void>): Promise<void> {

@@ -1,6 +1,8 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { SessionError, type TokenManager } from 'tokensession';
 import { type Account, addRecall, Book, type Foreign, type ForeignEntry, type Page, type Sighting } from './book';
 import { machineNow } from './clock';
+import { COUNTER, compareCounter, compareData, valueFor } from './data-entry';
 import { idOf } from './keys';
 import type { DealtToken, FoundReuse, News } from './messages';
 import { count, type Operation, type Tally } from './tally';
@@ -21,11 +23,16 @@ const MIX: readonly (readonly [operation: Operation, weight: number])[] = [
   ['kick one', 3],
   ['kick others', 1],
   ['kick all', 1],
+  ['data set', 5],
+  ['data increment', 6],
+  ['data read', 8],
   ['health', 0.5],
 ];
 const TOTAL_WEIGHT = MIX.reduce((sum, [, weight]) => sum + weight, 0);
 
 const TICK_MS = 10;
+/** Logins whose answers arrive while the event loop is blocked. */
+const BLOCKED_LOGINS = 10;
 /** With a near cache, looks a tick at who is watched: at each some 15 times a second. */
 const WATCH_LOOKS = 5;
 /** With more than this a user is kicked instead of logged in: the manager's own limit is not what is tested. */
@@ -130,6 +137,20 @@ export class Load {
     while (this.#underWay > 0) await new Promise((resolve) => setTimeout(resolve, TICK_MS));
   }
 
+  /** Blocks the event loop when logins have been sent: their answers arrive meanwhile, and count. */
+  async block(ms: number): Promise<void> {
+    const idle = this.book.accounts.filter(({ isBusy, open }) => !isBusy && open.length < MAX_OPEN);
+    const logins = idle.slice(0, BLOCKED_LOGINS).map(async (account) => {
+      const { failedLogins } = account;
+      await this.#step(() => this.#asOnlyWriter(account, () => this.#login(account)));
+      if (account.failedLogins > failedLogins)
+        this.#note(this.unexpected, 'login: answered while its process was blocked, and reported as failed');
+    });
+    await nextTurn();
+    for (const until = performance.now() + ms; performance.now() < until; );
+    await Promise.all(logins);
+  }
+
   /** Tokens of other processes' users, to check from now on. */
   take({ at, loggedIn, rotated, ended }: News): void {
     this.#newsAt = Math.max(this.#newsAt, at);
@@ -210,6 +231,8 @@ export class Load {
     if (operation === 'list') return this.#list(account);
     if (operation === 'rotate') return this.#rotate(account);
     if (operation === 'reuse') return this.#reuse();
+    if (operation === 'data set' || operation === 'data increment' || operation === 'data read')
+      return this.#useData(operation, account);
     if (account.isBusy) return this.#look('check', account);
     return this.#write(operation, account);
   }
@@ -411,6 +434,64 @@ export class Load {
     if (strangers.length > failedLogins) {
       this.#note(this.mixUps, `${account.id} has ${strangers.length} sessions that it didn't start`);
     }
+  }
+
+  async #useData(operation: 'data set' | 'data increment' | 'data read', account: Account): Promise<void> {
+    const page = pickPage(account);
+    if (page === undefined || page.isDataBusy) return;
+    page.isDataBusy = true;
+    const use = operation === 'data read' ? this.#readData(account, page) : this.#writeData(operation, account, page);
+    await use.finally(() => {
+      page.isDataBusy = false;
+    });
+  }
+
+  async #writeData(operation: 'data set' | 'data increment', account: Account, page: Page): Promise<void> {
+    const { data, device } = page;
+    const before = this.book.snapshot(page);
+    const written = this.#manager.sessionData(page.token);
+    const key = `key ${Object.keys(data.set).length}`;
+    if (operation === 'data set') data.set[key] = null;
+    else data.tried++;
+    const outcome = await this.#call(operation, account, async () => {
+      try {
+        if (operation === 'data increment') return await written.increment(COUNTER);
+        await written.set(key, valueFor(device, key));
+        return 0;
+      } catch (error) {
+        if (error instanceof SessionError && error.code === 'ERR_NO_SESSION') return null;
+        throw error;
+      }
+    });
+    if (!outcome.ok) return;
+    const { reply, sighting } = outcome;
+    this.book.observed(page, before, reply !== null, sighting);
+    if (reply === null || !this.book.isStillLive(page, before)) return;
+    data.written++;
+    if (operation === 'data set') data.set[key] = sighting;
+    else {
+      data.added.push(sighting);
+      for (const strange of compareCounter(data, device, reply, sighting.settled)) this.#note(this.mixUps, strange);
+    }
+  }
+
+  async #readData(account: Account, page: Page): Promise<void> {
+    const { data, device, token } = page;
+    const before = this.book.snapshot(page);
+    const outcome = await this.#call('data read', account, () => this.#manager.sessionData(token).getAll());
+    if (!outcome.ok) return;
+    const { reply, sighting } = outcome;
+    if (Object.keys(reply).length > 0) this.book.observed(page, before, true, sighting);
+    else {
+      // Nothing is read of a session that has ended, either.
+      if (data.written === 0 || !this.book.isStillLive(page, before)) return;
+      const refreshed = await this.#call('refresh', account, () => this.#manager.refreshToken(token));
+      if (!refreshed.ok) return;
+      this.book.observed(page, before, refreshed.reply, refreshed.sighting);
+      if (!refreshed.reply) return;
+    }
+    if (!this.book.isStillLive(page, before)) return;
+    for (const strange of compareData(data, device, reply, sighting.settled)) this.#note(this.mixUps, strange);
   }
 
   async #checkForeign(operation: "check of others' tokens" | 'watch', entry: Foreign): Promise<void> {

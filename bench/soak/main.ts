@@ -104,6 +104,7 @@ async function soak(
   const orders: Orders[] = names.map((name, index) => ({
     name,
     target: topology.target,
+    password: topology.password.now,
     secret,
     timeoutMs: TIMEOUT_MS,
     durability: index === workers - 1 ? DURABILITY : null,
@@ -123,6 +124,8 @@ async function soak(
     topology,
     anyToken: () => crew.anyToken(),
     holdWorker: () => crew.hold(names.at(-1) as string),
+    blockWorker: (ms) => crew.block(ms),
+    announcePassword: (password) => crew.announce(password),
     until: beganAt + seconds * 1000,
     onFault: ({ kind, port, at, healedAt }, number) =>
       console.log(
@@ -134,7 +137,8 @@ async function soak(
   const endedAt = machineNow();
   await sleep(QUIET_MS);
   const unplanned = await watch.unplanned(planned);
-  const look = await lookAtAll({ target: topology.target, secret, rotationGrace: ROTATION_GRACE }, records);
+  const target = { ...topology.target, password: topology.password.now };
+  const look = await lookAtAll({ target, secret, rotationGrace: ROTATION_GRACE }, records);
   await crew.close();
 
   const faults = [...planned, ...unplanned].sort((a, b) => a.at - b.at);
@@ -178,7 +182,7 @@ async function main(estate: Estate): Promise<boolean> {
   const isClean = parts.every(isFlawless);
   const results = { at: new Date().toISOString(), seconds, workers, cached, isClean, parts };
   await writeFile(join(__dirname, '..', 'soak-results.json'), `${JSON.stringify(results, null, 2)}\n`);
-  console.log(isClean ? 'nothing wrongly ended, alive or mixed up; nothing crashed' : 'FAILED');
+  console.log(isClean ? 'nothing wrongly ended, alive, lost or mixed up; nothing crashed' : 'FAILED');
   return isClean;
 }
 

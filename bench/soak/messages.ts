@@ -1,4 +1,4 @@
-import type { Durability, RedisTarget } from 'tokensession';
+import type { ClusterSettings, Durability, SentinelSettings } from 'tokensession';
 import type { ForeignEntry, SessionEntry, UserEntry } from './book';
 import type { CacheRecord } from './cache-diary';
 import type { Tally } from './tally';
@@ -14,7 +14,9 @@ export interface CachePromise {
 export interface Orders {
   /** What its users' ids begin with: nobody else writes to them. */
   name: string;
-  target: RedisTarget;
+  target: SentinelSettings | ClusterSettings;
+  /** Of the servers, until there is news of another. */
+  password: string;
   secret: string;
   timeoutMs: number;
   durability: Durability | null;
@@ -45,6 +47,9 @@ export interface News {
 export type ToWorker =
   | { tell: 'begin'; orders: Orders }
   | { tell: 'news'; news: News }
+  | { tell: 'password'; password: string }
+  /** Block the event loop for so long. */
+  | { tell: 'block'; ms: number }
   /** Stop the load, and give the record. */
   | { tell: 'drain' }
   /** Close the manager and end. */
@@ -53,6 +58,7 @@ export type ToWorker =
 export type ToParent =
   | { tell: 'ready' }
   | { tell: 'news'; news: News }
+  | { tell: 'unblocked' }
   | { tell: 'record'; record: WorkerRecord }
   | { tell: 'closed'; crashes: string[]; isCacheUp: boolean };
 

@@ -31,13 +31,26 @@ export function workersOf(records: readonly WorkerRecord[]): Part['workers'] {
 }
 
 /** Whether a part shows nothing wrong. The waits are no part of it: on a busy machine they say more about that. */
-export function isFlawless({ verdicts, unexpected, crashes, contradictions }: Part): boolean {
-  const faults = [verdicts.plain, verdicts.durable].flatMap(({ wronglyEnded, wronglyAlive, someoneElses }) => [
-    ...wronglyEnded,
-    ...wronglyAlive,
-    ...someoneElses,
-  ]);
-  return [faults, verdicts.caches.wronglyAlive, unexpected, crashes, contradictions].every((list) => list.length === 0);
+export function isFlawless({ faults, verdicts, unexpected, crashes, contradictions }: Part): boolean {
+  const findings = [verdicts.plain, verdicts.durable].flatMap(
+    ({ wronglyEnded, wronglyAlive, wronglyLost, someoneElses }) => [
+      wronglyEnded,
+      wronglyAlive,
+      wronglyLost,
+      someoneElses,
+    ],
+  );
+  findings.push(unservedAfter(faults), verdicts.caches.wronglyAlive, unexpected, crashes, contradictions);
+  return findings.every((list) => list.length === 0);
+}
+
+/** Faults after which a worker's users were not all served again before the next. */
+function unservedAfter(faults: readonly FaultReport[]): string[] {
+  return faults.flatMap(({ kind, atMs, servedAgainAfterMs }) =>
+    Object.entries(servedAgainAfterMs).flatMap(([name, ms]) =>
+      ms === null ? [`${name}, after ${kind} at ${(atMs / 1000).toFixed(1)} s`] : [],
+    ),
+  );
 }
 
 const MAX_FINDINGS = 10;
@@ -55,6 +68,8 @@ export function printPart(part: Part): void {
   printFindings('wrongly alive', [...verdicts.plain.wronglyAlive, ...verdicts.durable.wronglyAlive]);
   printFindings('wrongly alive, from memory', verdicts.caches.wronglyAlive);
   printFindings("wrongly someone else's", [...verdicts.plain.someoneElses, ...verdicts.durable.someoneElses]);
+  printFindings('data wrongly lost', [...verdicts.plain.wronglyLost, ...verdicts.durable.wronglyLost]);
+  printFindings('not served again', unservedAfter(part.faults));
   printFindings('unexpected errors', unexpected);
   printFindings('crashes, unhandled rejections, warnings', crashes);
   printFindings('contradictions in the last look', contradictions);
@@ -141,8 +156,11 @@ function printVerdicts({ plain, durable }: Part['verdicts']): void {
     row('seen alive before the replay', ({ aliveBeforeReplay }) => aliveBeforeReplay),
     row('  at most, ms after service was back', ({ longestBeforeReplayMs }) => longestBeforeReplayMs),
     row('  of those, confirmed, and passed over by a handover', ({ passedOver }) => passedOver),
+    row('acknowledged writes of data', ({ dataWrites }) => dataWrites),
+    row('of those, lost in a failover', ({ dataLost }) => dataLost),
     row('WRONGLY ENDED', ({ wronglyEnded }) => wronglyEnded.length),
     row('WRONGLY ALIVE', ({ wronglyAlive }) => wronglyAlive.length),
+    row('DATA WRONGLY LOST', ({ wronglyLost }) => wronglyLost.length),
     row("WRONGLY SOMEONE ELSE'S", ({ someoneElses }) => someoneElses.length),
   ]);
 }

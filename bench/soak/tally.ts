@@ -12,6 +12,9 @@ export type Operation =
   | 'kick all'
   | "check of others' tokens"
   | 'watch'
+  | 'data set'
+  | 'data increment'
+  | 'data read'
   | 'health';
 
 /** How the calls of one kind ended: `done`, or the code of their error. */

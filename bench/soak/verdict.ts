@@ -1,4 +1,5 @@
 import type { ForeignEntry, SessionEntry, Setback, Sighting, UserEntry } from './book';
+import { compareData } from './data-entry';
 import { type Fault, losesNothing } from './faults';
 import type { FinalLook } from './final-look';
 import { isIn, slotOf } from './keys';
@@ -22,7 +23,13 @@ export interface Verdict {
   movesLost: number;
   wronglyEnded: string[];
   wronglyAlive: string[];
+  /** Data whose writes were acknowledged, of sessions that live. */
+  wronglyLost: string[];
   someoneElses: string[];
+  /** Acknowledged writes of data. */
+  dataWrites: number;
+  /** Of those, missing because a failover had lost them. */
+  dataLost: number;
   /** Acknowledged logins of the last moments of a master, which its replica didn't have. */
   lostWithMaster: number;
   /** Acknowledged logins on a master that was being replaced and hadn't heard of it: resumed, handed over, or promoted in vain. */
@@ -65,6 +72,9 @@ export function judge(
     movesLost: 0,
     wronglyEnded: [],
     wronglyAlive: [],
+    wronglyLost: [],
+    dataWrites: 0,
+    dataLost: 0,
     someoneElses: records.flatMap(({ mixUps }) => mixUps),
     lostWithMaster: 0,
     lostOnDemotion: 0,
@@ -105,6 +115,7 @@ export function judge(
       else judgeDead(matter, verdict);
       judgeAlive(matter, verdict);
       judgeSetbacks(matter, verdict);
+      judgeData(matter, look, verdict);
     }
     for (const user of users) judgeStrangers(user, look, verdict);
   }
@@ -221,6 +232,22 @@ function judgeSetbacks({ entry, faults }: Case, verdict: Verdict): void {
   if (lostMove !== null) {
     if (isExcused(lostMove)) verdict.movesLost++;
     else wrong('a former token was listed after the use of a new one', lostMove);
+  }
+}
+
+/** Were acknowledged writes of its data missed, then or in the end? */
+function judgeData({ entry, faults, isAlive }: Case, look: FinalLook, verdict: Verdict): void {
+  const { id, device, fate, data } = entry;
+  if (fate === 'live' && isAlive)
+    verdict.someoneElses.push(...compareData(data, device, look.data.get(id) ?? {}, Infinity));
+  verdict.dataWrites += data.written;
+  for (const { writes, missing, seenAt } of data.losses) {
+    const mayBeLost = writes.filter((write) => faults.some((fault) => fault.at <= seenAt && mayLose(fault, write)));
+    if (mayBeLost.length >= missing) verdict.dataLost += missing;
+    else {
+      const times = timesOf(entry, faults, { 'last written': writes.at(-1)?.settled ?? null, missed: seenAt });
+      verdict.wronglyLost.push(`${device}: ${missing} acknowledged writes of data are missing; ${times}`);
+    }
   }
 }
 

@@ -43,7 +43,10 @@ class Worker {
       orders;
     this.#orders = orders;
     this.#manager = new TokenManager({
-      store: new RedisStore(target, { timeoutMs, durability: durability ?? undefined }),
+      store: new RedisStore(
+        { ...target, password: () => password },
+        { timeoutMs, durability: durability ?? undefined },
+      ),
       secret,
       rotationGrace,
       cache: cache ?? undefined,
@@ -78,6 +81,10 @@ class Worker {
 
   take(news: News): void {
     this.#load.take(news);
+  }
+
+  block(ms: number): Promise<void> {
+    return this.#load.block(ms);
   }
 
   async drain(): Promise<WorkerRecord> {
@@ -136,15 +143,25 @@ function measure(): { rss: number; heap: number; sockets: number } {
 }
 
 let worker: Worker | undefined;
+/** Of the servers, as it is now. */
+let password = '';
 let isCacheUp = true;
 
 process.on('message', async (message: ToWorker) => {
   switch (message.tell) {
     case 'begin':
+      ({ password } = message.orders);
       worker = new Worker(message.orders);
       break;
     case 'news':
       worker?.take(message.news);
+      break;
+    case 'password':
+      ({ password } = message);
+      break;
+    case 'block':
+      await worker?.block(message.ms);
+      tell({ tell: 'unblocked' });
       break;
     case 'drain':
       if (worker !== undefined) tell({ tell: 'record', record: await worker.drain() });
