@@ -5,7 +5,7 @@ import express, { type Express, type Request } from 'express';
 import session from 'express-session';
 import { createClient } from 'redis';
 import { RedisStore, TokenManager } from 'tokensession';
-import { sessionMiddleware } from 'tokensession/express';
+import { type RequestSession, sessionMiddleware } from 'tokensession/express';
 import { GetexSessions } from './getex-sessions';
 import { answerForServer, contestantNamed } from './server';
 
@@ -46,13 +46,16 @@ const CONTESTANTS: Record<string, (app: Express, url: string) => unknown> = {
 function useTokensession(app: Express, url: string, options: { cache?: true } = {}): void {
   const manager = new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL, ...options });
   app.use(sessionMiddleware(manager));
+  // The types of express-session say what `req.session` is, too.
+  const sessionOf = (req: Request) => req.session as unknown as RequestSession;
   app.post('/login/:user', async (req, res) => {
-    await req.session.login(req.params.user);
+    await sessionOf(req).login(req.params.user);
     res.sendStatus(204);
   });
   app.get('/', (req, res) => {
-    if (req.session.user === null) res.sendStatus(401);
-    else res.json({ user: req.session.user.id });
+    const { user } = sessionOf(req);
+    if (user === null) res.sendStatus(401);
+    else res.json({ user: user.id });
   });
 }
 
