@@ -15,7 +15,10 @@ declare global {
   }
 }
 
-/** As much of Express's request as is used here. Its own type would widen `req.params` for the handlers behind a middleware. */
+/**
+ * As much of Express's request as is used here. Its own type would widen `req.params` for the handlers behind a
+ * middleware.
+ */
 interface ExpressRequest extends IncomingMessage {
   readonly secure: boolean;
   readonly ip: string | undefined;

@@ -7,10 +7,14 @@ import { HOUR, newSession, PATIENT, POLICY, randomPrefixes, startSession } from 
 import { until } from './support/until';
 
 /*
- * What one user can cost Redis. A verb on one session does the same work whatever else the user has, and the whole hash is bounded.
+ * What one user can cost Redis. A verb on one session does the same work whatever else the user has, and the whole hash
+ * is bounded.
  */
 
-/** A session and its attributes, twice over for those that are live and those that are remembered; then the id, the layout and a ban. */
+/**
+ * A session and its attributes, twice over for those that are live and those that are remembered; then the id, the
+ * layout and a ban.
+ */
 const MAX_FIELDS = 2 * MAX_SESSIONS + 2 * MAX_REMEMBERED + 3;
 const ATTRIBUTES = {
   device: 'web',
@@ -38,7 +42,10 @@ const keyOf = (userId: string) => `${prefixes.tokenKeyPrefix}:{${tagOf(userId)}}
 const logIn = (userId: string, ttlMs = HOUR) =>
   startSession(store, tagOf(userId), newSession(userId, { ttlMs, attributes: ATTRIBUTES, maxSessions: MAX_SESSIONS }));
 
-/** A user with as many sessions as can be live, and as many that ended as are remembered. Gives a token of each live one. */
+/**
+ * A user with as many sessions as can be live, and as many that ended as are remembered. Gives a token of each live
+ * one.
+ */
 async function startAll(userId: string): Promise<TokenClaims[]> {
   const ended: TokenClaims[] = [];
   for (let i = 0; i < MAX_REMEMBERED; i++) ended.push(await logIn(userId));

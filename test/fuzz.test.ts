@@ -439,7 +439,10 @@ function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Whether a call took its argument, as it mustn't what it `mustRefuse`; if not, it has said which it was, and has stored nothing. */
+/**
+ * Whether a call took its argument, as it mustn't what it `mustRefuse`; if not, it has said which it was, and has
+ * stored nothing.
+ */
 async function takenOrRefused(
   named: RegExp,
   calls: readonly string[],

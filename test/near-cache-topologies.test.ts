@@ -16,7 +16,10 @@ const TIMEOUT_MS = 1000;
 const MAX_AGE_MS = 60_000;
 /** How long an announcement may take on a busy machine. */
 const HEARD_MS = 10_000;
-/** Where servers fail: shorter than the default, and longer than this process is held up on a machine that has other things to do. */
+/**
+ * Where servers fail: shorter than the default, and longer than this process is held up on a machine that has other
+ * things to do.
+ */
 const HEARTBEAT_MS = 1000;
 /** How long a server that says nothing may be taken for well: two heartbeats, and for a signal to arrive. */
 const LEASE_MS = 2 * HEARTBEAT_MS + 50;
@@ -148,7 +151,10 @@ async function scriptCallsAt(servers: readonly RedisServer[]): Promise<number> {
   return calls.reduce((sum, text) => sum + Number(text?.match(/calls=(\d+)/)?.[1] ?? 0), 0);
 }
 
-/** What another process does to a user with a session; and what is to be answered for its token then, `null` for nothing. */
+/**
+ * What another process does to a user with a session; and what is to be answered for its token then, `null` for
+ * nothing.
+ */
 const CHANGES: Record<string, (far: Sessions, id: string, token: string) => Promise<object | null>> = {
   logout: (far, _, token) => far.deleteToken(token).then(() => null),
   kick: (far, id, token) => far.deleteSession(id, idOf(token)).then(() => null),

@@ -5,7 +5,10 @@ import { type RedisServer, startRedis } from './support/redis-server';
 const HOST = 'Host: shop.example.com';
 
 let server: RedisServer;
-/** An application with Nest's own exception filter, one with a filter of its own, and the same with `onUnavailable: 'anonymous'`. */
+/**
+ * An application with Nest's own exception filter, one with a filter of its own, and the same with `onUnavailable:
+ * 'anonymous'`.
+ */
 let urls: string[];
 
 beforeAll(async () => {

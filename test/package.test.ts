@@ -45,7 +45,8 @@ beforeAll(async () => {
   const others = ['ioredis', 'express', '@types/node', '@types/koa', '@types/express', '@types/express-session'].map(
     ours,
   );
-  // An application on Express 5.3 would get untyped content-disposition declarations from @types/koa: they're kept out of the way.
+  // An application on Express 5.3 would get untyped content-disposition declarations from @types/koa: they're kept out
+  // of the way.
   const neighbours = [await ours('content-disposition'), ...(await Promise.all(others))];
   await install(`./tokensession-${version}.tgz`, ...neighbours);
   await cp(join(__dirname, 'package/consumer'), project, { recursive: true });

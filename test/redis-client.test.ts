@@ -139,7 +139,9 @@ describe('a Redis with a certificate of an authority of its own', () => {
     await Promise.all([authority.remove(), stranger.remove()]);
   });
 
-  /** `ready`, or the code of the first error. Disconnects inside the event, before the client can begin to reconnect. */
+  /**
+   * `ready`, or the code of the first error. Disconnects inside the event, before the client can begin to reconnect.
+   */
   const outcomeOf = (client: Redis) =>
     new Promise<string>((resolve) => {
       const settle = (outcome: string) => {

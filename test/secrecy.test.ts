@@ -134,7 +134,10 @@ const SAID = [
   ...['Redis gave no answer within 250 ms', 'Redis has stopped answering', 'the store is closed'],
 ];
 
-/** Of Express and Koa, each in its way of printing, of a listener that throws, of a client that isn't ours, and of ioredis. */
+/**
+ * Of Express and Koa, each in its way of printing, of a listener that throws, of a client that isn't ours, and of
+ * ioredis.
+ */
 const PRINTED = [
   /^SessionError: Redis can't be reached/m,
   /^ {2}SessionError: Redis can't be reached/m,
@@ -354,7 +357,10 @@ describe('the time to read', () => {
   /** Eight times of it is as much as Node takes (`--max-http-header-size`). */
   const LITTLE = 2000;
   const NO_TIME_MS = 0.05;
-  /** Eight times as much text takes 8 times as long when each character is looked at so many times, and 64 times when at each all are. */
+  /**
+   * Eight times as much text takes 8 times as long when each character is looked at so many times, and 64 times when at
+   * each all are.
+   */
   const LIMIT = 24;
 
   it('no cookie or header, however it is made, takes long to read', () => {

@@ -42,7 +42,8 @@ function start(): Promise<SentinelTopology> {
   return startSentinelTopology({
     password: PASSWORD,
     sentinelPassword: SENTINEL_PASSWORD,
-    // A master that comes back empty, before the Sentinels have made it a replica, signs users out: docs/operations.md says so.
+    // A master that comes back empty, before the Sentinels have made it a replica, signs users out: docs/operations.md
+    // says so.
     settings: { appendonly: 'yes' },
   });
 }

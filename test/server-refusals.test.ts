@@ -84,7 +84,10 @@ async function failureOf(call: Promise<unknown>): Promise<string> {
   return `${outcome.reason.message} (${outcome.reason.cause?.message})`;
 }
 
-/** A way that is blocked in a manner of its own: what has to be done on the server, how it is undone, and what an error must say. */
+/**
+ * A way that is blocked in a manner of its own: what has to be done on the server, how it is undone, and what an error
+ * must say.
+ */
 interface Refusal {
   begin?(server: RedisServer): Promise<() => unknown>;
   target?(target: Way['target']): Way['target'];

@@ -18,7 +18,9 @@ describeStores((open) => {
   const manage = (store: Store, getUserInfo?: GetUserInfo<Detail>) =>
     new TokenManager<Detail>({ store, secret: SECRET, getUserInfo });
 
-  /** A process whose load of ada's info has begun, and `finish`, which ends the load and waits for what becomes of it. */
+  /**
+   * A process whose load of ada's info has begun, and `finish`, which ends the load and waits for what becomes of it.
+   */
   async function slowLoad() {
     let arrive: (detail: Detail | null) => void = () => undefined;
     const getUserInfo = jest.fn<Promise<Detail | null>, [string]>(() => new Promise((resolve) => (arrive = resolve)));

@@ -3,8 +3,8 @@ import { type DataEntry, newDataEntry } from './data-entry';
 import { generationOf, idOf } from './keys';
 
 /**
- * What must be true of a session. `live`: its login was acknowledged, and nothing since was asked that may have ended it. `ended`: what
- * ended it was acknowledged. `unknown`: what may have ended it is under way or has failed.
+ * What must be true of a session. `live`: its login was acknowledged, and nothing since was asked that may have ended
+ * it. `ended`: what ended it was acknowledged. `unknown`: what may have ended it is under way or has failed.
  */
 export type Fate = 'live' | 'ended' | 'unknown';
 

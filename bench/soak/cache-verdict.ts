@@ -4,17 +4,25 @@ import { isIn, slotOf } from './keys';
 import type { CachePromise, WorkerRecord } from './messages';
 import { timesOf } from './verdict';
 
-/** What the near caches answered from memory for sessions that had ended. Each session is counted once for each cache. */
+/**
+ * What the near caches answered from memory for sessions that had ended. Each session is counted once for each cache.
+ */
 export interface CacheVerdict {
   /** Ends of sessions that a cache had answered for in the second before: those in which anything could be seen. */
   ends: { own: number; foreign: number };
   /** Sessions seen alive after their end was acknowledged, by what Redis had said before it. */
   seenAlive: number;
-  /** Milliseconds after the end at which one was last seen so, and after Redis was asked for one that a failover had brought back. */
+  /**
+   * Milliseconds after the end at which one was last seen so, and after Redis was asked for one that a failover had
+   * brought back.
+   */
   longestMs: { outside: number; around: number; again: number };
   /** Of {@link seenAlive}, those around faults that were alive for longer than a message takes. */
   beyondTolerance: number;
-  /** Sessions that Redis itself gave as alive after their end, which is judged where Redis's answers are, and that were kept so. */
+  /**
+   * Sessions that Redis itself gave as alive after their end, which is judged where Redis's answers are, and that were
+   * kept so.
+   */
   again: number;
   /** Beyond what is promised. */
   wronglyAlive: string[];
@@ -135,7 +143,10 @@ function judgeForeign(matter: Case, endedAt: number, recalls: readonly ForeignRe
   if (worst !== null) verdict.wronglyAlive.push(describe(matter, worst.what, endedAt, worst.recall));
 }
 
-/** After a failover Redis itself may say that it is alive. That may be kept until it is ended again, and for no longer than anything. */
+/**
+ * After a failover Redis itself may say that it is alive. That may be kept until it is ended again, and for no longer
+ * than anything.
+ */
 function judgeAgain(matter: Case, endedAt: number, recalls: readonly Recall[], verdict: CacheVerdict): void {
   if (recalls.length === 0) return;
   verdict.again++;

@@ -5,11 +5,12 @@ import { isIn, keyOf, slotOf } from './keys';
 import type { SlotRange, Topology } from './topologies';
 
 /**
- * `kill`: SIGKILL, and a new start, empty, after the promotion. `pause`: SIGSTOP until after the promotion. Either may find the replicas
- * behind: what the master has acknowledged in its last moments is then lost. `stall`: SIGSTOP for less than it takes to be replaced.
- * `handover`: a replica is told to take over. `deafen`: the master goes on, but whoever listens to what it announces is cut off, again and
- * again. `block`: the event loop of a worker is blocked. `password`: the servers get a new one, and cut off who came in by the old one.
- * `unplanned`: a promotion that the soak didn't ask for, such as a second one right after the first.
+ * `kill`: SIGKILL, and a new start, empty, after the promotion. `pause`: SIGSTOP until after the promotion. Either may
+ * find the replicas behind: what the master has acknowledged in its last moments is then lost. `stall`: SIGSTOP for
+ * less than it takes to be replaced. `handover`: a replica is told to take over. `deafen`: the master goes on, but
+ * whoever listens to what it announces is cut off, again and again. `block`: the event loop of a worker is blocked.
+ * `password`: the servers get a new one, and cut off who came in by the old one. `unplanned`: a promotion that the soak
+ * didn't ask for, such as a second one right after the first.
  */
 export type FaultKind = PlannedKind | 'unplanned';
 
@@ -24,7 +25,10 @@ export interface Fault {
   promotedAt: number | null;
   /** When it was resumed or started again; at once where it never was away. */
   backAt: number;
-  /** When the worker whose revocations replicas confirm, and which was held meanwhile, was let go; `null` where it wasn't held. */
+  /**
+   * When the worker whose revocations replicas confirm, and which was held meanwhile, was let go; `null` where it
+   * wasn't held.
+   */
   letGoAt: number | null;
   healedAt: number;
 }
@@ -54,7 +58,10 @@ const BLOCK_MS = 2000;
 const AWAY_MS = 500;
 /** How much longer than its master a worker is held: the others are served again by then. */
 const HELD_MS = 1500;
-/** By how much the replicas are behind. Without this they never are: on one machine even a killed server's last words arrive. */
+/**
+ * By how much the replicas are behind. Without this they never are: on one machine even a killed server's last words
+ * arrive.
+ */
 const BEHIND_MS = 500;
 /** A fault is not begun with less of the time left: it would be over after the load. */
 const MIN_LEFT_MS = 4000;
@@ -162,8 +169,8 @@ async function deafen(master: RedisServer): Promise<void> {
 }
 
 /**
- * Breaks the replicas' links, and keeps them from coming back by a password that the master doesn't want. Gives what lets them.
- * It must be called when the master is down, lest they catch up.
+ * Breaks the replicas' links, and keeps them from coming back by a password that the master doesn't want. Gives what
+ * lets them. It must be called when the master is down, lest they catch up.
  */
 async function holdBack(topology: Topology, master: RedisServer): Promise<() => Promise<void>> {
   const following = await Promise.all(

@@ -44,15 +44,22 @@ const RETRY_SHARE = 0.25;
 /** Logins that name an older session of the same user, which they replace. */
 const REPLACE_SHARE = 0.2;
 const UNKNOWN_SHARE = 0.3;
-/** Rotations by a re-authentication; rotations whose answer the client does not get; looks at which it goes on to a child that it has. */
+/**
+ * Rotations by a re-authentication; rotations whose answer the client does not get; looks at which it goes on to a
+ * child that it has.
+ */
 const PROOF_SHARE = 0.2;
 const LOST_SHARE = 0.3;
 const GO_ON_SHARE = 0.7;
 /** Logouts by a former token. */
 const FORMER_SHARE = 0.3;
-/** Beyond the grace, before a former token is used: moments are of this machine's clock, and the grace is of Redis's. */
+/**
+ * Beyond the grace, before a former token is used: moments are of this machine's clock, and the grace is of Redis's.
+ */
 const REUSE_MARGIN_MS = 500;
-/** With no newer news than this, after it was held up, a worker leaves others' tokens alone: their grace may be over. */
+/**
+ * With no newer news than this, after it was held up, a worker leaves others' tokens alone: their grace may be over.
+ */
 const OLD_NEWS_MS = 1000;
 /** How far back this process's drift counts for an answer from memory. */
 const DRIFT_MS = 1000;
@@ -355,7 +362,10 @@ export class Load {
     this.#settle(account, pages, outcome);
   }
 
-  /** Writes down what a call has ended. One that replicas have not confirmed has ended it too, and will again after a failover. */
+  /**
+   * Writes down what a call has ended. One that replicas have not confirmed has ended it too, and will again after a
+   * failover.
+   */
   #settle(account: Account, pages: readonly Page[], outcome: Outcome<unknown>): void {
     this.#endSettled(account, pages);
     if (!outcome.ok && !outcome.isEnded) return;
@@ -528,7 +538,10 @@ export class Load {
     this.#note(this.mixUps, `asked for ${device ?? userId}, got ${session.user.id} (${told}, session ${session.id})`);
   }
 
-  /** A call, with its wait and its outcome written down. `null` for one that tells nothing of the service for a user of ours. */
+  /**
+   * A call, with its wait and its outcome written down. `null` for one that tells nothing of the service for a user of
+   * ours.
+   */
   async #call<Reply>(
     operation: Operation,
     account: Account | null,

@@ -11,7 +11,10 @@ export interface FaultReport {
   /** Milliseconds since the fault, here and below. */
   promotedAfterMs: number | null;
   healedAfterMs: number;
-  /** When the last user of each worker was served again; 0 where nobody noticed, `null` where somebody wasn't until the next. */
+  /**
+   * When the last user of each worker was served again; 0 where nobody noticed, `null` where somebody wasn't until the
+   * next.
+   */
   servedAgainAfterMs: Record<string, number | null>;
   failures: number;
   /** Of users whose sessions are on other masters. */

@@ -32,12 +32,18 @@ export interface Verdict {
   dataLost: number;
   /** Acknowledged logins of the last moments of a master, which its replica didn't have. */
   lostWithMaster: number;
-  /** Acknowledged logins on a master that was being replaced and hadn't heard of it: resumed, handed over, or promoted in vain. */
+  /**
+   * Acknowledged logins on a master that was being replaced and hadn't heard of it: resumed, handed over, or promoted
+   * in vain.
+   */
   lostOnDemotion: number;
   /** Ended sessions that were seen alive after a failover until the process that had ended them repeated it. */
   aliveBeforeReplay: number;
   longestBeforeReplayMs: number;
-  /** Of those, confirmed by a replica that a handover under Sentinel passed over: the old master went on, and had that one left. */
+  /**
+   * Of those, confirmed by a replica that a handover under Sentinel passed over: the old master went on, and had that
+   * one left.
+   */
   passedOver: number;
   /** Sessions left by logins that failed. Nobody has their tokens. */
   leftByFailedLogins: number;
@@ -261,8 +267,8 @@ function excuseFor(
     const { kind, slots, at, promotedAt, letGoAt } = fault;
     // A call that a held worker began before the fault may have been answered after it.
     if (!mayLose(fault, end) || settled < at) continue;
-    // A Cluster's handover waits until the replica has everything, and Sentinel promotes the replica that has most, but not of a master
-    // that lives.
+    // A Cluster's handover waits until the replica has everything, and Sentinel promotes the replica that has most, but
+    // not of a master that lives.
     if (entry.isConfirmed && (kind !== 'handover' || slots !== null)) continue;
     const servedAgain = user.outages.find(({ to }) => to !== null && to >= at)?.to ?? promotedAt ?? at;
     const after = begun - Math.max(servedAgain, end.settled, (isDurable && letGoAt) || 0);

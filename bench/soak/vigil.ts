@@ -12,8 +12,9 @@ const LINGER_MS = 500;
 const MOST_MS = 20_000;
 
 /**
- * Looks at a few sessions in turn, so often that a near cache has them when they end, and that it shows how long it goes on to answer for them.
- * Looks that are spread over all sessions would come so seldom that nearly each of them asks Redis.
+ * Looks at a few sessions in turn, so often that a near cache has them when they end, and that it shows how long it
+ * goes on to answer for them. Looks that are spread over all sessions would come so seldom that nearly each of them
+ * asks Redis.
  */
 export class Vigil {
   readonly #seats: ({ watched: Watched; since: number } | null)[] = new Array(SEATS.foreign + SEATS.own).fill(null);

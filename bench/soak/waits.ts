@@ -28,7 +28,10 @@ interface Tick {
   late: number;
 }
 
-/** Measures waits, and how late this process's timers come: on a busy machine a deadline is kept no better than they are. */
+/**
+ * Measures waits, and how late this process's timers come: on a busy machine a deadline is kept no better than they
+ * are.
+ */
 export class Waits {
   readonly #timeoutMs: number;
   readonly #ticks: Tick[] = [];

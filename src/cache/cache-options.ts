@@ -4,7 +4,10 @@ import { integer, optional, type Read, type Readers, readOptions } from '../erro
 export interface CacheOptions {
   /** Sessions that are kept at a time; of more, the users whose requests are longest ago give way. Default 10,000. */
   maxEntries?: number | undefined;
-  /** Milliseconds after which a session is asked for again, whatever is or isn't heard of it. At most 600,000. Default 5,000. */
+  /**
+   * Milliseconds after which a session is asked for again, whatever is or isn't heard of it. At most 600,000. Default
+   * 5,000.
+   */
   maxAgeMs?: number | undefined;
   /**
    * Milliseconds between two looks whether the store's announcements still arrive. When two in a row bring no answer,

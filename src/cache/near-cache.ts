@@ -32,7 +32,10 @@ export interface KnownSession {
   readonly userInfo: string | null;
   readonly userInfoVersion: number;
   readonly source: ChangeSource;
-  /** What to add to `performance.now()` for the store's clock: never behind it, ahead by as long as the answer was in flight. */
+  /**
+   * What to add to `performance.now()` for the store's clock: never behind it, ahead by as long as the answer was in
+   * flight.
+   */
   readonly clockOffset: number;
   /** When it has to be asked for again, by `performance.now()`. */
   readonly until: number;
@@ -54,7 +57,10 @@ export interface CacheStats {
   hits: number;
   /** How often the store was asked for one. */
   misses: number;
-  /** Whether changes to every user are heard of now. While they are not, what they concern is neither kept nor answered from memory. */
+  /**
+   * Whether changes to every user are heard of now. While they are not, what they concern is neither kept nor answered
+   * from memory.
+   */
   isUp: boolean;
 }
 
@@ -190,7 +196,9 @@ function isCurrent({ until, source }: KnownSession, now: number): boolean {
   return now < until && now < source.completeUntil;
 }
 
-/** Room for the token that is compared, which may be any text of that length: up to 3 bytes for each of its characters. */
+/**
+ * Room for the token that is compared, which may be any text of that length: up to 3 bytes for each of its characters.
+ */
 const given = Buffer.allocUnsafeSlow(3 * MAX_TOKEN_LENGTH);
 /** The part of it that holds a token, by the length of that. */
 const tokens = Array.from({ length: MAX_TOKEN_LENGTH + 1 }, (_, length) => given.subarray(0, length));

@@ -20,7 +20,10 @@ export function kindOf(value: unknown): string {
   return value === undefined ? 'undefined' : `a value of type ${typeof value}`;
 }
 
-/** A text in an error message: quoted where it is as short as a name. A token or a secret is longer, and a URL may hold a password. */
+/**
+ * A text in an error message: quoted where it is as short as a name. A token or a secret is longer, and a URL may hold
+ * a password.
+ */
 export function shown(text: string): string {
   const isShort = text.length < MIN_SECRET_LENGTH && !text.includes('@');
   return isShort ? JSON.stringify(text) : `a text of ${text.length} characters`;

@@ -52,7 +52,10 @@ export class SessionError extends Error {
   readonly status: number;
   /** The same, by the name that NestJS and Fastify read. */
   readonly statusCode: number;
-  /** Whether the message is for the client, as Koa asks: with a status under 500, which is nothing to log as a failure of the service. */
+  /**
+   * Whether the message is for the client, as Koa asks: with a status under 500, which is nothing to log as a failure
+   * of the service.
+   */
   readonly expose: boolean;
   /**
    * Headers of the error response, which the middleware adds to it: `Retry-After` (RFC 9110, 10.2.3) with a 503,

@@ -132,7 +132,10 @@ export function isHostName(text: string): boolean {
   return text.length <= 253 && labels.every((label) => /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i.test(label));
 }
 
-/** Whether this is an IP address and no name: no top-level domain is a number (RFC 3696, 2), and no name has colons that ports leave. */
+/**
+ * Whether this is an IP address and no name: no top-level domain is a number (RFC 3696, 2), and no name has colons that
+ * ports leave.
+ */
 export function isAddress(host: string): boolean {
   return /(?:^|\.)\d+$/.test(host) || /^\[?[0-9a-f]*:[0-9a-f.]*:[0-9a-f:.]*\]?$/i.test(host);
 }

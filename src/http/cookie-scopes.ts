@@ -26,7 +26,10 @@ export function scopesOf(target: Pick<Exchange, 'host' | 'url'>, ownPath: string
   return [...paths].flatMap((path) => [{ path }, ...domains.map((domain) => ({ path, domain }))]);
 }
 
-/** The host and its parents of two labels or more, the shortest first: most neighbours can set those. An address has none. */
+/**
+ * The host and its parents of two labels or more, the shortest first: most neighbours can set those. An address has
+ * none.
+ */
 function domainsOf(host: string | undefined): string[] {
   const name = (host ?? '').replace(/:\d+$/, '').toLowerCase();
   if (isAddress(name) || !isHostName(name)) return [];
@@ -35,7 +38,9 @@ function domainsOf(host: string | undefined): string[] {
   return parents.slice(0, MAX_DOMAINS);
 }
 
-/** The directories that lead to a path, each without and then each with the slash behind it, which makes another cookie. */
+/**
+ * The directories that lead to a path, each without and then each with the slash behind it, which makes another cookie.
+ */
 function directoriesOf(url: string): string[] {
   const path = url.split(/[?#]/, 1)[0] ?? '';
   const names = path.split('/').slice(1, 1 + MAX_DIRECTORIES);

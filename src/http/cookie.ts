@@ -6,10 +6,16 @@ import type { Exchange } from './exchange';
 /** 400 days in seconds: browsers keep no cookie for longer (RFC 6265bis, 5.5). */
 const MAX_AGE = 400 * 24 * 3600;
 
-/** Characters of deletions on a guess, at most: a proxy has 4 KB for all the headers of a response (nginx's `proxy_buffer_size`). */
+/**
+ * Characters of deletions on a guess, at most: a proxy has 4 KB for all the headers of a response (nginx's
+ * `proxy_buffer_size`).
+ */
 const MAX_GUESSED = 2048;
 
-/** Follows the token in a cookie that ends with the browser's session, so that a renewal keeps it so. No token has this character. */
+/**
+ * Follows the token in a cookie that ends with the browser's session, so that a renewal keeps it so. No token has this
+ * character.
+ */
 const NOT_PERSISTENT = '~';
 
 const NONE: readonly string[] = [];
@@ -102,7 +108,10 @@ export function cookieTransport(option: CookieOptions | false | undefined): Cook
   };
 }
 
-/** Parsing gives the first of several cookies of a name, which is whichever was made for the longest path (RFC 6265, 5.4): an attacker's choice. */
+/**
+ * Parsing gives the first of several cookies of a name, which is whichever was made for the longest path (RFC 6265,
+ * 5.4): an attacker's choice.
+ */
 function valuesOf(header: string, name: string, parsed: unknown): readonly string[] {
   const first = header.indexOf(name);
   if (first === -1) return NONE;

@@ -14,7 +14,10 @@ export interface Exchange {
   readonly isSecure: boolean;
   /** The request's cookies by their names, where the host has parsed them already. */
   readonly cookies?: unknown;
-  /** A header's value, by its name in lower case. Values of several headers are joined, unless the host keeps the first alone. */
+  /**
+   * A header's value, by its name in lower case. Values of several headers are joined, unless the host keeps the first
+   * alone.
+   */
   header(name: string): string | undefined;
   /** Whether a header came more than once. */
   isRepeated(name: string): boolean;
@@ -22,16 +25,24 @@ export interface Exchange {
   host(): string | undefined;
   /** The client's address, by the same rule. */
   ip(): string | undefined;
-  /** Whether a cookie would not reach the client any more: the response has begun, its client has gone, or there is none. */
+  /**
+   * Whether a cookie would not reach the client any more: the response has begun, its client has gone, or there is
+   * none.
+   */
   isTooLate(): boolean;
-  /** What the response will say; `null` when there is none, or it has begun. The same for all sessions of the request. */
+  /**
+   * What the response will say; `null` when there is none, or it has begun. The same for all sessions of the request.
+   */
   reply(): ReplyHeaders | null;
 }
 
 /** An IPv4 address in the form that a socket for IPv6 gives it (RFC 4291, 2.5.5.2): shown to users without that. */
 const MAPPED_IPV4 = /^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i;
 
-/** Where a login comes from. What the client says is cut to length rather than refused: a login must not fail for a long header. */
+/**
+ * Where a login comes from. What the client says is cut to length rather than refused: a login must not fail for a long
+ * header.
+ */
 export function attributesOf(exchange: Exchange): SessionAttributes {
   return {
     ip: exchange.ip()?.replace(MAPPED_IPV4, '').slice(0, MAX_ATTRIBUTE_LENGTH),

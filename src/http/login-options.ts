@@ -5,7 +5,10 @@ import type { SessionAttributes } from '../store/store';
 export interface LoginOptions {
   /** Seconds the session lives without a request. Default: the manager's `ttl`. */
   ttl?: number | undefined;
-  /** Seconds after which it ends, no matter how busy. The manager's `absoluteTtl` counts if that is sooner, and is the default. */
+  /**
+   * Seconds after which it ends, no matter how busy. The manager's `absoluteTtl` counts if that is sooner, and is the
+   * default.
+   */
   absoluteTtl?: number | undefined;
   /** Kept with the session. `ip` and `userAgent` are taken from the request unless given; `undefined` keeps neither. */
   attributes?: SessionAttributes | undefined;

@@ -37,7 +37,10 @@ export class ReplyHeaders {
     this.#fields = fields;
   }
 
-  /** Says this of a cookie, in place of an earlier decision about it. The response is for one client then (RFC 9111, 7.3). */
+  /**
+   * Says this of a cookie, in place of an earlier decision about it. The response is for one client then (RFC 9111,
+   * 7.3).
+   */
   decide(decision: CookieDecision): void {
     const { cookie, lines, freshForMs = Number.POSITIVE_INFINITY } = decision;
     this.#decisions.delete(cookie);
@@ -46,7 +49,10 @@ export class ReplyHeaders {
     this.#put();
   }
 
-  /** Asks the browser to forget these kinds of data; for an empty list no more, as a cookie that was set since would be among them. */
+  /**
+   * Asks the browser to forget these kinds of data; for an empty list no more, as a cookie that was set since would be
+   * among them.
+   */
   clearSiteData(kinds: readonly string[]): void {
     const withdrawn = this.#siteData;
     this.#siteData = kinds;

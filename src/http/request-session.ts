@@ -399,7 +399,10 @@ export class RequestSession<Detail = unknown> {
     return failure;
   }
 
-  /** Runs a verb. Adds the headers of the error that it rejects with to the answer, also to one that the application writes. */
+  /**
+   * Runs a verb. Adds the headers of the error that it rejects with to the answer, also to one that the application
+   * writes.
+   */
   async #answering<Outcome>(act: () => Promise<Outcome>): Promise<Outcome> {
     try {
       return await act();

@@ -8,7 +8,10 @@ import { tokenConflict } from './refusal';
 
 /** The one judgement of a request: which of the tokens that came may act, for every look-up and every verb. */
 export interface RequestTokens {
-  /** The tokens to look up, in turn. Several are signed, of one user and of different sessions; a single one may be anything. */
+  /**
+   * The tokens to look up, in turn. Several are signed, of one user and of different sessions; a single one may be
+   * anything.
+   */
   readonly acting: readonly string[];
   /** The different tokens under the cookie's name. */
   readonly cookies: readonly string[];

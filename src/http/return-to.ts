@@ -3,7 +3,10 @@ import { kindOf, shown } from '../errors/arguments';
 /** A longer one loses its query, then all of its path: `Location` has to pass proxies. */
 const MAX_LENGTH = 1024;
 
-/** Of printable ASCII. Browsers take `//` and `/\` for the beginning of a host, and leave control characters out (WHATWG URL, 4.4). */
+/**
+ * Of printable ASCII. Browsers take `//` and `/\` for the beginning of a host, and leave control characters out (WHATWG
+ * URL, 4.4).
+ */
 const PATH = /^\/(?![/\\])[\x21-\x5b\x5d-\x7e]*$/;
 
 /**

@@ -11,13 +11,18 @@ export type SessionContext<Detail = RegisteredDetail, Property extends string = 
 
 const places = new Map<string, SessionPlace>();
 
-/** A request with the sessions that places have put there. Not in a WeakMap: with an entry a request, that is most of what collecting garbage costs. */
+/**
+ * A request with the sessions that places have put there. Not in a WeakMap: with an entry a request, that is most of
+ * what collecting garbage costs.
+ */
 type Holder = Record<symbol, RequestSession<never> | undefined>;
 
 /** Where a request holds the session that was opened last, for the guards: whatever property shows it. */
 const LATEST = Symbol('tokensession');
 
-/** The session of a request, also of one that was wrapped: `Object.create(req)`. `null`: no middleware has been here. */
+/**
+ * The session of a request, also of one that was wrapped: `Object.create(req)`. `null`: no middleware has been here.
+ */
 export function sessionOf(request: object): RequestSession<unknown> | null {
   return (request as Holder)[LATEST] ?? null;
 }

@@ -1,7 +1,10 @@
 import { kindOf, shown } from '../errors/arguments';
 import type { Exchange } from './exchange';
 
-/** `Bearer`, in any case, then space and the token (RFC 6750, 2.1; RFC 9110, 11.1). What is no token is for its check to find. */
+/**
+ * `Bearer`, in any case, then space and the token (RFC 6750, 2.1; RFC 9110, 11.1). What is no token is for its check to
+ * find.
+ */
 const BEARER = /^bearer(?: |$)/i;
 
 /** The `tchar`s of RFC 9110, 5.6.2. */

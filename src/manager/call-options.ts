@@ -16,7 +16,10 @@ import type { SessionAttributes } from '../store/store';
 export interface CreateSessionOptions {
   /** Seconds the session lives without a request. Default: the manager's `ttl`. */
   ttl?: number | undefined;
-  /** Seconds after which it ends, no matter how busy. The manager's `absoluteTtl` counts if that is sooner, and is the default. */
+  /**
+   * Seconds after which it ends, no matter how busy. The manager's `absoluteTtl` counts if that is sooner, and is the
+   * default.
+   */
   absoluteTtl?: number | undefined;
   /** Where it was started, to show to the user. Default: none. */
   attributes?: SessionAttributes | undefined;
@@ -41,7 +44,10 @@ function checkTokens(name: string, value: unknown): readonly unknown[] {
 }
 
 export interface InspectTokenOptions {
-  /** Whether this is a use of the session: then it does what `touchToken` does, else what `checkToken` does. Default false. */
+  /**
+   * Whether this is a use of the session: then it does what `touchToken` does, else what `checkToken` does. Default
+   * false.
+   */
   touch?: boolean | undefined;
   /** With `touch`: seconds to keep user info that has to be loaded. Default: the option `userInfoTtl`. */
   userInfoTtl?: number | undefined;

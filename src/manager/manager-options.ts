@@ -69,9 +69,14 @@ export interface TokenManagerOptions<Detail> {
    * `reauthenticated()` alone. Range 1 to a hundred years.
    */
   rotateEvery?: number | undefined;
-  /** Loads `user.detail`. Default: none, users have no detail but what another service with the same store has cached. */
+  /**
+   * Loads `user.detail`. Default: none, users have no detail but what another service with the same store has cached.
+   */
   getUserInfo?: GetUserInfo<Detail> | undefined;
-  /** Bytes that the data of one session may have: its keys and their JSON, in UTF-8. From 1 to 16,777,216. Default 65,536. */
+  /**
+   * Bytes that the data of one session may have: its keys and their JSON, in UTF-8. From 1 to 16,777,216. Default
+   * 65,536.
+   */
   maxDataBytes?: number | undefined;
   /** Keys that the data of one session may have. From 1 to 1,000. Default 250. */
   maxDataKeys?: number | undefined;

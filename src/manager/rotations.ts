@@ -6,7 +6,10 @@ import { type LiveToken, liveIn, type SessionLookup } from './session-lookup';
 
 type RotationPolicy = Pick<ManagerPolicy<never>, 'keys' | 'rotateEveryMs'>;
 
-/** Makes new tokens for live sessions. None of it is written: a session's record moves on when a new token is first used. */
+/**
+ * Makes new tokens for live sessions. None of it is written: a session's record moves on when a new token is first
+ * used.
+ */
 export class Rotations {
   readonly #policy: RotationPolicy;
   readonly #lookup: SessionLookup;
@@ -30,7 +33,10 @@ export class Rotations {
     return { ...live, provedAt, token: this.#mint(claims, live.userId, live.session.gen, live.now) };
   }
 
-  /** A new token for a session whose token is older than `rotateEvery`, or signed with an older secret; `null` for any other. */
+  /**
+   * A new token for a session whose token is older than `rotateEvery`, or signed with an older secret; `null` for any
+   * other.
+   */
   renewed(session: RequestedSession<unknown>): string | null {
     const { rotateEveryMs, keys } = this.#policy;
     if (rotateEveryMs === 0) return null;

@@ -10,7 +10,10 @@ export interface SessionEvents {
   login: { userId: string; sessionId: string; attributes: SessionAttributes };
   /** A holder of the token ended its session. */
   logout: { userId: string; sessionId: string };
-  /** A login, whose session is `by`, took the place of this session: over a limit, or in the same browser, be it another user's. */
+  /**
+   * A login, whose session is `by`, took the place of this session: over a limit, or in the same browser, be it another
+   * user's.
+   */
   replaced: { userId: string; sessionId: string; by: string };
   /** This session was ended from outside: a kick, "log out everywhere", or its user is gone. */
   revoked: { userId: string; sessionId: string; message?: string };

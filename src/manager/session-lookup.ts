@@ -4,7 +4,10 @@ import type { EndedSession, Found, FoundData, ReusePolicy, SessionEntries, Store
 import { parseToken, readClaims, type SigningKeys, type TokenClaims, tagOf } from '../token/token';
 import type { SessionEmitter } from './session-events';
 
-/** What a look at a token is for: a use slides the session and moves it on to a new token, a reading doesn't. Data is never in the near cache. */
+/**
+ * What a look at a token is for: a use slides the session and moves it on to a new token, a reading doesn't. Data is
+ * never in the near cache.
+ */
 export type Purpose = 'read' | 'use' | 'use with data';
 
 /** The live session of a token. */

@@ -98,7 +98,10 @@ export class TokenManager<Detail = unknown> {
     this.#rotations = new Rotations(this.#policy, this.#lookup, this.#events);
   }
 
-  /** Calls the listener at each such event, see {@link SessionEvents}. What it throws becomes a process warning and breaks nothing. */
+  /**
+   * Calls the listener at each such event, see {@link SessionEvents}. What it throws becomes a process warning and
+   * breaks nothing.
+   */
   on<Name extends keyof SessionEvents>(name: Name, listener: SessionListener<Name>): this {
     this.#events.on(name, listener);
     return this;
@@ -130,7 +133,10 @@ export class TokenManager<Detail = unknown> {
     return this.#policy.reuse.graceMs;
   }
 
-  /** Whether a value is a token signed with one of these secrets. Asks no store, and so tells nothing of whether its session lives. */
+  /**
+   * Whether a value is a token signed with one of these secrets. Asks no store, and so tells nothing of whether its
+   * session lives.
+   */
   isToken(token: unknown): token is string {
     return parseToken(token, this.#policy.keys) !== null;
   }
@@ -237,7 +243,10 @@ export class TokenManager<Detail = unknown> {
     return this.#findWithDetail(token, 'use', userInfoTtl);
   }
 
-  /** Gives a token's session, or why there is none. The one call to the store that {@link checkToken} makes, or {@link touchToken}. */
+  /**
+   * Gives a token's session, or why there is none. The one call to the store that {@link checkToken} makes, or {@link
+   * touchToken}.
+   */
   async inspectToken(token: string, options?: InspectTokenOptions): Promise<Inspection<Detail>> {
     const { touch, userInfoTtl, cache } = checkInspectOptions(options);
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
@@ -342,7 +351,10 @@ export class TokenManager<Detail = unknown> {
     return ended.length;
   }
 
-  /** Ends one session of this user, by its id. `false` when this user has no such live session, also when another user has. */
+  /**
+   * Ends one session of this user, by its id. `false` when this user has no such live session, also when another user
+   * has.
+   */
   async deleteSession(userId: string, sessionId: string, options?: RevokeOptions): Promise<boolean> {
     const tag = tagOf(this.#logins.checkUserId(userId));
     if (typeof sessionId !== 'string') throw new TypeError(`sessionId must be a string, got ${kindOf(sessionId)}`);
@@ -436,7 +448,9 @@ export class TokenManager<Detail = unknown> {
     return refreshed;
   }
 
-  /** Forgets a user's cached info: the next check loads it again. Their sessions go on. `false` when none was cached. */
+  /**
+   * Forgets a user's cached info: the next check loads it again. Their sessions go on. `false` when none was cached.
+   */
   async deleteUser(userId: string): Promise<boolean> {
     return this.#userInfo.forget(this.#logins.checkUserId(userId));
   }

@@ -28,7 +28,10 @@ export type RegisteredData = Register extends { data: infer Data extends object 
 export interface User<Detail = unknown> {
   /** The user id given at login, exactly. */
   id: string;
-  /** What `getUserInfo` gave for this user, as JSON carries it (a Date arrives as a string). Absent without a `getUserInfo`. */
+  /**
+   * What `getUserInfo` gave for this user, as JSON carries it (a Date arrives as a string). Absent without a
+   * `getUserInfo`.
+   */
   detail?: Detail;
 }
 

@@ -65,7 +65,10 @@ export class UserInfo<Detail> {
     return detailOf(this.#loads.get(userId) ?? this.#start(userId, ttlMs, version));
   }
 
-  /** Loads what is there now: an earlier load may be older than this call. Earlier loads, in any process, can't be kept any more. */
+  /**
+   * Loads what is there now: an earlier load may be older than this call. Earlier loads, in any process, can't be kept
+   * any more.
+   */
   async loadAfresh(userId: string, ttlMs: number): Promise<Detail | null> {
     return detailOf(await this.#joinLater(userId, ttlMs));
   }
@@ -83,7 +86,10 @@ export class UserInfo<Detail> {
     return this.#store.deleteUserInfo(tagOf(userId));
   }
 
-  /** Lets a load of this process count no more, neither for the cache nor against the sessions, except to those who wait for it. */
+  /**
+   * Lets a load of this process count no more, neither for the cache nor against the sessions, except to those who wait
+   * for it.
+   */
   ignoreLoad(userId: string): void {
     this.#loads.delete(userId);
   }

@@ -355,7 +355,10 @@ export class RedisStore implements Store {
     return this.#ask(name, [this.#keys.sessions(tag)], claims, policy, args);
   }
 
-  /** Sees to it that what Redis has ended stays ended: it is remembered, and confirmed by replicas where that was asked for. */
+  /**
+   * Sees to it that what Redis has ended stays ended: it is remembered, and confirmed by replicas where that was asked
+   * for.
+   */
   async #secure<Outcome>(call: Call, revocation: Revocation, outcome: Outcome): Promise<Outcome> {
     this.#remember(call, revocation);
     await this.#replicas?.confirm(call.key, revocation, call.deadline).catch((error: unknown) => {

@@ -28,7 +28,10 @@ type EndedReply = [
   isEndedNow: string | number,
 ];
 
-/** Of a verb on data: nothing in the place of a reason, the user id, the outcome. Of `touchWithData`: the session, then its data. */
+/**
+ * Of a verb on data: nothing in the place of a reason, the user id, the outcome. Of `touchWithData`: the session, then
+ * its data.
+ */
 type DataReply = [session: string, ...rest: (string | null)[]];
 
 const RECORD = new RegExp(`^${REGEXP.record}$`);

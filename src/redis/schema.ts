@@ -29,7 +29,10 @@ export const LAYOUT_VERSION = '1';
 const RECORD = ['created', 'seen', 'ttl', 'cap'];
 const TOKEN = ['gen', 'minted', 'confirmed', 'proved'];
 
-/** The values above as Lua patterns, each field captured. Of a record the part about its token is captured as a whole, with its colon. */
+/**
+ * The values above as Lua patterns, each field captured. Of a record the part about its token is captured as a whole,
+ * with its colon.
+ */
 export const LUA = {
   record: `^${luaNumbers(RECORD)}(.*)$`,
   token: `^:${luaNumbers(TOKEN)}$`,
@@ -58,7 +61,10 @@ export interface RedisKeys {
   sessions: (tag: string) => string;
   /** The string with a user's cached info. */
   userInfo: (tag: string) => string;
-  /** Where changes of either are announced: the scripts find each by the key they change, as `announce` in scripts/parts.ts does. */
+  /**
+   * Where changes of either are announced: the scripts find each by the key they change, as `announce` in
+   * scripts/parts.ts does.
+   */
   channels: readonly [sessions: string, userInfo: string];
 }
 

@@ -2,7 +2,10 @@ import { isEnded, isUnavailable, type SessionError } from '../errors/session-err
 import { interceptStore } from './intercepted-store';
 import type { Store } from './store';
 
-/** Milliseconds without a failure after which an answer counts as recovery: of a Cluster that lost a node, others go on answering. */
+/**
+ * Milliseconds without a failure after which an answer counts as recovery: of a Cluster that lost a node, others go on
+ * answering.
+ */
 const QUIET_MS = 1000;
 
 /** Follows when a store fails to answer, and when it answers again. */

@@ -9,7 +9,10 @@ export const MAX_SESSIONS = 250;
 /** Ended and expired sessions of one user that the store remembers the reasons of; those forgotten soonest give way. */
 export const MAX_REMEMBERED = 100;
 
-/** Milliseconds for which the reason of an ended session is remembered, at most: as long as it would have lived, up to a day. */
+/**
+ * Milliseconds for which the reason of an ended session is remembered, at most: as long as it would have lived, up to a
+ * day.
+ */
 export const MAX_ENDED_MS = 24 * 3_600_000;
 
 /** Milliseconds for which an expired session is remembered, at most: as long again as its ttl, up to an hour. */

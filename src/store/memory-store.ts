@@ -292,7 +292,9 @@ export class MemoryStore implements Store {
     this.#keepInfo(tag, null, Math.max(now, this.#info(tag, now).version) + 1, 0);
   }
 
-  /** Keeps an info, and its version for at least as long as a load that began earlier could be kept. Gives the version. */
+  /**
+   * Keeps an info, and its version for at least as long as a load that began earlier could be kept. Gives the version.
+   */
   #keepInfo(tag: string, text: string | null, version: number, expiresAt: number): number {
     const forgottenAt = Math.max(expiresAt, version + MAX_USER_INFO_LOAD_MS);
     this.#userInfo.set(tag, { text, version, expiresAt, forgottenAt });

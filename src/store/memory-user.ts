@@ -120,7 +120,9 @@ export class MemoryUser {
     return { record, ended: givingWay };
   }
 
-  /** Ends a session; `false` when it was not live. Holders of its tokens are given the reason, unless that is `null`. */
+  /**
+   * Ends a session; `false` when it was not live. Holders of its tokens are given the reason, unless that is `null`.
+   */
   end(sid: string, now: number, why: Why | null): boolean {
     const record = this.#sessions.get(sid);
     if (record === undefined) return false;

@@ -68,7 +68,10 @@ export interface StoredSession {
   now: number;
   /** The cached user info, as `setUserInfo` was given it; `null` when there is none. */
   userInfo: string | null;
-  /** What a load of the user info that begins now gives to `setUserInfo`: the time, or the version of what is cached if that is later. */
+  /**
+   * What a load of the user info that begins now gives to `setUserInfo`: the time, or the version of what is cached if
+   * that is later.
+   */
   userInfoVersion: number;
 }
 
@@ -92,7 +95,9 @@ export type Found = StoredSession | EndedSession | null;
 /** The data of a session: JSON by key. */
 export type SessionEntries = ReadonlyMap<string, string>;
 
-/** What the data of one session may be, at most: bytes of UTF-8 of its keys and its JSON, and the number of its keys. */
+/**
+ * What the data of one session may be, at most: bytes of UTF-8 of its keys and its JSON, and the number of its keys.
+ */
 export interface DataLimits {
   maxBytes: number;
   maxKeys: number;
@@ -129,7 +134,9 @@ export interface NewSession {
   attributes: SessionAttributes;
   /** Live sessions that this user may have, this one included. */
   maxSessions: number;
-  /** Live sessions that this user may have with the same `attributes.device`, none being one of them; 0 for any number. */
+  /**
+   * Live sessions that this user may have with the same `attributes.device`, none being one of them; 0 for any number.
+   */
   maxOnDevice: number;
   /** Over a limit: whether the oldest give way, or this login is refused. */
   onLimit: 'replace' | 'reject';
@@ -141,7 +148,9 @@ export interface NewSession {
 export interface ReusePolicy {
   /** Milliseconds for which a former token stays good once its successor was used. */
   graceMs: number;
-  /** What its use does after that: `'end'` ends the session for all its holders, `'refuse'` refuses that token alone. */
+  /**
+   * What its use does after that: `'end'` ends the session for all its holders, `'refuse'` refuses that token alone.
+   */
   onReuse: 'end' | 'refuse';
 }
 
@@ -188,11 +197,17 @@ export interface ChangeFollower {
   changed(tag: string): void;
   /** From now on changes may be missed: copies of this source are worth nothing. */
   lost(source: ChangeSource): void;
-  /** Whether changes to every user are heard of now; when not, why. Told when that changes, and when trying for the first time has failed. */
+  /**
+   * Whether changes to every user are heard of now; when not, why. Told when that changes, and when trying for the
+   * first time has failed.
+   */
   heard(outcome: { isAll: true } | { isAll: false; cause: unknown }): void;
 }
 
-/** A place where changes are heard of without a gap, such as one server. One that has been lost never comes back: another takes its place. */
+/**
+ * A place where changes are heard of without a gap, such as one server. One that has been lost never comes back:
+ * another takes its place.
+ */
 export interface ChangeSource {
   /** Until when, by `performance.now()`, what was heard is known to be all; in the past once it is lost. */
   readonly completeUntil: number;
@@ -202,7 +217,10 @@ export interface ChangeSource {
 export interface ChangeFeed {
   /** Where changes to this user are heard of now; `null` when they are not, or may not be. */
   sourceOf(tag: string): ChangeSource | null;
-  /** How often an answer has come from elsewhere than the source of its user would say. An answer that was in flight meanwhile is of no known source. */
+  /**
+   * How often an answer has come from elsewhere than the source of its user would say. An answer that was in flight
+   * meanwhile is of no known source.
+   */
   readonly detours: number;
   /** Ends it. The follower is not called any more. */
   close(): void;
@@ -268,7 +286,10 @@ export interface Store {
     slideEveryMs: number,
   ): Promise<(StoredSession & { data: SessionEntries }) | EndedSession | null>;
 
-  /** Slides a live session at once, with a new ttl or, for `null`, the one it has, and moves its record on to a new token. */
+  /**
+   * Slides a live session at once, with a new ttl or, for `null`, the one it has, and moves its record on to a new
+   * token.
+   */
   refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found>;
 
   /**
@@ -361,7 +382,10 @@ export interface Store {
    */
   follow?(follower: ChangeFollower, options: { heartbeatMs: number }): ChangeFeed;
 
-  /** Asks how the store is. Never rejects, and costs no more than a call a second is worth; calls at once share one look. */
+  /**
+   * Asks how the store is. Never rejects, and costs no more than a call a second is worth; calls at once share one
+   * look.
+   */
   health(): Promise<StoreHealth>;
 
   /**

@@ -30,7 +30,10 @@ const MAX_SIGNED_LENGTH = MAX_TOKEN_LENGTH - SIG_LENGTH - 1;
 /** The keys that tokens are signed with: the first signs, all verify. */
 export type SigningKeys = readonly [HmacSha256, ...HmacSha256[]];
 
-/** What a token says, without the signature that vouches for it. Moments are milliseconds since the epoch by the store's clock. */
+/**
+ * What a token says, without the signature that vouches for it. Moments are milliseconds since the epoch by the store's
+ * clock.
+ */
 export interface TokenClaims {
   /** Names the user in the store. */
   tag: string;
@@ -77,7 +80,9 @@ export function createSessionId(): string {
   return nanoid(SID_LENGTH);
 }
 
-/** The same text in memory of its own: a text cut out of a longer one, such as a header, keeps all of that in memory. */
+/**
+ * The same text in memory of its own: a text cut out of a longer one, such as a header, keeps all of that in memory.
+ */
 export function flat(text: string): string {
   return Buffer.from(text, 'latin1').toString('latin1');
 }
@@ -98,7 +103,10 @@ export function signToken({ tag, sid, gen, mintedAt, provedAt }: TokenClaims, ke
   return `${signed}.${keys[0].digest(signed)}`;
 }
 
-/** The claims of a token that one of these keys has signed; `null` for any other value. Tells nothing of whether the session lives. */
+/**
+ * The claims of a token that one of these keys has signed; `null` for any other value. Tells nothing of whether the
+ * session lives.
+ */
 export function parseToken(token: unknown, keys: SigningKeys): TokenClaims | null {
   const claims = readClaims(token);
   if (claims === null) return null;

@@ -34,7 +34,10 @@ export const FRAMEWORKS = {
 /** Seconds for which `GET /vault` takes a proof of identity for recent. */
 export const RECENT = 60;
 
-/** `/me` and `/page` are for those who are signed in, `/vault` for those who have just proved who they are, the others are for everybody. */
+/**
+ * `/me` and `/page` are for those who are signed in, `/vault` for those who have just proved who they are, the others
+ * are for everybody.
+ */
 const ROUTES: Routes = {
   '/me': (session) => ({ user: session.user }),
   '/page': (session) => ({ user: session.user }),

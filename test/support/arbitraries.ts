@@ -159,7 +159,10 @@ export const anyAttributes = fc.record(
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
-/** What looks like these tokens of several users, and is none of them: changed, cut, put together or signed by somebody else. */
+/**
+ * What looks like these tokens of several users, and is none of them: changed, cut, put together or signed by somebody
+ * else.
+ */
 export function mutatedTokens(tokens: readonly string[]): fc.Arbitrary<string> {
   const token = fc.constantFrom(...tokens);
   const parts = tokens.map((text) => text.split('.'));

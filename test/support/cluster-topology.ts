@@ -57,7 +57,10 @@ export interface ClusterTopology {
   migrateKeys(slot: number, from: RedisServer, to: RedisServer, keys?: readonly string[]): Promise<void>;
   /** Makes the other node the owner, and waits until all that are up know. */
   endMigration(slot: number, from: RedisServer, to: RedisServer): Promise<void>;
-  /** From now on no node hears of another, of which they know after their timeout. Clients reach them all, and so does MIGRATE. */
+  /**
+   * From now on no node hears of another, of which they know after their timeout. Clients reach them all, and so does
+   * MIGRATE.
+   */
   breakBus(): void;
   stop(): Promise<void>;
 }
@@ -276,7 +279,9 @@ function parseRange(range: string): number[] {
   return Array.from({ length: Number(last) - Number(first) + 1 }, (_, offset) => Number(first) + offset);
 }
 
-/** Of those that take themselves for the owner the one with the latest claim: a master that was away hasn't heard yet. */
+/**
+ * Of those that take themselves for the owner the one with the latest claim: a master that was away hasn't heard yet.
+ */
 function ownerIn(views: readonly View[], slot: number): RedisServer | undefined {
   return views
     .filter(({ own, owners }) => owners[slot] === own.id)

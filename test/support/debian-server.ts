@@ -19,8 +19,9 @@ const run = async (program: string, ...args: string[]) => {
 };
 
 /**
- * Unpacks a server, and the libraries that it was built with, into a folder below `cache`, unless they are there. Nothing is installed.
- * Where the variable FAKETIME is set, libfaketime shifts the program's clock. Only Redis 7.0 starts with it.
+ * Unpacks a server, and the libraries that it was built with, into a folder below `cache`, unless they are there.
+ * Nothing is installed. Where the variable FAKETIME is set, libfaketime shifts the program's clock. Only Redis 7.0
+ * starts with it.
  *
  * @returns the program, for REDIS_SERVER, and its whole version
  * @throws when the release has another version by now, or the packages can't be had

@@ -7,8 +7,8 @@ import { openRequest, sendRaw } from './raw-request';
 import { SECRET } from './stores';
 
 /*
- * Clients that hang up while the store is asked, and a middleware that answers meanwhile, on each framework. What nobody catches ends the program: that is Node's default.
- * Prints what came of it, as JSON.
+ * Clients that hang up while the store is asked, and a middleware that answers meanwhile, on each framework. What
+ * nobody catches ends the program: that is Node's default. Prints what came of it, as JSON.
  */
 const calls = new EventEmitter();
 let isFailing = false;

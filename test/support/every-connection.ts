@@ -9,8 +9,9 @@ export const ALL_IS_WELL = { health: { status: 'up', reasons: [] }, kicked: 1 };
 type Target = ConstructorParameters<typeof RedisStore>[0];
 
 /**
- * Logs a user in, checks the session until memory answers, and kicks the user from another service. That takes all connections which a store
- * opens: for calls, for the announcements to near caches, and for the confirmation by a replica.
+ * Logs a user in, checks the session until memory answers, and kicks the user from another service. That takes all
+ * connections which a store opens: for calls, for the announcements to near caches, and for the confirmation by a
+ * replica.
  */
 export async function useEveryConnection(
   target: Target,

@@ -7,15 +7,15 @@ import { type DebianServer, unpackServer } from './debian-server';
 import { failuresOf, type JestReport, runJest } from './jest-run';
 
 /*
- * Runs the test suites on other versions of Node, of the server and of ioredis, and prints a table. Fails when a test failed, or a version
- * can't be had. Needs npm, apt-get and dpkg-deb; installs nothing on the system.
+ * Runs the test suites on other versions of Node, of the server and of ioredis, and prints a table. Fails when a test
+ * failed, or a version can't be had. Needs npm, apt-get and dpkg-deb; installs nothing on the system.
  *
  *   npm run matrix                       every row
  *   npm run matrix -- 3 5 redis-store    rows 3 and 5, of the suites only those whose names hold `redis-store`
  *   npm run matrix -- --list             prints the rows
  *
- * The suites run on a copy of the project, so that work on it can go on. With FAKETIME=+1h the server's clock is an hour ahead in the rows with
- * Redis 7.0: the other servers do not start with libfaketime.
+ * The suites run on a copy of the project, so that work on it can go on. With FAKETIME=+1h the server's clock is an
+ * hour ahead in the rows with Redis 7.0: the other servers do not start with libfaketime.
  */
 const ROOT = join(__dirname, '../..');
 const CACHE = join(tmpdir(), 'tokensession-matrix');
@@ -136,7 +136,10 @@ async function nodeProgram(version: number): Promise<string> {
   return program;
 }
 
-/** Copies the project, unless it has been copied for an earlier row, and puts that ioredis in place of its own. Gives the whole version. */
+/**
+ * Copies the project, unless it has been copied for an earlier row, and puts that ioredis in place of its own. Gives
+ * the whole version.
+ */
 async function copyProject(root: string, version: 5 | 6): Promise<string> {
   const isThere = await access(root).then(
     () => true,

@@ -3,7 +3,8 @@ import fc from 'fast-check';
 import { SessionError, type SessionEvents, type TokenManager } from 'tokensession';
 
 /*
- * Operations of several callers at once. What each gives depends on who was first; what has to be true afterwards doesn't.
+ * Operations of several callers at once. What each gives depends on who was first; what has to be true afterwards
+ * doesn't.
  */
 
 type Verb =

@@ -29,7 +29,10 @@ export interface RedisServer {
   stop(): Promise<void>;
 }
 
-/** redis.conf settings: `{ requirepass: 'x' }`. A list is for one that may be given several times, each time with its words. */
+/**
+ * redis.conf settings: `{ requirepass: 'x' }`. A list is for one that may be given several times, each time with its
+ * words.
+ */
 export type RedisConfig = Record<string, string | readonly (readonly string[])[]>;
 
 export interface ServerTls {

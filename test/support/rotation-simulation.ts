@@ -6,7 +6,10 @@ import type { RotationWorld } from './rotation-world';
 export interface RotationOutcome {
   /** Whether a request of the owner found no session. */
   isOwnerSignedOut: boolean;
-  /** What a sign-out of an owner alone may be due to: two exchanges that together took longer than the grace, or an overtaking. */
+  /**
+   * What a sign-out of an owner alone may be due to: two exchanges that together took longer than the grace, or an
+   * overtaking.
+   */
   excuses: Set<'exchanges were slow' | 'rotations overtook each other'>;
   /** How often the session ended for a reuse. */
   reuses: number;

@@ -61,7 +61,10 @@ export const misplacedTokens = (token: string, others: string): Call[] => {
   ];
 };
 
-/** All that asks the store, with arguments that Redis gets to see and repeats: text of the application's may be anything, were it a token. */
+/**
+ * All that asks the store, with arguments that Redis gets to see and repeats: text of the application's may be
+ * anything, were it a token.
+ */
 const askingCalls = (token: string): Call[] => [
   (m) => m.setToken(token, 60, { device: token, userAgent: token }),
   (m) => m.createSession('ada', { replaces: [token], attributes: { ip: token } }),

@@ -12,7 +12,8 @@ const HANDING_OUT = /^\/(login|rotate|reauthenticated)\b/;
 const BREAKING = /^\/late-/;
 
 /**
- * Runs an application, and asks it: gives the token that an answer hands out, '' for none. The rest of each answer is kept for the search.
+ * Runs an application, and asks it: gives the token that an answer hands out, '' for none. The rest of each answer is
+ * kept for the search.
  */
 export async function withClient(
   listener: RequestListener,

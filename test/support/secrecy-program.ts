@@ -20,7 +20,8 @@ import { printsOf } from './texts-in';
 import { until } from './until';
 
 /*
- * A program that does all there is to do, well and in every way badly, prints what applications print, and tells its parent what it has seen.
+ * A program that does all there is to do, well and in every way badly, prints what applications print, and tells its
+ * parent what it has seen.
  */
 export interface Briefing {
   /** The first signs; tokens signed with the second are about as well. */

@@ -9,8 +9,8 @@ import type { Witness } from './secrecy-witness';
 const BRIEF = 1;
 
 /**
- * Everything that an application can do over HTTP, on both frameworks. The manager's `onLimit` is `'reject'`, its `maxSessionsPerDevice` 2 for a
- * `tv`, its grace 0, and its `getUserInfo` knows no `nobody` and breaks on `broken`.
+ * Everything that an application can do over HTTP, on both frameworks. The manager's `onLimit` is `'reject'`, its
+ * `maxSessionsPerDevice` 2 for a `tv`, its grace 0, and its `getUserInfo` knows no `nobody` and breaks on `broken`.
  */
 export async function tourOfHttp(manager: TokenManager<Detail>, witness: Witness): Promise<void> {
   const tours = Object.entries(APPS).map(([framework, build]) =>

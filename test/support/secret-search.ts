@@ -2,7 +2,8 @@
 const PIECE = 16;
 
 /**
- * Finds secrets in texts: any 16 characters of one in a row, as they are or in base64, hex, percent-encoding or a list of bytes, in any case.
+ * Finds secrets in texts: any 16 characters of one in a row, as they are or in base64, hex, percent-encoding or a list
+ * of bytes, in any case.
  */
 export class SecretSearch {
   /** By each of the pieces of their forms, what the secrets are called. */
@@ -42,7 +43,10 @@ function formsOf(secret: string): string[] {
   ];
 }
 
-/** The base64 of bytes that so many others stand before, without the characters that these, or what follows, have a part in. */
+/**
+ * The base64 of bytes that so many others stand before, without the characters that these, or what follows, have a part
+ * in.
+ */
 function base64Behind(bytes: Buffer, before: number): string[] {
   const all = Buffer.concat([Buffer.alloc(before), bytes]);
   const own = (text: string) => text.slice(Math.ceil((before * 8) / 6), Math.floor((all.length * 8) / 6));

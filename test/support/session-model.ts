@@ -1,6 +1,7 @@
 /*
- * What the sessions of a few users ought to be, in plain lists: written from what README and the port's comments promise, and not from how
- * the stores keep it. It takes from the package the ids of sessions and the moments of tokens, and works out all else by itself.
+ * What the sessions of a few users ought to be, in plain lists: written from what README and the port's comments
+ * promise, and not from how the stores keep it. It takes from the package the ids of sessions and the moments of
+ * tokens, and works out all else by itself.
  */
 import type { EndReason, SessionAttributes, SessionEvents } from 'tokensession';
 
@@ -30,7 +31,9 @@ export interface LoginRequest {
   replaces: readonly ModelToken[];
 }
 
-/** What a token says: its session, its generation, when it was made, and when its holder had last proved who they are. */
+/**
+ * What a token says: its session, its generation, when it was made, and when its holder had last proved who they are.
+ */
 export interface ModelToken {
   userId: string;
   id: string;
@@ -145,7 +148,10 @@ export class SessionModel {
     return this.now >= confirmedAt + graceMs;
   }
 
-  /** What the child of a token is to say, made now: the next generation of its session, and no newer a proof unless there was one now. */
+  /**
+   * What the child of a token is to say, made now: the next generation of its session, and no newer a proof unless
+   * there was one now.
+   */
   childOf(token: ModelToken, session: ModelSession, proof: 'inherited' | 'now'): ModelToken {
     const gen = 1 + Math.max(token.gen, session.newest.gen);
     return { ...token, gen, mintedAt: this.now, provedAt: proof === 'now' ? this.now : token.provedAt };
@@ -315,7 +321,10 @@ export class SessionModel {
     return this.expiryOf(session) + Math.min(session.ttlMs, HOUR);
   }
 
-  /** Forgets the reasons beyond the limit, first those that would be forgotten soonest. At the same moment any of them may go. */
+  /**
+   * Forgets the reasons beyond the limit, first those that would be forgotten soonest. At the same moment any of them
+   * may go.
+   */
   #forgetOld(userId: string): void {
     const remembered = this.#of(userId).filter(
       (session) =>

@@ -233,7 +233,10 @@ function childStep(name: 'rotateToken' | 'reauthenticateToken', index: number, w
   });
 }
 
-/** Two children of one token: the younger and the older one are 0 and 1, their parent is 2. Waits are shares of the grace. */
+/**
+ * Two children of one token: the younger and the older one are 0 and 1, their parent is 2. Waits are shares of the
+ * grace.
+ */
 function siblingsStep(given: { manager: number; token: number; waits: number[]; first: number; second: number }): Step {
   return tokenStep('siblings', given, async (model, world) => {
     const { manager: index, token, waits, first, second } = given;

@@ -92,8 +92,8 @@ export class SessionWorld {
   }
 
   /**
-   * Makes a call when nothing is just about to change by itself, and tells the model when that was. A run in which it took so long that
-   * something may have changed meanwhile counts for nothing.
+   * Makes a call when nothing is just about to change by itself, and tells the model when that was. A run in which it
+   * took so long that something may have changed meanwhile counts for nothing.
    */
   async call(model: SessionModel, index: number, act: (manager: TokenManager) => Promise<unknown>): Promise<Outcome> {
     const { slackMs } = this.clock;

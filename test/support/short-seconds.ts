@@ -1,6 +1,9 @@
 import type { ReusePolicy, Store } from 'tokensession';
 
-/** The same store, where a second lasts that many milliseconds: a manager's shortest durations end while a test can wait for it. */
+/**
+ * The same store, where a second lasts that many milliseconds: a manager's shortest durations end while a test can wait
+ * for it.
+ */
 export function shortSeconds(store: Store, msPerSecond: number): Store {
   const short = (ms: number) => (ms * msPerSecond) / 1000;
   const shortGrace = (policy: ReusePolicy) => ({ ...policy, graceMs: short(policy.graceMs) });

@@ -6,7 +6,9 @@ export interface TcpProxy {
   readonly port: number;
   /** Connections that are open now. */
   readonly connections: number;
-  /** Back to normal. What was held goes on its way; a connection that has lost bytes is cut, since no stream has holes. */
+  /**
+   * Back to normal. What was held goes on its way; a connection that has lost bytes is cut, since no stream has holes.
+   */
   pass(): void;
   /** From now on each direction's bytes arrive that much later, in their order. */
   delay(ms: number): void;
@@ -16,9 +18,14 @@ export interface TcpProxy {
   swallow(): void;
   /** Requests reach the server, its replies don't come back. */
   swallowReplies(): void;
-  /** The same for connections alone on which such a request has come, or comes: to these the server is deaf and dumb. */
+  /**
+   * The same for connections alone on which such a request has come, or comes: to these the server is deaf and dumb.
+   */
   swallowOf(pattern: RegExp): void;
-  /** Swallows what comes on the connections that there are, as a firewall does that has forgotten them. New ones go through. */
+  /**
+   * Swallows what comes on the connections that there are, as a firewall does that has forgotten them. New ones go
+   * through.
+   */
   forget(): void;
   /** Puts a text of the same length in place of another in replies. */
   rewriteReplies(text: string, replacement: string): void;
@@ -28,7 +35,10 @@ export interface TcpProxy {
   refuse(): void;
   /** Cuts the connection of the first request that matches, which doesn't reach the server. Resolves then. */
   loseRequest(pattern: RegExp): Promise<void>;
-  /** Cuts the connection of the first reply that matches: the server has done its work and nobody is told. Resolves then. */
+  /**
+   * Cuts the connection of the first reply that matches: the server has done its work and nobody is told. Resolves
+   * then.
+   */
   loseReply(pattern: RegExp): Promise<void>;
   /** Cuts the connection at the first reply that follows a request that matches. Resolves then. */
   loseReplyTo(pattern: RegExp): Promise<void>;

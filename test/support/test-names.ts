@@ -3,9 +3,9 @@ import { parseSync } from '@swc/core';
 type Node = Record<string, unknown>;
 
 /**
- * What each test in a source can be called: its title, and the titles of the describes around it in front of it, as far out as one
- * likes ("is cleared", "the cookie is cleared", …). Titles with placeholders (`it.each`) are as they are written. A test that is
- * skipped or left to do is none, and so is one whose title is put together at run time.
+ * What each test in a source can be called: its title, and the titles of the describes around it in front of it, as far
+ * out as one likes ("is cleared", "the cookie is cleared", …). Titles with placeholders (`it.each`) are as they are
+ * written. A test that is skipped or left to do is none, and so is one whose title is put together at run time.
  */
 export function testNames(source: string): string[][] {
   const found: string[][] = [];

@@ -9,8 +9,8 @@ export interface WalkOptions {
 }
 
 /**
- * Every text in a value, however deep: of strings, of the names of members, functions and symbols, of buffers; in members that are hidden or
- * named by symbols, in what getters give, own or inherited, in maps, sets and the like.
+ * Every text in a value, however deep: of strings, of the names of members, functions and symbols, of buffers; in
+ * members that are hidden or named by symbols, in what getters give, own or inherited, in maps, sets and the like.
  */
 export function textsIn(value: unknown, options: WalkOptions = {}): FoundText[] {
   const found: FoundText[] = [];

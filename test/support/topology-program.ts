@@ -3,8 +3,9 @@ import { Cluster, Redis } from 'ioredis';
 import { type RedisAddress, RedisStore, TokenManager } from 'tokensession';
 
 /*
- * Asks for sessions of many users, with a near cache, for as long as it is told, whatever becomes of the servers; closes its manager, and the client
- * if that is its own; and does nothing more: the process has to end by itself. What nobody catches ends it, too, and not well.
+ * Asks for sessions of many users, with a near cache, for as long as it is told, whatever becomes of the servers;
+ * closes its manager, and the client if that is its own; and does nothing more: the process has to end by itself. What
+ * nobody catches ends it, too, and not well.
  */
 async function main(): Promise<void> {
   const { REDIS_CLUSTER, REDIS_SENTINELS, OWN_CLIENT, LASTS_MS } = process.env;

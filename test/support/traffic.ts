@@ -14,7 +14,9 @@ export interface TrafficReport {
   mixedUp: number;
   /** The longest that a call took, in milliseconds. */
   worstMs: number;
-  /** Milliseconds from the beginning to the first and to the last moment at which a call had failed; `null` for none. */
+  /**
+   * Milliseconds from the beginning to the first and to the last moment at which a call had failed; `null` for none.
+   */
   failedFromMs: number | null;
   failedUntilMs: number | null;
 }

@@ -11,7 +11,10 @@ import type { ServerRights } from '../health/server-rights';
 /** Heartbeats for which what was heard counts as complete, from the sending of the last one that was answered. */
 const LEASE_HEARTBEATS = 2;
 
-/** Milliseconds after which a server that has refused what a subscription needs is asked again. A new connection would be refused as well. */
+/**
+ * Milliseconds after which a server that has refused what a subscription needs is asked again. A new connection would
+ * be refused as well.
+ */
 const REFUSED_AGAIN_MS = 60_000;
 
 interface SubscriptionOptions {

@@ -22,7 +22,10 @@ import {
 } from './settings';
 
 export interface RedisClientOptions {
-  /** Milliseconds to wait for a connection. One that is silent for twice as long with an answer due is given up. Default 1000. */
+  /**
+   * Milliseconds to wait for a connection. One that is silent for twice as long with an answer due is given up. Default
+   * 1000.
+   */
   timeoutMs?: number | undefined;
   /**
    * What Node's `tls.connect` takes, beside a `rediss://` URL: `{ ca, cert, key, servername }`. Default: Node's
@@ -136,7 +139,10 @@ function connectCluster(settings: SettingsOf<'cluster'>, timeoutMs: number): Clu
   return cluster;
 }
 
-/** Errors go to listeners, and without one to stderr, and from there to a log: the password of a handshake that failed must not. */
+/**
+ * Errors go to listeners, and without one to stderr, and from there to a log: the password of a handshake that failed
+ * must not.
+ */
 function keepingSecrets<Client extends Redis | Cluster>(client: Client): Client {
   const own = client as unknown as Record<string, (event: string, ...args: unknown[]) => unknown>;
   for (const method of ['emit', 'silentEmit']) {

@@ -117,7 +117,10 @@ function completeSlots(reply: unknown, host: string): void {
   }
 }
 
-/** The address of a node that has no host name, where names were asked for: among the names and values that follow its id. */
+/**
+ * The address of a node that has no host name, where names were asked for: among the names and values that follow its
+ * id.
+ */
 function ipIn(metadata: unknown): string | undefined {
   if (!Array.isArray(metadata)) return undefined;
   const at = metadata.indexOf('ip');

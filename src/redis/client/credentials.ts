@@ -9,7 +9,10 @@ export interface Credentials {
   sentinelPassword?: string | null | undefined;
 }
 
-/** What ioredis (5 and 6) connects with: the condition takes the credentials from the options before the connector is called. */
+/**
+ * What ioredis (5 and 6) connects with: the condition takes the credentials from the options before the connector is
+ * called.
+ */
 interface Attempts {
   condition: { auth?: unknown };
   connector: { connect(...args: unknown[]): Promise<unknown>; connecting: boolean; firstError?: unknown };

@@ -9,7 +9,9 @@ interface Connector {
 /** How ioredis says that its `socketTimeout` is over. */
 const TIMEOUT = /^Socket timeout\b/;
 
-/** What Redis says before it closes a connection that it won't serve: it has too many clients, or is in protected mode. */
+/**
+ * What Redis says before it closes a connection that it won't serve: it has too many clients, or is in protected mode.
+ */
 const TURNED_AWAY = /^-((?:ERR max number of clients|DENIED)[^\r\n]*)/;
 
 /** As Redis itself refuses commands while it reads its data. */

@@ -33,7 +33,9 @@ export interface RedisSettings extends RedisAddress, RedisAccess {
   db?: number | undefined;
 }
 
-/** Addresses to use in place of those that the servers give for each other, as `{ 'their-host:port': { host, port } }`. */
+/**
+ * Addresses to use in place of those that the servers give for each other, as `{ 'their-host:port': { host, port } }`.
+ */
 export type NatMap = Readonly<Record<string, { host: string; port: number }>>;
 
 /** A master and its replicas, watched over by sentinels: the client goes to whichever is the master now. */
@@ -103,7 +105,9 @@ export function checkSettings(target: RedisTarget, tls?: ConnectionOptions) {
   return { topology: 'single' as const, ...where, ...checkAccess(given), ...checkDb(given) };
 }
 
-/** For what takes no option `tls`: with a `redis://` URL it is a mistake, settings have their own, and so do clients. */
+/**
+ * For what takes no option `tls`: with a `redis://` URL it is a mistake, settings have their own, and so do clients.
+ */
 export function refuseTlsOption(tls: unknown): void {
   if (tls !== undefined) throw new TypeError('option tls goes with a rediss:// URL only');
 }
@@ -225,7 +229,9 @@ function checkNatMap(natMap: unknown) {
   return Object.fromEntries(entries);
 }
 
-/** The settings in a URL of the form that IANA's registration of `redis` and `rediss` gives, with ioredis's `?family=`. */
+/**
+ * The settings in a URL of the form that IANA's registration of `redis` and `rediss` gives, with ioredis's `?family=`.
+ */
 function settingsOfUrl(text: string, tls?: ConnectionOptions): RedisSettings {
   if (!URL.canParse(text)) throw new TypeError('the Redis URL is not a URL: it must look like redis://host:6379');
   const url = new URL(text);

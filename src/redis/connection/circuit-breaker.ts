@@ -43,7 +43,10 @@ export class CircuitBreaker {
     this.#circuits.delete(server);
   }
 
-  /** @param probe asks the server something, waits for the answer also when it is late, and tells whether it came in time. */
+  /**
+   * @param probe asks the server something, waits for the answer also when it is late, and tells whether it came in
+   * time.
+   */
   unanswered(server: string, cause: SessionError, probe: () => Promise<boolean>): void {
     const circuit = this.#circuits.get(server) ?? { failures: 0, isOpen: false, cause };
     this.#circuits.set(server, circuit);

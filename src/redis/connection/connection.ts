@@ -37,7 +37,9 @@ export interface ConnectionWatcher {
 /** A Redis that is not one of a Cluster, and so has no address that matters. */
 const THE_SERVER = 'redis';
 
-/** Deadlines after which a probe that has no answer is given up for another. ioredis may drop a command without a word. */
+/**
+ * Deadlines after which a probe that has no answer is given up for another. ioredis may drop a command without a word.
+ */
 const PROBE_FACTOR = 5;
 
 /**
@@ -91,7 +93,9 @@ export class RedisConnection {
     return `${this.#client.options.keyPrefix ?? ''}${name}`;
   }
 
-  /** A key as a command needs it that is given to one of the clients itself: the nodes of a Cluster may lack its prefix. */
+  /**
+   * A key as a command needs it that is given to one of the clients itself: the nodes of a Cluster may lack its prefix.
+   */
   keyFor(redis: Redis, key: string): string {
     return redis.options.keyPrefix ? key : this.whole(key);
   }
@@ -226,7 +230,10 @@ export class RedisConnection {
     });
   }
 
-  /** Runs a script on one key. Whether it is answered says nothing of the server to the circuit breaker, nor the other way round. */
+  /**
+   * Runs a script on one key. Whether it is answered says nothing of the server to the circuit breaker, nor the other
+   * way round.
+   */
   runAside(name: ScriptName, key: string, args: readonly (string | number)[]): Promise<unknown> {
     const destination = { server: () => this.serverOf(key) };
     return this.#calls.add(() => this.#scripts[name](1, key, ...args), this.timeoutMs, destination);
@@ -265,7 +272,10 @@ export class RedisConnection {
     return (await Promise.race([isAnswered, givenUp])) && performance.now() - start <= this.timeoutMs;
   }
 
-  /** What was sent before says nothing of a single Redis to which there is a new connection, nor of a Cluster's new masters. */
+  /**
+   * What was sent before says nothing of a single Redis to which there is a new connection, nor of a Cluster's new
+   * masters.
+   */
   #lookForNewMasters(): void {
     const masters = this.servers().join();
     if (this.#cluster === null) this.#breaker.reset();

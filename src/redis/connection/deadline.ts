@@ -7,7 +7,10 @@ import { ServerClock } from './server-clock';
 /** A script that is refused as too late is tried again with the time that the refusal tells. */
 const MAX_ATTEMPTS = 3;
 
-/** Milliseconds before its deadline at which a call is too late already: Node's timers and Redis's clock are rounded, each its way. */
+/**
+ * Milliseconds before its deadline at which a call is too late already: Node's timers and Redis's clock are rounded,
+ * each its way.
+ */
 const MARGIN_MS = 5;
 
 /** A call on the sessions of one user. */

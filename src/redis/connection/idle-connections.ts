@@ -1,7 +1,10 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 
-/** Milliseconds without a call after which something on the way, such as a firewall, may have dropped a connection without a word. */
+/**
+ * Milliseconds without a call after which something on the way, such as a firewall, may have dropped a connection
+ * without a word.
+ */
 export const IDLE_MS = 5000;
 
 /**

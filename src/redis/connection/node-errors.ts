@@ -1,6 +1,9 @@
 import { isBrokenConnection, isConnectionLoss, isError, withoutArguments } from '../client/errors';
 
-/** Milliseconds for which an error may be why a connection fails now: while calls ask for a node, it is tried more often. */
+/**
+ * Milliseconds for which an error may be why a connection fails now: while calls ask for a node, it is tried more
+ * often.
+ */
 const FRESH_MS = 10_000;
 
 /**

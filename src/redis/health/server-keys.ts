@@ -5,7 +5,10 @@ import type { RedisKeys } from '../schema';
 /** Names tried for a key that one server of a Cluster holds: with 1,000 masters, one in a thousand. */
 const MAX_KEYS = 10_000;
 
-/** Finds for each server a key that it would hold, of no user, to see whether it takes writes: a replica doesn't, nor a master that is cut off. */
+/**
+ * Finds for each server a key that it would hold, of no user, to see whether it takes writes: a replica doesn't, nor a
+ * master that is cut off.
+ */
 export class ServerKeys {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;

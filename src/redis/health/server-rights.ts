@@ -55,7 +55,10 @@ export class ServerRights {
     return commandsIn(await this.#connection.sendTo(server, ask, timeoutMs));
   }
 
-  /** Redis's refusal to let us announce changes; `null` when it lets us, or has done so a moment ago. Scripts go on without announcing. */
+  /**
+   * Redis's refusal to let us announce changes; `null` when it lets us, or has done so a moment ago. Scripts go on
+   * without announcing.
+   */
   async refusalToAnnounce(server: string, timeoutMs: number): Promise<Error | null> {
     if (performance.now() - (this.#announcedAt.get(server) ?? Number.NEGATIVE_INFINITY) < ANNOUNCING_KNOWN_MS)
       return null;

@@ -206,7 +206,9 @@ export class Revocations {
     }
   }
 
-  /** What a server has had for long is not repeated, whatever becomes of that server: others may have changed it since. */
+  /**
+   * What a server has had for long is not repeated, whatever becomes of that server: others may have changed it since.
+   */
   #forgetAcknowledged(): void {
     const oldest = performance.now() - REMEMBER_MS;
     for (const [key, entry] of this.#entries) {

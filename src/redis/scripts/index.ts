@@ -5,7 +5,10 @@ import { GET_BAN, LIST } from './reading';
 import { CHECK, END, REFRESH, TOUCH, TOUCH_WITH_DATA } from './session';
 import { DELETE_USER_INFO, RENEW_USER_INFO, SET_USER_INFO } from './user-info';
 
-/** One script a verb, each atomic, each on the keys of one user (schema.ts has what is in them); `revoke` repeats what has been ended. */
+/**
+ * One script a verb, each atomic, each on the keys of one user (schema.ts has what is in them); `revoke` repeats what
+ * has been ended.
+ */
 export const SCRIPTS = {
   create: CREATE,
   check: CHECK,

@@ -115,8 +115,9 @@ local function forgotten_at(session)
   return expiry(session) + math.min(session.ttl, ${MAX_EXPIRED_MS})
 end
 
--- All of a user's hash but the data of sessions, { id, ban, sessions, attributes, ended, corrupt }, the latter four by session id; empty for a
--- user without a hash. And an error reply when it is not ours to touch, is_newer when a later version wrote it.
+-- All of a user's hash but the data of sessions, { id, ban, sessions, attributes, ended, corrupt }, the latter four by
+-- session id; empty for a user without a hash. And an error reply when it is not ours to touch, is_newer when a later
+-- version wrote it.
 local function read_user(key)
   local user = { sessions = {}, attributes = {}, ended = {}, corrupt = {} }
   local fields = {}
@@ -164,7 +165,8 @@ local function end_session(key, user, sid, reason, message)
   user.ended[sid] = end_record(key, sid, expires, reason, message)
 end
 
--- Ends all sessions but one, and clears away what is damaged. Gives the ids of the live ones, and of those of them that did not begin before now.
+-- Ends all sessions but one, and clears away what is damaged. Gives the ids of the live ones, and of those of them that
+-- did not begin before now.
 local function end_all(key, user, except, reason, message)
   local ended, no_older = {}, {}
   for sid, session in pairs(user.sessions) do
@@ -214,8 +216,8 @@ end
 
 /** The cached user info in a key, and its version: see schema.ts. */
 export const USER_INFO = `
--- The version of the info, 0 when none is known; its text, '' when there is none or none any more; and when it expires. Or nil, nil and an error.
--- GETEX is a GET that replicas refuse.
+-- The version of the info, 0 when none is known; its text, '' when there is none or none any more; and when it expires.
+-- Or nil, nil and an error. GETEX is a GET that replicas refuse.
 local function read_info(key)
   local value = redis.pcall('GETEX', key)
   if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE', 1, true) then return nil, nil, value end
@@ -263,8 +265,8 @@ local function with_entries(reply, entries)
   return reply
 end
 
--- Writes a table of keys and JSON texts. Gives 'done', or which of the limits 'bytes:keys' forbids it. nil for no limits, where keys were only
--- deleted: that needs no memory.
+-- Writes a table of keys and JSON texts. Gives 'done', or which of the limits 'bytes:keys' forbids it. nil for no
+-- limits, where keys were only deleted: that needs no memory.
 local function write_data(entries, limits)
   local outcome = 'done'
   if limits then

@@ -85,7 +85,10 @@ if type(info) ~= 'string' or string.find(info, '\\n', 1, true) then info = '' en
 return record .. string.format(';%.0f\\n', now) .. (attributes or '') .. '\\n' .. info .. '\\n' .. user_id
 `;
 
-/** Writes the record back: slid where is_due says so, moved on to the token where is_new says so. Announces what is_change says is one. */
+/**
+ * Writes the record back: slid where is_due says so, moved on to the token where is_new says so. Announces what
+ * is_change says is one.
+ */
 const USE = `
 if is_due or is_new then
   -- A session that has expired is remembered for as long again, an hour at most. An expiry is never shortened here.

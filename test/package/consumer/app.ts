@@ -1,6 +1,6 @@
 /*
- * A project that uses the package: compiled by package.test.ts against the packed tarball, strictly, with every way of resolving
- * modules. What must be a type error is marked so, and is an error when it isn't one.
+ * A project that uses the package: compiled by package.test.ts against the packed tarball, strictly, with every way of
+ * resolving modules. What must be a type error is marked so, and is an error when it isn't one.
  */
 import express from 'express';
 import { Redis } from 'ioredis';

@@ -1,5 +1,6 @@
 /*
- * A project that uses the package beside express-session: the types of both in one program, compiled by package.test.ts as app.ts is.
+ * A project that uses the package beside express-session: the types of both in one program, compiled by package.test.ts
+ * as app.ts is.
  */
 import express from 'express';
 import session from 'express-session';
