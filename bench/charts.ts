@@ -1,6 +1,7 @@
 /*
- * Puts what was measured into docs: a chart of each kind into docs/charts, and the tables into docs/performance.md, between their markers.
- * `--quick` takes the numbers of a quick run, and leaves docs alone: what they would become is written to quick-docs.
+ * Puts what was measured into docs: a chart of each kind into docs/charts, and the tables into docs/performance.md,
+ * between their markers. `--quick` takes the numbers of a quick run, and leaves docs alone: what they would become is
+ * written to quick-docs.
  */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { pin } from './machine';
 
 /**
- * A program of this folder in a process of its own: V8 then compiles it for its own work alone, and its CPU time is its own.
- * Questions are asked one at a time.
+ * A program of this folder in a process of its own: V8 then compiles it for its own work alone, and its CPU time is its
+ * own. Questions are asked one at a time.
  */
 export class Child {
   readonly #process: ChildProcess;

@@ -1,6 +1,6 @@
 /*
- * One contestant of the core part: `core-contestant.ts <name> <Redis URL>`. Asked with a number of milliseconds, it calls for that
- * long and answers with a sample.
+ * One contestant of the core part: `core-contestant.ts <name> <Redis URL>`. Asked with a number of milliseconds, it
+ * calls for that long and answers with a sample.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Redis } from 'ioredis';

@@ -15,7 +15,10 @@ const CONTESTANTS = [
   'redis-sessions get, cached',
 ];
 
-/** One call that finds out who signed in, in Node alone: no HTTP. All on one Redis, each in a process of its own, one at a time. */
+/**
+ * One call that finds out who signed in, in Node alone: no HTTP. All on one Redis, each in a process of its own, one at
+ * a time.
+ */
 export async function benchCore({ rounds, coreMs }: Effort, cpus: CpuPlan): Promise<Part> {
   const redis = await startRedis();
   pin(redis.pid, cpus.redis);

@@ -17,7 +17,10 @@ const ROUNDS = 3;
 /** How long a fault lasts that ends by itself. */
 const FAULT_MS = 2000;
 
-/** A fault, begun and ended; the measure of coming back is taken from the end, or from the beginning where there is none. */
+/**
+ * A fault, begun and ended; the measure of coming back is taken from the end, or from the beginning where there is
+ * none.
+ */
 interface Fault {
   begin(sessions: TokenManager<never>, tokens: ReadonlyMap<string, string>): unknown;
   end?(): unknown;

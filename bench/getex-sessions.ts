@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { Redis } from 'ioredis';
 
 /**
- * The least that sessions in Redis can cost, written by hand: a JSON string under an unsigned token, read and slid by one command. It can't
- * list or end a user's sessions, and asks Redis about every made-up token.
+ * The least that sessions in Redis can cost, written by hand: a JSON string under an unsigned token, read and slid by
+ * one command. It can't list or end a user's sessions, and asks Redis about every made-up token.
  */
 export class GetexSessions {
   readonly #redis: Redis;

@@ -7,7 +7,10 @@ import { type Effort, interleave, type Sample } from './rounds';
 
 const CONNECTIONS = 32;
 
-/** The server program of each framework, the names that it knows the contestants by, and what is wanted of the first to the second. */
+/**
+ * The server program of each framework, the names that it knows the contestants by, and what is wanted of the first to
+ * the second.
+ */
 const FRAMEWORKS = {
   express: {
     program: 'express-server.ts',
@@ -58,7 +61,7 @@ export function benchHttp(framework: keyof typeof FRAMEWORKS) {
         measure(servers.get(name) as Server, httpMs),
       );
       return {
-        title: `${title}: a request of somebody signed in, ${CONNECTIONS} connections`,
+        title: `${title}: a request of a signed-in user, ${CONNECTIONS} connections`,
         metrics: [
           { name: 'requestsPerSecond', label: 'requests/s', digits: 0 },
           { name: 'cpuMicros', label: 'server CPU µs/request', digits: 1 },

@@ -6,7 +6,10 @@ import { promisify } from 'node:util';
 import type { Part } from './report';
 import type { Samples } from './rounds';
 
-/** Packages to install, of the versions that are measured here. What npm adds is what they need; peers only where they are named. */
+/**
+ * Packages to install, of the versions that are measured here. What npm adds is what they need; peers only where they
+ * are named.
+ */
 const CONTESTANTS: Record<string, string[]> = {
   'tokensession + ioredis': ['tokensession', 'ioredis'],
   'tokensession, without a client': ['tokensession'],
@@ -18,7 +21,10 @@ const CONTESTANTS: Record<string, string[]> = {
   redis: ['redis'],
 };
 
-/** A production install of each in a folder of its own: files added up, not disk blocks. Once, since nothing about it varies. */
+/**
+ * A production install of each in a folder of its own: files added up, not disk blocks. Once, since nothing about it
+ * varies.
+ */
 export async function benchInstall(): Promise<Part> {
   const samples: Samples = {};
   for (const [name, packages] of Object.entries(CONTESTANTS)) samples[name] = [await install(packages)];

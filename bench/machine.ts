@@ -13,8 +13,8 @@ export interface CpuPlan {
 }
 
 /**
- * Gives the measured program a CPU of its own, so that neither the load nor Redis takes time from it, and moves this process to another.
- * With `taskset` only, and from two CPUs on; Redis shares one with the load until there is a third.
+ * Gives the measured program a CPU of its own, so that neither the load nor Redis takes time from it, and moves this
+ * process to another. With `taskset` only, and from two CPUs on; Redis shares one with the load until there is a third.
  */
 export function assignCpus(): CpuPlan {
   const [measured, load, redis = load] = allowedCpus();

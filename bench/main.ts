@@ -1,6 +1,6 @@
 /*
- * `npm run bench` at the top measures all parts, `npm run bench -- core http` these; `--quick` sees that it works. What is measured takes its
- * place among the results of the others in results.json.
+ * `npm run bench` at the top measures all parts, `npm run bench -- core http` these; `--quick` sees that it works. What
+ * is measured takes its place among the results of the others in results.json.
  */
 import { benchCore } from './core';
 import { benchHttp } from './http';

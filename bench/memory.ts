@@ -36,7 +36,10 @@ const CONTESTANTS: Record<string, ContestantMaker> = {
   },
 };
 
-/** What a session takes up in a Redis of its own: used_memory after the logins less before, so that the tables of keys count. */
+/**
+ * What a session takes up in a Redis of its own: used_memory after the logins less before, so that the tables of keys
+ * count.
+ */
 export async function benchMemory({ users }: Effort): Promise<Part> {
   const contestants = SESSIONS_A_USER.flatMap((sessions) =>
     Object.keys(CONTESTANTS).map((name) => contestantName(name, sessions)),
@@ -87,7 +90,10 @@ async function logIn(name: string, url: string, userIds: readonly string[]): Pro
   await contestant.close();
 }
 
-/** Once it has settled: Redis frees the buffers of a closed connection, and the tables that it has grown out of, after a while. */
+/**
+ * Once it has settled: Redis frees the buffers of a closed connection, and the tables that it has grown out of, after a
+ * while.
+ */
 async function usedMemory({ admin }: RedisServer): Promise<number> {
   let previous: number;
   let used = Number.NaN;

@@ -1,6 +1,6 @@
 /*
- * One contestant of Redis's side: `redis-side-contestant.ts <name> <Redis URL>`. It calls as a service does, or sends the bytes of such
- * calls as fast as Redis takes them.
+ * One contestant of Redis's side: `redis-side-contestant.ts <name> <Redis URL>`. It calls as a service does, or sends
+ * the bytes of such calls as fast as Redis takes them.
  */
 import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';

@@ -21,7 +21,10 @@ const ASKING = [
 ];
 const CACHED = ['checkToken, cached', 'touchToken, cached'];
 
-/** What a check costs the one thing that all services share: CPU and network of Redis, and how many of them one core of it can take. */
+/**
+ * What a check costs the one thing that all services share: CPU and network of Redis, and how many of them one core of
+ * it can take.
+ */
 export async function benchRedisSide({ rounds, coreMs }: Effort, cpus: CpuPlan): Promise<Part> {
   const redis = await startRedis();
   pin(redis.pid, cpus.redis);

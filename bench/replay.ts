@@ -48,8 +48,8 @@ export async function record(
 }
 
 /**
- * Sends the requests again and again, many at a time on each of several connections, so that Redis never waits for any. A reply that is an
- * error fails it.
+ * Sends the requests again and again, many at a time on each of several connections, so that Redis never waits for any.
+ * A reply that is an error fails it.
  *
  * @returns how many were answered, and in what time.
  */

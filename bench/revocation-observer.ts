@@ -1,6 +1,6 @@
 /*
- * A process that checks tokens: `revocation-observer.ts <Redis URL> <cache option as JSON>`. It tells whether a token is live, or watches one
- * until it is refused.
+ * A process that checks tokens: `revocation-observer.ts <Redis URL> <cache option as JSON>`. It tells whether a token
+ * is live, or watches one until it is refused.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
@@ -41,7 +41,10 @@ function main([url = '', cacheText = '']: string[]): void {
   if (cache !== false) listenToInput();
   const sessions = new TokenManager({ store: new RedisStore(url, { timeoutMs: TIMEOUT_MS }), secret: SECRET, cache });
 
-  /** A look each millisecond, and after whatever Redis has sent: nobody has to wait for the CPU while others do nothing but look. */
+  /**
+   * A look each millisecond, and after whatever Redis has sent: nobody has to wait for the CPU while others do nothing
+   * but look.
+   */
   const watch = (token: string) =>
     new Promise<Refusal>((resolve, reject) => {
       let lastAcceptedAt: number | null = null;

@@ -43,7 +43,9 @@ const SCENARIOS: Record<string, Scenario> = {
   [CUT_OFF_UNNOTICED]: { cache: { maxAgeMs: MAX_AGE_MS, heartbeatMs: LONG_HEARTBEAT_MS }, isCutOff: true },
 };
 
-/** How long after a kick the last of several processes refuses the token, all of which had the session in their caches. */
+/**
+ * How long after a kick the last of several processes refuses the token, all of which had the session in their caches.
+ */
 export async function benchRevocation({ isQuick }: Effort, cpus: CpuPlan): Promise<Part> {
   const kicks = new Map<string, Kick[]>();
   let uncounted = 0;

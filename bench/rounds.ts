@@ -18,8 +18,8 @@ export type Sample<Metric extends string = string> = Record<Metric, number>;
 export type Samples = Record<string, Sample[]>;
 
 /**
- * Measures all contestants by turns, A B C, C B A, A B C …: a machine that is slower for a while is so for all of them, and one that becomes
- * slower by and by, or what a contestant leaves behind for the next, favours none.
+ * Measures all contestants by turns, A B C, C B A, A B C …: a machine that is slower for a while is so for all of them,
+ * and one that becomes slower by and by, or what a contestant leaves behind for the next, favours none.
  *
  * @param warmUp whether a first round counts for nothing, in which V8 compiles and connections open.
  */

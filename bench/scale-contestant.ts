@@ -1,6 +1,6 @@
 /*
- * One contestant of the scale part: `scale-contestant.ts <name> <Redis URL>`. It fills Redis with the sessions of many users, and then does
- * to random ones of them what services and their admins do, one call at a time.
+ * One contestant of the scale part: `scale-contestant.ts <name> <Redis URL>`. It fills Redis with the sessions of many
+ * users, and then does to random ones of them what services and their admins do, one call at a time.
  */
 import { ok, strictEqual } from 'node:assert';
 import { randomBytes, randomInt } from 'node:crypto';
@@ -23,8 +23,8 @@ const IN_FLIGHT = 400;
 export type Operation = 'check' | 'login' | 'list' | 'kick one' | 'kick all';
 
 /**
- * `fill` goes on to so many users. `prepare` picks so many at random for an operation, `run` does it to each and answers with its times,
- * and `restore` brings back what it has ended and ends what it has begun.
+ * `fill` goes on to so many users. `prepare` picks so many at random for an operation, `run` does it to each and
+ * answers with its times, and `restore` brings back what it has ended and ends what it has begun.
  */
 export type Question =
   | { task: 'fill'; users: number }

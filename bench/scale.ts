@@ -16,7 +16,9 @@ const QUICK_TIMES = 200;
 const SCAN_ROUNDS = 3;
 const SCAN_KICK = 'kick all, connect-redis';
 
-/** Whether it matters how many sessions there are: for what is done to one user, and for kicking one of connect-redis's. */
+/**
+ * Whether it matters how many sessions there are: for what is done to one user, and for kicking one of connect-redis's.
+ */
 export async function benchScale({ isQuick, rounds }: Effort, cpus: CpuPlan): Promise<Part> {
   const sizes = isQuick ? QUICK_SIZES : SIZES;
   const [smallest = 0, largest = 0] = [sizes[0], sizes.at(-1)];

@@ -18,7 +18,10 @@ const CONTESTANTS: Record<string, string[]> = {
   'redis-sessions': ['redis-sessions'],
 };
 
-/** What it takes to load them, in a fresh process each time, without Express or Koa themselves. The files are in the system's cache. */
+/**
+ * What it takes to load them, in a fresh process each time, without Express or Koa themselves. The files are in the
+ * system's cache.
+ */
 export async function benchStartup({ importRounds }: Effort, cpus: CpuPlan): Promise<Part> {
   const names = Object.keys(CONTESTANTS);
   const samples = await interleave(names, { rounds: importRounds, warmUp: true }, (name) =>

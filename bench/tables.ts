@@ -5,8 +5,8 @@ import type { Result, Results } from './results';
 const BLOCK = /(<!-- results: (\S+) -->\n)[\s\S]*?(<!-- \/results -->)/g;
 
 /**
- * Fills what stands between `<!-- results: … -->` and `<!-- /results -->`: with the name of a part its tables and notes, with `machine` what all was
- * measured on, with `targets` what was wanted of all parts.
+ * Fills what stands between `<!-- results: … -->` and `<!-- /results -->`: with the name of a part its tables and
+ * notes, with `machine` what all was measured on, with `targets` what was wanted of all parts.
  */
 export function fillTables(markdown: string, results: Results): string {
   return markdown.replace(

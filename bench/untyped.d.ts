@@ -1,4 +1,5 @@
-// What has no types of its own. Those of express-session can't be had beside tokensession's: both say what `req.session` is.
+// What has no types of its own. Those of express-session can't be had beside tokensession's: both say what
+// `req.session` is.
 
 declare module 'express-session' {
   import type { RequestHandler } from 'express';

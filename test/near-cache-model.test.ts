@@ -69,7 +69,7 @@ function telling(store: Store): { store: Store; heard: EventEmitter } {
         target.follow?.(
           {
             lost: (source) => follower.lost(source),
-            heard: (outcome) => follower.heard(outcome),
+            completenessChanged: (outcome) => follower.completenessChanged(outcome),
             changed: (tag) => {
               follower.changed(tag);
               heard.emit(tag);

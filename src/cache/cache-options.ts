@@ -5,7 +5,7 @@ export interface CacheOptions {
   /** Sessions that are kept at a time; of more, the users whose requests are longest ago give way. Default 10,000. */
   maxEntries?: number | undefined;
   /**
-   * Milliseconds after which a session is asked for again, whatever is or isn't heard of it. At most 600,000. Default
+   * Milliseconds after which a session is asked for again, whatever was announced of it. At most 600,000. Default
    * 5,000.
    */
   maxAgeMs?: number | undefined;

@@ -43,7 +43,7 @@ export interface KnownSession {
   slideAt: number;
 }
 
-/** Who hears whether the cache works. */
+/** Is called when the cache begins, or ceases, to work. */
 export interface CacheWatcher {
   down(cause: unknown): void;
   up(): void;
@@ -58,7 +58,7 @@ export interface CacheStats {
   /** How often the store was asked for one. */
   misses: number;
   /**
-   * Whether changes to every user are heard of now. While they are not, what they concern is neither kept nor answered
+   * Whether the changes to every user arrive now. Of users whose changes may be missed, nothing is kept or answered
    * from memory.
    */
   isUp: boolean;
@@ -69,8 +69,8 @@ export interface CacheStats {
  *
  * A session is answered from here only while it is known that no change to it can have been missed: its source of
  * changes is complete, and no change was announced since before the store was asked. And never longer than `maxAgeMs`
- * after that, nor after its expiry by the store's clock, of which the monotonic clock tells what has passed of it
- * since.
+ * after that, nor beyond its expiry: what was left of it by the store's clock, less what has passed by the monotonic
+ * one.
  */
 export class NearCache {
   readonly #policy: CachePolicy;
@@ -96,10 +96,10 @@ export class NearCache {
     const follower = {
       changed: (tag: string) => this.changed(tag),
       lost: (source: ChangeSource) => this.#forgetAllOf(source),
-      heard: (outcome: { isAll: true } | { isAll: false; cause: unknown }) => {
+      completenessChanged: (outcome: { isComplete: true } | { isComplete: false; cause: unknown }) => {
         if (this.#isClosed) return;
-        this.#isUp = outcome.isAll;
-        if (outcome.isAll) watcher.up();
+        this.#isUp = outcome.isComplete;
+        if (outcome.isComplete) watcher.up();
         else watcher.down(outcome.cause);
       },
     };

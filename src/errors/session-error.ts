@@ -5,7 +5,7 @@
  * |---|---|---|
  * | `ERR_STORE_UNAVAILABLE` | 503 | the store can't be reached or refuses to serve; the session is neither confirmed nor ended |
  * | `ERR_STORE_TIMEOUT` | 503 | no answer within `timeoutMs`; the command may have been carried out, or still be |
- * | `ERR_STORE_CORRUPT` | 500 | this user's record is not one of ours, or belongs to another user; nothing was overwritten |
+ * | `ERR_STORE_CORRUPT` | 500 | the record is not one of ours, or another user's; nothing was overwritten |
  * | `ERR_STORE_LAYOUT` | 500 | this user's record was written by a newer version of this package; nothing was overwritten |
  * | `ERR_NOT_REPLICATED` | 503 | the sessions have ended, but fewer replicas than `durability` asks for have confirmed it in time |
  * | `ERR_USER_NOT_FOUND` | 401 | a login for a user that `getUserInfo` does not know; no session was started |

@@ -1,5 +1,5 @@
 /*
- * A cookie is told from others of its name by its domain and path, neither of which comes back with it: a neighbour on
+ * Cookies of one name differ by domain and path, and neither comes back with a cookie: a neighbour on
  * another subdomain, an application on another path or an older set-up of this one can have left more of them (cookie
  * tossing). Only guesses can find these again.
  */

@@ -1,5 +1,5 @@
 /*
- * What the calls of a manager can be told. Each check throws a TypeError or RangeError that names what is wrong.
+ * The options of a manager's calls. Each check throws a TypeError or RangeError that names what is wrong.
  */
 import {
   checkBoolean,

@@ -543,6 +543,6 @@ function reasonOf(found: Found): Ending {
 
 /** Why the near cache is bypassed, as listeners hear it. */
 function cacheDown(cause: unknown): SessionError {
-  const message = 'changes to sessions may not be heard of: the near cache is bypassed';
+  const message = 'changes to sessions may be missed: the near cache is bypassed';
   return new SessionError('ERR_STORE_UNAVAILABLE', message, { cause });
 }

@@ -6,8 +6,7 @@ import { replyOf } from './node-reply';
 
 /**
  * What the hosts on Node's requests and responses have in common. Without a response (a WebSocket's context, an
- * `upgrade` handler) nothing of the request is seen, so that it is anonymous: nobody could be told of a new cookie or
- * an error.
+ * `upgrade` handler) the request is anonymous: neither a cookie nor an error could reach its client.
  */
 export abstract class NodeExchange implements Exchange {
   readonly #req: IncomingMessage;

@@ -7,9 +7,9 @@ import { checkText } from '../errors/arguments';
  *     id        <the user id, exactly as at login>
  *     v         1, the version of this layout
  *     <sid>     created:seen:ttl:cap[:gen:minted:confirmed:proved]
- *               a session; expiry = min(seen + ttl, cap), cap 0 = none. Of the newest of its tokens that was used: its generation, when it
- *               was made, when it was first used, when its holder had last proved who they are; left out while all that is
- *               as at a login at `created`
+ *               a session; expiry = min(seen + ttl, cap), cap 0 = none. Of the newest of its tokens that was used: its
+ *               generation, when it was made, when it was first used, when its holder had last proved who they are;
+ *               left out while all that is as at a login at `created`
  *     <sid>.a   {"device":…,"ip":…,"userAgent":…}   a session's attributes, only when there are any
  *     <sid>.d   the session's data, only when there is any: a MessagePack map of keys to JSON texts
  *     <sid>     ended:until:reason:message          why a session has ended, remembered until then

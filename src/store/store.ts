@@ -198,24 +198,24 @@ export interface ChangeFollower {
   /** From now on changes may be missed: copies of this source are worth nothing. */
   lost(source: ChangeSource): void;
   /**
-   * Whether changes to every user are heard of now; when not, why. Told when that changes, and when trying for the
-   * first time has failed.
+   * The changes to every user begin, or cease, to arrive. Called when that changes, and when the first attempt has
+   * failed.
    */
-  heard(outcome: { isAll: true } | { isAll: false; cause: unknown }): void;
+  completenessChanged(outcome: { isComplete: true } | { isComplete: false; cause: unknown }): void;
 }
 
 /**
- * A place where changes are heard of without a gap, such as one server. One that has been lost never comes back:
- * another takes its place.
+ * A place whose changes arrive without a gap, such as one server. One that has been lost never comes back: another
+ * takes its place.
  */
 export interface ChangeSource {
-  /** Until when, by `performance.now()`, what was heard is known to be all; in the past once it is lost. */
+  /** Until when, by `performance.now()`, all changes are known to have arrived; in the past once it is lost. */
   readonly completeUntil: number;
 }
 
 /** What a follower has of a store. */
 export interface ChangeFeed {
-  /** Where changes to this user are heard of now; `null` when they are not, or may not be. */
+  /** The source of changes to this user; `null` while some may be missed. */
   sourceOf(tag: string): ChangeSource | null;
   /**
    * How often an answer has come from elsewhere than the source of its user would say. An answer that was in flight

@@ -10,8 +10,8 @@ import { checkDistinct, checkSecret } from './secret';
  *   sid     22 characters   132 random bits, base64url: the session's public id for its whole life
  *   gen     base 36         generation: 0 at login, one more at each rotation
  *   minted  base 36         when this token was made, in milliseconds by the store's clock
- *   proved  base 36         when its holder last proved who they are: login or re-authentication, in the same milliseconds
- *   sig     43 characters   HMAC-SHA-256(secret, everything before it) (RFC 2104), base64url: exists nowhere but in the token
+ *   proved  base 36         when its holder last proved who they are, at a login or re-authentication: the same
+ *   sig     43 characters   HMAC-SHA-256(secret, all before it) (RFC 2104), base64url: exists in the token alone
  *
  * Numbers are written without leading zeros, so that each token has one spelling.
  */

@@ -20,8 +20,8 @@ export class RedisChangeFeed implements ChangeFeed {
   readonly #heartbeatMs: number;
   readonly #onClose: () => void;
   readonly #subscriptions = new Map<string, ChangeSubscription>();
-  /** What the follower was last told; `null` while there is nothing to tell. */
-  #hearsAll: boolean | null = null;
+  /** What was last reported to the follower; `null` while nothing was. */
+  #isComplete: boolean | null = null;
   #isClosed = false;
 
   constructor(
@@ -44,7 +44,7 @@ export class RedisChangeFeed implements ChangeFeed {
     return this.#connection.detours;
   }
 
-  /** Why changes are not heard of, a sentence for each server; none while they are, or may be soon. */
+  /** Why changes may be missed, a sentence for each such server; not for one whose subscription is starting. */
   get worries(): string[] {
     return [...this.#subscriptions].flatMap(([server, { source, isComingUp, refusal }]) => {
       if (source !== null || isComingUp || !isError(refusal)) return [];
@@ -63,7 +63,7 @@ export class RedisChangeFeed implements ChangeFeed {
     for (const [address, subscription] of this.#subscriptions) {
       if (server === undefined || address === server) this.#drop(address, subscription);
     }
-    this.#tell(new Error('the connection to Redis broke'));
+    this.#report(new Error('the connection to Redis broke'));
   }
 
   /** There is a connection, or there are other servers, or users are on others of them. */
@@ -76,13 +76,13 @@ export class RedisChangeFeed implements ChangeFeed {
       else if (haveSlotsMoved) this.#lose(subscription.renew());
     }
     for (const server of servers) if (!this.#subscriptions.has(server)) this.#subscribe(server);
-    this.#tell(new Error('a server of the Cluster is not heard yet'));
+    this.#report(new Error('a server of the Cluster has no subscription yet'));
   }
 
   close(): void {
     if (this.#isClosed) return;
     for (const [address, subscription] of this.#subscriptions) this.#drop(address, subscription);
-    this.#tell(new Error('the store is closed'));
+    this.#report(new Error('the store is closed'));
     this.#isClosed = true;
     this.#onClose();
   }
@@ -94,10 +94,10 @@ export class RedisChangeFeed implements ChangeFeed {
       rights: this.#rights,
       heartbeatMs: this.#heartbeatMs,
       changed: (tag) => this.#follower.changed(tag),
-      gained: () => this.#tell(null),
+      gained: () => this.#report(null),
       lost: (source, cause) => {
         this.#lose(source);
-        this.#tell(cause);
+        this.#report(cause);
       },
     });
     this.#subscriptions.set(server, subscription);
@@ -113,20 +113,20 @@ export class RedisChangeFeed implements ChangeFeed {
   }
 
   /**
-   * Tells the follower whether every server is heard, when that has changed.
+   * Reports to the follower when the changes of all servers begin, or cease, to arrive.
    *
-   * @param given why one may not be; `null` while one is being gained, which is no reason for another that was refused.
+   * @param given why those of one server may not arrive; `null` while its subscription starts.
    */
-  #tell(given: unknown): void {
+  #report(given: unknown): void {
     const refused = [...this.#subscriptions.values()].find(({ source, isRefused }) => source === null && isRefused);
     const cause = given ?? refused?.refusal ?? null;
     const servers = this.#connection.servers();
-    const hearsAll = servers.length > 0 && servers.every((server) => this.#subscriptions.get(server)?.source != null);
-    if (this.#isClosed || hearsAll === this.#hearsAll) return;
+    const isComplete = servers.length > 0 && servers.every((server) => this.#subscriptions.get(server)?.source != null);
+    if (this.#isClosed || isComplete === this.#isComplete) return;
     // While it comes up for the first time it is not down.
-    if (!hearsAll && (cause === null || (this.#hearsAll === null && this.#isComingUp()))) return;
-    this.#hearsAll = hearsAll;
-    this.#follower.heard(hearsAll ? { isAll: true } : { isAll: false, cause });
+    if (!isComplete && (cause === null || (this.#isComplete === null && this.#isComingUp()))) return;
+    this.#isComplete = isComplete;
+    this.#follower.completenessChanged(isComplete ? { isComplete: true } : { isComplete: false, cause });
   }
 
   #isComingUp(): boolean {

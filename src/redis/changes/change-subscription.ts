@@ -8,7 +8,7 @@ import type { RedisConnection } from '../connection/connection';
 import type { ServerKeys } from '../health/server-keys';
 import type { ServerRights } from '../health/server-rights';
 
-/** Heartbeats for which what was heard counts as complete, from the sending of the last one that was answered. */
+/** Heartbeats for which the changes count as complete, from the sending of the last one that was answered. */
 const LEASE_HEARTBEATS = 2;
 
 /**
@@ -28,7 +28,7 @@ interface SubscriptionOptions {
   lost(source: ChangeSource | null, cause: unknown): void;
 }
 
-/** What one server announces, heard over a connection of its own. */
+/** What one server announces, over a connection of its own. */
 interface Source extends ChangeSource {
   completeUntil: number;
 }
@@ -75,12 +75,12 @@ export class ChangeSubscription {
     this.#heart = setInterval(() => this.#onBeat(), options.heartbeatMs).unref();
   }
 
-  /** What is heard; `null` while it may not be all. */
+  /** The source while all of its changes arrive; else `null`. */
   get source(): ChangeSource | null {
     return this.#source !== null && performance.now() < this.#source.completeUntil ? this.#source : null;
   }
 
-  /** Why it is not heard; `null` when that isn't known. */
+  /** Why its changes may not arrive; `null` when that isn't known. */
   get refusal(): unknown {
     return this.#refusal;
   }
@@ -220,9 +220,9 @@ function reportable(error: unknown): unknown {
   return error instanceof SessionError ? error : withoutArguments(error);
 }
 
-/** Nothing tells whether two connections lead to the same server. */
+/** Whether two connections lead to the same server can't be known. */
 class UnknownServer extends Error {
   constructor() {
-    super("INFO tells no run_id: whether changes are heard of from the server that calls go to can't be known");
+    super("INFO has no run_id: whether the subscription is on the server that calls go to can't be known");
   }
 }

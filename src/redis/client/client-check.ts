@@ -1,7 +1,7 @@
 import type { Cluster, Redis } from 'ioredis';
 import { FollowingConnector } from './client';
 
-/** What a process warning about a client is called, so that one can be told to be silent. */
+/** The name of process warnings about a client, by which they can be silenced. */
 const WARNING = { type: 'TokensessionWarning', code: 'TOKENSESSION_CLIENT' };
 
 /** Milliseconds for which a call may be tried again until it goes on without the second of its keys. */

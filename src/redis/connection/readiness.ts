@@ -34,7 +34,7 @@ const ofClients = new WeakMap<Redis | Cluster, Readiness>();
  *
  * A call that comes while a connection is being set up waits for it; once an attempt has failed, calls fail at once
  * until the client has got through. Nothing is handed to a client that isn't ready: a command that waits in its queue
- * runs after its caller was told that it failed.
+ * runs after its caller was given an error.
  */
 export class Readiness {
   readonly #client: Redis | Cluster;

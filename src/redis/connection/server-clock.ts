@@ -1,6 +1,6 @@
 /**
- * What the clock of each server shows, as far as its answers have told. Never ahead of the truth, unless that clock was
- * set back: the time in an answer had passed already when the answer arrived.
+ * Estimates the clock of each server from its answers. The estimate is never ahead, unless that clock was set back:
+ * the time in an answer had passed already when the answer arrived.
  */
 export class ServerClock {
   /** Milliseconds from this process's monotonic clock to the server's. */
@@ -17,7 +17,7 @@ export class ServerClock {
     else this.#offsets.delete(server);
   }
 
-  /** The server's time at a moment of `performance.now()`; 0, long past, while that server has told none. */
+  /** The server's time at a moment of `performance.now()`; 0, long past, while no answer has held it. */
   at(server: string, moment: number): number {
     const offset = this.#offsets.get(server);
     return offset === undefined ? 0 : Math.floor(moment + offset);

@@ -9,9 +9,11 @@ import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
  * KEYS[2]  the user's cached info
  * ARGV[1]  session id to keep; '' = none
  * ARGV[2]  a message to holders of their tokens; '' = none
- * ARGV[3]  for a user who is gone, the version at which their info was loaded: forgets the info as well, and does nothing when there is a later
- *          version, when that load took too long to be kept, or when no info can be seen here; '' = for another reason
- * Returns  { now, the ids of the live ones it ended, the ids of those of them that did not begin before now }, the latter two joined by commas
+ * ARGV[3]  for a user who is gone, the version at which their info was loaded: forgets the info as well, and does
+ *          nothing when there is a later version, when that load took too long to be kept, or when no info can be seen
+ *          here; '' = for another reason
+ * Returns  { now, the ids of the live ones it ended, the ids of those of them that did not begin before now }, the
+ *          latter two joined by commas
  */
 export const END_ALL = `${CLOCK}${USER}${USER_INFO}
 local key, except, message, gone_at = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])

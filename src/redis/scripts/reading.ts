@@ -4,7 +4,8 @@ import { BANS, CHECK_LAYOUT, CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER } from './p
  * Lists the live sessions of a user. Changes nothing.
  *
  * KEYS[1]  the user's sessions
- * Returns  { user id, now, then for each session: its id, record, attributes or nil }; nil when nothing is stored for this user
+ * Returns  { user id, now, then for each session: its id, record, attributes or nil }; nil when nothing is stored for
+ *          this user
  */
 export const LIST = `${CLOCK}${USER}
 ${REFUSE_ON_REPLICA}

@@ -15,8 +15,8 @@ export const LATE = 'late';
  * KEYS[2]  the user's cached info; may be left out
  * ARGV[1]  session id
  * ARGV[2]  the token, as 'generation:when it was made, ms:when its holder last proved who they are, ms'
- * ARGV[3]  what becomes of a former token, as 'grace, ms:'end' the session or 'refuse' the token:the moment, ms, after which nobody waits for the
- *          answer and a reuse does nothing'
+ * ARGV[3]  what becomes of a former token, as 'grace, ms:'end' the session or 'refuse' the token:the moment, ms, after
+ *          which the caller has given up and a reuse does nothing'
  * Returns  the session, see REPLY; or why there is none, see SESSION
  */
 
@@ -25,8 +25,8 @@ export const LATE = 'late';
  * are stored, created, seen, ttl, cap and token (the parts of the record, as text), user_id, and is_new: whether the
  * record has to move on to the token. When there is no such live session it ends the script:
  *
- * Returns  { reason, message, user id, 1 when this call has found it out, 1 when it has ended it }; 'late <now>' for a reuse that came after
- *          the deadline; nil when nothing is known of the session
+ * Returns  { reason, message, user id, 1 when this call has found it out, 1 when it has ended it }; 'late <now>' for a
+ *          reuse that came after the deadline; nil when nothing is known of the session
  */
 export const SESSION = `
 local key, sid = KEYS[1], ARGV[1]
