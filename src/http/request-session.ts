@@ -32,6 +32,7 @@ const MIN_FRESH_MS = 1000;
 export class RequestSession<Detail = unknown> {
   readonly #policy: SessionPolicy<Detail>;
   readonly #exchange: Exchange;
+  readonly #earlier: RequestSession<unknown> | null;
   readonly #tokens: RequestTokens;
   #session: RequestedSession<Detail> | null = null;
   #data: SessionData | null = null;
@@ -47,9 +48,13 @@ export class RequestSession<Detail = unknown> {
   /** Whether the store was asked for the session in this request, and not the near cache. */
   #isConfirmed = false;
 
-  /** @internal */
-  constructor(policy: SessionPolicy<Detail>, exchange: Exchange) {
+  /**
+   * @param earlier the session that was opened before on the same request.
+   * @internal
+   */
+  constructor(policy: SessionPolicy<Detail>, exchange: Exchange, earlier: RequestSession<unknown> | null) {
     this.#policy = policy;
+    this.#earlier = earlier;
     this.#exchange = exchange;
     this.#tokens = judgeTokens(policy, exchange);
     Object.preventExtensions(this);
@@ -219,6 +224,15 @@ export class RequestSession<Detail = unknown> {
 
   [inspect.custom](): unknown {
     return this.toJSON();
+  }
+
+  /**
+   * The session that the request has at this property.
+   *
+   * @internal
+   */
+  at(property: string): RequestSession<unknown> | undefined {
+    return this.#policy.property === property ? (this as RequestSession<unknown>) : this.#earlier?.at(property);
   }
 
   /**

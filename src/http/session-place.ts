@@ -12,16 +12,16 @@ export type SessionContext<Detail = RegisteredDetail, Property extends string = 
 const places = new Map<string, SessionPlace>();
 
 /**
- * A request with the sessions that places have put there. Not in a WeakMap: with an entry a request, that is most of
- * what collecting garbage costs.
+ * Where a request holds the session that was opened last on it. That one knows those of other properties. Nothing else
+ * is kept there: each further property, or object, costs a request of Express several µs, and a WeakMap more.
  */
-type Holder = Record<symbol, RequestSession<never> | undefined>;
-
-/** Where a request holds the session that was opened last, for the guards: whatever property shows it. */
 const LATEST = Symbol('tokensession');
 
+type Holder = { [LATEST]?: RequestSession<unknown> };
+
 /**
- * The session of a request, also of one that was wrapped: `Object.create(req)`. `null`: no middleware has been here.
+ * The session that was opened last on a request, whatever property shows it; also of one that was wrapped:
+ * `Object.create(req)`. `null`: no middleware has been here.
  */
 export function sessionOf(request: object): RequestSession<unknown> | null {
   return (request as Holder)[LATEST] ?? null;
@@ -34,8 +34,6 @@ export function sessionOf(request: object): RequestSession<unknown> | null {
 export class SessionPlace {
   readonly #name: string;
   readonly #property: string;
-  /** Where a request holds the session of this place. */
-  readonly #key: symbol;
   /** One for all requests. */
   readonly #descriptor: PropertyDescriptor;
 
@@ -50,12 +48,10 @@ export class SessionPlace {
   private constructor(name: string, property: string) {
     this.#name = name;
     this.#property = property;
-    const key = Symbol(name);
-    this.#key = key;
     this.#descriptor = {
       enumerable: true,
       get(this: Holder) {
-        return this[key];
+        return this[LATEST]?.at(property);
       },
       set() {
         throw new TypeError(
@@ -89,10 +85,10 @@ export class SessionPlace {
   open<Detail>(request: object, policy: SessionPolicy<Detail>, exchange: Exchange): Promise<void> | undefined {
     const present = this.find(request);
     if (present?.isBy(policy.manager)) return present.reopen();
-    const session = new RequestSession(policy, exchange);
-    const holder = request as Holder;
-    holder[this.#key] = session as RequestSession<never>;
-    holder[LATEST] = session as RequestSession<never>;
+    // Looking for what isn't there costs a request of Express as much as all the rest of this.
+    const earlier = places.size > 1 ? sessionOf(request) : null;
+    const session = new RequestSession(policy, exchange, earlier);
+    (request as Holder)[LATEST] = session as RequestSession<unknown>;
     if (present === null) Object.defineProperty(request, this.#property, this.#descriptor);
     return session.open();
   }

@@ -11,6 +11,7 @@ import type {
   EndAllOptions,
   EndedFor,
   Found,
+  FoundData,
   NewSession,
   ReusePolicy,
   SessionRecord,
@@ -167,21 +168,20 @@ export class RedisStore implements Store {
     return { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
   }
 
-  async check(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<Found> {
-    return parseFound(claims.sid, await this.#ask('check', this.#bothKeys(tag), claims, policy, []));
+  check(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<Found> {
+    return this.#ask('check', this.#bothKeys(tag), claims, policy, NO_ARGUMENTS, parseFound);
   }
 
-  async touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Promise<Found> {
-    return parseFound(claims.sid, await this.#ask('touch', this.#bothKeys(tag), claims, policy, [slideEveryMs]));
+  touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Promise<Found> {
+    return this.#ask('touch', this.#bothKeys(tag), claims, policy, [slideEveryMs], parseFound);
   }
 
-  async touchWithData(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number) {
-    const reply = await this.#ask('touchWithData', this.#bothKeys(tag), claims, policy, [slideEveryMs]);
-    return parseFoundWithData(claims.sid, reply);
+  touchWithData(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number) {
+    return this.#ask('touchWithData', this.#bothKeys(tag), claims, policy, [slideEveryMs], parseFoundWithData);
   }
 
-  async refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found> {
-    return parseFound(claims.sid, await this.#ask('refresh', this.#bothKeys(tag), claims, policy, [ttlMs ?? 0]));
+  refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found> {
+    return this.#ask('refresh', this.#bothKeys(tag), claims, policy, [ttlMs ?? 0], parseFound);
   }
 
   async end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string } | null> {
@@ -241,13 +241,13 @@ export class RedisStore implements Store {
     return parseList(reply);
   }
 
-  async readData(tag: string, claims: TokenClaims, policy: ReusePolicy, keys: readonly string[] | null) {
+  readData(tag: string, claims: TokenClaims, policy: ReusePolicy, keys: readonly string[] | null) {
     // No entry has an empty key: for no keys at all, as no argument is for all.
-    const wanted = keys?.length === 0 ? [''] : (keys ?? []);
-    return parseFoundData(claims.sid, await this.#onData('readData', tag, claims, policy, wanted), parseEntries);
+    const wanted = keys?.length === 0 ? [''] : (keys ?? NO_ARGUMENTS);
+    return this.#onData('readData', tag, claims, policy, wanted, parseEntries);
   }
 
-  async writeData(
+  writeData(
     tag: string,
     claims: TokenClaims,
     policy: ReusePolicy,
@@ -256,30 +256,27 @@ export class RedisStore implements Store {
   ) {
     const changes = [...entries].flatMap(([key, json]) => [key, json ?? '']);
     const args = [boundsOf(limits), condition?.key ?? '', condition?.json ?? '', ...changes];
-    const reply = await this.#onData('writeData', tag, claims, policy, args);
-    return parseFoundData(claims.sid, reply, ([outcome]) => outcome as DataWritten | 'changed');
+    return this.#onData('writeData', tag, claims, policy, args, ([outcome]) => outcome as DataWritten | 'changed');
   }
 
-  async takeData(tag: string, claims: TokenClaims, policy: ReusePolicy, key: string) {
-    const reply = await this.#onData('takeData', tag, claims, policy, [key]);
-    return parseFoundData(claims.sid, reply, ([json]) => json ?? null);
+  takeData(tag: string, claims: TokenClaims, policy: ReusePolicy, key: string) {
+    return this.#onData('takeData', tag, claims, policy, [key], ([json]) => json ?? null);
   }
 
-  async addToData(
+  addToData(
     tag: string,
     claims: TokenClaims,
     policy: ReusePolicy,
     { key, by }: { key: string; by: number },
     limits: DataLimits,
   ) {
-    const reply = await this.#onData('addToData', tag, claims, policy, [boundsOf(limits), key, by]);
-    return parseFoundData(claims.sid, reply, ([outcome, sum]) =>
+    return this.#onData('addToData', tag, claims, policy, [boundsOf(limits), key, by], ([outcome, sum]) =>
       outcome === 'done' ? Number(sum) : (outcome as Exclude<DataWritten, 'done'> | 'no-number' | 'no-sum'),
     );
   }
 
-  async clearData(tag: string, claims: TokenClaims, policy: ReusePolicy) {
-    return parseFoundData(claims.sid, await this.#onData('clearData', tag, claims, policy), () => 'done' as const);
+  clearData(tag: string, claims: TokenClaims, policy: ReusePolicy) {
+    return this.#onData('clearData', tag, claims, policy, NO_ARGUMENTS, () => 'done' as const);
   }
 
   async renewUserInfo(tag: string): Promise<number> {
@@ -324,16 +321,17 @@ export class RedisStore implements Store {
    * Asks for a session, in one call. A reuse is judged in another one, which has a deadline: the first may have waited
    * for Redis so long that the grace of a request in flight has passed meanwhile.
    */
-  async #ask(
+  async #ask<Outcome>(
     name: ScriptName,
     keys: readonly [string, ...string[]],
     claims: TokenClaims,
     policy: ReusePolicy,
     options: readonly (string | number)[],
-  ): Promise<FoundReply> {
+    parse: (sid: string, reply: FoundReply) => Outcome,
+  ): Promise<Outcome> {
     const startedAt = performance.now();
     const reply = await this.#connection.run<FoundReply>(name, keys, findArguments(claims, policy, 0, options));
-    if (refusedAt(reply) === null) return reply;
+    if (refusedAt(reply) === null) return parse(claims.sid, reply);
     const call = this.#callFor(claims.tag, startedAt);
     const judged = await this.#deadlines.run<FoundReply>(call, {
       name,
@@ -342,17 +340,19 @@ export class RedisStore implements Store {
       timing: FOUND_TIMING,
     });
     if (isEndedNow(judged)) this.#remember(call, revocationOf(claims.sid));
-    return judged;
+    return parse(claims.sid, judged);
   }
 
-  #onData(
+  #onData<Outcome>(
     name: ScriptName,
     tag: string,
     claims: TokenClaims,
     policy: ReusePolicy,
-    args: readonly (string | number)[] = [],
-  ): Promise<FoundReply> {
-    return this.#ask(name, [this.#keys.sessions(tag)], claims, policy, args);
+    args: readonly (string | number)[],
+    parse: (outcome: readonly (string | null)[]) => Outcome,
+  ): Promise<FoundData<Outcome>> {
+    const parseReply = (sid: string, reply: FoundReply) => parseFoundData(sid, reply, parse);
+    return this.#ask(name, [this.#keys.sessions(tag)], claims, policy, args, parseReply);
   }
 
   /**
@@ -376,6 +376,8 @@ export class RedisStore implements Store {
     return [this.#keys.sessions(tag), this.#keys.userInfo(tag)];
   }
 }
+
+const NO_ARGUMENTS: readonly string[] = [];
 
 /** The arguments of the verbs on one session, see scripts/session.ts. */
 function findArguments(

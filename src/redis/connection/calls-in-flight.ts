@@ -6,9 +6,9 @@ const MAX_IN_FLIGHT = 1000;
 /** Calls to one server that may wait until there is room. */
 const MAX_WAITING = 10_000;
 
-interface Call {
-  /** Sends it. `false`: it has settled already, and nothing was sent. */
-  send(): boolean;
+export interface WaitingCall {
+  /** Sends it, to be counted here until it has settled. `false`: nothing was sent. */
+  send(inFlight: CallsInFlight): boolean;
   refuse(error: SessionError): void;
   /** The last moment, by `performance.now()`, at which it may be sent. */
   until: number;
@@ -22,11 +22,11 @@ interface Call {
 export class CallsInFlight {
   #count = 0;
   /** In the order in which they came. */
-  readonly #waiting = new Set<Call>();
+  readonly #waiting = new Set<WaitingCall>();
   #timer: NodeJS.Timeout | null = null;
 
   /** Sends a call now, or when there is room. Each that was sent has to be {@link settled}. */
-  add(call: Call): void {
+  add(call: WaitingCall): void {
     if (this.#hasRoom()) this.#send(call);
     else if (this.#waiting.size >= MAX_WAITING) call.refuse(overload());
     else {
@@ -50,15 +50,15 @@ export class CallsInFlight {
     return this.#count < MAX_IN_FLIGHT;
   }
 
-  #send(call: Call): void {
-    if (call.send()) this.#count++;
+  #send(call: WaitingCall): void {
+    if (call.send(this)) this.#count++;
   }
 
   /**
    * Refuses the calls that have waited too long, after the answers that have arrived meanwhile were read. Each has a
    * timer of its own that holds the process.
    */
-  #watch(first: Call): void {
+  #watch(first: WaitingCall): void {
     this.#timer ??= setTimeout(() => setImmediate(() => this.#refuseLate()), first.until - performance.now()).unref();
   }
 

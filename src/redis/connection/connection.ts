@@ -9,7 +9,7 @@ import { correctFalseReady } from '../client/false-ready';
 import { mendConnection } from '../client/mended-connection';
 import type { ScriptName } from '../scripts/index';
 import { CircuitBreaker } from './circuit-breaker';
-import { PendingCalls } from './pending-calls';
+import { type Destination, PendingCalls } from './pending-calls';
 import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
 import { SlotOwners } from './slot-owners';
@@ -210,24 +210,25 @@ export class RedisConnection {
       const refusal = this.#breaker.refusal(this.serverOf(key));
       if (refusal !== null) return Promise.reject(refusal);
     }
-    const epoch = this.#epoch;
-    return this.#calls.add(command, timeoutMs, {
-      server: () => this.serverOf(key),
-      answered: () => {
-        if (!this.#breaker.isIdle && epoch === this.#epoch) this.#breaker.answered(this.serverOf(key));
-      },
-      failed: (error, reason) => {
-        // Between the nodes of a Cluster there is no waiting for a connection: each call would try the dead one anew.
-        const isBroken = this.#cluster !== null && reason !== error;
-        // A server is not to blame for what its predecessor left unanswered.
-        if (this.#closed !== null || epoch !== this.#epoch) return;
-        if (error.code !== 'ERR_STORE_TIMEOUT') {
-          // Nor for what the client refused by itself, while its connection is well.
-          if (!isBroken || this.clientOf(this.serverOf(key))?.status === 'ready') return;
-        }
-        this.#breaker.unanswered(this.serverOf(key), error, () => this.#probe(key));
-      },
-    });
+    return this.#calls.add(command, timeoutMs, new KeyDestination(this, key, this.#epoch));
+  }
+
+  /** A call on a key was answered. */
+  answered(key: string, epoch: number): void {
+    if (!this.#breaker.isIdle && epoch === this.#epoch) this.#breaker.answered(this.serverOf(key));
+  }
+
+  /** A call on a key has failed. */
+  failed(key: string, epoch: number, error: SessionError, reason: unknown): void {
+    // Between the nodes of a Cluster there is no waiting for a connection: each call would try the dead one anew.
+    const isBroken = this.#cluster !== null && reason !== error;
+    // A server is not to blame for what its predecessor left unanswered.
+    if (this.#closed !== null || epoch !== this.#epoch) return;
+    if (error.code !== 'ERR_STORE_TIMEOUT') {
+      // Nor for what the client refused by itself, while its connection is well.
+      if (!isBroken || this.clientOf(this.serverOf(key))?.status === 'ready') return;
+    }
+    this.#breaker.unanswered(this.serverOf(key), error, () => this.#probe(key));
   }
 
   /**
@@ -291,5 +292,31 @@ export class RedisConnection {
     // An owned client goes on to report how it ends, and an error without a listener is printed.
     if (this.#owned && this.#client.status !== 'end') this.#client.disconnect();
     else this.#readiness.unwatch(this.#serverWatcher);
+  }
+}
+
+/** The server that holds a key. A class, because one is made for each call. */
+class KeyDestination implements Destination {
+  readonly #connection: RedisConnection;
+  readonly #key: string;
+  /** The one in which the call was made. */
+  readonly #epoch: number;
+
+  constructor(connection: RedisConnection, key: string, epoch: number) {
+    this.#connection = connection;
+    this.#key = key;
+    this.#epoch = epoch;
+  }
+
+  server(): string {
+    return this.#connection.serverOf(this.#key);
+  }
+
+  answered(): void {
+    this.#connection.answered(this.#key, this.#epoch);
+  }
+
+  failed(error: SessionError, reason: unknown): void {
+    this.#connection.failed(this.#key, this.#epoch, error, reason);
   }
 }

@@ -1,8 +1,8 @@
 import type { Redis } from 'ioredis';
 import { SessionError } from '../../errors/session-error';
 import { isErrorReply } from '../client/errors';
-import { CallsInFlight } from './calls-in-flight';
-import { TurnQueue } from './commands-in-one-write';
+import { CallsInFlight, type WaitingCall } from './calls-in-flight';
+import { type QueuedCall, TurnQueue } from './commands-in-one-write';
 import type { Readiness } from './readiness';
 
 /** A turn of the event loop that takes longer is one in which something held the process up. */
@@ -33,11 +33,11 @@ export type SendCommand<Reply> = (heldUpMs: number) => Promise<Reply>;
  * however late it is read.
  */
 export class PendingCalls {
-  readonly #readiness: Readiness;
-  readonly #turn: TurnQueue;
+  readonly readiness: Readiness;
+  readonly turn: TurnQueue;
+  readonly errorOf: (reason: unknown, server?: string) => SessionError;
   /** Of each server: one that is slow holds up no calls to another. */
   readonly #inFlight = new Map<string, CallsInFlight>();
-  readonly #errorOf: (reason: unknown, server?: string) => SessionError;
   #count = 0;
   #onSettled: (() => void) | null = null;
   #isClosed = false;
@@ -51,89 +51,32 @@ export class PendingCalls {
     clients: () => readonly Redis[],
     errorOf: (reason: unknown, server?: string) => SessionError,
   ) {
-    this.#readiness = readiness;
-    this.#errorOf = errorOf;
-    this.#turn = new TurnQueue(clients);
+    this.readiness = readiness;
+    this.errorOf = errorOf;
+    this.turn = new TurnQueue(clients);
   }
 
-  add<Reply>(command: SendCommand<Reply>, timeoutMs: number, destination?: Destination): Promise<Reply> {
+  add<Reply>(command: SendCommand<Reply>, timeoutMs: number, destination: Destination | null = null): Promise<Reply> {
     return new Promise((resolve, reject) => {
-      let deadline = performance.now() + timeoutMs;
-      let isSettled = false;
-      /** Where it is in flight; `null` while it isn't. */
-      let inFlight: CallsInFlight | null = null;
-      /** When it was ready to be sent, while it waits for the turn of the event loop to end. */
-      let queuedAt: number | null = null;
-
-      const settle = () => {
-        isSettled = true;
-        clearTimeout(timer);
-        inFlight?.settled();
-        this.#count--;
-        this.#onSettled?.();
-      };
-      const succeed = (reply: Reply) => {
-        if (isSettled) return;
-        settle();
-        destination?.answered?.();
-        resolve(reply);
-      };
-      const fail = (reason: unknown) => {
-        if (isSettled) return;
-        settle();
-        const error = reason instanceof SessionError ? reason : this.#errorOf(reason, destination?.server());
-        if (isErrorReply(reason)) destination?.answered?.();
-        else destination?.failed?.(error, reason);
-        reject(error);
-      };
-
-      const overdue = () => fail(new SessionError('ERR_STORE_TIMEOUT', noAnswerWithin(timeoutMs)));
-      const onTimer = () => {
-        const left = deadline - performance.now();
-        if (queuedAt !== null || left > 0) timer = setTimeout(onTimer, Math.max(1, left));
-        // Node runs timers before it reads sockets: the answer may be here and not yet read.
-        else setImmediate(overdue);
-      };
-      let timer = setTimeout(onTimer, timeoutMs);
-
-      const start = () => {
-        if (!this.#readiness.isReady) return void this.#readiness.whenReady().then(start).catch(fail);
-        queuedAt = performance.now();
-        this.#turn.add(onTurn);
-      };
-      const onTurn = () => {
-        const waitedMs = performance.now() - (queuedAt ?? 0);
-        const heldUpMs = waitedMs > LONGEST_TURN_MS ? waitedMs : 0;
-        queuedAt = null;
-        deadline += heldUpMs;
-        const calls = this.#callsTo(destination?.server() ?? '');
-        const send = () => {
-          if (isSettled) return false;
-          if (!this.#readiness.isReady) {
-            start();
-            return false;
-          }
-          inFlight = calls;
-          try {
-            command(heldUpMs).then(succeed, fail);
-          } catch (error) {
-            fail(error);
-          }
-          return true;
-        };
-        calls.add({ send, refuse: fail, until: deadline - RESERVE * timeoutMs });
-      };
-
+      const call = new PendingCall(this, command, timeoutMs, destination, resolve, reject);
       this.#count++;
-      if (this.#isClosed) fail(new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed'));
-      else start();
+      if (this.#isClosed) call.refuse(new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed'));
+      else call.start();
     });
   }
 
-  #callsTo(server: string): CallsInFlight {
-    const calls = this.#inFlight.get(server) ?? new CallsInFlight();
-    this.#inFlight.set(server, calls);
+  callsTo(server: string): CallsInFlight {
+    let calls = this.#inFlight.get(server);
+    if (calls === undefined) {
+      calls = new CallsInFlight();
+      this.#inFlight.set(server, calls);
+    }
     return calls;
+  }
+
+  settled(): void {
+    this.#count--;
+    this.#onSettled?.();
   }
 
   /** Refuses further calls. Resolves when all have settled. */
@@ -146,6 +89,122 @@ export class PendingCalls {
       this.#onSettled();
     });
   }
+}
+
+/** One call. A class, because closures for each would cost a call more than all else here. */
+class PendingCall<Reply> implements WaitingCall, QueuedCall {
+  until = 0;
+  readonly #calls: PendingCalls;
+  readonly #command: SendCommand<Reply>;
+  readonly #timeoutMs: number;
+  readonly #destination: Destination | null;
+  readonly #resolve: (reply: Reply) => void;
+  readonly #reject: (error: SessionError) => void;
+  #timer: NodeJS.Timeout;
+  #deadline: number;
+  #heldUpMs = 0;
+  /** When it was ready to be sent, while it waits for the turn of the event loop to end. */
+  #queuedAt: number | null = null;
+  /** Where it is in flight; `null` while it isn't. */
+  #inFlight: CallsInFlight | null = null;
+  #isSettled = false;
+
+  constructor(
+    calls: PendingCalls,
+    command: SendCommand<Reply>,
+    timeoutMs: number,
+    destination: Destination | null,
+    resolve: (reply: Reply) => void,
+    reject: (error: SessionError) => void,
+  ) {
+    this.#calls = calls;
+    this.#command = command;
+    this.#timeoutMs = timeoutMs;
+    this.#destination = destination;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#deadline = performance.now() + timeoutMs;
+    this.#timer = setTimeout(onTimer, timeoutMs, this);
+  }
+
+  start(): void {
+    const { readiness, turn } = this.#calls;
+    if (readiness.isReady) {
+      this.#queuedAt = performance.now();
+      turn.add(this);
+    } else this.#startWhenReady();
+  }
+
+  onTurn(): void {
+    const waitedMs = performance.now() - (this.#queuedAt ?? 0);
+    this.#heldUpMs = waitedMs > LONGEST_TURN_MS ? waitedMs : 0;
+    this.#queuedAt = null;
+    this.#deadline += this.#heldUpMs;
+    this.until = this.#deadline - RESERVE * this.#timeoutMs;
+    this.#calls.callsTo(this.#destination?.server() ?? '').add(this);
+  }
+
+  send(inFlight: CallsInFlight): boolean {
+    if (this.#isSettled) return false;
+    if (!this.#calls.readiness.isConnected) {
+      this.#startWhenReady();
+      return false;
+    }
+    this.#inFlight = inFlight;
+    try {
+      this.#command(this.#heldUpMs).then(
+        (reply) => this.#succeed(reply),
+        (reason: unknown) => this.refuse(reason),
+      );
+    } catch (error) {
+      this.refuse(error);
+    }
+    return true;
+  }
+
+  refuse(reason: unknown): void {
+    if (this.#isSettled) return;
+    this.#settle();
+    const destination = this.#destination;
+    const error = reason instanceof SessionError ? reason : this.#calls.errorOf(reason, destination?.server());
+    if (isErrorReply(reason)) destination?.answered?.();
+    else destination?.failed?.(error, reason);
+    this.#reject(error);
+  }
+
+  /** When the deadline was, or may have been. */
+  overdue(): void {
+    const left = this.#deadline - performance.now();
+    if (this.#queuedAt !== null || left > 0) this.#timer = setTimeout(onTimer, Math.max(1, left), this);
+    // Node runs timers before it reads sockets: the answer may be here and not yet read.
+    else setImmediate(() => this.refuse(new SessionError('ERR_STORE_TIMEOUT', noAnswerWithin(this.#timeoutMs))));
+  }
+
+  #succeed(reply: Reply): void {
+    if (this.#isSettled) return;
+    this.#settle();
+    this.#destination?.answered?.();
+    this.#resolve(reply);
+  }
+
+  #startWhenReady(): void {
+    const start = () => this.start();
+    this.#calls.readiness
+      .whenReady()
+      .then(start)
+      .catch((reason: unknown) => this.refuse(reason));
+  }
+
+  #settle(): void {
+    this.#isSettled = true;
+    clearTimeout(this.#timer);
+    this.#inFlight?.settled();
+    this.#calls.settled();
+  }
+}
+
+function onTimer(call: Pick<PendingCall<never>, 'overdue'>): void {
+  call.overdue();
 }
 
 function noAnswerWithin(timeoutMs: number): string {
