@@ -7,7 +7,7 @@ import type { RedisKeys } from '../schema';
 import { ChangeSubscription } from './change-subscription';
 
 /**
- * Hears of changes to users where they are made: by a subscription of its own to each server that scripts run on. In a
+ * Follows changes to users where they are made: by a subscription of its own to each server that scripts run on. In a
  * Cluster every node passes on all changes, but another node's only while their link holds, and nobody could see
  * that it did not.
  */
@@ -72,7 +72,7 @@ export class RedisChangeFeed implements ChangeFeed {
     const servers = new Set(this.#connection.servers());
     for (const [address, subscription] of this.#subscriptions) {
       if (!servers.has(address)) this.#drop(address, subscription);
-      // Of whom it was the source is not known of what was kept: all of that is given up.
+      // Which users it was the source of isn't known: all that was kept by it is dropped.
       else if (haveSlotsMoved) this.#lose(subscription.renew());
     }
     for (const server of servers) if (!this.#subscriptions.has(server)) this.#subscribe(server);

@@ -40,11 +40,9 @@ interface Source extends ChangeSource {
  * - It is on the very server that calls go to: both connections tell the same `run_id`. When either breaks, that is
  *   found out anew.
  * - All that was announced up to a moment has arrived: a server answers each connection in order, so that the answer to
- *   a PING comes after what was
- *   announced before the PING.
+ *   a PING comes after what was announced before the PING.
  * - Nobody else is the master by then: over the connection of the calls it has taken a write, of nothing, which a
- *   replica refuses, or a master
- *   that has lost its replicas (`min-replicas-to-write`).
+ *   replica refuses, or a master that has lost its replicas (`min-replicas-to-write`).
  * - Changes are announced at all: the server lets this process announce, and so others that have the same rights.
  *
  * The latter three make a heartbeat, and are believed for two: a server that is paused, or a network that is gone, says

@@ -79,8 +79,7 @@ export function checkTimeoutMs(timeoutMs: number = DEFAULT_TIMEOUT_MS): number {
  * reconnecting for ever. It starts to connect at once and emits `error` when it can't.
  *
  * @param target a URL (`redis://user:password@host:port/db`, `rediss://` for TLS), {@link RedisSettings}, {@link
- *   SentinelSettings} or
- *   {@link ClusterSettings}.
+ *   SentinelSettings} or {@link ClusterSettings}.
  * @throws TypeError or RangeError for a target that can't be one; the message never holds the URL, which may hold a
  *   password.
  * @example

@@ -17,8 +17,7 @@ const REDIRECTION_TO_NOWHERE = /^(MOVED|ASK) (\d+) \??:(\d+)$/;
  * - An address without a host, in CLUSTER SLOTS or a redirection, is at the host that was asked
  *   (`cluster-preferred-endpoint-type unknown-endpoint`).
  * - A failure to ask a node for the slots, and a Cluster that is down, is an event `node error` that says why. A node
- *   that is away is no reason not
- *   to ask the others.
+ *   that is away is no reason not to ask the others.
  * - A node that still reads its data refuses commands, instead of letting them wait.
  * - A client that is closed while it asks for the slots asks for them no more. ioredis would go on each second, and
  *   keep the process.
