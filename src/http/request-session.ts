@@ -316,7 +316,7 @@ export class RequestSession<Detail = unknown> {
       if (this.#session === null) return this.refusal(null);
     }
     const { checkedAt, authenticatedAt } = this.#session ?? session;
-    // A proof of the future is one by a clock that was set back: nobody knows how old it is.
+    // A proof of the future was made before the clock was set back: its age is unknown.
     const isRecent = Math.abs(checkedAt.getTime() - authenticatedAt.getTime()) <= seconds * 1000;
     return isRecent ? null : reauthenticationRequired();
   }

@@ -1,6 +1,7 @@
 import { checkText, isPlainObject, kindOf } from '../errors/arguments';
 import { refuseWrites } from '../errors/refuse-writes';
 import { SessionError } from '../errors/session-error';
+import { bytesOfData } from '../store/limits';
 import type { DataLimits, DataWritten, FoundData, ReusePolicy, SessionEntries, Store } from '../store/store';
 import type { TokenClaims } from '../token/token';
 import { jsonOf } from './json-value';
@@ -171,7 +172,7 @@ export class SessionData<Data extends object = RegisteredData> {
     condition?: { key: string; json: string | null },
   ): Promise<'done' | 'changed'> {
     const { store, reuse, limits } = this.#access;
-    if (bytesOf(entries) > limits.maxBytes) throw this.#overLimit('too-large');
+    if (bytesOfData(entries) > limits.maxBytes) throw this.#overLimit('too-large');
     const change = { entries, condition };
     const outcome = await this.#change((claims) => store.writeData(claims.tag, claims, reuse, change, limits));
     if (outcome === 'done' || outcome === 'changed') return outcome;
@@ -203,13 +204,6 @@ refuseWrites(
   SessionData.prototype,
   (name) => new TypeError(`data.${name} can't be assigned: call data.set(${JSON.stringify(name)}, …)`),
 );
-
-/** Bytes of UTF-8 of the keys that are set, and of their JSON. */
-function bytesOf(entries: ReadonlyMap<string, string | null>): number {
-  let bytes = 0;
-  for (const [key, json] of entries) if (json !== null) bytes += Buffer.byteLength(key) + Buffer.byteLength(json);
-  return bytes;
-}
 
 function parsed<Value>(json: string | undefined): Value | undefined {
   if (json === undefined) return undefined;

@@ -30,5 +30,12 @@ export const MAX_USER_INFO_LOAD_MS = 60_000;
 /** Keys that the data of one session may have, at most: one call may carry them all. See the option `maxDataKeys`. */
 export const MAX_DATA_KEYS = 1000;
 
+/** Bytes that `maxDataBytes` counts: the UTF-8 of each key that has JSON, and of that. */
+export function bytesOfData(entries: ReadonlyMap<string, string | null>): number {
+  let bytes = 0;
+  for (const [key, json] of entries) if (json !== null) bytes += Buffer.byteLength(key) + Buffer.byteLength(json);
+  return bytes;
+}
+
 /** Milliseconds since the epoch from which on a number is no time, but damage: beyond what a Date can be. */
 export const NO_TIME = 4e15;

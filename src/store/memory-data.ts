@@ -1,3 +1,4 @@
+import { bytesOfData } from './limits';
 import type { DataChange, DataLimits, DataWritten, SessionEntries } from './store';
 
 /** The data of one session in memory: what RedisStore's scripts do on one hash, in the same words. */
@@ -22,7 +23,7 @@ export class MemoryData {
         isGrowing = true;
       }
     }
-    if (isGrowing && bytesOf(next) > maxBytes) return 'too-large';
+    if (isGrowing && bytesOfData(next) > maxBytes) return 'too-large';
     if (isGrowing && next.size > maxKeys) return 'too-many';
     this.#entries = next;
     return 'done';
@@ -50,10 +51,4 @@ export class MemoryData {
     this.#entries.clear();
     return 'done';
   }
-}
-
-function bytesOf(entries: SessionEntries): number {
-  let bytes = 0;
-  for (const [key, json] of entries) bytes += Buffer.byteLength(key) + Buffer.byteLength(json);
-  return bytes;
 }

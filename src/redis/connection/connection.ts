@@ -183,33 +183,21 @@ export class RedisConnection {
     args: ScriptArguments,
     timeoutMs = this.timeoutMs,
   ): Promise<Reply> {
+    const [key] = keys;
+    if (!this.#breaker.isIdle) {
+      const refusal = this.#breaker.refusal(this.serverOf(key));
+      if (refusal !== null) return Promise.reject(refusal);
+    }
     const script = this.#scripts[name] as (...args: (string | number)[]) => Promise<Reply>;
-    const call = (heldUpMs: number) => {
+    const command = (heldUpMs: number) => {
       const given = typeof args === 'function' ? args(heldUpMs) : args;
       const reply = script(keys.length, ...keys, ...given);
       if (this.#cluster === null || keys.length === 1) return reply;
       return reply.catch((error: unknown) => {
         if (!isSplitSlot(error)) throw error;
-        return script(1, keys[0], ...given);
+        return script(1, key, ...given);
       });
     };
-    return this.#sendOn(keys[0], call, timeoutMs);
-  }
-
-  /** Sends what the function sends, once the client is ready, to the server that holds the key. */
-  send<Reply>(
-    key: string,
-    command: (client: Redis | Cluster) => Promise<Reply>,
-    timeoutMs = this.timeoutMs,
-  ): Promise<Reply> {
-    return this.#sendOn(key, () => command(this.#client), timeoutMs);
-  }
-
-  #sendOn<Reply>(key: string, command: (heldUpMs: number) => Promise<Reply>, timeoutMs: number): Promise<Reply> {
-    if (!this.#breaker.isIdle) {
-      const refusal = this.#breaker.refusal(this.serverOf(key));
-      if (refusal !== null) return Promise.reject(refusal);
-    }
     return this.#calls.add(command, timeoutMs, new KeyDestination(this, key, this.#epoch));
   }
 

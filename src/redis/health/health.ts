@@ -22,7 +22,7 @@ export class RedisHealth {
   readonly #rights: ServerRights;
   readonly #replicas: number;
   readonly #otherWorries: () => string[];
-  #underWay: Promise<StoreHealth> | null = null;
+  #looking: Promise<StoreHealth> | null = null;
 
   /**
    * @param options.replicas how many each master should have.
@@ -40,10 +40,10 @@ export class RedisHealth {
   }
 
   look(): Promise<StoreHealth> {
-    this.#underWay ??= this.#look().finally(() => {
-      this.#underWay = null;
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = null;
     });
-    return this.#underWay;
+    return this.#looking;
   }
 
   async #look(): Promise<StoreHealth> {

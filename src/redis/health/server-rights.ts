@@ -11,8 +11,8 @@ const ANNOUNCING_KNOWN_MS = 60_000;
 
 const PROBE_SHA = hash('sha1', PROBE);
 
-/** Without these no session can be checked. */
-const NEEDED_BY_CHECKS = ['TIME', 'HMGET', 'HDEL', 'GETEX'];
+/** Without these no request with a token is served: it reads a session and slides it. */
+const NEEDED_BY_REQUESTS = ['TIME', 'HMGET', 'HDEL', 'GETEX', 'PTTL', 'PEXPIRE', 'HSET'];
 
 /** A command that a server refuses us, or doesn't know. */
 export interface RefusedCommand {
@@ -86,7 +86,7 @@ function commandsIn(failed: readonly string[]): RefusedCommand[] {
   for (let i = 0; i < failed.length; i += 2) {
     const [name, words] = failed.slice(i, i + 2) as [string, string];
     const error = new Error(words);
-    if (isRefusal(error)) commands.push({ name, words, isFatal: NEEDED_BY_CHECKS.includes(name) });
+    if (isRefusal(error)) commands.push({ name, words, isFatal: NEEDED_BY_REQUESTS.includes(name) });
     // A Redis that is full is found out by its INFO.
     else if (!/\bOOM\b/.test(words)) throw sessionErrorOf(error);
   }
