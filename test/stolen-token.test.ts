@@ -1,4 +1,5 @@
-import { TokenManager, type TokenManagerOptions } from 'tokensession';
+import { type Session, type TokenClaims, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { importSecret, signToken } from '../src/token/token';
 import { countedStore } from './support/counted-store';
 import { describeStores, SECRET, type StoreFixture } from './support/stores';
 import { until } from './support/until';
@@ -51,6 +52,21 @@ describeStores((open) => {
       }
       expect((await sessions.checkToken(proved?.token as string))?.authenticatedAt).toEqual(proved?.authenticatedAt);
       expect(Number(proved?.authenticatedAt)).toBeGreaterThan(Number(login));
+    });
+
+    it('a token made in the same millisecond as the one that its owner proved keeps the older proof', async () => {
+      await manage({ cache, rotationGrace: 100 });
+      const stolen = await sessions.setToken('ada');
+      const login = (await sessions.checkToken(stolen))?.authenticatedAt as Date;
+      await fixture.elapse(20);
+      const proved = (await sessions.reauthenticateToken(stolen)) as Session;
+      const claims = sessions.readToken(proved.token) as TokenClaims;
+      const taken = signToken({ ...claims, provedAt: Number(login) }, importSecret(SECRET));
+      await use(proved.token);
+      for (const token of [taken, taken, taken, proved.token, proved.token, taken]) {
+        const expected = token === taken ? login : proved.authenticatedAt;
+        expect((await sessions.touchToken(token))?.authenticatedAt).toEqual(expected);
+      }
     });
 
     it('a rotation whose answer was lost revives nothing: a later one is found out beside the stolen token', async () => {

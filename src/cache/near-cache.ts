@@ -138,7 +138,9 @@ export class NearCache {
   keep(ticket: Ticket, token: string, claims: TokenClaims, stored: StoredSession): void {
     const { source, askedAt, change, detours } = ticket;
     const { userId, session, now, userInfo, userInfoVersion } = stored;
-    if (claims.gen !== session.gen || claims.mintedAt !== session.mintedAt) return;
+    // Of two tokens made in one millisecond, one may prove less.
+    const isHeld = claims.gen === session.gen && claims.mintedAt === session.mintedAt;
+    if (!isHeld || claims.provedAt !== session.provedAt) return;
     // A text cut out of a header keeps all of the header in memory.
     const [tag, sid] = [flat(claims.tag), flat(claims.sid)];
     if (this.#changes.hasChanged(tag, change)) return;
