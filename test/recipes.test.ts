@@ -96,9 +96,12 @@ async function made<Value>(text: string, name: string, env: Record<string, strin
   const keep = (given: unknown) => {
     value = given;
   };
-  await runSnippet(`${text}\nkeep(${name});`, { TokenManager, RedisStore, keep });
-  process.env = before;
-  return value as Value;
+  try {
+    await runSnippet(`${text}\nkeep(${name});`, { TokenManager, RedisStore, keep });
+    return value as Value;
+  } finally {
+    process.env = before;
+  }
 }
 
 const ADA = { name: 'ada', password: 'open sesame' };
@@ -224,7 +227,7 @@ it('a new secret signs no one out, and busy sessions are signed anew', async () 
   const server = await startRedis();
   onClose(() => server.stop());
   const text = recipe('docs/recipes.md', 'Replace a secret without signing anyone out');
-  const [before, after] = ['the old secret, long enough to sign with', 'the new secret, long enough to sign with'];
+  const [before, after] = ['the old secret is long enough to sign with', 'the new secret is long enough to sign with'];
   const deploy = async (...secrets: string[]) => {
     const env = { REDIS_URL: server.url, SESSION_SECRETS: secrets.join(',') };
     const sessions = await made<TokenManager>(text, 'sessions', env);

@@ -24,7 +24,7 @@ export const blocks = (language: string, text = pageText('README.md')) =>
 export function section(page: string, heading: string): string {
   const [, level = ''] = new RegExp(`^(#+) ${escaped(heading)}$`, 'm').exec(pageText(page)) ?? [];
   if (level === '') throw new Error(`${page} has no heading "${heading}"`);
-  const [, rest = ''] = pageText(page).split(`\n${level} ${heading}\n`);
+  const [, rest = ''] = `\n${pageText(page)}`.split(`\n${level} ${heading}\n`);
   return rest.split(new RegExp(`^#{1,${level.length}} `, 'm'), 1)[0] as string;
 }
 
