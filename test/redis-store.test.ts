@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { Redis } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis5';
-import { RedisStore, type TokenClaims, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { createRedisClient, RedisStore, type TokenClaims, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { defineScripts } from '../src/redis/connection/script-commands';
 import { SCRIPTS } from '../src/redis/scripts/index';
 import { readClaims, tagOf } from '../src/token/token';
@@ -582,7 +582,12 @@ describe('the client', () => {
   });
 
   it('that is refused its database serves nothing, rather than the sessions in database 0', async () => {
-    for (const redis of [`${server.url}/99`, { host: '127.0.0.1', port: server.port, password: PASSWORD, db: 99 }]) {
+    const reported = jest.fn();
+    const made = createRedisClient(`${server.url}/99`).on('error', reported);
+    await new Promise((resolve) => made.once('close', resolve));
+    const given = new Redis(`${server.url}/99`, { retryStrategy: () => 50 }).on('error', reported);
+    const targets = [`${server.url}/99`, { host: '127.0.0.1', port: server.port, password: PASSWORD, db: 99 }];
+    for (const redis of [given, made, ...targets]) {
       const sessions = manage(redis);
       for (let tries = 0; tries < 3; tries++) {
         await expect(sessions.setToken('ada')).rejects.toMatchObject({
@@ -593,6 +598,8 @@ describe('the client', () => {
       }
     }
     expect(await server.admin.keys(`${prefixes.tokenKeyPrefix}*`)).toEqual([]);
+    for (const client of [given, made]) client.disconnect();
+    expect(reported).toHaveBeenCalledWith(expect.objectContaining({ message: 'ERR DB index is out of range' }));
   });
 
   it('survives a Redis that forgets its scripts', async () => {
