@@ -660,7 +660,7 @@ describe('sliding', () => {
     expect(new Set(calls)).toEqual(new Set(['touch']));
     // Each second.
     expect(calls.length).toBeGreaterThanOrEqual(3);
-    expect(calls.length).toBeLessThanOrEqual(5);
+    expect(calls.length).toBeLessThanOrEqual((performance.now() - begin) / 1000 + 2);
   });
 
   it('costs one call every slideEvery seconds', async () => {
