@@ -59,14 +59,15 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
     place.find({ [property]: c.get(property) });
     const reply = replyTo(c);
     try {
-      await place.open(c, policy, new HonoExchange(c, connection?.(c)));
+      const opened = place.open(c, policy, new HonoExchange(c, connection?.(c)));
+      showSession(c, property);
+      await opened;
     } catch (error) {
       // Also for an answer that the application's own error handler makes: this middleware does not see it.
       const { headers = {} } = error as Partial<SessionError>;
       if (error instanceof SessionError) for (const [name, value] of Object.entries(headers)) c.header(name, value);
       throw error;
     }
-    showSession(c, property);
     await next();
     const response = reply.commit(c.res);
     if (response === c.res) return;
