@@ -535,13 +535,18 @@ export class RequestSession<Detail = unknown> {
   }
 }
 
-refuseWrites(
-  RequestSession.prototype,
-  (name) =>
-    new TypeError(
-      `session.${name} can't be assigned: keep data with session.data.set(${JSON.stringify(name)}, …). Another session library needs a property of its own, or name one here with the option property`,
-    ),
-);
+/** Makes assignments to sessions throw: to those of this class, and of a subclass by its own prototype. */
+export function refuseAssignments(prototype: RequestSession): void {
+  refuseWrites(
+    prototype,
+    (name) =>
+      new TypeError(
+        `session.${name} can't be assigned: keep data with session.data.set(${JSON.stringify(name)}, …). Another session library needs a property of its own, or name one here with the option property`,
+      ),
+  );
+}
+
+refuseAssignments(RequestSession.prototype);
 
 function endingOf({ reason, message }: { reason: EndReason; message?: string }): Ending {
   return { reason, ...(message !== undefined && { message }) };
