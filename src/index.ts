@@ -54,6 +54,8 @@ export {
   type SessionAttributes,
   type SessionEntries,
   type SessionRecord,
+  type SessionState,
+  type SessionStates,
   type Store,
   type StoredBan,
   type StoredSession,

@@ -15,6 +15,7 @@ import type {
   NewSession,
   ReusePolicy,
   SessionRecord,
+  SessionStates,
   Store,
   StoredBan,
   StoredUser,
@@ -43,7 +44,9 @@ import {
   parseFoundWithData,
   parseList,
   parseRecord,
+  parseStates,
   refusedAt,
+  type StatesReply,
   TUPLE_TIMING,
   type TupleReply,
 } from './replies';
@@ -239,6 +242,10 @@ export class RedisStore implements Store {
   async list(tag: string): Promise<StoredUser | null> {
     const reply = await this.#connection.run<ListReply>('list', [this.#keys.sessions(tag)], []);
     return parseList(reply);
+  }
+
+  async states(tag: string, sids: readonly string[]): Promise<SessionStates> {
+    return parseStates(await this.#connection.run<StatesReply>('states', [this.#keys.sessions(tag)], sids));
   }
 
   readData(tag: string, claims: TokenClaims, policy: ReusePolicy, keys: readonly string[] | null) {

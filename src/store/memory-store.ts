@@ -16,6 +16,8 @@ import type {
   ReusePolicy,
   SessionEntries,
   SessionRecord,
+  SessionState,
+  SessionStates,
   Store,
   StoredBan,
   StoredSession,
@@ -162,6 +164,13 @@ export class MemoryStore implements Store {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
     return user === undefined ? null : { userId: user.userId, now, sessions: user.live(now).map(copyOf) };
+  }
+
+  async states(tag: string, sids: readonly string[]): Promise<SessionStates> {
+    const now = this.#nowIfOpen();
+    const user = this.#users.get(tag);
+    const states = sids.map((sid) => user?.state(sid, now) ?? UNKNOWN);
+    return { userId: user?.userId ?? null, now, states: states.map((state) => ({ ...state })) };
   }
 
   async readData(tag: string, claims: TokenClaims, policy: ReusePolicy, keys: readonly string[] | null) {
@@ -316,6 +325,8 @@ export class MemoryStore implements Store {
     if (this.#users.get(tag)?.isEmpty) this.#users.delete(tag);
   }
 }
+
+const UNKNOWN: SessionState = { isLive: false, reason: 'unknown', message: null };
 
 /** What the store gives away can be changed without changing the store. */
 function copyOf(record: SessionRecord): SessionRecord {

@@ -124,6 +124,21 @@ export interface StoredUser {
   now: number;
 }
 
+/** How a session is: until when it lives unless it is seen again, or why it does not. */
+export type SessionState =
+  | { isLive: true; expiresAt: number }
+  | { isLive: false; reason: EndReason; message: string | null };
+
+/** What {@link Store.states} gives. */
+export interface SessionStates {
+  /** `null`: nothing is stored for this user. */
+  userId: string | null;
+  /** The store's clock when it answered. */
+  now: number;
+  /** In the order of the ids. */
+  states: SessionState[];
+}
+
 /** What {@link Store.create} is given of a login. */
 export interface NewSession {
   userId: string;
@@ -254,7 +269,7 @@ export interface ChangeFeed {
  * of it, and no write brings any of it back. The verbs on data judge the token as `check` does, in the same step.
  *
  * **Cost.** `check`, `touch`, `refresh`, `end` and `getBan` read and write a fixed number of fields, whatever else the
- * user has, and whatever data the session has. `create`, `endAll`, `ban`, `unban` and `list` read everything that is
+ * user has, and whatever data the session has; `states` reads one more for each session that is asked for. `create`, `endAll`, `ban`, `unban` and `list` read everything that is
  * kept of the user but data, which `limits.ts` bounds.
  */
 export interface Store {
@@ -318,6 +333,12 @@ export interface Store {
 
   /** The live sessions of a user, oldest login first, maybe none. `null`: nothing is stored for this user. */
   list(tag: string): Promise<StoredUser | null>;
+
+  /**
+   * Looks how some sessions of a user are, by their ids. Judges no token, and changes nothing. A damaged record is
+   * `'unknown'`: no token of it signs anybody in.
+   */
+  states(tag: string, sids: readonly string[]): Promise<SessionStates>;
 
   /** Reads data: the keys that are there of those asked for; `null` for all. */
   readData(
@@ -414,6 +435,7 @@ export const VERBS: Readonly<Record<Verb, 'read' | 'use' | 'change'>> = {
   unban: 'read',
   getBan: 'read',
   list: 'read',
+  states: 'read',
   readData: 'read',
   writeData: 'read',
   takeData: 'read',
