@@ -23,6 +23,7 @@ export type {
   SessionInfo,
   User,
 } from './manager/types';
+export type { WatchableSession, WatchedSession } from './manager/watches';
 export { createRedisClient, type RedisClientOptions } from './redis/client/client';
 export type {
   ClusterSettings,

@@ -300,11 +300,8 @@ export class RedisStore implements Store {
   }
 
   follow(follower: ChangeFollower, { heartbeatMs }: { heartbeatMs: number }): ChangeFeed {
-    const keys = { keys: this.#keys, serverKeys: this.#serverKeys, rights: this.#rights };
-    const onClose = () => this.#feeds.delete(feed);
-    const feed = new RedisChangeFeed(this.#connection, keys, follower, { heartbeatMs, onClose });
-    this.#feeds.add(feed);
-    return feed;
+    const shared = [...this.#feeds].find((feed) => feed.heartbeatMs === heartbeatMs);
+    return (shared ?? this.#openFeed(heartbeatMs)).join(follower);
   }
 
   health(): Promise<StoreHealth> {
@@ -316,6 +313,14 @@ export class RedisStore implements Store {
     await this.#connection.close();
     this.#revocations.forget();
     this.#replicas?.close();
+  }
+
+  #openFeed(heartbeatMs: number): RedisChangeFeed {
+    const keys = { keys: this.#keys, serverKeys: this.#serverKeys, rights: this.#rights };
+    const onClose = () => this.#feeds.delete(feed);
+    const feed = new RedisChangeFeed(this.#connection, keys, { heartbeatMs, onClose });
+    this.#feeds.add(feed);
+    return feed;
   }
 
   /** A call on the sessions of a user. */

@@ -1,4 +1,7 @@
+import type { EndReason } from '../errors/end-reason';
 import type { TokenClaims } from '../token/token';
+
+export type { EndReason };
 
 /** Where a session was started, for people to recognise it by. Each at most 512 characters; `undefined` means none. */
 export interface SessionAttributes {
@@ -9,20 +12,6 @@ export interface SessionAttributes {
   /** The User-Agent header the login came with. */
   userAgent?: string | undefined;
 }
-
-/**
- * Why a token is not live, as far as the store still knows:
- *
- * | reason | |
- * |---|---|
- * | `replaced` | another login took its place: `singleMode`, `maxSessions`, `maxSessionsPerDevice`, or a new login in the same browser |
- * | `revoked` | it was ended from outside: `deleteUserToken`, `deleteSession`, "log out everywhere" |
- * | `banned` | a ban of its user ended it |
- * | `reused` | a former token of the session was used after its grace: one of its tokens is in the wrong hands |
- * | `expired` | its time was up: known for as long again as it could have lived unused, an hour at most |
- * | `unknown` | anything else: logged out by its holder, forgotten, or never a session |
- */
-export type EndReason = 'replaced' | 'revoked' | 'banned' | 'reused' | 'expired' | 'unknown';
 
 /**
  * A session as a store keeps it. Times are milliseconds since the epoch by the store's own clock, durations are
@@ -206,7 +195,7 @@ export interface StoreHealth {
   reasons: string[];
 }
 
-/** Keeps copies of a store's answers, and is called when they are no longer good. */
+/** Keeps copies of a store's answers or watches sessions, and is called when they may have changed. */
 export interface ChangeFollower {
   /** A session of this user has ended or changed, or their info has; or it may have. */
   changed(tag: string): void;
@@ -395,8 +384,8 @@ export interface Store {
   /**
    * Reports every change that any process makes to a user: a session that ends, is refreshed or moves on to a new
    * token, and user info that is kept anew or forgotten. Not slides, nor what ends by its time. Each is reported no
-   * later than the source's `completeUntil` allows. Left out by a store whose answers need not be kept: no near cache
-   * is built on it.
+   * later than the source's `completeUntil` allows. Left out by a store that can't: no near cache is built on it, and
+   * watched sessions are asked for every few seconds.
    *
    * @param options.heartbeatMs milliseconds between two looks whether changes still arrive; `completeUntil` is at most
    *   twice that ahead.
