@@ -180,7 +180,7 @@ describe('a call with an argument of the wrong kind names it, before anything is
       (m, v) => m.createSession('ada', v),
       { tll: 1 },
       'TypeError',
-      'createSession: unknown option "tll"; known are ttl, absoluteTtl, attributes, replaces',
+      'createSession: unknown option "tll"; known are ttl, absoluteTtl, attributes, actor, replaces',
     ],
     [
       'replaces',

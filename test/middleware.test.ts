@@ -273,7 +273,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
         'TypeError: userId must be a string, got a value of type number',
         'RangeError: ttl must be a whole number from 1 to 3153600000, got 0',
         'TypeError: ttl must be a number, got a value of type string',
-        'TypeError: login: unknown option "tll"; known are ttl, absoluteTtl, attributes, persistent',
+        'TypeError: login: unknown option "tll"; known are ttl, absoluteTtl, attributes, actor, keep, persistent',
         'TypeError: attributes.ip must be a string, got a value of type number',
         'TypeError: attributes: unknown option "browser"; known are device, ip, userAgent',
         'RangeError: userId must be well-formed Unicode: it holds a lone surrogate',

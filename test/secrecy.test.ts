@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import express from 'express';
 import { MemoryStore, TokenManager } from 'tokensession';
-import { cookieTransport } from '../src/http/cookie';
+import { readCookies } from '../src/http/cookie';
 import { scopesOf } from '../src/http/cookie-scopes';
 import { crossOriginRefusal } from '../src/http/origin-check';
 import { candidatesOf } from '../src/http/request-tokens';
@@ -270,7 +270,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
 describe('the time to read', () => {
   const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
   afterAll(() => manager.close());
-  const cookie = cookieTransport(undefined);
+  const cookie = readCookies(undefined)?.user;
   const header = headerTransport(undefined);
   const exchange = (headers: IncomingHttpHeaders, host = 'app.example') =>
     ({

@@ -44,6 +44,7 @@ describeStores((open) => {
         expiresAt: new Date((session?.createdAt.getTime() ?? 0) + 60_000),
         ttl: 60,
         attributes: { device: 'web', ip: '192.0.2.1' },
+        actor: null,
       });
       const age = Number(session?.checkedAt) - Number(session?.createdAt);
       expect(age).toBeGreaterThanOrEqual(0);

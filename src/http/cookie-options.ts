@@ -16,6 +16,8 @@ export interface CookieOptions {
    *
    * The prefixes `__Host-`, `__Secure-`, `__Http-` and `__Host-Http-` have browsers refuse the cookie from anybody who
    * could not have set it like that (RFC 6265bis, 4.1.3); options that break their rules are refused here.
+   *
+   * The cookie of a visitor has the same options, ends with the browser's session, and has `-visitor` behind its name.
    */
   name?: string | undefined;
   /** From `/` on, without `;`, `?` and `#`. Default `/`. */

@@ -47,15 +47,28 @@ export interface CookieTransport {
   clear(exchange: Exchange, isTossed: boolean): void;
 }
 
+/** The cookies of users and of visitors. Two, so that a visitor's late answer can't take the place of a login. */
+export interface Cookies {
+  user: CookieTransport;
+  visitor: CookieTransport;
+}
+
+/** What the name of a visitor's cookie has behind that of a user's. */
+const VISITOR = '-visitor';
+
 /** @throws TypeError for an option that is unknown or of the wrong kind, and for a combination that browsers refuse. */
-export function cookieTransport(option: CookieOptions | false | undefined): CookieTransport | null {
+export function readCookies(option: CookieOptions | false | undefined): Cookies | null {
   if (option === false) return null;
   const given = readCookieOptions(option);
+  return { user: cookieTransport(given, ''), visitor: cookieTransport(given, VISITOR) };
+}
+
+function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: string): CookieTransport {
   const { path, domain, sameSite, partitioned } = given;
   const own: CookieScope = domain === undefined ? { path } : { path, domain };
 
   const isSecure = (secure: boolean) => given.secure ?? secure;
-  const nameFor = (secure: boolean) => given.name ?? defaultCookieName(isSecure(secure), domain, path);
+  const nameFor = (secure: boolean) => (given.name ?? defaultCookieName(isSecure(secure), domain, path)) + suffix;
   const line = (
     secure: boolean,
     value: string,

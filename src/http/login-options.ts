@@ -1,5 +1,14 @@
-import { checkBoolean, checkSeconds, optional, type Readers, readOptions } from '../errors/arguments';
-import { checkAttributes } from '../store/session-attributes';
+import {
+  checkBoolean,
+  checkSeconds,
+  checkText,
+  kindOf,
+  optional,
+  type Readers,
+  readOptions,
+} from '../errors/arguments';
+import { MAX_DATA_KEYS } from '../store/limits';
+import { checkActor, checkAttributes } from '../store/session-attributes';
 import type { SessionAttributes } from '../store/store';
 
 export interface LoginOptions {
@@ -13,6 +22,16 @@ export interface LoginOptions {
   /** Kept with the session. `ip` and `userAgent` are taken from the request unless given; `undefined` keeps neither. */
   attributes?: SessionAttributes | undefined;
   /**
+   * Who acts as this user, a member of support say: shown as `req.session.actor`, in lists and in the event `login`.
+   * `requireRecentLogin` refuses such a session. Default: none, the user. 1 to 512 characters.
+   */
+  actor?: string | undefined;
+  /**
+   * Keys of the data to carry into the new session: of the visitor, or of this very user's session that this one
+   * replaces. Default: none, so that nothing that was planted before the login becomes the user's.
+   */
+  keep?: readonly string[] | undefined;
+  /**
    * Whether the browser keeps the cookie when it is closed; later rotations of its token keep that choice. Default
    * true. The session itself lives as long either way.
    */
@@ -23,11 +42,19 @@ const LOGIN_OPTIONS = {
   ttl: optional(checkSeconds, undefined),
   absoluteTtl: optional(checkSeconds, undefined),
   attributes: readAttributes,
+  actor: optional(checkActor, undefined),
+  keep: optional(checkKeys, [] as readonly string[]),
   persistent: optional(checkBoolean, true),
 } satisfies Readers<LoginOptions>;
 
 export function checkLoginOptions(options: LoginOptions | undefined) {
   return readOptions('login', options, LOGIN_OPTIONS, '');
+}
+
+function checkKeys(name: string, value: unknown): readonly string[] {
+  if (!Array.isArray(value)) throw new TypeError(`${name} must be an array of keys, got ${kindOf(value)}`);
+  if (value.length > MAX_DATA_KEYS) throw new RangeError(`${name} must have at most ${MAX_DATA_KEYS} keys`);
+  return Array.from(value, (key: unknown, index) => checkText(`${name}[${index}]`, key));
 }
 
 /** As they were given: one that is there but `undefined` says that it is not to be taken from the request. */

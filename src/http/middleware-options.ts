@@ -1,7 +1,7 @@
 import { kindOf, oneOf, optional, type Read, type Readers, readOptions } from '../errors/arguments';
 import { TokenManager } from '../manager/token-manager';
 import { clearSiteDataOf, type SiteData } from './clear-site-data';
-import { cookieTransport } from './cookie';
+import { type Cookies, readCookies } from './cookie';
 import type { CookieOptions } from './cookie-options';
 import { type CrossOriginOptions, readTrustedOrigins, type TrustedOrigins } from './origin-check';
 import { checkProperty } from './property';
@@ -40,7 +40,7 @@ export interface SessionMiddlewareOptions<Property extends string = string> exte
 }
 
 const READERS = {
-  cookie: (_name, value) => cookieTransport(value as CookieOptions | false | undefined),
+  cookie: (_name, value) => readCookies(value as CookieOptions | false | undefined),
   header: (_name, value) => headerTransport(value as HeaderOption | undefined),
   onUnavailable: optional(oneOf('error', 'anonymous'), 'error'),
   crossOrigin: optional(oneOf('refuse', 'allow'), 'refuse'),
@@ -51,7 +51,8 @@ const READERS = {
 } satisfies Readers<SessionMiddlewareOptions>;
 
 /** The options of one `sessionMiddleware()`, checked. */
-export interface SessionPolicy<Detail> extends Omit<Read<typeof READERS>, 'crossOrigin' | 'trustedOrigins'> {
+export interface SessionPolicy<Detail> extends Omit<Read<typeof READERS>, 'cookie' | 'crossOrigin' | 'trustedOrigins'> {
+  cookies: Cookies | null;
   manager: TokenManager<Detail>;
   trustedOrigins: TrustedOrigins;
 }
@@ -64,9 +65,14 @@ export function sessionPolicy<Detail>(
   if (!(manager instanceof TokenManager)) {
     throw new TypeError(`sessionMiddleware needs a TokenManager, got ${kindOf(manager)}`);
   }
-  const { crossOrigin, trustedOrigins, ...policy } = readOptions('sessionMiddleware', options, READERS);
-  if (policy.cookie === null && policy.header === null) {
+  const {
+    cookie: cookies,
+    crossOrigin,
+    trustedOrigins,
+    ...policy
+  } = readOptions('sessionMiddleware', options, READERS);
+  if (cookies === null && policy.header === null) {
     throw new TypeError('options cookie and header must not both be false: no token could ever arrive');
   }
-  return { ...policy, manager, trustedOrigins: crossOrigin === 'allow' ? null : trustedOrigins };
+  return { ...policy, cookies, manager, trustedOrigins: crossOrigin === 'allow' ? null : trustedOrigins };
 }

@@ -4,7 +4,7 @@ import { isUnavailable, SessionError } from '../errors/session-error';
 import type { RequestedSession } from '../manager/requested-session';
 import type { SessionData } from '../manager/session-data';
 import type { User } from '../manager/types';
-import type { EndReason } from '../store/store';
+import type { EndReason, SessionEntries } from '../store/store';
 import { attributesOf, type Exchange } from './exchange';
 import { checkLoginOptions, checkLogoutOptions, type LoginOptions, type LogoutOptions } from './login-options';
 import type { SessionPolicy } from './middleware-options';
@@ -17,7 +17,7 @@ import {
   reauthenticationRequired,
   unauthenticated,
 } from './refusal';
-import { judgeTokens, type RequestTokens } from './request-tokens';
+import { judgeTokens, judgeVisitor, NO_VISITOR, type RequestTokens, type RequestVisitor } from './request-tokens';
 import { isPageRequest, loginLocation } from './return-to';
 
 /** Milliseconds that the answer with a renewed token may take at least, whatever the grace is. */
@@ -34,9 +34,11 @@ export class RequestSession<Detail = unknown> {
   readonly #exchange: Exchange;
   readonly #earlier: RequestSession<unknown> | null;
   readonly #tokens: RequestTokens;
+  /** The visitor of the request; `null` while it was not asked for. */
+  #visitor: RequestVisitor | null = null;
   #session: RequestedSession<Detail> | null = null;
   #data: SessionData | null = null;
-  /** Whether the client has the session's token in its cookie: it came there, or was put there by this response. */
+  /** Whether the client has the user's token in its cookie: it came there, or was put there by this response. */
   #isInCookie = false;
   #isPersistent = true;
   /** Why there is no session although a token of ours came. */
@@ -45,6 +47,10 @@ export class RequestSession<Detail = unknown> {
   #failure: Error | null = null;
   /** Whether opening it rejected with that. */
   #isRefused = false;
+  /** The login, logout or begin of a visit that goes on. */
+  #turn: Promise<unknown> | null = null;
+  /** The signal that was asked for, and the session that it watches; `null` for none. */
+  #signal: { id: string | null; signal: AbortSignal } | null = null;
   /** Whether the store was asked for the session in this request, and not the near cache. */
   #isConfirmed = false;
 
@@ -65,29 +71,37 @@ export class RequestSession<Detail = unknown> {
     return this.#session?.user ?? null;
   }
 
-  /** The public id of the session for its whole life, as `listUserSessions` shows it. */
+  /** The public id of the user's or visitor's session for its whole life, as `listUserSessions` shows a user's. */
   get id(): string | null {
     return this.#session?.id ?? null;
   }
 
-  /** What the client signs in with: a secret. */
+  /** What names the session, and signs a user in: a secret. */
   get token(): string | null {
     return this.#session?.token ?? null;
   }
 
-  /** When the user logged in. */
+  /** Who acts as the user, as `login` was given it; `null` for the user, and for nobody. */
+  get actor(): string | null {
+    return this.#session?.actor ?? null;
+  }
+
+  /** When the user logged in, or the visitor's session began. */
   get createdAt(): Date | null {
     return this.#session?.createdAt ?? null;
   }
 
   /** When the holder of this token last proved who they are: at the login, or in a `reauthenticated()` since. */
   get authenticatedAt(): Date | null {
-    return this.#session?.authenticatedAt ?? null;
+    return this.user === null ? null : (this.#session?.authenticatedAt ?? null);
   }
 
   /**
    * What the application keeps with the session: `await req.session.data.get('cart')`. Every method asks the store at
    * once; nothing is written at the end of the request.
+   *
+   * Where no user is signed in, the first write starts the session of a visitor. Bound how many of them a client may
+   * start: a rate limit is the application's.
    */
   get data(): SessionData {
     this.#data ??= this.#policy.manager.dataOf({
@@ -97,9 +111,24 @@ export class RequestSession<Detail = unknown> {
         return this.token;
       },
       known: this.#session?.data ?? null,
+      startVisitor: (entries) => this.#startVisitor(entries),
       answering: (act) => this.#answering(act),
     });
     return this.#data;
+  }
+
+  /**
+   * Aborts when the user's session ends while the request goes on, be it in another process: for a long download, or a
+   * stream of events. See {@link TokenManager.watch}. Where no user is signed in it never aborts. The session is watched
+   * from when this is first asked for until the response is closed.
+   *
+   * @example
+   * await pipeline(file, res, { signal: req.session.signal });
+   */
+  get signal(): AbortSignal {
+    const id = this.user === null ? null : this.id;
+    if (this.#signal === null || this.#signal.id !== id) this.#signal = { id, signal: this.#watch() };
+    return this.#signal.signal;
   }
 
   /** When the session ends unless another request comes first. */
@@ -118,7 +147,7 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Signs a user in: starts a session, ends those whose tokens came with the request, sets the cookie.
+   * Signs a user in: starts a session, ends those whose tokens came with the request, a visitor's too, sets the cookie.
    *
    * @returns the new token, for clients that send it in a header.
    * @throws SessionError when no session could be stored (the cookie is untouched), `ERR_USER_NOT_FOUND` when
@@ -127,27 +156,27 @@ export class RequestSession<Detail = unknown> {
    *   cookie. TypeError or RangeError for an argument of the wrong kind.
    */
   async login(userId: string, options?: LoginOptions): Promise<string> {
-    const { ttl, absoluteTtl, attributes, persistent } = checkLoginOptions(options);
-    const { manager, cookie, clearSiteData, trustedOrigins } = this.#policy;
-    return this.#answering(async () => {
-      if (cookie !== null) {
-        const refusal = crossOriginRefusal(this.#exchange, trustedOrigins);
-        if (refusal !== null) throw refusal;
-        if (this.#exchange.isTooLate()) throw headersSent('login');
-      }
-      const session = await manager.startSession(userId, {
-        ttl,
-        absoluteTtl,
-        attributes: { ...attributesOf(this.#exchange), ...attributes },
-        replaces: this.#actingTokens(),
-      });
-      if (cookie !== null && this.#exchange.isTooLate()) {
-        await manager.deleteToken(session.token);
-        throw headersSent('login');
-      }
+    const { ttl, absoluteTtl, attributes, actor, keep, persistent } = checkLoginOptions(options);
+    const { manager, cookies, clearSiteData } = this.#policy;
+    return this.#inTurn(async () => {
+      this.#checkCookie('login');
+      const data = await this.#keptData(userId, keep);
+      const session = await manager.startSession(
+        userId,
+        {
+          ttl,
+          absoluteTtl,
+          attributes: { ...attributesOf(this.#exchange), ...attributes },
+          actor,
+          replaces: this.#actingTokens(),
+        },
+        data,
+      );
+      await this.#checkCookieOf('login', session);
       this.#isPersistent = persistent;
-      this.#signIn(session, cookie !== null);
+      this.#signIn(session, cookies !== null);
       this.#setCookie(session);
+      this.#clearVisitorCookie();
       // What a logout before it has asked the browser to forget, this login has just put there.
       if (clearSiteData.length > 0) this.#exchange.reply()?.clearSiteData([]);
       return session.token;
@@ -193,13 +222,13 @@ export class RequestSession<Detail = unknown> {
   async logout(options?: LogoutOptions): Promise<void> {
     const { everywhere } = checkLogoutOptions(options);
     const { manager, clearSiteData } = this.#policy;
-    return this.#answering(async () => {
+    return this.#inTurn(async () => {
       if (this.#failure !== null && (everywhere || this.#tokens.refusal !== null)) {
         if (this.#isConflict()) this.#clearCookie();
         throw this.#failure;
       }
       const { acting, cookies } = this.#tokens;
-      const wasLive = this.#session !== null;
+      const wasLive = this.user !== null;
       const ownsCookie = this.#isInCookie || cookies.some((token) => acting.includes(token) && manager.isToken(token));
       const user = everywhere ? this.user : null;
       const others = this.#actingTokens().filter((token) => user === null || token !== this.token);
@@ -212,6 +241,7 @@ export class RequestSession<Detail = unknown> {
       const wasDead = !wasLive && this.#ending !== null && this.#ending.reason !== 'replaced';
       const isOver = wasDead || ended.some(Boolean);
       if (isOver && ownsCookie) this.#clearCookie();
+      if (isOver) this.#clearVisitorCookie();
       if (isOver && clearSiteData.length > 0) this.#exchange.reply()?.clearSiteData(clearSiteData);
       this.#signOut(null);
     });
@@ -259,7 +289,7 @@ export class RequestSession<Detail = unknown> {
     if (refusal !== null)
       return this.#isConflict() ? undefined : this.#answering(() => Promise.reject(this.#refuse(refusal)));
     const [token] = acting;
-    if (token === undefined) return undefined;
+    if (token === undefined) return this.#openVisitor();
     const isEager = this.#policy.data === 'eager';
     const known = acting.length === 1 && !isEager ? this.#policy.manager.openKnownToken(token) : null;
     if (known === null) return this.#answering(() => this.#lookUp(acting));
@@ -284,7 +314,7 @@ export class RequestSession<Detail = unknown> {
    * @internal
    */
   refusal(loginPage: string | null): Refusal | Error | null {
-    if (this.#session !== null) return null;
+    if (this.user !== null) return null;
     if (this.#failure !== null && !this.#isConflict()) return this.#report(this.#failure);
     const refusal = unauthenticated(this.#policy.header?.challenge, this.#ending);
     if (loginPage === null) return refusal;
@@ -304,7 +334,8 @@ export class RequestSession<Detail = unknown> {
    */
   async recencyRefusal(seconds: number): Promise<Refusal | Error | null> {
     const session = this.#session;
-    if (session === null) return this.refusal(null);
+    if (session === null || session.user === null) return this.refusal(null);
+    if (session.actor !== null) return reauthenticationRequired();
     if (session.isFromMemory && !this.#isConfirmed) {
       try {
         const inspection = await this.#policy.manager.inspectToken(session.token, { cache: false });
@@ -321,7 +352,74 @@ export class RequestSession<Detail = unknown> {
     return isRecent ? null : reauthenticationRequired();
   }
 
-  /** Signs in with the first of these tokens that is live. */
+  /** Finds the visitor, where no user's token came. Gives nothing when the store need not be asked. */
+  #openVisitor(): Promise<void> | undefined {
+    const { token, refusal } = this.#visitorThatCame();
+    return token === null && refusal === null ? undefined : this.#answering(() => this.#lookUp([]));
+  }
+
+  /** The visitor in the cookie. */
+  #visitorThatCame(): RequestVisitor {
+    this.#visitor ??= judgeVisitor(this.#policy, this.#exchange, this.#tokens.acting);
+    return this.#visitor;
+  }
+
+  /** Goes on with the visitor that came, if it is live. */
+  async #visit(): Promise<void> {
+    const { token, refusal } = this.#visitorThatCame();
+    if (refusal !== null) throw refusal;
+    if (token === null) return;
+    this.#session = await this.#policy.manager.openVisitor(token, this.#policy.data === 'eager');
+  }
+
+  /** Starts a visitor's session with this data. `false`: the request has a session by now. */
+  #startVisitor(entries: SessionEntries): Promise<boolean> {
+    return this.#inTurn(async () => {
+      if (this.#session !== null) return false;
+      this.#checkCookie('data.set');
+      const visitor = await this.#policy.manager.startVisitor(entries);
+      await this.#checkCookieOf('data.set', visitor);
+      this.#session = visitor;
+      this.#visitor = { token: visitor.token, refusal: null };
+      this.#policy.cookies?.visitor.set(this.#exchange, visitor.token, { maxAge: null, isPersistent: false });
+      return true;
+    });
+  }
+
+  /** The data to carry into a login. */
+  #keptData(userId: string, keys: readonly string[]): Promise<SessionEntries> | undefined {
+    if (keys.length === 0) return undefined;
+    const isSameUser = this.user === null || this.user.id === userId;
+    const token = isSameUser && this.token !== null ? this.token : this.#visitorThatCame().token;
+    return token === null ? undefined : this.#policy.manager.storedData(token, keys);
+  }
+
+  /** Refuses what would set a cookie, where a page of another origin asks for it or it is too late. */
+  #checkCookie(call: string): void {
+    const { cookies, trustedOrigins } = this.#policy;
+    if (cookies === null) return;
+    const refusal = crossOriginRefusal(this.#exchange, trustedOrigins);
+    if (refusal !== null) throw refusal;
+    if (this.#exchange.isTooLate()) throw headersSent(call);
+  }
+
+  /** Ends a session that has begun too late for its cookie. */
+  async #checkCookieOf(call: string, { token }: { token: string }): Promise<void> {
+    if (this.#policy.cookies === null || !this.#exchange.isTooLate()) return;
+    await this.#policy.manager.deleteToken(token);
+    throw headersSent(call);
+  }
+
+  #watch(): AbortSignal {
+    const { id, user } = this;
+    if (user === null) return new AbortController().signal;
+    const { manager } = this.#policy;
+    const signal = manager.watch({ id, user });
+    this.#exchange.onClose(() => manager.unwatch(signal));
+    return signal;
+  }
+
+  /** Signs in with the first of these tokens that is live, else goes on with the visitor that came. */
   async #lookUp(tokens: readonly string[]): Promise<void> {
     const { manager, onUnavailable, data } = this.#policy;
     try {
@@ -330,6 +428,7 @@ export class RequestSession<Detail = unknown> {
         if (opened.session !== null) return this.#signInByToken(opened.session);
         if (this.#ending === null && manager.isToken(token)) this.#ending = endingOf(opened);
       }
+      await this.#visit();
     } catch (error) {
       this.#failure = error as Error;
       if (onUnavailable === 'error' || !isUnavailable(error)) throw this.#refuse(error as Error);
@@ -338,13 +437,13 @@ export class RequestSession<Detail = unknown> {
 
   /** Signs in with a token that came, and gives its client a new one where that is due. */
   #signInByToken(session: RequestedSession<Detail>): void {
-    const { manager, cookie } = this.#policy;
+    const { manager, cookies } = this.#policy;
     const isInCookie = this.#tokens.cookies.includes(session.token);
     this.#signIn(session, isInCookie);
-    if (!isInCookie || cookie === null) return;
+    if (!isInCookie || cookies === null) return;
     const renewed = this.#exchange.isTooLate() ? null : manager.renewedToken(session);
     const header = this.#exchange.header('cookie');
-    this.#isPersistent = cookie.isPersistent(header, session.token);
+    this.#isPersistent = cookies.user.isPersistent(header, session.token);
     if (renewed === null) return;
     const next = session.withToken(renewed);
     this.#signIn(next, true);
@@ -356,7 +455,7 @@ export class RequestSession<Detail = unknown> {
   async #moveOn(call: string, make: (token: string) => Promise<string | null>): Promise<string | null> {
     return this.#answering(async () => {
       const session = this.#session;
-      if (session === null) return null;
+      if (session === null || session.user === null) return null;
       if (this.#isInCookie && this.#exchange.isTooLate()) throw headersSent(call);
       const token = await make(session.token);
       if (token === null) {
@@ -388,7 +487,9 @@ export class RequestSession<Detail = unknown> {
 
   /** The tokens that may act, and the one that the request is signed in with by now. */
   #actingTokens(): string[] {
-    return [...new Set([...this.#tokens.acting, ...(this.#session === null ? [] : [this.#session.token])])];
+    const { token } = this.#visitorThatCame();
+    const others = [this.token, token].filter((one) => one !== null);
+    return [...new Set([...this.#tokens.acting, ...others])];
   }
 
   #setCookie(session: RequestedSession<Detail>, freshForMs?: number): void {
@@ -397,11 +498,18 @@ export class RequestSession<Detail = unknown> {
     const lifetime = { maxAge, isPersistent: this.#isPersistent, ...(freshForMs !== undefined && { freshForMs }) };
     // A renewal changes nothing of what else is there: only a login or logout deletes the others.
     const isTossed = freshForMs === undefined && this.#tokens.cookies.length > 1;
-    this.#policy.cookie?.set(this.#exchange, session.token, lifetime, isTossed);
+    this.#policy.cookies?.user.set(this.#exchange, session.token, lifetime, isTossed);
   }
 
   #clearCookie(): void {
-    if (!this.#exchange.isTooLate()) this.#policy.cookie?.clear(this.#exchange, this.#tokens.cookies.length > 1);
+    if (!this.#exchange.isTooLate()) this.#policy.cookies?.user.clear(this.#exchange, this.#tokens.cookies.length > 1);
+  }
+
+  /** Clears the cookie of the visitor that came or began, if there is one. */
+  #clearVisitorCookie(): void {
+    const hasVisitor = this.#visitorThatCame().token !== null;
+    this.#visitor = NO_VISITOR;
+    if (hasVisitor && !this.#exchange.isTooLate()) this.#policy.cookies?.visitor.clear(this.#exchange, false);
   }
 
   #isConflict(): boolean {
@@ -411,6 +519,17 @@ export class RequestSession<Detail = unknown> {
   #refuse(failure: Error): Error {
     this.#isRefused = true;
     return failure;
+  }
+
+  /** {@link #answering}, of verbs that change who the session is of: one after the other. */
+  #inTurn<Outcome>(act: () => Promise<Outcome>): Promise<Outcome> {
+    const before = this.#turn;
+    const turn = this.#answering(async () => {
+      await before;
+      return act();
+    });
+    this.#turn = turn.catch(() => {});
+    return turn;
   }
 
   /**

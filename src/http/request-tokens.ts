@@ -1,6 +1,6 @@
 import type { SessionError } from '../errors/session-error';
 import type { TokenManager } from '../manager/token-manager';
-import type { TokenClaims } from '../token/token';
+import { isVisitor, type TokenClaims } from '../token/token';
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './middleware-options';
 import { crossOriginRefusal } from './origin-check';
@@ -30,9 +30,9 @@ const NONE: readonly string[] = [];
  * verified when it is looked up.
  */
 export function judgeTokens<Detail>(policy: SessionPolicy<Detail>, exchange: Exchange): RequestTokens {
-  const { manager, cookie, trustedOrigins } = policy;
+  const { manager, trustedOrigins } = policy;
   const header = policy.header?.read(exchange);
-  const cookies = cookie?.read(exchange.header('cookie'), exchange.isSecure, exchange.cookies) ?? NONE;
+  const cookies = policy.cookies?.user.read(exchange.header('cookie'), exchange.isSecure, exchange.cookies) ?? NONE;
   if (header !== undefined && (cookies.length === 0 || manager.isToken(header))) {
     return { acting: [header], cookies, refusal: null };
   }
@@ -42,6 +42,41 @@ export function judgeTokens<Detail>(policy: SessionPolicy<Detail>, exchange: Exc
   }
   const candidates = candidatesOf(cookies, manager);
   return { acting: candidates ?? NONE, cookies, refusal: candidates === null ? tokenConflict() : null };
+}
+
+/** The visitor of a request, as {@link judgeTokens} judges users. */
+export interface RequestVisitor {
+  /** The one signed token of a visitor, in the header or in the visitor's cookie; `null` when there is none. */
+  readonly token: string | null;
+  /** Why it may not act. */
+  readonly refusal: SessionError | null;
+}
+
+export const NO_VISITOR: RequestVisitor = { token: null, refusal: null };
+
+/**
+ * Of several visitors in cookies none counts: their order tells nothing, and an attacker can plant one.
+ *
+ * @param acting the tokens that {@link judgeTokens} lets act.
+ */
+export function judgeVisitor<Detail>(
+  policy: SessionPolicy<Detail>,
+  exchange: Exchange,
+  acting: readonly string[],
+): RequestVisitor {
+  const { manager, cookies, trustedOrigins } = policy;
+  const isOfVisitor = (token: string) => {
+    const claims = manager.readToken(token);
+    return claims !== null && isVisitor(claims);
+  };
+  const inHeader = acting.find(isOfVisitor);
+  if (inHeader !== undefined) return { token: inHeader, refusal: null };
+  const values = cookies?.visitor.read(exchange.header('cookie'), exchange.isSecure, exchange.cookies) ?? NONE;
+  const signed = values.filter(isOfVisitor);
+  const [token] = signed;
+  if (token === undefined || signed.length > 1) return NO_VISITOR;
+  const refusal = crossOriginRefusal(exchange, trustedOrigins);
+  return { token: refusal === null ? token : null, refusal };
 }
 
 /**

@@ -10,7 +10,7 @@ import {
   type Readers,
   readOptions,
 } from '../errors/arguments';
-import { checkAttributes } from '../store/session-attributes';
+import { checkActor, checkAttributes } from '../store/session-attributes';
 import type { SessionAttributes } from '../store/store';
 
 export interface CreateSessionOptions {
@@ -23,6 +23,11 @@ export interface CreateSessionOptions {
   absoluteTtl?: number | undefined;
   /** Where it was started, to show to the user. Default: none. */
   attributes?: SessionAttributes | undefined;
+  /**
+   * Who acts as this user, a member of support say: shown in lists and in the event `login`. Such a session never passes
+   * for a recent login. Default: none, the user. 1 to 512 characters.
+   */
+  actor?: string | undefined;
   /** Tokens whose sessions end with this login, also those of other users. Default: none. */
   replaces?: readonly string[] | undefined;
 }
@@ -31,6 +36,7 @@ const CREATE_OPTIONS = {
   ttl: optional(checkSeconds, undefined),
   absoluteTtl: optional(checkSeconds, undefined),
   attributes: (_name, value) => checkAttributes(value as SessionAttributes | undefined),
+  actor: optional(checkActor, undefined),
   replaces: optional(checkTokens, [] as readonly unknown[]),
 } satisfies Readers<CreateSessionOptions>;
 

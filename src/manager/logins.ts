@@ -1,6 +1,6 @@
 import { checkSeconds, checkUserId } from '../errors/arguments';
 import { isEnded, SessionError } from '../errors/session-error';
-import type { SessionRecord, Store } from '../store/store';
+import type { SessionEntries, SessionRecord, Store } from '../store/store';
 import { createSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import { type CreateSessionOptions, checkCreateOptions } from './call-options';
 import type { ManagerPolicy } from './manager-options';
@@ -9,8 +9,8 @@ import type { SessionEmitter } from './session-events';
 import type { User } from './types';
 import type { UserInfo } from './user-info';
 
-/** The checked options of a login. */
-type LoginOptions = Partial<ReturnType<typeof checkCreateOptions>>;
+/** The checked options of a login, and the data that the session begins with. */
+type LoginOptions = Partial<ReturnType<typeof checkCreateOptions>> & { data?: SessionEntries | undefined };
 
 /** A session that was just started. */
 export interface StartedSession<Detail> {
@@ -43,9 +43,13 @@ export class Logins<Detail> {
   }
 
   /** Starts a session, where there is a `getUserInfo` of a user whom it knows. */
-  async logIn(userId: string, options: CreateSessionOptions | undefined): Promise<StartedSession<Detail>> {
+  async logIn(
+    userId: string,
+    options: CreateSessionOptions | undefined,
+    data?: SessionEntries,
+  ): Promise<StartedSession<Detail>> {
     this.checkUserId(userId);
-    const given = checkCreateOptions(options);
+    const given = { ...checkCreateOptions(options), data };
     if (!this.#userInfo.hasLoader) return this.start(userId, given);
     const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtl * 1000);
     if (detail === null) throw userNotFound();
@@ -55,23 +59,23 @@ export class Logins<Detail> {
   /** Starts a session, without asking `getUserInfo`. */
   async start(
     userId: string,
-    { ttl = this.#policy.ttl, absoluteTtl, attributes = {}, replaces = [] }: LoginOptions,
+    { ttl = this.#policy.ttl, absoluteTtl, attributes = {}, actor, replaces = [], data }: LoginOptions,
   ): Promise<StartedSession<Detail>> {
     this.checkUserId(userId);
-    const { keys, absoluteTtl: longest, maxSessions, maxOnDevice, onLimit } = this.#policy;
+    const { keys, maxSessions, maxOnDevice, onLimit } = this.#policy;
     checkSeconds('ttl', ttl);
     const tag = tagOf(userId);
     const sid = createSessionId();
     this.#userInfo.ignoreLoad(userId);
     const replaced = replaces.map((old) => parseToken(old, keys)).filter((old) => old !== null);
-    const life = Math.min(absoluteTtl ?? Number.POSITIVE_INFINITY, longest || Number.POSITIVE_INFINITY);
 
     const { session, now, ended } = await this.#store.create(tag, {
       userId,
       sid,
       ttlMs: ttl * 1000,
-      absoluteTtlMs: Number.isFinite(life) ? 1000 * life : 0,
-      attributes,
+      absoluteTtlMs: this.#absoluteTtlMs(absoluteTtl),
+      attributes: actor === undefined ? attributes : { ...attributes, actor },
+      data,
       maxSessions,
       maxOnDevice: maxOnDevice(attributes.device),
       onLimit,
@@ -82,12 +86,39 @@ export class Logins<Detail> {
       replaced.filter((old) => old.tag !== tag),
       { tag, sid },
     );
-    this.#events.emit('login', { userId, sessionId: sid, attributes: { ...attributes } });
+    const given = { attributes: { ...attributes }, ...(actor !== undefined && { actor }) };
+    this.#events.emit('login', { userId, sessionId: sid, ...given });
     return { token: signToken({ tag, ...session }, keys), user: { id: userId }, session, now };
   }
 
+  /** Starts a visitor's session, with data. */
+  async startVisitor(data: SessionEntries): Promise<{ token: string; session: SessionRecord; now: number }> {
+    const sid = createSessionId();
+    const { session, now } = await this.#store.create(sid, {
+      userId: '',
+      sid,
+      ttlMs: 1000 * this.#policy.visitorTtl,
+      absoluteTtlMs: this.#absoluteTtlMs(undefined),
+      attributes: {},
+      data,
+      maxSessions: 1,
+      maxOnDevice: 0,
+      onLimit: 'replace',
+      replaces: [],
+    });
+    return { token: signToken({ tag: sid, ...session }, this.#policy.keys), session, now };
+  }
+
+  #absoluteTtlMs(absoluteTtl: number | undefined): number {
+    const life = Math.min(
+      absoluteTtl ?? Number.POSITIVE_INFINITY,
+      this.#policy.absoluteTtl || Number.POSITIVE_INFINITY,
+    );
+    return Number.isFinite(life) ? 1000 * life : 0;
+  }
+
   /**
-   * Ends sessions of other users that a login replaces. They are on other keys, which in a Cluster may be on other
+   * Ends sessions of other users, and of a visitor, that a login replaces. They are on other keys, which in a Cluster may be on other
    * nodes: no part of the same script. When one can't be ended, the new session isn't left behind either.
    */
   async #endReplaced(replaced: readonly TokenClaims[], by: { tag: string; sid: string }): Promise<void> {

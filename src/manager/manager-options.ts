@@ -39,6 +39,11 @@ export interface TokenManagerOptions<Detail> {
   slideEvery?: number | undefined;
   /** Seconds since login after which a session ends, no matter how busy. Default: none. */
   absoluteTtl?: number | undefined;
+  /**
+   * Seconds that the session of a visitor, who is not signed in, lives without a request. It begins with the first data
+   * that a request keeps. Default 3,600.
+   */
+  visitorTtl?: number | undefined;
   /** Whether a user may have one session only: `maxSessions` of 1. Default false. */
   singleMode?: boolean | undefined;
   /** Live sessions a user may have. Default 100. Range 1 to 250. */
@@ -98,6 +103,7 @@ const READERS = {
   ttl: optional(checkSeconds, 7 * 24 * 3600),
   slideEvery: optional(checkSecondsOrZero, null),
   absoluteTtl: optional(checkSeconds, 0),
+  visitorTtl: optional(checkSeconds, 3600),
   singleMode: optional(checkBoolean, false),
   maxSessions: optional(integer(1, MAX_SESSIONS), 100),
   maxSessionsPerDevice: readDeviceLimits,

@@ -2,10 +2,14 @@ import { expiryOf, type SessionEntries, type SessionRecord, type StoredSession }
 import { readClaims } from '../token/token';
 import type { User } from './types';
 
-/** A live session as a request has it. Its times are made when they are asked for: most requests ask for none. */
+/**
+ * A live session as a request has it, a user's or a visitor's. Its times are made when they are asked for: most requests
+ * ask for none.
+ */
 export class RequestedSession<Detail> {
   readonly token: string;
-  readonly user: User<Detail>;
+  /** `null` for a visitor. */
+  readonly user: User<Detail> | null;
   /** Whether the near cache answered, and not the store. */
   readonly isFromMemory: boolean;
   /** The session's data as it was then; `null` where it was not asked for. */
@@ -15,7 +19,7 @@ export class RequestedSession<Detail> {
 
   constructor(
     token: string,
-    user: User<Detail>,
+    user: User<Detail> | null,
     { session, now, data = null }: Pick<StoredSession, 'session' | 'now'> & { data?: SessionEntries | null },
     isFromMemory: boolean,
   ) {
@@ -46,6 +50,11 @@ export class RequestedSession<Detail> {
 
   get checkedAt(): Date {
     return new Date(this.#now);
+  }
+
+  /** Who acts as the user; `null` for the user. */
+  get actor(): string | null {
+    return this.#record.attributes.actor ?? null;
   }
 
   /** The moment this session ends however busy it is, in milliseconds by the store's clock; 0 for none. */

@@ -39,7 +39,7 @@ export class Rotations {
    */
   renewed(session: RequestedSession<unknown>): string | null {
     const { rotateEveryMs, keys } = this.#policy;
-    if (rotateEveryMs === 0) return null;
+    if (rotateEveryMs === 0 || session.user === null) return null;
     const claims = readClaims(session.token);
     // A former token in flight: its client has a newer one.
     if (claims === null || claims.gen < session.newestGen) return null;

@@ -16,6 +16,11 @@ export interface DataOwner {
   token(): string | null;
   /** What came with the session; `null` for nothing. */
   known: SessionEntries | null;
+  /**
+   * Starts a visitor's session with this data, where there is no token; `null` where that can't be. `false`: there is a
+   * token by now.
+   */
+  startVisitor: ((entries: SessionEntries) => Promise<boolean>) | null;
   /** Runs each call. */
   answering<Outcome>(act: () => Promise<Outcome>): Promise<Outcome>;
 }
@@ -34,10 +39,15 @@ export interface DataAccess {
 
 type Key<Data> = keyof Data & string;
 
+const NONE: SessionEntries = new Map();
+
 /**
  * The data of a session: JSON values under keys of the application's choice. Each method is one call to the store
  * (`update` two, a read and a write), at once: nothing is kept back until the end of a request, and parallel requests
  * lose none of each other's keys. The data lives as long as its session and ends with it.
+ *
+ * In a request that is not signed in, the first write starts a visitor's session and sets its cookie, see the option
+ * `visitorTtl`.
  *
  * A key is any non-empty text. Reads of a session that has ended give nothing; writes reject with `ERR_NO_SESSION`, and
  * nothing is written. All methods throw a TypeError or RangeError for an argument of the wrong kind, and reject with a
@@ -116,7 +126,8 @@ export class SessionData<Data extends object = RegisteredData> {
     if (typeof by !== 'number') throw new TypeError(`by must be a number, got ${kindOf(by)}`);
     if (!Number.isFinite(by)) throw new RangeError(`by must be a finite number, got ${by}`);
     const { store, reuse, limits } = this.#access;
-    const sum = await this.#change((claims) => store.addToData(claims.tag, claims, reuse, { key, by }, limits));
+    const first = { entries: new Map([[key, jsonOf(key, by)]]), outcome: by };
+    const sum = await this.#change(first, (claims) => store.addToData(claims.tag, claims, reuse, { key, by }, limits));
     if (sum === 'no-number') throw new TypeError(`the value of ${JSON.stringify(key)} is no number`);
     if (sum === 'no-sum') throw new RangeError(`the value of ${JSON.stringify(key)} would be no finite number`);
     if (typeof sum !== 'number') throw this.#overLimit(sum);
@@ -151,7 +162,8 @@ export class SessionData<Data extends object = RegisteredData> {
   /** Deletes all data of the session. */
   async clear(): Promise<void> {
     const { store, reuse } = this.#access;
-    await this.#change((claims) => store.clearData(claims.tag, claims, reuse));
+    const first = { entries: NONE, outcome: 'done' } as const;
+    await this.#change(first, (claims) => store.clearData(claims.tag, claims, reuse));
   }
 
   async #read(keys: readonly string[] | null): Promise<SessionEntries> {
@@ -164,7 +176,8 @@ export class SessionData<Data extends object = RegisteredData> {
   #take(key: string): Promise<string | null> {
     const { store, reuse } = this.#access;
     checkText('key', key);
-    return this.#change((claims) => store.takeData(claims.tag, claims, reuse, key));
+    const first = { entries: NONE, outcome: null };
+    return this.#change<string | null>(first, (claims) => store.takeData(claims.tag, claims, reuse, key));
   }
 
   async #write(
@@ -174,14 +187,33 @@ export class SessionData<Data extends object = RegisteredData> {
     const { store, reuse, limits } = this.#access;
     if (bytesOfData(entries) > limits.maxBytes) throw this.#overLimit('too-large');
     const change = { entries, condition };
-    const outcome = await this.#change((claims) => store.writeData(claims.tag, claims, reuse, change, limits));
+    const set = [...entries].filter((entry): entry is [string, string] => entry[1] !== null);
+    const first = { entries: new Map(set), outcome: 'done' } as const;
+    const outcome = await this.#change<DataWritten | 'changed'>(first, (claims) =>
+      store.writeData(claims.tag, claims, reuse, change, limits),
+    );
     if (outcome === 'done' || outcome === 'changed') return outcome;
     throw this.#overLimit(outcome);
   }
 
-  #change<Outcome>(verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>): Promise<Outcome> {
+  /**
+   * Runs a verb that changes the session's data.
+   *
+   * @param first where there is no session: the data to begin a visitor's with, none for no session at all, and the
+   *   outcome then.
+   */
+  #change<Outcome>(
+    first: { entries: SessionEntries; outcome: Outcome },
+    verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
+  ): Promise<Outcome> {
+    const { startVisitor, answering } = this.#owner;
     this.#known = null;
-    return this.#owner.answering(async () => {
+    return answering(async () => {
+      if (this.#owner.token() === null && startVisitor !== null) {
+        if (first.entries.size === 0) return first.outcome;
+        if (bytesOfData(first.entries) > this.#access.limits.maxBytes) throw this.#overLimit('too-large');
+        if (await startVisitor(first.entries)) return first.outcome;
+      }
       const found = await this.#access.onSession(this.#owner.token(), verb);
       if (found !== null) return found.data;
       throw new SessionError('ERR_NO_SESSION', 'there is no live session to keep data of: nothing was written');

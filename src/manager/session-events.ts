@@ -6,8 +6,8 @@ import type { SessionAttributes } from '../store/store';
 
 /** The events of what happens through one manager, in this process. No event holds a token. */
 export interface SessionEvents {
-  /** A user signed in. */
-  login: { userId: string; sessionId: string; attributes: SessionAttributes };
+  /** A user signed in, or `actor` as that user. */
+  login: { userId: string; sessionId: string; attributes: SessionAttributes; actor?: string };
   /** A holder of the token ended its session. */
   logout: { userId: string; sessionId: string };
   /**

@@ -1,7 +1,7 @@
 import type { KnownSession, NearCache } from '../cache/near-cache';
 import { SessionError } from '../errors/session-error';
 import type { EndedSession, Found, FoundData, ReusePolicy, SessionEntries, Store, StoredSession } from '../store/store';
-import { parseToken, readClaims, type SigningKeys, type TokenClaims, tagOf } from '../token/token';
+import { isOwner, isVisitor, parseToken, readClaims, type SigningKeys, type TokenClaims } from '../token/token';
 import type { SessionEmitter } from './session-events';
 
 /**
@@ -61,10 +61,18 @@ export class SessionLookup {
     return { userId, session, userInfo, userInfoVersion, now: Math.floor(time + clockOffset), provedAt };
   }
 
-  /** The live session of a token, or why there is none. Never answered from the near cache. */
+  /** The live session of a user's token, or why there is none. Never answered from the near cache. */
   async ask(token: unknown, purpose: Purpose): Promise<FoundToken> {
     const claims = parseToken(token, this.#keys);
-    return claims === null ? null : this.#ask(token as string, claims, purpose);
+    return claims === null || isVisitor(claims) ? null : this.#ask(token as string, claims, purpose);
+  }
+
+  /** The live session of a visitor's token, `null` when there is none. Never kept in the near cache. */
+  async askVisitor(token: unknown, purpose: Purpose): Promise<LiveToken | null> {
+    const claims = parseToken(token, this.#keys);
+    if (claims === null || !isVisitor(claims)) return null;
+    const found = liveIn(this.#judge(claims, await this.#look(claims, purpose)));
+    return found === null ? null : { ...found, provedAt: claims.provedAt };
   }
 
   /** {@link known}, else {@link ask}. */
@@ -122,12 +130,12 @@ export class SessionLookup {
 
   /** Checks that the answer is about the user of the token, and emits what it found out. */
   #judge<Live extends { userId: string }>(
-    { tag }: TokenClaims,
+    claims: TokenClaims,
     found: Live | EndedSession | null,
   ): Live | EndedSession | null {
     if (found === null) return null;
-    if (tagOf(found.userId) !== tag) throw foreignRecord();
-    if (isEnded(found) && found.isDetected) {
+    if (!isOwner(found.userId, claims)) throw foreignRecord();
+    if (isEnded(found) && found.isDetected && !isVisitor(claims)) {
       const { userId, sid: sessionId, reason, isEndedNow } = found;
       if (reason === 'expired') this.#events.emit('expired-on-use', { userId, sessionId });
       else this.#events.emit('reused', { userId, sessionId, ended: isEndedNow });

@@ -16,6 +16,7 @@ class LiveSession<Detail> implements Session<Detail> {
   readonly checkedAt: Date;
   readonly ttl: number;
   readonly attributes: SessionAttributes;
+  readonly actor: string | null;
 
   constructor(token: string, user: User<Detail>, record: SessionRecord, provedAt: number, now: number) {
     const expiresAt = expiryOf(record);
@@ -28,7 +29,9 @@ class LiveSession<Detail> implements Session<Detail> {
     this.expiresAt = new Date(expiresAt);
     this.checkedAt = new Date(now);
     this.ttl = Math.ceil((expiresAt - now) / 1000);
-    this.attributes = { ...record.attributes };
+    const { actor = null, ...attributes } = record.attributes;
+    this.attributes = attributes;
+    this.actor = actor;
   }
 }
 

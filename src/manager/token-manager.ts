@@ -9,12 +9,13 @@ import type {
   EndReason,
   Found,
   SessionAttributes,
+  SessionEntries,
   SessionRecord,
   Store,
   StoredSession,
   StoreHealth,
 } from '../store/store';
-import { isSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
+import { isSessionId, isVisitor, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import {
   type BanUserOptions,
   type CreateSessionOptions,
@@ -176,9 +177,23 @@ export class TokenManager<Detail = unknown> {
    *
    * @internal
    */
-  async startSession(userId: string, options?: CreateSessionOptions): Promise<RequestedSession<Detail>> {
-    const { token, user, ...stored } = await this.#logins.logIn(userId, options);
+  async startSession(
+    userId: string,
+    options: CreateSessionOptions,
+    data?: SessionEntries,
+  ): Promise<RequestedSession<Detail>> {
+    const { token, user, ...stored } = await this.#logins.logIn(userId, options, data);
     return new RequestedSession(token, user, stored, false);
+  }
+
+  /**
+   * Starts the session of a visitor, with data.
+   *
+   * @internal
+   */
+  async startVisitor(data: SessionEntries): Promise<RequestedSession<Detail>> {
+    const { token, ...stored } = await this.#logins.startVisitor(data);
+    return new RequestedSession<Detail>(token, null, stored, false);
   }
 
   /**
@@ -190,7 +205,8 @@ export class TokenManager<Detail = unknown> {
   async refreshToken(token: string, ttl?: number): Promise<boolean> {
     const ttlMs = ttl === undefined ? null : checkSeconds('ttl', ttl) * 1000;
     const claims = parseToken(token, this.#policy.keys);
-    return claims !== null && liveIn(await this.#lookup.refresh(claims, ttlMs)) !== null;
+    if (claims === null || isVisitor(claims)) return false;
+    return liveIn(await this.#lookup.refresh(claims, ttlMs)) !== null;
   }
 
   /**
@@ -200,7 +216,18 @@ export class TokenManager<Detail = unknown> {
    * await manager.sessionData(token).set('theme', 'dark');
    */
   sessionData(token: string): SessionData {
-    return this.dataOf({ token: () => token, known: null, answering: (act) => act() });
+    return this.dataOf({ token: () => token, known: null, startVisitor: null, answering: (act) => act() });
+  }
+
+  /**
+   * The data of a token's session under some keys, as JSON; empty without a live session.
+   *
+   * @internal
+   */
+  async storedData(token: string, keys: readonly string[]): Promise<SessionEntries> {
+    const { reuse } = this.#policy;
+    const found = await this.#lookup.onData(token, (claims) => this.#store.readData(claims.tag, claims, reuse, keys));
+    return found?.data ?? new Map();
   }
 
   /**
@@ -296,6 +323,16 @@ export class TokenManager<Detail = unknown> {
     const user = this.#knownUser(stored) ?? (await this.#loadUser(stored, this.#userInfoTtlMs(undefined)));
     if (user === null) return { session: null, reason: 'revoked' };
     return { session: new RequestedSession(token, user, stored, false) };
+  }
+
+  /**
+   * {@link openToken}, for a visitor's token; `null` when there is no such live session.
+   *
+   * @internal
+   */
+  async openVisitor(token: string, withData: boolean): Promise<RequestedSession<Detail> | null> {
+    const live = await this.#lookup.askVisitor(token, withData ? 'use with data' : 'use');
+    return live === null ? null : new RequestedSession<Detail>(token, null, live, false);
   }
 
   /**

@@ -51,6 +51,8 @@ export interface SessionInfo {
   ttl: number;
   /** Where it was started; empty when nothing was given. */
   attributes: SessionAttributes;
+  /** Who acts as the user, as the login's option `actor` says; `null` for the user. */
+  actor: string | null;
 }
 
 /** What a check of a live token gives. Holds the token: for trusted code, not for logs or pages. */

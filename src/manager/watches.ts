@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { kindOf } from '../errors/arguments';
 import { SessionError, sessionEnded } from '../errors/session-error';
 import type { ChangeFeed, ChangeSource, SessionState, Store } from '../store/store';
-import { flat, isSessionId, parseToken, type SigningKeys, tagOf } from '../token/token';
+import { flat, isSessionId, isVisitor, parseToken, type SigningKeys, tagOf } from '../token/token';
 import type { SessionEmitter } from './session-events';
 import { foreignRecord } from './session-lookup';
 
@@ -280,15 +280,15 @@ export class Watches {
 }
 
 /**
- * The session to watch; `null` for one that can't be live: a value that is no token of ours, or a request without a
- * session.
+ * The session to watch; `null` for one that can't be live: a value that is no user's token of ours, or a request that
+ * is not signed in.
  *
  * @throws TypeError for what is neither a token nor a session.
  */
 export function watchTarget(session: unknown, keys: SigningKeys): Target | null {
   if (typeof session === 'string') {
     const claims = parseToken(session, keys);
-    return claims === null ? null : { tag: flat(claims.tag), sid: flat(claims.sid) };
+    return claims === null || isVisitor(claims) ? null : { tag: flat(claims.tag), sid: flat(claims.sid) };
   }
   if (typeof session !== 'object' || session === null || !('id' in session) || !('user' in session)) {
     throw new TypeError(`session must be a session or a token, got ${kindOf(session)}`);

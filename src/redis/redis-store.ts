@@ -157,14 +157,24 @@ export class RedisStore implements Store {
   }
 
   async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }> {
-    const { userId, sid, ttlMs, absoluteTtlMs, attributes } = session;
+    const { userId, sid, ttlMs, absoluteTtlMs, attributes, data = [] } = session;
     const { maxSessions, maxOnDevice, onLimit, replaces } = session;
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
     const limits = [maxSessions, maxOnDevice, attributes.device ?? '', onLimit];
     const call = this.#callFor(tag);
     const [now, record = '', ended = ''] = await this.#deadlines.run<TupleReply>(call, {
       name: 'create',
-      args: (latest) => [userId, sid, ttlMs, absoluteTtlMs, json, latest, ...limits, ...replaces],
+      args: (latest) => [
+        userId,
+        sid,
+        ttlMs,
+        absoluteTtlMs,
+        json,
+        latest,
+        ...limits,
+        replaces.join(),
+        ...[...data].flat(),
+      ],
       timing: TUPLE_TIMING,
     });
     if (ended !== '') this.#remember(call, revocationOf(...idsIn(ended)));

@@ -3,11 +3,11 @@ import type {
   EndedSession,
   Found,
   FoundData,
-  SessionAttributes,
   SessionEntries,
   SessionRecord,
   SessionState,
   SessionStates,
+  StoredAttributes,
   StoredBan,
   StoredSession,
   StoredUser,
@@ -40,7 +40,7 @@ const RECORD = new RegExp(`^${REGEXP.record}$`);
 const FIELDS = 8;
 
 /** A live session: `record;now`, the attributes, what is kept of the user info, and the user id, a line each. */
-const SESSION = new RegExp(`^${REGEXP.record};(\\d+)\\n([^\\n]*)\\n(?:${REGEXP.userInfo}|[^\\n]*)\\n(.+)$`, 's');
+const SESSION = new RegExp(`^${REGEXP.record};(\\d+)\\n([^\\n]*)\\n(?:${REGEXP.userInfo}|[^\\n]*)\\n(.*)$`, 's');
 
 const BAN = new RegExp(`^${REGEXP.ban}$`, 's');
 
@@ -225,7 +225,7 @@ function notARecord(): SessionError {
   return new SessionError('ERR_STORE_CORRUPT', 'Redis gave a session record that is not one');
 }
 
-function attributesOf(json: string | null): SessionAttributes {
+function attributesOf(json: string | null): StoredAttributes {
   if (json === null || json === '') return {};
   let attributes: unknown;
   try {

@@ -3,7 +3,11 @@ import type { DataChange, DataLimits, DataWritten, SessionEntries } from './stor
 
 /** The data of one session in memory: what RedisStore's scripts do on one hash, in the same words. */
 export class MemoryData {
-  #entries = new Map<string, string>();
+  #entries: Map<string, string>;
+
+  constructor(entries: SessionEntries = new Map()) {
+    this.#entries = new Map(entries);
+  }
 
   /** The keys that are there of those asked for; `null` for all. */
   read(keys: readonly string[] | null): SessionEntries {

@@ -110,7 +110,7 @@ export class MemoryUser {
 
   /** Starts a session and gives the ids of the live ones that gave way to it; `null` when a limit refuses it. */
   create(session: NewSession, now: number): { record: SessionRecord; ended: string[] } | null {
-    const { sid, ttlMs, absoluteTtlMs, attributes } = session;
+    const { sid, ttlMs, absoluteTtlMs, attributes, data } = session;
     const givingWay = this.#givingWay(session, now);
     if (givingWay === null) return null;
     const newest = Math.max(0, ...[...this.#sessions.values()].map(({ createdAt }) => createdAt));
@@ -129,6 +129,7 @@ export class MemoryUser {
     };
     for (const other of givingWay) this.end(other, now, { reason: 'replaced', message: null });
     this.#sessions.set(sid, record);
+    if (data !== undefined) this.#data.set(sid, new MemoryData(data));
     this.forgetOld(now);
     return { record, ended: givingWay };
   }

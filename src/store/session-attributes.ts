@@ -1,4 +1,4 @@
-import { checkOptions, checkWellFormed, kindOf } from '../errors/arguments';
+import { checkOptions, checkText, checkWellFormed, kindOf } from '../errors/arguments';
 import type { SessionAttributes } from './store';
 
 export const MAX_ATTRIBUTE_LENGTH = 512;
@@ -14,12 +14,17 @@ export function checkAttributes(attributes: SessionAttributes | undefined): Sess
     if (value === undefined) continue;
     if (typeof value !== 'string') throw new TypeError(`attributes.${name} must be a string, got ${kindOf(value)}`);
     checkWellFormed(`attributes.${name}`, value);
-    if (value.length > MAX_ATTRIBUTE_LENGTH) {
-      throw new RangeError(
-        `attributes.${name} must have at most ${MAX_ATTRIBUTE_LENGTH} characters, got ${value.length}`,
-      );
-    }
-    kept[name] = value;
+    kept[name] = checkLength(`attributes.${name}`, value);
   }
   return kept;
+}
+
+/** Who acts as a user: a text that is not empty. */
+export function checkActor(name: string, value: unknown): string {
+  return checkLength(name, checkText(name, value));
+}
+
+function checkLength(name: string, value: string): string {
+  if (value.length <= MAX_ATTRIBUTE_LENGTH) return value;
+  throw new RangeError(`${name} must have at most ${MAX_ATTRIBUTE_LENGTH} characters, got ${value.length}`);
 }

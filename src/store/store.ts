@@ -13,6 +13,11 @@ export interface SessionAttributes {
   userAgent?: string | undefined;
 }
 
+/** {@link SessionAttributes}, and who acts as the user. */
+export interface StoredAttributes extends SessionAttributes {
+  actor?: string | undefined;
+}
+
 /**
  * A session as a store keeps it. Times are milliseconds since the epoch by the store's own clock, durations are
  * milliseconds.
@@ -39,7 +44,7 @@ export interface SessionRecord {
   confirmedAt: number;
   /** When the token's holder had last proved who they are. */
   provedAt: number;
-  attributes: SessionAttributes;
+  attributes: StoredAttributes;
 }
 
 /** When a session ends unless it is seen again. At that very millisecond it is over. */
@@ -50,7 +55,7 @@ export function expiryOf({ seenAt, ttlMs, capAt }: SessionRecord): number {
 
 /** A live session, with what else the same call to the store brought along. */
 export interface StoredSession {
-  /** The user id in the record, exactly as it was given at login. */
+  /** The user id in the record, exactly as it was given at login; `''` for a visitor. */
   userId: string;
   session: SessionRecord;
   /** The store's clock when it answered. */
@@ -128,14 +133,17 @@ export interface SessionStates {
   states: SessionState[];
 }
 
-/** What {@link Store.create} is given of a login. */
+/** What {@link Store.create} is given of a login, or of a visitor. */
 export interface NewSession {
+  /** `''` for a visitor, who has a tag of their own: the session's id. */
   userId: string;
   sid: string;
   ttlMs: number;
   /** The session's whole life; 0 for unbounded. */
   absoluteTtlMs: number;
-  attributes: SessionAttributes;
+  attributes: StoredAttributes;
+  /** The data that it begins with. Default: none. */
+  data?: SessionEntries | undefined;
   /** Live sessions that this user may have, this one included. */
   maxSessions: number;
   /**

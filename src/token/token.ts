@@ -6,7 +6,8 @@ import { checkDistinct, checkSecret } from './secret';
 /*
  * A token is `tag.sid.gen.minted.proved.sig`:
  *
- *   tag     22 characters   the first 132 bits of SHA-256(user id), base64url (RFC 4648, 5): names the user's key in the store
+ *   tag     22 characters   the first 132 bits of SHA-256(user id), base64url (RFC 4648, 5): names the user's key in the
+ *                           store; for a visitor the sid
  *   sid     22 characters   132 random bits, base64url: the session's public id for its whole life
  *   gen     base 36         generation: 0 at login, one more at each rotation
  *   minted  base 36         when this token was made, in milliseconds by the store's clock
@@ -68,6 +69,19 @@ export function importSecret(secret: unknown): SigningKeys {
 /** The user's name in the store: the same for every session of theirs, and it doesn't tell the id. */
 export function tagOf(userId: string): string {
   return hash('sha256', userId, 'base64url').slice(0, TAG_LENGTH);
+}
+
+/**
+ * Whether a token is a visitor's. A visitor has no user id to make a tag of: the session's own id is its tag, which for
+ * a user's session has a chance of one in 2^132.
+ */
+export function isVisitor({ tag, sid }: TokenClaims): boolean {
+  return tag === sid;
+}
+
+/** Whether a token with this tag may be for a session of this user. `''`: a visitor. */
+export function isOwner(userId: string, claims: TokenClaims): boolean {
+  return userId === '' ? isVisitor(claims) : tagOf(userId) === claims.tag;
 }
 
 /** Whether a value has the form of a session id. */

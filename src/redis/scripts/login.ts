@@ -6,7 +6,7 @@ import { BANNED, CLOCK, CORRUPT, REFUSE_ON_REPLICA, TOO_MANY, USER } from './par
  * that is refused has ended nobody's session.
  *
  * KEYS[1]   the user's sessions
- * ARGV[1]   the user id
+ * ARGV[1]   the user id; '' for a visitor
  * ARGV[2]   the new session's id
  * ARGV[3]   ttl, ms
  * ARGV[4]   whole life, ms; 0 = unbounded
@@ -16,7 +16,8 @@ import { BANNED, CLOCK, CORRUPT, REFUSE_ON_REPLICA, TOO_MANY, USER } from './par
  * ARGV[8]   live sessions this user may have on the device of the new one; 0 = any number
  * ARGV[9]   that device; '' = none
  * ARGV[10]  over a limit, 'replace' the oldest or 'reject' the login
- * ARGV[11…] ids of sessions of this user that the new one replaces
+ * ARGV[11]  ids of sessions of this user that the new one replaces, joined by commas
+ * ARGV[12…] the data that it begins with: each key and its JSON
  * Returns   { now, the session's record, the ids of those it ended, joined by commas }; { now } when it came too late
  */
 export const CREATE = `${CLOCK}${USER}
@@ -43,8 +44,8 @@ local function device_of(other)
 end
 
 local gives_way = {}
-for i = 11, #ARGV do
-  gives_way[ARGV[i]] = true
+for replaced in string.gmatch(ARGV[11], '[^,]+') do
+  gives_way[replaced] = true
   announce(key)
 end
 
@@ -82,6 +83,9 @@ local session = { created = math.max(now, newest + 1), seen = now, ttl = ttl, ca
 if session.created ~= now then session.token = string.format(':0:%.0f:%.0f:%.0f', now, now, now) end
 redis.call('HSET', key, 'id', user_id, 'v', '${LAYOUT_VERSION}', sid, encode(session))
 if attributes ~= '' then redis.call('HSET', key, sid .. '.a', attributes) end
+local data = {}
+for i = 12, #ARGV, 2 do data[ARGV[i]] = ARGV[i + 1] end
+if next(data) then redis.call('HSET', key, sid .. '.d', cmsgpack.pack(data)) end
 
 local ended = {}
 for _, other in ipairs(oldest_first) do

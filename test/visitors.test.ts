@@ -1,0 +1,414 @@
+import {
+  MemoryStore,
+  RedisStore,
+  SessionError,
+  type Store,
+  TokenManager,
+  type TokenManagerOptions,
+} from 'tokensession';
+import { type AppOptions, type Detail, FRAMEWORKS, listen } from './support/apps';
+import { closeAfterEach } from './support/closing';
+import { countedStore } from './support/counted-store';
+import { type RedisServer, startRedis } from './support/redis-server';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
+
+const onClose = closeAfterEach();
+
+type Framework = keyof typeof FRAMEWORKS;
+const HOSTS = Object.keys(FRAMEWORKS) as Framework[];
+
+const ROUTES: AppOptions['routes'] = {
+  '/data': (session) => session.data.getAll(),
+  '/set': async (session, query) => {
+    await session.data.set(Object.fromEntries(query));
+    return { id: session.id, token: session.token, user: session.user };
+  },
+  '/set-many': async (session) => {
+    await Promise.all([
+      ...Array.from({ length: 10 }, (_, i) => session.data.set(`key-${i}`, i)),
+      ...Array.from({ length: 10 }, () => session.data.increment('count')),
+      session.data.update('list', (list = []) => [...(list as number[]), 1]),
+    ]);
+    return session.data.getAll();
+  },
+  '/read': async (session) => [
+    await session.data.get('a'),
+    await session.data.pop('a'),
+    await session.data.delete('a'),
+    await session.data.clear(),
+    await session.data.update('a', () => undefined),
+  ],
+  '/login': async (session, query) => {
+    const keep = query.getAll('keep');
+    const token = await session.login(query.get('user') ?? 'ada', { keep });
+    return { token, id: session.id, data: await session.data.getAll() };
+  },
+  '/logout-then-set': async (session) => {
+    await session.logout();
+    await session.data.set('after', 1);
+    return session.data.getAll();
+  },
+  '/session': (session) => ({ ...session.toJSON(), endReason: session.endReason, actor: session.actor }),
+};
+
+/** A browser's cookies. */
+class Jar {
+  readonly cookies = new Map<string, string>();
+
+  take(response: Response): void {
+    for (const line of response.headers.getSetCookie()) {
+      const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? [];
+      if (/Max-Age=0/i.test(line)) this.cookies.delete(name);
+      else this.cookies.set(name, value);
+    }
+  }
+
+  get header(): string {
+    return [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; ');
+  }
+}
+
+/** An application, a browser that visits it, and what its store was asked. */
+async function start(
+  framework: Framework,
+  options: AppOptions = {},
+  policy: Partial<TokenManagerOptions<Detail>> = {},
+) {
+  const inner = policy.store ?? new MemoryStore();
+  const { store, calls } = countedStore(inner);
+  const manager = new TokenManager<Detail>({ secret: SECRET, ...policy, store });
+  const app = await listen(FRAMEWORKS[framework](manager, { ...options, routes: { ...ROUTES, ...options.routes } }));
+  onClose(async () => {
+    await app.close();
+    await manager.close();
+  });
+  const jar = new Jar();
+  const visit = async (path: string, headers: Record<string, string> = {}, method = 'GET') => {
+    const answer = await fetch(app.url + path, {
+      method,
+      headers: { ...(jar.cookies.size > 0 && { Cookie: jar.header }), ...headers },
+    });
+    jar.take(answer);
+    const text = await answer.text();
+    return { status: answer.status, headers: answer.headers, body: answer.ok && text !== '' ? JSON.parse(text) : text };
+  };
+  return { visit, jar, calls, manager, store: inner, url: app.url };
+}
+
+describe.each(HOSTS)('on %s, a visitor', (framework) => {
+  it('who writes nothing gets no cookie, no record and no call to the store', async () => {
+    const { visit, jar, calls } = await start(framework);
+    expect((await visit('/data')).body).toEqual({});
+    expect((await visit('/read')).body).toEqual([null, null, false, null, null]);
+    expect((await visit('/session')).body).toMatchObject({ user: null, id: null });
+    expect(jar.cookies.size).toBe(0);
+    expect(calls).toEqual([]);
+  });
+
+  it('keeps data before a login, in a cookie that ends with the browser and costs one call', async () => {
+    const { visit, jar, calls } = await start(framework);
+    const first = await visit('/set?cart=book');
+    expect(first.headers.getSetCookie()).toEqual([
+      expect.stringMatching(/^session-visitor=[^;]+; Path=\/; HttpOnly; SameSite=Lax$/),
+    ]);
+    expect(first.headers.get('cache-control')).toBe('no-store');
+    expect(first.body).toEqual({ id: expect.stringMatching(/^[\w-]{22}$/), token: expect.any(String), user: null });
+    expect(calls).toEqual(['create']);
+    calls.length = 0;
+    expect((await visit('/set?theme=dark')).body.id).toBe(first.body.id);
+    expect(calls).toEqual(['touch', 'writeData']);
+    expect((await visit('/data')).body).toEqual({ cart: 'book', theme: 'dark' });
+    calls.length = 0;
+    expect((await visit('/session')).body).toMatchObject({ user: null, id: first.body.id, endReason: null });
+    expect(calls).toEqual(['touch']);
+    expect(jar.cookies.size).toBe(1);
+  });
+
+  it('loses nothing that one first request writes in parallel, and starts one session for it', async () => {
+    const { visit, calls } = await start(framework);
+    const { body } = await visit('/set-many');
+    const keys = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`key-${i}`, i]));
+    expect(body).toEqual({ ...keys, count: 10, list: [1] });
+    expect(calls.filter((call) => call === 'create')).toHaveLength(1);
+  });
+
+  it('is not signed in: guards refuse, and no list has it', async () => {
+    const { visit, manager } = await start(framework);
+    const { body } = await visit('/set?user=ada');
+    expect((await visit('/me')).status).toBe(401);
+    expect((await visit('/vault')).status).toBe(401);
+    expect((await visit('/me', { Authorization: `Bearer ${body.token}` })).status).toBe(401);
+    expect((await visit('/me', { Cookie: `session=${body.token}` })).status).toBe(401);
+    expect(await manager.listUserSessions('ada')).toEqual([]);
+    for (const token of [body.token]) {
+      expect(await manager.checkToken(token)).toBeNull();
+      expect(await manager.touchToken(token)).toBeNull();
+      expect(await manager.checkTokenOrUpdateUser(token)).toBeNull();
+      expect(await manager.inspectToken(token, { touch: true })).toEqual({ session: null, reason: 'unknown' });
+      expect(await manager.refreshToken(token)).toBe(false);
+      expect(await manager.rotateToken(token)).toBeNull();
+      expect(await manager.reauthenticateToken(token)).toBeNull();
+    }
+    expect(await manager.sessionData(body.token).getAll()).toEqual({ user: 'ada' });
+    expect(await manager.deleteToken(body.token)).toBe(true);
+    expect((await visit('/data')).body).toEqual({});
+  });
+
+  it('brings along at login what is named, under a new token, and nothing else', async () => {
+    const { visit, jar, manager } = await start(framework);
+    const { body: visitor } = await visit('/set?cart=book&isAdmin=1');
+    const { body: user } = await visit('/login?keep=cart&keep=absent');
+    expect(user.data).toEqual({ cart: 'book' });
+    expect(user.id).not.toBe(visitor.id);
+    expect([...jar.cookies.keys()]).toEqual(['session']);
+    expect((await visit('/data')).body).toEqual({ cart: 'book' });
+    expect(await manager.sessionData(visitor.token).getAll()).toEqual({});
+  });
+
+  it('brings along nothing by default', async () => {
+    const { visit } = await start(framework);
+    await visit('/set?cart=planted');
+    expect((await visit('/login')).body.data).toEqual({});
+  });
+
+  it('carries data of one’s own former session, and not of another user’s', async () => {
+    const { visit } = await start(framework);
+    await visit('/login?user=ada');
+    await visit('/set?cart=book');
+    expect((await visit('/login?user=ada&keep=cart')).body.data).toEqual({ cart: 'book' });
+    expect((await visit('/login?user=bob&keep=cart')).body.data).toEqual({});
+  });
+
+  it('still has its data when the login could not be stored', async () => {
+    const { visit, store } = await start(framework);
+    await visit('/set?cart=book');
+    const refused = jest.spyOn(store, 'create').mockRejectedValueOnce(new SessionError('ERR_STORE_TIMEOUT', 'test'));
+    expect((await visit('/login?keep=cart')).status).toBe(503);
+    refused.mockRestore();
+    expect((await visit('/data')).body).toEqual({ cart: 'book' });
+  });
+
+  it('finds nothing of the user after a logout', async () => {
+    const { visit, jar } = await start(framework);
+    await visit('/login');
+    await visit('/set?secret=1');
+    expect((await visit('/logout-then-set')).body).toEqual({ after: 1 });
+    expect([...jar.cookies.keys()]).toEqual(['session-visitor']);
+    expect((await visit('/data')).body).toEqual({ after: 1 });
+  });
+
+  it('ends with a logout, and its cookie is cleared', async () => {
+    const { visit, jar, manager } = await start(framework);
+    const { body } = await visit('/set?cart=book');
+    expect((await visit('/logout')).status).toBe(200);
+    expect(jar.cookies.size).toBe(0);
+    expect(await manager.sessionData(body.token).getAll()).toEqual({});
+  });
+
+  it('does not act for another origin, and none begins there', async () => {
+    const { visit, jar, calls } = await start(framework);
+    const foreign = { Origin: 'https://evil.example', 'Sec-Fetch-Site': 'cross-site' };
+    expect((await visit('/set?cart=planted', foreign, 'POST')).status).toBe(403);
+    expect(jar.cookies.size).toBe(0);
+    expect(calls).toEqual([]);
+    await visit('/set?cart=book');
+    calls.length = 0;
+    expect((await visit('/set?cart=planted', foreign, 'POST')).status).toBe(403);
+    expect(calls).toEqual([]);
+    expect((await visit('/data')).body).toEqual({ cart: 'book' });
+  });
+
+  it('costs no call when it is forged, or when several came', async () => {
+    const { visit, calls, url } = await start(framework);
+    const { body: one } = await visit('/set?a=1');
+    const other = (await (await fetch(`${url}/set?b=1`)).json()) as { token: string };
+    calls.length = 0;
+    const forged = one.token.replace(/.$/, (last: string) => (last === 'A' ? 'Q' : 'A'));
+    expect((await visit('/data', { Cookie: `session-visitor=${forged}` })).body).toEqual({});
+    const both = `session-visitor=${one.token}; session-visitor=${other.token}`;
+    expect((await visit('/data', { Cookie: both })).body).toEqual({});
+    expect(calls).toEqual([]);
+  });
+
+  it('gives way to a user whose token comes as well', async () => {
+    const { visit, jar, calls } = await start(framework);
+    await visit('/set?cart=book');
+    const visitor = jar.cookies.get('session-visitor') as string;
+    await visit('/login');
+    jar.cookies.set('session-visitor', visitor);
+    calls.length = 0;
+    expect((await visit('/session')).body.user).toEqual({ id: 'ada' });
+    expect(calls).toEqual(['touch']);
+    await visit('/logout');
+    expect(jar.cookies.size).toBe(0);
+  });
+
+  it('goes on beside a token of a session that has ended', async () => {
+    const { visit, manager } = await start(framework);
+    const { body: visitor } = await visit('/set?cart=book');
+    const token = await manager.setToken('ada');
+    await manager.deleteUserToken('ada');
+    const cookies = `session=${token}; session-visitor=${visitor.token}`;
+    expect((await visit('/session', { Cookie: cookies })).body).toMatchObject({
+      user: null,
+      id: visitor.id,
+      endReason: 'revoked',
+    });
+    const refused = await visit('/me', { Cookie: cookies });
+    expect([refused.status, JSON.parse(refused.body)]).toEqual([401, { error: 'unauthenticated', reason: 'revoked' }]);
+  });
+
+  it('works by a header for clients without cookies', async () => {
+    const { visit } = await start(framework, { cookie: false });
+    const { body, headers } = await visit('/set?cart=book');
+    expect(headers.getSetCookie()).toEqual([]);
+    const authorization = { Authorization: `Bearer ${body.token}` };
+    expect((await visit('/data', authorization)).body).toEqual({ cart: 'book' });
+    const { body: user } = await visit('/login?keep=cart', authorization);
+    expect((await visit('/data', { Authorization: `Bearer ${user.token}` })).body).toEqual({ cart: 'book' });
+    expect((await visit('/data', authorization)).body).toEqual({});
+  });
+
+  it('gets a 503 in an outage, and keeps its cookie', async () => {
+    const { visit, jar, store } = await start(framework);
+    await visit('/set?cart=book');
+    const outage = jest.spyOn(store, 'touch').mockRejectedValue(new SessionError('ERR_STORE_UNAVAILABLE', 'test'));
+    expect((await visit('/data')).status).toBe(503);
+    outage.mockRestore();
+    jest.spyOn(store, 'create').mockRejectedValueOnce(new SessionError('ERR_STORE_UNAVAILABLE', 'test'));
+    expect((await visit('/set?x=1', { Cookie: '' })).status).toBe(503);
+    expect(jar.cookies.size).toBe(1);
+    expect((await visit('/data')).body).toEqual({ cart: 'book' });
+  });
+
+  it('has its data with the request when that is eager', async () => {
+    const { visit, calls } = await start(framework, { data: 'eager' });
+    await visit('/set?cart=book');
+    calls.length = 0;
+    expect((await visit('/data')).body).toEqual({ cart: 'book' });
+    expect(calls).toEqual(['touchWithData']);
+  });
+
+  it('is bound by the limits of data from its first write on, and by those of options', async () => {
+    const { visit, jar, calls } = await start(framework, {}, { maxDataBytes: 100, maxDataKeys: 2 });
+    expect((await visit(`/set?a=${'x'.repeat(100)}`)).status).toBe(413);
+    expect((await visit('/set?a=1&b=2&c=3')).status).toBe(413);
+    expect([jar.cookies.size, calls]).toEqual([0, []]);
+    expect(() => new TokenManager({ store: new MemoryStore(), secret: SECRET, visitorTtl: 0 })).toThrow(
+      new RangeError('option visitorTtl must be a whole number from 1 to 3153600000, got 0'),
+    );
+  });
+});
+
+describe('the options of a login', () => {
+  it.each([
+    [{ keep: 'cart' }, TypeError, 'keep must be an array of keys, got a value of type string'],
+    [{ keep: [''] }, RangeError, 'keep[0] must not be empty'],
+    [{ keep: [1] }, TypeError, 'keep[0] must be a string, got a value of type number'],
+    [{ actor: '' }, RangeError, 'actor must not be empty'],
+    [{ actor: 7 }, TypeError, 'actor must be a string, got a value of type number'],
+    [{ actor: 'x'.repeat(513) }, RangeError, 'actor must have at most 512 characters, got 513'],
+  ])('refuse %j', async (options, kind, message) => {
+    let thrown: unknown;
+    const routes: AppOptions['routes'] = {
+      '/bad': async (session) => {
+        thrown = await session.login('ada', options as never).catch((error: unknown) => error);
+      },
+    };
+    const { visit, calls } = await start('Koa 3', { routes });
+    await visit('/bad');
+    expect(thrown).toEqual(new kind(message));
+    expect(calls).toEqual([]);
+  });
+});
+
+describe.each(HOSTS)('on %s, a user for whom another acts', (framework) => {
+  it('is shown as such everywhere, through rotations, and never passes for a recent login', async () => {
+    const logins: unknown[] = [];
+    const { visit, manager } = await start(framework, {
+      routes: {
+        '/impersonate': async (session) => ({ token: await session.login('ada', { actor: 'admin-7' }) }),
+        '/reauthenticate': async (session) => {
+          await session.rotate();
+          await session.reauthenticated();
+          return { actor: session.actor };
+        },
+      },
+    });
+    manager.on('login', (event) => logins.push(event));
+    await visit('/impersonate');
+    expect((await visit('/reauthenticate')).body).toEqual({ actor: 'admin-7' });
+    expect((await visit('/session')).body).toMatchObject({ user: { id: 'ada' }, actor: 'admin-7' });
+    expect((await visit('/me')).status).toBe(200);
+    const refused = await visit('/vault');
+    expect([refused.status, JSON.parse(refused.body)]).toEqual([403, { error: 'reauthentication_required' }]);
+    const [listed] = await manager.listUserSessions('ada');
+    expect(listed).toMatchObject({ actor: 'admin-7' });
+    expect(listed?.attributes).not.toHaveProperty('actor');
+    expect(logins).toEqual([expect.objectContaining({ userId: 'ada', actor: 'admin-7' })]);
+    await visit('/login');
+    expect((await visit('/session')).body.actor).toBeNull();
+    expect((await visit('/vault')).status).toBe(200);
+  });
+});
+
+describe.each(['MemoryStore', 'Redis'])('in %s, a visitor', (kind) => {
+  let server: RedisServer;
+  beforeAll(async () => {
+    server = await startRedis();
+  });
+  afterAll(() => server.stop());
+  const open = (): Store =>
+    kind === 'Redis' ? new RedisStore(server.url, { ...randomPrefixes(), ...PATIENT }) : new MemoryStore();
+
+  it('begins with its data in one step, and takes it along', async () => {
+    const { visit, manager } = await start('Express 5', {}, { store: open() });
+    const { body } = await visit('/set?cart=book&ключ=значение&__proto__=1');
+    const data = { cart: 'book', ключ: 'значение' };
+    expect(await manager.sessionData(body.token).getAll()).toEqual(
+      Object.defineProperty({ ...data }, '__proto__', { value: '1', enumerable: true }),
+    );
+    expect((await visit('/login?keep=cart&keep=ключ')).body.data).toEqual(data);
+  });
+
+  it('is forgotten after visitorTtl, which every request slides, and no write revives it', async () => {
+    const { visit, manager, jar } = await start('Express 5', {}, { store: open(), visitorTtl: 1 });
+    const { body } = await visit('/set?cart=book');
+    const begin = performance.now();
+    while (performance.now() - begin < 1500) expect((await visit('/data')).body).toEqual({ cart: 'book' });
+    await new Promise((done) => setTimeout(done, 1100));
+    await expect(manager.sessionData(body.token).set('cart', 'late')).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
+    expect((await visit('/data')).body).toEqual({});
+    const { body: next } = await visit('/set?cart=new');
+    expect(next.id).not.toBe(body.id);
+    expect((await visit('/data')).body).toEqual({ cart: 'new' });
+    expect(jar.cookies.size).toBe(1);
+  });
+
+  it('makes second factors possible: the password proves nothing until the code does', async () => {
+    const routes: AppOptions['routes'] = {
+      '/password': async (session, query) => {
+        if (query.get('password') !== 'right') return { error: 'wrong' };
+        await session.data.set('pendingUser', { id: 'ada', until: Date.now() + 5 * 60_000 });
+        return { next: '/code' };
+      },
+      '/code': async (session, query) => {
+        const pending = (await session.data.pop('pendingUser')) as { id: string; until: number } | undefined;
+        if (pending === undefined || pending.until < Date.now() || query.get('code') !== '123456')
+          return { error: 'again' };
+        await session.login(pending.id);
+        return { user: session.user };
+      },
+    };
+    const { visit } = await start('Koa 3', { routes }, { store: open() });
+    expect((await visit('/code?code=123456')).body).toEqual({ error: 'again' });
+    expect((await visit('/password?password=right')).body).toEqual({ next: '/code' });
+    expect((await visit('/me')).status).toBe(401);
+    expect((await visit('/code?code=000000')).body).toEqual({ error: 'again' });
+    expect((await visit('/code?code=123456')).body).toEqual({ error: 'again' });
+    await visit('/password?password=right');
+    expect((await visit('/code?code=123456')).body).toEqual({ user: { id: 'ada' } });
+    expect((await visit('/me')).status).toBe(200);
+    expect((await visit('/data')).body).toEqual({});
+  });
+});
