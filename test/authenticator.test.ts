@@ -154,7 +154,9 @@ it('reads the secure cookie where the connection is secure, or a proxy says so, 
   const details = { secure: true, host: 'shop.example.com' };
   expect((await authenticate({ headers }, details)).session?.user).toEqual(ADA);
   expect((await authenticate({ headers }, { host: 'shop.example.com' })).error?.code).toBe('ERR_NO_SESSION');
-  expect((await authenticate({ headers }, { secure: true })).error?.code).toBe('ERR_CROSS_ORIGIN');
+  for (const host of [undefined, '', 'shop.example.com\ud800', '*', 'evil.example']) {
+    expect((await authenticate({ headers }, { secure: true, host })).error?.code).toBe('ERR_CROSS_ORIGIN');
+  }
   const own = { ...headers, host: 'shop.example.com' };
   expect((await authenticate({ headers: own, socket: { encrypted: true } })).session?.user).toEqual(ADA);
 });

@@ -1,12 +1,4 @@
-import {
-  checkBoolean,
-  checkOptions,
-  checkText,
-  kindOf,
-  optional,
-  type Readers,
-  readOptions,
-} from '../errors/arguments';
+import { checkBoolean, checkOptions, kindOf, optional, type Readers, readOptions } from '../errors/arguments';
 import { SessionError, sessionEnded } from '../errors/session-error';
 import type { TokenManager } from '../manager/token-manager';
 import type { Session } from '../manager/types';
@@ -197,4 +189,10 @@ function isEncrypted({ socket, url }: ConnectionRequest): boolean {
 /** The host in the URL of a `Request`, which may have no header for it. */
 function hostIn(url = ''): string | undefined {
   return URL.canParse(url) ? new URL(url).host : undefined;
+}
+
+/** Any text: it may come from a header. */
+function checkString(name: string, value: unknown): string {
+  if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${kindOf(value)}`);
+  return value;
 }
