@@ -50,6 +50,8 @@ export class RequestSession<Detail = unknown> {
   #isRefused = false;
   /** The login, logout or begin of a visit that goes on. */
   #turn: Promise<unknown> | null = null;
+  /** The signal that was asked for, and the session that it watches; `null` for none. */
+  #signal: { id: string | null; signal: AbortSignal } | null = null;
   /** Whether the store was asked for the session in this request, and not the near cache. */
   #isConfirmed = false;
 
@@ -114,6 +116,20 @@ export class RequestSession<Detail = unknown> {
       answering: (act) => this.#answering(act),
     });
     return this.#data;
+  }
+
+  /**
+   * Aborts when the user's session ends while the request goes on, be it in another process: for a long download, or a
+   * stream of events. See {@link TokenManager.watch}. Where no user is signed in it never aborts. The session is watched
+   * from when this is first asked for until the response is closed.
+   *
+   * @example
+   * await pipeline(file, res, { signal: req.session.signal });
+   */
+  get signal(): AbortSignal {
+    const id = this.user === null ? null : this.id;
+    if (this.#signal === null || this.#signal.id !== id) this.#signal = { id, signal: this.#watch() };
+    return this.#signal.signal;
   }
 
   /** When the session ends unless another request comes first. */
@@ -399,6 +415,15 @@ export class RequestSession<Detail = unknown> {
     if (this.#policy.cookies === null || !this.#exchange.isTooLate()) return;
     await this.#policy.manager.deleteToken(token);
     throw headersSent(call);
+  }
+
+  #watch(): AbortSignal {
+    const { id, user } = this;
+    if (user === null) return new AbortController().signal;
+    const { manager } = this.#policy;
+    const signal = manager.watch({ id, user });
+    this.#exchange.onClose(() => manager.unwatch(signal));
+    return signal;
   }
 
   /** Signs in with the first of these tokens that is live, else goes on with the visitor that came. */

@@ -1,3 +1,4 @@
+import { DEFAULT_HEARTBEAT_MS } from '../cache/cache-options';
 import { type CacheStats, NearCache } from '../cache/near-cache';
 import { reportingOwnChanges } from '../cache/own-changes';
 import { checkSeconds, kindOf } from '../errors/arguments';
@@ -36,6 +37,7 @@ import { type FoundToken, foreignRecord, type LiveToken, liveIn, type Purpose, S
 import { banOf, infoOf, sessionOf, userOf } from './session-view';
 import type { Ban, Inspection, Session, SessionInfo, User } from './types';
 import { UserInfo } from './user-info';
+import { type WatchableSession, type WatchedSession, Watches, watchTarget } from './watches';
 
 /** Why there is no live session. */
 interface Ending {
@@ -68,6 +70,7 @@ export class TokenManager<Detail = unknown> {
   readonly #userInfo: UserInfo<Detail>;
   readonly #logins: Logins<Detail>;
   readonly #rotations: Rotations;
+  readonly #watches: Watches;
 
   /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
   constructor(options: TokenManagerOptions<Detail>) {
@@ -96,6 +99,8 @@ export class TokenManager<Detail = unknown> {
     );
     this.#logins = new Logins(this.#policy, this.#store, this.#userInfo, this.#events);
     this.#rotations = new Rotations(this.#policy, this.#lookup, this.#events);
+    const heartbeatMs = cache?.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
+    this.#watches = new Watches({ store: this.#store, followed: store, heartbeatMs, events: this.#events });
   }
 
   /**
@@ -504,8 +509,41 @@ export class TokenManager<Detail = unknown> {
     return this.#cache?.stats ?? null;
   }
 
+  /**
+   * Watches a session: the signal aborts once the session has ended, in whatever process and for whatever reason, also
+   * by its time. The signal's `reason` is a {@link SessionError} `ERR_SESSION_ENDED`, with `endReason` and, where one
+   * was given, `endMessage`. A signal that need not be watched any more has to be given to {@link unwatch}; that of an
+   * ended session need not.
+   *
+   * An end arrives by an announcement of the store, within milliseconds. While announcements may be missed, see the
+   * event `watch-down`, the store is asked every five seconds. No signal aborts because the store is out of reach. An
+   * expiry is noticed within a second or two. Closing the manager ends the watch, and aborts nothing.
+   *
+   * @param session what `createSession`, `checkToken` or a request gives, or a token. For one that is not live the
+   *   signal aborts at once, or as soon as the store has answered.
+   * @throws TypeError for what is neither.
+   * @example
+   * const signal = manager.watch(session);
+   * signal.addEventListener('abort', () => socket.close(4401, signal.reason.endReason));
+   * socket.once('close', () => manager.unwatch(signal));
+   */
+  watch(session: WatchableSession | string): AbortSignal {
+    return this.#watches.watch(watchTarget(session, this.#policy.keys));
+  }
+
+  /** Ends the watch of a signal that {@link watch} gave: it does not abort any more. `false`: it was not watched. */
+  unwatch(signal: AbortSignal): boolean {
+    return this.#watches.unwatch(signal);
+  }
+
+  /** The sessions that this process watches and has found live: who is online here. */
+  watched(): WatchedSession[] {
+    return this.#watches.list();
+  }
+
   /** Closes the connections that the store opened itself, never a client that was handed in. */
   async close(): Promise<void> {
+    this.#watches.close();
     this.#cache?.close();
     await this.#store.close();
   }

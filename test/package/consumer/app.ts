@@ -159,6 +159,7 @@ export function messageOf(error: unknown): string {
     case 'ERR_CROSS_ORIGIN':
     case 'ERR_TOKEN_CONFLICT':
     case 'ERR_NO_SESSION':
+    case 'ERR_SESSION_ENDED':
     case 'ERR_DATA_TOO_LARGE':
     case 'ERR_DATA_CONFLICT':
     case 'ERR_HEADERS_SENT':
