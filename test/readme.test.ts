@@ -207,7 +207,6 @@ it('has an example app that the start line starts', async () => {
 
 it.each([...PAGES, 'examples/README.md'])('%s links to files and headings that are there', (page) => {
   const links = [...pageText(page).matchAll(/\]\(([^)#]*)#?([^)]*)\)/g)];
-  expect(links.length).toBeGreaterThan(0);
   for (const [, path = '', heading = ''] of links) {
     if (path.startsWith('http')) continue;
     const file = path === '' ? join(ROOT, page) : join(ROOT, page, '..', path);
