@@ -7,7 +7,6 @@ import { watchAvailability } from '../store/availability';
 import { checkAttributes } from '../store/session-attributes';
 import type {
   EndReason,
-  Found,
   SessionAttributes,
   SessionEntries,
   SessionRecord,
