@@ -31,6 +31,19 @@ describe('any sequence of operations gives what a plain model of sessions says, 
     const worlds = redisWorlds(server.url, server.admin);
     await fc.assert(sequences(worlds, steps(fc.constantFrom(0.5, 1, 2), 40)), runs(16));
   });
+
+  it('with a RedisStore, whose time is not waited for', async () => {
+    const lasting = { ttl: 3600, visitorTtl: 3600, absoluteTtl: null, slideEvery: 0, rotationGrace: 3600 };
+    const bothRules = twoRules.map(
+      ([one, other]) =>
+        [
+          { ...one, ...lasting },
+          { ...other, ...lasting },
+        ] as const,
+    );
+    const worlds = redisWorlds(server.url, server.admin, { msPerSecond: 1000, longestWait: 0 });
+    await fc.assert(sequences(worlds, steps(fc.constant(0), 60), bothRules), runs(100));
+  });
 });
 
 describe('operations of many at once over two clients of one Redis', () => {
@@ -95,8 +108,8 @@ async function compareParallel(
   expect(live).toBe(started.size - endedBefore);
 }
 
-function sequences(worlds: WorldFixture, sequence: ReturnType<typeof steps>) {
-  return fc.asyncProperty(twoRules, sequence, async (bothRules, all) => {
+function sequences(worlds: WorldFixture, sequence: ReturnType<typeof steps>, given = twoRules) {
+  return fc.asyncProperty(given, sequence, async (bothRules, all) => {
     const world = await worlds.open(bothRules);
     try {
       const model = new SessionModel(world.clock.msPerSecond);

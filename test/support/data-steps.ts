@@ -30,8 +30,11 @@ const limits: fc.Arbitrary<DataLimits> = fc.record({
   maxKeys: fc.constantFrom(1000, 1000, 2),
 });
 const changes = fc
-  .uniqueArray(fc.tuple(key, fc.option(json, { nil: null, freq: 3 })), { selector: ([name]) => name, minLength: 1 })
-  .map((pairs): Changes => new Map(pairs));
+  .oneof(
+    fc.uniqueArray(fc.tuple(key, fc.option(json, { nil: null })), { selector: ([name]) => name, minLength: 1 }),
+    key.map((name): [string, null][] => [[name, null]]),
+  )
+  .map((pairs): Changes => new Map<string, string | null>(pairs));
 /** `'as it is'`: it holds. */
 const condition = fc.option(fc.record({ key, json: fc.constantFrom('as it is', null, '1') }), { nil: undefined });
 const addition = fc.record({ key, by: fc.constantFrom(1, -1, 0.1, 2.5, 1e308) });

@@ -163,9 +163,9 @@ export class SessionModel {
     return this.#find(userId, id)?.data ?? new DataModel();
   }
 
-  /** Ids of the sessions whose data may still be held: all that did not end before their time. */
+  /** Ids of the sessions whose data may still be held: those that live, and expired ones that are remembered. */
   get idsWithData(): string[] {
-    return this.#sessions.filter(({ end, data }) => end === null && data.read(null).length > 0).map(({ id }) => id);
+    return this.#sessions.filter(({ end, isForgotten }) => end === null && isForgotten !== 'yes').map(({ id }) => id);
   }
 
   /** Looks for the user's session of a token: {@link find}, to which a visitor is nobody. */
@@ -394,10 +394,13 @@ export class SessionModel {
   }
 
   /**
-   * Forgets the reasons beyond the limit, first those that would be forgotten soonest. At the same moment any of them
-   * may go.
+   * Forgets the reasons whose time is over, and those beyond the limit, first those that would be forgotten soonest. At
+   * the same moment any of them may go.
    */
   #forgetOld(userId: string): void {
+    for (const session of this.#of(userId)) {
+      if (!this.isLive(session) && this.#rememberedUntil(session) <= this.now) session.isForgotten = 'yes';
+    }
     const remembered = this.#of(userId).filter(
       (session) =>
         !this.isLive(session) &&

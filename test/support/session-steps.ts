@@ -35,8 +35,6 @@ const text = fc.option(fc.constantFrom('bye', 'two: of\nthem', '🙂'), { nil: u
 
 /** Shares of the grace: within it, together beyond it, and beyond it. */
 const shares = fc.constantFrom(0, 0.4, 0.7, 0.95, 1.1, 2.5);
-/** In seconds, where a share of the grace is longer: on a clock that can be set, and on one that can't. */
-const LONGEST_WAITS = [25, 3] as const;
 const siblings = {
   manager,
   token: tokenIndex,
@@ -264,8 +262,7 @@ function childStep(name: 'rotateToken' | 'reauthenticateToken', index: number, w
 function siblingsStep(given: { manager: number; token: number; waits: number[]; first: number; second: number }): Step {
   return tokenStep('siblings', given, async (model, world) => {
     const { manager: index, token, waits, first, second } = given;
-    const longest = LONGEST_WAITS[world.clock.slackMs === 0 ? 0 : 1];
-    const pass = (share = 0) => waiting(Math.min(longest, share * rulesOf(world, index).rotationGrace));
+    const pass = (share = 0) => waiting(Math.min(world.clock.longestWait, share * rulesOf(world, index).rotationGrace));
     const count = world.tokens.length;
     // From here on the tokens are counted from the newest, and each child is one more.
     const parent = token % count;

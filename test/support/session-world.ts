@@ -26,6 +26,8 @@ export interface WorldClock {
   readonly msPerSecond: number;
   /** Milliseconds that a call may take, and so the times in its answer may be off. */
   readonly slackMs: number;
+  /** Seconds that a step waits at most for a share of the grace to pass. */
+  readonly longestWait: number;
   now(): Promise<number>;
   pass(ms: number): Promise<void>;
 }
@@ -164,6 +166,7 @@ export function memoryWorlds(): WorldFixture {
       const clock: WorldClock = {
         msPerSecond: 1000,
         slackMs: 0,
+        longestWait: 25,
         now: async () => now,
         pass: async (ms) => {
           now += ms;
@@ -178,13 +181,13 @@ export function memoryWorlds(): WorldFixture {
 }
 
 /** How long a second lasts on Redis, whose clock can't be set. */
-const SHORT_SECOND_MS = 60;
+const SHORT = { msPerSecond: 60, longestWait: 3 };
 const REDIS_SLACK_MS = 10;
 
 /** @param admin another client of that Redis. */
-export function redisWorlds(url: string, admin: Redis): WorldFixture {
+export function redisWorlds(url: string, admin: Redis, seconds = SHORT): WorldFixture {
   const clock: WorldClock = {
-    msPerSecond: SHORT_SECOND_MS,
+    ...seconds,
     slackMs: REDIS_SLACK_MS,
     async now() {
       const [seconds, microseconds] = await admin.time();
