@@ -5,14 +5,7 @@ import { checkSeconds, kindOf } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
 import { watchAvailability } from '../store/availability';
 import { checkAttributes } from '../store/session-attributes';
-import type {
-  EndReason,
-  SessionAttributes,
-  SessionEntries,
-  SessionRecord,
-  Store,
-  StoreHealth,
-} from '../store/store';
+import type { EndReason, SessionAttributes, SessionEntries, SessionRecord, Store, StoreHealth } from '../store/store';
 import { isSessionId, isVisitor, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import {
   type BanUserOptions,
