@@ -5,9 +5,9 @@ import { sessionOf } from './session-place';
 
 export interface RequireUserOptions {
   /**
-   * The path of a login page. Browsers that ask for a page are sent there with 303, and with the path they asked for in
-   * `returnTo`: give that to `safeReturnTo()` before you send them back. Other requests get the 401. Default: none,
-   * every request gets the 401.
+   * The path of a login page. Browsers that ask for a page are sent there with 303; `returnTo` has the path they asked
+   * for. Pass that through `safeReturnTo()` before you redirect to it. Other requests get the 401. Default: none, every
+   * request gets the 401.
    */
   redirectTo?: string | undefined;
 }
