@@ -56,22 +56,21 @@ import { type RedisKeys, redisKeys } from './schema';
 import type { ScriptName } from './scripts/index';
 
 export interface RedisStoreOptions {
-  /** What the keys of sessions begin with. Default `session-token`. */
+  /** The prefix of the keys of sessions. Default `session-token`. */
   tokenKeyPrefix?: string | undefined;
-  /** What the keys of cached user info begin with. Default `session-user`. */
+  /** The prefix of the keys of cached user info. Default `session-user`. */
   userKeyPrefix?: string | undefined;
-  /** Milliseconds until a call to Redis fails, whatever happens. Default 1000. */
+  /** Milliseconds until a call to Redis fails, in every case. Default 1000. Range 1 to 600,000. */
   timeoutMs?: number | undefined;
   /**
-   * What Node's `tls.connect` takes, beside a `rediss://` URL: `{ ca, cert, key, servername }`. Default: Node's
-   * defaults. Settings and clients have a `tls` of their own.
+   * Options of Node's `tls.connect`, for a `rediss://` URL: `{ ca, cert, key, servername }`. Default: Node's defaults.
+   * Settings and clients have a `tls` of their own.
    */
   tls?: ConnectionOptions | undefined;
   /**
-   * Replicas that must have a logout, kick or ban before it counts as done: `{ replicas, timeoutMs }`. When they don't,
-   * the call rejects with `ERR_NOT_REPLICATED`, and the sessions have ended all the same. Default: none, a master that
-   * dies right after it has answered may take a revocation with it, until the process that asked for it has repeated it
-   * to the new master.
+   * Replicas that must have a logout, kick or ban: `{ replicas, timeoutMs }`. Without them the call rejects with
+   * `ERR_NOT_REPLICATED`, although the sessions have ended. Default: none. A master that dies right after its answer
+   * may then lose an end, until the process repeats it to the new master.
    */
   durability?: Durability | undefined;
 }
@@ -84,7 +83,7 @@ const OPTIONS: Record<keyof RedisStoreOptions, true> = {
   durability: true,
 };
 
-/** Keeps sessions in Redis: one hash a user, one script a verb. The README shows what is in Redis. */
+/** Keeps sessions in Redis: one hash a user, one script a verb. `docs/redis.md` shows the keys. */
 export class RedisStore implements Store {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;
@@ -97,9 +96,8 @@ export class RedisStore implements Store {
   readonly #feeds = new Set<RedisChangeFeed>();
 
   /**
-   * @param redis a URL or connection settings (the store opens the client and closes it), or an ioredis client that
-   *   stays yours.
-   * @throws TypeError or RangeError naming what is missing, unknown or of the wrong kind.
+   * @param redis a URL or settings: the store opens the client and closes it. Or an ioredis client, which stays yours.
+   * @throws TypeError or RangeError naming the argument that is missing, unknown or of the wrong kind.
    */
   constructor(redis: RedisTarget | Redis | Cluster | undefined, options?: RedisStoreOptions) {
     const given = checkOptions('RedisStore', options, OPTIONS);

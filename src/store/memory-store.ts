@@ -29,9 +29,9 @@ import type {
 } from './store';
 
 export interface MemoryStoreOptions {
-  /** The clock: milliseconds since the epoch. Default `Date.now`. For tests. */
+  /** The clock, for tests: milliseconds since the epoch. Default `Date.now`. */
   now?: (() => number) | undefined;
-  /** Seconds between two sweeps for what has expired without a request, up to 86,400. Default 60. */
+  /** Seconds between two sweeps of expired sessions. Default 60. Range 1 to 86,400. */
   sweepEvery?: number | undefined;
 }
 
@@ -51,8 +51,8 @@ interface UserInfo {
 }
 
 /**
- * Keeps sessions in this process: for development, tests and services of one process. They end with it. Expired ones
- * are swept away without a request for them; the sweep's timer keeps no process alive.
+ * Keeps sessions in this process: for development, tests and services of one process. They end with the process. A
+ * sweep removes expired sessions; its timer keeps no process alive.
  */
 export class MemoryStore implements Store {
   readonly #now: () => number;

@@ -7,11 +7,11 @@ import { IDLE_MS } from '../connection/idle-connections';
 import { defineScripts } from '../connection/script-commands';
 import { type Revocation, revocationArguments } from './revocations';
 
-/** How safe a revocation must be before it counts as done. */
+/** How many replicas must confirm an end before its call resolves. */
 export interface Durability {
-  /** Replicas that must have it, 1 to 100. Required. */
+  /** Replicas that must have the end. Required. Range 1 to 100. */
   replicas: number;
-  /** Milliseconds to wait for them, at most the store's `timeoutMs`. Default: half of that. */
+  /** Milliseconds to wait for the replicas. Default: half of the store's `timeoutMs`, which is also the maximum. */
   timeoutMs?: number | undefined;
 }
 
