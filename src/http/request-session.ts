@@ -55,6 +55,8 @@ export class RequestSession<Detail = unknown> {
   #isRefused = false;
   /** The login, logout or begin of a visit that goes on. */
   #turn: Promise<unknown> | null = null;
+  /** The signal that was asked for, and the session that it watches; `null` for none. */
+  #signal: { id: string | null; signal: AbortSignal } | null = null;
   /** Whether the store was asked for the session in this request, and not the near cache. */
   #isConfirmed = false;
 
@@ -119,6 +121,20 @@ export class RequestSession<Detail = unknown> {
       answering: (act) => this.#answering(act),
     });
     return this.#data;
+  }
+
+  /**
+   * Aborts when the user's session ends while the request goes on, be it in another process: for a long download, or a
+   * stream of events. See {@link TokenManager.watch}. Where no user is signed in it never aborts. The session is watched
+   * from when this is first asked for until the response is closed.
+   *
+   * @example
+   * await pipeline(file, res, { signal: req.session.signal });
+   */
+  get signal(): AbortSignal {
+    const id = this.user === null ? null : this.id;
+    if (this.#signal === null || this.#signal.id !== id) this.#signal = { id, signal: this.#watch() };
+    return this.#signal.signal;
   }
 
   /** When the session ends unless another request comes first. */
@@ -407,6 +423,15 @@ export class RequestSession<Detail = unknown> {
     throw headersSent(call);
   }
 
+  #watch(): AbortSignal {
+    const { id, user } = this;
+    if (user === null) return new AbortController().signal;
+    const { manager } = this.#policy;
+    const signal = manager.watch({ id, user });
+    this.#exchange.onClose(() => manager.unwatch(signal));
+    return signal;
+  }
+
   /** Signs in with the first of these tokens that is live, else goes on with the visitor that came. */
   async #lookUp(tokens: readonly string[]): Promise<void> {
     const { manager, onUnavailable, data } = this.#policy;
@@ -542,13 +567,18 @@ export class RequestSession<Detail = unknown> {
   }
 }
 
-refuseWrites(
-  RequestSession.prototype,
-  (name) =>
-    new TypeError(
-      `session.${name} can't be assigned: keep data with session.data.set(${JSON.stringify(name)}, …). Another session library needs a property of its own, or name one here with the option property`,
-    ),
-);
+/** Makes assignments to sessions throw: to those of this class, and of a subclass by its own prototype. */
+export function refuseAssignments(prototype: RequestSession): void {
+  refuseWrites(
+    prototype,
+    (name) =>
+      new TypeError(
+        `session.${name} can't be assigned: keep data with session.data.set(${JSON.stringify(name)}, …). Another session library needs a property of its own, or name one here with the option property`,
+      ),
+  );
+}
+
+refuseAssignments(RequestSession.prototype);
 
 function endingOf({ reason, message }: { reason: EndReason; message?: string }): Ending {
   return { reason, ...(message !== undefined && { message }) };
