@@ -19,6 +19,8 @@ export const fastifyHost: Host = {
   hasProperty: true,
   canSwallow: false,
   isNode: true,
+  takesAnyHost: true,
+  forwardedHost: 'last',
   takesStatusMessages: false,
   begin: write,
   requireUser: forFastify.requireUser as Host['requireUser'],
@@ -36,8 +38,9 @@ export const fastifyHost: Host = {
       const holder = request as unknown as Visit['holder'];
       const { session } = holder;
       const { raw: res } = reply;
+      const setHeader = (name: string, value: string) => void reply.header(name, value);
       const clearCookie = (name: string, at: string) => void reply.header('Set-Cookie', deletedCookie(name, at));
-      const body = await handle({ req: request.raw, res, path, query, holder, session, clearCookie });
+      const body = await handle({ req: request.raw, res, path, query, holder, session, clearCookie, setHeader });
       if (res.headersSent) return reply.hijack();
       return reply
         .code(res.statusCode)
