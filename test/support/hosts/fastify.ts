@@ -27,6 +27,9 @@ export const fastifyHost: Host = {
   requireRecentLogin: forFastify.requireRecentLogin as Host['requireRecentLogin'],
   build({ mounts, trustProxy = false, guardOf, handle }) {
     const app = fastify({ trustProxy, forceCloseConnections: true });
+    // Bodies are read by others, or not at all.
+    app.removeAllContentTypeParsers();
+    app.addContentTypeParser('*', (_request, _payload, done) => done(null));
     for (const { manager, options } of mounts) app.register(forFastify.sessionPlugin, { manager, ...options });
     app.addHook('preHandler', (request, reply, done) => {
       const guard = guardOf(pathOf(request.url).pathname);
