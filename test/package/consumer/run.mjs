@@ -4,12 +4,19 @@ import { createRequire } from 'node:module';
 import express from 'express';
 import { MemoryStore, RedisStore, SessionError, TokenManager } from 'tokensession';
 import { requireUser, sessionMiddleware } from 'tokensession/express';
+import * as fastify from 'tokensession/fastify';
+import { sessionOpener } from 'tokensession/fetch';
+import * as hono from 'tokensession/hono';
 import * as koa from 'tokensession/koa';
+import * as node from 'tokensession/node';
 
 const require = createRequire(import.meta.url);
 assert.equal(require('tokensession').TokenManager, TokenManager);
 assert.equal(require('tokensession/express').sessionMiddleware, sessionMiddleware);
 assert.equal(typeof koa.sessionMiddleware, 'function');
+assert.equal(typeof hono.sessionMiddleware, 'function');
+assert.equal(typeof fastify.sessionPlugin, 'function');
+assert.equal(typeof node.sendError, 'function');
 
 const memory = new TokenManager({ store: new MemoryStore(), secret: 'a secret for tests, long enough to sign with' });
 const app = express()
@@ -21,6 +28,8 @@ const url = `http://127.0.0.1:${server.address().port}`;
 const token = await (await fetch(`${url}/login`, { method: 'POST' })).json();
 const me = await fetch(`${url}/me`, { headers: { authorization: `Bearer ${token}` } });
 assert.deepEqual(await me.json(), { id: 'ada' });
+const session = await sessionOpener(memory)(new Request(url, { headers: { authorization: `Bearer ${token}` } }));
+assert.deepEqual(session.user, { id: 'ada' });
 server.closeAllConnections();
 server.close();
 await memory.close();
