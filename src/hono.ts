@@ -127,7 +127,7 @@ function middlewareOf(guard: Guard): MiddlewareHandler {
 /** What `@hono/node-server` gives besides the request. */
 interface NodeBindings {
   incoming?: { socket?: { remoteAddress?: string } };
-  outgoing?: { headersSent?: boolean };
+  outgoing?: { headersSent?: boolean; closed?: boolean; once?: (event: 'close', listener: () => void) => unknown };
 }
 
 class HonoExchange extends FetchExchange {
@@ -144,5 +144,12 @@ class HonoExchange extends FetchExchange {
 
   override isTooLate(): boolean {
     return super.isTooLate() || this.#node.outgoing?.headersSent === true;
+  }
+
+  override onClose(listener: () => void): void {
+    const { outgoing } = this.#node;
+    if (outgoing?.once === undefined) super.onClose(listener);
+    else if (outgoing.closed) listener();
+    else outgoing.once('close', listener);
   }
 }

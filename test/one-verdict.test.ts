@@ -3,7 +3,7 @@ import { MemoryStore, TokenManager } from 'tokensession';
 import { type Detail, FRAMEWORKS, listen, type RunningApp } from './support/apps';
 import { HOSTS } from './support/hosts';
 import { sendRaw } from './support/raw-request';
-import { runs } from './support/runs';
+import { PROPERTY_TIMEOUT, runs } from './support/runs';
 import { SECRET } from './support/stores';
 
 /* One request, all hosts, one verdict. */
@@ -163,4 +163,4 @@ it('is one verdict on every host', async () => {
     { ...runs(150), examples: EXAMPLES.map((one) => [one] as [Request]) },
   );
   expect([...statuses].sort()).toEqual(expect.arrayContaining([200, 303, 401, 403]));
-});
+}, PROPERTY_TIMEOUT);

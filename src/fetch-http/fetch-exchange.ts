@@ -67,6 +67,13 @@ export class FetchExchange implements Exchange {
   reply(): ReplyHeaders | null {
     return this.#reply.get();
   }
+
+  /** A `Response` does not say when it has been sent: calls it only when the client has gone. */
+  onClose(listener: () => void): void {
+    const { signal } = this.#request;
+    if (signal?.aborted) listener();
+    else signal?.addEventListener('abort', listener, { once: true });
+  }
 }
 
 function hostOf(url: string): string | undefined {

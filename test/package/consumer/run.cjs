@@ -8,6 +8,7 @@ const ENTRIES = {
   fastify: ['sessionPlugin', 'requireUser', 'requireRecentLogin', 'safeReturnTo'],
   hono: ['sessionMiddleware', 'requireUser', 'requireRecentLogin', 'safeReturnTo'],
   fetch: ['sessionOpener', 'requireUser', 'requireRecentLogin', 'safeReturnTo'],
+  live: ['authenticator'],
   node: ['sessionOpener', 'requireUser', 'requireRecentLogin', 'sendError', 'safeReturnTo'],
 };
 
