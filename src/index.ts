@@ -14,6 +14,7 @@ export type { SessionEvents, SessionListener } from './manager/session-events';
 export { TokenManager } from './manager/token-manager';
 export type {
   Ban,
+  DeepReadonly,
   GetUserInfo,
   Inspection,
   Register,

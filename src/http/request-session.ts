@@ -5,6 +5,7 @@ import type { RequestedSession } from '../manager/requested-session';
 import type { SessionData } from '../manager/session-data';
 import type { User } from '../manager/types';
 import type { EndReason, SessionEntries } from '../store/store';
+import { isVisitor } from '../token/token';
 import { attributesOf, type Exchange } from './exchange';
 import { checkLoginOptions, checkLogoutOptions, type LoginOptions, type LogoutOptions } from './login-options';
 import type { SessionPolicy } from './middleware-options';
@@ -147,7 +148,8 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Signs a user in: starts a session, ends those whose tokens came with the request, a visitor's too, sets the cookie.
+   * Signs a user in: starts a session, ends those whose tokens came with the request, sets the cookie. Then ends the
+   * visitor's; where the store can't, the login stands, and that one ends by its `visitorTtl`.
    *
    * @returns the new token, for clients that send it in a header.
    * @throws SessionError when no session could be stored (the cookie is untouched), `ERR_USER_NOT_FOUND` when
@@ -161,6 +163,7 @@ export class RequestSession<Detail = unknown> {
     return this.#inTurn(async () => {
       this.#checkCookie('login');
       const data = await this.#keptData(userId, keep);
+      const visitor = this.#visitorThatCame().token;
       const session = await manager.startSession(
         userId,
         {
@@ -168,7 +171,7 @@ export class RequestSession<Detail = unknown> {
           absoluteTtl,
           attributes: { ...attributesOf(this.#exchange), ...attributes },
           actor,
-          replaces: this.#actingTokens(),
+          replaces: this.#actingTokens().filter((token) => token !== visitor),
         },
         data,
       );
@@ -179,6 +182,8 @@ export class RequestSession<Detail = unknown> {
       this.#clearVisitorCookie();
       // What a logout before it has asked the browser to forget, this login has just put there.
       if (clearSiteData.length > 0) this.#exchange.reply()?.clearSiteData([]);
+      // Only now: a login that failed has taken nothing from the visitor. One that is left over signs nobody in.
+      if (visitor !== null) await manager.deleteToken(visitor).catch(() => false);
       return session.token;
     });
   }
@@ -285,9 +290,9 @@ export class RequestSession<Detail = unknown> {
   open(): Promise<void> | undefined {
     const { acting, refusal } = this.#tokens;
     this.#failure = refusal;
-    // Nobody is signed in by a conflict, and a login must be able to end it.
+    // Nobody is signed in by a conflict, and a login must be able to end it: one of several steps, too.
     if (refusal !== null)
-      return this.#isConflict() ? undefined : this.#answering(() => Promise.reject(this.#refuse(refusal)));
+      return this.#isConflict() ? this.#openVisitor() : this.#answering(() => Promise.reject(this.#refuse(refusal)));
     const [token] = acting;
     if (token === undefined) return this.#openVisitor();
     const isEager = this.#policy.data === 'eager';
@@ -360,7 +365,7 @@ export class RequestSession<Detail = unknown> {
 
   /** The visitor in the cookie. */
   #visitorThatCame(): RequestVisitor {
-    this.#visitor ??= judgeVisitor(this.#policy, this.#exchange, this.#tokens.acting);
+    this.#visitor ??= judgeVisitor(this.#policy, this.#exchange, this.#tokens);
     return this.#visitor;
   }
 
@@ -380,8 +385,10 @@ export class RequestSession<Detail = unknown> {
       const visitor = await this.#policy.manager.startVisitor(entries);
       await this.#checkCookieOf('data.set', visitor);
       this.#session = visitor;
-      this.#visitor = { token: visitor.token, refusal: null };
-      this.#policy.cookies?.visitor.set(this.#exchange, visitor.token, { maxAge: null, isPersistent: false });
+      const { cookies } = this.#visitorThatCame();
+      this.#visitor = { token: visitor.token, refusal: null, cookies: [...cookies, visitor.token] };
+      const lifetime = { maxAge: null, isPersistent: false };
+      this.#policy.cookies?.visitor.set(this.#exchange, visitor.token, lifetime, cookies.length > 1);
       return true;
     });
   }
@@ -426,7 +433,8 @@ export class RequestSession<Detail = unknown> {
       for (const token of tokens) {
         const opened = await manager.openToken(token, data === 'eager');
         if (opened.session !== null) return this.#signInByToken(opened.session);
-        if (this.#ending === null && manager.isToken(token)) this.#ending = endingOf(opened);
+        const claims = this.#ending === null ? manager.readToken(token) : null;
+        if (claims !== null && !isVisitor(claims)) this.#ending = endingOf(opened);
       }
       await this.#visit();
     } catch (error) {
@@ -505,11 +513,13 @@ export class RequestSession<Detail = unknown> {
     if (!this.#exchange.isTooLate()) this.#policy.cookies?.user.clear(this.#exchange, this.#tokens.cookies.length > 1);
   }
 
-  /** Clears the cookie of the visitor that came or began, if there is one. */
+  /** Clears the cookie of the visitor that came or began, if there is one, and all where several came. */
   #clearVisitorCookie(): void {
-    const hasVisitor = this.#visitorThatCame().token !== null;
+    const { token, cookies } = this.#visitorThatCame();
+    const isTossed = cookies.length > 1;
     this.#visitor = NO_VISITOR;
-    if (hasVisitor && !this.#exchange.isTooLate()) this.#policy.cookies?.visitor.clear(this.#exchange, false);
+    if ((!isTossed && (token === null || !cookies.includes(token))) || this.#exchange.isTooLate()) return;
+    this.#policy.cookies?.visitor.clear(this.#exchange, isTossed);
   }
 
   #isConflict(): boolean {
@@ -550,13 +560,18 @@ export class RequestSession<Detail = unknown> {
   }
 }
 
-refuseWrites(
-  RequestSession.prototype,
-  (name) =>
-    new TypeError(
-      `session.${name} can't be assigned: keep data with session.data.set(${JSON.stringify(name)}, …). Another session library needs a property of its own, or name one here with the option property`,
-    ),
-);
+/** Makes assignments to sessions throw: to those of this class, and of a subclass by its own prototype. */
+export function refuseAssignments(prototype: RequestSession): void {
+  refuseWrites(
+    prototype,
+    (name) =>
+      new TypeError(
+        `session.${name} can't be assigned: keep data with session.data.set(${JSON.stringify(name)}, …). Another session library needs a property of its own, or name one here with the option property`,
+      ),
+  );
+}
+
+refuseAssignments(RequestSession.prototype);
 
 function endingOf({ reason, message }: { reason: EndReason; message?: string }): Ending {
   return { reason, ...(message !== undefined && { message }) };

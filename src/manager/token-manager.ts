@@ -5,16 +5,7 @@ import { checkSeconds, kindOf } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
 import { watchAvailability } from '../store/availability';
 import { checkAttributes } from '../store/session-attributes';
-import type {
-  EndReason,
-  Found,
-  SessionAttributes,
-  SessionEntries,
-  SessionRecord,
-  Store,
-  StoredSession,
-  StoreHealth,
-} from '../store/store';
+import type { EndReason, SessionAttributes, SessionEntries, SessionRecord, Store, StoreHealth } from '../store/store';
 import { isSessionId, isVisitor, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import {
   type BanUserOptions,
@@ -34,8 +25,8 @@ import { RequestedSession } from './requested-session';
 import { Rotations } from './rotations';
 import { type DataAccess, type DataOwner, SessionData } from './session-data';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
-import { foreignRecord, type LiveToken, liveIn, type Purpose, SessionLookup } from './session-lookup';
-import { banOf, infoOf, sessionOf } from './session-view';
+import { type FoundToken, foreignRecord, type LiveToken, liveIn, type Purpose, SessionLookup } from './session-lookup';
+import { banOf, infoOf, sessionOf, userOf } from './session-view';
 import type { Ban, Inspection, Session, SessionInfo, User } from './types';
 import { UserInfo } from './user-info';
 import { type WatchableSession, type WatchedSession, Watches, watchTarget } from './watches';
@@ -454,7 +445,7 @@ export class TokenManager<Detail = unknown> {
   async addUser(userId: string, userInfoTtl?: number): Promise<User<Detail> | null> {
     this.#logins.checkUserId(userId);
     const detail = await this.#userInfo.loadAndCache(userId, this.#userInfoTtlMs(userInfoTtl));
-    return detail === null ? null : { id: userId, detail };
+    return detail === null ? null : userOf<Detail>(userId, detail);
   }
 
   /**
@@ -575,16 +566,15 @@ export class TokenManager<Detail = unknown> {
   }
 
   /** The user of a session with the info that `getUserInfo` gives; `null` when it knows no such user. */
-  async #loadUser({ userId, userInfoVersion }: StoredSession, userInfoTtlMs: number): Promise<User<Detail> | null> {
+  async #loadUser({ userId, userInfoVersion }: LiveToken, userInfoTtlMs: number): Promise<User<Detail> | null> {
     const detail = await this.#userInfo.load(userId, userInfoTtlMs, userInfoVersion);
-    return detail === null ? null : { id: userId, detail };
+    return detail === null ? null : userOf<Detail>(userId, detail);
   }
 
   /** The user of a session, with their info if there is any; `null` when that has to be loaded. */
-  #knownUser({ userId, userInfo }: StoredSession): User<Detail> | null {
+  #knownUser({ userId, userInfo }: LiveToken): User<Detail> | null {
     const detail = this.#userInfo.read(userInfo);
-    if (detail !== undefined) return { id: userId, detail };
-    return this.#userInfo.hasLoader ? null : { id: userId };
+    return detail === undefined && this.#userInfo.hasLoader ? null : userOf<Detail>(userId, detail);
   }
 
   async #list(tag: string): Promise<{ sessions: SessionRecord[]; now: number }> {
@@ -605,12 +595,12 @@ export class TokenManager<Detail = unknown> {
   }
 }
 
-function viewOf<Detail>(token: string, live: LiveToken, user: User<Detail> = { id: live.userId }): Session<Detail> {
+function viewOf<Detail>(token: string, live: LiveToken, user: User<Detail> = userOf(live.userId)): Session<Detail> {
   return sessionOf(token, user, live.session, live.provedAt, live.now);
 }
 
-/** Why there is no live session, of what the store gave. */
-function reasonOf(found: Found): Ending {
+/** Why there is no live session, of what was found. */
+function reasonOf(found: FoundToken): Ending {
   if (found === null || found.session !== null) return { session: null, reason: 'unknown' };
   const { reason, message } = found;
   return { session: null, reason, ...(message !== null && { message }) };

@@ -66,7 +66,7 @@ function isClosed(res: ServerResponse): boolean {
 }
 
 /** Sets the headers of a refusal; none any more on a response that has begun. */
-export function setRefusalHeaders(res: ServerResponse, { headers }: Refusal): void {
+export function setRefusalHeaders(res: ServerResponse, { headers }: Pick<Refusal, 'headers'>): void {
   if (res.headersSent) return;
   for (const [name, value] of Object.entries(headers)) {
     const earlier = name === 'Vary' ? res.getHeader(name) : undefined;

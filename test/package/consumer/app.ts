@@ -50,7 +50,9 @@ const sessions = new TokenManager({
 same<typeof sessions, TokenManager<Account>>(true);
 same<Awaited<ReturnType<typeof sessions.touchToken>>, Session<Account> | null>(true);
 same<Awaited<ReturnType<typeof sessions.listUserSessions>>, SessionInfo[]>(true);
-same<Session<Account>['user']['detail'], Account | undefined>(true);
+same<Session<Account>['user']['detail'], { readonly name: string; readonly roles: readonly string[] } | undefined>(
+  true,
+);
 
 const withoutLoader = new TokenManager({
   store: new MemoryStore(),
