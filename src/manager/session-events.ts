@@ -43,6 +43,11 @@ export interface SessionEvents {
    * session every five seconds. While the store can't answer either, the signals of ended sessions wait for it.
    */
   'watch-down': { error: SessionError };
+  /**
+   * The manager could not find out whether watched sessions of a user have ended, for another reason than an outage: a
+   * damaged record, or one of a later version. It asks again after five seconds, and the signals wait.
+   */
+  'watch-failed': { sessionIds: string[]; error: unknown };
   /** The ends of watched sessions arrive again. The manager asks for all watched sessions once more. */
   'watch-up': Record<string, never>;
 }
@@ -63,6 +68,7 @@ const NAMES: Record<keyof SessionEvents, true> = {
   'cache-up': true,
   'watch-down': true,
   'watch-up': true,
+  'watch-failed': true,
 };
 
 export type SessionListener<Name extends keyof SessionEvents> = (event: SessionEvents[Name]) => void;

@@ -139,7 +139,7 @@ export interface NewSession {
   /** Milliseconds of the session's whole life; 0 for no bound. */
   absoluteTtlMs: number;
   attributes: StoredAttributes;
-  /** The first data of the session. Default: none. */
+  /** The first data of the session, written in the same step. Default: none. */
   data?: SessionEntries | undefined;
   /** Live sessions this user may have, with this one. */
   maxSessions: number;
