@@ -68,20 +68,19 @@ const SENTINEL_PORT = 26_379;
 /** Milliseconds until the client looks for a lost sentinel again; until then the others announce a promotion. */
 const SENTINEL_RECONNECT_MS = 5000;
 
-/** A whole number of milliseconds to wait for a store. */
+/** Checks the option `timeoutMs` of a store. */
 export function checkTimeoutMs(timeoutMs: number = DEFAULT_TIMEOUT_MS): number {
   return checkInteger('option timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
 }
 
 /**
- * An ioredis client set up for sessions: it fails rather than queues while there is no connection, sends nothing twice,
- * gives up a connection that has gone silent or whose server has become a replica, follows promotions, and goes on
- * reconnecting for ever. It starts to connect at once and emits `error` when it can't.
+ * Creates an ioredis client for sessions. It fails calls instead of queueing them without a connection, and sends
+ * nothing twice. It gives up connections that are silent or whose server has become a replica. It follows promotions
+ * and reconnects for ever. It connects at once, and emits `error` when it can't.
  *
  * @param target a URL (`redis://user:password@host:port/db`, `rediss://` for TLS), {@link RedisSettings}, {@link
  *   SentinelSettings} or {@link ClusterSettings}.
- * @throws TypeError or RangeError for a target that can't be one; the message never holds the URL, which may hold a
- *   password.
+ * @throws TypeError or RangeError for an invalid target. The message never holds the URL, which may hold a password.
  * @example
  * const redis = createRedisClient('rediss://redis.internal:6379', { tls: { ca: readFileSync('ca.pem') } });
  */
@@ -174,7 +173,7 @@ function sentinelOptions(settings: SettingsOf<'sentinel'>, timeoutMs: number) {
     sentinelCommandTimeout: timeoutMs,
     sentinelRetryStrategy: reconnectDelay,
     sentinelReconnectStrategy: () => withJitter(SENTINEL_RECONNECT_MS),
-    // Without it a master that was paused and replaced keeps its clients until it wakes.
+    // Without this option, a master that was paused and replaced keeps its clients until it wakes.
     failoverDetector: true,
   } satisfies RedisOptions;
 }
@@ -186,14 +185,14 @@ function clusterOptions(settings: SettingsOf<'cluster'>, timeoutMs: number) {
     clusterRetryStrategy: reconnectDelay,
     slotsRefreshInterval: SLOTS_REFRESH_MS,
     slotsRefreshTimeout: timeoutMs,
-    // A command in flight when its connection broke may have been carried out: it is not sent again.
+    // A command in flight on a broken connection may have been carried out, so it is not sent again.
     retryDelayOnFailover: 0,
     retryDelayOnClusterDown: 0,
     retryDelayOnTryAgain: TRYAGAIN_DELAY_MS,
     maxRedirections: MAX_REDIRECTIONS,
     ...(natMap !== undefined && { natMap }),
-    // Each connection resolves its own name: one that can't be resolved is no reason not to ask the others. And the
-    // certificates of nodes are for their names, not for their addresses.
+    // Each connection resolves its own name, so that one bad name doesn't block the others. The certificates of nodes
+    // are for their names, not for their addresses.
     dnsLookup: (name: string, callback: DnsCallback) => callback(null, name),
   } satisfies ClusterOptions;
 }
@@ -208,11 +207,11 @@ function boundedOptions(timeoutMs: number) {
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     connectTimeout: timeoutMs,
-    // ioredis keeps the process for as long also where the connection has ended already.
+    // ioredis keeps the process for this long, even when the connection has ended already.
     disconnectTimeout: Math.min(timeoutMs, DISCONNECT_MAX_MS),
     socketTimeout: SILENCE_FACTOR * timeoutMs,
     keepAlive: KEEP_ALIVE_MS,
-    // With fewer writes at first, one that Redis turns away is read and not broken by the next write.
+    // With fewer first writes, the client reads Redis's refusal before the next write breaks the connection.
     disableClientInfo: true,
     maxLoadingRetryTime: LOADING_RETRY_MS,
     reconnectOnError: reconnectOnReadOnly(),
@@ -290,7 +289,7 @@ export class FollowingConnector extends SentinelConnector {
     return isMaster;
   }
 
-  /** `null` for what is no failure: ioredis has come to the end of its list, having asked none of it. */
+  /** Gives `null` where ioredis reports the end of its list without having asked a sentinel. */
   #explained(type: string, error: Error): Error | null {
     if (type === 'sentinelError') {
       const { error: cause } = this.#asked;
@@ -306,9 +305,9 @@ export class FollowingConnector extends SentinelConnector {
 }
 
 /**
- * Learns why connections to sentinels fail. ioredis listens to those that it doesn't ask, without listening to their
- * errors, and so prints one every few seconds while one is away. And it begins to listen when the master is reached, be
- * the client closed meanwhile.
+ * Records why connections to sentinels fail. ioredis subscribes to other sentinels without listening to their errors,
+ * and so prints one every few seconds while a sentinel is away. It also subscribes once it reaches the master, even if
+ * the client was closed meanwhile.
  */
 function mendSentinels(connector: SentinelConnector, asked: { error: Error | null }): void {
   const own = connector as unknown as {
@@ -327,7 +326,7 @@ function mendSentinels(connector: SentinelConnector, asked: { error: Error | nul
   own.connectToSentinel = (endpoint, options) => {
     const connection = connectToSentinel(endpoint, { keepAlive: KEEP_ALIVE_MS, disableClientInfo: true, ...options });
     const redis = mendConnection(connection);
-    // Those that it only listens to have options of their own.
+    // The sentinels that ioredis only subscribes to have options of their own.
     const isAsked = options === undefined;
     if (isAsked) asked.error = null;
     return redis.on('error', (error: Error) => {
