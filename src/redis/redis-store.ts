@@ -136,7 +136,7 @@ export class RedisStore implements Store {
         for (const feed of this.#feeds) feed.serversChanged(haveSlotsMoved);
       },
       databaseChanged: () => {
-        // What was ended in one database must not end anything in another.
+        // Endings of one database must not end sessions of another.
         this.#revocations.forget();
         this.#replicas?.lost();
         for (const feed of this.#feeds) {
@@ -257,7 +257,7 @@ export class RedisStore implements Store {
   }
 
   readData(tag: string, claims: TokenClaims, policy: ReusePolicy, keys: readonly string[] | null) {
-    // No entry has an empty key: for no keys at all, as no argument is for all.
+    // No entry has an empty key, so an empty key stands for no keys. Without arguments, the script reads all.
     const wanted = keys?.length === 0 ? [''] : (keys ?? NO_ARGUMENTS);
     return this.#onData('readData', tag, claims, policy, wanted, parseEntries);
   }
@@ -338,8 +338,8 @@ export class RedisStore implements Store {
   }
 
   /**
-   * Asks for a session, in one call. A reuse is judged in another one, which has a deadline: the first may have waited
-   * for Redis so long that the grace of a request in flight has passed meanwhile.
+   * Asks for a session, in one call. A reuse takes another call, with a deadline: the first may have waited for Redis
+   * for so long that the grace of a request in flight is over.
    */
   async #ask<Outcome>(
     name: ScriptName,
@@ -375,10 +375,7 @@ export class RedisStore implements Store {
     return this.#ask(name, [this.#keys.sessions(tag)], claims, policy, args, parseReply);
   }
 
-  /**
-   * Sees to it that what Redis has ended stays ended: it is remembered, and confirmed by replicas where that was asked
-   * for.
-   */
+  /** Keeps ended sessions ended: remembers the end, and has replicas confirm it if the store is durable. */
   async #secure<Outcome>(call: Call, revocation: Revocation, outcome: Outcome): Promise<Outcome> {
     this.#remember(call, revocation);
     await this.#replicas?.confirm(call.key, revocation, call.deadline).catch((error: unknown) => {
@@ -416,7 +413,7 @@ function boundsOf({ maxBytes, maxKeys }: DataLimits): string {
   return `${maxBytes}:${maxKeys}`;
 }
 
-/** By what it can do, too: an application may have an ioredis of its own, of another version than ours. */
+/** Also accepts clients by their methods: an application may have another version of ioredis. */
 function isClient(redis: unknown): redis is Redis | Cluster {
   if (redis instanceof Redis || redis instanceof Cluster) return true;
   if (typeof redis !== 'object' || redis === null || !('defineCommand' in redis)) return false;

@@ -37,11 +37,12 @@ interface Source extends ChangeSource {
  * A subscription to the changes that one server announces, and whether it is known to bring all of them. That takes
  * four things:
  *
- * - It is on the very server that the calls go to: both connections report the same `run_id`. When either breaks, both are asked again.
- * - Everything announced up to a moment has arrived. A server answers each connection in order, so the answer to a PING comes after
- * earlier announcements.
- * - No other server is the master by then. Over the connection of the calls, the server has taken an empty write, which a replica
- * refuses, and so does a master that has lost its replicas (`min-replicas-to-write`).
+ * - It is on the very server that the calls go to: both connections report the same `run_id`. When either breaks, both
+ *   are asked again.
+ * - Everything announced up to a moment has arrived. A server answers each connection in order, so the answer to a PING
+ *   comes after earlier announcements.
+ * - No other server is the master by then. Over the connection of the calls, the server has taken an empty write, which
+ *   a replica refuses, and so does a master that has lost its replicas (`min-replicas-to-write`).
  * - Changes are announced at all: the server lets this process announce, and so other processes with the same rights.
  *
  * The last three make a heartbeat, which counts for two: a paused server or a lost network reports nothing.

@@ -15,8 +15,9 @@ const REDIRECTION_TO_NOWHERE = /^(MOVED|ASK) (\d+) \??:(\d+)$/;
  * Completes what ioredis knows about the nodes of a Cluster:
  *
  * - An address without a host, in CLUSTER SLOTS or a redirection, gets the host that was asked
- * (`cluster-preferred-endpoint-type unknown-endpoint`).
- * - A node that can't give the slots, and a Cluster that is down, emit `node error` with the reason. The other nodes are asked, too.
+ *   (`cluster-preferred-endpoint-type unknown-endpoint`).
+ * - A node that can't give the slots, and a Cluster that is down, emit `node error` with the reason. The other nodes
+ *   are asked, too.
  * - A node that still reads its data refuses commands instead of queueing them.
  * - A closed client stops asking for the slots. ioredis would go on each second, and hold the process.
  */
