@@ -10,25 +10,22 @@ export * from './http/index';
 
 declare global {
   namespace Express {
-    /** `session`, or what `Register` names: there once `sessionMiddleware()` has run. */
+    /** `session`, or the property that `Register` names. Present after `sessionMiddleware()`. */
     interface Request extends SessionContext {}
   }
 }
 
-/**
- * As much of Express's request as is used here. Its own type would widen `req.params` for the handlers behind a
- * middleware.
- */
+/** The used part of Express's request. Its own type would widen `req.params` in handlers behind a middleware. */
 interface ExpressRequest extends IncomingMessage {
   readonly secure: boolean;
   readonly ip: string | undefined;
   readonly originalUrl: string;
   readonly app: { get(setting: string): unknown };
-  /** What `cookie-parser` puts there. */
+  /** The cookies that `cookie-parser` has parsed. */
   readonly cookies?: unknown;
 }
 
-/** A handler that takes its place before others. */
+/** A middleware of Express. */
 export type ExpressMiddleware = (req: ExpressRequest, res: ServerResponse, next: (error?: unknown) => void) => void;
 
 /**

@@ -10,11 +10,11 @@ import { NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
 export * from './http/index';
 
 declare module 'koa' {
-  /** `session`, or what `Register` names: there once `sessionMiddleware()` has run. */
+  /** `session`, or the property that `Register` names. Present after `sessionMiddleware()`. */
   interface DefaultContext extends SessionContext {}
 }
 
-/** What `requireUser()` adds to a context, at `session` or what `Register` names: the user is there. */
+/** The context behind `requireUser()`: the user is present, at `session` or the property that `Register` names. */
 export type SignedInContext = { [Key in RegisteredProperty]: { readonly user: User<unknown>; readonly id: string } };
 
 /**

@@ -14,7 +14,10 @@ export interface RequireUserOptions {
 
 const OPTIONS = { redirectTo: optional(checkRedirectTo, null) } satisfies Readers<RequireUserOptions>;
 
-/** Judges a request: why it may not go on (an error for the host's error path, or an answer), or `null` when it may. */
+/**
+ * Judges a request. Gives the refusal (an error for the host's error path, or an answer), or `null` when the request
+ * may go on.
+ */
 export type Guard = (request: object) => Refusal | Error | null | Promise<Refusal | Error | null>;
 
 /**

@@ -350,8 +350,8 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Why a request that needs a recent proof of its user can't go on; `null` when it may. Asks the store where the near
-   * cache has answered.
+   * The refusal of a request that needs a recent proof; `null` when it may go on. Asks the store where the near cache
+   * has answered.
    *
    * @internal
    */
@@ -370,12 +370,12 @@ export class RequestSession<Detail = unknown> {
       if (this.#session === null) return this.refusal(null);
     }
     const { checkedAt, authenticatedAt } = this.#session ?? session;
-    // A proof of the future was made before the clock was set back: its age is unknown.
+    // A proof in the future dates from before the clock was set back: its age is unknown.
     const isRecent = Math.abs(checkedAt.getTime() - authenticatedAt.getTime()) <= seconds * 1000;
     return isRecent ? null : reauthenticationRequired();
   }
 
-  /** Finds the visitor, where no user's token came. Gives nothing when the store need not be asked. */
+  /** Finds the visitor, where no user's token came. Returns `undefined` when that needs no call to the store. */
   #openVisitor(): Promise<void> | undefined {
     const { token, refusal } = this.#visitorThatCame();
     return token === null && refusal === null ? undefined : this.#answering(() => this.#lookUp([]));
@@ -387,7 +387,7 @@ export class RequestSession<Detail = unknown> {
     return this.#visitor;
   }
 
-  /** Goes on with the visitor that came, if it is live. */
+  /** Opens the visitor's session that came, if it is live. */
   async #visit(): Promise<void> {
     const { token, refusal } = this.#visitorThatCame();
     if (refusal !== null) throw refusal;
@@ -441,7 +441,7 @@ export class RequestSession<Detail = unknown> {
     return token === null ? undefined : this.#policy.manager.storedData(token, keys);
   }
 
-  /** Refuses what would set a cookie, where a page of another origin asks for it or it is too late. */
+  /** Refuses to set a cookie for a page of another origin, or when it is too late. */
   #checkCookie(call: string): void {
     const { cookies, trustedOrigins } = this.#policy;
     if (cookies === null) return;
@@ -450,7 +450,7 @@ export class RequestSession<Detail = unknown> {
     if (this.#exchange.isTooLate()) throw headersSent(call);
   }
 
-  /** Ends a session that has begun too late for its cookie. */
+  /** Ends a session that started too late for its cookie. */
   async #checkCookieOf(call: string, { token }: { token: string }): Promise<void> {
     if (this.#policy.cookies === null || !this.#exchange.isTooLate()) return;
     await this.#policy.manager.deleteToken(token);
@@ -466,7 +466,7 @@ export class RequestSession<Detail = unknown> {
     return signal;
   }
 
-  /** Signs in with the first of these tokens that is live, else goes on with the visitor that came. */
+  /** Signs in with the first live token, or else opens the visitor's session that came. */
   async #lookUp(tokens: readonly string[]): Promise<void> {
     const { manager, onUnavailable, data } = this.#policy;
     try {
@@ -483,7 +483,7 @@ export class RequestSession<Detail = unknown> {
     }
   }
 
-  /** Signs in with a token that came, and gives its client a new one where that is due. */
+  /** Signs in with a token that came, and renews it when that is due. */
   #signInByToken(session: RequestedSession<Detail>): void {
     const { manager, cookies } = this.#policy;
     const isInCookie = this.#tokens.cookies.includes(session.token);
@@ -495,11 +495,11 @@ export class RequestSession<Detail = unknown> {
     if (renewed === null) return;
     const next = session.withToken(renewed);
     this.#signIn(next, true);
-    // A slow answer must not put its token into a browser that has gone on to a later one.
+    // A slow answer must not replace a later token in the browser.
     this.#setCookie(next, Math.max(manager.rotationGraceMs, MIN_FRESH_MS));
   }
 
-  /** Gives the client the token that the manager makes of its own. */
+  /** Gives the client the new token that the manager makes of its own. */
   async #moveOn(call: string, make: (token: string) => Promise<string | null>): Promise<string | null> {
     return this.#answering(async () => {
       const session = this.#session;
@@ -534,7 +534,7 @@ export class RequestSession<Detail = unknown> {
     this.#ending = ending;
   }
 
-  /** The tokens that may act, and the one that the request is signed in with by now. */
+  /** The tokens that may act, and the current token of the request. */
   #actingTokens(): string[] {
     const { token } = this.#visitorThatCame();
     const others = [this.token, token].filter((one) => one !== null);
@@ -545,7 +545,7 @@ export class RequestSession<Detail = unknown> {
     const { capAt, checkedAt } = session;
     const maxAge = capAt === 0 ? null : Math.ceil((capAt - checkedAt.getTime()) / 1000);
     const lifetime = { maxAge, isPersistent: this.#isPersistent, ...(freshForMs !== undefined && { freshForMs }) };
-    // A renewal changes nothing of what else is there: only a login or logout deletes the others.
+    // A renewal leaves other cookies alone; only a login or logout deletes them.
     const isTossed = freshForMs === undefined && this.#tokens.cookies.length > 1;
     this.#policy.cookies?.user.set(this.#exchange, session.token, lifetime, isTossed);
   }
@@ -572,7 +572,7 @@ export class RequestSession<Detail = unknown> {
     return failure;
   }
 
-  /** {@link #answering}, of verbs that change who the session is of: one after the other. */
+  /** Runs verbs that change the user of the request one after the other, as {@link #answering}. */
   #inTurn<Outcome>(act: () => Promise<Outcome>): Promise<Outcome> {
     const before = this.#turn;
     const turn = this.#answering(async () => {
@@ -583,10 +583,7 @@ export class RequestSession<Detail = unknown> {
     return turn;
   }
 
-  /**
-   * Runs a verb. Adds the headers of the error that it rejects with to the answer, also to one that the application
-   * writes.
-   */
+  /** Runs a verb. Adds the headers of its error to the answer, also to one that the application writes. */
   async #answering<Outcome>(act: () => Promise<Outcome>): Promise<Outcome> {
     try {
       return await act();
