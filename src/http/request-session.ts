@@ -357,6 +357,15 @@ export class RequestSession<Detail = unknown> {
     return isRecent ? null : reauthenticationRequired();
   }
 
+  /**
+   * Adds the headers of an error to the answer that has its status, also to one that the application writes.
+   *
+   * @internal
+   */
+  report(error: Error): Error {
+    return this.#report(error);
+  }
+
   /** Finds the visitor, where no user's token came. Gives nothing when the store need not be asked. */
   #openVisitor(): Promise<void> | undefined {
     const { token, refusal } = this.#visitorThatCame();
