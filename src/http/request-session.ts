@@ -375,6 +375,15 @@ export class RequestSession<Detail = unknown> {
     return isRecent ? null : reauthenticationRequired();
   }
 
+  /**
+   * Adds the headers of an error to the answer that has its status, also to one that the application writes.
+   *
+   * @internal
+   */
+  report(error: Error): Error {
+    return this.#report(error);
+  }
+
   /** Finds the visitor, where no user's token came. Returns `undefined` when that needs no call to the store. */
   #openVisitor(): Promise<void> | undefined {
     const { token, refusal } = this.#visitorThatCame();
