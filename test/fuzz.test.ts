@@ -14,10 +14,10 @@ import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { type DirectRequest, type DirectSession, directMiddlewares } from './support/direct-requests';
 import { ALL_HOSTS } from './support/hosts';
-import { checkPrototypes, prototypeState } from './support/prototypes';
+import { holds } from './support/properties';
 import { sendRaw } from './support/raw-request';
 import { type RedisServer, startRedis } from './support/redis-server';
-import { PROPERTY_TIMEOUT, runs } from './support/runs';
+import { PROPERTY_TIMEOUT } from './support/runs';
 import { randomPrefixes, SECRET } from './support/stores';
 import { within } from './support/until';
 
@@ -41,17 +41,6 @@ async function signedIn() {
   for (const user of [...USERS, ...USERS]) tokens.push(await manager.setToken(user, 100_000));
   calls.length = 0;
   return { manager, calls, ada: [tokens[0], tokens[2]] as [string, string], tokens };
-}
-
-/** Runs a property many times, and sees after each that no built-in prototype has changed. */
-async function holds<Given extends [unknown, ...unknown[]]>(
-  usual: number,
-  given: { [Index in keyof Given]: fc.Arbitrary<Given[Index]> },
-  predicate: (...given: Given) => Promise<void>,
-): Promise<void> {
-  const before = prototypeState();
-  const property = fc.asyncProperty<Given>(...given, predicate).afterEach(() => checkPrototypes(before));
-  await fc.assert(property, runs<Given>(usual));
 }
 
 describe('arbitrary bytes in Cookie and Authorization never throw and never reach the store', () => {
@@ -209,8 +198,8 @@ describe('a programmer’s argument of any value', () => {
       (all, attributes) => all.setToken('ada', 60, attributes),
     ],
     createSession: [
-      ['ttl', 'absoluteTtl', 'attributes', 'replaces'],
-      /createSession|[tT]tl|attributes|replaces/,
+      ['ttl', 'absoluteTtl', 'attributes', 'actor', 'replaces'],
+      /createSession|[tT]tl|attributes|actor|replaces/,
       (all, options) => all.createSession('ada', options),
     ],
     'createSession replaces': [
@@ -267,8 +256,8 @@ describe('a programmer’s argument of any value', () => {
     ['login', anyValue, /userId/, (session, id) => session.login(id)],
     [
       'login options',
-      ['ttl', 'absoluteTtl', 'attributes'],
-      /login|[tT]tl|attributes/,
+      ['ttl', 'absoluteTtl', 'attributes', 'actor', 'keep', 'persistent'],
+      /login|[tT]tl|attributes|actor|keep|persistent/,
       (session, options) => session.login('ada', options),
     ],
     [
@@ -299,15 +288,16 @@ describe('options of any value are taken, or refused by their name', () => {
   const manager = new TokenManager({ store, secret: SECRET });
   afterAll(() => manager.close());
   const MANAGER = ['store', 'secret', 'ttl', 'slideEvery', 'absoluteTtl', 'singleMode', 'maxSessions', 'onLimit'];
-  const POLICIES = ['maxSessionsPerDevice', 'rotationGrace', 'onReuse', 'getUserInfo', 'userInfoTtl'];
+  const POLICIES = ['maxSessionsPerDevice', 'rotationGrace', 'rotateEvery', 'onReuse', 'getUserInfo', 'userInfoTtl'];
+  const DATA = ['visitorTtl', 'maxDataBytes', 'maxDataKeys'];
   const COOKIE = ['name', 'path', 'domain', 'secure', 'sameSite', 'partitioned'];
-  const EDGE = ['cookie', 'header', 'onUnavailable', 'crossOrigin', 'trustedOrigins', 'clearSiteData'];
+  const EDGE = ['cookie', 'header', 'onUnavailable', 'crossOrigin', 'trustedOrigins', 'clearSiteData', 'data'];
 
   it.each<[string, Given, RegExp, (options: never) => unknown]>([
-    ['TokenManager', [...MANAGER, ...POLICIES], /TokenManager|option /, (all) => new TokenManager(all)],
+    ['TokenManager', [...MANAGER, ...POLICIES, ...DATA], /TokenManager|option /, (all) => new TokenManager(all)],
     [
       'TokenManager, with the rest right',
-      [...MANAGER, ...POLICIES],
+      [...MANAGER, ...POLICIES, ...DATA],
       /TokenManager|option /,
       (all: unknown) => new TokenManager((isObject(all) ? { store, secret: SECRET, ...all } : all) as never),
     ],

@@ -42,6 +42,11 @@ export class RequestSession<Detail = unknown> {
   /** Whether the client has the user's token in its cookie: it came there, or was put there by this response. */
   #isInCookie = false;
   #isPersistent = true;
+  /**
+   * The token of a session that was found ended in the middle of the request: what is written of its user from then on
+   * must not become a visitor's. `null` for none.
+   */
+  #endedToken: string | null = null;
   /** Why there is no session although a token of ours came. */
   #ending: Ending | null = null;
   /** Why it isn't known who makes the request. */
@@ -109,7 +114,7 @@ export class RequestSession<Detail = unknown> {
       token: () => {
         // While it isn't known who makes the request, nothing can be said of their data either.
         if (this.#session === null && this.#failure !== null && !this.#isConflict()) throw this.#failure;
-        return this.token;
+        return this.token ?? this.#endedToken;
       },
       known: this.#session?.data ?? null,
       startVisitor: (entries) => this.#startVisitor(entries),
@@ -389,6 +394,7 @@ export class RequestSession<Detail = unknown> {
       this.#visitor = { token: visitor.token, refusal: null, cookies: [...cookies, visitor.token] };
       const lifetime = { maxAge: null, isPersistent: false };
       this.#policy.cookies?.visitor.set(this.#exchange, visitor.token, lifetime, cookies.length > 1);
+      if (this.#policy.cookies !== null) this.#exchange.reply()?.keepCookies();
       return true;
     });
   }
@@ -488,6 +494,7 @@ export class RequestSession<Detail = unknown> {
 
   #signOut(ending: Ending | null): void {
     this.#data?.forgetKnown();
+    this.#endedToken = ending === null ? null : this.token;
     this.#session = null;
     this.#isInCookie = false;
     this.#ending = ending;
