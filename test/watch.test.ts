@@ -389,6 +389,9 @@ describe('what it costs', () => {
   });
 });
 
+/** Milliseconds, by timers that a test has replaced. */
+const later = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
 describe('without an announcement', () => {
   beforeEach(() => void jest.useFakeTimers());
   afterEach(() => void jest.useRealTimers());
@@ -415,5 +418,72 @@ describe('without an announcement', () => {
     });
     await jest.advanceTimersByTimeAsync(6_000);
     expect(signal.reason).toMatchObject({ endReason: 'unknown' });
+  });
+});
+
+describe('an answer that was on its way', () => {
+  beforeEach(() => void jest.useFakeTimers());
+  afterEach(() => void jest.useRealTimers());
+
+  /** A store whose looks at sessions take a second to arrive, and whose source of changes can be replaced. */
+  const slowStore = () => {
+    const store = new MemoryStore();
+    const { states, follow } = store;
+    let source = { completeUntil: Number.POSITIVE_INFINITY };
+    let [detours, asked] = [0, 0];
+    store.states = async (tag, sids) => {
+      asked++;
+      const answer = await states.call(store, tag, sids);
+      await later(1000);
+      return answer;
+    };
+    store.follow = (follower) => ({
+      ...follow.call(store, follower),
+      sourceOf: () => source,
+      get detours() {
+        return detours;
+      },
+    });
+    return {
+      store,
+      asked: () => asked,
+      replaceSource() {
+        source = { completeUntil: Number.POSITIVE_INFINITY };
+      },
+      detour() {
+        detours++;
+      },
+    };
+  };
+
+  it('while the end was announced is asked for again', async () => {
+    const { store } = slowStore();
+    const sessions = manage(store);
+    const [token, other] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
+    const signal = sessions.watch(token);
+    // The first look, and the one when announcements have begun to arrive.
+    await jest.advanceTimersByTimeAsync(2500);
+    await sessions.deleteToken(other);
+    await jest.advanceTimersByTimeAsync(500);
+    await sessions.deleteToken(token);
+    await jest.advanceTimersByTimeAsync(2100);
+    expect(signal.aborted).toBe(true);
+  });
+
+  it.each(['replaceSource', 'detour'] as const)('while its source changed (%s) is not relied on', async (change) => {
+    const slow = slowStore();
+    const sessions = manage(slow.store);
+    const signal = sessions.watch(await sessions.setToken('ada'));
+    // The first look, and the one when announcements have begun to arrive.
+    await jest.advanceTimersByTimeAsync(2500);
+    const settledAt = slow.asked();
+    await jest.advanceTimersByTimeAsync(20_000);
+    expect(slow.asked()).toBe(settledAt);
+    await sessions.refreshToken(await sessions.setToken('ada'));
+    await jest.advanceTimersByTimeAsync(500);
+    slow[change]();
+    await jest.advanceTimersByTimeAsync(7500);
+    expect(slow.asked()).toBe(settledAt + 2);
+    expect(signal.aborted).toBe(false);
   });
 });
