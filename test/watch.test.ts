@@ -7,6 +7,7 @@ import {
   TokenManager,
   type TokenManagerOptions,
 } from 'tokensession';
+import { tagOf } from '../src/token/token';
 import { closeAfterEach } from './support/closing';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
@@ -345,6 +346,49 @@ describe('the announcements', () => {
     await settled(sessions, 1);
     await there.deleteToken(token);
     await ending(signal);
+  });
+});
+
+describe('a record in Redis that is damaged', () => {
+  const damaged = async () => {
+    const prefixes = randomPrefixes();
+    const store = new RedisStore(server.url, { ...prefixes, ...PATIENT });
+    const sessions = manage(store);
+    const [one, two] = [await sessions.createSession('ada'), await sessions.createSession('ada')];
+    const key = `${prefixes.tokenKeyPrefix}:{${tagOf('ada')}}`;
+    const states = async () => (await store.states(tagOf('ada'), [one.id, two.id])).states;
+    return { sessions, one, two, key, states };
+  };
+
+  it.each(['', 'x', '1:2:3', '1:2:3:4:5', '9999999999999999:1:1:0', 'ended:x:revoked:', `ended:9999999999999999:a:`])(
+    'is unknown, and hides no other session: %j',
+    async (record) => {
+      const { sessions, one, two, key, states } = await damaged();
+      await server.admin.hset(key, one.id, record);
+      expect(await states()).toEqual([
+        { isLive: false, reason: 'unknown', message: null },
+        { isLive: true, expiresAt: two.expiresAt.getTime() },
+      ]);
+      const [signal, other] = [sessions.watch(one), sessions.watch(two)];
+      expect((await ending(signal)).endReason).toBe('unknown');
+      expect(other.aborted).toBe(false);
+    },
+  );
+
+  it.each([
+    ['ERR_STORE_LAYOUT', (key: string) => server.admin.hset(key, 'v', '3')],
+    ['ERR_STORE_CORRUPT', (key: string) => server.admin.hdel(key, 'v')],
+    ['ERR_STORE_CORRUPT', (key: string) => server.admin.hdel(key, 'id')],
+  ])('as a whole is an error, %s, and ends no watch', async (code, damage) => {
+    const { sessions, one, key, states } = await damaged();
+    const failures: object[] = [];
+    sessions.on('watch-failed', (event) => failures.push(event));
+    await damage(key);
+    await expect(states()).rejects.toMatchObject({ code });
+    const signal = sessions.watch(one);
+    await until('it is reported', () => failures.length > 0);
+    expect(failures[0]).toMatchObject({ sessionIds: [one.id], error: { code } });
+    expect(signal.aborted).toBe(false);
   });
 });
 
