@@ -25,7 +25,7 @@ afterAll(async () => {
 
 it('begins with a program that closes WebSockets when their session ends', async () => {
   const port = await freePort();
-  await writeFile(join(folder, 'server.ts'), blocks('ts', pageText('docs/live.md'))[0] ?? '');
+  await writeFile(join(folder, 'server.ts'), blocks('ts', pageText('docs/live.md'))[0] as string);
   const tsx = [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), '--tsconfig', join(ROOT, 'tsconfig.json'), 'server.ts'];
   const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
   const child = spawn(process.execPath, tsx, { cwd: folder, env, stdio: 'inherit' });
