@@ -35,10 +35,8 @@ export interface CookieTransport {
   /**
    * The tokens that came: none, one, or as many as there are different ones under the cookie's name, in no order that
    * means anything.
-   *
-   * @param parsed the cookies of that header by their names, where another middleware has parsed it.
    */
-  read(header: string | undefined, secure: boolean, parsed?: unknown): readonly string[];
+  read(header: string | undefined, secure: boolean): readonly string[];
   /** Whether the cookie in which this token came outlives the browser's session. */
   isPersistent(header: string | undefined, token: string): boolean;
   /** Sets the cookie. `isTossed`: other cookies of the name came along. */
@@ -107,7 +105,7 @@ function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: st
   };
 
   return {
-    read: (header, secure, parsed) => (header === undefined ? NONE : valuesOf(header, nameFor(secure), parsed)),
+    read: (header, secure) => (header === undefined ? NONE : valuesOf(header, nameFor(secure))),
     isPersistent: (header, token) => !header?.includes(token + NOT_PERSISTENT),
     set(exchange, token, { maxAge, isPersistent, freshForMs }, isTossed = false) {
       const text = isPersistent
@@ -125,21 +123,21 @@ function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: st
  * Parsing gives the first of several cookies of a name, which is whichever was made for the longest path (RFC 6265,
  * 5.4): an attacker's choice.
  */
-function valuesOf(header: string, name: string, parsed: unknown): readonly string[] {
+function valuesOf(header: string, name: string): readonly string[] {
   const first = header.indexOf(name);
   if (first === -1) return NONE;
-  if (header.indexOf(name, first + 1) === -1) return parsedCookie(parsed, name) ?? cookieNamed(header, name);
+  if (header.indexOf(name, first + 1) === -1) return cookieNamed(pairAt(header, first), name);
   return [...new Set(header.split(';').flatMap((pair) => cookieNamed(pair, name)))];
 }
 
-function parsedCookie(parsed: unknown, name: string): readonly string[] | null {
-  if (typeof parsed !== 'object' || parsed === null || !Object.hasOwn(parsed, name)) return null;
-  const value = (parsed as Record<string, unknown>)[name];
-  return typeof value === 'string' ? [tokenIn(value)] : null;
+/** The one pair of a header that has something at this index: the other cookies of a site may be many. */
+function pairAt(header: string, index: number): string {
+  const end = header.indexOf(';', index);
+  return header.slice(header.lastIndexOf(';', index) + 1, end === -1 ? header.length : end);
 }
 
-function cookieNamed(header: string, name: string): readonly string[] {
-  const value = parseCookie(header, { decode: asItIs })[name];
+function cookieNamed(pair: string, name: string): readonly string[] {
+  const value = parseCookie(pair, { decode: asItIs })[name];
   return value === undefined ? NONE : [tokenIn(value)];
 }
 

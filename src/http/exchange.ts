@@ -12,8 +12,6 @@ export interface Exchange {
   readonly url: string;
   /** Whether the client speaks HTTPS, by the host's trust-proxy rule. */
   readonly isSecure: boolean;
-  /** The request's cookies by their names, where the host has parsed them already. */
-  readonly cookies?: unknown;
   /**
    * A header's value, by its name in lower case. Values of several headers are joined, unless the host keeps the first
    * alone.
