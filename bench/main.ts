@@ -5,6 +5,7 @@
 import { benchCore } from './core';
 import { benchHttp } from './http';
 import { benchInstall } from './install';
+import { benchLive } from './live';
 import { assignCpus, type CpuPlan, describeMachine } from './machine';
 import { benchMemory } from './memory';
 import { benchRedisSide } from './redis-side';
@@ -41,6 +42,7 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   memory: benchMemory,
   scale: benchScale,
   revocation: benchRevocation,
+  live: benchLive,
   startup: benchStartup,
   install: benchInstall,
 };

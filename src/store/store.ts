@@ -142,7 +142,7 @@ export interface NewSession {
   /** The session's whole life; 0 for unbounded. */
   absoluteTtlMs: number;
   attributes: StoredAttributes;
-  /** The data that it begins with. Default: none. */
+  /** The data that it begins with, to be kept in the same step. Default: none. */
   data?: SessionEntries | undefined;
   /** Live sessions that this user may have, this one included. */
   maxSessions: number;

@@ -158,6 +158,8 @@ export function messageOf(error: unknown): string {
     case 'ERR_TOO_MANY_SESSIONS':
     case 'ERR_CROSS_ORIGIN':
     case 'ERR_TOKEN_CONFLICT':
+    case 'ERR_UNAUTHENTICATED':
+    case 'ERR_REAUTHENTICATION_REQUIRED':
     case 'ERR_NO_SESSION':
     case 'ERR_SESSION_ENDED':
     case 'ERR_DATA_TOO_LARGE':

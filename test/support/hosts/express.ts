@@ -14,6 +14,8 @@ export function expressHost(express: () => Express): Host {
     hasProperty: true,
     canSwallow: true,
     isNode: true,
+    takesAnyHost: true,
+    forwardedHost: 'first',
     takesStatusMessages: true,
     begin: write,
     requireUser: forExpress.requireUser as Host['requireUser'],
@@ -34,10 +36,11 @@ export function expressHost(express: () => Express): Host {
       app.use(((req, res, next) => {
         const holder = req as unknown as Visit['holder'];
         const { session } = holder;
+        const setHeader = (name: string, value: string) => void res.setHeader(name, value);
         const clearCookie = (name: string, path: string) => void res.clearCookie(name, { path });
         const query = new URL(req.url, 'http://app').searchParams;
         Promise.resolve()
-          .then(() => handle({ req, res, path: req.path, query, holder, session, clearCookie }))
+          .then(() => handle({ req, res, path: req.path, query, holder, session, clearCookie, setHeader }))
           .then((body) => (res.headersSent ? undefined : res.json(body ?? null)))
           .catch(next);
       }) satisfies RequestHandler);

@@ -19,12 +19,17 @@ export const fastifyHost: Host = {
   hasProperty: true,
   canSwallow: false,
   isNode: true,
+  takesAnyHost: true,
+  forwardedHost: 'last',
   takesStatusMessages: false,
   begin: write,
   requireUser: forFastify.requireUser as Host['requireUser'],
   requireRecentLogin: forFastify.requireRecentLogin as Host['requireRecentLogin'],
   build({ mounts, trustProxy = false, guardOf, handle }) {
     const app = fastify({ trustProxy, forceCloseConnections: true });
+    // Bodies are read by others, or not at all.
+    app.removeAllContentTypeParsers();
+    app.addContentTypeParser('*', (_request, _payload, done) => done(null));
     for (const { manager, options } of mounts) app.register(forFastify.sessionPlugin, { manager, ...options });
     app.addHook('preHandler', (request, reply, done) => {
       const guard = guardOf(pathOf(request.url).pathname);
@@ -36,8 +41,9 @@ export const fastifyHost: Host = {
       const holder = request as unknown as Visit['holder'];
       const { session } = holder;
       const { raw: res } = reply;
+      const setHeader = (name: string, value: string) => void reply.header(name, value);
       const clearCookie = (name: string, at: string) => void reply.header('Set-Cookie', deletedCookie(name, at));
-      const body = await handle({ req: request.raw, res, path, query, holder, session, clearCookie });
+      const body = await handle({ req: request.raw, res, path, query, holder, session, clearCookie, setHeader });
       if (res.headersSent) return reply.hijack();
       return reply
         .code(res.statusCode)

@@ -1,13 +1,24 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SessionError } from 'tokensession';
 import * as forFetch from 'tokensession/fetch';
-import { type DirectRequest, deletedCookie, forwarded, type Host, openerOptions, RECENT, type Visit } from './host';
+import {
+  type DirectRequest,
+  deletedCookie,
+  forwarded,
+  type Host,
+  openerOptions,
+  RECENT,
+  statusOf,
+  type Visit,
+} from './host';
 
 export const fetchHost: Host = {
   hasMiddleware: false,
   hasProperty: false,
   canSwallow: false,
   isNode: false,
+  takesAnyHost: true,
+  forwardedHost: 'first',
   takesStatusMessages: false,
   begin: (session) => void (session as forFetch.FetchSession).commit(new Response('begun')),
   requireUser: (...given) => forFetch.requireUser(...(given as Parameters<typeof forFetch.requireUser>)),
@@ -32,12 +43,13 @@ export const fetchHost: Host = {
         if (guard === 'page') forFetch.requireUser(session, { redirectTo: '/login' });
         if (guard === 'recent') await forFetch.requireRecentLogin(session, RECENT);
         const headers = new Headers();
+        const setHeader = (name: string, value: string) => headers.set(name, value);
         const clearCookie = (name: string, at: string) => headers.append('Set-Cookie', deletedCookie(name, at));
-        const body = await handle({ req, res, path, query, holder, session, clearCookie });
+        const body = await handle({ req, res, path, query, holder, session, clearCookie, setHeader });
         return commit(Response.json(body ?? null, { headers }));
       } catch (error) {
         if (error instanceof SessionError) return commit(error.getResponse());
-        return commit(new Response('Internal Server Error', { status: 500 }));
+        return commit(new Response('Internal Server Error', { status: statusOf(error) }));
       }
     };
     return (req, res) => {

@@ -3,7 +3,7 @@ import { type Context, Hono, type MiddlewareHandler } from 'hono';
 import { SessionError } from 'tokensession';
 import * as forHono from 'tokensession/hono';
 import { directRequest } from './fetch';
-import { deletedCookie, forwarded, type GuardName, type Host, RECENT, type Visit, write } from './host';
+import { deletedCookie, forwarded, type GuardName, type Host, RECENT, statusOf, type Visit, write } from './host';
 
 // Not imported: its types need those of a browser.
 const { getRequestListener } = require('@hono/node-server') as {
@@ -24,6 +24,8 @@ export const honoHost: Host = {
   hasProperty: false,
   canSwallow: true,
   isNode: false,
+  takesAnyHost: false,
+  forwardedHost: 'first',
   takesStatusMessages: false,
   begin: write,
   requireUser: forHono.requireUser as Host['requireUser'],
@@ -59,15 +61,16 @@ export const honoHost: Host = {
       const holder = variables(c);
       const { session } = holder;
       const query = new URL(c.req.url).searchParams;
+      const setHeader = (name: string, value: string) => c.header(name, value);
       const clearCookie = (name: string, path: string) =>
         c.header('Set-Cookie', deletedCookie(name, path), { append: true });
-      const visit = { req, res, path: c.req.path, query, holder, session, clearCookie };
+      const visit = { req, res, path: c.req.path, query, holder, session, clearCookie, setHeader };
       const body = await handle(visit);
       return res.headersSent ? RESPONSE_ALREADY_SENT : c.json((body ?? null) as object);
     });
     // Hono's own, but that prints other errors.
     app.onError((error, c) => {
-      if (!('getResponse' in error)) return c.text('Internal Server Error', 500);
+      if (!('getResponse' in error)) return c.text('Internal Server Error', statusOf(error));
       const response = (error as SessionError).getResponse();
       return c.newResponse(response.body, response);
     });

@@ -1,8 +1,9 @@
 import { type IncomingHttpHeaders, IncomingMessage, type RequestListener, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
-import type { TokenManager } from 'tokensession';
+import { MemoryStore, TokenManager } from 'tokensession';
 import type { RequestSession, SessionMiddlewareOptions } from 'tokensession/express';
 import type { Connection } from 'tokensession/node';
+import { SECRET } from '../stores';
 
 /** The session of a request, on any host. */
 export type AnySession = RequestSession<unknown>;
@@ -19,6 +20,7 @@ export interface Visit {
   session: AnySession;
   /** The host's own way to delete a cookie. */
   clearCookie(name: string, path: string): void;
+  setHeader(name: string, value: string): void;
 }
 
 export interface Mount {
@@ -79,6 +81,10 @@ export interface Host {
   isNode: boolean;
   /** Whether it answers with an error after a status message that Node refuses. Fastify ends the process. */
   takesStatusMessages: boolean;
+  /** Whether it hands on a request whose `Host` is no host. `@hono/node-server` answers 400. */
+  takesAnyHost: boolean;
+  /** Which of several forwarded hosts it believes. */
+  forwardedHost: 'first' | 'last';
   /** Begins the response, after which a cookie is too late. */
   begin(session: AnySession, res: ServerResponse): void;
 }
@@ -118,3 +124,16 @@ export function openerOptions(options: SessionMiddlewareOptions | undefined) {
 }
 
 export const deletedCookie = (name: string, path: string) => `${name}=; Path=${path}; Max-Age=0`;
+
+/** A session of this host, of nobody. */
+export async function anySession(host: Host): Promise<AnySession> {
+  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+  const { session } = await host.direct(manager)({ method: 'GET', url: '/', secure: true, headers: {} });
+  await manager.close();
+  return session;
+}
+
+/** What an application of its own error handling answers an error with that is not of this package. */
+export function statusOf(error: unknown): 500 {
+  return ((error as { status?: 500 }).status ?? 500) as 500;
+}

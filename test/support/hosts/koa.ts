@@ -15,6 +15,8 @@ export function koaHost(Koa: typeof Koa3): Host {
     hasProperty: true,
     canSwallow: true,
     isNode: true,
+    takesAnyHost: true,
+    forwardedHost: 'first',
     takesStatusMessages: true,
     begin: write,
     requireUser: forKoa.requireUser as Host['requireUser'],
@@ -42,9 +44,10 @@ export function koaHost(Koa: typeof Koa3): Host {
         const { req, res, path } = ctx;
         const holder = ctx as unknown as Visit['holder'];
         const { session } = holder;
+        const setHeader = (name: string, value: string) => ctx.set(name, value);
         const clearCookie = (name: string, at: string) => void ctx.cookies.set(name, null, { path: at });
         const query = new URLSearchParams(ctx.querystring);
-        const body = await handle({ req, res, path, query, holder, session, clearCookie });
+        const body = await handle({ req, res, path, query, holder, session, clearCookie, setHeader });
         if (ctx.headerSent) ctx.respond = false;
         else ctx.body = body ?? 'null';
       });

@@ -10,6 +10,7 @@ import {
   type Host,
   openerOptions,
   RECENT,
+  statusOf,
   type Visit,
   write,
 } from './host';
@@ -19,6 +20,8 @@ export const nodeHost: Host = {
   hasProperty: false,
   canSwallow: false,
   isNode: true,
+  takesAnyHost: true,
+  forwardedHost: 'first',
   takesStatusMessages: true,
   begin: write,
   requireUser: (...given) => forNode.requireUser(...(given as Parameters<typeof forNode.requireUser>)),
@@ -38,8 +41,9 @@ export const nodeHost: Host = {
       if (guard === 'user') forNode.requireUser(session);
       if (guard === 'page') forNode.requireUser(session, { redirectTo: '/login' });
       if (guard === 'recent') await forNode.requireRecentLogin(session, RECENT);
+      const setHeader = (name: string, value: string) => void res.setHeader(name, value);
       const clearCookie = (name: string, at: string) => void res.appendHeader('Set-Cookie', deletedCookie(name, at));
-      const body = await handle({ req, res, path, query, holder, session, clearCookie });
+      const body = await handle({ req, res, path, query, holder, session, clearCookie, setHeader });
       if (res.headersSent) return;
       res.setHeader('Content-Type', 'application/json');
       res.end(JSON.stringify(body ?? null));
@@ -49,7 +53,7 @@ export const nodeHost: Host = {
         if (error instanceof SessionError) return forNode.sendError(res, error);
         if (res.headersSent) return res.destroy();
         res.statusMessage = '';
-        res.writeHead(500).end();
+        res.writeHead(statusOf(error)).end();
       });
     };
   },
