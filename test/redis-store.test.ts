@@ -68,6 +68,22 @@ describe('what is in Redis', () => {
     expect(await server.admin.get(keyOf(plain, prefixes.userKeyPrefix))).toMatch(/^\d{13}:\d{13}:{"name":"ada"}$/);
   });
 
+  it('has its expiry extended when a sixtieth of the time after a session is due, not at each use', async () => {
+    const sessions = manage();
+    const token = await sessions.setToken('ada', 600);
+    const key = keyOf(token);
+    const extensions = async () => {
+      const stats = await server.admin.info('commandstats');
+      return Number(/cmdstat_pexpire:calls=(\d+)/.exec(stats)?.[1] ?? 0);
+    };
+    const before = await extensions();
+    for (let i = 0; i < 5; i++) expect(await sessions.touchToken(token)).not.toBeNull();
+    expect(await extensions()).toBe(before);
+    await server.admin.pexpire(key, 1_180_000);
+    await sessions.touchToken(token);
+    expect(await server.admin.pttl(key)).toBeGreaterThan(1_190_000);
+  });
+
   it('lives as long as the longest session may be asked for: as long again after it, an hour at most; a login or kick shortens it', async () => {
     const sessions = manage();
     const pttl = () => server.admin.pttl(keyOf(short));

@@ -12,8 +12,6 @@ export interface Exchange {
   readonly url: string;
   /** Whether the client speaks HTTPS, by the host's trust-proxy rule. */
   readonly isSecure: boolean;
-  /** The request's cookies by their names, if the host has parsed them. */
-  readonly cookies?: unknown;
   /** A header's value, by its name in lower case. Repeated headers are joined, unless the host keeps the first only. */
   header(name: string): string | undefined;
   /** Whether a header came more than once. */

@@ -315,7 +315,7 @@ export class RequestSession<Detail = unknown> {
     if (token === undefined) return this.#openVisitor();
     const isEager = this.#policy.data === 'eager';
     const known = acting.length === 1 && !isEager ? this.#policy.manager.openKnownToken(token) : null;
-    if (known === null) return this.#answering(() => this.#lookUp(acting));
+    if (known === null) return this.#lookUp(acting);
     this.#signInByToken(known);
     return undefined;
   }
@@ -387,7 +387,7 @@ export class RequestSession<Detail = unknown> {
   /** Finds the visitor, where no user's token came. Returns `undefined` when that needs no call to the store. */
   #openVisitor(): Promise<void> | undefined {
     const { token, refusal } = this.#visitorThatCame();
-    return token === null && refusal === null ? undefined : this.#answering(() => this.#lookUp([]));
+    return token === null && refusal === null ? undefined : this.#lookUp([]);
   }
 
   /** The visitor in the cookie. */
@@ -488,7 +488,7 @@ export class RequestSession<Detail = unknown> {
       await this.#visit();
     } catch (error) {
       this.#failure = error as Error;
-      if (onUnavailable === 'error' || !isUnavailable(error)) throw this.#refuse(error as Error);
+      if (onUnavailable === 'error' || !isUnavailable(error)) throw this.#answerOf(this.#refuse(error as Error));
     }
   }
 
@@ -597,8 +597,12 @@ export class RequestSession<Detail = unknown> {
     try {
       return await act();
     } catch (error) {
-      throw this.#report(loginError(error, this.#policy.header?.challenge) as Error);
+      throw this.#answerOf(error);
     }
+  }
+
+  #answerOf(error: unknown): Error {
+    return this.#report(loginError(error, this.#policy.header?.challenge) as Error);
   }
 
   #report(error: Error): Error {
