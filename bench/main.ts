@@ -6,6 +6,7 @@ import { benchCore } from './core';
 import { benchData } from './data';
 import { benchHttp } from './http';
 import { benchInstall } from './install';
+import { benchLive } from './live';
 import { assignCpus, type CpuPlan, describeMachine } from './machine';
 import { benchMemory } from './memory';
 import { benchRedisSide } from './redis-side';
@@ -18,19 +19,17 @@ import { benchStartup } from './startup';
 
 const FULL: Effort = {
   isQuick: false,
+  bursts: { rounds: 30, warmUps: 6 },
+  burstMs: 350,
   rounds: 7,
-  coreMs: 1000,
-  httpRounds: 11,
-  httpMs: 2000,
   importRounds: 15,
   users: 20_000,
 };
 const QUICK: Effort = {
   isQuick: true,
+  bursts: { rounds: 5, warmUps: 4 },
+  burstMs: 300,
   rounds: 3,
-  coreMs: 300,
-  httpRounds: 3,
-  httpMs: 1000,
   importRounds: 3,
   users: 2000,
 };
@@ -45,6 +44,7 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   data: benchData,
   scale: benchScale,
   revocation: benchRevocation,
+  live: benchLive,
   startup: benchStartup,
   install: benchInstall,
 };

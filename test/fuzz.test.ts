@@ -7,16 +7,16 @@ import {
   TokenManager,
   type TokenManagerOptions,
 } from 'tokensession';
-import * as forExpress from 'tokensession/express';
-import * as forKoa from 'tokensession/koa';
+import type { SessionMiddlewareOptions } from 'tokensession/express';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { anyAttributes, anyOptions, anyValue, headerText, mutatedTokens, userIds } from './support/arbitraries';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { type DirectRequest, type DirectSession, directMiddlewares } from './support/direct-requests';
+import { ALL_HOSTS } from './support/hosts';
+import { holds } from './support/properties';
 import { sendRaw } from './support/raw-request';
 import { type RedisServer, startRedis } from './support/redis-server';
-import { holds } from './support/properties';
 import { PROPERTY_TIMEOUT } from './support/runs';
 import { randomPrefixes, SECRET } from './support/stores';
 import { within } from './support/until';
@@ -112,9 +112,9 @@ describe('header texts that no parser has seen', () => {
     const others = mutatedTokens(tokens).filter((text) => !holdsToken(text, tokens));
     await holds(250, [requests(['nothing'], others)], async (request) => {
       for (const { send } of middlewares) {
-        const { session, res } = await send(request);
+        const { session, setCookie } = await send(request);
         expect([session.user, session.token, session.endReason]).toEqual([null, null, null]);
-        expect(res.getHeader('Set-Cookie')).toBeUndefined();
+        expect(await setCookie()).toEqual([]);
       }
       expect(calls.splice(0)).toEqual([]);
     });
@@ -273,11 +273,11 @@ describe('a programmer’s argument of any value', () => {
     const middlewares = directMiddlewares(manager);
     await holds(100, [valuesFor(given)], async (value) => {
       for (const { send } of middlewares) {
-        const { session, res } = await send({ method: 'GET', url: '/', secure: true, headers: {} });
+        const { session, setCookie } = await send({ method: 'GET', url: '/', secure: true, headers: {} });
         calls.length = 0;
         const isUnknown = hasUnknown(given, value);
         const isTaken = await takenOrRefused(named, calls, isUnknown, () => call(session, value as never));
-        if (!isTaken) expect([session.user, res.getHeader('Set-Cookie')]).toEqual([null, undefined]);
+        if (!isTaken) expect([session.user, await setCookie()]).toEqual([null, []]);
       }
     });
   });
@@ -315,16 +315,27 @@ describe('options of any value are taken, or refused by their name', () => {
       /RedisStore|option |durability/,
       (all) => new RedisStore(undefined, all),
     ],
-    ['sessionMiddleware', EDGE, /sessionMiddleware|option/, (all) => bothMiddlewares(manager, all)],
-    ['cookie', COOKIE, /cookie/, (cookie) => bothMiddlewares(manager, { cookie: cookie || 0 })],
+    [
+      'sessionMiddleware',
+      EDGE,
+      /sessionMiddleware|sessionOpener|sessionPlugin|option/,
+      (all) => allMiddlewares(manager, all),
+    ],
+    ['cookie', COOKIE, /cookie/, (cookie) => allMiddlewares(manager, { cookie: cookie || 0 })],
     [
       'trustedOrigins',
       fc.oneof(fc.array(anyValue), anyValue),
       /trustedOrigins/,
-      (trustedOrigins) => bothMiddlewares(manager, { trustedOrigins }),
+      (trustedOrigins) => allMiddlewares(manager, { trustedOrigins }),
     ],
-    ['sessionMiddleware’s manager', anyValue, /TokenManager/, (value) => bothMiddlewares(value, {})],
-    ['requireRecentLogin', anyValue, /seconds/, (seconds) => forExpress.requireRecentLogin(seconds)],
+    ['sessionMiddleware’s manager', anyValue, /TokenManager/, (value) => allMiddlewares(value, {})],
+    [
+      'requireRecentLogin',
+      anyValue,
+      /seconds/,
+      (seconds) =>
+        ALL_HOSTS.filter(([, host]) => host.hasMiddleware).map(([, host]) => host.requireRecentLogin(seconds)),
+    ],
   ])('%s', async (_, given, named, build) => {
     await holds(150, [valuesFor(given)], async (options) => {
       await takenOrRefused(named, [], hasUnknown(given, options), async () => build(options as never));
@@ -407,9 +418,8 @@ describe('any user id of 1 to 1,024 bytes and any attributes', () => {
 
 type Call = (manager: TokenManager<Detail>, value: never) => Promise<unknown>;
 
-function bothMiddlewares(manager: unknown, options: forExpress.SessionMiddlewareOptions): void {
-  forExpress.sessionMiddleware(manager as TokenManager, options);
-  forKoa.sessionMiddleware(manager as TokenManager, options);
+function allMiddlewares(manager: unknown, options: SessionMiddlewareOptions): void {
+  for (const [, host] of ALL_HOSTS) host.direct(manager as TokenManager, options);
 }
 
 /** What an argument may be: any value, or an object of options of these names. */

@@ -12,6 +12,7 @@ const LAW: Record<string, string[]> = {
   manager: ['manager', 'cache', 'store', 'token', 'errors'],
   http: ['http', 'manager', 'store', 'token', 'errors'],
   'node-http': ['node-http', 'http'],
+  'fetch-http': ['fetch-http', 'http'],
   redis: [
     ...['redis', 'redis/health', 'redis/changes', 'redis/revocations', 'redis/connection', 'redis/client'],
     ...['redis/scripts', 'store', 'token', 'errors'],
@@ -34,6 +35,7 @@ const LAW: Record<string, string[]> = {
   'redis/scripts': ['redis/scripts', 'redis', 'store'],
   '.': [
     'node-http',
+    'fetch-http',
     'http',
     'manager',
     'cache',
@@ -55,6 +57,7 @@ const PACKAGES: Record<string, string[]> = {
   manager: ['node:events', 'node:util'],
   http: ['node:util', 'cookie'],
   'node-http': [],
+  'fetch-http': [],
   redis: ['ioredis'],
   'redis/health': ['node:crypto'],
   'redis/changes': ['node:timers/promises'],

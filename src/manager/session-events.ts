@@ -41,6 +41,18 @@ export interface SessionEvents {
   'cache-down': { error: SessionError };
   /** It gets all changes again. */
   'cache-up': Record<string, never>;
+  /**
+   * The end of a watched session may be noticed late: changes may be missed, and each is asked for every five seconds.
+   * While the store can't answer either, the signals of ended sessions wait for it.
+   */
+  'watch-down': { error: SessionError };
+  /**
+   * Whether watched sessions of a user have ended could not be found out, for another reason than an outage: a damaged
+   * record, or one of a later version. They are asked for again after five seconds, and their signals wait.
+   */
+  'watch-failed': { sessionIds: string[]; error: unknown };
+  /** The ends of watched sessions arrive again, and all of them are asked for once more. */
+  'watch-up': Record<string, never>;
 }
 
 const NAMES: Record<keyof SessionEvents, true> = {
@@ -57,6 +69,9 @@ const NAMES: Record<keyof SessionEvents, true> = {
   'store-up': true,
   'cache-down': true,
   'cache-up': true,
+  'watch-down': true,
+  'watch-up': true,
+  'watch-failed': true,
 };
 
 export type SessionListener<Name extends keyof SessionEvents> = (event: SessionEvents[Name]) => void;

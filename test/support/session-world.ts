@@ -53,6 +53,9 @@ const EVENTS: Record<keyof SessionEvents, true> = {
   'slide-failed': true,
   'cache-down': true,
   'cache-up': true,
+  'watch-down': true,
+  'watch-up': true,
+  'watch-failed': true,
 };
 
 /** The real thing: two managers, each with a client of its own, on the same sessions. */

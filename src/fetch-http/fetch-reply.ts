@@ -1,0 +1,100 @@
+import { type HeaderFields, ReplyHeaders } from '../http/reply-headers';
+
+const replies = new WeakMap<object, FetchReply>();
+
+/** What this package has the response to a request say. There is one for each request, or context. */
+export function replyTo(request: object): FetchReply {
+  const reply = replies.get(request) ?? new FetchReply();
+  replies.set(request, reply);
+  return reply;
+}
+
+/** Keeps headers while there is no `Response` yet, and puts them on the one that is sent. */
+class FetchReply implements HeaderFields {
+  /** Before there is a response: those of this package alone. */
+  #headers = new Headers();
+  #reply: ReplyHeaders | null = null;
+  #isCommitted = false;
+  readonly #closing = new Set<() => void>();
+
+  /** Whether a response was committed: what comes later does not reach its client. */
+  get isCommitted(): boolean {
+    return this.#isCommitted;
+  }
+
+  /** `null` when a response was committed. */
+  get(): ReplyHeaders | null {
+    if (this.#isCommitted) return null;
+    this.#reply ??= new ReplyHeaders(this);
+    return this.#reply;
+  }
+
+  /** Calls it when the body of the response has been read, or given up; not for one that was committed before. */
+  onClose(listener: () => void): void {
+    if (!this.#isCommitted) this.#closing.add(listener);
+  }
+
+  /**
+   * The response with the headers of this package: the same one when there are none, else a new one with its body, as
+   * a response may have headers that can't be changed, or be one for several requests.
+   */
+  commit(response: Response): Response {
+    this.#isCommitted = true;
+    const { status, statusText, body, headers } = response;
+    // What no constructor makes: a network error, a switch of protocols.
+    if (status < 200 || (this.#reply === null && this.#closing.size === 0)) return response;
+    this.#headers = new Headers(headers);
+    this.#reply?.send(status);
+    return new Response(this.#watched(body), { status, statusText, headers: this.#headers });
+  }
+
+  /** The same body, which tells when it is over. */
+  #watched(body: Response['body']): Response['body'] {
+    if (this.#closing.size === 0) return body;
+    const close = () => {
+      for (const listener of this.#closing) listener();
+    };
+    if (body === null) close();
+    return body === null ? null : closingStream(body, close);
+  }
+
+  getHeader(name: string): string | readonly string[] | undefined {
+    if (name.toLowerCase() !== 'set-cookie') return this.#headers.get(name) ?? undefined;
+    const lines = this.#headers.getSetCookie();
+    return lines.length > 0 ? lines : undefined;
+  }
+
+  setHeader(name: string, value: string | readonly string[]): void {
+    this.#headers.delete(name);
+    for (const line of [value].flat()) this.#headers.append(name, line);
+  }
+
+  removeHeader(name: string): void {
+    this.#headers.delete(name);
+  }
+}
+
+function closingStream(body: ReadableStream<Uint8Array>, close: () => void): ReadableStream<Uint8Array> {
+  const reader = body.getReader();
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        try {
+          const { done, value } = await reader.read();
+          if (!done) return controller.enqueue(value);
+          controller.close();
+        } catch (error) {
+          controller.error(error);
+        }
+        close();
+      },
+      cancel(reason) {
+        close();
+        return reader.cancel(reason);
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}
+
+export type { FetchReply };

@@ -1,0 +1,98 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { RedisStore, TokenManager } from 'tokensession';
+import { WebSocket } from 'ws';
+import { freePort, type RedisServer, startRedis } from './support/redis-server';
+import { SECRET } from './support/stores';
+import { until, within } from './support/until';
+
+const ROOT = resolve(__dirname, '..');
+const PAGE = readFileSync(join(ROOT, 'docs/live.md'), 'utf8');
+const SNIPPETS = [...PAGE.matchAll(/^```(\w*)\n(.*?)^```$/gms)];
+
+/** What the snippets take as given, when they don't make it themselves. */
+const GIVEN = `
+  declare global {
+    var app: import('express').Express;
+    var requireUser: typeof import('tokensession/express').requireUser;
+    var sessions: import('tokensession').TokenManager;
+    var authenticate: import('tokensession/live').Authenticate;
+    var io: import('socket.io').Server;
+    var pipeline: typeof import('node:stream/promises').pipeline;
+    var createReadStream: typeof import('node:fs').createReadStream;
+  }
+  export {};
+`;
+
+// The types of Socket.IO take a compiler long on a busy machine.
+jest.setTimeout(240_000);
+
+let folder: string;
+let server: RedisServer;
+beforeAll(async () => {
+  server = await startRedis();
+  folder = await mkdtemp(join(tmpdir(), 'tokensession-live-'));
+  await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+  await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
+});
+afterAll(async () => {
+  await server.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+it('has TypeScript that compiles, strictly, and commands', async () => {
+  expect(new Set(SNIPPETS.map(([, language]) => language))).toEqual(new Set(['ts', 'sh']));
+  const programs = SNIPPETS.filter(([, language]) => language === 'ts').map(([, , text]) => text);
+  await Promise.all(programs.map((text, i) => writeFile(join(folder, `snippet-${i}.ts`), `${text}\nexport {};\n`)));
+  await writeFile(join(folder, 'given.d.ts'), GIVEN);
+  const compilerOptions = {
+    typeRoots: [join(ROOT, 'node_modules/@types')],
+    paths: { tokensession: [join(ROOT, 'src/index.ts')], 'tokensession/*': [join(ROOT, 'src/*.ts')] },
+  };
+  const config = { extends: join(ROOT, 'tsconfig.json'), compilerOptions, include: ['*.ts'] };
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config));
+  const compiler = join(ROOT, 'node_modules/typescript/bin/tsc');
+  const { stdout } = await promisify(execFile)(process.execPath, [compiler, '-p', folder]).catch((error) => error);
+  expect(stdout).toBe('');
+});
+
+it('begins with a program that closes WebSockets when their session ends', async () => {
+  const port = await freePort();
+  await writeFile(join(folder, 'server.ts'), SNIPPETS[0]?.[2] ?? '');
+  const tsx = [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), '--tsconfig', join(ROOT, 'tsconfig.json'), 'server.ts'];
+  const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
+  const child = spawn(process.execPath, tsx, { cwd: folder, env, stdio: 'inherit' });
+  const manager = new TokenManager({ store: new RedisStore(server.url), secret: SECRET });
+  try {
+    await until('it listens', async () => (await fetch(`http://127.0.0.1:${port}`)).status === 404);
+    const open = (headers: Record<string, string>) => {
+      const ws = new WebSocket(`ws://127.0.0.1:${port}`, { headers });
+      const closed = once(ws, 'close').then(([code, reason]) => [code, String(reason)]);
+      return { ws, closed: within(20_000, 'the close', closed) };
+    };
+    const authorization = `Bearer ${await manager.setToken('ada')}`;
+    const { ws, closed } = open({ authorization });
+    await once(ws, 'open');
+    ws.send('hello');
+    const [answer] = await once(ws, 'message');
+    expect(String(answer)).toBe('ada: hello');
+    await manager.deleteUserToken('ada');
+    expect(await closed).toEqual([4401, 'revoked']);
+    expect(await open({ authorization }).closed).toEqual([4401, 'revoked']);
+    expect(await open({}).closed).toEqual([4401, '']);
+    const refused = open({ origin: 'https://evil.example' });
+    refused.closed.catch(() => undefined);
+    const [, response] = await once(refused.ws, 'unexpected-response');
+    expect(response.statusCode).toBe(403);
+    refused.ws.on('error', () => undefined).terminate();
+  } finally {
+    child.kill();
+    await once(child, 'exit');
+    await manager.close();
+  }
+});
