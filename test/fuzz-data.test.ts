@@ -63,13 +63,16 @@ const WRITES: fc.Arbitrary<Act>[] = [
     .map(([name, to]) => act(`update ${name}`, 2, ({ data }) => data.update(name, () => to as never))),
   fc.constant(act('clear', 1, ({ data }) => data.clear())),
 ];
-/** One reads what is to be kept, one starts the session, and each of the sessions that came may have to be ended. */
+/**
+ * One reads what is to be kept, one starts the session, and each of the sessions that came may have to be ended: a
+ * login of all, a rotation of a visitor's.
+ */
 const TURNS: fc.Arbitrary<Act>[] = [
   fc
     .tuple(fc.constantFrom('ada', 'grace', 'new'), fc.subarray(['owner', 'cart', '__proto__']))
     .map(([user, keep]) => act(`login ${user} ${keep}`, 7, (session) => session.login(user, { keep }))),
   fc.boolean().map((everywhere) => act('logout', 5, (session) => session.logout({ everywhere }))),
-  fc.constant(act('rotate', 1, (session) => session.rotate())),
+  fc.constant(act('rotate', 3, (session) => session.rotate())),
 ];
 
 interface Act {
