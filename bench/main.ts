@@ -37,6 +37,7 @@ const QUICK: Effort = {
 const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = {
   core: benchCore,
   express: benchHttp('express'),
+  data: benchHttp('data'),
   koa: benchHttp('koa'),
   node: benchHttp('node'),
   'redis-side': benchRedisSide,
@@ -50,7 +51,7 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
 };
 
 /** Names for several parts. */
-const GROUPS: Record<string, string[]> = { http: ['express', 'koa', 'node'] };
+const GROUPS: Record<string, string[]> = { http: ['express', 'data', 'koa', 'node'] };
 
 async function main(args: readonly string[]): Promise<void> {
   // `npm start --quick`, without a `--` before it, gives the option to npm, which hands it on like this.

@@ -1,36 +1,14 @@
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { promisify } from 'node:util';
+import { join } from 'node:path';
 import { RedisStore, TokenManager } from 'tokensession';
 import { WebSocket } from 'ws';
+import { blocks, pageText, ROOT } from './support/doc-pages';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { SECRET } from './support/stores';
 import { until, within } from './support/until';
-
-const ROOT = resolve(__dirname, '..');
-const PAGE = readFileSync(join(ROOT, 'docs/live.md'), 'utf8');
-const SNIPPETS = [...PAGE.matchAll(/^```(\w*)\n(.*?)^```$/gms)];
-
-/** What the snippets take as given, when they don't make it themselves. */
-const GIVEN = `
-  declare global {
-    var app: import('express').Express;
-    var requireUser: typeof import('tokensession/express').requireUser;
-    var sessions: import('tokensession').TokenManager;
-    var authenticate: import('tokensession/live').Authenticate;
-    var io: import('socket.io').Server;
-    var pipeline: typeof import('node:stream/promises').pipeline;
-    var createReadStream: typeof import('node:fs').createReadStream;
-  }
-  export {};
-`;
-
-// The types of Socket.IO take a compiler long on a busy machine.
-jest.setTimeout(240_000);
 
 let folder: string;
 let server: RedisServer;
@@ -45,25 +23,9 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-it('has TypeScript that compiles, strictly, and commands', async () => {
-  expect(new Set(SNIPPETS.map(([, language]) => language))).toEqual(new Set(['ts', 'sh']));
-  const programs = SNIPPETS.filter(([, language]) => language === 'ts').map(([, , text]) => text);
-  await Promise.all(programs.map((text, i) => writeFile(join(folder, `snippet-${i}.ts`), `${text}\nexport {};\n`)));
-  await writeFile(join(folder, 'given.d.ts'), GIVEN);
-  const compilerOptions = {
-    typeRoots: [join(ROOT, 'node_modules/@types')],
-    paths: { tokensession: [join(ROOT, 'src/index.ts')], 'tokensession/*': [join(ROOT, 'src/*.ts')] },
-  };
-  const config = { extends: join(ROOT, 'tsconfig.json'), compilerOptions, include: ['*.ts'] };
-  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config));
-  const compiler = join(ROOT, 'node_modules/typescript/bin/tsc');
-  const { stdout } = await promisify(execFile)(process.execPath, [compiler, '-p', folder]).catch((error) => error);
-  expect(stdout).toBe('');
-});
-
 it('begins with a program that closes WebSockets when their session ends', async () => {
   const port = await freePort();
-  await writeFile(join(folder, 'server.ts'), SNIPPETS[0]?.[2] ?? '');
+  await writeFile(join(folder, 'server.ts'), blocks('ts', pageText('docs/live.md'))[0] as string);
   const tsx = [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), '--tsconfig', join(ROOT, 'tsconfig.json'), 'server.ts'];
   const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
   const child = spawn(process.execPath, tsx, { cwd: folder, env, stdio: 'inherit' });
