@@ -46,8 +46,8 @@ const ROWS: Record<string, Row> = {
  * What Redis's one thread is held up for by the end of sessions with much data, and what data takes up in its memory.
  * `usec` of INFO commandstats: a script's includes the commands that it calls.
  */
-export async function benchData({ rounds }: Effort): Promise<Part> {
-  const samples = await interleave(Object.keys(ROWS), { rounds, warmUp: false }, (name) => measure(ROWS[name] as Row));
+export async function benchEndings({ rounds }: Effort): Promise<Part> {
+  const samples = await interleave(Object.keys(ROWS), { rounds, warmUps: 0 }, (name) => measure(ROWS[name] as Row));
   return {
     title: 'Session data: the end of sessions, µs of Redis',
     metrics: [
