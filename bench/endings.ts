@@ -58,7 +58,9 @@ export async function benchEndings({ rounds }: Effort): Promise<Part> {
     ],
     samples,
     targets: [],
-    notes: [`bytes a session with 1 KiB of data, of ${MEMORY_USERS} users with one each: ${await bytesWithData(KIB)}`],
+    notes: [
+      `bytes of Redis a session, of ${MEMORY_USERS} users with one each: ${await bytesWithData(0)}, with 1 KiB of data ${await bytesWithData(KIB)}`,
+    ],
   };
 }
 
