@@ -187,21 +187,24 @@ describe('a Redis with an append-only file', () => {
       const before = ledger.acknowledged;
       return until(`${writes} more writes are acknowledged`, () => ledger.acknowledged > before + writes);
     };
-    for (let round = 0; round < 3; round++) {
-      await busy(300);
-      await sleep(randomInt(20));
-      await server.kill();
-      await server.restart();
-      await busy(300);
-      server.pause();
-      const { failed } = ledger;
-      await until('calls are given up', () => ledger.failed > failed);
-      if (round % 2 === 0) server.resume();
-      else await server.restart();
+    try {
+      for (let round = 0; round < 3; round++) {
+        await busy(300);
+        await sleep(randomInt(20));
+        await server.kill();
+        await server.restart();
+        await busy(300);
+        server.pause();
+        const { failed } = ledger;
+        await until('calls are given up', () => ledger.failed > failed);
+        if (round % 2 === 0) server.resume();
+        else await server.restart();
+      }
+      await busy(100);
+    } finally {
+      isOver = true;
+      await Promise.all(workers);
     }
-    await busy(100);
-    isOver = true;
-    await Promise.all(workers);
     const [patient] = services(server.url, { prefixes });
     expect(await ledger.differences(patient as TokenManager<Detail>)).toEqual([]);
     expect(ledger.failed).toBeGreaterThan(0);
