@@ -12,6 +12,7 @@ const LAW: Record<string, string[]> = {
   manager: ['manager', 'cache', 'store', 'token', 'errors'],
   http: ['http', 'manager', 'store', 'token', 'errors'],
   'node-http': ['node-http', 'http'],
+  'express-session': ['express-session', 'http', 'manager', 'store', 'token', 'errors'],
   redis: [
     ...['redis', 'redis/health', 'redis/changes', 'redis/revocations', 'redis/connection', 'redis/client'],
     ...['redis/scripts', 'store', 'token', 'errors'],
@@ -35,6 +36,7 @@ const LAW: Record<string, string[]> = {
   '.': [
     'node-http',
     'http',
+    'express-session',
     'manager',
     'cache',
     'store',
@@ -55,6 +57,7 @@ const PACKAGES: Record<string, string[]> = {
   manager: ['node:events', 'node:util'],
   http: ['node:util', 'cookie'],
   'node-http': [],
+  'express-session': ['node:crypto', 'express-session'],
   redis: ['ioredis'],
   'redis/health': ['node:crypto'],
   'redis/changes': ['node:timers/promises'],

@@ -13,7 +13,7 @@
  * | `ERR_TOO_MANY_SESSIONS` | 409 | a login over a limit, with `onLimit: 'reject'`; no session was started and none has ended |
  * | `ERR_CROSS_ORIGIN` | 403 | a page of another origin sent a login, or an unsafe request with the session's cookie; nothing was done |
  * | `ERR_TOKEN_CONFLICT` | 409 | cookies of several users came, or of more than three sessions; no session was looked up or ended |
- * | `ERR_NO_SESSION` | 401 | a write of session data without a live session; nothing was written |
+ * | `ERR_NO_SESSION` | 401 | a write of session data without a live session, or the move of a session that has ended; nothing was written |
  * | `ERR_DATA_TOO_LARGE` | 413 | a session's data would be more than it may; nothing was written |
  * | `ERR_DATA_CONFLICT` | 409 | `data.update()` was overtaken by other requests each time it tried; nothing was written |
  * | `ERR_HEADERS_SENT` | 500 | a login or rotation after the response had begun or its client had gone: its cookie could not be set; of a login, no session is left |

@@ -43,7 +43,7 @@ const MAPPED_IPV4 = /^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i;
  * Where a login comes from. What the client says is cut to length rather than refused: a login must not fail for a long
  * header.
  */
-export function attributesOf(exchange: Exchange): SessionAttributes {
+export function attributesOf(exchange: Pick<Exchange, 'ip' | 'header'>): SessionAttributes {
   return {
     ip: exchange.ip()?.replace(MAPPED_IPV4, '').slice(0, MAX_ATTRIBUTE_LENGTH),
     userAgent: exchange.header('user-agent')?.slice(0, MAX_ATTRIBUTE_LENGTH),

@@ -33,6 +33,11 @@ export interface SessionEvents {
    * one asks the store itself.
    */
   'slide-failed': { userId: string; sessionId: string; error: unknown };
+  /**
+   * express-session saved a session that had ended meanwhile, by a logout or kick say: nothing was written. `userId` is
+   * `null` for a visitor's.
+   */
+  'save-dropped': { userId: string | null; sessionId: string };
   /** A call to the store failed, after others had been answered. */
   'store-down': { error: SessionError };
   /** The store answers again, and has left no call unanswered for a second. */
@@ -53,6 +58,7 @@ const NAMES: Record<keyof SessionEvents, true> = {
   rotated: true,
   reused: true,
   'slide-failed': true,
+  'save-dropped': true,
   'store-down': true,
   'store-up': true,
   'cache-down': true,

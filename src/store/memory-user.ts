@@ -95,11 +95,18 @@ export class MemoryUser {
     return { ...why, reason: 'reused', isEndedNow };
   }
 
-  /** Starts a session and gives the ids of the live ones that gave way to it; `null` when a limit refuses it. */
-  create(session: NewSession, now: number): { record: SessionRecord; ended: string[] } | null {
-    const { sid, ttlMs, absoluteTtlMs, attributes, data } = session;
+  /**
+   * Starts a session and gives the ids of the live ones that gave way to it; `'too many'` when a limit refuses it,
+   * `'ended'` when it was there before and may not come back. Gives the live one that has its id.
+   */
+  create(session: NewSession, now: number): { record: SessionRecord; ended: string[] } | 'too many' | 'ended' {
+    const { sid, ttlMs, absoluteTtlMs, attributes, data, provedAt } = session;
+    const former = this.#sessions.get(sid);
+    if (former !== undefined && expiryOf(former) > now) return { record: former, ended: [] };
+    const isKnown = former !== undefined || (this.#ended.get(sid)?.rememberedUntil ?? 0) > now;
+    if (provedAt !== undefined && isKnown) return 'ended';
     const givingWay = this.#givingWay(session, now);
-    if (givingWay === null) return null;
+    if (givingWay === null) return 'too many';
     const newest = Math.max(0, ...[...this.#sessions.values()].map(({ createdAt }) => createdAt));
     const createdAt = Math.max(now, newest + 1);
     const record = {
@@ -111,10 +118,12 @@ export class MemoryUser {
       gen: 0,
       mintedAt: now,
       confirmedAt: now,
-      provedAt: now,
+      provedAt: provedAt ?? now,
       attributes: { ...attributes },
     };
     for (const other of givingWay) this.end(other, now, { reason: 'replaced', message: null });
+    this.#forget(sid);
+    this.#ended.delete(sid);
     this.#sessions.set(sid, record);
     if (data !== undefined) this.#data.set(sid, new MemoryData(data));
     this.forgetOld(now);

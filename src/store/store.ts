@@ -10,9 +10,11 @@ export interface SessionAttributes {
   userAgent?: string | undefined;
 }
 
-/** {@link SessionAttributes}, and who acts as the user. */
+/** {@link SessionAttributes}, and what no caller gives as one: who acts as the user. */
 export interface StoredAttributes extends SessionAttributes {
   actor?: string | undefined;
+  /** Of a visitor: what took its place, in the words of the host that moved it. */
+  movedTo?: string | undefined;
 }
 
 /**
@@ -140,6 +142,11 @@ export interface NewSession {
   attributes: StoredAttributes;
   /** The data that it begins with. Default: none. */
   data?: SessionEntries | undefined;
+  /**
+   * Of a session that was kept elsewhere before: when its holder last proved who they are, 0 for unknown. It is not
+   * started where the store remembers that one of this id has ended or expired. Default: a new session, proved now.
+   */
+  provedAt?: number | undefined;
   /** Live sessions that this user may have, this one included. */
   maxSessions: number;
   /**
@@ -270,9 +277,10 @@ export interface Store {
    * Adds a session, then ends those it replaces and, `'replaced'`, the oldest live ones over a limit. `createdAt` is
    * now, or one more than that of the user's newest session, so that logins are in order; `seenAt` is now; `capAt` is
    * now and `absoluteTtlMs`, or 0. Its first token is of generation 0, and made, used and proved at `createdAt`. Gives
-   * also the ids of the live sessions it ended.
+   * also the ids of the live sessions it ended. Where a live session has this id already, gives that one and changes
+   * nothing.
    *
-   * `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS`: refused. `ERR_STORE_CORRUPT`: under this tag is another user.
+   * `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS`, `ERR_NO_SESSION` (see {@link NewSession.provedAt}): refused. `ERR_STORE_CORRUPT`: under this tag is another user.
    */
   create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }>;
 
@@ -391,6 +399,12 @@ export interface Store {
   follow?(follower: ChangeFollower, options: { heartbeatMs: number }): ChangeFeed;
 
   /**
+   * The tags of all users and visitors of whom something is kept, some at a time; the same one may come twice, and one
+   * that comes or goes meanwhile may be missing. Left out by a store that can't tell.
+   */
+  tags?(): AsyncIterable<readonly string[]>;
+
+  /**
    * Asks how the store is. Never rejects, and costs no more than a call a second is worth; calls at once share one
    * look.
    */
@@ -404,7 +418,7 @@ export interface Store {
 }
 
 /** The methods that are about one user. */
-export type Verb = Exclude<keyof Store, 'follow' | 'health' | 'close'>;
+export type Verb = Exclude<keyof Store, 'follow' | 'tags' | 'health' | 'close'>;
 
 /**
  * What each verb does to the sessions and the info of its user, for whatever wraps a store: it only reads, it slides or
