@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { attributesOf } from '../http/exchange';
 import type { NamedSession, NamedSessions } from '../manager/named-sessions';
 import type { EndedFor, SessionAttributes } from '../store/store';
-import type { LegacySessions } from './legacy-sessions';
+import { isRefusal, type LegacySessions } from './legacy-sessions';
 import type { SessionRequest } from './peer';
 import { changesBetween, contentOf, entriesOf, lifetimeOf } from './session-content';
 import { idOf, isNamedId, nameOf, type SessionIdentity } from './session-identity';
@@ -63,6 +63,8 @@ export class ExpressSessions {
     const known = trackOf(session);
     if (known === undefined) return this.#replace(id, { entries, ttlMs, userId });
     const request = (session as { req?: SessionRequest }).req ?? null;
+    // It was reported already, and express-session saves again at the end of the response that says so.
+    if (userId !== null && known.refusedUserId === userId) return;
     const before = known.identity;
     if (before.userId !== userId) changeIdentity(known, this.#newIdentity(userId), request);
     const save = { identity: known.identity, before, entries, ttlMs, request };
@@ -162,21 +164,22 @@ export class ExpressSessions {
     if (session === null && isNamedId(id)) return this.#sessions.dropped(name, null);
     const identity = { id, name, userId };
     const stored = session && { identity, entries: session.data, ttlMs: session.ttlMs, isLive: true };
-    const known = { identity, stored, refusal: null, queue: Promise.resolve() };
+    const known = { identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
     await this.#store(known, { identity, before: identity, entries, ttlMs, request: null });
   }
 
   async #store(known: TrackedSession, save: Save): Promise<void> {
-    const { stored, refusal } = known;
+    const { stored, failure } = known;
     const { identity, before, entries, ttlMs, request } = save;
-    if (refusal?.identity === identity) throw refusal.error;
+    if (failure?.identity === identity) throw failure.error;
     if (ttlMs === 0) return this.#endStored(known);
     if (stored?.identity === identity) return this.#update(known, stored, entries, ttlMs);
     try {
       await this.#moveOn(known, save);
     } catch (error) {
       // It is still what it was: what it was to be is not there.
-      known.refusal = { identity, error };
+      known.failure = { identity, error };
+      if (isRefusal(error)) known.refusedUserId = identity.userId;
       if (known.identity === identity) changeIdentity(known, before, request);
       throw error;
     }

@@ -8,8 +8,12 @@ import { idOf, isNamedId, movedSidOf, nameOf } from './session-identity';
 /** Milliseconds that the former store may take for an answer. */
 const TIMEOUT_MS = 5000;
 
-/** Why a session can't be moved: then it is over. */
 const REFUSALS = ['ERR_NO_SESSION', 'ERR_USER_BANNED', 'ERR_TOO_MANY_SESSIONS'];
+
+/** Whether a session may not begin, as against a store that could not be asked. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof SessionError && REFUSALS.includes(error.code);
+}
 
 export interface LegacySettings {
   store: AnyStore;
@@ -65,7 +69,7 @@ export class LegacySessions {
         await this.#sessions.startVisitor(nameOf(id), { data: new Map(), ttl, provedAt: 0, attributes });
       }
     } catch (error) {
-      if (!(error instanceof SessionError) || !REFUSALS.includes(error.code)) throw error;
+      if (!isRefusal(error)) throw error;
     }
     return true;
   }

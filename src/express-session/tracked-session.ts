@@ -17,8 +17,10 @@ export interface TrackedSession {
   identity: SessionIdentity;
   /** What is stored of it; `null` for a new one. */
   stored: StoredContent | null;
-  /** What it was to be and could not. */
-  refusal: { identity: SessionIdentity; error: unknown } | null;
+  /** What it was to be, and could not become. */
+  failure: { identity: SessionIdentity; error: unknown } | null;
+  /** The user who may not sign in. */
+  refusedUserId: string | null;
   /** The save that goes on: the saves of one session go one after the other. */
   queue: Promise<unknown>;
 }
@@ -32,7 +34,7 @@ export function trackOf(session: object): TrackedSession | undefined {
 
 /** Remembers what is known of an object. */
 export function track(session: object, identity: SessionIdentity, stored: StoredContent | null): TrackedSession {
-  const known = { identity, stored, refusal: null, queue: Promise.resolve() };
+  const known = { identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
   tracked.set(session, known);
   return known;
 }
