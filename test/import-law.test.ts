@@ -13,6 +13,7 @@ const LAW: Record<string, string[]> = {
   http: ['http', 'manager', 'store', 'token', 'errors'],
   'node-http': ['node-http', 'http'],
   'express-session': ['express-session', 'http', 'manager', 'store', 'token', 'errors'],
+  passport: ['passport', 'http', 'errors'],
   redis: [
     ...['redis', 'redis/health', 'redis/changes', 'redis/revocations', 'redis/connection', 'redis/client'],
     ...['redis/scripts', 'store', 'token', 'errors'],
@@ -37,6 +38,7 @@ const LAW: Record<string, string[]> = {
     'node-http',
     'http',
     'express-session',
+    'passport',
     'manager',
     'cache',
     'store',
@@ -58,6 +60,7 @@ const PACKAGES: Record<string, string[]> = {
   http: ['node:util', 'cookie'],
   'node-http': [],
   'express-session': ['node:crypto', 'express-session'],
+  passport: ['node:crypto'],
   redis: ['ioredis'],
   'redis/health': ['node:crypto'],
   'redis/changes': ['node:timers/promises'],

@@ -231,6 +231,24 @@ export class RequestSession<Detail = unknown> {
     });
   }
 
+  /**
+   * What passport calls at a login that it means to keep in a session of express-session: that fails, with a recipe.
+   *
+   * @internal
+   */
+  regenerate(callback: (error: TypeError) => void): void {
+    callback(notExpressSession('regenerate'));
+  }
+
+  /**
+   * The same at a logout.
+   *
+   * @internal
+   */
+  save(callback: (error: TypeError) => void): void {
+    callback(notExpressSession('save'));
+  }
+
   /** The user, and the session's id and times. No token. */
   toJSON(): { user: User<Detail> | null; id: string | null; createdAt: Date | null; expiresAt: Date | null } {
     return { user: this.user, id: this.id, createdAt: this.createdAt, expiresAt: this.expiresAt };
@@ -532,6 +550,12 @@ refuseWrites(
       `session.${name} can't be assigned: keep data with session.data.set(${JSON.stringify(name)}, …). Another session library needs a property of its own, or name one here with the option property`,
     ),
 );
+
+function notExpressSession(method: string): TypeError {
+  return new TypeError(
+    `session.${method} is express-session's: sign in with passport.authenticate(…, { session: false }) and then session.login(user.id), or with authenticate() of tokensession/passport; sign out with session.logout()`,
+  );
+}
 
 function endingOf({ reason, message }: { reason: EndReason; message?: string }): Ending {
   return { reason, ...(message !== undefined && { message }) };
