@@ -6,7 +6,7 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { drawGroups, drawLogBars, drawSeries } from './drawing';
-import { ratiosOf, valuesOf } from './report';
+import { shareOf, valuesOf } from './report';
 import { type Results, readResults } from './results';
 import { spreadOf } from './rounds';
 import { fillTables } from './tables';
@@ -42,9 +42,11 @@ const FRAMEWORKS = { express: 'Express 5', koa: 'Koa 3', node: 'node:http' };
 
 /** What each bar is called, and the contestants that have a part in it, each in its framework. */
 const HTTP_BARS: [name: string, contestants: string[]][] = [
+  ['floor', ['floor']],
   ['tokensession, cached', ['tokensession, cached']],
   ['tokensession', ['tokensession']],
   ['GETEX', ['GETEX']],
+  ['GETEX, signed and listed', ['GETEX, signed and listed']],
   ['express-session / koa-session', ['express-session', 'koa-session']],
   ['express-session, not rolling', ['express-session, not rolling']],
 ];
@@ -53,7 +55,7 @@ function drawHttp(results: Results): string | null {
   const frameworks = Object.entries(FRAMEWORKS).filter(([part]) => part in results);
   if (frameworks.length === 0) return null;
   return drawGroups({
-    title: 'Requests per second of signed-in users, on one core',
+    title: 'Requests of signed-in users that one core can serve',
     unit: '% of the same server without sessions, by the median of the rounds; more is better',
     groups: frameworks.map(([, title]) => title),
     bars: HTTP_BARS.map(([name, contestants]) => ({
@@ -62,7 +64,7 @@ function drawHttp(results: Results): string | null {
         const samples = results[part]?.samples ?? {};
         const contestant = contestants.find((one) => one in samples);
         if (contestant === undefined) return null;
-        return 100 * spreadOf(ratiosOf(samples, 'requestsPerSecond', contestant, 'bare')).median;
+        return shareOf(samples, 'bare', contestant).median;
       }),
     })),
     line: { name: 'without sessions', value: 100 },

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pin } from './machine';
 
@@ -26,9 +27,22 @@ export class Child {
     return started;
   }
 
+  get pid(): number {
+    return this.#process.pid as number;
+  }
+
   async ask<Answer>(question: unknown): Promise<Answer> {
     this.#process.send(question as object);
     return (await this.#answer()) as Answer;
+  }
+
+  /** Microseconds of CPU that it has used, with all its threads, as the scheduler of Linux counts them. */
+  get cpuMicros(): number {
+    const tasks = `/proc/${this.pid}/task`;
+    const nanos = readdirSync(tasks).map((task) =>
+      Number(readFileSync(`${tasks}/${task}/schedstat`, 'utf8').split(' ')[0]),
+    );
+    return nanos.reduce((sum, value) => sum + value, 0) / 1000;
   }
 
   async stop(): Promise<void> {

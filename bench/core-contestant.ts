@@ -1,18 +1,16 @@
 /*
- * One contestant of the core part: `core-contestant.ts <name> <Redis URL>`. Asked with a number of milliseconds, it
- * calls for that long and answers with a sample.
+ * One contestant of the core part: `core-contestant.ts <name> <Redis URL>`. Asked with a number of milliseconds
+ * and of calls in flight, it calls for that long; asked to warm, for each session once. It answers how often it has called.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import RedisSessions from 'redis-sessions';
 import { RedisStore, TokenManager } from 'tokensession';
 import { answerQuestions } from './child';
-import type { Sample } from './rounds';
 import { contestantNamed } from './server';
 
 const SESSIONS = 1000;
 const USER_IDS = Array.from({ length: SESSIONS }, (_, index) => `user-${String(index).padStart(5, '0')}`);
-const IN_FLIGHT = 16;
 /** What is answered from memory would otherwise keep timers and connections waiting, as no server does. */
 const CALLS_A_TURN = 512;
 const SECRET = 'a secret that is long enough to be one';
@@ -76,12 +74,22 @@ async function main([name = '', url = '']: string[]): Promise<void> {
     const user = await userOf(index);
     if (user !== USER_IDS[index]) throw new Error(`${name} took ${USER_IDS[index]} for ${user}`);
   };
-  answerQuestions((durationMs) => measure(check, durationMs as number));
+  answerQuestions((question) => (question === 'warm' ? checkAll(check) : callFor(check, question as Question)));
 }
 
-async function measure(call: (index: number) => Promise<void>, durationMs: number): Promise<Sample> {
+/** So that a cache has what it can have: other contestants have had their turns. */
+async function checkAll(check: (index: number) => Promise<void>): Promise<number> {
+  await Promise.all(USER_IDS.map((_, index) => check(index)));
+  return SESSIONS;
+}
+
+interface Question {
+  inFlight: number;
+  durationMs: number;
+}
+
+async function callFor(call: (index: number) => Promise<void>, { inFlight, durationMs }: Question): Promise<number> {
   let calls = 0;
-  const cpuBefore = process.cpuUsage();
   const began = performance.now();
   const work = async () => {
     while (performance.now() < began + durationMs) {
@@ -89,10 +97,8 @@ async function measure(call: (index: number) => Promise<void>, durationMs: numbe
       if (calls % CALLS_A_TURN === 0) await nextTurn();
     }
   };
-  await Promise.all(Array.from({ length: IN_FLIGHT }, work));
-  const seconds = (performance.now() - began) / 1000;
-  const { user, system } = process.cpuUsage(cpuBefore);
-  return { callsPerSecond: calls / seconds, cpuMicros: (user + system) / calls };
+  await Promise.all(Array.from({ length: inFlight }, work));
+  return calls;
 }
 
 main(process.argv.slice(2));

@@ -13,11 +13,14 @@ const THEIRS = '#c8651b';
 const THEIRS_OTHERWISE = '#9c7a54';
 const NOTHING = '#8793a3';
 const BY_HAND = '#5566c9';
+const BY_HAND_LISTED = '#8f9be0';
 
 /** One colour for a contestant in all charts. What is not named here takes one of the others. */
 const COLOURS: Record<string, string> = {
   GET: NOTHING,
+  floor: NOTHING,
   GETEX: BY_HAND,
+  'GETEX, signed and listed': BY_HAND_LISTED,
   tokensession: OURS,
   checkToken: OURS,
   touchToken: OURS,

@@ -1,62 +1,75 @@
-/* One contestant of the Express part: `express-server.ts <name> <Redis URL>`. It tells its port and its CPU time when asked. */
+/* One contestant of the Express part: `express-server.ts <name> <Redis URL>`. It tells its port when asked. */
 import { RedisStore as ConnectRedisStore } from 'connect-redis';
 import { parseCookie } from 'cookie';
-import express, { type Express, type Request } from 'express';
+import express, { type Express, type Request, type RequestHandler } from 'express';
 import session from 'express-session';
 import { createClient } from 'redis';
 import { RedisStore, TokenManager } from 'tokensession';
-import { type RequestSession, sessionMiddleware } from 'tokensession/express';
-import { GetexSessions } from './getex-sessions';
+import { type RequestSession, requireUser, sessionMiddleware } from 'tokensession/express';
+import { GetexSessions, type HandmadeSessions, ListedGetexSessions } from './getex-sessions';
 import { answerForServer, contestantNamed } from './server';
 
 const SECRET = 'a secret that is long enough to be one';
 const TTL = 7 * 24 * 3600;
 
+/** All have the same routes: what Express takes to pass one by is a part of each request. */
 const CONTESTANTS: Record<string, (app: Express, url: string) => unknown> = {
   bare: (app) => {
+    app.post('/login/:user', noLogin);
     app.get('/', (_req, res) => void res.json({ user: 'user-00' }));
+  },
+
+  /** What every session costs at least: the cookie is looked at, the request gets a user, and a guard looks for it. */
+  floor: (app) => {
+    const userOf = (req: Request) => (req as { user?: { id: string } }).user;
+    app.use((req, _res, next) => {
+      const cookies = parseCookie(req.headers.cookie ?? '');
+      if (cookies.session !== undefined) Object.assign(req, { user: { id: 'user-00' } });
+      next();
+    });
+    const guard: RequestHandler = (req, res, next) => (userOf(req) === undefined ? res.sendStatus(401) : next());
+    app.post('/login/:user', noLogin);
+    app.get('/', guard, (req, res) => void res.json({ user: userOf(req)?.id }));
   },
 
   tokensession: (app, url) => useTokensession(app, url),
   'tokensession, cached': (app, url) => useTokensession(app, url, { cache: true }),
+
+  GETEX: (app, url) => useHandmade(app, new GetexSessions(url, TTL)),
+  'GETEX, signed and listed': (app, url) => useHandmade(app, new ListedGetexSessions(url, SECRET, TTL)),
 
   /** Rolling, so that its sessions slide for the browser, too, as ours do. */
   'express-session': (app, url) => useExpressSession(app, url, { rolling: true }),
 
   /** Its sessions slide in Redis, but the browser drops the cookie a week after login. */
   'express-session, not rolling': (app, url) => useExpressSession(app, url, { rolling: false }),
-
-  GETEX: (app, url) => {
-    const sessions = new GetexSessions(url, TTL);
-    app.use(async (req, res, next) => {
-      res.locals.user = await sessions.userOf(parseCookie(req.headers.cookie ?? '').session);
-      next();
-    });
-    app.post('/login/:user', async (req, res) => {
-      res.cookie('session', await sessions.login(req.params.user), { httpOnly: true });
-      res.sendStatus(204);
-    });
-    app.get('/', (_req, res) => {
-      if (res.locals.user === null) res.sendStatus(401);
-      else res.json({ user: res.locals.user });
-    });
-  },
 };
+
+const noLogin: RequestHandler = (_req, res) => void res.sendStatus(204);
 
 function useTokensession(app: Express, url: string, options: { cache?: true } = {}): void {
   const manager = new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL, ...options });
-  app.use(sessionMiddleware(manager));
   // The types of express-session say what `req.session` is, too.
   const sessionOf = (req: Request) => req.session as unknown as RequestSession;
+  app.use(sessionMiddleware(manager));
   app.post('/login/:user', async (req, res) => {
     await sessionOf(req).login(req.params.user);
     res.sendStatus(204);
   });
-  app.get('/', (req, res) => {
-    const { user } = sessionOf(req);
-    if (user === null) res.sendStatus(401);
-    else res.json({ user: user.id });
+  app.get('/', requireUser(), (req, res) => void res.json({ user: sessionOf(req).user?.id }));
+}
+
+function useHandmade(app: Express, sessions: HandmadeSessions): void {
+  app.use(async (req, res, next) => {
+    res.locals.user = await sessions.userOf(parseCookie(req.headers.cookie ?? '').session);
+    next();
   });
+  app.post('/login/:user', async (req, res) => {
+    res.cookie('session', await sessions.login(req.params.user), { httpOnly: true });
+    res.sendStatus(204);
+  });
+  const guard: RequestHandler = (_req, res, next) => (res.locals.user === null ? res.sendStatus(401) : next());
+  app.get('/', guard, (_req, res) => void res.json({ user: res.locals.user }));
 }
 
 async function useExpressSession(app: Express, url: string, { rolling }: { rolling: boolean }): Promise<void> {
@@ -76,11 +89,9 @@ async function useExpressSession(app: Express, url: string, { rolling }: { rolli
     sessionOf(req).userId = req.params.user;
     res.sendStatus(204);
   });
-  app.get('/', (req, res) => {
-    const { userId } = sessionOf(req);
-    if (userId === undefined) res.sendStatus(401);
-    else res.json({ user: userId });
-  });
+  const guard: RequestHandler = (req, res, next) =>
+    sessionOf(req).userId === undefined ? res.sendStatus(401) : next();
+  app.get('/', guard, (req, res) => void res.json({ user: sessionOf(req).userId }));
 }
 
 async function main([name = '', url = '']: string[]): Promise<void> {

@@ -1,11 +1,12 @@
-/* One contestant of the Koa part: `koa-server.ts <name> <Redis URL>`. It tells its port and its CPU time when asked. */
+/* One contestant of the Koa part: `koa-server.ts <name> <Redis URL>`. It tells its port when asked. */
+import { parseCookie } from 'cookie';
 import { Redis } from 'ioredis';
-import Koa, { type Context } from 'koa';
+import Koa, { type Context, type Middleware } from 'koa';
 import redisStore from 'koa-redis';
 import { createSession } from 'koa-session';
 import { RedisStore, TokenManager } from 'tokensession';
-import { sessionMiddleware } from 'tokensession/koa';
-import { GetexSessions } from './getex-sessions';
+import { requireUser, sessionMiddleware } from 'tokensession/koa';
+import { GetexSessions, type HandmadeSessions, ListedGetexSessions } from './getex-sessions';
 import { answerForServer, contestantNamed } from './server';
 
 const SECRET = 'a secret that is long enough to be one';
@@ -18,57 +19,86 @@ const CONTESTANTS: Record<string, (app: Koa, url: string) => void> = {
     });
   },
 
+  /** What every session costs at least: the cookie is looked at, the context gets a user, and a guard looks for it. */
+  floor: (app) => {
+    app.use((ctx, next) => {
+      const cookies = parseCookie(ctx.headers.cookie ?? '');
+      if (cookies.session !== undefined) ctx.user = { id: 'user-00' };
+      return next();
+    });
+    app.use(guard((ctx) => ctx.user !== undefined));
+    app.use((ctx) => {
+      ctx.body = { user: ctx.user.id };
+    });
+  },
+
   tokensession: (app, url) => useTokensession(app, url),
   'tokensession, cached': (app, url) => useTokensession(app, url, { cache: true }),
 
   /** With the ioredis that we use, newer than its own. Rolling, so that its sessions slide, as ours do. */
   'koa-session': (app, url) => {
+    const sessionOf = (ctx: Context) => ctx.session as unknown as { userId?: string };
     app.keys = [SECRET];
     app.use(createSession({ store: redisStore({ client: new Redis(url) }), maxAge: TTL * 1000, rolling: true }, app));
+    const login = async (ctx: Context, user: string) => {
+      sessionOf(ctx).userId = user;
+    };
+    app.use(
+      loginOr(
+        login,
+        guard((ctx) => sessionOf(ctx).userId !== undefined),
+      ),
+    );
     app.use((ctx) => {
-      const session = ctx.session as unknown as { userId?: string };
-      const user = userToLogIn(ctx);
-      if (user !== null) {
-        session.userId = user;
-        ctx.status = 204;
-      } else if (session.userId === undefined) ctx.status = 401;
-      else ctx.body = { user: session.userId };
+      ctx.body = { user: sessionOf(ctx).userId };
     });
   },
 
-  GETEX: (app, url) => {
-    const sessions = new GetexSessions(url, TTL);
-    app.use(async (ctx, next) => {
-      ctx.state.user = await sessions.userOf(ctx.cookies.get('session'));
-      return next();
-    });
-    app.use(async (ctx) => {
-      const user = userToLogIn(ctx);
-      if (user !== null) {
-        ctx.cookies.set('session', await sessions.login(user));
-        ctx.status = 204;
-      } else if (ctx.state.user === null) ctx.status = 401;
-      else ctx.body = { user: ctx.state.user };
-    });
-  },
+  GETEX: (app, url) => useHandmade(app, new GetexSessions(url, TTL)),
+  'GETEX, signed and listed': (app, url) => useHandmade(app, new ListedGetexSessions(url, SECRET, TTL)),
 };
 
 function useTokensession(app: Koa, url: string, options: { cache?: true } = {}): void {
   const manager = new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL, ...options });
   app.use(sessionMiddleware(manager));
-  app.use(async (ctx) => {
-    const user = userToLogIn(ctx);
-    if (user !== null) {
-      await ctx.session.login(user);
-      ctx.status = 204;
-    } else if (ctx.session.user === null) ctx.status = 401;
-    else ctx.body = { user: ctx.session.user.id };
+  app.use(loginOr((ctx, user) => ctx.session.login(user), requireUser()));
+  app.use((ctx) => {
+    ctx.body = { user: ctx.session.user?.id };
   });
 }
 
+function useHandmade(app: Koa, sessions: HandmadeSessions): void {
+  app.use(async (ctx, next) => {
+    ctx.state.user = await sessions.userOf(parseCookie(ctx.headers.cookie ?? '').session);
+    return next();
+  });
+  const login = async (ctx: Context, user: string) => void ctx.cookies.set('session', await sessions.login(user));
+  app.use(
+    loginOr(
+      login,
+      guard((ctx) => ctx.state.user !== null),
+    ),
+  );
+  app.use((ctx) => {
+    ctx.body = { user: ctx.state.user };
+  });
+}
+
+function guard(isSignedIn: (ctx: Context) => boolean): Middleware {
+  return (ctx, next) => {
+    if (isSignedIn(ctx)) return next();
+    ctx.status = 401;
+    return undefined;
+  };
+}
+
 /** Koa has no router of its own. */
-function userToLogIn({ method, path }: Context): string | null {
-  return method === 'POST' ? path.slice('/login/'.length) : null;
+function loginOr(login: (ctx: Context, user: string) => Promise<unknown>, otherwise: Middleware): Middleware {
+  return (ctx, next) => {
+    if (ctx.method !== 'POST') return otherwise(ctx, next);
+    ctx.status = 204;
+    return login(ctx, ctx.path.slice('/login/'.length));
+  };
 }
 
 function main([name = '', url = '']: string[]): void {

@@ -17,19 +17,17 @@ import { benchStartup } from './startup';
 
 const FULL: Effort = {
   isQuick: false,
+  bursts: { rounds: 30, warmUps: 6 },
+  burstMs: 350,
   rounds: 7,
-  coreMs: 1000,
-  httpRounds: 11,
-  httpMs: 2000,
   importRounds: 15,
   users: 20_000,
 };
 const QUICK: Effort = {
   isQuick: true,
+  bursts: { rounds: 5, warmUps: 4 },
+  burstMs: 300,
   rounds: 3,
-  coreMs: 300,
-  httpRounds: 3,
-  httpMs: 1000,
   importRounds: 3,
   users: 2000,
 };

@@ -44,7 +44,7 @@ export async function benchMemory({ users }: Effort): Promise<Part> {
   const contestants = SESSIONS_A_USER.flatMap((sessions) =>
     Object.keys(CONTESTANTS).map((name) => contestantName(name, sessions)),
   );
-  const samples = await interleave(contestants, { rounds: 2, warmUp: false }, async (contestant) => {
+  const samples = await interleave(contestants, { rounds: 2, warmUps: 0 }, async (contestant) => {
     const [name = '', sessions] = contestant.split(', ');
     return { bytes: await bytesPerSession(name, users, Number.parseInt(sessions ?? '', 10)) };
   });

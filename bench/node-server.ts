@@ -1,8 +1,8 @@
-/* One contestant of the part without a framework: `node-server.ts <name> <Redis URL>`. It tells its port and its CPU time when asked. */
+/* One contestant of the part without a framework: `node-server.ts <name> <Redis URL>`. It tells its port when asked. */
 import { createServer, type RequestListener, type ServerResponse } from 'node:http';
 import { parseCookie, stringifySetCookie } from 'cookie';
 import { RedisStore, TokenManager } from 'tokensession';
-import { GetexSessions } from './getex-sessions';
+import { GetexSessions, type HandmadeSessions, ListedGetexSessions } from './getex-sessions';
 import { answerForServer, contestantNamed } from './server';
 
 const SECRET = 'a secret that is long enough to be one';
@@ -10,37 +10,36 @@ const TTL = 7 * 24 * 3600;
 
 const CONTESTANTS: Record<string, (url: string) => RequestListener> = {
   bare: () => (_req, res) => sendUser(res, 'user-00'),
-  tokensession: (url) => tokensession(url),
-  'tokensession, cached': (url) => tokensession(url, { cache: true }),
-  GETEX: (url) => {
-    const sessions = new GetexSessions(url, TTL);
-    return serve(
-      (user) => sessions.login(user),
-      (token) => sessions.userOf(token),
-    );
+
+  /** What every session costs at least: the cookie is looked at. */
+  floor: () => (req, res) => {
+    if (parseCookie(req.headers.cookie ?? '').session === undefined) res.writeHead(401).end();
+    else sendUser(res, 'user-00');
   },
+
+  tokensession: (url) => serve(tokensession(url)),
+  'tokensession, cached': (url) => serve(tokensession(url, { cache: true })),
+  GETEX: (url) => serve(new GetexSessions(url, TTL)),
+  'GETEX, signed and listed': (url) => serve(new ListedGetexSessions(url, SECRET, TTL)),
 };
 
-function tokensession(url: string, options: { cache?: true } = {}): RequestListener {
+function tokensession(url: string, options: { cache?: true } = {}): HandmadeSessions {
   const sessions = new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL, ...options });
-  return serve(
-    (user) => sessions.setToken(user),
-    async (token = '') => (await sessions.touchToken(token))?.user.id ?? null,
-  );
+  return {
+    login: (user) => sessions.setToken(user),
+    userOf: async (token = '') => (await sessions.touchToken(token))?.user.id ?? null,
+  };
 }
 
-function serve(
-  login: (userId: string) => Promise<string>,
-  userOf: (token: string | undefined) => Promise<string | null>,
-): RequestListener {
+function serve(sessions: HandmadeSessions): RequestListener {
   return async (req, res) => {
     if (req.method === 'POST') {
-      const value = await login(req.url?.slice('/login/'.length) ?? '');
+      const value = await sessions.login(req.url?.slice('/login/'.length) ?? '');
       res.setHeader('set-cookie', stringifySetCookie({ name: 'session', value, httpOnly: true, path: '/' }));
       res.writeHead(204).end();
       return;
     }
-    const user = await userOf(parseCookie(req.headers.cookie ?? '').session);
+    const user = await sessions.userOf(parseCookie(req.headers.cookie ?? '').session);
     if (user === null) res.writeHead(401).end();
     else sendUser(res, user);
   };

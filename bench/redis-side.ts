@@ -25,7 +25,7 @@ const CACHED = ['checkToken, cached', 'touchToken, cached'];
  * What a check costs the one thing that all services share: CPU and network of Redis, and how many of them one core of
  * it can take.
  */
-export async function benchRedisSide({ rounds, coreMs }: Effort, cpus: CpuPlan): Promise<Part> {
+export async function benchRedisSide({ bursts, burstMs }: Effort, cpus: CpuPlan): Promise<Part> {
   const redis = await startRedis();
   pin(redis.pid, cpus.redis);
   const children = new Map<string, Child>();
@@ -44,10 +44,10 @@ export async function benchRedisSide({ rounds, coreMs }: Effort, cpus: CpuPlan):
     }
 
     const rows = [...ASKING.flatMap((name) => [name, `${name}${SATURATED}`]), ...CACHED];
-    const samples = await interleave(rows, { rounds, warmUp: true }, async (row) => {
+    const samples = await interleave(rows, bursts, async (row) => {
       const name = row.replace(SATURATED, '');
       await ask(name, { task: 'warm' });
-      return measure(redis, () => ask(name, { task: row === name ? 'call' : 'replay', durationMs: coreMs }));
+      return measure(redis, () => ask(name, { task: row === name ? 'call' : 'replay', durationMs: burstMs }));
     });
     return {
       title: "Redis's side: a call, 1,000 sessions",

@@ -5,6 +5,8 @@ export interface Part {
   title: string;
   metrics: Metric[];
   samples: Samples;
+  /** Contestants whose CPU a request is held against that of each other one. */
+  standards?: string[];
   targets: Target[];
   /** What depends on a size, for a chart each. */
   series?: Series[];
@@ -100,13 +102,14 @@ export function printPart(part: Part): void {
   for (const note of part.notes ?? []) console.log(`  ${note}`);
 }
 
-/** A row for each contestant, below one of headings: medians, with the lowest and the highest round in brackets. */
-export function sampleRows({ metrics, samples }: Part): string[][] {
+/** A row for each contestant, below one of headings: medians, with the quartiles in brackets. */
+export function sampleRows({ metrics, samples, standards = [] }: Part): string[][] {
   return [
-    ['', ...metrics.map(({ label }) => label)],
+    ['', ...metrics.map(({ label }) => label), ...standards.map((standard) => `% of ${standard}`)],
     ...Object.entries(samples).map(([contestant, rounds]) => [
       contestant,
       ...metrics.map(({ name, digits }) => spreadText(spreadOf(valuesOf(rounds, name)), digits)),
+      ...standards.map((standard) => spreadText(shareOf(samples, standard, contestant), 1)),
     ]),
   ];
 }
@@ -142,13 +145,13 @@ function printTable(rows: string[][]): void {
   }
 }
 
-function spreadText({ median, min, max }: Spread, digits: number): string {
+function spreadText({ median, low, high }: Spread, digits: number): string {
   // Not every contestant has every metric.
   if (Number.isNaN(median)) return '';
-  const [middle, low, high] = [median, min, max].map((value) =>
+  const [middle, from, to] = [median, low, high].map((value) =>
     value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits }),
   );
-  return low === high ? `${middle}` : `${middle} (${low}-${high})`;
+  return from === to ? `${middle}` : `${middle} (${from}-${to})`;
 }
 
 function numberText(value: number): string {
@@ -157,6 +160,13 @@ function numberText(value: number): string {
 
 export function valuesOf(rounds: readonly Sample[] | undefined, metric: string): number[] {
   return (rounds ?? []).map((sample) => sample[metric] ?? Number.NaN);
+}
+
+/**
+ * The requests that a contestant can serve on one core, as a percentage of those of a standard: by CPU, in each round.
+ */
+export function shareOf(samples: Samples, standard: string, contestant: string): Spread {
+  return spreadOf(ratiosOf(samples, 'cpuMicros', standard, contestant).map((ratio) => 100 * ratio));
 }
 
 /** Of two contestants, in each round: neighbours in time, so that what slows the machine for a while cancels out. */

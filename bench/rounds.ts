@@ -2,11 +2,11 @@
 export interface Effort {
   /** Parts with sizes of their own choose them by this. */
   isQuick: boolean;
+  /** Rounds of bursts that are counted, and those before them, in which V8 compiles. */
+  bursts: { rounds: number; warmUps: number };
+  burstMs: number;
+  /** Rounds of the parts whose rounds take long. */
   rounds: number;
-  coreMs: number;
-  /** More of them than elsewhere, and shorter: ratios near 1 are judged. */
-  httpRounds: number;
-  httpMs: number;
   importRounds: number;
   users: number;
 }
@@ -18,37 +18,46 @@ export type Sample<Metric extends string = string> = Record<Metric, number>;
 export type Samples = Record<string, Sample[]>;
 
 /**
- * Measures all contestants by turns, A B C, C B A, A B C …: a machine that is slower for a while is so for all of them,
- * and one that becomes slower by and by, or what a contestant leaves behind for the next, favours none.
+ * Measures all contestants by turns, each round in another order: a machine that is slower for a while is so for all of
+ * them, and what one leaves behind for the next favours none.
  *
- * @param warmUp whether a first round counts for nothing, in which V8 compiles and connections open.
+ * @param warmUps rounds before the others that count for nothing.
  */
 export async function interleave(
   contestants: readonly string[],
-  { rounds, warmUp }: { rounds: number; warmUp: boolean },
+  { rounds, warmUps }: { rounds: number; warmUps: number },
   measure: (contestant: string) => Promise<Sample>,
 ): Promise<Samples> {
-  if (warmUp) for (const contestant of contestants) await measure(contestant);
   const samples: Samples = Object.fromEntries(contestants.map((contestant) => [contestant, []]));
-  for (let round = 0; round < rounds; round++) {
-    const order = round % 2 === 0 ? contestants : contestants.toReversed();
-    for (const contestant of order) samples[contestant]?.push(await measure(contestant));
+  for (let round = 0; round < warmUps + rounds; round++) {
+    for (const contestant of inTurn(contestants, round)) {
+      const sample = await measure(contestant);
+      if (round >= warmUps) samples[contestant]?.push(sample);
+    }
   }
   return samples;
 }
 
+/** Each contestant begins in its turn, and follows another one every other time. */
+function inTurn(contestants: readonly string[], round: number): readonly string[] {
+  const first = Math.floor(round / 2) % contestants.length;
+  const order = [...contestants.slice(first), ...contestants.slice(0, first)];
+  return round % 2 === 0 ? order : order.toReversed();
+}
+
+/** A median with its quartiles. */
 export interface Spread {
   median: number;
-  min: number;
-  max: number;
+  low: number;
+  high: number;
 }
 
 export function spreadOf(values: readonly number[]): Spread {
   const sorted = values.toSorted((a, b) => a - b);
-  const middle = [sorted[Math.floor((sorted.length - 1) / 2)], sorted[Math.ceil((sorted.length - 1) / 2)]];
-  return {
-    median: middle.reduce((sum: number, value = Number.NaN) => sum + value / 2, 0),
-    min: sorted[0] ?? Number.NaN,
-    max: sorted.at(-1) ?? Number.NaN,
+  const at = (share: number) => {
+    const place = share * (sorted.length - 1);
+    const [below = Number.NaN, above = Number.NaN] = [sorted[Math.floor(place)], sorted[Math.ceil(place)]];
+    return below + (above - below) * (place - Math.floor(place));
   };
+  return { median: at(0.5), low: at(0.25), high: at(0.75) };
 }

@@ -105,7 +105,7 @@ async function benchContestant(
       const began = performance.now();
       await ask({ task: 'fill', users: usersWith(size) });
       fillMs += performance.now() - began;
-      const measured = await interleave(operations, { rounds, warmUp: true }, async (operation) => {
+      const measured = await interleave(operations, { rounds, warmUps: 1 }, async (operation) => {
         await ask({ task: 'prepare', operation: operation as Operation, times });
         const cpuBefore = await cpuMs(redis);
         const { p50, p99 } = await ask({ task: 'run' });

@@ -3,14 +3,10 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { answerQuestions } from './child';
 
-/** Lets the bench ask a server for its port, and for the microseconds of CPU that it has used. */
+/** Lets the bench ask a server for its port. */
 export async function answerForServer(server: Server): Promise<void> {
   await once(server, 'listening');
-  answerQuestions((question) => {
-    if (question === 'port') return (server.address() as AddressInfo).port;
-    const { user, system } = process.cpuUsage();
-    return user + system;
-  });
+  answerQuestions(() => (server.address() as AddressInfo).port);
 }
 
 export function contestantNamed<Contestant>(name: string, contestants: Record<string, Contestant>): Contestant {

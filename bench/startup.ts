@@ -24,7 +24,7 @@ const CONTESTANTS: Record<string, string[]> = {
  */
 export async function benchStartup({ importRounds }: Effort, cpus: CpuPlan): Promise<Part> {
   const names = Object.keys(CONTESTANTS);
-  const samples = await interleave(names, { rounds: importRounds, warmUp: true }, (name) =>
+  const samples = await interleave(names, { rounds: importRounds, warmUps: 1 }, (name) =>
     loadIn(CONTESTANTS[name] ?? [], cpus.measured),
   );
   return {

@@ -1,4 +1,4 @@
-import { createServer, type RequestListener } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { TokenManager } from 'tokensession';
 import { fail, reasonOf, whereSessionsAre } from './settings';
@@ -12,10 +12,12 @@ interface ServeOptions {
   sessions: TokenManager;
   /** What to say once the server listens. */
   greeting: (address: string) => string;
+  /** Closes what is no HTTP any more, such as WebSockets. */
+  stopped?: () => void;
 }
 
 /** Serves HTTP until SIGINT or SIGTERM; then the process ends by itself. */
-export function serve(listener: RequestListener, { port, sessions, greeting }: ServeOptions): void {
+export function serve(listener: RequestListener, { port, sessions, greeting, stopped }: ServeOptions): Server {
   const server = createServer(listener);
   server.once('error', (error: NodeJS.ErrnoException) => {
     fail(
@@ -32,10 +34,12 @@ export function serve(listener: RequestListener, { port, sessions, greeting }: S
 
   const stop = () => {
     server.close(() => sessions.close());
+    stopped?.();
     // A connection that is kept alive, or a client that stalls, would hold the process.
     setTimeout(() => server.closeAllConnections(), GRACE_MS).unref();
   };
   process.once('SIGINT', stop).once('SIGTERM', stop);
+  return server;
 }
 
 /** Without Redis the process starts all the same, and recovers by itself: somebody should know what it waits for. */

@@ -5,6 +5,8 @@ import { LegacySessions } from './express-session/legacy-sessions';
 import { type AnyStore, type SessionMethods, type SessionRequest, Store } from './express-session/peer';
 import { nameOf } from './express-session/session-identity';
 import { placeSession, trackOf } from './express-session/tracked-session';
+import { checkProperty } from './http/property';
+import { SessionPlace } from './http/session-place';
 import { TokenManager } from './manager/token-manager';
 
 export type { AnyStore, SessionMethods, SessionRequest } from './express-session/peer';
@@ -72,6 +74,7 @@ const CHANGED_ID = 'tokensession';
  * app.use(session({ store: new ExpressSessionStore(manager, { userIdOf: (session) => session.passport?.user }), … }));
  */
 export class ExpressSessionStore<Session extends object = PassportSession> extends Store {
+  readonly #manager: TokenManager<unknown>;
   readonly #sessions: ExpressSessions;
   #generate: ((request: SessionRequest) => void) | undefined;
 
@@ -90,6 +93,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
         userIdOf: checkedUserIdOf,
         provedAtOf: (session) => readMoment(legacy.authenticatedAt(session)),
       });
+    this.#manager = manager;
     this.#sessions = new ExpressSessions(manager.namedSessions, checkedUserIdOf, former);
   }
 
@@ -131,6 +135,15 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
     return settle(this.#sessions.endAll(), callback);
   }
 
+  /**
+   * A token of a live session; `null` when there is none.
+   *
+   * @internal
+   */
+  tokenOf(sid: string): Promise<string | null> {
+    return this.#manager.namedSessions.tokenOf(nameOf(sid));
+  }
+
   /** Makes the session of a request of what `get` gave. */
   override createSession<Content extends object>(request: object, session: Content): Content & SessionMethods {
     const req = request as SessionRequest;
@@ -163,6 +176,48 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
   override set generate(generate: ((request: SessionRequest) => void) | undefined) {
     this.#generate = generate;
   }
+}
+
+export interface ContinueSessionOptions {
+  /** The option `property` of `sessionMiddleware`. Default `'auth'`. */
+  property?: string | undefined;
+}
+
+const CONTINUE_READERS = { property: optional(checkProperty, 'auth') } satisfies Readers<ContinueSessionOptions>;
+
+/**
+ * Takes sessions of express-session over into `sessionMiddleware`, for an application that leaves express-session: to be
+ * mounted behind both, with one manager. Where no user is signed in there, the session goes on that the request has of
+ * express-session, a visitor's too: the same session with the same data, by a cookie of ours beside the other one. Once
+ * all clients have been here, express-session can go.
+ *
+ * @throws TypeError for a store or an option of the wrong kind.
+ * @example
+ * app.use(session({ store, … }));
+ * app.use(sessionMiddleware(manager, { property: 'auth' }));
+ * app.use(continueSession(store));
+ */
+export function continueSession<Session extends object>(
+  store: ExpressSessionStore<Session>,
+  options?: ContinueSessionOptions,
+): (request: object, response: object, next: (error?: unknown) => void) => void {
+  if (!(store instanceof ExpressSessionStore)) {
+    throw new TypeError(`continueSession needs an ExpressSessionStore, got ${kindOf(store)}`);
+  }
+  const { property } = readOptions('continueSession', options, CONTINUE_READERS);
+  const place = SessionPlace.of('req', property);
+  return (request, _response, next) => {
+    const ours = place.find(request);
+    if (ours === null) return next(new TypeError(`continueSession: there is no req.${property}, see its option`));
+    const { session } = request as SessionRequest;
+    const known = ours.user === null && session ? trackOf(session) : undefined;
+    if (!session || !known?.stored?.isLive) return next();
+    const { maxAge } = (session as { cookie: { maxAge?: unknown } }).cookie;
+    store
+      .tokenOf(known.identity.id)
+      .then((token) => (token === null ? undefined : ours.adopt(token, typeof maxAge === 'number')))
+      .then(() => next(), next);
+  };
 }
 
 /** Calls back outside of the promise, where an error of the callback is one of its own. */

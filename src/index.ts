@@ -14,6 +14,7 @@ export type { SessionEvents, SessionListener } from './manager/session-events';
 export { TokenManager } from './manager/token-manager';
 export type {
   Ban,
+  DeepReadonly,
   GetUserInfo,
   Inspection,
   Register,
@@ -23,6 +24,7 @@ export type {
   SessionInfo,
   User,
 } from './manager/types';
+export type { WatchableSession, WatchedSession } from './manager/watches';
 export { createRedisClient, type RedisClientOptions } from './redis/client/client';
 export type {
   ClusterSettings,
@@ -54,6 +56,8 @@ export {
   type SessionAttributes,
   type SessionEntries,
   type SessionRecord,
+  type SessionState,
+  type SessionStates,
   type Store,
   type StoredBan,
   type StoredSession,

@@ -123,8 +123,8 @@ describe('a Cluster', () => {
     }
   });
 
-  it('serves a user with the rights that docs/operations.md gives, and needs no other, also while a slot moves', async () => {
-    await setAcl(topology.nodes, aclsIn('docs/operations.md')[1] as string[]);
+  it('serves a user with the rights that docs/redis.md gives, and needs no other, also while a slot moves', async () => {
+    await setAcl(topology.nodes, aclsIn('docs/redis.md')[1] as string[]);
     await Promise.all(topology.nodes.map((node) => ask(node, 'ACL', 'LOG', 'RESET')));
     const store = new RedisStore(
       { cluster: topology.startupNodes, ...ACL_LOGIN },

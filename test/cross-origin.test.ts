@@ -6,6 +6,7 @@ import * as forKoa from 'tokensession/koa';
 import { type AppOptions, type Detail, FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
+import { ALL_HOSTS, HOSTS } from './support/hosts';
 import { sendRaw } from './support/raw-request';
 import { SECRET } from './support/stores';
 
@@ -14,7 +15,8 @@ const koaOverride = require('koa-override').default;
 
 const HOST = 'Host: shop.example.com';
 
-describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
+describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
+  const host = HOSTS[name as keyof typeof HOSTS];
   const onClose = closeAfterEach();
 
   async function start(options: AppOptions = {}) {
@@ -64,7 +66,8 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
     ])('from %s is a 403; the store is not asked, the cookie and the session stay', async (_case, headers) => {
       const { manager, send, cookie, token, calls } = await start();
       const response = await send('POST', [...headers, cookie], '/logout?everywhere');
-      expect(response).toMatchObject({ status: 403, setCookie: [] });
+      expect(host.takesAnyHost ? [403] : [400, 403]).toContain(response.status);
+      expect(response.setCookie).toEqual([]);
       expect(response.text).not.toContain(token);
       expect(calls).toEqual([]);
       expect(await manager.checkToken(token)).not.toBeNull();
@@ -170,22 +173,23 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
   });
 
   describe('the method', () => {
-    it('counts as the client sent it, whatever method-override makes of it', async () => {
-      const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
-      const app = build(manager, {});
-      const override = methodOverride('X-HTTP-Method-Override', { methods: null });
-      const overridden = await listen((req, res) => override(req, res, () => app(req, res)));
-      onClose(() => manager.close());
-      onClose(overridden.close);
-      const token = await manager.setToken('ada');
-      const statusOf = async (method: string, made: string) => {
-        const more = [`Cookie: session=${token}`, 'Sec-Fetch-Site: cross-site', `X-HTTP-Method-Override: ${made}`];
-        return (await sendRaw(overridden.url, method, '/session', [HOST, ...more])).status;
-      };
-      expect(await statusOf('POST', 'GET')).toBe(403);
-      expect(await statusOf('GET', 'POST')).toBe(403);
-      expect(await statusOf('GET', 'GET')).toBe(200);
-    });
+    if (host.isNode)
+      it('counts as the client sent it, whatever method-override makes of it', async () => {
+        const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
+        const app = build(manager, {});
+        const override = methodOverride('X-HTTP-Method-Override', { methods: null });
+        const overridden = await listen((req, res) => override(req, res, () => app(req, res)));
+        onClose(() => manager.close());
+        onClose(overridden.close);
+        const token = await manager.setToken('ada');
+        const statusOf = async (method: string, made: string) => {
+          const more = [`Cookie: session=${token}`, 'Sec-Fetch-Site: cross-site', `X-HTTP-Method-Override: ${made}`];
+          return (await sendRaw(overridden.url, method, '/session', [HOST, ...more])).status;
+        };
+        expect(await statusOf('POST', 'GET')).toBe(403);
+        expect(await statusOf('GET', 'POST')).toBe(403);
+        expect(await statusOf('GET', 'GET')).toBe(200);
+      });
 
     it('does not make the handshake of a WebSocket a safe request', async () => {
       const { send, cookie, calls } = await start();
@@ -242,9 +246,11 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       expect((await wary.send('POST', [...headers, wary.cookie])).status).toBe(403);
     });
 
-    it('is the first of several that proxies have forwarded, with its port', async () => {
+    it('is one of several that proxies have forwarded, with its port', async () => {
       const { send, cookie } = await start({ trustProxy: true });
-      const forwarded = ['Host: internal', 'X-Forwarded-Host: shop.example.com:8443, proxy.internal', cookie];
+      const hosts = ['shop.example.com:8443', 'proxy.internal'];
+      if (host.forwardedHost === 'last') hosts.reverse();
+      const forwarded = ['Host: internal', `X-Forwarded-Host: ${hosts.join(', ')}`, cookie];
       expect((await send('POST', [...forwarded, 'Origin: https://shop.example.com:8443'])).status).toBe(200);
       expect((await send('POST', [...forwarded, 'Origin: https://shop.example.com'])).status).toBe(403);
       expect((await send('POST', [...forwarded, 'Origin: https://proxy.internal'])).status).toBe(403);
@@ -387,12 +393,9 @@ describe('the refusal', () => {
     ['a space', { trustedOrigins: [' https://a.example'] }, 'trustedOrigins[0]'],
     ['a number', { trustedOrigins: [7] }, 'option trustedOrigins[0] must be a string, got a value of type number'],
     ['a hole', { trustedOrigins: [undefined] }, 'option trustedOrigins[0] must be a string, got undefined'],
-  ])('is not set up with %s, for Express and for Koa', (_, options, message) => {
-    for (const sessionMiddleware of [
-      forExpress.sessionMiddleware,
-      forKoa.sessionMiddleware as unknown as typeof forExpress.sessionMiddleware,
-    ]) {
-      const build = () => sessionMiddleware(manager, options as never);
+  ])('is not set up with %s, on any host', (_, options, message) => {
+    for (const [, { direct }] of ALL_HOSTS) {
+      const build = () => direct(manager, options as never);
       expect(build).toThrow(TypeError);
       expect(build).toThrow(message);
     }
@@ -400,7 +403,9 @@ describe('the refusal', () => {
 
   it('needs neither option, and leaves the list it is given as it was', () => {
     const trustedOrigins = Object.freeze(['https://App.example']);
-    expect(() => forExpress.sessionMiddleware(manager, { trustedOrigins, crossOrigin: undefined })).not.toThrow();
+    for (const [, { direct }] of ALL_HOSTS) {
+      expect(() => direct(manager, { trustedOrigins, crossOrigin: undefined })).not.toThrow();
+    }
     expect(trustedOrigins).toEqual(['https://App.example']);
   });
 });

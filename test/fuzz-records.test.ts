@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { RedisStore, SessionError, TokenManager } from 'tokensession';
 import { tagOf } from '../src/token/token';
-import { type Damage, damages, SIDS } from './support/damages';
+import { type Damage, damages, dataDamages, SIDS } from './support/damages';
 import { checkPrototypes, prototypeState } from './support/prototypes';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PROPERTY_TIMEOUT, runs } from './support/runs';
@@ -34,8 +34,37 @@ const VERBS: Record<string, Verb> = {
   deleteUser: (manager, userId) => manager.deleteUser(userId),
 };
 
+/** The verbs on data, of users' sessions and of visitors'. */
+const DATA_VERBS: Record<string, Verb> = {
+  'data.getAll': (manager, _, token) => manager.sessionData(token).getAll(),
+  'data.get': (manager, _, token) => manager.sessionData(token).get('k'),
+  'data.set': (manager, _, token) => manager.sessionData(token).set('k', [1]),
+  'data.pop': (manager, _, token) => manager.sessionData(token).pop('k'),
+  'data.increment': (manager, _, token) => manager.sessionData(token).increment('n'),
+  'data.update': (manager, _, token) => manager.sessionData(token).update('k', () => 1),
+  'data.clear': (manager, _, token) => manager.sessionData(token).clear(),
+  storedData: (manager, _, token) => manager.storedData(token, ['k']),
+  'openToken with data': (manager, _, token) => manager.openToken(token, true),
+};
+
+const VISITOR_VERBS: Record<string, Verb> = {
+  ...DATA_VERBS,
+  openVisitor: (manager, _, token) => manager.openVisitor(token, false),
+  'openVisitor with data': (manager, _, token) => manager.openVisitor(token, true),
+  checkToken: (manager, _, token) => manager.checkToken(token),
+  deleteToken: (manager, _, token) => manager.deleteToken(token),
+  'createSession replaces': (manager, userId, token) => manager.createSession(userId, { replaces: [token] }),
+};
+
 /** What may be wrong with a record, and what a record may say of a login. */
-const CODES = ['ERR_STORE_CORRUPT', 'ERR_STORE_LAYOUT', 'ERR_USER_BANNED', 'ERR_TOO_MANY_SESSIONS'];
+const CODES = [
+  'ERR_STORE_CORRUPT',
+  'ERR_STORE_LAYOUT',
+  'ERR_USER_BANNED',
+  'ERR_TOO_MANY_SESSIONS',
+  'ERR_NO_SESSION',
+  'ERR_DATA_TOO_LARGE',
+];
 
 describe('whatever is in a user’s keys in Redis', () => {
   const prefixes = randomPrefixes();
@@ -56,20 +85,47 @@ describe('whatever is in a user’s keys in Redis', () => {
     await server.stop();
   });
 
-  const verbs = fc.shuffledSubarray(Object.keys(VERBS), { minLength: 1, maxLength: 8 });
+  const some = (verbs: Record<string, Verb>) => fc.shuffledSubarray(Object.keys(verbs), { minLength: 1, maxLength: 8 });
+
+  const ALL = { ...VERBS, ...DATA_VERBS };
 
   it('each call gives that user’s sessions, none, or an error that says the record is damaged', async () => {
     const before = prototypeState();
     const property = fc
-      .asyncProperty(fc.array(damages, { minLength: 1, maxLength: 4 }), verbs, async (all, names) => {
+      .asyncProperty(fc.array(damages, { minLength: 1, maxLength: 4 }), some(ALL), async (all, names) => {
         const { userId, token } = await damagedUser(all);
         for (const name of names) {
-          const outcome = await (VERBS[name] as Verb)(manager, userId, token).catch((error: unknown) => error);
+          const outcome = await (ALL[name] as Verb)(manager, userId, token).catch((error: unknown) => error);
           checkOutcome(name, outcome, userId);
         }
       })
       .afterEach(() => checkPrototypes(before));
     await fc.assert(property, runs(700));
+  });
+
+  it('each call gives that visitor’s session, none, or such an error, and never a user', async () => {
+    const before = prototypeState();
+    const property = fc
+      .asyncProperty(fc.array(damages, { minLength: 1, maxLength: 4 }), some(VISITOR_VERBS), async (all, names) => {
+        const token = await damagedVisitor(all);
+        const userId = `user ${users++}`;
+        for (const name of names) {
+          const outcome = await (VISITOR_VERBS[name] as Verb)(manager, userId, token).catch((error: unknown) => error);
+          checkOutcome(name, outcome, name.startsWith('createSession') ? userId : null);
+        }
+      })
+      .afterEach(() => checkPrototypes(before));
+    await fc.assert(property, runs(400));
+  });
+
+  it('a visitor can log in and log out, whatever has become of the data', async () => {
+    const property = fc.asyncProperty(dataDamages, async (damage) => {
+      const [first, second] = [await damagedVisitor([damage]), await damagedVisitor([damage])];
+      expect(await manager.deleteToken(first)).toBe(true);
+      await manager.createSession('ada', { replaces: [second] });
+      expect(await manager.openVisitor(second, false)).toBeNull();
+    });
+    await fc.assert(property, runs(100));
   });
 
   it('deleteUserToken ends what is damaged, and the user can log in again', async () => {
@@ -89,18 +145,31 @@ describe('whatever is in a user’s keys in Redis', () => {
   async function damagedUser(all: readonly Damage[]): Promise<{ userId: string; token: string }> {
     const userId = `user ${users++}`;
     const tag = tagOf(userId);
-    const keys = { sessions: `${prefixes.tokenKeyPrefix}:{${tag}}`, info: `${prefixes.userKeyPrefix}:{${tag}}` };
     const token = await manager.setToken(userId, 60, { device: 'web', ip: '::1' });
-    const inOrder = all.toSorted((a, b) => Number(a.isLast ?? false) - Number(b.isLast ?? false));
-    for (const damage of inOrder)
-      await damage.apply(server.admin, keys, { sid: token.split('.')[1] as string, userId });
+    await manager.sessionData(token).set({ k: 'value', n: 1 });
+    await damageAll(all, tag, { sid: token.split('.')[1] as string, userId });
     return { userId, token };
+  }
+
+  /** The token of a visitor whose record was right before this was done to it. */
+  async function damagedVisitor(all: readonly Damage[]): Promise<string> {
+    const { id: sid, token } = await manager.startVisitor(new Map([['k', '"value"']]));
+    await damageAll(all, sid, { sid, userId: '' });
+    return token;
+  }
+
+  async function damageAll(all: readonly Damage[], tag: string, own: { sid: string; userId: string }): Promise<void> {
+    const keys = { sessions: `${prefixes.tokenKeyPrefix}:{${tag}}`, info: `${prefixes.userKeyPrefix}:{${tag}}` };
+    const inOrder = all.toSorted((a, b) => Number(a.isLast ?? false) - Number(b.isLast ?? false));
+    for (const damage of inOrder) await damage.apply(server.admin, keys, own);
   }
 });
 
-function checkOutcome(name: string, outcome: unknown, userId: string): void {
+/** @param userId `null` for a visitor. */
+function checkOutcome(name: string, outcome: unknown, userId: string | null): void {
   if (outcome instanceof Error) {
     if (outcome instanceof SessionError && CODES.includes(outcome.code)) return;
+    if (name === 'data.increment' && outcome instanceof TypeError) return;
     const cause = outcome.cause instanceof Error ? outcome.cause.message : '';
     throw new Error(`${name} rejected with ${outcome.name}: ${outcome.message} ${cause}`);
   }
@@ -109,7 +178,7 @@ function checkOutcome(name: string, outcome: unknown, userId: string): void {
     if (typeof found !== 'object' || found === null) continue;
     const session = 'session' in found ? found.session : found;
     if (session === null) continue;
-    if ('user' in session) expect(session.user.id).toBe(userId);
+    if ('user' in session) expect(session.user?.id ?? null).toBe(userId);
     const dates = Object.values(session).filter((value) => value instanceof Date);
     if (dates.some((date) => Number.isNaN(date.getTime()))) throw new Error(`${name} gave a time that is none`);
   }

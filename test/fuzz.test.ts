@@ -7,17 +7,17 @@ import {
   TokenManager,
   type TokenManagerOptions,
 } from 'tokensession';
-import * as forExpress from 'tokensession/express';
-import * as forKoa from 'tokensession/koa';
+import type { SessionMiddlewareOptions } from 'tokensession/express';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { anyAttributes, anyOptions, anyValue, headerText, mutatedTokens, userIds } from './support/arbitraries';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { type DirectRequest, type DirectSession, directMiddlewares } from './support/direct-requests';
-import { checkPrototypes, prototypeState } from './support/prototypes';
+import { ALL_HOSTS } from './support/hosts';
+import { holds } from './support/properties';
 import { sendRaw } from './support/raw-request';
 import { type RedisServer, startRedis } from './support/redis-server';
-import { PROPERTY_TIMEOUT, runs } from './support/runs';
+import { PROPERTY_TIMEOUT } from './support/runs';
 import { randomPrefixes, SECRET } from './support/stores';
 import { within } from './support/until';
 
@@ -41,17 +41,6 @@ async function signedIn() {
   for (const user of [...USERS, ...USERS]) tokens.push(await manager.setToken(user, 100_000));
   calls.length = 0;
   return { manager, calls, ada: [tokens[0], tokens[2]] as [string, string], tokens };
-}
-
-/** Runs a property many times, and sees after each that no built-in prototype has changed. */
-async function holds<Given extends [unknown, ...unknown[]]>(
-  usual: number,
-  given: { [Index in keyof Given]: fc.Arbitrary<Given[Index]> },
-  predicate: (...given: Given) => Promise<void>,
-): Promise<void> {
-  const before = prototypeState();
-  const property = fc.asyncProperty<Given>(...given, predicate).afterEach(() => checkPrototypes(before));
-  await fc.assert(property, runs<Given>(usual));
 }
 
 describe('arbitrary bytes in Cookie and Authorization never throw and never reach the store', () => {
@@ -123,9 +112,9 @@ describe('header texts that no parser has seen', () => {
     const others = mutatedTokens(tokens).filter((text) => !holdsToken(text, tokens));
     await holds(250, [requests(['nothing'], others)], async (request) => {
       for (const { send } of middlewares) {
-        const { session, res } = await send(request);
+        const { session, setCookie } = await send(request);
         expect([session.user, session.token, session.endReason]).toEqual([null, null, null]);
-        expect(res.getHeader('Set-Cookie')).toBeUndefined();
+        expect(await setCookie()).toEqual([]);
       }
       expect(calls.splice(0)).toEqual([]);
     });
@@ -209,8 +198,8 @@ describe('a programmer’s argument of any value', () => {
       (all, attributes) => all.setToken('ada', 60, attributes),
     ],
     createSession: [
-      ['ttl', 'absoluteTtl', 'attributes', 'replaces'],
-      /createSession|[tT]tl|attributes|replaces/,
+      ['ttl', 'absoluteTtl', 'attributes', 'actor', 'replaces'],
+      /createSession|[tT]tl|attributes|actor|replaces/,
       (all, options) => all.createSession('ada', options),
     ],
     'createSession replaces': [
@@ -267,8 +256,8 @@ describe('a programmer’s argument of any value', () => {
     ['login', anyValue, /userId/, (session, id) => session.login(id)],
     [
       'login options',
-      ['ttl', 'absoluteTtl', 'attributes'],
-      /login|[tT]tl|attributes/,
+      ['ttl', 'absoluteTtl', 'attributes', 'actor', 'keep', 'persistent'],
+      /login|[tT]tl|attributes|actor|keep|persistent/,
       (session, options) => session.login('ada', options),
     ],
     [
@@ -284,11 +273,11 @@ describe('a programmer’s argument of any value', () => {
     const middlewares = directMiddlewares(manager);
     await holds(100, [valuesFor(given)], async (value) => {
       for (const { send } of middlewares) {
-        const { session, res } = await send({ method: 'GET', url: '/', secure: true, headers: {} });
+        const { session, setCookie } = await send({ method: 'GET', url: '/', secure: true, headers: {} });
         calls.length = 0;
         const isUnknown = hasUnknown(given, value);
         const isTaken = await takenOrRefused(named, calls, isUnknown, () => call(session, value as never));
-        if (!isTaken) expect([session.user, res.getHeader('Set-Cookie')]).toEqual([null, undefined]);
+        if (!isTaken) expect([session.user, await setCookie()]).toEqual([null, []]);
       }
     });
   });
@@ -299,15 +288,16 @@ describe('options of any value are taken, or refused by their name', () => {
   const manager = new TokenManager({ store, secret: SECRET });
   afterAll(() => manager.close());
   const MANAGER = ['store', 'secret', 'ttl', 'slideEvery', 'absoluteTtl', 'singleMode', 'maxSessions', 'onLimit'];
-  const POLICIES = ['maxSessionsPerDevice', 'rotationGrace', 'onReuse', 'getUserInfo', 'userInfoTtl'];
+  const POLICIES = ['maxSessionsPerDevice', 'rotationGrace', 'rotateEvery', 'onReuse', 'getUserInfo', 'userInfoTtl'];
+  const DATA = ['visitorTtl', 'maxDataBytes', 'maxDataKeys'];
   const COOKIE = ['name', 'path', 'domain', 'secure', 'sameSite', 'partitioned'];
-  const EDGE = ['cookie', 'header', 'onUnavailable', 'crossOrigin', 'trustedOrigins', 'clearSiteData'];
+  const EDGE = ['cookie', 'header', 'onUnavailable', 'crossOrigin', 'trustedOrigins', 'clearSiteData', 'data'];
 
   it.each<[string, Given, RegExp, (options: never) => unknown]>([
-    ['TokenManager', [...MANAGER, ...POLICIES], /TokenManager|option /, (all) => new TokenManager(all)],
+    ['TokenManager', [...MANAGER, ...POLICIES, ...DATA], /TokenManager|option /, (all) => new TokenManager(all)],
     [
       'TokenManager, with the rest right',
-      [...MANAGER, ...POLICIES],
+      [...MANAGER, ...POLICIES, ...DATA],
       /TokenManager|option /,
       (all: unknown) => new TokenManager((isObject(all) ? { store, secret: SECRET, ...all } : all) as never),
     ],
@@ -325,16 +315,27 @@ describe('options of any value are taken, or refused by their name', () => {
       /RedisStore|option |durability/,
       (all) => new RedisStore(undefined, all),
     ],
-    ['sessionMiddleware', EDGE, /sessionMiddleware|option/, (all) => bothMiddlewares(manager, all)],
-    ['cookie', COOKIE, /cookie/, (cookie) => bothMiddlewares(manager, { cookie: cookie || 0 })],
+    [
+      'sessionMiddleware',
+      EDGE,
+      /sessionMiddleware|sessionOpener|sessionPlugin|option/,
+      (all) => allMiddlewares(manager, all),
+    ],
+    ['cookie', COOKIE, /cookie/, (cookie) => allMiddlewares(manager, { cookie: cookie || 0 })],
     [
       'trustedOrigins',
       fc.oneof(fc.array(anyValue), anyValue),
       /trustedOrigins/,
-      (trustedOrigins) => bothMiddlewares(manager, { trustedOrigins }),
+      (trustedOrigins) => allMiddlewares(manager, { trustedOrigins }),
     ],
-    ['sessionMiddleware’s manager', anyValue, /TokenManager/, (value) => bothMiddlewares(value, {})],
-    ['requireRecentLogin', anyValue, /seconds/, (seconds) => forExpress.requireRecentLogin(seconds)],
+    ['sessionMiddleware’s manager', anyValue, /TokenManager/, (value) => allMiddlewares(value, {})],
+    [
+      'requireRecentLogin',
+      anyValue,
+      /seconds/,
+      (seconds) =>
+        ALL_HOSTS.filter(([, host]) => host.hasMiddleware).map(([, host]) => host.requireRecentLogin(seconds)),
+    ],
   ])('%s', async (_, given, named, build) => {
     await holds(150, [valuesFor(given)], async (options) => {
       await takenOrRefused(named, [], hasUnknown(given, options), async () => build(options as never));
@@ -417,9 +418,8 @@ describe('any user id of 1 to 1,024 bytes and any attributes', () => {
 
 type Call = (manager: TokenManager<Detail>, value: never) => Promise<unknown>;
 
-function bothMiddlewares(manager: unknown, options: forExpress.SessionMiddlewareOptions): void {
-  forExpress.sessionMiddleware(manager as TokenManager, options);
-  forKoa.sessionMiddleware(manager as TokenManager, options);
+function allMiddlewares(manager: unknown, options: SessionMiddlewareOptions): void {
+  for (const [, host] of ALL_HOSTS) host.direct(manager as TokenManager, options);
 }
 
 /** What an argument may be: any value, or an object of options of these names. */

@@ -14,6 +14,7 @@ const LAW: Record<string, string[]> = {
   'node-http': ['node-http', 'http'],
   'express-session': ['express-session', 'http', 'manager', 'store', 'token', 'errors'],
   passport: ['passport', 'http', 'errors'],
+  'fetch-http': ['fetch-http', 'http'],
   redis: [
     ...['redis', 'redis/health', 'redis/changes', 'redis/revocations', 'redis/connection', 'redis/client'],
     ...['redis/scripts', 'store', 'token', 'errors'],
@@ -36,6 +37,7 @@ const LAW: Record<string, string[]> = {
   'redis/scripts': ['redis/scripts', 'redis', 'store'],
   '.': [
     'node-http',
+    'fetch-http',
     'http',
     'express-session',
     'passport',
@@ -61,6 +63,7 @@ const PACKAGES: Record<string, string[]> = {
   'node-http': [],
   'express-session': ['node:crypto', 'express-session'],
   passport: ['node:crypto'],
+  'fetch-http': [],
   redis: ['ioredis'],
   'redis/health': ['node:crypto'],
   'redis/changes': ['node:timers/promises'],

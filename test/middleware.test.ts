@@ -11,6 +11,8 @@ import { headerTransport } from '../src/http/token-header';
 import { type AppOptions, type Detail, FRAMEWORKS, listen, type RunningApp, type Session } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
+import { ALL_HOSTS, HOSTS } from './support/hosts';
+import type { Mount } from './support/hosts/host';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { randomPrefixes, SECRET } from './support/stores';
 
@@ -20,7 +22,8 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
+describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
+  const { begin } = HOSTS[name as keyof typeof HOSTS];
   const onClose = closeAfterEach();
 
   function manage(store: Store = new MemoryStore(), getUserInfo?: (id: string) => Detail | null) {
@@ -187,13 +190,12 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
 
     it('after the response has begun rejects, and leaves no session', async () => {
       let outcome: unknown;
-      const streaming = (res: { write(text: string): unknown }) => res.write('begun');
       const { manager } = await start();
       const app = await listen((req, res) => {
         build(manager, {
           routes: {
             '/late': async (session) => {
-              streaming(res);
+              begin(session, res);
               outcome = await session.login('ada').catch((error) => error);
               res.end();
             },
@@ -214,7 +216,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
           cookie: false,
           routes: {
             '/stream': async (session) => {
-              res.write('begun');
+              begin(session, res);
               token = await session.login('ada');
               res.end();
             },
@@ -234,7 +236,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
           routes: {
             '/race': async (session) => {
               const login = session.login('ada').catch((error) => error);
-              res.write('begun');
+              begin(session, res);
               outcome = await login;
               res.end();
             },
@@ -639,12 +641,12 @@ describe('sessionMiddleware', () => {
   });
 
   it.each([
-    ['no manager', undefined, undefined, 'sessionMiddleware needs a TokenManager, got undefined'],
+    ['no manager', undefined, undefined, /^session(?:Middleware|Opener|Plugin) needs a TokenManager, got undefined$/],
     [
       'an unknown option',
       manager,
       { cookies: {} },
-      'sessionMiddleware: unknown option "cookies"; known are cookie, header, onUnavailable',
+      ': unknown option "cookies"; known are cookie, header, onUnavailable',
     ],
     [
       'both transports off',
@@ -703,9 +705,9 @@ describe('sessionMiddleware', () => {
       { cookie: { name: '__Host-s', path: '/app' } },
       "option cookie.path: a __Host- cookie's is /",
     ],
-  ])('refuses %s when it is built, for Express and for Koa', (_, given, options, message) => {
-    for (const { sessionMiddleware } of [forExpress, forKoa as unknown as typeof forExpress]) {
-      const build = () => sessionMiddleware(given as never, options as never);
+  ])('refuses %s when it is built, on every host', (_, given, options, message) => {
+    for (const [, { direct }] of ALL_HOSTS) {
+      const build = () => direct(given as never, options as never);
       expect(build).toThrow(TypeError);
       expect(build).toThrow(message);
     }
@@ -713,7 +715,7 @@ describe('sessionMiddleware', () => {
 
   it('leaves the options it is given as they were', () => {
     const options = Object.freeze({ cookie: Object.freeze({ name: '__Host-s' }), header: 'X-Token' });
-    expect(() => forExpress.sessionMiddleware(manager, options)).not.toThrow();
+    for (const [, { direct }] of ALL_HOSTS) expect(() => direct(manager, options)).not.toThrow();
   });
 });
 
@@ -780,6 +782,37 @@ describe('mounted twice on one request', () => {
     expect(await response.json()).toMatchObject({ user: { id: 'grace' } });
     expect(new Set(seen).size).toBe(2);
     await Promise.all([first.manager.close(), second.manager.close()]);
+  });
+});
+
+describe.each(ALL_HOSTS)('opened several times for one request: %s', (_, host) => {
+  const onClose = closeAfterEach();
+
+  async function ask(mounts: Mount[], token: string) {
+    const app = await listen(host.build({ mounts, guardOf: () => 'user', handle: ({ session }) => session }));
+    onClose(app.close);
+    const response = await fetch(app.url, { headers: { cookie: `session=${token}` } });
+    return { status: response.status, body: await response.json() };
+  }
+
+  it('with one manager it asks the store once', async () => {
+    const { store, calls } = countedStore(new MemoryStore());
+    const manager = new TokenManager({ store, secret: SECRET });
+    onClose(() => manager.close());
+    const token = await manager.setToken('ada');
+    calls.splice(0);
+    expect((await ask([{ manager }, { manager }, { manager }], token)).body).toMatchObject({ user: { id: 'ada' } });
+    expect(calls.length).toBeLessThanOrEqual(host.hasMiddleware ? 1 : 3);
+  });
+
+  it('with another manager the later one counts', async () => {
+    const [first, second] = [SECRET, SECRET.toUpperCase()].map(
+      (secret) => new TokenManager({ store: new MemoryStore(), secret }),
+    ) as [TokenManager, TokenManager];
+    onClose(() => Promise.all([first.close(), second.close()]));
+    const mounts = [{ manager: first }, { manager: second }];
+    expect(await ask(mounts, await second.setToken('grace'))).toMatchObject({ body: { user: { id: 'grace' } } });
+    expect(await ask(mounts, await first.setToken('ada'))).toMatchObject({ status: 401 });
   });
 });
 

@@ -230,19 +230,22 @@ describe('a session that was just checked', () => {
     await heat(here, token);
   });
 
-  it('is a copy: nothing that one caller does to it reaches another', async () => {
+  it('is a copy, or read-only: nothing that one caller does to it reaches another', async () => {
     const { here } = await twoServices({ getUserInfo: (id) => ({ name: `name of ${id}` }) });
     const token = await here.setToken('ada', 100, { device: 'web' });
     await heat(here, token);
     const first = await here.touchToken(token);
     const expected = structuredClone({ ...first, checkedAt: null, ttl: null });
     if (first === null) throw new Error('not there');
-    first.user.id = 'eve';
-    if (first.user.detail) first.user.detail.name = 'Eve';
     first.attributes.device = 'eve';
     for (const time of [first.createdAt, first.expiresAt, first.lastSeenAt, first.authenticatedAt, first.checkedAt])
       time.setTime(0);
-    expect({ ...(await here.touchToken(token)), checkedAt: null, ttl: null }).toEqual(expected);
+    const second = await here.touchToken(token);
+    expect({ ...second, checkedAt: null, ttl: null }).toEqual(expected);
+    // But for the user's info, which is parsed once, and can't be written.
+    expect(second?.user.detail).toBe(first.user.detail);
+    expect(() => Object.assign(first.user.detail ?? {}, { name: 'Eve' })).toThrow(TypeError);
+    expect(() => Object.assign(first.user, { id: 'eve' })).toThrow(TypeError);
   });
 
   it('gives way when there are more than maxEntries', async () => {
@@ -660,7 +663,7 @@ describe('sliding', () => {
     expect(new Set(calls)).toEqual(new Set(['touch']));
     // Each second.
     expect(calls.length).toBeGreaterThanOrEqual(3);
-    expect(calls.length).toBeLessThanOrEqual(5);
+    expect(calls.length).toBeLessThanOrEqual((performance.now() - begin) / 1000 + 2);
   });
 
   it('costs one call every slideEvery seconds', async () => {

@@ -42,9 +42,8 @@ beforeAll(async () => {
   await writeFile(join(project, 'package.json'), '{ "name": "consumer", "private": true, "type": "module" }');
   await run(NPM, ['pack', '--pack-destination', project], ROOT);
   const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'));
-  const others = ['ioredis', 'express', '@types/node', '@types/koa', '@types/express', '@types/express-session'].map(
-    ours,
-  );
+  const types = ['@types/node', '@types/koa', '@types/express', '@types/express-session'];
+  const others = ['ioredis', 'express', 'fastify', 'hono', ...types].map(ours);
   // An application on Express 5.3 would get untyped content-disposition declarations from @types/koa: they're kept out
   // of the way.
   const neighbours = [await ours('content-disposition'), ...(await Promise.all(others))];
@@ -99,6 +98,10 @@ describe('has types that resolve, strictly and without skipLibCheck,', () => {
 
   it.each(RESOLUTIONS)('under %s', async (_, type, options) => {
     await compile(ourTypescript, type, options);
+  });
+
+  it.each(['module', 'commonjs'] as const)('on the other hosts: %s', async (type) => {
+    await compile(ourTypescript, type, { module: 'node16', moduleResolution: 'node16' }, 'hosts.ts');
   });
 
   it.each(['module', 'commonjs'] as const)('beside those of express-session: %s', async (type) => {

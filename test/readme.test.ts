@@ -3,52 +3,15 @@ import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { RedisStore, TokenManager } from 'tokensession';
 import { refusalsOf } from './support/acl';
+import { blocks, GIVEN, PAGES, pageText, ROOT, section, transcript } from './support/doc-pages';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { SECRET } from './support/stores';
 import { until } from './support/until';
-
-const ROOT = resolve(__dirname, '..');
-const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
-const OPERATIONS = readFileSync(join(ROOT, 'docs/operations.md'), 'utf8');
-const POLICIES = readFileSync(join(ROOT, 'docs/policies.md'), 'utf8');
-const NEAR_CACHE = readFileSync(join(ROOT, 'docs/near-cache.md'), 'utf8');
-
-/** All code blocks of one language, in order. */
-const blocks = (language: string, text = README) =>
-  [...text.matchAll(/^```(\w*)\n(.*?)^```$/gms)]
-    .filter(([, name]) => name === language)
-    .map(([, , text]) => text as string);
-
-/** What the snippets take as given, when they don't make it themselves. */
-const GIVEN = `
-  import type { ErrorRequestHandler as Handler, Express } from 'express';
-  import * as crypto from 'node:crypto';
-  import * as ioredis from 'ioredis';
-  import * as tokensession from 'tokensession';
-  import * as forExpress from 'tokensession/express';
-  declare global {
-    var { Redis }: typeof ioredis;
-    var { randomBytes }: typeof crypto;
-    var { MemoryStore, RedisStore, SessionError, TokenManager, createRedisClient }: typeof tokensession;
-    var { requireRecentLogin, requireUser, sessionMiddleware }: typeof forExpress;
-    type ErrorRequestHandler = Handler;
-    var app: Express;
-    var sessions: tokensession.TokenManager;
-    var db: { users: { find(id: string): Promise<{ name: string } | null> } };
-  }
-`
-  // A destructuring can't be declared: each name on its own.
-  .replace(/var \{ (.*?) \}: typeof (\w+);/g, (_, names: string, from: string) =>
-    names
-      .split(', ')
-      .map((name) => `var ${name}: typeof ${from}.${name};`)
-      .join(' '),
-  );
 
 let folder: string;
 let server: RedisServer;
@@ -70,32 +33,41 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-it('has only code blocks that are tested here', () => {
-  const all = [...(README + OPERATIONS + POLICIES + NEAR_CACHE).matchAll(/^```(\w*)\n.*?^```$/gms)].map(
-    ([, language]) => language,
-  );
-  expect(all.length).toBeGreaterThan(15);
-  for (const language of all) expect(['ts', 'console', 'sh']).toContain(language);
-  expect(blocks('sh', OPERATIONS)).toEqual([]);
+it.each(PAGES)('%s has only code blocks of languages that are tested', (page) => {
+  const languages = [...pageText(page).matchAll(/^```(\w*)\n.*?^```$/gms)].map(([, language]) => language);
+  for (const language of languages) expect(['ts', 'console', 'sh', 'nginx']).toContain(language);
 });
 
-it('has TypeScript that compiles, strictly', async () => {
-  const snippets = [README, OPERATIONS, POLICIES, NEAR_CACHE].flatMap((page) => blocks('ts', page));
-  await Promise.all(snippets.map((text, i) => writeFile(join(folder, `snippet-${i}.ts`), `${text}\nexport {};\n`)));
-  await writeFile(join(folder, 'given.d.ts'), GIVEN);
-  const compilerOptions = {
-    typeRoots: [join(ROOT, 'node_modules/@types')],
-    paths: {
-      tokensession: [join(ROOT, 'src/index.ts')],
-      'tokensession/*': [join(ROOT, 'src/*.ts')],
-    },
-  };
-  const config = { extends: join(ROOT, 'tsconfig.json'), compilerOptions, include: ['*.ts'] };
-  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config));
-  const compiler = join(ROOT, 'node_modules/typescript/bin/tsc');
-  const { stdout } = await promisify(execFile)(process.execPath, [compiler, '-p', folder]).catch((error) => error);
-  expect(stdout).toBe('');
-});
+/** A page that says what `Register` is says it for itself: it is compiled alone. */
+const saysTypes = (page: string) => pageText(page).includes('interface Register {');
+const PROGRAMS = [PAGES.filter((page) => !saysTypes(page)), ...PAGES.filter(saysTypes).map((page) => [page])];
+
+it.each(PROGRAMS.map((pages) => [pages.join(', '), pages]))(
+  '%s: TypeScript that compiles, strictly',
+  async (_, pages) => {
+    const project = await mkdtemp(join(folder, 'pages-'));
+    const snippets = (pages as string[]).flatMap((page) =>
+      blocks('ts', pageText(page)).map(
+        (text, i) => [`${page.replace(/\W/g, '-')}-${i}.ts`, `${text}\nexport {};\n`] as const,
+      ),
+    );
+    await Promise.all(snippets.map(([name, text]) => writeFile(join(project, name), text)));
+    await writeFile(join(project, 'given.d.ts'), GIVEN);
+    const compilerOptions = {
+      skipLibCheck: true,
+      typeRoots: [join(ROOT, 'node_modules/@types')],
+      paths: {
+        tokensession: [join(ROOT, 'src/index.ts')],
+        'tokensession/*': [join(ROOT, 'src/*.ts')],
+      },
+    };
+    const config = { extends: join(ROOT, 'tsconfig.json'), compilerOptions, include: ['*.ts'] };
+    await writeFile(join(project, 'tsconfig.json'), JSON.stringify(config));
+    const compiler = join(ROOT, 'node_modules/typescript/bin/tsc');
+    const { stdout } = await promisify(execFile)(process.execPath, [compiler, '-p', project]).catch((error) => error);
+    expect(stdout).toBe('');
+  },
+);
 
 it('begins with a program that answers curl as the transcript says', async () => {
   const port = await freePort();
@@ -111,12 +83,11 @@ it('begins with a program that answers curl as the transcript says', async () =>
   children.push(child);
   await untilListening(port);
 
-  let token = '';
+  let id = '';
   for (const [command, expected] of transcript(curl)) {
-    const line = command.replaceAll('localhost:3000', `127.0.0.1:${port}`);
-    if (command.startsWith('TOKEN=')) continue;
-    const { stdout } = await promisify(execFile)('sh', ['-c', line], { cwd: folder, env: { ...env, TOKEN: token } });
-    token = /"token":"([^"]+)"/.exec(stdout)?.[1] ?? token;
+    const line = command.replaceAll('localhost:3000', `127.0.0.1:${port}`).replace(/(?<=devices\/).*/, () => id);
+    const { stdout } = await promisify(execFile)('sh', ['-c', line], { cwd: folder, env });
+    id = /^\[\{"id":"([^"]+)"/.exec(stdout)?.[1] ?? id;
     expect(likeTranscript(stdout)).toBe(likeTranscript(expected));
   }
 });
@@ -128,7 +99,7 @@ it('shows what is really in Redis', async () => {
   const token = await sessions.setToken('ada', undefined, { ip: '127.0.0.1', userAgent: 'curl/8.5.0' });
   await sessions.touchToken(token);
   await sessions.close();
-  const lines = transcript(blocks('console')[1] as string);
+  const lines = transcript(blocks('console', section('docs/redis.md', 'What is stored'))[0] as string);
   expect(lines).toHaveLength(3);
   for (const [command, expected] of lines) {
     const [, verb, key] = /^redis-cli (\w+) '(.*)'$/.exec(command) ?? [];
@@ -138,19 +109,25 @@ it('shows what is really in Redis', async () => {
   }
 });
 
+/** What an ACL may lack where neither `durability` nor a cache is used. */
+const OPTIONAL_RIGHTS = [' +wait', ' +subscribe +ping'];
+const ACL = transcript(blocks('console', pageText('docs/redis.md'))[0] as string)[0]?.[0] as string;
+
 it.each([
-  ['README.md', blocks('console')[2] as string, []],
-  ['docs/operations.md', blocks('console', OPERATIONS)[0] as string, ['+wait', '+subscribe', '+ping']],
-])('gives an ACL that is enough for everything: %s', async (_, block, andMore) => {
-  const [[command]] = transcript(block) as [[string, string]];
-  expect(command.split(' ').filter((word) => !blocks('console')[2]?.includes(word))).toEqual(andMore);
+  ['as it is', ACL],
+  [
+    'without the rights for durability and a cache',
+    OPTIONAL_RIGHTS.reduce((acl, right) => acl.replace(right, ''), ACL),
+  ],
+])('gives an ACL that is enough for everything: %s', async (_, command) => {
+  expect(pageText('docs/redis.md')).toContain('`+wait` is for `durability`, and `+subscribe +ping` for a [near cache]');
   const words = [...command.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, word]) => quoted ?? word) as string[];
   expect(words.slice(0, 3)).toEqual(['redis-cli', 'ACL', 'SETUSER']);
   expect(await server.admin.call('ACL', ...words.slice(2))).toBe('OK');
   const login = { host: '127.0.0.1', port: server.port, username: 'sessions', password: 'a password' };
   const store = new RedisStore(login);
-  const cache = andMore.includes('+subscribe');
-  const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => ({}), maxSessions: 2, cache });
+  const isWhole = command === ACL;
+  const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => ({}), maxSessions: 2, cache: isWhole });
   await sessions.setToken('ada', 60, { device: 'web' });
   const { token } = await sessions.createSession('ada', { replaces: [await sessions.setToken('grace')] });
   await sessions.createSession('ada');
@@ -169,7 +146,7 @@ it.each([
   expect(await sessions.deleteUser('ada')).toBe(true);
   expect(await sessions.deleteUserToken('ada')).toBe(1);
   expect(await sessions.health()).toMatchObject({ status: 'up', reasons: [] });
-  if (cache) {
+  if (isWhole) {
     await until('the cache is up', () => sessions.cacheStats?.isUp);
     // Past the first heartbeat.
     await sleep(1100);
@@ -177,7 +154,7 @@ it.each([
   }
   await sessions.close();
   expect((await refusalsOf([server])).filter((object) => object !== 'wait')).toEqual([]);
-  if (!andMore.includes('+wait')) return;
+  if (!isWhole) return;
   const durable = new RedisStore(login, { durability: { replicas: 1, timeoutMs: 1 } });
   // There is no replica here; a refusal would be another message.
   await expect(durable.end('a'.repeat(22), 'b'.repeat(22), null)).rejects.toThrow('only 0 of 1 replicas confirmed it');
@@ -185,7 +162,9 @@ it.each([
 });
 
 it('finds the key of a user', async () => {
-  const [[command, expected]] = transcript(blocks('console', OPERATIONS)[3] as string) as [[string, string]];
+  const [[command, expected]] = transcript(blocks('console', pageText('docs/operations.md'))[0] as string) as [
+    [string, string],
+  ];
   const { stdout } = await promisify(execFile)('sh', ['-c', command]);
   expect(stdout.trim()).toBe(expected);
   const sessions = new TokenManager({ store: new RedisStore(server.url), secret: SECRET });
@@ -198,15 +177,15 @@ it('names commands that there are', async () => {
   const { scripts, name, peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   const commands = blocks('sh').flatMap((text) => text.trim().split(/ && |\n/));
   expect(commands).toEqual([
-    'npm ci',
-    'npm start',
-    `npm install ${name} ioredis`,
-    'npm run bench',
+    `npm install ${name} ioredis express`,
+    'REDIS_URL=redis://localhost:6379 SESSION_SECRET=$(openssl rand -base64 32) npx tsx server.ts',
+    `npm install ${name} ioredis koa`,
     'npm ci',
     'npm test',
   ]);
   expect(peerDependencies).toHaveProperty('ioredis');
-  for (const script of ['start', 'test', ...[...README.matchAll(/`npm run ([\w:]+)`/g)].map(([, script]) => script)]) {
+  const named = PAGES.flatMap((page) => [...pageText(page).matchAll(/`npm run ([\w:]+)/g)].map(([, script]) => script));
+  for (const script of ['start', 'test', ...named]) {
     expect(scripts).toHaveProperty([script as string]);
   }
 });
@@ -226,17 +205,8 @@ it('has an example app that the start line starts', async () => {
   await once(child, 'exit');
 });
 
-it.each([
-  'README.md',
-  'docs/operations.md',
-  'docs/policies.md',
-  'docs/near-cache.md',
-  'docs/performance.md',
-  'docs/security.md',
-  'examples/README.md',
-])('%s links to files and headings that are there', (page) => {
-  const links = [...readFileSync(join(ROOT, page), 'utf8').matchAll(/\]\(([^)#]*)#?([^)]*)\)/g)];
-  expect(links.length).toBeGreaterThan(1);
+it.each([...PAGES, 'examples/README.md'])('%s links to files and headings that are there', (page) => {
+  const links = [...pageText(page).matchAll(/\]\(([^)#]*)#?([^)]*)\)/g)];
   for (const [, path = '', heading = ''] of links) {
     if (path.startsWith('http')) continue;
     const file = path === '' ? join(ROOT, page) : join(ROOT, page, '..', path);
@@ -253,17 +223,6 @@ const headingsOf = (text: string) =>
       .replaceAll(' ', '-'),
   );
 
-/** The commands of a transcript, each with what it prints. */
-function transcript(text: string): [command: string, output: string][] {
-  return text
-    .split(/^\$ /m)
-    .slice(1)
-    .map((step) => {
-      const [command, ...output] = step.trimEnd().split('\n');
-      return [command as string, output.join('\n')];
-    });
-}
-
 /** What differs from run to run, made equal. */
 function likeTranscript(text: string): string {
   return text
@@ -272,6 +231,8 @@ function likeTranscript(text: string): string {
     .replace(/[\w-]{22}/g, '<id>')
     .replace(/\b[1-9a-z][0-9a-z]{7}\.[1-9a-z][0-9a-z]{7}\b/g, '<minted>.<proved>')
     .replace(/\d{13}/g, '<time>')
+    .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '<date>')
+    .replace(/curl\/[\d.]+/g, 'curl/<version>')
     .replace(/\(integer\) 608[34]\d{5}/, '(integer) <week>');
 }
 

@@ -1,7 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { Redis } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis5';
-import { RedisStore, type TokenClaims, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { createRedisClient, RedisStore, type TokenClaims, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { defineScripts } from '../src/redis/connection/script-commands';
 import { SCRIPTS } from '../src/redis/scripts/index';
 import { readClaims, tagOf } from '../src/token/token';
@@ -44,7 +45,10 @@ afterAll(() => server.stop());
 describe('what is in Redis', () => {
   it('is one hash a user, with a field a session, and one string for the cached info', async () => {
     const sessions = manage(server.url, { getUserInfo: (id) => ({ name: id }), absoluteTtl: 3600 });
-    const [plain, known] = [await sessions.setToken('ada', 60), await sessions.setToken('ada', 100, { device: 'web' })];
+    const plain = await sessions.setToken('ada', 60);
+    // Of two logins in one millisecond, the record of the second one would also hold when its token was made.
+    await sleep(2);
+    const known = await sessions.setToken('ada', 100, { device: 'web' });
     await sessions.addUser('ada');
     await sessions.touchToken(known);
     expect((await server.admin.keys(`*${prefixes.tokenKeyPrefix.slice(6)}*`)).sort()).toEqual([
@@ -582,7 +586,12 @@ describe('the client', () => {
   });
 
   it('that is refused its database serves nothing, rather than the sessions in database 0', async () => {
-    for (const redis of [`${server.url}/99`, { host: '127.0.0.1', port: server.port, password: PASSWORD, db: 99 }]) {
+    const reported = jest.fn();
+    const made = createRedisClient(`${server.url}/99`).on('error', reported);
+    await new Promise((resolve) => made.once('close', resolve));
+    const given = new Redis(`${server.url}/99`, { retryStrategy: () => 50 }).on('error', reported);
+    const targets = [`${server.url}/99`, { host: '127.0.0.1', port: server.port, password: PASSWORD, db: 99 }];
+    for (const redis of [given, made, ...targets]) {
       const sessions = manage(redis);
       for (let tries = 0; tries < 3; tries++) {
         await expect(sessions.setToken('ada')).rejects.toMatchObject({
@@ -593,6 +602,8 @@ describe('the client', () => {
       }
     }
     expect(await server.admin.keys(`${prefixes.tokenKeyPrefix}*`)).toEqual([]);
+    for (const client of [given, made]) client.disconnect();
+    expect(reported).toHaveBeenCalledWith(expect.objectContaining({ message: 'ERR DB index is out of range' }));
   });
 
   it('survives a Redis that forgets its scripts', async () => {

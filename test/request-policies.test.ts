@@ -1,8 +1,8 @@
 import { MemoryStore, SessionError, type Store, TokenManager, type TokenManagerOptions } from 'tokensession';
-import * as forExpress from 'tokensession/express';
-import * as forKoa from 'tokensession/koa';
 import { type AppOptions, type Detail, FRAMEWORKS, listen, RECENT, type Routes } from './support/apps';
 import { closeAfterEach } from './support/closing';
+import { ALL_HOSTS, HOSTS } from './support/hosts';
+import { anySession } from './support/hosts/host';
 import { SECRET } from './support/stores';
 
 const ROUTES: Routes = {
@@ -17,7 +17,8 @@ const ROUTES: Routes = {
 
 const idOf = (token: string) => token.split('.')[1];
 
-describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
+describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
+  const { begin } = HOSTS[name as keyof typeof HOSTS];
   const onClose = closeAfterEach();
 
   /** An application on a store whose time the test lets pass. */
@@ -166,7 +167,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       let outcome: unknown;
       const app = await listen((req, res) => {
         const route = async (session: Parameters<Routes[string]>[0]) => {
-          res.write('begun');
+          begin(session, res);
           outcome = await session.rotate().catch((error) => error);
           res.end();
         };
@@ -185,7 +186,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
       const app = await listen((req, res) => {
         const route = async (session: Parameters<Routes[string]>[0]) => {
           const rotating = session.rotate().catch((error) => error);
-          res.write('begun');
+          begin(session, res);
           outcome = await rotating;
           res.end();
         };
@@ -348,14 +349,10 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
   });
 });
 
-describe.each([
-  ['Express', forExpress],
-  ['Koa', forKoa],
-])('requireRecentLogin for %s', (_, { requireRecentLogin }) => {
-  it('refuses what is no time when it is built', () => {
-    for (const seconds of [0, -1, 1.5, Number.NaN]) expect(() => requireRecentLogin(seconds)).toThrow(RangeError);
-    expect(() => requireRecentLogin('60' as never)).toThrow(
-      new TypeError('seconds must be a number, got a value of type string'),
-    );
-  });
+it.each(ALL_HOSTS)('requireRecentLogin refuses what is no time: %s', async (_, host) => {
+  const session = await anySession(host);
+  const guard = async (seconds: unknown) =>
+    host.hasMiddleware ? host.requireRecentLogin(seconds) : host.requireRecentLogin(session, seconds);
+  for (const seconds of [0, -1, 1.5, Number.NaN]) await expect(guard(seconds)).rejects.toThrow(RangeError);
+  await expect(guard('60')).rejects.toThrow(new TypeError('seconds must be a number, got a value of type string'));
 });

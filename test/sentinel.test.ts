@@ -42,7 +42,7 @@ function start(): Promise<SentinelTopology> {
   return startSentinelTopology({
     password: PASSWORD,
     sentinelPassword: SENTINEL_PASSWORD,
-    // A master that comes back empty, before the Sentinels have made it a replica, signs users out: docs/operations.md
+    // A master that comes back empty, before the Sentinels have made it a replica, signs users out: docs/redis.md
     // says so.
     settings: { appendonly: 'yes' },
   });
@@ -198,9 +198,9 @@ it('a promotion that is announced while the client looks for the master does not
   await until('service is back', async () => (await sessions.checkToken(token)) !== null);
 });
 
-it('serves a user with the rights that docs/operations.md gives, and needs no other, also through a promotion', async () => {
+it('serves a user with the rights that docs/redis.md gives, and needs no other, also through a promotion', async () => {
   await startOwn();
-  const [ofServers, , ofSentinels] = aclsIn('docs/operations.md') as [string[], string[], string[]];
+  const [ofServers, , ofSentinels] = aclsIn('docs/redis.md') as [string[], string[], string[]];
   await setAcl(topology.nodes, ofServers);
   await setAcl(topology.sentinelServers, ofSentinels);
   const { username, password } = ACL_LOGIN;

@@ -23,13 +23,26 @@ const twoRules = fc
 
 describe('any sequence of operations gives what a plain model of sessions says, why sessions ended and what listeners hear', () => {
   it('with a MemoryStore', async () => {
-    const wait = fc.constantFrom(1, 2, 3, 0.999, 1.001, 0.5, 1800, 3600, 100_000);
+    const wait = fc.constantFrom(1, 2, 3, 0.999, 1.001, 0.5, 60, 60.001, 1800, 3600, 100_000);
     await fc.assert(sequences(memoryWorlds(), steps(wait, 60)), runs(400));
   });
 
   it('with a RedisStore, over two clients', async () => {
-    const worlds = redisWorlds(server.url, () => server.admin.time());
+    const worlds = redisWorlds(server.url, server.admin);
     await fc.assert(sequences(worlds, steps(fc.constantFrom(0.5, 1, 2), 40)), runs(16));
+  });
+
+  it('with a RedisStore, whose time is not waited for', async () => {
+    const lasting = { ttl: 3600, visitorTtl: 3600, absoluteTtl: null, slideEvery: 0, rotationGrace: 3600 };
+    const bothRules = twoRules.map(
+      ([one, other]) =>
+        [
+          { ...one, ...lasting },
+          { ...other, ...lasting },
+        ] as const,
+    );
+    const worlds = redisWorlds(server.url, server.admin, { msPerSecond: 1000, longestWait: 0 });
+    await fc.assert(sequences(worlds, steps(fc.constant(0), 60), bothRules), runs(100));
   });
 });
 
@@ -95,8 +108,8 @@ async function compareParallel(
   expect(live).toBe(started.size - endedBefore);
 }
 
-function sequences(worlds: WorldFixture, sequence: ReturnType<typeof steps>) {
-  return fc.asyncProperty(twoRules, sequence, async (bothRules, all) => {
+function sequences(worlds: WorldFixture, sequence: ReturnType<typeof steps>, given = twoRules) {
+  return fc.asyncProperty(given, sequence, async (bothRules, all) => {
     const world = await worlds.open(bothRules);
     try {
       const model = new SessionModel(world.clock.msPerSecond);

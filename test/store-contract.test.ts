@@ -397,6 +397,70 @@ describeStores((open) => {
     });
   });
 
+  describe('states', () => {
+    const REVOKED = { reason: 'revoked', message: 'signed out on Firefox:\nat 14:02' } as const;
+    const UNKNOWN = { isLive: false, reason: 'unknown', message: null };
+
+    it('gives of each session when it ends, or why it has, in the order of the ids', async () => {
+      const [expired, live, kicked, out] = [
+        await start({ ttlMs: SHORT, absoluteTtlMs: SHORT }),
+        await start(),
+        await start(),
+        await start(),
+      ];
+      await fixture.elapse(SHORT);
+      const { session: record, now } = (await touch(live)) ?? fail();
+      await store.end(TAG, kicked.sid, REVOKED);
+      await store.end(TAG, out.sid, null);
+      const sids = [out, kicked, unknownToken(TAG), live, expired].map(({ sid }) => sid);
+      expect(await fixture.other.states(TAG, sids)).toEqual({
+        userId: USER,
+        now: expect.any(Number),
+        states: [
+          UNKNOWN,
+          { isLive: false, ...REVOKED },
+          UNKNOWN,
+          { isLive: true, expiresAt: record.seenAt + HOUR },
+          { isLive: false, reason: 'expired', message: null },
+        ],
+      });
+      expect((await store.states(TAG, [])).now).toBeGreaterThanOrEqual(now);
+    });
+
+    it('gives the reason of a ban, a replacement and a reuse', async () => {
+      const [replaced, reused] = [await start(), await start()];
+      const banned = await start({ replaces: [replaced.sid] });
+      await store.touch(TAG, { ...reused, gen: 2 }, POLICY, 0);
+      await fixture.elapse(20);
+      await store.check(TAG, reused, { graceMs: 0, onReuse: 'end' });
+      await store.ban(TAG, { userId: USER, durationMs: null, reason: 'spam' });
+      const { states } = await store.states(
+        TAG,
+        [replaced, reused, banned].map(({ sid }) => sid),
+      );
+      expect(states).toEqual([
+        { isLive: false, reason: 'replaced', message: null },
+        { isLive: false, reason: 'reused', message: null },
+        { isLive: false, reason: 'banned', message: 'spam' },
+      ]);
+    });
+
+    it('judges no token and changes nothing: a session that was looked at is neither slid nor moved on', async () => {
+      const token = await start();
+      const before = await check(token);
+      await fixture.elapse(10);
+      const { states } = await store.states(TAG, [token.sid, token.sid]);
+      expect(states).toEqual(states.map(() => ({ isLive: true, expiresAt: (before?.session.seenAt ?? 0) + HOUR })));
+      expect((await check(token))?.session).toEqual(before?.session);
+    });
+
+    it('knows nothing of a user who was never there, however many sessions are asked for', async () => {
+      const sids = Array.from({ length: 2500 }, newSid);
+      const { userId, states } = await store.states(TAG, sids);
+      expect([userId, states]).toEqual([null, sids.map(() => UNKNOWN)]);
+    });
+  });
+
   describe('data', () => {
     it('is read by the keys that are asked for: all for null, none for none', async () => {
       const token = await startSession(store, TAG, session(USER));
@@ -435,6 +499,7 @@ describeStores((open) => {
         store.unban(TAG),
         store.getBan(TAG),
         store.list(TAG),
+        store.states(TAG, [token.sid]),
         store.renewUserInfo(TAG),
         store.setUserInfo(TAG, '1', HOUR, Date.now()),
         store.deleteUserInfo(TAG),
@@ -445,3 +510,7 @@ describeStores((open) => {
     });
   });
 });
+
+function fail(): never {
+  throw new Error('no session');
+}

@@ -407,13 +407,35 @@ describeStores((open) => {
       expect(await sessions.checkToken(token)).not.toBeNull();
     });
 
-    it('gives each of those who share a load an object of their own', async () => {
-      const sessions = manager({ getUserInfo: async () => ({ name: 'Ada' }) });
-      const token = await sessions.setToken('ada');
-      const [one, two] = await Promise.all([sessions.touchToken(token), sessions.touchToken(token)]);
-      if (one?.user.detail === undefined) throw new Error('no detail');
-      one.user.detail.name = 'changed';
-      expect(two?.user.detail).toEqual({ name: 'Ada' });
+    it('is read-only at every level, wherever it comes from', async () => {
+      const ada = { roles: ['reader'], address: { city: 'London' } };
+      const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => ada });
+      const { user, token } = await sessions.createSession('ada');
+      await sessions.deleteUser('ada');
+      const touched = async () => (await sessions.touchToken(token))?.user;
+      for (const one of [
+        user,
+        ...(await Promise.all([touched(), touched()])),
+        await touched(),
+        await sessions.addUser('ada'),
+      ]) {
+        expect(one).toEqual({ id: 'ada', detail: ada });
+        const detail = one?.detail as typeof ada;
+        expect(() => Object.assign(one as object, { id: 'eve' })).toThrow(TypeError);
+        expect(() => Object.assign(detail, { isAdmin: true })).toThrow(TypeError);
+        expect(() => detail.roles.push('admin')).toThrow(TypeError);
+        expect(() => Object.assign(detail.address, { city: 'Paris' })).toThrow(TypeError);
+      }
+      const checked = (await sessions.checkToken(token))?.user;
+      expect(() => Object.assign(checked as object, { id: 'eve' })).toThrow(TypeError);
+    });
+
+    it('leaves what getUserInfo gave to the application: that is no copy to be frozen', async () => {
+      const ada = { name: 'Ada', tags: ['x'] };
+      const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => ada });
+      await sessions.addUser('ada');
+      ada.tags.push('y');
+      expect((await sessions.addUser('ada'))?.detail).toEqual({ name: 'Ada', tags: ['x', 'y'] });
     });
 
     it('of a user who is gone is forgotten', async () => {

@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import {
   MemoryStore,
   RedisStore,
@@ -297,6 +300,144 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect(() => new TokenManager({ store: new MemoryStore(), secret: SECRET, visitorTtl: 0 })).toThrow(
       new RangeError('option visitorTtl must be a whole number from 1 to 3153600000, got 0'),
     );
+  });
+});
+
+describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a visitor under attack', (framework) => {
+  const foreign = { Origin: 'https://evil.example', 'Sec-Fetch-Site': 'cross-site' };
+
+  /** The token of a visitor of another browser, which has this data. */
+  const visitorOf = async (url: string, query: string) =>
+    ((await (await fetch(`${url}/set?${query}`)).json()) as { token: string }).token;
+
+  it('has its data also beside cookies of two users, and takes it into the login that ends that', async () => {
+    const { visit, jar, manager, calls } = await start(framework);
+    await visit('/set?cart=book');
+    const visitor = jar.header;
+    const users = `session=${await manager.setToken('ada')}; session=${await manager.setToken('bob')}`;
+    calls.length = 0;
+    expect((await visit('/data', { Cookie: `${users}; ${visitor}` })).body).toEqual({ cart: 'book' });
+    expect(calls).toEqual(['touch', 'readData']);
+    const login = await visit('/login?user=eve&keep=cart', { Cookie: `${users}; ${visitor}` });
+    expect(login.body.data).toEqual({ cart: 'book' });
+  });
+
+  it.each(['/set?a=1', '/login', '/logout'])('is rid of a planted visitor’s cookie by %s', async (path) => {
+    const { visit, manager, url } = await start(framework);
+    const session = await manager.setToken('ada');
+    const planted = `session-visitor=${await visitorOf(url, 'cart=planted')}`;
+    const own = `session-visitor=${await visitorOf(url, 'cart=book')}`;
+    const user = path === '/logout' ? `session=${session}; ` : '';
+    const answer = await visit(path, { Cookie: `${user}${planted}; ${own}` });
+    const about = answer.headers.getSetCookie().filter((line) => line.startsWith('session-visitor='));
+    const deleted = about.filter((line) => /^session-visitor=;.*Max-Age=0/.test(line));
+    expect(deleted).toContainEqual(expect.stringContaining(`Path=${path.replace(/\?.*/, '')};`));
+    if (path.startsWith('/set')) expect(about.at(-1)).toMatch(/^session-visitor=[^;]+~; Path=\//);
+    else expect(deleted).toEqual(about);
+  });
+
+  it('is found in its own cookie and in the header alone: in a user’s cookie its token counts for nothing', async () => {
+    const { visit, manager, url, calls } = await start(framework);
+    const [planted, own] = [await visitorOf(url, 'cart=planted'), await visitorOf(url, 'cart=book')];
+    const user = await manager.setToken('ada');
+    calls.length = 0;
+    expect((await visit('/data', { Cookie: `session=${planted}` })).body).toEqual({});
+    expect(calls).toEqual([]);
+    const both = { Cookie: `session=${planted}; session-visitor=${own}` };
+    expect((await visit('/data', both)).body).toEqual({ cart: 'book' });
+    expect((await visit('/session', both)).body.endReason).toBeNull();
+    const beside = await visit('/session', { Cookie: `session=${planted}; session=${user}` });
+    expect(beside.body.user).toEqual({ id: 'ada' });
+    expect((await visit('/session', { Cookie: `session-visitor=${user}` })).body).toMatchObject({
+      user: null,
+      id: null,
+    });
+  });
+
+  it('does not count beside a token of ours in the header, which acts alone', async () => {
+    const { visit, manager, url } = await start(framework);
+    const [one, other] = [await visitorOf(url, 'cart=header'), await visitorOf(url, 'cart=cookie')];
+    const cookie = { Cookie: `session-visitor=${other}` };
+    const byHeader = { ...cookie, Authorization: `Bearer ${one}` };
+    expect((await visit('/data', byHeader)).body).toEqual({ cart: 'header' });
+    expect((await visit('/session', byHeader)).body.endReason).toBeNull();
+    const refused = await visit('/me', byHeader);
+    expect([refused.status, JSON.parse(refused.body)]).toEqual([401, { error: 'unauthenticated' }]);
+
+    const user = await manager.setToken('ada');
+    await manager.deleteUserToken('ada');
+    const ended = { ...cookie, ...foreign, Authorization: `Bearer ${user}` };
+    const answer = await visit('/me', ended, 'POST');
+    expect([answer.status, JSON.parse(answer.body)]).toEqual([401, { error: 'unauthenticated', reason: 'revoked' }]);
+    expect(await manager.sessionData(other).getAll()).toEqual({ cart: 'cookie' });
+  });
+
+  it('keeps its data when its client has gone before the login’s cookie could be set', async () => {
+    const { store, jar, manager, visit } = await start(framework);
+    await visit('/set?cart=book');
+    const token = jar.cookies.get('session-visitor')?.slice(0, -1) as string;
+    const server = createServer(FRAMEWORKS[framework](manager, { routes: ROUTES })).listen(0, '127.0.0.1');
+    onClose(() => new Promise<void>((done) => server.close(() => done())));
+    await once(server, 'listening');
+    const create = store.create.bind(store);
+    jest.spyOn(store, 'create').mockImplementationOnce(async (tag, session) => {
+      const created = await create(tag, session);
+      server.closeAllConnections();
+      return created;
+    });
+    const ended = new Promise((done) => manager.once('logout', done));
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    await expect(fetch(`${url}/login?keep=cart`, { headers: { Cookie: jar.header } })).rejects.toThrow();
+    await ended;
+    expect(await manager.listUserSessions('ada')).toEqual([]);
+    expect(await manager.sessionData(token).getAll()).toEqual({ cart: 'book' });
+  });
+
+  it.each([
+    [true, '"cache", "storage"', '"cache", "cookies", "storage"'],
+    [['*'] as const, '"cache", "storage", "clientHints", "executionContexts"', '"*"'],
+  ])(
+    'begins behind a logout with clearSiteData: %j in a cookie that the browser keeps',
+    async (clearSiteData, kept, all) => {
+      const { visit } = await start(framework, { clearSiteData });
+      await visit('/login');
+      const answer = await visit('/logout-then-set');
+      expect(answer.headers.get('clear-site-data')).toBe(kept);
+      expect((await visit('/data')).body).toEqual({ after: 1 });
+      expect((await visit('/logout')).headers.get('clear-site-data')).toBe(all);
+    },
+  );
+
+  it.each(['rotate', 'reauthenticated'] as const)(
+    'does not begin with what a user’s request writes whose session %s found ended',
+    async (verb) => {
+      let outcome: unknown;
+      const { visit, jar, manager, calls } = await start(framework, {
+        routes: {
+          '/write': async (session) => {
+            await manager.deleteUserToken('ada');
+            await session[verb]();
+            outcome = await session.data.set('secret', 1).catch((error: unknown) => error);
+            return session.data.getAll();
+          },
+        },
+      });
+      await visit('/login');
+      calls.length = 0;
+      expect((await visit('/write')).body).toEqual({});
+      expect(outcome).toMatchObject({ code: 'ERR_NO_SESSION' });
+      expect(calls).not.toContain('create');
+      expect([...jar.cookies.keys()]).toEqual(['session']);
+    },
+  );
+
+  it('does not void a login by a session of its own that can’t be ended', async () => {
+    const { visit, jar, store } = await start(framework);
+    await visit('/set?cart=book');
+    jest.spyOn(store, 'end').mockRejectedValueOnce(new SessionError('ERR_STORE_TIMEOUT', 'test'));
+    expect((await visit('/login?keep=cart')).body.data).toEqual({ cart: 'book' });
+    expect([...jar.cookies.keys()]).toEqual(['session']);
+    expect((await visit('/me')).status).toBe(200);
   });
 });
 

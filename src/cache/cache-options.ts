@@ -16,11 +16,13 @@ export interface CacheOptions {
   heartbeatMs?: number | undefined;
 }
 
+export const DEFAULT_HEARTBEAT_MS = 1000;
+
 const READERS = {
   maxEntries: optional(integer(1, 10_000_000), 10_000),
   // What is older than ten minutes is no copy of anything.
   maxAgeMs: optional(integer(1, 600_000), 5000),
-  heartbeatMs: optional(integer(100, 60_000), 1000),
+  heartbeatMs: optional(integer(100, 60_000), DEFAULT_HEARTBEAT_MS),
 } satisfies Readers<CacheOptions>;
 
 export type CachePolicy = Readonly<Read<typeof READERS>>;

@@ -1,13 +1,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import {
-  type ChangeFeed,
-  type ChangeSource,
-  expiryOf,
-  type SessionRecord,
-  type Store,
-  type StoredSession,
-} from '../store/store';
+import type { SharedJson } from '../store/shared-json';
+import { type ChangeFeed, type ChangeSource, expiryOf, type SessionRecord, type Store } from '../store/store';
 import { flat, MAX_TOKEN_LENGTH, sessionIdIn, type TokenClaims, tagIn } from '../token/token';
 import type { CachePolicy } from './cache-options';
 import { ChangeLog } from './change-log';
@@ -29,7 +23,7 @@ export interface KnownSession {
   readonly token: Buffer;
   readonly userId: string;
   readonly session: Readonly<SessionRecord>;
-  readonly userInfo: string | null;
+  readonly userInfo: SharedJson | null;
   readonly userInfoVersion: number;
   readonly source: ChangeSource;
   /**
@@ -41,6 +35,12 @@ export interface KnownSession {
   readonly until: number;
   /** When a use of it has to slide it, by `performance.now()`; never while a call for that is in flight. */
   slideAt: number;
+}
+
+/** A live session as the store has just given it. */
+export interface CheckedSession extends Pick<KnownSession, 'userId' | 'session' | 'userInfo' | 'userInfoVersion'> {
+  /** The store's clock when it answered. */
+  readonly now: number;
 }
 
 /** Is called when the cache begins, or ceases, to work. */
@@ -135,9 +135,9 @@ export class NearCache {
    * Only for the very token that the record holds: how long any other one is good is for the store to judge at each
    * use.
    */
-  keep(ticket: Ticket, token: string, claims: TokenClaims, stored: StoredSession): void {
+  keep(ticket: Ticket, token: string, claims: TokenClaims, checked: CheckedSession): void {
     const { source, askedAt, change, detours } = ticket;
-    const { userId, session, now, userInfo, userInfoVersion } = stored;
+    const { userId, session, now, userInfo, userInfoVersion } = checked;
     // Of two tokens made in one millisecond, one may prove less.
     const isHeld = claims.gen === session.gen && claims.mintedAt === session.mintedAt;
     if (!isHeld || claims.provedAt !== session.provedAt) return;

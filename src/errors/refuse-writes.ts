@@ -1,6 +1,7 @@
 /**
  * Makes every assignment to an instance throw, in sloppy mode too, where a frozen object would ignore it. A proxy at
- * the end of the chain of prototypes sees the names that nothing else has, and costs the known ones nothing.
+ * the end of the chain of prototypes sees the names that nothing else has, and costs the known ones nothing. A subclass
+ * has that of its base.
  */
 export function refuseWrites(prototype: object, refusal: (name: string) => TypeError): void {
   for (const key of Reflect.ownKeys(prototype)) {
@@ -12,6 +13,7 @@ export function refuseWrites(prototype: object, refusal: (name: string) => TypeE
       },
     });
   }
+  if (Object.getPrototypeOf(prototype) !== Object.prototype) return;
   const end = new Proxy(
     {},
     {

@@ -12,6 +12,10 @@ const KINDS: Record<SiteData, true> = {
   '*': true,
 };
 
+const ALL_BUT_COOKIES = Object.keys(KINDS)
+  .filter((kind) => kind !== '*' && kind !== 'cookies')
+  .map((kind) => `"${kind}"`);
+
 const BY_DEFAULT: readonly SiteData[] = ['cache', 'cookies', 'storage'];
 
 /**
@@ -32,4 +36,11 @@ export function clearSiteDataOf(option: boolean | readonly SiteData[] | undefine
     throw new TypeError(`option clearSiteData[${index}] must be one of ${Object.keys(KINDS).join(', ')}, got ${got}`);
   }
   return [...new Set(kinds)].map((kind) => `"${kind}"`);
+}
+
+/** What is left of these values where the cookies have to stay. */
+export function withoutCookies(values: readonly string[]): string[] {
+  return values
+    .flatMap((value) => (value === '"*"' ? ALL_BUT_COOKIES : [value]))
+    .filter((value) => value !== '"cookies"');
 }

@@ -34,6 +34,8 @@ export interface Exchange {
    * What the response will say; `null` when there is none, or it has begun. The same for all sessions of the request.
    */
   reply(): ReplyHeaders | null;
+  /** Calls it once the response has been sent or its client has gone; at once where that is so, or there is none. */
+  onClose(listener: () => void): void;
 }
 
 /** An IPv4 address in the form that a socket for IPv6 gives it (RFC 4291, 2.5.5.2): shown to users without that. */

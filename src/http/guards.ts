@@ -17,16 +17,30 @@ const OPTIONS = { redirectTo: optional(checkRedirectTo, null) } satisfies Reader
 /** Judges a request: why it may not go on (an error for the host's error path, or an answer), or `null` when it may. */
 export type Guard = (request: object) => Refusal | Error | null | Promise<Refusal | Error | null>;
 
+/**
+ * The path of the login page; `null` for none.
+ *
+ * @throws TypeError for an option that is unknown or no path.
+ */
+export function redirectOf(options: RequireUserOptions | undefined): string | null {
+  return readOptions('requireUser', options, OPTIONS, '').redirectTo;
+}
+
 /** @throws TypeError for an option that is unknown or no path. */
 export function userGuard(options: RequireUserOptions | undefined): Guard {
-  const { redirectTo } = readOptions('requireUser', options, OPTIONS, '');
+  const redirectTo = redirectOf(options);
   return (request) => opened(request, 'requireUser').refusal(redirectTo);
 }
 
 /** @throws TypeError or RangeError when `seconds` is not a positive whole number. */
 export function recencyGuard(seconds: number): Guard {
-  checkSeconds('seconds', seconds);
-  return (request) => opened(request, 'requireRecentLogin').recencyRefusal(seconds);
+  const within = recentSeconds(seconds);
+  return (request) => opened(request, 'requireRecentLogin').recencyRefusal(within);
+}
+
+/** @throws TypeError or RangeError when `seconds` is not a positive whole number. */
+export function recentSeconds(seconds: number): number {
+  return checkSeconds('seconds', seconds);
 }
 
 function opened(request: object, guard: string) {

@@ -57,20 +57,19 @@ export interface SessionPolicy<Detail> extends Omit<Read<typeof READERS>, 'cooki
   trustedOrigins: TrustedOrigins;
 }
 
-/** @throws TypeError naming the argument or option that is unknown, of the wrong kind, or refused by browsers. */
+/**
+ * @param caller what the options were given to, for errors.
+ * @throws TypeError naming the argument or option that is unknown, of the wrong kind, or refused by browsers.
+ */
 export function sessionPolicy<Detail>(
   manager: TokenManager<Detail>,
   options: SessionMiddlewareOptions | undefined,
+  caller = 'sessionMiddleware',
 ): SessionPolicy<Detail> {
   if (!(manager instanceof TokenManager)) {
-    throw new TypeError(`sessionMiddleware needs a TokenManager, got ${kindOf(manager)}`);
+    throw new TypeError(`${caller} needs a TokenManager, got ${kindOf(manager)}`);
   }
-  const {
-    cookie: cookies,
-    crossOrigin,
-    trustedOrigins,
-    ...policy
-  } = readOptions('sessionMiddleware', options, READERS);
+  const { cookie: cookies, crossOrigin, trustedOrigins, ...policy } = readOptions(caller, options, READERS);
   if (cookies === null && policy.header === null) {
     throw new TypeError('options cookie and header must not both be false: no token could ever arrive');
   }

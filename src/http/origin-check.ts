@@ -56,7 +56,15 @@ export function readTrustedOrigins(name: string, trustedOrigins: unknown): Reado
  * values that browsers send, is refused.
  */
 export function crossOriginRefusal(exchange: Exchange, trusted: TrustedOrigins): SessionError | null {
-  if (trusted === null || isSafe(exchange)) return null;
+  return isSafe(exchange) ? null : foreignOriginRefusal(exchange, trusted);
+}
+
+/** As much of a request as tells where it comes from. */
+type Sender = Pick<Exchange, 'header' | 'isRepeated' | 'host' | 'isSecure'>;
+
+/** {@link crossOriginRefusal}, of a request whose method says nothing of what it is for: one that opens a connection. */
+export function foreignOriginRefusal(exchange: Sender, trusted: TrustedOrigins): SessionError | null {
+  if (trusted === null) return null;
   const origin = exchange.header('origin');
   if (origin !== undefined && trusted.has(origin)) return null;
 
@@ -85,7 +93,7 @@ function isSafe(exchange: Exchange): boolean {
  * Whether a page of this origin is one of the host that the request went to. The scheme is compared where the request
  * is known to be secure; elsewhere a proxy that nobody trusts may have taken TLS off.
  */
-function isOwnOrigin(origin: string, exchange: Exchange): boolean {
+function isOwnOrigin(origin: string, exchange: Sender): boolean {
   const [, scheme, name, port] = ORIGIN.exec(origin) ?? [];
   const [, ownName, ownPort] = HOST.exec(exchange.host()?.toLowerCase() ?? '') ?? [];
   if (name === undefined || ownName === undefined || exchange.isRepeated('host')) return false;

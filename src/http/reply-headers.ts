@@ -1,4 +1,5 @@
 import type { SessionError } from '../errors/session-error';
+import { withoutCookies } from './clear-site-data';
 
 /** The headers of a response while they can be changed. Node's `ServerResponse` is one. */
 export interface HeaderFields {
@@ -62,6 +63,11 @@ export class ReplyHeaders {
       else this.#fields.removeHeader(SITE_DATA);
     }
     this.#put();
+  }
+
+  /** Asks the browser to forget no cookies any more: one was set since. */
+  keepCookies(): void {
+    if (this.#siteData.length > 0) this.clearSiteData(withoutCookies(this.#siteData));
   }
 
   /** Adds an error's headers to the answer that has its status, also to one that the application writes. */

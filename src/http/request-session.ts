@@ -5,6 +5,7 @@ import type { RequestedSession } from '../manager/requested-session';
 import type { SessionData } from '../manager/session-data';
 import type { User } from '../manager/types';
 import type { EndReason, SessionEntries } from '../store/store';
+import { isVisitor } from '../token/token';
 import { attributesOf, type Exchange } from './exchange';
 import { checkLoginOptions, checkLogoutOptions, type LoginOptions, type LogoutOptions } from './login-options';
 import type { SessionPolicy } from './middleware-options';
@@ -41,6 +42,11 @@ export class RequestSession<Detail = unknown> {
   /** Whether the client has the user's token in its cookie: it came there, or was put there by this response. */
   #isInCookie = false;
   #isPersistent = true;
+  /**
+   * The token of a session that was found ended in the middle of the request: what is written of its user from then on
+   * must not become a visitor's. `null` for none.
+   */
+  #endedToken: string | null = null;
   /** Why there is no session although a token of ours came. */
   #ending: Ending | null = null;
   /** Why it isn't known who makes the request. */
@@ -49,6 +55,8 @@ export class RequestSession<Detail = unknown> {
   #isRefused = false;
   /** The login, logout or begin of a visit that goes on. */
   #turn: Promise<unknown> | null = null;
+  /** The signal that was asked for, and the session that it watches; `null` for none. */
+  #signal: { id: string | null; signal: AbortSignal } | null = null;
   /** Whether the store was asked for the session in this request, and not the near cache. */
   #isConfirmed = false;
 
@@ -106,13 +114,27 @@ export class RequestSession<Detail = unknown> {
       token: () => {
         // While it isn't known who makes the request, nothing can be said of their data either.
         if (this.#session === null && this.#failure !== null && !this.#isConflict()) throw this.#failure;
-        return this.token;
+        return this.token ?? this.#endedToken;
       },
       known: this.#session?.data ?? null,
       startVisitor: (entries) => this.#startVisitor(entries),
       answering: (act) => this.#answering(act),
     });
     return this.#data;
+  }
+
+  /**
+   * Aborts when the user's session ends while the request goes on, be it in another process: for a long download, or a
+   * stream of events. See {@link TokenManager.watch}. Where no user is signed in it never aborts. The session is watched
+   * from when this is first asked for until the response is closed.
+   *
+   * @example
+   * await pipeline(file, res, { signal: req.session.signal });
+   */
+  get signal(): AbortSignal {
+    const id = this.user === null ? null : this.id;
+    if (this.#signal === null || this.#signal.id !== id) this.#signal = { id, signal: this.#watch() };
+    return this.#signal.signal;
   }
 
   /** When the session ends unless another request comes first. */
@@ -131,7 +153,8 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Signs a user in: starts a session, ends those whose tokens came with the request, a visitor's too, sets the cookie.
+   * Signs a user in: starts a session, ends those whose tokens came with the request, sets the cookie. Then ends the
+   * visitor's; where the store can't, the login stands, and that one ends by its `visitorTtl`.
    *
    * @returns the new token, for clients that send it in a header.
    * @throws SessionError when no session could be stored (the cookie is untouched), `ERR_USER_NOT_FOUND` when
@@ -145,6 +168,7 @@ export class RequestSession<Detail = unknown> {
     return this.#inTurn(async () => {
       this.#checkCookie('login');
       const data = await this.#keptData(userId, keep);
+      const visitor = this.#visitorThatCame().token;
       const session = await manager.startSession(
         userId,
         {
@@ -152,7 +176,7 @@ export class RequestSession<Detail = unknown> {
           absoluteTtl,
           attributes: { ...attributesOf(this.#exchange), ...attributes },
           actor,
-          replaces: this.#actingTokens(),
+          replaces: this.#actingTokens().filter((token) => token !== visitor),
         },
         data,
       );
@@ -163,6 +187,8 @@ export class RequestSession<Detail = unknown> {
       this.#clearVisitorCookie();
       // What a logout before it has asked the browser to forget, this login has just put there.
       if (clearSiteData.length > 0) this.#exchange.reply()?.clearSiteData([]);
+      // Only now: a login that failed has taken nothing from the visitor. One that is left over signs nobody in.
+      if (visitor !== null) await manager.deleteToken(visitor).catch(() => false);
       return session.token;
     });
   }
@@ -232,6 +258,33 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
+   * Goes on with a live session that the host vouches for, where no user is signed in: sets its cookie. Does nothing for
+   * a page of another origin, nor where it isn't known who makes the request.
+   *
+   * @internal
+   */
+  async adopt(token: string, isPersistent: boolean): Promise<void> {
+    return this.#inTurn(async () => {
+      const { manager, cookies, trustedOrigins, data } = this.#policy;
+      const isTooLate = cookies !== null && this.#exchange.isTooLate();
+      if (this.user !== null || this.#failure !== null || isTooLate) return;
+      if (cookies !== null && crossOriginRefusal(this.#exchange, trustedOrigins) !== null) return;
+      const claims = manager.readToken(token);
+      if (claims !== null && isVisitor(claims)) {
+        const visitor = this.#session === null ? await manager.openVisitor(token, data === 'eager') : null;
+        if (visitor !== null) this.#goOnAsVisitor(visitor);
+        return;
+      }
+      const { session } = await manager.openToken(token, data === 'eager');
+      if (session === null) return;
+      this.#isPersistent = isPersistent;
+      this.#signIn(session, cookies !== null);
+      this.#setCookie(session);
+      this.#clearVisitorCookie();
+    });
+  }
+
+  /**
    * What passport calls at a login that it means to keep in a session of express-session: that fails, with a recipe.
    *
    * @internal
@@ -287,9 +340,9 @@ export class RequestSession<Detail = unknown> {
   open(): Promise<void> | undefined {
     const { acting, refusal } = this.#tokens;
     this.#failure = refusal;
-    // Nobody is signed in by a conflict, and a login must be able to end it.
+    // Nobody is signed in by a conflict, and a login must be able to end it: one of several steps, too.
     if (refusal !== null)
-      return this.#isConflict() ? undefined : this.#answering(() => Promise.reject(this.#refuse(refusal)));
+      return this.#isConflict() ? this.#openVisitor() : this.#answering(() => Promise.reject(this.#refuse(refusal)));
     const [token] = acting;
     if (token === undefined) return this.#openVisitor();
     const isEager = this.#policy.data === 'eager';
@@ -362,7 +415,7 @@ export class RequestSession<Detail = unknown> {
 
   /** The visitor in the cookie. */
   #visitorThatCame(): RequestVisitor {
-    this.#visitor ??= judgeVisitor(this.#policy, this.#exchange, this.#tokens.acting);
+    this.#visitor ??= judgeVisitor(this.#policy, this.#exchange, this.#tokens);
     return this.#visitor;
   }
 
@@ -381,11 +434,18 @@ export class RequestSession<Detail = unknown> {
       this.#checkCookie('data.set');
       const visitor = await this.#policy.manager.startVisitor(entries);
       await this.#checkCookieOf('data.set', visitor);
-      this.#session = visitor;
-      this.#visitor = { token: visitor.token, refusal: null };
-      this.#policy.cookies?.visitor.set(this.#exchange, visitor.token, { maxAge: null, isPersistent: false });
+      this.#goOnAsVisitor(visitor);
       return true;
     });
+  }
+
+  #goOnAsVisitor(visitor: RequestedSession<Detail>): void {
+    this.#session = visitor;
+    const { cookies } = this.#visitorThatCame();
+    this.#visitor = { token: visitor.token, refusal: null, cookies: [...cookies, visitor.token] };
+    const lifetime = { maxAge: null, isPersistent: false };
+    this.#policy.cookies?.visitor.set(this.#exchange, visitor.token, lifetime, cookies.length > 1);
+    if (this.#policy.cookies !== null) this.#exchange.reply()?.keepCookies();
   }
 
   /** The data to carry into a login. */
@@ -412,6 +472,15 @@ export class RequestSession<Detail = unknown> {
     throw headersSent(call);
   }
 
+  #watch(): AbortSignal {
+    const { id, user } = this;
+    if (user === null) return new AbortController().signal;
+    const { manager } = this.#policy;
+    const signal = manager.watch({ id, user });
+    this.#exchange.onClose(() => manager.unwatch(signal));
+    return signal;
+  }
+
   /** Signs in with the first of these tokens that is live, else goes on with the visitor that came. */
   async #lookUp(tokens: readonly string[]): Promise<void> {
     const { manager, onUnavailable, data } = this.#policy;
@@ -419,7 +488,8 @@ export class RequestSession<Detail = unknown> {
       for (const token of tokens) {
         const opened = await manager.openToken(token, data === 'eager');
         if (opened.session !== null) return this.#signInByToken(opened.session);
-        if (this.#ending === null && manager.isToken(token)) this.#ending = endingOf(opened);
+        const claims = this.#ending === null ? manager.readToken(token) : null;
+        if (claims !== null && !isVisitor(claims)) this.#ending = endingOf(opened);
       }
       await this.#visit();
     } catch (error) {
@@ -473,6 +543,7 @@ export class RequestSession<Detail = unknown> {
 
   #signOut(ending: Ending | null): void {
     this.#data?.forgetKnown();
+    this.#endedToken = ending === null ? null : this.token;
     this.#session = null;
     this.#isInCookie = false;
     this.#ending = ending;
@@ -498,11 +569,13 @@ export class RequestSession<Detail = unknown> {
     if (!this.#exchange.isTooLate()) this.#policy.cookies?.user.clear(this.#exchange, this.#tokens.cookies.length > 1);
   }
 
-  /** Clears the cookie of the visitor that came or began, if there is one. */
+  /** Clears the cookie of the visitor that came or began, if there is one, and all where several came. */
   #clearVisitorCookie(): void {
-    const hasVisitor = this.#visitorThatCame().token !== null;
+    const { token, cookies } = this.#visitorThatCame();
+    const isTossed = cookies.length > 1;
     this.#visitor = NO_VISITOR;
-    if (hasVisitor && !this.#exchange.isTooLate()) this.#policy.cookies?.visitor.clear(this.#exchange, false);
+    if ((!isTossed && (token === null || !cookies.includes(token))) || this.#exchange.isTooLate()) return;
+    this.#policy.cookies?.visitor.clear(this.#exchange, isTossed);
   }
 
   #isConflict(): boolean {
@@ -543,13 +616,18 @@ export class RequestSession<Detail = unknown> {
   }
 }
 
-refuseWrites(
-  RequestSession.prototype,
-  (name) =>
-    new TypeError(
-      `session.${name} can't be assigned: keep data with session.data.set(${JSON.stringify(name)}, …). Another session library needs a property of its own, or name one here with the option property`,
-    ),
-);
+/** Makes assignments to sessions throw: to those of this class, and of a subclass by its own prototype. */
+export function refuseAssignments(prototype: RequestSession): void {
+  refuseWrites(
+    prototype,
+    (name) =>
+      new TypeError(
+        `session.${name} can't be assigned: keep data with session.data.set(${JSON.stringify(name)}, …). Another session library needs a property of its own, or name one here with the option property`,
+      ),
+  );
+}
+
+refuseAssignments(RequestSession.prototype);
 
 function notExpressSession(method: string): TypeError {
   return new TypeError(

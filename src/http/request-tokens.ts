@@ -1,6 +1,6 @@
 import type { SessionError } from '../errors/session-error';
 import type { TokenManager } from '../manager/token-manager';
-import { isVisitor, type TokenClaims } from '../token/token';
+import { isVisitor, sessionIdIn, type TokenClaims, tagIn } from '../token/token';
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './middleware-options';
 import { crossOriginRefusal } from './origin-check';
@@ -40,7 +40,10 @@ export function judgeTokens<Detail>(policy: SessionPolicy<Detail>, exchange: Exc
   if (refusal !== null) {
     return { acting: NONE, cookies, refusal: cookies.some((token) => manager.isToken(token)) ? refusal : null };
   }
-  const candidates = candidatesOf(cookies, manager);
+  const candidates = candidatesOf(
+    cookies.some(isVisitors) ? cookies.filter((token) => !isVisitors(token)) : cookies,
+    manager,
+  );
   return { acting: candidates ?? NONE, cookies, refusal: candidates === null ? tokenConflict() : null };
 }
 
@@ -50,33 +53,35 @@ export interface RequestVisitor {
   readonly token: string | null;
   /** Why it may not act. */
   readonly refusal: SessionError | null;
+  /** The different tokens under the name of the visitor's cookie. */
+  readonly cookies: readonly string[];
 }
 
-export const NO_VISITOR: RequestVisitor = { token: null, refusal: null };
+export const NO_VISITOR: RequestVisitor = { token: null, refusal: null, cookies: NONE };
 
 /**
- * Of several visitors in cookies none counts: their order tells nothing, and an attacker can plant one.
- *
- * @param acting the tokens that {@link judgeTokens} lets act.
+ * A signed token in the header acts alone here, too. Of several visitors in cookies none counts: their order tells
+ * nothing, and an attacker can plant one.
  */
 export function judgeVisitor<Detail>(
   policy: SessionPolicy<Detail>,
   exchange: Exchange,
-  acting: readonly string[],
+  tokens: RequestTokens,
 ): RequestVisitor {
-  const { manager, cookies, trustedOrigins } = policy;
-  const isOfVisitor = (token: string) => {
-    const claims = manager.readToken(token);
-    return claims !== null && isVisitor(claims);
-  };
-  const inHeader = acting.find(isOfVisitor);
-  if (inHeader !== undefined) return { token: inHeader, refusal: null };
-  const values = cookies?.visitor.read(exchange.header('cookie'), exchange.isSecure, exchange.cookies) ?? NONE;
-  const signed = values.filter(isOfVisitor);
+  const { manager, trustedOrigins } = policy;
+  const header = tokens.acting.find((token) => !tokens.cookies.includes(token) && manager.isToken(token));
+  if (header !== undefined) return isVisitors(header) ? { ...NO_VISITOR, token: header } : NO_VISITOR;
+  const cookies = policy.cookies?.visitor.read(exchange.header('cookie'), exchange.isSecure, exchange.cookies) ?? NONE;
+  const signed = cookies.filter((token) => isVisitors(token) && manager.isToken(token));
   const [token] = signed;
-  if (token === undefined || signed.length > 1) return NO_VISITOR;
+  if (token === undefined || signed.length > 1) return { ...NO_VISITOR, cookies };
   const refusal = crossOriginRefusal(exchange, trustedOrigins);
-  return { token: refusal === null ? token : null, refusal };
+  return { token: refusal === null ? token : null, refusal, cookies };
+}
+
+/** Whether a value would be a visitor's token if it is signed. */
+function isVisitors(token: string): boolean {
+  return isVisitor({ tag: tagIn(token), sid: sessionIdIn(token) });
 }
 
 /**

@@ -6,6 +6,7 @@ import { type CreateSessionOptions, checkCreateOptions } from './call-options';
 import type { ManagerPolicy } from './manager-options';
 import { reported } from './reported';
 import type { SessionEmitter } from './session-events';
+import { userOf } from './session-view';
 import type { User } from './types';
 import type { UserInfo } from './user-info';
 
@@ -68,7 +69,7 @@ export class Logins<Detail> {
     if (!this.#userInfo.hasLoader) return this.start(userId, given);
     const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtl * 1000);
     if (detail === null) throw userNotFound();
-    return { ...(await this.start(userId, given)), user: { id: userId, detail } };
+    return { ...(await this.start(userId, given)), user: userOf<Detail>(userId, detail) };
   }
 
   /** Starts a session, without asking `getUserInfo`. */
@@ -102,7 +103,7 @@ export class Logins<Detail> {
     );
     const given = { attributes: { ...attributes }, ...(actor !== undefined && { actor }) };
     if (provedAt === undefined) this.#events.emit('login', { userId, sessionId: sid, ...given });
-    return { token: signToken({ tag, ...session }, keys), user: { id: userId }, session, now };
+    return { token: signToken({ tag, ...session }, keys), user: userOf(userId), session, now };
   }
 
   /** Starts a visitor's session. */

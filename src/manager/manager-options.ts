@@ -14,6 +14,7 @@ import {
   shown,
 } from '../errors/arguments';
 import { MAX_DATA_KEYS, MAX_SESSIONS } from '../store/limits';
+import { MemoryStore } from '../store/memory-store';
 import { MAX_ATTRIBUTE_LENGTH } from '../store/session-attributes';
 import { isStore, type ReusePolicy, type Store } from '../store/store';
 import { importSecret } from '../token/token';
@@ -137,7 +138,9 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>) {
     maxDataKeys,
     ...policy
   } = readOptions('TokenManager', options, READERS);
-  const cache = policy.store.follow === undefined ? null : policy.cache;
+  // A memory store answers at once.
+  const isCacheable = policy.store.follow !== undefined && !(policy.store instanceof MemoryStore);
+  const cache = isCacheable ? policy.cache : null;
   const slideEvery = given ?? (cache === null ? 0 : CACHED_SLIDE_EVERY);
   if (cache !== null && slideEvery === 0) {
     throw new RangeError('option slideEvery must be at least 1 with a cache: at 0 each request would ask the store');

@@ -46,6 +46,13 @@ export interface SessionEvents {
   'cache-down': { error: SessionError };
   /** It gets all changes again. */
   'cache-up': Record<string, never>;
+  /**
+   * The end of a watched session may be noticed late: changes may be missed, and each is asked for every five seconds.
+   * While the store can't answer either, the signals of ended sessions wait for it.
+   */
+  'watch-down': { error: SessionError };
+  /** The ends of watched sessions arrive again, and all of them are asked for once more. */
+  'watch-up': Record<string, never>;
 }
 
 const NAMES: Record<keyof SessionEvents, true> = {
@@ -63,6 +70,8 @@ const NAMES: Record<keyof SessionEvents, true> = {
   'store-up': true,
   'cache-down': true,
   'cache-up': true,
+  'watch-down': true,
+  'watch-up': true,
 };
 
 export type SessionListener<Name extends keyof SessionEvents> = (event: SessionEvents[Name]) => void;

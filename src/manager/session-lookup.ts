@@ -1,6 +1,16 @@
 import type { KnownSession, NearCache } from '../cache/near-cache';
 import { SessionError } from '../errors/session-error';
-import type { EndedSession, Found, FoundData, ReusePolicy, SessionEntries, Store, StoredSession } from '../store/store';
+import { SharedJson } from '../store/shared-json';
+import type {
+  EndedSession,
+  Found,
+  FoundData,
+  ReusePolicy,
+  SessionEntries,
+  SessionRecord,
+  Store,
+  StoredSession,
+} from '../store/store';
 import { isOwner, isVisitor, parseToken, readClaims, type SigningKeys, type TokenClaims } from '../token/token';
 import type { SessionEmitter } from './session-events';
 
@@ -11,7 +21,9 @@ import type { SessionEmitter } from './session-events';
 export type Purpose = 'read' | 'use' | 'use with data';
 
 /** The live session of a token. */
-export interface LiveToken extends StoredSession {
+export interface LiveToken extends Omit<StoredSession, 'userInfo'> {
+  /** The cached user info, which everybody shares; `null` when there is none. */
+  userInfo: SharedJson | null;
   /** When the holder of this very token last proved who they are: of a former token longer ago than in the record. */
   provedAt: number;
   /** The session's data, where it was asked for. */
@@ -72,7 +84,7 @@ export class SessionLookup {
     const claims = parseToken(token, this.#keys);
     if (claims === null || !isVisitor(claims)) return null;
     const found = liveIn(this.#judge(claims, await this.#look(claims, purpose)));
-    return found === null ? null : { ...found, provedAt: claims.provedAt };
+    return found === null ? null : { ...found, userInfo: null, provedAt: claims.provedAt };
   }
 
   /** {@link known}, else {@link ask}. */
@@ -124,9 +136,10 @@ export class SessionLookup {
       this.#cache?.changed(tag);
       return found;
     }
-    if (ticket !== null) this.#cache?.keep(ticket, token, claims, found);
-    const { userId, session, now, userInfo, userInfoVersion, data } = found;
+    const { userId, session, now, userInfoVersion, data } = found;
+    const userInfo = found.userInfo === null ? null : new SharedJson(found.userInfo);
     const live = { userId, session, now, userInfo, userInfoVersion, provedAt: claims.provedAt };
+    if (ticket !== null) this.#cache?.keep(ticket, token, claims, live);
     return data === undefined ? live : { ...live, data };
   }
 
@@ -181,7 +194,7 @@ function isEnded(found: object): found is EndedSession {
 }
 
 /** The live session in what was found; `null` when there is none. */
-export function liveIn<Live extends StoredSession>(found: Live | EndedSession | null): Live | null {
+export function liveIn<Live extends { session: SessionRecord }>(found: Live | EndedSession | null): Live | null {
   return found === null || found.session === null ? null : found;
 }
 

@@ -1,5 +1,5 @@
 import { expiryOf, type SessionAttributes, type SessionRecord, type StoredBan } from '../store/store';
-import type { Ban, Session, SessionInfo, User } from './types';
+import type { Ban, DeepReadonly, Session, SessionInfo, User } from './types';
 
 /**
  * A stored session as an application gets it. A class, though nobody need know: of literals that have been kept for
@@ -50,9 +50,14 @@ export function sessionOf<Detail>(
   return new LiveSession(token, user, record, provedAt, now);
 }
 
+/** A user as an application gets them. `detail`: `undefined` for none; frozen already. */
+export function userOf<Detail>(id: string, detail?: DeepReadonly<Detail>): User<Detail> {
+  return Object.freeze(detail === undefined ? { id } : { id, detail });
+}
+
 /** A session without what could be signed in with. */
 export function infoOf(record: SessionRecord, now: number): SessionInfo {
-  const session = sessionOf('', { id: '' }, record, record.provedAt, now);
+  const session = sessionOf('', userOf(''), record, record.provedAt, now);
   const { token: _token, user: _user, checkedAt: _checkedAt, ...info } = session;
   return info;
 }

@@ -1,19 +1,11 @@
+import { DEFAULT_HEARTBEAT_MS } from '../cache/cache-options';
 import { type CacheStats, NearCache } from '../cache/near-cache';
 import { reportingOwnChanges } from '../cache/own-changes';
 import { checkSeconds, kindOf } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
 import { watchAvailability } from '../store/availability';
 import { checkAttributes } from '../store/session-attributes';
-import type {
-  EndReason,
-  Found,
-  SessionAttributes,
-  SessionEntries,
-  SessionRecord,
-  Store,
-  StoredSession,
-  StoreHealth,
-} from '../store/store';
+import type { EndReason, SessionAttributes, SessionEntries, SessionRecord, Store, StoreHealth } from '../store/store';
 import { isSessionId, isVisitor, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import {
   type BanUserOptions,
@@ -34,10 +26,11 @@ import { RequestedSession } from './requested-session';
 import { Rotations } from './rotations';
 import { type DataAccess, type DataOwner, SessionData } from './session-data';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
-import { foreignRecord, type LiveToken, liveIn, type Purpose, SessionLookup } from './session-lookup';
-import { banOf, infoOf, sessionOf } from './session-view';
+import { type FoundToken, foreignRecord, type LiveToken, liveIn, type Purpose, SessionLookup } from './session-lookup';
+import { banOf, infoOf, sessionOf, userOf } from './session-view';
 import type { Ban, Inspection, Session, SessionInfo, User } from './types';
 import { UserInfo } from './user-info';
+import { type WatchableSession, type WatchedSession, Watches, watchTarget } from './watches';
 
 /** Why there is no live session. */
 interface Ending {
@@ -71,6 +64,7 @@ export class TokenManager<Detail = unknown> {
   readonly #logins: Logins<Detail>;
   readonly #rotations: Rotations;
   #named: NamedSessions | null = null;
+  readonly #watches: Watches;
 
   /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
   constructor(options: TokenManagerOptions<Detail>) {
@@ -99,6 +93,8 @@ export class TokenManager<Detail = unknown> {
     );
     this.#logins = new Logins(this.#policy, this.#store, this.#userInfo, this.#events);
     this.#rotations = new Rotations(this.#policy, this.#lookup, this.#events);
+    const heartbeatMs = cache?.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
+    this.#watches = new Watches({ store: this.#store, followed: store, heartbeatMs, events: this.#events });
   }
 
   /**
@@ -467,7 +463,7 @@ export class TokenManager<Detail = unknown> {
   async addUser(userId: string, userInfoTtl?: number): Promise<User<Detail> | null> {
     this.#logins.checkUserId(userId);
     const detail = await this.#userInfo.loadAndCache(userId, this.#userInfoTtlMs(userInfoTtl));
-    return detail === null ? null : { id: userId, detail };
+    return detail === null ? null : userOf<Detail>(userId, detail);
   }
 
   /**
@@ -523,8 +519,41 @@ export class TokenManager<Detail = unknown> {
     return this.#cache?.stats ?? null;
   }
 
+  /**
+   * Watches a session: the signal aborts once the session has ended, in whatever process and for whatever reason, also
+   * by its time. The signal's `reason` is a {@link SessionError} `ERR_SESSION_ENDED`, with `endReason` and, where one
+   * was given, `endMessage`. A signal that need not be watched any more has to be given to {@link unwatch}; that of an
+   * ended session need not.
+   *
+   * An end arrives by an announcement of the store, within milliseconds. While announcements may be missed, see the
+   * event `watch-down`, the store is asked every five seconds. No signal aborts because the store is out of reach. An
+   * expiry is noticed within a second or two. Closing the manager ends the watch, and aborts nothing.
+   *
+   * @param session what `createSession`, `checkToken` or a request gives, or a token. For one that is not live the
+   *   signal aborts at once, or as soon as the store has answered.
+   * @throws TypeError for what is neither.
+   * @example
+   * const signal = manager.watch(session);
+   * signal.addEventListener('abort', () => socket.close(4401, signal.reason.endReason));
+   * socket.once('close', () => manager.unwatch(signal));
+   */
+  watch(session: WatchableSession | string): AbortSignal {
+    return this.#watches.watch(watchTarget(session, this.#policy.keys));
+  }
+
+  /** Ends the watch of a signal that {@link watch} gave: it does not abort any more. `false`: it was not watched. */
+  unwatch(signal: AbortSignal): boolean {
+    return this.#watches.unwatch(signal);
+  }
+
+  /** The sessions that this process watches and has found live: who is online here. */
+  watched(): WatchedSession[] {
+    return this.#watches.list();
+  }
+
   /** Closes the connections that the store opened itself, never a client that was handed in. */
   async close(): Promise<void> {
+    this.#watches.close();
     this.#cache?.close();
     await this.#store.close();
   }
@@ -555,16 +584,15 @@ export class TokenManager<Detail = unknown> {
   }
 
   /** The user of a session with the info that `getUserInfo` gives; `null` when it knows no such user. */
-  async #loadUser({ userId, userInfoVersion }: StoredSession, userInfoTtlMs: number): Promise<User<Detail> | null> {
+  async #loadUser({ userId, userInfoVersion }: LiveToken, userInfoTtlMs: number): Promise<User<Detail> | null> {
     const detail = await this.#userInfo.load(userId, userInfoTtlMs, userInfoVersion);
-    return detail === null ? null : { id: userId, detail };
+    return detail === null ? null : userOf<Detail>(userId, detail);
   }
 
   /** The user of a session, with their info if there is any; `null` when that has to be loaded. */
-  #knownUser({ userId, userInfo }: StoredSession): User<Detail> | null {
+  #knownUser({ userId, userInfo }: LiveToken): User<Detail> | null {
     const detail = this.#userInfo.read(userInfo);
-    if (detail !== undefined) return { id: userId, detail };
-    return this.#userInfo.hasLoader ? null : { id: userId };
+    return detail === undefined && this.#userInfo.hasLoader ? null : userOf<Detail>(userId, detail);
   }
 
   async #list(tag: string): Promise<{ sessions: SessionRecord[]; now: number }> {
@@ -585,12 +613,12 @@ export class TokenManager<Detail = unknown> {
   }
 }
 
-function viewOf<Detail>(token: string, live: LiveToken, user: User<Detail> = { id: live.userId }): Session<Detail> {
+function viewOf<Detail>(token: string, live: LiveToken, user: User<Detail> = userOf(live.userId)): Session<Detail> {
   return sessionOf(token, user, live.session, live.provedAt, live.now);
 }
 
-/** Why there is no live session, of what the store gave. */
-function reasonOf(found: Found): Ending {
+/** Why there is no live session, of what was found. */
+function reasonOf(found: FoundToken): Ending {
   if (found === null || found.session !== null) return { session: null, reason: 'unknown' };
   const { reason, message } = found;
   return { session: null, reason, ...(message !== null && { message }) };

@@ -24,15 +24,25 @@ export type RegisteredDetail = Register extends { detail: infer Detail } ? Detai
 /** What {@link Register} says the data of a session is; any keys of unknown values while it says nothing. */
 export type RegisteredData = Register extends { data: infer Data extends object } ? Data : Record<string, unknown>;
 
-/** A user who is signed in. */
+/** A type that can't be written to, at any level. */
+export type DeepReadonly<Type> = Type extends (...args: never[]) => unknown
+  ? Type
+  : Type extends object
+    ? { readonly [Key in keyof Type]: DeepReadonly<Type[Key]> }
+    : Type;
+
+/**
+ * A user who is signed in. Frozen at every level, as requests share it: a write throws in strict mode, and is ignored
+ * in sloppy mode. `structuredClone(user.detail)` gives a copy to change.
+ */
 export interface User<Detail = unknown> {
   /** The user id given at login, exactly. */
-  id: string;
+  readonly id: string;
   /**
    * What `getUserInfo` gave for this user, as JSON carries it (a Date arrives as a string). Absent without a
    * `getUserInfo`.
    */
-  detail?: Detail;
+  readonly detail?: DeepReadonly<Detail>;
 }
 
 /** A session as it may be shown to its user. No token can be made of it. All times are by the store's clock. */

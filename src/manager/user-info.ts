@@ -1,14 +1,15 @@
+import { SharedJson } from '../store/shared-json';
 import type { Store } from '../store/store';
 import { tagOf } from '../token/token';
-import type { GetUserInfo } from './types';
+import type { DeepReadonly, GetUserInfo } from './types';
 
 /** Milliseconds after which a load is not joined any more: a loader that hangs must not lock its user out. */
 const SHARED_FOR_MS = 10_000;
 
 /** One run of the application's loader, shared by all who ask for this user meanwhile. */
-interface Load {
-  /** What the loader gave, as JSON; `null` when there is no such user. */
-  text: Promise<string | null>;
+interface Load<Detail> {
+  /** What the loader gave, after JSON; `null` when there is no such user. */
+  detail: Promise<DeepReadonly<Detail> | null>;
   /** Settles when the store has taken it, or has refused it for a later change. */
   stored: Promise<void>;
   /** Resolves when no caller can join any more. */
@@ -27,7 +28,7 @@ export class UserInfo<Detail> {
   readonly #getUserInfo: GetUserInfo<Detail> | undefined;
   readonly #onGone: (userId: string, ended: string[]) => void;
   /** The load of each user that a caller may join. */
-  readonly #loads = new Map<string, Load>();
+  readonly #loads = new Map<string, Load<Detail>>();
 
   /** @param onGone is given the sessions that have ended because there is no such user. */
   constructor(
@@ -44,15 +45,9 @@ export class UserInfo<Detail> {
     return this.#getUserInfo !== undefined;
   }
 
-  /** The info in a cached text; `undefined` when there is none, or none that can be read: then it has to be loaded. */
-  read(cached: string | null): Detail | undefined {
-    if (cached === null) return undefined;
-    try {
-      return (JSON.parse(cached) as Detail | null) ?? undefined;
-    } catch (error) {
-      if (error instanceof SyntaxError) return undefined;
-      throw error;
-    }
+  /** The cached info; `undefined` when there is none, or none that can be read: then it has to be loaded. */
+  read(cached: SharedJson | null): DeepReadonly<Detail> | undefined {
+    return (cached?.value as DeepReadonly<Detail> | null | undefined) ?? undefined;
   }
 
   /**
@@ -61,7 +56,7 @@ export class UserInfo<Detail> {
    *
    * @param version `userInfoVersion` of the check.
    */
-  load(userId: string, ttlMs: number, version: number): Promise<Detail | null> {
+  load(userId: string, ttlMs: number, version: number): Promise<DeepReadonly<Detail> | null> {
     return detailOf(this.#loads.get(userId) ?? this.#start(userId, ttlMs, version));
   }
 
@@ -69,14 +64,14 @@ export class UserInfo<Detail> {
    * Loads what is there now: an earlier load may be older than this call. Earlier loads, in any process, can't be kept
    * any more.
    */
-  async loadAfresh(userId: string, ttlMs: number): Promise<Detail | null> {
+  async loadAfresh(userId: string, ttlMs: number): Promise<DeepReadonly<Detail> | null> {
     return detailOf(await this.#joinLater(userId, ttlMs));
   }
 
   /** {@link loadAfresh}, and waits for the cache: rejects when it can't be written. */
-  async loadAndCache(userId: string, ttlMs: number): Promise<Detail | null> {
+  async loadAndCache(userId: string, ttlMs: number): Promise<DeepReadonly<Detail> | null> {
     const load = await this.#joinLater(userId, ttlMs);
-    const [detail] = await Promise.all([detailOf<Detail>(load), load.stored]);
+    const [detail] = await Promise.all([detailOf(load), load.stored]);
     return detail;
   }
 
@@ -98,7 +93,7 @@ export class UserInfo<Detail> {
    * Joins a load that begins after this call: its own, or one that another caller of this starts when the present one
    * is over. Not one of a check, whose version may be earlier than that of an older load in another process.
    */
-  async #joinLater(userId: string, ttlMs: number): Promise<Load> {
+  async #joinLater(userId: string, ttlMs: number): Promise<Load<Detail>> {
     const older = this.#loads.get(userId);
     if (older !== undefined) await older.over;
     const later = this.#loads.get(userId);
@@ -106,7 +101,7 @@ export class UserInfo<Detail> {
   }
 
   /** @param known the version of the load; `null` to have the store renew it. */
-  #start(userId: string, ttlMs: number, known: number | null): Load {
+  #start(userId: string, ttlMs: number, known: number | null): Load<Detail> {
     const version =
       known === null && this.hasLoader ? this.#store.renewUserInfo(tagOf(userId)) : Promise.resolve(known ?? 0);
     const text = version.then(() => this.#run(userId));
@@ -116,7 +111,8 @@ export class UserInfo<Detail> {
     const over = settledWithin(stored, SHARED_FOR_MS).then(() => {
       if (this.#loads.get(userId) === load) this.#loads.delete(userId);
     });
-    const load: Load = { text, stored, over, isAfresh: known === null };
+    const detail = text.then((json) => (json === null ? null : (new SharedJson(json).value as DeepReadonly<Detail>)));
+    const load: Load<Detail> = { detail, stored, over, isAfresh: known === null };
     this.#loads.set(userId, load);
     return load;
   }
@@ -141,12 +137,11 @@ export class UserInfo<Detail> {
   }
 }
 
-/** Each caller gets an object of its own: what one request does to it is nothing to another. */
-async function detailOf<Detail>({ text, stored }: Load): Promise<Detail | null> {
-  const json = await text;
-  if (json !== null) return JSON.parse(json) as Detail;
-  await stored;
-  return null;
+/** What a load gives. That there is no such user is known only once the store has ended their sessions. */
+async function detailOf<Detail>({ detail, stored }: Load<Detail>): Promise<DeepReadonly<Detail> | null> {
+  const loaded = await detail;
+  if (loaded === null) await stored;
+  return loaded;
 }
 
 /** Resolves when the promise has settled, either way, or when that many milliseconds have passed. */

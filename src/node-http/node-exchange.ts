@@ -47,6 +47,11 @@ export abstract class NodeExchange implements Exchange {
   reply(): ReplyHeaders | null {
     return this.#res === null ? null : replyOf(this.#res);
   }
+
+  onClose(listener: () => void): void {
+    if (this.#res === null || isClosed(this.#res)) listener();
+    else this.#res.once('close', listener);
+  }
 }
 
 /** Whether this is a response that headers can be set on. */
@@ -54,8 +59,14 @@ export function isResponse(res: unknown): res is ServerResponse {
   return typeof (res as ServerResponse | null | undefined)?.setHeader === 'function';
 }
 
+/** Whether a response has emitted its `close`. One of HTTP/2 says so by its stream. */
+function isClosed(res: ServerResponse): boolean {
+  const { closed, stream } = res as { closed?: boolean; stream?: { closed: boolean } };
+  return (closed ?? stream?.closed) === true;
+}
+
 /** Sets the headers of a refusal; none any more on a response that has begun. */
-export function setRefusalHeaders(res: ServerResponse, { headers }: Refusal): void {
+export function setRefusalHeaders(res: ServerResponse, { headers }: Pick<Refusal, 'headers'>): void {
   if (res.headersSent) return;
   for (const [name, value] of Object.entries(headers)) {
     const earlier = name === 'Vary' ? res.getHeader(name) : undefined;

@@ -15,6 +15,7 @@ import type {
   NewSession,
   ReusePolicy,
   SessionRecord,
+  SessionStates,
   Store,
   StoredBan,
   StoredUser,
@@ -43,7 +44,9 @@ import {
   parseFoundWithData,
   parseList,
   parseRecord,
+  parseStates,
   refusedAt,
+  type StatesReply,
   TUPLE_TIMING,
   type TupleReply,
 } from './replies';
@@ -252,6 +255,10 @@ export class RedisStore implements Store {
     return parseList(reply);
   }
 
+  async states(tag: string, sids: readonly string[]): Promise<SessionStates> {
+    return parseStates(await this.#connection.run<StatesReply>('states', [this.#keys.sessions(tag)], sids));
+  }
+
   readData(tag: string, claims: TokenClaims, policy: ReusePolicy, keys: readonly string[] | null) {
     // No entry has an empty key: for no keys at all, as no argument is for all.
     const wanted = keys?.length === 0 ? [''] : (keys ?? NO_ARGUMENTS);
@@ -304,11 +311,8 @@ export class RedisStore implements Store {
   }
 
   follow(follower: ChangeFollower, { heartbeatMs }: { heartbeatMs: number }): ChangeFeed {
-    const keys = { keys: this.#keys, serverKeys: this.#serverKeys, rights: this.#rights };
-    const onClose = () => this.#feeds.delete(feed);
-    const feed = new RedisChangeFeed(this.#connection, keys, follower, { heartbeatMs, onClose });
-    this.#feeds.add(feed);
-    return feed;
+    const shared = [...this.#feeds].find((feed) => feed.heartbeatMs === heartbeatMs);
+    return (shared ?? this.#openFeed(heartbeatMs)).join(follower);
   }
 
   async *tags(): AsyncIterable<readonly string[]> {
@@ -335,6 +339,14 @@ export class RedisStore implements Store {
     await this.#connection.close();
     this.#revocations.forget();
     this.#replicas?.close();
+  }
+
+  #openFeed(heartbeatMs: number): RedisChangeFeed {
+    const keys = { keys: this.#keys, serverKeys: this.#serverKeys, rights: this.#rights };
+    const onClose = () => this.#feeds.delete(feed);
+    const feed = new RedisChangeFeed(this.#connection, keys, { heartbeatMs, onClose });
+    this.#feeds.add(feed);
+    return feed;
   }
 
   /** A call on the sessions of a user. */

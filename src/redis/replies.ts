@@ -5,6 +5,8 @@ import type {
   FoundData,
   SessionEntries,
   SessionRecord,
+  SessionState,
+  SessionStates,
   StoredAttributes,
   StoredBan,
   StoredSession,
@@ -166,6 +168,20 @@ export function parseList(reply: ListReply): StoredUser | null {
     sessions.push(parseRecord(sid, record, attributes));
   }
   return { userId, now: Number(now), sessions: sessions.sort((a, b) => a.createdAt - b.createdAt) };
+}
+
+/** The answer of `states`. */
+export type StatesReply = [now: string | number, userId: string, ...states: string[]];
+
+/** How sessions are, in the order in which they were asked for. */
+export function parseStates([now, userId, ...states]: StatesReply): SessionStates {
+  return { userId: userId || null, now: Number(now), states: states.map(parseState) };
+}
+
+function parseState(text: string): SessionState {
+  if (/^\d+$/.test(text)) return { isLive: true, expiresAt: Number(text) };
+  const [, reason = '', message = ''] = /^(\w+):(.*)$/s.exec(text) ?? [];
+  return { isLive: false, reason: isReason(reason) ? reason : 'unknown', message: message || null };
 }
 
 /** A session, of the record of it. */

@@ -5,6 +5,9 @@ import { MAX_USER_INFO_LOAD_MS } from './limits';
 import type { MemoryData } from './memory-data';
 import { MemoryUser } from './memory-user';
 import type {
+  ChangeFeed,
+  ChangeFollower,
+  ChangeSource,
   DataChange,
   DataLimits,
   EndAllOptions,
@@ -16,6 +19,8 @@ import type {
   ReusePolicy,
   SessionEntries,
   SessionRecord,
+  SessionState,
+  SessionStates,
   Store,
   StoredBan,
   StoredSession,
@@ -54,12 +59,21 @@ export class MemoryStore implements Store {
   readonly #users = new Map<string, MemoryUser>();
   readonly #userInfo = new Map<string, UserInfo>();
   readonly #sweeper: NodeJS.Timeout;
+  readonly #followers = new Set<ChangeFollower>();
+  /** All changes of this store, which are made in this process. */
+  readonly #source: ChangeSource;
   #closed = false;
 
   /** @throws TypeError or RangeError naming the option that is unknown or of the wrong kind. */
   constructor(options?: MemoryStoreOptions) {
     const { now, sweepEvery } = readOptions('MemoryStore', options, READERS);
     this.#now = now;
+    const isClosed = () => this.#closed;
+    this.#source = {
+      get completeUntil() {
+        return isClosed() ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
+      },
+    };
     this.#sweeper = setInterval(() => this.#sweep(), sweepEvery * 1000).unref();
   }
 
@@ -85,6 +99,7 @@ export class MemoryStore implements Store {
       throw new SessionError('ERR_TOO_MANY_SESSIONS', message);
     }
     this.#users.set(tag, user);
+    if (created.ended.length > 0) this.#changed(tag);
     return { session: copyOf(created.record), now, ended: created.ended };
   }
 
@@ -108,10 +123,12 @@ export class MemoryStore implements Store {
   }
 
   async refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found> {
-    return this.#find(tag, claims, policy, (record, now) => {
+    const found = this.#find(tag, claims, policy, (record, now) => {
       record.seenAt = now;
       if (ttlMs !== null) record.ttlMs = ttlMs;
     });
+    this.#changed(tag);
+    return found;
   }
 
   async end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string } | null> {
@@ -119,6 +136,7 @@ export class MemoryStore implements Store {
     const user = this.#users.get(tag);
     const wasLive = user?.end(sid, now, why) === true;
     this.#dropIfEmpty(tag);
+    this.#changed(tag);
     return user === undefined || !wasLive ? null : { userId: user.userId };
   }
 
@@ -131,6 +149,7 @@ export class MemoryStore implements Store {
     }
     const ended = this.#users.get(tag)?.endAll(now, { reason: 'revoked', message }, except) ?? [];
     this.#dropIfEmpty(tag);
+    this.#changed(tag);
     return ended;
   }
 
@@ -143,7 +162,9 @@ export class MemoryStore implements Store {
     const ban = { userId, since: now, until: durationMs === null ? 0 : now + durationMs, reason };
     user.setBan(ban);
     this.#users.set(tag, user);
-    return { ban: { ...ban }, ended: user.endAll(now, { reason: 'banned', message: reason }, null) };
+    const ended = user.endAll(now, { reason: 'banned', message: reason }, null);
+    this.#changed(tag);
+    return { ban: { ...ban }, ended };
   }
 
   async unban(tag: string): Promise<boolean> {
@@ -165,6 +186,13 @@ export class MemoryStore implements Store {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
     return user === undefined ? null : { userId: user.userId, now, sessions: user.live(now).map(copyOf) };
+  }
+
+  async states(tag: string, sids: readonly string[]): Promise<SessionStates> {
+    const now = this.#nowIfOpen();
+    const user = this.#users.get(tag);
+    const states = sids.map((sid) => user?.state(sid, now) ?? UNKNOWN);
+    return { userId: user?.userId ?? null, now, states: states.map((state) => ({ ...state })) };
   }
 
   async readData(tag: string, claims: TokenClaims, policy: ReusePolicy, keys: readonly string[] | null) {
@@ -221,6 +249,18 @@ export class MemoryStore implements Store {
     yield [...this.#users.keys()];
   }
 
+  follow(follower: ChangeFollower): ChangeFeed {
+    this.#followers.add(follower);
+    queueMicrotask(() => {
+      if (!this.#closed && this.#followers.has(follower)) follower.completenessChanged({ isComplete: true });
+    });
+    return {
+      sourceOf: () => (this.#closed ? null : this.#source),
+      detours: 0,
+      close: () => this.#followers.delete(follower),
+    };
+  }
+
   async health(): Promise<StoreHealth> {
     if (this.#closed) return { status: 'down', latencyMs: null, reasons: ['the store is closed'] };
     return { status: 'up', latencyMs: 0, reasons: [] };
@@ -228,9 +268,14 @@ export class MemoryStore implements Store {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#followers.clear();
     clearInterval(this.#sweeper);
     this.#users.clear();
     this.#userInfo.clear();
+  }
+
+  #changed(tag: string): void {
+    for (const follower of this.#followers) follower.changed(tag);
   }
 
   /** The time, in a store that is still open. */
@@ -275,6 +320,7 @@ export class MemoryStore implements Store {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
     const found = user?.find(claims, policy, now) ?? null;
+    if (found !== null && 'isNew' in found ? found.isNew && use !== null : found?.isEndedNow) this.#changed(tag);
     if (user === undefined || found === null || 'session' in found) return found as EndedSession | null;
     const { record, isNew } = found;
     if (use !== null) {
@@ -306,6 +352,7 @@ export class MemoryStore implements Store {
   #keepInfo(tag: string, text: string | null, version: number, expiresAt: number): number {
     const forgottenAt = Math.max(expiresAt, version + MAX_USER_INFO_LOAD_MS);
     this.#userInfo.set(tag, { text, version, expiresAt, forgottenAt });
+    this.#changed(tag);
     return version;
   }
 
@@ -324,6 +371,8 @@ export class MemoryStore implements Store {
     if (this.#users.get(tag)?.isEmpty) this.#users.delete(tag);
   }
 }
+
+const UNKNOWN: SessionState = { isLive: false, reason: 'unknown', message: null };
 
 /** What the store gives away can be changed without changing the store. */
 function copyOf(record: SessionRecord): SessionRecord {

@@ -7,6 +7,7 @@ import {
   type NewSession,
   type ReusePolicy,
   type SessionRecord,
+  type SessionState,
   type StoredBan,
 } from './store';
 
@@ -93,6 +94,18 @@ export class MemoryUser {
     const isEndedNow = onReuse === 'end';
     if (isEndedNow) this.end(sid, now, { reason: 'reused', message: null });
     return { ...why, reason: 'reused', isEndedNow };
+  }
+
+  /** How a session is; `null` when nothing is known of it. */
+  state(sid: string, now: number): SessionState | null {
+    const record = this.#sessions.get(sid);
+    if (record !== undefined) {
+      const expiresAt = expiryOf(record);
+      return expiresAt > now ? { isLive: true, expiresAt } : { isLive: false, reason: 'expired', message: null };
+    }
+    const ended = this.#ended.get(sid);
+    if (ended === undefined || ended.rememberedUntil <= now) return null;
+    return { isLive: false, reason: ended.reason, message: ended.message };
   }
 
   /**

@@ -1,4 +1,7 @@
+import type { EndReason } from '../errors/end-reason';
 import type { TokenClaims } from '../token/token';
+
+export type { EndReason };
 
 /** Where a session was started, for people to recognise it by. Each at most 512 characters; `undefined` means none. */
 export interface SessionAttributes {
@@ -16,20 +19,6 @@ export interface StoredAttributes extends SessionAttributes {
   /** Of a visitor: what took its place, in the words of the host that moved it. */
   movedTo?: string | undefined;
 }
-
-/**
- * Why a token is not live, as far as the store still knows:
- *
- * | reason | |
- * |---|---|
- * | `replaced` | another login took its place: `singleMode`, `maxSessions`, `maxSessionsPerDevice`, or a new login in the same browser |
- * | `revoked` | it was ended from outside: `deleteUserToken`, `deleteSession`, "log out everywhere" |
- * | `banned` | a ban of its user ended it |
- * | `reused` | a former token of the session was used after its grace: one of its tokens is in the wrong hands |
- * | `expired` | its time was up: known for as long again as it could have lived unused, an hour at most |
- * | `unknown` | anything else: logged out by its holder, forgotten, or never a session |
- */
-export type EndReason = 'replaced' | 'revoked' | 'banned' | 'reused' | 'expired' | 'unknown';
 
 /**
  * A session as a store keeps it. Times are milliseconds since the epoch by the store's own clock, durations are
@@ -131,6 +120,21 @@ export interface StoredUser {
   now: number;
 }
 
+/** How a session is: until when it lives unless it is seen again, or why it does not. */
+export type SessionState =
+  | { isLive: true; expiresAt: number }
+  | { isLive: false; reason: EndReason; message: string | null };
+
+/** What {@link Store.states} gives. */
+export interface SessionStates {
+  /** `null`: nothing is stored for this user. */
+  userId: string | null;
+  /** The store's clock when it answered. */
+  now: number;
+  /** In the order of the ids. */
+  states: SessionState[];
+}
+
 /** What {@link Store.create} is given of a login, or of a visitor. */
 export interface NewSession {
   /** `''` for a visitor, who has a tag of their own: the session's id. */
@@ -206,7 +210,7 @@ export interface StoreHealth {
   reasons: string[];
 }
 
-/** Keeps copies of a store's answers, and is called when they are no longer good. */
+/** Keeps copies of a store's answers or watches sessions, and is called when they may have changed. */
 export interface ChangeFollower {
   /** A session of this user has ended or changed, or their info has; or it may have. */
   changed(tag: string): void;
@@ -269,7 +273,7 @@ export interface ChangeFeed {
  * of it, and no write brings any of it back. The verbs on data judge the token as `check` does, in the same step.
  *
  * **Cost.** `check`, `touch`, `refresh`, `end` and `getBan` read and write a fixed number of fields, whatever else the
- * user has, and whatever data the session has. `create`, `endAll`, `ban`, `unban` and `list` read everything that is
+ * user has, and whatever data the session has; `states` reads one more for each session that is asked for. `create`, `endAll`, `ban`, `unban` and `list` read everything that is
  * kept of the user but data, which `limits.ts` bounds.
  */
 export interface Store {
@@ -335,6 +339,12 @@ export interface Store {
   /** The live sessions of a user, oldest login first, maybe none. `null`: nothing is stored for this user. */
   list(tag: string): Promise<StoredUser | null>;
 
+  /**
+   * Looks how some sessions of a user are, by their ids. Judges no token, and changes nothing. A damaged record is
+   * `'unknown'`: no token of it signs anybody in.
+   */
+  states(tag: string, sids: readonly string[]): Promise<SessionStates>;
+
   /** Reads data: the keys that are there of those asked for; `null` for all. */
   readData(
     tag: string,
@@ -390,8 +400,8 @@ export interface Store {
   /**
    * Reports every change that any process makes to a user: a session that ends, is refreshed or moves on to a new
    * token, and user info that is kept anew or forgotten. Not slides, nor what ends by its time. Each is reported no
-   * later than the source's `completeUntil` allows. Left out by a store whose answers need not be kept: no near cache
-   * is built on it.
+   * later than the source's `completeUntil` allows. Left out by a store that can't: no near cache is built on it, and
+   * watched sessions are asked for every few seconds.
    *
    * @param options.heartbeatMs milliseconds between two looks whether changes still arrive; `completeUntil` is at most
    *   twice that ahead.
@@ -436,6 +446,7 @@ export const VERBS: Readonly<Record<Verb, 'read' | 'use' | 'change'>> = {
   unban: 'read',
   getBan: 'read',
   list: 'read',
+  states: 'read',
   readData: 'read',
   writeData: 'read',
   takeData: 'read',

@@ -75,7 +75,7 @@ export function tagOf(userId: string): string {
  * Whether a token is a visitor's. A visitor has no user id to make a tag of: the session's own id is its tag, which for
  * a user's session has a chance of one in 2^132.
  */
-export function isVisitor({ tag, sid }: TokenClaims): boolean {
+export function isVisitor({ tag, sid }: Pick<TokenClaims, 'tag' | 'sid'>): boolean {
   return tag === sid;
 }
 

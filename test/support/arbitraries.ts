@@ -90,6 +90,8 @@ export function headerText(pieces: readonly string[]): fc.Arbitrary<string> {
     'session=',
     '__Host-session=',
     '__Secure-session=',
+    'session-visitor=',
+    '__Host-session-visitor=',
     '; ',
     ';',
     '=',

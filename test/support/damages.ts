@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import fc from 'fast-check';
 import type { Redis } from 'ioredis';
 
@@ -71,16 +72,16 @@ const attributes = fc.oneof(
   text,
 );
 
-function setting(field: string, value: string, about: Partial<Damage> = {}): Damage {
+function setting(field: string, value: string | Buffer, about: Partial<Damage> = {}): Damage {
   return {
     isForeign: false,
     isBan: false,
     ...about,
     apply: (redis, { sessions }, own) => {
       const named = (part: string) => part.replace(OWN, own.sid);
-      return redis.hset(sessions, named(field), named(value));
+      return redis.hset(sessions, named(field), typeof value === 'string' ? named(value) : value);
     },
-    ...shownAs(`HSET ${JSON.stringify(field)} ${JSON.stringify(value)}`),
+    ...shownAs(`HSET ${JSON.stringify(field)} ${typeof value === 'string' ? JSON.stringify(value) : inspect(value)}`),
   };
 }
 
@@ -93,11 +94,42 @@ function shownAs(shown: string) {
   return { [fc.toStringMethod]: () => shown };
 }
 
+/** What a session's data is not: MessagePack of something else than texts by texts, damaged MessagePack, other bytes. */
+const data = fc
+  .oneof(
+    fc.constantFrom(
+      'c0',
+      '80',
+      '01',
+      '93010203',
+      '81a16b01',
+      '8101a131',
+      '81c0a131',
+      '81cb7ff8000000000000a131',
+      '81a16ba16b',
+      '81a16ba4',
+      '82a16ba131a16ba132',
+      'df7fffffffa16ba131',
+      'dbffffffff',
+      '81a16b81a16ba131',
+      '91'.repeat(100_000),
+      '81a16b'.repeat(100_000),
+      '80'.repeat(1000),
+    ),
+    fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes).toString('hex')),
+  )
+  .map((hex) => Buffer.from(hex, 'hex'));
+
 const field = fc.constantFrom(OWN, ...SIDS);
+
+/** Of the data of the session itself. */
+export const dataDamages: fc.Arbitrary<Damage> = data.map((value) => setting(`${OWN}.d`, value));
 
 export const damages: fc.Arbitrary<Damage> = fc.oneof(
   { weight: 6, arbitrary: fc.tuple(field, record).map(([name, value]) => setting(name, value)) },
   { weight: 2, arbitrary: fc.tuple(field, attributes).map(([name, value]) => setting(`${name}.a`, value)) },
+  { weight: 3, arbitrary: dataDamages },
+  { weight: 1, arbitrary: fc.tuple(field, data).map(([name, value]) => setting(`${name}.d`, value)) },
   { weight: 1, arbitrary: ban.map((value) => setting('ban', value, { isBan: true })) },
   {
     weight: 1,

@@ -6,6 +6,8 @@ import type { TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
 import type { Detail, Session } from './apps';
+import { HOSTS } from './hosts';
+import type { GuardName } from './hosts/host';
 import type { Witness } from './secrecy-witness';
 
 /** Seconds for which `/vault` takes a proof of identity for recent. */
@@ -69,8 +71,30 @@ export type AppOptions = forExpress.SessionMiddlewareOptions;
 
 type Build = (manager: TokenManager<Detail>, options: AppOptions, witness: Witness) => RequestListener;
 
-/** The same application on both frameworks, each with the error handling and printing that it has by itself. */
+const GUARDS: Record<string, GuardName> = { '/me': 'user', '/vault': 'recent' };
+
+/** On a host whose errors can't be seen as such. */
+const onHost =
+  (name: keyof typeof HOSTS): Build =>
+  (manager, options, witness) =>
+    HOSTS[name].build({
+      mounts: [{ manager, options }],
+      guardOf: (path) => GUARDS[path],
+      async handle({ path, session, query, res }) {
+        try {
+          return await answerTo(path, session as Session, query, res);
+        } catch (error) {
+          witness.error(`${name}: error`, error);
+          throw error;
+        } finally {
+          lookAt(session as Session, witness);
+        }
+      },
+    });
+
+/** The same application on each host, with the error handling and printing that it has by itself. */
 export const APPS: Record<string, Build> = {
+  ...Object.fromEntries((['Fastify', 'Hono', 'node:http', 'fetch'] as const).map((name) => [name, onHost(name)])),
   Express(manager, options, witness) {
     const app = express();
     app.set('env', 'development');

@@ -4,15 +4,21 @@
  * tokens, and works out all else by itself.
  */
 import type { EndReason, SessionAttributes, SessionEvents } from 'tokensession';
+import { DataModel, type Entries } from './data-model';
+import { UserInfoModel } from './user-info-model';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 /** Ended and expired sessions of one user with a reason that can still be asked for. */
 const MOST_REASONS = 100;
 
+/** In the place of a user id: the session is a visitor's. */
+export const VISITOR = '';
+
 /** The options of a manager, in seconds. */
 export interface ManagerRules {
   ttl: number;
+  visitorTtl: number;
   slideEvery: number;
   absoluteTtl: number | null;
   singleMode: boolean;
@@ -27,8 +33,12 @@ export interface LoginRequest {
   ttl?: number;
   absoluteTtl?: number;
   attributes: SessionAttributes;
-  /** Tokens that come with it, of whichever user. */
+  /** Who acts as the user. */
+  actor?: string;
+  /** Tokens that come with it, of whichever user, or of a visitor. */
   replaces: readonly ModelToken[];
+  /** The data that the session begins with. */
+  data?: Entries;
 }
 
 /**
@@ -55,12 +65,23 @@ export interface ModelSession {
   ttlMs: number;
   capAt: number;
   attributes: SessionAttributes;
+  actor: string | null;
+  readonly data: DataModel;
   /** How it ended before its time; `null` while it did not. */
   end: { reason: EndReason; message: string | null } | null;
   /** Until when the reason of its end is remembered. */
   rememberedUntil: number;
   /** Whether that reason was forgotten sooner, for those of other sessions. */
   isForgotten: 'no' | 'perhaps' | 'yes';
+}
+
+/** What a session begins with; durations in seconds. */
+interface Begin {
+  ttl: number;
+  life: number;
+  attributes: SessionAttributes;
+  actor: string | undefined;
+  data: Entries | undefined;
 }
 
 /** An event, as `[name, event]`. */
@@ -72,6 +93,9 @@ export interface Absence {
   reason: EndReason;
   message: string | null;
   events: ModelEvent[];
+  /** Whether the look has found it out, and whether it has ended the session. */
+  isDetected: boolean;
+  isEndedNow: boolean;
 }
 
 /** What is to be seen of a token: its session, or one of several possible absences where the promise leaves it open. */
@@ -90,6 +114,7 @@ export class SessionModel {
   /** All that ever were, in order of login. */
   readonly #sessions: ModelSession[] = [];
   readonly #bans = new Map<string, ModelBan>();
+  readonly #infos = new Map<string, UserInfoModel>();
 
   constructor(msPerSecond: number) {
     this.#msPerSecond = msPerSecond;
@@ -124,11 +149,32 @@ export class SessionModel {
         .filter(({ slideEvery }) => slideEvery > 0)
         .map((rule) => session.seenAt + this.#slideAfter(session, rule)),
     ]);
-    return [...bans, ...ends];
+    return [...bans, ...ends, ...[...this.#infos.values()].map(({ until }) => until)];
   }
 
-  /** Looks for the session of a token. A reuse may end it; no token moves it on. */
+  infoOf(userId: string): UserInfoModel {
+    const info = this.#infos.get(userId) ?? new UserInfoModel();
+    this.#infos.set(userId, info);
+    return info;
+  }
+
+  /** The data of a session, live or not. */
+  dataOf({ userId, id }: ModelToken): DataModel {
+    return this.#find(userId, id)?.data ?? new DataModel();
+  }
+
+  /** Ids of the sessions whose data may still be held: those that live, and expired ones that are remembered. */
+  get idsWithData(): string[] {
+    return this.#sessions.filter(({ end, isForgotten }) => end === null && isForgotten !== 'yes').map(({ id }) => id);
+  }
+
+  /** Looks for the user's session of a token: {@link find}, to which a visitor is nobody. */
   look(token: ModelToken, rules: ManagerRules): Sight {
+    return token.userId === VISITOR ? [UNKNOWN] : this.find(token, rules);
+  }
+
+  /** Finds the session of a token, also a visitor's. A reuse may end it; no token moves it on. */
+  find(token: ModelToken, rules: ManagerRules): Sight {
     const { userId, id } = token;
     const session = this.#find(userId, id);
     if (session === undefined) return [UNKNOWN];
@@ -138,7 +184,8 @@ export class SessionModel {
     const isEnding = rules.onReuse === 'end-session';
     if (isEnding) this.#end(session, 'reused', null);
     const event = { userId, sessionId: id, ended: isEnding };
-    return [{ session: null, reason: 'reused', message: null, events: [['reused', event]] }];
+    const found = { isDetected: true, isEndedNow: isEnding };
+    return [{ session: null, reason: 'reused', message: null, events: [['reused', event]], ...found }];
   }
 
   /** The table of generations. */
@@ -183,10 +230,9 @@ export class SessionModel {
     const { userId, id } = first;
     const admitted = this.admit(userId, login, rules);
     if ('code' in admitted) throw new Error(`the model refuses this login: ${admitted.code}`);
-    const { attributes, ttl = rules.ttl, absoluteTtl, replaces } = login;
+    const { attributes, actor, ttl = rules.ttl, absoluteTtl, replaces, data } = login;
     // Logins of one user are in order, also those of one millisecond.
     const createdAt = Math.max(first.mintedAt, ...this.live(userId).map((session) => session.createdAt + 1));
-    const life = Math.min(rules.absoluteTtl ?? Number.POSITIVE_INFINITY, absoluteTtl ?? Number.POSITIVE_INFINITY);
     const events: ModelEvent[] = [];
     for (const session of admitted.ending) {
       events.push(['replaced', { userId, sessionId: session.id, by: id }]);
@@ -196,9 +242,23 @@ export class SessionModel {
       if (token.userId !== userId) events.push(...this.#replace(token, id));
       else this.#mayForget(token);
     }
-    this.#sessions.push({
-      userId,
-      id,
+    const life = Math.min(rules.absoluteTtl ?? Number.POSITIVE_INFINITY, absoluteTtl ?? Number.POSITIVE_INFINITY);
+    this.#begin(first, createdAt, { ttl, life, attributes, actor, data });
+    this.#forgetOld(userId);
+    events.push(['login', { userId, sessionId: id, attributes, ...(actor !== undefined && { actor }) }]);
+    return events;
+  }
+
+  /** Starts the session of a visitor, by the token that it got. Listeners hear nothing of visitors. */
+  visit(first: ModelToken, data: Entries, { visitorTtl: ttl, absoluteTtl }: ManagerRules): ModelSession {
+    const life = absoluteTtl ?? Number.POSITIVE_INFINITY;
+    return this.#begin(first, first.mintedAt, { ttl, life, attributes: {}, actor: undefined, data });
+  }
+
+  #begin(first: ModelToken, createdAt: number, { ttl, life, attributes, actor, data }: Begin): ModelSession {
+    const session: ModelSession = {
+      userId: first.userId,
+      id: first.id,
       createdAt,
       newest: first,
       confirmedAt: first.mintedAt,
@@ -206,13 +266,14 @@ export class SessionModel {
       ttlMs: this.#ms(ttl),
       capAt: this.now + this.#ms(life),
       attributes,
+      actor: actor ?? null,
+      data: new DataModel(data),
       end: null,
       rememberedUntil: Number.POSITIVE_INFINITY,
       isForgotten: 'no',
-    });
-    this.#forgetOld(userId);
-    events.push(['login', { userId, sessionId: id, attributes }]);
-    return events;
+    };
+    this.#sessions.push(session);
+    return session;
   }
 
   /** A login may forget an expired session that it replaces. */
@@ -221,18 +282,19 @@ export class SessionModel {
     if (session?.end === null && !this.isLive(session) && session.isForgotten === 'no') session.isForgotten = 'perhaps';
   }
 
-  /** Ends another user's session for a login in the same browser. */
+  /** Ends another user's session, or a visitor's, for a login in the same browser. */
   #replace({ userId, id }: ModelToken, by: string): ModelEvent[] {
     const session = this.#find(userId, id);
     if (session === undefined || !this.#endIfLive(session, 'replaced', null)) return [];
-    return [['replaced', { userId, sessionId: session.id, by }]];
+    return userId === VISITOR ? [] : [['replaced', { userId, sessionId: session.id, by }]];
   }
 
   /** Ends a session as its holder does, by any of its tokens: no reason is kept of it. */
   logout(token: ModelToken): { wasLive: boolean; events: ModelEvent[] } {
     const session = this.#find(token.userId, token.id);
     if (session === undefined || !this.#endIfLive(session, 'unknown', null)) return { wasLive: false, events: [] };
-    return { wasLive: true, events: [['logout', { userId: token.userId, sessionId: session.id }]] };
+    const { userId, id: sessionId } = session;
+    return { wasLive: true, events: userId === VISITOR ? [] : [['logout', { userId, sessionId }]] };
   }
 
   /** Ends one session of a user by its id. */
@@ -240,6 +302,16 @@ export class SessionModel {
     const session = this.#find(userId, id);
     if (session === undefined || !this.#endIfLive(session, 'revoked', message)) return { wasLive: false, events: [] };
     return { wasLive: true, events: [revoked(session, message)] };
+  }
+
+  /** Ends all sessions of a user whom a load did not find, and forgets the info. Gives the ids of the live ones. */
+  gone(userId: string, version: number): string[] {
+    const info = this.infoOf(userId);
+    if (!info.counts(version, this.now)) return [];
+    info.forget(this.now);
+    const ids = this.live(userId).map(({ id }) => id);
+    this.kickAll(userId, null, null);
+    return ids;
   }
 
   /** Ends all sessions of a user but one. */
@@ -322,10 +394,13 @@ export class SessionModel {
   }
 
   /**
-   * Forgets the reasons beyond the limit, first those that would be forgotten soonest. At the same moment any of them
-   * may go.
+   * Forgets the reasons whose time is over, and those beyond the limit, first those that would be forgotten soonest. At
+   * the same moment any of them may go.
    */
   #forgetOld(userId: string): void {
+    for (const session of this.#of(userId)) {
+      if (!this.isLive(session) && this.#rememberedUntil(session) <= this.now) session.isForgotten = 'yes';
+    }
     const remembered = this.#of(userId).filter(
       (session) =>
         !this.isLive(session) &&
@@ -347,10 +422,11 @@ export class SessionModel {
     const { end, userId, id, isForgotten } = session;
     const isOver = this.#rememberedUntil(session) <= this.now;
     if (isForgotten === 'yes' || (isOver && end !== null)) return [UNKNOWN];
-    const known: Absence =
-      end === null
-        ? { session: null, reason: 'expired', message: null, events: [['expired-on-use', { userId, sessionId: id }]] }
-        : { session: null, ...end, events: [] };
+    const isDetected = end === null;
+    const events: ModelEvent[] =
+      isDetected && userId !== VISITOR ? [['expired-on-use', { userId, sessionId: id }]] : [];
+    const { reason, message } = end ?? { reason: 'expired', message: null };
+    const known: Absence = { session: null, reason, message, events, isDetected, isEndedNow: false };
     return isOver || isForgotten === 'perhaps' ? [known, UNKNOWN] : [known];
   }
 }
@@ -359,7 +435,14 @@ function revoked({ userId, id: sessionId }: ModelSession, message: string | null
   return ['revoked', { userId, sessionId, ...(message !== null && { message }) }];
 }
 
-const UNKNOWN: Absence = { session: null, reason: 'unknown', message: null, events: [] };
+const UNKNOWN: Absence = {
+  session: null,
+  reason: 'unknown',
+  message: null,
+  events: [],
+  isDetected: false,
+  isEndedNow: false,
+};
 
 function deviceLimit(limits: ManagerRules['maxSessionsPerDevice'], device: string | null): number {
   if (limits === null) return Number.POSITIVE_INFINITY;

@@ -1,29 +1,33 @@
-import { inspect } from 'node:util';
 import fc from 'fast-check';
 import type { Session, SessionAttributes, TokenManager } from 'tokensession';
+import { entries, readAll, readsAndWrites } from './data-steps';
+import {
+  compare,
+  compareAbsence,
+  compareToken,
+  manager,
+  publicView,
+  reasonView,
+  rulesOf,
+  type Step,
+  seconds,
+  step,
+  tokenIndex,
+  tokenOf,
+  tokenStep,
+  USERS,
+  usedView,
+  user,
+  wholeView,
+} from './model-step';
 import { replay } from './runs';
-import type {
-  Absence,
-  LoginRequest,
-  ManagerRules,
-  ModelEvent,
-  ModelSession,
-  ModelToken,
-  SessionModel,
-} from './session-model';
-import type { IssuedToken, Outcome, SessionWorld } from './session-world';
+import type { LoginRequest, ManagerRules, ModelSession, SessionModel } from './session-model';
+import type { IssuedToken, SessionWorld } from './session-world';
+import { checkLoad, loads } from './user-info-steps';
+import { keptData, readKept, visits } from './visitor-steps';
 
-/** One call of a sequence, done to the real thing and to the model, and compared. */
-export type Step = fc.AsyncCommand<SessionModel, SessionWorld>;
-
-export const USERS = ['ada', 'grace', 'two\nlines {and} a \0'] as const;
 const DEVICES = ['web', 'tv', 'dävice "🙂"', '', undefined] as const;
 
-const manager = fc.nat({ max: 1 });
-const user = fc.constantFrom(...USERS);
-/** Which of the tokens that were issued so far: the newest, the one before it, and so on. */
-const tokenIndex = fc.oneof({ weight: 3, arbitrary: fc.nat({ max: 3 }) }, fc.nat({ max: 20 }));
-const seconds = fc.constantFrom(1, 2, 3, 3600, 100_000);
 const attributes: fc.Arbitrary<SessionAttributes> = fc
   .record({ device: fc.constantFrom(...DEVICES), ip: fc.constantFrom('::1', undefined) })
   .map(({ device, ip }) => ({ ...(device !== undefined && { device }), ...(ip !== undefined && { ip }) }));
@@ -31,8 +35,6 @@ const text = fc.option(fc.constantFrom('bye', 'two: of\nthem', '🙂'), { nil: u
 
 /** Shares of the grace: within it, together beyond it, and beyond it. */
 const shares = fc.constantFrom(0, 0.4, 0.7, 0.95, 1.1, 2.5);
-/** In seconds, where a share of the grace is longer: on a clock that can be set, and on one that can't. */
-const LONGEST_WAITS = [25, 3] as const;
 const siblings = {
   manager,
   token: tokenIndex,
@@ -43,6 +45,7 @@ const siblings = {
 
 export const rules: fc.Arbitrary<ManagerRules> = fc.record({
   ttl: fc.constantFrom(3600, 3, 1),
+  visitorTtl: fc.constantFrom(3600, 2),
   slideEvery: fc.constantFrom(0, 1, 3600),
   absoluteTtl: fc.constantFrom(null, 2, 3600),
   singleMode: fc.constantFrom(false, false, false, true),
@@ -58,23 +61,27 @@ export function steps(wait: fc.Arbitrary<number>, maxSteps: number): fc.Arbitrar
   const weighted = [
     { weight: 8, arbitrary: logins },
     { weight: 3, arbitrary: wait.map(waiting) },
-    ...[...verbsOnTokens, ...verbsOnUsers].map((arbitrary) => ({ weight: 1, arbitrary })),
+    ...[...verbsOnTokens, ...verbsOnUsers, ...readsAndWrites, ...visits, ...loads].map((arbitrary) => ({
+      weight: 1,
+      arbitrary,
+    })),
   ];
   return fc.commands([fc.oneof(...weighted)], { maxCommands: maxSteps, size: 'max', ...replay() });
 }
 
-/** Holds what is now to be seen of every token, and every list, against the model. */
+/** Holds what is now to be seen of every token, its data and user info, and every list, against the model. */
 export async function compareAll(model: SessionModel, world: SessionWorld): Promise<void> {
-  for (let index = 0; index < world.tokens.length; index++) await inspectStep(0, index, false).run(model, world);
+  for (let index = 0; index < world.tokens.length; index++) {
+    await inspectStep(0, index, false).run(model, world);
+    await readAll(1, index).run(model, world);
+    await checkLoad(1, index).run(model, world);
+  }
+  const mayBeHeld = model.idsWithData;
+  for (const id of await world.heldData()) expect(mayBeHeld).toContain(id);
   for (const userId of USERS) {
     await listStep(1, userId).run(model, world);
     await getBanStep(1, userId).run(model, world);
   }
-}
-
-function step(name: string, args: unknown, run: Step['run'], check: Step['check'] = () => true): Step {
-  const shown = inspect(args, { breakLength: Number.POSITIVE_INFINITY, depth: 5 });
-  return { check, run, toString: () => `\n  ${name}(${shown.slice(1, -1).trim()})` };
 }
 
 const waiting = (amount: number) =>
@@ -88,33 +95,47 @@ const logins = fc
     ttl: fc.option(seconds, { nil: undefined }),
     absoluteTtl: fc.option(seconds, { nil: undefined, freq: 3 }),
     replaces: fc.oneof({ weight: 3, arbitrary: fc.constant<number[]>([]) }, fc.array(tokenIndex, { maxLength: 3 })),
+    actor: fc.option(fc.constant('admin-7'), { nil: undefined }),
+    data: fc.option(entries, { nil: undefined, freq: 1 }),
+    keep: fc.option(keptData, { nil: undefined, freq: 1 }),
     isBare: fc.boolean(),
   })
   .map((given) =>
     step('login', given, async (model, world) => {
-      const { manager: index, user: userId, ttl, absoluteTtl, attributes: kept, isBare } = given;
+      const { manager: index, user: userId, ttl, absoluteTtl, attributes, actor, isBare } = given;
       const replaced = isBare ? [] : given.replaces.flatMap((which) => tokenOf(world, which) ?? []);
+      const kept = isBare || given.keep === undefined ? undefined : tokenOf(world, given.keep.token);
+      let data = isBare ? undefined : given.data;
+      if (kept !== undefined) {
+        replaced.push(kept);
+        data = await readKept(model, world, index, kept, given.keep?.keys ?? []);
+      }
       const login: LoginRequest = {
-        attributes: kept,
+        attributes,
         replaces: replaced,
         ...(ttl !== undefined && { ttl }),
         ...(absoluteTtl !== undefined && !isBare && { absoluteTtl }),
+        ...(actor !== undefined && !isBare && { actor }),
+        ...(data !== undefined && { data }),
       };
-      const outcome = await world.call(model, index, (sessions) =>
-        isBare
-          ? sessions.setToken(userId, ttl, kept)
-          : sessions.createSession(userId, { ...login, replaces: replaced.map(({ token }) => token) }),
-      );
+      const { data: _, ...options } = { ...login, replaces: replaced.map(({ token }) => token) };
+      const outcome = await world.call(model, index, async (sessions) => {
+        if (isBare) return sessions.setToken(userId, ttl, attributes);
+        return data === undefined
+          ? sessions.createSession(userId, options)
+          : (await sessions.startSession(userId, options, data)).token;
+      });
       const admitted = model.admit(userId, login, rulesOf(world, index));
       if ('code' in admitted || outcome.rejects !== undefined) {
         return compare(world, outcome, { rejects: 'code' in admitted ? admitted.code : undefined, events: [] });
       }
-      const token = isBare ? outcome.gives : (outcome.gives as { token: string }).token;
+      const isWhole = typeof outcome.gives !== 'string';
+      const token = isWhole ? (outcome.gives as { token: string }).token : outcome.gives;
       const issued = world.issue(userId, token as string);
       compareToken(world, index, issued, { ...issued, gen: 0, mintedAt: model.now, provedAt: model.now });
       const events = model.login(issued, login, rulesOf(world, index));
       const session = model.live(userId).find(({ id }) => id === issued.id) as ModelSession;
-      compare(world, outcome, { gives: isBare ? issued.token : wholeView(model, session, issued), events });
+      compare(world, outcome, { gives: isWhole ? wholeView(model, session, issued) : issued.token, events });
     }),
   );
 
@@ -126,7 +147,7 @@ const verbsOnTokens: fc.Arbitrary<Step>[] = [
     (sessions, token) => sessions.touchToken(token),
     (model, session, token, given) => {
       model.use(session, token, given.rules);
-      return wholeView(model, session, token);
+      return usedView(model, session, token);
     },
   ),
   onToken(
@@ -212,7 +233,8 @@ function inspectStep(index: number, which: number, touch: boolean): Step {
     const seen = model.look(issued, rulesOf(world, index));
     if (!('session' in seen)) return compareAbsence(world, outcome, seen, reasonView);
     if (touch) model.use(seen.session, issued, rulesOf(world, index));
-    compare(world, outcome, { gives: { session: wholeView(model, seen.session, issued) }, events: [] });
+    const view = touch ? usedView : wholeView;
+    compare(world, outcome, { gives: { session: view(model, seen.session, issued) }, events: [] });
   });
 }
 
@@ -240,8 +262,7 @@ function childStep(name: 'rotateToken' | 'reauthenticateToken', index: number, w
 function siblingsStep(given: { manager: number; token: number; waits: number[]; first: number; second: number }): Step {
   return tokenStep('siblings', given, async (model, world) => {
     const { manager: index, token, waits, first, second } = given;
-    const longest = LONGEST_WAITS[world.clock.slackMs === 0 ? 0 : 1];
-    const pass = (share = 0) => waiting(Math.min(longest, share * rulesOf(world, index).rotationGrace));
+    const pass = (share = 0) => waiting(Math.min(world.clock.longestWait, share * rulesOf(world, index).rotationGrace));
     const count = world.tokens.length;
     // From here on the tokens are counted from the newest, and each child is one more.
     const parent = token % count;
@@ -301,102 +322,4 @@ function onToken<Given extends object>(
       compare(world, outcome, { gives, events: [] });
     }),
   );
-}
-
-/** A step for which there must be a token. */
-function tokenStep<Args extends { token: number }>(
-  name: string,
-  args: Args,
-  run: (model: SessionModel, world: SessionWorld, issued: IssuedToken) => Promise<void>,
-): Step {
-  return step(name, args, async (model, world) => {
-    const issued = tokenOf(world, args.token);
-    if (issued !== undefined) await run(model, world, issued);
-  });
-}
-
-/** Counted from the newest, and from the beginning again where there are not so many. */
-function tokenOf({ tokens }: SessionWorld, which: number): IssuedToken | undefined {
-  return tokens[tokens.length - 1 - (which % tokens.length)];
-}
-
-function rulesOf(world: SessionWorld, index: number): ManagerRules {
-  return world.rules[index] as ManagerRules;
-}
-
-function publicView(model: SessionModel, session: ModelSession): Record<string, unknown> {
-  const expiresAt = model.expiryOf(session);
-  return {
-    id: session.id,
-    createdAt: new Date(session.createdAt),
-    authenticatedAt: new Date(session.newest.provedAt),
-    lastSeenAt: new Date(session.seenAt),
-    expiresAt: new Date(expiresAt),
-    ttl: Math.ceil((expiresAt - model.now) / 1000),
-    attributes: session.attributes,
-  };
-}
-
-/** A session by one of its tokens, which knows its own proof. */
-function wholeView(model: SessionModel, session: ModelSession, by: IssuedToken): Record<string, unknown> {
-  const { token, provedAt } = by;
-  const user = { id: session.userId };
-  const own = { token, user, authenticatedAt: new Date(provedAt), checkedAt: new Date(model.now) };
-  return { ...publicView(model, session), ...own };
-}
-
-function reasonView({ reason, message }: Absence): unknown {
-  return { session: null, reason, ...(message !== null && { message }) };
-}
-
-function compareAbsence(
-  world: SessionWorld,
-  outcome: Outcome,
-  absences: readonly [Absence, ...Absence[]],
-  view: (absence: Absence) => unknown,
-): void {
-  const heard = outcome.events.length;
-  const seen = absences.find(({ events }) => events.length === heard) ?? absences[0];
-  compare(world, outcome, { gives: view(seen), events: seen.events });
-}
-
-function compare({ clock }: SessionWorld, actual: Outcome, expected: Outcome): void {
-  const wanted = { ...expected, events: sorted(expected.events) };
-  expect(aligned({ ...actual, events: sorted(actual.events) }, wanted, clock.slackMs)).toEqual(wanted);
-}
-
-/** Holds a new token against what it should say; its moments may be off as far as the clock is. */
-function compareToken(world: SessionWorld, index: number, { token, ...said }: IssuedToken, expected: ModelToken): void {
-  const { slackMs } = world.clock;
-  expect(token).toBe(world.signed(index, said));
-  expect([said.userId, said.id, said.gen]).toEqual([expected.userId, expected.id, expected.gen]);
-  for (const name of ['mintedAt', 'provedAt'] as const) {
-    expect(Math.abs(said[name] - expected[name])).toBeLessThanOrEqual(slackMs);
-  }
-}
-
-/** In an order of their own: what one call ends has none. */
-function sorted(events: readonly ModelEvent[]): unknown[] {
-  const plain = events.map(([name, event]) => {
-    return 'sessionIds' in event ? [name, { ...event, sessionIds: event.sessionIds.toSorted() }] : [name, event];
-  });
-  return plain.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
-}
-
-/** What was given, with each time as it was expected where that is as near as can be told. */
-function aligned(actual: unknown, expected: unknown, slackMs: number): unknown {
-  if (actual instanceof Date && expected instanceof Date) {
-    return Math.abs(actual.getTime() - expected.getTime()) <= slackMs ? expected : actual;
-  }
-  if (Array.isArray(actual) && Array.isArray(expected)) {
-    return actual.map((item, index) => aligned(item, expected[index], slackMs));
-  }
-  if (typeof actual !== 'object' || actual === null || actual instanceof Date) return actual;
-  if (typeof expected !== 'object' || expected === null) return actual;
-  const pairs = Object.entries(actual).map(([name, value]) => {
-    const wanted: unknown = (expected as Record<string, unknown>)[name];
-    const isAsGood = name === 'ttl' && slackMs > 0 && Math.abs(Number(value) - Number(wanted)) <= 1;
-    return [name, isAsGood ? wanted : aligned(value, wanted, slackMs)];
-  });
-  return Object.fromEntries(pairs);
 }

@@ -1,8 +1,9 @@
 import { createHash, createHmac } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
+import type { Redis } from 'ioredis';
 import { MemoryStore, RedisStore, SessionError, type SessionEvents, type Store, TokenManager } from 'tokensession';
-import type { ManagerRules, ModelEvent, ModelToken, SessionModel } from './session-model';
+import { type ManagerRules, type ModelEvent, type ModelToken, type SessionModel, VISITOR } from './session-model';
 import { shortSeconds } from './short-seconds';
 import { randomPrefixes } from './stores';
 
@@ -14,11 +15,19 @@ export interface IssuedToken extends ModelToken {
   token: string;
 }
 
+/** A load of a user's info that has begun. */
+export interface BegunLoad {
+  userId: string;
+  version: number;
+}
+
 /** How time passes for a store, and how well it can be told. */
 export interface WorldClock {
   readonly msPerSecond: number;
   /** Milliseconds that a call may take, and so the times in its answer may be off. */
   readonly slackMs: number;
+  /** Seconds that a step waits at most for a share of the grace to pass. */
+  readonly longestWait: number;
   now(): Promise<number>;
   pass(ms: number): Promise<void>;
 }
@@ -45,25 +54,32 @@ const EVENTS: Record<keyof SessionEvents, true> = {
   'save-dropped': true,
   'cache-down': true,
   'cache-up': true,
+  'watch-down': true,
+  'watch-up': true,
 };
 
 /** The real thing: two managers, each with a client of its own, on the same sessions. */
 export class SessionWorld {
   readonly managers: readonly TokenManager[];
   readonly tokens: IssuedToken[] = [];
+  readonly loads: BegunLoad[] = [];
+  readonly #stores: readonly Store[];
   readonly #events: ModelEvent[] = [];
 
+  /** @param heldData the ids of the sessions whose data the store holds, where that can be seen from outside. */
   constructor(
     stores: readonly [Store, Store],
     readonly clock: WorldClock,
     readonly rules: readonly [ManagerRules, ManagerRules],
+    readonly heldData: () => Promise<string[]>,
   ) {
-    this.managers = stores.map((store, index) => {
+    this.#stores = stores.map((store) => shortSeconds(store, clock.msPerSecond));
+    this.managers = this.#stores.map((store, index) => {
       const secret = index === 0 ? SECRETS : SECRETS.toReversed();
       const { absoluteTtl, maxSessionsPerDevice, ...given } = rules[index] as ManagerRules;
       const manager = new TokenManager({
         ...given,
-        store: shortSeconds(store, clock.msPerSecond),
+        store,
         secret,
         ...(absoluteTtl !== null && { absoluteTtl }),
         ...(maxSessionsPerDevice !== null && { maxSessionsPerDevice }),
@@ -77,8 +93,11 @@ export class SessionWorld {
 
   /** A token as this manager signs it, made without the package. */
   signed(manager: number, { userId, id, gen, mintedAt, provedAt }: ModelToken): string {
-    const tag = createHash('sha256').update(userId).digest('base64url').slice(0, 22);
-    const signed = [tag, id, ...[gen, mintedAt, provedAt].map((number) => number.toString(36))].join('.');
+    const signed = [
+      userId === VISITOR ? id : tagOf(userId),
+      id,
+      ...[gen, mintedAt, provedAt].map((number) => number.toString(36)),
+    ].join('.');
     const mac = createHmac('sha256', SECRETS[manager] as string).update(signed);
     return `${signed}.${mac.digest('base64url')}`;
   }
@@ -95,14 +114,21 @@ export class SessionWorld {
   /**
    * Makes a call when nothing is just about to change by itself, and tells the model when that was. A run in which it
    * took so long that something may have changed meanwhile counts for nothing.
+   *
+   * @param moments further ones at which the outcome of this call changes.
    */
-  async call(model: SessionModel, index: number, act: (manager: TokenManager) => Promise<unknown>): Promise<Outcome> {
+  async call(
+    model: SessionModel,
+    index: number,
+    act: (manager: TokenManager, store: Store) => Promise<unknown>,
+    moments: readonly number[] = [],
+  ): Promise<Outcome> {
     const { slackMs } = this.clock;
-    await this.#untilNothingIsNear(model);
+    await this.#untilNothingIsNear(model, moments);
     this.#events.length = 0;
     let outcome: Omit<Outcome, 'events'>;
     try {
-      outcome = { gives: await act(this.managers[index] as TokenManager) };
+      outcome = { gives: await act(this.managers[index] as TokenManager, this.#stores[index] as Store) };
     } catch (error) {
       if (!(error instanceof SessionError)) throw error;
       outcome = { rejects: error.code };
@@ -111,16 +137,22 @@ export class SessionWorld {
     return { ...outcome, events: this.#events.splice(0) };
   }
 
-  async #untilNothingIsNear(model: SessionModel): Promise<void> {
+  async #untilNothingIsNear(model: SessionModel, moments: readonly number[]): Promise<void> {
     const { slackMs } = this.clock;
     for (;;) {
       model.now = await this.clock.now();
       if (slackMs === 0) return;
-      const near = model.moments(this.rules).filter((moment) => Math.abs(moment - model.now) <= slackMs + 1);
+      const all = [...model.moments(this.rules), ...moments];
+      const near = all.filter((moment) => Math.abs(moment - model.now) <= slackMs + 1);
       if (near.length === 0) return;
       await this.clock.pass(Math.max(...near) + slackMs + 2 - model.now);
     }
   }
+}
+
+/** A user's name in the store, made without the package. */
+export function tagOf(userId: string): string {
+  return createHash('sha256').update(userId).digest('base64url').slice(0, 22);
 }
 
 /** What is opened for one property, and holds for all its runs. */
@@ -137,12 +169,13 @@ export function memoryWorlds(): WorldFixture {
       const clock: WorldClock = {
         msPerSecond: 1000,
         slackMs: 0,
+        longestWait: 25,
         now: async () => now,
         pass: async (ms) => {
           now += ms;
         },
       };
-      return new SessionWorld([store, store], clock, rules);
+      return new SessionWorld([store, store], clock, rules, async () => []);
     },
     close: async (world) => {
       for (const manager of world.managers) await manager.close();
@@ -151,16 +184,16 @@ export function memoryWorlds(): WorldFixture {
 }
 
 /** How long a second lasts on Redis, whose clock can't be set. */
-const SHORT_SECOND_MS = 60;
+const SHORT = { msPerSecond: 60, longestWait: 3 };
 const REDIS_SLACK_MS = 10;
 
-/** @param time the clock of that Redis, as its command TIME gives it. */
-export function redisWorlds(url: string, time: () => Promise<(string | number)[]>): WorldFixture {
+/** @param admin another client of that Redis. */
+export function redisWorlds(url: string, admin: Redis, seconds = SHORT): WorldFixture {
   const clock: WorldClock = {
-    msPerSecond: SHORT_SECOND_MS,
+    ...seconds,
     slackMs: REDIS_SLACK_MS,
     async now() {
-      const [seconds, microseconds] = await time();
+      const [seconds, microseconds] = await admin.time();
       return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
     },
     pass: (ms) => sleep(Math.ceil(ms)),
@@ -168,7 +201,11 @@ export function redisWorlds(url: string, time: () => Promise<(string | number)[]
   return {
     async open(rules) {
       const prefixes = randomPrefixes();
-      return new SessionWorld([new RedisStore(url, prefixes), new RedisStore(url, prefixes)], clock, rules);
+      const stores = [new RedisStore(url, prefixes), new RedisStore(url, prefixes)] as const;
+      return new SessionWorld(stores, clock, rules, async () => {
+        const fields = (await admin.keys(`${prefixes.tokenKeyPrefix}:*`)).map((key) => admin.hkeys(key));
+        return (await Promise.all(fields)).flat().flatMap((field) => /^(.{22})\.d$/.exec(field)?.[1] ?? []);
+      });
     },
     close: async (world) => {
       await Promise.all(world.managers.map((manager) => manager.close()));

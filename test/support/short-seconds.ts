@@ -14,6 +14,15 @@ export function shortSeconds(store: Store, msPerSecond: number): Store {
     },
     check: (tag, claims, policy) => store.check(tag, claims, shortGrace(policy)),
     touch: (tag, claims, policy, slideEveryMs) => store.touch(tag, claims, shortGrace(policy), short(slideEveryMs)),
+    touchWithData: (tag, claims, policy, slideEveryMs) =>
+      store.touchWithData(tag, claims, shortGrace(policy), short(slideEveryMs)),
+    readData: (tag, claims, policy, keys) => store.readData(tag, claims, shortGrace(policy), keys),
+    writeData: (tag, claims, policy, change, limits) =>
+      store.writeData(tag, claims, shortGrace(policy), change, limits),
+    takeData: (tag, claims, policy, key) => store.takeData(tag, claims, shortGrace(policy), key),
+    addToData: (tag, claims, policy, addition, limits) =>
+      store.addToData(tag, claims, shortGrace(policy), addition, limits),
+    clearData: (tag, claims, policy) => store.clearData(tag, claims, shortGrace(policy)),
     refresh: (tag, claims, policy, ttlMs) =>
       store.refresh(tag, claims, shortGrace(policy), ttlMs === null ? null : short(ttlMs)),
     ban: (tag, { durationMs, ...ban }) =>

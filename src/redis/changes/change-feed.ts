@@ -6,42 +6,61 @@ import type { ServerRights } from '../health/server-rights';
 import type { RedisKeys } from '../schema';
 import { ChangeSubscription } from './change-subscription';
 
+type Outcome = Parameters<ChangeFollower['completenessChanged']>[0];
+
 /**
  * Follows changes to users where they are made: by a subscription of its own to each server that scripts run on. In a
  * Cluster every node passes on all changes, but another node's only while their link holds, and nobody could see
- * that it did not.
+ * that it did not. All followers share the subscriptions, which end with the last of them.
  */
-export class RedisChangeFeed implements ChangeFeed {
+export class RedisChangeFeed {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;
   readonly #serverKeys: ServerKeys;
   readonly #rights: ServerRights;
-  readonly #follower: ChangeFollower;
+  readonly #followers = new Set<ChangeFollower>();
   readonly #heartbeatMs: number;
   readonly #onClose: () => void;
   readonly #subscriptions = new Map<string, ChangeSubscription>();
-  /** What was last reported to the follower; `null` while nothing was. */
-  #isComplete: boolean | null = null;
+  /** What was last reported to the followers; `null` while nothing was. */
+  #outcome: Outcome | null = null;
   #isClosed = false;
 
   constructor(
     connection: RedisConnection,
     { keys, serverKeys, rights }: { keys: RedisKeys; serverKeys: ServerKeys; rights: ServerRights },
-    follower: ChangeFollower,
     { heartbeatMs, onClose }: { heartbeatMs: number; onClose: () => void },
   ) {
     this.#connection = connection;
     this.#keys = keys;
     this.#serverKeys = serverKeys;
     this.#rights = rights;
-    this.#follower = follower;
     this.#heartbeatMs = heartbeatMs;
     this.#onClose = onClose;
     if (connection.isReady) this.serversChanged(false);
   }
 
-  get detours(): number {
-    return this.#connection.detours;
+  /** Milliseconds between two looks whether changes still arrive. */
+  get heartbeatMs(): number {
+    return this.#heartbeatMs;
+  }
+
+  /** Adds a follower. It is called about completeness later than this call, also where that is known already. */
+  join(follower: ChangeFollower): ChangeFeed {
+    this.#followers.add(follower);
+    queueMicrotask(() => {
+      if (this.#outcome !== null && this.#followers.has(follower)) follower.completenessChanged(this.#outcome);
+    });
+    const connection = this.#connection;
+    return {
+      sourceOf: (tag) => this.#sourceOf(tag),
+      get detours() {
+        return connection.detours;
+      },
+      close: () => {
+        if (this.#followers.delete(follower) && this.#followers.size === 0) this.close();
+      },
+    };
   }
 
   /** Why changes may be missed, a sentence for each such server; not for one whose subscription is starting. */
@@ -50,12 +69,8 @@ export class RedisChangeFeed implements ChangeFeed {
       if (source !== null || isComingUp || !isError(refusal)) return [];
       const prefix = this.#subscriptions.size > 1 ? `${server}: ` : '';
       const { message, cause } = refusal;
-      return `${prefix}the near cache is bypassed: ${isError(cause) ? `${message} (${cause.message})` : message}`;
+      return `${prefix}changes to sessions may be missed, and the near cache is bypassed: ${isError(cause) ? `${message} (${cause.message})` : message}`;
     });
-  }
-
-  sourceOf(tag: string): ChangeSource | null {
-    return this.#subscriptions.get(this.#connection.serverOf(this.#keys.sessions(tag)))?.source ?? null;
   }
 
   /** The connection that calls use broke, to this server or to all: what it finds next may be another. */
@@ -87,13 +102,19 @@ export class RedisChangeFeed implements ChangeFeed {
     this.#onClose();
   }
 
+  #sourceOf(tag: string): ChangeSource | null {
+    return this.#subscriptions.get(this.#connection.serverOf(this.#keys.sessions(tag)))?.source ?? null;
+  }
+
   #subscribe(server: string): void {
     const subscription = new ChangeSubscription(this.#connection, server, {
       channels: this.#keys.channels.map((channel) => this.#connection.whole(channel)),
       serverKeys: this.#serverKeys,
       rights: this.#rights,
       heartbeatMs: this.#heartbeatMs,
-      changed: (tag) => this.#follower.changed(tag),
+      changed: (tag) => {
+        for (const follower of this.#followers) follower.changed(tag);
+      },
       gained: () => this.#report(null),
       lost: (source, cause) => {
         this.#lose(source);
@@ -109,11 +130,12 @@ export class RedisChangeFeed implements ChangeFeed {
   }
 
   #lose(source: ChangeSource | null): void {
-    if (source !== null) this.#follower.lost(source);
+    if (source === null) return;
+    for (const follower of this.#followers) follower.lost(source);
   }
 
   /**
-   * Reports to the follower when the changes of all servers begin, or cease, to arrive.
+   * Reports to the followers when the changes of all servers begin, or cease, to arrive.
    *
    * @param given why those of one server may not arrive; `null` while its subscription starts.
    */
@@ -122,11 +144,11 @@ export class RedisChangeFeed implements ChangeFeed {
     const cause = given ?? refused?.refusal ?? null;
     const servers = this.#connection.servers();
     const isComplete = servers.length > 0 && servers.every((server) => this.#subscriptions.get(server)?.source != null);
-    if (this.#isClosed || isComplete === this.#isComplete) return;
+    if (this.#isClosed || isComplete === this.#outcome?.isComplete) return;
     // While it comes up for the first time it is not down.
-    if (!isComplete && (cause === null || (this.#isComplete === null && this.#isComingUp()))) return;
-    this.#isComplete = isComplete;
-    this.#follower.completenessChanged(isComplete ? { isComplete: true } : { isComplete: false, cause });
+    if (!isComplete && (cause === null || (this.#outcome === null && this.#isComingUp()))) return;
+    this.#outcome = isComplete ? { isComplete } : { isComplete, cause };
+    for (const follower of this.#followers) follower.completenessChanged(this.#outcome);
   }
 
   #isComingUp(): boolean {

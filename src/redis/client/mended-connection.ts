@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { leaveRefusedDatabase } from './refused-database';
 
 /** What is used of ioredis's connectors. */
 interface Connector {
@@ -19,11 +20,12 @@ const LOADING = 'LOADING Redis is loading the dataset in memory';
 
 const mended = new WeakSet<Redis>();
 
-/** Mends four faults of ioredis (5 and 6) in a client of one server: see the functions below. */
+/** Mends five faults of ioredis (5 and 6) in a client of one server: see the functions that it calls. */
 export function mendConnection<Client extends Redis>(redis: Client): Client {
   if (mended.has(redis)) return redis;
   mended.add(redis);
   endPromptly(redis);
+  leaveRefusedDatabase(redis);
   redis.on('connect', () => {
     readBeforeTimeout(redis);
     breakWhenTurnedAway(redis);

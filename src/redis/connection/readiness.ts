@@ -4,14 +4,9 @@ import type { SessionError } from '../../errors/session-error';
 import { catchAsking } from '../client/asking';
 import { isMadeByUs } from '../client/client';
 import { connectQuietly, followCredentials } from '../client/credentials';
-import {
-  isBrokenConnection,
-  isConnectionLoss,
-  isRefusedDatabase,
-  sessionErrorOf,
-  withoutArguments,
-} from '../client/errors';
+import { isBrokenConnection, isConnectionLoss, sessionErrorOf, withoutArguments } from '../client/errors';
 import { correctFalseReady } from '../client/false-ready';
+import { leaveRefusedDatabase } from '../client/refused-database';
 import { IdleConnections } from './idle-connections';
 import { NodeErrors } from './node-errors';
 
@@ -145,7 +140,9 @@ export class Readiness {
         outcome();
       };
       let closesFirst = client.status === 'ready';
-      const onReady = () => settle(resolve);
+      const onReady = () => {
+        if (!this.#isEnding()) settle(resolve);
+      };
       const onFailure = () => settle(() => reject(this.#unavailable()));
       const onClose = () => {
         if (!closesFirst) onFailure();
@@ -182,6 +179,8 @@ export class Readiness {
 
   readonly #onReady = () => {
     if (!this.#client.isCluster && correctFalseReady(this.#client as Redis)) return;
+    // It was given up, and answers to its handshake still arrive.
+    if (this.#isEnding()) return;
     this.#wasReady = true;
     this.#isFirstError = true;
     this.#isDown = false;
@@ -206,8 +205,6 @@ export class Readiness {
     if (this.#isFirstError && saysMore) this.#lastError = withoutArguments(error);
     // Sentinels are asked one after the other, and a master that one of them names may fail in its own way.
     this.#isFirstError = this.#client.status === 'connecting';
-    // ioredis would go on in database 0, among another application's sessions.
-    if (isRefusedDatabase(error)) (this.#client as Redis).disconnect(true);
     // While no sentinel answers, ioredis asks one after the other, and never gives the attempt up.
     if (this.#client.status !== 'connecting') return;
     this.#isDown = true;
@@ -241,6 +238,9 @@ export class Readiness {
 
   #followRedis(redis: Redis): void {
     followCredentials(redis, null);
+    leaveRefusedDatabase(redis, (error) => {
+      this.#lastError = withoutArguments(error);
+    });
     // One that was wrong before it was handed in has given up connecting.
     if (correctFalseReady(redis) && redis.status === 'end') connectQuietly(redis);
   }

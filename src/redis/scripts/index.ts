@@ -1,7 +1,7 @@
 import { ADD_TO_DATA, CLEAR_DATA, READ_DATA, TAKE_DATA, WRITE_DATA } from './data';
 import { BAN, END_ALL, REVOKE, UNBAN } from './ending';
 import { CREATE } from './login';
-import { GET_BAN, LIST } from './reading';
+import { GET_BAN, LIST, STATES } from './reading';
 import { CHECK, END, REFRESH, TOUCH, TOUCH_WITH_DATA } from './session';
 import { DELETE_USER_INFO, RENEW_USER_INFO, SET_USER_INFO } from './user-info';
 
@@ -21,6 +21,7 @@ export const SCRIPTS = {
   unban: UNBAN,
   getBan: GET_BAN,
   list: LIST,
+  states: STATES,
   readData: READ_DATA,
   writeData: WRITE_DATA,
   takeData: TAKE_DATA,

@@ -1,3 +1,4 @@
+import { LUA } from '../schema';
 import { BANS, CHECK_LAYOUT, CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER } from './parts';
 
 /**
@@ -40,4 +41,42 @@ local ban = decode_ban(record)
 if record and not ban then return redis.error_reply('${CORRUPT} ban') end
 if not is_banned(ban) then return false end
 return { user_id, record }
+`;
+
+/**
+ * Looks how sessions are. Judges no token, and changes nothing.
+ *
+ * KEYS[1]  the user's sessions
+ * ARGV     session ids
+ * Returns  { now, user id or '', then for each id: when the session expires, ms; or 'reason:message'; or '' when nothing
+ *          is known of it, or its record is damaged }
+ */
+export const STATES = `${CLOCK}${USER}
+local key = KEYS[1]
+local found = redis.call('HMGET', key, 'v', 'id')
+local layout, user_id, record = found[1], found[2], nil
+local records = {}
+-- Not all at once: there may be more than Lua can pass.
+for first = 1, #ARGV, 1000 do
+  local some = redis.call('HMGET', key, unpack(ARGV, first, math.min(first + 999, #ARGV)))
+  for i = 1, #some do
+    records[first + i - 1] = some[i]
+    record = record or some[i]
+  end
+end
+${CHECK_LAYOUT}
+${REFUSE_ON_REPLICA}
+
+local reply = { now, user_id or '' }
+for i = 1, #ARGV do
+  local session = decode(records[i] or '')
+  local remembered, reason, message = string.match(records[i] or '', '${LUA.ended}')
+  local state = ''
+  if session and expiry(session) > now then state = string.format('%.0f', expiry(session))
+  elseif session then state = 'expired:'
+  elseif (time_of(remembered) or 0) > now then state = reason .. ':' .. message
+  end
+  table.insert(reply, state)
+end
+return reply
 `;

@@ -50,7 +50,9 @@ const sessions = new TokenManager({
 same<typeof sessions, TokenManager<Account>>(true);
 same<Awaited<ReturnType<typeof sessions.touchToken>>, Session<Account> | null>(true);
 same<Awaited<ReturnType<typeof sessions.listUserSessions>>, SessionInfo[]>(true);
-same<Session<Account>['user']['detail'], Account | undefined>(true);
+same<Session<Account>['user']['detail'], { readonly name: string; readonly roles: readonly string[] } | undefined>(
+  true,
+);
 
 const withoutLoader = new TokenManager({
   store: new MemoryStore(),
@@ -156,7 +158,10 @@ export function messageOf(error: unknown): string {
     case 'ERR_TOO_MANY_SESSIONS':
     case 'ERR_CROSS_ORIGIN':
     case 'ERR_TOKEN_CONFLICT':
+    case 'ERR_UNAUTHENTICATED':
+    case 'ERR_REAUTHENTICATION_REQUIRED':
     case 'ERR_NO_SESSION':
+    case 'ERR_SESSION_ENDED':
     case 'ERR_DATA_TOO_LARGE':
     case 'ERR_DATA_CONFLICT':
     case 'ERR_HEADERS_SENT':

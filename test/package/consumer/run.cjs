@@ -1,12 +1,25 @@
 // By require, from CommonJS.
 const assert = require('node:assert');
 const { MemoryStore, TokenManager } = require('tokensession');
-const express = require('tokensession/express');
-const koa = require('tokensession/koa');
+
+const ENTRIES = {
+  express: ['sessionMiddleware', 'requireUser', 'requireRecentLogin', 'safeReturnTo'],
+  koa: ['sessionMiddleware', 'requireUser', 'requireRecentLogin', 'safeReturnTo'],
+  fastify: ['sessionPlugin', 'requireUser', 'requireRecentLogin', 'safeReturnTo'],
+  hono: ['sessionMiddleware', 'requireUser', 'requireRecentLogin', 'safeReturnTo'],
+  fetch: ['sessionOpener', 'requireUser', 'requireRecentLogin', 'safeReturnTo'],
+  live: ['authenticator'],
+  node: ['sessionOpener', 'requireUser', 'requireRecentLogin', 'sendError', 'safeReturnTo'],
+};
 
 async function main() {
-  assert.equal(typeof express.sessionMiddleware, 'function');
-  assert.equal(typeof koa.requireUser, 'function');
+  for (const [name, members] of Object.entries(ENTRIES)) {
+    const entry = require(`tokensession/${name}`);
+    for (const member of members) assert.equal(typeof entry[member], 'function', `${name}: ${member}`);
+  }
+  // None of them loads a framework.
+  const loaded = Object.keys(require.cache).map((path) => /.*node_modules[\\/]([^\\/]+)/.exec(path)?.[1]);
+  for (const name of ['express', 'koa', 'fastify', 'hono']) assert(!loaded.includes(name), `${name} is loaded`);
   const sessions = new TokenManager({
     store: new MemoryStore(),
     secret: 'a secret for tests, long enough to sign with',

@@ -4,12 +4,20 @@ import { createRequire } from 'node:module';
 import express from 'express';
 import { MemoryStore, RedisStore, SessionError, TokenManager } from 'tokensession';
 import { requireUser, sessionMiddleware } from 'tokensession/express';
+import * as fastify from 'tokensession/fastify';
+import { sessionOpener } from 'tokensession/fetch';
+import * as hono from 'tokensession/hono';
 import * as koa from 'tokensession/koa';
+import { authenticator } from 'tokensession/live';
+import * as node from 'tokensession/node';
 
 const require = createRequire(import.meta.url);
 assert.equal(require('tokensession').TokenManager, TokenManager);
 assert.equal(require('tokensession/express').sessionMiddleware, sessionMiddleware);
 assert.equal(typeof koa.sessionMiddleware, 'function');
+assert.equal(typeof hono.sessionMiddleware, 'function');
+assert.equal(typeof fastify.sessionPlugin, 'function');
+assert.equal(typeof node.sendError, 'function');
 
 const memory = new TokenManager({ store: new MemoryStore(), secret: 'a secret for tests, long enough to sign with' });
 const app = express()
@@ -21,6 +29,14 @@ const url = `http://127.0.0.1:${server.address().port}`;
 const token = await (await fetch(`${url}/login`, { method: 'POST' })).json();
 const me = await fetch(`${url}/me`, { headers: { authorization: `Bearer ${token}` } });
 assert.deepEqual(await me.json(), { id: 'ada' });
+const { user } = await sessionOpener(memory)(new Request(url, { headers: { authorization: `Bearer ${token}` } }));
+assert.deepEqual(user, { id: 'ada' });
+const { session } = await authenticator(memory)({ headers: { authorization: `Bearer ${token}` } });
+assert.equal(session.user.id, 'ada');
+const signal = memory.watch(session);
+await memory.deleteUserToken('ada');
+if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve));
+assert.equal(signal.reason.endReason, 'revoked');
 server.closeAllConnections();
 server.close();
 await memory.close();

@@ -1,0 +1,152 @@
+import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
+import { type Guard, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
+import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
+import type { Refusal } from './http/refusal';
+import { type SessionContext, SessionPlace } from './http/session-place';
+import type { TokenManager } from './manager/token-manager';
+import { NodeExchange } from './node-http/node-exchange';
+
+export * from './http/index';
+
+declare module 'fastify' {
+  /** `session`, or what `Register` names: there once `sessionPlugin` is registered. */
+  interface FastifyRequest extends SessionContext {}
+}
+
+export interface SessionPluginOptions extends SessionMiddlewareOptions {
+  /** Whose sessions these are. */
+  manager: TokenManager<unknown>;
+}
+
+/** A hook for `onRequest`, `preHandler` and the others before a handler. */
+export type FastifyHook = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void;
+
+/**
+ * Puts `request.session` on every request, for Fastify 5: in an `onRequest` hook, of the instance that registers it and
+ * all below. Without options it takes tokens from `Authorization: Bearer` and from the cookie `__Host-session`, or
+ * `session` where a request isn't secure. A request without a signed token costs no call to the store, one with a token
+ * costs one. Registered twice with one manager, it works once: the first one's options hold.
+ *
+ * While the store can't answer, a request with a token goes to Fastify's error handler as a `SessionError` of status
+ * 503, which answers with it, and an unsafe request of another origin with a token in the cookie as one of status 403.
+ *
+ * `register` and `ready` reject with a TypeError for an option that is unknown or of the wrong kind.
+ *
+ * @example
+ * app.register(sessionPlugin, { manager });
+ */
+export const sessionPlugin: FastifyPluginCallback<SessionPluginOptions> = (fastify, options, done) => {
+  try {
+    addSession(fastify, options);
+  } catch (error) {
+    return done(error as Error);
+  }
+  done();
+};
+// What the package fastify-plugin would add: the hook is for the instance that registers it, not for one below.
+Object.assign(sessionPlugin, {
+  [Symbol.for('skip-override')]: true,
+  [Symbol.for('fastify.display-name')]: 'tokensession',
+  [Symbol.for('plugin-meta')]: { name: 'tokensession', fastify: '5.x' },
+});
+
+/** The options of `register` itself, which Fastify hands to the plugin, too. */
+interface RegisterOptions {
+  prefix?: unknown;
+  logLevel?: unknown;
+  logSerializers?: unknown;
+}
+
+function addSession(fastify: FastifyInstance, options: SessionPluginOptions & RegisterOptions): void {
+  const { manager, prefix: _prefix, logLevel: _level, logSerializers: _serializers, ...others } = options;
+  const policy = sessionPolicy(manager, others, 'sessionPlugin');
+  const { property } = policy;
+  const place = SessionPlace.of('request', property);
+  const mark = Symbol.for(`tokensession.${property}`);
+  // Throws where another plugin has its session.
+  if (!fastify.hasRequestDecorator(mark)) {
+    fastify.decorateRequest(mark, null);
+    fastify.decorateRequest(property, { getter: () => undefined });
+  }
+  fastify.addHook('onRequest', (request, reply, done) => {
+    let opened: Promise<void> | undefined;
+    try {
+      opened = place.open(request, policy, new FastifyExchange(request, reply));
+    } catch (error) {
+      return done(error as Error);
+    }
+    if (opened === undefined) return done();
+    opened.then(() => done(), done);
+  });
+}
+
+/**
+ * Requires a signed-in user. Other requests get 401 as JSON, `{ "error": "unauthenticated" }`, with the `reason` where
+ * a token of ours came that is not live, and the `message` given when its session was ended; or with `redirectTo` a
+ * redirect to the login page.
+ *
+ * @throws TypeError for an option that is unknown or no path.
+ * @example
+ * app.get('/me', { onRequest: requireUser() }, (request) => request.session.user);
+ */
+export function requireUser(options?: RequireUserOptions): FastifyHook {
+  return hookOf(userGuard(options));
+}
+
+/**
+ * Requires a login or a `request.session.reauthenticated()` within `seconds`. Asks the store, never the near cache.
+ * Other requests get 403 as JSON, `{ "error": "reauthentication_required" }`; without a user, the answer of
+ * `requireUser()`.
+ *
+ * @throws TypeError or RangeError when `seconds` is not a positive whole number.
+ */
+export function requireRecentLogin(seconds: number): FastifyHook {
+  return hookOf(recencyGuard(seconds));
+}
+
+function hookOf(guard: Guard): FastifyHook {
+  return (request, reply, done) => {
+    const answer = (refusal: Refusal | Error | null) => {
+      if (refusal === null) return done();
+      if (refusal instanceof Error) return done(refusal);
+      const { Vary, ...headers } = refusal.headers;
+      const varied = reply.getHeader('Vary');
+      if (Vary !== undefined) reply.header('Vary', varied === undefined ? Vary : `${String(varied)}, ${Vary}`);
+      reply.code(refusal.status).headers(headers).send(refusal.body);
+    };
+    let refusal: ReturnType<Guard>;
+    try {
+      refusal = guard(request);
+    } catch (error) {
+      return done(error as Error);
+    }
+    if (refusal instanceof Promise) refusal.then(answer, done);
+    else answer(refusal);
+  };
+}
+
+/** A class, because one is made for every request: its methods are made once. */
+class FastifyExchange extends NodeExchange {
+  readonly #request: FastifyRequest;
+
+  constructor(request: FastifyRequest, reply: FastifyReply) {
+    super(request.raw, reply.raw);
+    this.#request = request;
+  }
+
+  get url(): string {
+    return this.#request.originalUrl;
+  }
+
+  get isSecure(): boolean {
+    return this.#request.protocol === 'https';
+  }
+
+  ip(): string | undefined {
+    return this.#request.ip;
+  }
+
+  host(): string | undefined {
+    return this.#request.host;
+  }
+}

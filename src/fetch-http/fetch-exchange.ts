@@ -1,0 +1,81 @@
+import { type Connection, readConnection } from '../http/connection';
+import type { Exchange } from '../http/exchange';
+import type { ReplyHeaders } from '../http/reply-headers';
+import type { FetchReply } from './fetch-reply';
+
+/** As much of a `Request` as is used here. */
+export interface FetchRequest {
+  readonly method: string;
+  /** Absolute. */
+  readonly url: string;
+  readonly headers: Headers;
+  readonly signal?: AbortSignal;
+}
+
+/** What the hosts with `Request` and `Response` have in common. */
+export class FetchExchange implements Exchange {
+  readonly #request: FetchRequest;
+  readonly #connection: ReturnType<typeof readConnection>;
+  readonly #reply: FetchReply;
+
+  /** @throws TypeError for a connection that is none. */
+  constructor(request: FetchRequest, connection: Connection | undefined, reply: FetchReply) {
+    this.#request = request;
+    this.#connection = readConnection('connection', connection);
+    this.#reply = reply;
+  }
+
+  get method(): string {
+    return this.#request.method;
+  }
+
+  get handledMethod(): string {
+    return this.#request.method;
+  }
+
+  get url(): string {
+    const { url } = this.#request;
+    const path = url.indexOf('/', url.indexOf('//') + 2);
+    return path === -1 ? '/' : url.slice(path);
+  }
+
+  get isSecure(): boolean {
+    return this.#connection.secure ?? /^https:/i.test(this.#request.url);
+  }
+
+  header(name: string): string | undefined {
+    return this.#request.headers.get(name) ?? undefined;
+  }
+
+  /** Values that came in several headers are one here, joined: neither a token nor an origin. */
+  isRepeated(): boolean {
+    return false;
+  }
+
+  host(): string | undefined {
+    return this.#connection.host ?? this.header('host') ?? hostOf(this.#request.url);
+  }
+
+  ip(): string | undefined {
+    return this.#connection.ip;
+  }
+
+  isTooLate(): boolean {
+    return this.#reply.isCommitted || this.#request.signal?.aborted === true;
+  }
+
+  reply(): ReplyHeaders | null {
+    return this.#reply.get();
+  }
+
+  /** A `Response` does not say when it has been sent: calls it only when the client has gone. */
+  onClose(listener: () => void): void {
+    const { signal } = this.#request;
+    if (signal?.aborted) listener();
+    else signal?.addEventListener('abort', listener, { once: true });
+  }
+}
+
+function hostOf(url: string): string | undefined {
+  return URL.canParse(url) ? new URL(url).host : undefined;
+}

@@ -1,0 +1,155 @@
+import type { Context, MiddlewareHandler } from 'hono';
+import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import { checkFunction } from './errors/arguments';
+import { SessionError } from './errors/session-error';
+import { FetchExchange } from './fetch-http/fetch-exchange';
+import { replyTo } from './fetch-http/fetch-reply';
+import type { Connection } from './http/connection';
+import { type Guard, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
+import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
+import type { RegisteredProperty } from './http/property';
+import { type SessionContext, SessionPlace, sessionOf } from './http/session-place';
+import type { TokenManager } from './manager/token-manager';
+import type { User } from './manager/types';
+
+export type { Connection } from './http/connection';
+export * from './http/index';
+
+declare module 'hono' {
+  /** `session`, or what `Register` names: there once `sessionMiddleware()` has run. */
+  interface ContextVariableMap extends SessionContext {}
+}
+
+export interface HonoSessionOptions<Property extends string = string> extends SessionMiddlewareOptions<Property> {
+  /**
+   * What a proxy in front says of a request: its client's address, whether that speaks HTTPS, the host it asked for.
+   * Default: what the URL, `Host` and the socket of `@hono/node-server` say.
+   */
+  connection?: ((c: Context) => Connection) | undefined;
+}
+
+/** What `requireUser()` adds to the variables, at `session` or what `Register` names: the user is there. */
+export type SignedInVariables = { [Key in RegisteredProperty]: { readonly user: User<unknown>; readonly id: string } };
+
+/**
+ * Puts `c.var.session` on every request, for Hono 4. Without options it takes tokens from `Authorization: Bearer` and
+ * from the cookie `__Host-session`, or `session` where a request isn't secure. A request without a signed token costs
+ * no call to the store, one with a token costs one. Mounted twice with one manager, it works once: the first one's
+ * options hold.
+ *
+ * While the store can't answer, a request with a token goes to Hono's error handling as a `SessionError` of status 503,
+ * which answers with it, and an unsafe request of another origin with a token in the cookie as one of status 403.
+ *
+ * @throws TypeError for an option that is unknown or of the wrong kind.
+ * @example
+ * app.use(sessionMiddleware(manager));
+ */
+export function sessionMiddleware<Detail, Property extends string = 'session'>(
+  manager: TokenManager<Detail>,
+  options?: HonoSessionOptions<Property>,
+): MiddlewareHandler<{ Variables: SessionContext<Detail, Property> }> {
+  const { connection, ...others } = Object(options) as HonoSessionOptions<Property>;
+  const policy = sessionPolicy(manager, Object.hasOwn(Object(options), 'connection') ? others : options);
+  if (connection !== undefined) checkFunction('option connection', connection);
+  const { property } = policy;
+  const place = SessionPlace.of('c.var', property);
+  return async (context, next) => {
+    const c = context as unknown as Context<{ Variables: Record<string, unknown> }>;
+    // Throws where another session library has its session.
+    place.find({ [property]: c.get(property) });
+    const reply = replyTo(c);
+    try {
+      const opened = place.open(c, policy, new HonoExchange(c, connection?.(c)));
+      showSession(c, property);
+      await opened;
+    } catch (error) {
+      // Also for an answer that the application's own error handler makes: this middleware does not see it.
+      const { headers = {} } = error as Partial<SessionError>;
+      if (error instanceof SessionError) for (const [name, value] of Object.entries(headers)) c.header(name, value);
+      throw error;
+    }
+    await next();
+    const response = reply.commit(c.res);
+    if (response === c.res) return;
+    // Else Hono would put the headers of the one before on it.
+    c.res = undefined;
+    c.res = response;
+  };
+}
+
+/** Sets the variable that shows the session, and refuses anything else there. */
+function showSession(c: Context<{ Variables: Record<string, unknown> }>, property: string): void {
+  const shown = () => sessionOf(c)?.at(property);
+  if (c.get(property) === shown()) return;
+  const { set } = c;
+  c.set = (name: string, value: unknown) => {
+    if (name === property && value !== shown()) {
+      throw new TypeError(
+        `c.var.${property} is tokensession's and takes nothing else: call its login() or logout(). Another session library needs a variable of its own, or name one here with the option property`,
+      );
+    }
+    set(name, value);
+  };
+  c.set(property, shown());
+}
+
+/**
+ * Requires a signed-in user. Other requests get 401 as JSON, `{ "error": "unauthenticated" }`, with the `reason` where
+ * a token of ours came that is not live, and the `message` given when its session was ended; or with `redirectTo` a
+ * redirect to the login page. In the handlers that are chained behind it, `c.var.session.user` is not `null`.
+ *
+ * @throws TypeError for an option that is unknown or no path.
+ */
+export function requireUser(options?: RequireUserOptions): MiddlewareHandler<{ Variables: SignedInVariables }> {
+  return middlewareOf(userGuard(options));
+}
+
+/**
+ * Requires a login or a `c.var.session.reauthenticated()` within `seconds`. Asks the store, never the near cache. Other
+ * requests get 403 as JSON, `{ "error": "reauthentication_required" }`; without a user, the answer of `requireUser()`.
+ *
+ * @throws TypeError or RangeError when `seconds` is not a positive whole number.
+ */
+export function requireRecentLogin(seconds: number): MiddlewareHandler<{ Variables: SignedInVariables }> {
+  return middlewareOf(recencyGuard(seconds));
+}
+
+function middlewareOf(guard: Guard): MiddlewareHandler {
+  return async (c, next) => {
+    const refusal = await guard(c);
+    if (refusal === null) return next();
+    if (refusal instanceof Error) throw refusal;
+    for (const [name, value] of Object.entries(refusal.headers)) c.header(name, value, { append: name === 'Vary' });
+    return c.json(refusal.body, refusal.status as ContentfulStatusCode);
+  };
+}
+
+/** What `@hono/node-server` gives besides the request. */
+interface NodeBindings {
+  incoming?: { socket?: { remoteAddress?: string } };
+  outgoing?: { headersSent?: boolean; closed?: boolean; once?: (event: 'close', listener: () => void) => unknown };
+}
+
+class HonoExchange extends FetchExchange {
+  readonly #node: NodeBindings;
+
+  constructor(c: Context, connection: Connection | undefined) {
+    super(c.req.raw, connection, replyTo(c));
+    this.#node = (c.env as NodeBindings | undefined) ?? {};
+  }
+
+  override ip(): string | undefined {
+    return super.ip() ?? this.#node.incoming?.socket?.remoteAddress;
+  }
+
+  override isTooLate(): boolean {
+    return super.isTooLate() || this.#node.outgoing?.headersSent === true;
+  }
+
+  override onClose(listener: () => void): void {
+    const { outgoing } = this.#node;
+    if (outgoing?.once === undefined) super.onClose(listener);
+    else if (outgoing.closed) listener();
+    else outgoing.once('close', listener);
+  }
+}

@@ -1,0 +1,53 @@
+import { kindOf } from '../errors/arguments';
+import { SessionError } from '../errors/session-error';
+import type { User } from '../manager/types';
+import { type RequireUserOptions, recentSeconds, redirectOf } from './guards';
+import type { Refusal } from './refusal';
+import { RequestSession } from './request-session';
+
+/**
+ * The user of a session, for hosts without middleware.
+ *
+ * @throws SessionError `ERR_UNAUTHENTICATED` when nobody is signed in, of status 401, or with `redirectTo` of 303 for a
+ *   browser that asks for a page; of status 503 when the store could not be asked; TypeError for an option that is
+ *   unknown or no path.
+ * @example
+ * const user = requireUser(session);
+ */
+export function requireUser<Detail>(session: RequestSession<Detail>, options?: RequireUserOptions): User<Detail> {
+  const redirectTo = redirectOf(options);
+  return userOf(session, checkSession('requireUser', session).refusal(redirectTo));
+}
+
+/**
+ * The user of a session who logged in, or was `reauthenticated()`, within `seconds`. Asks the store, never the near
+ * cache.
+ *
+ * @throws or rejects with SessionError `ERR_REAUTHENTICATION_REQUIRED`, of status 403; without a user, as
+ *   {@link requireUser}. TypeError or RangeError when `seconds` is not a positive whole number.
+ */
+export async function requireRecentLogin<Detail>(
+  session: RequestSession<Detail>,
+  seconds: number,
+): Promise<User<Detail>> {
+  const within = recentSeconds(seconds);
+  return userOf(session, await checkSession('requireRecentLogin', session).recencyRefusal(within));
+}
+
+function checkSession<Detail>(guard: string, session: RequestSession<Detail>): RequestSession<Detail> {
+  if (session instanceof RequestSession) return session;
+  throw new TypeError(`${guard}() needs the session of openSession(), got ${kindOf(session)}`);
+}
+
+function userOf<Detail>(session: RequestSession<Detail>, refusal: Refusal | Error | null): User<Detail> {
+  if (refusal instanceof Error) throw refusal;
+  if (refusal !== null) throw refusalError(refusal);
+  return session.user as User<Detail>;
+}
+
+function refusalError({ status, headers, body }: Refusal): SessionError {
+  const isUnknown = body.error === 'unauthenticated';
+  return isUnknown
+    ? new SessionError('ERR_UNAUTHENTICATED', 'nobody is signed in', { status, headers, body })
+    : new SessionError('ERR_REAUTHENTICATION_REQUIRED', 'the login is too long ago', { status, headers, body });
+}

@@ -1,0 +1,40 @@
+import type { TokenManager } from '../manager/token-manager';
+import {
+  sessionPolicy as middlewarePolicy,
+  type SessionMiddlewareOptions,
+  type SessionPolicy,
+} from './middleware-options';
+import type { RequestSession } from './request-session';
+
+/** The options of `sessionMiddleware()`, without the property: the session is what the opener gives. */
+export type SessionOpenerOptions = Omit<SessionMiddlewareOptions, 'property'>;
+
+/** @throws TypeError naming the argument or option that is unknown, of the wrong kind, or refused by browsers. */
+export function openerPolicy<Detail>(
+  manager: TokenManager<Detail>,
+  options: SessionOpenerOptions | undefined,
+): SessionPolicy<Detail> {
+  if (options !== undefined && Object.hasOwn(Object(options), 'property')) {
+    throw new TypeError('sessionOpener has no option "property": the session is what openSession() gives');
+  }
+  return middlewarePolicy(manager, options, 'sessionOpener');
+}
+
+/**
+ * Opens the session of each request once: later calls for the same request give the same session, or the same failure.
+ *
+ * @param create makes the session of a request, not yet opened.
+ */
+export function openOnce<Request extends object, More extends unknown[], Session extends RequestSession<unknown>>(
+  create: (request: Request, ...more: More) => Session,
+): (request: Request, ...more: More) => Promise<Session> {
+  const opened = new WeakMap<Request, Promise<Session>>();
+  return async (request, ...more) => {
+    const present = opened.get(request);
+    if (present !== undefined) return present;
+    const session = create(request, ...more);
+    const opening = Promise.resolve(session.open()).then(() => session);
+    opened.set(request, opening);
+    return opening;
+  };
+}

@@ -1,0 +1,8 @@
+export {
+  type Authenticate,
+  type Authentication,
+  type AuthenticatorOptions,
+  authenticator,
+  type ConnectionDetails,
+  type ConnectionRequest,
+} from './http/authenticator';

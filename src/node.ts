@@ -1,0 +1,104 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
+import type { TLSSocket } from 'node:tls';
+import type { SessionError } from './errors/session-error';
+import { type Connection, readConnection } from './http/connection';
+import { RequestSession } from './http/request-session';
+import { openerPolicy, openOnce, type SessionOpenerOptions } from './http/session-opener';
+import type { TokenManager } from './manager/token-manager';
+import type { RegisteredDetail } from './manager/types';
+import { isResponse, NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
+
+export type { Connection } from './http/connection';
+export * from './http/index';
+export { requireRecentLogin, requireUser } from './http/session-guards';
+export type { SessionOpenerOptions } from './http/session-opener';
+
+/** A request of `node:http`, `node:https` or `node:http2`. */
+export type NodeRequest = IncomingMessage | Http2ServerRequest;
+/** A response of `node:http`, `node:https` or `node:http2`. */
+export type NodeResponse = ServerResponse | Http2ServerResponse;
+
+/** Opens the session of a request. See {@link sessionOpener}. */
+export type OpenSession<Detail = RegisteredDetail> = (
+  req: NodeRequest,
+  res: NodeResponse,
+  connection?: Connection,
+) => Promise<RequestSession<Detail>>;
+
+/**
+ * Opens sessions for plain `node:http`, `https` and `http2`. Without options it takes tokens from `Authorization:
+ * Bearer` and from the cookie `__Host-session`, or `session` where a request isn't secure: its socket says so, unless
+ * the connection does. A request without a signed token costs no call to the store, one with a token costs one. Opened
+ * again, a request has the same session. Cookies and headers get on the response by themselves.
+ *
+ * What it gives rejects with a `SessionError`, which `sendError` answers: of status 503 for a request with a token while
+ * the store can't answer, of status 403 for an unsafe request of another origin with a token in the cookie.
+ *
+ * @throws TypeError for an option that is unknown or of the wrong kind.
+ * @example
+ * const openSession = sessionOpener(manager);
+ * const session = await openSession(req, res);
+ */
+export function sessionOpener<Detail>(
+  manager: TokenManager<Detail>,
+  options?: SessionOpenerOptions,
+): OpenSession<Detail> {
+  const policy = openerPolicy(manager, options);
+  return openOnce((req: NodeRequest, res: NodeResponse, connection?: Connection) => {
+    if (typeof req?.headers !== 'object') throw new TypeError('openSession() needs a request of node:http');
+    if (!isResponse(res)) throw new TypeError('openSession() needs the response, as in openSession(req, res)');
+    return new RequestSession(policy, new HttpExchange(req, res, connection), null);
+  });
+}
+
+/**
+ * Answers a request that failed: with the error's status, headers and body, as JSON. A response that has begun is cut
+ * off.
+ */
+export function sendError(res: NodeResponse, error: SessionError): void {
+  if (res.headersSent) {
+    res.destroy();
+    return;
+  }
+  const { status, headers = {}, body } = error;
+  setRefusalHeaders(res as ServerResponse, { headers });
+  res.statusCode = status;
+  res.setHeader('Content-Type', 'application/json; charset=utf-8');
+  res.end(JSON.stringify(body));
+}
+
+class HttpExchange extends NodeExchange {
+  readonly #req: NodeRequest;
+  readonly #res: NodeResponse;
+  readonly #connection: ReturnType<typeof readConnection>;
+
+  constructor(req: NodeRequest, res: NodeResponse, connection: Connection | undefined) {
+    super(req as IncomingMessage, res as ServerResponse);
+    this.#req = req;
+    this.#res = res;
+    this.#connection = readConnection('connection', connection);
+  }
+
+  get url(): string {
+    return (this.#req as { originalUrl?: string }).originalUrl ?? this.#req.url ?? '/';
+  }
+
+  get isSecure(): boolean {
+    return this.#connection.secure ?? (this.#req.socket as Partial<TLSSocket> | undefined)?.encrypted === true;
+  }
+
+  ip(): string | undefined {
+    return this.#connection.ip ?? this.#req.socket?.remoteAddress;
+  }
+
+  /** HTTP/2 has a pseudo-header for it. */
+  host(): string | undefined {
+    const { headers } = this.#req;
+    return this.#connection.host ?? headers[':authority']?.toString() ?? headers.host;
+  }
+
+  override isTooLate(): boolean {
+    return super.isTooLate() || ('stream' in this.#res && this.#res.stream?.destroyed === true);
+  }
+}

@@ -1,0 +1,212 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { MemoryStore, RedisStore, SessionError, TokenManager, type TokenManagerOptions } from 'tokensession';
+import {
+  type Authentication,
+  type AuthenticatorOptions,
+  authenticator,
+  type ConnectionDetails,
+} from 'tokensession/live';
+import { closeAfterEach } from './support/closing';
+import { countedStore } from './support/counted-store';
+import { sendRaw } from './support/raw-request';
+import { freePort } from './support/redis-server';
+import { SECRET } from './support/stores';
+
+const closing = closeAfterEach();
+
+const HOST = 'Host: shop.example.com';
+const OWN = 'Origin: https://shop.example.com';
+const UPGRADE = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'];
+
+/** A server that authenticates requests and upgrades, and answers with what it found. */
+async function start(
+  options?: AuthenticatorOptions,
+  policy: Partial<TokenManagerOptions<unknown>> = {},
+  details?: (req: IncomingMessage) => ConnectionDetails,
+) {
+  const { store, calls } = countedStore(policy.store ?? new MemoryStore());
+  const manager = new TokenManager({ secret: SECRET, ...policy, store });
+  const authenticate = authenticator(manager, options);
+  const seen: Authentication[] = [];
+  const judge = async (req: IncomingMessage) => {
+    const found = await authenticate(req, details?.(req));
+    seen.push(found);
+    const status = found.error?.status ?? 200;
+    return { status, body: JSON.stringify(found.session?.user ?? found.error?.code ?? null) };
+  };
+  const server = createServer(async (req, res) => {
+    const { status, body } = await judge(req);
+    res.writeHead(status, { Connection: 'close', 'Content-Length': body.length }).end(body);
+  });
+  server.on('upgrade', async (req, socket) => {
+    const { status, body } = await judge(req);
+    socket.end(`HTTP/1.1 ${status} So\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  closing(async () => {
+    server.closeAllConnections();
+    server.close();
+    await manager.close();
+  });
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const token = await manager.setToken('ada');
+  calls.splice(0);
+  const cookie = `Cookie: session=${token}`;
+  const send = async (...headers: string[]) => {
+    const { status, text } = await sendRaw(url, 'GET', '/live', headers);
+    return [status, JSON.parse(text || 'null')];
+  };
+  return { manager, authenticate, send, token, cookie, calls, seen };
+}
+
+const ADA = { id: 'ada' };
+
+describe.each([
+  ['an upgrade', UPGRADE],
+  ['a plain GET, such as a stream of events', []],
+])('%s', (_, more) => {
+  it('of our own page, or of a client that is no browser, has its session', async () => {
+    const { send, cookie, token, seen } = await start();
+    for (const from of [[], [OWN], ['Sec-Fetch-Site: same-origin']]) {
+      expect(await send(HOST, cookie, ...from, ...more)).toEqual([200, ADA]);
+      expect(await send(HOST, `Authorization: Bearer ${token}`, ...from, ...more)).toEqual([200, ADA]);
+    }
+    expect(seen[0]?.session).toMatchObject({ token, user: ADA, expiresAt: expect.any(Date) });
+  });
+
+  it.each([
+    ['a page of another site', ['Sec-Fetch-Site: cross-site']],
+    ['a page of another subdomain', ['Sec-Fetch-Site: same-site', 'Origin: https://blog.example.com']],
+    ['an older browser on a page of another origin', ['Origin: https://evil.example']],
+    ['a sandboxed frame', ['Origin: null']],
+    ['another port', ['Origin: https://shop.example.com:8443']],
+    ['Origin twice', [OWN, OWN]],
+    ['Host twice', ['Host: evil.example', OWN]],
+  ])('of %s is refused, with and without a cookie, and the store is not asked', async (_case, from) => {
+    const { send, cookie, calls } = await start();
+    expect(await send(HOST, cookie, ...from, ...more)).toEqual([403, 'ERR_CROSS_ORIGIN']);
+    expect(await send(HOST, ...from, ...more)).toEqual([403, 'ERR_CROSS_ORIGIN']);
+    expect(await send(HOST, 'Authorization: Bearer nonsense', cookie, ...from, ...more)).toEqual([
+      403,
+      'ERR_CROSS_ORIGIN',
+    ]);
+    expect(calls).toEqual([]);
+  });
+
+  it('of a trusted origin, with a token of ours in the header, or where the check is off, has its session', async () => {
+    const from = 'Origin: https://evil.example';
+    const { send, token } = await start();
+    expect(await send(HOST, from, `Authorization: Bearer ${token}`, ...more)).toEqual([200, ADA]);
+    const trusting = await start({ trustedOrigins: ['https://evil.example'] });
+    expect(await trusting.send(HOST, from, trusting.cookie, ...more)).toEqual([200, ADA]);
+    const open = await start({ crossOrigin: 'allow' });
+    expect(await open.send(HOST, from, open.cookie, ...more)).toEqual([200, ADA]);
+  });
+
+  it('without a token, or with nonsense, has none, and the store is not asked', async () => {
+    const { send, calls } = await start();
+    for (const none of [[], ['Cookie: session=nonsense'], ['Authorization: Bearer x'], ['Cookie: other=1']]) {
+      expect(await send(HOST, ...none, ...more)).toEqual([401, 'ERR_NO_SESSION']);
+    }
+    expect(calls).toEqual([]);
+  });
+
+  it('of a session that has ended is answered with the reason', async () => {
+    const { send, manager, cookie, seen } = await start();
+    await manager.deleteUserToken('ada', { message: 'signed out on Firefox at 14:02' });
+    expect(await send(HOST, cookie, ...more)).toEqual([401, 'ERR_SESSION_ENDED']);
+    expect(seen[0]?.error).toMatchObject({ endReason: 'revoked', endMessage: 'signed out on Firefox at 14:02' });
+  });
+
+  it('with cookies of two users has none', async () => {
+    const { send, manager, cookie } = await start();
+    const other = await manager.setToken('grace');
+    expect(await send(HOST, `${cookie}; session=${other}`, ...more)).toEqual([409, 'ERR_TOKEN_CONFLICT']);
+  });
+});
+
+it('slides the session, as a request does', async () => {
+  const { send, cookie, calls } = await start();
+  await send(HOST, cookie);
+  expect(calls).toEqual(['touch']);
+});
+
+it('takes a token that came elsewhere: it acts alone, from whatever origin, and any other value counts for nothing', async () => {
+  const { manager, authenticate, token } = await start();
+  const foreign = { headers: { host: 'shop.example.com', origin: 'https://evil.example', cookie: '' } };
+  expect((await authenticate(foreign, { token })).session?.user).toEqual(ADA);
+  for (const wrong of [undefined, null, 7, '', {}, ['x'], `${token}x`]) {
+    expect((await authenticate(foreign, { token: wrong })).error?.code).toBe('ERR_CROSS_ORIGIN');
+    expect((await authenticate({ headers: {} }, { token: wrong })).error?.code).toBe('ERR_NO_SESSION');
+  }
+  const grace = await manager.setToken('grace');
+  const headers = { cookie: `session=${token}` };
+  expect((await authenticate({ headers }, { token: grace })).session?.user.id).toBe('grace');
+  expect((await authenticate({ headers }, { token: 'nonsense' })).session?.user.id).toBe('ada');
+});
+
+it('reads the secure cookie where the connection is secure, or a proxy says so, and the host that a proxy says', async () => {
+  const { authenticate, token } = await start();
+  const headers = { host: 'inner:80', origin: 'https://shop.example.com', cookie: `__Host-session=${token}` };
+  const details = { secure: true, host: 'shop.example.com' };
+  expect((await authenticate({ headers }, details)).session?.user).toEqual(ADA);
+  expect((await authenticate({ headers }, { host: 'shop.example.com' })).error?.code).toBe('ERR_NO_SESSION');
+  for (const host of [undefined, '', 'shop.example.com\ud800', '*', 'evil.example']) {
+    expect((await authenticate({ headers }, { secure: true, host })).error?.code).toBe('ERR_CROSS_ORIGIN');
+  }
+  const own = { ...headers, host: 'shop.example.com' };
+  expect((await authenticate({ headers: own, socket: { encrypted: true } })).session?.user).toEqual(ADA);
+});
+
+it('takes a Request, too', async () => {
+  const { authenticate, token } = await start();
+  const of = (url: string, headers: Record<string, string>) => authenticate(new Request(url, { headers }));
+  const secure = { cookie: `__Host-session=${token}` };
+  expect((await of('https://shop.example.com/live', secure)).session?.user).toEqual(ADA);
+  const from = { ...secure, origin: 'https://shop.example.com' };
+  expect((await of('https://shop.example.com/live', from)).session?.user).toEqual(ADA);
+  expect((await of('https://evil.example/live', from)).error?.code).toBe('ERR_CROSS_ORIGIN');
+});
+
+it('is no user for a visitor', async () => {
+  const { manager, authenticate } = await start();
+  const { token } = await manager.startVisitor(new Map([['cart', '[]']]));
+  expect((await authenticate({ headers: {} }, { token })).error?.code).toBe('ERR_NO_SESSION');
+});
+
+it('gives an outage as an error, and rejects with what getUserInfo throws', async () => {
+  const store = new RedisStore(`redis://127.0.0.1:${await freePort()}`, { timeoutMs: 500 });
+  const { authenticate, token } = await start({}, {}, undefined);
+  const down = new TokenManager({ store, secret: SECRET });
+  closing(() => down.close());
+  const { session, error } = await authenticator(down)({ headers: { authorization: `Bearer ${token}` } });
+  expect([session, error?.status]).toEqual([null, 503]);
+  expect(error).toBeInstanceOf(SessionError);
+  expect((await authenticate({ headers: {} })).session).toBeNull();
+  const broken = new TokenManager({
+    store: new MemoryStore(),
+    secret: SECRET,
+    getUserInfo: () => Promise.reject(new Error('the database is away')),
+  });
+  closing(() => broken.close());
+  const other = await broken.setToken('ada');
+  await expect(authenticator(broken)({ headers: {} }, { token: other })).rejects.toThrow('the database is away');
+});
+
+it('refuses options, requests and details of the wrong kind', async () => {
+  const { manager, authenticate } = await start();
+  const wrong = (options: object) => () => authenticator(manager, options);
+  expect(wrong({ onUnavailable: 'error' })).toThrow(/unknown option "onUnavailable"/);
+  expect(wrong({ cookie: false, header: false })).toThrow(/no token could ever arrive/);
+  expect(wrong({ trustedOrigins: ['evil.example'] })).toThrow(/trustedOrigins\[0\]/);
+  expect(() => authenticator({} as TokenManager)).toThrow(TypeError);
+  for (const request of [undefined, null, 7, {}, { headers: null }]) {
+    await expect(authenticate(request as never)).rejects.toThrow(TypeError);
+  }
+  for (const details of [{ secure: 'yes' }, { host: 7 }, { proto: 'https' }]) {
+    await expect(authenticate({ headers: {} }, details as never)).rejects.toThrow(TypeError);
+  }
+});

@@ -1,0 +1,176 @@
+import { once } from 'node:events';
+import { io, type Socket } from 'socket.io-client';
+import { WebSocket } from 'ws';
+import { killExamples, runExample } from './support/example-process';
+import { type RedisServer, startRedis } from './support/redis-server';
+import { within } from './support/until';
+
+const SECRET = 'a secret that the tests of the examples share';
+const WAIT_MS = 20_000;
+
+let redis: RedisServer;
+beforeAll(async () => {
+  redis = await startRedis();
+});
+afterAll(() => redis.stop());
+
+const closing: (() => void)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0)) close();
+  await killExamples();
+});
+
+async function serve(env: Record<string, string> = {}) {
+  const example = runExample('live/server.ts', { PORT: '0', SESSION_SECRET: SECRET, ...env });
+  const [, address = ''] = await example.printed(/Open (http:\S+) in/);
+  return { example, address };
+}
+
+async function login(address: string, user = 'ada'): Promise<string> {
+  const headers = { 'content-type': 'application/json' };
+  const answer = await fetch(`${address}/login`, { method: 'POST', headers, body: JSON.stringify({ user }) });
+  return ((await answer.json()) as { token: string }).token;
+}
+
+/** Ends all sessions of the user but this one, from Firefox. */
+const kickOthers = (address: string, token: string) =>
+  fetch(`${address}/sessions`, {
+    method: 'DELETE',
+    headers: { authorization: `Bearer ${token}`, 'user-agent': 'Mozilla/5.0 Gecko/20100101 Firefox/140.0' },
+  });
+
+const MESSAGE = /^you were signed out on Firefox at \d\d:\d\d$/;
+
+function openWebSocket(address: string, headers: Record<string, string>) {
+  const ws = new WebSocket(`${address.replace('http', 'ws')}/ws`, { headers });
+  closing.push(() => ws.terminate());
+  const seen: string[] = [];
+  ws.on('message', (data) => seen.push(String(data)));
+  ws.on('error', () => undefined);
+  const closed = once(ws, 'close').then(([code, reason]) => ({ code, reason: String(reason) }));
+  const opened = once(ws, 'message').then(([data]) => String(data));
+  const refused = once(ws, 'unexpected-response').then(([, res]) => res.statusCode);
+  // Not each of these comes to pass.
+  for (const outcome of [closed, opened, refused]) outcome.catch(() => undefined);
+  return { ws, seen, closed, opened, refused };
+}
+
+/** The events of a stream, as they come. */
+async function* eventsOf(address: string, token: string) {
+  const response = await fetch(`${address}/events`, { headers: { authorization: `Bearer ${token}` } });
+  expect(response.headers.get('content-type')).toBe('text/event-stream');
+  let text = '';
+  for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+    text += Buffer.from(chunk).toString();
+    for (let end = text.indexOf('\n\n'); end !== -1; end = text.indexOf('\n\n')) {
+      const [, event, data] = /^event: (.*)\ndata: (.*)$/m.exec(text.slice(0, end)) ?? [];
+      text = text.slice(end + 2);
+      if (event !== undefined) yield { event, data: JSON.parse(data ?? '') };
+    }
+  }
+}
+
+function openSocketIo(address: string, transport: 'websocket' | 'polling', options: object): Socket {
+  const socket = io(address, { transports: [transport], forceNew: true, reconnection: false, ...options });
+  closing.push(() => socket.disconnect());
+  return socket;
+}
+
+const heard = <Data>(socket: Socket, event: string) =>
+  within(WAIT_MS, event, new Promise<Data>((resolve) => socket.once(event, resolve)));
+
+it('a kick in another process closes the WebSocket, both transports of Socket.IO and the stream, and says why', async () => {
+  const [here, there] = await Promise.all([serve({ REDIS_URL: redis.url }), serve({ REDIS_URL: redis.url })]);
+  const kicked = await login(here.address);
+  const kept = await login(there.address);
+  const cookie = { cookie: `session=${kicked}` };
+
+  const ws = openWebSocket(here.address, cookie);
+  const other = openWebSocket(here.address, { authorization: `Bearer ${kept}` });
+  expect(await Promise.all([ws.opened, other.opened])).toEqual(['hello ada', 'hello ada']);
+  const sockets = [
+    openSocketIo(here.address, 'websocket', { auth: { token: kicked } }),
+    openSocketIo(here.address, 'polling', { auth: { token: kicked } }),
+    openSocketIo(here.address, 'websocket', { extraHeaders: cookie }),
+    openSocketIo(here.address, 'polling', { extraHeaders: cookie }),
+  ];
+  expect(await Promise.all(sockets.map((socket) => heard(socket, 'hello')))).toEqual(Array(4).fill('ada'));
+  const events = eventsOf(here.address, kicked);
+  expect((await events.next()).value).toEqual({ event: 'hello', data: { user: 'ada' } });
+  const online = await fetch(`${here.address}/online`, { headers: { authorization: `Bearer ${kept}` } });
+  expect(await online.json()).toEqual(['ada']);
+
+  const ends = sockets.flatMap((socket) => [heard(socket, 'signed-out'), heard(socket, 'disconnect')]);
+  expect(await (await kickOthers(there.address, kept)).json()).toEqual({ ended: 1 });
+  const why = { reason: 'revoked', message: expect.stringMatching(MESSAGE) };
+  expect(await ws.closed).toEqual({ code: 4401, reason: expect.stringMatching(MESSAGE) });
+  expect(await Promise.all(ends)).toEqual(sockets.flatMap(() => [why, 'io server disconnect']));
+  expect((await events.next()).value).toEqual({ event: 'signed-out', data: why });
+  expect((await events.next()).done).toBe(true);
+
+  other.ws.send('still here');
+  await within(WAIT_MS, 'the answer', once(other.ws, 'message'));
+  expect(other.seen).toEqual(['hello ada', 'ada: still here']);
+  expect(here.example.stderr + there.example.stderr).toBe('');
+});
+
+it('who is not signed in, or not any more, learns it at the handshake', async () => {
+  const { address } = await serve();
+  const [token, kept] = [await login(address), await login(address)];
+  await kickOthers(address, kept);
+  const ended = { authorization: `Bearer ${token}` };
+  expect(await openWebSocket(address, {}).closed).toEqual({ code: 4401, reason: 'unknown' });
+  expect(await openWebSocket(address, ended).closed).toEqual({ code: 4401, reason: expect.stringMatching(MESSAGE) });
+  for (const transport of ['websocket', 'polling'] as const) {
+    const refused = await heard<Error>(openSocketIo(address, transport, {}), 'connect_error');
+    expect(refused).toMatchObject({ message: 'ERR_NO_SESSION' });
+    const former = await heard<Error>(openSocketIo(address, transport, { auth: { token } }), 'connect_error');
+    const data = { reason: 'revoked', message: expect.stringMatching(MESSAGE) };
+    expect(former).toMatchObject({ message: 'ERR_SESSION_ENDED', data });
+  }
+  expect((await fetch(`${address}/events`, { headers: ended })).status).toBe(401);
+});
+
+it('a page of another origin gets no connection, with and without the cookie', async () => {
+  const { address } = await serve();
+  const cookie = `session=${await login(address)}`;
+  const origin = 'https://evil.example';
+  expect(await openWebSocket(address, { origin, cookie }).refused).toBe(403);
+  expect(await openWebSocket(address, { origin }).refused).toBe(403);
+  expect(await openWebSocket(address, { origin: address, cookie }).opened).toBe('hello ada');
+  for (const transport of ['websocket', 'polling'] as const) {
+    for (const extraHeaders of [{ origin, cookie }, { origin }]) {
+      const refused = await heard<Error>(openSocketIo(address, transport, { extraHeaders }), 'connect_error');
+      expect(refused).toMatchObject({ message: 'ERR_CROSS_ORIGIN' });
+    }
+  }
+});
+
+it('a client that goes away is watched no longer, and nonsense breaks nothing', async () => {
+  const { address, example } = await serve();
+  const token = await login(address);
+  const authorization = `Bearer ${token}`;
+  const online = async () => (await fetch(`${address}/online`, { headers: { authorization } })).json();
+  const { ws, opened } = openWebSocket(address, { authorization });
+  await opened;
+  expect(await online()).toEqual(['ada']);
+  ws.terminate();
+  const begin = performance.now();
+  while (((await online()) as string[]).length > 0) expect(performance.now() - begin).toBeLessThan(WAIT_MS);
+
+  const upgrade = { connection: 'upgrade', upgrade: 'websocket', authorization };
+  for (const [path, headers] of [
+    ['//', upgrade],
+    ['/ws', upgrade],
+    ['/ws?x', { ...upgrade, 'sec-websocket-key': 'short' }],
+    ['/elsewhere', upgrade],
+  ] as const) {
+    const request = require('node:http').request(address, { path, headers });
+    request.on('error', () => undefined).end();
+    setTimeout(() => request.destroy(), 200);
+  }
+  const again = openWebSocket(address, { authorization });
+  expect(await again.opened).toBe('hello ada');
+  expect(example.stderr).toBe('');
+  expect(await example.terminate()).toBe(0);
+});

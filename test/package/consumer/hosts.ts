@@ -1,0 +1,91 @@
+/*
+ * A project that uses the package on the other hosts: compiled by package.test.ts as app.ts is.
+ */
+import { createServer } from 'node:http';
+import { createServer as createHttp2Server } from 'node:http2';
+import { fastify } from 'fastify';
+import { type Context, Hono } from 'hono';
+import { MemoryStore, type Session, SessionError, TokenManager, type User } from 'tokensession';
+import * as forFastify from 'tokensession/fastify';
+import * as forFetch from 'tokensession/fetch';
+import * as forHono from 'tokensession/hono';
+import * as forNode from 'tokensession/node';
+
+interface Account {
+  name: string;
+}
+
+declare module 'tokensession' {
+  interface Register {
+    detail: Account;
+    data: { cart: string[] };
+  }
+}
+
+/** Compiles only where both types are the same; `any` is the same as nothing else. */
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+const same = <A, B>(_: Same<A, B>) => undefined;
+
+const getUserInfo = (name: string): Account => ({ name });
+const sessions = new TokenManager({ store: new MemoryStore(), secret: process.env.SESSION_SECRET, getUserInfo });
+
+const app = fastify();
+app.register(forFastify.sessionPlugin, { manager: sessions, cookie: { sameSite: 'strict' }, header: false });
+// @ts-expect-error: no manager
+app.register(forFastify.sessionPlugin, {});
+app.get<{ Params: { id: string } }>(
+  '/users/:id',
+  { onRequest: [forFastify.requireUser(), forFastify.requireRecentLogin(60)], preHandler: forFastify.requireUser() },
+  async (request) => {
+    same<typeof request.params, { id: string }>(true);
+    same<typeof request.session.user, Session<Account>['user'] | null>(true);
+    const cart: string[] | undefined = await request.session.data.get('cart');
+    // @ts-expect-error: the plugin's own
+    request.session.open();
+    return cart;
+  },
+);
+
+const hono = new Hono()
+  .use(forHono.sessionMiddleware(sessions, { connection: (c) => ({ ip: c.req.header('x-real-ip') }) }))
+  .get('/', (c) => {
+    same<User<Account> | null, typeof c.var.session.user>(true);
+    // @ts-expect-error: nobody may be signed in
+    c.var.session.user.id;
+    return c.json({ name: c.get('session').user?.detail?.name.toUpperCase() });
+  })
+  .get('/me', forHono.requireUser(), forHono.requireRecentLogin(60), (c) => {
+    const name: string | undefined = c.var.session.user.detail?.name;
+    return c.json({ id: c.var.session.user.id, name });
+  });
+export const elsewhere = (c: Context) => c.var.session.user?.detail?.name;
+export default hono;
+
+const openSession = forFetch.sessionOpener(sessions, { onUnavailable: 'anonymous' });
+// @ts-expect-error: the session is what the opener gives
+forFetch.sessionOpener(sessions, { property: 'auth' });
+export async function answer(request: Request): Promise<Response> {
+  try {
+    const session = await openSession(request, { ip: request.headers.get('x-real-ip'), secure: true });
+    const user = forFetch.requireUser(session, { redirectTo: '/login' });
+    same<typeof user, User<Account>>(true);
+    same<Awaited<ReturnType<typeof forFetch.requireRecentLogin<Account>>>, User<Account>>(true);
+    return session.commit(Response.json(user.detail?.name));
+  } catch (error) {
+    if (error instanceof SessionError) return error.getResponse();
+    throw error;
+  }
+}
+
+const openNodeSession = forNode.sessionOpener(sessions);
+createServer(async (req, res) => {
+  const session = await openNodeSession(req, res);
+  same<typeof session, forNode.RequestSession<Account>>(true);
+  forNode.sendError(res, new SessionError('ERR_NO_SESSION', 'none'));
+  // @ts-expect-error: it answers errors of this package alone
+  forNode.sendError(res, new Error());
+});
+createHttp2Server(async (req, res) => {
+  const { user } = await openNodeSession(req, res, { secure: true });
+  res.end(user?.id ?? 'nobody');
+});

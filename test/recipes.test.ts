@@ -1,0 +1,323 @@
+import { randomBytes } from 'node:crypto';
+import express, { type Express, type Request, type Response } from 'express';
+import { MemoryStore, RedisStore, TokenManager } from 'tokensession';
+import { requireRecentLogin, requireUser, safeReturnTo, sessionMiddleware } from 'tokensession/express';
+import { listen, type RunningApp } from './support/apps';
+import { CertificateAuthority } from './support/certificates';
+import { closeAfterEach } from './support/closing';
+import { blocks, pageText, section } from './support/doc-pages';
+import { startRedis } from './support/redis-server';
+import { runSnippet } from './support/run-snippet';
+import { SECRET } from './support/stores';
+
+const onClose = closeAfterEach();
+
+/** A browser: keeps cookies, follows no redirect. */
+class Browser {
+  readonly #app: RunningApp;
+  readonly #cookies = new Map<string, string>();
+
+  constructor(app: RunningApp) {
+    this.#app = app;
+  }
+
+  async send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
+    const cookie = [...this.#cookies].map((pair) => pair.join('=')).join('; ');
+    const response = await fetch(this.#app.url + path, {
+      method,
+      redirect: 'manual',
+      headers: { ...(body !== undefined && { 'Content-Type': 'application/json' }), Cookie: cookie, ...headers },
+      ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+    for (const line of response.headers.getSetCookie()) {
+      const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? [];
+      this.#cookies.set(name, value);
+    }
+    const text = await response.text();
+    return { status: response.status, headers: response.headers, text, json: () => JSON.parse(text) };
+  }
+}
+
+let passwords: Map<string, string>;
+const USERS = [
+  { id: 17, name: 'ada' },
+  { id: 18, name: 'bob' },
+];
+
+interface Setting {
+  /** Which of the section's blocks. Default 0. */
+  block?: number;
+  sessions?: TokenManager;
+  /** Whether the recipe takes it for granted that the middleware is mounted. Default false. */
+  isMounted?: boolean;
+}
+
+/** An application of which the recipe under this heading is a part. */
+async function serve(page: string, heading: string, setting: Setting = {}) {
+  const app: Express = express();
+  app.use(express.json());
+  const { sessions = new TokenManager({ store: new MemoryStore(), secret: SECRET }) } = setting;
+  if (setting.isMounted) app.use(sessionMiddleware(sessions));
+  passwords = new Map([
+    ['17', 'open sesame'],
+    ['18', 'swordfish'],
+  ]);
+  await runSnippet(recipe(page, heading, setting.block), {
+    ...{ app, sessions, sessionMiddleware, requireUser, requireRecentLogin, safeReturnTo },
+    checkPassword: async (name: string, password: string) =>
+      USERS.find((user) => user.name === name && passwords.get(String(user.id)) === password) ?? null,
+    savePassword: async (userId: string, password: string) => passwords.set(userId, password),
+    checkCode: async (_userId: string, code: string) => code === '123456',
+  });
+  app.get('/test/session', (req, res) => {
+    res.json({ user: req.session.user, id: req.session.id, actor: req.session.actor });
+  });
+  app.post('/test/login', async (req, res) => {
+    res.json({ token: await req.session.login('17') });
+  });
+  app.get('/test/data', async (req, res) => {
+    res.json(await req.session.data.getAll());
+  });
+  app.use((error: { status?: number }, _req: Request, res: Response, _next: unknown) => {
+    res.status(error.status ?? 500).json({ error: String(error) });
+  });
+  const running = await listen(app);
+  onClose(() => running.close());
+  return { browser: () => new Browser(running), sessions };
+}
+
+const recipe = (page: string, heading: string, block = 0) => blocks('ts', section(page, heading))[block] as string;
+
+/** The value that a snippet which stands alone gives to this name, in this environment. */
+async function made<Value>(text: string, name: string, env: Record<string, string>): Promise<Value> {
+  const before = { ...process.env };
+  Object.assign(process.env, env);
+  let value: unknown;
+  const keep = (given: unknown) => {
+    value = given;
+  };
+  try {
+    await runSnippet(`${text}\nkeep(${name});`, { TokenManager, RedisStore, keep });
+    return value as Value;
+  } finally {
+    process.env = before;
+  }
+}
+
+const ADA = { name: 'ada', password: 'open sesame' };
+
+it('a page with a login form sends the user back to the page that was asked for', async () => {
+  const browser = (await serve('docs/recipes.md', 'A page with a login form')).browser();
+  const refused = await browser.send('GET', '/account', undefined, { Accept: 'text/html' });
+  expect([refused.status, refused.headers.get('location')]).toEqual([303, '/login?returnTo=%2Faccount']);
+  expect((await browser.send('GET', '/login?returnTo=%2Faccount')).text).toContain('<form method="post">');
+  const form = { 'Content-Type': 'application/x-www-form-urlencoded' };
+  const wrong = await browser.send('POST', '/login?returnTo=%2Faccount', 'name=ada&password=wrong', form);
+  expect(wrong.status).toBe(401);
+  const right = await browser.send('POST', '/login?returnTo=%2Faccount', 'name=ada&password=open+sesame', form);
+  expect([right.status, right.headers.get('location')]).toEqual([303, '/account']);
+  expect((await browser.send('GET', '/account')).text).toBe('You are user 17');
+  const astray = await browser.send('POST', '/login?returnTo=//evil.example', 'name=ada&password=open+sesame', form);
+  expect(astray.headers.get('location')).toBe('/');
+});
+
+it('an API for a single-page app serves its page’s origin and refuses another', async () => {
+  const { browser: open } = await serve('docs/recipes.md', 'An API for a single-page app on another origin');
+  const browser = open();
+  const page = { Origin: 'http://localhost:5173', 'Sec-Fetch-Site': 'same-site' };
+  const preflight = await browser.send('OPTIONS', '/login', undefined, {
+    ...page,
+    'Access-Control-Request-Method': 'POST',
+  });
+  expect(preflight.headers.get('access-control-allow-origin')).toBe('http://localhost:5173');
+  expect(preflight.headers.get('access-control-allow-credentials')).toBe('true');
+  expect((await browser.send('POST', '/login', ADA, page)).json()).toEqual({ id: '17' });
+  const me = await browser.send('GET', '/me', undefined, page);
+  expect([me.json(), me.headers.get('access-control-allow-origin')]).toEqual([{ id: '17' }, 'http://localhost:5173']);
+  const elsewhere = { Origin: 'http://evil.example', 'Sec-Fetch-Site': 'cross-site' };
+  expect((await open().send('POST', '/login', ADA, elsewhere)).status).toBe(403);
+});
+
+it('log out everywhere ends every session, and log out of other devices all but this one', async () => {
+  const { browser: open } = await serve('docs/recipes.md', 'Log out everywhere');
+  const [one, two, three] = [open(), open(), open()];
+  for (const browser of [one, two, three]) await browser.send('POST', '/test/login', {});
+  expect((await one.send('POST', '/logout-other-devices')).json()).toEqual({ ended: 2 });
+  const refused = await two.send('POST', '/logout-everywhere');
+  const message = 'Signed out on another device';
+  expect([refused.status, refused.json()]).toEqual([401, { error: 'unauthenticated', reason: 'revoked', message }]);
+  await two.send('POST', '/test/login', {});
+  expect((await one.send('POST', '/logout-everywhere')).status).toBe(204);
+  for (const browser of [one, two, three]) expect((await browser.send('GET', '/test/session')).json().user).toBeNull();
+});
+
+it('a change of the password needs a recent proof, and ends the other devices', async () => {
+  let now = Date.now();
+  const store = new MemoryStore({ now: () => now });
+  const sessions = new TokenManager({ store, secret: SECRET });
+  const { browser: open } = await serve('docs/recipes.md', 'Change a password', { sessions });
+  const [one, two] = [open(), open()];
+  for (const browser of [one, two]) await browser.send('POST', '/test/login', {});
+  now += 301_000;
+  const refused = await one.send('POST', '/password', { password: 'new' });
+  expect([refused.status, refused.json()]).toEqual([403, { error: 'reauthentication_required' }]);
+  expect((await one.send('POST', '/confirm', { name: 'bob', password: 'swordfish' })).status).toBe(403);
+  expect((await one.send('POST', '/confirm', { name: 'ada', password: 'wrong' })).status).toBe(403);
+  expect((await one.send('POST', '/confirm', ADA)).status).toBe(204);
+  expect((await one.send('POST', '/password', { password: 'new' })).status).toBe(204);
+  expect(passwords.get('17')).toBe('new');
+  expect((await one.send('GET', '/test/session')).json().user).toEqual({ id: '17' });
+  expect((await two.send('POST', '/password', {})).json()).toMatchObject({ message: 'Your password was changed' });
+});
+
+it('logins are limited by name and address, and requests by user or address', async () => {
+  const { browser: open } = await serve('docs/recipes.md', 'Limit the rate of logins');
+  const browser = open();
+  const wrong = { name: 'ada', password: 'wrong' };
+  for (let i = 0; i < 5; i++) expect((await browser.send('POST', '/login', wrong)).status).toBe(401);
+  expect((await browser.send('POST', '/login', ADA)).status).toBe(429);
+  expect((await browser.send('POST', '/login', { name: 'bob', password: 'swordfish' })).status).toBe(204);
+  for (let i = 0; i < 60; i++) expect((await browser.send('GET', '/test/session')).status).toBe(200);
+  const statuses = new Set<number>();
+  for (let i = 0; i < 60; i++) statuses.add((await open().send('GET', '/test/session')).status);
+  expect([...statuses]).toEqual([200, 429]);
+});
+
+it('a second factor signs in only who gave the password and then the code', async () => {
+  const browser = (await serve('docs/recipes.md', 'Ask for a second factor')).browser();
+  expect((await browser.send('POST', '/code', { code: '123456' })).status).toBe(401);
+  expect((await browser.send('POST', '/password', ADA)).json()).toEqual({ next: '/code' });
+  expect((await browser.send('GET', '/test/session')).json().user).toBeNull();
+  expect((await browser.send('POST', '/code', { code: '000000' })).status).toBe(401);
+  expect((await browser.send('POST', '/code', { code: '123456' })).status).toBe(401);
+  await browser.send('POST', '/password', ADA);
+  expect((await browser.send('POST', '/code', { code: '123456' })).json()).toEqual({ id: '17' });
+  expect((await browser.send('GET', '/test/session')).json().user).toEqual({ id: '17' });
+});
+
+it('a login carries the data of a visitor that it names', async () => {
+  const browser = (await serve('docs/session-data.md', 'Visitors', { isMounted: true })).browser();
+  expect((await browser.send('POST', '/theme', { theme: 'dark' })).status).toBe(204);
+  const visitor = (await browser.send('GET', '/test/session')).json();
+  expect(visitor).toMatchObject({ user: null, id: expect.stringMatching(/^[\w-]{22}$/) });
+  expect((await browser.send('POST', '/login', ADA)).status).toBe(204);
+  expect((await browser.send('GET', '/test/session')).json().user).toEqual({ id: '17' });
+  expect((await browser.send('GET', '/test/data')).json()).toEqual({ theme: 'dark' });
+});
+
+it('a member of support acts as a user, and everyone can see it', async () => {
+  const { browser: open, sessions } = await serve('docs/session-data.md', 'Impersonation', { isMounted: true });
+  const browser = open();
+  expect((await browser.send('POST', '/support/act-as/18')).status).toBe(401);
+  await browser.send('POST', '/test/login', {});
+  expect((await browser.send('POST', '/support/act-as/18')).status).toBe(204);
+  expect((await browser.send('GET', '/test/session')).json()).toMatchObject({ user: { id: '18' }, actor: '17' });
+  expect(await sessions.listUserSessions('18')).toMatchObject([{ actor: '17' }]);
+  expect((await browser.send('POST', '/support/act-as/17')).status).toBe(403);
+});
+
+it('the first recipe logs a user in', async () => {
+  const browser = (await serve('docs/recipes.md', 'Recipes')).browser();
+  expect((await browser.send('POST', '/login', { name: 'ada', password: 'wrong' })).status).toBe(401);
+  expect((await browser.send('POST', '/login', ADA)).status).toBe(204);
+  expect((await browser.send('GET', '/test/session')).json().user).toEqual({ id: '17' });
+});
+
+it('a new secret signs no one out, and busy sessions are signed anew', async () => {
+  const server = await startRedis();
+  onClose(() => server.stop());
+  const text = recipe('docs/recipes.md', 'Replace a secret without signing anyone out');
+  const [before, after] = ['the old secret is long enough to sign with', 'the new secret is long enough to sign with'];
+  const deploy = async (...secrets: string[]) => {
+    const env = { REDIS_URL: server.url, SESSION_SECRETS: secrets.join(',') };
+    const sessions = await made<TokenManager>(text, 'sessions', env);
+    const app = express().use(sessionMiddleware(sessions));
+    app.get('/', (req, res) => {
+      res.json({ user: req.session.user });
+    });
+    const running = await listen(app);
+    onClose(async () => {
+      await running.close();
+      await sessions.close();
+    });
+    const visit = async (token: string) => {
+      const response = await fetch(running.url, { headers: { Cookie: `session=${token}` } });
+      const { user } = (await response.json()) as { user: { id: string } | null };
+      return { user: user?.id, token: /^session=([^;]+)/.exec(response.headers.getSetCookie()[0] ?? '')?.[1] ?? token };
+    };
+    return { sessions, visit };
+  };
+  const [atFirst, behind, inFront, alone] = [
+    await deploy(before),
+    await deploy(before, after),
+    await deploy(after, before),
+    await deploy(after),
+  ];
+  const token = await atFirst.sessions.setToken('ada');
+  expect(await behind.visit(token)).toEqual({ user: 'ada', token });
+  // While some processes are at step 1 and others at step 2, each accepts what the other signs.
+  expect(await behind.visit(await inFront.sessions.setToken('ada'))).toMatchObject({ user: 'ada' });
+  const renewed = await inFront.visit(token);
+  expect(renewed.user).toBe('ada');
+  expect(renewed.token).not.toBe(token);
+  expect((await alone.visit(renewed.token)).user).toBe('ada');
+  expect((await alone.visit(token)).user).toBeUndefined();
+});
+
+it('a store with the authority of one’s own reaches a Redis that speaks TLS', async () => {
+  const authority = await CertificateAuthority.create();
+  onClose(() => authority.remove());
+  const certificate = await authority.issue('localhost', '127.0.0.1');
+  const server = await startRedis({}, { tls: { certificate, isMutual: false } });
+  onClose(() => server.stop());
+  const env = { REDIS_URL: server.url, REDIS_CA_FILE: authority.certFile };
+  const store = await made<RedisStore>(recipe('docs/redis.md', 'TLS'), 'store', env);
+  onClose(() => store.close());
+  const sessions = new TokenManager({ store, secret: SECRET });
+  expect(await sessions.checkToken(await sessions.setToken('ada'))).toMatchObject({ user: { id: 'ada' } });
+  const stranger = new RedisStore(server.url);
+  onClose(() => stranger.close());
+  expect((await stranger.health()).status).toBe('down');
+});
+
+describe('testing an application', () => {
+  const [withClock, withoutServer] = blocks('ts', pageText('docs/testing-your-app.md')) as [string, string];
+
+  /** Runs a snippet in whose text `visit(headers)` sends a request to its application. */
+  const run = async (text: string) => {
+    const app = express();
+    let url: string | null = null;
+    const answers: [status: number, body: unknown][] = [];
+    const visit = async (headers: Record<string, string>) => {
+      if (url === null) {
+        app.get('/', (req, res) => {
+          res.json({ user: req.session.user, endReason: req.session.endReason });
+        });
+        app.use((error: { status: number }, _req: Request, res: Response, _next: unknown) => {
+          res.status(error.status).json({});
+        });
+        const running = await listen(app);
+        onClose(() => running.close());
+        url = running.url;
+      }
+      const response = await fetch(url, { headers });
+      answers.push([response.status, await response.json()]);
+    };
+    const given = { app, sessionMiddleware, TokenManager, RedisStore, MemoryStore, randomBytes };
+    const keep = (sessions: TokenManager) => onClose(() => sessions.close());
+    await runSnippet(`${text}\nkeep(sessions);`, { ...given, visit, keep });
+    return answers;
+  };
+
+  it('needs no waiting: the clock of a memory store is the test’s', async () => {
+    const answers = await run(`${withClock.replace(/(?=^now \+=)/m, 'await visit(headers);\n')}await visit(headers);`);
+    expect(answers).toEqual([
+      [200, { user: { id: 'ada' }, endReason: null }],
+      [200, { user: null, endReason: 'expired' }],
+    ]);
+  });
+
+  it('has an outage where no server is', async () => {
+    expect(await run(`${withoutServer}\nawait visit({ authorization: \`Bearer \${token}\` });`)).toEqual([[503, {}]]);
+  });
+});

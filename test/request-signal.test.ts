@@ -1,0 +1,103 @@
+import { once } from 'node:events';
+import { request } from 'node:http';
+import { MemoryStore, TokenManager } from 'tokensession';
+import { type Detail, FRAMEWORKS, listen, type Session } from './support/apps';
+import { closeAfterEach } from './support/closing';
+import { countedStore } from './support/counted-store';
+import { SECRET } from './support/stores';
+import { until } from './support/until';
+
+const onClose = closeAfterEach();
+
+/** Resolves once the signal aborts. */
+const aborted = (signal: AbortSignal) => (signal.aborted ? undefined : once(signal, 'abort'));
+
+async function start(framework: keyof typeof FRAMEWORKS) {
+  const { store, calls } = countedStore(new MemoryStore());
+  const manager = new TokenManager<Detail>({ secret: SECRET, store });
+  const seen: AbortSignal[] = [];
+  const routes = {
+    '/wait': async (session: Session) => {
+      seen.push(session.signal);
+      await aborted(session.signal);
+      return { why: session.signal.reason.endReason, message: session.signal.reason.endMessage };
+    },
+    '/look': async (session: Session) => {
+      const { signal } = session;
+      seen.push(signal);
+      if (session.user !== null) await until('it is watched', () => manager.watched().length === 1);
+      return { same: session.signal === signal, aborted: signal.aborted };
+    },
+    '/out': async (session: Session) => {
+      const { signal } = session;
+      seen.push(signal);
+      await session.logout();
+      await aborted(signal);
+      return { why: signal.reason.endReason, later: session.signal.aborted };
+    },
+    '/switch': async (session: Session) => {
+      const before = session.signal;
+      await session.login('bob');
+      const after = session.signal;
+      await aborted(before);
+      return { why: before.reason.endReason, differs: after !== before, later: after.aborted };
+    },
+  };
+  const app = await listen(FRAMEWORKS[framework](manager, { routes }));
+  onClose(async () => {
+    await app.close();
+    await manager.close();
+  });
+  const token = await manager.setToken('ada');
+  calls.length = 0;
+  const visit = async (path: string, by: string | null = token) => {
+    const headers = by === null ? {} : { Authorization: `Bearer ${by}` };
+    return (await fetch(app.url + path, { headers })).json();
+  };
+  return { app, manager, token, visit, calls, seen };
+}
+
+describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, session.signal', (framework) => {
+  it('aborts while the request goes on, with the reason', async () => {
+    const { manager, visit, seen } = await start(framework);
+    const answer = visit('/wait');
+    await until('it is watched', () => manager.watched().length === 1);
+    await manager.deleteUserToken('ada', { message: 'signed out on Firefox at 14:02' });
+    expect(await answer).toEqual({ why: 'revoked', message: 'signed out on Firefox at 14:02' });
+    expect(seen).toHaveLength(1);
+  });
+
+  it('costs nothing unless it is asked for, and nothing once the response is closed', async () => {
+    const { manager, visit, calls, seen } = await start(framework);
+    await visit('/me');
+    expect(calls).toEqual(['touch']);
+    expect(await visit('/look')).toEqual({ same: true, aborted: false });
+    await until('it is released', () => manager.watched().length === 0);
+    await manager.deleteUserToken('ada');
+    expect(seen[0]?.aborted).toBe(false);
+  });
+
+  it('is released when the client goes away', async () => {
+    const { app, manager, token } = await start(framework);
+    const leaving = request(`${app.url}/wait`, { headers: { Authorization: `Bearer ${token}` } });
+    leaving.on('error', () => undefined);
+    leaving.end();
+    await until('it is watched', () => manager.watched().length === 1);
+    leaving.destroy();
+    await until('it is released', () => manager.watched().length === 0);
+  });
+
+  it('of a request without a user never aborts', async () => {
+    const { visit, manager } = await start(framework);
+    expect(await visit('/look', null)).toEqual({ same: true, aborted: false });
+    expect(await visit('/look', 'nonsense')).toEqual({ same: true, aborted: false });
+    expect(manager.watched()).toEqual([]);
+  });
+
+  it('follows a logout and a login in the request', async () => {
+    const { visit } = await start(framework);
+    expect(await visit('/switch')).toEqual({ why: 'replaced', differs: true, later: false });
+    const { visit: again } = await start(framework);
+    expect(await again('/out')).toEqual({ why: 'unknown', later: false });
+  });
+});

@@ -1,0 +1,24 @@
+import express5 from 'express';
+import Koa3 from 'koa';
+import { expressHost } from './hosts/express';
+import { fastifyHost } from './hosts/fastify';
+import { fetchHost } from './hosts/fetch';
+import { honoHost } from './hosts/hono';
+import type { Host } from './hosts/host';
+import { koaHost } from './hosts/koa';
+import { nodeHost } from './hosts/node';
+
+/** All hosts that there is an adapter for. */
+export const HOSTS = {
+  'Express 5': expressHost(express5),
+  'Express 4': expressHost(require('express4')),
+  'Koa 3': koaHost(Koa3),
+  'Koa 2': koaHost(require('koa2')),
+  Fastify: fastifyHost,
+  Hono: honoHost,
+  'node:http': nodeHost,
+  fetch: fetchHost,
+} as const satisfies Record<string, Host>;
+
+/** The same, to go through. */
+export const ALL_HOSTS: [name: string, host: Host][] = Object.entries(HOSTS);

@@ -1,0 +1,157 @@
+import { inspect } from 'node:util';
+import fc from 'fast-check';
+import type { ReusePolicy, TokenClaims } from 'tokensession';
+import type { Absence, ManagerRules, ModelEvent, ModelSession, ModelToken, SessionModel } from './session-model';
+import type { IssuedToken, Outcome, SessionWorld } from './session-world';
+
+/** One call of a sequence, done to the real thing and to the model, and compared. */
+export type Step = fc.AsyncCommand<SessionModel, SessionWorld>;
+
+export const USERS = ['ada', 'grace', 'two\nlines {and} a \0'] as const;
+
+export const manager = fc.nat({ max: 1 });
+export const user = fc.constantFrom(...USERS);
+/** Which of the tokens that were issued so far: the newest, the one before it, and so on. */
+export const tokenIndex = fc.oneof({ weight: 3, arbitrary: fc.nat({ max: 3 }) }, fc.nat({ max: 20 }));
+export const seconds = fc.constantFrom(1, 2, 3, 3600, 100_000);
+
+export function step(name: string, args: unknown, run: Step['run'], check: Step['check'] = () => true): Step {
+  const shown = inspect(args, { breakLength: Number.POSITIVE_INFINITY, depth: 5 });
+  return { check, run, toString: () => `\n  ${name}(${shown.slice(1, -1).trim()})` };
+}
+
+/** A step for which there must be a token. */
+export function tokenStep<Args extends { token: number }>(
+  name: string,
+  args: Args,
+  run: (model: SessionModel, world: SessionWorld, issued: IssuedToken) => Promise<void>,
+): Step {
+  return step(name, args, async (model, world) => {
+    const issued = tokenOf(world, args.token);
+    if (issued !== undefined) await run(model, world, issued);
+  });
+}
+
+/** Counted from the newest, and from the beginning again where there are not so many. */
+export function tokenOf({ tokens }: SessionWorld, which: number): IssuedToken | undefined {
+  return tokens[tokens.length - 1 - (which % tokens.length)];
+}
+
+export function rulesOf(world: SessionWorld, index: number): ManagerRules {
+  return world.rules[index] as ManagerRules;
+}
+
+export function policyOf({ rotationGrace, onReuse }: ManagerRules): ReusePolicy {
+  return { graceMs: 1000 * rotationGrace, onReuse: onReuse === 'ignore' ? 'refuse' : 'end' };
+}
+
+/** What the store is given of a token. */
+export function claimsOf({ token, id: sid, gen, mintedAt, provedAt }: IssuedToken): TokenClaims {
+  return { tag: token.split('.', 1)[0] as string, sid, gen, mintedAt, provedAt };
+}
+
+export function publicView(model: SessionModel, session: ModelSession): Record<string, unknown> {
+  const expiresAt = model.expiryOf(session);
+  return {
+    id: session.id,
+    createdAt: new Date(session.createdAt),
+    authenticatedAt: new Date(session.newest.provedAt),
+    lastSeenAt: new Date(session.seenAt),
+    expiresAt: new Date(expiresAt),
+    ttl: Math.ceil((expiresAt - model.now) / 1000),
+    attributes: session.attributes,
+    actor: session.actor,
+  };
+}
+
+/** A session by one of its tokens, which knows its own proof. */
+export function wholeView(model: SessionModel, session: ModelSession, by: IssuedToken): Record<string, unknown> {
+  const { token, provedAt } = by;
+  const user = { id: session.userId };
+  const own = { token, user, authenticatedAt: new Date(provedAt), checkedAt: new Date(model.now) };
+  return { ...publicView(model, session), ...own };
+}
+
+/** {@link wholeView}, as those verbs give it that give the user info, too. */
+export function usedView(model: SessionModel, session: ModelSession, by: IssuedToken): Record<string, unknown> {
+  return { ...wholeView(model, session, by), user: userView(model, session.userId) };
+}
+
+export function userView(model: SessionModel, userId: string): unknown {
+  const text = model.infoOf(userId).text(model.now);
+  return { id: userId, ...(text !== null && { detail: JSON.parse(text) }) };
+}
+
+export function reasonView({ reason, message }: Absence): unknown {
+  return { session: null, reason, ...(message !== null && { message }) };
+}
+
+export function compareAbsence(
+  world: SessionWorld,
+  outcome: Outcome,
+  absences: readonly [Absence, ...Absence[]],
+  view: (absence: Absence) => unknown,
+): void {
+  const heard = outcome.events.length;
+  const seen = absences.find(({ events }) => events.length === heard) ?? absences[0];
+  compare(world, outcome, { gives: view(seen), events: seen.events });
+}
+
+/** {@link compareAbsence}, of a verb of the store. */
+export function compareEnded(
+  world: SessionWorld,
+  outcome: Outcome,
+  absences: readonly [Absence, ...Absence[]],
+  { userId, id: sid }: IssuedToken,
+): void {
+  const isKnown = ({ reason }: Absence) => reason !== 'unknown';
+  const seen = absences.find((absence) => isKnown(absence) === (outcome.gives !== null)) ?? absences[0];
+  const { events: _, ...ended } = seen;
+  compare(world, outcome, { gives: isKnown(seen) ? { ...ended, userId, sid } : null, events: [] });
+}
+
+export function compare({ clock }: SessionWorld, actual: Outcome, expected: Outcome): void {
+  const wanted = { ...expected, events: sorted(expected.events) };
+  expect(aligned({ ...actual, events: sorted(actual.events) }, wanted, clock.slackMs)).toEqual(wanted);
+}
+
+/** Holds a new token against what it should say; its moments may be off as far as the clock is. */
+export function compareToken(
+  world: SessionWorld,
+  index: number,
+  { token, ...said }: IssuedToken,
+  expected: ModelToken,
+): void {
+  const { slackMs } = world.clock;
+  expect(token).toBe(world.signed(index, said));
+  expect([said.userId, said.id, said.gen]).toEqual([expected.userId, expected.id, expected.gen]);
+  for (const name of ['mintedAt', 'provedAt'] as const) {
+    expect(Math.abs(said[name] - expected[name])).toBeLessThanOrEqual(slackMs);
+  }
+}
+
+/** In an order of their own: what one call ends has none. */
+function sorted(events: readonly ModelEvent[]): unknown[] {
+  const plain = events.map(([name, event]) => {
+    return 'sessionIds' in event ? [name, { ...event, sessionIds: event.sessionIds.toSorted() }] : [name, event];
+  });
+  return plain.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
+}
+
+/** What was given, with each time as it was expected where that is as near as can be told. */
+function aligned(actual: unknown, expected: unknown, slackMs: number): unknown {
+  if (actual instanceof Date && expected instanceof Date) {
+    return Math.abs(actual.getTime() - expected.getTime()) <= slackMs ? expected : actual;
+  }
+  if (Array.isArray(actual) && Array.isArray(expected)) {
+    return actual.map((item, index) => aligned(item, expected[index], slackMs));
+  }
+  if (typeof actual !== 'object' || actual === null || actual instanceof Date) return actual;
+  if (typeof expected !== 'object' || expected === null) return actual;
+  const pairs = Object.entries(actual).map(([name, value]) => {
+    const wanted: unknown = (expected as Record<string, unknown>)[name];
+    const isAsGood = name === 'ttl' && slackMs > 0 && Math.abs(Number(value) - Number(wanted)) <= 1;
+    return [name, isAsGood ? wanted : aligned(value, wanted, slackMs)];
+  });
+  return Object.fromEntries(pairs);
+}

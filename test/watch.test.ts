@@ -1,0 +1,390 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  MemoryStore,
+  RedisStore,
+  SessionError,
+  type Store,
+  TokenManager,
+  type TokenManagerOptions,
+} from 'tokensession';
+import { closeAfterEach } from './support/closing';
+import { type RedisServer, startRedis } from './support/redis-server';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
+import { startProxy } from './support/tcp-proxy';
+import { until } from './support/until';
+
+const closing = closeAfterEach();
+
+let server: RedisServer;
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.stop());
+
+/** Two services with the same sessions: in a process of its own each, where the store allows it. */
+type Services = (options?: Partial<TokenManagerOptions<unknown>>) => { here: TokenManager; there: TokenManager };
+
+const manage = (store: Store, options: Partial<TokenManagerOptions<unknown>> = {}) => {
+  const sessions = new TokenManager({ store, secret: SECRET, ...options });
+  closing(() => sessions.close());
+  return sessions;
+};
+
+const SERVICES: Record<string, Services> = {
+  'a MemoryStore': (options) => {
+    const store = new MemoryStore();
+    return { here: manage(store, options), there: manage(store, options) };
+  },
+  'a RedisStore': (options) => {
+    const prefixes = randomPrefixes();
+    const open = () => manage(new RedisStore(server.url, { ...prefixes, ...PATIENT }), options);
+    return { here: open(), there: open() };
+  },
+  'a RedisStore and a near cache': (options) => SERVICES['a RedisStore']?.({ cache: true, ...options }) as never,
+};
+
+/** The error that a signal aborts with. */
+const ending = async (signal: AbortSignal): Promise<SessionError> => {
+  await until('the signal aborts', () => signal.aborted);
+  expect(signal.reason).toBeInstanceOf(SessionError);
+  return signal.reason;
+};
+
+/** Resolves when the store has said that everything that is watched lives. */
+const settled = (sessions: TokenManager, count: number) =>
+  until('all that is watched was found live', () => sessions.watched().length === count);
+
+/** Whether `getUserInfo` knows no user. */
+let isGone = false;
+
+describe.each(Object.entries(SERVICES))('with %s, a watched session', (name, open) => {
+  it.each<[string, string, string | undefined, (all: TokenManager, userId: string, token: string) => unknown]>([
+    ['a logout', 'unknown', undefined, (all, _, token) => all.deleteToken(token)],
+    [
+      'a kick',
+      'revoked',
+      'signed out on Firefox at 14:02',
+      async (all, userId) => {
+        const [session] = await all.listUserSessions(userId);
+        await all.deleteSession(userId, session?.id ?? '', { message: 'signed out on Firefox at 14:02' });
+      },
+    ],
+    ['a kick of all', 'revoked', 'bye', (all, userId) => all.deleteUserToken(userId, { message: 'bye' })],
+    ['a ban', 'banned', 'spam', (all, userId) => all.banUser(userId, { reason: 'spam' })],
+    [
+      'a login in its place',
+      'replaced',
+      undefined,
+      (all, userId, token) => all.createSession(userId, { replaces: [token] }),
+    ],
+    [
+      'a reuse',
+      'reused',
+      undefined,
+      async (all, _, token) => {
+        const next = (await all.rotateToken(token)) ?? '';
+        await all.touchToken(next);
+        await until('the grace is over', async () => (await all.touchToken(token)) === null);
+      },
+    ],
+    [
+      'the end of its user',
+      'revoked',
+      undefined,
+      async (all, userId) => {
+        isGone = true;
+        expect(await all.addUser(userId)).toBeNull();
+      },
+    ],
+  ])('aborts after %s in another process, with the reason', async (_, endReason, endMessage, end) => {
+    const { here, there } = open({ rotationGrace: 0, getUserInfo: () => (isGone ? null : {}) });
+    isGone = false;
+    const token = await there.setToken('ada');
+    const other = here.watch(await there.setToken('grace'));
+    const signal = here.watch(token);
+    await settled(here, 2);
+    expect(signal.aborted).toBe(false);
+    await end(there, 'ada', token);
+    const error = await ending(signal);
+    expect({ ...error }).toMatchObject({ code: 'ERR_SESSION_ENDED', status: 401, endReason });
+    expect(error.endMessage).toBe(endMessage);
+    expect(error.message).toBe(`the session has ended: ${endReason}`);
+    expect(other.aborted).toBe(false);
+    expect(here.watched()).toMatchObject([{ userId: 'grace' }]);
+  });
+
+  it('aborts when its time is up, which a slide puts off', async () => {
+    const { here, there } = open({ slideEvery: 1 });
+    const [slid, idle] = [await there.setToken('ada', 3), await there.setToken('ada', 1)];
+    const [slidSignal, idleSignal] = [here.watch(slid), here.watch(idle)];
+    const begin = performance.now();
+    expect((await ending(idleSignal)).endReason).toBe('expired');
+    await until('more than its ttl has passed', async () => {
+      expect(await there.touchToken(slid)).not.toBeNull();
+      await sleep(100);
+      return performance.now() - begin > 4500;
+    });
+    expect(slidSignal.aborted).toBe(false);
+    expect((await ending(slidSignal)).endReason).toBe('expired');
+  });
+
+  it('is watched by a token, by the session of a check, or by anything with its id and its user', async () => {
+    const { here, there } = open();
+    const session = await here.createSession('ada');
+    const { id, user, token } = session;
+    const signals = [here.watch(token), here.watch(session), here.watch({ id, user })];
+    expect(new Set(signals).size).toBe(3);
+    await settled(here, 1);
+    expect(here.watched()).toEqual([{ userId: 'ada', sessionId: id, signals: 3 }]);
+    await there.deleteToken(token);
+    for (const signal of signals) expect((await ending(signal)).code).toBe('ERR_SESSION_ENDED');
+    expect(here.watched()).toEqual([]);
+  });
+
+  it('that has ended before aborts as well, and so does what is no session', async () => {
+    const { here, there } = open();
+    const token = await here.setToken('ada');
+    await there.deleteUserToken('ada', { message: 'bye' });
+    expect(await ending(here.watch(token))).toMatchObject({ endReason: 'revoked', endMessage: 'bye' });
+    for (const none of ['', 'nonsense', `${token}x`, token.replace('.', ':')]) {
+      const signal = here.watch(none);
+      expect([signal.aborted, signal.reason.endReason]).toEqual([true, 'unknown']);
+    }
+    expect(here.watch({ id: null, user: null }).aborted).toBe(true);
+    expect(here.watch({ id: 'no id of ours', user: { id: 'ada' } }).aborted).toBe(true);
+    expect((await ending(here.watch({ id: 'x'.repeat(22), user: { id: 'ada' } }))).endReason).toBe('unknown');
+    for (const wrong of [undefined, null, 7, {}, { id: 7, user: { id: 'ada' } }, { id: 'x', user: {} }, ['x']]) {
+      expect(() => here.watch(wrong as string)).toThrow(TypeError);
+    }
+  });
+
+  it('that was released does not abort, and the others of the same session do', async () => {
+    const { here, there } = open();
+    const token = await here.setToken('ada');
+    const [released, kept] = [here.watch(token), here.watch(token)];
+    await settled(here, 1);
+    expect(here.unwatch(released)).toBe(true);
+    expect(here.unwatch(released)).toBe(false);
+    expect(here.unwatch(new AbortController().signal)).toBe(false);
+    await there.deleteUserToken('ada');
+    await ending(kept);
+    expect(here.unwatch(kept)).toBe(false);
+    expect(released.aborted).toBe(false);
+  });
+
+  it('aborts no later than a kick that comes in the same moment as its first look', async () => {
+    const { here, there } = open();
+    for (let round = 0; round < 20; round++) {
+      const token = await there.setToken('ada');
+      const kick = there.deleteUserToken('ada');
+      const signal = here.watch(token);
+      await kick;
+      expect((await ending(signal)).endReason).toBe('revoked');
+    }
+  });
+
+  it('is one of many, each of which aborts when it ends and not before', async () => {
+    const { here, there } = open({ maxSessions: 250 });
+    const users = Array.from({ length: 60 }, (_, i) => `user ${i}`);
+    const tokens = await Promise.all(users.flatMap((id) => [there.setToken(id), there.setToken(id)]));
+    const signals = tokens.map((token) => here.watch(token));
+    await settled(here, 120);
+    // Every third user, and one session of each of the others.
+    const ended = new Set<number>();
+    await Promise.all(
+      users.map((id, i) => {
+        for (const index of i % 3 === 0 ? [2 * i, 2 * i + 1] : [2 * i]) ended.add(index);
+        return i % 3 === 0 ? there.deleteUserToken(id) : there.deleteToken(tokens[2 * i] as string);
+      }),
+    );
+    await until('those that have ended abort', () => [...ended].every((index) => signals[index]?.aborted));
+    await sleep(50);
+    expect(signals.flatMap(({ aborted }, index) => (aborted ? [index] : []))).toEqual([...ended].sort((a, b) => a - b));
+    expect(here.watched()).toHaveLength(120 - ended.size);
+  });
+
+  it('takes more listeners than Node warns of', async () => {
+    const { here } = open();
+    const warnings: Error[] = [];
+    const listener = (warning: Error) => warnings.push(warning);
+    process.on('warning', listener);
+    closing(async () => void process.off('warning', listener));
+    const signal = here.watch(await here.setToken('ada'));
+    for (let i = 0; i < 20; i++) signal.addEventListener('abort', () => undefined);
+    await sleep(20);
+    expect(warnings).toEqual([]);
+  });
+
+  it('does not abort when its manager is closed: its session has not ended', async () => {
+    const { here } = open();
+    const signal = here.watch(await here.setToken('ada'));
+    await settled(here, 1);
+    await here.close();
+    expect(here.watched()).toEqual([]);
+    const late = here.watch({ id: 'x'.repeat(22), user: { id: 'ada' } });
+    await sleep(20);
+    expect([signal.aborted, late.aborted, name !== '']).toEqual([false, false, true]);
+  });
+});
+
+/** How many connections are subscribed to the announcements. */
+async function subscriptions(redis: RedisServer): Promise<number> {
+  const clients = String(await redis.admin.call('CLIENT', 'LIST', 'TYPE', 'pubsub'));
+  return clients.split('\n').filter((line) => line !== '').length;
+}
+
+describe('the announcements', () => {
+  const open = (redis: { url: string } | { host: string; port: number }, options: object = {}) => {
+    const target = 'url' in redis ? redis.url : redis;
+    const sessions = manage(new RedisStore(target, { timeoutMs: 1000 }), options);
+    const events: string[] = [];
+    for (const event of ['watch-down', 'watch-up'] as const) sessions.on(event, () => events.push(event));
+    return { sessions, events };
+  };
+  const startOwn = async () => {
+    const own = await startRedis();
+    closing(() => own.stop());
+    return own;
+  };
+
+  it.each([
+    ['without a near cache', {}],
+    ['with one, which shares it', { cache: true }],
+  ])('come over one connection, however many sessions are watched, %s', async (_, options) => {
+    const own = await startOwn();
+    const { sessions, events } = open(own, options);
+    expect(await subscriptions(own)).toBeLessThanOrEqual('cache' in options ? 1 : 0);
+    const tokens = await Promise.all(Array.from({ length: 50 }, (_, i) => sessions.setToken(`user ${i % 20}`)));
+    for (const token of tokens) sessions.watch(token);
+    await settled(sessions, 50);
+    await until('it is up', () => events.includes('watch-up'));
+    expect(await subscriptions(own)).toBe(1);
+    await sessions.close();
+    await until('it is closed', async () => (await subscriptions(own)) === 0);
+  });
+
+  it('that were missed while their connection was broken abort all the same, and the caller learns of it', async () => {
+    const own = await startOwn();
+    const { sessions, events } = open(own);
+    const there = open(own).sessions;
+    const tokens = await Promise.all(Array.from({ length: 300 }, (_, i) => sessions.setToken(`user ${i}`)));
+    const signals = tokens.map((token) => sessions.watch(token));
+    await settled(sessions, 300);
+    await until('it is up', () => events.includes('watch-up'));
+    await own.admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await until('the loss is noticed', () => events.includes('watch-down'));
+    // Some of these come while nobody listens.
+    await Promise.all(tokens.slice(0, 100).map((token) => there.deleteToken(token)));
+    await until('the missed ones abort', () => signals.slice(0, 100).every(({ aborted }) => aborted));
+    await until('it is up again', () => events.length === 3);
+    expect(events).toEqual(['watch-up', 'watch-down', 'watch-up']);
+    expect(signals.slice(100).some(({ aborted }) => aborted)).toBe(false);
+  });
+
+  it('may go silent: then each session is asked for every few seconds', async () => {
+    const own = await startOwn();
+    const proxy = await startProxy(own.port);
+    closing(() => proxy.stop());
+    const { sessions, events } = open({ host: '127.0.0.1', port: proxy.port });
+    const there = open(own).sessions;
+    const [kicked, kept] = [await there.setToken('ada'), await there.setToken('grace')];
+    const [signal, other] = [sessions.watch(kicked), sessions.watch(kept)];
+    await until('it is up', () => events.includes('watch-up'));
+    proxy.swallowOf(/subscribe/i);
+    await there.deleteToken(kicked);
+    expect((await ending(signal)).endReason).toBe('unknown');
+    expect(other.aborted).toBe(false);
+    expect(events).toContain('watch-down');
+  });
+
+  it('and Redis may be away: no signal aborts, and what has ended since does when it is back', async () => {
+    const own = await startOwn();
+    const proxy = await startProxy(own.port);
+    closing(() => proxy.stop());
+    const { sessions, events } = open({ host: '127.0.0.1', port: proxy.port });
+    const there = open(own).sessions;
+    const tokens = await Promise.all(Array.from({ length: 250 }, (_, i) => there.setToken(`user ${i}`)));
+    const signals = tokens.map((token) => sessions.watch(token));
+    await settled(sessions, 250);
+    await until('it is up', () => events.includes('watch-up'));
+    proxy.refuse();
+    await there.deleteUserToken('user 7', { message: 'bye' });
+    await until('the loss is noticed', () => events.includes('watch-down'));
+    // Long enough for it to be asked for again, in vain.
+    await sleep(6500);
+    const late = sessions.watch(tokens[8] as string);
+    expect(signals.some(({ aborted }) => aborted)).toBe(false);
+    proxy.pass();
+    expect(await ending(signals[7] as AbortSignal)).toMatchObject({ endReason: 'revoked', endMessage: 'bye' });
+    await until('it is up again', () => events.length === 3);
+    expect(signals.filter(({ aborted }) => aborted)).toHaveLength(1);
+    expect(late.aborted).toBe(false);
+    await there.deleteUserToken('user 8');
+    await ending(late);
+  });
+
+  it('are not needed for what this process ends itself', async () => {
+    const store = new RedisStore(server.url, { ...randomPrefixes(), ...PATIENT });
+    const sessions = manage(Object.assign(store, { follow: undefined }));
+    const token = await sessions.setToken('ada');
+    const signal = sessions.watch(token);
+    await settled(sessions, 1);
+    const begin = performance.now();
+    await sessions.deleteUserToken('ada', { message: 'bye' });
+    expect((await ending(signal)).endMessage).toBe('bye');
+    expect(performance.now() - begin).toBeLessThan(3000);
+  });
+
+  it('are not there in a store that has none: each session is asked for every few seconds', async () => {
+    const prefixes = randomPrefixes();
+    const store = new RedisStore(server.url, { ...prefixes, ...PATIENT });
+    const sessions = manage(Object.assign(store, { follow: undefined }));
+    const there = manage(new RedisStore(server.url, { ...prefixes, ...PATIENT }));
+    const token = await there.setToken('ada');
+    const signal = sessions.watch(token);
+    await settled(sessions, 1);
+    await there.deleteToken(token);
+    await ending(signal);
+  });
+});
+
+describe('what it costs', () => {
+  const counting = () => {
+    const store = new MemoryStore();
+    let asked = 0;
+    const states = store.states.bind(store);
+    store.states = (tag, sids) => {
+      asked++;
+      return states(tag, sids);
+    };
+    return { store, asked: () => asked };
+  };
+
+  it('sessions of one user that are watched in one turn share a call, and so do fifty kicks at once', async () => {
+    const { store, asked } = counting();
+    const sessions = manage(store);
+    const tokens = await Promise.all(Array.from({ length: 50 }, () => sessions.setToken('ada')));
+    const signals = tokens.map((token) => sessions.watch(token));
+    await settled(sessions, 50);
+    // The second is when changes have begun to arrive.
+    expect(asked()).toBeLessThanOrEqual(2);
+    const before = asked();
+    await Promise.all(tokens.map((token) => sessions.deleteToken(token)));
+    await until('all have aborted', () => signals.every(({ aborted }) => aborted));
+    expect(asked() - before).toBeLessThanOrEqual(2);
+  });
+
+  it('nothing is asked of those who are not watched, or not any more', async () => {
+    const { store, asked } = counting();
+    const sessions = manage(store);
+    const token = await sessions.setToken('ada');
+    const signal = sessions.watch(token);
+    await settled(sessions, 1);
+    sessions.unwatch(signal);
+    const before = asked();
+    await sessions.deleteUserToken('grace');
+    await sessions.deleteUserToken('ada');
+    await sleep(1200);
+    expect(asked()).toBe(before);
+  });
+});
