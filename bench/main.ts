@@ -5,6 +5,7 @@
 import { benchCore } from './core';
 import { benchHttp } from './http';
 import { benchInstall } from './install';
+import { benchLive } from './live';
 import { assignCpus, type CpuPlan, describeMachine } from './machine';
 import { benchMemory } from './memory';
 import { benchRedisSide } from './redis-side';
@@ -35,18 +36,20 @@ const QUICK: Effort = {
 const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = {
   core: benchCore,
   express: benchHttp('express'),
+  data: benchHttp('data'),
   koa: benchHttp('koa'),
   node: benchHttp('node'),
   'redis-side': benchRedisSide,
   memory: benchMemory,
   scale: benchScale,
   revocation: benchRevocation,
+  live: benchLive,
   startup: benchStartup,
   install: benchInstall,
 };
 
 /** Names for several parts. */
-const GROUPS: Record<string, string[]> = { http: ['express', 'koa', 'node'] };
+const GROUPS: Record<string, string[]> = { http: ['express', 'data', 'koa', 'node'] };
 
 async function main(args: readonly string[]): Promise<void> {
   // `npm start --quick`, without a `--` before it, gives the option to npm, which hands it on like this.

@@ -109,7 +109,7 @@ describe.each([
   it('without a token, or with nonsense, has none, and the store is not asked', async () => {
     const { send, calls } = await start();
     for (const none of [[], ['Cookie: session=nonsense'], ['Authorization: Bearer x'], ['Cookie: other=1']]) {
-      expect(await send(HOST, ...none, ...more)).toEqual([401, 'ERR_NO_SESSION']);
+      expect(await send(HOST, ...none, ...more)).toEqual([401, 'ERR_UNAUTHENTICATED']);
     }
     expect(calls).toEqual([]);
   });
@@ -140,7 +140,7 @@ it('takes a token that came elsewhere: it acts alone, from whatever origin, and 
   expect((await authenticate(foreign, { token })).session?.user).toEqual(ADA);
   for (const wrong of [undefined, null, 7, '', {}, ['x'], `${token}x`]) {
     expect((await authenticate(foreign, { token: wrong })).error?.code).toBe('ERR_CROSS_ORIGIN');
-    expect((await authenticate({ headers: {} }, { token: wrong })).error?.code).toBe('ERR_NO_SESSION');
+    expect((await authenticate({ headers: {} }, { token: wrong })).error?.code).toBe('ERR_UNAUTHENTICATED');
   }
   const grace = await manager.setToken('grace');
   const headers = { cookie: `session=${token}` };
@@ -153,7 +153,7 @@ it('reads the secure cookie where the connection is secure, or a proxy says so, 
   const headers = { host: 'inner:80', origin: 'https://shop.example.com', cookie: `__Host-session=${token}` };
   const details = { secure: true, host: 'shop.example.com' };
   expect((await authenticate({ headers }, details)).session?.user).toEqual(ADA);
-  expect((await authenticate({ headers }, { host: 'shop.example.com' })).error?.code).toBe('ERR_NO_SESSION');
+  expect((await authenticate({ headers }, { host: 'shop.example.com' })).error?.code).toBe('ERR_UNAUTHENTICATED');
   for (const host of [undefined, '', 'shop.example.com\ud800', '*', 'evil.example']) {
     expect((await authenticate({ headers }, { secure: true, host })).error?.code).toBe('ERR_CROSS_ORIGIN');
   }
@@ -174,7 +174,7 @@ it('takes a Request, too', async () => {
 it('is no user for a visitor', async () => {
   const { manager, authenticate } = await start();
   const { token } = await manager.startVisitor(new Map([['cart', '[]']]));
-  expect((await authenticate({ headers: {} }, { token })).error?.code).toBe('ERR_NO_SESSION');
+  expect((await authenticate({ headers: {} }, { token })).error?.code).toBe('ERR_UNAUTHENTICATED');
 });
 
 it('gives an outage as an error, and rejects with what getUserInfo throws', async () => {

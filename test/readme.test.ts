@@ -205,7 +205,9 @@ it('has an example app that the start line starts', async () => {
   await once(child, 'exit');
 });
 
-it.each([...PAGES, 'examples/README.md'])('%s links to files and headings that are there', (page) => {
+const OTHER_PAGES = ['CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'examples/README.md'];
+
+it.each([...PAGES, ...OTHER_PAGES])('%s links to files and headings that are there', (page) => {
   const links = [...pageText(page).matchAll(/\]\(([^)#]*)#?([^)]*)\)/g)];
   for (const [, path = '', heading = ''] of links) {
     if (path.startsWith('http')) continue;

@@ -526,10 +526,30 @@ describe.each(['MemoryStore', 'Redis'])('in %s, a visitor', (kind) => {
     expect(jar.cookies.size).toBe(1);
   });
 
+  it('has another token after rotate(), which a token that was planted learns nothing of', async () => {
+    const routes: AppOptions['routes'] = {
+      '/rotate': async (session) => {
+        const token = await session.rotate();
+        await session.data.set('pendingUser', 'ada');
+        return { token, same: token === session.token, data: await session.data.getAll() };
+      },
+    };
+    const { visit, jar, manager } = await start('Express 5', { routes }, { store: open() });
+    const { body: old } = await visit('/set?cart=book');
+    const { body } = await visit('/rotate');
+    expect(body).toEqual({ token: expect.any(String), same: true, data: { cart: 'book', pendingUser: 'ada' } });
+    expect(body.token).not.toBe(old.token);
+    expect(jar.cookies.get('session-visitor')).toBe(`${body.token}~`);
+    expect((await visit('/data')).body).toEqual({ cart: 'book', pendingUser: 'ada' });
+    expect(await manager.sessionData(old.token).getAll()).toEqual({});
+    await expect(manager.sessionData(old.token).set('cart', 'x')).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
+  });
+
   it('makes second factors possible: the password proves nothing until the code does', async () => {
     const routes: AppOptions['routes'] = {
       '/password': async (session, query) => {
         if (query.get('password') !== 'right') return { error: 'wrong' };
+        await session.rotate();
         await session.data.set('pendingUser', { id: 'ada', until: Date.now() + 5 * 60_000 });
         return { next: '/code' };
       },

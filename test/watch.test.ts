@@ -388,3 +388,32 @@ describe('what it costs', () => {
     expect(asked()).toBe(before);
   });
 });
+
+describe('without an announcement', () => {
+  beforeEach(() => void jest.useFakeTimers());
+  afterEach(() => void jest.useRealTimers());
+
+  it('an end is noticed within five minutes, and a damaged record is reported, which is no end', async () => {
+    const store = new MemoryStore();
+    const sessions = manage(store);
+    const failures: unknown[] = [];
+    sessions.on('watch-failed', (event) => failures.push(event));
+    const { id, token } = await sessions.createSession('ada');
+    const signal = sessions.watch(token);
+    await jest.advanceTimersByTimeAsync(3_000);
+    expect(sessions.watched()).toHaveLength(1);
+    const { states } = store;
+    const corrupt = new SessionError('ERR_STORE_CORRUPT', 'this is none');
+    store.states = () => Promise.reject(corrupt);
+    await jest.advanceTimersByTimeAsync(302_000);
+    expect(failures.length).toBeGreaterThan(1);
+    expect(failures[0]).toEqual({ sessionIds: [id], error: corrupt });
+    expect(signal.aborted).toBe(false);
+    store.states = async (tag, sids) => ({
+      ...(await states.call(store, tag, sids)),
+      states: sids.map(() => ({ isLive: false, reason: 'unknown', message: null })),
+    });
+    await jest.advanceTimersByTimeAsync(6_000);
+    expect(signal.reason).toMatchObject({ endReason: 'unknown' });
+  });
+});

@@ -15,9 +15,9 @@ import type { EndReason } from './end-reason';
  * | `ERR_TOO_MANY_SESSIONS` | 409 | a login over a limit, with `onLimit: 'reject'`; no session was started and none has ended |
  * | `ERR_CROSS_ORIGIN` | 403 | a page of another origin sent a login, or an unsafe request with the session's cookie; nothing was done |
  * | `ERR_TOKEN_CONFLICT` | 409 | cookies of several users came, or of more than three sessions; no session was looked up or ended |
- * | `ERR_UNAUTHENTICATED` | 401 | nobody is signed in, where `requireUser(session)` or `requireRecentLogin` was called; 303 with `redirectTo` |
+ * | `ERR_UNAUTHENTICATED` | 401 | nobody is signed in, where `requireUser(session)` or `requireRecentLogin` was called, 303 with `redirectTo`; or a live connection comes without a token |
  * | `ERR_REAUTHENTICATION_REQUIRED` | 403 | the user proved who they are too long ago for `requireRecentLogin(session, seconds)` |
- * | `ERR_NO_SESSION` | 401 | a write of session data without a live session, or the move of a session that has ended, and nothing was written; or a live connection without a session |
+ * | `ERR_NO_SESSION` | 401 | a write of session data without a live session, or the move of one that has ended; nothing was written |
  * | `ERR_SESSION_ENDED` | 401 | the session has ended, for the `endReason` of the error: that of a watched session, or of the token of a connection |
  * | `ERR_DATA_TOO_LARGE` | 413 | a session's data would be more than it may; nothing was written |
  * | `ERR_DATA_CONFLICT` | 409 | `data.update()` was overtaken by other requests each time it tried; nothing was written |
@@ -92,7 +92,7 @@ export class SessionError extends Error {
 
   constructor(code: SessionErrorCode, message: string, options: SessionErrorOptions = {}) {
     super(message, 'cause' in options ? { cause: options.cause } : {});
-    const { headers, ended, status = STATUS[code], body = { error: code } } = options;
+    const { headers, status = STATUS[code], body = { error: code }, ended } = options;
     this.code = code;
     this.status = status;
     this.#body = body;
@@ -134,5 +134,7 @@ export function withOutcome(error: unknown, outcome: unknown): unknown {
 
 /** That a session has ended, and why. */
 export function sessionEnded(ended: { reason: EndReason; message?: string | null | undefined }): SessionError {
-  return new SessionError('ERR_SESSION_ENDED', `the session has ended: ${ended.reason}`, { ended });
+  const { reason, message } = ended;
+  const body = { error: 'unauthenticated', reason, ...(message !== undefined && message !== null && { message }) };
+  return new SessionError('ERR_SESSION_ENDED', `the session has ended: ${reason}`, { ended, body });
 }

@@ -198,12 +198,17 @@ export class RequestSession<Detail = unknown> {
    * Session ID). Sets the cookie where the token came in one. The old token stays good until the new one is used, and
    * for the manager's `rotationGrace` after that.
    *
-   * @returns the new token, for clients that send it in a header: they must use it from now on. `null` when nobody is
-   *   signed in, or the session has ended during the request.
+   * A visitor's data moves to a new session, with another id, and the old one ends at once: call it before you keep who
+   * has passed the first of two factors, so that a token that was planted learns nothing of it.
+   *
+   * @returns the new token, for clients that send it in a header: they must use it from now on. `null` without a
+   *   session, or when it has ended during the request.
    * @throws SessionError when the store can't answer; `ERR_HEADERS_SENT` when it is too late for a cookie: the old
    *   token goes on.
    */
   async rotate(): Promise<string | null> {
+    const session = this.#session;
+    if (session !== null && session.user === null) return this.#renewVisitor(session.token);
     return this.#moveOn('rotate', (token) => this.#policy.manager.rotateToken(token));
   }
 
@@ -432,20 +437,41 @@ export class RequestSession<Detail = unknown> {
     return this.#inTurn(async () => {
       if (this.#session !== null) return false;
       this.#checkCookie('data.set');
-      const visitor = await this.#policy.manager.startVisitor(entries);
-      await this.#checkCookieOf('data.set', visitor);
-      this.#goOnAsVisitor(visitor);
+      await this.#beginVisit('data.set', entries);
       return true;
     });
   }
 
+  /** Moves a visitor's data to a new session, under a new token, and ends the old one. Gives the token. */
+  #renewVisitor(token: string): Promise<string | null> {
+    const { manager } = this.#policy;
+    return this.#inTurn(async () => {
+      // Another call has signed in or out meanwhile.
+      if (this.token !== token) return this.user === null ? this.token : null;
+      this.#checkCookie('rotate');
+      const next = await this.#beginVisit('rotate', await manager.storedData(token, null));
+      await manager.deleteToken(token);
+      return next;
+    });
+  }
+
+  /** Starts a visitor's session, and gives its token. */
+  async #beginVisit(call: string, entries: SessionEntries): Promise<string> {
+    const visitor = await this.#policy.manager.startVisitor(entries);
+    await this.#checkCookieOf(call, visitor);
+    this.#goOnAsVisitor(visitor);
+    return visitor.token;
+  }
+
   #goOnAsVisitor(visitor: RequestedSession<Detail>): void {
-    this.#session = visitor;
+    const { cookies: transports } = this.#policy;
     const { cookies } = this.#visitorThatCame();
+    this.#data?.forgetKnown();
+    this.#session = visitor;
     this.#visitor = { token: visitor.token, refusal: null, cookies: [...cookies, visitor.token] };
     const lifetime = { maxAge: null, isPersistent: false };
-    this.#policy.cookies?.visitor.set(this.#exchange, visitor.token, lifetime, cookies.length > 1);
-    if (this.#policy.cookies !== null) this.#exchange.reply()?.keepCookies();
+    transports?.visitor.set(this.#exchange, visitor.token, lifetime, cookies.length > 1);
+    if (transports !== null) this.#exchange.reply()?.keepCookies();
   }
 
   /** The data to carry into a login. */

@@ -51,6 +51,11 @@ export interface SessionEvents {
    * While the store can't answer either, the signals of ended sessions wait for it.
    */
   'watch-down': { error: SessionError };
+  /**
+   * Whether watched sessions of a user have ended could not be found out, for another reason than an outage: a damaged
+   * record, or one of a later version. They are asked for again after five seconds, and their signals wait.
+   */
+  'watch-failed': { sessionIds: string[]; error: unknown };
   /** The ends of watched sessions arrive again, and all of them are asked for once more. */
   'watch-up': Record<string, never>;
 }
@@ -72,6 +77,7 @@ const NAMES: Record<keyof SessionEvents, true> = {
   'cache-up': true,
   'watch-down': true,
   'watch-up': true,
+  'watch-failed': true,
 };
 
 export type SessionListener<Name extends keyof SessionEvents> = (event: SessionEvents[Name]) => void;

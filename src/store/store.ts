@@ -144,7 +144,7 @@ export interface NewSession {
   /** The session's whole life; 0 for unbounded. */
   absoluteTtlMs: number;
   attributes: StoredAttributes;
-  /** The data that it begins with. Default: none. */
+  /** The data that it begins with, to be kept in the same step. Default: none. */
   data?: SessionEntries | undefined;
   /**
    * Of a session that was kept elsewhere before: when its holder last proved who they are, 0 for unknown. It is not

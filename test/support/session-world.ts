@@ -56,6 +56,7 @@ const EVENTS: Record<keyof SessionEvents, true> = {
   'cache-up': true,
   'watch-down': true,
   'watch-up': true,
+  'watch-failed': true,
 };
 
 /** The real thing: two managers, each with a client of its own, on the same sessions. */
