@@ -37,7 +37,7 @@ export interface Exchange {
 const MAPPED_IPV4 = /^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i;
 
 /** The origin of a login. Long values are cut, not refused: a login must not fail for a long header. */
-export function attributesOf(exchange: Exchange): SessionAttributes {
+export function attributesOf(exchange: Pick<Exchange, 'ip' | 'header'>): SessionAttributes {
   return {
     ip: exchange.ip()?.replace(MAPPED_IPV4, '').slice(0, MAX_ATTRIBUTE_LENGTH),
     userAgent: exchange.header('user-agent')?.slice(0, MAX_ATTRIBUTE_LENGTH),

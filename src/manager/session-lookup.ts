@@ -133,7 +133,14 @@ export class SessionLookup {
     verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
   ): Promise<{ data: Outcome } | null> {
     const claims = parseToken(token, this.#keys);
-    if (claims === null) return null;
+    return claims === null ? null : this.onDataOf(claims, verb);
+  }
+
+  /** {@link onData}, of a session that the caller vouches for. */
+  async onDataOf<Outcome>(
+    claims: TokenClaims,
+    verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
+  ): Promise<{ data: Outcome } | null> {
     const found = this.#judge(claims, await verb(claims));
     if (found !== null && 'data' in found) return found;
     this.#cache?.changed(claims.tag);
@@ -148,6 +155,16 @@ export class SessionLookup {
 
   #ticketFor({ tag }: TokenClaims): Ticket | null {
     return this.#cache?.ticketFor(tag) ?? null;
+  }
+
+  /** The live session of claims that the caller vouches for, which `ask` finds; `null` when there is none. */
+  async byClaims<Live extends StoredSession>(
+    claims: TokenClaims,
+    ask: (claims: TokenClaims) => Promise<Live | EndedSession | null>,
+  ): Promise<Live | null> {
+    const live = liveIn(this.#judge(claims, await ask(claims)));
+    if (live === null) this.#cache?.changed(claims.tag);
+    return live;
   }
 
   /** @param ticket made right before; `null` where the answer can't be kept. */

@@ -20,6 +20,7 @@ import {
 } from './call-options';
 import { Logins } from './logins';
 import { type ManagerPolicy, managerPolicy, type TokenManagerOptions } from './manager-options';
+import { NamedSessions } from './named-sessions';
 import { reported } from './reported';
 import { RequestedSession } from './requested-session';
 import { Rotations } from './rotations';
@@ -63,6 +64,7 @@ export class TokenManager<Detail = unknown> {
   readonly #userInfo: UserInfo<Detail>;
   readonly #logins: Logins<Detail>;
   readonly #rotations: Rotations;
+  #named: NamedSessions | null = null;
   readonly #watches: Watches;
 
   /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
@@ -184,7 +186,7 @@ export class TokenManager<Detail = unknown> {
    * @internal
    */
   async startVisitor(data: SessionEntries): Promise<RequestedSession<Detail>> {
-    const { token, ...stored } = await this.#logins.startVisitor(data);
+    const { token, ...stored } = await this.#logins.startVisitor({ data });
     return new RequestedSession<Detail>(token, null, stored, false);
   }
 
@@ -236,6 +238,22 @@ export class TokenManager<Detail = unknown> {
       onSession: (token, verb) => this.#lookup.onData(token, verb),
     };
     return new SessionData(access, owner);
+  }
+
+  /**
+   * Sessions by their names, for a host that has its own way to vouch for them.
+   *
+   * @internal
+   */
+  get namedSessions(): NamedSessions {
+    this.#named ??= new NamedSessions({
+      policy: this.#policy,
+      store: this.#store,
+      lookup: this.#lookup,
+      logins: this.#logins,
+      events: this.#events,
+    });
+    return this.#named;
   }
 
   /** Ends this session, as its holder does at a logout. `false` when the token was not live. */
