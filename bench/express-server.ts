@@ -1,7 +1,7 @@
 /* One contestant of the Express part: `express-server.ts <name> <Redis URL>`. It tells its port when asked. */
 import { RedisStore as ConnectRedisStore } from 'connect-redis';
 import { parseCookie } from 'cookie';
-import express, { type Express, type Request, type RequestHandler } from 'express';
+import express, { type Express, type Request, type RequestHandler, type Response } from 'express';
 import session from 'express-session';
 import { createClient } from 'redis';
 import { RedisStore, TokenManager } from 'tokensession';
@@ -43,20 +43,51 @@ const CONTESTANTS: Record<string, (app: Express, url: string) => unknown> = {
 
   /** Its sessions slide in Redis, but the browser drops the cookie a week after login. */
   'express-session, not rolling': (app, url) => useExpressSession(app, url, { rolling: false }),
+
+  'tokensession, reads data': (app, url) => useTokensession(app, url, {}, { data: 'lazy', act: readData }),
+  'tokensession, eager data': (app, url) => useTokensession(app, url, {}, { data: 'eager', act: readData }),
+  'tokensession, writes a key': (app, url) => useTokensession(app, url, {}, { data: 'lazy', act: writeKey }),
+  'express-session, reads data': (app, url) => useExpressSession(app, url, { rolling: true, data: 'read' }),
+  'express-session, writes a key': (app, url) => useExpressSession(app, url, { rolling: true, data: 'write' }),
+};
+
+/** About 1 KiB in five keys. */
+const DATA = Object.fromEntries(['cart', 'flash', 'theme', 'tour', 'state'].map((key) => [key, key.padEnd(200, '.')]));
+
+/** Gives whether the data is there. */
+type Act = (session: RequestSession) => Promise<boolean>;
+
+const readData: Act = async ({ data }) => Object.keys(await data.getAll()).length >= Object.keys(DATA).length;
+const writeKey: Act = async ({ data }) => {
+  await data.set('seen', Date.now());
+  return true;
 };
 
 const noLogin: RequestHandler = (_req, res) => void res.sendStatus(204);
 
-function useTokensession(app: Express, url: string, options: { cache?: true } = {}): void {
+function useTokensession(
+  app: Express,
+  url: string,
+  options: { cache?: true } = {},
+  use: { data: 'lazy' | 'eager'; act: Act } | null = null,
+): void {
   const manager = new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL, ...options });
   // The types of express-session say what `req.session` is, too.
   const sessionOf = (req: Request) => req.session as unknown as RequestSession;
-  app.use(sessionMiddleware(manager));
+  app.use(sessionMiddleware(manager, use === null ? {} : { data: use.data }));
   app.post('/login/:user', async (req, res) => {
     await sessionOf(req).login(req.params.user);
+    if (use !== null) await sessionOf(req).data.set(DATA);
     res.sendStatus(204);
   });
-  app.get('/', requireUser(), (req, res) => void res.json({ user: sessionOf(req).user?.id }));
+  const answer = (req: Request, res: Response) => void res.json({ user: sessionOf(req).user?.id });
+  if (use === null) app.get('/', requireUser(), answer);
+  else {
+    app.get('/', requireUser(), async (req, res) => {
+      if (!(await use.act(sessionOf(req)))) throw new Error('the data is not there');
+      answer(req, res);
+    });
+  }
 }
 
 function useHandmade(app: Express, sessions: HandmadeSessions): void {
@@ -72,7 +103,11 @@ function useHandmade(app: Express, sessions: HandmadeSessions): void {
   app.get('/', guard, (_req, res) => void res.json({ user: res.locals.user }));
 }
 
-async function useExpressSession(app: Express, url: string, { rolling }: { rolling: boolean }): Promise<void> {
+async function useExpressSession(
+  app: Express,
+  url: string,
+  { rolling, data }: { rolling: boolean; data?: 'read' | 'write' },
+): Promise<void> {
   const client = await createClient({ url }).connect();
   app.use(
     session({
@@ -84,14 +119,19 @@ async function useExpressSession(app: Express, url: string, { rolling }: { rolli
       cookie: { maxAge: TTL * 1000 },
     }),
   );
-  const sessionOf = (req: Request) => req.session as unknown as session.SessionData;
+  const sessionOf = (req: Request) => req.session as unknown as session.SessionData & { data?: object; seen?: number };
   app.post('/login/:user', (req, res) => {
     sessionOf(req).userId = req.params.user;
+    if (data !== undefined) sessionOf(req).data = DATA;
     res.sendStatus(204);
   });
   const guard: RequestHandler = (req, res, next) =>
     sessionOf(req).userId === undefined ? res.sendStatus(401) : next();
-  app.get('/', guard, (req, res) => void res.json({ user: sessionOf(req).userId }));
+  app.get('/', guard, (req, res) => {
+    if (data !== undefined && sessionOf(req).data === undefined) throw new Error('the data is not there');
+    if (data === 'write') sessionOf(req).seen = Date.now();
+    res.json({ user: sessionOf(req).userId });
+  });
 }
 
 async function main([name = '', url = '']: string[]): Promise<void> {

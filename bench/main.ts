@@ -3,8 +3,10 @@
  * is measured takes its place among the results of the others in results.json.
  */
 import { benchCore } from './core';
+import { benchEndings } from './endings';
 import { benchHttp } from './http';
 import { benchInstall } from './install';
+import { benchLive } from './live';
 import { assignCpus, type CpuPlan, describeMachine } from './machine';
 import { benchMemory } from './memory';
 import { benchRedisSide } from './redis-side';
@@ -35,18 +37,21 @@ const QUICK: Effort = {
 const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = {
   core: benchCore,
   express: benchHttp('express'),
+  data: benchHttp('data'),
   koa: benchHttp('koa'),
   node: benchHttp('node'),
   'redis-side': benchRedisSide,
   memory: benchMemory,
+  endings: benchEndings,
   scale: benchScale,
   revocation: benchRevocation,
+  live: benchLive,
   startup: benchStartup,
   install: benchInstall,
 };
 
 /** Names for several parts. */
-const GROUPS: Record<string, string[]> = { http: ['express', 'koa', 'node'] };
+const GROUPS: Record<string, string[]> = { http: ['express', 'data', 'koa', 'node'] };
 
 async function main(args: readonly string[]): Promise<void> {
   // `npm start --quick`, without a `--` before it, gives the option to npm, which hands it on like this.

@@ -127,7 +127,7 @@ function middlewareOf(guard: Guard): MiddlewareHandler {
 /** What `@hono/node-server` gives besides the request. */
 interface NodeBindings {
   incoming?: { socket?: { remoteAddress?: string } };
-  outgoing?: { headersSent?: boolean; closed?: boolean; once?: (event: 'close', listener: () => void) => unknown };
+  outgoing?: { headersSent?: boolean; closed?: boolean; once?(event: 'close', listener: () => void): unknown };
 }
 
 class HonoExchange extends FetchExchange {
@@ -149,7 +149,7 @@ class HonoExchange extends FetchExchange {
   override onClose(listener: () => void): void {
     const { outgoing } = this.#node;
     if (outgoing?.once === undefined) super.onClose(listener);
-    else if (outgoing.closed) listener();
+    else if (outgoing.closed === true) listener();
     else outgoing.once('close', listener);
   }
 }

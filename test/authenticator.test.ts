@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import fc from 'fast-check';
 import { MemoryStore, RedisStore, SessionError, TokenManager, type TokenManagerOptions } from 'tokensession';
 import {
   type Authentication,
@@ -12,6 +13,7 @@ import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { sendRaw } from './support/raw-request';
 import { freePort } from './support/redis-server';
+import { runs } from './support/runs';
 import { SECRET } from './support/stores';
 
 const closing = closeAfterEach();
@@ -109,7 +111,7 @@ describe.each([
   it('without a token, or with nonsense, has none, and the store is not asked', async () => {
     const { send, calls } = await start();
     for (const none of [[], ['Cookie: session=nonsense'], ['Authorization: Bearer x'], ['Cookie: other=1']]) {
-      expect(await send(HOST, ...none, ...more)).toEqual([401, 'ERR_NO_SESSION']);
+      expect(await send(HOST, ...none, ...more)).toEqual([401, 'ERR_UNAUTHENTICATED']);
     }
     expect(calls).toEqual([]);
   });
@@ -140,7 +142,7 @@ it('takes a token that came elsewhere: it acts alone, from whatever origin, and 
   expect((await authenticate(foreign, { token })).session?.user).toEqual(ADA);
   for (const wrong of [undefined, null, 7, '', {}, ['x'], `${token}x`]) {
     expect((await authenticate(foreign, { token: wrong })).error?.code).toBe('ERR_CROSS_ORIGIN');
-    expect((await authenticate({ headers: {} }, { token: wrong })).error?.code).toBe('ERR_NO_SESSION');
+    expect((await authenticate({ headers: {} }, { token: wrong })).error?.code).toBe('ERR_UNAUTHENTICATED');
   }
   const grace = await manager.setToken('grace');
   const headers = { cookie: `session=${token}` };
@@ -153,7 +155,7 @@ it('reads the secure cookie where the connection is secure, or a proxy says so, 
   const headers = { host: 'inner:80', origin: 'https://shop.example.com', cookie: `__Host-session=${token}` };
   const details = { secure: true, host: 'shop.example.com' };
   expect((await authenticate({ headers }, details)).session?.user).toEqual(ADA);
-  expect((await authenticate({ headers }, { host: 'shop.example.com' })).error?.code).toBe('ERR_NO_SESSION');
+  expect((await authenticate({ headers }, { host: 'shop.example.com' })).error?.code).toBe('ERR_UNAUTHENTICATED');
   for (const host of [undefined, '', 'shop.example.com\ud800', '*', 'evil.example']) {
     expect((await authenticate({ headers }, { secure: true, host })).error?.code).toBe('ERR_CROSS_ORIGIN');
   }
@@ -174,7 +176,7 @@ it('takes a Request, too', async () => {
 it('is no user for a visitor', async () => {
   const { manager, authenticate } = await start();
   const { token } = await manager.startVisitor(new Map([['cart', '[]']]));
-  expect((await authenticate({ headers: {} }, { token })).error?.code).toBe('ERR_NO_SESSION');
+  expect((await authenticate({ headers: {} }, { token })).error?.code).toBe('ERR_UNAUTHENTICATED');
 });
 
 it('gives an outage as an error, and rejects with what getUserInfo throws', async () => {
@@ -209,4 +211,29 @@ it('refuses options, requests and details of the wrong kind', async () => {
   for (const details of [{ secure: 'yes' }, { host: 7 }, { proto: 'https' }]) {
     await expect(authenticate({ headers: {} }, details as never)).rejects.toThrow(TypeError);
   }
+});
+
+it('breaks at no header texts, and asks no store for what is no token of ours', async () => {
+  const { authenticate, calls } = await start();
+  const text = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.constantFrom('', 'null', '*', 'Bearer ', 'session=', 'https://', '[::', 'same-origin', '://@', '\0'),
+    fc.string().map((value) => `Bearer ${value}`),
+    fc.string().map((value) => `session=${value}; session=${value}x`),
+  );
+  const value = fc.oneof(text, fc.array(text), fc.constant(undefined));
+  const names = ['host', 'origin', 'cookie', 'authorization', 'sec-fetch-site', 'upgrade', ':authority', 'get'];
+  const headers = fc.record(Object.fromEntries(names.map((name) => [name, value])), { requiredKeys: [] });
+  const property = fc.asyncProperty(
+    headers,
+    fc.array(text),
+    text,
+    fc.boolean(),
+    async (all, rawHeaders, url, secure) => {
+      const { session, error } = await authenticate({ headers: all, rawHeaders, url }, { secure, host: url });
+      expect([session, [401, 403].includes(error?.status ?? 0)]).toEqual([null, true]);
+      expect(calls).toEqual([]);
+    },
+  );
+  await fc.assert(property, runs(500));
 });

@@ -123,7 +123,7 @@ it('who is not signed in, or not any more, learns it at the handshake', async ()
   expect(await openWebSocket(address, ended).closed).toEqual({ code: 4401, reason: expect.stringMatching(MESSAGE) });
   for (const transport of ['websocket', 'polling'] as const) {
     const refused = await heard<Error>(openSocketIo(address, transport, {}), 'connect_error');
-    expect(refused).toMatchObject({ message: 'ERR_NO_SESSION' });
+    expect(refused).toMatchObject({ message: 'ERR_UNAUTHENTICATED' });
     const former = await heard<Error>(openSocketIo(address, transport, { auth: { token } }), 'connect_error');
     const data = { reason: 'revoked', message: expect.stringMatching(MESSAGE) };
     expect(former).toMatchObject({ message: 'ERR_SESSION_ENDED', data });

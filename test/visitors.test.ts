@@ -303,7 +303,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
   });
 });
 
-describe.each(HOSTS)('on %s, a visitor under attack', (framework) => {
+describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a visitor under attack', (framework) => {
   const foreign = { Origin: 'https://evil.example', 'Sec-Fetch-Site': 'cross-site' };
 
   /** The token of a visitor of another browser, which has this data. */
@@ -392,6 +392,44 @@ describe.each(HOSTS)('on %s, a visitor under attack', (framework) => {
     expect(await manager.listUserSessions('ada')).toEqual([]);
     expect(await manager.sessionData(token).getAll()).toEqual({ cart: 'book' });
   });
+
+  it.each([
+    [true, '"cache", "storage"', '"cache", "cookies", "storage"'],
+    [['*'] as const, '"cache", "storage", "clientHints", "executionContexts"', '"*"'],
+  ])(
+    'begins behind a logout with clearSiteData: %j in a cookie that the browser keeps',
+    async (clearSiteData, kept, all) => {
+      const { visit } = await start(framework, { clearSiteData });
+      await visit('/login');
+      const answer = await visit('/logout-then-set');
+      expect(answer.headers.get('clear-site-data')).toBe(kept);
+      expect((await visit('/data')).body).toEqual({ after: 1 });
+      expect((await visit('/logout')).headers.get('clear-site-data')).toBe(all);
+    },
+  );
+
+  it.each(['rotate', 'reauthenticated'] as const)(
+    'does not begin with what a user’s request writes whose session %s found ended',
+    async (verb) => {
+      let outcome: unknown;
+      const { visit, jar, manager, calls } = await start(framework, {
+        routes: {
+          '/write': async (session) => {
+            await manager.deleteUserToken('ada');
+            await session[verb]();
+            outcome = await session.data.set('secret', 1).catch((error: unknown) => error);
+            return session.data.getAll();
+          },
+        },
+      });
+      await visit('/login');
+      calls.length = 0;
+      expect((await visit('/write')).body).toEqual({});
+      expect(outcome).toMatchObject({ code: 'ERR_NO_SESSION' });
+      expect(calls).not.toContain('create');
+      expect([...jar.cookies.keys()]).toEqual(['session']);
+    },
+  );
 
   it('does not void a login by a session of its own that can’t be ended', async () => {
     const { visit, jar, store } = await start(framework);
@@ -488,10 +526,30 @@ describe.each(['MemoryStore', 'Redis'])('in %s, a visitor', (kind) => {
     expect(jar.cookies.size).toBe(1);
   });
 
+  it('has another token after rotate(), which a token that was planted learns nothing of', async () => {
+    const routes: AppOptions['routes'] = {
+      '/rotate': async (session) => {
+        const token = await session.rotate();
+        await session.data.set('pendingUser', 'ada');
+        return { token, same: token === session.token, data: await session.data.getAll() };
+      },
+    };
+    const { visit, jar, manager } = await start('Express 5', { routes }, { store: open() });
+    const { body: old } = await visit('/set?cart=book');
+    const { body } = await visit('/rotate');
+    expect(body).toEqual({ token: expect.any(String), same: true, data: { cart: 'book', pendingUser: 'ada' } });
+    expect(body.token).not.toBe(old.token);
+    expect(jar.cookies.get('session-visitor')).toBe(`${body.token}~`);
+    expect((await visit('/data')).body).toEqual({ cart: 'book', pendingUser: 'ada' });
+    expect(await manager.sessionData(old.token).getAll()).toEqual({});
+    await expect(manager.sessionData(old.token).set('cart', 'x')).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
+  });
+
   it('makes second factors possible: the password proves nothing until the code does', async () => {
     const routes: AppOptions['routes'] = {
       '/password': async (session, query) => {
         if (query.get('password') !== 'right') return { error: 'wrong' };
+        await session.rotate();
         await session.data.set('pendingUser', { id: 'ada', until: Date.now() + 5 * 60_000 });
         return { next: '/code' };
       },

@@ -68,11 +68,15 @@ export class FetchExchange implements Exchange {
     return this.#reply.get();
   }
 
-  /** A `Response` does not say when it has been sent: calls it only when the client has gone. */
+  /** Where the host can't say that its client has gone, and the response was committed before: never. */
   onClose(listener: () => void): void {
     const { signal } = this.#request;
-    if (signal?.aborted) listener();
-    else signal?.addEventListener('abort', listener, { once: true });
+    if (signal?.aborted === true) {
+      listener();
+      return;
+    }
+    signal?.addEventListener('abort', listener, { once: true });
+    this.#reply.onClose(listener);
   }
 }
 

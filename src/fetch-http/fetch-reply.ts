@@ -15,6 +15,7 @@ class FetchReply implements HeaderFields {
   #headers = new Headers();
   #reply: ReplyHeaders | null = null;
   #isCommitted = false;
+  readonly #closing = new Set<() => void>();
 
   /** Whether a response was committed: what comes later does not reach its client. */
   get isCommitted(): boolean {
@@ -28,6 +29,11 @@ class FetchReply implements HeaderFields {
     return this.#reply;
   }
 
+  /** Calls it when the body of the response has been read, or given up; not for one that was committed before. */
+  onClose(listener: () => void): void {
+    if (!this.#isCommitted) this.#closing.add(listener);
+  }
+
   /**
    * The response with the headers of this package: the same one when there are none, else a new one with its body, as
    * a response may have headers that can't be changed, or be one for several requests.
@@ -36,10 +42,20 @@ class FetchReply implements HeaderFields {
     this.#isCommitted = true;
     const { status, statusText, body, headers } = response;
     // What no constructor makes: a network error, a switch of protocols.
-    if (this.#reply === null || status < 200) return response;
+    if (status < 200 || (this.#reply === null && this.#closing.size === 0)) return response;
     this.#headers = new Headers(headers);
-    this.#reply.send(status);
-    return new Response(body, { status, statusText, headers: this.#headers });
+    this.#reply?.send(status);
+    return new Response(this.#watched(body), { status, statusText, headers: this.#headers });
+  }
+
+  /** The same body, which tells when it is over. */
+  #watched(body: Response['body']): Response['body'] {
+    if (this.#closing.size === 0) return body;
+    const close = () => {
+      for (const listener of this.#closing) listener();
+    };
+    if (body === null) close();
+    return body === null ? null : closingStream(body, close);
   }
 
   getHeader(name: string): string | readonly string[] | undefined {
@@ -56,6 +72,29 @@ class FetchReply implements HeaderFields {
   removeHeader(name: string): void {
     this.#headers.delete(name);
   }
+}
+
+function closingStream(body: ReadableStream<Uint8Array>, close: () => void): ReadableStream<Uint8Array> {
+  const reader = body.getReader();
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        try {
+          const { done, value } = await reader.read();
+          if (!done) return controller.enqueue(value);
+          controller.close();
+        } catch (error) {
+          controller.error(error);
+        }
+        close();
+      },
+      cancel(reason) {
+        close();
+        return reader.cancel(reason);
+      },
+    },
+    { highWaterMark: 0 },
+  );
 }
 
 export type { FetchReply };

@@ -63,7 +63,7 @@ const DETAILS = {
  *
  * | `error.code` | status | |
  * |---|---|---|
- * | `ERR_NO_SESSION` | 401 | no token of ours came |
+ * | `ERR_UNAUTHENTICATED` | 401 | no token of ours came |
  * | `ERR_SESSION_ENDED` | 401 | the session of the token has ended: see its `endReason` and `endMessage` |
  * | `ERR_CROSS_ORIGIN` | 403 | a page of another origin asked for the connection |
  * | `ERR_TOKEN_CONFLICT` | 409 | cookies of several users came |
@@ -99,7 +99,7 @@ export function authenticator<Detail>(
   manager: TokenManager<Detail>,
   options?: AuthenticatorOptions,
 ): Authenticate<Detail> {
-  const policy = sessionPolicy(manager, checkOptions('authenticator', options, OPTIONS));
+  const policy = sessionPolicy(manager, checkOptions('authenticator', options, OPTIONS), 'authenticator');
   return async (request, details) => {
     const given = readOptions('authenticate', details, DETAILS, '');
     const handshake = new Handshake(request, given);
@@ -140,7 +140,7 @@ async function lookUp<Detail>(
     if (inspection.session !== null) return { session: inspection.session, error: null };
     ended ??= sessionEnded(inspection);
   }
-  return { session: null, error: ended ?? new SessionError('ERR_NO_SESSION', 'nobody is signed in') };
+  return { session: null, error: ended ?? nobody() };
 }
 
 /** What a request that opens a connection says. */
@@ -195,4 +195,8 @@ function hostIn(url = ''): string | undefined {
 function checkString(name: string, value: unknown): string {
   if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${kindOf(value)}`);
   return value;
+}
+
+function nobody(): SessionError {
+  return new SessionError('ERR_UNAUTHENTICATED', 'nobody is signed in', { body: { error: 'unauthenticated' } });
 }

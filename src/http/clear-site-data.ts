@@ -1,6 +1,6 @@
 import { kindOf, shown } from '../errors/arguments';
 
-/** What browsers can be asked to forget of an origin. */
+/** The kinds of data of an origin that browsers can delete. */
 export type SiteData = 'cache' | 'cookies' | 'storage' | 'clientHints' | 'executionContexts' | '*';
 
 const KINDS: Record<SiteData, true> = {
@@ -12,12 +12,16 @@ const KINDS: Record<SiteData, true> = {
   '*': true,
 };
 
+const ALL_BUT_COOKIES = Object.keys(KINDS)
+  .filter((kind) => kind !== '*' && kind !== 'cookies')
+  .map((kind) => `"${kind}"`);
+
 const BY_DEFAULT: readonly SiteData[] = ['cache', 'cookies', 'storage'];
 
 /**
  * The values of `Clear-Site-Data` (W3C Clear Site Data, 3.1); none for no such header.
  *
- * @throws TypeError for what is neither a boolean nor a list of kinds.
+ * @throws TypeError for a value that is neither a boolean nor a list of kinds.
  */
 export function clearSiteDataOf(option: boolean | readonly SiteData[] | undefined = false): readonly string[] {
   if (option === false) return [];
@@ -32,4 +36,11 @@ export function clearSiteDataOf(option: boolean | readonly SiteData[] | undefine
     throw new TypeError(`option clearSiteData[${index}] must be one of ${Object.keys(KINDS).join(', ')}, got ${got}`);
   }
   return [...new Set(kinds)].map((kind) => `"${kind}"`);
+}
+
+/** These values without those that include cookies. */
+export function withoutCookies(values: readonly string[]): string[] {
+  return values
+    .flatMap((value) => (value === '"*"' ? ALL_BUT_COOKIES : [value]))
+    .filter((value) => value !== '"cookies"');
 }

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { kindOf } from '../errors/arguments';
-import { SessionError, sessionEnded } from '../errors/session-error';
+import { isUnavailable, SessionError, sessionEnded } from '../errors/session-error';
 import type { ChangeFeed, ChangeSource, SessionState, Store } from '../store/store';
 import { flat, isSessionId, isVisitor, parseToken, type SigningKeys, tagOf } from '../token/token';
 import type { SessionEmitter } from './session-events';
@@ -11,6 +11,12 @@ const TICK_MS = 1000;
 
 /** Milliseconds after which a session is asked for again while changes to it may be missed. */
 const ASK_AGAIN_MS = 5000;
+
+/**
+ * Milliseconds after which a session is asked for again at the latest, whatever was announced: keys that were evicted
+ * or deleted by hand end without an announcement. Half of it is left to chance, lest all are asked for at once.
+ */
+const LOOK_AGAIN_MS = 300_000;
 
 /** Users that are asked for at a time. */
 const MAX_IN_FLIGHT = 100;
@@ -57,7 +63,7 @@ interface WatchedUser {
   isOutdated: boolean;
   /** When the store was asked last, by `performance.now()`. */
   askedAt: number;
-  /** When the first session expires, by the same clock. */
+  /** When the store is to be asked at the latest, by the same clock: the first session expires. */
   dueAt: number;
 }
 
@@ -241,10 +247,12 @@ export class Watches {
       // An answer that was in flight while its source changed is of no known source.
       const isOfSource = this.#feed?.sourceOf(tag) === source && this.#feed?.detours === detours;
       user.source = isOfSource ? source : null;
-      user.dueAt = Number.POSITIVE_INFINITY;
+      user.dueAt = performance.now() + LOOK_AGAIN_MS * (0.5 + Math.random() / 2);
       for (const [index, sid] of sids.entries()) this.#judge(user, sid, states[index] as SessionState, now);
-    } catch {
+    } catch (error) {
       // Out of reach is no end: it is asked for again.
+      if (!isUnavailable(error))
+        this.#settings.events.emit('watch-failed', { sessionIds: [...sessions.keys()], error });
       user.source = null;
       user.dueAt = performance.now() + ASK_AGAIN_MS;
       this.#pausedUntil = performance.now() + TICK_MS;

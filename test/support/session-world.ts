@@ -51,10 +51,12 @@ const EVENTS: Record<keyof SessionEvents, true> = {
   'store-down': true,
   'store-up': true,
   'slide-failed': true,
+  'save-dropped': true,
   'cache-down': true,
   'cache-up': true,
   'watch-down': true,
   'watch-up': true,
+  'watch-failed': true,
 };
 
 /** The real thing: two managers, each with a client of its own, on the same sessions. */

@@ -1,0 +1,66 @@
+/*
+ * A process that watches sessions: `live-watcher.ts <Redis URL> <cache option as JSON>`. It answers when all of them are
+ * watched, and then when the last of some has ended.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { RedisStore, TokenManager } from 'tokensession';
+import { answerQuestions } from './child';
+import { monotonicMs } from './monotonic';
+
+const SECRET = 'a secret that is long enough to be one';
+/** A machine that is busy shows in the times, and fails nothing. */
+const TIMEOUT_MS = 10_000;
+const POLL_MS = 20;
+
+export type Question = { task: 'watch'; tokens: string[] } | { task: 'await'; indexes: number[] };
+
+export interface Watching {
+  /** Bytes of heap that each watch takes. */
+  bytes: number;
+  /** Milliseconds until all were found live. */
+  ms: number;
+}
+
+function main([url = '', cacheText = '']: string[]): void {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage: () => void = runInNewContext('gc');
+  const store = new RedisStore(url, { timeoutMs: TIMEOUT_MS });
+  const sessions = new TokenManager({ store, secret: SECRET, cache: JSON.parse(cacheText) });
+  const isUp = new Promise<void>((resolve) => sessions.once('watch-up', () => resolve()));
+  let signals: AbortSignal[] = [];
+
+  const heapUsed = () => {
+    collectGarbage();
+    return process.memoryUsage().heapUsed;
+  };
+  const watch = async (tokens: string[]): Promise<Watching> => {
+    const heapBefore = heapUsed();
+    const begin = monotonicMs();
+    signals = tokens.map((token) => sessions.watch(token));
+    await isUp;
+    while (sessions.watched().length < tokens.length) await sleep(POLL_MS);
+    const ms = monotonicMs() - begin;
+    // The second look, once announcements arrive, is over, too.
+    await sleep(2000);
+    return { bytes: (heapUsed() - heapBefore) / tokens.length, ms };
+  };
+  const lastEnd = (indexes: number[]) =>
+    new Promise<number>((resolve) => {
+      let left = indexes.length;
+      for (const index of indexes) {
+        signals[index]?.addEventListener('abort', () => {
+          left--;
+          if (left === 0) resolve(monotonicMs());
+        });
+      }
+    });
+
+  answerQuestions((given) => {
+    const question = given as Question;
+    return question.task === 'watch' ? watch(question.tokens) : lastEnd(question.indexes);
+  });
+}
+
+main(process.argv.slice(2));

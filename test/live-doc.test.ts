@@ -1,0 +1,60 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { RedisStore, TokenManager } from 'tokensession';
+import { WebSocket } from 'ws';
+import { blocks, pageText, ROOT } from './support/doc-pages';
+import { freePort, type RedisServer, startRedis } from './support/redis-server';
+import { SECRET } from './support/stores';
+import { until, within } from './support/until';
+
+let folder: string;
+let server: RedisServer;
+beforeAll(async () => {
+  server = await startRedis();
+  folder = await mkdtemp(join(tmpdir(), 'tokensession-live-'));
+  await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+  await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
+});
+afterAll(async () => {
+  await server.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+it('begins with a program that closes WebSockets when their session ends', async () => {
+  const port = await freePort();
+  await writeFile(join(folder, 'server.ts'), blocks('ts', pageText('docs/live.md'))[0] as string);
+  const tsx = [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), '--tsconfig', join(ROOT, 'tsconfig.json'), 'server.ts'];
+  const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
+  const child = spawn(process.execPath, tsx, { cwd: folder, env, stdio: 'inherit' });
+  const manager = new TokenManager({ store: new RedisStore(server.url), secret: SECRET });
+  try {
+    await until('it listens', async () => (await fetch(`http://127.0.0.1:${port}`)).status === 404);
+    const open = (headers: Record<string, string>) => {
+      const ws = new WebSocket(`ws://127.0.0.1:${port}`, { headers });
+      const closed = once(ws, 'close').then(([code, reason]) => [code, String(reason)]);
+      return { ws, closed: within(20_000, 'the close', closed) };
+    };
+    const authorization = `Bearer ${await manager.setToken('ada')}`;
+    const { ws, closed } = open({ authorization });
+    await once(ws, 'open');
+    ws.send('hello');
+    const [answer] = await once(ws, 'message');
+    expect(String(answer)).toBe('ada: hello');
+    await manager.deleteUserToken('ada');
+    expect(await closed).toEqual([4401, 'revoked']);
+    expect(await open({ authorization }).closed).toEqual([4401, 'revoked']);
+    expect(await open({}).closed).toEqual([4401, '']);
+    const refused = open({ origin: 'https://evil.example' });
+    refused.closed.catch(() => undefined);
+    const [, response] = await once(refused.ws, 'unexpected-response');
+    expect(response.statusCode).toBe(403);
+    refused.ws.on('error', () => undefined).terminate();
+  } finally {
+    child.kill();
+    await once(child, 'exit');
+    await manager.close();
+  }
+});
