@@ -22,7 +22,7 @@ export type OpenSession<Detail = RegisteredDetail> = (
 const requests = new WeakMap<object, FetchRequest>();
 
 /** The session of a `Request`. */
-export class FetchSession<Detail = RegisteredDetail> extends RequestSession<Detail> {
+class FetchSession<Detail = RegisteredDetail> extends RequestSession<Detail> {
   /**
    * The response to send, with what the session has to say: `Set-Cookie`, `Cache-Control`, `Clear-Site-Data`. Other
    * headers and cookies stay, and so does the body, a stream too. The response is not changed: send the one that this
@@ -33,6 +33,8 @@ export class FetchSession<Detail = RegisteredDetail> extends RequestSession<Deta
   }
 }
 refuseAssignments(FetchSession.prototype);
+
+export type { FetchSession };
 
 /**
  * Opens sessions wherever there are `Request` and `Response`. Without options it takes tokens from `Authorization:
