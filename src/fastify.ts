@@ -13,6 +13,7 @@ declare module 'fastify' {
   interface FastifyRequest extends SessionContext {}
 }
 
+/** Options of {@link sessionPlugin}. */
 export interface SessionPluginOptions extends SessionMiddlewareOptions {
   /** Whose sessions these are. */
   manager: TokenManager<unknown>;

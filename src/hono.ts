@@ -20,6 +20,7 @@ declare module 'hono' {
   interface ContextVariableMap extends SessionContext {}
 }
 
+/** Options of `sessionMiddleware()` for Hono. */
 export interface HonoSessionOptions<Property extends string = string> extends SessionMiddlewareOptions<Property> {
   /**
    * What a proxy in front says of a request: its client's address, whether that speaks HTTPS, the host it asked for.
