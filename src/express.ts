@@ -21,8 +21,6 @@ interface ExpressRequest extends IncomingMessage {
   readonly ip: string | undefined;
   readonly originalUrl: string;
   readonly app: { get(setting: string): unknown };
-  /** The cookies that `cookie-parser` has parsed. */
-  readonly cookies?: unknown;
 }
 
 /** A middleware of Express. */
@@ -89,19 +87,22 @@ export function requireRecentLogin(seconds: number): ExpressMiddleware {
 
 function middlewareOf(guard: Guard): ExpressMiddleware {
   return (req, res, next) => {
-    const answer = (refusal: Refusal | Error | null) => {
-      if (refusal === null) return next();
-      if (refusal instanceof Error) return next(refusal);
-      if (res.headersSent) return;
-      setRefusalHeaders(res, refusal);
-      res.statusCode = refusal.status;
-      res.setHeader('Content-Type', 'application/json; charset=utf-8');
-      res.end(JSON.stringify(refusal.body));
-    };
     const refusal = guard(req);
-    if (refusal instanceof Promise) refusal.then(answer, next);
-    else answer(refusal);
+    if (refusal instanceof Promise) refusal.then((judged) => answer(judged, res, next), next);
+    else answer(refusal, res, next);
   };
+}
+
+function answer(refusal: Refusal | Error | null, res: ServerResponse, next: (error?: unknown) => void): void {
+  if (refusal === null || refusal instanceof Error) {
+    next(refusal ?? undefined);
+    return;
+  }
+  if (res.headersSent) return;
+  setRefusalHeaders(res, refusal);
+  res.statusCode = refusal.status;
+  res.setHeader('Content-Type', 'application/json; charset=utf-8');
+  res.end(JSON.stringify(refusal.body));
 }
 
 /** A class, so that its methods are made once, not for every request. */
@@ -117,10 +118,6 @@ class ExpressExchange extends NodeExchange {
 
   get url(): string {
     return this.#req.originalUrl;
-  }
-
-  get cookies(): unknown {
-    return this.#req.cookies;
   }
 
   ip(): string | undefined {

@@ -19,8 +19,16 @@ export interface SessionPluginOptions extends SessionMiddlewareOptions {
   manager: TokenManager<unknown>;
 }
 
+/** The used part of Fastify's reply. Its own type differs between servers and schemas. */
+interface GuardedReply {
+  getHeader(name: string): unknown;
+  header(name: string, value: string): unknown;
+  code(status: number): unknown;
+  send(payload: unknown): unknown;
+}
+
 /** A hook of Fastify before a handler: for `onRequest`, `preHandler` and others. */
-export type FastifyHook = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void;
+export type FastifyHook = (request: object, reply: GuardedReply, done: (error?: Error) => void) => void;
 
 /**
  * Puts `request.session` on every request, for Fastify 5: in an `onRequest` hook of the instance that registers it, and
@@ -113,7 +121,9 @@ function hookOf(guard: Guard): FastifyHook {
       const { Vary, ...headers } = refusal.headers;
       const varied = reply.getHeader('Vary');
       if (Vary !== undefined) reply.header('Vary', varied === undefined ? Vary : `${String(varied)}, ${Vary}`);
-      reply.code(refusal.status).headers(headers).send(refusal.body);
+      for (const [name, value] of Object.entries(headers)) reply.header(name, value);
+      reply.code(refusal.status);
+      reply.send(refusal.body);
     };
     let refusal: ReturnType<Guard>;
     try {

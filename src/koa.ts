@@ -1,7 +1,8 @@
-import type { DefaultState, ExtendableContext, Middleware } from 'koa';
+import type { Context, DefaultState, ExtendableContext, Middleware, Next } from 'koa';
 import { type Guard, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import type { RegisteredProperty } from './http/property';
+import type { Refusal } from './http/refusal';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
@@ -69,14 +70,21 @@ export function requireRecentLogin(seconds: number): Middleware {
 }
 
 function middlewareOf(guard: Guard): Middleware {
-  return async (ctx, next) => {
-    const refusal = await guard(ctx);
-    if (refusal === null) return next();
-    if (refusal instanceof Error) throw refusal;
-    setRefusalHeaders(ctx.res, refusal);
-    ctx.status = refusal.status;
-    ctx.body = refusal.body;
+  return (ctx, next) => {
+    const refusal = guard(ctx);
+    return refusal instanceof Promise
+      ? refusal.then((judged) => answer(judged, ctx, next))
+      : answer(refusal, ctx, next);
   };
+}
+
+function answer(refusal: Refusal | Error | null, ctx: Context, next: Next): Promise<unknown> | undefined {
+  if (refusal === null) return next();
+  if (refusal instanceof Error) throw refusal;
+  setRefusalHeaders(ctx.res, refusal);
+  ctx.status = refusal.status;
+  ctx.body = refusal.body;
+  return undefined;
 }
 
 /** A class, so that its methods are made once, not for every request. */

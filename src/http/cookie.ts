@@ -31,10 +31,8 @@ export interface CookieLifetime {
 export interface CookieTransport {
   /**
    * The different tokens under the cookie's name, in no meaningful order.
-   *
-   * @param parsed the cookies of that header by their names, where another middleware has parsed it.
    */
-  read(header: string | undefined, secure: boolean, parsed?: unknown): readonly string[];
+  read(header: string | undefined, secure: boolean): readonly string[];
   /** Whether the cookie in which this token came outlives the browser's session. */
   isPersistent(header: string | undefined, token: string): boolean;
   /** Sets the cookie. `isTossed`: other cookies of the name came along. */
@@ -103,7 +101,7 @@ function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: st
   };
 
   return {
-    read: (header, secure, parsed) => (header === undefined ? NONE : valuesOf(header, nameFor(secure), parsed)),
+    read: (header, secure) => (header === undefined ? NONE : valuesOf(header, nameFor(secure))),
     isPersistent: (header, token) => !header?.includes(token + NOT_PERSISTENT),
     set(exchange, token, { maxAge, isPersistent, freshForMs }, isTossed = false) {
       const text = isPersistent
@@ -121,21 +119,21 @@ function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: st
  * Reads all cookies of a name. Parsing gives the first one only: the one with the longest path (RFC 6265, 5.4), which
  * an attacker can choose.
  */
-function valuesOf(header: string, name: string, parsed: unknown): readonly string[] {
+function valuesOf(header: string, name: string): readonly string[] {
   const first = header.indexOf(name);
   if (first === -1) return NONE;
-  if (header.indexOf(name, first + 1) === -1) return parsedCookie(parsed, name) ?? cookieNamed(header, name);
+  if (header.indexOf(name, first + 1) === -1) return cookieNamed(pairAt(header, first), name);
   return [...new Set(header.split(';').flatMap((pair) => cookieNamed(pair, name)))];
 }
 
-function parsedCookie(parsed: unknown, name: string): readonly string[] | null {
-  if (typeof parsed !== 'object' || parsed === null || !Object.hasOwn(parsed, name)) return null;
-  const value = (parsed as Record<string, unknown>)[name];
-  return typeof value === 'string' ? [tokenIn(value)] : null;
+/** The one pair of a header that has something at this index: the other cookies of a site may be many. */
+function pairAt(header: string, index: number): string {
+  const end = header.indexOf(';', index);
+  return header.slice(header.lastIndexOf(';', index) + 1, end === -1 ? header.length : end);
 }
 
-function cookieNamed(header: string, name: string): readonly string[] {
-  const value = parseCookie(header, { decode: asItIs })[name];
+function cookieNamed(pair: string, name: string): readonly string[] {
+  const value = parseCookie(pair, { decode: asItIs })[name];
   return value === undefined ? NONE : [tokenIn(value)];
 }
 

@@ -12,8 +12,6 @@ export interface Exchange {
   readonly url: string;
   /** Whether the client speaks HTTPS, by the host's trust-proxy rule. */
   readonly isSecure: boolean;
-  /** The request's cookies by their names, if the host has parsed them. */
-  readonly cookies?: unknown;
   /** A header's value, by its name in lower case. Repeated headers are joined, unless the host keeps the first only. */
   header(name: string): string | undefined;
   /** Whether a header came more than once. */
@@ -39,7 +37,7 @@ export interface Exchange {
 const MAPPED_IPV4 = /^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i;
 
 /** The origin of a login. Long values are cut, not refused: a login must not fail for a long header. */
-export function attributesOf(exchange: Exchange): SessionAttributes {
+export function attributesOf(exchange: Pick<Exchange, 'ip' | 'header'>): SessionAttributes {
   return {
     ip: exchange.ip()?.replace(MAPPED_IPV4, '').slice(0, MAX_ATTRIBUTE_LENGTH),
     userAgent: exchange.header('user-agent')?.slice(0, MAX_ATTRIBUTE_LENGTH),

@@ -271,6 +271,51 @@ export class RequestSession<Detail = unknown> {
     });
   }
 
+  /**
+   * Goes on with a live session that the host vouches for, where no user is signed in: sets its cookie. Does nothing for
+   * a page of another origin, nor where it isn't known who makes the request.
+   *
+   * @internal
+   */
+  async adopt(token: string, isPersistent: boolean): Promise<void> {
+    return this.#inTurn(async () => {
+      const { manager, cookies, trustedOrigins, data } = this.#policy;
+      const isTooLate = cookies !== null && this.#exchange.isTooLate();
+      if (this.user !== null || this.#failure !== null || isTooLate) return;
+      if (cookies !== null && crossOriginRefusal(this.#exchange, trustedOrigins) !== null) return;
+      const claims = manager.readToken(token);
+      if (claims !== null && isVisitor(claims)) {
+        const visitor = this.#session === null ? await manager.openVisitor(token, data === 'eager') : null;
+        if (visitor !== null) this.#goOnAsVisitor(visitor);
+        return;
+      }
+      const { session } = await manager.openToken(token, data === 'eager');
+      if (session === null) return;
+      this.#isPersistent = isPersistent;
+      this.#signIn(session, cookies !== null);
+      this.#setCookie(session);
+      this.#clearVisitorCookie();
+    });
+  }
+
+  /**
+   * What passport calls at a login that it means to keep in a session of express-session: that fails, with a recipe.
+   *
+   * @internal
+   */
+  regenerate(callback: (error: TypeError) => void): void {
+    callback(notExpressSession('regenerate'));
+  }
+
+  /**
+   * The same at a logout.
+   *
+   * @internal
+   */
+  save(callback: (error: TypeError) => void): void {
+    callback(notExpressSession('save'));
+  }
+
   /** The user, and the session's id and times, without the token. */
   toJSON(): { user: User<Detail> | null; id: string | null; createdAt: Date | null; expiresAt: Date | null } {
     return { user: this.user, id: this.id, createdAt: this.createdAt, expiresAt: this.expiresAt };
@@ -316,7 +361,7 @@ export class RequestSession<Detail = unknown> {
     if (token === undefined) return this.#openVisitor();
     const isEager = this.#policy.data === 'eager';
     const known = acting.length === 1 && !isEager ? this.#policy.manager.openKnownToken(token) : null;
-    if (known === null) return this.#answering(() => this.#lookUp(acting));
+    if (known === null) return this.#lookUp(acting);
     this.#signInByToken(known);
     return undefined;
   }
@@ -376,10 +421,19 @@ export class RequestSession<Detail = unknown> {
     return isRecent ? null : reauthenticationRequired();
   }
 
+  /**
+   * Adds the headers of an error to the answer that has its status, also to one that the application writes.
+   *
+   * @internal
+   */
+  report(error: Error): Error {
+    return this.#report(error);
+  }
+
   /** Finds the visitor, where no user's token came. Returns `undefined` when that needs no call to the store. */
   #openVisitor(): Promise<void> | undefined {
     const { token, refusal } = this.#visitorThatCame();
-    return token === null && refusal === null ? undefined : this.#answering(() => this.#lookUp([]));
+    return token === null && refusal === null ? undefined : this.#lookUp([]);
   }
 
   /** The visitor in the cookie. */
@@ -421,9 +475,14 @@ export class RequestSession<Detail = unknown> {
 
   /** Starts a visitor's session, and gives its token. */
   async #beginVisit(call: string, entries: SessionEntries): Promise<string> {
-    const { manager, cookies: transports } = this.#policy;
-    const visitor = await manager.startVisitor(entries);
+    const visitor = await this.#policy.manager.startVisitor(entries);
     await this.#checkCookieOf(call, visitor);
+    this.#goOnAsVisitor(visitor);
+    return visitor.token;
+  }
+
+  #goOnAsVisitor(visitor: RequestedSession<Detail>): void {
+    const { cookies: transports } = this.#policy;
     const { cookies } = this.#visitorThatCame();
     this.#data?.forgetKnown();
     this.#session = visitor;
@@ -431,7 +490,6 @@ export class RequestSession<Detail = unknown> {
     const lifetime = { maxAge: null, isPersistent: false };
     transports?.visitor.set(this.#exchange, visitor.token, lifetime, cookies.length > 1);
     if (transports !== null) this.#exchange.reply()?.keepCookies();
-    return visitor.token;
   }
 
   /** The data to carry into a login. */
@@ -480,7 +538,7 @@ export class RequestSession<Detail = unknown> {
       await this.#visit();
     } catch (error) {
       this.#failure = error as Error;
-      if (onUnavailable === 'error' || !isUnavailable(error)) throw this.#refuse(error as Error);
+      if (onUnavailable === 'error' || !isUnavailable(error)) throw this.#answerOf(this.#refuse(error as Error));
     }
   }
 
@@ -589,8 +647,12 @@ export class RequestSession<Detail = unknown> {
     try {
       return await act();
     } catch (error) {
-      throw this.#report(loginError(error, this.#policy.header?.challenge) as Error);
+      throw this.#answerOf(error);
     }
+  }
+
+  #answerOf(error: unknown): Error {
+    return this.#report(loginError(error, this.#policy.header?.challenge) as Error);
   }
 
   #report(error: Error): Error {
@@ -611,6 +673,12 @@ export function refuseAssignments(prototype: RequestSession): void {
 }
 
 refuseAssignments(RequestSession.prototype);
+
+function notExpressSession(method: string): TypeError {
+  return new TypeError(
+    `session.${method} is express-session's: sign in with passport.authenticate(…, { session: false }) and then session.login(user.id), or with authenticate() of tokensession/passport; sign out with session.logout()`,
+  );
+}
 
 function endingOf({ reason, message }: { reason: EndReason; message?: string }): Ending {
   return { reason, ...(message !== undefined && { message }) };

@@ -32,7 +32,7 @@ const NONE: readonly string[] = [];
 export function judgeTokens<Detail>(policy: SessionPolicy<Detail>, exchange: Exchange): RequestTokens {
   const { manager, trustedOrigins } = policy;
   const header = policy.header?.read(exchange);
-  const cookies = policy.cookies?.user.read(exchange.header('cookie'), exchange.isSecure, exchange.cookies) ?? NONE;
+  const cookies = policy.cookies?.user.read(exchange.header('cookie'), exchange.isSecure) ?? NONE;
   if (header !== undefined && (cookies.length === 0 || manager.isToken(header))) {
     return { acting: [header], cookies, refusal: null };
   }
@@ -71,7 +71,7 @@ export function judgeVisitor<Detail>(
   const { manager, trustedOrigins } = policy;
   const header = tokens.acting.find((token) => !tokens.cookies.includes(token) && manager.isToken(token));
   if (header !== undefined) return isVisitors(header) ? { ...NO_VISITOR, token: header } : NO_VISITOR;
-  const cookies = policy.cookies?.visitor.read(exchange.header('cookie'), exchange.isSecure, exchange.cookies) ?? NONE;
+  const cookies = policy.cookies?.visitor.read(exchange.header('cookie'), exchange.isSecure) ?? NONE;
   const signed = cookies.filter((token) => isVisitors(token) && manager.isToken(token));
   const [token] = signed;
   if (token === undefined || signed.length > 1) return { ...NO_VISITOR, cookies };

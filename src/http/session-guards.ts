@@ -41,7 +41,7 @@ function checkSession<Detail>(guard: string, session: RequestSession<Detail>): R
 
 function userOf<Detail>(session: RequestSession<Detail>, refusal: Refusal | Error | null): User<Detail> {
   if (refusal instanceof Error) throw refusal;
-  if (refusal !== null) throw refusalError(refusal);
+  if (refusal !== null) throw session.report(refusalError(refusal));
   return session.user as User<Detail>;
 }
 

@@ -24,13 +24,13 @@ function checkJson(name: string, value: unknown, above: readonly object[]): void
   if (above.includes(value)) throw new TypeError(`${name} must be what JSON can hold, got a cycle`);
   if (above.length === MAX_DEPTH) throw new TypeError(`${name} must not be nested deeper than ${MAX_DEPTH} levels`);
   const path = [...above, value];
+  if ('toJSON' in value) throw new TypeError(`${name} must be what JSON can hold, got ${classOf(value)}`);
   if (Array.isArray(value)) {
     // Not forEach, which skips holes.
     for (let index = 0; index < value.length; index++) checkJson(`${name}[${index}]`, value[index], path);
     return;
   }
-  if (!isPlainObject(value) || 'toJSON' in value)
-    throw new TypeError(`${name} must be what JSON can hold, got ${classOf(value)}`);
+  if (!isPlainObject(value)) throw new TypeError(`${name} must be what JSON can hold, got ${classOf(value)}`);
   for (const [key, member] of Object.entries(value)) {
     if (member !== undefined) checkJson(`${name}.${key}`, member, path);
   }

@@ -1,6 +1,6 @@
 import { checkSeconds, checkUserId } from '../errors/arguments';
 import { isEnded, SessionError } from '../errors/session-error';
-import type { SessionEntries, SessionRecord, Store } from '../store/store';
+import type { SessionEntries, SessionRecord, Store, StoredAttributes } from '../store/store';
 import { createSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import { type CreateSessionOptions, checkCreateOptions } from './call-options';
 import type { ManagerPolicy } from './manager-options';
@@ -10,8 +10,23 @@ import { userOf } from './session-view';
 import type { User } from './types';
 import type { UserInfo } from './user-info';
 
-/** The checked options of a login, and the data that the session begins with. */
-type LoginOptions = Partial<ReturnType<typeof checkCreateOptions>> & { data?: SessionEntries | undefined };
+/** What a session begins with that is not new to its holder, and its id where that is chosen already. */
+interface Beginning {
+  data?: SessionEntries | undefined;
+  sid?: string | undefined;
+  /** Of a session that was kept elsewhere before, see `NewSession`. Its move is no login. */
+  provedAt?: number | undefined;
+}
+
+/** The checked options of a login, and what the session begins with. */
+type LoginOptions = Partial<ReturnType<typeof checkCreateOptions>> & Beginning;
+
+/** What a visitor's session begins with. */
+export interface VisitorOptions extends Beginning {
+  /** Seconds it lives without a request. Default: the option `visitorTtl`. */
+  ttl?: number | undefined;
+  attributes?: StoredAttributes | undefined;
+}
 
 /** A session that has just started. */
 export interface StartedSession<Detail> {
@@ -58,15 +73,13 @@ export class Logins<Detail> {
   }
 
   /** Starts a session, without asking `getUserInfo`. */
-  async start(
-    userId: string,
-    { ttl = this.#policy.ttl, absoluteTtl, attributes = {}, actor, replaces = [], data }: LoginOptions,
-  ): Promise<StartedSession<Detail>> {
+  async start(userId: string, options: LoginOptions): Promise<StartedSession<Detail>> {
+    const { ttl = this.#policy.ttl, absoluteTtl, attributes = {}, actor, replaces = [], data, provedAt } = options;
     this.checkUserId(userId);
     const { keys, maxSessions, maxOnDevice, onLimit } = this.#policy;
     checkSeconds('ttl', ttl);
     const tag = tagOf(userId);
-    const sid = createSessionId();
+    const { sid = createSessionId() } = options;
     this.#userInfo.ignoreLoad(userId);
     const replaced = replaces.map((old) => parseToken(old, keys)).filter((old) => old !== null);
 
@@ -77,6 +90,7 @@ export class Logins<Detail> {
       absoluteTtlMs: this.#absoluteTtlMs(absoluteTtl),
       attributes: actor === undefined ? attributes : { ...attributes, actor },
       data,
+      provedAt,
       maxSessions,
       maxOnDevice: maxOnDevice(attributes.device),
       onLimit,
@@ -88,20 +102,21 @@ export class Logins<Detail> {
       { tag, sid },
     );
     const given = { attributes: { ...attributes }, ...(actor !== undefined && { actor }) };
-    this.#events.emit('login', { userId, sessionId: sid, ...given });
+    if (provedAt === undefined) this.#events.emit('login', { userId, sessionId: sid, ...given });
     return { token: signToken({ tag, ...session }, keys), user: userOf(userId), session, now };
   }
 
-  /** Starts a visitor's session, with data. */
-  async startVisitor(data: SessionEntries): Promise<{ token: string; session: SessionRecord; now: number }> {
-    const sid = createSessionId();
+  /** Starts a visitor's session. */
+  async startVisitor(options: VisitorOptions): Promise<{ token: string; session: SessionRecord; now: number }> {
+    const { sid = createSessionId(), ttl = this.#policy.visitorTtl, attributes = {}, data, provedAt } = options;
     const { session, now } = await this.#store.create(sid, {
       userId: '',
       sid,
-      ttlMs: 1000 * this.#policy.visitorTtl,
+      ttlMs: 1000 * ttl,
       absoluteTtlMs: this.#absoluteTtlMs(undefined),
-      attributes: {},
+      attributes,
       data,
+      provedAt,
       maxSessions: 1,
       maxOnDevice: 0,
       onLimit: 'replace',

@@ -227,11 +227,15 @@ export class SessionData<Data extends object = RegisteredData> {
   }
 
   #overLimit(outcome: Exclude<DataWritten, 'done'>): SessionError {
-    const { maxBytes, maxKeys } = this.#access.limits;
-    const limit = outcome === 'too-many' ? `${maxKeys} keys` : `${maxBytes} bytes`;
-    const message = `the data of a session may have ${limit}, and this would be more: nothing was written`;
-    return new SessionError('ERR_DATA_TOO_LARGE', message);
+    return overLimit(outcome, this.#access.limits);
   }
+}
+
+/** What a write of more data than a session may have rejects with. */
+export function overLimit(outcome: Exclude<DataWritten, 'done'>, { maxBytes, maxKeys }: DataLimits): SessionError {
+  const limit = outcome === 'too-many' ? `${maxKeys} keys` : `${maxBytes} bytes`;
+  const message = `the data of a session may have ${limit}, and this would be more: nothing was written`;
+  return new SessionError('ERR_DATA_TOO_LARGE', message);
 }
 
 refuseWrites(

@@ -30,6 +30,11 @@ export interface SessionEvents {
    * asks the store.
    */
   'slide-failed': { userId: string; sessionId: string; error: unknown };
+  /**
+   * express-session saved a session that had ended meanwhile: the store wrote nothing. `userId` is `null` for a
+   * visitor's session.
+   */
+  'save-dropped': { userId: string | null; sessionId: string };
   /** A call to the store failed, after others had succeeded. */
   'store-down': { error: SessionError };
   /** The store answers again, and no call has failed for a second. */
@@ -62,6 +67,7 @@ const NAMES: Record<keyof SessionEvents, true> = {
   rotated: true,
   reused: true,
   'slide-failed': true,
+  'save-dropped': true,
   'store-down': true,
   'store-up': true,
   'cache-down': true,

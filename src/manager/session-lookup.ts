@@ -1,4 +1,4 @@
-import type { KnownSession, NearCache } from '../cache/near-cache';
+import type { KnownSession, NearCache, Ticket } from '../cache/near-cache';
 import { SessionError } from '../errors/session-error';
 import { SharedJson } from '../store/shared-json';
 import type {
@@ -26,6 +26,8 @@ export interface LiveToken extends Omit<StoredSession, 'userInfo'> {
   userInfo: SharedJson | null;
   /** When the holder of this very token last proved who they are. For a former token, earlier than in the record. */
   provedAt: number;
+  /** Whether the near cache answered: the store was asked before this look at the token began. */
+  isFromMemory: boolean;
   /** The session's data, if it was asked for. */
   data?: SessionEntries;
 }
@@ -50,6 +52,8 @@ export class SessionLookup {
   readonly #reuse: ReusePolicy;
   readonly #cache: NearCache | null;
   readonly #events: SessionEmitter;
+  /** The calls in flight whose answers the near cache may keep, by the token. */
+  readonly #asking = new Map<string, Promise<FoundToken>>();
 
   constructor({ store, keys, slideEveryMs, reuse, cache, events }: LookupSettings) {
     this.#store = store;
@@ -70,13 +74,39 @@ export class SessionLookup {
     const { userId, session, userInfo, userInfoVersion, clockOffset } = known;
     // The cache keeps only the very token that the record holds.
     const { provedAt } = session;
-    return { userId, session, userInfo, userInfoVersion, now: Math.floor(time + clockOffset), provedAt };
+    const now = Math.floor(time + clockOffset);
+    return { userId, session, userInfo, userInfoVersion, now, provedAt, isFromMemory: true };
   }
 
   /** The live session of a user's token, or why there is none. Never answered from the near cache. */
   async ask(token: unknown, purpose: Purpose): Promise<FoundToken> {
-    const claims = parseToken(token, this.#keys);
-    return claims === null || isVisitor(claims) ? null : this.#ask(token as string, claims, purpose);
+    const claims = this.#claimsOf(token);
+    return claims === null ? null : this.#ask(token as string, claims, purpose, this.#ticketFor(claims));
+  }
+
+  /**
+   * {@link ask}, once for all who ask for a token that the near cache doesn't have: the others wait for the first, and
+   * find the session in the cache. A session that has ended meanwhile is not there: they ask for themselves.
+   */
+  async askOnce(token: unknown, purpose: 'read' | 'use'): Promise<FoundToken> {
+    const claims = this.#claimsOf(token);
+    if (claims === null) return null;
+    const text = token as string;
+    const asked = this.#asking.get(text);
+    if (asked !== undefined) {
+      const found = await asked;
+      if (liveIn(found) === null) return found;
+      return this.known(text, purpose) ?? this.#ask(text, claims, purpose, this.#ticketFor(claims));
+    }
+    const ticket = this.#ticketFor(claims);
+    const asking = this.#ask(text, claims, purpose, ticket);
+    if (ticket === null) return asking;
+    this.#asking.set(text, asking);
+    try {
+      return await asking;
+    } finally {
+      this.#asking.delete(text);
+    }
   }
 
   /** The live session of a visitor's token; `null` for none. Never kept in the near cache. */
@@ -84,12 +114,12 @@ export class SessionLookup {
     const claims = parseToken(token, this.#keys);
     if (claims === null || !isVisitor(claims)) return null;
     const found = liveIn(this.#judge(claims, await this.#look(claims, purpose)));
-    return found === null ? null : { ...found, userInfo: null, provedAt: claims.provedAt };
+    return found === null ? null : { ...found, userInfo: null, provedAt: claims.provedAt, isFromMemory: false };
   }
 
-  /** Gives {@link known}, or else {@link ask}. */
-  async find(token: unknown, purpose: Purpose): Promise<FoundToken> {
-    return this.known(token, purpose) ?? this.ask(token, purpose);
+  /** Gives {@link known}, or else {@link askOnce}. */
+  async find(token: unknown, purpose: 'read' | 'use'): Promise<FoundToken> {
+    return this.known(token, purpose) ?? this.askOnce(token, purpose);
   }
 
   /** Slides a session at once, with a new ttl; `null`: the one it has. */
@@ -103,16 +133,43 @@ export class SessionLookup {
     verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
   ): Promise<{ data: Outcome } | null> {
     const claims = parseToken(token, this.#keys);
-    if (claims === null) return null;
+    return claims === null ? null : this.onDataOf(claims, verb);
+  }
+
+  /** {@link onData}, of a session that the caller vouches for. */
+  async onDataOf<Outcome>(
+    claims: TokenClaims,
+    verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
+  ): Promise<{ data: Outcome } | null> {
     const found = this.#judge(claims, await verb(claims));
     if (found !== null && 'data' in found) return found;
     this.#cache?.changed(claims.tag);
     return null;
   }
 
-  async #ask(token: string, claims: TokenClaims, purpose: Purpose): Promise<FoundToken> {
+  /** The claims of a user's token; `null` for any other value. */
+  #claimsOf(token: unknown): TokenClaims | null {
+    const claims = parseToken(token, this.#keys);
+    return claims === null || isVisitor(claims) ? null : claims;
+  }
+
+  #ticketFor({ tag }: TokenClaims): Ticket | null {
+    return this.#cache?.ticketFor(tag) ?? null;
+  }
+
+  /** The live session of claims that the caller vouches for, which `ask` finds; `null` when there is none. */
+  async byClaims<Live extends StoredSession>(
+    claims: TokenClaims,
+    ask: (claims: TokenClaims) => Promise<Live | EndedSession | null>,
+  ): Promise<Live | null> {
+    const live = liveIn(this.#judge(claims, await ask(claims)));
+    if (live === null) this.#cache?.changed(claims.tag);
+    return live;
+  }
+
+  /** @param ticket made right before; `null` where the answer can't be kept. */
+  async #ask(token: string, claims: TokenClaims, purpose: Purpose, ticket: Ticket | null): Promise<FoundToken> {
     const { tag } = claims;
-    const ticket = this.#cache?.ticketFor(tag) ?? null;
     const found = this.#judge(claims, await this.#look(claims, purpose));
     if (found === null || found.session === null) {
       // The cache may hold the session under another of its tokens.
@@ -121,7 +178,7 @@ export class SessionLookup {
     }
     const { userId, session, now, userInfoVersion, data } = found;
     const userInfo = found.userInfo === null ? null : new SharedJson(found.userInfo);
-    const live = { userId, session, now, userInfo, userInfoVersion, provedAt: claims.provedAt };
+    const live = { userId, session, now, userInfo, userInfoVersion, provedAt: claims.provedAt, isFromMemory: false };
     if (ticket !== null) this.#cache?.keep(ticket, token, claims, live);
     return data === undefined ? live : { ...live, data };
   }
@@ -162,7 +219,7 @@ export class SessionLookup {
     const { userId, session } = known;
     const claims = readClaims(token) as TokenClaims;
     try {
-      const session = (await this.#ask(token, claims, 'use'))?.session;
+      const session = (await this.#ask(token, claims, 'use', this.#ticketFor(claims)))?.session;
       // The record has moved on to another token.
       if (session?.gen !== claims.gen || session.mintedAt !== claims.mintedAt) this.#cache?.changed(claims.tag);
     } catch (error) {

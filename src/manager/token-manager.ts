@@ -20,12 +20,13 @@ import {
 } from './call-options';
 import { Logins } from './logins';
 import { type ManagerPolicy, managerPolicy, type TokenManagerOptions } from './manager-options';
+import { NamedSessions } from './named-sessions';
 import { reported } from './reported';
 import { RequestedSession } from './requested-session';
 import { Rotations } from './rotations';
 import { type DataAccess, type DataOwner, SessionData } from './session-data';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
-import { type FoundToken, foreignRecord, type LiveToken, liveIn, type Purpose, SessionLookup } from './session-lookup';
+import { type FoundToken, foreignRecord, type LiveToken, liveIn, SessionLookup } from './session-lookup';
 import { banOf, infoOf, sessionOf, userOf } from './session-view';
 import type { Ban, Inspection, Session, SessionInfo, User } from './types';
 import { UserInfo } from './user-info';
@@ -63,6 +64,7 @@ export class TokenManager<Detail = unknown> {
   readonly #userInfo: UserInfo<Detail>;
   readonly #logins: Logins<Detail>;
   readonly #rotations: Rotations;
+  #named: NamedSessions | null = null;
   readonly #watches: Watches;
 
   /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
@@ -184,7 +186,7 @@ export class TokenManager<Detail = unknown> {
    * @internal
    */
   async startVisitor(data: SessionEntries): Promise<RequestedSession<Detail>> {
-    const { token, ...stored } = await this.#logins.startVisitor(data);
+    const { token, ...stored } = await this.#logins.startVisitor({ data });
     return new RequestedSession<Detail>(token, null, stored, false);
   }
 
@@ -236,6 +238,22 @@ export class TokenManager<Detail = unknown> {
       onSession: (token, verb) => this.#lookup.onData(token, verb),
     };
     return new SessionData(access, owner);
+  }
+
+  /**
+   * Sessions by their names, for a host that has its own way to vouch for them.
+   *
+   * @internal
+   */
+  get namedSessions(): NamedSessions {
+    this.#named ??= new NamedSessions({
+      policy: this.#policy,
+      store: this.#store,
+      lookup: this.#lookup,
+      logins: this.#logins,
+      events: this.#events,
+    });
+    return this.#named;
   }
 
   /** Ends this session, as its holder does at a logout. `false` when the token was not live. */
@@ -300,7 +318,7 @@ export class TokenManager<Detail = unknown> {
   openKnownToken(token: string): RequestedSession<Detail> | null {
     const stored = this.#lookup.known(token, 'use');
     const user = stored === null ? null : this.#knownUser(stored);
-    return stored === null || user === null ? null : new RequestedSession(token, user, stored, true);
+    return stored === null || user === null ? null : new RequestedSession(token, user, stored, stored.isFromMemory);
   }
 
   /**
@@ -310,12 +328,12 @@ export class TokenManager<Detail = unknown> {
    * @internal
    */
   async openToken(token: string, withData = false): Promise<OpenedToken<Detail>> {
-    const found = await this.#lookup.ask(token, withData ? 'use with data' : 'use');
+    const found = await (withData ? this.#lookup.ask(token, 'use with data') : this.#lookup.askOnce(token, 'use'));
     const stored = liveIn(found);
     if (stored === null) return reasonOf(found);
     const user = this.#knownUser(stored) ?? (await this.#loadUser(stored, this.#userInfoTtlMs(undefined)));
     if (user === null) return { session: null, reason: 'revoked' };
-    return { session: new RequestedSession(token, user, stored, false) };
+    return { session: new RequestedSession(token, user, stored, stored.isFromMemory) };
   }
 
   /**
@@ -552,7 +570,7 @@ export class TokenManager<Detail = unknown> {
     }
   }
 
-  async #findWithDetail(token: string, purpose: Purpose, userInfoTtl?: number): Promise<Session<Detail> | null> {
+  async #findWithDetail(token: string, purpose: 'read' | 'use', userInfoTtl?: number): Promise<Session<Detail> | null> {
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     const stored = liveIn(await this.#lookup.find(token, purpose));
     return stored === null ? null : this.#withDetail(token, stored, ttlMs);

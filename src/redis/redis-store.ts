@@ -156,7 +156,7 @@ export class RedisStore implements Store {
   }
 
   async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }> {
-    const { userId, sid, ttlMs, absoluteTtlMs, attributes, data = [] } = session;
+    const { userId, sid, ttlMs, absoluteTtlMs, attributes, provedAt = '', data = [] } = session;
     const { maxSessions, maxOnDevice, onLimit, replaces } = session;
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
     const limits = [maxSessions, maxOnDevice, attributes.device ?? '', onLimit];
@@ -172,6 +172,7 @@ export class RedisStore implements Store {
         latest,
         ...limits,
         replaces.join(),
+        provedAt,
         ...[...data].flat(),
       ],
       timing: TUPLE_TIMING,
@@ -313,6 +314,21 @@ export class RedisStore implements Store {
     return (shared ?? this.#openFeed(heartbeatMs)).join(follower);
   }
 
+  async *tags(): AsyncIterable<readonly string[]> {
+    const [before, after] = this.#connection.whole(this.#keys.sessions('\n')).split('\n') as [string, string];
+    const pattern = `${escapedGlob(before)}*${after}`;
+    for (const server of this.#connection.servers()) {
+      let cursor = '0';
+      do {
+        const from = cursor;
+        const scan = (redis: Redis) => redis.scan(from, 'MATCH', pattern, 'COUNT', SCAN_COUNT);
+        const [next, keys] = await this.#connection.sendTo(server, scan);
+        yield keys.map((key) => key.slice(before.length, key.length - after.length));
+        cursor = next;
+      } while (cursor !== '0');
+    }
+  }
+
   health(): Promise<StoreHealth> {
     return this.#health.look();
   }
@@ -396,6 +412,14 @@ export class RedisStore implements Store {
 }
 
 const NO_ARGUMENTS: readonly string[] = [];
+
+/** Keys that Redis looks at in one step of a scan: a fraction of a millisecond. */
+const SCAN_COUNT = 500;
+
+/** A text as a pattern of Redis that it alone matches. */
+function escapedGlob(text: string): string {
+  return text.replace(/[\\*?[\]^]/g, '\\$&');
+}
 
 /** The arguments of the verbs on one session, see scripts/session.ts. */
 function findArguments(

@@ -92,7 +92,10 @@ export class MemoryStore implements Store {
       throw new SessionError('ERR_USER_BANNED', 'this user is banned: no session was started');
     }
     const created = user.create(session, now);
-    if (created === null) {
+    if (created === 'ended') {
+      throw new SessionError('ERR_NO_SESSION', 'this session has ended: it was not started again');
+    }
+    if (created === 'too many') {
       const message = 'this user has as many sessions as they may: no other was started';
       throw new SessionError('ERR_TOO_MANY_SESSIONS', message);
     }
@@ -240,6 +243,11 @@ export class MemoryStore implements Store {
     const wasThere = this.#info(tag, now).text !== null;
     this.#forgetInfo(tag, now);
     return wasThere;
+  }
+
+  async *tags(): AsyncIterable<readonly string[]> {
+    this.#nowIfOpen();
+    yield [...this.#users.keys()];
   }
 
   follow(follower: ChangeFollower): ChangeFeed {

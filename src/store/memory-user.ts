@@ -111,11 +111,18 @@ export class MemoryUser {
     return { isLive: false, reason: ended.reason, message: ended.message };
   }
 
-  /** Starts a session. Gives the ids of the live ones that it ended; `null` when a limit refuses it. */
-  create(session: NewSession, now: number): { record: SessionRecord; ended: string[] } | null {
-    const { sid, ttlMs, absoluteTtlMs, attributes, data } = session;
+  /**
+   * Starts a session. Gives the ids of the live ones that it ended; `'too many'` when a limit refuses it, `'ended'` when
+   * the session was there before and may not come back. Where a live session has its id, gives that one.
+   */
+  create(session: NewSession, now: number): { record: SessionRecord; ended: string[] } | 'too many' | 'ended' {
+    const { sid, ttlMs, absoluteTtlMs, attributes, data, provedAt } = session;
+    const former = this.#sessions.get(sid);
+    if (former !== undefined && expiryOf(former) > now) return { record: former, ended: [] };
+    const isKnown = former !== undefined || (this.#ended.get(sid)?.rememberedUntil ?? 0) > now;
+    if (provedAt !== undefined && isKnown) return 'ended';
     const givingWay = this.#givingWay(session, now);
-    if (givingWay === null) return null;
+    if (givingWay === null) return 'too many';
     const newest = Math.max(0, ...[...this.#sessions.values()].map(({ createdAt }) => createdAt));
     const createdAt = Math.max(now, newest + 1);
     const record = {
@@ -127,10 +134,12 @@ export class MemoryUser {
       gen: 0,
       mintedAt: now,
       confirmedAt: now,
-      provedAt: now,
+      provedAt: provedAt ?? now,
       attributes: { ...attributes },
     };
     for (const other of givingWay) this.end(other, now, { reason: 'replaced', message: null });
+    this.#forget(sid);
+    this.#ended.delete(sid);
     this.#sessions.set(sid, record);
     if (data !== undefined) this.#data.set(sid, new MemoryData(data));
     this.forgetOld(now);

@@ -13,9 +13,11 @@ export interface SessionAttributes {
   userAgent?: string | undefined;
 }
 
-/** {@link SessionAttributes}, and who acts as the user. */
+/** {@link SessionAttributes}, and what no caller gives as one: who acts as the user. */
 export interface StoredAttributes extends SessionAttributes {
   actor?: string | undefined;
+  /** Of a visitor: what took its place, in the words of the host that moved it. */
+  movedTo?: string | undefined;
 }
 
 /**
@@ -141,6 +143,11 @@ export interface NewSession {
   attributes: StoredAttributes;
   /** The first data of the session, written in the same step. Default: none. */
   data?: SessionEntries | undefined;
+  /**
+   * Of a session that was kept elsewhere before: when its holder last proved who they are, 0 for unknown. It is not
+   * started where the store remembers that one of this id has ended or expired. Default: a new session, proved now.
+   */
+  provedAt?: number | undefined;
   /** Live sessions this user may have, with this one. */
   maxSessions: number;
   /** Live sessions this user may have with the same `attributes.device`, or with none; 0 for any number. */
@@ -269,9 +276,11 @@ export interface Store {
    * Adds a session. Then ends those it replaces and, as `'replaced'`, the oldest live ones over a limit. `createdAt` is
    * now, or one millisecond after the user's newest session, so that logins are in order. `seenAt` is now; `capAt` is
    * now plus `absoluteTtlMs`, or 0. The first token has generation 0, and is made, used and proved at `createdAt`.
-   * Gives also the ids of the live sessions it ended.
+   * Gives also the ids of the live sessions it ended. Where a live session has this id already, gives that one and
+   * changes nothing.
    *
-   * Refuses with `ERR_USER_BANNED` or `ERR_TOO_MANY_SESSIONS`. `ERR_STORE_CORRUPT`: the tag holds another user.
+   * Refuses with `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS` or, see {@link NewSession.provedAt}, `ERR_NO_SESSION`.
+   * `ERR_STORE_CORRUPT`: the tag holds another user.
    */
   create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }>;
 
@@ -392,6 +401,12 @@ export interface Store {
   follow?(follower: ChangeFollower, options: { heartbeatMs: number }): ChangeFeed;
 
   /**
+   * The tags of all users and visitors of whom something is kept, some at a time; the same one may come twice, and one
+   * that comes or goes meanwhile may be missing. Left out by a store that can't tell.
+   */
+  tags?(): AsyncIterable<readonly string[]>;
+
+  /**
    * Gives the state of the store. Never rejects. A call a second costs next to nothing; simultaneous calls share one
    * look.
    */
@@ -405,7 +420,7 @@ export interface Store {
 }
 
 /** The methods that are about one user. */
-export type Verb = Exclude<keyof Store, 'follow' | 'health' | 'close'>;
+export type Verb = Exclude<keyof Store, 'follow' | 'tags' | 'health' | 'close'>;
 
 /**
  * The effect of each verb on the sessions and the info of its user, for wrappers of a store. `read`: reads only. `use`:

@@ -4,8 +4,9 @@ const BLOCK_BYTES = 64;
 const HASH_BYTES = 32;
 
 /**
- * HMAC-SHA-256 (RFC 2104) of short ASCII texts, built from two one-shot hashes. `createHmac` would make a stream for
- * each text: a fifth of the cost of a check. The tests compare the result with `createHmac` and RFC 4231.
+ * HMAC-SHA-256 (RFC 2104) of short ASCII texts, put together from two one-shot hashes. `createHmac` makes a stream for
+ * each text: twice the time on Node 20, 24 and 26, a microsecond or more of a check that takes under twenty. The tests
+ * compare it with `createHmac` and RFC 4231.
  */
 export class HmacSha256 {
   /** The key over the inner pad, then room for the text. */

@@ -1,6 +1,6 @@
 import { types } from 'node:util';
 import { SessionError, type SessionErrorCode } from '../../errors/session-error';
-import { BANNED, CORRUPT, LAYOUT, TOO_MANY } from '../scripts/parts';
+import { BANNED, CORRUPT, ENDED, LAYOUT, TOO_MANY } from '../scripts/parts';
 
 /** An ACL that lacks a right. Inside a script, Redis words it differently. */
 const FORBIDDEN = /\bNOPERM\b|\bACL failure\b|The user executing the script can't/;
@@ -21,6 +21,7 @@ const MEANINGS: readonly (readonly [word: RegExp, code: SessionErrorCode, messag
   ],
   [new RegExp(BANNED), 'ERR_USER_BANNED', 'this user is banned: no session was started'],
   [new RegExp(TOO_MANY), 'ERR_TOO_MANY_SESSIONS', 'this user has as many sessions as they may: no other was started'],
+  [new RegExp(ENDED), 'ERR_NO_SESSION', 'this session has ended: it was not started again'],
   [/\bOOM\b/, 'ERR_STORE_UNAVAILABLE', 'Redis is out of memory and refused to write'],
   [/^Command timed out$/, 'ERR_STORE_TIMEOUT', 'Redis gave no answer within the commandTimeout of its client'],
   [/\bREADONLY\b/, 'ERR_STORE_UNAVAILABLE', 'this Redis is a replica: its master is elsewhere'],
