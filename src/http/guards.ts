@@ -3,6 +3,7 @@ import type { Refusal } from './refusal';
 import { checkRedirectTo } from './return-to';
 import { sessionOf } from './session-place';
 
+/** Options of `requireUser()`. */
 export interface RequireUserOptions {
   /**
    * The path of a login page. Browsers that ask for a page are sent there with 303; `returnTo` has the path they asked

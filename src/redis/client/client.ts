@@ -22,6 +22,7 @@ import {
   type SentinelSettings,
 } from './settings';
 
+/** Options of {@link createRedisClient}. */
 export interface RedisClientOptions {
   /**
    * Milliseconds to wait for a connection. The client gives up a connection that is silent for twice as long with an
