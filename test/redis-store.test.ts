@@ -43,6 +43,22 @@ afterEach(async () => {
 afterAll(() => server.stop());
 
 describe('what is in Redis', () => {
+  it('is no data of a session that has ended, nor of one whose expiry is forgotten', async () => {
+    const sessions = manage();
+    const [ended, expired, live] = [
+      await sessions.setToken('ada'),
+      await sessions.setToken('ada'),
+      await sessions.setToken('ada'),
+    ];
+    for (const token of [ended, expired, live]) await sessions.sessionData(token).set('key', 1);
+    await sessions.deleteToken(ended);
+    const longAgo = (await timeOf(server)) - 3 * 3_600_000;
+    await server.admin.hset(keyOf(live), sidOf(expired), `${longAgo}:${longAgo}:1000:0`);
+    await sessions.setToken('ada');
+    const fields = await server.admin.hkeys(keyOf(live));
+    expect(fields.filter((field) => field.endsWith('.d'))).toEqual([`${sidOf(live)}.d`]);
+  });
+
   it('is one hash a user, with a field a session, and one string for the cached info', async () => {
     const sessions = manage(server.url, { getUserInfo: (id) => ({ name: id }), absoluteTtl: 3600 });
     const plain = await sessions.setToken('ada', 60);

@@ -98,10 +98,70 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([kept.sid, comes.sid]);
     });
 
+    it('gives the live session that has the id already, and changes nothing', async () => {
+      const given = session(USER, { data: new Map([['a', '1']]) });
+      const { session: first } = await store.create(TAG, given);
+      const again = await store.create(TAG, { ...given, ttlMs: 5, data: new Map([['a', '2']]) });
+      expect(again.session).toEqual(first);
+      expect(again.ended).toEqual([]);
+      expect(await store.readData(TAG, claimsOf(TAG, first), POLICY, null)).toMatchObject({
+        data: new Map([['a', '1']]),
+      });
+    });
+
+    it('starts a session anew under the id of one that has expired, without anything of that', async () => {
+      const given = session(USER, { attributes: { device: 'web' }, data: new Map([['a', '1']]) });
+      await store.create(TAG, { ...given, ttlMs: SHORT });
+      await fixture.elapse(SHORT);
+      const { session: created } = await store.create(TAG, { ...given, attributes: {}, data: undefined });
+      expect(await check(claimsOf(TAG, created))).toMatchObject({ session: { ttlMs: HOUR, attributes: {} } });
+      expect(await store.readData(TAG, claimsOf(TAG, created), POLICY, null)).toMatchObject({ data: new Map() });
+    });
+
+    it('takes a session over with the time of its last proof, once', async () => {
+      const given = session(USER, { provedAt: 1_600_000_000_000, data: new Map([['a', '1']]) });
+      const outcomes = await Promise.all(
+        Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? store : fixture.other).create(TAG, given)),
+      );
+      const [first] = outcomes;
+      for (const { session: one } of outcomes) expect(one).toEqual(first?.session);
+      expect(first?.session).toMatchObject({ gen: 0, provedAt: 1_600_000_000_000 });
+      expect(await sidsOf(store, TAG)).toEqual([given.sid]);
+      const unknown = await store.create(TAG, session(USER, { provedAt: 0 }));
+      expect(unknown.session).toMatchObject({ provedAt: 0, mintedAt: unknown.now });
+    });
+
+    it('takes none over that has ended or expired', async () => {
+      const ended = session(USER, { provedAt: 0 });
+      await store.create(TAG, ended);
+      await store.end(TAG, ended.sid, { reason: 'revoked', message: null });
+      const expired = session(USER, { provedAt: 0, ttlMs: SHORT });
+      await store.create(TAG, expired);
+      await fixture.elapse(SHORT);
+      for (const again of [ended, expired]) {
+        await expect(store.create(TAG, again)).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
+      }
+      expect(await sidsOf(store, TAG)).toEqual([]);
+      await store.ban(TAG, { userId: USER, durationMs: null, reason: null });
+      await expect(store.create(TAG, ended)).rejects.toMatchObject({ code: 'ERR_USER_BANNED' });
+    });
+
     it('leaves exactly as many sessions as are allowed when many log in at once over two clients', async () => {
       const logins = Array.from({ length: 100 }, () => session(USER, { maxSessions: 3 }));
       await Promise.all(logins.map((login, i) => (i % 2 === 0 ? store : fixture.other).create(TAG, login)));
       expect(await sidsOf(store, TAG)).toHaveLength(3);
+    });
+  });
+
+  describe('tags', () => {
+    it('gives the tag of every user and visitor, and nothing else', async () => {
+      const visitor = newSid();
+      await store.create(visitor, session('', { sid: visitor }));
+      const users = Array.from({ length: 600 }, (_, i) => `user-${i}`);
+      await Promise.all(users.map((id) => store.create(tagOf(id), session(id))));
+      const found: string[] = [];
+      for await (const tags of store.tags?.() ?? []) found.push(...tags);
+      expect([...new Set(found)].sort()).toEqual([visitor, ...users.map(tagOf)].sort());
     });
   });
 

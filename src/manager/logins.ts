@@ -1,6 +1,6 @@
 import { checkSeconds, checkUserId } from '../errors/arguments';
 import { isEnded, SessionError } from '../errors/session-error';
-import type { SessionEntries, SessionRecord, Store } from '../store/store';
+import type { SessionEntries, SessionRecord, Store, StoredAttributes } from '../store/store';
 import { createSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import { type CreateSessionOptions, checkCreateOptions } from './call-options';
 import type { ManagerPolicy } from './manager-options';
@@ -10,10 +10,25 @@ import { userOf } from './session-view';
 import type { User } from './types';
 import type { UserInfo } from './user-info';
 
-/** The checked options of a login, and the data that the session begins with. */
-type LoginOptions = Partial<ReturnType<typeof checkCreateOptions>> & { data?: SessionEntries | undefined };
+/** What a session begins with that is not new to its holder, and its id where that is chosen already. */
+interface Beginning {
+  data?: SessionEntries | undefined;
+  sid?: string | undefined;
+  /** Of a session that was kept elsewhere before, see `NewSession`. Its move is no login. */
+  provedAt?: number | undefined;
+}
 
-/** A session that was just started. */
+/** The checked options of a login, and what the session begins with. */
+type LoginOptions = Partial<ReturnType<typeof checkCreateOptions>> & Beginning;
+
+/** What a visitor's session begins with. */
+export interface VisitorOptions extends Beginning {
+  /** Seconds it lives without a request. Default: the option `visitorTtl`. */
+  ttl?: number | undefined;
+  attributes?: StoredAttributes | undefined;
+}
+
+/** A session that has just started. */
 export interface StartedSession<Detail> {
   token: string;
   user: User<Detail>;
@@ -36,14 +51,14 @@ export class Logins<Detail> {
     this.#events = events;
   }
 
-  /** Checks a user id. A token in its place is a mistake, which would put the token into events and records. */
+  /** Checks a user id. A token in its place is a mistake, and would end up in events and records. */
   checkUserId(userId: unknown, name = 'userId'): string {
     const text = checkUserId(userId, name);
     if (parseToken(text, this.#policy.keys) === null) return text;
     throw new TypeError(`${name} must be a user's id, and is a token`);
   }
 
-  /** Starts a session, where there is a `getUserInfo` of a user whom it knows. */
+  /** Starts a session. With a `getUserInfo`, only for a user that it knows. */
   async logIn(
     userId: string,
     options: CreateSessionOptions | undefined,
@@ -58,15 +73,13 @@ export class Logins<Detail> {
   }
 
   /** Starts a session, without asking `getUserInfo`. */
-  async start(
-    userId: string,
-    { ttl = this.#policy.ttl, absoluteTtl, attributes = {}, actor, replaces = [], data }: LoginOptions,
-  ): Promise<StartedSession<Detail>> {
+  async start(userId: string, options: LoginOptions): Promise<StartedSession<Detail>> {
+    const { ttl = this.#policy.ttl, absoluteTtl, attributes = {}, actor, replaces = [], data, provedAt } = options;
     this.checkUserId(userId);
     const { keys, maxSessions, maxOnDevice, onLimit } = this.#policy;
     checkSeconds('ttl', ttl);
     const tag = tagOf(userId);
-    const sid = createSessionId();
+    const { sid = createSessionId() } = options;
     this.#userInfo.ignoreLoad(userId);
     const replaced = replaces.map((old) => parseToken(old, keys)).filter((old) => old !== null);
 
@@ -77,6 +90,7 @@ export class Logins<Detail> {
       absoluteTtlMs: this.#absoluteTtlMs(absoluteTtl),
       attributes: actor === undefined ? attributes : { ...attributes, actor },
       data,
+      provedAt,
       maxSessions,
       maxOnDevice: maxOnDevice(attributes.device),
       onLimit,
@@ -88,20 +102,21 @@ export class Logins<Detail> {
       { tag, sid },
     );
     const given = { attributes: { ...attributes }, ...(actor !== undefined && { actor }) };
-    this.#events.emit('login', { userId, sessionId: sid, ...given });
+    if (provedAt === undefined) this.#events.emit('login', { userId, sessionId: sid, ...given });
     return { token: signToken({ tag, ...session }, keys), user: userOf(userId), session, now };
   }
 
-  /** Starts a visitor's session, with data. */
-  async startVisitor(data: SessionEntries): Promise<{ token: string; session: SessionRecord; now: number }> {
-    const sid = createSessionId();
+  /** Starts a visitor's session. */
+  async startVisitor(options: VisitorOptions): Promise<{ token: string; session: SessionRecord; now: number }> {
+    const { sid = createSessionId(), ttl = this.#policy.visitorTtl, attributes = {}, data, provedAt } = options;
     const { session, now } = await this.#store.create(sid, {
       userId: '',
       sid,
-      ttlMs: 1000 * this.#policy.visitorTtl,
+      ttlMs: 1000 * ttl,
       absoluteTtlMs: this.#absoluteTtlMs(undefined),
-      attributes: {},
+      attributes,
       data,
+      provedAt,
       maxSessions: 1,
       maxOnDevice: 0,
       onLimit: 'replace',
@@ -119,8 +134,8 @@ export class Logins<Detail> {
   }
 
   /**
-   * Ends sessions of other users, and of a visitor, that a login replaces. They are on other keys, which in a Cluster may be on other
-   * nodes: no part of the same script. When one can't be ended, the new session isn't left behind either.
+   * Ends sessions of other users, and of a visitor, that a login replaces. Their keys may be on other nodes of a
+   * Cluster, and so are no part of the same script. When one can't be ended, the new session is ended as well.
    */
   async #endReplaced(replaced: readonly TokenClaims[], by: { tag: string; sid: string }): Promise<void> {
     const ending = replaced.map(({ tag, sid: sessionId }) =>
@@ -133,13 +148,13 @@ export class Logins<Detail> {
       (outcome) => outcome.status === 'rejected' && !isEnded(outcome.reason),
     );
     if (failure === undefined) return;
-    // Nobody has its token: whether this succeeds is nothing to wait for in an outage.
+    // No client has its token, so an outage need not wait for this.
     void Promise.allSettled([this.#store.end(by.tag, by.sid, null)]);
     throw (failure as PromiseRejectedResult).reason;
   }
 }
 
-/** The answer to a login by a user whom `getUserInfo` doesn't know. */
+/** The error of a login of a user that `getUserInfo` doesn't know. */
 function userNotFound(): SessionError {
   return new SessionError('ERR_USER_NOT_FOUND', 'getUserInfo knows no such user: no session was started');
 }

@@ -13,10 +13,10 @@ export class HmacSha256 {
   readonly #inner: Buffer;
   /** The key over the outer pad, then room for the inner hash. */
   readonly #outer: Buffer;
-  /** The start of `#inner` up to the end of a text, by the text's length: texts of one length come again and again. */
+  /** The part of `#inner` up to the end of a text, by the text's length. Texts of one length are frequent. */
   readonly #upTo: Buffer[] = [];
 
-  /** @param maxTextBytes the longest text that {@link digest} will be given. */
+  /** @param maxTextBytes bytes of the longest text for {@link digest}. */
   constructor(key: Buffer, maxTextBytes: number) {
     const block = key.length > BLOCK_BYTES ? hash('sha256', key, 'buffer') : key;
     this.#inner = Buffer.alloc(BLOCK_BYTES + maxTextBytes, 0x36);

@@ -51,6 +51,7 @@ const EVENTS: Record<keyof SessionEvents, true> = {
   'store-down': true,
   'store-up': true,
   'slide-failed': true,
+  'save-dropped': true,
   'cache-down': true,
   'cache-up': true,
   'watch-down': true,

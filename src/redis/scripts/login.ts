@@ -1,5 +1,5 @@
 import { LAYOUT_VERSION } from '../schema';
-import { BANNED, CLOCK, CORRUPT, REFUSE_ON_REPLICA, TOO_MANY, USER } from './parts';
+import { BANNED, CLOCK, CORRUPT, ENDED, REFUSE_ON_REPLICA, TOO_MANY, USER } from './parts';
 
 /**
  * Starts a session, if the user may have another; then ends those it replaces and the oldest ones over a limit. A login
@@ -17,14 +17,15 @@ import { BANNED, CLOCK, CORRUPT, REFUSE_ON_REPLICA, TOO_MANY, USER } from './par
  * ARGV[9]   that device; '' = none
  * ARGV[10]  over a limit, 'replace' the oldest or 'reject' the login
  * ARGV[11]  ids of sessions of this user that the new one replaces, joined by commas
- * ARGV[12…] the data that it begins with: each key and its JSON
+ * ARGV[12]  of a session that was kept elsewhere before, the moment, ms, when its holder last proved who they are; '' = a new one
+ * ARGV[13…] the data that it begins with: each key and its JSON
  * Returns   { now, the session's record, the ids of those it ended, joined by commas }; { now } when it came too late
  */
 export const CREATE = `${CLOCK}${USER}
 local key = KEYS[1]
 local user_id, sid, ttl, life, attributes = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local deadline, limit, device_limit, device = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
-local on_limit = ARGV[10]
+local on_limit, proved = ARGV[10], ARGV[12]
 if now > deadline then return { now } end
 
 local user, refusal = read_user(key)
@@ -32,10 +33,15 @@ if refusal then return refusal end
 if user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
 if next(user.corrupt) then return redis.error_reply('${CORRUPT} session') end
 -- A client that sends again what it had no answer to has started it already.
-if user.sessions[sid] then return { now, encode(user.sessions[sid]), '' } end
+local former = user.sessions[sid]
+if former and expiry(former) > now then return { now, encode(former), '' } end
 if is_banned(user.ban) then
   ${REFUSE_ON_REPLICA}
   return redis.error_reply('${BANNED}')
+end
+if proved ~= '' and (former or user.ended[sid] and user.ended[sid] > now) then
+  ${REFUSE_ON_REPLICA}
+  return redis.error_reply('${ENDED}')
 end
 
 local function device_of(other)
@@ -80,11 +86,14 @@ end
 local cap = life > 0 and now + life or 0
 local session = { created = math.max(now, newest + 1), seen = now, ttl = ttl, cap = cap, token = '' }
 -- For the order of logins, created may lie ahead: by an hour where the clock was set back by one. The token is of now.
-if session.created ~= now then session.token = string.format(':0:%.0f:%.0f:%.0f', now, now, now) end
+if session.created ~= now or proved ~= '' then
+  session.token = string.format(':0:%.0f:%.0f:%.0f', now, now, tonumber(proved) or now)
+end
 redis.call('HSET', key, 'id', user_id, 'v', '${LAYOUT_VERSION}', sid, encode(session))
+if former then redis.call('HDEL', key, sid .. '.a', sid .. '.d') end
 if attributes ~= '' then redis.call('HSET', key, sid .. '.a', attributes) end
 local data = {}
-for i = 12, #ARGV, 2 do data[ARGV[i]] = ARGV[i + 1] end
+for i = 13, #ARGV, 2 do data[ARGV[i]] = ARGV[i + 1] end
 if next(data) then redis.call('HSET', key, sid .. '.d', cmsgpack.pack(data)) end
 
 local ended = {}
@@ -94,7 +103,7 @@ for _, other in ipairs(oldest_first) do
     end_session(key, user, other, 'replaced', '')
   end
 end
-user.sessions[sid] = session
+user.sessions[sid], user.ended[sid] = session, nil
 settle(key, user)
 return { now, encode(session), table.concat(ended, ',') }
 `;

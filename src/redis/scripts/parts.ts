@@ -24,6 +24,7 @@ export const CORRUPT = 'TOKENSESSION_CORRUPT';
 export const LAYOUT = 'TOKENSESSION_LAYOUT';
 export const BANNED = 'TOKENSESSION_BANNED';
 export const TOO_MANY = 'TOKENSESSION_TOO_MANY';
+export const ENDED = 'TOKENSESSION_ENDED';
 
 export const CLOCK = `
 local time = redis.call('TIME')

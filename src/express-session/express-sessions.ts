@@ -1,0 +1,272 @@
+import { randomBytes } from 'node:crypto';
+import { attributesOf } from '../http/exchange';
+import type { NamedSession, NamedSessions } from '../manager/named-sessions';
+import type { EndedFor, SessionAttributes } from '../store/store';
+import { isRefusal, type LegacySessions } from './legacy-sessions';
+import type { SessionRequest } from './peer';
+import { changesBetween, contentOf, entriesOf, lifetimeOf } from './session-content';
+import { idOf, isNamedId, nameOf, type SessionIdentity } from './session-identity';
+import { type StoredContent, type TrackedSession, track, trackOf } from './tracked-session';
+
+/** Sessions that `all` gives at most: it holds all of them at once. */
+const MAX_LISTED = 10_000;
+
+/** Sessions that are read or ended at a time. */
+const AT_ONCE = 50;
+
+/** What a save is to write. */
+interface Save {
+  identity: SessionIdentity;
+  /** The identity that the session had until this save. */
+  before: SessionIdentity;
+  entries: Map<string, string>;
+  /** `null` for the default, 0 for a session that is over. */
+  ttlMs: number | null;
+  request: SessionRequest | null;
+}
+
+/**
+ * express-session's sessions as sessions of the manager. A session whose content names a user is one of that user, any
+ * other one is a visitor's.
+ */
+export class ExpressSessions {
+  readonly #sessions: NamedSessions;
+  readonly #userIdOf: (session: object) => string | null;
+  readonly #legacy: LegacySessions | null;
+
+  constructor(sessions: NamedSessions, userIdOf: (session: object) => string | null, legacy: LegacySessions | null) {
+    this.#sessions = sessions;
+    this.#userIdOf = userIdOf;
+    this.#legacy = legacy;
+  }
+
+  /** Reads a session and slides it; `null` when it is not live. */
+  async find(id: string): Promise<object | null> {
+    const session = await this.#lookUp(id);
+    if (session === null) return null;
+    const { name, userId, data: entries, ttlMs, leftMs } = session;
+    const content = contentOf(entries, leftMs);
+    const movedTo = isNamedId(id) || userId === null ? id : idOf(name);
+    const identity = { id: movedTo, name, userId };
+    track(content, identity, { identity, entries, ttlMs, isLive: true });
+    return content;
+  }
+
+  /**
+   * Saves what has changed in a session since it was read. Where the session has ended meanwhile, nothing is written.
+   * Where its user is another than before, it goes on as another session: the request has its id at once.
+   */
+  async save(id: string, session: object): Promise<void> {
+    const entries = entriesOf(session);
+    const ttlMs = lifetimeOf(session);
+    const userId = this.#userIdOf(session);
+    const known = trackOf(session);
+    if (known === undefined) return this.#replace(id, { entries, ttlMs, userId });
+    const request = (session as { req?: SessionRequest }).req ?? null;
+    // It was reported already, and express-session saves again at the end of the response that says so.
+    if (userId !== null && known.refusedUserId === userId) return;
+    const before = known.identity;
+    if (before.userId !== userId) changeIdentity(known, this.#newIdentity(userId), request);
+    const save = { identity: known.identity, before, entries, ttlMs, request };
+    return inTurn(known, () => this.#store(known, save));
+  }
+
+  /** Slides a session where reading it has not done that, and gives it the time to live of its cookie. */
+  async touch(id: string, session: object): Promise<void> {
+    const ttlMs = lifetimeOf(session);
+    const known = trackOf(session);
+    if (known === undefined) {
+      const name = nameOf(id);
+      await this.#sessions.refresh(name, ttlMs ?? this.#sessions.defaultTtlMs(name));
+      return;
+    }
+    const cookie = entriesOf({ cookie: (session as { cookie?: unknown }).cookie });
+    return inTurn(known, async () => {
+      const { stored } = known;
+      if (ttlMs === 0) return this.#endStored(known);
+      if (stored?.isLive) await this.#update(known, stored, new Map([...stored.entries, ...cookie]), ttlMs);
+    });
+  }
+
+  /** Ends a session. Nothing happens where there is none. */
+  async end(id: string): Promise<void> {
+    await this.#legacy?.forget(id);
+    const session = this.#legacy === null || isNamedId(id) ? null : await this.#sessions.use(nameOf(id));
+    await this.#sessions.end(nameOf(session?.attributes.movedTo ?? id), this.#whyEnded);
+  }
+
+  /**
+   * All live sessions, also those that other ways have started, with their ids.
+   *
+   * @throws RangeError where there are more than 10,000.
+   */
+  async all(): Promise<object[]> {
+    const found: object[] = [];
+    for await (const sessions of this.#listed()) {
+      const read = sessions.map(async ({ name, leftMs }) => {
+        const entries = await this.#sessions.read(name);
+        return entries === null ? [] : [{ ...contentOf(entries, leftMs), id: idOf(name) }];
+      });
+      found.push(...(await Promise.all(read)).flat());
+      if (found.length > MAX_LISTED) {
+        throw new RangeError(`all() gives at most ${MAX_LISTED} sessions, and there are more`);
+      }
+    }
+    return found;
+  }
+
+  /** How many live sessions there are. */
+  async count(): Promise<number> {
+    let count = 0;
+    for await (const sessions of this.#listed()) count += sessions.length;
+    return count;
+  }
+
+  /** Ends all sessions. */
+  async endAll(): Promise<void> {
+    for await (const sessions of this.#sessions.all()) {
+      await Promise.all(sessions.map(({ name }) => this.#sessions.end(name)));
+    }
+  }
+
+  async *#listed() {
+    for await (const sessions of this.#sessions.all()) {
+      const own = sessions.filter(({ attributes }) => attributes.movedTo === undefined);
+      for (let first = 0; first < own.length; first += AT_ONCE) yield own.slice(first, first + AT_ONCE);
+    }
+  }
+
+  async #lookUp(id: string): Promise<NamedSession | null> {
+    const session = (await this.#sessions.use(nameOf(id))) ?? (await this.#legacy?.move(id)) ?? null;
+    const moved = session?.attributes.movedTo;
+    return moved === undefined ? session : this.#sessions.use(nameOf(moved));
+  }
+
+  #newIdentity(userId: string | null): SessionIdentity {
+    if (userId === null) {
+      const id = randomBytes(24).toString('base64url');
+      return { id, name: nameOf(id), userId };
+    }
+    const name = this.#sessions.newName(userId);
+    return { id: idOf(name), name, userId };
+  }
+
+  /** Saves an object that no request has: all of what is stored is replaced. */
+  async #replace(
+    id: string,
+    { entries, ttlMs, userId }: Pick<Save, 'entries' | 'ttlMs'> & { userId: string | null },
+  ): Promise<void> {
+    const session = await this.#lookUp(id);
+    if (userId !== (session?.userId ?? null)) {
+      throw new TypeError('only a session of a request can change its user: save req.session, or what load() gives');
+    }
+    const name = session?.name ?? nameOf(id);
+    if (session === null && isNamedId(id)) return this.#sessions.dropped(name, null);
+    const identity = { id, name, userId };
+    const stored = session && { identity, entries: session.data, ttlMs: session.ttlMs, isLive: true };
+    const known = { identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
+    await this.#store(known, { identity, before: identity, entries, ttlMs, request: null });
+  }
+
+  async #store(known: TrackedSession, save: Save): Promise<void> {
+    const { stored, failure } = known;
+    const { identity, before, entries, ttlMs, request } = save;
+    if (failure?.identity === identity) throw failure.error;
+    if (ttlMs === 0) return this.#endStored(known);
+    if (stored?.identity === identity) return this.#update(known, stored, entries, ttlMs);
+    try {
+      await this.#moveOn(known, save);
+    } catch (error) {
+      // It is still what it was: what it was to be is not there.
+      known.failure = { identity, error };
+      if (isRefusal(error)) known.refusedUserId = identity.userId;
+      if (known.identity === identity) changeIdentity(known, before, request);
+      throw error;
+    }
+  }
+
+  async #update(
+    known: TrackedSession,
+    stored: StoredContent,
+    entries: Map<string, string>,
+    wanted: number | null,
+  ): Promise<void> {
+    const { name, userId } = stored.identity;
+    const changes = changesBetween(stored.entries, entries);
+    const ttlMs = wanted ?? this.#sessions.defaultTtlMs(name);
+    if (stored.isLive && changes.size > 0) stored.isLive = await this.#sessions.write(name, changes);
+    if (stored.isLive && ttlMs !== stored.ttlMs) stored.isLive = await this.#sessions.refresh(name, ttlMs);
+    if (!stored.isLive) return this.#sessions.dropped(name, userId);
+    known.stored = { ...stored, entries, ttlMs };
+  }
+
+  /** Makes a session another one: a visitor's one of a user, or the other way round, or a new one the first time. */
+  async #moveOn(known: TrackedSession, save: Save): Promise<void> {
+    const { identity, entries, ttlMs: wanted } = save;
+    const { name, userId } = identity;
+    const former = known.stored;
+    const ttlMs = wanted ?? this.#sessions.defaultTtlMs(name);
+    if (former !== null && former.identity.userId !== null) {
+      const wasLive = former.isLive && (await this.#sessions.end(former.identity.name, this.#whyEnded));
+      former.isLive = false;
+      // What was a user's goes on as a visitor's only where that user's session had not ended by other ways.
+      if (!wasLive && userId === null) {
+        known.stored = { identity, entries, ttlMs, isLive: false };
+        return this.#sessions.dropped(former.identity.name, former.identity.userId);
+      }
+    }
+    await this.#start(save, ttlMs);
+    known.stored = { identity, entries, ttlMs, isLive: true };
+    if (former?.isLive) await this.#takeOver(former, known.stored);
+  }
+
+  async #start({ identity: { name, userId }, entries: data, request }: Save, ttlMs: number): Promise<void> {
+    const beginning = { data, ttl: ttlMs / 1000 };
+    if (userId !== null) {
+      return this.#sessions.startUser(userId, name, { ...beginning, attributes: originOf(request) });
+    }
+    if (await this.#sessions.startVisitor(name, beginning)) return;
+    const before = (await this.#sessions.read(name)) ?? new Map();
+    await this.#sessions.write(name, changesBetween(before, data));
+    await this.#sessions.refresh(name, ttlMs);
+  }
+
+  /** Ends a visitor's session that became a user's, and brings along what other requests have written meanwhile. */
+  async #takeOver({ identity, entries: before }: StoredContent, { identity: { name }, entries }: StoredContent) {
+    const latest = await this.#sessions.read(identity.name);
+    const theirs = latest === null ? [] : [...changesBetween(before, latest)];
+    const changes = new Map(theirs.filter(([key]) => before.get(key) === entries.get(key)));
+    if (changes.size > 0) await this.#sessions.write(name, changes);
+    await this.#sessions.end(identity.name, this.#whyEnded);
+  }
+
+  async #endStored({ stored }: TrackedSession): Promise<void> {
+    if (!stored?.isLive) return;
+    stored.isLive = false;
+    await this.#sessions.end(stored.identity.name, this.#whyEnded);
+  }
+
+  /** Remembered where sessions are moved here, lest a request that is about to move one brings it back. */
+  get #whyEnded(): EndedFor | null {
+    return this.#legacy === null ? null : { reason: 'revoked', message: null };
+  }
+}
+
+function changeIdentity(known: TrackedSession, identity: SessionIdentity, request: SessionRequest | null): void {
+  if (request !== null && request.sessionID === known.identity.id) request.sessionID = identity.id;
+  known.identity = identity;
+}
+
+/** Runs what changes a session after what goes on with it already. */
+function inTurn<Outcome>(known: TrackedSession, act: () => Promise<Outcome>): Promise<Outcome> {
+  const turn = known.queue.then(act);
+  known.queue = turn.catch(() => undefined);
+  return turn;
+}
+
+/** Where the login of a request comes from. */
+function originOf(request: SessionRequest | null): SessionAttributes {
+  if (request === null) return {};
+  const header = (name: string) => request.headers?.[name]?.toString();
+  return attributesOf({ header, ip: () => request.ip });
+}

@@ -1,0 +1,95 @@
+import { SessionError } from '../errors/session-error';
+import type { NamedSession, NamedSessions } from '../manager/named-sessions';
+import { tagOf } from '../token/token';
+import type { AnyStore } from './peer';
+import { entriesOf, lifetimeOf } from './session-content';
+import { idOf, isNamedId, movedSidOf, nameOf } from './session-identity';
+
+/** Milliseconds that the former store may take for an answer. */
+const TIMEOUT_MS = 5000;
+
+const REFUSALS = ['ERR_NO_SESSION', 'ERR_USER_BANNED', 'ERR_TOO_MANY_SESSIONS'];
+
+/** Whether a session may not begin, as against a store that could not be asked. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof SessionError && REFUSALS.includes(error.code);
+}
+
+export interface LegacySettings {
+  store: AnyStore;
+  /** The user in a session; `null` for none. */
+  userIdOf(session: object): string | null;
+  /** When the user of a session had logged in, in milliseconds; 0 for unknown. */
+  provedAtOf(session: object): number;
+}
+
+/**
+ * Moves sessions out of the store that an application had before, each at its first use.
+ *
+ * All who move one at once do the same steps, of which each happens once: the id of the moved session follows from that
+ * of the former one, and a session that is there is not made again. A user's session gets another id than the client
+ * has: under the former one a record is left that says where it went. The former record goes last, so that a step that
+ * failed is done by the next request. One that has ended after its move does not come back.
+ */
+export class LegacySessions {
+  readonly #sessions: NamedSessions;
+  readonly #settings: LegacySettings;
+
+  constructor(sessions: NamedSessions, settings: LegacySettings) {
+    this.#sessions = sessions;
+    this.#settings = settings;
+  }
+
+  /** Moves a session that is not here; gives what is here of that id afterwards. */
+  async move(id: string): Promise<NamedSession | null> {
+    if (isNamedId(id)) return null;
+    const former = await this.#ask<object | null | undefined>((done) => this.#settings.store.get(id, done));
+    if (former && lifetimeOf(former) !== 0 && (await this.#start(id, former))) await this.forget(id);
+    // Another request may have moved it meanwhile.
+    return this.#sessions.use(nameOf(id));
+  }
+
+  /** Forgets the former record of a session. */
+  async forget(id: string): Promise<void> {
+    if (!isNamedId(id)) await this.#ask((done) => this.#settings.store.destroy(id, done));
+  }
+
+  async #start(id: string, former: object): Promise<boolean> {
+    const { userIdOf, provedAtOf } = this.#settings;
+    const data = entriesOf(former);
+    const userId = userIdOf(former);
+    const name = userId === null ? nameOf(id) : { tag: tagOf(userId), sid: movedSidOf(id) };
+    const ttl = (lifetimeOf(former) ?? this.#sessions.defaultTtlMs(name)) / 1000;
+    try {
+      if (userId === null) {
+        await this.#sessions.startVisitor(name, { data, ttl, provedAt: 0 });
+      } else {
+        await this.#sessions.startUser(userId, name, { data, ttl, provedAt: provedAtOf(former) });
+        const attributes = { movedTo: idOf(name) };
+        await this.#sessions.startVisitor(nameOf(id), { data: new Map(), ttl, provedAt: 0, attributes });
+      }
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+    }
+    return true;
+  }
+
+  /** Asks the former store. Its errors may have codes that mean something else to express-session. */
+  async #ask<Reply>(ask: (done: (error?: unknown, reply?: Reply) => void) => unknown): Promise<Reply | undefined> {
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      return await new Promise<Reply | undefined>((resolve, reject) => {
+        timer = setTimeout(() => reject(new Error(`no answer within ${TIMEOUT_MS} ms`)), TIMEOUT_MS);
+        const asked = ask((error, reply) => (error ? reject(error) : resolve(reply)));
+        if (asked instanceof Promise) asked.catch(reject);
+      });
+    } catch (error) {
+      const message = 'the store that sessions are moved from can not be asked';
+      // What else a client hangs on its errors may name sessions.
+      const cause = new Error(error instanceof Error ? error.message : String(error));
+      throw new SessionError('ERR_STORE_UNAVAILABLE', message, { cause });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

@@ -1,0 +1,228 @@
+import { bytesOfData } from '../store/limits';
+import {
+  type EndedFor,
+  expiryOf,
+  type ReusePolicy,
+  type SessionAttributes,
+  type SessionEntries,
+  type Store,
+  type StoredAttributes,
+} from '../store/store';
+import { createSessionId, isVisitor, signToken, type TokenClaims, tagOf } from '../token/token';
+import type { Logins } from './logins';
+import type { ManagerPolicy } from './manager-options';
+import { reported } from './reported';
+import { overLimit } from './session-data';
+import type { SessionEmitter } from './session-events';
+import type { SessionLookup } from './session-lookup';
+
+/** Names a session without proving anything: a visitor's has its sid as its tag. */
+export type SessionName = Pick<TokenClaims, 'tag' | 'sid'>;
+
+/** A live session in a list. */
+export interface ListedSession {
+  name: SessionName;
+  /** `null` for a visitor. */
+  userId: string | null;
+  attributes: StoredAttributes;
+  /** Milliseconds until it ends unless it is used. */
+  leftMs: number;
+}
+
+/** A live session that was named. */
+export interface NamedSession extends ListedSession {
+  ttlMs: number;
+  data: SessionEntries;
+}
+
+/** What a session begins with. */
+export interface NamedBeginning {
+  data: SessionEntries;
+  /** Seconds it lives without a use. Default: the option `ttl`, of a visitor `visitorTtl`. */
+  ttl?: number | undefined;
+  /** Of a session that was kept elsewhere before, see `NewSession`. */
+  provedAt?: number | undefined;
+}
+
+export interface NamedSessionsSettings {
+  policy: ManagerPolicy<unknown>;
+  store: Store;
+  lookup: SessionLookup;
+  logins: Logins<unknown>;
+  events: SessionEmitter;
+}
+
+/** Whatever generation the record is of, the session is live: no token of it is looked at. */
+const ANY_TOKEN: ReusePolicy = { graceMs: Number.MAX_SAFE_INTEGER, onReuse: 'refuse' };
+
+/**
+ * Sessions by their names instead of their tokens, for a host that vouches for them in its own way, such as
+ * express-session by its signed cookie. Users' sessions are the same as those of tokens: lists, limits, kicks, bans and
+ * events know them.
+ */
+export class NamedSessions {
+  readonly #policy: ManagerPolicy<unknown>;
+  readonly #store: Store;
+  readonly #lookup: SessionLookup;
+  readonly #logins: Logins<unknown>;
+  readonly #events: SessionEmitter;
+
+  constructor({ policy, store, lookup, logins, events }: NamedSessionsSettings) {
+    this.#policy = policy;
+    this.#store = store;
+    this.#lookup = lookup;
+    this.#logins = logins;
+    this.#events = events;
+  }
+
+  /** Milliseconds that a session lives without a use where nothing else is asked for. */
+  defaultTtlMs(name: SessionName): number {
+    return 1000 * (isVisitor({ ...NEVER, ...name }) ? this.#policy.visitorTtl : this.#policy.ttl);
+  }
+
+  /** Reads a session with its data and slides it, in one call; `null` when it is not live. */
+  async use(name: SessionName): Promise<NamedSession | null> {
+    const live = await this.#lookup.byClaims(claimsOf(name), (claims) =>
+      this.#store.touchWithData(name.tag, claims, ANY_TOKEN, this.#policy.slideEveryMs),
+    );
+    if (live === null) return null;
+    const { userId, session, now, data } = live;
+    const { attributes, ttlMs } = session;
+    return { name, userId: userId || null, attributes, ttlMs, leftMs: expiryOf(session) - now, data };
+  }
+
+  /** Reads a session's data, and nothing else; `null` when it is not live. */
+  async read(name: SessionName): Promise<SessionEntries | null> {
+    const found = await this.#lookup.onDataOf(claimsOf(name), (claims) =>
+      this.#store.readData(name.tag, claims, ANY_TOKEN, null),
+    );
+    return found?.data ?? null;
+  }
+
+  /**
+   * Writes and deletes keys, all or none; `false` when the session is not live.
+   *
+   * @throws SessionError `ERR_DATA_TOO_LARGE`.
+   */
+  async write(name: SessionName, entries: ReadonlyMap<string, string | null>): Promise<boolean> {
+    const { dataLimits: limits } = this.#policy;
+    this.#checkSize(entries);
+    const found = await this.#lookup.onDataOf(claimsOf(name), (claims) =>
+      this.#store.writeData(name.tag, claims, ANY_TOKEN, { entries }, limits),
+    );
+    if (found?.data === 'too-large' || found?.data === 'too-many') throw overLimit(found.data, limits);
+    return found !== null;
+  }
+
+  /** Slides a session at once, with that ttl from now on; `false` when it is not live. */
+  async refresh(name: SessionName, ttlMs: number): Promise<boolean> {
+    const ask = (claims: TokenClaims) => this.#store.refresh(name.tag, claims, ANY_TOKEN, ttlMs);
+    return (await this.#lookup.byClaims(claimsOf(name), ask)) !== null;
+  }
+
+  /**
+   * Ends a session, as its holder does; `false` when it was not live.
+   *
+   * @param why what to remember of it. Default: nothing.
+   */
+  async end({ tag, sid }: SessionName, why: EndedFor | null = null): Promise<boolean> {
+    const ended = await reported(this.#store.end(tag, sid, why), (session) => {
+      if (session === null || session.userId === '' || tagOf(session.userId) !== tag) return;
+      this.#events.emit('logout', { userId: session.userId, sessionId: sid });
+    });
+    return ended !== null;
+  }
+
+  /** The name of a session to be started. */
+  newName(userId: string): SessionName {
+    return { tag: tagOf(this.#logins.checkUserId(userId)), sid: createSessionId() };
+  }
+
+  /**
+   * Starts a user's session, or gives the live one of that name. Doesn't ask `getUserInfo`.
+   *
+   * @throws SessionError as a login, `ERR_DATA_TOO_LARGE`, and `ERR_NO_SESSION` for one that was moved here and has
+   *   ended since.
+   */
+  async startUser(
+    userId: string,
+    { sid }: SessionName,
+    { data, attributes = {}, ...beginning }: NamedBeginning & { attributes?: SessionAttributes },
+  ): Promise<void> {
+    this.#checkSize(data);
+    await this.#logins.start(userId, { ...beginning, sid, data, attributes });
+  }
+
+  /**
+   * Starts a visitor's session. `false`: there is a live one of that name, and nothing was changed.
+   *
+   * @throws SessionError `ERR_DATA_TOO_LARGE`, and `ERR_NO_SESSION` as {@link startUser}.
+   */
+  async startVisitor(
+    { sid }: SessionName,
+    { data, ...beginning }: NamedBeginning & { attributes?: StoredAttributes },
+  ): Promise<boolean> {
+    this.#checkSize(data);
+    const { session, now } = await this.#logins.startVisitor({ ...beginning, sid, data });
+    return session.seenAt === now;
+  }
+
+  /** A token of the newest generation of a live session that was used; `null` when there is none. */
+  async tokenOf(name: SessionName): Promise<string | null> {
+    const ask = (claims: TokenClaims) => this.#store.check(name.tag, claims, ANY_TOKEN);
+    const live = await this.#lookup.byClaims(claimsOf(name), ask);
+    return live === null ? null : signToken({ tag: name.tag, ...live.session }, this.#policy.keys);
+  }
+
+  /** Reports that the data of a session which has ended was not written. */
+  dropped(name: SessionName, userId: string | null): void {
+    this.#events.emit('save-dropped', { userId, sessionId: name.sid });
+  }
+
+  /**
+   * All live sessions, those of some users and visitors at a time.
+   *
+   * @throws TypeError where the store has no way to list them.
+   */
+  async *all(): AsyncIterable<ListedSession[]> {
+    const tags = this.#policy.store.tags?.();
+    if (tags === undefined) throw new TypeError('this store can not list all sessions: it has no method tags');
+    const seen = new Set<string>();
+    for await (const some of tags) {
+      const fresh = some.filter((tag) => !seen.has(tag));
+      for (const tag of fresh) seen.add(tag);
+      for (let first = 0; first < fresh.length; first += LISTED_AT_ONCE) {
+        const users = fresh.slice(first, first + LISTED_AT_ONCE).map((tag) => this.#sessionsOf(tag));
+        yield (await Promise.all(users)).flat();
+      }
+    }
+  }
+
+  async #sessionsOf(tag: string): Promise<ListedSession[]> {
+    const stored = await this.#store.list(tag);
+    if (stored === null) return [];
+    return stored.sessions.map((session) => ({
+      name: { tag, sid: session.sid },
+      userId: stored.userId || null,
+      attributes: session.attributes,
+      leftMs: expiryOf(session) - stored.now,
+    }));
+  }
+
+  #checkSize(entries: ReadonlyMap<string, string | null>): void {
+    const { dataLimits: limits } = this.#policy;
+    if (bytesOfData(entries) > limits.maxBytes) throw overLimit('too-large', limits);
+    if ([...entries.values()].filter((json) => json !== null).length > limits.maxKeys) {
+      throw overLimit('too-many', limits);
+    }
+  }
+}
+
+/** Users whose sessions are asked for at a time. */
+const LISTED_AT_ONCE = 50;
+
+const NEVER = { gen: 0, mintedAt: 0, provedAt: 0 } as const;
+
+function claimsOf({ tag, sid }: SessionName): TokenClaims {
+  return { tag, sid, ...NEVER };
+}

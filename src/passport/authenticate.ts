@@ -1,0 +1,179 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { checkFunction, checkUserId, kindOf } from '../errors/arguments';
+import type { LoginOptions } from '../http/login-options';
+import type { RequestSession } from '../http/request-session';
+import { checkRedirectTo, safeReturnTo } from '../http/return-to';
+import { requestSession } from './session-data';
+
+/** As much of a passport as is used here. */
+export interface Passport {
+  authenticate(strategy: never, options: never, callback: never): unknown;
+  transformAuthInfo?(info: unknown, request: never, done: never): unknown;
+}
+
+/** What passport shows to a user: a text, or `true` for what the strategy says. */
+export type Message = string | boolean;
+
+/** A message for `flash`, as passport takes it: an object says its type, too. */
+export type FlashMessage = Message | { type?: string; message?: string };
+
+export interface AuthenticateOptions {
+  /** The id of the user that the strategy gave: a text or a number. Default: `user.id`. */
+  userIdOf?: ((user: never) => unknown) | undefined;
+  /** What `session.login` is given. Default: nothing. */
+  login?: LoginOptions | undefined;
+  /** Where a browser goes after a login. Default: the next handler answers. */
+  successRedirect?: string | undefined;
+  /**
+   * The same, but the data's key `returnTo` says where, when it holds a path of this site: it is taken out of the data.
+   */
+  successReturnToOrRedirect?: string | undefined;
+  /** Where a browser goes when nobody was signed in. Default: 401. */
+  failureRedirect?: string | undefined;
+  /** Appends to the texts in the data's key `messages`. Default: none. */
+  successMessage?: Message | undefined;
+  failureMessage?: Message | undefined;
+  /** Appends to the texts of that type in the data's key `flash`, as connect-flash has them. Default: none. */
+  successFlash?: FlashMessage | undefined;
+  failureFlash?: FlashMessage | undefined;
+  /** Everything else is for the strategy. */
+  [option: string]: unknown;
+}
+
+/** Options of passport that mean something else here, and what to use. */
+const REFUSED = {
+  session: 'it always signs in with session.login()',
+  keepSessionInfo: 'name what to keep in login: { keep: […] }',
+  assignProperty: 'use passport.authorize()',
+} as const;
+
+type Next = (error?: unknown) => void;
+type Middleware = (request: IncomingMessage, response: ServerResponse, next: Next) => void;
+type Data = RequestSession<unknown>['data'];
+
+/** What a strategy gives: a user, or why there is none. */
+interface Verdict {
+  user: unknown;
+  info: unknown;
+  status: unknown;
+}
+
+/**
+ * What `passport.authenticate()` does, with sessions of this package: a login is `session.login()`, and messages and
+ * `returnTo` are in the session's data, written before the browser is sent on. The session of the visitor ends with the
+ * login; `login: { keep: […] }` names what of its data goes on.
+ *
+ * @throws TypeError for an option of the wrong kind.
+ * @example
+ * app.post('/login', authenticate(passport, 'local', { successRedirect: '/', failureRedirect: '/login', failureMessage: true }));
+ */
+export function authenticate(
+  passport: Passport,
+  strategy: string | readonly string[] | object,
+  options: AuthenticateOptions = {},
+): Middleware {
+  if (typeof passport?.authenticate !== 'function') {
+    throw new TypeError(`authenticate needs a passport, got ${kindOf(passport)}`);
+  }
+  const { userIdOf, login, successMessage, failureMessage, successFlash, failureFlash, ...others } = options;
+  const { successRedirect, successReturnToOrRedirect, failureRedirect, failWithError, ...rest } = others;
+  for (const [name, value] of Object.entries({ successRedirect, successReturnToOrRedirect })) {
+    if (value !== undefined) checkRedirectTo(`option ${name}`, value);
+  }
+  if (failureRedirect !== undefined) checkRedirectTo('option failureRedirect', failureRedirect);
+  for (const [name, instead] of Object.entries(REFUSED)) {
+    if (rest[name] !== undefined) throw new TypeError(`option ${name} is none of authenticate: ${instead}`);
+  }
+  if (userIdOf !== undefined) checkFunction('option userIdOf', userIdOf);
+  const idOf = (userIdOf as ((user: unknown) => unknown) | undefined) ?? ((user) => (user as { id?: unknown }).id);
+
+  const signIn = async (request: IncomingMessage, { user, info }: Verdict): Promise<string | undefined> => {
+    const session = requestSession(request);
+    const userId = readId(idOf(user));
+    const returnTo = successReturnToOrRedirect === undefined ? undefined : await session.data.pop('returnTo');
+    await session.login(userId, login);
+    await keepMessages(session.data, 'success', info, successMessage, successFlash);
+    Object.assign(request, { user, authInfo: await authInfoOf(passport, info ?? {}, request) });
+    const wanted = returnTo === undefined ? '/' : safeReturnTo(returnTo);
+    return wanted === '/' ? (successReturnToOrRedirect ?? successRedirect) : wanted;
+  };
+
+  return (request, response, next) => {
+    const answer = async (verdict: Verdict): Promise<void> => {
+      if (verdict.user) {
+        const location = await signIn(request, verdict);
+        return location === undefined ? next() : redirect(response, location);
+      }
+      const [info] = [verdict.info].flat();
+      await keepMessages(requestSession(request).data, 'error', info, failureMessage, failureFlash);
+      if (failureRedirect !== undefined) return redirect(response, failureRedirect);
+      const status = [verdict.status].flat().find((one) => typeof one === 'number') ?? 401;
+      if (failWithError) return next(Object.assign(new Error('nobody was signed in'), { status }));
+      refuse(response, status as number, [verdict.info].flat());
+    };
+    const callback = (error: unknown, user: unknown, info: unknown, status: unknown) => {
+      if (error) return next(error);
+      answer({ user, info, status }).catch(next);
+    };
+    const run = passport.authenticate(strategy as never, { ...rest, session: false } as never, callback as never);
+    (run as Middleware)(request, response, next);
+  };
+}
+
+async function keepMessages(
+  data: Data,
+  kind: 'success' | 'error',
+  info: unknown,
+  message: Message | undefined,
+  flash: FlashMessage | undefined,
+): Promise<void> {
+  const text = textOf(message, info);
+  if (text !== undefined) await data.update('messages', (texts) => [...textsIn(texts), text]);
+  const given = typeof flash === 'object' ? flash : { message: flash };
+  const flashed = flash === undefined ? undefined : textOf(given.message ?? true, info);
+  if (flashed === undefined) return;
+  const type = (typeof flash === 'object' && flash.type) || (info as { type?: string } | undefined)?.type || kind;
+  await data.update('flash', (flashes) => {
+    const known = typeof flashes === 'object' && flashes !== null ? (flashes as Record<string, unknown>) : {};
+    return { ...known, [type]: [...textsIn(known[type]), flashed] };
+  });
+}
+
+/** The text to keep; `undefined` for none. */
+function textOf(message: Message | undefined, info: unknown): string | undefined {
+  if (typeof message === 'string') return message;
+  const said = message === true ? ((info as { message?: unknown } | undefined)?.message ?? info) : undefined;
+  return typeof said === 'string' ? said : undefined;
+}
+
+function textsIn(value: unknown): unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function readId(value: unknown): string {
+  const isNumber = Number.isFinite(value) || typeof value === 'bigint';
+  return checkUserId(isNumber ? String(value) : value, "the user's id, see the option userIdOf,");
+}
+
+function authInfoOf(passport: Passport, info: unknown, request: object): Promise<unknown> {
+  if (typeof passport.transformAuthInfo !== 'function') return Promise.resolve(info);
+  return new Promise((resolve, reject) => {
+    const done = (error: unknown, transformed: unknown) => (error ? reject(error) : resolve(transformed));
+    passport.transformAuthInfo?.(info, request as never, done as never);
+  });
+}
+
+function redirect(response: ServerResponse, location: string): void {
+  response.statusCode = 302;
+  response.setHeader('Location', location);
+  response.setHeader('Content-Length', '0');
+  response.end();
+}
+
+function refuse(response: ServerResponse, status: number, challenges: readonly unknown[]): void {
+  const texts = challenges.filter((challenge) => typeof challenge === 'string');
+  response.statusCode = status;
+  if (status === 401 && texts.length > 0) response.setHeader('WWW-Authenticate', texts);
+  response.setHeader('Content-Type', 'application/json; charset=utf-8');
+  response.end(JSON.stringify({ error: 'unauthenticated' }));
+}

@@ -1,0 +1,340 @@
+import type { RequestListener } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import express, { type Express, type RequestHandler } from 'express';
+import { RedisStore, TokenManager } from 'tokensession';
+import { requireRecentLogin, requireUser, sessionMiddleware } from 'tokensession/express';
+import { continueSession, ExpressSessionStore, type LegacySessionsOptions } from 'tokensession/express-session';
+import { listen } from './support/apps';
+import { Browser } from './support/browser';
+import { closeAfterEach } from './support/closing';
+import { type AnySession, called, expressSession, handlerOf, type Request } from './support/express-session-app';
+import { type RedisServer, startRedis } from './support/redis-server';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
+
+const { RedisStore: ConnectRedisStore } = require('connect-redis');
+const { createClient } = require('redis');
+
+const onClose = closeAfterEach();
+
+let server: RedisServer;
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.stop());
+
+/** What all stages of the application do. */
+function routes(app: Express): void {
+  app.all(
+    '/login',
+    handlerOf(async (req: Request) => {
+      await called((done) => req.session.regenerate(done));
+      req.session.passport = { user: req.query.user };
+      req.session.loginAt = Date.now();
+      await called((done) => req.session.save(done));
+    }),
+  );
+  app.all(
+    '/set',
+    handlerOf((req: Request) => {
+      Object.assign(req.session, req.query);
+    }),
+  );
+  app.all(
+    '/logout',
+    handlerOf((req: Request) => called((done) => req.session.destroy(done))),
+  );
+  app.all(
+    '/who',
+    handlerOf((req: Request) => {
+      const { passport, cart = null } = req.session;
+      if (req.query.count !== undefined) req.session.count = (req.session.count ?? 0) + 1;
+      return { user: passport?.user ?? null, cart };
+    }),
+  );
+}
+
+/** An application that goes from connect-redis to ours, one stage after the other, at one address. */
+async function startMoving({ legacy = {} }: { legacy?: Partial<LegacySessionsOptions<AnySession>> } = {}) {
+  const prefix = `sess-${Math.random().toString(36).slice(2)}:`;
+  const client = createClient({ url: server.url });
+  await client.connect();
+  const former = new ConnectRedisStore({ client, prefix });
+  const prefixes = randomPrefixes();
+  const newManager = () =>
+    new TokenManager({ store: new RedisStore(server.url, { ...prefixes, ...PATIENT }), secret: SECRET });
+  // As in two processes.
+  const managers = [newManager(), newManager()] as const;
+  const events: string[] = [];
+  for (const manager of managers) {
+    for (const name of ['login', 'logout', 'replaced', 'revoked'] as const) {
+      manager.on(name, ({ userId }) => events.push(`${name} ${userId}`));
+    }
+  }
+  const options = { secret: SECRET, resave: false, saveUninitialized: false };
+  const bridge = (manager: TokenManager) =>
+    new ExpressSessionStore<AnySession>(manager, {
+      userIdOf: (session) => session.passport?.user,
+      legacy: { store: former, ...legacy },
+    });
+  const build = (...middlewares: RequestHandler[]) => {
+    const app = express();
+    app.set('env', 'test');
+    for (const middleware of middlewares) app.use(middleware);
+    return app;
+  };
+  const withRoutes = (app: Express) => {
+    routes(app);
+    return app;
+  };
+  const stages: Record<string, (manager: TokenManager) => RequestListener> = {
+    'connect-redis': () => withRoutes(build(expressSession({ ...options, store: former }))),
+    bridge: (manager) => withRoutes(build(expressSession({ ...options, store: bridge(manager) }))),
+    both: (manager) => {
+      const store = bridge(manager);
+      const ours = sessionMiddleware(manager, { property: 'auth' });
+      const app = build(expressSession({ ...options, store }), ours, continueSession(store));
+      ownRoutes(app);
+      return withRoutes(app);
+    },
+    ours: (manager) => {
+      const app = build(sessionMiddleware(manager, { property: 'auth' }));
+      ownRoutes(app);
+      app.all(
+        '/who',
+        handlerOf(async ({ auth }) => ({ user: auth.user?.id ?? null, cart: (await auth.data.get('cart')) ?? null })),
+      );
+      return app;
+    },
+  };
+  const made = Object.fromEntries(
+    Object.entries(stages).map(([name, stage]) => [name, managers.map((manager) => stage(manager as TokenManager))]),
+  ) as Record<string, RequestListener[]>;
+  let stage = 'connect-redis';
+  let turn = 0;
+  const running = await listen((req, res) => {
+    const apps = made[stage] as RequestListener[];
+    apps[turn++ % apps.length]?.(req, res);
+  });
+  onClose(async () => {
+    await running.close();
+    for (const manager of managers) await manager.close();
+    client.destroy();
+  });
+  return {
+    browse: () => new Browser(running.url),
+    goTo: (next: keyof typeof stages) => {
+      stage = next;
+    },
+    manager: managers[0],
+    former,
+    events,
+    formerKeys: async () => (await server.admin.keys(`${prefix}*`)).length,
+  };
+}
+
+function ownRoutes(app: Express): void {
+  app.all(
+    '/me',
+    requireUser(),
+    handlerOf(({ auth }) => ({ id: auth.user.id, at: auth.authenticatedAt })),
+  );
+  app.all(
+    '/vault',
+    requireRecentLogin(60),
+    handlerOf(() => 'open'),
+  );
+  app.all(
+    '/auth-logout',
+    handlerOf(({ auth }) => auth.logout()),
+  );
+  app.all(
+    '/auth-login',
+    handlerOf(({ auth, query }) => auth.login(query.user, { keep: ['cart'] })),
+  );
+  app.all(
+    '/auth-data',
+    handlerOf(({ auth }) => auth.data.getAll()),
+  );
+}
+
+it('moves a session at its first use, once, however many requests come at once', async () => {
+  const { browse, goTo, manager, former, events, formerKeys } = await startMoving();
+  const browser = browse();
+  await browser.visit('/login?user=ada');
+  await browser.visit('/set?cart=book');
+  expect(await formerKeys()).toBe(1);
+  goTo('bridge');
+  const tabs = Array.from({ length: 30 }, () => browser.tab());
+  const answers = await Promise.all(tabs.map((tab) => tab.visit('/who')));
+  for (const { status, body } of answers) expect([status, body]).toEqual([200, { user: 'ada', cart: 'book' }]);
+  expect(await manager.listUserSessions('ada')).toHaveLength(1);
+  expect(await formerKeys()).toBe(0);
+  expect(events).toEqual([]);
+  // Each answer brought the new cookie, the same session's; the former one goes on where that was lost.
+  const ids = answers.map(({ lines }) => lines[0]);
+  expect(new Set(ids).size).toBe(1);
+  expect(ids[0]).toMatch(/^connect\.sid=s%3A[\w-]{22}\.[\w-]{22}\./);
+  for (const tab of [browser, tabs[0] as Browser]) {
+    expect((await tab.visit('/who')).body).toEqual({ user: 'ada', cart: 'book' });
+  }
+  await tabs[1]?.visit('/set?cart=two');
+  expect((await browser.visit('/who')).body).toEqual({ user: 'ada', cart: 'two' });
+  expect(await former.length()).toBe(0);
+});
+
+it('moves a visitor, who keeps the id, and signs in later', async () => {
+  const { browse, goTo, manager, formerKeys } = await startMoving();
+  const browser = browse();
+  await browser.visit('/set?cart=book');
+  const cookie = browser.header;
+  goTo('bridge');
+  const answers = await Promise.all(Array.from({ length: 20 }, () => browser.tab().visit('/who')));
+  for (const { body, lines } of answers) expect([body, lines]).toEqual([{ user: null, cart: 'book' }, []]);
+  expect(browser.header).toBe(cookie);
+  expect(await formerKeys()).toBe(0);
+  await browser.visit('/login?user=ada');
+  expect(await manager.listUserSessions('ada')).toHaveLength(1);
+});
+
+it('never brings a session back that has ended after its move', async () => {
+  const { browse, goTo, manager, former, formerKeys } = await startMoving();
+  const browser = browse();
+  await browser.visit('/login?user=ada');
+  const former1 = browser.tab();
+  const id = decodeURIComponent(browser.header).split('s:')[1]?.split('.')[0] as string;
+  const record = await former.get(id);
+  goTo('bridge');
+  await browser.visit('/who');
+  // A request that the former application was still busy with writes its record again.
+  await former.set(id, record);
+  await browser.visit('/logout');
+  for (let i = 0; i < 3; i++) {
+    await former.set(id, record);
+    expect((await former1.tab().visit('/who')).body).toEqual({ user: null, cart: null });
+  }
+  expect(await manager.listUserSessions('ada')).toEqual([]);
+
+  // A kick counts, too, and so does a ban of a user whose session was not moved yet.
+  goTo('connect-redis');
+  const [kicked, banned] = [browse(), browse()];
+  await kicked.visit('/login?user=eve');
+  await banned.visit('/login?user=mallory');
+  goTo('bridge');
+  await kicked.tab().visit('/who');
+  await manager.deleteUserToken('eve');
+  await manager.banUser('mallory');
+  expect((await kicked.visit('/who')).body.user).toBeNull();
+  expect((await banned.visit('/who')).body.user).toBeNull();
+  expect(await formerKeys()).toBeLessThanOrEqual(1);
+});
+
+it('knows when a moved user had logged in where the session says so; else the login is never recent', async () => {
+  for (const [legacy, status] of [
+    [{ authenticatedAt: (session: AnySession) => session.loginAt }, 200],
+    [{ authenticatedAt: (session: AnySession) => new Date(session.loginAt - 120_000) }, 403],
+    [{ authenticatedAt: () => Number.NaN }, 403],
+    [{}, 403],
+  ] as const) {
+    const { browse, goTo } = await startMoving({ legacy });
+    const browser = browse();
+    await browser.visit('/login?user=ada');
+    goTo('bridge');
+    await browser.visit('/who');
+    goTo('both');
+    expect((await browser.visit('/me')).body.id).toBe('ada');
+    expect((await browser.visit('/vault')).status).toBe(status);
+    goTo('ours');
+    expect((await browser.visit('/vault')).status).toBe(status);
+  }
+});
+
+it('goes on in sessionMiddleware with the same session and data, and ends in both', async () => {
+  const { browse, goTo, manager } = await startMoving();
+  const [browser, visitor] = [browse(), browse()];
+  await browser.visit('/login?user=ada');
+  await browser.visit('/set?cart=book');
+  await visitor.visit('/set?cart=pen');
+  goTo('both');
+  expect((await browser.visit('/who')).body).toEqual({ user: 'ada', cart: 'book' });
+  expect([...browser.cookies.keys()].sort()).toEqual(['connect.sid', 'session']);
+  expect((await browser.visit('/auth-data')).body).toMatchObject({ cart: 'book' });
+  expect(await manager.listUserSessions('ada')).toHaveLength(1);
+  await visitor.visit('/who');
+  expect([...visitor.cookies.keys()].sort()).toEqual(['connect.sid', 'session-visitor']);
+
+  // A visitor signs in by ours and takes the cart along.
+  await visitor.visit('/auth-login?user=grace');
+  goTo('ours');
+  expect((await visitor.visit('/who')).body).toEqual({ user: 'grace', cart: 'pen' });
+  expect((await browser.visit('/who')).body).toEqual({ user: 'ada', cart: 'book' });
+
+  goTo('both');
+  await browser.visit('/logout');
+  expect((await browser.visit('/me')).status).toBe(401);
+  await browser.visit('/login?user=bob');
+  expect((await browser.visit('/me')).body.id).toBe('bob');
+  await browser.visit('/auth-logout');
+  expect((await browser.visit('/who')).body.user).toBeNull();
+  expect(await manager.listUserSessions('bob')).toEqual([]);
+});
+
+it('adopts no session for a page of another origin', async () => {
+  const { browse, goTo } = await startMoving();
+  const browser = browse();
+  await browser.visit('/login?user=ada');
+  goTo('both');
+  const foreign = { Origin: 'https://evil.example', 'Sec-Fetch-Site': 'cross-site' };
+  const { status } = await browser.tab().visit('/me', { method: 'POST', headers: foreign });
+  expect(status).toBe(401);
+  expect((await browser.visit('/me')).status).toBe(200);
+});
+
+it('answers 503 and signs nobody out while the former store is down', async () => {
+  const broken = {
+    get: (_id: string, done: (error: Error) => void) => done(Object.assign(new Error('x'), { code: 'ENOENT' })),
+    destroy: () => undefined,
+  };
+  const { browse, goTo } = await startMoving({ legacy: { store: broken } });
+  const browser = browse();
+  await browser.visit('/login?user=ada');
+  const cookie = browser.header;
+  goTo('bridge');
+  const { status, lines } = await browser.visit('/who');
+  expect([status, lines]).toEqual([503, []]);
+  expect(browser.header).toBe(cookie);
+});
+
+it('signs nobody out while an application under load goes from connect-redis to ours', async () => {
+  const { browse, goTo, manager, events } = await startMoving();
+  const users = Array.from({ length: 25 }, (_, i) => `user-${i}`);
+  const browsers = users.map(() => browse());
+  await Promise.all(
+    browsers.map(async (browser, i) => {
+      await browser.visit(`/login?user=${users[i]}`);
+      await browser.visit(`/set?cart=${i}`);
+    }),
+  );
+  let isOver = false;
+  let requests = 0;
+  const failures: unknown[] = [];
+  const use = async (browser: Browser, i: number, path: string) => {
+    while (!isOver) {
+      const { status, body } = await browser.visit(path);
+      requests++;
+      if (status !== 200 || body.user !== users[i] || body.cart !== String(i)) failures.push({ status, body, i });
+    }
+  };
+  // Two requests at a time of each, with one jar; one of the two changes its session.
+  const clients = browsers.flatMap((browser, i) => [use(browser, i, '/who'), use(browser, i, '/who?count=1')]);
+  for (const stage of ['connect-redis', 'bridge', 'both', 'ours']) {
+    goTo(stage);
+    const before = requests;
+    while (requests - before < 40 * users.length) await sleep(20);
+  }
+  isOver = true;
+  await Promise.all(clients);
+  expect(failures).toEqual([]);
+  expect(requests).toBeGreaterThan(4 * 40 * users.length - 1);
+  for (const user of users) expect(await manager.listUserSessions(user)).toHaveLength(1);
+  expect(events).toEqual([]);
+});

@@ -1,0 +1,569 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MemoryStore, SessionError } from 'tokensession';
+import { ExpressSessionStore } from 'tokensession/express-session';
+import { closeAfterEach } from './support/closing';
+import { type BridgeOptions, called, expressSession, type Route, startBridge } from './support/express-session-app';
+import { type RedisServer, startRedis } from './support/redis-server';
+
+const onClose = closeAfterEach();
+
+let server: RedisServer;
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.stop());
+
+const HOUR = 3_600_000;
+const KINDS = ['MemoryStore', 'RedisStore'] as const;
+
+describe.each(KINDS)('on %s, express-session', (kind) => {
+  const start = (options: BridgeOptions = {}) =>
+    startBridge(onClose, { redis: kind === 'RedisStore' ? server.url : undefined, ...options });
+
+  /** An application with one route that gets a browser's requests one after the other. */
+  const serve = async (route: Route, session: Record<string, unknown> = {}, options: BridgeOptions = {}) => {
+    const app = await start({ session, routes: { '/': route }, ...options });
+    const browser = app.browse();
+    return { ...app, browser, visit: () => browser.visit('/') };
+  };
+
+  it('creates a session, and finds it again by its cookie', async () => {
+    const { visit, browser } = await serve((req) => {
+      req.session.hits = (req.session.hits ?? 0) + 1;
+      return { hits: req.session.hits, id: req.sessionID };
+    });
+    const first = await visit();
+    expect(first.lines).toEqual([expect.stringMatching(/^connect\.sid=s%3A/)]);
+    expect(first.body).toEqual({ hits: 1, id: expect.any(String) });
+    expect((await visit()).body).toEqual({ hits: 2, id: first.body.id });
+    expect((await visit()).lines).toEqual([]);
+    browser.cookies.clear();
+    expect((await visit()).body.hits).toBe(1);
+  });
+
+  it('keeps many sessions apart', async () => {
+    const { browse, store } = await start();
+    const browsers = Array.from({ length: 10 }, browse);
+    await Promise.all(browsers.map((browser, i) => browser.visit(`/set?name=${i}`)));
+    for (const [i, browser] of browsers.entries()) {
+      expect((await browser.visit('/session')).body.data).toMatchObject({ name: String(i) });
+    }
+    expect(await store.length()).toBe(10);
+  });
+
+  it.each([
+    ['with end', (_req, res) => res.end('body')],
+    ['with an empty body', (_req, res) => res.end()],
+    [
+      'in several writes',
+      (_req, res) => {
+        res.write('bo');
+        res.end('dy');
+      },
+    ],
+    [
+      'with a length',
+      (_req, res) => {
+        res.setHeader('Content-Length', '4');
+        res.end('body');
+      },
+    ],
+  ] satisfies [string, Route][])('has saved the session when it answers %s', async (_, answer) => {
+    let id = '';
+    const { visit, store } = await serve((req, res) => {
+      req.session.saved = true;
+      id = req.sessionID;
+      answer(req, res);
+    });
+    await visit();
+    expect(await store.get(id)).toMatchObject({ saved: true });
+  });
+
+  it('moves the expiry on with each request, in cookie and store', async () => {
+    const { visit, store } = await serve(
+      (req) => {
+        req.session.at ??= 1;
+        return { id: req.sessionID };
+      },
+      { cookie: { maxAge: 60_000 }, rolling: true },
+    );
+    const { body } = await visit();
+    const expiry = async () =>
+      new Date(((await store.get(body.id)) as { cookie: { expires: string } }).cookie.expires).getTime();
+    const first = await expiry();
+    await sleep(20);
+    const { lines } = await visit();
+    expect(lines).toEqual([expect.stringMatching(/Expires=/)]);
+    const second = await expiry();
+    expect(second).toBeGreaterThan(first);
+    expect(Math.abs(second - Date.now() - 60_000)).toBeLessThan(5000);
+  });
+
+  it('starts another session, with another id, where the store has none', async () => {
+    const { visit, store } = await serve((req) => {
+      req.session.n = (req.session.n ?? 0) + 1;
+      return { n: req.session.n, id: req.sessionID };
+    });
+    const { body } = await visit();
+    await store.destroy(body.id);
+    const next = await visit();
+    expect(next.body).toEqual({ n: 1, id: expect.not.stringContaining(body.id) });
+    expect(next.lines).toHaveLength(1);
+  });
+
+  it('starts another session where the time of the first is up, which is then no more in the store', async () => {
+    const { visit, store } = await serve(
+      (req) => {
+        req.session.n = (req.session.n ?? 0) + 1;
+        return { n: req.session.n, id: req.sessionID };
+      },
+      { cookie: { maxAge: 1000 } },
+    );
+    const { body } = await visit();
+    await sleep(1100);
+    expect(await store.get(body.id)).toBeNull();
+    expect((await visit()).body.n).toBe(1);
+  });
+
+  it('asks the store nothing for a cookie that is not signed', async () => {
+    const { browse, calls } = await start();
+    const browser = browse();
+    await browser.visit('/set?a=1');
+    browser.cookies.set('connect.sid', 's%3Aforged.signature');
+    calls.length = 0;
+    expect((await browser.visit('/session')).body.data).not.toHaveProperty('a');
+    expect(calls).toEqual([]);
+  });
+
+  it('passes on that a session could not be read, also an error that means "none" to express-session', async () => {
+    const { browse, inner } = await start();
+    const browser = browse();
+    await browser.visit('/set?a=1');
+    const cookie = browser.header;
+    for (const error of [
+      new SessionError('ERR_STORE_UNAVAILABLE', 'test'),
+      Object.assign(new Error('no such socket'), { code: 'ENOENT' }),
+    ]) {
+      const broken = jest.spyOn(inner, 'touchWithData').mockRejectedValueOnce(error);
+      const { status, lines } = await browser.visit('/session');
+      expect([status, lines]).toEqual([503, []]);
+      broken.mockRestore();
+    }
+    expect(browser.header).toBe(cookie);
+    expect((await browser.visit('/session')).body.data).toMatchObject({ a: '1' });
+  });
+
+  it('passes on that a session could not be saved, touched or destroyed', async () => {
+    const error = new SessionError('ERR_STORE_UNAVAILABLE', 'test');
+    const { browse, inner, errors } = await start({ session: { unset: 'destroy' } });
+    const browser = browse();
+    await browser.visit('/set?a=1');
+    for (const [verb, path] of [
+      ['writeData', '/set?a=2'],
+      ['end', '/destroy'],
+    ] as const) {
+      const broken = jest.spyOn(inner, verb).mockRejectedValueOnce(error);
+      await browser.visit(path);
+      broken.mockRestore();
+      expect(errors.splice(0)).toEqual([error]);
+    }
+  });
+
+  it('lets names pass that it needs itself, and keeps them in the store', async () => {
+    const { browse, store, manager } = await start();
+    const browser = browse();
+    const { body } = await browser.visit('/set?a=1');
+    const content = (await store.get(body.id)) as Record<string, unknown>;
+    await store.set(body.id, Object.assign(content, { save: 'mine', cookie: content.cookie }));
+    await browser.visit('/set?b=2');
+    expect((await browser.visit('/session')).body.data).toEqual({ cookie: expect.anything(), a: '1', b: '2' });
+    expect(await store.get(body.id)).toMatchObject({ save: 'mine', a: '1', b: '2' });
+    expect(manager).toBeDefined();
+  });
+
+  it('shows nothing of a session but its data and cookie', async () => {
+    const { visit } = await serve((req) => {
+      req.session.test1 = 1;
+      req.session.test2 = 'b';
+      const keys: string[] = [];
+      for (const key in req.session) keys.push(key);
+      return { keys, isOne: req.session instanceof expressSession.Session, id: req.session.id === req.sessionID };
+    });
+    for (let i = 0; i < 2; i++) {
+      const { body } = await visit();
+      expect(body).toEqual({ keys: expect.arrayContaining(['cookie', 'test1', 'test2']), isOne: true, id: true });
+      expect(body.keys).toHaveLength(3);
+    }
+  });
+
+  it('saves nothing under an id that is no text', async () => {
+    const { visit, store } = await serve((req) => {
+      (req as { sessionID: unknown }).sessionID = 7;
+      req.session.a = 1;
+    });
+    expect((await visit()).lines).toEqual([]);
+    expect(await store.length()).toBe(0);
+  });
+
+  it('goes on without a cookie of its own in the data: another way has cleared that', async () => {
+    const { browse, manager, store, inner } = await start();
+    const browser = browse();
+    const { body } = await browser.visit('/login');
+    const [token] = await manager.listUserToken('ada');
+    await manager.sessionData(token as string).clear();
+    expect((await browser.visit('/session')).body).toEqual({
+      id: body.id,
+      data: { cookie: expect.objectContaining({ originalMaxAge: null }) },
+    });
+    expect([store, inner]).toBeDefined();
+  });
+
+  describe('the option genid', () => {
+    it('chooses the id of a visitor, and is given the request', async () => {
+      const { visit, store } = await serve(
+        (req) => {
+          req.session.a = 1;
+          return { id: req.sessionID };
+        },
+        { genid: (req: { url: string }) => `id of ${req.url}` },
+      );
+      expect((await visit()).body).toEqual({ id: 'id of /' });
+      expect(await store.get('id of /')).toMatchObject({ a: 1 });
+    });
+
+    it('that gives an id again has the later session take its place', async () => {
+      const { browse, store } = await start({ session: { genid: () => 'always the same' } });
+      await browse().visit('/set?a=1');
+      await sleep(5);
+      await browse().visit('/set?b=2');
+      expect(await store.get('always the same')).toEqual({ b: '2', cookie: expect.anything() });
+    });
+  });
+
+  describe('the option rolling', () => {
+    const hit: Route = (req) => {
+      req.session.hit ??= true;
+    };
+    it('is off by default: the cookie comes once', async () => {
+      const { visit } = await serve(hit);
+      expect((await visit()).lines).toHaveLength(1);
+      expect((await visit()).lines).toHaveLength(0);
+    });
+    it('sends the cookie with every answer', async () => {
+      const { visit } = await serve(hit, { rolling: true });
+      expect((await visit()).lines).toHaveLength(1);
+      expect((await visit()).lines).toHaveLength(1);
+    });
+    it('sends none for a session that holds nothing', async () => {
+      const { visit, calls } = await serve(() => null, { rolling: true });
+      expect((await visit()).lines).toHaveLength(0);
+      expect(calls).toEqual([]);
+    });
+  });
+
+  describe('the option resave', () => {
+    it.each([true, false])('%s costs one call for a request that changes nothing', async (resave) => {
+      const { visit, calls } = await serve(
+        (req) => {
+          req.session.a ??= 1;
+        },
+        { resave },
+      );
+      await visit();
+      calls.length = 0;
+      await visit();
+      expect(calls).toEqual(['touchWithData']);
+    });
+
+    it('false saves what has changed, and two calls are all', async () => {
+      const { visit, calls } = await serve((req) => {
+        req.session.n = (req.session.n ?? 0) + 1;
+        return req.session.n;
+      });
+      await visit();
+      calls.length = 0;
+      expect((await visit()).body).toBe(2);
+      expect(calls).toEqual(['touchWithData', 'writeData']);
+    });
+
+    it('false keeps a changed cookie.maxAge', async () => {
+      const { visit, store, calls } = await serve(
+        (req) => {
+          req.session.n ??= 1;
+          if (req.session.cookie.originalMaxAge === 60_000) req.session.cookie.maxAge = 2 * HOUR;
+          return { id: req.sessionID, maxAge: req.session.cookie.originalMaxAge };
+        },
+        { cookie: { maxAge: 60_000 } },
+      );
+      const { body } = await visit();
+      expect(body.maxAge).toBe(2 * HOUR);
+      const cookie = ((await store.get(body.id)) as { cookie: { originalMaxAge: number; expires: string } }).cookie;
+      expect(cookie.originalMaxAge).toBe(2 * HOUR);
+      expect(new Date(cookie.expires).getTime()).toBeGreaterThan(Date.now() + HOUR);
+      calls.length = 0;
+      expect((await visit()).body.maxAge).toBe(2 * HOUR);
+      expect(calls).toEqual(['touchWithData']);
+    });
+  });
+
+  describe('the option saveUninitialized', () => {
+    it('true saves a session that holds nothing', async () => {
+      const { visit, store } = await serve((req) => ({ id: req.sessionID }), { saveUninitialized: true });
+      const { body, lines } = await visit();
+      expect(lines).toHaveLength(1);
+      expect(await store.get(body.id)).toEqual({ cookie: expect.anything() });
+    });
+    it('false saves nothing and touches nothing', async () => {
+      const { visit, calls } = await serve(() => null);
+      expect((await visit()).lines).toEqual([]);
+      expect(calls).toEqual([]);
+    });
+  });
+
+  describe('the option unset', () => {
+    const toNull: Route = (req) => {
+      if (req.session.a === undefined) req.session.a = 1;
+      else req.session = null;
+      return { id: req.sessionID };
+    };
+    it('keeps the session by default', async () => {
+      const { visit, store } = await serve(toNull);
+      const { body } = await visit();
+      await visit();
+      expect(await store.get(body.id)).toMatchObject({ a: 1 });
+    });
+    it('destroys it', async () => {
+      const { visit, store } = await serve(toNull, { unset: 'destroy' });
+      const { body } = await visit();
+      await visit();
+      expect(await store.get(body.id)).toBeNull();
+    });
+    it('sets no cookie for a session that is given up at once', async () => {
+      const { visit, store } = await serve(
+        (req) => {
+          req.session = null;
+        },
+        { unset: 'destroy' },
+      );
+      expect((await visit()).lines).toEqual([]);
+      expect(await store.length()).toBe(0);
+    });
+  });
+
+  describe('the methods of a session', () => {
+    it('destroy ends it', async () => {
+      const { browse, store } = await start();
+      const browser = browse();
+      const { body } = await browser.visit('/set?a=1');
+      await browser.visit('/destroy');
+      expect(await store.get(body.id)).toBeNull();
+    });
+
+    it('regenerate puts an empty one under another id in its place', async () => {
+      const { browse, store } = await start({
+        routes: {
+          '/regenerate': async (req) => {
+            const { id } = req.session;
+            await called((done) => req.session.regenerate(done));
+            req.session.b = 2;
+            return { id, next: req.session.id, a: req.session.a ?? null };
+          },
+        },
+      });
+      const browser = browse();
+      await browser.visit('/set?a=1');
+      const { body, lines } = await browser.visit('/regenerate');
+      expect(body).toEqual({ id: expect.any(String), next: expect.not.stringContaining(body.id), a: null });
+      expect(lines).toHaveLength(1);
+      expect(await store.get(body.id)).toBeNull();
+      expect((await browser.visit('/session')).body).toMatchObject({ id: body.next, data: { b: 2 } });
+    });
+
+    it('reload reads it again, and gives an error where it has ended', async () => {
+      const routes: Record<string, Route> = {
+        '/reload': async (req) => {
+          req.session.a = 'not saved';
+          const content = await called<Record<string, unknown>>((done) => req.sessionStore.get(req.sessionID, done));
+          content.b = 'of another request';
+          await called((done) => req.sessionStore.set(req.sessionID, content, done));
+          await called((done) => req.session.reload(done));
+          return req.session;
+        },
+        '/reload-ended': async (req) => {
+          await called((done) => req.sessionStore.destroy(req.sessionID, done));
+          const error = await called((done) => req.session.reload(done)).catch((reason) => reason.message);
+          return { error };
+        },
+      };
+      const { browse, calls, events } = await start({ routes });
+      const browser = browse();
+      await browser.visit('/set?a=1');
+      calls.length = 0;
+      expect((await browser.visit('/reload')).body).toMatchObject({ a: '1', b: 'of another request' });
+      expect(calls).toEqual(['touchWithData', 'touchWithData', 'writeData', 'touchWithData']);
+      expect((await browser.visit('/session')).body.data).toMatchObject({ a: '1', b: 'of another request' });
+      expect((await browser.visit('/reload-ended')).body).toEqual({ error: 'failed to load session' });
+      expect(events).toEqual([]);
+    });
+
+    it('save saves at once, and nothing is left to save at the end', async () => {
+      const { browse, calls } = await start({
+        routes: {
+          '/save': async (req) => {
+            req.session.n = (req.session.n ?? 0) + 1;
+            await called((done) => req.session.save(done));
+            const saved = await called<{ n: number }>((done) => req.sessionStore.get(req.sessionID, done));
+            calls.push('answer');
+            return saved.n;
+          },
+        },
+      });
+      const browser = browse();
+      expect((await browser.visit('/save')).body).toBe(1);
+      expect(calls).toEqual(['create', 'touchWithData', 'answer']);
+      calls.length = 0;
+      expect((await browser.visit('/save')).body).toBe(2);
+      expect(calls).toEqual(['touchWithData', 'writeData', 'touchWithData', 'answer']);
+    });
+
+    it('touch gives it its whole time again', async () => {
+      const { visit } = await serve(
+        async (req) => {
+          const before = req.session.cookie.expires.getTime();
+          await sleep(5);
+          req.session.touch();
+          return req.session.cookie.expires.getTime() - before;
+        },
+        { cookie: { maxAge: 60_000 } },
+      );
+      expect((await visit()).body).toBeGreaterThanOrEqual(4);
+    });
+  });
+
+  it('goes on without a session while the store says that it is disconnected, which ours never says', async () => {
+    const { visit, store } = await serve((req) => ({ has: req.session !== undefined }));
+    store.emit('disconnect');
+    expect((await visit()).body).toEqual({ has: false });
+    store.emit('connect');
+    expect((await visit()).body).toEqual({ has: true });
+  });
+
+  it('costs three calls at most for a visitor who signs in, and keeps nothing of the visitor', async () => {
+    const { browse, calls, store } = await start();
+    const browser = browse();
+    const { body: visitor } = await browser.visit('/set?cart=book');
+    calls.length = 0;
+    const { body: user } = await browser.visit('/login');
+    expect(calls).toEqual(['touchWithData', 'end', 'create']);
+    expect(user.id).toMatch(/^[\w-]{22}\.[\w-]{22}$/);
+    expect((await browser.visit('/session')).body).toEqual({
+      id: user.id,
+      data: { cookie: expect.anything(), passport: { user: 'ada' } },
+    });
+    expect(await store.get(visitor.id)).toBeNull();
+  });
+});
+
+describe.each(KINDS)('on %s, the store by itself, as tests of connect-redis use it,', (kind) => {
+  const start = () => startBridge(onClose, { redis: kind === 'RedisStore' ? server.url : undefined });
+
+  it('lives the whole life of sessions', async () => {
+    const { store, manager } = await start();
+    await store.clear();
+    const plain = { foo: 'bar', cookie: { originalMaxAge: null } };
+    await store.set('123', plain);
+    expect(await store.get('123')).toEqual(plain);
+
+    const inSeconds = (seconds: number) => new Date(Date.now() + seconds * 1000);
+    const leftOf = async (id: string) => {
+      const { cookie } = (await store.get(id)) as { cookie: { expires: string } };
+      return (new Date(cookie.expires).getTime() - Date.now()) / 1000;
+    };
+    await store.set('456', { cookie: { originalMaxAge: null, expires: inSeconds(60) } });
+    expect(await leftOf('456')).toBeLessThanOrEqual(61);
+    await store.touch('456', { cookie: { originalMaxAge: null, expires: inSeconds(90) } });
+    expect(await leftOf('456')).toBeGreaterThan(61);
+
+    expect(await store.length()).toBe(2);
+    const all = (await store.all()) as { id: string; foo?: string }[];
+    expect(all.map(({ foo }) => foo ?? null).sort()).toEqual(['bar', null]);
+    for (const { id } of all) expect(await store.get(id)).not.toBeNull();
+
+    await store.destroy('456');
+    expect(await store.length()).toBe(1);
+    await store.destroy(all.find(({ foo }) => foo === 'bar')?.id as string);
+    expect(await store.length()).toBe(0);
+    expect(await store.get('123')).toBeNull();
+
+    const count = 1000;
+    const cookie = { originalMaxAge: null, expires: inSeconds(600) };
+    await Promise.all(Array.from({ length: count }, (_, i) => store.set(`s${i}`, { cookie })));
+    expect(await store.length()).toBe(count);
+    expect(await store.all()).toHaveLength(count);
+    await store.clear();
+    expect(await store.length()).toBe(0);
+    expect(await store.all()).toEqual([]);
+
+    await store.set('789', { cookie: { originalMaxAge: null, expires: inSeconds(90) } });
+    expect(await store.length()).toBe(1);
+    await store.set('789', { cookie: { originalMaxAge: null, expires: inSeconds(-90) } });
+    expect(await store.length()).toBe(0);
+    expect(await manager.health()).toMatchObject({ status: 'up' });
+  });
+
+  it('calls back where it is given a callback, and what that throws is its own', async () => {
+    const { store } = await start();
+    await called((done) => store.set('a', { n: 1, cookie: {} }, done));
+    expect(await called((done) => store.get('a', done))).toEqual({ n: 1, cookie: {} });
+    expect(await called((done) => store.length(done))).toBe(1);
+    expect(await called((done) => store.all(done))).toHaveLength(1);
+    await called((done) => store.touch('a', { cookie: {} }, done));
+    await called((done) => store.destroy('a', done));
+    await called((done) => store.clear(done));
+    expect(await called((done) => store.get('a', done))).toBeNull();
+    const loaded = await called((done) => store.load('a', done));
+    expect(loaded).toBeUndefined();
+  });
+
+  it('replaces all that an object without a request says', async () => {
+    const { store } = await start();
+    await store.set('a', { one: 1, two: 2, cookie: {} });
+    await store.set('a', { two: 3, cookie: {} });
+    expect(await store.get('a')).toEqual({ two: 3, cookie: {} });
+    await expect(store.set('a', { passport: { user: 'ada' }, cookie: {} })).rejects.toThrow(
+      'only a session of a request can change its user',
+    );
+  });
+
+  it('loads a session for code without a request, and saves what that changes', async () => {
+    const { store } = await start();
+    await store.set('a', { one: 1, cookie: {} });
+    const session = await called<{ one: number; save(done: () => void): void }>((done) => store.load('a', done));
+    session.one = 2;
+    await called((done) => session.save(done));
+    expect(await store.get('a')).toEqual({ one: 2, cookie: expect.anything() });
+  });
+});
+
+it('names what is wrong with its arguments', async () => {
+  const { manager } = await startBridge(onClose);
+  const userIdOf = () => null;
+  const make = (...args: unknown[]) => Reflect.construct(ExpressSessionStore, args);
+  expect(() => make({}, { userIdOf })).toThrow(
+    new TypeError('ExpressSessionStore needs a TokenManager, got a value of type object'),
+  );
+  expect(() => make(manager)).toThrow(new TypeError('option userIdOf must be a function, got undefined'));
+  expect(() => make(manager, { userIdOf, legacy: { store: {} } })).toThrow(
+    new TypeError('store must be a store of express-session, got a value of type object'),
+  );
+  expect(() => make(manager, { userIdOf, prefix: 'sess:' })).toThrow(
+    'ExpressSessionStore: unknown option "prefix"; known are userIdOf, legacy',
+  );
+});
+
+it('refuses to list or count with a store that can not', async () => {
+  const { store } = await startBridge(onClose, {
+    policy: { store: Object.assign(new MemoryStore(), { tags: undefined }) },
+  });
+  await expect(store.length()).rejects.toThrow('this store can not list all sessions: it has no method tags');
+});

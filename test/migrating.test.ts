@@ -1,0 +1,225 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { Browser } from './support/browser';
+import { freePort, type RedisServer, startRedis } from './support/redis-server';
+import { SECRET } from './support/stores';
+
+const ROOT = resolve(__dirname, '..');
+const PAGE = readFileSync(join(ROOT, 'docs/migrating.md'), 'utf8');
+
+/** The programs of each chapter, in order. */
+const programs = new Map<string, { language: string; text: string }[]>();
+for (const chapter of PAGE.split(/^##+ /m).slice(1)) {
+  const [title = ''] = chapter.split('\n', 1);
+  const blocks = [...chapter.matchAll(/^```(\w*)\n(.*?)^```$/gms)];
+  programs.set(
+    title,
+    blocks.map(([, language = '', text = '']) => ({ language, text })),
+  );
+}
+
+let folder: string;
+let server: RedisServer;
+const children = new Set<ChildProcess>();
+
+beforeAll(async () => {
+  server = await startRedis();
+  folder = await mkdtemp(join(tmpdir(), 'tokensession-migrating-'));
+  await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+  await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
+});
+afterEach(async () => {
+  for (const child of children) await stop(child);
+});
+afterAll(async () => {
+  await server.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function stop(child: ChildProcess): Promise<void> {
+  children.delete(child);
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+}
+
+/** With our own sources under the package's name. */
+const ENV = { PATH: process.env.PATH, TSX_TSCONFIG_PATH: join(ROOT, 'tsconfig.json') };
+
+let count = 0;
+
+/** Runs a program of the page, in the place of the one before it, until the test is over. */
+async function run(chapter: string, index: number, port: number): Promise<void> {
+  for (const child of children) await stop(child);
+  const program = programs.get(chapter)?.[index];
+  if (program === undefined) throw new Error(`no program ${index} in the chapter ${chapter}`);
+  const file = `program-${count++}.${program.language === 'ts' ? 'mts' : 'mjs'}`;
+  await writeFile(join(folder, file), program.text);
+  // One process: that of tsx itself would leave the program running when it is killed.
+  const child = spawn(process.execPath, ['--import', 'tsx', file], {
+    cwd: folder,
+    env: { ...ENV, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) },
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  children.add(child);
+  for (let tries = 0; tries < 1200; tries++) {
+    if (child.exitCode !== null) throw new Error(`the program ended with ${child.exitCode}`);
+    const isUp = await fetch(`http://127.0.0.1:${port}/`).then(
+      () => true,
+      () => false,
+    );
+    if (isUp) return;
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  throw new Error('the program does not listen');
+}
+
+/** Runs one program and gives a browser that visits it. */
+async function open(chapter: string, index: number): Promise<Browser> {
+  const port = await freePort();
+  await run(chapter, index, port);
+  return new Browser(`http://127.0.0.1:${port}`);
+}
+
+const POST = { method: 'POST' };
+
+async function signInAndOut(browser: Browser): Promise<void> {
+  expect((await browser.visit('/me')).status).toBe(401);
+  expect((await browser.visit('/login?user=ada', POST)).body).toEqual({ id: 'ada' });
+  expect((await browser.visit('/me')).body).toEqual({ id: 'ada' });
+  expect((await browser.visit('/logout', POST)).status).toBe(200);
+  expect((await browser.visit('/me')).status).toBe(401);
+}
+
+it('has no code but that of the tests below', () => {
+  const counts = Object.fromEntries(
+    [...programs].filter(([, blocks]) => blocks.length > 0).map(([title, blocks]) => [title, blocks.length]),
+  );
+  expect(counts).toEqual({
+    'From express-session': 1,
+    '1. Another store': 1,
+    '2. Both': 1,
+    '3. Without express-session': 1,
+    Passport: 2,
+    'OAuth 2 and OpenID Connect': 1,
+    'From koa-session': 2,
+    'From redis-sessions': 2,
+    'From gosession': 1,
+    'From iron-session': 1,
+    'From JWT': 2,
+  });
+});
+
+it('from express-session: each stage works, and a user who signed in before the first is signed in after the last', async () => {
+  const port = await freePort();
+  const browser = new Browser(`http://127.0.0.1:${port}`);
+  const stages = ['From express-session', '1. Another store', '2. Both', '3. Without express-session'];
+  for (const stage of stages) {
+    await run(stage, 0, port);
+    if (stage === 'From express-session') await browser.visit('/login?user=grace', POST);
+    expect([stage, (await browser.visit('/me')).body]).toEqual([stage, { id: 'grace' }]);
+    await signInAndOut(new Browser(`http://127.0.0.1:${port}`));
+  }
+  expect((await browser.visit('/logout', POST)).status).toBe(200);
+  expect((await browser.visit('/me')).status).toBe(401);
+});
+
+it.each([0, 1])('passport, program %i: signs in and out, and shows why not', async (index) => {
+  const browser = await open('Passport', index);
+  const login = (password: string) =>
+    browser.visit('/login', { method: 'POST', body: new URLSearchParams({ username: 'ada', password }) });
+  const refused = await login('wrong');
+  expect([refused.status, refused.headers.get('location')]).toEqual([302, '/messages']);
+  expect((await browser.visit('/messages')).body).toEqual(['Wrong password.']);
+  expect((await browser.visit('/messages')).body).toEqual([]);
+  expect((await login('right')).body).toEqual({ id: 'ada' });
+  expect((await browser.visit('/me')).body).toEqual({ id: 'ada' });
+  expect((await browser.visit('/logout', POST)).status).toBe(200);
+  expect((await browser.visit('/me')).status).toBe(401);
+});
+
+it('OAuth 2: the strategy takes the state store', async () => {
+  const [program] = programs.get('OAuth 2 and OpenID Connect') ?? [];
+  await writeFile(join(folder, 'oauth.mjs'), `${program?.text}\nconsole.log(passport._strategy('oauth2').name);\n`);
+  const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', 'oauth.mjs'], {
+    cwd: folder,
+    env: ENV,
+  });
+  expect(stdout).toBe('oauth2\n');
+});
+
+it.each([
+  ['From koa-session', 0],
+  ['From koa-session', 1],
+  ['From iron-session', 0],
+] as const)('%s, program %i: signs in and out', async (chapter, index) => {
+  await signInAndOut(await open(chapter, index));
+});
+
+it.each([
+  ['From redis-sessions', 0],
+  ['From redis-sessions', 1],
+  ['From gosession', 0],
+  ['From JWT', 1],
+] as const)('%s, program %i: signs in and out by a token in a header', async (chapter, index) => {
+  const browser = await open(chapter, index);
+  expect((await browser.visit('/me')).status).toBe(401);
+  const { body } = await browser.visit('/login?user=ada', POST);
+  const headers = { Authorization: `Bearer ${body.token}` };
+  expect((await browser.visit('/me', { headers })).body).toEqual({ id: 'ada' });
+  expect((await browser.visit('/logout', { ...POST, headers })).status).toBe(200);
+  expect((await browser.visit('/me', { headers })).status).toBe(401);
+});
+
+it('from JWT: a JWT outlives its logout, and can be exchanged for a session', async () => {
+  const port = await freePort();
+  const browser = new Browser(`http://127.0.0.1:${port}`);
+  await run('From JWT', 0, port);
+  const { body } = await browser.visit('/login?user=ada', POST);
+  const jwt = { Authorization: `Bearer ${body.token}` };
+  await browser.visit('/logout', { ...POST, headers: jwt });
+  expect((await browser.visit('/me', { headers: jwt })).body).toEqual({ id: 'ada' });
+  await run('From JWT', 1, port);
+  expect((await browser.visit('/me', { headers: jwt })).status).toBe(401);
+  expect((await browser.visit('/exchange', POST)).status).toBe(401);
+  const { body: session } = await browser.visit('/exchange', { ...POST, headers: jwt });
+  const headers = { Authorization: `Bearer ${session.token}` };
+  expect((await browser.visit('/me', { headers })).body).toEqual({ id: 'ada' });
+});
+
+it('has TypeScript that compiles, strictly', async () => {
+  const snippets = [...programs.values()].flat().filter(({ language }) => language === 'ts');
+  await Promise.all(snippets.map(({ text }, i) => writeFile(join(folder, `snippet-${i}.ts`), `${text}\nexport {};\n`)));
+  const compilerOptions = {
+    typeRoots: [join(ROOT, 'node_modules/@types')],
+    paths: { tokensession: [join(ROOT, 'src/index.ts')], 'tokensession/*': [join(ROOT, 'src/*.ts')] },
+  };
+  const config = { extends: join(ROOT, 'tsconfig.json'), compilerOptions, include: ['snippet-*.ts'], exclude: [] };
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config));
+  const compiler = join(ROOT, 'node_modules/typescript/bin/tsc');
+  const { stdout } = await promisify(execFile)(process.execPath, [compiler, '-p', folder]).catch((error) => error);
+  expect(stdout).toBe('');
+  expect(snippets.length).toBeGreaterThan(3);
+});
+
+it('links to files and headings that are there', () => {
+  const headingsOf = (text: string) =>
+    [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
+      heading
+        .toLowerCase()
+        .replace(/[^\w\s-]/g, '')
+        .replaceAll(' ', '-'),
+    );
+  const links = [...PAGE.matchAll(/\]\(([^)#]*)#?([^)]*)\)/g)];
+  expect(links.length).toBeGreaterThan(5);
+  for (const [, path = '', heading = ''] of links) {
+    const file = path === '' ? join(ROOT, 'docs/migrating.md') : join(ROOT, 'docs', path);
+    expect(existsSync(file)).toBe(true);
+    if (heading !== '') expect(headingsOf(readFileSync(file, 'utf8'))).toContain(heading);
+  }
+});

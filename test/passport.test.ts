@@ -1,0 +1,347 @@
+import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
+import { MemoryStore, TokenManager } from 'tokensession';
+import { requireUser, type SessionMiddlewareOptions, sessionMiddleware } from 'tokensession/express';
+import { type AuthenticateOptions, authenticate, type OAuthStateStore, oauthStateStore } from 'tokensession/passport';
+import { listen } from './support/apps';
+import { Browser } from './support/browser';
+import { closeAfterEach } from './support/closing';
+import { killExamples, runExample } from './support/example-process';
+import { CLIENT, startOAuthServer } from './support/oauth-server';
+import { SECRET } from './support/stores';
+
+const { Passport } = require('passport');
+const { Strategy: LocalStrategy } = require('passport-local');
+const OAuth2Strategy = require('passport-oauth2');
+const flash = require('connect-flash');
+
+const onClose = closeAfterEach();
+
+afterAll(killExamples);
+
+/** A passport whose users are `ada`, with the password `right`, and `grace`, who is broken. */
+function localPassport() {
+  const passport = new Passport();
+  const verify = async (
+    name: string,
+    password: string,
+    done: (error: unknown, user?: unknown, info?: unknown) => void,
+  ) => {
+    await new Promise(setImmediate);
+    if (name === 'grace') return done(new Error('the database is down'));
+    if (password !== 'right') return done(null, false, { message: 'Wrong password.' });
+    done(null, { id: name === 'seven' ? 7 : name, name }, { message: `Welcome, ${name}.` });
+  };
+  passport.use(new LocalStrategy(verify));
+  return passport;
+}
+
+async function start(mount: (app: Express, manager: TokenManager) => void, options?: SessionMiddlewareOptions) {
+  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+  const app = express();
+  app.set('env', 'test');
+  app.use(express.urlencoded());
+  app.use(sessionMiddleware(manager, options));
+  mount(app, manager);
+  app.get('/data', async (req, res) => {
+    res.json(await req.session.data.getAll());
+  });
+  app.get('/set', async (req, res) => {
+    await req.session.data.set(req.query as Record<string, unknown>);
+    res.json(null);
+  });
+  app.get('/me', requireUser(), (req, res) => {
+    res.json(req.session.user);
+  });
+  const errors: unknown[] = [];
+  app.use(((error, _req, res, _next) => {
+    errors.push(error);
+    res.status((error as { status?: number }).status ?? 500).json({ error: String((error as Error).message) });
+  }) satisfies ErrorRequestHandler);
+  const running = await listen(app);
+  onClose(async () => {
+    await running.close();
+    await manager.close();
+  });
+  const browser = new Browser(running.url);
+  const post = (path: string, fields: Record<string, string>) =>
+    browser.visit(path, { method: 'POST', body: new URLSearchParams(fields) });
+  return { manager, browser, post, errors, url: running.url };
+}
+
+const RIGHT = { username: 'ada', password: 'right' };
+const WRONG = { username: 'ada', password: 'wrong' };
+
+describe('passport-local', () => {
+  it('signs in by the recipe: session false, then session.login', async () => {
+    const passport = localPassport();
+    const { browser, post, manager } = await start((app) => {
+      app.post('/login', passport.authenticate('local', { session: false }), (async (req, res) => {
+        await req.session.login((req as unknown as { user: { id: string } }).user.id, { keep: ['cart'] });
+        res.json(req.session.user);
+      }) satisfies RequestHandler);
+    });
+    await browser.visit('/set?cart=book&other=1');
+    expect((await post('/login', WRONG)).status).toBe(401);
+    expect((await browser.visit('/me')).status).toBe(401);
+    expect((await post('/login', RIGHT)).body).toEqual({ id: 'ada' });
+    expect((await browser.visit('/me')).body).toEqual({ id: 'ada' });
+    expect((await browser.visit('/data')).body).toEqual({ cart: 'book' });
+    expect(await manager.listUserSessions('ada')).toHaveLength(1);
+  });
+
+  const withOptions = (options: AuthenticateOptions) => {
+    const passport = localPassport();
+    return start((app) => {
+      app.post('/login', authenticate(passport, 'local', options), ((req, res) => {
+        const { user, authInfo, session } = req as unknown as Record<string, unknown> & { session: { user: unknown } };
+        res.json({ user, authInfo, session: session.user });
+      }) satisfies RequestHandler);
+    });
+  };
+
+  it('signs in with authenticate(), and the next handler has the user', async () => {
+    const { post } = await withOptions({});
+    expect((await post('/login', { ...RIGHT, username: 'seven' })).body).toEqual({
+      user: { id: 7, name: 'seven' },
+      authInfo: { message: 'Welcome, seven.' },
+      session: { id: '7' },
+    });
+    const refused = await post('/login', WRONG);
+    expect([refused.status, refused.body]).toEqual([401, { error: 'unauthenticated' }]);
+    const broken = await post('/login', { ...RIGHT, username: 'grace' });
+    expect([broken.status, broken.body]).toEqual([500, { error: 'the database is down' }]);
+  });
+
+  it('keeps failureMessage and failureFlash where the redirected browser finds them', async () => {
+    const { post, browser } = await withOptions({
+      failureRedirect: '/login',
+      failureMessage: true,
+      failureFlash: { type: 'warning' },
+    });
+    for (let i = 0; i < 2; i++) {
+      const { status, headers } = await post('/login', WRONG);
+      expect([status, headers.get('location')]).toEqual([302, '/login']);
+    }
+    expect((await browser.visit('/data')).body).toEqual({
+      messages: ['Wrong password.', 'Wrong password.'],
+      flash: { warning: ['Wrong password.', 'Wrong password.'] },
+    });
+  });
+
+  it('keeps successMessage in the new session, and carries over what the login names', async () => {
+    const { post, browser } = await withOptions({
+      successRedirect: '/',
+      successMessage: 'Hello.',
+      successFlash: true,
+      login: { keep: ['cart'], persistent: false },
+    });
+    await browser.visit('/set?cart=book&other=1');
+    const { status, headers, lines } = await post('/login', RIGHT);
+    expect([status, headers.get('location')]).toEqual([302, '/']);
+    expect(lines[0]).not.toMatch(/Max-Age|Expires/);
+    expect((await browser.visit('/data')).body).toEqual({
+      cart: 'book',
+      messages: ['Hello.'],
+      flash: { success: ['Welcome, ada.'] },
+    });
+  });
+
+  it.each([
+    ['/orders?page=2', '/orders?page=2'],
+    ['//evil.example/', '/home'],
+    ['https://evil.example/', '/home'],
+    ['', '/home'],
+  ])('goes to %j of successReturnToOrRedirect: %j', async (returnTo, location) => {
+    const { post, browser } = await withOptions({ successReturnToOrRedirect: '/home' });
+    if (returnTo !== '') await browser.visit(`/set?returnTo=${encodeURIComponent(returnTo)}`);
+    expect((await post('/login', RIGHT)).headers.get('location')).toBe(location);
+    expect((await browser.visit('/data')).body).toEqual({});
+  });
+
+  it('passes on that the user may not sign in', async () => {
+    const passport = localPassport();
+    const { post, manager } = await start((app) => {
+      app.post('/login', authenticate(passport, 'local', { successRedirect: '/' }));
+    });
+    await manager.banUser('ada');
+    expect((await post('/login', RIGHT)).status).toBe(403);
+  });
+
+  it('names what is wrong with its options', () => {
+    const passport = localPassport();
+    const make = (options: AuthenticateOptions) => () => authenticate(passport, 'local', options);
+    expect(make({ keepSessionInfo: true })).toThrow(
+      new TypeError('option keepSessionInfo is none of authenticate: name what to keep in login: { keep: […] }'),
+    );
+    expect(make({ session: true })).toThrow('it always signs in with session.login()');
+    expect(make({ assignProperty: 'account' })).toThrow('use passport.authorize()');
+    expect(make({ failureRedirect: 'https://evil.example' })).toThrow(
+      'option failureRedirect must be a path of this site',
+    );
+    expect(() => authenticate(undefined as never, 'local')).toThrow('authenticate needs a passport, got undefined');
+  });
+
+  it('gets an error that names the recipe where it is used with its own session', async () => {
+    const passport = localPassport();
+    passport.serializeUser((user: { id: string }, done: (error: null, id: string) => void) => done(null, user.id));
+    const { post, browser, errors } = await start((app) => {
+      app.post('/login', passport.authenticate('local', { successRedirect: '/' }));
+      app.post('/logout', ((req, _res, next) => {
+        (req as unknown as { logout(done: (error: unknown) => void): void }).logout(next);
+      }) satisfies RequestHandler);
+      app.get('/flash', flash(), ((req, res) => {
+        res.json((req as unknown as { flash(type: string, text: string): unknown }).flash('info', 'text'));
+      }) satisfies RequestHandler);
+    });
+    expect((await post('/login', RIGHT)).status).toBe(500);
+    expect(errors.at(-1)).toEqual(
+      new TypeError(
+        "session.regenerate is express-session's: sign in with passport.authenticate(…, { session: false }) and then session.login(user.id), or with authenticate() of tokensession/passport; sign out with session.logout()",
+      ),
+    );
+    await browser.visit('/flash');
+    expect(String(errors.at(-1))).toMatch(
+      /^TypeError: session\.flash can't be assigned: keep data with session\.data\.set\("flash", …\)/,
+    );
+  });
+});
+
+describe.each([
+  ['PKCE and five arguments', { pkce: true }, undefined],
+  ['five arguments without PKCE', {}, undefined],
+  ['three arguments', {}, { calls: 'plain' }],
+] as const)('passport-oauth2 with %s', (_, strategyOptions, storeOptions) => {
+  const startOAuth = async (store: OAuthStateStore = oauthStateStore(storeOptions)) => {
+    const provider = await startOAuthServer();
+    onClose(() => provider.close());
+    const passport = new Passport();
+    const app = await start(
+      (app) => {
+        app.get('/login', authenticate(passport, 'oauth2', { successRedirect: '/me', failureMessage: true }));
+        app.get('/callback', authenticate(passport, 'oauth2', { successRedirect: '/me', failureMessage: true }));
+      },
+      { property: 'session' },
+    );
+    const strategy = new OAuth2Strategy(
+      {
+        authorizationURL: `${provider.origin}/authorize`,
+        tokenURL: `${provider.origin}/token`,
+        clientID: CLIENT.id,
+        clientSecret: CLIENT.secret,
+        callbackURL: `${app.url}/callback`,
+        ...strategyOptions,
+        state: true,
+        store,
+      },
+      (
+        _access: string,
+        _refresh: string,
+        _profile: unknown,
+        done: (error: null, user: unknown, info: unknown) => void,
+      ) => done(null, { id: 'ada' }, {}),
+    );
+    passport.use(strategy);
+    /** Goes to the provider and gives the address to come back to. */
+    const leave = async (browser: Browser) => {
+      const { status, headers } = await browser.visit('/login');
+      expect(status).toBe(302);
+      const there = await fetch(headers.get('location') as string, { redirect: 'manual' });
+      return there.headers.get('location') as string;
+    };
+    return { ...app, leave };
+  };
+
+  it('signs in, once for each flow', async () => {
+    const { browser, leave, manager } = await startOAuth();
+    const back = await leave(browser);
+    const { status, headers } = await browser.visit(back);
+    expect([status, headers.get('location')]).toEqual([302, '/me']);
+    expect((await browser.visit('/me')).body).toEqual({ id: 'ada' });
+    expect((await browser.visit('/data')).body).toEqual({});
+    expect((await browser.visit(back)).status).toBe(403);
+    expect(await manager.listUserSessions('ada')).toHaveLength(1);
+  });
+
+  it('keeps flows in several tabs apart, and at most ten', async () => {
+    const { browser, leave } = await startOAuth();
+    await browser.visit('/set?cart=book');
+    const backs: string[] = [];
+    for (let i = 0; i < 12; i++) backs.push(await leave(browser));
+    const { body } = await browser.visit('/data');
+    expect(body.oauth).toHaveLength(10);
+    expect((await browser.tab().visit(backs[0] as string)).status).toBe(403);
+    expect((await browser.visit(backs[5] as string)).status).toBe(302);
+    expect((await browser.visit('/me')).body).toEqual({ id: 'ada' });
+  });
+
+  it('refuses a flow of another browser, one whose time is up, and nonsense', async () => {
+    const { browser, leave, url } = await startOAuth();
+    const planted = await leave(new Browser(url));
+    expect((await browser.visit(planted)).status).toBe(403);
+    await leave(browser);
+    expect((await browser.visit(planted)).status).toBe(403);
+    const own = new URL(await leave(browser));
+    for (const state of ['', 'x', '__proto__']) {
+      own.searchParams.set('state', state);
+      expect((await browser.visit(own.href)).status).toBe(403);
+    }
+    expect((await browser.visit('/callback?code=1&state=a&state=b')).status).toBe(403);
+    expect((await browser.visit('/callback?code=1')).status).toBe(403);
+    expect((await browser.visit('/me')).status).toBe(401);
+
+    const short = await startOAuth(oauthStateStore({ ...storeOptions, ttl: 1 }));
+    const late = await short.leave(short.browser);
+    await new Promise((done) => setTimeout(done, 1100));
+    expect((await short.browser.visit(late)).status).toBe(403);
+  });
+});
+
+it('a state store gives back what the application gave as state, by the arity that passport-oauth2 looks for', async () => {
+  const store = oauthStateStore() as unknown as Record<'store' | 'verify', (...args: unknown[]) => void>;
+  expect([store.store.length, store.verify.length]).toEqual([5, 4]);
+  const plain = oauthStateStore({ calls: 'plain' });
+  expect([plain.store.length, plain.verify.length]).toEqual([3, 3]);
+  expect(() => oauthStateStore({ calls: 'four' as never })).toThrow("option calls must be 'pkce' or 'plain'");
+  const { browser } = await start((app) => {
+    app.get('/flow', ((req, res, next) => {
+      store.store(req, 'a verifier', { returnTo: '/orders' }, {}, (error: unknown, handle: unknown) => {
+        if (error) return next(error);
+        store.verify(req, handle, {}, (_error: unknown, verifier: unknown, state: unknown) =>
+          res.json({ verifier, state }),
+        );
+      });
+    }) satisfies RequestHandler);
+  });
+  expect((await browser.visit('/flow')).body).toEqual({ verifier: 'a verifier', state: { returnTo: '/orders' } });
+});
+
+it('tells a state store that there is no session', async () => {
+  const store = oauthStateStore() as unknown as { store(...args: unknown[]): void };
+  const error = await new Promise((resolve) => store.store({}, undefined, undefined, {}, resolve));
+  expect(error).toEqual(new TypeError('tokensession/passport needs a session: mount sessionMiddleware() before it'));
+});
+
+it('openid-client signs in with state, nonce and verifier in the data of a visitor', async () => {
+  const provider = await startOAuthServer();
+  onClose(() => provider.close());
+  const program = runExample('../test/support/openid-program.mts', {
+    ISSUER: provider.origin,
+    CLIENT_ID: CLIENT.id,
+    CLIENT_SECRET: CLIENT.secret,
+    SESSION_SECRET: SECRET,
+  });
+  const [, url] = (await program.printed(/listening: (.*)\n/)) as unknown as [string, string];
+  const browser = new Browser(url);
+  const leave = async (from: Browser) => {
+    const { headers } = await from.visit('/login');
+    const there = await fetch(headers.get('location') as string, { redirect: 'manual' });
+    return there.headers.get('location') as string;
+  };
+  const back = await leave(browser);
+  const stranger = new Browser(url);
+  expect((await stranger.visit(back)).status).toBe(403);
+  expect((await browser.visit(back)).headers.get('location')).toBe('/me');
+  expect((await browser.visit('/me')).body).toEqual({ id: 'ada' });
+  expect((await browser.visit(back)).status).toBe(403);
+  await program.terminate();
+});
