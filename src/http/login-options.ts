@@ -31,7 +31,8 @@ export interface LoginOptions {
   actor?: string | undefined;
   /**
    * Keys of session data to carry into the new session: from the visitor's session, or from a session of the same user
-   * that this login replaces. Default: none, so that data planted before the login does not become the user's.
+   * that this login replaces, as they are when the login begins. Default: none, so that data planted before the login
+   * does not become the user's.
    */
   keep?: readonly string[] | undefined;
   /**

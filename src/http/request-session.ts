@@ -209,7 +209,8 @@ export class RequestSession<Detail = unknown> {
    * `rotationGrace` seconds after that.
    *
    * A visitor's data moves to a new session with another id, and the old session ends at once. Call it before you record
-   * who has passed the first of two factors, so that a planted token learns nothing of it.
+   * who has passed the first of two factors, so that a planted token learns nothing of it. What another request writes
+   * to the old session meanwhile ends with it.
    *
    * @returns the new token, for clients that send it in a header: they must use it from now on. `null` without a
    *   session, or when it has ended during the request.
@@ -466,7 +467,12 @@ export class RequestSession<Detail = unknown> {
       // Another call has signed in or out meanwhile.
       if (this.token !== token) return this.user === null ? this.token : null;
       this.#checkCookie('rotate');
-      const next = await this.#beginVisit('rotate', await manager.storedData(token, null));
+      const data = await manager.storedData(token, null);
+      if (data === null) {
+        this.#signOut(null);
+        return null;
+      }
+      const next = await this.#beginVisit('rotate', data);
       await manager.deleteToken(token);
       return next;
     });
@@ -492,11 +498,11 @@ export class RequestSession<Detail = unknown> {
   }
 
   /** The data to carry into a login. */
-  #keptData(userId: string, keys: readonly string[]): Promise<SessionEntries> | undefined {
+  async #keptData(userId: string, keys: readonly string[]): Promise<SessionEntries | undefined> {
     if (keys.length === 0) return undefined;
     const isSameUser = this.user === null || this.user.id === userId;
     const token = isSameUser && this.token !== null ? this.token : this.#visitorThatCame().token;
-    return token === null ? undefined : this.#policy.manager.storedData(token, keys);
+    return token === null ? undefined : ((await this.#policy.manager.storedData(token, keys)) ?? undefined);
   }
 
   /** Refuses to set a cookie for a page of another origin, or when it is too late. */

@@ -214,14 +214,14 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * The data of a token's session as JSON, under some keys, or all of it for `null`; empty without a live session.
+   * The data of a token's session as JSON, under some keys, or all of it for `null`. `null` without a live session.
    *
    * @internal
    */
-  async storedData(token: string, keys: readonly string[] | null): Promise<SessionEntries> {
+  async storedData(token: string, keys: readonly string[] | null): Promise<SessionEntries | null> {
     const { reuse } = this.#policy;
     const found = await this.#lookup.onData(token, (claims) => this.#store.readData(claims.tag, claims, reuse, keys));
-    return found?.data ?? new Map();
+    return found?.data ?? null;
   }
 
   /**
