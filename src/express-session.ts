@@ -50,8 +50,11 @@ const LEGACY_READERS = {
   authenticatedAt: optional(checkFunction<(session: object) => unknown>, () => undefined),
 } satisfies Readers<LegacySessionsOptions>;
 
-/** Called with what failed, or `null` and the outcome. */
-type Callback<Outcome> = (error: unknown, outcome?: Outcome) => unknown;
+/**
+ * Called with what failed, or `null` and the outcome. Written as a method, whose parameters TypeScript lets be narrower:
+ * express-session's own type of a session has what the application declares, ours can not.
+ */
+export type Callback<Outcome> = { call(error: unknown, outcome?: Outcome): unknown }['call'];
 
 /** Makes express-session save the session of a request, and set its cookie, although nothing in it has changed. */
 const CHANGED_ID = 'tokensession';
@@ -121,7 +124,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
    * Gives all live sessions of the manager's store, at most 10,000, each with an `id` for `destroy`: for development and
    * tests. Scans the store's keys, in Redis by SCAN on every master.
    */
-  all(callback?: Callback<object[]>): Promise<object[]> | undefined {
+  all(callback?: Callback<object | null>): Promise<object[]> | undefined {
     return settle(this.#sessions.all(), callback);
   }
 
@@ -221,7 +224,7 @@ export function continueSession<Session extends object>(
 }
 
 /** Calls back outside of the promise, where an error of the callback is one of its own. */
-function settle<Outcome>(outcome: Promise<Outcome>, callback?: Callback<Outcome>): Promise<Outcome> | undefined {
+function settle<Outcome>(outcome: Promise<Outcome>, callback?: Callback<never>): Promise<Outcome> | undefined {
   const safe = outcome.catch((error: unknown) => {
     throw withoutMeaning(error);
   });

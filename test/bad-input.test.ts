@@ -214,7 +214,7 @@ describe('a call with an argument of the wrong kind names it, before anything is
     const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
     expect(() => manager.on('logins' as never, () => undefined)).toThrow(
       new TypeError(
-        'there is no event "logins"; there are login, logout, replaced, revoked, expired-on-use, banned, rotated, reused, slide-failed, save-dropped, store-down, store-up, cache-down, cache-up, watch-down, watch-up',
+        'there is no event "logins"; there are login, logout, replaced, revoked, expired-on-use, banned, rotated, reused, slide-failed, save-dropped, store-down, store-up, cache-down, cache-up, watch-down, watch-up, watch-failed',
       ),
     );
     for (const odd of [{ toString: [] }, ['login'], undefined]) {
