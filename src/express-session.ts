@@ -214,7 +214,7 @@ export function continueSession<Session extends object>(
     if (ours === null) return next(new TypeError(`continueSession: there is no req.${property}, see its option`));
     const { session } = request as SessionRequest;
     const known = ours.user === null && session ? trackOf(session) : undefined;
-    if (!session || !known?.stored?.isLive) return next();
+    if (!session || !known?.stored?.isLive || ours.id === known.identity.name.sid) return next();
     const { maxAge } = (session as { cookie: { maxAge?: unknown } }).cookie;
     store
       .tokenOf(known.identity.id)
