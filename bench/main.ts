@@ -3,6 +3,7 @@
  * is measured takes its place among the results of the others in results.json.
  */
 import { benchCore } from './core';
+import { benchEndings } from './endings';
 import { benchHttp } from './http';
 import { benchInstall } from './install';
 import { benchLive } from './live';
@@ -41,6 +42,7 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   node: benchHttp('node'),
   'redis-side': benchRedisSide,
   memory: benchMemory,
+  endings: benchEndings,
   scale: benchScale,
   revocation: benchRevocation,
   live: benchLive,

@@ -10,35 +10,30 @@ export * from './http/index';
 
 declare global {
   namespace Express {
-    /** `session`, or what `Register` names: there once `sessionMiddleware()` has run. */
+    /** `session`, or the property that `Register` names. Present after `sessionMiddleware()`. */
     interface Request extends SessionContext {}
   }
 }
 
-/**
- * As much of Express's request as is used here. Its own type would widen `req.params` for the handlers behind a
- * middleware.
- */
+/** The used part of Express's request. Its own type would widen `req.params` in handlers behind a middleware. */
 interface ExpressRequest extends IncomingMessage {
   readonly secure: boolean;
   readonly ip: string | undefined;
   readonly originalUrl: string;
   readonly app: { get(setting: string): unknown };
-  /** What `cookie-parser` puts there. */
-  readonly cookies?: unknown;
 }
 
-/** A handler that takes its place before others. */
+/** A middleware of Express. */
 export type ExpressMiddleware = (req: ExpressRequest, res: ServerResponse, next: (error?: unknown) => void) => void;
 
 /**
- * Puts `req.session` on every request, for Express 5 and 4. Without options it takes tokens from `Authorization:
- * Bearer` and from the cookie `__Host-session`, or `session` where a request isn't secure. A request without a signed
- * token costs no call to the store, one with a token costs one. Mounted twice with one manager, it works once: the
- * first one's options hold. A request without a response, such as that of an `upgrade`, is anonymous.
+ * Puts `req.session` on every request, for Express 5 and 4. By default it takes tokens from `Authorization: Bearer`,
+ * and from the cookie `__Host-session` (`session` where a request isn't secure). A request without a signed token costs
+ * no call to the store; one with a token costs one. Mounted twice with one manager, it works once, with the options of
+ * the first. A request without a response, such as that of an `upgrade`, is anonymous.
  *
- * While the store can't answer, a request with a token goes to Express's error handling as a `SessionError` of status
- * 503, and an unsafe request of another origin with a token in the cookie as one of status 403.
+ * While the store can't answer, a request with a token fails with a `SessionError` of status 503. An unsafe request of
+ * another origin with a token in the cookie fails with one of status 403. These errors go to Express's error handling.
  *
  * @throws TypeError for an option that is unknown or of the wrong kind.
  * @example
@@ -67,19 +62,22 @@ const NOT_EXPRESS =
   'tokensession/express needs a request of Express: mount it in an Express application, with app.use()';
 
 /**
- * Requires a signed-in user. Other requests get 401 as JSON, `{ "error": "unauthenticated" }`, with the `reason` where
- * a token of ours came that is not live, and the `message` given when its session was ended; or with `redirectTo` a
- * redirect to the login page.
+ * Requires a signed-in user. Other requests get 401 as JSON, `{ "error": "unauthenticated" }`. The answer has the
+ * `reason` when a signed token came that is not live, and the `message` given when its session ended. With
+ * `redirectTo`, browsers are redirected to the login page.
  *
- * @throws TypeError for an option that is unknown or no path.
+ * @throws TypeError for an option that is unknown, or for a value that is no path.
+ * @example
+ * app.get('/me', requireUser(), (req, res) => res.json(req.session.user));
  */
 export function requireUser(options?: RequireUserOptions): ExpressMiddleware {
   return middlewareOf(userGuard(options));
 }
 
 /**
- * Requires a login or a `req.session.reauthenticated()` within `seconds`. Asks the store, never the near cache. Other
- * requests get 403 as JSON, `{ "error": "reauthentication_required" }`; without a user, the answer of `requireUser()`.
+ * Requires a login or a `req.session.reauthenticated()` within `seconds`. Other requests get 403 as JSON, `{ "error":
+ * "reauthentication_required" }`; without a user, the answer of `requireUser()`. Refuses sessions with an `actor`. Asks
+ * the store, never the near cache.
  *
  * @throws TypeError or RangeError when `seconds` is not a positive whole number.
  */
@@ -89,22 +87,25 @@ export function requireRecentLogin(seconds: number): ExpressMiddleware {
 
 function middlewareOf(guard: Guard): ExpressMiddleware {
   return (req, res, next) => {
-    const answer = (refusal: Refusal | Error | null) => {
-      if (refusal === null) return next();
-      if (refusal instanceof Error) return next(refusal);
-      if (res.headersSent) return;
-      setRefusalHeaders(res, refusal);
-      res.statusCode = refusal.status;
-      res.setHeader('Content-Type', 'application/json; charset=utf-8');
-      res.end(JSON.stringify(refusal.body));
-    };
     const refusal = guard(req);
-    if (refusal instanceof Promise) refusal.then(answer, next);
-    else answer(refusal);
+    if (refusal instanceof Promise) refusal.then((judged) => answer(judged, res, next), next);
+    else answer(refusal, res, next);
   };
 }
 
-/** A class, because one is made for every request: its methods are made once. */
+function answer(refusal: Refusal | Error | null, res: ServerResponse, next: (error?: unknown) => void): void {
+  if (refusal === null || refusal instanceof Error) {
+    next(refusal ?? undefined);
+    return;
+  }
+  if (res.headersSent) return;
+  setRefusalHeaders(res, refusal);
+  res.statusCode = refusal.status;
+  res.setHeader('Content-Type', 'application/json; charset=utf-8');
+  res.end(JSON.stringify(refusal.body));
+}
+
+/** A class, so that its methods are made once, not for every request. */
 class ExpressExchange extends NodeExchange {
   readonly #req: ExpressRequest;
   readonly isSecure: boolean;
@@ -117,10 +118,6 @@ class ExpressExchange extends NodeExchange {
 
   get url(): string {
     return this.#req.originalUrl;
-  }
-
-  get cookies(): unknown {
-    return this.#req.cookies;
   }
 
   ip(): string | undefined {

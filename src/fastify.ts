@@ -18,8 +18,16 @@ export interface SessionPluginOptions extends SessionMiddlewareOptions {
   manager: TokenManager<unknown>;
 }
 
+/** As much of Fastify's reply as the guards use: its own type differs from one server and schema to the next. */
+interface GuardedReply {
+  getHeader(name: string): unknown;
+  header(name: string, value: string): unknown;
+  code(status: number): unknown;
+  send(payload: unknown): unknown;
+}
+
 /** A hook for `onRequest`, `preHandler` and the others before a handler. */
-export type FastifyHook = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void;
+export type FastifyHook = (request: object, reply: GuardedReply, done: (error?: Error) => void) => void;
 
 /**
  * Puts `request.session` on every request, for Fastify 5: in an `onRequest` hook, of the instance that registers it and
@@ -112,7 +120,9 @@ function hookOf(guard: Guard): FastifyHook {
       const { Vary, ...headers } = refusal.headers;
       const varied = reply.getHeader('Vary');
       if (Vary !== undefined) reply.header('Vary', varied === undefined ? Vary : `${String(varied)}, ${Vary}`);
-      reply.code(refusal.status).headers(headers).send(refusal.body);
+      for (const [name, value] of Object.entries(headers)) reply.header(name, value);
+      reply.code(refusal.status);
+      reply.send(refusal.body);
     };
     let refusal: ReturnType<Guard>;
     try {

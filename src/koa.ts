@@ -1,7 +1,8 @@
-import type { DefaultState, ExtendableContext, Middleware } from 'koa';
+import type { Context, DefaultState, ExtendableContext, Middleware, Next } from 'koa';
 import { type Guard, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import type { RegisteredProperty } from './http/property';
+import type { Refusal } from './http/refusal';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
@@ -10,21 +11,22 @@ import { NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
 export * from './http/index';
 
 declare module 'koa' {
-  /** `session`, or what `Register` names: there once `sessionMiddleware()` has run. */
+  /** `session`, or the property that `Register` names. Present after `sessionMiddleware()`. */
   interface DefaultContext extends SessionContext {}
 }
 
-/** What `requireUser()` adds to a context, at `session` or what `Register` names: the user is there. */
+/** The context behind `requireUser()`: the user is present, at `session` or the property that `Register` names. */
 export type SignedInContext = { [Key in RegisteredProperty]: { readonly user: User<unknown>; readonly id: string } };
 
 /**
- * Puts `ctx.session` on every request, for Koa 3 and 2. Without options it takes tokens from `Authorization: Bearer`
- * and from the cookie `__Host-session`, or `session` where a request isn't secure. A request without a signed token
- * costs no call to the store, one with a token costs one. Mounted twice with one manager, it works once: the first
- * one's options hold. A context without a response, such as that of a WebSocket, is anonymous.
+ * Puts `ctx.session` on every request, for Koa 3 and 2. By default it takes tokens from `Authorization: Bearer`, and
+ * from the cookie `__Host-session` (`session` where a request isn't secure). A request without a signed token costs no
+ * call to the store; one with a token costs one. Mounted twice with one manager, it works once, with the options of the
+ * first. A context without a response, such as that of a WebSocket, is anonymous.
  *
- * While the store can't answer, a request with a token rejects with a `SessionError` of status 503, which Koa answers
- * with, and an unsafe request of another origin with a token in the cookie with one of status 403.
+ * While the store can't answer, a request with a token fails with a `SessionError` of status 503. An unsafe request of
+ * another origin with a token in the cookie fails with one of status 403. Koa answers with the status of these errors,
+ * unless a handler catches them.
  *
  * @throws TypeError for an option that is unknown or of the wrong kind.
  * @example
@@ -43,19 +45,23 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
 }
 
 /**
- * Requires a signed-in user. Other requests get 401 as JSON, `{ "error": "unauthenticated" }`, with the `reason` where
- * a token of ours came that is not live, and the `message` given when its session was ended; or with `redirectTo` a
- * redirect to the login page. In the handlers that are chained behind it, `ctx.session.user` is not `null`.
+ * Requires a signed-in user. Other requests get 401 as JSON, `{ "error": "unauthenticated" }`. The answer has the
+ * `reason` when a signed token came that is not live, and the `message` given when its session ended. With
+ * `redirectTo`, browsers are redirected to the login page. In the handlers chained behind it, `ctx.session.user` is not
+ * `null`.
  *
- * @throws TypeError for an option that is unknown or no path.
+ * @throws TypeError for an option that is unknown, or for a value that is no path.
+ * @example
+ * app.use(requireUser());
  */
 export function requireUser(options?: RequireUserOptions): Middleware & Middleware<DefaultState, SignedInContext> {
   return middlewareOf(userGuard(options)) as Middleware & Middleware<DefaultState, SignedInContext>;
 }
 
 /**
- * Requires a login or a `ctx.session.reauthenticated()` within `seconds`. Asks the store, never the near cache. Other
- * requests get 403 as JSON, `{ "error": "reauthentication_required" }`; without a user, the answer of `requireUser()`.
+ * Requires a login or a `ctx.session.reauthenticated()` within `seconds`. Other requests get 403 as JSON, `{ "error":
+ * "reauthentication_required" }`; without a user, the answer of `requireUser()`. Refuses sessions with an `actor`. Asks
+ * the store, never the near cache.
  *
  * @throws TypeError or RangeError when `seconds` is not a positive whole number.
  */
@@ -64,17 +70,24 @@ export function requireRecentLogin(seconds: number): Middleware {
 }
 
 function middlewareOf(guard: Guard): Middleware {
-  return async (ctx, next) => {
-    const refusal = await guard(ctx);
-    if (refusal === null) return next();
-    if (refusal instanceof Error) throw refusal;
-    setRefusalHeaders(ctx.res, refusal);
-    ctx.status = refusal.status;
-    ctx.body = refusal.body;
+  return (ctx, next) => {
+    const refusal = guard(ctx);
+    return refusal instanceof Promise
+      ? refusal.then((judged) => answer(judged, ctx, next))
+      : answer(refusal, ctx, next);
   };
 }
 
-/** A class, because one is made for every request: its methods are made once. */
+function answer(refusal: Refusal | Error | null, ctx: Context, next: Next): Promise<unknown> | undefined {
+  if (refusal === null) return next();
+  if (refusal instanceof Error) throw refusal;
+  setRefusalHeaders(ctx.res, refusal);
+  ctx.status = refusal.status;
+  ctx.body = refusal.body;
+  return undefined;
+}
+
+/** A class, so that its methods are made once, not for every request. */
 class KoaExchange extends NodeExchange {
   readonly #ctx: ExtendableContext;
   readonly isSecure: boolean;

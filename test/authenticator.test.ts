@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import fc from 'fast-check';
 import { MemoryStore, RedisStore, SessionError, TokenManager, type TokenManagerOptions } from 'tokensession';
 import {
   type Authentication,
@@ -12,6 +13,7 @@ import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { sendRaw } from './support/raw-request';
 import { freePort } from './support/redis-server';
+import { runs } from './support/runs';
 import { SECRET } from './support/stores';
 
 const closing = closeAfterEach();
@@ -209,4 +211,29 @@ it('refuses options, requests and details of the wrong kind', async () => {
   for (const details of [{ secure: 'yes' }, { host: 7 }, { proto: 'https' }]) {
     await expect(authenticate({ headers: {} }, details as never)).rejects.toThrow(TypeError);
   }
+});
+
+it('breaks at no header texts, and asks no store for what is no token of ours', async () => {
+  const { authenticate, calls } = await start();
+  const text = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.constantFrom('', 'null', '*', 'Bearer ', 'session=', 'https://', '[::', 'same-origin', '://@', '\0'),
+    fc.string().map((value) => `Bearer ${value}`),
+    fc.string().map((value) => `session=${value}; session=${value}x`),
+  );
+  const value = fc.oneof(text, fc.array(text), fc.constant(undefined));
+  const names = ['host', 'origin', 'cookie', 'authorization', 'sec-fetch-site', 'upgrade', ':authority', 'get'];
+  const headers = fc.record(Object.fromEntries(names.map((name) => [name, value])), { requiredKeys: [] });
+  const property = fc.asyncProperty(
+    headers,
+    fc.array(text),
+    text,
+    fc.boolean(),
+    async (all, rawHeaders, url, secure) => {
+      const { session, error } = await authenticate({ headers: all, rawHeaders, url }, { secure, host: url });
+      expect([session, [401, 403].includes(error?.status ?? 0)]).toEqual([null, true]);
+      expect(calls).toEqual([]);
+    },
+  );
+  await fc.assert(property, runs(500));
 });

@@ -587,7 +587,7 @@ describe('the options of the cookie', () => {
   });
 });
 
-describe('cookies that another middleware has parsed', () => {
+describe('cookies beside ours, and what another middleware makes of all of them', () => {
   const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
   const parse = jest.spyOn(cookieLibrary, 'parseCookie');
   beforeEach(() => parse.mockClear());
@@ -607,22 +607,31 @@ describe('cookies that another middleware has parsed', () => {
     return response.json();
   }
 
-  it('are not parsed again', async () => {
+  it('are left alone: ours alone is parsed, wherever it stands', async () => {
     const token = await manager.setToken('ada');
-    expect(await ask(`theme=dark; session=${token}`, cookieParser('any secret'))).toEqual({ id: 'ada' });
-    expect(parse).not.toHaveBeenCalled();
-    expect(await ask(`theme=dark; session=${token}`)).toEqual({ id: 'ada' });
-    expect(parse).toHaveBeenCalledTimes(1);
+    for (const cookie of [
+      `theme=dark; session=${token}`,
+      `session=${token};theme=dark`,
+      `a=b; session=${token}; theme=dark`,
+      `session=${token}`,
+    ]) {
+      parse.mockClear();
+      expect(await ask(cookie, cookieParser('any secret'))).toEqual({ id: 'ada' });
+      expect(parse.mock.calls.map(([text]) => text.trim())).toEqual([`session=${token}`]);
+    }
+    for (const cookie of [`theme=session; other=${token}`, `xsession=${token}`, `theme=a=session=${token}; b=c`]) {
+      expect(await ask(cookie)).toBeNull();
+    }
   });
 
-  it('are not believed to be all there are: of several of the name a parser gives one', async () => {
+  it('count all: of several of our name a parser gives one', async () => {
     const [ada, bob] = [await manager.setToken('ada'), await manager.setToken('bob')];
     expect(await ask(`session=x; session=${ada}`, cookieParser())).toEqual({ id: 'ada' });
     expect(await ask(`session=${ada}; session=${bob}`, cookieParser())).toBeNull();
   });
 
   it.each([null, 'session', {}, { session: 1 }, Object.create({ session: 'inherited' })])(
-    'are parsed anew where what is there is something else: %j',
+    'are read from the header, whatever is in req.cookies: %j',
     async (cookies) => {
       const token = await manager.setToken('ada');
       const set: express.RequestHandler = (req, _res, next) => {

@@ -8,6 +8,7 @@ import {
   type TokenManagerOptions,
 } from 'tokensession';
 import type { SessionMiddlewareOptions } from 'tokensession/express';
+import { authenticator } from 'tokensession/live';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { anyAttributes, anyOptions, anyValue, headerText, mutatedTokens, userIds } from './support/arbitraries';
 import { closeAfterEach } from './support/closing';
@@ -237,6 +238,8 @@ describe('a programmer’s argument of any value', () => {
     refreshUser: [fc.oneof(fc.array(anyValue), anyValue), /userIds/, (all, ids) => all.refreshUser(ids)],
     'refreshUser userInfoTtl': [seconds, /userInfoTtl/, (all, ttl) => all.refreshUser(['ada'], ttl)],
     deleteUser: [anyValue, /userId/, (all, id) => all.deleteUser(id)],
+    watch: [anyValue, /session/, async (all, session) => all.watch(session)],
+    unwatch: [anyValue, /signal/, async (all, signal) => all.unwatch(signal)],
     'on event': [anyValue, /event/, async (all, name) => all.on(name, () => undefined)],
     'once listener': [anyValue, /listener/, async (all, listener) => all.once('store-up', listener)],
   };
@@ -320,6 +323,18 @@ describe('options of any value are taken, or refused by their name', () => {
       EDGE,
       /sessionMiddleware|sessionOpener|sessionPlugin|option/,
       (all) => allMiddlewares(manager, all),
+    ],
+    [
+      'authenticator',
+      ['cookie', 'header', 'crossOrigin', 'trustedOrigins'],
+      /authenticator|option/,
+      (all) => authenticator(manager, all),
+    ],
+    [
+      'authenticate',
+      ['token', 'secure', 'host'],
+      /authenticate|secure|host/,
+      (details) => authenticator(manager)({ headers: {} }, details),
     ],
     ['cookie', COOKIE, /cookie/, (cookie) => allMiddlewares(manager, { cookie: cookie || 0 })],
     [

@@ -9,6 +9,7 @@ import {
   TokenManager,
   type TokenManagerOptions,
 } from 'tokensession';
+import { interceptStore } from '../src/store/intercepted-store';
 import { FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
@@ -228,6 +229,55 @@ describe('a session that was just checked', () => {
     expect(resigned).not.toBe(token);
     await heat(here, resigned);
     await heat(here, token);
+  });
+
+  it('is asked for once when it is too old, however many requests come at once', async () => {
+    const { here, calls } = await twoServices({ cache: { ...CACHE, maxAgeMs: 300 } });
+    const token = await hot(here);
+    await sleep(350);
+    calls.length = 0;
+    const looks = Array.from({ length: 40 }, (_, i) => (i % 2 === 0 ? here.touchToken(token) : here.checkToken(token)));
+    for (const session of await Promise.all(looks)) expect(session?.user.id).toBe('ada');
+    expect(calls.filter((name) => name === 'touch' || name === 'check')).toEqual(['touch']);
+  });
+
+  it('is not given to who asked after its end, by a call that began before it', async () => {
+    const prefixes = randomPrefixes();
+    const inFlight: (() => void)[] = [];
+    let isHeld = false;
+    const held = interceptStore(new RedisStore(server.url, prefixes), async (call, verb) => {
+      const reply = await call();
+      if (verb === 'touch' && isHeld) await new Promise<void>((resolve) => inFlight.push(resolve));
+      return reply;
+    });
+    const store = new RedisStore(server.url, prefixes);
+    closing(() => store.close());
+    const followed: Store = { ...held, follow: (follower, options) => store.follow(follower, options) };
+    const here = new TokenManager<{ name: string }>({ store: followed, secret: SECRET, cache: CACHE });
+    closing(() => here.close());
+    await up(here);
+    const token = await here.setToken('ada');
+    isHeld = true;
+    const first = here.touchToken(token);
+    await until('the first call has its answer', () => inFlight.length === 1);
+    await here.deleteUserToken('ada');
+    isHeld = false;
+    const second = here.touchToken(token);
+    inFlight[0]?.();
+    expect((await first)?.user.id).toBe('ada');
+    expect(await second).toBeNull();
+  });
+
+  it('gives all who wait for one call its error, and the next one asks again', async () => {
+    const { here, calls } = await twoServices({ cache: { ...CACHE, maxAgeMs: 300 } });
+    const token = await hot(here);
+    await sleep(350);
+    calls.length = 0;
+    await server.admin.client('PAUSE', 1500, 'ALL');
+    const looks = await Promise.allSettled(Array.from({ length: 5 }, () => here.touchToken(token)));
+    for (const look of looks) expect(look).toMatchObject({ reason: { code: 'ERR_STORE_TIMEOUT' } });
+    expect(calls.filter((name) => name === 'touch')).toHaveLength(1);
+    await until('Redis answers again', async () => (await here.touchToken(token).catch(() => null)) !== null);
   });
 
   it('is a copy, or read-only: nothing that one caller does to it reaches another', async () => {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { RedisStore, TokenManager } from 'tokensession';
+import { RedisStore, SessionError, type SessionErrorCode, TokenManager } from 'tokensession';
 import { refusalsOf } from './support/acl';
 import { blocks, GIVEN, PAGES, pageText, ROOT, section, transcript } from './support/doc-pages';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
@@ -203,6 +203,62 @@ it('has an example app that the start line starts', async () => {
   expect((await fetch(`http://127.0.0.1:${port}/`)).status).toBe(200);
   process.kill(-(child.pid as number), 'SIGTERM');
   await once(child, 'exit');
+});
+
+describe('the table', () => {
+  /** The names in the first cells of the table with this header. */
+  const rows = (page: string, header: string) => {
+    const [, rest = ''] = pageText(page).split(`\n| ${header} |`);
+    const [table = ''] = rest.split('\n\n');
+    return [...table.matchAll(/^\| ([^|]+) \|/gm)].flatMap(([, cell = '']) =>
+      [...cell.matchAll(/`([\w-]+)/g)].map(([, name]) => name),
+    );
+  };
+  /** The members of an interface, or the keys of an object, as the source has them. */
+  const members = (file: string, declaration: string) => {
+    const [, body = ''] = pageText(file).split(declaration);
+    const [own = ''] = body.split(/^\}/m);
+    return [...own.matchAll(/^ {2}'?([\w-]+)'?\??: /gm)].map(([, name]) => name);
+  };
+
+  it.each([
+    [
+      'of a manager’s options',
+      rows('docs/manager.md', 'option | default'),
+      members('src/manager/manager-options.ts', 'const READERS = {'),
+    ],
+    [
+      'of the middleware’s options',
+      rows('docs/middleware.md', 'option of `sessionMiddleware`'),
+      members('src/http/middleware-options.ts', 'const READERS = {'),
+    ],
+    ['of errors', rows('docs/errors.md', 'code'), members('src/errors/session-error.ts', 'const STATUS = {')],
+    ['of events', rows('docs/policies.md', 'event'), members('src/manager/session-events.ts', 'const NAMES: ')],
+    [
+      'of a cache’s options',
+      rows('docs/near-cache.md', 'option of `cache`'),
+      members('src/cache/cache-options.ts', 'const READERS = {'),
+    ],
+    [
+      'of the options of a login',
+      rows('docs/middleware.md', 'option of `login`'),
+      members('src/http/login-options.ts', 'const LOGIN_OPTIONS = {'),
+    ],
+    [
+      'of a store’s options',
+      rows('docs/redis.md', 'option of `RedisStore`'),
+      members('src/redis/redis-store.ts', 'const OPTIONS: '),
+    ],
+  ])('%s has all of them, and no other', (_, inTable, inSource) => {
+    expect(inSource.length).toBeGreaterThan(2);
+    expect([...inTable].sort()).toEqual([...inSource].sort());
+  });
+
+  it('of errors has the status of each', () => {
+    for (const [, code, status] of pageText('docs/errors.md').matchAll(/^\| `(ERR_\w+)` \| (\d+) \|/gm)) {
+      expect([code, new SessionError(code as SessionErrorCode, '').status]).toEqual([code, Number(status)]);
+    }
+  });
 });
 
 const OTHER_PAGES = ['CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'examples/README.md'];

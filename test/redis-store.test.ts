@@ -43,6 +43,22 @@ afterEach(async () => {
 afterAll(() => server.stop());
 
 describe('what is in Redis', () => {
+  it('is no data of a session that has ended, nor of one whose expiry is forgotten', async () => {
+    const sessions = manage();
+    const [ended, expired, live] = [
+      await sessions.setToken('ada'),
+      await sessions.setToken('ada'),
+      await sessions.setToken('ada'),
+    ];
+    for (const token of [ended, expired, live]) await sessions.sessionData(token).set('key', 1);
+    await sessions.deleteToken(ended);
+    const longAgo = (await timeOf(server)) - 3 * 3_600_000;
+    await server.admin.hset(keyOf(live), sidOf(expired), `${longAgo}:${longAgo}:1000:0`);
+    await sessions.setToken('ada');
+    const fields = await server.admin.hkeys(keyOf(live));
+    expect(fields.filter((field) => field.endsWith('.d'))).toEqual([`${sidOf(live)}.d`]);
+  });
+
   it('is one hash a user, with a field a session, and one string for the cached info', async () => {
     const sessions = manage(server.url, { getUserInfo: (id) => ({ name: id }), absoluteTtl: 3600 });
     const plain = await sessions.setToken('ada', 60);
@@ -66,6 +82,22 @@ describe('what is in Redis', () => {
       [`${sidOf(known)}.a`]: '{"device":"web"}',
     });
     expect(await server.admin.get(keyOf(plain, prefixes.userKeyPrefix))).toMatch(/^\d{13}:\d{13}:{"name":"ada"}$/);
+  });
+
+  it('has its expiry extended when a sixtieth of the time after a session is due, not at each use', async () => {
+    const sessions = manage();
+    const token = await sessions.setToken('ada', 600);
+    const key = keyOf(token);
+    const extensions = async () => {
+      const stats = await server.admin.info('commandstats');
+      return Number(/cmdstat_pexpire:calls=(\d+)/.exec(stats)?.[1] ?? 0);
+    };
+    const before = await extensions();
+    for (let i = 0; i < 5; i++) expect(await sessions.touchToken(token)).not.toBeNull();
+    expect(await extensions()).toBe(before);
+    await server.admin.pexpire(key, 1_180_000);
+    await sessions.touchToken(token);
+    expect(await server.admin.pttl(key)).toBeGreaterThan(1_190_000);
   });
 
   it('lives as long as the longest session may be asked for: as long again after it, an hour at most; a login or kick shortens it', async () => {

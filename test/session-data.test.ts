@@ -81,6 +81,7 @@ describeStores((open) => {
     ['a hole', [1, , 2], 'key[1]'],
     ['a cycle', cycle, 'key.self'],
     ['an object with toJSON', { toJSON: () => 1 }, 'key'],
+    ['an array with toJSON', [Object.assign([1], { toJSON: () => 1 })], 'key[0]'],
   ])('refuses %s by its place, and leaves the old value', async (_name, value, place) => {
     await data.set({ key: 'old', other: 1 });
     await expect(data.set({ other: 2, key: value })).rejects.toMatchObject({

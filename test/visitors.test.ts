@@ -545,6 +545,19 @@ describe.each(['MemoryStore', 'Redis'])('in %s, a visitor', (kind) => {
     await expect(manager.sessionData(old.token).set('cart', 'x')).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
   });
 
+  it('has no other token after rotate() when it has ended meanwhile', async () => {
+    const routes: AppOptions['routes'] = {
+      '/rotate': async (session) => {
+        await manager.deleteToken(session.token as string);
+        return { token: await session.rotate(), id: session.id };
+      },
+    };
+    const { visit, manager } = await start('Koa 3', { routes }, { store: open() });
+    await visit('/set?cart=book');
+    const { body, headers } = await visit('/rotate');
+    expect([body, headers.getSetCookie()]).toEqual([{ token: null, id: null }, []]);
+  });
+
   it('makes second factors possible: the password proves nothing until the code does', async () => {
     const routes: AppOptions['routes'] = {
       '/password': async (session, query) => {

@@ -176,7 +176,8 @@ export class Book {
     }));
   }
 
-  loggedIn(account: Account, token: string, device: string, loginBegunAt: number): void {
+  /** @param data what the session begins with. */
+  loggedIn(account: Account, token: string, device: string, loginBegunAt: number, data = newDataEntry()): void {
     const page: Page = {
       id: idOf(token),
       token,
@@ -198,7 +199,7 @@ export class Book {
       reuseBegunAt: null,
       missedReuse: null,
       lostMove: null,
-      data: newDataEntry(),
+      data,
       version: 0,
       askedAt: 0,
       endSettledAt: null,

@@ -8,6 +8,8 @@ export interface FinalLook {
   alive: ReadonlySet<string>;
   /** Of those, by id. */
   data: ReadonlyMap<string, Readonly<Record<string, unknown>>>;
+  /** Ids of visitors' sessions that have data. */
+  visits: ReadonlySet<string>;
   /** Sessions that no book knows, by user. */
   strangers: ReadonlyMap<string, readonly { id: string; createdAt: number }[]>;
   mixUps: string[];
@@ -30,6 +32,7 @@ export async function lookAtAll(
   });
   const alive = new Set<string>();
   const data = new Map<string, Readonly<Record<string, unknown>>>();
+  const visits = new Set<string>();
   const strangers = new Map<string, { id: string; createdAt: number }[]>();
   const mixUps: string[] = [];
   const contradictions: string[] = [];
@@ -47,6 +50,10 @@ export async function lookAtAll(
       if (session.user.id !== userId || session.attributes.device !== device) {
         mixUps.push(`in the end ${device} was ${session.user.id} (${session.attributes.device})`);
       }
+    });
+    const visitors = records.flatMap((record) => record.visits.map(({ token }) => token));
+    await eachOf(visitors, async (token) => {
+      if (Object.keys(await manager.sessionData(token).getAll()).length > 0) visits.add(idOf(token));
     });
     const known = new Set(sessions.map(({ id }) => id));
     const listed = new Set<string>();
@@ -70,7 +77,7 @@ export async function lookAtAll(
   } finally {
     await manager.close();
   }
-  return { alive, data, strangers, mixUps, contradictions };
+  return { alive, data, visits, strangers, mixUps, contradictions };
 }
 
 async function eachOf<Item>(items: readonly Item[], work: (item: Item) => Promise<void>): Promise<void> {

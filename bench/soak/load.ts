@@ -7,6 +7,7 @@ import { idOf } from './keys';
 import type { DealtToken, FoundReuse, News } from './messages';
 import { count, type Operation, type Tally } from './tally';
 import { Vigil } from './vigil';
+import { type VisitEntry, Visits } from './visits';
 import type { Waits } from './waits';
 
 /** How often each operation is chosen. Logins and what ends sessions are in balance at about three sessions a user. */
@@ -26,6 +27,7 @@ const MIX: readonly (readonly [operation: Operation, weight: number])[] = [
   ['data set', 5],
   ['data increment', 6],
   ['data read', 8],
+  ['visit', 20],
   ['health', 0.5],
 ];
 const TOTAL_WEIGHT = MIX.reduce((sum, [, weight]) => sum + weight, 0);
@@ -87,6 +89,7 @@ export class Load {
   readonly #graceMs: number;
   /** `null` without a near cache. */
   readonly #vigil: Vigil | null;
+  readonly #visits: Visits;
   readonly #operationsPerTick: number;
   readonly #onLogin: (token: DealtToken) => void;
   readonly #onRotation: (token: string) => void;
@@ -125,11 +128,20 @@ export class Load {
     this.#onLogin = options.onLogin;
     this.#onRotation = options.onRotation;
     this.#onEnd = options.onEnd;
+    this.#visits = this.#receiveVisits();
     this.#manager.on('reused', ({ sessionId }) => this.reuses.push({ sessionId, at: machineNow() }));
   }
 
   get foreign(): ForeignEntry[] {
     return [...this.#foreign.values()].map(({ askedAt: _askedAt, ...entry }) => entry);
+  }
+
+  get visits(): VisitEntry[] {
+    return this.#visits.entries.map(
+      ({ name, token, began, used, fate, login, seenDead, seenAlive, outlived, data }): VisitEntry => {
+        return { name, token, began, used, fate, login, seenDead, seenAlive, outlived, data };
+      },
+    );
   }
 
   start(): void {
@@ -200,6 +212,21 @@ export class Load {
     }
   };
 
+  #receiveVisits(): Visits {
+    return new Visits({
+      manager: this.#manager,
+      book: this.book,
+      call: async (operation, work) => {
+        const outcome = await this.#call(operation, null, work);
+        return outcome.ok ? outcome : null;
+      },
+      asOnlyWriter: (account, write) => this.#asOnlyWriter(account, write),
+      nextName: ({ id }) => `${id}#${++this.#logins}`,
+      onLogin: (token, { id }) => this.#onLogin([token, id]),
+      mixUp: (note) => this.#note(this.mixUps, note),
+    });
+  }
+
   #keepVigil(): Vigil {
     const foreign = () => {
       const entry = pick(this.#foreignRecent.filter(({ seenDead }) => seenDead === null));
@@ -229,6 +256,7 @@ export class Load {
     const account = failing ?? (pick(this.book.accounts) as Account);
     const operation = failing === undefined ? pickOperation() : 'check';
     if (operation === 'health') return this.#health();
+    if (operation === 'visit') return this.#visits.step();
     if (operation === "check of others' tokens") {
       const entry = pick(Math.random() < 0.5 ? this.#foreignRecent : this.#foreignEnded);
       return entry === undefined ? Promise.resolve() : this.#checkForeign(operation, entry);

@@ -15,6 +15,7 @@ import { reportFaults } from './service';
 import { sumOf } from './tally';
 import { startCluster, startSentinels, type Topology } from './topologies';
 import { judge } from './verdict';
+import { judgeVisits } from './visit-verdict';
 
 const DEFAULT_SECONDS = 180;
 const QUICK_SECONDS = 40;
@@ -155,6 +156,7 @@ async function soak(
       plain: judge(plain, records, faults, look),
       durable: judge(durable, records, faults, look),
       caches: judgeCaches(records, faults),
+      visits: judgeVisits(records, faults, look),
     },
     workers: workersOf(records),
     unexpected: records.flatMap(({ unexpected }) => unexpected),

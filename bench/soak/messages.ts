@@ -2,6 +2,7 @@ import type { ClusterSettings, Durability, SentinelSettings } from 'tokensession
 import type { ForeignEntry, SessionEntry, UserEntry } from './book';
 import type { CacheRecord } from './cache-diary';
 import type { Tally } from './tally';
+import type { VisitEntry } from './visits';
 import type { WaitSummary } from './waits';
 
 /** What the near cache of a worker promises by. */
@@ -75,6 +76,7 @@ export interface WorkerRecord {
   sessions: SessionEntry[];
   users: UserEntry[];
   foreign: ForeignEntry[];
+  visits: VisitEntry[];
   /** Answers that belonged to somebody else than the token. */
   mixUps: string[];
   /** Rejections that are no SessionError of status 503. */

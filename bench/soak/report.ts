@@ -3,6 +3,7 @@ import type { WorkerRecord } from './messages';
 import type { FaultReport } from './service';
 import { type Outcomes, sumOf, type Tally } from './tally';
 import type { Verdict } from './verdict';
+import type { VisitVerdict } from './visit-verdict';
 import { MARGIN_MS, type WaitSummary } from './waits';
 
 /** All that came of one topology. */
@@ -12,7 +13,7 @@ export interface Part {
   timeoutMs: number;
   faults: FaultReport[];
   tally: Tally;
-  verdicts: { plain: Verdict; durable: Verdict; caches: CacheVerdict };
+  verdicts: { plain: Verdict; durable: Verdict; caches: CacheVerdict; visits: VisitVerdict };
   workers: (Pick<WorkerRecord, 'name' | 'isDurable' | 'memory' | 'sockets' | 'cache'> & { waits: WaitSummary })[];
   unexpected: string[];
   crashes: string[];
@@ -40,6 +41,8 @@ export function isFlawless({ faults, verdicts, unexpected, crashes, contradictio
       someoneElses,
     ],
   );
+  const { visits } = verdicts;
+  findings.push(visits.wronglyEnded, visits.wronglyAlive, visits.wronglyLost);
   findings.push(unservedAfter(faults), verdicts.caches.wronglyAlive, unexpected, crashes, contradictions);
   return findings.every((list) => list.length === 0);
 }
@@ -63,12 +66,16 @@ export function printPart(part: Part): void {
   printFaults(part.faults);
   printWorkers(part);
   printVerdicts(verdicts);
+  printVisits(verdicts.visits);
   printCaches(part);
   printFindings('wrongly ended', [...verdicts.plain.wronglyEnded, ...verdicts.durable.wronglyEnded]);
   printFindings('wrongly alive', [...verdicts.plain.wronglyAlive, ...verdicts.durable.wronglyAlive]);
   printFindings('wrongly alive, from memory', verdicts.caches.wronglyAlive);
   printFindings("wrongly someone else's", [...verdicts.plain.someoneElses, ...verdicts.durable.someoneElses]);
   printFindings('data wrongly lost', [...verdicts.plain.wronglyLost, ...verdicts.durable.wronglyLost]);
+  printFindings('visitors wrongly ended', verdicts.visits.wronglyEnded);
+  printFindings('visitors wrongly alive', verdicts.visits.wronglyAlive);
+  printFindings("visitors' data wrongly lost", verdicts.visits.wronglyLost);
   printFindings('not served again', unservedAfter(part.faults));
   printFindings('unexpected errors', unexpected);
   printFindings('crashes, unhandled rejections, warnings', crashes);
@@ -162,6 +169,22 @@ function printVerdicts({ plain, durable }: Part['verdicts']): void {
     row('WRONGLY ALIVE', ({ wronglyAlive }) => wronglyAlive.length),
     row('DATA WRONGLY LOST', ({ wronglyLost }) => wronglyLost.length),
     row("WRONGLY SOMEONE ELSE'S", ({ someoneElses }) => someoneElses.length),
+  ]);
+}
+
+function printVisits(verdict: VisitVerdict): void {
+  printTable([
+    ['visitors', ''],
+    ['started', number(verdict.visits)],
+    ['logged in, with their data', number(verdict.loggedIn)],
+    ['stayed away, and seen expired', number(verdict.expired)],
+    ['acknowledged writes of data', number(verdict.writes)],
+    ['of those, lost in a failover', number(verdict.writesLost)],
+    ['lost in a failover themselves', number(verdict.lost)],
+    ['seen alive after the login, before the replay', number(verdict.aliveBeforeReplay)],
+    ['WRONGLY ENDED', number(verdict.wronglyEnded.length)],
+    ['WRONGLY ALIVE', number(verdict.wronglyAlive.length)],
+    ['DATA WRONGLY LOST', number(verdict.wronglyLost.length)],
   ]);
 }
 

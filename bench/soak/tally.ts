@@ -15,6 +15,10 @@ export type Operation =
   | 'data set'
   | 'data increment'
   | 'data read'
+  | 'visit'
+  | 'visit write'
+  | 'visit read'
+  | 'visit login'
   | 'health';
 
 /** How the calls of one kind ended: `done`, or the code of their error. */

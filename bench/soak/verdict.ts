@@ -55,7 +55,7 @@ const UNREPLICATED_MS = 2000;
 /** Answers of a master that arrive after it was killed. */
 const IN_FLIGHT_MS = 500;
 /** After service is back, a revocation must have been repeated within this. */
-const GRACE_MS = 5000;
+export const GRACE_MS = 5000;
 /** Of wall clocks, between a login's millisecond and a kick's. */
 const SAME_MOMENT_MS = 10;
 
@@ -156,7 +156,7 @@ function mayLoseOnDemotion(fault: Fault, { begun, settled }: Sighting): boolean 
   return !kind.startsWith('kill') && !losesNothing(fault) && backAt <= settled && begun <= healedAt;
 }
 
-function mayLose(fault: Fault, answer: Sighting): boolean {
+export function mayLose(fault: Fault, answer: Sighting): boolean {
   return mayLoseWithMaster(fault, answer) || mayLoseOnDemotion(fault, answer);
 }
 

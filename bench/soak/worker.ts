@@ -3,6 +3,7 @@ import { CacheDiary } from './cache-diary';
 import { machineNow } from './clock';
 import { Load } from './load';
 import type { DealtToken, News, Orders, ToParent, ToWorker, WorkerRecord } from './messages';
+import { VISITOR_TTL } from './visits';
 import { Waits } from './waits';
 
 /** Milliseconds after which memory and connections are what they are under this load. */
@@ -49,6 +50,7 @@ class Worker {
       ),
       secret,
       rotationGrace,
+      visitorTtl: VISITOR_TTL,
       cache: cache ?? undefined,
     });
     this.#cache = cache && new CacheDiary(this.#manager, cache);
@@ -92,13 +94,14 @@ class Worker {
     await this.#load.stop();
     const waits = await this.#waits.summary();
     const after = measure();
-    const { book, tally, mixUps, unexpected, reuses, foreign } = this.#load;
+    const { book, tally, mixUps, unexpected, reuses, foreign, visits } = this.#load;
     return {
       name: this.#orders.name,
       isDurable: this.#orders.durability !== null,
       sessions: book.sessions(),
       users: book.users(),
       foreign: [...foreign],
+      visits,
       mixUps,
       unexpected,
       reuses,

@@ -1,17 +1,20 @@
 import { integer, optional, type Read, type Readers, readOptions } from '../errors/arguments';
 
-/** How far a near cache goes, see the option `cache`. */
+/** Limits of a near cache, for the option `cache`. */
 export interface CacheOptions {
-  /** Sessions that are kept at a time; of more, the users whose requests are longest ago give way. Default 10,000. */
+  /**
+   * Sessions kept at a time. Beyond that, the cache evicts the least recently used users. Default 10,000. Range 1 to
+   * 10,000,000.
+   */
   maxEntries?: number | undefined;
   /**
-   * Milliseconds after which a session is asked for again, whatever was announced of it. At most 600,000. Default
-   * 5,000.
+   * Milliseconds after which the manager asks the store again, whatever was announced. Default 5,000. Range 1 to
+   * 600,000.
    */
   maxAgeMs?: number | undefined;
   /**
-   * Milliseconds between two looks whether the store's announcements still arrive. When two in a row bring no answer,
-   * nothing is answered from the cache. 100 to 60,000. Default 1,000.
+   * Milliseconds between two checks that announcements still arrive. After two without an answer, the cache answers
+   * nothing. Default 1,000. Range 100 to 60,000.
    */
   heartbeatMs?: number | undefined;
 }
@@ -20,7 +23,7 @@ export const DEFAULT_HEARTBEAT_MS = 1000;
 
 const READERS = {
   maxEntries: optional(integer(1, 10_000_000), 10_000),
-  // What is older than ten minutes is no copy of anything.
+  // An answer older than ten minutes is of no use.
   maxAgeMs: optional(integer(1, 600_000), 5000),
   heartbeatMs: optional(integer(100, 60_000), DEFAULT_HEARTBEAT_MS),
 } satisfies Readers<CacheOptions>;

@@ -1,13 +1,13 @@
 import { LRUCache } from 'lru-cache';
 import { flat } from '../token/token';
 
-/** Users whose last change is remembered: more than change while one call to the store is in flight. */
+/** Users whose last change is remembered: more than change during one call to the store. */
 const MAX_USERS = 10_000;
 
-/** Remembers which users have changed of late: an answer that was in flight then may be older than the change. */
+/** Remembers which users have changed recently. An answer in flight at that time may be older than the change. */
 export class ChangeLog {
   #count = 0;
-  /** Every change up to this one may be of anybody. */
+  /** The user of a change up to this one is no longer known. */
   #forgotten = 0;
   readonly #changes = new LRUCache<string, number>({
     max: MAX_USERS,
@@ -16,7 +16,7 @@ export class ChangeLog {
     },
   });
 
-  /** A moment in it: how many changes there have been. */
+  /** A moment in the log: the number of changes so far. */
   get now(): number {
     return this.#count;
   }

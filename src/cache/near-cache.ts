@@ -6,20 +6,20 @@ import { flat, MAX_TOKEN_LENGTH, sessionIdIn, type TokenClaims, tagIn } from '..
 import type { CachePolicy } from './cache-options';
 import { ChangeLog } from './change-log';
 
-/** A call to the store whose answer may be kept: what was known when it was made. */
+/** A call to the store whose answer may be kept, and the state when it was made. */
 export interface Ticket {
   readonly source: ChangeSource;
-  /** When it was made, by `performance.now()`: its answer is as old as that. */
+  /** When the call was made, by `performance.now()`. Its answer is as old as that. */
   readonly askedAt: number;
   /** The change log's moment. */
   readonly change: number;
-  /** The feed's, at that moment. */
+  /** The count of the feed's detours at that moment. */
   readonly detours: number;
 }
 
-/** A live session as it was found a moment ago. */
+/** A live session from a recent answer of the store. */
 export interface KnownSession {
-  /** The token that was found good, whose signature need not be verified again. */
+  /** The verified token: its signature need not be verified again. */
   readonly token: Buffer;
   readonly userId: string;
   readonly session: Readonly<SessionRecord>;
@@ -27,64 +27,63 @@ export interface KnownSession {
   readonly userInfoVersion: number;
   readonly source: ChangeSource;
   /**
-   * What to add to `performance.now()` for the store's clock: never behind it, ahead by as long as the answer was in
-   * flight.
+   * The offset from `performance.now()` to the store's clock: never behind it, and ahead by the time that the answer
+   * was in flight.
    */
   readonly clockOffset: number;
-  /** When it has to be asked for again, by `performance.now()`. */
+  /** When the store must be asked again, by `performance.now()`. */
   readonly until: number;
-  /** When a use of it has to slide it, by `performance.now()`; never while a call for that is in flight. */
+  /** When a use must slide the session, by `performance.now()`; never while a slide is in flight. */
   slideAt: number;
 }
 
-/** A live session as the store has just given it. */
+/** A live session from the store, just now. */
 export interface CheckedSession extends Pick<KnownSession, 'userId' | 'session' | 'userInfo' | 'userInfoVersion'> {
   /** The store's clock when it answered. */
   readonly now: number;
 }
 
-/** Is called when the cache begins, or ceases, to work. */
+/** Is called when the cache starts or stops to work. */
 export interface CacheWatcher {
   down(cause: unknown): void;
   up(): void;
 }
 
-/** How a near cache does. */
+/** The counts of a near cache. */
 export interface CacheStats {
-  /** Sessions that are kept; some may be too old to be used. */
+  /** Sessions in the cache; some may be too old for use. */
   entries: number;
-  /** How often a session was answered from memory. */
+  /** Answers from memory. */
   hits: number;
-  /** How often the store was asked for one. */
+  /** Answers from the store. */
   misses: number;
   /**
-   * Whether the changes to every user arrive now. Of users whose changes may be missed, nothing is kept or answered
-   * from memory.
+   * Whether the changes to all users arrive now. The cache keeps and answers nothing about users whose changes may be
+   * missed.
    */
   isUp: boolean;
 }
 
 /**
- * Keeps the live sessions that this process has just checked, to answer for them without asking the store again.
+ * Keeps the live sessions that this process has just checked, and answers for them without asking the store.
  *
- * A session is answered from here only while it is known that no change to it can have been missed: its source of
- * changes is complete, and no change was announced since before the store was asked. And never longer than `maxAgeMs`
- * after that, nor beyond its expiry: what was left of it by the store's clock, less what has passed by the monotonic
- * one.
+ * It answers only while no change to the session can have been missed: the session's source of changes is complete, and
+ * no change was announced since before the store was asked. It answers never longer than `maxAgeMs` after that, nor
+ * beyond the expiry: the time left by the store's clock, less the time passed by the monotonic clock.
  */
 export class NearCache {
   readonly #policy: CachePolicy;
   readonly #slideEveryMs: number;
   readonly #changes = new ChangeLog();
   readonly #feed: ChangeFeed;
-  /** Of each user, by the tag, the sessions by their ids. */
+  /** By the user's tag, the sessions by their ids. */
   readonly #users: LRUCache<string, Map<string, KnownSession>>;
   #hits = 0;
   #misses = 0;
   #isUp = false;
   #isClosed = false;
 
-  /** @returns `null` for a store whose changes can't be followed, or need not be. */
+  /** @returns `null` for a store without a change feed, or one that needs no cache. */
   static on(store: Store, policy: CachePolicy, slideEveryMs: number, watcher: CacheWatcher): NearCache | null {
     return store.follow === undefined ? null : new NearCache(store as FollowableStore, policy, slideEveryMs, watcher);
   }
@@ -111,8 +110,8 @@ export class NearCache {
   }
 
   /**
-   * The session of a token, when that is known without asking the store. `now` is `performance.now()`. Verifies no
-   * signature: it is the very token that was found good.
+   * The session of a token that is in the cache. `now` is `performance.now()`. Verifies no signature, since the token
+   * equals the verified one.
    */
   find(token: string, now: number): KnownSession | null {
     const known = this.#users.get(tagIn(token))?.get(sessionIdIn(token));
@@ -121,7 +120,7 @@ export class NearCache {
     return known;
   }
 
-  /** To be called before the store is asked for a session of this user; `null` when the answer can't be kept. */
+  /** Call it before asking the store for a session of this user. `null`: the answer can't be kept. */
   ticketFor(tag: string): Ticket | null {
     this.#misses++;
     const askedAt = performance.now();
@@ -131,9 +130,8 @@ export class NearCache {
   }
 
   /**
-   * Keeps the session that the store has given for this token, unless it may have changed since the store was asked.
-   * Only for the very token that the record holds: how long any other one is good is for the store to judge at each
-   * use.
+   * Keeps the store's session for this token, unless the session may have changed since the store was asked. Keeps only
+   * the very token that the record holds: the store must judge any other at each use.
    */
   keep(ticket: Ticket, token: string, claims: TokenClaims, checked: CheckedSession): void {
     const { source, askedAt, change, detours } = ticket;
@@ -141,10 +139,10 @@ export class NearCache {
     // Of two tokens made in one millisecond, one may prove less.
     const isHeld = claims.gen === session.gen && claims.mintedAt === session.mintedAt;
     if (!isHeld || claims.provedAt !== session.provedAt) return;
-    // A text cut out of a header keeps all of the header in memory.
+    // A substring of a header keeps the whole header in memory.
     const [tag, sid] = [flat(claims.tag), flat(claims.sid)];
     if (this.#changes.hasChanged(tag, change)) return;
-    // Lost in between, or the user's sessions are on another server by now, or may be.
+    // The source was lost meanwhile, or the user's sessions may be on another server by now.
     if (this.#feed.sourceOf(tag) !== source || this.#feed.detours !== detours) return;
     const clockOffset = now - askedAt;
     const slideDueAt = Math.min(session.seenAt, now) + Math.min(this.#slideEveryMs, session.ttlMs / 2);
@@ -164,7 +162,7 @@ export class NearCache {
     else this.#users.set(tag, new Map([...this.#othersOf(sessions, askedAt), [sid, known]]));
   }
 
-  /** Drops what is kept of a user who has changed, or may have; an answer in flight is not kept either. */
+  /** Drops the sessions of a user that may have changed. An answer in flight is not kept either. */
   changed(tag: string): void {
     this.#changes.record(tag);
     this.#users.delete(tag);
@@ -177,7 +175,7 @@ export class NearCache {
     this.#users.clear();
   }
 
-  /** A user's other sessions that are good for something, the latest of them where there are too many. */
+  /** The other usable sessions of a user; the newest where there are too many. */
   #othersOf(sessions: Map<string, KnownSession> | undefined, now: number): [string, KnownSession][] {
     const others = [...(sessions ?? [])].filter(([, other]) => isCurrent(other, now));
     return others.slice(Math.max(0, others.length + 1 - this.#policy.maxEntries));
@@ -198,20 +196,18 @@ function isCurrent({ until, source }: KnownSession, now: number): boolean {
   return now < until && now < source.completeUntil;
 }
 
-/**
- * Room for the token that is compared, which may be any text of that length: up to 3 bytes for each of its characters.
- */
+/** Room for a compared token, which may be any text of that length: up to 3 bytes a character. */
 const given = Buffer.allocUnsafeSlow(3 * MAX_TOKEN_LENGTH);
-/** The part of it that holds a token, by the length of that. */
+/** The part of the room that holds a token, by the token's length. */
 const tokens = Array.from({ length: MAX_TOKEN_LENGTH + 1 }, (_, length) => given.subarray(0, length));
 
-/** In constant time, as signatures are compared: the id in front of it, by which it was found, is no secret. */
+/** Compares in constant time, as for signatures. The id in front, by which the entry was found, is no secret. */
 function isToken(token: string, known: Buffer): boolean {
   const { length } = known;
   return token.length === length && given.write(token) === length && timingSafeEqual(tokens[length] as Buffer, known);
 }
 
-/** In memory of its own, which goes with it: Node's pool would keep thousands of bytes for the hundred of a token. */
+/** In memory of its own. Node's pool would keep thousands of bytes for the hundred of a token. */
 function bytesOf(token: string): Buffer {
   const bytes = Buffer.allocUnsafeSlow(token.length);
   bytes.write(token, 'latin1');

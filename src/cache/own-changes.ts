@@ -3,8 +3,8 @@ import { type Store, VERBS } from '../store/store';
 import type { NearCache } from './near-cache';
 
 /**
- * The same store, which reports its own changes to the near cache at once: they needn't wait for the announcement. It
- * reports each before the call and again after it, because a call that fails may have been carried out.
+ * Wraps a store so that it reports its own changes to the near cache at once, without waiting for the announcement. It
+ * reports each before the call and again after it, because a failed call may have been carried out.
  */
 export function reportingOwnChanges(store: Store, cache: NearCache): Store {
   const intercept: Interceptor = (call, verb, tag) => {

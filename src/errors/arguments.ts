@@ -1,9 +1,9 @@
 /*
- * Checks of what the programmer hands in: options when an object is built, arguments before anything is stored.
- * Each names what is wrong: a TypeError for a value of the wrong kind, a RangeError for one out of range.
+ * Checks of options and arguments, before anything is stored. Each names the mistake: a TypeError for a value of the
+ * wrong kind, a RangeError for one out of range.
  */
 
-/** A hundred years in seconds: what is longer is a mistake of units. */
+/** A hundred years in seconds. A longer time is a mistake of units. */
 const MAX_SECONDS = 100 * 365 * 24 * 3600;
 
 /** A shorter secret can be searched for with one token at hand (RFC 2104, 3: keys of at least the hash's length). */
@@ -12,7 +12,7 @@ export const MIN_SECRET_LENGTH = 32;
 const MAX_USER_ID_BYTES = 1024;
 const MAX_MESSAGE_LENGTH = 256;
 
-/** How a value is called in an error message: its kind, never the value, which may be a secret. */
+/** The kind of a value, for an error message: never the value itself, which may be a secret. */
 export function kindOf(value: unknown): string {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'an array';
@@ -21,8 +21,8 @@ export function kindOf(value: unknown): string {
 }
 
 /**
- * A text in an error message: quoted where it is as short as a name. A token or a secret is longer, and a URL may hold
- * a password.
+ * A text for an error message, quoted if it is as short as a name. Tokens and secrets are longer, and URLs may hold
+ * passwords.
  */
 export function shown(text: string): string {
   const isShort = text.length < MIN_SECRET_LENGTH && !text.includes('@');
@@ -35,15 +35,14 @@ export type Reader<Value> = (name: string, value: unknown) => Value;
 /** A reader for each option of an object: the compiler keeps the list complete. */
 export type Readers<Options> = Readonly<{ [Name in keyof Required<Options>]: Reader<unknown> }>;
 
-/** What the readers give. */
+/** The values that the readers give. */
 export type Read<All> = { [Name in keyof All]: All[Name] extends Reader<infer Value> ? Value : never };
 
 /**
- * Reads an options object, by the one description of its options: a reader for each, which gets `undefined` for an
- * option left out.
+ * Reads an options object by a reader for each option, which gets `undefined` for an option left out.
  *
- * @param prefix what stands before an option's name in an error.
- * @throws TypeError for anything but a plain object with these options; what the readers throw.
+ * @param prefix the text before an option's name in an error.
+ * @throws TypeError for anything but a plain object with these options; the errors of the readers.
  */
 export function readOptions<All extends Readonly<Record<string, Reader<unknown>>>>(
   owner: string,
@@ -78,8 +77,8 @@ export function oneOf<const Word extends string>(...words: readonly Word[]): Rea
 }
 
 /**
- * Refuses anything but a plain options object with these names, and gives its own members: nothing that was put on
- * `Object.prototype` is an option. `undefined` stands for an object that is empty.
+ * Refuses anything but a plain object with these names. Gives its own members, so that nothing on `Object.prototype` is
+ * an option. `undefined` stands for an empty object.
  */
 export function checkOptions<Options extends object>(
   owner: string,
@@ -98,7 +97,7 @@ export function checkOptions<Options extends object>(
   return own;
 }
 
-/** Also one of another realm, whose prototype is another `Object.prototype`. */
+/** Also an object of another realm, with another `Object.prototype`. */
 export function isPlainObject(value: unknown): value is object {
   if (typeof value !== 'object' || value === null) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
@@ -134,7 +133,7 @@ export function checkFunction<Function>(name: string, value: unknown): Function 
   return value as Function;
 }
 
-/** A string that UTF-8 can carry there and back; a lone surrogate can't make that journey. */
+/** A string that survives UTF-8; a lone surrogate does not. */
 export function checkText(name: string, value: unknown): string {
   if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${kindOf(value)}`);
   if (value === '') throw new RangeError(`${name} must not be empty`);

@@ -1,7 +1,7 @@
 /**
  * Makes every assignment to an instance throw, in sloppy mode too, where a frozen object would ignore it. A proxy at
- * the end of the chain of prototypes sees the names that nothing else has, and costs the known ones nothing. A subclass
- * has that of its base.
+ * the end of the prototype chain sees the unknown names only, and so costs known ones nothing. A subclass shares that
+ * of its base.
  */
 export function refuseWrites(prototype: object, refusal: (name: string) => TypeError): void {
   for (const key of Reflect.ownKeys(prototype)) {

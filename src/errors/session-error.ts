@@ -1,28 +1,6 @@
 import type { EndReason } from './end-reason';
 
-/**
- * What went wrong, for a `switch`:
- *
- * | code | status | meaning |
- * |---|---|---|
- * | `ERR_STORE_UNAVAILABLE` | 503 | the store can't be reached or refuses to serve; the session is neither confirmed nor ended |
- * | `ERR_STORE_TIMEOUT` | 503 | no answer within `timeoutMs`; the command may have been carried out, or still be |
- * | `ERR_STORE_CORRUPT` | 500 | the record is not one of ours, or another user's; nothing was overwritten |
- * | `ERR_STORE_LAYOUT` | 500 | this user's record was written by a newer version of this package; nothing was overwritten |
- * | `ERR_NOT_REPLICATED` | 503 | the sessions have ended, but fewer replicas than `durability` asks for have confirmed it in time |
- * | `ERR_USER_NOT_FOUND` | 401 | a login for a user that `getUserInfo` does not know; no session was started |
- * | `ERR_USER_BANNED` | 403 | a login for a user who is banned; no session was started |
- * | `ERR_TOO_MANY_SESSIONS` | 409 | a login over a limit, with `onLimit: 'reject'`; no session was started and none has ended |
- * | `ERR_CROSS_ORIGIN` | 403 | a page of another origin sent a login, or an unsafe request with the session's cookie; nothing was done |
- * | `ERR_TOKEN_CONFLICT` | 409 | cookies of several users came, or of more than three sessions; no session was looked up or ended |
- * | `ERR_UNAUTHENTICATED` | 401 | nobody is signed in, where `requireUser(session)` or `requireRecentLogin` was called, 303 with `redirectTo`; or a live connection comes without a token |
- * | `ERR_REAUTHENTICATION_REQUIRED` | 403 | the user proved who they are too long ago for `requireRecentLogin(session, seconds)` |
- * | `ERR_NO_SESSION` | 401 | a write of session data without a live session, or the move of one that has ended; nothing was written |
- * | `ERR_SESSION_ENDED` | 401 | the session has ended, for the `endReason` of the error: that of a watched session, or of the token of a connection |
- * | `ERR_DATA_TOO_LARGE` | 413 | a session's data would be more than it may; nothing was written |
- * | `ERR_DATA_CONFLICT` | 409 | `data.update()` was overtaken by other requests each time it tried; nothing was written |
- * | `ERR_HEADERS_SENT` | 500 | a login or rotation after the response had begun or its client had gone: its cookie could not be set; of a login, no session is left |
- */
+/** The stable codes of a {@link SessionError}, for a `switch`. `docs/errors.md` has the meaning of each. */
 export type SessionErrorCode = keyof typeof STATUS;
 
 const STATUS = {
@@ -45,7 +23,7 @@ const STATUS = {
   ERR_HEADERS_SENT: 500,
 } as const;
 
-/** What an error is made with, besides its code and message. */
+/** Options of a {@link SessionError}, besides its code and message. */
 export interface SessionErrorOptions {
   cause?: unknown;
   headers?: Readonly<Record<string, string>>;
@@ -57,12 +35,12 @@ export interface SessionErrorOptions {
   ended?: { reason: EndReason; message?: string | null | undefined };
 }
 
-/** Seconds a client is asked to wait before it tries again: an outage is either over soon or long. */
+/** Seconds that a client should wait before it tries again. */
 const RETRY_AFTER = '1';
 
 /**
- * The one error class of this package for what happens at run time. A programmer's mistake (an argument or option of
- * the wrong kind) is a TypeError or RangeError instead. Neither message, properties nor cause hold a token or a secret.
+ * The error of everything that fails at run time. A programmer's mistake (an argument or option of the wrong kind) is a
+ * TypeError or RangeError instead. Message, properties and cause hold no token and no secret.
  */
 export class SessionError extends Error {
   override readonly name = 'SessionError';
@@ -70,20 +48,17 @@ export class SessionError extends Error {
   readonly code: SessionErrorCode;
   /** The HTTP status; Express, Koa and `sendError` answer with it. */
   readonly status: number;
-  /** The same, by the name that NestJS and Fastify read. */
+  /** The HTTP status, by the name that NestJS and Fastify read. */
   readonly statusCode: number;
-  /**
-   * Whether the message is for the client, as Koa asks: with a status under 500, which is nothing to log as a failure
-   * of the service.
-   */
+  /** Whether the client may see the message, as Koa asks: with a status under 500. */
   readonly expose: boolean;
   /**
-   * Headers of the error response, which the middleware adds to it: `Retry-After` (RFC 9110, 10.2.3) with a 503,
+   * Headers that the middleware adds to the error response: `Retry-After` (RFC 9110, 10.2.3) with a 503, and
    * `WWW-Authenticate` (RFC 9110, 11.6.1) with the 401 of a login where tokens come in `Authorization`.
    */
   readonly headers?: Readonly<Record<string, string>>;
   readonly #body: Readonly<Record<string, string>>;
-  /** What has been done all the same, of an `ERR_NOT_REPLICATED`: what the call would have given. Not printed. */
+  /** The result of a call that failed with `ERR_NOT_REPLICATED`, and would have resolved to it. Not printed. */
   declare readonly outcome?: unknown;
   /** Why the session has ended, of an `ERR_SESSION_ENDED`. */
   readonly endReason?: EndReason;
@@ -106,7 +81,7 @@ export class SessionError extends Error {
     if (headers !== undefined || retry !== undefined) this.headers = { ...retry, ...headers };
   }
 
-  /** What an answer says, as JSON: `{ error: code }`, of a guard what it answers in Express. */
+  /** The body of an answer, as JSON: `{ error: code }`, or the body that a guard answers with in Express. */
   get body(): Readonly<Record<string, string>> {
     return this.#body;
   }
@@ -117,22 +92,22 @@ export class SessionError extends Error {
   }
 }
 
-/** Whether this is the store's failure to serve, as against an answer it gave: the errors of status 503. */
+/** Whether the store failed to serve: an error of status 503. */
 export function isUnavailable(error: unknown): error is SessionError {
   return error instanceof SessionError && error.status === 503;
 }
 
-/** Whether sessions have ended although the call that ended them failed: replicas have not confirmed it. */
+/** Whether sessions have ended although their call failed, because replicas have not confirmed it. */
 export function isEnded(error: unknown): error is SessionError {
   return error instanceof SessionError && error.code === 'ERR_NOT_REPLICATED';
 }
 
-/** The same error, which brings what was done all the same. */
+/** Adds the result of the call to an error of unconfirmed replication. */
 export function withOutcome(error: unknown, outcome: unknown): unknown {
   return isEnded(error) ? Object.defineProperty(error, 'outcome', { value: outcome, enumerable: false }) : error;
 }
 
-/** That a session has ended, and why. */
+/** The error of an ended session. */
 export function sessionEnded(ended: { reason: EndReason; message?: string | null | undefined }): SessionError {
   const { reason, message } = ended;
   const body = { error: 'unauthenticated', reason, ...(message !== undefined && message !== null && { message }) };

@@ -99,7 +99,7 @@ export function authenticator<Detail>(
   manager: TokenManager<Detail>,
   options?: AuthenticatorOptions,
 ): Authenticate<Detail> {
-  const policy = sessionPolicy(manager, checkOptions('authenticator', options, OPTIONS));
+  const policy = sessionPolicy(manager, checkOptions('authenticator', options, OPTIONS), 'authenticator');
   return async (request, details) => {
     const given = readOptions('authenticate', details, DETAILS, '');
     const handshake = new Handshake(request, given);

@@ -1,6 +1,6 @@
 import { kindOf, shown } from '../errors/arguments';
 
-/** What browsers can be asked to forget of an origin. */
+/** The kinds of data of an origin that browsers can delete. */
 export type SiteData = 'cache' | 'cookies' | 'storage' | 'clientHints' | 'executionContexts' | '*';
 
 const KINDS: Record<SiteData, true> = {
@@ -21,7 +21,7 @@ const BY_DEFAULT: readonly SiteData[] = ['cache', 'cookies', 'storage'];
 /**
  * The values of `Clear-Site-Data` (W3C Clear Site Data, 3.1); none for no such header.
  *
- * @throws TypeError for what is neither a boolean nor a list of kinds.
+ * @throws TypeError for a value that is neither a boolean nor a list of kinds.
  */
 export function clearSiteDataOf(option: boolean | readonly SiteData[] | undefined = false): readonly string[] {
   if (option === false) return [];
@@ -38,7 +38,7 @@ export function clearSiteDataOf(option: boolean | readonly SiteData[] | undefine
   return [...new Set(kinds)].map((kind) => `"${kind}"`);
 }
 
-/** What is left of these values where the cookies have to stay. */
+/** These values without those that include cookies. */
 export function withoutCookies(values: readonly string[]): string[] {
   return values
     .flatMap((value) => (value === '"*"' ? ALL_BUT_COOKIES : [value]))

@@ -1,15 +1,15 @@
 import { checkBoolean, kindOf, optional, type Readers, readOptions } from '../errors/arguments';
 
 /**
- * What a request's own connection can't say: behind a proxy that ends TLS, take it from the headers which that proxy
- * sets. Never from headers that a client may set itself.
+ * Facts about a request that its own connection doesn't show, behind a proxy that ends TLS. Take them from headers that
+ * the proxy sets, never from headers that a client may set.
  */
 export interface Connection {
-  /** The client's address, kept with a login. Default: what the host knows; `null` is none. */
+  /** The client's address, kept with a login. Default: the host's; `null` for none. */
   ip?: string | null | undefined;
-  /** Whether the client speaks HTTPS: then the cookie is `__Host-session`. Default: what the host knows. */
+  /** Whether the client speaks HTTPS; the cookie is then `__Host-session`. Default: as the host sees it. */
   secure?: boolean | undefined;
-  /** The host that the client asked for, with the port if it named one, for the origin check. Default: `Host`. */
+  /** The host that the client asked for, with its port if any, for the origin check. Default: `Host`. */
   host?: string | null | undefined;
 }
 

@@ -11,31 +11,30 @@ import {
 
 export interface CookieOptions {
   /**
-   * A token of RFC 9110, 5.6.2: no spaces, no separators. Default: `__Host-session` on a secure request and `session`
-   * on another. With a `domain` or a `path` of your own, which `__Host-` forbids, `__Secure-session` takes its place.
+   * The name: a token of RFC 9110, 5.6.2, without spaces and separators. Default: `__Host-session` on a secure request,
+   * and `session` on another. With a `domain` or `path`, which `__Host-` forbids, the default is `__Secure-session`.
    *
-   * The prefixes `__Host-`, `__Secure-`, `__Http-` and `__Host-Http-` have browsers refuse the cookie from anybody who
-   * could not have set it like that (RFC 6265bis, 4.1.3); options that break their rules are refused here.
+   * The prefixes `__Host-`, `__Secure-`, `__Http-` and `__Host-Http-` have browsers refuse a cookie that breaks their
+   * rules (RFC 6265bis, 4.1.3). Options that break these rules are refused here.
    *
-   * The cookie of a visitor has the same options, ends with the browser's session, and has `-visitor` behind its name.
+   * A visitor's cookie has the same options and the suffix `-visitor`. It ends with the browser's session.
    */
   name?: string | undefined;
-  /** From `/` on, without `;`, `?` and `#`. Default `/`. */
+  /** The path, beginning with `/`, without `;`, `?` and `#`. Default `/`. */
   path?: string | undefined;
   /**
-   * A host name, `example.com`, whose subdomains get the cookie too; without scheme, port and dots around it. No IP
-   * address: that has no subdomains. Default: none, the host that set the cookie alone gets it back.
+   * A host name, `example.com`, whose subdomains also get the cookie. Without scheme, port and dots around it, and no
+   * IP address. Default: none; only the host that set the cookie gets it back.
    */
   domain?: string | undefined;
   /**
-   * Whether the cookie goes over HTTPS only. Default: when the request is secure as the framework sees it (its own
-   * trust-proxy rule), or always where another option calls for it: a name with a prefix, `sameSite: 'none'`,
-   * `partitioned`.
+   * Whether the cookie goes over HTTPS only. Default: when the framework calls the request secure. Always true with a
+   * prefixed name, `sameSite: 'none'` or `partitioned`.
    */
   secure?: boolean | undefined;
-  /** Default `lax`. */
+  /** Whether pages of other sites send the cookie along. Default `lax`. */
   sameSite?: 'strict' | 'lax' | 'none' | undefined;
-  /** Whether the cookie is kept apart for each top-level site that embeds yours (CHIPS). Default false. */
+  /** Whether browsers keep a separate cookie for each top-level site that embeds yours (CHIPS). Default false. */
   partitioned?: boolean | undefined;
 }
 

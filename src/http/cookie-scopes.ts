@@ -1,12 +1,12 @@
 /*
- * Cookies of one name differ by domain and path, and neither comes back with a cookie: a neighbour on
- * another subdomain, an application on another path or an older set-up of this one can have left more of them (cookie
- * tossing). Only guesses can find these again.
+ * Cookies of one name differ by domain and path, and browsers send neither back. A neighbour on another subdomain, an
+ * application on another path, or an older set-up of this one may have left more of them (cookie tossing). Only guesses
+ * can find these.
  */
 import { isAddress, isHostName } from './cookie-options';
 import type { Exchange } from './exchange';
 
-/** Which requests get a cookie. */
+/** The requests that get a cookie. */
 export interface CookieScope {
   path: string;
   domain?: string;
@@ -19,7 +19,7 @@ const MAX_DIRECTORY_LENGTH = 100;
 /** What a path in `Set-Cookie` may hold (RFC 6265, 4.1.1). */
 const PATH = /^[\x21-\x3a\x3d-\x7e]+$/;
 
-/** The scopes whose cookies the request gets, the likely ones first. */
+/** The scopes whose cookies the request gets, likely ones first. */
 export function scopesOf(target: Pick<Exchange, 'host' | 'url'>, ownPath: string): CookieScope[] {
   const domains = domainsOf(target.host());
   const paths = new Set(['/', ownPath, ...directoriesOf(target.url)]);
@@ -27,8 +27,8 @@ export function scopesOf(target: Pick<Exchange, 'host' | 'url'>, ownPath: string
 }
 
 /**
- * The host and its parents of two labels or more, the shortest first: most neighbours can set those. An address has
- * none.
+ * The host and its parents of two labels or more, the shortest first, because most neighbours can set those. None for
+ * an address.
  */
 function domainsOf(host: string | undefined): string[] {
   const name = (host ?? '').replace(/:\d+$/, '').toLowerCase();
@@ -38,9 +38,7 @@ function domainsOf(host: string | undefined): string[] {
   return parents.slice(0, MAX_DOMAINS);
 }
 
-/**
- * The directories that lead to a path, each without and then each with the slash behind it, which makes another cookie.
- */
+/** The directories of a path, each without and with the slash behind it, which makes another cookie. */
 function directoriesOf(url: string): string[] {
   const path = url.split(/[?#]/, 1)[0] ?? '';
   const names = path.split('/').slice(1, 1 + MAX_DIRECTORIES);

@@ -7,43 +7,37 @@ import type { Exchange } from './exchange';
 const MAX_AGE = 400 * 24 * 3600;
 
 /**
- * Characters of deletions on a guess, at most: a proxy has 4 KB for all the headers of a response (nginx's
+ * Characters of guessed deletions, at most: a proxy has 4 KB for all the headers of a response (nginx's
  * `proxy_buffer_size`).
  */
 const MAX_GUESSED = 2048;
 
-/**
- * Follows the token in a cookie that ends with the browser's session, so that a renewal keeps it so. No token has this
- * character.
- */
+/** Marks a cookie that ends with the browser's session, so that a renewal keeps it so. No token has this character. */
 const NOT_PERSISTENT = '~';
 
 const NONE: readonly string[] = [];
 
-/** How the cookie is to be kept. */
+/** The lifetime of the cookie. */
 export interface CookieLifetime {
   /** Seconds that the session can live, at most; `null` for no bound. */
   maxAge: number | null;
   /** Whether the browser keeps the cookie when it is closed. */
   isPersistent: boolean;
-  /** Milliseconds after which the answer is too late for it. Default: none. */
+  /** Milliseconds until the answer is too late to set the cookie. Default: none. */
   freshForMs?: number;
 }
 
 /** Reads, sets and clears the cookie with the token. Always HttpOnly. */
 export interface CookieTransport {
   /**
-   * The tokens that came: none, one, or as many as there are different ones under the cookie's name, in no order that
-   * means anything.
-   *
-   * @param parsed the cookies of that header by their names, where another middleware has parsed it.
+   * The different tokens under the cookie's name, in no meaningful order.
    */
-  read(header: string | undefined, secure: boolean, parsed?: unknown): readonly string[];
+  read(header: string | undefined, secure: boolean): readonly string[];
   /** Whether the cookie in which this token came outlives the browser's session. */
   isPersistent(header: string | undefined, token: string): boolean;
   /** Sets the cookie. `isTossed`: other cookies of the name came along. */
   set(exchange: Exchange, token: string, lifetime: CookieLifetime, isTossed?: boolean): void;
-  /** Makes the browser forget the cookie. */
+  /** Makes the browser delete the cookie. */
   clear(exchange: Exchange, isTossed: boolean): void;
 }
 
@@ -53,7 +47,7 @@ export interface Cookies {
   visitor: CookieTransport;
 }
 
-/** What the name of a visitor's cookie has behind that of a user's. */
+/** The suffix of the name of a visitor's cookie. */
 const VISITOR = '-visitor';
 
 /** @throws TypeError for an option that is unknown or of the wrong kind, and for a combination that browsers refuse. */
@@ -81,11 +75,11 @@ function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: st
   };
   const deletion = (secure: boolean, scope?: CookieScope, isPartitioned?: boolean) =>
     line(secure, '', { maxAge: 0 }, scope, isPartitioned);
-  // Nobody is signed in while cookies of two users come: without these a planted cookie would keep its victim out for
-  // good. Every other answer leaves such cookies alone, as they cost nothing but a signature each.
+  // Cookies of two users sign no one in. Without these deletions, a planted cookie would lock its victim out for good.
+  // Other answers leave such cookies alone, since they cost only a signature each.
   const guessedDeletions = (exchange: Exchange): string[] => {
     const secure = exchange.isSecure;
-    // From before the option `partitioned` was changed: browsers keep the two apart, and send both.
+    // A cookie from before a change of the option `partitioned`: browsers keep the two apart, and send both.
     const twin = isSecure(secure) ? [deletion(secure, own, !partitioned)] : [];
     if (isHostPrefixed(nameFor(secure))) return twin;
     const scopes = scopesOf(exchange, path).filter((scope) => scope.path !== own.path || scope.domain !== own.domain);
@@ -99,15 +93,15 @@ function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: st
     const name = nameFor(exchange.isSecure);
     exchange.reply()?.decide({
       cookie: `${name};${domain ?? ''};${path}`,
-      // Its own comes last: to some browsers a cookie for a host alone and one for the domain of that name are the
-      // same.
+      // The own line comes last: some browsers treat a cookie for a host alone and one for the domain of that name as
+      // the same.
       lines: [...(isTossed ? guessedDeletions(exchange) : []), text],
       ...(freshForMs !== undefined && { freshForMs }),
     });
   };
 
   return {
-    read: (header, secure, parsed) => (header === undefined ? NONE : valuesOf(header, nameFor(secure), parsed)),
+    read: (header, secure) => (header === undefined ? NONE : valuesOf(header, nameFor(secure))),
     isPersistent: (header, token) => !header?.includes(token + NOT_PERSISTENT),
     set(exchange, token, { maxAge, isPersistent, freshForMs }, isTossed = false) {
       const text = isPersistent
@@ -122,24 +116,24 @@ function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: st
 }
 
 /**
- * Parsing gives the first of several cookies of a name, which is whichever was made for the longest path (RFC 6265,
- * 5.4): an attacker's choice.
+ * Reads all cookies of a name. Parsing gives the first one only: the one with the longest path (RFC 6265, 5.4), which
+ * an attacker can choose.
  */
-function valuesOf(header: string, name: string, parsed: unknown): readonly string[] {
+function valuesOf(header: string, name: string): readonly string[] {
   const first = header.indexOf(name);
   if (first === -1) return NONE;
-  if (header.indexOf(name, first + 1) === -1) return parsedCookie(parsed, name) ?? cookieNamed(header, name);
+  if (header.indexOf(name, first + 1) === -1) return cookieNamed(pairAt(header, first), name);
   return [...new Set(header.split(';').flatMap((pair) => cookieNamed(pair, name)))];
 }
 
-function parsedCookie(parsed: unknown, name: string): readonly string[] | null {
-  if (typeof parsed !== 'object' || parsed === null || !Object.hasOwn(parsed, name)) return null;
-  const value = (parsed as Record<string, unknown>)[name];
-  return typeof value === 'string' ? [tokenIn(value)] : null;
+/** The one pair of a header that has something at this index: the other cookies of a site may be many. */
+function pairAt(header: string, index: number): string {
+  const end = header.indexOf(';', index);
+  return header.slice(header.lastIndexOf(';', index) + 1, end === -1 ? header.length : end);
 }
 
-function cookieNamed(header: string, name: string): readonly string[] {
-  const value = parseCookie(header, { decode: asItIs })[name];
+function cookieNamed(pair: string, name: string): readonly string[] {
+  const value = parseCookie(pair, { decode: asItIs })[name];
   return value === undefined ? NONE : [tokenIn(value)];
 }
 

@@ -2,49 +2,41 @@ import { MAX_ATTRIBUTE_LENGTH } from '../store/session-attributes';
 import type { SessionAttributes } from '../store/store';
 import type { ReplyHeaders } from './reply-headers';
 
-/** A request and its response as a host gives them: the whole of what an adapter has to bring. */
+/** A request and its response on a host: all that an adapter has to provide. */
 export interface Exchange {
   /** The method as the client sent it. */
   readonly method: string;
-  /** The method that the application sees: another one where a method override has been at work. */
+  /** The method that the application sees, after a method override. */
   readonly handledMethod: string;
-  /** The path and query as the client sent them, whatever a router has taken off. */
+  /** The path and query as the client sent them, also inside a router. */
   readonly url: string;
   /** Whether the client speaks HTTPS, by the host's trust-proxy rule. */
   readonly isSecure: boolean;
-  /** The request's cookies by their names, where the host has parsed them already. */
-  readonly cookies?: unknown;
-  /**
-   * A header's value, by its name in lower case. Values of several headers are joined, unless the host keeps the first
-   * alone.
-   */
+  /** A header's value, by its name in lower case. Repeated headers are joined, unless the host keeps the first only. */
   header(name: string): string | undefined;
   /** Whether a header came more than once. */
   isRepeated(name: string): boolean;
   /** The host that the client asked for, with the port if it named one, by the trust-proxy rule. */
   host(): string | undefined;
-  /** The client's address, by the same rule. */
+  /** The client's address, by the trust-proxy rule. */
   ip(): string | undefined;
   /**
-   * Whether a cookie would not reach the client any more: the response has begun, its client has gone, or there is
-   * none.
+   * Whether a cookie can no longer reach the client: the response has begun, the client has gone, or there is no
+   * response.
    */
   isTooLate(): boolean;
-  /**
-   * What the response will say; `null` when there is none, or it has begun. The same for all sessions of the request.
-   */
+  /** The headers of the response; `null` when there is none, or it has begun. One for all sessions of the request. */
   reply(): ReplyHeaders | null;
-  /** Calls it once the response has been sent or its client has gone; at once where that is so, or there is none. */
+  /**
+   * Calls the function once the response is sent or the client has gone; at once if so already, or without a response.
+   */
   onClose(listener: () => void): void;
 }
 
-/** An IPv4 address in the form that a socket for IPv6 gives it (RFC 4291, 2.5.5.2): shown to users without that. */
+/** An IPv4 address in the form of an IPv6 socket (RFC 4291, 2.5.5.2), which users should not see. */
 const MAPPED_IPV4 = /^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i;
 
-/**
- * Where a login comes from. What the client says is cut to length rather than refused: a login must not fail for a long
- * header.
- */
+/** The origin of a login. Long values are cut, not refused: a login must not fail for a long header. */
 export function attributesOf(exchange: Pick<Exchange, 'ip' | 'header'>): SessionAttributes {
   return {
     ip: exchange.ip()?.replace(MAPPED_IPV4, '').slice(0, MAX_ATTRIBUTE_LENGTH),

@@ -5,16 +5,19 @@ import { sessionOf } from './session-place';
 
 export interface RequireUserOptions {
   /**
-   * The path of a login page. Browsers that ask for a page are sent there with 303, and with the path they asked for in
-   * `returnTo`: give that to `safeReturnTo()` before you send them back. Other requests get the 401. Default: none,
-   * every request gets the 401.
+   * The path of a login page. Browsers that ask for a page are sent there with 303; `returnTo` has the path they asked
+   * for. Pass that through `safeReturnTo()` before you redirect to it. Other requests get the 401. Default: none, every
+   * request gets the 401.
    */
   redirectTo?: string | undefined;
 }
 
 const OPTIONS = { redirectTo: optional(checkRedirectTo, null) } satisfies Readers<RequireUserOptions>;
 
-/** Judges a request: why it may not go on (an error for the host's error path, or an answer), or `null` when it may. */
+/**
+ * Judges a request. Gives the refusal (an error for the host's error path, or an answer), or `null` when the request
+ * may go on.
+ */
 export type Guard = (request: object) => Refusal | Error | null | Promise<Refusal | Error | null>;
 
 /**

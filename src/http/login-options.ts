@@ -15,25 +15,29 @@ export interface LoginOptions {
   /** Seconds the session lives without a request. Default: the manager's `ttl`. */
   ttl?: number | undefined;
   /**
-   * Seconds after which it ends, no matter how busy. The manager's `absoluteTtl` counts if that is sooner, and is the
-   * default.
+   * Seconds since login after which the session ends, however busy it is. Default: the manager's `absoluteTtl`; the
+   * sooner of both counts.
    */
   absoluteTtl?: number | undefined;
-  /** Kept with the session. `ip` and `userAgent` are taken from the request unless given; `undefined` keeps neither. */
+  /**
+   * Attributes to keep with the session. Default: `ip` and `userAgent` of the request. Pass `undefined` for them to
+   * keep neither.
+   */
   attributes?: SessionAttributes | undefined;
   /**
-   * Who acts as this user, a member of support say: shown as `req.session.actor`, in lists and in the event `login`.
-   * `requireRecentLogin` refuses such a session. Default: none, the user. 1 to 512 characters.
+   * Who acts as this user: a member of support, for example. `req.session.actor`, lists and the event `login` show it,
+   * and `requireRecentLogin` refuses the session. Default: none, the user. 1 to 512 characters.
    */
   actor?: string | undefined;
   /**
-   * Keys of the data to carry into the new session: of the visitor, or of this very user's session that this one
-   * replaces. Default: none, so that nothing that was planted before the login becomes the user's.
+   * Keys of session data to carry into the new session: from the visitor's session, or from a session of the same user
+   * that this login replaces, as they are when the login begins. Default: none, so that data planted before the login
+   * does not become the user's.
    */
   keep?: readonly string[] | undefined;
   /**
-   * Whether the browser keeps the cookie when it is closed; later rotations of its token keep that choice. Default
-   * true. The session itself lives as long either way.
+   * Whether the browser keeps the cookie when it is closed, also after rotations. The session lives as long either way.
+   * Default true.
    */
   persistent?: boolean | undefined;
 }
@@ -57,14 +61,14 @@ function checkKeys(name: string, value: unknown): readonly string[] {
   return Array.from(value, (key: unknown, index) => checkText(`${name}[${index}]`, key));
 }
 
-/** As they were given: one that is there but `undefined` says that it is not to be taken from the request. */
+/** Keeps an attribute that is present but `undefined`: it says not to take the attribute from the request. */
 function readAttributes(_name: string, value: unknown): SessionAttributes | undefined {
   checkAttributes(value as SessionAttributes | undefined);
   return value as SessionAttributes | undefined;
 }
 
 export interface LogoutOptions {
-  /** Whether all sessions of the user end, not this one alone. Default false. */
+  /** Whether all sessions of the user end, not only this one. Default false. */
   everywhere?: boolean | undefined;
 }
 

@@ -8,33 +8,33 @@ import { checkProperty } from './property';
 import { type HeaderOption, headerTransport } from './token-header';
 
 export interface SessionMiddlewareOptions<Property extends string = string> extends CrossOriginOptions {
-  /** The cookie that carries the token, or `false` for none. Default: see {@link CookieOptions}. */
+  /** The cookie that carries the token, or `false` for none. Defaults: see {@link CookieOptions}. */
   cookie?: CookieOptions | false | undefined;
   /**
    * The header that may carry the token: `'authorization'` (default, `Bearer`), another name, or `false` for none. A
-   * token of ours there acts alone, whatever the cookie holds; anything else there is ignored.
+   * signed token there acts alone, whatever the cookie holds; other values are ignored.
    */
   header?: HeaderOption | undefined;
   /**
-   * What becomes of a request with a token while the store can't answer. `'error'` (default): 503 with `Retry-After`.
-   * `'anonymous'`: it goes on with nobody signed in; guards answer 503.
+   * What to do with a request with a token while the store can't answer. `'error'` (default): 503 with `Retry-After`.
+   * `'anonymous'`: it goes on without a user, and guards answer 503.
    */
   onUnavailable?: 'error' | 'anonymous' | undefined;
   /**
-   * What `logout()` asks the browser to forget of the whole origin, in `Clear-Site-Data` (W3C Clear Site Data; OWASP
-   * Session Management): `true` for cache, cookies and storage, or a list of kinds. Browsers heed it on secure
-   * responses alone. Default `false`, the session's cookie only: on a big site the header takes seconds, and other
-   * applications of the origin lose what is theirs.
+   * What `logout()` asks the browser to delete of the whole origin, in `Clear-Site-Data` (W3C Clear Site Data; OWASP
+   * Session Management): `true` for cache, cookies and storage, or a list of kinds. Browsers obey on secure responses
+   * only. Default `false`, the session's cookie only: the header takes seconds on a big site, and also deletes the data
+   * of other applications of the origin.
    */
   clearSiteData?: boolean | readonly SiteData[] | undefined;
   /**
-   * When to read `session.data`: `'lazy'` (default), in a call of its own once a handler asks for it; `'eager'`, in the
-   * call that every request with a token makes, also where a near cache knows the session.
+   * When to read session data. `'lazy'` (default): in a call of its own, once a handler asks. `'eager'`: in the call
+   * that every request with a token makes, also where a near cache knows the session.
    */
   data?: 'lazy' | 'eager' | undefined;
   /**
-   * The property of the request or context that holds the session. Default `'session'`. With another one, `req.auth`
-   * say, express-session or koa-session can keep theirs. Name it in `Register` as well, for the types.
+   * The property of the request or context that holds the session. With another one, `'auth'` for example,
+   * express-session or koa-session can keep theirs. Name it in `Register` as well, for the types. Default `'session'`.
    */
   property?: Property | undefined;
 }

@@ -1,8 +1,9 @@
 /*
  * Cross-site request forgery: a page of another origin has the browser send a request, and the browser adds the
- * session's cookie. Browsers say where a request comes from, in `Sec-Fetch-Site` (all since 2023) or at least in
- * `Origin`, and pages can't change that: OWASP's Cross-Site Request Forgery Prevention Cheat Sheet has both as
- * defences. The rules are those of Go's `net/http.CrossOriginProtection`, and stricter where a header makes no sense.
+ * session's cookie. Browsers name the origin of a request in `Sec-Fetch-Site` (all since 2023), or at least in
+ * `Origin`, and pages can't change that. OWASP's Cross-Site Request Forgery Prevention Cheat Sheet lists both as
+ * defences. The rules are those of Go's `net/http.CrossOriginProtection`, and stricter for headers that no browser
+ * sends.
  */
 
 import { kindOf, shown } from '../errors/arguments';
@@ -11,28 +12,29 @@ import type { Exchange } from './exchange';
 
 export interface CrossOriginOptions {
   /**
-   * What becomes of an unsafe request (any method but GET, HEAD and OPTIONS, RFC 9110, 9.2.1; a body; or a WebSocket
-   * handshake) that a browser sends for a page of another origin. `'refuse'` (default): it gets 403 with
-   * `ERR_CROSS_ORIGIN` through the host's error path when a session's cookie comes with it, before the store is asked;
-   * and `login()` rejects with the same, cookie or not. `'allow'`: it goes on, for an application that checks
-   * anti-forgery tokens itself.
+   * What to do with an unsafe request of a page of another origin. Unsafe is any method but GET, HEAD and OPTIONS (RFC
+   * 9110, 9.2.1), a body, and a WebSocket handshake.
    *
-   * Requests with a token of ours in the header, and clients that are no browsers, are not affected, but for `login()`
-   * in a browser.
+   * `'refuse'` (default): with the session's cookie it gets 403 `ERR_CROSS_ORIGIN`, before the store is asked.
+   * `login()` rejects with the same, with or without a cookie. `'allow'`: the request goes on, for applications that
+   * check anti-forgery tokens.
+   *
+   * Requests with a signed token in the header are not affected, and neither are clients that are no browsers.
+   * `login()` in a browser always is.
    */
   crossOrigin?: 'refuse' | 'allow' | undefined;
   /**
-   * Other origins whose pages may send such requests: `https://app.example.com`, with the port where it is not the
-   * scheme's own. Each is compared whole; there are no wildcards. A page on another subdomain is another origin.
+   * Other origins whose pages may send such requests: `https://app.example.com`, with the port unless it is the
+   * scheme's own. Origins are compared whole, without wildcards. A page on another subdomain has another origin.
    * Default: none.
    *
-   * An identity provider that posts its answer (`response_mode=form_post`) has to be one of them: its page sends the
+   * An identity provider that posts its answer (`response_mode=form_post`) must be one of them: its page sends the
    * login.
    */
   trustedOrigins?: readonly string[] | undefined;
 }
 
-/** The origins that requests may come from besides the request's own host; `null` when any may. */
+/** Origins that may send requests besides the request's own host; `null` for any. */
 export type TrustedOrigins = ReadonlySet<string> | null;
 
 const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS']);
@@ -41,7 +43,7 @@ const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS']);
 const ORIGIN = /^(https?):\/\/([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?$/;
 const HOST = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?$/;
 
-/** What is shown of a header in an error. */
+/** Characters of a header that an error shows. */
 const MAX_SHOWN = 100;
 
 /** @throws TypeError naming the option or the entry that is wrong. */
@@ -52,8 +54,8 @@ export function readTrustedOrigins(name: string, trustedOrigins: unknown): Reado
 }
 
 /**
- * Why a request may not use the session's cookie, nor set one: `null` when it may. What comes twice, or is none of the
- * values that browsers send, is refused.
+ * The refusal of a request that may neither use nor set the session's cookie; `null` when it may. Headers that come
+ * twice, or have values that no browser sends, are refused.
  */
 export function crossOriginRefusal(exchange: Exchange, trusted: TrustedOrigins): SessionError | null {
   return isSafe(exchange) ? null : foreignOriginRefusal(exchange, trusted);

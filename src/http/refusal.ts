@@ -1,11 +1,11 @@
-/* How requests and logins are turned away. */
+/* The refusals of requests and logins. */
 import { SessionError } from '../errors/session-error';
 import type { EndReason } from '../store/store';
 
-/** The answer to a request that may not go on. */
+/** The answer to a refused request. */
 export interface Refusal {
   status: number;
-  /** `Vary` adds to what the response varies on already. */
+  /** `Vary` is added to the response's own. */
   headers: Record<string, string>;
   body: { error: string; reason?: EndReason; message?: string };
 }
@@ -17,25 +17,25 @@ export interface Ending {
 }
 
 /**
- * @param challenge what `WWW-Authenticate` says; `undefined` where HTTP has no scheme for the tokens' header.
- * @param ending `null` when no token of ours came.
+ * @param challenge the value of `WWW-Authenticate`; `undefined` where HTTP has no scheme for the tokens' header.
+ * @param ending `null` when no signed token came.
  */
 export function unauthenticated(challenge: string | undefined, ending: Ending | null): Refusal {
   return { status: 401, headers: challengeHeaders(challenge), body: { error: 'unauthenticated', ...ending } };
 }
 
-/** The user is signed in, but proved who they are too long ago. */
+/** The user is signed in, but the last proof is too old. */
 export function reauthenticationRequired(): Refusal {
   return { status: 403, headers: {}, body: { error: 'reauthentication_required' } };
 }
 
-/** A failed login's error; a 401 says how to authenticate (RFC 9110, 15.5.2), which the core doesn't know. */
+/** The error of a failed login. A 401 gets the challenge (RFC 9110, 15.5.2), which the core doesn't know. */
 export function loginError(error: unknown, challenge: string | undefined): unknown {
   if (challenge === undefined || !(error instanceof SessionError) || error.status !== 401) return error;
   return new SessionError(error.code, error.message, { cause: error, headers: challengeHeaders(challenge) });
 }
 
-/** @param call what came too late. */
+/** @param call the name of the late call. */
 export function headersSent(call: string): SessionError {
   const message = `${call}() came after the response had begun, or its client had gone: its cookie could not be set`;
   return new SessionError('ERR_HEADERS_SENT', message);

@@ -1,7 +1,7 @@
 import type { SessionError } from '../errors/session-error';
 import { withoutCookies } from './clear-site-data';
 
-/** The headers of a response while they can be changed. Node's `ServerResponse` is one. */
+/** The headers of a response that can still change. Node's `ServerResponse` is one. */
 export interface HeaderFields {
   getHeader(name: string): number | string | readonly string[] | undefined;
   setHeader(name: string, value: string | readonly string[]): unknown;
@@ -10,7 +10,7 @@ export interface HeaderFields {
 
 /** `Set-Cookie` lines about one cookie. */
 export interface CookieDecision {
-  /** The name, domain and path, which tell a cookie from others (RFC 6265, 5.3). */
+  /** The name, domain and path: a cookie's identity (RFC 6265, 5.3). */
   cookie: string;
   lines: readonly string[];
   /** Milliseconds after which the decision is too old to be sent. Default: none. */
@@ -22,14 +22,14 @@ const CACHE = 'Cache-Control';
 const SITE_DATA = 'Clear-Site-Data';
 
 /**
- * What this package has a response say. It is put into the headers at once, and again whenever they are about to be
- * sent: a handler may have set them anew, a framework may have cleared them for an error. The latest decision about a
- * cookie wins; headers and cookies of the application stay.
+ * The headers that this package adds to a response. It sets them at once, and again whenever the headers are about to
+ * be sent: a handler may have replaced them, or a framework cleared them for an error. The latest decision about a
+ * cookie wins. Headers and cookies of the application stay.
  */
 export class ReplyHeaders {
   readonly #fields: HeaderFields;
   readonly #decisions = new Map<string, CookieDecision & { until: number }>();
-  /** All lines that were ever put there, to tell them from the application's own. */
+  /** All lines ever added, to tell them from the application's own. */
   readonly #issued = new Set<string>();
   #siteData: readonly string[] = [];
   #error: SessionError | null = null;
@@ -39,8 +39,7 @@ export class ReplyHeaders {
   }
 
   /**
-   * Says this of a cookie, in place of an earlier decision about it. The response is for one client then (RFC 9111,
-   * 7.3).
+   * Decides about a cookie, and replaces an earlier decision. The response is then for one client only (RFC 9111, 7.3).
    */
   decide(decision: CookieDecision): void {
     const { cookie, lines, freshForMs = Number.POSITIVE_INFINITY } = decision;
@@ -51,8 +50,8 @@ export class ReplyHeaders {
   }
 
   /**
-   * Asks the browser to forget these kinds of data; for an empty list no more, as a cookie that was set since would be
-   * among them.
+   * Asks the browser to delete these kinds of data. An empty list takes that back, since a cookie set later would be
+   * deleted, too.
    */
   clearSiteData(kinds: readonly string[]): void {
     const withdrawn = this.#siteData;
@@ -65,17 +64,17 @@ export class ReplyHeaders {
     this.#put();
   }
 
-  /** Asks the browser to forget no cookies any more: one was set since. */
+  /** Takes cookies out of that request: one was set since. */
   keepCookies(): void {
     if (this.#siteData.length > 0) this.clearSiteData(withoutCookies(this.#siteData));
   }
 
-  /** Adds an error's headers to the answer that has its status, also to one that the application writes. */
+  /** Adds an error's headers to the answer with its status, also to one that the application writes. */
   failWith(error: SessionError): void {
     this.#error = error;
   }
 
-  /** For the host: to be called whenever the headers are about to be sent. */
+  /** The host calls it whenever the headers are about to be sent. */
   send(status: number): void {
     const now = performance.now();
     for (const [cookie, { until }] of this.#decisions) if (now > until) this.#decisions.delete(cookie);
@@ -91,7 +90,7 @@ export class ReplyHeaders {
     if (this.#issued.size > 0) {
       const others = [fields.getHeader(COOKIE) ?? []].flat().map(String);
       const ours = [...this.#decisions.values()].flatMap(({ lines }) => lines);
-      // Ours come last: of two lines about one cookie a browser goes by the latter.
+      // Our lines come last: browsers obey the later of two lines about one cookie.
       const lines = [...others.filter((line) => !this.#issued.has(line)), ...ours];
       if (lines.length > 0) fields.setHeader(COOKIE, lines);
       else fields.removeHeader(COOKIE);

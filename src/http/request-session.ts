@@ -21,47 +21,48 @@ import {
 import { judgeTokens, judgeVisitor, NO_VISITOR, type RequestTokens, type RequestVisitor } from './request-tokens';
 import { isPageRequest, loginLocation } from './return-to';
 
-/** Milliseconds that the answer with a renewed token may take at least, whatever the grace is. */
+/** Milliseconds for which an answer may still set a renewed token, at least, even with a shorter grace. */
 const MIN_FRESH_MS = 1000;
 
 /**
- * The session of a request: `req.session` in Express, `ctx.session` in Koa. Prints and serialises without its token.
+ * The session of a request: `req.session` in Express, `ctx.session` in Koa. `console.log` and `JSON.stringify` leave
+ * its token out.
  *
- * Its tokens are judged once, when it is opened. Where that failed (an outage, a refused origin, a conflict) it stays
- * so for the whole request.
+ * Its tokens are judged once, when the request is opened. Where that fails (an outage, a refused origin, a conflict),
+ * it stays so for the whole request.
  */
 export class RequestSession<Detail = unknown> {
   readonly #policy: SessionPolicy<Detail>;
   readonly #exchange: Exchange;
   readonly #earlier: RequestSession<unknown> | null;
   readonly #tokens: RequestTokens;
-  /** The visitor of the request; `null` while it was not asked for. */
+  /** The visitor of the request; `null` until it is looked for. */
   #visitor: RequestVisitor | null = null;
   #session: RequestedSession<Detail> | null = null;
   #data: SessionData | null = null;
-  /** Whether the client has the user's token in its cookie: it came there, or was put there by this response. */
+  /** Whether the cookie has the user's token: it came there, or this response sets it. */
   #isInCookie = false;
   #isPersistent = true;
   /**
-   * The token of a session that was found ended in the middle of the request: what is written of its user from then on
-   * must not become a visitor's. `null` for none.
+   * The token of a session that turned out to have ended during the request. Later writes of its user must not start a
+   * visitor's session. `null` for none.
    */
   #endedToken: string | null = null;
-  /** Why there is no session although a token of ours came. */
+  /** Why the token that came opens no session; `null` without one. */
   #ending: Ending | null = null;
-  /** Why it isn't known who makes the request. */
+  /** Why the user of the request could not be found out; `null` otherwise. */
   #failure: Error | null = null;
-  /** Whether opening it rejected with that. */
+  /** Whether opening rejected with that failure. */
   #isRefused = false;
-  /** The login, logout or begin of a visit that goes on. */
+  /** The login, logout or start of a visit in flight. */
   #turn: Promise<unknown> | null = null;
-  /** The signal that was asked for, and the session that it watches; `null` for none. */
+  /** The signal that a handler has asked for, and the session that it watches; `null` for none. */
   #signal: { id: string | null; signal: AbortSignal } | null = null;
-  /** Whether the store was asked for the session in this request, and not the near cache. */
+  /** Whether the store, not the near cache, has confirmed the session in this request. */
   #isConfirmed = false;
 
   /**
-   * @param earlier the session that was opened before on the same request.
+   * @param earlier a session that another middleware opened on the same request.
    * @internal
    */
   constructor(policy: SessionPolicy<Detail>, exchange: Exchange, earlier: RequestSession<unknown> | null) {
@@ -72,47 +73,52 @@ export class RequestSession<Detail = unknown> {
     Object.preventExtensions(this);
   }
 
-  /** The user who is signed in; `null` for none. */
+  /** The signed-in user; `null` for none. */
   get user(): User<Detail> | null {
     return this.#session?.user ?? null;
   }
 
-  /** The public id of the user's or visitor's session for its whole life, as `listUserSessions` shows a user's. */
+  /** The public id of the user's or visitor's session, for its whole life; `null` for none. It signs no one in. */
   get id(): string | null {
     return this.#session?.id ?? null;
   }
 
-  /** What names the session, and signs a user in: a secret. */
+  /** The token that the client signs in with: a secret. `null` for none. */
   get token(): string | null {
     return this.#session?.token ?? null;
   }
 
-  /** Who acts as the user, as `login` was given it; `null` for the user, and for nobody. */
+  /** Who acts as the user, by the option `actor` of `login`; `null` for the user, and without one. */
   get actor(): string | null {
     return this.#session?.actor ?? null;
   }
 
-  /** When the user logged in, or the visitor's session began. */
+  /** When the user logged in, or the visitor's session began; `null` without a session. */
   get createdAt(): Date | null {
     return this.#session?.createdAt ?? null;
   }
 
-  /** When the holder of this token last proved who they are: at the login, or in a `reauthenticated()` since. */
+  /**
+   * When the holder of this token last proved who they are: at login, or in a later `reauthenticated()`; `null` without
+   * a user.
+   */
   get authenticatedAt(): Date | null {
     return this.user === null ? null : (this.#session?.authenticatedAt ?? null);
   }
 
   /**
-   * What the application keeps with the session: `await req.session.data.get('cart')`. Every method asks the store at
-   * once; nothing is written at the end of the request.
+   * The data that the application keeps with the session. Each method asks the store at once; nothing is saved at the
+   * end of the request.
    *
-   * Where no user is signed in, the first write starts the session of a visitor. Bound how many of them a client may
-   * start: a rate limit is the application's.
+   * Without a user, the first write starts a visitor's session. Limit in your application how many a client may start.
+   *
+   * @example
+   * const cart = await req.session.data.get('cart');
    */
   get data(): SessionData {
     this.#data ??= this.#policy.manager.dataOf({
       token: () => {
-        // While it isn't known who makes the request, nothing can be said of their data either.
+        // Without knowing the user, their data can't be known either.
         if (this.#session === null && this.#failure !== null && !this.#isConflict()) throw this.#failure;
         return this.token ?? this.#endedToken;
       },
@@ -124,9 +130,9 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Aborts when the user's session ends while the request goes on, be it in another process: for a long download, or a
-   * stream of events. See {@link TokenManager.watch}. Where no user is signed in it never aborts. The session is watched
-   * from when this is first asked for until the response is closed.
+   * Aborts when the user's session ends, in any process, while the request goes on: for a long download or a stream of
+   * events. See {@link TokenManager.watch}. Without a user it never aborts. The watch lasts from the first use of this
+   * property until the response is closed.
    *
    * @example
    * await pipeline(file, res, { signal: req.session.signal });
@@ -137,12 +143,12 @@ export class RequestSession<Detail = unknown> {
     return this.#signal.signal;
   }
 
-  /** When the session ends unless another request comes first. */
+  /** When the session ends unless another request comes first; `null` without a session. */
   get expiresAt(): Date | null {
     return this.#session?.expiresAt ?? null;
   }
 
-  /** Why nobody is signed in although a token of ours came; `null` otherwise. */
+  /** Why the session of the token that came is over; `null` without such a token. */
   get endReason(): EndReason | null {
     return this.#ending?.reason ?? null;
   }
@@ -153,14 +159,17 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Signs a user in: starts a session, ends those whose tokens came with the request, sets the cookie. Then ends the
-   * visitor's; where the store can't, the login stands, and that one ends by its `visitorTtl`.
+   * Signs a user in: starts a session, ends the sessions whose tokens came with the request, sets the cookie. Then ends
+   * the visitor's session. If the store can't end that one, the login stands, and the visitor's session ends by its
+   * `visitorTtl`.
    *
    * @returns the new token, for clients that send it in a header.
-   * @throws SessionError when no session could be stored (the cookie is untouched), `ERR_USER_NOT_FOUND` when
-   *   `getUserInfo` knows no such user, `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS` with `onLimit: 'reject'`,
-   *   `ERR_CROSS_ORIGIN` for a page of another origin that is not trusted, `ERR_HEADERS_SENT` when it is too late for a
-   *   cookie. TypeError or RangeError for an argument of the wrong kind.
+   * @throws SessionError when no session could be stored; the cookie stays. `ERR_USER_NOT_FOUND` when `getUserInfo`
+   *   knows no such user; `ERR_USER_BANNED`; `ERR_TOO_MANY_SESSIONS` with `onLimit: 'reject'`; `ERR_CROSS_ORIGIN` for a
+   *   page of an origin that is not trusted; `ERR_HEADERS_SENT` when it is too late for a cookie. TypeError or
+   *   RangeError for an argument of the wrong kind.
+   * @example
+   * await req.session.login(String(user.id), { keep: ['cart'] });
    */
   async login(userId: string, options?: LoginOptions): Promise<string> {
     const { ttl, absoluteTtl, attributes, actor, keep, persistent } = checkLoginOptions(options);
@@ -185,25 +194,27 @@ export class RequestSession<Detail = unknown> {
       this.#signIn(session, cookies !== null);
       this.#setCookie(session);
       this.#clearVisitorCookie();
-      // What a logout before it has asked the browser to forget, this login has just put there.
+      // An earlier logout of this request may have asked the browser to delete the cookie that this login sets.
       if (clearSiteData.length > 0) this.#exchange.reply()?.clearSiteData([]);
-      // Only now: a login that failed has taken nothing from the visitor. One that is left over signs nobody in.
+      // Last, so that a failed login takes nothing from the visitor. A visitor's session that is left over signs no one
+      // in.
       if (visitor !== null) await manager.deleteToken(visitor).catch(() => false);
       return session.token;
     });
   }
 
   /**
-   * Gives the session a new token, to be called when what its user may do changes (OWASP Session Management, Renew the
-   * Session ID). Sets the cookie where the token came in one. The old token stays good until the new one is used, and
-   * for the manager's `rotationGrace` after that.
+   * Gives the session a new token. Call it when the rights of the user change (OWASP Session Management, Renew the
+   * Session ID). Sets the cookie if the token came in one. The old token stays good until the new one is used, and for
+   * `rotationGrace` seconds after that.
    *
-   * A visitor's data moves to a new session, with another id, and the old one ends at once: call it before you keep who
-   * has passed the first of two factors, so that a token that was planted learns nothing of it.
+   * A visitor's data moves to a new session with another id, and the old session ends at once. Call it before you record
+   * who has passed the first of two factors, so that a planted token learns nothing of it. What another request writes
+   * to the old session meanwhile ends with it.
    *
    * @returns the new token, for clients that send it in a header: they must use it from now on. `null` without a
    *   session, or when it has ended during the request.
-   * @throws SessionError when the store can't answer; `ERR_HEADERS_SENT` when it is too late for a cookie: the old
+   * @throws SessionError when the store can't answer; `ERR_HEADERS_SENT` when it is too late for a cookie. The old
    *   token goes on.
    */
   async rotate(): Promise<string | null> {
@@ -213,11 +224,11 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Notes that the user has just proved who they are (typed their password again, say), for `requireRecentLogin()`:
-   * gives the session a new token that says so (OWASP ASVS 7.2.4). Sets the cookie where the token came in one.
+   * Gives the session a new token that proves the user at this moment, for `requireRecentLogin()` (OWASP ASVS 7.2.4).
+   * Call it after checking a password or another factor. Sets the cookie if the token came in one.
    *
    * @returns the token to use from now on, for clients that send it in a header; `null` as {@link rotate}.
-   * @throws as {@link rotate}, and then nothing is noted.
+   * @throws as {@link rotate}; the proof is then not recorded.
    */
   async reauthenticated(): Promise<string | null> {
     return this.#moveOn('reauthenticated', async (token) => {
@@ -227,12 +238,12 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Signs out: ends the sessions whose tokens came with the request or were issued during it, clears the cookie, and
-   * with the option `clearSiteData` asks the browser to forget the rest. Does nothing when there are none.
+   * Signs out: ends the sessions whose tokens came with the request or were issued during it, and clears the cookie.
+   * With the option `clearSiteData`, also asks the browser to delete the rest. Does nothing without a session.
    *
-   * @throws SessionError when the store can't be asked: then the sessions may live on, and the cookie is untouched.
-   *   With `everywhere` also when it wasn't known whose sessions to end. `ERR_CROSS_ORIGIN`, `ERR_TOKEN_CONFLICT`: no
-   *   session was ended; with the latter the cookies are cleared.
+   * @throws SessionError when the store can't answer: the sessions may live on, and the cookie stays. With
+   *   `everywhere`, also when the user could not be found out. `ERR_CROSS_ORIGIN` and `ERR_TOKEN_CONFLICT`: no session
+   *   ended; with the latter, the cookies are cleared.
    */
   async logout(options?: LogoutOptions): Promise<void> {
     const { everywhere } = checkLogoutOptions(options);
@@ -251,8 +262,7 @@ export class RequestSession<Detail = unknown> {
         user !== null && manager.deleteUserToken(user.id),
         ...others.map((token) => manager.deleteToken(token)),
       ]);
-      // A session that was replaced, or has ended since this request began, may have a newer login's cookie in its
-      // place.
+      // When the session was replaced, or ended after this request began, a newer login may own the cookie.
       const wasDead = !wasLive && this.#ending !== null && this.#ending.reason !== 'replaced';
       const isOver = wasDead || ended.some(Boolean);
       if (isOver && ownsCookie) this.#clearCookie();
@@ -307,7 +317,7 @@ export class RequestSession<Detail = unknown> {
     callback(notExpressSession('save'));
   }
 
-  /** The user, and the session's id and times. No token. */
+  /** The user, and the session's id and times, without the token. */
   toJSON(): { user: User<Detail> | null; id: string | null; createdAt: Date | null; expiresAt: Date | null } {
     return { user: this.user, id: this.id, createdAt: this.createdAt, expiresAt: this.expiresAt };
   }
@@ -317,7 +327,7 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * The session that the request has at this property.
+   * The session of the request at this property.
    *
    * @internal
    */
@@ -326,7 +336,7 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Whether this manager's middleware has made it.
+   * Whether this manager's middleware made the session.
    *
    * @internal
    */
@@ -335,30 +345,29 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Finds out who makes the request. Gives nothing when the store need not be asked.
+   * Finds the user of the request. Returns `undefined` when that needs no call to the store.
    *
-   * Clears no cookie, whatever it finds: while this request was in flight a newer login may have set it, and an answer
-   * can't tell.
+   * Clears no cookie: a newer login may have set it while this request was in flight.
    *
    * @internal
    */
   open(): Promise<void> | undefined {
     const { acting, refusal } = this.#tokens;
     this.#failure = refusal;
-    // Nobody is signed in by a conflict, and a login must be able to end it: one of several steps, too.
+    // A conflict signs no one in, and a login must be able to end it, also one of several steps.
     if (refusal !== null)
       return this.#isConflict() ? this.#openVisitor() : this.#answering(() => Promise.reject(this.#refuse(refusal)));
     const [token] = acting;
     if (token === undefined) return this.#openVisitor();
     const isEager = this.#policy.data === 'eager';
     const known = acting.length === 1 && !isEager ? this.#policy.manager.openKnownToken(token) : null;
-    if (known === null) return this.#answering(() => this.#lookUp(acting));
+    if (known === null) return this.#lookUp(acting);
     this.#signInByToken(known);
     return undefined;
   }
 
   /**
-   * The outcome of opening it, for a second middleware with the same manager.
+   * The outcome of opening, for a second middleware with the same manager.
    *
    * @internal
    */
@@ -368,7 +377,7 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Why a request that needs a user can't go on; `null` when one is signed in.
+   * The refusal of a request that needs a user; `null` when one is signed in.
    *
    * @param loginPage where to send browsers; `null` for nowhere.
    * @internal
@@ -387,8 +396,8 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Why a request that needs a recent proof of its user can't go on; `null` when it may. Asks the store where the near
-   * cache has answered.
+   * The refusal of a request that needs a recent proof; `null` when it may go on. Asks the store where the near cache
+   * has answered.
    *
    * @internal
    */
@@ -407,15 +416,24 @@ export class RequestSession<Detail = unknown> {
       if (this.#session === null) return this.refusal(null);
     }
     const { checkedAt, authenticatedAt } = this.#session ?? session;
-    // A proof of the future was made before the clock was set back: its age is unknown.
+    // A proof in the future dates from before the clock was set back: its age is unknown.
     const isRecent = Math.abs(checkedAt.getTime() - authenticatedAt.getTime()) <= seconds * 1000;
     return isRecent ? null : reauthenticationRequired();
   }
 
-  /** Finds the visitor, where no user's token came. Gives nothing when the store need not be asked. */
+  /**
+   * Adds the headers of an error to the answer that has its status, also to one that the application writes.
+   *
+   * @internal
+   */
+  report(error: Error): Error {
+    return this.#report(error);
+  }
+
+  /** Finds the visitor, where no user's token came. Returns `undefined` when that needs no call to the store. */
   #openVisitor(): Promise<void> | undefined {
     const { token, refusal } = this.#visitorThatCame();
-    return token === null && refusal === null ? undefined : this.#answering(() => this.#lookUp([]));
+    return token === null && refusal === null ? undefined : this.#lookUp([]);
   }
 
   /** The visitor in the cookie. */
@@ -424,7 +442,7 @@ export class RequestSession<Detail = unknown> {
     return this.#visitor;
   }
 
-  /** Goes on with the visitor that came, if it is live. */
+  /** Opens the visitor's session that came, if it is live. */
   async #visit(): Promise<void> {
     const { token, refusal } = this.#visitorThatCame();
     if (refusal !== null) throw refusal;
@@ -449,7 +467,12 @@ export class RequestSession<Detail = unknown> {
       // Another call has signed in or out meanwhile.
       if (this.token !== token) return this.user === null ? this.token : null;
       this.#checkCookie('rotate');
-      const next = await this.#beginVisit('rotate', await manager.storedData(token, null));
+      const data = await manager.storedData(token, null);
+      if (data === null) {
+        this.#signOut(null);
+        return null;
+      }
+      const next = await this.#beginVisit('rotate', data);
       await manager.deleteToken(token);
       return next;
     });
@@ -475,14 +498,14 @@ export class RequestSession<Detail = unknown> {
   }
 
   /** The data to carry into a login. */
-  #keptData(userId: string, keys: readonly string[]): Promise<SessionEntries> | undefined {
+  async #keptData(userId: string, keys: readonly string[]): Promise<SessionEntries | undefined> {
     if (keys.length === 0) return undefined;
     const isSameUser = this.user === null || this.user.id === userId;
     const token = isSameUser && this.token !== null ? this.token : this.#visitorThatCame().token;
-    return token === null ? undefined : this.#policy.manager.storedData(token, keys);
+    return token === null ? undefined : ((await this.#policy.manager.storedData(token, keys)) ?? undefined);
   }
 
-  /** Refuses what would set a cookie, where a page of another origin asks for it or it is too late. */
+  /** Refuses to set a cookie for a page of another origin, or when it is too late. */
   #checkCookie(call: string): void {
     const { cookies, trustedOrigins } = this.#policy;
     if (cookies === null) return;
@@ -491,7 +514,7 @@ export class RequestSession<Detail = unknown> {
     if (this.#exchange.isTooLate()) throw headersSent(call);
   }
 
-  /** Ends a session that has begun too late for its cookie. */
+  /** Ends a session that started too late for its cookie. */
   async #checkCookieOf(call: string, { token }: { token: string }): Promise<void> {
     if (this.#policy.cookies === null || !this.#exchange.isTooLate()) return;
     await this.#policy.manager.deleteToken(token);
@@ -507,7 +530,7 @@ export class RequestSession<Detail = unknown> {
     return signal;
   }
 
-  /** Signs in with the first of these tokens that is live, else goes on with the visitor that came. */
+  /** Signs in with the first live token, or else opens the visitor's session that came. */
   async #lookUp(tokens: readonly string[]): Promise<void> {
     const { manager, onUnavailable, data } = this.#policy;
     try {
@@ -520,11 +543,11 @@ export class RequestSession<Detail = unknown> {
       await this.#visit();
     } catch (error) {
       this.#failure = error as Error;
-      if (onUnavailable === 'error' || !isUnavailable(error)) throw this.#refuse(error as Error);
+      if (onUnavailable === 'error' || !isUnavailable(error)) throw this.#answerOf(this.#refuse(error as Error));
     }
   }
 
-  /** Signs in with a token that came, and gives its client a new one where that is due. */
+  /** Signs in with a token that came, and renews it when that is due. */
   #signInByToken(session: RequestedSession<Detail>): void {
     const { manager, cookies } = this.#policy;
     const isInCookie = this.#tokens.cookies.includes(session.token);
@@ -536,11 +559,11 @@ export class RequestSession<Detail = unknown> {
     if (renewed === null) return;
     const next = session.withToken(renewed);
     this.#signIn(next, true);
-    // A slow answer must not put its token into a browser that has gone on to a later one.
+    // A slow answer must not replace a later token in the browser.
     this.#setCookie(next, Math.max(manager.rotationGraceMs, MIN_FRESH_MS));
   }
 
-  /** Gives the client the token that the manager makes of its own. */
+  /** Gives the client the new token that the manager makes of its own. */
   async #moveOn(call: string, make: (token: string) => Promise<string | null>): Promise<string | null> {
     return this.#answering(async () => {
       const session = this.#session;
@@ -575,7 +598,7 @@ export class RequestSession<Detail = unknown> {
     this.#ending = ending;
   }
 
-  /** The tokens that may act, and the one that the request is signed in with by now. */
+  /** The tokens that may act, and the current token of the request. */
   #actingTokens(): string[] {
     const { token } = this.#visitorThatCame();
     const others = [this.token, token].filter((one) => one !== null);
@@ -586,7 +609,7 @@ export class RequestSession<Detail = unknown> {
     const { capAt, checkedAt } = session;
     const maxAge = capAt === 0 ? null : Math.ceil((capAt - checkedAt.getTime()) / 1000);
     const lifetime = { maxAge, isPersistent: this.#isPersistent, ...(freshForMs !== undefined && { freshForMs }) };
-    // A renewal changes nothing of what else is there: only a login or logout deletes the others.
+    // A renewal leaves other cookies alone; only a login or logout deletes them.
     const isTossed = freshForMs === undefined && this.#tokens.cookies.length > 1;
     this.#policy.cookies?.user.set(this.#exchange, session.token, lifetime, isTossed);
   }
@@ -613,7 +636,7 @@ export class RequestSession<Detail = unknown> {
     return failure;
   }
 
-  /** {@link #answering}, of verbs that change who the session is of: one after the other. */
+  /** Runs verbs that change the user of the request one after the other, as {@link #answering}. */
   #inTurn<Outcome>(act: () => Promise<Outcome>): Promise<Outcome> {
     const before = this.#turn;
     const turn = this.#answering(async () => {
@@ -624,16 +647,17 @@ export class RequestSession<Detail = unknown> {
     return turn;
   }
 
-  /**
-   * Runs a verb. Adds the headers of the error that it rejects with to the answer, also to one that the application
-   * writes.
-   */
+  /** Runs a verb. Adds the headers of its error to the answer, also to one that the application writes. */
   async #answering<Outcome>(act: () => Promise<Outcome>): Promise<Outcome> {
     try {
       return await act();
     } catch (error) {
-      throw this.#report(loginError(error, this.#policy.header?.challenge) as Error);
+      throw this.#answerOf(error);
     }
+  }
+
+  #answerOf(error: unknown): Error {
+    return this.#report(loginError(error, this.#policy.header?.challenge) as Error);
   }
 
   #report(error: Error): Error {

@@ -6,33 +6,33 @@ import type { SessionPolicy } from './middleware-options';
 import { crossOriginRefusal } from './origin-check';
 import { tokenConflict } from './refusal';
 
-/** The one judgement of a request: which of the tokens that came may act, for every look-up and every verb. */
+/** The judgement of a request: which of its tokens may act, for every look-up and every verb. */
 export interface RequestTokens {
   /**
-   * The tokens to look up, in turn. Several are signed, of one user and of different sessions; a single one may be
-   * anything.
+   * The tokens to look up, in turn. Several are signed, of one user and of different sessions. A single one may be any
+   * value.
    */
   readonly acting: readonly string[];
   /** The different tokens under the cookie's name. */
   readonly cookies: readonly string[];
-  /** Why none of the tokens may act; `null` when they may, or none is there. */
+  /** Why no token may act; `null` when they may, or none came. */
   readonly refusal: SessionError | null;
 }
 
-/** Live sessions that a browser may hold under one name: each costs a call to the store. */
+/** Live sessions that a browser may hold under one name. Each costs a call to the store. */
 const MAX_SESSIONS = 3;
 
 const NONE: readonly string[] = [];
 
 /**
- * A signed token in the header acts alone. Any other header counts for nothing: a page of another origin can send any
- * header that CORS allows, and must not switch off the check of the cookie by it. The signature of a single token is
- * verified when it is looked up.
+ * Judges the tokens of a request. A signed token in the header acts alone. Any other header value counts for nothing: a
+ * page of another origin can send any header that CORS allows, and must not disable the check of the cookie. The
+ * signature of a single token is verified when it is looked up.
  */
 export function judgeTokens<Detail>(policy: SessionPolicy<Detail>, exchange: Exchange): RequestTokens {
   const { manager, trustedOrigins } = policy;
   const header = policy.header?.read(exchange);
-  const cookies = policy.cookies?.user.read(exchange.header('cookie'), exchange.isSecure, exchange.cookies) ?? NONE;
+  const cookies = policy.cookies?.user.read(exchange.header('cookie'), exchange.isSecure) ?? NONE;
   if (header !== undefined && (cookies.length === 0 || manager.isToken(header))) {
     return { acting: [header], cookies, refusal: null };
   }
@@ -60,8 +60,8 @@ export interface RequestVisitor {
 export const NO_VISITOR: RequestVisitor = { token: null, refusal: null, cookies: NONE };
 
 /**
- * A signed token in the header acts alone here, too. Of several visitors in cookies none counts: their order tells
- * nothing, and an attacker can plant one.
+ * Judges the visitor of a request. A signed token in the header acts alone here, too. With several visitors in cookies,
+ * none counts: their order has no meaning, and an attacker can plant one.
  */
 export function judgeVisitor<Detail>(
   policy: SessionPolicy<Detail>,
@@ -71,7 +71,7 @@ export function judgeVisitor<Detail>(
   const { manager, trustedOrigins } = policy;
   const header = tokens.acting.find((token) => !tokens.cookies.includes(token) && manager.isToken(token));
   if (header !== undefined) return isVisitors(header) ? { ...NO_VISITOR, token: header } : NO_VISITOR;
-  const cookies = policy.cookies?.visitor.read(exchange.header('cookie'), exchange.isSecure, exchange.cookies) ?? NONE;
+  const cookies = policy.cookies?.visitor.read(exchange.header('cookie'), exchange.isSecure) ?? NONE;
   const signed = cookies.filter((token) => isVisitors(token) && manager.isToken(token));
   const [token] = signed;
   if (token === undefined || signed.length > 1) return { ...NO_VISITOR, cookies };
@@ -79,15 +79,15 @@ export function judgeVisitor<Detail>(
   return { token: refusal === null ? token : null, refusal, cookies };
 }
 
-/** Whether a value would be a visitor's token if it is signed. */
+/** Whether a value is a visitor's token, provided it is signed. */
 function isVisitors(token: string): boolean {
   return isVisitor({ tag: tagIn(token), sid: sessionIdIn(token) });
 }
 
 /**
- * The tokens among a cookie's values to look up. Their order tells nothing, because an attacker who plants a cookie
- * chooses its place: signed ones count, the newest of each session, newest first. An older one beside it is an
- * accident, such as a cookie for another path.
+ * The tokens of a cookie's values to look up. Their order has no meaning, because an attacker who plants a cookie
+ * chooses its place. Signed ones count: the newest of each session, newest first. An older one is an accident, such as
+ * a cookie for another path.
  *
  * @returns `null` for a conflict: signed tokens of several users, or of too many sessions.
  */
@@ -110,7 +110,7 @@ export function candidatesOf(
   return candidates.map(({ token }) => token);
 }
 
-/** Negative when the first is the newer one. Of the same age, any order will do that is always the same. */
+/** Sorts newer tokens first. Tokens of one age have any fixed order. */
 function compareAge(one: TokenClaims, two: TokenClaims): number {
   if (one.sid === two.sid && one.gen !== two.gen) return two.gen - one.gen;
   return two.mintedAt - one.mintedAt || two.provedAt - one.provedAt || (one.sid < two.sid ? -1 : 1);

@@ -8,9 +8,9 @@ import { RequestSession } from './request-session';
 /**
  * The user of a session, for hosts without middleware.
  *
- * @throws SessionError `ERR_UNAUTHENTICATED` when nobody is signed in, of status 401, or with `redirectTo` of 303 for a
- *   browser that asks for a page; of status 503 when the store could not be asked; TypeError for an option that is
- *   unknown or no path.
+ * @throws SessionError `ERR_UNAUTHENTICATED` without a user: of status 401, or with `redirectTo` of 303 for a browser
+ *   that asks for a page. SessionError of status 503 when the store could not be asked. TypeError for an option that is
+ *   unknown, or for a value that is no path.
  * @example
  * const user = requireUser(session);
  */
@@ -41,7 +41,7 @@ function checkSession<Detail>(guard: string, session: RequestSession<Detail>): R
 
 function userOf<Detail>(session: RequestSession<Detail>, refusal: Refusal | Error | null): User<Detail> {
   if (refusal instanceof Error) throw refusal;
-  if (refusal !== null) throw refusalError(refusal);
+  if (refusal !== null) throw session.report(refusalError(refusal));
   return session.user as User<Detail>;
 }
 

@@ -6,7 +6,7 @@ import {
 } from './middleware-options';
 import type { RequestSession } from './request-session';
 
-/** The options of `sessionMiddleware()`, without the property: the session is what the opener gives. */
+/** The options of `sessionMiddleware()` without `property`: the opener returns the session. */
 export type SessionOpenerOptions = Omit<SessionMiddlewareOptions, 'property'>;
 
 /** @throws TypeError naming the argument or option that is unknown, of the wrong kind, or refused by browsers. */

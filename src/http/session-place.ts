@@ -4,7 +4,10 @@ import type { SessionPolicy } from './middleware-options';
 import type { RegisteredProperty } from './property';
 import { RequestSession } from './request-session';
 
-/** What the middleware adds to a request or context. `Detail` and `Property` come from its manager and options. */
+/**
+ * The property that the middleware adds to a request or context. `Detail` and `Property` come from its manager and
+ * options.
+ */
 export type SessionContext<Detail = RegisteredDetail, Property extends string = RegisteredProperty> = {
   [Key in Property]: RequestSession<Detail>;
 };
@@ -12,16 +15,16 @@ export type SessionContext<Detail = RegisteredDetail, Property extends string = 
 const places = new Map<string, SessionPlace>();
 
 /**
- * Where a request holds the session that was opened last on it. That one knows those of other properties. Nothing else
- * is kept there: each further property, or object, costs a request of Express several µs, and a WeakMap more.
+ * Where a request holds the last opened session, which knows those of other properties. Nothing else is stored there:
+ * each further property or object costs an Express request several µs, and a WeakMap more.
  */
 const LATEST = Symbol('tokensession');
 
 type Holder = { [LATEST]?: RequestSession<unknown> };
 
 /**
- * The session that was opened last on a request, whatever property shows it; also of one that was wrapped:
- * `Object.create(req)`. `null`: no middleware has been here.
+ * The last opened session of a request, at any property; also of a wrapped request, `Object.create(req)`. `null`: no
+ * middleware has run.
  */
 export function sessionOf(request: object): RequestSession<unknown> | null {
   return (request as Holder)[LATEST] ?? null;
@@ -29,7 +32,7 @@ export function sessionOf(request: object): RequestSession<unknown> | null {
 
 /**
  * A property of requests that holds the session. Assigning to it throws, in sloppy mode too, and it can't be deleted or
- * defined anew: an application that put something else there would take its user for signed in, or for signed out.
+ * redefined: an application that replaces it would mistake the user.
  */
 export class SessionPlace {
   readonly #name: string;
@@ -37,7 +40,7 @@ export class SessionPlace {
   /** One for all requests. */
   readonly #descriptor: PropertyDescriptor;
 
-  /** @param owner what the host calls the object: `req`, `ctx`. */
+  /** @param owner the host's name of the object: `req`, `ctx`. */
   static of(owner: string, property: string): SessionPlace {
     const name = `${owner}.${property}`;
     const place = places.get(name) ?? new SessionPlace(name, property);
@@ -62,9 +65,9 @@ export class SessionPlace {
   }
 
   /**
-   * The session of a request; `null` when no middleware has been here.
+   * The session of a request; `null` when no middleware has run.
    *
-   * @throws TypeError when something else is there.
+   * @throws TypeError when another value is there.
    */
   find(request: object): RequestSession<unknown> | null {
     const present = (request as Record<string, unknown>)[this.#property];
@@ -76,16 +79,16 @@ export class SessionPlace {
   }
 
   /**
-   * Opens the request's session and puts it there. A second middleware with the same manager leaves it as it is; one
-   * with another manager takes the place.
+   * Opens the request's session and puts it there. A second middleware with the same manager changes nothing; one with
+   * another manager replaces the session.
    *
-   * @returns nothing when no store was asked.
-   * @throws or rejects when the session can't be opened, and whenever it is opened again.
+   * @returns `undefined` when that needs no call to the store.
+   * @throws or rejects when the session can't be opened, also at each later opening.
    */
   open<Detail>(request: object, policy: SessionPolicy<Detail>, exchange: Exchange): Promise<void> | undefined {
     const present = this.find(request);
     if (present?.isBy(policy.manager)) return present.reopen();
-    // Looking for what isn't there costs a request of Express as much as all the rest of this.
+    // A look for a missing property costs an Express request as much as all the rest of this.
     const earlier = places.size > 1 ? sessionOf(request) : null;
     const session = new RequestSession(policy, exchange, earlier);
     (request as Holder)[LATEST] = session as RequestSession<unknown>;

@@ -2,26 +2,26 @@ import { kindOf, shown } from '../errors/arguments';
 import type { Exchange } from './exchange';
 
 /**
- * `Bearer`, in any case, then space and the token (RFC 6750, 2.1; RFC 9110, 11.1). What is no token is for its check to
- * find.
+ * `Bearer`, in any case, then space and the token (RFC 6750, 2.1; RFC 9110, 11.1). The check of the token refuses other
+ * values.
  */
 const BEARER = /^bearer(?: |$)/i;
 
 /** The `tchar`s of RFC 9110, 5.6.2. */
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
-/** Where a token may be in the headers. */
+/** The header that may hold a token. */
 export type HeaderOption = string | false;
 
 /** Reads a token from a request header. */
 export interface HeaderTransport {
-  /** What stands in the token's place; `undefined` when nothing does, or the header came twice. */
+  /** The value in the token's place; `undefined` without one, or when the header came twice. */
   read(request: Pick<Exchange, 'header' | 'isRepeated'>): string | undefined;
-  /** What a 401 says of this transport in `WWW-Authenticate`; `undefined` for a header that HTTP has no scheme for. */
+  /** The challenge of a 401 in `WWW-Authenticate`; `undefined` for a header that HTTP has no scheme for. */
   readonly challenge: string | undefined;
 }
 
-/** @throws TypeError for what is neither `false` nor the name of a header. */
+/** @throws TypeError for a value that is neither `false` nor the name of a header. */
 export function headerTransport(option: HeaderOption | undefined): HeaderTransport | null {
   if (option === false) return null;
   const name: unknown = option ?? 'authorization';

@@ -1,6 +1,4 @@
-/*
- * The options of a manager's calls. Each check throws a TypeError or RangeError that names what is wrong.
- */
+/* Options of a manager's methods. Each check throws a TypeError or RangeError that names the option. */
 import {
   checkBoolean,
   checkMessage,
@@ -17,18 +15,18 @@ export interface CreateSessionOptions {
   /** Seconds the session lives without a request. Default: the manager's `ttl`. */
   ttl?: number | undefined;
   /**
-   * Seconds after which it ends, no matter how busy. The manager's `absoluteTtl` counts if that is sooner, and is the
-   * default.
+   * Seconds since login after which the session ends, however busy it is. Default: the manager's `absoluteTtl`; the
+   * sooner of both counts.
    */
   absoluteTtl?: number | undefined;
-  /** Where it was started, to show to the user. Default: none. */
+  /** Where the session was started, to show to the user. Default: none. */
   attributes?: SessionAttributes | undefined;
   /**
-   * Who acts as this user, a member of support say: shown in lists and in the event `login`. Such a session never passes
-   * for a recent login. Default: none, the user. 1 to 512 characters.
+   * Who acts as this user: a member of support, for example. Lists and the event `login` show it, and
+   * `requireRecentLogin` refuses the session. Default: none, the user. 1 to 512 characters.
    */
   actor?: string | undefined;
-  /** Tokens whose sessions end with this login, also those of other users. Default: none. */
+  /** Tokens whose sessions end with this login, also sessions of other users. Default: none. */
   replaces?: readonly string[] | undefined;
 }
 
@@ -51,11 +49,11 @@ function checkTokens(name: string, value: unknown): readonly unknown[] {
 
 export interface InspectTokenOptions {
   /**
-   * Whether this is a use of the session: then it does what `touchToken` does, else what `checkToken` does. Default
-   * false.
+   * Whether this is a use of the session, which slides it and loads user info as `touchToken` does. Default false, as
+   * `checkToken`.
    */
   touch?: boolean | undefined;
-  /** With `touch`: seconds to keep user info that has to be loaded. Default: the option `userInfoTtl`. */
+  /** With `touch`: seconds to cache user info that has to be loaded. Default: the option `userInfoTtl`. */
   userInfoTtl?: number | undefined;
   /** Whether the near cache may answer. Default true. */
   cache?: boolean | undefined;
@@ -72,7 +70,7 @@ export function checkInspectOptions(options: InspectTokenOptions | undefined) {
 }
 
 export interface RevokeOptions {
-  /** A message for clients that use a token of it afterwards. Default: none. 1 to 256 characters. */
+  /** A message for clients that use a token of the session afterwards. Default: none. 1 to 256 characters. */
   message?: string | undefined;
 }
 
@@ -84,8 +82,8 @@ export function checkRevokeOptions(options: RevokeOptions | undefined) {
 
 export interface DeleteUserTokenOptions extends RevokeOptions {
   /**
-   * The token, or the id, of a session to keep: "log out my other devices". One that names no live session of this user
-   * keeps none. Default, or `null`: none.
+   * The token or id of a session to keep, for "log out my other devices". A value that names no live session of this
+   * user keeps none. Default, or `null`: none.
    */
   except?: string | null | undefined;
 }
@@ -103,7 +101,7 @@ function checkExcept(name: string, value: unknown): string | null {
 }
 
 export interface BanUserOptions {
-  /** Seconds that the ban lasts. Default: until `unbanUser`. */
+  /** Seconds the ban lasts. Default: until `unbanUser`. */
   seconds?: number | undefined;
   /** A message for clients that use a token of an ended session. Default: none. 1 to 256 characters. */
   reason?: string | undefined;

@@ -1,22 +1,22 @@
 import { isPlainObject, kindOf } from '../errors/arguments';
 
-/** Objects and arrays within each other: what is deeper is a cycle of new objects, or not made by hand. */
+/** Levels of objects and arrays. Deeper values are cycles of new objects, or not made by hand. */
 const MAX_DEPTH = 100;
 
 /**
- * A value as JSON, which gives back what was given: anything that JSON would change or leave out is refused by its
- * place. An object's property that is `undefined` counts as left out.
+ * The JSON of a value that survives the round trip. Anything that JSON would change or omit is an error that names its
+ * place. A property with `undefined` counts as left out.
  *
- * @param name what the value is called in an error.
- * @throws TypeError for `undefined`, NaN, an infinity, a BigInt, a symbol, a function, a Date, a Map, an instance of
- *   any other class, a hole in an array, a cycle, or more than 100 levels.
+ * @param name the name of the value in an error.
+ * @throws TypeError for `undefined`, NaN, an infinity, a BigInt, a symbol or a function; for a Date, a Map or an
+ *   instance of any other class; for a hole in an array, a cycle, or more than 100 levels.
  */
 export function jsonOf(name: string, value: unknown): string {
   checkJson(name, value, []);
   return JSON.stringify(value);
 }
 
-/** @param above the objects that the value is in. */
+/** @param above the objects around the value. */
 function checkJson(name: string, value: unknown, above: readonly object[]): void {
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return;
   if (typeof value === 'number' && Number.isFinite(value)) return;
@@ -24,13 +24,13 @@ function checkJson(name: string, value: unknown, above: readonly object[]): void
   if (above.includes(value)) throw new TypeError(`${name} must be what JSON can hold, got a cycle`);
   if (above.length === MAX_DEPTH) throw new TypeError(`${name} must not be nested deeper than ${MAX_DEPTH} levels`);
   const path = [...above, value];
+  if ('toJSON' in value) throw new TypeError(`${name} must be what JSON can hold, got ${classOf(value)}`);
   if (Array.isArray(value)) {
-    // Not forEach, which leaves holes out.
+    // Not forEach, which skips holes.
     for (let index = 0; index < value.length; index++) checkJson(`${name}[${index}]`, value[index], path);
     return;
   }
-  if (!isPlainObject(value) || 'toJSON' in value)
-    throw new TypeError(`${name} must be what JSON can hold, got ${classOf(value)}`);
+  if (!isPlainObject(value)) throw new TypeError(`${name} must be what JSON can hold, got ${classOf(value)}`);
   for (const [key, member] of Object.entries(value)) {
     if (member !== undefined) checkJson(`${name}.${key}`, member, path);
   }

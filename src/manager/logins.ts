@@ -28,7 +28,7 @@ export interface VisitorOptions extends Beginning {
   attributes?: StoredAttributes | undefined;
 }
 
-/** A session that was just started. */
+/** A session that has just started. */
 export interface StartedSession<Detail> {
   token: string;
   user: User<Detail>;
@@ -51,14 +51,14 @@ export class Logins<Detail> {
     this.#events = events;
   }
 
-  /** Checks a user id. A token in its place is a mistake, which would put the token into events and records. */
+  /** Checks a user id. A token in its place is a mistake, and would end up in events and records. */
   checkUserId(userId: unknown, name = 'userId'): string {
     const text = checkUserId(userId, name);
     if (parseToken(text, this.#policy.keys) === null) return text;
     throw new TypeError(`${name} must be a user's id, and is a token`);
   }
 
-  /** Starts a session, where there is a `getUserInfo` of a user whom it knows. */
+  /** Starts a session. With a `getUserInfo`, only for a user that it knows. */
   async logIn(
     userId: string,
     options: CreateSessionOptions | undefined,
@@ -134,8 +134,8 @@ export class Logins<Detail> {
   }
 
   /**
-   * Ends sessions of other users, and of a visitor, that a login replaces. They are on other keys, which in a Cluster may be on other
-   * nodes: no part of the same script. When one can't be ended, the new session isn't left behind either.
+   * Ends sessions of other users, and of a visitor, that a login replaces. Their keys may be on other nodes of a
+   * Cluster, and so are no part of the same script. When one can't be ended, the new session is ended as well.
    */
   async #endReplaced(replaced: readonly TokenClaims[], by: { tag: string; sid: string }): Promise<void> {
     const ending = replaced.map(({ tag, sid: sessionId }) =>
@@ -148,13 +148,13 @@ export class Logins<Detail> {
       (outcome) => outcome.status === 'rejected' && !isEnded(outcome.reason),
     );
     if (failure === undefined) return;
-    // Nobody has its token: whether this succeeds is nothing to wait for in an outage.
+    // No client has its token, so an outage need not wait for this.
     void Promise.allSettled([this.#store.end(by.tag, by.sid, null)]);
     throw (failure as PromiseRejectedResult).reason;
   }
 }
 
-/** The answer to a login by a user whom `getUserInfo` doesn't know. */
+/** The error of a login of a user that `getUserInfo` doesn't know. */
 function userNotFound(): SessionError {
   return new SessionError('ERR_USER_NOT_FOUND', 'getUserInfo knows no such user: no session was started');
 }

@@ -24,24 +24,23 @@ export interface TokenManagerOptions<Detail> {
   /** Where sessions are kept: a `RedisStore`, a `MemoryStore`, or your own. Required. */
   store: Store;
   /**
-   * What tokens are signed with: one secret or several, each at least 32 characters and no well-known placeholder. The
-   * first signs, all verify, so that a secret is replaced by putting the new one in front and taking the old one away
-   * when its sessions have ended. Required.
+   * The secret that signs tokens, or several. Each has at least 32 characters and is no well-known placeholder. The
+   * first signs, all verify. To replace a secret, put the new one behind the old one in every process, then in front,
+   * and remove the old one once its tokens are gone. Required.
    */
   secret: string | readonly string[] | undefined;
   /** Seconds a session lives without a request. Default 604,800 (7 days). */
   ttl?: number | undefined;
   /**
-   * Seconds between two slides of a session: a request sooner than that after the last slide only reads. Default 0,
-   * each request slides; with a `cache` 60, and at least 1. A session whose ttl is under twice this value slides at
-   * half its ttl, so that one in use never ends by idleness.
+   * Seconds between two slides of a session; an earlier request only reads. Default 0: each request slides. With a
+   * `cache` 60, and at least 1. Never more than half a session's ttl, so that a session in use never ends by idleness.
    */
   slideEvery?: number | undefined;
-  /** Seconds since login after which a session ends, no matter how busy. Default: none. */
+  /** Seconds since login after which a session ends, however busy it is. Default: none. */
   absoluteTtl?: number | undefined;
   /**
-   * Seconds that the session of a visitor, who is not signed in, lives without a request. It begins with the first data
-   * that a request keeps. Default 3,600.
+   * Seconds that a visitor's session lives without a request. The first write of session data without a login starts
+   * it. Default 3,600.
    */
   visitorTtl?: number | undefined;
   /** Whether a user may have one session only: `maxSessions` of 1. Default false. */
@@ -49,50 +48,47 @@ export interface TokenManagerOptions<Detail> {
   /** Live sessions a user may have. Default 100. Range 1 to 250. */
   maxSessions?: number | undefined;
   /**
-   * Live sessions a user may have on one kind of device, as `attributes.device` of the login says: a number for every
-   * kind (a login that names none is of a kind of its own), or one for each kind that has a limit, `{ web: 2, mobile: 1
-   * }`. Default: any number. Range 1 to 250.
+   * Live sessions a user may have on one kind of device, `attributes.device` of the login. A number bounds every kind;
+   * logins that name no device are a kind of their own. `{ web: 2, mobile: 1 }` bounds these kinds. Default: no bound.
+   * Range 1 to 250.
    */
   maxSessionsPerDevice?: number | Readonly<Record<string, number>> | undefined;
   /**
-   * What a login over a limit does: `'replace'` (default) ends the oldest, `'reject'` is refused with
-   * `ERR_TOO_MANY_SESSIONS`. The session whose token came with the login counts for no limit, since it ends anyway.
+   * What a login over a limit does. `'replace'` (default) ends the oldest session; `'reject'` rejects with
+   * `ERR_TOO_MANY_SESSIONS`. The session whose token came with the login ends in any case, and counts for no limit.
    */
   onLimit?: 'replace' | 'reject' | undefined;
   /**
-   * Seconds for which a former token of a session stays good once its successor was used, for requests in flight.
-   * Default 10. Range 0 to 3,600.
+   * Seconds for which a former token stays good once its successor was used, for requests in flight. Default 10. Range
+   * 0 to 3,600.
    */
   rotationGrace?: number | undefined;
   /**
-   * What the use of a former token does after `rotationGrace`: `'end-session'` takes it for a theft and ends the
-   * session, `'ignore'` refuses that token alone. Default `'end-session'`.
+   * What a former token does after `rotationGrace`. `'end-session'` (default) treats it as stolen and ends the session;
+   * `'ignore'` refuses that token alone.
    */
   onReuse?: 'end-session' | 'ignore' | undefined;
   /**
-   * Seconds after which the middleware gives a cookie's session a new token; also when the token is signed with an
-   * older secret. It costs no call to the store. Default: none, a token is rotated by `rotate()` and
-   * `reauthenticated()` alone. Range 1 to a hundred years.
+   * Seconds after which the middleware gives a cookie's session a new token. It also replaces a token that an older
+   * secret signed. Costs no call to the store. Default: none; only `rotate()` and `reauthenticated()` make new tokens.
+   * Range 1 to a hundred years.
    */
   rotateEvery?: number | undefined;
   /**
-   * Loads `user.detail`. Default: none, users have no detail but what another service with the same store has cached.
+   * Loads `user.detail`. Default: none; users then have only the detail that another service with the same store has
+   * cached.
    */
   getUserInfo?: GetUserInfo<Detail> | undefined;
-  /**
-   * Bytes that the data of one session may have: its keys and their JSON, in UTF-8. From 1 to 16,777,216. Default
-   * 65,536.
-   */
+  /** Bytes of the data of one session: its keys and their JSON, in UTF-8. Default 65,536. Range 1 to 16,777,216. */
   maxDataBytes?: number | undefined;
-  /** Keys that the data of one session may have. From 1 to 1,000. Default 250. */
+  /** Keys of the data of one session. Default 250. Range 1 to 1,000. */
   maxDataKeys?: number | undefined;
-  /** Seconds for which loaded user info is kept. Default 600. */
+  /** Seconds for which loaded user info is cached. Default 600. */
   userInfoTtl?: number | undefined;
   /**
-   * Whether to answer for live sessions that were checked a moment ago from memory, without asking the store: `true`,
-   * or how far to go. Whatever ends or changes a session in any process is announced to all in the same step; while the
-   * announcements may not arrive, the store is asked as without a cache. Changes nothing where the store is a
-   * `MemoryStore`, or one that can't be followed. Default false.
+   * Answers from memory for live sessions that were just checked: `true`, or how far to go. The store announces each
+   * end or change of a session in the same step. While announcements may not arrive, the manager asks the store as
+   * without a cache. No effect with a `MemoryStore`, or with a store that has no `follow`. Default false.
    */
   cache?: boolean | CacheOptions | undefined;
 }
@@ -108,7 +104,7 @@ const READERS = {
   maxSessions: optional(integer(1, MAX_SESSIONS), 100),
   maxSessionsPerDevice: readDeviceLimits,
   onLimit: optional(oneOf('replace', 'reject'), 'replace'),
-  // What is longer than an hour is no grace for requests in flight.
+  // A grace of more than an hour is no longer about requests in flight.
   rotationGrace: optional(integer(0, 3600), 10),
   onReuse: optional(oneOf('end-session', 'ignore'), 'end-session'),
   rotateEvery: optional(checkSeconds, 0),
@@ -119,10 +115,10 @@ const READERS = {
   cache: readCacheOptions,
 } satisfies Readers<TokenManagerOptions<unknown>>;
 
-/** Default of `slideEvery` in seconds where a near cache is to spare the store calls. */
+/** Default of `slideEvery` with a near cache, in seconds: the cache saves calls only if most requests don't slide. */
 const CACHED_SLIDE_EVERY = 60;
 
-/** The options of a manager, checked. Durations are seconds, but for those called otherwise; 0 for none. */
+/** The checked options of a manager. Durations are seconds unless their names say otherwise; 0 means none. */
 export type ManagerPolicy<Detail> = ReturnType<typeof managerPolicy<Detail>>;
 
 /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
@@ -153,7 +149,7 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>) {
     keys: secret,
     slideEveryMs: 1000 * slideEvery,
     maxSessions: singleMode ? 1 : policy.maxSessions,
-    /** Live sessions that a user may have on this device; 0 for any number. */
+    /** Gives the limit of live sessions on a device; 0 for none. */
     maxOnDevice: maxSessionsPerDevice,
     reuse,
     dataLimits: { maxBytes: maxDataBytes, maxKeys: maxDataKeys },

@@ -1,6 +1,6 @@
 import { isEnded } from '../errors/session-error';
 
-/** Gives the outcome of a call, and reports it first: also one that was reached although replication is unconfirmed. */
+/** Notifies listeners of the outcome of a call, even when replication is unconfirmed. */
 export async function reported<Outcome>(call: Promise<Outcome>, report: (outcome: Outcome) => void): Promise<Outcome> {
   try {
     const outcome = await call;

@@ -2,17 +2,14 @@ import { expiryOf, type SessionEntries, type SessionRecord, type StoredSession }
 import { readClaims } from '../token/token';
 import type { User } from './types';
 
-/**
- * A live session as a request has it, a user's or a visitor's. Its times are made when they are asked for: most requests
- * ask for none.
- */
+/** A live session of a request, a user's or a visitor's. Its Dates are made on demand, since most requests use none. */
 export class RequestedSession<Detail> {
   readonly token: string;
   /** `null` for a visitor. */
   readonly user: User<Detail> | null;
-  /** Whether the near cache answered, and not the store. */
+  /** Whether the near cache answered instead of the store. */
   readonly isFromMemory: boolean;
-  /** The session's data as it was then; `null` where it was not asked for. */
+  /** The session's data at that time; `null` when it was not asked for. */
   readonly data: SessionEntries | null;
   readonly #record: SessionRecord;
   readonly #now: number;
@@ -57,17 +54,17 @@ export class RequestedSession<Detail> {
     return this.#record.attributes.actor ?? null;
   }
 
-  /** The moment this session ends however busy it is, in milliseconds by the store's clock; 0 for none. */
+  /** When the session ends, however busy it is, in milliseconds by the store's clock; 0 for never. */
   get capAt(): number {
     return this.#record.capAt;
   }
 
-  /** The newest generation of the session's tokens that was used when the store was asked. */
+  /** The newest used generation of the session's tokens, when the store was asked. */
   get newestGen(): number {
     return this.#record.gen;
   }
 
-  /** The same session by another of its tokens. */
+  /** The same session, with another of its tokens. */
   withToken(token: string): RequestedSession<Detail> {
     const stored = { session: this.#record, now: this.#now, data: this.data };
     return new RequestedSession(token, this.user, stored, this.isFromMemory);

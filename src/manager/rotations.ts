@@ -6,10 +6,7 @@ import { type LiveToken, liveIn, type SessionLookup } from './session-lookup';
 
 type RotationPolicy = Pick<ManagerPolicy<never>, 'keys' | 'rotateEveryMs'>;
 
-/**
- * Makes new tokens for live sessions. None of it is written: a session's record moves on when a new token is first
- * used.
- */
+/** Makes new tokens for live sessions. Writes nothing: a session's record moves on at the first use of a new token. */
 export class Rotations {
   readonly #policy: RotationPolicy;
   readonly #lookup: SessionLookup;
@@ -22,8 +19,8 @@ export class Rotations {
   }
 
   /**
-   * A new token for the session of this one, and the session by it. `proof`: whether the new token proves no more than
-   * this one, or its user at this moment. `null`: the token is not live.
+   * Makes a new token for the session of this one. `proof`: `'inherited'` keeps the proof of this token, `'now'` proves
+   * its user at this moment. `null`: the token is not live.
    */
   async rotate(token: string, proof: 'inherited' | 'now'): Promise<(LiveToken & { token: string }) | null> {
     const live = liveIn(await this.#lookup.ask(token, 'read'));
@@ -34,8 +31,8 @@ export class Rotations {
   }
 
   /**
-   * A new token for a session whose token is older than `rotateEvery`, or signed with an older secret; `null` for any
-   * other.
+   * Makes a new token for a session whose token is older than `rotateEvery`, or that an older secret signed; else gives
+   * `null`.
    */
   renewed(session: RequestedSession<unknown>): string | null {
     const { rotateEveryMs, keys } = this.#policy;
@@ -50,8 +47,8 @@ export class Rotations {
   }
 
   /**
-   * A token beyond this one, and beyond the newest that was used: a request in flight may rotate a former token, and
-   * its client must be able to go on with what it gets.
+   * Makes a token beyond this one and beyond the newest used one. A request in flight may rotate a former token, and
+   * its client must be able to use the result.
    */
   #mint(claims: TokenClaims, userId: string, newestGen: number, now: number): string {
     const gen = Math.max(claims.gen, newestGen) + 1;

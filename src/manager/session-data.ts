@@ -7,30 +7,30 @@ import type { TokenClaims } from '../token/token';
 import { jsonOf } from './json-value';
 import type { RegisteredData } from './types';
 
-/** How often `update` tries again when another request was quicker. */
+/** Tries of `update` before it gives up. */
 const MAX_TRIES = 20;
 
-/** Whose data it is, and what came with the session. */
+/** The session that the data belongs to. */
 export interface DataOwner {
-  /** The token that names the session now; `null` for none. Throws where it could not be found out. */
+  /** The token of the session now; `null` for none. Throws where the session could not be found out. */
   token(): string | null;
-  /** What came with the session; `null` for nothing. */
+  /** Data that came with the session; `null` for none. */
   known: SessionEntries | null;
   /**
-   * Starts a visitor's session with this data, where there is no token; `null` where that can't be. `false`: there is a
-   * token by now.
+   * Starts a visitor's session with this data, when there is no token. Gives `false` when there is one by now. `null`:
+   * visitors can't start here.
    */
   startVisitor: ((entries: SessionEntries) => Promise<boolean>) | null;
   /** Runs each call. */
   answering<Outcome>(act: () => Promise<Outcome>): Promise<Outcome>;
 }
 
-/** How data is reached. */
+/** The way to the data. */
 export interface DataAccess {
   store: Store;
   reuse: ReusePolicy;
   limits: DataLimits;
-  /** Runs a verb on the session that the token names. Gives `null` when there is no such live session. */
+  /** Runs a verb on the session of the token. Gives `null` when there is no such live session. */
   onSession<Outcome>(
     token: string | null,
     verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
@@ -42,21 +42,21 @@ type Key<Data> = keyof Data & string;
 const NONE: SessionEntries = new Map();
 
 /**
- * The data of a session: JSON values under keys of the application's choice. Each method is one call to the store
- * (`update` two, a read and a write), at once: nothing is kept back until the end of a request, and parallel requests
- * lose none of each other's keys. The data lives as long as its session and ends with it.
+ * The data of a session: JSON values under keys of the application's choice. Each method is one call to the store,
+ * carried out at once (`update` two: a read and a write). Nothing is saved at the end of a request, so that parallel
+ * requests lose none of each other's keys. The data lives as long as its session and ends with it.
  *
- * In a request that is not signed in, the first write starts a visitor's session and sets its cookie, see the option
+ * In a request without a user, the first write starts a visitor's session and sets its cookie, see the option
  * `visitorTtl`.
  *
- * A key is any non-empty text. Reads of a session that has ended give nothing; writes reject with `ERR_NO_SESSION`, and
- * nothing is written. All methods throw a TypeError or RangeError for an argument of the wrong kind, and reject with a
- * {@link SessionError} when the store can't answer.
+ * A key is any non-empty text. After the session has ended, reads find nothing, and writes reject with
+ * `ERR_NO_SESSION`. An argument of the wrong kind is a TypeError or RangeError. All methods reject with a {@link
+ * SessionError} when the store can't answer.
  */
 export class SessionData<Data extends object = RegisteredData> {
   readonly #access: DataAccess;
   readonly #owner: DataOwner;
-  /** What came with the session; `null` once it may be out of date. */
+  /** Data that came with the session; `null` once it may be out of date. */
   #known: SessionEntries | null;
 
   /** @internal */
@@ -68,7 +68,7 @@ export class SessionData<Data extends object = RegisteredData> {
   }
 
   /**
-   * Forgets what came with the session: from now on it is about another one.
+   * Forgets the data that came with the session: another session has taken its place.
    *
    * @internal
    */
@@ -89,7 +89,7 @@ export class SessionData<Data extends object = RegisteredData> {
   }
 
   /**
-   * Sets one key, or several at once, all or none.
+   * Sets one key, or several at once: all or none.
    *
    * @throws TypeError naming the part of a value that JSON can't carry. SessionError `ERR_DATA_TOO_LARGE` over the
    *   manager's `maxDataBytes` or `maxDataKeys`. Nothing was changed then.
@@ -104,18 +104,18 @@ export class SessionData<Data extends object = RegisteredData> {
     await this.#write(entries);
   }
 
-  /** Deletes a key. `false` when it was not there. */
+  /** Deletes a key. `false` when there was none. */
   async delete(key: Key<Data>): Promise<boolean> {
     return (await this.#take(key)) !== null;
   }
 
-  /** Gives the value of a key and deletes it, for messages that are shown once. `undefined` when it was not there. */
+  /** Gives the value of a key and deletes it, for messages that are shown once. `undefined` when there was none. */
   async pop<Name extends Key<Data>>(key: Name): Promise<Data[Name] | undefined> {
     return parsed((await this.#take(key)) ?? undefined);
   }
 
   /**
-   * Adds to a number, and gives the sum. A key that is not there counts as 0.
+   * Adds to a number and gives the sum. A missing key counts as 0.
    *
    * @param by default 1.
    * @throws TypeError when the key has another value, RangeError when the sum is too large for a number. Nothing was
@@ -135,11 +135,13 @@ export class SessionData<Data extends object = RegisteredData> {
   }
 
   /**
-   * Replaces the value of a key by what `change` makes of it, unless another request was quicker: then `change` runs
-   * again on the new value. `undefined` deletes the key.
+   * Replaces the value of a key by the result of `change`. When another request was quicker, `change` runs again on the
+   * new value. `undefined` deletes the key.
    *
    * @returns the new value.
-   * @throws what `change` throws; SessionError `ERR_DATA_CONFLICT` when 20 tries in a row came too late.
+   * @throws the error of `change`; SessionError `ERR_DATA_CONFLICT` when other requests were quicker 20 times in a row.
+   * @example
+   * await req.session.data.update('cart', (items = []) => [...items, item]);
    */
   async update<Name extends Key<Data>>(
     key: Name,
@@ -199,8 +201,8 @@ export class SessionData<Data extends object = RegisteredData> {
   /**
    * Runs a verb that changes the session's data.
    *
-   * @param first where there is no session: the data to begin a visitor's with, none for no session at all, and the
-   *   outcome then.
+   * @param first for a request without a session: the data to start a visitor's session with, and the outcome then.
+   *   Without entries, no session starts.
    */
   #change<Outcome>(
     first: { entries: SessionEntries; outcome: Outcome },

@@ -4,59 +4,56 @@ import { checkFunction, kindOf, shown } from '../errors/arguments';
 import type { SessionError } from '../errors/session-error';
 import type { SessionAttributes } from '../store/store';
 
-/** The events of what happens through one manager, in this process. No event holds a token. */
+/** The events of one manager, in this process. No event holds a token. */
 export interface SessionEvents {
-  /** A user signed in, or `actor` as that user. */
+  /** A user signed in, or an `actor` as that user. */
   login: { userId: string; sessionId: string; attributes: SessionAttributes; actor?: string };
   /** A holder of the token ended its session. */
   logout: { userId: string; sessionId: string };
-  /**
-   * A login, whose session is `by`, took the place of this session: over a limit, or in the same browser, be it another
-   * user's.
-   */
+  /** The login of session `by` replaced this session: over a limit, or in the same browser, also another user's. */
   replaced: { userId: string; sessionId: string; by: string };
-  /** This session was ended from outside: a kick, "log out everywhere", or its user is gone. */
+  /** The application ended this session: a kick, "log out everywhere", or its user is gone. */
   revoked: { userId: string; sessionId: string; message?: string };
-  /** A token came whose time was up. */
+  /** A token of an expired session was used. */
   'expired-on-use': { userId: string; sessionId: string };
-  /** A user was banned, which ended these sessions. */
+  /** A ban ended these sessions of a user. */
   banned: { userId: string; sessionIds: string[]; until: Date | null; reason?: string };
-  /** A new token was made for a session: by a rotation, a re-authentication, or the option `rotateEvery`. */
+  /** A session got a new token: by a rotation, a re-authentication, or the option `rotateEvery`. */
   rotated: { userId: string; sessionId: string };
   /**
-   * A former token of a session was used after its grace: one of its tokens is in the wrong hands. `ended`: whether
-   * that ended the session, as the option `onReuse` says.
+   * A former token was used after its grace: one token of the session is stolen. `ended`: whether that ended the
+   * session, by the option `onReuse`.
    */
   reused: { userId: string; sessionId: string; ended: boolean };
   /**
-   * A session that was answered for from the near cache could not be slid in the store. The request went on; the next
-   * one asks the store itself.
+   * The near cache answered for a session, and sliding it in the store failed later. The request went on; the next one
+   * asks the store.
    */
   'slide-failed': { userId: string; sessionId: string; error: unknown };
   /**
-   * express-session saved a session that had ended meanwhile, by a logout or kick say: nothing was written. `userId` is
-   * `null` for a visitor's.
+   * express-session saved a session that had ended meanwhile: the store wrote nothing. `userId` is `null` for a
+   * visitor's session.
    */
   'save-dropped': { userId: string | null; sessionId: string };
-  /** A call to the store failed, after others had been answered. */
+  /** A call to the store failed, after others had succeeded. */
   'store-down': { error: SessionError };
-  /** The store answers again, and has left no call unanswered for a second. */
+  /** The store answers again, and no call has failed for a second. */
   'store-up': Record<string, never>;
-  /** The near cache may miss changes: it is emptied, and the store is asked instead. */
+  /** The near cache may miss changes. It is emptied, and the manager asks the store. */
   'cache-down': { error: SessionError };
-  /** It gets all changes again. */
+  /** The near cache gets all changes again. */
   'cache-up': Record<string, never>;
   /**
-   * The end of a watched session may be noticed late: changes may be missed, and each is asked for every five seconds.
-   * While the store can't answer either, the signals of ended sessions wait for it.
+   * The end of a watched session may be noticed late: announcements may be missed, and the manager asks for each
+   * session every five seconds. While the store can't answer either, the signals of ended sessions wait for it.
    */
   'watch-down': { error: SessionError };
   /**
-   * Whether watched sessions of a user have ended could not be found out, for another reason than an outage: a damaged
-   * record, or one of a later version. They are asked for again after five seconds, and their signals wait.
+   * The manager could not find out whether watched sessions of a user have ended, for another reason than an outage: a
+   * damaged record, or one of a later version. It asks again after five seconds, and the signals wait.
    */
   'watch-failed': { sessionIds: string[]; error: unknown };
-  /** The ends of watched sessions arrive again, and all of them are asked for once more. */
+  /** The ends of watched sessions arrive again. The manager asks for all watched sessions once more. */
   'watch-up': Record<string, never>;
 }
 
@@ -83,8 +80,8 @@ const NAMES: Record<keyof SessionEvents, true> = {
 export type SessionListener<Name extends keyof SessionEvents> = (event: SessionEvents[Name]) => void;
 
 /**
- * The listeners of one manager. They are called at once, and what one of them throws or rejects with reaches neither
- * the others nor the call: it becomes a process warning, `TOKENSESSION_LISTENER`.
+ * The listeners of one manager, called at once. A listener that throws or rejects affects neither the others nor the
+ * call: it becomes a process warning, `TOKENSESSION_LISTENER`.
  */
 export class SessionEmitter {
   readonly #emitter = new EventEmitter();
@@ -130,7 +127,7 @@ function warn(name: string, error: unknown): void {
   });
 }
 
-/** An error may have a say in how it is printed, and fail at that, too. */
+/** An error can define how it is printed, and that may throw, too. */
 function printed(error: unknown): string {
   try {
     return inspect(error);

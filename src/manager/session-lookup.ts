@@ -1,4 +1,4 @@
-import type { KnownSession, NearCache } from '../cache/near-cache';
+import type { KnownSession, NearCache, Ticket } from '../cache/near-cache';
 import { SessionError } from '../errors/session-error';
 import { SharedJson } from '../store/shared-json';
 import type {
@@ -15,18 +15,20 @@ import { isOwner, isVisitor, parseToken, readClaims, type SigningKeys, type Toke
 import type { SessionEmitter } from './session-events';
 
 /**
- * What a look at a token is for: a use slides the session and moves it on to a new token, a reading doesn't. Data is
- * never in the near cache.
+ * The purpose of a look-up: a use slides the session and moves it on to a new token, a read doesn't. Data is never in
+ * the near cache.
  */
 export type Purpose = 'read' | 'use' | 'use with data';
 
 /** The live session of a token. */
 export interface LiveToken extends Omit<StoredSession, 'userInfo'> {
-  /** The cached user info, which everybody shares; `null` when there is none. */
+  /** The cached user info, shared by all callers; `null` for none. */
   userInfo: SharedJson | null;
-  /** When the holder of this very token last proved who they are: of a former token longer ago than in the record. */
+  /** When the holder of this very token last proved who they are. For a former token, earlier than in the record. */
   provedAt: number;
-  /** The session's data, where it was asked for. */
+  /** Whether the near cache answered: the store was asked before this look at the token began. */
+  isFromMemory: boolean;
+  /** The session's data, if it was asked for. */
   data?: SessionEntries;
 }
 
@@ -50,6 +52,8 @@ export class SessionLookup {
   readonly #reuse: ReusePolicy;
   readonly #cache: NearCache | null;
   readonly #events: SessionEmitter;
+  /** The calls in flight whose answers the near cache may keep, by the token. */
+  readonly #asking = new Map<string, Promise<FoundToken>>();
 
   constructor({ store, keys, slideEveryMs, reuse, cache, events }: LookupSettings) {
     this.#store = store;
@@ -60,7 +64,7 @@ export class SessionLookup {
     this.#events = events;
   }
 
-  /** The session of a token, when the near cache has it. */
+  /** The session of a token that is in the near cache. */
   known(token: unknown, purpose: Purpose): LiveToken | null {
     if (this.#cache === null || typeof token !== 'string' || purpose === 'use with data') return null;
     const time = performance.now();
@@ -68,36 +72,62 @@ export class SessionLookup {
     if (known === null) return null;
     if (purpose === 'use' && time >= known.slideAt) void this.#slideAside(token, known);
     const { userId, session, userInfo, userInfoVersion, clockOffset } = known;
-    // Only the very token that the record holds is kept.
+    // The cache keeps only the very token that the record holds.
     const { provedAt } = session;
-    return { userId, session, userInfo, userInfoVersion, now: Math.floor(time + clockOffset), provedAt };
+    const now = Math.floor(time + clockOffset);
+    return { userId, session, userInfo, userInfoVersion, now, provedAt, isFromMemory: true };
   }
 
   /** The live session of a user's token, or why there is none. Never answered from the near cache. */
   async ask(token: unknown, purpose: Purpose): Promise<FoundToken> {
-    const claims = parseToken(token, this.#keys);
-    return claims === null || isVisitor(claims) ? null : this.#ask(token as string, claims, purpose);
+    const claims = this.#claimsOf(token);
+    return claims === null ? null : this.#ask(token as string, claims, purpose, this.#ticketFor(claims));
   }
 
-  /** The live session of a visitor's token, `null` when there is none. Never kept in the near cache. */
+  /**
+   * {@link ask}, once for all who ask for a token that the near cache doesn't have: the others wait for the first, and
+   * find the session in the cache. A session that has ended meanwhile is not there: they ask for themselves.
+   */
+  async askOnce(token: unknown, purpose: 'read' | 'use'): Promise<FoundToken> {
+    const claims = this.#claimsOf(token);
+    if (claims === null) return null;
+    const text = token as string;
+    const asked = this.#asking.get(text);
+    if (asked !== undefined) {
+      const found = await asked;
+      if (liveIn(found) === null) return found;
+      return this.known(text, purpose) ?? this.#ask(text, claims, purpose, this.#ticketFor(claims));
+    }
+    const ticket = this.#ticketFor(claims);
+    const asking = this.#ask(text, claims, purpose, ticket);
+    if (ticket === null) return asking;
+    this.#asking.set(text, asking);
+    try {
+      return await asking;
+    } finally {
+      this.#asking.delete(text);
+    }
+  }
+
+  /** The live session of a visitor's token; `null` for none. Never kept in the near cache. */
   async askVisitor(token: unknown, purpose: Purpose): Promise<LiveToken | null> {
     const claims = parseToken(token, this.#keys);
     if (claims === null || !isVisitor(claims)) return null;
     const found = liveIn(this.#judge(claims, await this.#look(claims, purpose)));
-    return found === null ? null : { ...found, userInfo: null, provedAt: claims.provedAt };
+    return found === null ? null : { ...found, userInfo: null, provedAt: claims.provedAt, isFromMemory: false };
   }
 
-  /** {@link known}, else {@link ask}. */
-  async find(token: unknown, purpose: Purpose): Promise<FoundToken> {
-    return this.known(token, purpose) ?? this.ask(token, purpose);
+  /** Gives {@link known}, or else {@link askOnce}. */
+  async find(token: unknown, purpose: 'read' | 'use'): Promise<FoundToken> {
+    return this.known(token, purpose) ?? this.askOnce(token, purpose);
   }
 
-  /** Slides a session at once, with a new ttl or, for `null`, the one it has. */
+  /** Slides a session at once, with a new ttl; `null`: the one it has. */
   async refresh(claims: TokenClaims, ttlMs: number | null): Promise<Found> {
     return this.#judge(claims, await this.#store.refresh(claims.tag, claims, this.#reuse, ttlMs));
   }
 
-  /** Runs a verb on the data of the session that a token names; `null` when there is no such live session. */
+  /** Runs a verb on the data of a token's session; `null` when there is no such live session. */
   async onData<Outcome>(
     token: unknown,
     verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
@@ -117,6 +147,16 @@ export class SessionLookup {
     return null;
   }
 
+  /** The claims of a user's token; `null` for any other value. */
+  #claimsOf(token: unknown): TokenClaims | null {
+    const claims = parseToken(token, this.#keys);
+    return claims === null || isVisitor(claims) ? null : claims;
+  }
+
+  #ticketFor({ tag }: TokenClaims): Ticket | null {
+    return this.#cache?.ticketFor(tag) ?? null;
+  }
+
   /** The live session of claims that the caller vouches for, which `ask` finds; `null` when there is none. */
   async byClaims<Live extends StoredSession>(
     claims: TokenClaims,
@@ -127,18 +167,18 @@ export class SessionLookup {
     return live;
   }
 
-  async #ask(token: string, claims: TokenClaims, purpose: Purpose): Promise<FoundToken> {
+  /** @param ticket made right before; `null` where the answer can't be kept. */
+  async #ask(token: string, claims: TokenClaims, purpose: Purpose, ticket: Ticket | null): Promise<FoundToken> {
     const { tag } = claims;
-    const ticket = this.#cache?.ticketFor(tag) ?? null;
     const found = this.#judge(claims, await this.#look(claims, purpose));
     if (found === null || found.session === null) {
-      // There may be a copy of it under another of its tokens.
+      // The cache may hold the session under another of its tokens.
       this.#cache?.changed(tag);
       return found;
     }
     const { userId, session, now, userInfoVersion, data } = found;
     const userInfo = found.userInfo === null ? null : new SharedJson(found.userInfo);
-    const live = { userId, session, now, userInfo, userInfoVersion, provedAt: claims.provedAt };
+    const live = { userId, session, now, userInfo, userInfoVersion, provedAt: claims.provedAt, isFromMemory: false };
     if (ticket !== null) this.#cache?.keep(ticket, token, claims, live);
     return data === undefined ? live : { ...live, data };
   }
@@ -158,7 +198,7 @@ export class SessionLookup {
     }
   }
 
-  /** Checks that the answer is about the user of the token, and emits what it found out. */
+  /** Checks that the answer is about the user of the token, and emits the events that it implies. */
   #judge<Live extends { userId: string }>(
     claims: TokenClaims,
     found: Live | EndedSession | null,
@@ -173,13 +213,13 @@ export class SessionLookup {
     return found;
   }
 
-  /** Slides a known session while its request goes on. When that fails, the next request asks the store itself. */
+  /** Slides a known session while its request goes on. After a failure, the next request asks the store. */
   async #slideAside(token: string, known: KnownSession): Promise<void> {
     known.slideAt = Number.POSITIVE_INFINITY;
     const { userId, session } = known;
     const claims = readClaims(token) as TokenClaims;
     try {
-      const session = (await this.#ask(token, claims, 'use'))?.session;
+      const session = (await this.#ask(token, claims, 'use', this.#ticketFor(claims)))?.session;
       // The record has moved on to another token.
       if (session?.gen !== claims.gen || session.mintedAt !== claims.mintedAt) this.#cache?.changed(claims.tag);
     } catch (error) {
@@ -193,12 +233,15 @@ function isEnded(found: object): found is EndedSession {
   return 'session' in found && found.session === null;
 }
 
-/** The live session in what was found; `null` when there is none. */
+/** The live session of a look-up; `null` for none. */
 export function liveIn<Live extends { session: SessionRecord }>(found: Live | EndedSession | null): Live | null {
   return found === null || found.session === null ? null : found;
 }
 
-/** A reply that belongs to another user is an error, not a login: a crossed connection, a proxy, a tampered record. */
+/**
+ * The error of a reply that belongs to another user: a crossed connection, a proxy, a tampered record. It must not log
+ * anyone in.
+ */
 export function foreignRecord(): SessionError {
   return new SessionError('ERR_STORE_CORRUPT', "the store's answer belongs to another user than the one asked for");
 }

@@ -2,8 +2,8 @@ import { expiryOf, type SessionAttributes, type SessionRecord, type StoredBan } 
 import type { Ban, DeepReadonly, Session, SessionInfo, User } from './types';
 
 /**
- * A stored session as an application gets it. A class, though nobody need know: of literals that have been kept for
- * long once, V8 would put all later ones where only a full collection finds them.
+ * A stored session in the form for applications. A class, because V8 would put later object literals into memory that
+ * only a full collection frees, once some have lived for long.
  */
 class LiveSession<Detail> implements Session<Detail> {
   readonly id: string;
@@ -36,7 +36,7 @@ class LiveSession<Detail> implements Session<Detail> {
 }
 
 /**
- * A stored session as an application gets it.
+ * Makes the form of a stored session for applications.
  *
  * @param provedAt when the holder of this token last proved who they are. Milliseconds by the store's clock, as `now`.
  */
@@ -50,19 +50,19 @@ export function sessionOf<Detail>(
   return new LiveSession(token, user, record, provedAt, now);
 }
 
-/** A user as an application gets them. `detail`: `undefined` for none; frozen already. */
+/** Makes the form of a user for applications. `detail`: `undefined` for none; frozen already. */
 export function userOf<Detail>(id: string, detail?: DeepReadonly<Detail>): User<Detail> {
   return Object.freeze(detail === undefined ? { id } : { id, detail });
 }
 
-/** A session without what could be signed in with. */
+/** Makes the form of a session without its token. */
 export function infoOf(record: SessionRecord, now: number): SessionInfo {
   const session = sessionOf('', userOf(''), record, record.provedAt, now);
   const { token: _token, user: _user, checkedAt: _checkedAt, ...info } = session;
   return info;
 }
 
-/** A stored ban as an application gets it. */
+/** Makes the form of a stored ban for applications. */
 export function banOf({ since, until, reason }: StoredBan): Ban {
   return {
     since: new Date(since),

@@ -26,33 +26,34 @@ import { RequestedSession } from './requested-session';
 import { Rotations } from './rotations';
 import { type DataAccess, type DataOwner, SessionData } from './session-data';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
-import { type FoundToken, foreignRecord, type LiveToken, liveIn, type Purpose, SessionLookup } from './session-lookup';
+import { type FoundToken, foreignRecord, type LiveToken, liveIn, SessionLookup } from './session-lookup';
 import { banOf, infoOf, sessionOf, userOf } from './session-view';
 import type { Ban, Inspection, Session, SessionInfo, User } from './types';
 import { UserInfo } from './user-info';
 import { type WatchableSession, type WatchedSession, Watches, watchTarget } from './watches';
 
-/** Why there is no live session. */
+/** The reason why there is no live session. */
 interface Ending {
   session: null;
   reason: EndReason;
   message?: string;
 }
 
-/** What a look at a token gives to a request. */
+/** The session that a token opens for a request, or the reason why there is none. */
 export type OpenedToken<Detail> = { session: RequestedSession<Detail> } | Ending;
 
-/** How many users `refreshUser` loads at a time. */
+/** Users that `refreshUser` loads at a time. */
 const REFRESH_CONCURRENCY = 16;
 
 /**
  * Issues, checks and ends sign-in sessions.
  *
- * Wherever a token is asked for, any string will do: one that isn't a live token gives `null`, `false` or 0, and one
- * that isn't signed doesn't reach the store. Every method that asks the store rejects with a {@link SessionError} when
- * the store can't answer, and with a TypeError or RangeError, before anything is stored, for an argument of the wrong
- * kind: a `userId` that is not 1 to 1,024 bytes of well-formed text, a ttl that is not a positive whole number of
- * seconds up to a hundred years.
+ * A token may be any value. One that is not live gives `null`, `false` or 0; one that is not signed never reaches the
+ * store.
+ *
+ * Every method that asks the store rejects with a {@link SessionError} when the store can't answer. An argument of the
+ * wrong kind is a TypeError or RangeError, before anything is stored. A `userId` is 1 to 1,024 bytes of well-formed
+ * text. A ttl is a whole number of seconds, from 1 to a hundred years.
  */
 export class TokenManager<Detail = unknown> {
   readonly #policy: ManagerPolicy<Detail>;
@@ -98,27 +99,27 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Calls the listener at each such event, see {@link SessionEvents}. What it throws becomes a process warning and
-   * breaks nothing.
+   * Adds a listener of an event of {@link SessionEvents}. A listener that throws breaks nothing: it becomes a process
+   * warning.
    */
   on<Name extends keyof SessionEvents>(name: Name, listener: SessionListener<Name>): this {
     this.#events.on(name, listener);
     return this;
   }
 
-  /** {@link on}, for the next such event only. */
+  /** Adds a listener for the next such event only. */
   once<Name extends keyof SessionEvents>(name: Name, listener: SessionListener<Name>): this {
     this.#events.once(name, listener);
     return this;
   }
 
-  /** Takes back an {@link on} or {@link once}. */
+  /** Removes a listener that {@link on} or {@link once} added. */
   off<Name extends keyof SessionEvents>(name: Name, listener: SessionListener<Name>): this {
     this.#events.off(name, listener);
     return this;
   }
 
-  /** Seconds after login at which the longest session has ended for good; `null` when sliding may go on for ever. */
+  /** The option `absoluteTtl`, in seconds; `null` for none. */
   get absoluteTtl(): number | null {
     return this.#policy.absoluteTtl === 0 ? null : this.#policy.absoluteTtl;
   }
@@ -133,19 +134,19 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Whether a value is a token signed with one of these secrets. Asks no store, and so tells nothing of whether its
-   * session lives.
+   * Whether a value is a token signed with one of the secrets. Asks no store, and so says nothing about the session.
    */
   isToken(token: unknown): token is string {
     return parseToken(token, this.#policy.keys) !== null;
   }
 
   /**
-   * Starts a session, at login, and gives its token. Doesn't ask `getUserInfo` whether there is such a user.
+   * Starts a session and returns its token. Doesn't ask `getUserInfo` whether the user exists.
    *
    * @param ttl seconds the session lives without a request. Default: the option `ttl`.
-   * @param attributes where it was started, to show to the user. Default: none.
-   * @throws SessionError when it was not stored: no token without a session.
+   * @param attributes where the session was started, to show to the user. Default: none.
+   * @throws SessionError when the session could not be stored; `ERR_USER_BANNED`; `ERR_TOO_MANY_SESSIONS` with
+   *   `onLimit: 'reject'`.
    */
   async setToken(userId: string, ttl?: number, attributes?: SessionAttributes): Promise<string> {
     const { token } = await this.#logins.start(userId, { ttl, attributes: checkAttributes(attributes) });
@@ -153,12 +154,12 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Starts a session and gives it whole: what the middleware's `login` calls, and what an integration with another
-   * framework wants. With a `getUserInfo`, loads the user first.
+   * Starts a session, for an integration with a framework: the middleware's `login` calls it. With a `getUserInfo`,
+   * loads the user first. Ends the sessions of the tokens in `replaces`.
    *
-   * @throws SessionError `ERR_USER_NOT_FOUND` when `getUserInfo` knows no such user, `ERR_USER_BANNED` when they are
-   *   banned, `ERR_TOO_MANY_SESSIONS` when they have as many sessions as they may and `onLimit` is `'reject'`. When a
-   *   session that this one replaces can't be ended, the new one isn't left behind either.
+   * @throws SessionError `ERR_USER_NOT_FOUND` when `getUserInfo` knows no such user; `ERR_USER_BANNED`;
+   *   `ERR_TOO_MANY_SESSIONS` with `onLimit: 'reject'`. When a replaced session can't be ended, the new one is ended as
+   *   well.
    */
   async createSession(userId: string, options?: CreateSessionOptions): Promise<Session<Detail>> {
     const { token, user, session, now } = await this.#logins.logIn(userId, options);
@@ -166,7 +167,7 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * {@link createSession}, for a request.
+   * Starts a session for a request, with data.
    *
    * @internal
    */
@@ -180,7 +181,7 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Starts the session of a visitor, with data.
+   * Starts a visitor's session, with data.
    *
    * @internal
    */
@@ -192,7 +193,7 @@ export class TokenManager<Detail = unknown> {
   /**
    * Restarts the clock of a live session. Never creates or revives one.
    *
-   * @param ttl seconds it lives from now on without a request. Default: the ttl it has.
+   * @param ttl seconds the session lives from now on without a request. Default: the ttl it has.
    * @returns `false` when the token is not live.
    */
   async refreshToken(token: string, ttl?: number): Promise<boolean> {
@@ -203,7 +204,7 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * The data of a token's session, to read and to write: what a request has as `req.session.data`. Asks nothing yet.
+   * The data of a token's session: outside of requests, what `req.session.data` is inside. Asks no store by itself.
    *
    * @example
    * await manager.sessionData(token).set('theme', 'dark');
@@ -213,18 +214,18 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * The data of a token's session as JSON, under some keys, or all of it for `null`; empty without a live session.
+   * The data of a token's session as JSON, under some keys, or all of it for `null`. `null` without a live session.
    *
    * @internal
    */
-  async storedData(token: string, keys: readonly string[] | null): Promise<SessionEntries> {
+  async storedData(token: string, keys: readonly string[] | null): Promise<SessionEntries | null> {
     const { reuse } = this.#policy;
     const found = await this.#lookup.onData(token, (claims) => this.#store.readData(claims.tag, claims, reuse, keys));
-    return found?.data ?? new Map();
+    return found?.data ?? null;
   }
 
   /**
-   * {@link sessionData}, for a request.
+   * The data of a request's session.
    *
    * @internal
    */
@@ -255,38 +256,38 @@ export class TokenManager<Detail = unknown> {
     return this.#named;
   }
 
-  /** Ends this session, as its holder does. `false` when the token was not live. */
+  /** Ends this session, as its holder does at a logout. `false` when the token was not live. */
   async deleteToken(token: string): Promise<boolean> {
     const parts = parseToken(token, this.#policy.keys);
     return parts !== null && this.#logOut(parts);
   }
 
-  /** Reads a session: doesn't slide it and gives no user info. */
+  /** Reads a session. Doesn't slide it, and gives no user info. */
   async checkToken(token: string): Promise<Session<Detail> | null> {
     const stored = liveIn(await this.#lookup.find(token, 'read'));
     return stored === null ? null : viewOf(token, stored);
   }
 
   /**
-   * Reads a session, with the user info that is cached or that `getUserInfo` loads. Doesn't slide it.
+   * Reads a session, with user info from the cache or from `getUserInfo`. Doesn't slide it.
    *
-   * @param userInfoTtl seconds to keep the info if it has to be loaded. Default: the option `userInfoTtl`.
-   * @returns `null` when the token is not live, or when `getUserInfo` knows no such user: then all their sessions have
-   *   ended.
-   * @throws what `getUserInfo` throws; nothing is cached and no session ends.
+   * @param userInfoTtl seconds to cache info that has to be loaded. Default: the option `userInfoTtl`.
+   * @returns `null` when the token is not live, or when `getUserInfo` knows no such user. All sessions of that user
+   *   have then ended.
+   * @throws the error of `getUserInfo`; nothing is cached and no session ends.
    */
   async checkTokenOrUpdateUser(token: string, userInfoTtl?: number): Promise<Session<Detail> | null> {
     return this.#findWithDetail(token, 'read', userInfoTtl);
   }
 
-  /** What each request calls: {@link checkTokenOrUpdateUser}, and slides the session, in one call to the store. */
+  /** Does what a request does: {@link checkTokenOrUpdateUser}, and slides the session, in one call to the store. */
   async touchToken(token: string, userInfoTtl?: number): Promise<Session<Detail> | null> {
     return this.#findWithDetail(token, 'use', userInfoTtl);
   }
 
   /**
-   * Gives a token's session, or why there is none. The one call to the store that {@link checkToken} makes, or {@link
-   * touchToken}.
+   * Gives the session of a token, or the reason why there is none. Makes the same one call to the store as {@link
+   * checkToken}, or with `touch` as {@link touchToken}.
    */
   async inspectToken(token: string, options?: InspectTokenOptions): Promise<Inspection<Detail>> {
     const { touch, userInfoTtl, cache } = checkInspectOptions(options);
@@ -310,32 +311,33 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * What {@link touchToken} would give, where the near cache has all of it: at once.
+   * The session that {@link touchToken} would give, if the near cache has all of it; else `null`. Asks no store.
    *
    * @internal
    */
   openKnownToken(token: string): RequestedSession<Detail> | null {
     const stored = this.#lookup.known(token, 'use');
     const user = stored === null ? null : this.#knownUser(stored);
-    return stored === null || user === null ? null : new RequestedSession(token, user, stored, true);
+    return stored === null || user === null ? null : new RequestedSession(token, user, stored, stored.isFromMemory);
   }
 
   /**
-   * What {@link touchToken} gives, for a request, or why there is none. Asks the store.
+   * Opens the session of a token for a request, as {@link touchToken}, or gives the reason why there is none. Asks the
+   * store.
    *
    * @internal
    */
   async openToken(token: string, withData = false): Promise<OpenedToken<Detail>> {
-    const found = await this.#lookup.ask(token, withData ? 'use with data' : 'use');
+    const found = await (withData ? this.#lookup.ask(token, 'use with data') : this.#lookup.askOnce(token, 'use'));
     const stored = liveIn(found);
     if (stored === null) return reasonOf(found);
     const user = this.#knownUser(stored) ?? (await this.#loadUser(stored, this.#userInfoTtlMs(undefined)));
     if (user === null) return { session: null, reason: 'revoked' };
-    return { session: new RequestedSession(token, user, stored, false) };
+    return { session: new RequestedSession(token, user, stored, stored.isFromMemory) };
   }
 
   /**
-   * {@link openToken}, for a visitor's token; `null` when there is no such live session.
+   * Opens a visitor's session for a request; `null` when the token is not live.
    *
    * @internal
    */
@@ -345,7 +347,7 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * The next token of a session whose token is due by the option `rotateEvery`; `null` when it is not. Asks no store.
+   * The next token of a session that is due by the option `rotateEvery`; else `null`. Asks no store.
    *
    * @internal
    */
@@ -354,9 +356,9 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Gives a live session a new token. Writes nothing: the old token stays good until the new one is used, and for the
-   * option `rotationGrace` after that. Its use later is a reuse, see the option `onReuse`. Id, login time, whole life,
-   * attributes and the time of the last proof stay.
+   * Gives a live session a new token. Writes nothing: the old token stays good until the new one is used, and for
+   * `rotationGrace` seconds after that. A later use of the old token is a reuse, see the option `onReuse`. Id, login
+   * time, whole life, attributes and the last proof stay.
    *
    * @returns `null` when the token is not live.
    */
@@ -365,9 +367,8 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Gives a live session a new token that proves its user at this moment: they were asked for their password again,
-   * say. The old token stays as it is, see {@link rotateToken}, and proves no more than before. For what raises the
-   * rights of a session (OWASP ASVS 7.2.4).
+   * Gives a live session a new token that proves its user at this moment: after a password was asked for again, for
+   * example (OWASP ASVS 7.2.4). The old token goes on as in {@link rotateToken}, and proves no more than before.
    *
    * @returns the session with its new token; `null` when the token is not live.
    */
@@ -377,22 +378,22 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * A token for each live session of a user, oldest login first: of the newest generation that was used, signed with
-   * the first secret. After a change of secrets not the very string that the client holds, and as good. For trusted
-   * code; a page shows {@link listUserSessions}.
+   * Gives a token for each live session of a user, oldest login first: of the newest used generation, signed with the
+   * first secret. After a change of secrets it differs from the client's own token, and is as good. For trusted code;
+   * show users {@link listUserSessions}.
    */
   async listUserToken(userId: string): Promise<string[]> {
     const tag = tagOf(this.#logins.checkUserId(userId));
     return (await this.#list(tag)).sessions.map((record) => signToken({ tag, ...record }, this.#policy.keys));
   }
 
-  /** The live sessions of a user, oldest login first, without what could be signed in with. */
+  /** Lists the live sessions of a user, oldest login first, without their tokens. */
   async listUserSessions(userId: string): Promise<SessionInfo[]> {
     const { sessions, now } = await this.#list(tagOf(this.#logins.checkUserId(userId)));
     return sessions.map((record) => infoOf(record, now));
   }
 
-  /** Ends all sessions of a user, or all but one. Gives how many it ended. */
+  /** Ends all sessions of a user, or all but one. Returns the number of sessions it ended. */
   async deleteUserToken(userId: string, options?: DeleteUserTokenOptions): Promise<number> {
     const tag = tagOf(this.#logins.checkUserId(userId));
     const { except, message } = checkDeleteOptions(options);
@@ -403,8 +404,8 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Ends one session of this user, by its id. `false` when this user has no such live session, also when another user
-   * has.
+   * Ends one session of this user, by its id. `false` when this user has no such live session; another user's session
+   * stays.
    */
   async deleteSession(userId: string, sessionId: string, options?: RevokeOptions): Promise<boolean> {
     const tag = tagOf(this.#logins.checkUserId(userId));
@@ -418,10 +419,10 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Bans a user: all their sessions end, and every login rejects with `ERR_USER_BANNED` until the ban is over. Takes
-   * the place of an earlier ban. The store is no archive: keep what must outlive it in your database, too.
+   * Bans a user: ends all their sessions, and has every login reject with `ERR_USER_BANNED` until the ban is over.
+   * Replaces an earlier ban. Keep bans in your database as well: the store is no archive.
    *
-   * @returns how many sessions it ended.
+   * @returns the number of sessions it ended.
    */
   async banUser(userId: string, options?: BanUserOptions): Promise<number> {
     const tag = tagOf(this.#logins.checkUserId(userId));
@@ -439,12 +440,12 @@ export class TokenManager<Detail = unknown> {
     return ended.length;
   }
 
-  /** Lifts a ban. The sessions it ended stay ended. `false` when there was none. */
+  /** Lifts a ban. The sessions it ended stay ended. `false` when there was no ban. */
   async unbanUser(userId: string): Promise<boolean> {
     return this.#store.unban(tagOf(this.#logins.checkUserId(userId)));
   }
 
-  /** A user's ban; `null` when there is none, or none any more. */
+  /** The ban of a user; `null` when there is none or it is over. */
   async getBan(userId: string): Promise<Ban | null> {
     const tag = tagOf(this.#logins.checkUserId(userId));
     const ban = await this.#store.getBan(tag);
@@ -456,9 +457,9 @@ export class TokenManager<Detail = unknown> {
   /**
    * Loads a user's info and caches it.
    *
-   * @param userInfoTtl seconds to keep it. Default: the option `userInfoTtl`.
-   * @returns `null` when `getUserInfo` knows no such user: then all their sessions have ended.
-   * @throws TypeError without a `getUserInfo`; what `getUserInfo` throws.
+   * @param userInfoTtl seconds to cache it. Default: the option `userInfoTtl`.
+   * @returns `null` when `getUserInfo` knows no such user. All sessions of that user have then ended.
+   * @throws TypeError without a `getUserInfo`; the error of `getUserInfo`.
    */
   async addUser(userId: string, userInfoTtl?: number): Promise<User<Detail> | null> {
     this.#logins.checkUserId(userId);
@@ -467,11 +468,11 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Loads the info of many users afresh, several at a time.
+   * Loads the info of many users again, 16 at a time.
    *
-   * @param userInfoTtl seconds to keep it. Default: the option `userInfoTtl`.
-   * @returns how many are cached now; users whom `getUserInfo` doesn't know don't count.
-   * @throws AggregateError with all that failed, after every user was tried. TypeError without a `getUserInfo`.
+   * @param userInfoTtl seconds to cache it. Default: the option `userInfoTtl`.
+   * @returns the number of users whose info is cached now. Users that `getUserInfo` doesn't know don't count.
+   * @throws AggregateError with all failures, after every user was tried. TypeError without a `getUserInfo`.
    */
   async refreshUser(userIds: readonly string[], userInfoTtl?: number): Promise<number> {
     if (!Array.isArray(userIds)) throw new TypeError(`userIds must be an array of strings, got ${kindOf(userIds)}`);
@@ -499,39 +500,36 @@ export class TokenManager<Detail = unknown> {
     return refreshed;
   }
 
-  /**
-   * Forgets a user's cached info: the next check loads it again. Their sessions go on. `false` when none was cached.
-   */
+  /** Deletes the cached info of a user; the next check loads it again. Sessions go on. `false` when none was cached. */
   async deleteUser(userId: string): Promise<boolean> {
     return this.#userInfo.forget(this.#logins.checkUserId(userId));
   }
 
   /**
-   * How the store is, for a readiness route: `{ status: 'up' | 'degraded' | 'down', latencyMs, reasons }`. Never
-   * rejects, and answers within the store's deadline. Cheap enough for one call a second.
+   * The state of the store, for a readiness route: `{ status: 'up' | 'degraded' | 'down', latencyMs, reasons }`. Never
+   * rejects, and settles within the store's `timeoutMs`. The store can answer one call a second without effort.
    */
   async health(): Promise<StoreHealth> {
     return this.#store.health();
   }
 
-  /** How the near cache does, for a metric; `null` when there is none. */
+  /** The counts of the near cache, for a metric; `null` without a cache. */
   get cacheStats(): CacheStats | null {
     return this.#cache?.stats ?? null;
   }
 
   /**
-   * Watches a session: the signal aborts once the session has ended, in whatever process and for whatever reason, also
-   * by its time. The signal's `reason` is a {@link SessionError} `ERR_SESSION_ENDED`, with `endReason` and, where one
-   * was given, `endMessage`. A signal that need not be watched any more has to be given to {@link unwatch}; that of an
-   * ended session need not.
+   * Watches a session. The signal aborts once the session has ended, in any process and for any reason, expiry
+   * included. Its `reason` is a {@link SessionError} `ERR_SESSION_ENDED` with `endReason`, and `endMessage` if one was
+   * given. Pass the signal to {@link unwatch} when you no longer need it, unless the session has ended.
    *
-   * An end arrives by an announcement of the store, within milliseconds. While announcements may be missed, see the
-   * event `watch-down`, the store is asked every five seconds. No signal aborts because the store is out of reach. An
-   * expiry is noticed within a second or two. Closing the manager ends the watch, and aborts nothing.
+   * The store announces an end within milliseconds. While announcements may be missed (event `watch-down`), the manager
+   * asks the store every five seconds. A store that is out of reach aborts no signal. An expiry is noticed within two
+   * seconds. Closing the manager ends the watch and aborts nothing.
    *
-   * @param session what `createSession`, `checkToken` or a request gives, or a token. For one that is not live the
-   *   signal aborts at once, or as soon as the store has answered.
-   * @throws TypeError for what is neither.
+   * @param session a session of `createSession`, `checkToken` or a request; or a token. The signal of one that is not
+   *   live aborts at once, or as soon as the store has answered.
+   * @throws TypeError for any other value.
    * @example
    * const signal = manager.watch(session);
    * signal.addEventListener('abort', () => socket.close(4401, signal.reason.endReason));
@@ -541,17 +539,17 @@ export class TokenManager<Detail = unknown> {
     return this.#watches.watch(watchTarget(session, this.#policy.keys));
   }
 
-  /** Ends the watch of a signal that {@link watch} gave: it does not abort any more. `false`: it was not watched. */
+  /** Ends the watch of a signal of {@link watch}: it no longer aborts. `false` when it was not watched. */
   unwatch(signal: AbortSignal): boolean {
     return this.#watches.unwatch(signal);
   }
 
-  /** The sessions that this process watches and has found live: who is online here. */
+  /** The live sessions that this process watches: who is online here. */
   watched(): WatchedSession[] {
     return this.#watches.list();
   }
 
-  /** Closes the connections that the store opened itself, never a client that was handed in. */
+  /** Closes the connections that the store opened, never a client that was handed in. */
   async close(): Promise<void> {
     this.#watches.close();
     this.#cache?.close();
@@ -572,7 +570,7 @@ export class TokenManager<Detail = unknown> {
     }
   }
 
-  async #findWithDetail(token: string, purpose: Purpose, userInfoTtl?: number): Promise<Session<Detail> | null> {
+  async #findWithDetail(token: string, purpose: 'read' | 'use', userInfoTtl?: number): Promise<Session<Detail> | null> {
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     const stored = liveIn(await this.#lookup.find(token, purpose));
     return stored === null ? null : this.#withDetail(token, stored, ttlMs);
@@ -583,13 +581,13 @@ export class TokenManager<Detail = unknown> {
     return user === null ? null : viewOf(token, stored, user);
   }
 
-  /** The user of a session with the info that `getUserInfo` gives; `null` when it knows no such user. */
+  /** The user of a session, with info that `getUserInfo` loads; `null` when it knows no such user. */
   async #loadUser({ userId, userInfoVersion }: LiveToken, userInfoTtlMs: number): Promise<User<Detail> | null> {
     const detail = await this.#userInfo.load(userId, userInfoTtlMs, userInfoVersion);
     return detail === null ? null : userOf<Detail>(userId, detail);
   }
 
-  /** The user of a session, with their info if there is any; `null` when that has to be loaded. */
+  /** The user of a session, with cached info; `null` when the info has to be loaded. */
   #knownUser({ userId, userInfo }: LiveToken): User<Detail> | null {
     const detail = this.#userInfo.read(userInfo);
     return detail === undefined && this.#userInfo.hasLoader ? null : userOf<Detail>(userId, detail);
@@ -617,14 +615,14 @@ function viewOf<Detail>(token: string, live: LiveToken, user: User<Detail> = use
   return sessionOf(token, user, live.session, live.provedAt, live.now);
 }
 
-/** Why there is no live session, of what was found. */
+/** The reason why there is no live session. */
 function reasonOf(found: FoundToken): Ending {
   if (found === null || found.session !== null) return { session: null, reason: 'unknown' };
   const { reason, message } = found;
   return { session: null, reason, ...(message !== null && { message }) };
 }
 
-/** Why the near cache is bypassed, as listeners hear it. */
+/** The error of the event `cache-down`. */
 function cacheDown(cause: unknown): SessionError {
   const message = 'changes to sessions may be missed: the near cache is bypassed';
   return new SessionError('ERR_STORE_UNAVAILABLE', message, { cause });

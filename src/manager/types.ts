@@ -1,27 +1,25 @@
 import type { EndReason, SessionAttributes } from '../store/store';
 
 /**
- * The place to say, once for a whole project, what `user.detail` is, for code that TypeScript can't trace back to the
- * manager (an Express handler's `req`, say):
+ * Declares the project's types, once. An Express handler's `req` has no other way to learn them.
  *
  * ```ts
  * declare module 'tokensession' {
- *   interface Register { detail: { name: string } }
+ *   interface Register {
+ *     detail: { name: string }; // user.detail
+ *     data: { cart: string[]; theme: 'dark' | 'light' }; // session data, by key
+ *     property: 'auth'; // the middleware's option of that name
+ *   }
  * }
  * ```
- *
- * `data` is what sessions hold of the application, by key: `interface Register { data: { cart: string[]; theme: 'dark'
- * | 'light' } }`.
- *
- * With the middleware's option `property`, name that here as well: `interface Register { property: 'auth' }`.
  */
 // biome-ignore lint/suspicious/noEmptyInterface: its one member is the project's to declare
 export interface Register {}
 
-/** What {@link Register} says `user.detail` is; `unknown` while it says nothing. */
+/** The type of `user.detail` in {@link Register}; `unknown` by default. */
 export type RegisteredDetail = Register extends { detail: infer Detail } ? Detail : unknown;
 
-/** What {@link Register} says the data of a session is; any keys of unknown values while it says nothing. */
+/** The type of session data in {@link Register}; by default any keys, with unknown values. */
 export type RegisteredData = Register extends { data: infer Data extends object } ? Data : Record<string, unknown>;
 
 /** A type that can't be written to, at any level. */
@@ -45,13 +43,13 @@ export interface User<Detail = unknown> {
   readonly detail?: DeepReadonly<Detail>;
 }
 
-/** A session as it may be shown to its user. No token can be made of it. All times are by the store's clock. */
+/** A session without its token, safe to show to its user. All times are by the store's clock. */
 export interface SessionInfo {
-  /** The session's public id for its whole life, for `deleteSession`. It authenticates nobody. */
+  /** The public id of the session for its whole life, for `deleteSession`. It signs no one in. */
   id: string;
   /** When the user logged in. */
   createdAt: Date;
-  /** When they last proved who they are: at that login, or in a `reauthenticated()` since. */
+  /** When the user last proved who they are: at that login, or in a later `reauthenticated()`. */
   authenticatedAt: Date;
   /** When the session was last slid or refreshed. */
   lastSeenAt: Date;
@@ -59,23 +57,23 @@ export interface SessionInfo {
   expiresAt: Date;
   /** Seconds until `expiresAt`, rounded up: a live session never shows 0. */
   ttl: number;
-  /** Where it was started; empty when nothing was given. */
+  /** Where the session was started; empty when the login gave nothing. */
   attributes: SessionAttributes;
-  /** Who acts as the user, as the login's option `actor` says; `null` for the user. */
+  /** Who acts as the user, by the option `actor` of the login; `null` for the user. */
   actor: string | null;
 }
 
-/** What a check of a live token gives. Holds the token: for trusted code, not for logs or pages. */
+/** A live session with its token: for trusted code, not for logs or pages. */
 export interface Session<Detail = unknown> extends SessionInfo {
-  /** What the client signs in with: a secret. */
+  /** The secret that the client signs in with. */
   token: string;
-  /** Whose session it is. */
+  /** The user of the session. */
   user: User<Detail>;
-  /** The store's clock when it answered: what to reckon an age from. */
+  /** The store's clock when it answered. Measure ages from it. */
   checkedAt: Date;
 }
 
-/** What a look at a token gives: its session, or why there is none. */
+/** The session of a token, or the reason why there is none. */
 export type Inspection<Detail = unknown> =
   | { session: Session<Detail>; reason?: undefined; message?: undefined }
   | {
@@ -85,19 +83,19 @@ export type Inspection<Detail = unknown> =
       message?: string;
     };
 
-/** A user who may not sign in. Times are by the store's clock. */
+/** A ban. Times are by the store's clock. */
 export interface Ban {
   since: Date;
-  /** When it is over; `null` when it has to be lifted. */
+  /** When the ban ends; `null`: when `unbanUser` lifts it. */
   until: Date | null;
-  /** The reason given with it, shown to clients that use a token of an ended session. */
+  /** The reason given to `banUser`. Clients that use a token of an ended session see it. */
   reason?: string;
 }
 
 /**
- * Loads what an application knows of a user. `null` or `undefined` means that there is no such user: their sessions
- * end. A rejection fails the call that asked and changes nothing. The value is kept as JSON, unless the load took more
- * than a minute.
+ * Loads the detail of a user. `null` or `undefined` means that there is no such user: all their sessions end. A
+ * rejection fails the call that asked, and changes nothing. The value is cached as JSON, unless loading took more than
+ * a minute.
  */
 export type GetUserInfo<Detail> = (
   userId: string,

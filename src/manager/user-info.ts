@@ -3,14 +3,14 @@ import type { Store } from '../store/store';
 import { tagOf } from '../token/token';
 import type { DeepReadonly, GetUserInfo } from './types';
 
-/** Milliseconds after which a load is not joined any more: a loader that hangs must not lock its user out. */
+/** Milliseconds after which other calls no longer join a load: a loader that hangs must not lock its user out. */
 const SHARED_FOR_MS = 10_000;
 
-/** One run of the application's loader, shared by all who ask for this user meanwhile. */
+/** One run of the application's loader, shared by all calls for this user meanwhile. */
 interface Load<Detail> {
-  /** What the loader gave, after JSON; `null` when there is no such user. */
+  /** The loader's value, after JSON; `null` when there is no such user. */
   detail: Promise<DeepReadonly<Detail> | null>;
-  /** Settles when the store has taken it, or has refused it for a later change. */
+  /** Settles when the store has stored the value, or has refused it for a later change. */
   stored: Promise<void>;
   /** Resolves when no caller can join any more. */
   over: Promise<void>;
@@ -19,18 +19,18 @@ interface Load<Detail> {
 }
 
 /**
- * Loads user info through the application's loader, once at a time for each user in this process, and keeps it in the
- * store. A user whom the loader doesn't know loses their sessions. Each load has a version, by which the store refuses
- * what began before a change.
+ * Loads user info through the application's loader, one load a user at a time in this process, and caches it in the
+ * store. A user that the loader doesn't know loses all sessions. Each load has a version, by which the store refuses
+ * loads that began before a change.
  */
 export class UserInfo<Detail> {
   readonly #store: Store;
   readonly #getUserInfo: GetUserInfo<Detail> | undefined;
   readonly #onGone: (userId: string, ended: string[]) => void;
-  /** The load of each user that a caller may join. */
+  /** The load of each user that callers may join. */
   readonly #loads = new Map<string, Load<Detail>>();
 
-  /** @param onGone is given the sessions that have ended because there is no such user. */
+  /** @param onGone gets the sessions that ended because there is no such user. */
   constructor(
     store: Store,
     getUserInfo: GetUserInfo<Detail> | undefined,
@@ -45,14 +45,14 @@ export class UserInfo<Detail> {
     return this.#getUserInfo !== undefined;
   }
 
-  /** The cached info; `undefined` when there is none, or none that can be read: then it has to be loaded. */
+  /** The cached info; `undefined` when there is none, or none that can be read, and it must be loaded. */
   read(cached: SharedJson | null): DeepReadonly<Detail> | undefined {
     return (cached?.value as DeepReadonly<Detail> | null | undefined) ?? undefined;
   }
 
   /**
-   * Loads for a check, or joins a load. Doesn't wait for the cache: if it can't be written, the next request loads
-   * again. That the sessions of a user who is gone can't be ended is an error.
+   * Loads for a check, or joins a load. Doesn't wait for the cache: when that can't be written, the next request loads
+   * again. Rejects when the sessions of a missing user can't be ended.
    *
    * @param version `userInfoVersion` of the check.
    */
@@ -61,37 +61,37 @@ export class UserInfo<Detail> {
   }
 
   /**
-   * Loads what is there now: an earlier load may be older than this call. Earlier loads, in any process, can't be kept
-   * any more.
+   * Loads the current info, since an earlier load may be older than this call. Earlier loads, in any process, can't be
+   * stored any more.
    */
   async loadAfresh(userId: string, ttlMs: number): Promise<DeepReadonly<Detail> | null> {
     return detailOf(await this.#joinLater(userId, ttlMs));
   }
 
-  /** {@link loadAfresh}, and waits for the cache: rejects when it can't be written. */
+  /** Does what {@link loadAfresh} does, and waits for the cache: rejects when it can't be written. */
   async loadAndCache(userId: string, ttlMs: number): Promise<DeepReadonly<Detail> | null> {
     const load = await this.#joinLater(userId, ttlMs);
     const [detail] = await Promise.all([detailOf(load), load.stored]);
     return detail;
   }
 
-  /** Forgets the cached info, and what earlier loads will bring. */
+  /** Deletes the cached info, and the results of earlier loads. */
   forget(userId: string): Promise<boolean> {
     this.ignoreLoad(userId);
     return this.#store.deleteUserInfo(tagOf(userId));
   }
 
   /**
-   * Lets a load of this process count no more, neither for the cache nor against the sessions, except to those who wait
-   * for it.
+   * Drops the result of a load in this process, except for the calls that wait for it: it is neither cached nor ends
+   * sessions.
    */
   ignoreLoad(userId: string): void {
     this.#loads.delete(userId);
   }
 
   /**
-   * Joins a load that begins after this call: its own, or one that another caller of this starts when the present one
-   * is over. Not one of a check, whose version may be earlier than that of an older load in another process.
+   * Joins a load that begins after this call: its own, or one that another such call starts after the current one. Not
+   * one of a check, whose version may be earlier than that of an older load in another process.
    */
   async #joinLater(userId: string, ttlMs: number): Promise<Load<Detail>> {
     const older = this.#loads.get(userId);
@@ -100,7 +100,7 @@ export class UserInfo<Detail> {
     return later?.isAfresh ? later : this.#start(userId, ttlMs, null);
   }
 
-  /** @param known the version of the load; `null` to have the store renew it. */
+  /** @param known the version of the load; `null`: the store renews it. */
   #start(userId: string, ttlMs: number, known: number | null): Load<Detail> {
     const version =
       known === null && this.hasLoader ? this.#store.renewUserInfo(tagOf(userId)) : Promise.resolve(known ?? 0);
@@ -137,14 +137,14 @@ export class UserInfo<Detail> {
   }
 }
 
-/** What a load gives. That there is no such user is known only once the store has ended their sessions. */
+/** The result of a load. A missing user is reported only once the store has ended their sessions. */
 async function detailOf<Detail>({ detail, stored }: Load<Detail>): Promise<DeepReadonly<Detail> | null> {
   const loaded = await detail;
   if (loaded === null) await stored;
   return loaded;
 }
 
-/** Resolves when the promise has settled, either way, or when that many milliseconds have passed. */
+/** Resolves when the promise has settled in any way, or after `ms` milliseconds. */
 function settledWithin(promise: Promise<unknown>, ms: number): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms).unref();

@@ -56,22 +56,21 @@ import { type RedisKeys, redisKeys } from './schema';
 import type { ScriptName } from './scripts/index';
 
 export interface RedisStoreOptions {
-  /** What the keys of sessions begin with. Default `session-token`. */
+  /** The prefix of the keys of sessions. Default `session-token`. */
   tokenKeyPrefix?: string | undefined;
-  /** What the keys of cached user info begin with. Default `session-user`. */
+  /** The prefix of the keys of cached user info. Default `session-user`. */
   userKeyPrefix?: string | undefined;
-  /** Milliseconds until a call to Redis fails, whatever happens. Default 1000. */
+  /** Milliseconds until a call to Redis fails, in every case. Default 1000. Range 1 to 600,000. */
   timeoutMs?: number | undefined;
   /**
-   * What Node's `tls.connect` takes, beside a `rediss://` URL: `{ ca, cert, key, servername }`. Default: Node's
-   * defaults. Settings and clients have a `tls` of their own.
+   * Options of Node's `tls.connect`, for a `rediss://` URL: `{ ca, cert, key, servername }`. Default: Node's defaults.
+   * Settings and clients have a `tls` of their own.
    */
   tls?: ConnectionOptions | undefined;
   /**
-   * Replicas that must have a logout, kick or ban before it counts as done: `{ replicas, timeoutMs }`. When they don't,
-   * the call rejects with `ERR_NOT_REPLICATED`, and the sessions have ended all the same. Default: none, a master that
-   * dies right after it has answered may take a revocation with it, until the process that asked for it has repeated it
-   * to the new master.
+   * Replicas that must have a logout, kick or ban: `{ replicas, timeoutMs }`. Without them the call rejects with
+   * `ERR_NOT_REPLICATED`, although the sessions have ended. Default: none. A master that dies right after its answer
+   * may then lose an end, until the process repeats it to the new master.
    */
   durability?: Durability | undefined;
 }
@@ -84,7 +83,7 @@ const OPTIONS: Record<keyof RedisStoreOptions, true> = {
   durability: true,
 };
 
-/** Keeps sessions in Redis: one hash a user, one script a verb. The README shows what is in Redis. */
+/** Keeps sessions in Redis: one hash a user, one script a verb. `docs/redis.md` shows the keys. */
 export class RedisStore implements Store {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;
@@ -97,9 +96,8 @@ export class RedisStore implements Store {
   readonly #feeds = new Set<RedisChangeFeed>();
 
   /**
-   * @param redis a URL or connection settings (the store opens the client and closes it), or an ioredis client that
-   *   stays yours.
-   * @throws TypeError or RangeError naming what is missing, unknown or of the wrong kind.
+   * @param redis a URL or settings: the store opens the client and closes it. Or an ioredis client, which stays yours.
+   * @throws TypeError or RangeError naming the argument that is missing, unknown or of the wrong kind.
    */
   constructor(redis: RedisTarget | Redis | Cluster | undefined, options?: RedisStoreOptions) {
     const given = checkOptions('RedisStore', options, OPTIONS);
@@ -138,7 +136,7 @@ export class RedisStore implements Store {
         for (const feed of this.#feeds) feed.serversChanged(haveSlotsMoved);
       },
       databaseChanged: () => {
-        // What was ended in one database must not end anything in another.
+        // Endings of one database must not end sessions of another.
         this.#revocations.forget();
         this.#replicas?.lost();
         for (const feed of this.#feeds) {
@@ -260,7 +258,7 @@ export class RedisStore implements Store {
   }
 
   readData(tag: string, claims: TokenClaims, policy: ReusePolicy, keys: readonly string[] | null) {
-    // No entry has an empty key: for no keys at all, as no argument is for all.
+    // No entry has an empty key, so an empty key stands for no keys. Without arguments, the script reads all.
     const wanted = keys?.length === 0 ? [''] : (keys ?? NO_ARGUMENTS);
     return this.#onData('readData', tag, claims, policy, wanted, parseEntries);
   }
@@ -356,8 +354,8 @@ export class RedisStore implements Store {
   }
 
   /**
-   * Asks for a session, in one call. A reuse is judged in another one, which has a deadline: the first may have waited
-   * for Redis so long that the grace of a request in flight has passed meanwhile.
+   * Asks for a session, in one call. A reuse takes another call, with a deadline: the first may have waited for Redis
+   * for so long that the grace of a request in flight is over.
    */
   async #ask<Outcome>(
     name: ScriptName,
@@ -393,10 +391,7 @@ export class RedisStore implements Store {
     return this.#ask(name, [this.#keys.sessions(tag)], claims, policy, args, parseReply);
   }
 
-  /**
-   * Sees to it that what Redis has ended stays ended: it is remembered, and confirmed by replicas where that was asked
-   * for.
-   */
+  /** Keeps ended sessions ended: remembers the end, and has replicas confirm it if the store is durable. */
   async #secure<Outcome>(call: Call, revocation: Revocation, outcome: Outcome): Promise<Outcome> {
     this.#remember(call, revocation);
     await this.#replicas?.confirm(call.key, revocation, call.deadline).catch((error: unknown) => {
@@ -442,7 +437,7 @@ function boundsOf({ maxBytes, maxKeys }: DataLimits): string {
   return `${maxBytes}:${maxKeys}`;
 }
 
-/** By what it can do, too: an application may have an ioredis of its own, of another version than ours. */
+/** Also accepts clients by their methods: an application may have another version of ioredis. */
 function isClient(redis: unknown): redis is Redis | Cluster {
   if (redis instanceof Redis || redis instanceof Cluster) return true;
   if (typeof redis !== 'object' || redis === null || !('defineCommand' in redis)) return false;

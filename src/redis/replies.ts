@@ -15,11 +15,9 @@ import type {
 import { REGEXP } from './schema';
 import { LATE } from './scripts/session';
 
-/*
- * Reads what the scripts answer. Their headers describe that.
- */
+/* Reads the answers of the scripts. The headers of the scripts describe them. */
 
-/** The answer of a script on one session: the session, why there is none, or nothing. */
+/** The answer of a script on one session: the session, why it is over, or nothing. */
 export type FoundReply = string | EndedReply | DataReply | null;
 
 type EndedReply = [
@@ -50,14 +48,14 @@ export type TupleReply = [now: string | number, ...rest: string[]];
 /** The answer of `list`. */
 export type ListReply = [userId: string, now: number, ...columns: (string | null)[]] | null;
 
-/** The session that was asked for, or why there is none. */
+/** The session, or why there is none. */
 export function parseFound(sid: string, reply: FoundReply): Found {
   if (reply === null) return null;
   if (typeof reply === 'string') return storedSession(sid, reply);
   return parseEnded(sid, reply as EndedReply);
 }
 
-/** The session that was asked for with its data, or why there is none. */
+/** The session with its data, or why there is none. */
 export function parseFoundWithData(
   sid: string,
   reply: FoundReply,
@@ -67,7 +65,7 @@ export function parseFoundWithData(
   return { ...storedSession(sid, session), data: parseEntries(entries) };
 }
 
-/** What a verb on data gives, or why there is no session. */
+/** The outcome of a verb on data, or why there is no session. */
 export function parseFoundData<Outcome>(
   sid: string,
   reply: FoundReply,
@@ -90,13 +88,13 @@ export function isEndedNow(reply: FoundReply): boolean {
   return Array.isArray(reply) && Object.hasOwn(REASONS, reply[0]) && Number(reply[4]) === 1;
 }
 
-/** No reason has a line break. */
+/** A reason has no line break. */
 function isSession(text: string): boolean {
   return text.includes('\n');
 }
 
 function parseEnded(sid: string, [reason, message, userId, isDetected, isEndedNow]: EndedReply): EndedSession | null {
-  // A reason that only a later version of this package knows is none to us.
+  // A reason of a later version of this package is unknown here.
   if (!isReason(reason)) return null;
   return {
     session: null,
@@ -173,7 +171,7 @@ export function parseList(reply: ListReply): StoredUser | null {
 /** The answer of `states`. */
 export type StatesReply = [now: string | number, userId: string, ...states: string[]];
 
-/** How sessions are, in the order in which they were asked for. */
+/** The states of sessions, in the order of the ids. */
 export function parseStates([now, userId, ...states]: StatesReply): SessionStates {
   return { userId: userId || null, now: Number(now), states: states.map(parseState) };
 }
@@ -216,7 +214,7 @@ export function parseBan(userId: string, text: string): StoredBan {
   return { userId, since: Number(since), until: Number(until), reason: reason || null };
 }
 
-/** The ids that a script has joined. */
+/** The ids in a list that a script has joined. */
 export function idsIn(joined: string): string[] {
   return joined === '' ? [] : joined.split(',');
 }

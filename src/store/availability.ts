@@ -3,8 +3,8 @@ import { interceptStore } from './intercepted-store';
 import type { Store } from './store';
 
 /**
- * Milliseconds without a failure after which an answer counts as recovery: of a Cluster that lost a node, others go on
- * answering.
+ * Milliseconds without a failure after which an answer counts as recovery: when a Cluster loses a node, other nodes
+ * still answer.
  */
 const QUIET_MS = 1000;
 
@@ -14,7 +14,7 @@ export interface AvailabilityWatcher {
   up(): void;
 }
 
-/** The same store, telling the watcher of its first failure to serve and of its recovery, as its calls show them. */
+/** Wraps a store. Reports its first failure to serve, and its recovery, to the watcher. */
 export function watchAvailability(store: Store, watcher: AvailabilityWatcher): Store {
   let failedAt: number | null = null;
   const answered = () => {

@@ -1,41 +1,44 @@
 /*
- * The bounds of what a store keeps of one user, for every store alike. They bound what one user can cost it: a login, a
- * list and an end of all sessions read everything that is kept of the user.
+ * The limits of one user's part of a store, for every store. They bound the cost of one user: a login, a list and an
+ * end of all sessions read everything of the user.
  */
 
-/** Live sessions that one user may be allowed, see the option `maxSessions`. */
+/** The maximum of the option `maxSessions`. */
 export const MAX_SESSIONS = 250;
 
-/** Ended and expired sessions of one user that the store remembers the reasons of; those forgotten soonest give way. */
+/**
+ * Ended and expired sessions of one user that the store remembers the reasons of. Beyond that, it forgets those first
+ * that it would forget soonest.
+ */
 export const MAX_REMEMBERED = 100;
 
 /**
- * Milliseconds for which the reason of an ended session is remembered, at most: as long as it would have lived, up to a
+ * Milliseconds for which the reason of an ended session is remembered: as long as the session would have lived, up to a
  * day.
  */
 export const MAX_ENDED_MS = 24 * 3_600_000;
 
-/** Milliseconds for which an expired session is remembered, at most: as long again as its ttl, up to an hour. */
+/** Milliseconds for which an expired session is remembered: for another ttl, up to an hour. */
 export const MAX_EXPIRED_MS = 3_600_000;
 
-/** Milliseconds for which a ban is remembered once it is over, so that no late repetition brings it back. */
+/** Milliseconds for which a ban is remembered after its end, so that no late repetition brings it back. */
 export const BAN_REMEMBERED_MS = 3_600_000;
 
 /**
- * Milliseconds that a load of user info may take to be kept. The version of the info is remembered for as long, also
- * when the info itself has expired or was deleted: no load that began before it can be kept later.
+ * Milliseconds that a load of user info may take. The version of the info is remembered for as long, also after the
+ * info has expired or was deleted, so that no earlier load can be stored later.
  */
 export const MAX_USER_INFO_LOAD_MS = 60_000;
 
-/** Keys that the data of one session may have, at most: one call may carry them all. See the option `maxDataKeys`. */
+/** The maximum of the option `maxDataKeys`: one call may carry them all. */
 export const MAX_DATA_KEYS = 1000;
 
-/** Bytes that `maxDataBytes` counts: the UTF-8 of each key that has JSON, and of that. */
+/** The bytes that `maxDataBytes` counts: the UTF-8 of each key with JSON, and of the JSON. */
 export function bytesOfData(entries: ReadonlyMap<string, string | null>): number {
   let bytes = 0;
   for (const [key, json] of entries) if (json !== null) bytes += Buffer.byteLength(key) + Buffer.byteLength(json);
   return bytes;
 }
 
-/** Milliseconds since the epoch from which on a number is no time, but damage: beyond what a Date can be. */
+/** Milliseconds since the epoch beyond the range of a Date: such a number is damage, no time. */
 export const NO_TIME = 4e15;

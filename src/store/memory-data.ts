@@ -1,7 +1,7 @@
 import { bytesOfData } from './limits';
 import type { DataChange, DataLimits, DataWritten, SessionEntries } from './store';
 
-/** The data of one session in memory: what RedisStore's scripts do on one hash, in the same words. */
+/** The data of one session in memory. Does what RedisStore's scripts do on one hash, in the same words. */
 export class MemoryData {
   #entries: Map<string, string>;
 
@@ -9,7 +9,7 @@ export class MemoryData {
     this.#entries = new Map(entries);
   }
 
-  /** The keys that are there of those asked for; `null` for all. */
+  /** Those of the keys that exist; `null` for all. */
   read(keys: readonly string[] | null): SessionEntries {
     if (keys === null) return new Map(this.#entries);
     const found = keys.map((key) => [key, this.#entries.get(key)] as const);

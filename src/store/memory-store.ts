@@ -29,9 +29,9 @@ import type {
 } from './store';
 
 export interface MemoryStoreOptions {
-  /** The clock: milliseconds since the epoch. Default `Date.now`. For tests. */
+  /** The clock, for tests: milliseconds since the epoch. Default `Date.now`. */
   now?: (() => number) | undefined;
-  /** Seconds between two sweeps for what has expired without a request, up to 86,400. Default 60. */
+  /** Seconds between two sweeps of expired sessions. Default 60. Range 1 to 86,400. */
   sweepEvery?: number | undefined;
 }
 
@@ -42,7 +42,7 @@ const READERS = {
   sweepEvery: optional(integer(1, 24 * 3600), 60),
 } satisfies Readers<MemoryStoreOptions>;
 
-/** Cached user info until it expires, its version until it is forgotten; `null` where there is only that. */
+/** Cached user info until it expires, and its version until it is forgotten. `null`: only the version is left. */
 interface UserInfo {
   text: string | null;
   version: number;
@@ -51,8 +51,8 @@ interface UserInfo {
 }
 
 /**
- * Keeps sessions in this process: for development, tests and services of one process. They end with it. Expired ones
- * are swept away without a request for them; the sweep's timer keeps no process alive.
+ * Keeps sessions in this process: for development, tests and services of one process. They end with the process. A
+ * sweep removes expired sessions; its timer keeps no process alive.
  */
 export class MemoryStore implements Store {
   readonly #now: () => number;
@@ -60,7 +60,7 @@ export class MemoryStore implements Store {
   readonly #userInfo = new Map<string, UserInfo>();
   readonly #sweeper: NodeJS.Timeout;
   readonly #followers = new Set<ChangeFollower>();
-  /** All changes of this store, which are made in this process. */
+  /** The changes of this store, all made in this process. */
   readonly #source: ChangeSource;
   #closed = false;
 
@@ -77,7 +77,7 @@ export class MemoryStore implements Store {
     this.#sweeper = setInterval(() => this.#sweep(), sweepEvery * 1000).unref();
   }
 
-  /** What is held, live or not yet swept away. */
+  /** The content of the store, live or not yet swept. */
   get size(): { sessions: number; userInfo: number } {
     const sessions = [...this.#users.values()].reduce((sum, user) => sum + user.size, 0);
     const userInfo = [...this.#userInfo.values()].filter(({ text }) => text !== null).length;
@@ -229,7 +229,7 @@ export class MemoryStore implements Store {
 
   async setUserInfo(tag: string, text: string, ttlMs: number, version: number): Promise<boolean> {
     const now = this.#nowIfOpen();
-    // A version of the future is one of before the clock was set back.
+    // A version in the future dates from before the clock was set back.
     const expiresAt = Math.min(version, now) + ttlMs;
     if (this.#info(tag, now).version > version) return false;
     if (expiresAt <= now || now - version > MAX_USER_INFO_LOAD_MS) return false;
@@ -278,13 +278,13 @@ export class MemoryStore implements Store {
     for (const follower of this.#followers) follower.changed(tag);
   }
 
-  /** The time, in a store that is still open. */
+  /** The time. Throws when the store is closed. */
   #nowIfOpen(): number {
     if (this.#closed) throw new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed');
     return this.#now();
   }
 
-  /** The user under this tag, or a new one that is not kept yet. */
+  /** The user under this tag, or a new one that is not stored yet. */
   #userOf(tag: string, userId: string): MemoryUser {
     const user = this.#users.get(tag) ?? new MemoryUser(userId);
     if (user.userId === userId) return user;
@@ -310,7 +310,7 @@ export class MemoryStore implements Store {
     });
   }
 
-  /** Looks a session up; where `use` changes it, moves it on to a new token as well. Gives it as it is then. */
+  /** Looks a session up. `use` may change it, and moves it on to a new token. Gives the session as it is afterwards. */
   #find(
     tag: string,
     claims: TokenClaims,
@@ -333,7 +333,7 @@ export class MemoryStore implements Store {
     return { userId: user.userId, session: copyOf(record), now, userInfo: text, userInfoVersion };
   }
 
-  /** What is known of the user info; of version 0 when that is nothing. */
+  /** The user info; of version 0 when nothing is known. */
   #info(tag: string, now: number): UserInfo {
     const known = this.#userInfo.get(tag);
     if (known === undefined || known.forgottenAt <= now)
@@ -341,14 +341,12 @@ export class MemoryStore implements Store {
     return known.expiresAt > now ? known : { ...known, text: null };
   }
 
-  /** Keeps that there is no info, under a version beyond that of every load that has begun. */
+  /** Stores that there is no info, under a version beyond that of every load that has begun. */
   #forgetInfo(tag: string, now: number): void {
     this.#keepInfo(tag, null, Math.max(now, this.#info(tag, now).version) + 1, 0);
   }
 
-  /**
-   * Keeps an info, and its version for at least as long as a load that began earlier could be kept. Gives the version.
-   */
+  /** Stores an info, and its version for at least as long as an earlier load could be stored. Gives the version. */
   #keepInfo(tag: string, text: string | null, version: number, expiresAt: number): number {
     const forgottenAt = Math.max(expiresAt, version + MAX_USER_INFO_LOAD_MS);
     this.#userInfo.set(tag, { text, version, expiresAt, forgottenAt });
@@ -374,7 +372,7 @@ export class MemoryStore implements Store {
 
 const UNKNOWN: SessionState = { isLive: false, reason: 'unknown', message: null };
 
-/** What the store gives away can be changed without changing the store. */
+/** A copy, so that a caller's change doesn't change the store. */
 function copyOf(record: SessionRecord): SessionRecord {
   return { ...record, attributes: { ...record.attributes } };
 }

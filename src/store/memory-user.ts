@@ -15,16 +15,16 @@ import {
 interface Ended {
   reason: EndedSession['reason'];
   message: string | null;
-  /** When that is forgotten. */
+  /** When the store forgets it. */
   rememberedUntil: number;
 }
 
 type Why = Pick<Ended, 'reason' | 'message'>;
 
-/** How the record of a live session takes a token: see the table at `Store`. */
+/** The outcome of a token and the record of its live session: see the table at `Store`. */
 type Judgement = 'current' | 'new' | 'in flight' | 'reuse';
 
-/** What the memory store keeps of one user: what RedisStore's scripts do on one hash, in the same words. */
+/** One user in the memory store. Does what RedisStore's scripts do on one hash, in the same words. */
 export class MemoryUser {
   readonly userId: string;
   /** In order of login. */
@@ -37,17 +37,17 @@ export class MemoryUser {
     this.userId = userId;
   }
 
-  /** Sessions that are held, live or not yet swept away. */
+  /** Stored sessions, live or not yet swept. */
   get size(): number {
     return this.#sessions.size;
   }
 
-  /** Whether nothing is held of this user. */
+  /** Whether nothing is stored of this user. */
   get isEmpty(): boolean {
     return this.#sessions.size === 0 && this.#ended.size === 0 && this.#ban === null;
   }
 
-  /** The data of a live session, to be read and changed. */
+  /** The data of a live session, to read and change. */
   dataOf(sid: string): MemoryData {
     const data = this.#data.get(sid) ?? new MemoryData();
     this.#data.set(sid, data);
@@ -67,7 +67,10 @@ export class MemoryUser {
     return [...this.#sessions.values()].filter((record) => expiryOf(record) > now);
   }
 
-  /** The live session of a token, or why there is none. Ends it when the token is a reuse and the policy says so. */
+  /**
+   * The live session of a token, or why there is none. Ends the session when the token is a reuse and the policy says
+   * so.
+   */
   find(
     claims: TokenClaims,
     { graceMs, onReuse }: ReusePolicy,
@@ -96,7 +99,7 @@ export class MemoryUser {
     return { ...why, reason: 'reused', isEndedNow };
   }
 
-  /** How a session is; `null` when nothing is known of it. */
+  /** The state of a session; `null` when nothing is known of it. */
   state(sid: string, now: number): SessionState | null {
     const record = this.#sessions.get(sid);
     if (record !== undefined) {
@@ -109,8 +112,8 @@ export class MemoryUser {
   }
 
   /**
-   * Starts a session and gives the ids of the live ones that gave way to it; `'too many'` when a limit refuses it,
-   * `'ended'` when it was there before and may not come back. Gives the live one that has its id.
+   * Starts a session. Gives the ids of the live ones that it ended; `'too many'` when a limit refuses it, `'ended'` when
+   * the session was there before and may not come back. Where a live session has its id, gives that one.
    */
   create(session: NewSession, now: number): { record: SessionRecord; ended: string[] } | 'too many' | 'ended' {
     const { sid, ttlMs, absoluteTtlMs, attributes, data, provedAt } = session;
@@ -143,9 +146,7 @@ export class MemoryUser {
     return { record, ended: givingWay };
   }
 
-  /**
-   * Ends a session; `false` when it was not live. Holders of its tokens are given the reason, unless that is `null`.
-   */
+  /** Ends a session. `false` when it was not live. Its tokens show the reason from then on, unless it is `null`. */
   end(sid: string, now: number, why: Why | null): boolean {
     const record = this.#sessions.get(sid);
     if (record === undefined) return false;
@@ -157,14 +158,17 @@ export class MemoryUser {
     return isLive;
   }
 
-  /** Ends all sessions but one, and gives the ids of those that were live. */
+  /** Ends all sessions but one. Gives the ids of the live ones. */
   endAll(now: number, why: Why, except: string | null): string[] {
     const ended = [...this.#sessions.keys()].filter((sid) => sid !== except && this.end(sid, now, why));
     this.forgetOld(now);
     return ended;
   }
 
-  /** Forgets what is over, and of the ended and expired sessions beyond the limit those forgotten soonest. */
+  /**
+   * Deletes everything that is over. Of ended and expired sessions beyond the limit, deletes those that would be
+   * forgotten soonest.
+   */
   forgetOld(now: number): void {
     const remembered: [until: number, forget: () => void][] = [];
     for (const [sid, { rememberedUntil }] of this.#ended) {
@@ -187,7 +191,7 @@ export class MemoryUser {
     this.#data.delete(sid);
   }
 
-  /** The live sessions that give way to a new one; `null` when one is over a limit and the login is refused for it. */
+  /** The live sessions that a new one ends; `null` when a limit refuses the login. */
   #givingWay({ attributes, maxSessions, maxOnDevice, onLimit, replaces }: NewSession, now: number): string[] | null {
     const replaced = new Set(replaces);
     const over = (records: SessionRecord[], limit: number) =>

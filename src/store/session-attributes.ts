@@ -5,7 +5,7 @@ export const MAX_ATTRIBUTE_LENGTH = 512;
 
 const ATTRIBUTES: Record<keyof SessionAttributes, true> = { device: true, ip: true, userAgent: true };
 
-/** A copy of the attributes that are there. */
+/** A copy of the given attributes. */
 export function checkAttributes(attributes: SessionAttributes | undefined): SessionAttributes {
   const given = checkOptions('attributes', attributes, ATTRIBUTES);
   const kept: SessionAttributes = {};
@@ -19,7 +19,7 @@ export function checkAttributes(attributes: SessionAttributes | undefined): Sess
   return kept;
 }
 
-/** Who acts as a user: a text that is not empty. */
+/** Checks the option `actor`: a text that is not empty. */
 export function checkActor(name: string, value: unknown): string {
   return checkLength(name, checkText(name, value));
 }

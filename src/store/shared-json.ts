@@ -1,9 +1,9 @@
 /**
- * JSON that is parsed once, when its value is first asked for. The value is frozen at every level, so that all callers
- * can share it.
+ * JSON that is parsed once, at the first use of its value. The value is frozen at every level, so that all callers can
+ * share it.
  */
 export class SharedJson {
-  /** `null` once it is parsed. */
+  /** The text; `null` once it is parsed. */
   #text: string | null;
   #value: unknown;
 
@@ -11,7 +11,7 @@ export class SharedJson {
     this.#text = text;
   }
 
-  /** `undefined` for a text that is no JSON. */
+  /** The value; `undefined` for a text that is no JSON. */
   get value(): unknown {
     if (this.#text !== null) {
       this.#value = parse(this.#text);
@@ -30,7 +30,7 @@ function parse(text: string): unknown {
   }
 }
 
-/** Without recursion: `JSON.parse` takes a text that is nested deeper than calls can be. */
+/** Without recursion, because `JSON.parse` accepts deeper nesting than calls can have. */
 function frozen(value: unknown): unknown {
   const left = [value];
   for (const one of left) {

@@ -21,11 +21,10 @@ export interface StoredAttributes extends SessionAttributes {
 }
 
 /**
- * A session as a store keeps it. Times are milliseconds since the epoch by the store's own clock, durations are
+ * A session as a store keeps it. Times are milliseconds since the epoch by the store's own clock; durations are
  * milliseconds.
  *
- * `gen` to `provedAt` describe the newest of the session's tokens that was used: at the login its first one, which
- * counts as used.
+ * `gen` to `provedAt` describe the newest used token of the session. The first token counts as used at login.
  */
 export interface SessionRecord {
   /** The session's id, for its whole life: 22 characters of base64url. */
@@ -34,9 +33,9 @@ export interface SessionRecord {
   createdAt: number;
   /** When the session was last slid or refreshed. */
   seenAt: number;
-  /** How long it lives from then on. */
+  /** How long the session lives from `seenAt` on. */
   ttlMs: number;
-  /** The moment this session ends however busy it is; 0 for none. */
+  /** When the session ends, however busy it is; 0 for never. */
   capAt: number;
   /** The token's generation. */
   gen: number;
@@ -49,67 +48,65 @@ export interface SessionRecord {
   attributes: StoredAttributes;
 }
 
-/** When a session ends unless it is seen again. At that very millisecond it is over. */
+/** When a session ends unless it is used again. At that very millisecond it is over. */
 export function expiryOf({ seenAt, ttlMs, capAt }: SessionRecord): number {
   const idleAt = seenAt + ttlMs;
   return capAt === 0 ? idleAt : Math.min(idleAt, capAt);
 }
 
-/** A live session, with what else the same call to the store brought along. */
+/** A live session, and what the same call to the store reads with it. */
 export interface StoredSession {
-  /** The user id in the record, exactly as it was given at login; `''` for a visitor. */
+  /** The user id, exactly as given at login; `''` for a visitor. */
   userId: string;
   session: SessionRecord;
   /** The store's clock when it answered. */
   now: number;
-  /** The cached user info, as `setUserInfo` was given it; `null` when there is none. */
+  /** The text that `setUserInfo` cached; `null` for none. */
   userInfo: string | null;
   /**
-   * What a load of the user info that begins now gives to `setUserInfo`: the time, or the version of what is cached if
-   * that is later.
+   * The version for `setUserInfo` of a load that begins now: the time, or the version of the cached info if that is
+   * later.
    */
   userInfoVersion: number;
 }
 
-/** Why there is no live session, where that is known. */
+/** Why a session is over, where the store remembers it. */
 export interface EndedSession {
   session: null;
   userId: string;
   sid: string;
   reason: Exclude<EndReason, 'unknown'>;
-  /** The message given when it was ended; `null` for none. */
+  /** The message given at its end; `null` for none. */
   message: string | null;
-  /** Whether this call found it out: the session has expired, or a former token of it was used. */
+  /** Whether this call found the end: the session has expired, or a former token of it was used. */
   isDetected: boolean;
   /** Whether this call ended it. */
   isEndedNow: boolean;
 }
 
-/** What there is to a token: its live session, why there is none, or `null` when nothing is known of it. */
+/** The live session of a token, why it is over, or `null` when the store knows nothing of it. */
 export type Found = StoredSession | EndedSession | null;
 
 /** The data of a session: JSON by key. */
 export type SessionEntries = ReadonlyMap<string, string>;
 
-/**
- * What the data of one session may be, at most: bytes of UTF-8 of its keys and its JSON, and the number of its keys.
- */
+/** Limits of the data of one session: bytes of its keys and their JSON in UTF-8, and keys. */
 export interface DataLimits {
   maxBytes: number;
   maxKeys: number;
 }
 
-/** How a write of data went: where a limit forbids it, nothing was written. */
+/** The outcome of a write of data. Over a limit, nothing was written. */
 export type DataWritten = 'done' | 'too-large' | 'too-many';
 
-/** What a verb on the data of a live session gives, or why there is no live session. */
+/** The outcome of a verb on session data, or why there is no live session. */
 export type FoundData<Outcome> = { userId: string; data: Outcome } | EndedSession | null;
 
 /** A write of data. */
 export interface DataChange {
   /** JSON by key; `null` deletes the key. At least one. */
   entries: ReadonlyMap<string, string | null>;
-  /** Only if this key still has this JSON, or for `null` is absent. */
+  /** Writes only if this key still has this JSON; `null`: if there is no such key. */
   condition?: { key: string; json: string | null } | undefined;
 }
 
@@ -120,12 +117,12 @@ export interface StoredUser {
   now: number;
 }
 
-/** How a session is: until when it lives unless it is seen again, or why it does not. */
+/** When a live session ends unless it is used again, or why it is over. */
 export type SessionState =
   | { isLive: true; expiresAt: number }
   | { isLive: false; reason: EndReason; message: string | null };
 
-/** What {@link Store.states} gives. */
+/** The outcome of {@link Store.states}. */
 export interface SessionStates {
   /** `null`: nothing is stored for this user. */
   userId: string | null;
@@ -135,31 +132,29 @@ export interface SessionStates {
   states: SessionState[];
 }
 
-/** What {@link Store.create} is given of a login, or of a visitor. */
+/** A login, or a visitor, for {@link Store.create}. */
 export interface NewSession {
-  /** `''` for a visitor, who has a tag of their own: the session's id. */
+  /** The user id; `''` for a visitor. The tag of a visitor is the session's id. */
   userId: string;
   sid: string;
   ttlMs: number;
-  /** The session's whole life; 0 for unbounded. */
+  /** Milliseconds of the session's whole life; 0 for no bound. */
   absoluteTtlMs: number;
   attributes: StoredAttributes;
-  /** The data that it begins with, to be kept in the same step. Default: none. */
+  /** The first data of the session, written in the same step. Default: none. */
   data?: SessionEntries | undefined;
   /**
    * Of a session that was kept elsewhere before: when its holder last proved who they are, 0 for unknown. It is not
    * started where the store remembers that one of this id has ended or expired. Default: a new session, proved now.
    */
   provedAt?: number | undefined;
-  /** Live sessions that this user may have, this one included. */
+  /** Live sessions this user may have, with this one. */
   maxSessions: number;
-  /**
-   * Live sessions that this user may have with the same `attributes.device`, none being one of them; 0 for any number.
-   */
+  /** Live sessions this user may have with the same `attributes.device`, or with none; 0 for any number. */
   maxOnDevice: number;
-  /** Over a limit: whether the oldest give way, or this login is refused. */
+  /** Over a limit: ends the oldest sessions, or refuses this login. */
   onLimit: 'replace' | 'reject';
-  /** Sessions of this user that end because this one begins, and so count for no limit. */
+  /** Sessions of this user that end with this login, and count for no limit. */
   replaces: readonly string[];
 }
 
@@ -168,25 +163,26 @@ export interface ReusePolicy {
   /** Milliseconds for which a former token stays good once its successor was used. */
   graceMs: number;
   /**
-   * What its use does after that: `'end'` ends the session for all its holders, `'refuse'` refuses that token alone.
+   * What a former token does after that. `'end'`: ends the session for all its holders. `'refuse'`: is refused alone.
    */
   onReuse: 'end' | 'refuse';
 }
 
-/** Why a session is ended that no other replaces in the same step. */
+/** Why a session ends, where no login replaces it in the same step. */
 export interface EndedFor {
   reason: 'revoked' | 'replaced';
   message: string | null;
 }
 
-/** What {@link Store.endAll} is given. */
+/** Options of {@link Store.endAll}. */
 export interface EndAllOptions {
   /** The id of a session to keep; `null` for none. */
   except: string | null;
   message: string | null;
   /**
-   * For a user who is gone, the version of the load that found it: forgets the cached user info as well. Does nothing
-   * at all when the info has a later version, or that load took more than a minute. `null` for any other reason.
+   * For a user who no longer exists: the version of the load that found this. Deletes the cached user info as well.
+   * Does nothing when the info has a later version, or when that load took more than a minute. `null` for any other
+   * reason.
    */
   goneAtVersion: number | null;
 }
@@ -195,96 +191,96 @@ export interface EndAllOptions {
 export interface StoredBan {
   userId: string;
   since: number;
-  /** When it is over; 0 for never. */
+  /** When the ban ends; 0 for never. */
   until: number;
   reason: string | null;
 }
 
-/** How a store is, for a readiness route. */
+/** The state of a store, for a readiness route. */
 export interface StoreHealth {
-  /** `up`: it serves all. `degraded`: some calls fail, or a promise is at risk. `down`: it serves nobody. */
+  /** `up`: serves all calls. `degraded`: some calls fail, or a promise is at risk. `down`: serves no call. */
   status: 'up' | 'degraded' | 'down';
-  /** Milliseconds that it took to answer; `null` when it did not. */
+  /** Milliseconds to its answer; `null` without an answer. */
   latencyMs: number | null;
-  /** Why it is not `up`, a sentence each. They may name servers, but hold no secret. */
+  /** Why it is not `up`, a sentence each. They may name servers, and hold no secret. */
   reasons: string[];
 }
 
-/** Keeps copies of a store's answers or watches sessions, and is called when they may have changed. */
+/** A near cache or the watches of a manager: is called when sessions may have changed. */
 export interface ChangeFollower {
-  /** A session of this user has ended or changed, or their info has; or it may have. */
+  /** A session of this user, or the user's info, has or may have changed or ended. */
   changed(tag: string): void;
-  /** From now on changes may be missed: copies of this source are worth nothing. */
+  /** Changes may be missed from now on. Drop all copies of this source. */
   lost(source: ChangeSource): void;
-  /**
-   * The changes to every user begin, or cease, to arrive. Called when that changes, and when the first attempt has
-   * failed.
-   */
+  /** The changes to all users arrive from now on, or no longer do. Also called when the first attempt has failed. */
   completenessChanged(outcome: { isComplete: true } | { isComplete: false; cause: unknown }): void;
 }
 
 /**
- * A place whose changes arrive without a gap, such as one server. One that has been lost never comes back: another
- * takes its place.
+ * A source whose changes arrive without a gap, such as one server. A lost source never returns: another takes its
+ * place.
  */
 export interface ChangeSource {
-  /** Until when, by `performance.now()`, all changes are known to have arrived; in the past once it is lost. */
+  /** The time, by `performance.now()`, up to which all changes have arrived; in the past once the source is lost. */
   readonly completeUntil: number;
 }
 
-/** What a follower has of a store. */
+/** The changes of a store, for one follower. */
 export interface ChangeFeed {
-  /** The source of changes to this user; `null` while some may be missed. */
+  /** The source of changes to this user; `null` while changes may be missed. */
   sourceOf(tag: string): ChangeSource | null;
   /**
-   * How often an answer has come from elsewhere than the source of its user would say. An answer that was in flight
-   * meanwhile is of no known source.
+   * Counts answers that came from another source than that of their user. An answer in flight meanwhile has no known
+   * source.
    */
   readonly detours: number;
-  /** Ends it. The follower is not called any more. */
+  /** Stops calling the follower. */
   close(): void;
 }
 
 /**
- * The port between the sessions and where they are kept. `tag` names a user: 22 characters of base64url, a hash of the
- * user id. `sid`, in the same form, names one of the user's sessions.
+ * The port between sessions and the place that keeps them. `tag` names a user: 22 characters of base64url, a hash of
+ * the user id. `sid`, in the same form, names one of the user's sessions.
  *
- * Absence is a value (`null`, `false`, an empty list, as each method says), failure is a rejection with a
- * `SessionError`: nothing reports "not there" for "I couldn't look". Each method is atomic: another call sees all of it
- * or nothing, and a `create` that is refused has ended nobody's session. One that got no answer in time may have been
- * carried out; one that makes or bans (`create`, `ban`, `unban`), or ends a session for a reuse, is not carried out
- * later than that. Expiry is judged by the store's own clock, and an expired session is absent to every method. No
- * method but `create` makes a session, so that none that ended can come back. What is given and what is taken are
- * copies: changing one doesn't change the store.
+ * **Absence and failure.** Absence is a value: `null`, `false` or an empty list, as each method says. Failure is a
+ * rejection with a `SessionError`. No method reports "not there" when it could not look.
+ *
+ * **Atomicity.** Another call sees all of a method's effect or none. A refused `create` has ended no session. A call
+ * without an answer in time may have been carried out. `create`, `ban`, `unban` and the end of a session for a reuse
+ * are not carried out later than that.
+ *
+ * **Time.** The store's own clock judges expiry, and an expired session is absent to every method. Only `create` makes
+ * a session, so that no ended one comes back. Arguments and results are copies: changing one doesn't change the store.
  *
  * **Generations.** `check`, `touch` and `refresh` judge the token *t* by the record *r* of its live session:
  *
  * | | |
  * |---|---|
  * | `t.gen > r.gen` | live: a new token, used for the first time. `touch` and `refresh` move the record on to it |
- * | `t.gen = r.gen`, made within `graceMs` of `r.mintedAt` | live: the same token, or one that a parallel request was given |
+ * | `t.gen = r.gen`, made within `graceMs` of `r.mintedAt` | live: the same token, or one that a parallel request got |
  * | `r.confirmedAt` is less than `graceMs` away | live: a request in flight |
- * | anything else | a reuse: one of the two tokens is in the wrong hands, see {@link ReusePolicy} |
+ * | anything else | a reuse: one of the two tokens is stolen, see {@link ReusePolicy} |
  *
- * **Memory.** Of a session that a limit, a kick, a ban or a reuse has ended, the store remembers why, see `limits.ts`.
- * That may be lost, the ending may not.
+ * **Memory.** The store remembers why a limit, a kick, a ban or a reuse has ended a session, see `limits.ts`. It may
+ * lose the reason, never the end.
  *
- * **Data.** A session's data lives and ends with it: from the moment a session has ended no verb reads or writes data
- * of it, and no write brings any of it back. The verbs on data judge the token as `check` does, in the same step.
+ * **Data.** A session's data lives and ends with it. Once a session has ended, no verb reads or writes its data, and no
+ * write brings any of it back. The verbs on data judge the token as `check` does, in the same step.
  *
  * **Cost.** `check`, `touch`, `refresh`, `end` and `getBan` read and write a fixed number of fields, whatever else the
- * user has, and whatever data the session has; `states` reads one more for each session that is asked for. `create`, `endAll`, `ban`, `unban` and `list` read everything that is
- * kept of the user but data, which `limits.ts` bounds.
+ * user has and whatever data the session has. `states` reads one more for each session. `create`, `endAll`, `ban`,
+ * `unban` and `list` read everything of the user but data; `limits.ts` bounds that.
  */
 export interface Store {
   /**
-   * Adds a session, then ends those it replaces and, `'replaced'`, the oldest live ones over a limit. `createdAt` is
-   * now, or one more than that of the user's newest session, so that logins are in order; `seenAt` is now; `capAt` is
-   * now and `absoluteTtlMs`, or 0. Its first token is of generation 0, and made, used and proved at `createdAt`. Gives
-   * also the ids of the live sessions it ended. Where a live session has this id already, gives that one and changes
-   * nothing.
+   * Adds a session. Then ends those it replaces and, as `'replaced'`, the oldest live ones over a limit. `createdAt` is
+   * now, or one millisecond after the user's newest session, so that logins are in order. `seenAt` is now; `capAt` is
+   * now plus `absoluteTtlMs`, or 0. The first token has generation 0, and is made, used and proved at `createdAt`.
+   * Gives also the ids of the live sessions it ended. Where a live session has this id already, gives that one and
+   * changes nothing.
    *
-   * `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS`, `ERR_NO_SESSION` (see {@link NewSession.provedAt}): refused. `ERR_STORE_CORRUPT`: under this tag is another user.
+   * Refuses with `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS` or, see {@link NewSession.provedAt}, `ERR_NO_SESSION`.
+   * `ERR_STORE_CORRUPT`: the tag holds another user.
    */
   create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }>;
 
@@ -292,13 +288,13 @@ export interface Store {
   check(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<Found>;
 
   /**
-   * Reads a session, moves its record on to a new token, and slides it, unless less than `slideEveryMs` has passed
-   * since the last time. A session whose ttl is under twice that slides at half its ttl already, so that one in use
-   * never ends by idleness. Gives the session as it is then.
+   * Reads a session, moves its record on to a new token, and slides it unless the last slide is less than
+   * `slideEveryMs` ago. A session whose ttl is under twice `slideEveryMs` slides at half its ttl, so that a session in
+   * use never ends by idleness. Gives the session as it is afterwards.
    */
   touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Promise<Found>;
 
-  /** {@link touch}, and reads the session's data. */
+  /** Does what {@link touch} does, and reads the session's data. */
   touchWithData(
     tag: string,
     claims: TokenClaims,
@@ -306,31 +302,28 @@ export interface Store {
     slideEveryMs: number,
   ): Promise<(StoredSession & { data: SessionEntries }) | EndedSession | null>;
 
-  /**
-   * Slides a live session at once, with a new ttl or, for `null`, the one it has, and moves its record on to a new
-   * token.
-   */
+  /** Slides a live session at once, with a new ttl (`null`: the one it has), and moves its record on to a new token. */
   refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found>;
 
   /**
-   * Ends a session, whatever generation the token is of that named it. `why`: the reason to give to holders of its
-   * tokens; `null` when its holder ended it. Gives the id of its user; `null`: it was not live.
+   * Ends a session, whatever the generation of the token that named it. `why`: the reason for holders of its tokens;
+   * `null` when a holder ended it. Gives the id of its user; `null`: it was not live.
    */
   end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string } | null>;
 
-  /** Ends all sessions of a user, `'revoked'`. Gives the ids of the live ones it ended. */
+  /** Ends all sessions of a user, as `'revoked'`. Gives the ids of the live ones it ended. */
   endAll(tag: string, options: EndAllOptions): Promise<string[]>;
 
   /**
-   * Ends all sessions of a user, `'banned'`, and has `create` refuse others for that long; `null`: until it is lifted.
-   * Takes the place of an earlier ban. Gives also the ids of the live sessions it ended.
+   * Ends all sessions of a user, as `'banned'`, and has `create` refuse others for `durationMs`; `null`: until `unban`.
+   * Replaces an earlier ban. Gives also the ids of the live sessions it ended.
    */
   ban(
     tag: string,
     ban: { userId: string; durationMs: number | null; reason: string | null },
   ): Promise<{ ban: StoredBan; ended: string[] }>;
 
-  /** Lifts a ban; what it ended stays ended. `false`: there was none. */
+  /** Lifts a ban; sessions that it ended stay ended. `false`: there was none. */
   unban(tag: string): Promise<boolean>;
 
   /** The ban of a user; `null`: there is none. */
@@ -340,12 +333,12 @@ export interface Store {
   list(tag: string): Promise<StoredUser | null>;
 
   /**
-   * Looks how some sessions of a user are, by their ids. Judges no token, and changes nothing. A damaged record is
-   * `'unknown'`: no token of it signs anybody in.
+   * Gives the states of some sessions of a user, by their ids. Judges no token and changes nothing. A damaged record is
+   * `'unknown'`: no token of it signs anyone in.
    */
   states(tag: string, sids: readonly string[]): Promise<SessionStates>;
 
-  /** Reads data: the keys that are there of those asked for; `null` for all. */
+  /** Reads data: those of the keys that exist; `null` for all. */
   readData(
     tag: string,
     claims: TokenClaims,
@@ -362,12 +355,12 @@ export interface Store {
     limits: DataLimits,
   ): Promise<FoundData<DataWritten | 'changed'>>;
 
-  /** Reads a key and deletes it; `null`: it is not there. */
+  /** Reads a key and deletes it; `null`: there is none. */
   takeData(tag: string, claims: TokenClaims, policy: ReusePolicy, key: string): Promise<FoundData<string | null>>;
 
   /**
-   * Adds to the number under a key; one that is not there counts as 0. Gives the sum. `'no-number'`: the key has
-   * another value. `'no-sum'`: the sum is no finite number. Nothing was written then.
+   * Adds to the number under a key and gives the sum. A missing key counts as 0. `'no-number'`: the key has another
+   * value. `'no-sum'`: the sum is no finite number. Nothing was written then.
    */
   addToData(
     tag: string,
@@ -381,29 +374,28 @@ export interface Store {
   clearData(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<FoundData<'done'>>;
 
   /**
-   * Gives the user info a version beyond that of every load that has begun, and leaves its value as it is. Gives the
-   * version, for a load that begins now.
+   * Gives the user info a version beyond that of every load that has begun, and keeps its value. Gives that version,
+   * for a load that begins now.
    */
   renewUserInfo(tag: string): Promise<number>;
 
   /**
-   * Keeps the user info in place of what was there, whether or not the user has sessions. `version`: the moment the
-   * load began, as `userInfoVersion` or `renewUserInfo` gave it; the info is kept until `ttlMs` after that. `false`,
-   * and nothing was changed: that is over, the load took more than a minute, or what was there last has a later
-   * version.
+   * Replaces the user info, whether or not the user has sessions. `version` is the moment the load began, from
+   * `userInfoVersion` or `renewUserInfo`; the info lives until `ttlMs` after that. `false`, and nothing was changed:
+   * that time is over, the load took more than a minute, or the cached info has a later version.
    */
   setUserInfo(tag: string, userInfo: string, ttlMs: number, version: number): Promise<boolean>;
 
-  /** Forgets the user info; a load that began before can't be kept any more. `false`: there was none. */
+  /** Deletes the user info; a load that began earlier can no longer store its result. `false`: there was none. */
   deleteUserInfo(tag: string): Promise<boolean>;
 
   /**
    * Reports every change that any process makes to a user: a session that ends, is refreshed or moves on to a new
-   * token, and user info that is kept anew or forgotten. Not slides, nor what ends by its time. Each is reported no
-   * later than the source's `completeUntil` allows. Left out by a store that can't: no near cache is built on it, and
-   * watched sessions are asked for every few seconds.
+   * token, and user info that is replaced or deleted. Reports no slides and no expiries. Each report comes no later
+   * than the source's `completeUntil` allows. Optional: without it, no near cache is built on the store, and the
+   * manager asks for watched sessions every few seconds.
    *
-   * @param options.heartbeatMs milliseconds between two looks whether changes still arrive; `completeUntil` is at most
+   * @param options.heartbeatMs milliseconds between two checks that changes still arrive; `completeUntil` is at most
    *   twice that ahead.
    */
   follow?(follower: ChangeFollower, options: { heartbeatMs: number }): ChangeFeed;
@@ -415,14 +407,14 @@ export interface Store {
   tags?(): AsyncIterable<readonly string[]>;
 
   /**
-   * Asks how the store is. Never rejects, and costs no more than a call a second is worth; calls at once share one
+   * Gives the state of the store. Never rejects. A call a second costs next to nothing; simultaneous calls share one
    * look.
    */
   health(): Promise<StoreHealth>;
 
   /**
-   * Closes what the store opened itself. Afterwards it is `down`, and every other method rejects with
-   * `ERR_STORE_UNAVAILABLE`. Calling it again does nothing.
+   * Closes the connections that the store opened. Afterwards it is `down`, and every other method rejects with
+   * `ERR_STORE_UNAVAILABLE`. A second call does nothing.
    */
   close(): Promise<void>;
 }
@@ -431,8 +423,8 @@ export interface Store {
 export type Verb = Exclude<keyof Store, 'follow' | 'tags' | 'health' | 'close'>;
 
 /**
- * What each verb does to the sessions and the info of its user, for whatever wraps a store: it only reads, it slides or
- * moves a record on as it reads, or it changes what may be cached. Data is never cached.
+ * The effect of each verb on the sessions and the info of its user, for wrappers of a store. `read`: reads only. `use`:
+ * reads, and may slide or move a record on. `change`: changes what a cache may hold. Data is never cached.
  */
 export const VERBS: Readonly<Record<Verb, 'read' | 'use' | 'change'>> = {
   create: 'change',

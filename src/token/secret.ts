@@ -1,16 +1,19 @@
 /*
- * Refuses secrets that are easily guessed: with a guessed one, tokens can be forged. The checks find plain mistakes.
- * They cannot know whether a secret is random. No message shows a secret.
+ * Refuses secrets that are easy to guess, because a guessed secret forges tokens. The checks find plain mistakes; they
+ * can't know whether a secret is random. No message shows a secret.
  */
 import { checkWellFormed, kindOf, MIN_SECRET_LENGTH } from '../errors/arguments';
 
-/** Random hexadecimal text of 32 characters has fewer in less than one of ten million cases. */
+/**
+ * Different characters of a secret, at least. Random hexadecimal text of 32 characters has fewer in less than one of
+ * ten million cases.
+ */
 const MIN_DISTINCT_CHARACTERS = 8;
 
-/** About 128 bits of letters and digits: a secret with that much besides a placeholder is accepted. */
+/** Characters beside a placeholder that make a secret good enough: about 128 bits of letters and digits. */
 const MIN_BESIDES_PLACEHOLDERS = 22;
 
-/** The placeholders that documentation shows most, as lower-case letters and digits. */
+/** Placeholders from documentation, as lower-case letters and digits. */
 const PLACEHOLDERS = [
   'astringsecretatleast256bitslong',
   'your256bitsecret',
@@ -27,7 +30,8 @@ const HOW_TO = 'make one with `openssl rand -base64 32`';
 
 /**
  * @param name the option, for the message.
- * @throws TypeError for what is not a string. RangeError for one not well-formed, too short or easily guessed.
+ * @throws TypeError for a value that is no string. RangeError for one that is not well-formed, too short or easy to
+ *   guess.
  */
 export function checkSecret(name: string, secret: unknown): string {
   if (typeof secret !== 'string') {
@@ -66,13 +70,13 @@ function isPlaceholder(secret: string): boolean {
   return rest !== plain && rest.length < MIN_BESIDES_PLACEHOLDERS;
 }
 
-/** Whether a text too short for a secret is there twice or more, the last time perhaps cut short. */
+/** Whether a text repeats a part that is too short for a secret, perhaps cut at the end. */
 function isRepetition(secret: string): boolean {
   const longest = Math.min(MIN_SECRET_LENGTH - 1, Math.floor(secret.length / 2));
   return Array.from({ length: longest }, (_, i) => secret.slice(i + 1)).some((shifted) => secret.startsWith(shifted));
 }
 
-/** Whether most characters are neighbours of those before them: `abcdef…`, `987654…`. */
+/** Whether most characters follow their predecessor in order: `abcdef…`, `987654…`. */
 function isSequence(secret: string): boolean {
   const steps = Array.from({ length: secret.length - 1 }, (_, i) => secret.charCodeAt(i + 1) - secret.charCodeAt(i));
   return steps.filter((step) => Math.abs(step) === 1).length > secret.length / 2;

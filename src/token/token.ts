@@ -23,7 +23,10 @@ const SID_LENGTH = 22;
 const SIG_LENGTH = 43;
 const SID_FORMAT = /^[\w-]{22}$/;
 
-/** 6 digits for the generation, and 10 for each moment, which is beyond what a Date can be. */
+/**
+ * The pattern of a token: 6 digits at most for the generation, and 10 for each moment, which is beyond the range of a
+ * Date.
+ */
 export const MAX_TOKEN_LENGTH = TAG_LENGTH + 1 + SID_LENGTH + 1 + 6 + 1 + 10 + 1 + 10 + 1 + SIG_LENGTH;
 const MIN_TOKEN_LENGTH = TAG_LENGTH + SID_LENGTH + 3 + SIG_LENGTH + 5;
 const MAX_SIGNED_LENGTH = MAX_TOKEN_LENGTH - SIG_LENGTH - 1;
@@ -31,16 +34,13 @@ const MAX_SIGNED_LENGTH = MAX_TOKEN_LENGTH - SIG_LENGTH - 1;
 /** The keys that tokens are signed with: the first signs, all verify. */
 export type SigningKeys = readonly [HmacSha256, ...HmacSha256[]];
 
-/**
- * What a token says, without the signature that vouches for it. Moments are milliseconds since the epoch by the store's
- * clock.
- */
+/** The content of a token without its signature. Moments are milliseconds since the epoch by the store's clock. */
 export interface TokenClaims {
-  /** Names the user in the store. */
+  /** The user's name in the store. */
   tag: string;
   /** The session's id. */
   sid: string;
-  /** How many rotations lie between the login and this token. */
+  /** Rotations between the login and this token. */
   gen: number;
   /** When the token was made. */
   mintedAt: number;
@@ -49,11 +49,10 @@ export interface TokenClaims {
 }
 
 /**
- * Makes keys of one secret or several, at least 32 characters each: a new secret is put in front of the old one, which
- * goes on verifying.
+ * Makes keys of one secret or several, each of at least 32 characters. The first signs, all verify.
  *
- * @throws TypeError what is given is not a string or a list of strings. RangeError the list is empty or names a secret
- *   twice, or a secret is too short or can be guessed: a placeholder of some documentation, a repetition, a row of
+ * @throws TypeError for a value that is neither a string nor a list of strings. RangeError for an empty list, for a
+ *   secret that is listed twice, and for one that is too short or easy to guess: a placeholder, a repetition, a row of
  *   neighbours.
  */
 export function importSecret(secret: unknown): SigningKeys {
@@ -66,20 +65,20 @@ export function importSecret(secret: unknown): SigningKeys {
   return [first, ...older];
 }
 
-/** The user's name in the store: the same for every session of theirs, and it doesn't tell the id. */
+/** The user's name in the store. It is the same for all sessions of the user, and doesn't reveal the id. */
 export function tagOf(userId: string): string {
   return hash('sha256', userId, 'base64url').slice(0, TAG_LENGTH);
 }
 
 /**
- * Whether a token is a visitor's. A visitor has no user id to make a tag of: the session's own id is its tag, which for
- * a user's session has a chance of one in 2^132.
+ * Whether a token is a visitor's. The tag of a visitor is the session's own id, because there is no user id. A user's
+ * session has that by chance once in 2^132.
  */
 export function isVisitor({ tag, sid }: Pick<TokenClaims, 'tag' | 'sid'>): boolean {
   return tag === sid;
 }
 
-/** Whether a token with this tag may be for a session of this user. `''`: a visitor. */
+/** Whether a token with this tag fits a session of this user; `''` for a visitor. */
 export function isOwner(userId: string, claims: TokenClaims): boolean {
   return userId === '' ? isVisitor(claims) : tagOf(userId) === claims.tag;
 }
@@ -89,36 +88,39 @@ export function isSessionId(value: string): boolean {
   return SID_FORMAT.test(value);
 }
 
-/** An id for a new session. Throws when the system's random source fails; there is no weaker one to fall back on. */
+/**
+ * Makes the id of a new session. Throws when the system's random source fails; there is no weaker source to fall back
+ * on.
+ */
 export function createSessionId(): string {
   return nanoid(SID_LENGTH);
 }
 
 /**
- * The same text in memory of its own: a text cut out of a longer one, such as a header, keeps all of that in memory.
+ * A copy of a text in memory of its own. A substring of a longer text, such as a header, keeps all of that in memory.
  */
 export function flat(text: string): string {
   return Buffer.from(text, 'latin1').toString('latin1');
 }
 
-/** The tag in a token of ours. */
+/** The tag in a token. */
 export function tagIn(token: string): string {
   return token.slice(0, TAG_LENGTH);
 }
 
-/** The session id in a token of ours. */
+/** The session id in a token. */
 export function sessionIdIn(token: string): string {
   return token.slice(TAG_LENGTH + 1, TAG_LENGTH + 1 + SID_LENGTH);
 }
 
-/** The token that makes these claims, signed with the first key. */
+/** Signs a token with these claims, with the first key. */
 export function signToken({ tag, sid, gen, mintedAt, provedAt }: TokenClaims, keys: SigningKeys): string {
   const signed = `${tag}.${sid}.${gen.toString(36)}.${mintedAt.toString(36)}.${provedAt.toString(36)}`;
   return `${signed}.${keys[0].digest(signed)}`;
 }
 
 /**
- * The claims of a token that one of these keys has signed; `null` for any other value. Tells nothing of whether the
+ * The claims of a token that one of these keys has signed; `null` for any other value. Says nothing about whether the
  * session lives.
  */
 export function parseToken(token: unknown, keys: SigningKeys): TokenClaims | null {
@@ -127,12 +129,12 @@ export function parseToken(token: unknown, keys: SigningKeys): TokenClaims | nul
   const text = token as string;
   const signed = text.slice(0, -SIG_LENGTH - 1);
   const given = Buffer.from(text.slice(-SIG_LENGTH), 'latin1');
-  // Compared as text: base64url's last character has unused bits, which a decoder would let vary.
+  // Compared as text, because a decoder would ignore unused bits of base64url's last character.
   const isSigned = keys.some((key) => timingSafeEqual(given, Buffer.from(key.digest(signed), 'latin1')));
   return isSigned ? claims : null;
 }
 
-/** The claims of a value in the form of a token, which anybody may have made up; `null` for any other value. */
+/** The claims of a value in the form of a token, unverified; `null` for any other value. */
 export function readClaims(token: unknown): TokenClaims | null {
   if (typeof token !== 'string' || token.length < MIN_TOKEN_LENGTH || token.length > MAX_TOKEN_LENGTH) return null;
   const match = FORMAT.exec(token);

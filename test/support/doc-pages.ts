@@ -62,10 +62,6 @@ export const GIVEN = `
     var db: { users: { find(id: string): Promise<{ name: string } | null> } };
     var checkPassword: (name: string, password: string) => Promise<{ id: number } | null>;
     var savePassword: (userId: string, password: string) => Promise<void>;
-    var authenticate: import('tokensession/live').Authenticate;
-    var io: import('socket.io').Server;
-    var pipeline: typeof import('node:stream/promises').pipeline;
-    var createReadStream: typeof import('node:fs').createReadStream;
     var checkCode: (userId: string, code: string) => Promise<boolean>;
   }
 `

@@ -9,9 +9,9 @@ import { ChangeSubscription } from './change-subscription';
 type Outcome = Parameters<ChangeFollower['completenessChanged']>[0];
 
 /**
- * Follows changes to users where they are made: by a subscription of its own to each server that scripts run on. In a
- * Cluster every node passes on all changes, but another node's only while their link holds, and nobody could see
- * that it did not. All followers share the subscriptions, which end with the last of them.
+ * Follows changes to users at their source: subscribes to each server that scripts run on. In a Cluster every node
+ * passes on all changes, but the loss of a link between two nodes would go unnoticed. All followers share the
+ * subscriptions, which end with the last follower.
  */
 export class RedisChangeFeed {
   readonly #connection: RedisConnection;
@@ -22,7 +22,7 @@ export class RedisChangeFeed {
   readonly #heartbeatMs: number;
   readonly #onClose: () => void;
   readonly #subscriptions = new Map<string, ChangeSubscription>();
-  /** What was last reported to the followers; `null` while nothing was. */
+  /** The last report to the followers; `null` before the first. */
   #outcome: Outcome | null = null;
   #isClosed = false;
 
@@ -40,7 +40,7 @@ export class RedisChangeFeed {
     if (connection.isReady) this.serversChanged(false);
   }
 
-  /** Milliseconds between two looks whether changes still arrive. */
+  /** Milliseconds between two checks that changes still arrive. */
   get heartbeatMs(): number {
     return this.#heartbeatMs;
   }
@@ -63,7 +63,7 @@ export class RedisChangeFeed {
     };
   }
 
-  /** Why changes may be missed, a sentence for each such server; not for one whose subscription is starting. */
+  /** Why changes may be missed: a sentence for each such server. A server whose subscription is starting has none. */
   get worries(): string[] {
     return [...this.#subscriptions].flatMap(([server, { source, isComingUp, refusal }]) => {
       if (source !== null || isComingUp || !isError(refusal)) return [];
@@ -73,7 +73,7 @@ export class RedisChangeFeed {
     });
   }
 
-  /** The connection that calls use broke, to this server or to all: what it finds next may be another. */
+  /** The connection of the calls broke, to this server or to all. The next one may lead to another server. */
   lost(server?: string): void {
     for (const [address, subscription] of this.#subscriptions) {
       if (server === undefined || address === server) this.#drop(address, subscription);
@@ -81,13 +81,13 @@ export class RedisChangeFeed {
     this.#report(new Error('the connection to Redis broke'));
   }
 
-  /** There is a connection, or there are other servers, or users are on others of them. */
+  /** There is a connection again, or servers or the owners of slots have changed. */
   serversChanged(haveSlotsMoved: boolean): void {
     if (this.#isClosed) return;
     const servers = new Set(this.#connection.servers());
     for (const [address, subscription] of this.#subscriptions) {
       if (!servers.has(address)) this.#drop(address, subscription);
-      // Which users it was the source of isn't known: all that was kept by it is dropped.
+      // The users of that source are not known, so everything from it is dropped.
       else if (haveSlotsMoved) this.#lose(subscription.renew());
     }
     for (const server of servers) if (!this.#subscriptions.has(server)) this.#subscribe(server);
@@ -135,7 +135,7 @@ export class RedisChangeFeed {
   }
 
   /**
-   * Reports to the followers when the changes of all servers begin, or cease, to arrive.
+   * Reports to the followers when the changes of all servers arrive, or no longer do.
    *
    * @param given why those of one server may not arrive; `null` while its subscription starts.
    */

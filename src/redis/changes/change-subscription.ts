@@ -8,12 +8,12 @@ import type { RedisConnection } from '../connection/connection';
 import type { ServerKeys } from '../health/server-keys';
 import type { ServerRights } from '../health/server-rights';
 
-/** Heartbeats for which the changes count as complete, from the sending of the last one that was answered. */
+/** Heartbeats for which changes count as complete, counted from the sending of the last answered one. */
 const LEASE_HEARTBEATS = 2;
 
 /**
- * Milliseconds after which a server that has refused what a subscription needs is asked again. A new connection would
- * be refused as well.
+ * Milliseconds until a server that has refused the subscription is asked again. A new connection would be refused as
+ * well.
  */
 const REFUSED_AGAIN_MS = 60_000;
 
@@ -34,19 +34,18 @@ interface Source extends ChangeSource {
 }
 
 /**
- * A subscription to the changes that one server announces, and whether it is known to bring them all. That takes four
- * things:
+ * A subscription to the changes that one server announces, and whether it is known to bring all of them. That takes
+ * four things:
  *
- * - It is on the very server that calls go to: both connections tell the same `run_id`. When either breaks, that is
- *   found out anew.
- * - All that was announced up to a moment has arrived: a server answers each connection in order, so that the answer to
- *   a PING comes after what was announced before the PING.
- * - Nobody else is the master by then: over the connection of the calls it has taken a write, of nothing, which a
- *   replica refuses, or a master that has lost its replicas (`min-replicas-to-write`).
- * - Changes are announced at all: the server lets this process announce, and so others that have the same rights.
+ * - It is on the very server that the calls go to: both connections report the same `run_id`. When either breaks, both
+ *   are asked again.
+ * - Everything announced up to a moment has arrived. A server answers each connection in order, so the answer to a PING
+ *   comes after earlier announcements.
+ * - No other server is the master by then. Over the connection of the calls, the server has taken an empty write, which
+ *   a replica refuses, and so does a master that has lost its replicas (`min-replicas-to-write`).
+ * - Changes are announced at all: the server lets this process announce, and so other processes with the same rights.
  *
- * The latter three make a heartbeat, and are believed for two: a server that is paused, or a network that is gone, says
- * nothing at all.
+ * The last three make a heartbeat, which counts for two: a paused server or a lost network reports nothing.
  */
 export class ChangeSubscription {
   readonly #connection: RedisConnection;
@@ -55,12 +54,12 @@ export class ChangeSubscription {
   readonly #heart: NodeJS.Timeout;
   readonly #begunAt = performance.now();
   #redis: Redis | null = null;
-  /** Whether the connection is just being subscribed, to the server of the calls, and whether it is. */
+  /** Whether the connection is subscribing to the server of the calls, or is subscribed. */
   #isSubscribing = false;
   #isSubscribed = false;
-  /** Why it could not be subscribed, since it last was. */
+  /** Why the last attempt to subscribe failed. */
   #refusal: unknown = null;
-  /** Until when, by `performance.now()`, a server that has refused what it needs is not asked again. */
+  /** The time, by `performance.now()`, until which a server that refused the subscription is not asked again. */
   #refusedUntil = Number.NEGATIVE_INFINITY;
   #source: Source | null = null;
   #isClosed = false;
@@ -78,23 +77,23 @@ export class ChangeSubscription {
     return this.#source !== null && performance.now() < this.#source.completeUntil ? this.#source : null;
   }
 
-  /** Why its changes may not arrive; `null` when that isn't known. */
+  /** Why changes may be missed; `null` when that isn't known. */
   get refusal(): unknown {
     return this.#refusal;
   }
 
-  /** Whether the server refuses what it needs. */
+  /** Whether the server refuses the subscription or the announcement. */
   get isRefused(): boolean {
     return performance.now() < this.#refusedUntil;
   }
 
-  /** Whether it may yet succeed at first. */
+  /** Whether the first attempt is still going on. */
   get isComingUp(): boolean {
     if (this.isRefused) return false;
     return this.#source === null && performance.now() - this.#begunAt < LEASE_HEARTBEATS * this.#options.heartbeatMs;
   }
 
-  /** Goes on as another source; gives the one that is no more. */
+  /** Continues as another source. Gives the lost one. */
   renew(): ChangeSource | null {
     const completeUntil = this.#source?.completeUntil;
     const former = this.#giveUp();
@@ -102,7 +101,7 @@ export class ChangeSubscription {
     return former;
   }
 
-  /** Ends it; gives the source that is no more. */
+  /** Ends the subscription. Gives the lost source. */
   close(): ChangeSource | null {
     this.#isClosed = true;
     clearInterval(this.#heart);
@@ -151,12 +150,11 @@ export class ChangeSubscription {
     if (this.#source !== null && performance.now() >= this.#source.completeUntil) {
       this.#lose(new Error(`Redis left ${LEASE_HEARTBEATS} heartbeats of the subscription unanswered`));
     }
-    // Where no sentinel answers, a connection ends for good if the client's options say so.
+    // When no sentinel answers, the client's options may end a connection for good.
     if (this.#redis === null || this.#redis.status === 'end') this.#connect();
     else if (this.#isSubscribed) void this.#beat(this.#redis);
     else if (this.#isSubscribing || this.#redis.status !== 'ready' || this.isRefused) return;
-    // A server that has refused may have been given other rights since. One that is elsewhere: the next connection may
-    // do better.
+    // A server that refused may have other rights by now, and a new connection may lead to another server.
     else if (this.#refusedUntil > 0) void this.#subscribe(this.#redis);
     else this.#redis.disconnect(true);
   }
@@ -208,7 +206,7 @@ export class ChangeSubscription {
   }
 }
 
-/** What a server is called since it was started; `null` when it doesn't say. */
+/** The `run_id` of a server, which changes at each start; `null` when it gives none. */
 function runIdIn(info: string): string | null {
   return /^run_id:(\w+)/m.exec(info)?.[1] ?? null;
 }
@@ -218,7 +216,7 @@ function reportable(error: unknown): unknown {
   return error instanceof SessionError ? error : withoutArguments(error);
 }
 
-/** Whether two connections lead to the same server can't be known. */
+/** Nothing shows whether two connections lead to the same server. */
 class UnknownServer extends Error {
   constructor() {
     super("INFO has no run_id: whether the subscription is on the server that calls go to can't be known");

@@ -1,13 +1,13 @@
 import type { Cluster, Redis } from 'ioredis';
 
-/** How often each Cluster has asked a node for a key that is just being moved to it. */
+/** Counts, for each Cluster, the calls sent on to a node that a slot is moving to. */
 const askings = new WeakMap<Cluster, number>();
 const quieted = new WeakSet<Redis>();
 
 /**
- * Keeps a fault of ioredis from ending the process: following an ASK, it sends ASKING to the other node and leaves the
- * promise to itself, so that a node that dies or hangs in the middle of a migration is a rejection that nobody catches.
- * The command that follows fails as well, and its caller gets the error.
+ * Keeps a fault of ioredis from ending the process. Following an ASK, ioredis sends ASKING to the other node and drops
+ * the promise. A node that dies or hangs during a migration then causes an unhandled rejection. The command that
+ * follows fails as well, and its caller gets the error.
  */
 export function catchAsking(node: Redis, cluster: Cluster): void {
   if (quieted.has(node)) return;
@@ -21,7 +21,7 @@ export function catchAsking(node: Redis, cluster: Cluster): void {
   };
 }
 
-/** How often calls of this Cluster have been sent on so, since {@link catchAsking}. */
+/** Counts the calls of this Cluster sent on like that since {@link catchAsking}. */
 export function askingsOf(cluster: Cluster): number {
   return askings.get(cluster) ?? 0;
 }

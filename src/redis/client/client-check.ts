@@ -1,16 +1,16 @@
 import type { Cluster, Redis } from 'ioredis';
 import { FollowingConnector } from './client';
 
-/** The name of process warnings about a client, by which they can be silenced. */
+/** The code of process warnings about a client, by which users can silence them. */
 const WARNING = { type: 'TokensessionWarning', code: 'TOKENSESSION_CLIENT' };
 
-/** Milliseconds for which a call may be tried again until it goes on without the second of its keys. */
+/** Milliseconds of retries after which a call goes on without the second of its keys. */
 const LONGEST_TRYAGAIN_MS = 100;
 
 const warned = new WeakSet<object>();
 
 /**
- * Refuses a client whose options let calls, or what goes with them, come to the wrong place.
+ * Refuses a client whose options send calls, or their keys, to the wrong place.
  *
  * @throws RangeError that names the option.
  */
@@ -34,12 +34,12 @@ export function refuseClient(client: Redis | Cluster): void {
   }
 }
 
-/** Whether a prefix has a hash tag of its own: all keys with it are in one slot of a Cluster. */
+/** Whether a prefix has a hash tag, which puts all keys into one slot of a Cluster. */
 export function pinsSlot(keyPrefix: string): boolean {
   return /^[^{]*\{[^}]+\}/.test(keyPrefix);
 }
 
-/** Says once, as a process warning, what the settings of a client that is not ours can't promise. */
+/** Warns once which promises the settings of a foreign client can't keep. */
 export function warnOfClient(client: Redis | Cluster): void {
   const shortcomings = client.isCluster ? ofCluster(client as Cluster) : ofRedis(client as Redis);
   if (shortcomings.length === 0 || warned.has(client)) return;

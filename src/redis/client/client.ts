@@ -23,13 +23,13 @@ import {
 
 export interface RedisClientOptions {
   /**
-   * Milliseconds to wait for a connection. One that is silent for twice as long with an answer due is given up. Default
-   * 1000.
+   * Milliseconds to wait for a connection. The client gives up a connection that is silent for twice as long with an
+   * answer due. Default 1000. Range 1 to 600,000.
    */
   timeoutMs?: number | undefined;
   /**
-   * What Node's `tls.connect` takes, beside a `rediss://` URL: `{ ca, cert, key, servername }`. Default: Node's
-   * defaults. Settings have a `tls` of their own.
+   * Options of Node's `tls.connect`, for a `rediss://` URL: `{ ca, cert, key, servername }`. Default: Node's defaults.
+   * Settings have a `tls` of their own.
    */
   tls?: ConnectionOptions | undefined;
 }
@@ -38,8 +38,8 @@ const DEFAULT_TIMEOUT_MS = 1000;
 const MAX_TIMEOUT_MS = 10 * 60 * 1000;
 
 /**
- * How many deadlines a connection may be silent with an answer due before it is given up. More than one: a process that
- * was held up itself must come to read the answers that have arrived before a timer throws them away.
+ * Deadlines for which a connection may be silent with an answer due. More than one, because a process that was held up
+ * must read the answers that have arrived before a timer drops them.
  */
 export const SILENCE_FACTOR = 2;
 
@@ -47,41 +47,40 @@ export const SILENCE_FACTOR = 2;
 const RECONNECT_FIRST_MS = 50;
 const RECONNECT_MAX_MS = 1000;
 
-/** Milliseconds between two looks at who owns which slots: what a master that has gone silent can't tell. */
+/** Milliseconds between two looks at the owners of slots. A silent master can't report a move. */
 const SLOTS_REFRESH_MS = 1000;
 
-/** Errors of a Cluster that one call follows; enough for a move in the middle of a migration. */
+/** Redirections that one call follows: enough for a move in the middle of a migration. */
 const MAX_REDIRECTIONS = 5;
 const TRYAGAIN_DELAY_MS = 10;
 
-/** Milliseconds of silence after which the system looks whether the other end is still there. */
+/** Milliseconds of silence after which the system sends keepalives. */
 const KEEP_ALIVE_MS = 10_000;
 
-/** Milliseconds between two looks whether Redis has read its data, where such a connection is kept. */
+/** Milliseconds between two looks at whether Redis has read its data, on a connection that waits for that. */
 const LOADING_RETRY_MS = 250;
 
-/** Milliseconds that the other end has to close a connection that we close. */
+/** Milliseconds for the other end to close a connection that we close. */
 const DISCONNECT_MAX_MS = 1000;
 
 const SENTINEL_PORT = 26_379;
 
-/** A sentinel that was lost is looked for again after this long; until then the others announce a promotion. */
+/** Milliseconds until the client looks for a lost sentinel again; until then the others announce a promotion. */
 const SENTINEL_RECONNECT_MS = 5000;
 
-/** A whole number of milliseconds to wait for a store. */
+/** Checks the option `timeoutMs` of a store. */
 export function checkTimeoutMs(timeoutMs: number = DEFAULT_TIMEOUT_MS): number {
   return checkInteger('option timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
 }
 
 /**
- * An ioredis client set up for sessions: it fails rather than queues while there is no connection, sends nothing twice,
- * gives up a connection that has gone silent or whose server has become a replica, follows promotions, and goes on
- * reconnecting for ever. It starts to connect at once and emits `error` when it can't.
+ * Creates an ioredis client for sessions. It fails calls instead of queueing them without a connection, and sends
+ * nothing twice. It gives up connections that are silent or whose server has become a replica. It follows promotions
+ * and reconnects for ever. It connects at once, and emits `error` when it can't.
  *
  * @param target a URL (`redis://user:password@host:port/db`, `rediss://` for TLS), {@link RedisSettings}, {@link
  *   SentinelSettings} or {@link ClusterSettings}.
- * @throws TypeError or RangeError for a target that can't be one; the message never holds the URL, which may hold a
- *   password.
+ * @throws TypeError or RangeError for an invalid target. The message never holds the URL, which may hold a password.
  * @example
  * const redis = createRedisClient('rediss://redis.internal:6379', { tls: { ca: readFileSync('ca.pem') } });
  */
@@ -138,10 +137,7 @@ function connectCluster(settings: SettingsOf<'cluster'>, timeoutMs: number): Clu
   return cluster;
 }
 
-/**
- * Errors go to listeners, and without one to stderr, and from there to a log: the password of a handshake that failed
- * must not.
- */
+/** Removes passwords from errors: listeners may log them, and without a listener they go to stderr. */
 function keepingSecrets<Client extends Redis | Cluster>(client: Client): Client {
   const own = client as unknown as Record<string, (event: string, ...args: unknown[]) => unknown>;
   for (const method of ['emit', 'silentEmit']) {
@@ -177,7 +173,7 @@ function sentinelOptions(settings: SettingsOf<'sentinel'>, timeoutMs: number) {
     sentinelCommandTimeout: timeoutMs,
     sentinelRetryStrategy: reconnectDelay,
     sentinelReconnectStrategy: () => withJitter(SENTINEL_RECONNECT_MS),
-    // Without it a master that was paused and replaced keeps its clients until it wakes.
+    // Without this option, a master that was paused and replaced keeps its clients until it wakes.
     failoverDetector: true,
   } satisfies RedisOptions;
 }
@@ -189,14 +185,14 @@ function clusterOptions(settings: SettingsOf<'cluster'>, timeoutMs: number) {
     clusterRetryStrategy: reconnectDelay,
     slotsRefreshInterval: SLOTS_REFRESH_MS,
     slotsRefreshTimeout: timeoutMs,
-    // A command in flight when its connection broke may have been carried out: it is not sent again.
+    // A command in flight on a broken connection may have been carried out, so it is not sent again.
     retryDelayOnFailover: 0,
     retryDelayOnClusterDown: 0,
     retryDelayOnTryAgain: TRYAGAIN_DELAY_MS,
     maxRedirections: MAX_REDIRECTIONS,
     ...(natMap !== undefined && { natMap }),
-    // Each connection resolves its own name: one that can't be resolved is no reason not to ask the others. And the
-    // certificates of nodes are for their names, not for their addresses.
+    // Each connection resolves its own name, so that one bad name doesn't block the others. The certificates of nodes
+    // are for their names, not for their addresses.
     dnsLookup: (name: string, callback: DnsCallback) => callback(null, name),
   } satisfies ClusterOptions;
 }
@@ -204,18 +200,18 @@ function clusterOptions(settings: SettingsOf<'cluster'>, timeoutMs: number) {
 type ConnectorOfRedis = NonNullable<RedisOptions['Connector']>;
 type DnsCallback = Parameters<NonNullable<ClusterOptions['dnsLookup']>>[1];
 
-/** What bounds every wait of a connection, whatever the topology. */
+/** The options that bound every wait of a connection, in every topology. */
 function boundedOptions(timeoutMs: number) {
   return {
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     connectTimeout: timeoutMs,
-    // ioredis keeps the process for as long also where the connection has ended already.
+    // ioredis keeps the process for this long, even when the connection has ended already.
     disconnectTimeout: Math.min(timeoutMs, DISCONNECT_MAX_MS),
     socketTimeout: SILENCE_FACTOR * timeoutMs,
     keepAlive: KEEP_ALIVE_MS,
-    // With fewer writes at first, one that Redis turns away is read and not broken by the next write.
+    // With fewer first writes, the client reads Redis's refusal before the next write breaks the connection.
     disableClientInfo: true,
     maxLoadingRetryTime: LOADING_RETRY_MS,
     reconnectOnError: reconnectOnReadOnly(),
@@ -235,7 +231,7 @@ function tlsOption(
   return isOn(tls) ? { [name]: tls === true ? {} : tls } : {};
 }
 
-/** With jitter, so that the processes of a service don't all come back at once. */
+/** The jitter spreads the reconnections of a service's processes. */
 export function reconnectDelay(attempt: number): number {
   return withJitter(Math.min(RECONNECT_FIRST_MS * 2 ** (attempt - 1), RECONNECT_MAX_MS));
 }
@@ -245,8 +241,8 @@ function withJitter(ms: number): number {
 }
 
 /**
- * A server that refuses writes as a replica was demoted under us: a new connection, by its name or through the
- * sentinels, leads to the master. Not more often than once a second, when it leads to the same server again.
+ * Reconnects when a server refuses writes as a replica: its name, or the sentinels, lead to the master. At most once a
+ * second, in case they lead to the same server again.
  */
 function reconnectOnReadOnly(): (error: Error) => boolean {
   let last = Number.NEGATIVE_INFINITY;
@@ -261,15 +257,15 @@ type Connect = SentinelConnector['connect'];
 type ErrorEmitter = Parameters<Connect>[0];
 
 /**
- * ioredis's connector for sentinels, without two faults of it. What watched over the last connection goes on watching
- * while the next one is made, and a promotion that is announced then breaks that off for good: the client would never
- * come back. And why a sentinel can't be reached is only known to be that its connection is closed.
+ * ioredis's connector for sentinels, without two faults. The watch over the last connection goes on while the next one
+ * is made, and a promotion announced then breaks the attempt off for good. And the error of an unreachable sentinel
+ * says only that its connection is closed.
  */
 export class FollowingConnector extends SentinelConnector {
   #emit: ErrorEmitter = () => undefined;
-  /** The sentinel that is asked for the master, and why its connection failed. */
+  /** Why the connection to the sentinel in question failed. */
   readonly #asked: { error: Error | null } = { error: null };
-  /** Why each sentinel that was asked in this round leads to no master. */
+  /** Why each sentinel of this round leads to no master. */
   #refusals: string[] = [];
 
   constructor(options: SentinelConnectionOptions) {
@@ -293,7 +289,7 @@ export class FollowingConnector extends SentinelConnector {
     return isMaster;
   }
 
-  /** `null` for what is no failure: ioredis has come to the end of its list, having asked none of it. */
+  /** Gives `null` where ioredis reports the end of its list without having asked a sentinel. */
   #explained(type: string, error: Error): Error | null {
     if (type === 'sentinelError') {
       const { error: cause } = this.#asked;
@@ -309,9 +305,9 @@ export class FollowingConnector extends SentinelConnector {
 }
 
 /**
- * Learns why connections to sentinels fail. ioredis listens to those that it doesn't ask, without listening to their
- * errors, and so prints one every few seconds while one is away. And it begins to listen when the master is reached, be
- * the client closed meanwhile.
+ * Records why connections to sentinels fail. ioredis subscribes to other sentinels without listening to their errors,
+ * and so prints one every few seconds while a sentinel is away. It also subscribes once it reaches the master, even if
+ * the client was closed meanwhile.
  */
 function mendSentinels(connector: SentinelConnector, asked: { error: Error | null }): void {
   const own = connector as unknown as {
@@ -330,7 +326,7 @@ function mendSentinels(connector: SentinelConnector, asked: { error: Error | nul
   own.connectToSentinel = (endpoint, options) => {
     const connection = connectToSentinel(endpoint, { keepAlive: KEEP_ALIVE_MS, disableClientInfo: true, ...options });
     const redis = mendConnection(connection);
-    // Those that it only listens to have options of their own.
+    // The sentinels that ioredis only subscribes to have options of their own.
     const isAsked = options === undefined;
     if (isAsked) asked.error = null;
     return redis.on('error', (error: Error) => {

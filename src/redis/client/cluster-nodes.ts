@@ -4,23 +4,22 @@ import { breakWhileLoading, mendConnection } from './mended-connection';
 type Callback = (error: Error | null, reply?: unknown) => void;
 type Ask = (...args: unknown[]) => unknown;
 
-/** A range of slots with its nodes, as CLUSTER SLOTS gives it. */
+/** A range of slots with its nodes, in the form of CLUSTER SLOTS. */
 type SlotRange = [first: number, last: number, ...nodes: SlotNode[]];
 type SlotNode = [host: string | null, port: number, id?: string, metadata?: unknown];
 
-/** A redirection whose host is unknown to the node that gives it. */
+/** A redirection without a host. */
 const REDIRECTION_TO_NOWHERE = /^(MOVED|ASK) (\d+) \??:(\d+)$/;
 
 /**
- * Mends what ioredis leaves open about the nodes of a Cluster:
+ * Completes what ioredis knows about the nodes of a Cluster:
  *
- * - An address without a host, in CLUSTER SLOTS or a redirection, is at the host that was asked
+ * - An address without a host, in CLUSTER SLOTS or a redirection, gets the host that was asked
  *   (`cluster-preferred-endpoint-type unknown-endpoint`).
- * - A failure to ask a node for the slots, and a Cluster that is down, is an event `node error` that says why. A node
- *   that is away is no reason not to ask the others.
- * - A node that still reads its data refuses commands, instead of letting them wait.
- * - A client that is closed while it asks for the slots asks for them no more. ioredis would go on each second, and
- *   keep the process.
+ * - A node that can't give the slots, and a Cluster that is down, emit `node error` with the reason. The other nodes
+ *   are asked, too.
+ * - A node that still reads its data refuses commands instead of queueing them.
+ * - A closed client stops asking for the slots. ioredis would go on each second, and hold the process.
  */
 export function mendNodes(cluster: Cluster): void {
   mendReadyCheck(cluster);
@@ -29,7 +28,7 @@ export function mendNodes(cluster: Cluster): void {
     mendConnection(node);
     breakWhileLoading(node);
     completeRedirections(node);
-    // ioredis asks for the slots over such a connection, and keeps its errors to itself.
+    // ioredis asks for the slots over such a connection, and drops its errors.
     const duplicate = node.duplicate.bind(node);
     node.duplicate = (options) => {
       const connection = mendConnection(duplicate(options));
@@ -44,8 +43,8 @@ export function mendNodes(cluster: Cluster): void {
 }
 
 /**
- * Before a Cluster is ready, ioredis asks a node for its CLUSTER INFO. When the Cluster is down, or that node can't be
- * reached, it begins again without a word. Here the other nodes are asked as well, and the reason is reported.
+ * Asks the other nodes as well, and reports the reason, when a Cluster can't become ready. ioredis asks one node for
+ * CLUSTER INFO, and starts again silently when the Cluster is down or that node is away.
  */
 function mendReadyCheck(cluster: Cluster): void {
   const report = (error: unknown) => cluster.emit('node error', error, 'CLUSTER INFO');
@@ -83,8 +82,8 @@ function mendClosing(cluster: Cluster): void {
 }
 
 /**
- * Lets a function see, or change, what is answered to a CLUSTER command that ioredis itself sends, which it does with a
- * callback. Unless the function has asked again, ioredis gets the answer.
+ * Passes the answer to a CLUSTER command of ioredis's own through a function, which may change it or ask again. ioredis
+ * sends these commands with a callback.
  */
 function intercept(
   client: Redis | Cluster,
@@ -116,10 +115,7 @@ function completeSlots(reply: unknown, host: string): void {
   }
 }
 
-/**
- * The address of a node that has no host name, where names were asked for: among the names and values that follow its
- * id.
- */
+/** The address of a node without a host name: it is among the names and values behind the node's id. */
 function ipIn(metadata: unknown): string | undefined {
   if (!Array.isArray(metadata)) return undefined;
   const at = metadata.indexOf('ip');

@@ -1,7 +1,7 @@
 import { Socket } from 'node:net';
 import type { Cluster, Redis } from 'ioredis';
 
-/** Who a connection says it is; `null` and `undefined` for nobody in particular. */
+/** The user and password of a connection; `null` and `undefined` for none. */
 export interface Credentials {
   username?: string | null | undefined;
   password?: string | null | undefined;
@@ -10,8 +10,8 @@ export interface Credentials {
 }
 
 /**
- * What ioredis (5 and 6) connects with: the condition takes the credentials from the options before the connector is
- * called.
+ * The internals with which ioredis (5 and 6) connects. The condition takes the credentials from the options before the
+ * connector runs.
  */
 interface Attempts {
   condition: { auth?: unknown };
@@ -19,8 +19,8 @@ interface Attempts {
 }
 
 /**
- * Has a client ask for its credentials at each attempt to connect, and every duplicate of it, too. When `ask` rejects,
- * the attempt has failed with that error; and when it takes longer than a connection may.
+ * Has a client, and every duplicate of it, ask for its credentials at each attempt to connect. The attempt fails when
+ * `ask` rejects, or takes longer than a connection may.
  */
 export function askForCredentials(redis: Redis, ask: () => Credentials | Promise<Credentials>): void {
   const attempts = redis as unknown as Attempts;
@@ -37,7 +37,7 @@ export function askForCredentials(redis: Redis, ask: () => Credentials | Promise
     } catch (error) {
       return failed(connector, error);
     }
-    // While it was asking, it may have been disconnected.
+    // The client may have been disconnected while it asked.
     return connector.connecting ? connect(...args) : failed(connector);
   };
   const duplicate = redis.duplicate.bind(redis);
@@ -49,7 +49,7 @@ export function askForCredentials(redis: Redis, ask: () => Credentials | Promise
   };
 }
 
-/** What is promised, if that comes within so many milliseconds; for `undefined` whenever it comes. */
+/** The result of a promise within `ms`; for `undefined`, without a limit. */
 async function settledInTime<Value>(promised: Value | Promise<Value>, ms: number | undefined): Promise<Value> {
   if (ms === undefined) return promised;
   let timer: NodeJS.Timeout | undefined;
@@ -60,24 +60,27 @@ async function settledInTime<Value>(promised: Value | Promise<Value>, ms: number
   return Promise.race([promised, givenUp]).finally(() => clearTimeout(timer));
 }
 
-/** Connects. A failure is reported by the events of the client alone. */
+/** Connects. The events of the client report a failure. */
 export function connectQuietly(redis: Redis): void {
   redis.connect().catch(() => undefined);
 }
 
-/** A closed connection: ioredis emits the error and tries again. It would end for good if the connector rejected. */
+/**
+ * A closed connection, so that ioredis emits the error and tries again. A rejecting connector would end the client for
+ * good.
+ */
 function failed(connector: Attempts['connector'], error?: unknown): Socket {
   if (error !== undefined) connector.firstError = error;
   return new Socket().destroy();
 }
 
-/** Credentials as they were at one moment, in each place that a client takes them from. */
+/** The credentials at one moment, from each place that a client takes them from. */
 interface Known {
   /** The options of the client. */
   own: Credentials;
   /** The options that a Cluster has for its nodes. */
   shared: Credentials;
-  /** What `auth()` was last given. */
+  /** The last arguments of `auth()`. */
   accepted: Credentials | null;
 }
 
@@ -88,7 +91,7 @@ interface Followed {
 
 const followed = new WeakMap<Redis, Followed>();
 
-/** Follows changes to the credentials of a client, or of a node of that Cluster: of its options, and by `auth()`. */
+/** Follows changes to the credentials of a client or of a Cluster's node: in its options, and by `auth()`. */
 export function followCredentials(redis: Redis, cluster: Cluster | null): void {
   if (followed.has(redis)) return;
   followed.set(redis, { cluster, known: { ...placesOf(redis, cluster), accepted: null } });
@@ -98,14 +101,14 @@ export function followCredentials(redis: Redis, cluster: Cluster | null): void {
     const accept = () => {
       followed.set(redis, { cluster, known: { ...placesOf(redis, cluster), accepted: credentialsIn(args) } });
     };
-    // Before it is ready, ioredis itself sends what it took from the options.
+    // Before the client is ready, ioredis itself sends the credentials of the options.
     if (redis.status === 'ready') reply.then(accept, () => undefined);
     return reply;
   };
   redis.auth = followedAuth as Redis['auth'];
 }
 
-/** The credentials that a client would need if it connected now: what was changed last, as far as that is known. */
+/** The credentials that the client would need to connect now: those that changed last. */
 export function credentialsOf(redis: Redis): Credentials {
   const { cluster = null, known } = followed.get(redis) ?? {};
   const { own, shared } = placesOf(redis, cluster);
@@ -126,7 +129,7 @@ function areOthers(a: Credentials, b: Credentials): boolean {
   return a.username !== b.username || a.password !== b.password;
 }
 
-/** What `auth` was given: a password, or a user and a password, and maybe a callback. */
+/** The arguments of `auth`: a password, or a user and a password, and perhaps a callback. */
 function credentialsIn(args: readonly unknown[]): Credentials {
   const texts = args.flat().filter((arg) => typeof arg !== 'function');
   const [username, password] = texts.length === 1 ? [undefined, texts[0]] : texts;

@@ -2,14 +2,14 @@ import { types } from 'node:util';
 import { SessionError, type SessionErrorCode } from '../../errors/session-error';
 import { BANNED, CORRUPT, ENDED, LAYOUT, TOO_MANY } from '../scripts/parts';
 
-/** An ACL that lacks a right. Inside a script, Redis says it without that word. */
+/** An ACL that lacks a right. Inside a script, Redis words it differently. */
 const FORBIDDEN = /\bNOPERM\b|\bACL failure\b|The user executing the script can't/;
-/** A command that was renamed, or that this Redis doesn't have. */
+/** A renamed command, or one that this Redis doesn't have. */
 const UNKNOWN_COMMAND = /\bunknown (\w+ )?command\b/i;
 
 /**
- * What Redis's own words mean for a session. Words, as they stand in an error reply: Redis 7 gives the code first, 6.2
- * puts it behind `ERR Error running script`. Whatever is in no row means that Redis doesn't serve us.
+ * The messages for Redis's own error words. Redis 7 puts the code first, 6.2 behind `ERR Error running script`. An
+ * error in no row means that Redis doesn't serve us.
  */
 const MEANINGS: readonly (readonly [word: RegExp, code: SessionErrorCode, message: string])[] = [
   [new RegExp(CORRUPT), 'ERR_STORE_CORRUPT', "this user's record in Redis is damaged; deleteUserToken removes it"],
@@ -37,7 +37,7 @@ const MEANINGS: readonly (readonly [word: RegExp, code: SessionErrorCode, messag
   [UNKNOWN_COMMAND, 'ERR_STORE_UNAVAILABLE', 'Redis does not know a command that we need'],
 ];
 
-/** What ioredis says of a connection that it has lost, or never had: nothing of why. */
+/** ioredis's errors for a missing connection, which give no reason. */
 const CONNECTION_LOSSES = [
   /^Connection is closed\.$/,
   /^Reached the max retries per request limit/,
@@ -48,12 +48,12 @@ const CONNECTION_LOSSES = [
   /^Failed to refresh slots cache\./,
 ];
 
-/** Also an error of another realm, as Node's own are to code that runs in a `vm` context. */
+/** Also accepts errors of another realm, such as Node's own for code in a `vm` context. */
 export function isError(value: unknown): value is Error {
   return types.isNativeError(value) || value instanceof Error;
 }
 
-/** A failure as the error that this package promises, with what Redis or ioredis said as the cause. */
+/** The {@link SessionError} for a failure, with the words of Redis or ioredis as its cause. */
 export function sessionErrorOf(error: unknown, otherwise = 'Redis could not serve the call'): SessionError {
   const text = isError(error) ? error.message : '';
   const [, code, message] =
@@ -61,30 +61,33 @@ export function sessionErrorOf(error: unknown, otherwise = 'Redis could not serv
   return new SessionError(code, message, { cause: withoutArguments(error) });
 }
 
-/** Whether this only says that there is no connection, and not why. */
+/** Whether an error says only that there is no connection, without a reason. */
 export function isConnectionLoss(error: unknown): boolean {
   return isError(error) && CONNECTION_LOSSES.some((words) => words.test(error.message));
 }
 
-/** Whether this says that the other end has closed a connection, and not why: it may have said so before. */
+/**
+ * Whether an error says that the other end closed the connection, without a reason. The other end may have given one
+ * before.
+ */
 export function isBrokenConnection(error: unknown): boolean {
   return isError(error) && /\b(EPIPE|ECONNRESET)\b/.test(error.message);
 }
 
-/** Whether Redis refuses a command to us, or doesn't know it: a new connection would not help. */
+/** Whether Redis refuses a command or doesn't know it. A new connection would not help. */
 export function isRefusal(error: unknown): boolean {
   if (!isError(error)) return false;
   return FORBIDDEN.test(error.message) || UNKNOWN_COMMAND.test(error.message) || isRefusal(error.cause);
 }
 
-/** Whether Redis answered, if only to refuse. Too many redirections of a Cluster are answers too. */
+/** Whether Redis answered, also with a refusal. Too many redirections of a Cluster are answers, too. */
 export function isErrorReply(error: unknown): boolean {
   return error instanceof Error && (error.name === 'ReplyError' || isRedirection(error));
 }
 
 /**
- * Whether the keys of a call are not all on one node, because their slot is just being moved. ioredis tries again, and
- * reports the error of its last try: being sent to and fro.
+ * Whether the keys of a call are on two nodes, because their slot is moving. ioredis tries again, and reports the error
+ * of its last try: too many redirections.
  */
 export function isSplitSlot(error: unknown): boolean {
   return error instanceof Error && (/\bTRYAGAIN\b/.test(error.message) || isRedirection(error));
@@ -94,22 +97,22 @@ function isRedirection(error: Error): boolean {
   return error.message.startsWith('Too many Cluster redirections');
 }
 
-/** Whether this is Redis's refusal to give us the database we asked for. */
+/** Whether Redis refuses the configured database. */
 export function isRefusedDatabase(error: unknown): boolean {
   return error instanceof Error && (error as { command?: { name?: unknown } }).command?.name === 'select';
 }
 
 /**
- * A copy of what ioredis reports without what it was asked to send: user info, attributes, and at the handshake the
- * password. ioredis hangs the command on its errors, and Redis repeats the arguments of a command that it doesn't know.
+ * A copy of an ioredis error without the arguments of its command: user info, attributes and, at the handshake, the
+ * password. ioredis attaches the command to its errors, and Redis repeats the arguments of an unknown command.
  */
 export function withoutArguments(error: unknown): unknown {
   if (!isError(error)) return error;
   const { code, command, errors, lastNodeError } = error as Partial<
     Record<'code' | 'errors' | 'lastNodeError', unknown> & { command: { name?: unknown } }
   >;
-  // Node's AggregateError, for a name with several addresses, has a message only in each of its parts; what ioredis
-  // says of a whole Cluster says why only of the last node.
+  // Node's AggregateError, for a name with several addresses, has messages in its parts only. ioredis's error for a
+  // whole Cluster has the reason of the last node only.
   const parts = (Array.isArray(errors) ? errors : [lastNodeError]).filter(isError);
   const message = [error.message, ...parts.map((part) => part.message)]
     .filter((text) => text !== '')

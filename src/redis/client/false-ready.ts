@@ -1,8 +1,8 @@
 import type { Redis } from 'ioredis';
 
 /**
- * Corrects the status of a client that calls itself ready on a connection that has closed. Without a ready check,
- * ioredis 5 becomes so when the connection closes during the handshake, and then it never connects again.
+ * Corrects the status of a client that reports `ready` on a closed connection. Without a ready check, ioredis 5 does so
+ * when the connection closes during the handshake, and then never connects again.
  *
  * @returns whether the status was wrong.
  */

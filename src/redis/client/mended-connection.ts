@@ -1,26 +1,26 @@
 import type { Redis } from 'ioredis';
 import { leaveRefusedDatabase } from './refused-database';
 
-/** What is used of ioredis's connectors. */
+/** The used part of ioredis's connectors. */
 interface Connector {
   stream?: { closed: boolean } | null;
   disconnect(): void;
 }
 
-/** How ioredis says that its `socketTimeout` is over. */
+/** ioredis's words for an expired `socketTimeout`. */
 const TIMEOUT = /^Socket timeout\b/;
 
 /**
- * What Redis says before it closes a connection that it won't serve: it has too many clients, or is in protected mode.
+ * Redis's words before it closes a connection that it won't serve: it has too many clients, or is in protected mode.
  */
 const TURNED_AWAY = /^-((?:ERR max number of clients|DENIED)[^\r\n]*)/;
 
-/** As Redis itself refuses commands while it reads its data. */
+/** Redis's own refusal of commands while it reads its data. */
 const LOADING = 'LOADING Redis is loading the dataset in memory';
 
 const mended = new WeakSet<Redis>();
 
-/** Mends five faults of ioredis (5 and 6) in a client of one server: see the functions that it calls. */
+/** Corrects five faults of ioredis (5 and 6) in a client of one server: see the functions that it calls. */
 export function mendConnection<Client extends Redis>(redis: Client): Client {
   if (mended.has(redis)) return redis;
   mended.add(redis);
@@ -35,8 +35,8 @@ export function mendConnection<Client extends Redis>(redis: Client): Client {
 }
 
 /**
- * Lets a process end when a client gives up a connection that has broken already. ioredis waits for the end of its
- * stream, which has come and gone, until a timer ends that holds the process.
+ * Lets a process end when a client gives up a broken connection. ioredis waits for the end of the stream, which has
+ * already come, until a timer expires that holds the process.
  */
 function endPromptly(redis: Redis): void {
   const { connector } = redis as unknown as { connector: Connector };
@@ -48,8 +48,8 @@ function endPromptly(redis: Redis): void {
 }
 
 /**
- * Reads what has arrived before ioredis's `socketTimeout` gives the connection up. Node runs timers before it reads
- * sockets: after the event loop was blocked, the answer may lie in a socket whose time is over.
+ * Reads answers that have arrived before ioredis's `socketTimeout` gives the connection up. Node runs timers before it
+ * reads sockets: after a blocked event loop, an answer may wait in a socket whose time is over.
  */
 function readBeforeTimeout({ stream }: Redis): void {
   const destroy = stream.destroy.bind(stream);
@@ -64,8 +64,8 @@ function readBeforeTimeout({ stream }: Redis): void {
 }
 
 /**
- * Ends the timer of a `socketTimeout` together with its connection. In ioredis 5 it goes on, holds the process, and
- * gives up the connection that there is by then.
+ * Stops the timer of `socketTimeout` with its connection. In ioredis 5 it runs on, holds the process, and gives up the
+ * next connection.
  */
 function endSocketTimeout(redis: Redis): void {
   const own = redis as unknown as { socketTimeoutTimer: NodeJS.Timeout | undefined };
@@ -76,7 +76,7 @@ function endSocketTimeout(redis: Redis): void {
 }
 
 /**
- * Breaks a connection that Redis turns away, with Redis's words as the error. ioredis takes them for the answer to a
+ * Breaks a connection that Redis refuses, with Redis's words as the error. ioredis reads them as the answer to a
  * command of its handshake, and may drop them.
  */
 function breakWhenTurnedAway({ stream }: Redis): void {
@@ -87,8 +87,8 @@ function breakWhenTurnedAway({ stream }: Redis): void {
 }
 
 /**
- * Breaks each connection of a client to a server that still reads its data. The client reports that and tries again,
- * where ioredis would wait for as long as the server believes to need, and let commands wait.
+ * Breaks each connection to a server that still reads its data. The client reports that and tries again. ioredis would
+ * wait for as long as the server estimates, and queue commands.
  */
 export function breakWhileLoading(redis: Redis): void {
   redis.on('connect', () => {
@@ -96,8 +96,8 @@ export function breakWhileLoading(redis: Redis): void {
     const look = (info: string) => {
       if (/^loading:1/m.test(info)) stream.destroy(new Error(LOADING));
     };
-    // Once it has answered anything: it may have turned the connection away. A server that refuses INFO refuses other
-    // commands with LOADING.
+    // Only after some answer, because the server may have refused the connection. A server that refuses INFO refuses
+    // other commands with LOADING.
     stream.once('data', () => redis.info('persistence').then(look, () => undefined));
   });
 }

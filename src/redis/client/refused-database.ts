@@ -3,7 +3,7 @@ import { isRefusedDatabase } from './errors';
 
 type Listener = (error: unknown) => void;
 
-/** What is used of ioredis's clients: its own way to report errors, also to a client without listeners. */
+/** The used part of ioredis's clients: their way to report errors without listeners. */
 interface Reporting {
   silentEmit(event: string, argument: unknown): boolean;
 }
@@ -11,10 +11,10 @@ interface Reporting {
 const listeners = new WeakMap<Redis, Listener>();
 
 /**
- * Leaves each connection on which Redis refuses the client its database. ioredis reports that and goes on in database
- * 0, among another application's sessions.
+ * Leaves each connection on which Redis refuses the configured database. ioredis reports the refusal and goes on in
+ * database 0, perhaps among the sessions of another application.
  *
- * @param onRefused is called with Redis's error first. Takes the place of an earlier one. Default: none.
+ * @param onRefused is called first, with Redis's error. Replaces an earlier one. Default: none.
  */
 export function leaveRefusedDatabase(redis: Redis, onRefused: Listener = () => {}): void {
   const isWatched = listeners.has(redis);

@@ -10,39 +10,37 @@ export interface RedisAddress {
   port?: number | undefined;
 }
 
-/** What every topology may need to get in. */
+/** Credentials and transport, for every topology. */
 export interface RedisAccess {
   /** An ACL user. Default: Redis's `default` user. */
   username?: string | undefined;
   /**
-   * A text, or a function that gives or promises it, for credentials that rotate: it is called at each attempt to
-   * connect. Default: none.
+   * The password, or a function that returns or promises it, for credentials that rotate. The client calls the function
+   * at each attempt to connect. Default: none.
    */
   password?: string | (() => string | Promise<string>) | undefined;
-  /** `true`, or what Node's `tls.connect` takes: `{ ca, cert, key, servername }`. Default: no TLS. */
+  /** `true`, or options of Node's `tls.connect`: `{ ca, cert, key, servername }`. Default: no TLS. */
   tls?: boolean | ConnectionOptions | undefined;
-  /** 4 or 6 to resolve names to that kind of address only. Default 0, either. */
+  /** 4 or 6: resolves names to that kind of address only. Default 0: either. */
   family?: number | undefined;
 }
 
 /** One Redis. */
 export interface RedisSettings extends RedisAddress, RedisAccess {
-  /** The absolute path of a Unix socket, in place of `host`, `port`, `family` and `tls`. Default: none. */
+  /** The absolute path of a Unix socket, instead of `host`, `port`, `family` and `tls`. Default: none. */
   path?: string | undefined;
   /** The number of the database. Default 0. */
   db?: number | undefined;
 }
 
-/**
- * Addresses to use in place of those that the servers give for each other, as `{ 'their-host:port': { host, port } }`.
- */
+/** Addresses that replace those which the servers announce: `{ 'their-host:port': { host, port } }`. */
 export type NatMap = Readonly<Record<string, { host: string; port: number }>>;
 
-/** A master and its replicas, watched over by sentinels: the client goes to whichever is the master now. */
+/** A master and its replicas behind sentinels. The client goes to the current master. */
 export interface SentinelSettings extends RedisAccess {
-  /** Some of the sentinels; the others are learnt from them. Required. */
+  /** Some of the sentinels; the client learns the others from them. Required. */
   sentinels: readonly RedisAddress[];
-  /** What the sentinels call the master. Required. */
+  /** The name of the master, as in `sentinel monitor`. Required. */
   name: string;
   /** The number of the database. Default 0. */
   db?: number | undefined;
@@ -52,15 +50,15 @@ export interface SentinelSettings extends RedisAccess {
   sentinelPassword?: string | undefined;
   /** TLS to the sentinels. Default: as `tls`. */
   sentinelTls?: boolean | ConnectionOptions | undefined;
-  /** Default: the addresses as the sentinels give them. */
+  /** Replaces addresses that the sentinels announce. Default: none. */
   natMap?: NatMap | undefined;
 }
 
 /** A Redis Cluster. It has one database only. */
 export interface ClusterSettings extends RedisAccess {
-  /** Some of the nodes; the others are learnt from them. Required. */
+  /** Some of the nodes; the client learns the others from them. Required. */
   cluster: readonly RedisAddress[];
-  /** Default: the addresses as the nodes give them. */
+  /** Replaces addresses that the nodes announce. Default: none. */
   natMap?: NatMap | undefined;
 }
 
@@ -85,10 +83,10 @@ const CLUSTER: Record<keyof ClusterSettings, true> = { ...ACCESS, cluster: true,
 export type CheckedSettings = ReturnType<typeof checkSettings>;
 
 /**
- * The settings that are there, each of the right kind, with their topology.
+ * The given settings, checked, with their topology.
  *
  * @param tls goes with a `rediss://` URL only.
- * @throws TypeError or RangeError that names the setting; the message never holds a URL, which may hold a password.
+ * @throws TypeError or RangeError that names the setting. The message never holds a URL, which may hold a password.
  */
 export function checkSettings(target: RedisTarget, tls?: ConnectionOptions) {
   const settings = typeof target === 'string' ? settingsOfUrl(target, tls) : target;
@@ -105,9 +103,7 @@ export function checkSettings(target: RedisTarget, tls?: ConnectionOptions) {
   return { topology: 'single' as const, ...where, ...checkAccess(given), ...checkDb(given) };
 }
 
-/**
- * For what takes no option `tls`: with a `redis://` URL it is a mistake, settings have their own, and so do clients.
- */
+/** Refuses the option `tls` without a `rediss://` URL: settings and clients have their own. */
 export function refuseTlsOption(tls: unknown): void {
   if (tls !== undefined) throw new TypeError('option tls goes with a rediss:// URL only');
 }
@@ -182,7 +178,7 @@ function checkAccess({ username, password, tls, family }: RedisAccess) {
   };
 }
 
-/** A password, or a way to ask for the credentials. */
+/** The password, or a function that asks for the credentials. */
 function checkPassword(
   password: RedisAccess['password'],
   username: string | undefined,
@@ -229,9 +225,7 @@ function checkNatMap(natMap: unknown) {
   return Object.fromEntries(entries);
 }
 
-/**
- * The settings in a URL of the form that IANA's registration of `redis` and `rediss` gives, with ioredis's `?family=`.
- */
+/** The settings in a URL, in the form of IANA's registration of `redis` and `rediss`, with ioredis's `?family=`. */
 function settingsOfUrl(text: string, tls?: ConnectionOptions): RedisSettings {
   if (!URL.canParse(text)) throw new TypeError('the Redis URL is not a URL: it must look like redis://host:6379');
   const url = new URL(text);

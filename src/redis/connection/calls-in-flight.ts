@@ -1,23 +1,22 @@
 import { SessionError } from '../../errors/session-error';
 
-/** Calls to one server that may be in flight: more than it takes to keep Redis busy. */
+/** Calls in flight to one server, at most: enough to keep Redis busy. */
 const MAX_IN_FLIGHT = 1000;
 
-/** Calls to one server that may wait until there is room. */
+/** Calls that wait for one server, at most. */
 const MAX_WAITING = 10_000;
 
 export interface WaitingCall {
-  /** Sends it, to be counted here until it has settled. `false`: nothing was sent. */
+  /** Sends the call, which counts here until it has settled. `false`: nothing was sent. */
   send(inFlight: CallsInFlight): boolean;
   refuse(error: SessionError): void;
-  /** The last moment, by `performance.now()`, at which it may be sent. */
+  /** The last moment, by `performance.now()`, at which the call may be sent. */
   until: number;
 }
 
 /**
- * Bounds the calls in flight to one server. Others wait their turn, and are refused without being sent where that takes
- * too long. So a call that is sent has enough time left for its answer: what a caller is given as failed is not carried
- * out later.
+ * Bounds the calls in flight to one server. Others wait, and are refused unsent when that takes too long. So a call
+ * that is sent has enough time left for its answer, and a call reported as failed is not carried out later.
  */
 export class CallsInFlight {
   #count = 0;
@@ -25,7 +24,7 @@ export class CallsInFlight {
   readonly #waiting = new Set<WaitingCall>();
   #timer: NodeJS.Timeout | null = null;
 
-  /** Sends a call now, or when there is room. Each that was sent has to be {@link settled}. */
+  /** Sends a call now, or once there is room. Each sent call must be {@link settled}. */
   add(call: WaitingCall): void {
     if (this.#hasRoom()) this.#send(call);
     else if (this.#waiting.size >= MAX_WAITING) call.refuse(overload());
@@ -35,7 +34,7 @@ export class CallsInFlight {
     }
   }
 
-  /** A call that was sent has its answer, or is given up. */
+  /** Counts a sent call as answered or given up. */
   settled(): void {
     this.#count--;
     for (const call of this.#waiting) {
@@ -55,8 +54,8 @@ export class CallsInFlight {
   }
 
   /**
-   * Refuses the calls that have waited too long, after the answers that have arrived meanwhile were read. Each has a
-   * timer of its own that holds the process.
+   * Refuses calls that have waited too long, once the answers that arrived meanwhile are read. Each call has a timer of
+   * its own that holds the process.
    */
   #watch(first: WaitingCall): void {
     this.#timer ??= setTimeout(() => setImmediate(() => this.#refuseLate()), first.until - performance.now()).unref();

@@ -1,28 +1,28 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SessionError } from '../../errors/session-error';
 
-/** Calls in a row that a server must leave unanswered before it is asked no more. */
+/** Unanswered calls in a row after which a server gets no more calls. */
 const FAILURES_TO_OPEN = 5;
-/** Milliseconds between two probes of a server that is asked no more; at random up to half as long again. */
+/** Milliseconds between two probes of such a server; at random up to half as long again. */
 const PROBE_EVERY_MS = 150;
 
 interface Circuit {
   failures: number;
   isOpen: boolean;
-  /** What the last call failed with. */
+  /** The error of the last call. */
   cause: SessionError;
 }
 
 /**
- * Spares calls the wait for a server that doesn't answer. After some in a row went unanswered, calls to that server are
- * refused at once, and only a probe asks it, until it answers. An answer is also an error reply: that costs nobody a
+ * Spares calls the wait for a server that doesn't answer. After several unanswered calls in a row, it refuses further
+ * calls at once, and only a probe asks the server until it answers. An error reply is an answer, since it makes no call
  * wait.
  *
- * The probe is no user's request, and is given long to be answered before there is another: a client without a socket
- * timeout keeps what it was given for as long as the server is silent.
+ * The probe belongs to no request and gets a long time for its answer before the next one, because a client without a
+ * socket timeout queues commands while the server is silent.
  */
 export class CircuitBreaker {
-  /** The servers that have left calls unanswered since they last answered one. */
+  /** Servers with unanswered calls since their last answer. */
   readonly #circuits = new Map<string, Circuit>();
 
   /** Whether every server answers. */
@@ -30,7 +30,7 @@ export class CircuitBreaker {
     return this.#circuits.size === 0;
   }
 
-  /** The error for a call to a server that is asked no more; `null` when it may be asked. */
+  /** The error for a call to a server that gets no calls; `null` when it gets calls. */
   refusal(server: string): SessionError | null {
     const circuit = this.#circuits.get(server);
     if (circuit?.isOpen !== true) return null;
@@ -43,10 +43,7 @@ export class CircuitBreaker {
     this.#circuits.delete(server);
   }
 
-  /**
-   * @param probe asks the server something, waits for the answer also when it is late, and tells whether it came in
-   * time.
-   */
+  /** @param probe asks the server, waits also for a late answer, and gives whether it came in time. */
   unanswered(server: string, cause: SessionError, probe: () => Promise<boolean>): void {
     const circuit = this.#circuits.get(server) ?? { failures: 0, isOpen: false, cause };
     this.#circuits.set(server, circuit);
@@ -57,7 +54,7 @@ export class CircuitBreaker {
     void this.#probeUntilAnswered(server, circuit, probe);
   }
 
-  /** Forgets all failures, and ends the probing. */
+  /** Forgets all failures, and stops probing. */
   reset(): void {
     this.#circuits.clear();
   }

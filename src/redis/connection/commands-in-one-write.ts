@@ -1,27 +1,27 @@
 import type { Redis } from 'ioredis';
 
-/** Calls that go out without waiting for more: while this process makes the next ones, Redis is at work on these. */
+/** Calls that go out at once, without waiting for more: Redis works on them while this process makes the next ones. */
 const ENOUGH = 16;
 
-/** A call that is sent at the end of a turn of the event loop. */
+/** A call that goes out at the end of a turn of the event loop. */
 export interface QueuedCall {
   onTurn(): void;
 }
 
 /**
- * Sends what is sent in one turn of the event loop, for requests that have arrived together, in few writes to each
- * server. A write is a system call, and with one for each call it is what costs most of a call to Redis.
+ * Sends the calls of one turn of the event loop in few writes to each server, for requests that arrive together. A
+ * write is a system call; one for each call would be most of its cost.
  */
 export class TurnQueue {
   readonly #clients: () => readonly Redis[];
   #waiting: QueuedCall[] = [];
 
-  /** @param clients those that anything may be sent over now. */
+  /** @param clients the clients that may send now. */
   constructor(clients: () => readonly Redis[]) {
     this.#clients = clients;
   }
 
-  /** Sends a call when the turn ends, or there are enough for a write. */
+  /** Sends a call when the turn ends, or when there are enough calls for a write. */
   add(call: QueuedCall): void {
     this.#waiting.push(call);
     if (this.#waiting.length >= ENOUGH) this.#sendAll();

@@ -15,42 +15,40 @@ import { defineScripts, type ScriptCommands } from './script-commands';
 import { SlotOwners } from './slot-owners';
 
 interface ConnectionOptions {
-  /** Whether the client is ours to listen to and to close. */
+  /** Whether the store made the client, and so listens to it and closes it. */
   owned: boolean;
   timeoutMs: number;
 }
 
 /**
- * Arguments of a script, as they are or as they have to be when it is sent: `heldUpMs` is for how long this process was
- * held up between the call and that, 0 when it wasn't.
+ * Arguments of a script, or a function that gives them at the time of sending. `heldUpMs`: milliseconds that this
+ * process was held up between call and sending; 0 for none.
  */
 export type ScriptArguments = readonly (string | number)[] | ((heldUpMs: number) => readonly (string | number)[]);
 
-/** Who wants to know when servers may have changed. */
+/** A watcher of changes of servers. */
 export interface ConnectionWatcher {
   lost: ServerWatcher['lost'];
-  /** As a {@link ServerWatcher}'s; and whether slots of a Cluster have other owners now. */
+  /** As in {@link ServerWatcher}; and whether slots of a Cluster have other owners now. */
   changed(haveSlotsMoved: boolean): void;
   databaseChanged: ServerWatcher['databaseChanged'];
 }
 
-/** A Redis that is not one of a Cluster, and so has no address that matters. */
+/** The name of a Redis outside of a Cluster, where the address doesn't matter. */
 const THE_SERVER = 'redis';
 
-/**
- * Deadlines after which a probe that has no answer is given up for another. ioredis may drop a command without a word.
- */
+/** Deadlines after which the next probe replaces an unanswered one. ioredis may silently drop a command. */
 const PROBE_FACTOR = 5;
 
 /**
- * Runs scripts and commands on a client so that each settles within the deadline, which begins with the call: it takes
- * in waiting for a connection, queues and redirections. A circuit breaker, one for each server, spares calls the wait
- * for one that leaves them unanswered.
+ * Runs scripts and commands on a client, each within its deadline. The deadline begins with the call, and includes the
+ * wait for a connection, queues and redirections. Each server has a circuit breaker, which spares calls the wait for a
+ * silent server.
  */
 export class RedisConnection {
   readonly timeoutMs: number;
   readonly #client: Redis | Cluster;
-  /** The same client, when it is one of a Cluster. */
+  /** The same client if it is a Cluster; else `null`. */
   readonly #cluster: Cluster | null;
   readonly #owned: boolean;
   readonly #scripts: ScriptCommands;
@@ -67,7 +65,7 @@ export class RedisConnection {
   #watcher: ConnectionWatcher | null = null;
   /** The masters of a Cluster. */
   #masters = '';
-  /** How often other servers may have taken over. */
+  /** Counts the times that other servers may have taken over. */
   #epoch = 0;
   readonly #calls: PendingCalls;
   readonly #slots = new SlotOwners();
@@ -88,19 +86,17 @@ export class RedisConnection {
     );
   }
 
-  /** A key, or a channel, as Redis has it: with what the client puts in front of every key. */
+  /** The name of a key or channel in Redis, with the client's prefix. */
   whole(name: string): string {
     return `${this.#client.options.keyPrefix ?? ''}${name}`;
   }
 
-  /**
-   * A key as a command needs it that is given to one of the clients itself: the nodes of a Cluster may lack its prefix.
-   */
+  /** The name of a key for a command to one of the clients: the nodes of a Cluster may lack the prefix. */
   keyFor(redis: Redis, key: string): string {
     return redis.options.keyPrefix ? key : this.whole(key);
   }
 
-  /** How often a call was sent on to a node that its slot is just being moved to. */
+  /** Counts the calls that were sent on to a node that their slot is moving to. */
   get detours(): number {
     return this.#cluster === null ? 0 : askingsOf(this.#cluster);
   }
@@ -109,7 +105,7 @@ export class RedisConnection {
     return this.#closed === null && this.#readiness.isConnected;
   }
 
-  /** Tells one watcher of every change of servers from now on. */
+  /** Reports every change of servers to one watcher from now on. */
   watch(watcher: ConnectionWatcher): void {
     this.#watcher = watcher;
   }
@@ -124,19 +120,19 @@ export class RedisConnection {
   /** Every server that calls may go to, as far as the client knows. */
   servers(): string[] {
     if (this.#cluster === null) return [THE_SERVER];
-    // Slots that nobody owns are holes, which flatMap leaves out.
+    // Slots without an owner are holes, which flatMap skips.
     return [...new Set(this.#cluster.slots.flatMap((owners) => owners?.[0] ?? []))];
   }
 
-  /** The client of one of {@link servers}; `null` when there is none, or none any more. */
+  /** The client of one of {@link servers}; `null` when there is none any more. */
   clientOf(server: string): Redis | null {
     if (this.#cluster === null) return this.#client as Redis;
     return this.#cluster.nodes('master').find((node) => addressOf(node) === server) ?? null;
   }
 
   /**
-   * A further connection to one of {@link servers}, to the same keys and database, with the credentials that the client
-   * has at each attempt to connect. The caller has to close it. `null` when there is no connection to that server now.
+   * Opens a further connection to one of {@link servers}: to the same keys and database, with the credentials that the
+   * client has at each attempt to connect. The caller closes it. `null` without a connection to that server now.
    */
   connectTo(server: string, options: Pick<RedisOptions, 'retryStrategy'>): Redis | null {
     const { timeoutMs } = this;
@@ -152,18 +148,17 @@ export class RedisConnection {
       readOnly: false,
       maxRetriesPerRequest: 0,
       connectTimeout: timeoutMs,
-      // It is given up only when its answers don't matter. Longer would keep a process that ends in an outage from
-      // ending.
+      // Given up only when its answers no longer matter. A longer wait would keep a process from ending in an outage.
       disconnectTimeout: 0,
       socketTimeout: SILENCE_FACTOR * timeoutMs,
       ...(source.options.commandTimeout !== undefined && { commandTimeout: SILENCE_FACTOR * timeoutMs }),
-      // The client follows promotions; this connection is given up at one.
+      // The client follows promotions; this connection ends at one.
       failoverDetector: false,
       keyPrefix: this.whole(''),
       ...(this.#cluster === null && { db: this.#readiness.database }),
     });
     mendConnection(redis);
-    // Callers get their errors by their calls; without a listener, ioredis prints them.
+    // Callers get errors from their calls; without a listener, ioredis prints them.
     redis.on('error', () => undefined);
     redis.on('ready', () => correctFalseReady(redis));
     askForCredentials(redis, () => credentialsOf(this.clientOf(server) ?? source));
@@ -171,12 +166,12 @@ export class RedisConnection {
     return redis;
   }
 
-  /** Resolves when there is a connection, rejects when there is none within the deadline. */
+  /** Resolves when there is a connection; rejects without one within the deadline. */
   ready(): Promise<void> {
     return this.#calls.add(() => Promise.resolve(), this.timeoutMs);
   }
 
-  /** Runs a script. While a Cluster moves the keys to another node one by one, on the first of them alone. */
+  /** Runs a script; on its first key alone while a Cluster moves the keys one by one. */
   run<Reply>(
     name: ScriptName,
     keys: readonly [string, ...string[]],
@@ -208,27 +203,24 @@ export class RedisConnection {
 
   /** A call on a key has failed. */
   failed(key: string, epoch: number, error: SessionError, reason: unknown): void {
-    // Between the nodes of a Cluster there is no waiting for a connection: each call would try the dead one anew.
+    // The nodes of a Cluster have no wait for a connection: each call would try the dead one again.
     const isBroken = this.#cluster !== null && reason !== error;
-    // A server is not to blame for what its predecessor left unanswered.
+    // A failure of its predecessor doesn't count against a server.
     if (this.#closed !== null || epoch !== this.#epoch) return;
     if (error.code !== 'ERR_STORE_TIMEOUT') {
-      // Nor for what the client refused by itself, while its connection is well.
+      // Neither does a refusal by the client itself, while its connection is well.
       if (!isBroken || this.clientOf(this.serverOf(key))?.status === 'ready') return;
     }
     this.#breaker.unanswered(this.serverOf(key), error, () => this.#probe(key));
   }
 
-  /**
-   * Runs a script on one key. Whether it is answered says nothing of the server to the circuit breaker, nor the other
-   * way round.
-   */
+  /** Runs a script on one key, apart from the circuit breaker: neither affects the other. */
   runAside(name: ScriptName, key: string, args: readonly (string | number)[]): Promise<unknown> {
     const destination = { server: () => this.serverOf(key) };
     return this.#calls.add(() => this.#scripts[name](1, key, ...args), this.timeoutMs, destination);
   }
 
-  /** Sends what the function sends to one of {@link servers}. */
+  /** Runs a function that sends to one of {@link servers}. */
   sendTo<Reply>(server: string, command: (redis: Redis) => Promise<Reply>, timeoutMs = this.timeoutMs): Promise<Reply> {
     const refusal = this.#breaker.refusal(server);
     if (refusal !== null) return Promise.reject(refusal);
@@ -240,7 +232,7 @@ export class RedisConnection {
     return this.#calls.add(send, timeoutMs, { server: () => server });
   }
 
-  /** Waits for the calls in flight, as long as the slowest may take, and closes the client if it is ours. */
+  /** Waits for the calls in flight, at most one deadline, and closes the client if the store made it. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -251,19 +243,19 @@ export class RedisConnection {
     return sessionErrorOf(this.#readiness.causeOf(reason, server), otherwise);
   }
 
-  /** Whether the server of this key answers in time, were it with an error. */
+  /** Whether the server of this key answers in time, also with an error. */
   async #probe(key: string): Promise<boolean> {
     if (!this.#readiness.isConnected) return false;
     const start = performance.now();
-    // A check of no session, and not a plain read, which a client may send to a replica.
+    // A check of no session. A client may send a plain read to a replica.
     const isAnswered = this.#scripts.check(1, key, '').then(() => true, isErrorReply);
     const givenUp = sleep(PROBE_FACTOR * this.timeoutMs, false, { ref: false }).then(() => nextTurn(false));
     return (await Promise.race([isAnswered, givenUp])) && performance.now() - start <= this.timeoutMs;
   }
 
   /**
-   * What was sent before says nothing of a single Redis to which there is a new connection, nor of a Cluster's new
-   * masters.
+   * Forgets earlier results: they say nothing about a new connection to a single Redis, nor about new masters of a
+   * Cluster.
    */
   #lookForNewMasters(): void {
     const masters = this.servers().join();
@@ -277,13 +269,13 @@ export class RedisConnection {
     if (this.#owned) await settled;
     this.#breaker.reset();
     this.#watcher = null;
-    // An owned client goes on to report how it ends, and an error without a listener is printed.
+    // An owned client still reports its end, and an error without a listener is printed.
     if (this.#owned && this.#client.status !== 'end') this.#client.disconnect();
     else this.#readiness.unwatch(this.#serverWatcher);
   }
 }
 
-/** The server that holds a key. A class, because one is made for each call. */
+/** The server that holds a key. A class, so that its methods are made once, not for every call. */
 class KeyDestination implements Destination {
   readonly #connection: RedisConnection;
   readonly #key: string;

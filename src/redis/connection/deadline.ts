@@ -4,12 +4,12 @@ import type { ScriptName } from '../scripts/index';
 import type { RedisConnection } from './connection';
 import { ServerClock } from './server-clock';
 
-/** A script that is refused as too late is tried again with the time that the refusal tells. */
+/** Tries of a script that Redis refuses as too late: once more, with the time of the refusal. */
 const MAX_ATTEMPTS = 3;
 
 /**
- * Milliseconds before its deadline at which a call is too late already: Node's timers and Redis's clock are rounded,
- * each its way.
+ * Milliseconds before its deadline at which a call counts as too late, because Node's timers and Redis's clock are both
+ * rounded.
  */
 const MARGIN_MS = 5;
 
@@ -18,7 +18,7 @@ export interface Call {
   key: string;
   /** Where it is sent. */
   server: string;
-  /** When it must have settled, by `performance.now()`. */
+  /** When the call must have settled, by `performance.now()`. */
   deadline: number;
 }
 
@@ -32,8 +32,8 @@ export interface DeadlineScript<Reply> {
 }
 
 /**
- * Runs scripts that do nothing when nobody waits for their answer any more. Too late one may be by a clock that we
- * don't know yet, or that is another one since: then the refusal tells us the time, and it is tried again.
+ * Runs scripts that do nothing once their caller has given up. A script may be too late by a clock that this process
+ * doesn't know yet. The refusal then brings the time, and the script is tried again.
  */
 export class DeadlineScripts {
   readonly #connection: RedisConnection;
@@ -48,7 +48,7 @@ export class DeadlineScripts {
     this.#clock.forget(server);
   }
 
-  /** @param call its `server` is set to where the script was sent last. */
+  /** @param call its `server` is set to the last target of the script. */
   async run<Reply>(call: Call, script: DeadlineScript<Reply>): Promise<Reply> {
     const margin = Math.min(MARGIN_MS, this.#connection.timeoutMs / 10);
     for (let tries = 0; tries < MAX_ATTEMPTS; tries++) {
@@ -63,8 +63,7 @@ export class DeadlineScripts {
       const now = refusedAt ?? script.timing.answeredAt(reply);
       if (now !== null) this.#clock.learn(this.#connection.serverOf(call.key), now);
       if (refusedAt === null) return reply;
-      // An answer that is read after the deadline had arrived before: what held this process up is held against no
-      // call.
+      // An answer that is read after the deadline had arrived before. No call fails because this process was held up.
       const readAt = performance.now();
       if (readAt > call.deadline) call.deadline = readAt + left;
     }

@@ -1,25 +1,21 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 
-/**
- * Milliseconds without a call after which something on the way, such as a firewall, may have dropped a connection
- * without a word.
- */
+/** Milliseconds without a call after which a firewall, for example, may silently have dropped a connection. */
 export const IDLE_MS = 5000;
 
 /**
- * Tries connections that have been idle before calls use them. One that gives no answer is broken, so that the client
- * makes another.
+ * Tests idle connections before calls use them, and breaks those without an answer, so that the client makes new ones.
  *
- * All connections of a client that was idle are tried before the next call. Of a Cluster in use, those to nodes that
- * nobody asks for are tried meanwhile.
+ * After an idle time of the client, all its connections are tested before the next call. In a busy Cluster, the
+ * connections to unused nodes are tested meanwhile.
  */
 export class IdleConnections {
   readonly #client: Redis | Cluster;
   readonly #patienceMs: number;
   #usedAt = performance.now();
   #lookedAt = performance.now();
-  /** For each connection the bytes it had read when it was last looked at. */
+  /** For each connection, the bytes it had read at the last look. */
   readonly #bytesRead = new WeakMap<Redis, number>();
   #mustTry = false;
   #trying: Promise<void> | null = null;
@@ -30,7 +26,7 @@ export class IdleConnections {
     this.#patienceMs = patienceMs;
   }
 
-  /** Takes note of a call, and tells whether the connections have to be tried before it. */
+  /** Records a call. Gives whether the connections must be tested before it. */
   mustTryFirst(): boolean {
     const now = performance.now();
     if (now - this.#usedAt > IDLE_MS) this.#mustTry = true;
@@ -39,7 +35,7 @@ export class IdleConnections {
     return this.#mustTry;
   }
 
-  /** Tries all connections. Resolves when each has answered, or is broken. */
+  /** Tests all connections. Resolves when each has answered or is broken. */
   tryAll(): Promise<void> {
     this.#trying ??= Promise.all(this.#connections().map((redis) => this.#try(redis))).then(() => {
       this.#trying = null;
@@ -65,10 +61,10 @@ export class IdleConnections {
   async #try(redis: Redis): Promise<void> {
     const { stream } = redis;
     const { bytesRead } = stream;
-    // What every user of ours may ask; and a refusal is an answer, too.
+    // A command that every ACL of ours permits; and a refusal is an answer, too.
     const settled = redis.time().catch(() => undefined);
     await Promise.race([settled, sleep(this.#patienceMs, undefined, { ref: false })]);
-    // Timers go before sockets: when this process was held up, the answer may be here and not yet read.
+    // Node runs timers before sockets: after a delay of this process, the answer may wait unread.
     await nextTurn();
     if (stream.bytesRead !== bytesRead || redis.status !== 'ready') return;
     const closed = new Promise((resolve) => redis.once('close', resolve));

@@ -1,17 +1,16 @@
 import { isBrokenConnection, isConnectionLoss, isError, withoutArguments } from '../client/errors';
 
 /**
- * Milliseconds for which an error may be why a connection fails now: while calls ask for a node, it is tried more
- * often.
+ * Milliseconds for which an error may explain a failing connection. While calls ask for a node, it is tried more often.
  */
 const FRESH_MS = 10_000;
 
 /**
- * Remembers why connections to the nodes of a Cluster failed. ioredis reports that as an event, and rejects what waited
- * for the connection with "Connection is closed."
+ * Remembers why connections to the nodes of a Cluster failed. ioredis emits the reason as an event, and rejects waiting
+ * calls with "Connection is closed."
  */
 export class NodeErrors {
-  /** By the node's address; of each the last that says why. */
+  /** The last error with a reason, by the node's address. */
   readonly #errors = new Map<string, { error: Error; at: number }>();
 
   record(address: string, error: unknown): void {
@@ -29,7 +28,7 @@ export class NodeErrors {
     return at !== undefined && performance.now() - at < FRESH_MS ? error : undefined;
   }
 
-  /** What all nodes failed with, as one error. */
+  /** The errors of all nodes, as one. */
   get all(): Error | undefined {
     const texts = [...this.#errors.keys()].flatMap((address) => {
       const error = this.of(address);

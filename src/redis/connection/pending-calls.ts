@@ -5,46 +5,43 @@ import { CallsInFlight, type WaitingCall } from './calls-in-flight';
 import { type QueuedCall, TurnQueue } from './commands-in-one-write';
 import type { Readiness } from './readiness';
 
-/** A turn of the event loop that takes longer is one in which something held the process up. */
+/** Milliseconds of a turn of the event loop beyond which the process counts as held up. */
 const LONGEST_TURN_MS = 50;
 
-/** The part of its deadline that a call which waits for others must have left when it is sent. */
+/** The part of its deadline that a waiting call must have left when it is sent. */
 const RESERVE = 0.5;
 
-/** The server that a call goes to, and what the call shows of it. */
+/** The server of a call, and its reactions to the call's outcome. */
 export interface Destination {
-  /** The server that it goes to now. */
+  /** The current server of the call. */
   server(): string;
-  /** It has answered, if only with an error. */
+  /** The server has answered, also with an error. */
   answered?(): void;
-  /** @param reason what the client gave; the error itself where this package made it. */
+  /** @param reason the client's error; or the error itself where this package made it. */
   failed?(error: SessionError, reason: unknown): void;
 }
 
-/**
- * Sends something. `heldUpMs`: for how long this process was held up between the call and its sending, 0 when it
- * wasn't.
- */
+/** Sends a call. `heldUpMs`: milliseconds that this process was held up between call and sending; 0 for none. */
 export type SendCommand<Reply> = (heldUpMs: number) => Promise<Reply>;
 
 /**
- * Settles each call within its deadline, which begins with the call: it takes in waiting for a connection, for other
- * calls, and for the answer. What holds this process up is held against no call: an answer that has arrived counts,
- * however late it is read.
+ * Settles each call within its deadline. The deadline begins with the call, and includes the wait for a connection, for
+ * other calls and for the answer. A delay of this process fails no call: an answer that has arrived counts, however
+ * late the process reads it.
  */
 export class PendingCalls {
   readonly readiness: Readiness;
   readonly turn: TurnQueue;
   readonly errorOf: (reason: unknown, server?: string) => SessionError;
-  /** Of each server: one that is slow holds up no calls to another. */
+  /** By server, so that a slow one delays no calls to another. */
   readonly #inFlight = new Map<string, CallsInFlight>();
   #count = 0;
   #onSettled: (() => void) | null = null;
   #isClosed = false;
 
   /**
-   * @param clients those that anything may be sent over now.
-   * @param errorOf makes the error of what a client gave.
+   * @param clients the clients that may send now.
+   * @param errorOf makes the error for a client's error.
    */
   constructor(
     readiness: Readiness,
@@ -91,7 +88,7 @@ export class PendingCalls {
   }
 }
 
-/** One call. A class, because closures for each would cost a call more than all else here. */
+/** One call. A class, because closures for each call would cost more than all else here. */
 class PendingCall<Reply> implements WaitingCall, QueuedCall {
   until = 0;
   readonly #calls: PendingCalls;
@@ -103,9 +100,9 @@ class PendingCall<Reply> implements WaitingCall, QueuedCall {
   #timer: NodeJS.Timeout;
   #deadline: number;
   #heldUpMs = 0;
-  /** When it was ready to be sent, while it waits for the turn of the event loop to end. */
+  /** When the call was ready to be sent; it waits for the end of the turn. */
   #queuedAt: number | null = null;
-  /** Where it is in flight; `null` while it isn't. */
+  /** The server that the call is in flight to; `null` for none. */
   #inFlight: CallsInFlight | null = null;
   #isSettled = false;
 
@@ -176,7 +173,7 @@ class PendingCall<Reply> implements WaitingCall, QueuedCall {
   overdue(): void {
     const left = this.#deadline - performance.now();
     if (this.#queuedAt !== null || left > 0) this.#timer = setTimeout(onTimer, Math.max(1, left), this);
-    // Node runs timers before it reads sockets: the answer may be here and not yet read.
+    // Node runs timers before sockets: the answer may wait unread.
     else setImmediate(() => this.refuse(new SessionError('ERR_STORE_TIMEOUT', noAnswerWithin(this.#timeoutMs))));
   }
 

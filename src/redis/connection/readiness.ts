@@ -10,13 +10,13 @@ import { leaveRefusedDatabase } from '../client/refused-database';
 import { IdleConnections } from './idle-connections';
 import { NodeErrors } from './node-errors';
 
-/** Who wants to know when servers may have changed. */
+/** A watcher of changes of servers. */
 export interface ServerWatcher {
-  /** A connection broke: to this server, `host:port` of a Cluster's node, or to all. */
+  /** A connection broke: to this server (`host:port` of a Cluster's node), or to all. */
   lost(server?: string): void;
-  /** There is a connection again, or another server took over. Called before any call can use it. */
+  /** There is a connection again, or another server took over. Called before any call can use the connection. */
   changed(): void;
-  /** Calls go to another database from now on: the application has called `select`. */
+  /** Calls go to another database from now on, because the application called `select`. */
   databaseChanged(): void;
 }
 
@@ -25,29 +25,29 @@ type Listener = (argument: unknown, second: unknown) => void;
 const ofClients = new WeakMap<Redis | Cluster, Readiness>();
 
 /**
- * Follows a client's connection, and lets calls wait for it. All stores on one client share one, and so its listeners.
+ * Follows a client's connection, and lets calls wait for it. All stores on one client share one instance, and so its
+ * listeners.
  *
- * A call that comes while a connection is being set up waits for it; once an attempt has failed, calls fail at once
- * until the client has got through. Nothing is handed to a client that isn't ready: a command that waits in its queue
- * runs after its caller was given an error.
+ * A call waits while a connection is being set up. After a failed attempt, calls fail at once until the client is
+ * connected. A client that isn't ready gets no commands: a queued command would run after its caller got an error.
  */
 export class Readiness {
   readonly #client: Redis | Cluster;
   readonly #owned: boolean;
   readonly #watchers = new Set<ServerWatcher>();
   #database: number;
-  /** Settles with the present attempt to connect. */
+  /** Settles with the current attempt to connect. */
   #attempt: Promise<void> | null = null;
   #onAttemptFailed: (() => void) | null = null;
   /** Whether an attempt to connect has failed since the client was last ready. */
   #isDown: boolean;
   #wasReady: boolean;
-  /** What the client last reported, to say why a call failed. Known for an owned client only: who owns it listens. */
+  /** The last error of the client, to explain failed calls. Known for owned clients only, because the owner listens. */
   #lastError: unknown;
-  /** One failure may bring several errors; the first says why. */
+  /** One failure may bring several errors; the first has the reason. */
   #isFirstError = true;
   readonly #nodeErrors = new NodeErrors();
-  /** Of a client of ours: another's may be blocked by a command of its owner's, and be well. */
+  /** For owned clients only: a command of the owner may block another client, and it is well. */
   readonly #idle: IdleConnections | null;
 
   /**
@@ -73,7 +73,7 @@ export class Readiness {
     this.#listen('on');
   }
 
-  /** Whether a call that is made now may be sent at once. */
+  /** Whether a call may be sent at once. */
   get isReady(): boolean {
     return this.isConnected && this.#idle?.mustTryFirst() !== true;
   }
@@ -91,7 +91,7 @@ export class Readiness {
     this.#watchers.add(watcher);
   }
 
-  /** Gives the client its listeners back when this was the last watcher. */
+  /** Removes the listeners from the client when this was the last watcher. */
   unwatch(watcher: ServerWatcher): void {
     this.#watchers.delete(watcher);
     if (this.#watchers.size > 0) return;
@@ -125,7 +125,7 @@ export class Readiness {
     return server === undefined ? this.#nodeErrors.all : this.#nodeErrors.of(server);
   }
 
-  /** Whether the connection is ending. ioredis reports that only when it has closed, and queues until then. */
+  /** Whether the connection is ending. ioredis reports that only after it has closed, and queues until then. */
   #isEnding(): boolean {
     return !this.#client.isCluster && (this.#client as Redis).stream?.writable === false;
   }
@@ -179,7 +179,7 @@ export class Readiness {
 
   readonly #onReady = () => {
     if (!this.#client.isCluster && correctFalseReady(this.#client as Redis)) return;
-    // It was given up, and answers to its handshake still arrive.
+    // The connection was given up, and answers to its handshake still arrive.
     if (this.#isEnding()) return;
     this.#wasReady = true;
     this.#isFirstError = true;
@@ -203,9 +203,9 @@ export class Readiness {
   readonly #onError = (error: unknown) => {
     const saysMore = this.#lastError === undefined || !isBrokenConnection(error);
     if (this.#isFirstError && saysMore) this.#lastError = withoutArguments(error);
-    // Sentinels are asked one after the other, and a master that one of them names may fail in its own way.
+    // ioredis asks one sentinel after another, and a master that one of them names may fail with its own error.
     this.#isFirstError = this.#client.status === 'connecting';
-    // While no sentinel answers, ioredis asks one after the other, and never gives the attempt up.
+    // While no sentinel answers, ioredis goes on asking, and the attempt never ends.
     if (this.#client.status !== 'connecting') return;
     this.#isDown = true;
     this.#onAttemptFailed?.();
@@ -229,7 +229,7 @@ export class Readiness {
     for (const watcher of this.#watchers) watcher.changed();
   };
 
-  /** ioredis emits it for each connection that it selects the same database on, too. */
+  /** ioredis also emits this for each connection on which it selects the same database. */
   readonly #onSelect = (database: unknown) => {
     if (database === this.#database) return;
     this.#database = database as number;
@@ -241,14 +241,14 @@ export class Readiness {
     leaveRefusedDatabase(redis, (error) => {
       this.#lastError = withoutArguments(error);
     });
-    // One that was wrong before it was handed in has given up connecting.
+    // A client that was wrong before the application handed it in no longer connects.
     if (correctFalseReady(redis) && redis.status === 'end') connectQuietly(redis);
   }
 
   #followNode(node: Redis): void {
     followCredentials(node, this.#client as Cluster);
     catchAsking(node, this.#client as Cluster);
-    // A node may have been followed before, for stores that are closed.
+    // An earlier store, closed by now, may have followed the node.
     node.off('ready', correctNode).on('ready', correctNode);
   }
 }
@@ -257,7 +257,7 @@ function correctNode(this: Redis): void {
   correctFalseReady(this);
 }
 
-/** The database that a client has selected, or will when it connects. */
+/** The database that a client has selected, or will select when it connects. */
 function databaseOf(client: Redis | Cluster): number {
   if (client.isCluster) return 0;
   const { prevCondition, condition, options } = client as unknown as Record<
@@ -268,7 +268,7 @@ function databaseOf(client: Redis | Cluster): number {
   return prevCondition?.select ?? condition?.select ?? options.db ?? 0;
 }
 
-/** What a node of a Cluster is called: `host:port`. */
+/** The name of a Cluster's node: `host:port`. */
 export function addressOf({ options }: Redis): string {
   return `${options.host}:${options.port}`;
 }

@@ -6,7 +6,7 @@ import type { ServerRights } from './server-rights';
 const NOT_ANNOUNCING =
   'it does not let changes be announced: near caches, here or elsewhere, keep ended sessions for their maxAgeMs';
 
-/** What was found of one server. */
+/** The findings on one server. */
 interface Look {
   latencyMs: number | null;
   isServing: boolean;
@@ -14,8 +14,8 @@ interface Look {
 }
 
 /**
- * Finds out how Redis is: asks each master for its INFO, and tries the commands that our scripts need. What that costs
- * is about what ten checks cost.
+ * Finds out the state of Redis: asks each master for its INFO, and tries the commands that our scripts need. The cost
+ * is that of about ten checks.
  */
 export class RedisHealth {
   readonly #connection: RedisConnection;
@@ -98,7 +98,7 @@ export class RedisHealth {
   async #tryWait(server: string, timeoutMs: number): Promise<string[]> {
     if (this.#replicas === 0) return [];
     try {
-      // For no replicas, and so without waiting.
+      // For 0 replicas, and so without a wait.
       await this.#connection.sendTo(server, (redis) => redis.call('WAIT', 0, 0), timeoutMs);
       return [];
     } catch (error) {
@@ -121,7 +121,7 @@ export class RedisHealth {
   }
 }
 
-/** What went wrong, and why as far as that is known. */
+/** The failure and its reason, if known. */
 function reasonOf(error: unknown): string {
   if (!isError(error)) return String(error);
   return isError(error.cause) ? `${error.message} (${error.cause.message})` : error.message;
@@ -134,7 +134,7 @@ function wordsOfRefusal(error: unknown): string {
   return isError(cause) ? cause.message : message;
 }
 
-/** `name:value` lines, as INFO gives them. */
+/** The `name:value` lines of INFO. */
 function fieldsOf(info: string): Map<string, string> {
   const pairs = info.split('\r\n').map((line) => [line.split(':', 1)[0] ?? '', line] as const);
   return new Map(pairs.map(([name, line]) => [name, line.slice(name.length + 1)]));

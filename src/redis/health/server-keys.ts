@@ -2,17 +2,17 @@ import { pinsSlot } from '../client/client-check';
 import type { RedisConnection } from '../connection/connection';
 import type { RedisKeys } from '../schema';
 
-/** Names tried for a key that one server of a Cluster holds: with 1,000 masters, one in a thousand. */
+/** Names to try for a key that one server of a Cluster holds: with 1,000 masters, one in a thousand fits. */
 const MAX_KEYS = 10_000;
 
 /**
- * Finds for each server a key that it would hold, of no user, to see whether it takes writes: a replica doesn't, nor a
- * master that is cut off.
+ * Finds, for each server, a key of no user that it would hold, to test whether it takes writes. A replica does not, and
+ * neither does a master that is cut off.
  */
 export class ServerKeys {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;
-  /** For each server the tag of a key that it held when it was last looked at. */
+  /** For each server, the tag of a key that it held at the last look. */
   readonly #tagOn = new Map<string, string>();
 
   constructor(connection: RedisConnection, keys: RedisKeys) {
@@ -20,7 +20,7 @@ export class ServerKeys {
     this.#keys = keys;
   }
 
-  /** Writes nothing, where only a master that takes writes accepts that. */
+  /** Makes an empty write, which only a master that takes writes accepts. */
   async writeNothing(server: string, timeoutMs: number): Promise<void> {
     const tag = this.tagHeldBy(server);
     if (tag === null) return;
@@ -28,7 +28,7 @@ export class ServerKeys {
     await this.#connection.sendTo(server, (redis) => redis.hdel(this.#connection.keyFor(redis, key), ''), timeoutMs);
   }
 
-  /** A tag of no user, whose keys this server holds; `null` when none was found. */
+  /** A tag of no user whose keys this server holds; `null` for none. */
   tagHeldBy(server: string): string | null {
     const isHeld = (tag: string) => this.#connection.serverOf(this.#keys.sessions(tag)) === server;
     const known = this.#tagOn.get(server);

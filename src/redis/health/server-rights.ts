@@ -6,29 +6,29 @@ import type { RedisKeys } from '../schema';
 import { PROBE } from '../scripts/probe';
 import type { ServerKeys } from './server-keys';
 
-/** Milliseconds for which a server that let us announce changes is not asked again whether it does. */
+/** Milliseconds until a server that permitted an announcement is asked again. */
 const ANNOUNCING_KNOWN_MS = 60_000;
 
 const PROBE_SHA = hash('sha1', PROBE);
 
-/** Without these no request with a token is served: it reads a session and slides it. */
+/** The commands without which no request with a token is served: reading a session and sliding it. */
 const NEEDED_BY_REQUESTS = ['TIME', 'HMGET', 'HDEL', 'GETEX', 'PTTL', 'PEXPIRE', 'HSET'];
 
-/** A command that a server refuses us, or doesn't know. */
+/** A command that a server refuses or doesn't know. */
 export interface RefusedCommand {
   name: string;
   /** Redis's words. */
   words: string;
-  /** Whether nothing goes without it. */
+  /** Whether no request is served without the command. */
   isFatal: boolean;
 }
 
-/** Tries on a server, for no user, the commands that our scripts need, and finds out which of them it refuses. */
+/** Tries the commands of our scripts on a server, for no user, and finds the refused ones. */
 export class ServerRights {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;
   readonly #serverKeys: ServerKeys;
-  /** When each server last let us announce changes, by `performance.now()`. */
+  /** When each server last permitted an announcement, by `performance.now()`. */
   readonly #announcedAt = new Map<string, number>();
 
   constructor(connection: RedisConnection, keys: RedisKeys, serverKeys: ServerKeys) {
@@ -38,7 +38,7 @@ export class ServerRights {
   }
 
   /**
-   * The commands inside our scripts that the server refuses.
+   * The commands in our scripts that the server refuses.
    *
    * @throws SessionError when it runs no script at all, or takes no writes.
    */
@@ -48,7 +48,7 @@ export class ServerRights {
     const keys = [this.#keys.sessions(tag), this.#keys.userInfo(tag)] as const;
     const ask = async (redis: Redis) => {
       const [sessions, info] = keys.map((key) => this.#connection.keyFor(redis, key)) as [string, string];
-      // A script is sent by EVAL to a server that lacks it, and by EVALSHA to others: either may be refused alone.
+      // EVAL goes to a server that lacks the script, EVALSHA to others: either may be refused alone.
       const replies = await Promise.all([redis.eval(PROBE, 2, sessions, info), redis.evalsha(PROBE_SHA, 0)]);
       return replies[0] as string[];
     };
@@ -56,8 +56,8 @@ export class ServerRights {
   }
 
   /**
-   * Redis's refusal to let us announce changes; `null` when it lets us, or has done so a moment ago. Scripts go on
-   * without announcing.
+   * Redis's refusal of announcements; `null` when it permits them, or did so a moment ago. Scripts go on without
+   * announcing.
    */
   async refusalToAnnounce(server: string, timeoutMs: number): Promise<Error | null> {
     if (performance.now() - (this.#announcedAt.get(server) ?? Number.NEGATIVE_INFINITY) < ANNOUNCING_KNOWN_MS)
@@ -74,7 +74,7 @@ export class ServerRights {
     }
   }
 
-  /** What is known of this server, or of all, may be of another. */
+  /** Forgets the findings on this server, or on all: another may have taken its place. */
   forget(server?: string): void {
     if (server === undefined) this.#announcedAt.clear();
     else this.#announcedAt.delete(server);
@@ -87,7 +87,7 @@ function commandsIn(failed: readonly string[]): RefusedCommand[] {
     const [name, words] = failed.slice(i, i + 2) as [string, string];
     const error = new Error(words);
     if (isRefusal(error)) commands.push({ name, words, isFatal: NEEDED_BY_REQUESTS.includes(name) });
-    // A Redis that is full is found out by its INFO.
+    // INFO shows a full Redis.
     else if (!/\bOOM\b/.test(words)) throw sessionErrorOf(error);
   }
   return commands;

@@ -7,11 +7,11 @@ import { IDLE_MS } from '../connection/idle-connections';
 import { defineScripts } from '../connection/script-commands';
 import { type Revocation, revocationArguments } from './revocations';
 
-/** How safe a revocation must be before it counts as done. */
+/** How many replicas must confirm an end before its call resolves. */
 export interface Durability {
-  /** Replicas that must have it, 1 to 100. Required. */
+  /** Replicas that must have the end. Required. Range 1 to 100. */
   replicas: number;
-  /** Milliseconds to wait for them, at most the store's `timeoutMs`. Default: half of that. */
+  /** Milliseconds to wait for the replicas. Default: half of the store's `timeoutMs`, which is also the maximum. */
   timeoutMs?: number | undefined;
 }
 
@@ -47,8 +47,8 @@ interface Lane {
 /**
  * Waits until replicas have a revocation.
  *
- * WAIT blocks its connection and counts only what that connection wrote, so it has one of its own to each server, and
- * there the revocation is written once more. What comes while a WAIT blocks goes together with the next one.
+ * WAIT blocks its connection, and counts only the writes of that connection. So each server has a connection for it, on
+ * which the revocation is written once more. Revocations that come during a WAIT share the next one.
  */
 export class ReplicaAcknowledgement {
   readonly #connection: RedisConnection;
@@ -66,7 +66,7 @@ export class ReplicaAcknowledgement {
   /**
    * Resolves when enough replicas have it. Settles before `deadline`, a moment of `performance.now()`.
    *
-   * @throws SessionError `ERR_NOT_REPLICATED` when they have not, or it can't be known.
+   * @throws SessionError `ERR_NOT_REPLICATED` when too few have it, or when that can't be found out.
    */
   confirm(key: string, revocation: Revocation, deadline: number): Promise<void> {
     const lane = this.#laneTo(this.#connection.serverOf(key));
@@ -83,7 +83,7 @@ export class ReplicaAcknowledgement {
     });
   }
 
-  /** The client has lost this server, or all: what it finds next may be another, to which the lanes don't lead. */
+  /** The client has lost this server, or all: the lanes may lead to another than the next calls. */
   lost(server?: string): void {
     for (const [address, { redis }] of this.#lanes) {
       if (server !== undefined && address !== server) continue;
@@ -108,7 +108,7 @@ export class ReplicaAcknowledgement {
     const { revoke } = defineScripts(redis);
     const writes = batch.map(({ key, revocation }) => revoke(1, key, ...revocationArguments(revocation)));
     const wait = redis.call('WAIT', this.#replicas, this.#timeoutMs).then(Number, asError);
-    // One that is silent would hold up all who come after.
+    // A silent connection would block all later revocations.
     const timer = setTimeout(() => redis.disconnect(), this.#timeoutMs + this.#connection.timeoutMs);
     const written = await Promise.all(writes.map((write) => write.then(() => null, asError)));
     const acknowledgedBy = await wait;
@@ -121,7 +121,7 @@ export class ReplicaAcknowledgement {
     const existing = this.#lanes.get(server);
     if (existing !== undefined && !isIdle(existing)) return existing;
     existing?.redis.disconnect();
-    // A server that is gone may never come back; who waits next connects anew.
+    // A lost server may never come back; the next revocation connects again.
     const redis = this.#connection.connectTo(server, { retryStrategy: null });
     if (redis === null) return null;
     const lane: Lane = { redis, waiting: [], isBusy: false, freeAt: performance.now() };
@@ -143,7 +143,7 @@ export class ReplicaAcknowledgement {
   }
 }
 
-/** Whether something on the way may have dropped its connection. */
+/** Whether a firewall, for example, may have dropped the connection. */
 function isIdle({ isBusy, freeAt }: Lane): boolean {
   return !isBusy && performance.now() - freeAt > IDLE_MS;
 }

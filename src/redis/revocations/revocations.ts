@@ -1,14 +1,17 @@
 import { isUnavailable } from '../../errors/session-error';
 
-/** What was done to a user that must not be undone: sessions ended before their time, a ban set or lifted. */
+/** A change of a user that must not be undone: sessions ended before their time, a ban set or lifted. */
 export interface Revocation {
   /** Ids of sessions that ended in any case. */
   ids: readonly string[];
-  /** And those that began before this moment by the clock of the Redis that ended them, in milliseconds; 0 for none. */
+  /**
+   * Ends also sessions that began before this moment, in milliseconds by the clock of the Redis that ended them; 0 for
+   * none.
+   */
   before: number;
-  /** But not this one; '' for no exception. */
+  /** Keeps this session; '' for no exception. */
   except: string;
-  /** The user's ban as the scripts `ban` and `unban` gave it; absent where neither was done. */
+  /** The user's ban, in the form of the scripts `ban` and `unban`; absent when neither ran. */
   ban?: { userId: string; text: string };
 }
 
@@ -17,12 +20,12 @@ export function revocationOf(...ids: string[]): Revocation {
   return { ids, before: 0, except: '' };
 }
 
-/** A revocation as the script `revoke` takes it, after the key. */
+/** The arguments of the script `revoke`, after the key. */
 export function revocationArguments({ before, except, ban, ids }: Revocation): (string | number)[] {
   return [before, except, ban?.userId ?? '', ban?.text ?? '', ...ids];
 }
 
-/** Where revocations are carried out. */
+/** The servers that carry revocations out. */
 export interface RevocationServers {
   /** The server that holds this key now. */
   serverOf(key: string): string;
@@ -30,43 +33,43 @@ export interface RevocationServers {
   revoke(key: string, revocation: Revocation): Promise<unknown>;
 }
 
-/** Milliseconds for which a revocation is remembered, at least, once a server has it. */
+/** Milliseconds for which a revocation is remembered, at least, after a server has it. */
 const REMEMBER_MS = 60_000;
-/** Milliseconds for which a ban is repeated: servers know for an hour that one was lifted. */
+/** Milliseconds for which a ban is repeated: servers remember for an hour that one was lifted. */
 const REPEAT_BAN_MS = 50 * 60_000;
-/** Users whose revocations are remembered, and sessions of one user; the oldest give way. */
+/** Users whose revocations are remembered, and sessions of one user. Beyond that, the oldest are forgotten. */
 const MAX_USERS = 10_000;
 const MAX_SESSIONS = 1000;
-/** Users whose revocations are repeated at a time: neither this process nor Redis may be held up by them. */
+/** Users whose revocations are repeated at a time, so that neither this process nor Redis is held up. */
 const BATCH = 500;
 /** Milliseconds between two tries, doubling from the first to the second of these. */
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 30_000;
 
 interface Entry {
-  /** With the time, by the monotonic clock, at which a server last got each; the newest last. */
+  /** Each with the time, by the monotonic clock, at which a server last got it; the newest last. */
   ids: Map<string, number>;
   before: number;
   except: string;
   ban: Revocation['ban'];
   /** When that was. */
   bannedAt: number;
-  /** The server that has all of it; `null` when none is known to. */
+  /** The server that has all of it; `null` for none. */
   server: string | null;
-  /** When a server last got any of it. */
+  /** When a server last got a part of it. */
   at: number;
-  /** How often something was added. */
+  /** Counts the additions. */
   version: number;
 }
 
 /**
- * Remembers the revocations of this process's last minute, and repeats them to a server that may not know of them: one
- * that was promoted before they had been replicated to it, or came back without its last writes. A session is named, or
- * bounded by its beginning, so that a repetition ends no later one.
+ * Remembers this process's revocations of the last minute, and repeats them to a server that may lack them: one that
+ * was promoted before it had them, or that came back without its last writes. A revocation names a session or bounds
+ * its beginning, so that a repetition ends no later one.
  */
 export class Revocations {
   readonly #servers: RevocationServers;
-  /** By key; the one written last is the last. */
+  /** By key, in order of writing. */
   readonly #entries = new Map<string, Entry>();
   #isReplaying = false;
   #isReplayWanted = false;
@@ -77,13 +80,13 @@ export class Revocations {
     this.#servers = servers;
   }
 
-  /** Remembers what a server has acknowledged; `null` when by now another server holds the key. */
+  /** Remembers a revocation that a server has acknowledged; `null` when another server holds the key by now. */
   record(key: string, { ids, before, except, ban }: Revocation, server: string | null): void {
     const entry = this.#entries.get(key) ?? newEntry(server);
-    // A later kick takes in what an earlier one ended: what that spared is either spared again or ended now.
+    // A later kick includes an earlier one: it keeps the same exception, or ends that session, too.
     if (before > 0 && before >= entry.before) Object.assign(entry, { before, except });
     if (ban !== undefined) Object.assign(entry, { ban, bannedAt: performance.now() });
-    // Who has the new part need not have the old.
+    // A server with the new part may lack the old one.
     if (entry.server !== server) entry.server = null;
     entry.version++;
     this.#written(key, entry, ids);
@@ -91,7 +94,7 @@ export class Revocations {
     if (entry.server === null) this.replay();
   }
 
-  /** A connection broke: what this server, or every server, had acknowledged may be lost. */
+  /** A connection broke: this server, or each, may have lost what it acknowledged. */
   lost(server?: string): void {
     this.#forgetAcknowledged();
     for (const entry of this.#entries.values()) {
@@ -100,7 +103,7 @@ export class Revocations {
   }
 
   /**
-   * Repeats what the servers of now may not know of. The first batch for each, which is nearly always all, is sent
+   * Repeats revocations that the current servers may lack. The first batch for each server, nearly always all, is sent
    * before this returns, and so before any later call.
    */
   replay(): void {
@@ -109,7 +112,7 @@ export class Revocations {
     if (!this.#isReplaying) void this.#replayInBatches();
   }
 
-  /** Forgets all that was recorded so far, and repeats none of it. */
+  /** Forgets all revocations, and repeats none. */
   forget(): void {
     this.#entries.clear();
     if (this.#retry !== null) clearTimeout(this.#retry);
@@ -131,7 +134,7 @@ export class Revocations {
     else this.#replayLater();
   }
 
-  /** What each server of now may not know of. One that doesn't answer holds up nobody else. */
+  /** The revocations that each current server may lack. A server that doesn't answer delays no other. */
   #staleByServer(): Map<string, [key: string, entry: Entry][]> {
     const stale = new Map<string, [string, Entry][]>();
     for (const [key, entry] of this.#entries) {
@@ -144,7 +147,7 @@ export class Revocations {
     return stale;
   }
 
-  /** Repeats entries in batches. `false`: stopped after a batch with an entry that has to be tried again. */
+  /** Repeats entries in batches. `false`: stopped after a batch with an entry to be tried again. */
   async #repeatAll(stale: readonly (readonly [key: string, entry: Entry])[]): Promise<boolean> {
     for (let i = 0; i < stale.length; i += BATCH) {
       const batch = stale.slice(i, i + BATCH).map(([key, entry]) => this.#repeat(key, entry));
@@ -153,7 +156,7 @@ export class Revocations {
     return true;
   }
 
-  /** Whether it need not be tried again. */
+  /** Whether the entry is done. */
   async #repeat(key: string, entry: Entry): Promise<boolean> {
     const server = this.#servers.serverOf(key);
     const { version, before, except } = entry;
@@ -163,11 +166,11 @@ export class Revocations {
       await this.#servers.revoke(key, { ids, before, except, ...(ban && { ban }) });
     } catch (error) {
       entry.server = null;
-      // A record that Redis calls damaged stays so.
+      // A damaged record stays damaged.
       if (!isUnavailable(error)) this.#entries.delete(key);
       return !isUnavailable(error);
     }
-    // What was added meanwhile went to a server that may be another.
+    // An addition meanwhile may have gone to another server.
     if (entry.version === version) entry.server = server;
     else this.#isReplayWanted = true;
     if (this.#entries.get(key) === entry) this.#written(key, entry, ids);
@@ -206,9 +209,7 @@ export class Revocations {
     }
   }
 
-  /**
-   * What a server has had for long is not repeated, whatever becomes of that server: others may have changed it since.
-   */
+  /** A revocation that a server got long ago is not repeated: others may have changed its effect since. */
   #forgetAcknowledged(): void {
     const oldest = performance.now() - REMEMBER_MS;
     for (const [key, entry] of this.#entries) {

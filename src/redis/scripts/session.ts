@@ -91,10 +91,16 @@ return record .. string.format(';%.0f\\n', now) .. (attributes or '') .. '\\n' .
  */
 const USE = `
 if is_due or is_new then
-  -- A session that has expired is remembered for as long again, an hour at most. An expiry is never shortened here.
-  local left = cap == '0' and tonumber(ttl) or math.min(ttl, cap - now)
+  -- A session that has expired is remembered for as long again, an hour at most, less a sixtieth: so a busy session
+  -- extends its key once a minute, not at each use. An expiry is never shortened here.
+  local remembered = math.min(ttl, ${MAX_EXPIRED_MS})
+  local wanted = remembered + (cap == '0' and tonumber(ttl) or math.min(ttl, cap - now))
   local key_left = redis.call('PTTL', key)
-  if key_left >= 0 then redis.call('PEXPIRE', key, math.max(key_left, left + math.min(ttl, ${MAX_EXPIRED_MS}))) end
+  if key_left >= 0 and key_left < wanted - remembered / 60 then redis.call('PEXPIRE', key, wanted)
+  else
+    -- A write of nothing: only after another write does a full Redis take the HSET.
+    redis.call('HDEL', key, '')
+  end
   if is_due then seen = string.format('%.0f', now) end
   if is_new then token = string.gsub(ARGV[2], '^(%d+):(%d+):(%d+)$', string.format(':%%1:%%2:%.0f:%%3', now)) end
   if is_change then

@@ -46,6 +46,11 @@ app.get<{ Params: { id: string } }>(
   },
 );
 
+const http2 = fastify({ http2: true, https: {} });
+http2.register(forFastify.sessionPlugin, { manager: sessions });
+http2.get('/', { onRequest: forFastify.requireUser() }, async ({ session }) => session.user?.detail?.name);
+http2.post<{ Reply: { 200: string } }>('/', { preHandler: [forFastify.requireRecentLogin(60)] }, async () => 'yes');
+
 const hono = new Hono()
   .use(forHono.sessionMiddleware(sessions, { connection: (c) => ({ ip: c.req.header('x-real-ip') }) }))
   .get('/', (c) => {

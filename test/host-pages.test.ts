@@ -1,0 +1,245 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { MemoryStore, SessionError, type Store, TokenManager } from 'tokensession';
+import type { FetchSession } from 'tokensession/fetch';
+import { blocks, pageText, ROOT, section } from './support/doc-pages';
+import { freePort } from './support/redis-server';
+import { SECRET } from './support/stores';
+import { until } from './support/until';
+
+let folder: string;
+const children: ChildProcess[] = [];
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'tokensession-hosts-'));
+  await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+  await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
+});
+afterAll(async () => {
+  for (const child of children) {
+    if (child.exitCode !== null || child.signalCode !== null) continue;
+    child.kill();
+    await once(child, 'exit');
+  }
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** Serves what a page on Request and Response exports. */
+const SERVED = `
+import { createServer } from 'node:http';
+import { getRequestListener } from '@hono/node-server';
+import page from './fetch.ts';
+createServer(getRequestListener(page.fetch)).listen(process.env.PORT);
+`;
+
+async function start(page: string): Promise<string> {
+  await writeFile(join(folder, `${page}.ts`), blocks('ts', pageText(`docs/${page}.md`))[0] as string);
+  if (page === 'fetch') await writeFile(join(folder, 'served.ts'), SERVED);
+  const port = await freePort();
+  const program = [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), '--tsconfig', join(ROOT, 'tsconfig.json')];
+  const child = spawn(process.execPath, [...program, page === 'fetch' ? 'served.ts' : `${page}.ts`], {
+    cwd: folder,
+    env: { ...process.env, SESSION_SECRET: SECRET, PORT: String(port) },
+    stdio: 'inherit',
+  });
+  children.push(child);
+  // Of all addresses that a name has, a program may listen on one.
+  const urls = [`http://127.0.0.1:${port}`, `http://[::1]:${port}`];
+  let found: string | undefined;
+  await until(`${page} listens`, async () => {
+    for (const url of urls)
+      if (
+        await fetch(url)
+          .then(() => true)
+          .catch(() => false)
+      )
+        found = url;
+    return found !== undefined;
+  });
+  return found as string;
+}
+
+describe.each(['node', 'fetch', 'hono', 'fastify'])('docs/%s.md', (page) => {
+  it('begins with a program that signs in and out, and refuses as it says', async () => {
+    const url = await start(page);
+    const send = (method: string, path: string, headers: Record<string, string> = {}) =>
+      fetch(url + path, { method, headers });
+
+    const refused = await send('GET', '/me');
+    expect(refused.status).toBe(401);
+    expect(refused.headers.get('www-authenticate')).toBe('Bearer');
+    expect(await refused.json()).toEqual({ error: 'unauthenticated' });
+    expect((await send('DELETE', '/account')).status).toBe(401);
+
+    const login = await send('POST', '/login');
+    expect([login.status, login.headers.get('cache-control')]).toEqual([200, 'no-store']);
+    expect(await login.text()).toContain('Ada Lovelace');
+    const [line = ''] = login.headers.getSetCookie();
+    expect(line).toMatch(/^session=.*HttpOnly/);
+    const cookie = line.split(';')[0] as string;
+
+    const me = await send('GET', '/me', { cookie });
+    expect([me.status, await me.text()]).toEqual([200, expect.stringContaining('Ada Lovelace')]);
+    expect((await send('DELETE', '/account', { cookie })).status).toBe(200);
+    expect((await send('POST', '/logout', { cookie, 'sec-fetch-site': 'cross-site' })).status).toBe(403);
+    const logout = await send('POST', '/logout', { cookie });
+    expect([logout.ok, logout.headers.get('set-cookie')]).toEqual([
+      true,
+      expect.stringMatching(/^session=; Max-Age=0/),
+    ]);
+    expect((await send('GET', '/me', { cookie })).status).toBe(401);
+    expect((await send('GET', '/nowhere')).status).toBe(404);
+  });
+});
+
+describe('a recipe on Request and Response', () => {
+  let manager: TokenManager;
+  let fail: boolean;
+
+  beforeEach(() => {
+    fail = false;
+    const store = new Proxy<Store>(new MemoryStore(), {
+      get(target, name) {
+        const member: unknown = Reflect.get(target, name, target);
+        if (typeof member !== 'function') return member;
+        return fail && name !== 'close'
+          ? () => Promise.reject(new SessionError('ERR_STORE_UNAVAILABLE', 'down'))
+          : member.bind(target);
+      },
+    });
+    manager = new TokenManager({ store, secret: SECRET });
+    Object.assign(globalThis, { sessions: manager });
+  });
+  afterEach(async () => {
+    fail = false;
+    await manager.close();
+    delete (globalThis as { sessions?: unknown }).sessions;
+  });
+
+  /** What the recipe under this heading exports. */
+  async function recipe<Exports>(heading: string): Promise<Exports> {
+    const file = join(folder, `${heading.replace(/\W/g, '')}.ts`);
+    await writeFile(file, blocks('ts', section('docs/fetch.md', heading))[0] as string);
+    return require(file) as Exports;
+  }
+
+  const ask = async (path: string, method = 'GET', more: Record<string, string> = {}) =>
+    new Request(`https://shop.example.com${path}`, {
+      method,
+      headers: { cookie: `__Host-session=${await manager.setToken('ada')}`, ...more },
+    });
+  const withoutCookie = (path: string, accept = '*/*') =>
+    new Request(`https://shop.example.com${path}`, { headers: { accept } });
+
+  it('for Next.js signs in by a route handler, and reads in a server component', async () => {
+    const { POST, readSession } = await recipe<{
+      POST(request: Request): Promise<Response>;
+      readSession(headers: Headers): Promise<FetchSession>;
+    }>('Next.js');
+    const login = await POST(new Request('http://localhost:3000/api/login', { method: 'POST' }));
+    const [line = ''] = login.headers.getSetCookie();
+    expect([login.status, line]).toEqual([200, expect.stringMatching(/^__Host-session=.*; Secure/)]);
+    const headers = new Headers({ cookie: line.split(';')[0] as string });
+    expect((await readSession(headers)).user).toEqual({ id: 'ada' });
+    const crossSite = await ask('/api/login', 'POST', { 'sec-fetch-site': 'cross-site' });
+    expect((await POST(crossSite)).status).toBe(403);
+    fail = true;
+    const down = await POST(await askedBefore(headers));
+    expect([down.status, down.headers.get('retry-after')]).toEqual([503, '1']);
+  });
+
+  const askedBefore = async (headers: Headers) => new Request('https://shop.example.com/', { method: 'POST', headers });
+
+  it('for SvelteKit puts the session into locals, and commits what is resolved', async () => {
+    interface Event {
+      request: Request;
+      locals: { session?: FetchSession };
+      getClientAddress(): string;
+    }
+    const { handle } = await recipe<{
+      handle(input: { event: Event; resolve(event: Event): Promise<Response> }): Promise<Response>;
+    }>('SvelteKit');
+    const run = (request: Request, resolve: (event: Event) => Promise<Response>) =>
+      handle({ event: { request, locals: {}, getClientAddress: () => '192.0.2.7' }, resolve });
+    const seen = await run(await ask('/'), async ({ locals }) => Response.json(locals.session?.user));
+    expect(await seen.json()).toEqual({ id: 'ada' });
+    const login = await run(withoutCookie('/'), async ({ locals }) => {
+      await locals.session?.login('grace');
+      return Response.redirect('https://shop.example.com/', 303);
+    });
+    expect([login.status, login.headers.get('location')]).toEqual([303, 'https://shop.example.com/']);
+    expect(login.headers.getSetCookie()).toHaveLength(1);
+    expect((await manager.listUserSessions('grace'))[0]?.attributes).toMatchObject({ ip: '192.0.2.7' });
+    const request = await ask('/');
+    fail = true;
+    expect((await run(request, async () => new Response('in'))).status).toBe(503);
+  });
+
+  it('for React Router gives loaders the session, and sends nobody to the login page', async () => {
+    interface Arguments {
+      request: Request;
+      context: Map<string, FetchSession>;
+    }
+    const { sessionMiddleware, loader } = await recipe<{
+      sessionMiddleware(given: Arguments, next: () => Promise<Response>): Promise<Response>;
+      loader(given: Arguments): Promise<unknown>;
+    }>('React Router');
+    const run = async (request: Request) => {
+      const given: Arguments = { request, context: new Map() };
+      return sessionMiddleware(given, async () => {
+        try {
+          return Response.json(await loader(given));
+        } catch (error) {
+          if (error instanceof Response) return error;
+          throw error;
+        }
+      });
+    };
+    expect(await (await run(await ask('/account'))).json()).toEqual({ name: 'ada' });
+    const redirect = await run(withoutCookie('/account?a=b', 'text/html'));
+    expect([redirect.status, redirect.headers.get('location')]).toEqual([303, '/login?returnTo=%2Faccount%3Fa%3Db']);
+    expect((await run(withoutCookie('/account'))).status).toBe(401);
+  });
+
+  it('for tRPC has a procedure throw, and commits what is answered', async () => {
+    interface Context {
+      session: FetchSession;
+    }
+    const { handler, signedIn } = await recipe<{
+      handler(request: Request, serve: (request: Request, context: Context) => Promise<Response>): Promise<Response>;
+      signedIn(context: Context): { id: string };
+    }>('tRPC');
+    const whoAmI = async (_request: Request, context: Context) => Response.json(signedIn(context));
+    expect(await (await handler(await ask('/trpc/me'), whoAmI)).json()).toEqual({ id: 'ada' });
+    const refused = await handler(withoutCookie('/trpc/me'), whoAmI);
+    expect([refused.status, await refused.json()]).toEqual([401, { error: 'unauthenticated' }]);
+    const login = await handler(withoutCookie('/trpc/login'), async (_request, { session }) => {
+      await session.login('grace');
+      return Response.json({ result: { data: null } });
+    });
+    expect(login.headers.getSetCookie()).toHaveLength(1);
+  });
+
+  it('for GraphQL has a resolver throw an error with a code', async () => {
+    const { resolvers, extensionsOf } = await recipe<{
+      resolvers: { Query: { me(root: unknown, args: unknown, context: { session: FetchSession<unknown> }): unknown } };
+      extensionsOf(error: unknown): unknown;
+    }>('GraphQL');
+    const { sessionOpener } = await import('tokensession/fetch');
+    const open = sessionOpener(manager);
+    const context = { session: await open(await ask('/graphql')) };
+    expect(resolvers.Query.me(null, {}, context)).toEqual({ id: 'ada' });
+    let thrown: unknown;
+    try {
+      resolvers.Query.me(null, {}, { session: await open(withoutCookie('/graphql')) });
+    } catch (error) {
+      thrown = error;
+    }
+    const http = { status: 401, headers: { 'WWW-Authenticate': 'Bearer' } };
+    expect(extensionsOf(thrown)).toEqual({ code: 'ERR_UNAUTHENTICATED', http });
+    expect(extensionsOf(new Error('a secret of the service'))).toEqual({ code: 'INTERNAL_SERVER_ERROR' });
+  });
+});

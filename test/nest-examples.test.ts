@@ -1,0 +1,98 @@
+import { killExamples, runExample } from './support/example-process';
+import { freePort, type RedisServer, startRedis } from './support/redis-server';
+
+let server: RedisServer;
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(async () => {
+  await killExamples();
+  await server.stop();
+});
+
+describe.each(['express', 'fastify'])('examples/nestjs/%s.mts', (platform) => {
+  let url: string;
+  let down: string;
+  const SECRET = { SESSION_SECRET: 'a secret that the tests of the examples share', PORT: '0' };
+
+  const listening = async (env: Record<string, string>) => {
+    const example = runExample(`nestjs/${platform}.mts`, { ...SECRET, ...env });
+    return ((await example.printed(/NestJS on \w+: (http:\S+)/))[1] as string).replace('[::1]', 'localhost');
+  };
+
+  beforeAll(async () => {
+    [url, down] = (await Promise.all([
+      listening({ REDIS_URL: server.url }),
+      listening({ REDIS_URL: `redis://127.0.0.1:${await freePort()}` }),
+    ])) as [string, string];
+  });
+
+  async function ask(method: string, path: string, headers: Record<string, string> = {}, body?: object) {
+    const type = body === undefined ? {} : { 'content-type': 'application/json' };
+    const init = { method, headers: { ...headers, ...type }, body: body === undefined ? null : JSON.stringify(body) };
+    const response = await fetch(url + path, init);
+    const text = await response.text();
+    return { status: response.status, headers: response.headers, body: text === '' ? null : JSON.parse(text) };
+  }
+
+  async function login(user: string): Promise<{ cookie: string }> {
+    const { status, headers, body } = await ask('POST', '/login', {}, { user });
+    expect([status, body.id]).toEqual([200, user]);
+    return { cookie: headers.getSetCookie()[0]?.split(';')[0] as string };
+  }
+
+  it('serves the current user, lists and ends sessions', async () => {
+    const [one, two] = [await login('ada'), await login('ada')];
+    expect((await ask('GET', '/me', one)).body).toEqual({ id: 'ada', detail: { name: 'Ada Lovelace' } });
+    expect((await ask('GET', '/', one)).body).toEqual({ hello: 'ada' });
+    const sessions = (await ask('GET', '/sessions', two)).body;
+    expect(sessions.length).toBeGreaterThanOrEqual(2);
+    expect(sessions.at(-1).attributes.ip).toMatch(/^(::1|127\.0\.0\.1)$/);
+    const logout = await ask('POST', '/logout', one);
+    expect([logout.status, logout.headers.get('set-cookie')]).toEqual([
+      204,
+      expect.stringMatching(/^session=; Max-Age=0/),
+    ]);
+    expect((await ask('DELETE', '/sessions', two)).body.ended).toBeGreaterThanOrEqual(1);
+    const refused = await ask('GET', '/me', two);
+    expect([refused.status, refused.body]).toEqual([401, { error: 'unauthenticated', reason: 'revoked' }]);
+  });
+
+  it('guards everything that is not public, and challenges', async () => {
+    expect((await ask('GET', '/')).body).toEqual({ hello: 'stranger' });
+    for (const [method, path] of [
+      ['GET', '/me'],
+      ['GET', '/sessions'],
+      ['DELETE', '/sessions'],
+      ['POST', '/logout'],
+    ] as const) {
+      const { status, headers, body } = await ask(method, path);
+      expect([status, body]).toEqual([401, { error: 'unauthenticated' }]);
+      expect(headers.get('www-authenticate')).toBe('Bearer');
+    }
+    expect(await ask('POST', '/login', {}, { user: 'mallory' })).toMatchObject({
+      status: 401,
+      body: { error: 'ERR_USER_NOT_FOUND' },
+    });
+  });
+
+  it('refuses a page of another origin, and changes nothing', async () => {
+    const cookie = await login('grace');
+    const refused = await ask('POST', '/logout', { ...cookie, 'sec-fetch-site': 'cross-site' });
+    expect([refused.status, refused.headers.getSetCookie()]).toEqual([403, []]);
+    expect((await ask('POST', '/login', { 'sec-fetch-site': 'cross-site' }, { user: 'ada' })).status).toBe(403);
+    expect((await ask('GET', '/me', cookie)).status).toBe(200);
+  });
+
+  it('answers 503 while Redis is away, with Retry-After, and takes no cookie', async () => {
+    const cookie = await login('ada');
+    for (const path of ['/me', '/']) {
+      const response = await fetch(down + path, { headers: cookie });
+      expect([response.status, response.headers.get('retry-after')]).toEqual([503, '1']);
+      expect(response.headers.getSetCookie()).toEqual([]);
+    }
+    expect((await fetch(`${down}/`)).status).toBe(200);
+    expect((await fetch(`${down}/me`)).status).toBe(401);
+  });
+});
