@@ -51,8 +51,11 @@ const LEGACY_READERS = {
   authenticatedAt: optional(checkFunction<(session: object) => unknown>, () => undefined),
 } satisfies Readers<LegacySessionsOptions>;
 
-/** Called with what failed, or `null` and the outcome. */
-type Callback<Outcome> = (error: unknown, outcome?: Outcome) => unknown;
+/**
+ * Called with what failed, or `null` and the outcome. Written as a method, whose parameters TypeScript lets be narrower:
+ * express-session's own type of a session has what the application declares, ours can not.
+ */
+export type Callback<Outcome> = { call(error: unknown, outcome?: Outcome): unknown }['call'];
 
 /** Makes express-session save the session of a request, and set its cookie, although nothing in it has changed. */
 const CHANGED_ID = 'tokensession';
@@ -122,7 +125,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
    * Gives all live sessions of the manager's store, at most 10,000, each with an `id` for `destroy`: for development and
    * tests. Scans the store's keys, in Redis by SCAN on every master.
    */
-  all(callback?: Callback<object[]>): Promise<object[]> | undefined {
+  all(callback?: Callback<object | null>): Promise<object[]> | undefined {
     return settle(this.#sessions.all(), callback);
   }
 
@@ -213,7 +216,7 @@ export function continueSession<Session extends object>(
     if (ours === null) return next(new TypeError(`continueSession: there is no req.${property}, see its option`));
     const { session } = request as SessionRequest;
     const known = ours.user === null && session ? trackOf(session) : undefined;
-    if (!session || !known?.stored?.isLive) return next();
+    if (!session || !known?.stored?.isLive || ours.id === known.identity.name.sid) return next();
     const { maxAge } = (session as { cookie: { maxAge?: unknown } }).cookie;
     store
       .tokenOf(known.identity.id)
@@ -223,7 +226,7 @@ export function continueSession<Session extends object>(
 }
 
 /** Calls back outside of the promise, where an error of the callback is one of its own. */
-function settle<Outcome>(outcome: Promise<Outcome>, callback?: Callback<Outcome>): Promise<Outcome> | undefined {
+function settle<Outcome>(outcome: Promise<Outcome>, callback?: Callback<never>): Promise<Outcome> | undefined {
   const safe = outcome.catch((error: unknown) => {
     throw withoutMeaning(error);
   });

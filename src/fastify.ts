@@ -99,7 +99,7 @@ function addSession(fastify: FastifyInstance, options: SessionPluginOptions & Re
  * app.get('/me', { onRequest: requireUser() }, (request) => request.session.user);
  */
 export function requireUser(options?: RequireUserOptions): FastifyHook {
-  return hookOf(userGuard(options));
+  return hookOf(userGuard(options, 'sessionPlugin'));
 }
 
 /**
@@ -110,7 +110,7 @@ export function requireUser(options?: RequireUserOptions): FastifyHook {
  * @throws TypeError or RangeError when `seconds` is not a positive whole number.
  */
 export function requireRecentLogin(seconds: number): FastifyHook {
-  return hookOf(recencyGuard(seconds));
+  return hookOf(recencyGuard(seconds, 'sessionPlugin'));
 }
 
 function hookOf(guard: Guard): FastifyHook {

@@ -22,7 +22,7 @@ export type OpenSession<Detail = RegisteredDetail> = (
 const requests = new WeakMap<object, FetchRequest>();
 
 /** The session of a `Request`. */
-export class FetchSession<Detail = RegisteredDetail> extends RequestSession<Detail> {
+class FetchSession<Detail = RegisteredDetail> extends RequestSession<Detail> {
   /**
    * Adds the session's headers to a response: `Set-Cookie`, `Cache-Control`, `Clear-Site-Data`. Other headers and
    * cookies stay, and so does the body, also a stream. The given response stays as it is: send the returned one. Call
@@ -33,6 +33,8 @@ export class FetchSession<Detail = RegisteredDetail> extends RequestSession<Deta
   }
 }
 refuseAssignments(FetchSession.prototype);
+
+export type { FetchSession };
 
 /**
  * Opens sessions for hosts with `Request` and `Response`. By default it takes tokens from `Authorization: Bearer`, and

@@ -260,6 +260,9 @@ it('goes on in sessionMiddleware with the same session and data, and ends in bot
   expect((await browser.visit('/auth-data')).body).toMatchObject({ cart: 'book' });
   expect(await manager.listUserSessions('ada')).toHaveLength(1);
   await visitor.visit('/who');
+  // The same session again: nothing is asked but what each of the two asks.
+  const { lines } = await visitor.visit('/who');
+  expect(lines).toEqual([]);
   expect([...visitor.cookies.keys()].sort()).toEqual(['connect.sid', 'session-visitor']);
 
   // A visitor signs in by ours and takes the cart along.

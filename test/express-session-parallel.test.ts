@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RedisStore, TokenManager } from 'tokensession';
+import { RedisStore, SessionError, TokenManager } from 'tokensession';
 import { ExpressSessionStore } from 'tokensession/express-session';
 import { closeAfterEach } from './support/closing';
 import { startClusterTopology } from './support/cluster-topology';
 import { type BridgeOptions, called, type Route, startBridge } from './support/express-session-app';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PATIENT, SECRET } from './support/stores';
+import { until } from './support/until';
 
 const onClose = closeAfterEach();
 
@@ -206,6 +207,28 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
       ...{ cart: 'two books', theirs: '1', gone: '1', mine: 1 },
       ...{ passport: { user: 'ada' }, cookie: expect.anything() },
     });
+  });
+
+  it('leaves no session where the visitor’s one could not be taken over', async () => {
+    const { browse, manager, inner, errors } = await start({
+      routes: {
+        '/sign-in': async (req) => {
+          req.session.passport = { user: 'ada' };
+          const error = await called((done) => req.session.save(done)).catch((reason) => reason);
+          delete req.session.passport;
+          throw error;
+        },
+      },
+    });
+    const browser = browse();
+    await browser.visit('/set?cart=book');
+    const error = new SessionError('ERR_STORE_TIMEOUT', 'test');
+    const broken = jest.spyOn(inner, 'readData').mockRejectedValueOnce(error);
+    expect((await browser.visit('/sign-in')).status).toBe(503);
+    broken.mockRestore();
+    expect(errors).toEqual([error]);
+    expect((await browser.visit('/session')).body.data).toEqual({ cart: 'book', cookie: expect.anything() });
+    await until('it has ended', async () => (await manager.listUserSessions('ada')).length === 0);
   });
 
   it('signs both in whose logins began in one visitor’s session: a double click', async () => {

@@ -43,7 +43,7 @@ beforeAll(async () => {
   await run(NPM, ['pack', '--pack-destination', project], ROOT);
   const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'));
   const types = ['@types/node', '@types/koa', '@types/express', '@types/express-session'];
-  const others = ['ioredis', 'express', 'fastify', 'hono', ...types].map(ours);
+  const others = ['ioredis', 'express', 'express-session', 'fastify', 'hono', ...types].map(ours);
   // An application on Express 5.3 would get untyped content-disposition declarations from @types/koa: they're kept out
   // of the way.
   const neighbours = [await ours('content-disposition'), ...(await Promise.all(others))];

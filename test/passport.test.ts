@@ -6,6 +6,7 @@ import { listen } from './support/apps';
 import { Browser } from './support/browser';
 import { closeAfterEach } from './support/closing';
 import { killExamples, runExample } from './support/example-process';
+import { called, startBridge } from './support/express-session-app';
 import { CLIENT, startOAuthServer } from './support/oauth-server';
 import { SECRET } from './support/stores';
 
@@ -13,6 +14,7 @@ const { Passport } = require('passport');
 const { Strategy: LocalStrategy } = require('passport-local');
 const OAuth2Strategy = require('passport-oauth2');
 const flash = require('connect-flash');
+const { csrfSync } = require('csrf-sync');
 
 const onClose = closeAfterEach();
 
@@ -344,4 +346,60 @@ it('openid-client signs in with state, nonce and verifier in the data of a visit
   expect((await browser.visit('/me')).body).toEqual({ id: 'ada' });
   expect((await browser.visit(back)).status).toBe(403);
   await program.terminate();
+});
+
+it('passport, connect-flash and csrf-sync go on as they are on express-session with ExpressSessionStore', async () => {
+  const passport = localPassport();
+  passport.serializeUser((user: { id: string }, done: (error: null, id: string) => void) => done(null, user.id));
+  passport.deserializeUser((id: string, done: (error: null, user: object) => void) => done(null, { id }));
+  const { csrfSynchronisedProtection, generateToken } = csrfSync();
+  const local = (options: object) => passport.authenticate('local', options) as RequestHandler;
+  const { browse, manager, events } = await startBridge(onClose, {
+    between: [express.urlencoded(), flash(), passport.session()],
+    routes: {
+      '/who': (req) => ({ user: (req as unknown as { user?: unknown }).user ?? null, data: req.session }),
+      '/remember': (req) => {
+        req.session.returnTo = '/orders';
+        req.session.cart = 'book';
+        return { csrf: generateToken(req as never) };
+      },
+      '/flash': (req) => (req as unknown as { flash(type: string): string[] }).flash('error'),
+      '/messages': (req) => {
+        const { messages = [] } = req.session;
+        delete req.session.messages;
+        return messages;
+      },
+      '/leave': (req) =>
+        called((done) => (req as unknown as { logout(done: (error: unknown) => void): void }).logout(done)),
+    },
+    mount: (app) => {
+      app.post('/guarded', csrfSynchronisedProtection, (_req, res) => res.json('passed'));
+      app.post('/message', local({ failureRedirect: '/messages', failureMessage: true, successRedirect: '/who' }));
+      app.post('/flash-in', local({ failureRedirect: '/flash', failureFlash: true, successRedirect: '/who' }));
+      app.post('/return', local({ successReturnToOrRedirect: '/', keepSessionInfo: true }));
+    },
+  });
+  const browser = browse();
+  const post = (path: string, fields: Record<string, string>, headers: Record<string, string> = {}) =>
+    browser.visit(path, { method: 'POST', body: new URLSearchParams(fields), headers });
+  await post('/message', WRONG);
+  await post('/flash-in', WRONG);
+  expect((await browser.visit('/messages')).body).toEqual(['Wrong password.']);
+  expect((await browser.visit('/messages')).body).toEqual([]);
+  expect((await browser.visit('/flash')).body).toEqual(['Wrong password.']);
+  expect((await browser.visit('/flash')).body).toEqual([]);
+  const { csrf } = (await browser.visit('/remember')).body;
+  expect((await post('/guarded', {})).status).toBe(403);
+  expect((await post('/guarded', {}, { 'x-csrf-token': csrf })).body).toBe('passed');
+  expect((await post('/return', RIGHT)).headers.get('location')).toBe('/orders');
+  expect((await browser.visit('/who')).body).toEqual({
+    user: { id: 'ada' },
+    data: expect.objectContaining({ cart: 'book', passport: { user: 'ada' } }),
+  });
+  expect(await manager.listUserSessions('ada')).toHaveLength(1);
+  const stolen = browser.tab();
+  await browser.visit('/leave');
+  expect((await stolen.visit('/who')).body.user).toBeNull();
+  expect(await manager.listUserSessions('ada')).toEqual([]);
+  expect(events.map(([name]) => name)).toEqual(['login', 'logout']);
 });

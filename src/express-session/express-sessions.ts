@@ -216,8 +216,15 @@ export class ExpressSessions {
       }
     }
     await this.#start(save, ttlMs);
-    known.stored = { identity, entries, ttlMs, isLive: true };
-    if (former?.isLive) await this.#takeOver(former, known.stored);
+    const started = { identity, entries, ttlMs, isLive: true };
+    try {
+      if (former?.isLive) await this.#takeOver(former, started);
+    } catch (error) {
+      // Its client gets no cookie of it. Whether this succeeds is nothing to wait for in an outage.
+      void this.#sessions.end(name).catch(() => undefined);
+      throw error;
+    }
+    known.stored = started;
   }
 
   async #start({ identity: { name, userId }, entries: data, request }: Save, ttlMs: number): Promise<void> {

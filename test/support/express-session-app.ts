@@ -1,4 +1,4 @@
-import express, { type ErrorRequestHandler, type RequestHandler } from 'express';
+import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
 import { MemoryStore, RedisStore, type SessionEvents, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { ExpressSessionStore, type ExpressSessionStoreOptions } from 'tokensession/express-session';
 import { listen } from './apps';
@@ -35,6 +35,8 @@ export interface BridgeOptions {
   routes?: Record<string, Route>;
   /** What stands between express-session and the routes. */
   between?: RequestHandler[];
+  /** Adds routes by Express's own means. */
+  mount?: (app: Express) => void;
   /** Express-session behind a method of its store that is replaced. */
   wrap?: (store: ExpressSessionStore<AnySession>) => void;
 }
@@ -61,6 +63,7 @@ export async function startBridge(onClose: (close: () => unknown) => void, optio
   const defaults = { secret: SECRET, resave: false, saveUninitialized: false };
   app.use(expressSession({ ...defaults, store, ...options.session }));
   for (const middleware of options.between ?? []) app.use(middleware);
+  options.mount?.(app);
   for (const [path, route] of Object.entries({ ...ROUTES, ...options.routes })) app.all(path, handlerOf(route));
   app.use(((error, _req, res, next) => {
     errors.push(error);

@@ -7,7 +7,9 @@ import session from 'express-session';
 import Koa from 'koa';
 import { MemoryStore, type Session, TokenManager } from 'tokensession';
 import { requireUser, sessionMiddleware } from 'tokensession/express';
+import { continueSession, ExpressSessionStore } from 'tokensession/express-session';
 import * as forKoa from 'tokensession/koa';
+import { authenticate, oauthStateStore } from 'tokensession/passport';
 
 interface Account {
   name: string;
@@ -23,6 +25,7 @@ declare module 'tokensession' {
 declare module 'express-session' {
   interface SessionData {
     views: number;
+    userId?: string;
   }
 }
 
@@ -34,8 +37,19 @@ const getUserInfo = (name: string): Account => ({ name });
 const sessions = new TokenManager({ store: new MemoryStore(), secret: process.env.SESSION_SECRET, getUserInfo });
 
 const app = express();
-app.use(session({ secret: 'of express-session', resave: false, saveUninitialized: false }));
+const former = new session.MemoryStore();
+const store = new ExpressSessionStore(sessions, {
+  userIdOf: (content: Partial<session.SessionData>) => content.userId,
+  legacy: { store: former, authenticatedAt: (content) => (content.userId ? new Date() : null) },
+});
+const withPassport = new ExpressSessionStore(sessions, { userIdOf: (content) => content.passport?.user });
+app.use(session({ store, secret: 'of express-session', resave: false, saveUninitialized: false }));
+app.use(session({ store: withPassport, secret: 'of express-session', resave: false, saveUninitialized: false }));
 app.use(sessionMiddleware(sessions, { property: 'auth' }));
+app.use(continueSession(store));
+const passport = { authenticate: (_strategy: string, _options: object, _callback: () => void) => () => undefined };
+app.post('/login', authenticate(passport, 'local', { userIdOf: (user: { id: number }) => user.id, scope: ['email'] }));
+oauthStateStore({ ttl: 60 });
 app.get('/', requireUser(), async (req, res) => {
   same<typeof req.session.views, number | undefined>(true);
   same<typeof req.auth.user, Session<Account>['user'] | null>(true);

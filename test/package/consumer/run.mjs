@@ -4,12 +4,14 @@ import { createRequire } from 'node:module';
 import express from 'express';
 import { MemoryStore, RedisStore, SessionError, TokenManager } from 'tokensession';
 import { requireUser, sessionMiddleware } from 'tokensession/express';
+import { ExpressSessionStore } from 'tokensession/express-session';
 import * as fastify from 'tokensession/fastify';
 import { sessionOpener } from 'tokensession/fetch';
 import * as hono from 'tokensession/hono';
 import * as koa from 'tokensession/koa';
 import { authenticator } from 'tokensession/live';
 import * as node from 'tokensession/node';
+import { oauthStateStore } from 'tokensession/passport';
 
 const require = createRequire(import.meta.url);
 assert.equal(require('tokensession').TokenManager, TokenManager);
@@ -18,8 +20,10 @@ assert.equal(typeof koa.sessionMiddleware, 'function');
 assert.equal(typeof hono.sessionMiddleware, 'function');
 assert.equal(typeof fastify.sessionPlugin, 'function');
 assert.equal(typeof node.sendError, 'function');
+assert.equal(oauthStateStore().store.length, 5);
 
 const memory = new TokenManager({ store: new MemoryStore(), secret: 'a secret for tests, long enough to sign with' });
+assert.equal(new ExpressSessionStore(memory, { userIdOf: () => null }).listenerCount('connect'), 0);
 const app = express()
   .use(sessionMiddleware(memory))
   .post('/login', async (req, res) => res.json(await req.session.login('ada')))
