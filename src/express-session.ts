@@ -55,7 +55,10 @@ const LEGACY_READERS = {
  * Called with what failed, or `null` and the outcome. Written as a method, whose parameters TypeScript lets be narrower:
  * express-session's own type of a session has what the application declares, ours can not.
  */
-export type Callback<Outcome> = { call(error: unknown, outcome?: Outcome): unknown }['call'];
+export type Callback<Outcome> = {
+  /** Gets the error, or `null` and the outcome. */
+  call(error: unknown, outcome?: Outcome): unknown;
+}['call'];
 
 /** Makes express-session save the session of a request, and set its cookie, although nothing in it has changed. */
 const CHANGED_ID = 'tokensession';

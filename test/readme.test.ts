@@ -35,11 +35,7 @@ afterAll(async () => {
 
 it.each(PAGES)('%s has only code blocks of languages that are tested', (page) => {
   const languages = [...pageText(page).matchAll(/^```(\w*)\n.*?^```$/gms)].map(([, language]) => language);
-<<<<<<< HEAD
-  // migrating.test.ts runs the JavaScript of other libraries.
-=======
   // Programs on libraries without types of their own, which migrating.test.ts runs.
->>>>>>> f79e736798c0133210a6b40d2631b031f45f7c5b
   const tested = ['ts', 'console', 'sh', 'nginx', ...(page === 'docs/migrating.md' ? ['js'] : [])];
   for (const language of languages) expect(tested).toContain(language);
 });
