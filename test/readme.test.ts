@@ -71,24 +71,39 @@ it.each(PROGRAMS.map((pages) => [pages.join(', '), pages]))(
   },
 );
 
-it('begins with a program that answers curl as the transcript says', async () => {
+/** Runs a program of the README, and gives the port that it listens on. */
+async function start(program: string): Promise<number> {
   const port = await freePort();
-  const [program, curl] = [blocks('ts')[0] as string, blocks('console')[0] as string];
-  await writeFile(join(folder, 'server.ts'), program);
+  await writeFile(join(folder, `server-${port}.ts`), program);
   const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
   const tsconfig = ['--tsconfig', join(ROOT, 'tsconfig.json')];
-  const child = spawn(process.execPath, [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), ...tsconfig, 'server.ts'], {
+  const tsx = join(ROOT, 'node_modules/tsx/dist/cli.mjs');
+  const child = spawn(process.execPath, [tsx, ...tsconfig, `server-${port}.ts`], {
     cwd: folder,
     env,
     stdio: 'inherit',
   });
   children.push(child);
   await untilListening(port);
+  return port;
+}
 
+it('has a program for Koa that signs a user in', async () => {
+  const url = `http://127.0.0.1:${await start(blocks('ts')[1] as string)}`;
+  expect((await fetch(url)).status).toBe(401);
+  const login = await fetch(`${url}/login`, { method: 'POST' });
+  expect(await login.json()).toEqual({ id: '17' });
+  const cookie = login.headers.getSetCookie()[0]?.split(';', 1)[0] ?? '';
+  expect(await (await fetch(url, { headers: { cookie } })).json()).toEqual({ id: '17' });
+});
+
+it('begins with a program that answers curl as the transcript says', async () => {
+  const port = await start(blocks('ts')[0] as string);
+  const curl = blocks('console')[0] as string;
   let id = '';
   for (const [command, expected] of transcript(curl)) {
     const line = command.replaceAll('localhost:3000', `127.0.0.1:${port}`).replace(/(?<=devices\/).*/, () => id);
-    const { stdout } = await promisify(execFile)('sh', ['-c', line], { cwd: folder, env });
+    const { stdout } = await promisify(execFile)('sh', ['-c', line], { cwd: folder });
     id = /^\[\{"id":"([^"]+)"/.exec(stdout)?.[1] ?? id;
     expect(likeTranscript(stdout)).toBe(likeTranscript(expected));
   }
