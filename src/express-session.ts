@@ -62,7 +62,7 @@ const CHANGED_ID = 'tokensession';
 /**
  * A store for express-session's own middleware that keeps its sessions with a manager: applications go on with
  * `req.session.anything = …`, and their users' sessions are listed, limited, ended, banned and reported like all
- * others. Works with express-session 1.17 and later.
+ * others. Works with express-session 1.17.3 and later.
  *
  * Writes only the top-level keys that a request has changed since it read them, and nothing into a session that has
  * ended meanwhile. A session whose user becomes another gets a new id, and the cookie of it in the same response. A
