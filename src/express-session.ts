@@ -51,8 +51,8 @@ const LEGACY_READERS = {
 } satisfies Readers<LegacySessionsOptions>;
 
 /**
- * Called with what failed, or `null` and the outcome. Written as a method, whose parameters TypeScript lets be narrower:
- * express-session's own type of a session has what the application declares, ours can not.
+ * Called with what failed, or `null` and the outcome. Written as a method, whose parameters TypeScript lets be
+ * narrower: express-session's own type of a session has what the application declares, ours can not.
  */
 export type Callback<Outcome> = { call(error: unknown, outcome?: Outcome): unknown }['call'];
 
@@ -121,8 +121,8 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
   }
 
   /**
-   * Gives all live sessions of the manager's store, at most 10,000, each with an `id` for `destroy`: for development and
-   * tests. Scans the store's keys, in Redis by SCAN on every master.
+   * Gives all live sessions of the manager's store, at most 10,000, each with an `id` for `destroy`: for development
+   * and tests. Scans the store's keys, in Redis by SCAN on every master.
    */
   all(callback?: Callback<object | null>): Promise<object[]> | undefined {
     return settle(this.#sessions.all(), callback);
@@ -189,10 +189,10 @@ export interface ContinueSessionOptions {
 const CONTINUE_READERS = { property: optional(checkProperty, 'auth') } satisfies Readers<ContinueSessionOptions>;
 
 /**
- * Takes sessions of express-session over into `sessionMiddleware`, for an application that leaves express-session: to be
- * mounted behind both, with one manager. Where no user is signed in there, the session goes on that the request has of
- * express-session, a visitor's too: the same session with the same data, by a cookie of ours beside the other one. Once
- * all clients have been here, express-session can go.
+ * Takes sessions of express-session over into `sessionMiddleware`, for an application that leaves express-session: to
+ * be mounted behind both, with one manager. Where no user is signed in there, the session goes on that the request has
+ * of express-session, a visitor's too: the same session with the same data, by a cookie of ours beside the other one.
+ * Once all clients have been here, express-session can go.
  *
  * @throws TypeError for a store or an option of the wrong kind.
  * @example
