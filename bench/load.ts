@@ -62,9 +62,10 @@ class Connection {
   ask(until: number): Promise<number> {
     this.#until = until;
     this.#answers = 0;
-    this.#socket.write(this.#request);
     return new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
+      if (this.#socket.destroyed) reject(new Error('the server has closed a connection'));
+      else this.#socket.write(this.#request);
     });
   }
 

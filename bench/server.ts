@@ -3,8 +3,9 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { answerQuestions } from './child';
 
-/** Lets the bench ask a server for its port. */
+/** Lets the bench ask a server for its port. Its connections stay open while others have their turns. */
 export async function answerForServer(server: Server): Promise<void> {
+  server.keepAliveTimeout = 0;
   await once(server, 'listening');
   answerQuestions(() => (server.address() as AddressInfo).port);
 }

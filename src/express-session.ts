@@ -27,6 +27,7 @@ export interface LegacySessionsOptions<Session extends object = PassportSession>
   authenticatedAt?: ((session: Session) => Date | number | null | undefined) | undefined;
 }
 
+/** Options of an `ExpressSessionStore`. */
 export interface ExpressSessionStoreOptions<Session extends object = PassportSession> {
   /**
    * The id of the user who is signed in by a session: a text or a number. `undefined`, `null`, `false` or `''`: none.
@@ -181,6 +182,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
   }
 }
 
+/** Options of `continueSession()`. */
 export interface ContinueSessionOptions {
   /** The option `property` of `sessionMiddleware`. Default `'auth'`. */
   property?: string | undefined;

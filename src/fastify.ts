@@ -9,16 +9,17 @@ import { NodeExchange } from './node-http/node-exchange';
 export * from './http/index';
 
 declare module 'fastify' {
-  /** `session`, or what `Register` names: there once `sessionPlugin` is registered. */
+  /** `session`, or the property that `Register` names. Present after `sessionPlugin`. */
   interface FastifyRequest extends SessionContext {}
 }
 
+/** Options of {@link sessionPlugin}. */
 export interface SessionPluginOptions extends SessionMiddlewareOptions {
-  /** Whose sessions these are. */
+  /** The manager of the sessions. Required. */
   manager: TokenManager<unknown>;
 }
 
-/** As much of Fastify's reply as the guards use: its own type differs from one server and schema to the next. */
+/** The used part of Fastify's reply. Its own type differs between servers and schemas. */
 interface GuardedReply {
   getHeader(name: string): unknown;
   header(name: string, value: string): unknown;
@@ -26,17 +27,17 @@ interface GuardedReply {
   send(payload: unknown): unknown;
 }
 
-/** A hook for `onRequest`, `preHandler` and the others before a handler. */
+/** A hook of Fastify before a handler: for `onRequest`, `preHandler` and others. */
 export type FastifyHook = (request: object, reply: GuardedReply, done: (error?: Error) => void) => void;
 
 /**
- * Puts `request.session` on every request, for Fastify 5: in an `onRequest` hook, of the instance that registers it and
- * all below. Without options it takes tokens from `Authorization: Bearer` and from the cookie `__Host-session`, or
- * `session` where a request isn't secure. A request without a signed token costs no call to the store, one with a token
- * costs one. Registered twice with one manager, it works once: the first one's options hold.
+ * Puts `request.session` on every request, for Fastify 5: in an `onRequest` hook of the instance that registers it, and
+ * of all below. By default it takes tokens from `Authorization: Bearer`, and from the cookie `__Host-session`
+ * (`session` where a request isn't secure). A request without a signed token costs no call to the store; one with a
+ * token costs one. Registered twice with one manager, it works once, with the options of the first.
  *
- * While the store can't answer, a request with a token goes to Fastify's error handler as a `SessionError` of status
- * 503, which answers with it, and an unsafe request of another origin with a token in the cookie as one of status 403.
+ * While the store can't answer, a request with a token fails with a `SessionError` of status 503. An unsafe request of
+ * another origin with a token in the cookie fails with one of status 403. Fastify's error handler answers with it.
  *
  * `register` and `ready` reject with a TypeError for an option that is unknown or of the wrong kind.
  *
@@ -51,14 +52,14 @@ export const sessionPlugin: FastifyPluginCallback<SessionPluginOptions> = (fasti
   }
   done();
 };
-// What the package fastify-plugin would add: the hook is for the instance that registers it, not for one below.
+// As the package fastify-plugin does: the hook is for the registering instance, not for one below it.
 Object.assign(sessionPlugin, {
   [Symbol.for('skip-override')]: true,
   [Symbol.for('fastify.display-name')]: 'tokensession',
   [Symbol.for('plugin-meta')]: { name: 'tokensession', fastify: '5.x' },
 });
 
-/** The options of `register` itself, which Fastify hands to the plugin, too. */
+/** The options of `register` itself, which Fastify also passes to the plugin. */
 interface RegisterOptions {
   prefix?: unknown;
   logLevel?: unknown;
@@ -71,7 +72,7 @@ function addSession(fastify: FastifyInstance, options: SessionPluginOptions & Re
   const { property } = policy;
   const place = SessionPlace.of('request', property);
   const mark = Symbol.for(`tokensession.${property}`);
-  // Throws where another plugin has its session.
+  // Throws when another plugin owns the property.
   if (!fastify.hasRequestDecorator(mark)) {
     fastify.decorateRequest(mark, null);
     fastify.decorateRequest(property, { getter: () => undefined });
@@ -89,27 +90,27 @@ function addSession(fastify: FastifyInstance, options: SessionPluginOptions & Re
 }
 
 /**
- * Requires a signed-in user. Other requests get 401 as JSON, `{ "error": "unauthenticated" }`, with the `reason` where
- * a token of ours came that is not live, and the `message` given when its session was ended; or with `redirectTo` a
- * redirect to the login page.
+ * Requires a signed-in user. Other requests get 401 as JSON, `{ "error": "unauthenticated" }`. The answer has the
+ * `reason` when a signed token came that is not live, and the `message` given when its session ended. With
+ * `redirectTo`, browsers are redirected to the login page.
  *
- * @throws TypeError for an option that is unknown or no path.
+ * @throws TypeError for an option that is unknown, or for a value that is no path.
  * @example
  * app.get('/me', { onRequest: requireUser() }, (request) => request.session.user);
  */
 export function requireUser(options?: RequireUserOptions): FastifyHook {
-  return hookOf(userGuard(options));
+  return hookOf(userGuard(options, 'sessionPlugin'));
 }
 
 /**
- * Requires a login or a `request.session.reauthenticated()` within `seconds`. Asks the store, never the near cache.
- * Other requests get 403 as JSON, `{ "error": "reauthentication_required" }`; without a user, the answer of
- * `requireUser()`.
+ * Requires a login or a `request.session.reauthenticated()` within `seconds`. Other requests get 403 as JSON, `{
+ * "error": "reauthentication_required" }`; without a user, the answer of `requireUser()`. Refuses sessions with an
+ * `actor`. Asks the store, never the near cache.
  *
  * @throws TypeError or RangeError when `seconds` is not a positive whole number.
  */
 export function requireRecentLogin(seconds: number): FastifyHook {
-  return hookOf(recencyGuard(seconds));
+  return hookOf(recencyGuard(seconds, 'sessionPlugin'));
 }
 
 function hookOf(guard: Guard): FastifyHook {
@@ -135,7 +136,7 @@ function hookOf(guard: Guard): FastifyHook {
   };
 }
 
-/** A class, because one is made for every request: its methods are made once. */
+/** A class, so that its methods are made once, not for every request. */
 class FastifyExchange extends NodeExchange {
   readonly #request: FastifyRequest;
 

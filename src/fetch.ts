@@ -18,15 +18,15 @@ export type OpenSession<Detail = RegisteredDetail> = (
   connection?: Connection,
 ) => Promise<FetchSession<Detail>>;
 
-/** The requests of sessions, by which `commit` finds what to add. */
+/** The request of each session, by which `commit` finds its headers. */
 const requests = new WeakMap<object, FetchRequest>();
 
 /** The session of a `Request`. */
-export class FetchSession<Detail = RegisteredDetail> extends RequestSession<Detail> {
+class FetchSession<Detail = RegisteredDetail> extends RequestSession<Detail> {
   /**
-   * The response to send, with what the session has to say: `Set-Cookie`, `Cache-Control`, `Clear-Site-Data`. Other
-   * headers and cookies stay, and so does the body, a stream too. The response is not changed: send the one that this
-   * gives. To be called for every response, when nothing else is to happen to the session: a login after it rejects.
+   * Adds the session's headers to a response: `Set-Cookie`, `Cache-Control`, `Clear-Site-Data`. Other headers and
+   * cookies stay, and so does the body, also a stream. The given response stays as it is: send the returned one. Call
+   * it for every response, after everything else about the session: a later login rejects.
    */
   commit(response: Response): Response {
     return replyTo(requests.get(this) as FetchRequest).commit(response);
@@ -34,14 +34,16 @@ export class FetchSession<Detail = RegisteredDetail> extends RequestSession<Deta
 }
 refuseAssignments(FetchSession.prototype);
 
+export type { FetchSession };
+
 /**
- * Opens sessions wherever there are `Request` and `Response`. Without options it takes tokens from `Authorization:
- * Bearer` and from the cookie `__Host-session`, or `session` where a request isn't secure: its URL says so, unless the
- * connection does. A request without a signed token costs no call to the store, one with a token costs one. Opened
- * again, a request has the same session.
+ * Opens sessions for hosts with `Request` and `Response`. By default it takes tokens from `Authorization: Bearer`, and
+ * from the cookie `__Host-session` (`session` where a request isn't secure). A request without a signed token costs no
+ * call to the store; one with a token costs one. The URL says whether a request is secure, unless `connection` does.
+ * Opened again, a request has the same session.
  *
- * What it gives rejects with a `SessionError`, whose `getResponse()` is the answer: of status 503 for a request with a
- * token while the store can't answer, of status 403 for an unsafe request of another origin with a token in the cookie.
+ * While the store can't answer, a request with a token fails with a `SessionError` of status 503. An unsafe request of
+ * another origin with a token in the cookie fails with one of status 403. The error's `getResponse()` is the answer.
  *
  * @throws TypeError for an option that is unknown or of the wrong kind.
  * @example

@@ -16,29 +16,30 @@ export type { Connection } from './http/connection';
 export * from './http/index';
 
 declare module 'hono' {
-  /** `session`, or what `Register` names: there once `sessionMiddleware()` has run. */
+  /** `session`, or the variable that `Register` names. Present after `sessionMiddleware()`. */
   interface ContextVariableMap extends SessionContext {}
 }
 
+/** Options of `sessionMiddleware()` for Hono. */
 export interface HonoSessionOptions<Property extends string = string> extends SessionMiddlewareOptions<Property> {
   /**
-   * What a proxy in front says of a request: its client's address, whether that speaks HTTPS, the host it asked for.
-   * Default: what the URL, `Host` and the socket of `@hono/node-server` say.
+   * The facts that a proxy reports about a request: its client's address, whether the client speaks HTTPS, and the host
+   * it asked for. Default: the URL, `Host`, and the socket of `@hono/node-server`.
    */
   connection?: ((c: Context) => Connection) | undefined;
 }
 
-/** What `requireUser()` adds to the variables, at `session` or what `Register` names: the user is there. */
+/** The variables behind `requireUser()`: the user is present, at `session` or the name in `Register`. */
 export type SignedInVariables = { [Key in RegisteredProperty]: { readonly user: User<unknown>; readonly id: string } };
 
 /**
- * Puts `c.var.session` on every request, for Hono 4. Without options it takes tokens from `Authorization: Bearer` and
- * from the cookie `__Host-session`, or `session` where a request isn't secure. A request without a signed token costs
- * no call to the store, one with a token costs one. Mounted twice with one manager, it works once: the first one's
- * options hold.
+ * Puts `c.var.session` on every request, for Hono 4. By default it takes tokens from `Authorization: Bearer`, and from
+ * the cookie `__Host-session` (`session` where a request isn't secure). A request without a signed token costs no call
+ * to the store; one with a token costs one. Mounted twice with one manager, it works once, with the options of the
+ * first.
  *
- * While the store can't answer, a request with a token goes to Hono's error handling as a `SessionError` of status 503,
- * which answers with it, and an unsafe request of another origin with a token in the cookie as one of status 403.
+ * While the store can't answer, a request with a token fails with a `SessionError` of status 503. An unsafe request of
+ * another origin with a token in the cookie fails with one of status 403. Hono's error handling answers with it.
  *
  * @throws TypeError for an option that is unknown or of the wrong kind.
  * @example
@@ -55,7 +56,7 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
   const place = SessionPlace.of('c.var', property);
   return async (context, next) => {
     const c = context as unknown as Context<{ Variables: Record<string, unknown> }>;
-    // Throws where another session library has its session.
+    // Throws when another session library owns the variable.
     place.find({ [property]: c.get(property) });
     const reply = replyTo(c);
     try {
@@ -63,7 +64,7 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
       showSession(c, property);
       await opened;
     } catch (error) {
-      // Also for an answer that the application's own error handler makes: this middleware does not see it.
+      // Also for the answer of the application's own error handler, which this middleware does not see.
       const { headers = {} } = error as Partial<SessionError>;
       if (error instanceof SessionError) for (const [name, value] of Object.entries(headers)) c.header(name, value);
       throw error;
@@ -71,13 +72,13 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
     await next();
     const response = reply.commit(c.res);
     if (response === c.res) return;
-    // Else Hono would put the headers of the one before on it.
+    // Otherwise Hono would add the headers of the previous response.
     c.res = undefined;
     c.res = response;
   };
 }
 
-/** Sets the variable that shows the session, and refuses anything else there. */
+/** Sets the variable that holds the session, and refuses other values there. */
 function showSession(c: Context<{ Variables: Record<string, unknown> }>, property: string): void {
   const shown = () => sessionOf(c)?.at(property);
   if (c.get(property) === shown()) return;
@@ -94,19 +95,21 @@ function showSession(c: Context<{ Variables: Record<string, unknown> }>, propert
 }
 
 /**
- * Requires a signed-in user. Other requests get 401 as JSON, `{ "error": "unauthenticated" }`, with the `reason` where
- * a token of ours came that is not live, and the `message` given when its session was ended; or with `redirectTo` a
- * redirect to the login page. In the handlers that are chained behind it, `c.var.session.user` is not `null`.
+ * Requires a signed-in user. Other requests get 401 as JSON, `{ "error": "unauthenticated" }`. The answer has the
+ * `reason` when a signed token came that is not live, and the `message` given when its session ended. With
+ * `redirectTo`, browsers are redirected to the login page. In the handlers chained behind it, `c.var.session.user` is
+ * not `null`.
  *
- * @throws TypeError for an option that is unknown or no path.
+ * @throws TypeError for an option that is unknown, or for a value that is no path.
  */
 export function requireUser(options?: RequireUserOptions): MiddlewareHandler<{ Variables: SignedInVariables }> {
   return middlewareOf(userGuard(options));
 }
 
 /**
- * Requires a login or a `c.var.session.reauthenticated()` within `seconds`. Asks the store, never the near cache. Other
- * requests get 403 as JSON, `{ "error": "reauthentication_required" }`; without a user, the answer of `requireUser()`.
+ * Requires a login or a `c.var.session.reauthenticated()` within `seconds`. Other requests get 403 as JSON, `{ "error":
+ * "reauthentication_required" }`; without a user, the answer of `requireUser()`. Refuses sessions with an `actor`. Asks
+ * the store, never the near cache.
  *
  * @throws TypeError or RangeError when `seconds` is not a positive whole number.
  */
@@ -124,7 +127,7 @@ function middlewareOf(guard: Guard): MiddlewareHandler {
   };
 }
 
-/** What `@hono/node-server` gives besides the request. */
+/** The bindings of `@hono/node-server`. */
 interface NodeBindings {
   incoming?: { socket?: { remoteAddress?: string } };
   outgoing?: { headersSent?: boolean; closed?: boolean; once?(event: 'close', listener: () => void): unknown };

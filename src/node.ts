@@ -27,13 +27,13 @@ export type OpenSession<Detail = RegisteredDetail> = (
 ) => Promise<RequestSession<Detail>>;
 
 /**
- * Opens sessions for plain `node:http`, `https` and `http2`. Without options it takes tokens from `Authorization:
- * Bearer` and from the cookie `__Host-session`, or `session` where a request isn't secure: its socket says so, unless
- * the connection does. A request without a signed token costs no call to the store, one with a token costs one. Opened
- * again, a request has the same session. Cookies and headers get on the response by themselves.
+ * Opens sessions for plain `node:http`, `https` and `http2`. By default it takes tokens from `Authorization: Bearer`,
+ * and from the cookie `__Host-session` (`session` where a request isn't secure). The socket says whether a request is
+ * secure, unless `connection` does. A request without a signed token costs no call to the store; one with a token costs
+ * one. Opened again, a request has the same session. Cookies and headers reach the response by themselves.
  *
- * What it gives rejects with a `SessionError`, which `sendError` answers: of status 503 for a request with a token while
- * the store can't answer, of status 403 for an unsafe request of another origin with a token in the cookie.
+ * While the store can't answer, a request with a token fails with a `SessionError` of status 503. An unsafe request of
+ * another origin with a token in the cookie fails with one of status 403. `sendError` answers with these errors.
  *
  * @throws TypeError for an option that is unknown or of the wrong kind.
  * @example
@@ -52,10 +52,7 @@ export function sessionOpener<Detail>(
   });
 }
 
-/**
- * Answers a request that failed: with the error's status, headers and body, as JSON. A response that has begun is cut
- * off.
- */
+/** Answers a failed request with the error's status, headers and body, as JSON. Cuts off a response that has begun. */
 export function sendError(res: NodeResponse, error: SessionError): void {
   if (res.headersSent) {
     res.destroy();

@@ -22,11 +22,17 @@ export interface SessionCookie {
 /** What the methods of a session return, for `createSession`. */
 export interface SessionMethods {
   id: string;
+  /** Replaces the session by a new one. */
   regenerate(callback: (error: unknown) => void): this;
+  /** Ends the session. */
   destroy(callback: (error: unknown) => void): this;
+  /** Reads the session again. */
   reload(callback: (error: unknown) => void): this;
+  /** Sets `maxAge` of the cookie back to the original. */
   resetMaxAge(): this;
+  /** Saves the session now. */
   save(callback?: (error: unknown) => void): this;
+  /** Restarts the clock of the cookie. */
   touch(): this;
 }
 
@@ -34,8 +40,11 @@ export interface SessionMethods {
 export interface BaseStore extends EventEmitter {
   /** The middleware sets it. */
   generate?: ((request: SessionRequest) => void) | undefined;
+  /** Replaces the session of a request by a new one. */
   regenerate(request: object, callback: (error?: unknown) => unknown): void;
+  /** Loads a session by its id. */
   load(sid: string, callback: (error: unknown, session?: never) => unknown): void;
+  /** Makes the session object of a request from stored data. */
   createSession<Session extends object>(request: object, session: Session): Session & SessionMethods;
 }
 
@@ -50,6 +59,8 @@ export const { Store, Session } = peer;
 
 /** Any store of express-session, to read sessions from. */
 export interface AnyStore {
+  /** Reads a session. */
   get(sid: string, callback: (error: unknown, session?: object | null) => void): unknown;
+  /** Deletes a session. */
   destroy(sid: string, callback: (error?: unknown) => void): unknown;
 }

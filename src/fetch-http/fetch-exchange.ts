@@ -3,7 +3,7 @@ import type { Exchange } from '../http/exchange';
 import type { ReplyHeaders } from '../http/reply-headers';
 import type { FetchReply } from './fetch-reply';
 
-/** As much of a `Request` as is used here. */
+/** The used part of a `Request`. */
 export interface FetchRequest {
   readonly method: string;
   /** Absolute. */
@@ -12,13 +12,13 @@ export interface FetchRequest {
   readonly signal?: AbortSignal;
 }
 
-/** What the hosts with `Request` and `Response` have in common. */
+/** The common part of hosts with `Request` and `Response`. */
 export class FetchExchange implements Exchange {
   readonly #request: FetchRequest;
   readonly #connection: ReturnType<typeof readConnection>;
   readonly #reply: FetchReply;
 
-  /** @throws TypeError for a connection that is none. */
+  /** @throws TypeError for a member of the connection that is unknown or of the wrong kind. */
   constructor(request: FetchRequest, connection: Connection | undefined, reply: FetchReply) {
     this.#request = request;
     this.#connection = readConnection('connection', connection);
@@ -47,7 +47,7 @@ export class FetchExchange implements Exchange {
     return this.#request.headers.get(name) ?? undefined;
   }
 
-  /** Values that came in several headers are one here, joined: neither a token nor an origin. */
+  /** Values of repeated headers are joined here: neither a token nor an origin. */
   isRepeated(): boolean {
     return false;
   }
@@ -68,7 +68,7 @@ export class FetchExchange implements Exchange {
     return this.#reply.get();
   }
 
-  /** Where the host can't say that its client has gone, and the response was committed before: never. */
+  /** Where the host doesn't report that its client has gone, and the response was committed already: never called. */
   onClose(listener: () => void): void {
     const { signal } = this.#request;
     if (signal?.aborted === true) {

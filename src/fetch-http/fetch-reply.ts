@@ -2,14 +2,14 @@ import { type HeaderFields, ReplyHeaders } from '../http/reply-headers';
 
 const replies = new WeakMap<object, FetchReply>();
 
-/** What this package has the response to a request say. There is one for each request, or context. */
+/** The headers that this package adds to the response of each request, or context. */
 export function replyTo(request: object): FetchReply {
   const reply = replies.get(request) ?? new FetchReply();
   replies.set(request, reply);
   return reply;
 }
 
-/** Keeps headers while there is no `Response` yet, and puts them on the one that is sent. */
+/** Keeps headers until there is a `Response`, and puts them on the one that is sent. */
 class FetchReply implements HeaderFields {
   /** Before there is a response: those of this package alone. */
   #headers = new Headers();
@@ -17,7 +17,7 @@ class FetchReply implements HeaderFields {
   #isCommitted = false;
   readonly #closing = new Set<() => void>();
 
-  /** Whether a response was committed: what comes later does not reach its client. */
+  /** Whether a response was committed: later headers don't reach its client. */
   get isCommitted(): boolean {
     return this.#isCommitted;
   }
@@ -29,26 +29,28 @@ class FetchReply implements HeaderFields {
     return this.#reply;
   }
 
-  /** Calls it when the body of the response has been read, or given up; not for one that was committed before. */
+  /**
+   * Calls the function when the body of the response has been read or cancelled; not for a response committed earlier.
+   */
   onClose(listener: () => void): void {
     if (!this.#isCommitted) this.#closing.add(listener);
   }
 
   /**
-   * The response with the headers of this package: the same one when there are none, else a new one with its body, as
-   * a response may have headers that can't be changed, or be one for several requests.
+   * The response with the headers of this package. The same one when there are none; otherwise a new one with its body,
+   * since a response may have fixed headers, or serve several requests.
    */
   commit(response: Response): Response {
     this.#isCommitted = true;
     const { status, statusText, body, headers } = response;
-    // What no constructor makes: a network error, a switch of protocols.
+    // No constructor makes these: a network error, a switch of protocols.
     if (status < 200 || (this.#reply === null && this.#closing.size === 0)) return response;
     this.#headers = new Headers(headers);
     this.#reply?.send(status);
     return new Response(this.#watched(body), { status, statusText, headers: this.#headers });
   }
 
-  /** The same body, which tells when it is over. */
+  /** The same body, which reports its end. */
   #watched(body: Response['body']): Response['body'] {
     if (this.#closing.size === 0) return body;
     const close = () => {

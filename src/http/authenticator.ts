@@ -11,7 +11,10 @@ import { tokenConflict } from './refusal';
 import { candidatesOf } from './request-tokens';
 import type { HeaderOption } from './token-header';
 
-/** The options of {@link authenticator}: those of the middleware that say where tokens are and who may send them. */
+/**
+ * Options of {@link authenticator}: those of the middleware about the place of tokens and the origins that may send
+ * them.
+ */
 export interface AuthenticatorOptions extends CrossOriginOptions {
   /** The cookie that carries the token, or `false` for none. Default: see {@link CookieOptions}. */
   cookie?: CookieOptions | false | undefined;
@@ -26,7 +29,7 @@ const OPTIONS: Record<keyof AuthenticatorOptions, true> = {
   trustedOrigins: true,
 };
 
-/** As much of `Headers` as is used here. */
+/** The used part of `Headers`. */
 interface HeaderGetter {
   get(name: string): string | null;
 }
@@ -39,16 +42,16 @@ export interface ConnectionRequest {
   readonly socket?: unknown;
 }
 
-/** What the request itself can't say. */
+/** Facts that the request itself doesn't show. */
 export interface ConnectionDetails {
   /**
-   * A token that came elsewhere than in the headers: Socket.IO's `socket.handshake.auth.token`, or a first message. Any
-   * value will do. A token of ours acts alone, from whatever origin: whoever sends it has it.
+   * A token from outside of the headers: Socket.IO's `socket.handshake.auth.token`, or a first message. It may be any
+   * value. A signed token here acts alone, from any origin, because its sender holds it.
    */
   token?: unknown;
-  /** Whether the client speaks HTTPS, where a proxy ends TLS. Default: whether this connection does. */
+  /** Whether the client speaks HTTPS, behind a proxy that ends TLS. Default: as this connection does. */
   secure?: boolean | undefined;
-  /** The host that the client asked for, where a proxy changes it. Default: the header `Host`. */
+  /** The host that the client asked for, behind a proxy that changes it. Default: the header `Host`. */
   host?: string | undefined;
 }
 
@@ -58,36 +61,26 @@ const DETAILS = {
   host: optional(checkString, undefined),
 } satisfies Readers<ConnectionDetails>;
 
-/**
- * The session of a connection, or why there is none, with the `status` of an HTTP answer:
- *
- * | `error.code` | status | |
- * |---|---|---|
- * | `ERR_UNAUTHENTICATED` | 401 | no token of ours came |
- * | `ERR_SESSION_ENDED` | 401 | the session of the token has ended: see its `endReason` and `endMessage` |
- * | `ERR_CROSS_ORIGIN` | 403 | a page of another origin asked for the connection |
- * | `ERR_TOKEN_CONFLICT` | 409 | cookies of several users came |
- * | those of a store that can't answer | 503, 500 | it isn't known who asks |
- */
+/** The session of a connection; or the error, with the `status` of an HTTP answer. `docs/live.md` has the codes. */
 export type Authentication<Detail = unknown> =
   | { session: Session<Detail>; error: null }
   | { session: null; error: SessionError };
 
-/** Finds out whose connection a request opens. See {@link authenticator}. */
+/** Authenticates a request that opens a connection. See {@link authenticator}. */
 export type Authenticate<Detail = unknown> = (
   request: ConnectionRequest,
   details?: ConnectionDetails,
 ) => Promise<Authentication<Detail>>;
 
 /**
- * Authenticates the requests that open connections: the upgrade to a WebSocket, a handshake of Socket.IO, a stream of
- * events. Takes tokens where the middleware takes them, in the same order, and slides the session. Sets no cookie.
+ * Authenticates requests that open connections: the upgrade to a WebSocket, a handshake of Socket.IO, a stream of
+ * events. Takes tokens from the places of the middleware, in the same order, and slides the session. Sets no cookie.
  *
- * A page of another origin gets no connection, be its method GET and with or without a cookie (cross-site WebSocket
- * hijacking: RFC 6455, 10.2): see the option `trustedOrigins`. A client that is no browser sends no `Origin`, and is
+ * A page of another origin gets no connection, whatever its method, with or without a cookie (cross-site WebSocket
+ * hijacking: RFC 6455, 10.2), unless `trustedOrigins` names it. Clients that are no browsers send no `Origin`, and are
  * not affected.
  *
- * What it gives never rejects for what a client or the store does; it rejects with what `getUserInfo` throws, and with a
+ * The promise never rejects for a client's or the store's fault. It rejects with an error of `getUserInfo`, and with a
  * TypeError for a request or details of the wrong kind.
  *
  * @throws TypeError for an option that is unknown or of the wrong kind.
@@ -143,7 +136,7 @@ async function lookUp<Detail>(
   return { session: null, error: ended ?? nobody() };
 }
 
-/** What a request that opens a connection says. */
+/** The relevant parts of a request that opens a connection. */
 class Handshake implements Pick<Exchange, 'header' | 'isRepeated' | 'host' | 'isSecure'> {
   readonly #request: ConnectionRequest;
   readonly #host: string | undefined;
@@ -171,7 +164,7 @@ class Handshake implements Pick<Exchange, 'header' | 'isRepeated' | 'host' | 'is
 
   host(): string | undefined {
     const { headers, url } = this.#request;
-    // HTTP/2 has a pseudo-header for it, which `Headers` does not take.
+    // HTTP/2 has a pseudo-header for the host, which `Headers` refuses.
     const authority = isGetter(headers) ? undefined : headers[':authority']?.toString();
     return this.#host ?? authority ?? this.header('host') ?? hostIn(url);
   }

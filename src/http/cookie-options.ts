@@ -9,6 +9,7 @@ import {
   shown,
 } from '../errors/arguments';
 
+/** Options of the cookie that carries the token. */
 export interface CookieOptions {
   /**
    * The name: a token of RFC 9110, 5.6.2, without spaces and separators. Default: `__Host-session` on a secure request,

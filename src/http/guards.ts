@@ -3,6 +3,7 @@ import type { Refusal } from './refusal';
 import { checkRedirectTo } from './return-to';
 import { sessionOf } from './session-place';
 
+/** Options of `requireUser()`. */
 export interface RequireUserOptions {
   /**
    * The path of a login page. Browsers that ask for a page are sent there with 303; `returnTo` has the path they asked
@@ -13,6 +14,8 @@ export interface RequireUserOptions {
 }
 
 const OPTIONS = { redirectTo: optional(checkRedirectTo, null) } satisfies Readers<RequireUserOptions>;
+
+const MIDDLEWARE = 'sessionMiddleware()';
 
 /**
  * Judges a request. Gives the refusal (an error for the host's error path, or an answer), or `null` when the request
@@ -29,16 +32,22 @@ export function redirectOf(options: RequireUserOptions | undefined): string | nu
   return readOptions('requireUser', options, OPTIONS, '').redirectTo;
 }
 
-/** @throws TypeError for an option that is unknown or no path. */
-export function userGuard(options: RequireUserOptions | undefined): Guard {
+/**
+ * @param needs what has to be mounted before it.
+ * @throws TypeError for an option that is unknown or no path.
+ */
+export function userGuard(options: RequireUserOptions | undefined, needs = MIDDLEWARE): Guard {
   const redirectTo = redirectOf(options);
-  return (request) => opened(request, 'requireUser').refusal(redirectTo);
+  return (request) => opened(request, 'requireUser', needs).refusal(redirectTo);
 }
 
-/** @throws TypeError or RangeError when `seconds` is not a positive whole number. */
-export function recencyGuard(seconds: number): Guard {
+/**
+ * @param needs what has to be mounted before it.
+ * @throws TypeError or RangeError when `seconds` is not a positive whole number.
+ */
+export function recencyGuard(seconds: number, needs = MIDDLEWARE): Guard {
   const within = recentSeconds(seconds);
-  return (request) => opened(request, 'requireRecentLogin').recencyRefusal(within);
+  return (request) => opened(request, 'requireRecentLogin', needs).recencyRefusal(within);
 }
 
 /** @throws TypeError or RangeError when `seconds` is not a positive whole number. */
@@ -46,8 +55,8 @@ export function recentSeconds(seconds: number): number {
   return checkSeconds('seconds', seconds);
 }
 
-function opened(request: object, guard: string) {
+function opened(request: object, guard: string, needs: string) {
   const session = sessionOf(request);
-  if (session === null) throw new TypeError(`${guard}() needs sessionMiddleware() before it`);
+  if (session === null) throw new TypeError(`${guard}() needs ${needs} before it`);
   return session;
 }

@@ -11,6 +11,7 @@ import { MAX_DATA_KEYS } from '../store/limits';
 import { checkActor, checkAttributes } from '../store/session-attributes';
 import type { SessionAttributes } from '../store/store';
 
+/** Options of `login()`. */
 export interface LoginOptions {
   /** Seconds the session lives without a request. Default: the manager's `ttl`. */
   ttl?: number | undefined;
@@ -67,6 +68,7 @@ function readAttributes(_name: string, value: unknown): SessionAttributes | unde
   return value as SessionAttributes | undefined;
 }
 
+/** Options of `logout()`. */
 export interface LogoutOptions {
   /** Whether all sessions of the user end, not only this one. Default false. */
   everywhere?: boolean | undefined;

@@ -7,6 +7,7 @@ import { type CrossOriginOptions, readTrustedOrigins, type TrustedOrigins } from
 import { checkProperty } from './property';
 import { type HeaderOption, headerTransport } from './token-header';
 
+/** Options of `sessionMiddleware()`. */
 export interface SessionMiddlewareOptions<Property extends string = string> extends CrossOriginOptions {
   /** The cookie that carries the token, or `false` for none. Defaults: see {@link CookieOptions}. */
   cookie?: CookieOptions | false | undefined;

@@ -131,7 +131,7 @@ export class RequestSession<Detail = unknown> {
 
   /**
    * Aborts when the user's session ends, in any process, while the request goes on: for a long download or a stream of
-   * events. See {@link TokenManager.watch}. Without a user it never aborts. The watch lasts from the first use of this
+   * events. See `TokenManager.watch`. Without a user it never aborts. The watch lasts from the first use of this
    * property until the response is closed.
    *
    * @example
@@ -322,6 +322,7 @@ export class RequestSession<Detail = unknown> {
     return { user: this.user, id: this.id, createdAt: this.createdAt, expiresAt: this.expiresAt };
   }
 
+  /** What `console.log` prints: as {@link toJSON}. */
   [inspect.custom](): unknown {
     return this.toJSON();
   }

@@ -11,6 +11,7 @@ import {
 import { checkActor, checkAttributes } from '../store/session-attributes';
 import type { SessionAttributes } from '../store/store';
 
+/** Options of `createSession`. */
 export interface CreateSessionOptions {
   /** Seconds the session lives without a request. Default: the manager's `ttl`. */
   ttl?: number | undefined;
@@ -47,6 +48,7 @@ function checkTokens(name: string, value: unknown): readonly unknown[] {
   return value;
 }
 
+/** Options of `inspectToken`. */
 export interface InspectTokenOptions {
   /**
    * Whether this is a use of the session, which slides it and loads user info as `touchToken` does. Default false, as
@@ -69,6 +71,7 @@ export function checkInspectOptions(options: InspectTokenOptions | undefined) {
   return readOptions('inspectToken', options, INSPECT_OPTIONS, '');
 }
 
+/** Options of `deleteSession`. */
 export interface RevokeOptions {
   /** A message for clients that use a token of the session afterwards. Default: none. 1 to 256 characters. */
   message?: string | undefined;
@@ -80,6 +83,7 @@ export function checkRevokeOptions(options: RevokeOptions | undefined) {
   return readOptions('deleteSession', options, REVOKE_OPTIONS, '');
 }
 
+/** Options of `deleteUserToken`. */
 export interface DeleteUserTokenOptions extends RevokeOptions {
   /**
    * The token or id of a session to keep, for "log out my other devices". A value that names no live session of this
@@ -100,6 +104,7 @@ function checkExcept(name: string, value: unknown): string | null {
   throw new TypeError(`${name} must be a token or a session id, got ${kindOf(except)}`);
 }
 
+/** Options of `banUser`. */
 export interface BanUserOptions {
   /** Seconds the ban lasts. Default: until `unbanUser`. */
   seconds?: number | undefined;

@@ -20,6 +20,7 @@ import { isStore, type ReusePolicy, type Store } from '../store/store';
 import { importSecret } from '../token/token';
 import type { GetUserInfo } from './types';
 
+/** Options of a `TokenManager`. */
 export interface TokenManagerOptions<Detail> {
   /** Where sessions are kept: a `RedisStore`, a `MemoryStore`, or your own. Required. */
   store: Store;

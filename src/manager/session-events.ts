@@ -77,6 +77,7 @@ const NAMES: Record<keyof SessionEvents, true> = {
   'watch-failed': true,
 };
 
+/** A listener of an event of {@link SessionEvents}. */
 export type SessionListener<Name extends keyof SessionEvents> = (event: SessionEvents[Name]) => void;
 
 /**

@@ -5,8 +5,8 @@ import type { ReplyHeaders } from '../http/reply-headers';
 import { replyOf } from './node-reply';
 
 /**
- * What the hosts on Node's requests and responses have in common. Without a response (a WebSocket's context, an
- * `upgrade` handler) the request is anonymous: neither a cookie nor an error could reach its client.
+ * The common part of hosts on Node's requests and responses. Without a response (a WebSocket's context, an `upgrade`
+ * handler) the request is anonymous: neither a cookie nor an error could reach its client.
  */
 export abstract class NodeExchange implements Exchange {
   readonly #req: IncomingMessage;
@@ -22,7 +22,7 @@ export abstract class NodeExchange implements Exchange {
   abstract host(): string | undefined;
   abstract ip(): string | undefined;
 
-  /** `method-override` keeps the client's own in `originalMethod`. */
+  /** `method-override` keeps the client's method in `originalMethod`. */
   get method(): string {
     return (this.#req as { originalMethod?: string }).originalMethod ?? this.handledMethod;
   }
@@ -54,18 +54,18 @@ export abstract class NodeExchange implements Exchange {
   }
 }
 
-/** Whether this is a response that headers can be set on. */
+/** Whether a value is a response with headers to set. */
 export function isResponse(res: unknown): res is ServerResponse {
   return typeof (res as ServerResponse | null | undefined)?.setHeader === 'function';
 }
 
-/** Whether a response has emitted its `close`. One of HTTP/2 says so by its stream. */
+/** Whether a response has emitted `close`. The stream of an HTTP/2 response shows it. */
 function isClosed(res: ServerResponse): boolean {
   const { closed, stream } = res as { closed?: boolean; stream?: { closed: boolean } };
   return (closed ?? stream?.closed) === true;
 }
 
-/** Sets the headers of a refusal; none any more on a response that has begun. */
+/** Sets the headers of a refusal, unless the response has begun. */
 export function setRefusalHeaders(res: ServerResponse, { headers }: Pick<Refusal, 'headers'>): void {
   if (res.headersSent) return;
   for (const [name, value] of Object.entries(headers)) {

@@ -6,7 +6,7 @@ type GivenHeaders = OutgoingHttpHeaders | readonly OutgoingHttpHeader[] | readon
 
 const replies = new WeakMap<ServerResponse, ReplyHeaders>();
 
-/** What this package has a response of Node say; `null` when it has begun. There is one for each response. */
+/** The headers that this package adds to a response of Node; `null` when it has begun. One for each response. */
 export function replyOf(res: ServerResponse): ReplyHeaders | null {
   if (res.headersSent) return null;
   const known = replies.get(res);
@@ -18,15 +18,15 @@ export function replyOf(res: ServerResponse): ReplyHeaders | null {
 }
 
 /**
- * Has every way to send the headers go by the reply: Node calls `writeHead` for each of them. At each attempt, because
- * one may fail (a status message that HTTP can't carry) and be followed by an answer to that error, whose headers a
- * framework sets anew.
+ * Applies the reply in every way of sending headers, because Node calls `writeHead` for each. It applies it at each
+ * attempt: one may fail (a status message that HTTP can't carry), and the framework then sets new headers for that
+ * error.
  */
 function sendAtEachAttempt(res: ServerResponse, reply: ReplyHeaders): void {
   const writeHead = res.writeHead as (...args: unknown[]) => ServerResponse;
   res.writeHead = (status: number, reason?: unknown, headers?: unknown): ServerResponse => {
     if (res.headersSent) return writeHead.call(res, status, reason, headers);
-    // As Node reads them: the headers may stand in the place of the reason, or behind one that is left out.
+    // As Node reads them: the headers may take the place of the reason, or follow one left out.
     const given = typeof reason === 'string' ? headers : (headers ?? reason);
     setAll(res, given as GivenHeaders | null | undefined);
     reply.send(status);
@@ -34,7 +34,7 @@ function sendAtEachAttempt(res: ServerResponse, reply: ReplyHeaders): void {
   };
 }
 
-/** Sets headers in place of those of their names, and keeps all of several that have one name. */
+/** Replaces headers by their names, and keeps all of several with one name. */
 function setAll(res: ServerResponse, headers: GivenHeaders | null | undefined): void {
   if (headers === null || headers === undefined) return;
   const pairs = pairsOf(headers);

@@ -7,7 +7,9 @@ import { requestSession } from './session-data';
 
 /** As much of a passport as is used here. */
 export interface Passport {
+  /** Makes a middleware of a strategy. */
   authenticate(strategy: never, options: never, callback: never): unknown;
+  /** Transforms the info that a strategy gives with a user. */
   transformAuthInfo?(info: unknown, request: never, done: never): unknown;
 }
 
@@ -17,6 +19,7 @@ export type Message = string | boolean;
 /** A message for `flash`, as passport takes it: an object says its type, too. */
 export type FlashMessage = Message | { type?: string; message?: string };
 
+/** Options of {@link authenticate}. */
 export interface AuthenticateOptions {
   /** The id of the user that the strategy gave: a text or a number. Default: `user.id`. */
   userIdOf?: ((user: never) => unknown) | undefined;

@@ -11,6 +11,7 @@ const MAX_FLOWS = 10;
 /** What passport-oauth2 calls with an error, or with what it asked for. */
 type Callback = (error: unknown, ok?: unknown, state?: unknown) => void;
 
+/** Options of {@link oauthStateStore}. */
 export interface OAuthStateStoreOptions {
   /** Seconds that a user may take at the provider. Default 600. */
   ttl?: number | undefined;
@@ -28,7 +29,9 @@ const READERS = {
 
 /** A state store as passport-oauth2 takes it. It counts the arguments that the functions declare. */
 export interface OAuthStateStore {
+  /** Begins a flow: stores its state and verifier. */
   store(request: object, ...rest: never[]): void;
+  /** Finishes a flow: checks the state, and gives the verifier. */
   verify(request: object, ...rest: never[]): void;
 }
 

@@ -55,6 +55,7 @@ import { type Revocation, Revocations, revocationArguments, revocationOf } from 
 import { type RedisKeys, redisKeys } from './schema';
 import type { ScriptName } from './scripts/index';
 
+/** Options of a {@link RedisStore}. */
 export interface RedisStoreOptions {
   /** The prefix of the keys of sessions. Default `session-token`. */
   tokenKeyPrefix?: string | undefined;

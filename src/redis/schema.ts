@@ -1,7 +1,7 @@
 import { checkText } from '../errors/arguments';
 
 /*
- * All that this package keeps in Redis, as Redis shows it:
+ * The keys, fields and channels of this package in Redis:
  *
  *   HGETALL session-token:{<tag>}     all that is kept of a user; PTTL at least until the last of it is forgotten
  *     id        <the user id, exactly as at login>

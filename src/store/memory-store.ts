@@ -28,6 +28,7 @@ import type {
   StoreHealth,
 } from './store';
 
+/** Options of a {@link MemoryStore}. */
 export interface MemoryStoreOptions {
   /** The clock, for tests: milliseconds since the epoch. Default `Date.now`. */
   now?: (() => number) | undefined;

@@ -12,6 +12,7 @@ const CHECKS: Readonly<Record<string, string>> = {
   lint: 'npm run lint',
   types: 'npm run typecheck',
   package: 'npm run check:package',
+  reference: 'npm --prefix reference ci && npm --prefix reference run check',
   bench: 'npm --prefix bench ci && npm --prefix bench run typecheck',
 };
 

@@ -12,6 +12,7 @@ import { mendNodes } from './cluster-nodes';
 import { askForCredentials, connectQuietly } from './credentials';
 import { isConnectionLoss, withoutArguments } from './errors';
 import { breakWhileLoading, mendConnection } from './mended-connection';
+import { leaveRefusedDatabase } from './refused-database';
 import {
   type CheckedSettings,
   type ClusterSettings,
@@ -21,6 +22,7 @@ import {
   type SentinelSettings,
 } from './settings';
 
+/** Options of {@link createRedisClient}. */
 export interface RedisClientOptions {
   /**
    * Milliseconds to wait for a connection. The client gives up a connection that is silent for twice as long with an
@@ -123,6 +125,7 @@ type Options = ReturnType<typeof singleOptions> | ReturnType<typeof sentinelOpti
 
 function connect(options: Options, ask: CheckedSettings['askCredentials']): Redis {
   const redis = mendConnection(new Redis({ ...options, lazyConnect: true }));
+  leaveRefusedDatabase(redis);
   if (ask !== undefined) askForCredentials(redis, ask);
   redis.options.lazyConnect = false;
   connectQuietly(redis);

@@ -1,5 +1,4 @@
 import type { Redis } from 'ioredis';
-import { leaveRefusedDatabase } from './refused-database';
 
 /** The used part of ioredis's connectors. */
 interface Connector {
@@ -25,7 +24,6 @@ export function mendConnection<Client extends Redis>(redis: Client): Client {
   if (mended.has(redis)) return redis;
   mended.add(redis);
   endPromptly(redis);
-  leaveRefusedDatabase(redis);
   redis.on('connect', () => {
     readBeforeTimeout(redis);
     breakWhenTurnedAway(redis);

@@ -71,6 +71,11 @@ export class PendingCalls {
     return calls;
   }
 
+  /** Calls that have not settled. */
+  get count(): number {
+    return this.#count;
+  }
+
   settled(): void {
     this.#count--;
     this.#onSettled?.();
@@ -126,10 +131,13 @@ class PendingCall<Reply> implements WaitingCall, QueuedCall {
 
   start(): void {
     const { readiness, turn } = this.#calls;
-    if (readiness.isReady) {
+    if (!readiness.isReady) this.#startWhenReady();
+    else {
       this.#queuedAt = performance.now();
-      turn.add(this);
-    } else this.#startWhenReady();
+      // One that is alone would wait for nothing.
+      if (this.#calls.count === 1) this.onTurn();
+      else turn.add(this);
+    }
   }
 
   onTurn(): void {

@@ -3,7 +3,7 @@ import { LAYOUT_VERSION } from '../schema';
 import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
 
 /**
- * Ends all sessions of a user, or all but one. Ends all of a damaged record, too: nobody else would.
+ * Ends all sessions of a user, or all but one. Also ends all of a damaged record, since no other script would.
  *
  * KEYS[1]  the user's sessions
  * KEYS[2]  the user's cached info
@@ -44,7 +44,7 @@ return { now, ended, no_older }
  * ARGV[1]  the user id
  * ARGV[2]  ms that the ban lasts; 0 = until it is lifted
  * ARGV[3]  its reason, for holders of their tokens; '' = none
- * ARGV[4]  the moment, ms, after which nobody waits for the answer: then it does nothing
+ * ARGV[4]  the moment, ms, after which the caller has given up: the script then does nothing
  * Returns  { now } when it came too late; else { now, the ban as 'since:until:reason', the ids of the live sessions it ended,
  *          the ids of those of them that did not begin before now }, the latter two joined by commas
  */
@@ -76,7 +76,7 @@ return { now, ban, ended, no_older }
  * Lifts a user's ban. The sessions that it ended stay ended.
  *
  * KEYS[1]  the user's sessions
- * ARGV[1]  the moment, ms, after which nobody waits for the answer: then it does nothing
+ * ARGV[1]  the moment, ms, after which the caller has given up: the script then does nothing
  * Returns  { now, user id, the ban as 'since:now:', which is how it is remembered for an hour }; { now, '' } when there was none; { now } when it
  *          came too late
  */

@@ -3,7 +3,7 @@ import { BANNED, CLOCK, CORRUPT, ENDED, REFUSE_ON_REPLICA, TOO_MANY, USER } from
 
 /**
  * Starts a session, if the user may have another; then ends those it replaces and the oldest ones over a limit. A login
- * that is refused has ended nobody's session.
+ * that is refused ends no session.
  *
  * KEYS[1]   the user's sessions
  * ARGV[1]   the user id; '' for a visitor
@@ -11,7 +11,7 @@ import { BANNED, CLOCK, CORRUPT, ENDED, REFUSE_ON_REPLICA, TOO_MANY, USER } from
  * ARGV[3]   ttl, ms
  * ARGV[4]   whole life, ms; 0 = unbounded
  * ARGV[5]   attributes, JSON; '' = none
- * ARGV[6]   the moment, ms, after which nobody waits for the answer: then it does nothing
+ * ARGV[6]   the moment, ms, after which the caller has given up: the script then does nothing
  * ARGV[7]   live sessions this user may have, the new one included
  * ARGV[8]   live sessions this user may have on the device of the new one; 0 = any number
  * ARGV[9]   that device; '' = none

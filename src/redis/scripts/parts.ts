@@ -1,13 +1,13 @@
 /*
- * What the scripts share: how the fields of a user's hash are read and written (schema.ts has the table of them). All
- * times are milliseconds by the clock of the Redis that runs the script.
+ * The shared parts of the scripts: they read and write the fields of a user's hash (schema.ts has the table). All times
+ * are milliseconds by the clock of the Redis that runs the script.
  *
- * A replica may know less than its master did. So a script answers only where it may write: each calls a command that a
- * replica refuses (READONLY), also when it finds nothing to change.
+ * A replica may know less than its master. So a script answers only where it may write: each calls a command that a
+ * replica refuses (READONLY), also when it changes nothing.
  *
- * What ends sessions never needs memory, so that ending works on a Redis that is full: UNLINK, HDEL, PERSIST and
- * PEXPIRE are not refused there, and after one of these neither is a SET or HSET of the same script. What begins with
- * a SET or HSET is refused there as a whole: a login, new data, user info.
+ * Ending a session never needs memory, so that it works on a full Redis. A full Redis accepts UNLINK, HDEL, PERSIST and
+ * PEXPIRE, and after one of these also a SET or HSET of the same script. It refuses a script that begins with a SET or
+ * HSET as a whole: a login, new data, user info.
  */
 import {
   BAN_REMEMBERED_MS,
@@ -19,7 +19,7 @@ import {
 } from '../../store/limits';
 import { LAYOUT_VERSION, LUA } from '../schema';
 
-/** Raises what is wrong with a user's record, or with a login, as the first word of an error reply. */
+/** The first words of error replies about a user's record or a login. */
 export const CORRUPT = 'TOKENSESSION_CORRUPT';
 export const LAYOUT = 'TOKENSESSION_LAYOUT';
 export const BANNED = 'TOKENSESSION_BANNED';
@@ -35,10 +35,10 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 export const REFUSE_ON_REPLICA = `redis.call('HDEL', KEYS[1], '')`;
 
 /**
- * Announces on the channel that schema.ts names that a user's sessions or info have changed, in the same step. In a
- * Cluster every node passes it on, the one that runs the script first. A Redis that refuses PUBLISH must not keep
- * sessions from ending. An end by name is announced also where the session is not known: there may be copies of one
- * that was evicted, or deleted by hand.
+ * Announces in the same step, on the channel of schema.ts, that a user's sessions or info have changed. In a Cluster
+ * every node passes the message on, the node of the script first. A Redis that refuses PUBLISH must not keep sessions
+ * from ending. An end by name is announced for an unknown session, too: caches may hold one that was evicted or deleted
+ * by hand.
  */
 export const ANNOUNCE = `
 local is_announced = false
@@ -50,7 +50,7 @@ local function announce(key)
 end
 `;
 
-/** Takes a session out that would have lived until `expires`, and remembers why; '' for no reason to remember. */
+/** Deletes a session that would have lived until `expires`, and remembers the reason; '' for no reason. */
 export const END_RECORD = `
 local function end_record(key, sid, expires, reason, message)
   redis.call('HDEL', key, sid, sid .. '.a', sid .. '.d')
@@ -61,7 +61,7 @@ local function end_record(key, sid, expires, reason, message)
 end
 `;
 
-/** Refuses a hash of another layout, and a session in a hash that is no user's. */
+/** Refuses a hash of another layout, and a session in a hash without a user. */
 export const CHECK_LAYOUT = `
 if layout and layout ~= '${LAYOUT_VERSION}' then return redis.error_reply('${LAYOUT} ' .. layout) end
 if record and not (layout and user_id) then return redis.error_reply('${CORRUPT} session') end
@@ -87,7 +87,7 @@ local function is_banned(ban)
 end
 `;
 
-/** For the verbs on a user: everything in the hash, and what is done to a part of it. */
+/** For the verbs on a user: reads the whole hash, and changes parts of it. */
 export const USER = `${ANNOUNCE}${END_RECORD}${BANS}
 -- 'created:seen:ttl:cap', then what is known of its token as it stands, as a table; nil for anything else
 local function decode(value)

@@ -1,0 +1,170 @@
+import type { AddressInfo } from 'node:net';
+import { type FastifyInstance, fastify } from 'fastify';
+import { MemoryStore, RedisStore, TokenManager } from 'tokensession';
+import { requireRecentLogin, requireUser, type SessionPluginOptions, sessionPlugin } from 'tokensession/fastify';
+import { closeAfterEach } from './support/closing';
+import { countedStore } from './support/counted-store';
+import { freePort } from './support/redis-server';
+import { SECRET } from './support/stores';
+
+const onClose = closeAfterEach();
+
+function newManager(store: MemoryStore | RedisStore = new MemoryStore()) {
+  const manager = new TokenManager({ store, secret: SECRET });
+  onClose(() => manager.close());
+  return manager;
+}
+
+function newApp() {
+  const app = fastify();
+  onClose(() => {
+    app.server.closeAllConnections();
+    return app.close();
+  });
+  return app;
+}
+
+interface Ask {
+  url: string;
+  method?: string;
+  headers?: Record<string, string>;
+}
+
+async function ask(app: FastifyInstance, { url, ...init }: Ask) {
+  if (app.addresses().length === 0) await app.listen({ port: 0, host: '127.0.0.1' });
+  const response = await fetch(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}${url}`, {
+    redirect: 'manual',
+    ...init,
+  });
+  const body = await response.text();
+  return { statusCode: response.status, headers: response.headers, body, json: () => JSON.parse(body) };
+}
+
+it('serves the instance that registers it and all below, from the onRequest hook on', async () => {
+  const manager = newManager();
+  const cookie = `session=${await manager.setToken('ada')}`;
+  const app = newApp();
+  app.register(async (below) => {
+    below.register(sessionPlugin, { manager, prefix: '/ignored', logLevel: 'warn' } as SessionPluginOptions);
+    below.addHook('onRequest', async ({ session }, reply) => void reply.header('X-User', session.user?.id));
+    below.register(async (further) => further.get('/in', async ({ session }) => session.user), { prefix: '/further' });
+  });
+  app.get('/beside', async (request) => ({ session: request.session ?? null }));
+  const within = await ask(app, { url: '/further/in', headers: { cookie } });
+  expect([within.headers.get('x-user'), within.json()]).toEqual(['ada', { id: 'ada' }]);
+  expect((await ask(app, { url: '/beside', headers: { cookie } })).json()).toEqual({ session: null });
+});
+
+it('is a plugin as fastify-plugin makes them', () => {
+  const marks = sessionPlugin as unknown as Record<symbol, unknown>;
+  expect(marks[Symbol.for('skip-override')]).toBe(true);
+  expect(marks[Symbol.for('plugin-meta')]).toEqual({ name: 'tokensession', fastify: '5.x' });
+});
+
+it('registered twice with one manager asks the store once; another manager takes the place', async () => {
+  const { store, calls } = countedStore(new MemoryStore());
+  const [first, second] = [newManager(store as MemoryStore), newManager()];
+  const app = newApp();
+  app.register(sessionPlugin, { manager: first });
+  app.register(sessionPlugin, { manager: first });
+  app.get('/', async ({ session }) => session.user);
+  app.register(async (below) => {
+    below.register(sessionPlugin, { manager: second });
+    below.get('/second', async ({ session }) => session.user);
+  });
+  const token = await first.setToken('ada');
+  calls.splice(0);
+  expect((await ask(app, { url: '/', headers: { cookie: `session=${token}` } })).json()).toEqual({ id: 'ada' });
+  expect(calls).toEqual(['touch']);
+  const other = { authorization: `Bearer ${await second.setToken('grace')}` };
+  expect((await ask(app, { url: '/second', headers: other })).json()).toEqual({ id: 'grace' });
+});
+
+it('leaves the place of another plugin, unless it has one of its own', async () => {
+  const manager = newManager();
+  const taken = newApp();
+  taken.decorateRequest('session', null as never);
+  taken.register(sessionPlugin, { manager });
+  await expect(taken.ready()).rejects.toMatchObject({ code: 'FST_ERR_DEC_ALREADY_PRESENT' });
+  const app = newApp();
+  app.decorateRequest('session', null as never);
+  app.register(sessionPlugin, { manager, property: 'auth' });
+  app.get('/', async (request) => (request as unknown as { auth: { user: unknown } }).auth.user);
+  const authorization = `Bearer ${await manager.setToken('ada')}`;
+  expect((await ask(app, { url: '/', headers: { authorization } })).json()).toEqual({ id: 'ada' });
+});
+
+it.each([
+  [{}, 'sessionPlugin needs a TokenManager, got undefined'],
+  [{ header: 7 }, "option header must be false or a header's name, got a value of type number"],
+  [{ cookies: {} }, 'sessionPlugin: unknown option "cookies"'],
+])('rejects at ready() for options that are wrong: %j', async (options, message) => {
+  const app = newApp();
+  const manager = 'header' in options || 'cookies' in options ? { manager: newManager() } : {};
+  app.register(sessionPlugin, { ...manager, ...options } as SessionPluginOptions);
+  await expect(app.ready()).rejects.toThrow(message);
+});
+
+it("brings an outage to the application's own error handler, and Retry-After to its answer", async () => {
+  const manager = newManager(new RedisStore(`redis://127.0.0.1:${await freePort()}`));
+  const token = await newManager().setToken('ada');
+  for (const isOwn of [false, true]) {
+    const app = newApp();
+    if (isOwn) {
+      app.setErrorHandler((error: Error & { code?: string; status?: number }, _request, reply) =>
+        reply.code(error.status ?? 500).send({ error: error.code }),
+      );
+    }
+    app.register(sessionPlugin, { manager });
+    app.get('/', async () => 'in');
+    const response = await ask(app, { url: '/', headers: { authorization: `Bearer ${token}` } });
+    expect([response.statusCode, response.headers.get('retry-after')]).toEqual([503, '1']);
+    expect(isOwn ? response.json() : response.json().code).toEqual(
+      isOwn ? { error: 'ERR_STORE_UNAVAILABLE' } : 'ERR_STORE_UNAVAILABLE',
+    );
+    expect(response.body).not.toContain(token);
+  }
+});
+
+it('guards in any hook before the handler, and adds to Vary', async () => {
+  const manager = newManager();
+  const app = newApp();
+  app.register(sessionPlugin, { manager });
+  app.get('/pre', { preHandler: [requireUser(), requireRecentLogin(60)] }, async () => 'in');
+  app.register(async (part) => {
+    part.addHook('preValidation', async (_request, reply) => void reply.header('Vary', 'Origin'));
+    part.addHook('preHandler', requireUser({ redirectTo: '/login' }));
+    part.get('/page', async () => 'in');
+  });
+  const headers = { cookie: `session=${await manager.setToken('ada')}`, accept: 'text/html' };
+  for (const url of ['/pre', '/page']) {
+    expect((await ask(app, { url, headers })).body).toBe('in');
+  }
+  expect((await ask(app, { url: '/pre' })).json()).toEqual({ error: 'unauthenticated' });
+  const page = await ask(app, { url: '/page', headers: { accept: 'text/html' } });
+  expect([page.statusCode, page.headers.get('location'), page.headers.get('vary')]).toEqual([
+    303,
+    '/login?returnTo=%2Fpage',
+    'Origin, Accept',
+  ]);
+});
+
+it('says of a guard without the plugin what is missing', async () => {
+  const app = newApp();
+  app.get('/', { onRequest: requireUser() }, async () => 'in');
+  const response = await ask(app, { url: '/' });
+  expect([response.statusCode, response.json().message]).toEqual([500, 'requireUser() needs sessionPlugin before it']);
+});
+
+it('keeps the cookies that the application sets on the reply, and wins over its Cache-Control', async () => {
+  const app = newApp();
+  app.register(sessionPlugin, { manager: newManager() });
+  app.post('/', async ({ session }, reply) => {
+    reply.header('Set-Cookie', 'theme=dark').header('Cache-Control', 'public');
+    await session.login('ada');
+    return reply.header('Set-Cookie', 'lang=en').send('in');
+  });
+  const { headers } = await ask(app, { method: 'POST', url: '/' });
+  expect(headers.getSetCookie().map((line) => line.split('=')[0])).toEqual(['theme', 'lang', 'session']);
+  expect(headers.get('cache-control')).toBe('no-store');
+});

@@ -1,0 +1,162 @@
+import { type Context, Hono } from 'hono';
+import { MemoryStore, SessionError, TokenManager } from 'tokensession';
+import { requireUser, sessionMiddleware } from 'tokensession/hono';
+import { closeAfterEach } from './support/closing';
+import { SECRET } from './support/stores';
+
+const onClose = closeAfterEach();
+
+function newManager(store = new MemoryStore()) {
+  const manager = new TokenManager({ store, secret: SECRET });
+  onClose(() => manager.close());
+  return manager;
+}
+
+const names = (response: Response) => response.headers.getSetCookie().map((line) => line.split('=')[0]);
+
+describe.each([
+  ["Hono's own", false],
+  ["the application's", true],
+])('%s error handler', (_, isOwn) => {
+  /** An application that meets these errors. */
+  function newApp(manager: TokenManager) {
+    const app = new Hono();
+    if (isOwn) {
+      app.onError((error, c) =>
+        error instanceof SessionError ? c.json({ error: error.code }, error.status as 500) : c.text('?', 500),
+      );
+    }
+    app.use(sessionMiddleware(manager));
+    return app
+      .post('/login', async (c) => c.text(await c.var.session.login(c.req.query('user') ?? '')))
+      .all('/', (c) => c.text('in'));
+  }
+
+  it('answers 503 with Retry-After while the store is down, for the middleware and for a login', async () => {
+    const store = new MemoryStore();
+    const manager = newManager(store);
+    const cookie = `session=${await manager.setToken('ada')}`;
+    const app = newApp(manager);
+    await store.close();
+    for (const response of [
+      await app.request('/', { headers: { cookie } }),
+      await app.request('/login?user=ada', { method: 'POST' }),
+    ]) {
+      expect([response.status, response.headers.get('retry-after')]).toEqual([503, '1']);
+      expect([await response.json(), names(response)]).toEqual([{ error: 'ERR_STORE_UNAVAILABLE' }, []]);
+    }
+  });
+
+  it('answers 403 to a page of another origin, and to a banned user', async () => {
+    const manager = newManager();
+    const headers = { cookie: `session=${await manager.setToken('ada')}`, 'sec-fetch-site': 'cross-site' };
+    await manager.banUser('eve');
+    const app = newApp(manager);
+    expect((await app.request('/', { method: 'POST', headers })).status).toBe(403);
+    expect((await app.request('/login?user=eve', { method: 'POST' })).status).toBe(403);
+  });
+
+  it('keeps the cookie of a login that came before', async () => {
+    const app = newApp(newManager());
+    app.post('/fail', async (c) => {
+      await c.var.session.login('ada');
+      throw new SessionError('ERR_DATA_CONFLICT', 'overtaken');
+    });
+    const response = await app.request('/fail', { method: 'POST' });
+    expect([response.status, names(response)]).toEqual([409, ['session']]);
+  });
+});
+
+it('keeps cookies and headers that the application sets, on responses of every kind', async () => {
+  const app = new Hono().use(sessionMiddleware(newManager()));
+  const shared = new Response(null, { status: 204, headers: { 'Set-Cookie': 'theme=dark' } });
+  const login = (answer: (c: Context) => Response) => async (c: Context) => {
+    await c.var.session.login('ada');
+    return answer(c);
+  };
+  app.post(
+    '/json',
+    login((c) => c.json({}, 200, { 'Set-Cookie': 'theme=dark', 'Cache-Control': 'public' })),
+  );
+  app.post(
+    '/shared',
+    login(() => shared),
+  );
+  app.post('/redirect', async (c) => {
+    c.header('Set-Cookie', 'theme=dark', { append: true });
+    await c.var.session.login('ada');
+    return c.redirect('/');
+  });
+  for (const path of ['/json', '/shared', '/redirect']) {
+    const response = await app.request(path, { method: 'POST' });
+    expect([path, names(response), response.headers.get('cache-control')]).toEqual([
+      path,
+      ['theme', 'session'],
+      'no-store',
+    ]);
+  }
+  expect(shared.headers.getSetCookie()).toEqual(['theme=dark']);
+});
+
+it('is guarded: the variable takes nothing else, and another library is told apart', async () => {
+  const manager = newManager();
+  const outcomes: unknown[] = [];
+  const app = new Hono().use(sessionMiddleware(manager)).get('/', (c) => {
+    const { session } = c.var;
+    for (const value of [null, undefined, {}, { user: { id: 'eve' } }]) {
+      try {
+        c.set('session', value as never);
+      } catch (error) {
+        outcomes.push((error as Error).message);
+      }
+    }
+    c.set('cart' as never, ['tea'] as never);
+    return c.json({ isSame: c.var.session === session, cart: c.get('cart' as never) });
+  });
+  expect(await (await app.request('/')).json()).toEqual({ isSame: true, cart: ['tea'] });
+  expect(outcomes).toHaveLength(4);
+  for (const message of outcomes) expect(message).toMatch(/^c\.var\.session is tokensession's and takes nothing else/);
+
+  const errors: unknown[] = [];
+  const both = new Hono();
+  both.onError((error, c) => {
+    errors.push(error);
+    return c.text('?', 500);
+  });
+  both.use(async (c, next) => {
+    c.set('session' as never, { of: 'another library' } as never);
+    await next();
+  });
+  both.get('/taken', sessionMiddleware(manager), (c) => c.text('in'));
+  both.get('/own', sessionMiddleware(manager, { property: 'auth' }), (c) => c.json(c.var.auth.user));
+  expect((await both.request('/taken')).status).toBe(500);
+  expect(errors).toEqual([expect.objectContaining({ name: 'TypeError' })]);
+  expect((errors[0] as Error).message).toMatch(/^c\.var\.session is taken by another middleware/);
+  expect((await both.request('/own')).status).toBe(200);
+});
+
+it('takes the connection from the option, and refuses one that is none', async () => {
+  const manager = newManager();
+  const app = new Hono().use(
+    sessionMiddleware(manager, {
+      connection: (c) => ({ ip: c.req.header('x-real-ip'), secure: c.req.header('x-forwarded-proto') === 'https' }),
+    }),
+  );
+  app.post('/', async (c) => c.text(await c.var.session.login('ada')));
+  const headers = { 'x-real-ip': '192.0.2.7', 'x-forwarded-proto': 'https' };
+  expect(names(await app.request('/', { method: 'POST', headers }))).toEqual(['__Host-session']);
+  expect((await manager.listUserSessions('ada'))[0]?.attributes).toMatchObject({ ip: '192.0.2.7' });
+  expect(() => sessionMiddleware(manager, { connection: 'x' as never })).toThrow(
+    'option connection must be a function, got a value of type string',
+  );
+});
+
+it('guards in any application below', async () => {
+  const manager = newManager();
+  const below = new Hono().get('/me', requireUser(), (c) => c.json(c.var.session.user.id));
+  const app = new Hono().use(sessionMiddleware(manager)).route('/api', below);
+  const refused = await app.request('/api/me');
+  expect([refused.status, await refused.json()]).toEqual([401, { error: 'unauthenticated' }]);
+  const authorization = `Bearer ${await manager.setToken('ada')}`;
+  expect(await (await app.request('/api/me', { headers: { authorization } })).json()).toBe('ada');
+});

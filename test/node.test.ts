@@ -1,0 +1,240 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
+import {
+  type ClientHttp2Session,
+  connect,
+  createServer as createHttp2Server,
+  createSecureServer,
+  type IncomingHttpHeaders,
+} from 'node:http2';
+import { createServer as createHttpsServer, request as requestSecurely } from 'node:https';
+import type { AddressInfo, Server } from 'node:net';
+import { MemoryStore, SessionError, TokenManager } from 'tokensession';
+import {
+  type NodeRequest,
+  type NodeResponse,
+  requireRecentLogin,
+  requireUser,
+  sendError,
+  sessionOpener,
+} from 'tokensession/node';
+import { listen } from './support/apps';
+import { CertificateAuthority } from './support/certificates';
+import { closeAfterEach } from './support/closing';
+import { sendRaw } from './support/raw-request';
+import { SECRET } from './support/stores';
+
+const HOST = 'Host: shop.example.com';
+const onClose = closeAfterEach();
+
+function newManager() {
+  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+  onClose(() => manager.close());
+  return manager;
+}
+
+/** Signs in at /login and out at /logout, elsewhere for a signed-in user alone. */
+function listener(manager: TokenManager) {
+  const open = sessionOpener(manager);
+  const answer = async (req: NodeRequest, res: NodeResponse) => {
+    const session = await open(req, res);
+    if (req.url === '/login') await session.login('ada');
+    else if (req.url === '/logout') await session.logout();
+    else if (req.url === '/vault') await requireRecentLogin(session, 60);
+    else requireUser(session);
+    // Of HTTP/2, without a body the headers go another way.
+    if (req.url === '/logout') res.end();
+    else res.end(JSON.stringify(session.user));
+  };
+  return (req: NodeRequest, res: NodeResponse) => {
+    answer(req, res).catch((error) => sendError(res, error));
+  };
+}
+
+async function portOf(server: Server): Promise<number> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onClose(() => new Promise((resolve) => server.close(resolve)));
+  return (server.address() as AddressInfo).port;
+}
+
+describe('over HTTP/2', () => {
+  async function send(client: ClientHttp2Session, headers: Record<string, string | string[]>) {
+    const stream = client.request(headers);
+    const [response] = (await once(stream, 'response')) as [IncomingHttpHeaders & { ':status': number }];
+    let body = '';
+    for await (const chunk of stream) body += chunk;
+    return { status: response[':status'], headers: response, setCookie: response['set-cookie'] ?? [], body };
+  }
+
+  const post = (path: string, more: Record<string, string | string[]> = {}) => ({
+    ':method': 'POST',
+    ':path': path,
+    ':authority': 'shop.example.com',
+    ...more,
+  });
+
+  it('signs in and out, checks the origin by :authority, and answers errors', async () => {
+    const manager = newManager();
+    const authority = await CertificateAuthority.create();
+    onClose(() => authority.remove());
+    const { cert, key, ca } = await authority.issue('localhost');
+    for (const isSecure of [false, true]) {
+      const name = isSecure ? '__Host-session' : 'session';
+      const server = isSecure
+        ? createSecureServer({ cert, key }, listener(manager))
+        : createHttp2Server(listener(manager));
+      const port = await portOf(server);
+      const client = connect(`${isSecure ? 'https' : 'http'}://localhost:${port}`, { ca });
+      onClose(() => client.destroy());
+      const origin = `${isSecure ? 'https' : 'http'}://shop.example.com`;
+      const login = await send(client, post('/login', { origin, 'sec-fetch-site': [] }));
+      expect([login.status, login.body, login.setCookie]).toEqual([
+        200,
+        '{"id":"ada"}',
+        [expect.stringMatching(new RegExp(`^${name}=[^;]+`))],
+      ]);
+      expect(login.headers['cache-control']).toBe('no-store');
+      const cookie = login.setCookie[0]?.split(';')[0] as string;
+      expect((await send(client, post('/vault', { cookie: ['theme=dark', cookie], origin }))).body).toBe(
+        '{"id":"ada"}',
+      );
+      expect((await send(client, post('/login', { origin: 'https://evil.example' }))).status).toBe(403);
+      const refused = await send(client, post('/me', { cookie, origin: 'https://evil.example' }));
+      expect([refused.status, refused.body]).toEqual([403, '{"error":"ERR_CROSS_ORIGIN"}']);
+      const logout = await send(client, post('/logout', { cookie, origin }));
+      expect([logout.status, logout.setCookie]).toEqual([
+        200,
+        [expect.stringMatching(new RegExp(`^${name}=; Max-Age=0`))],
+      ]);
+      const nobody = await send(client, post('/me', { cookie, origin }));
+      expect([nobody.status, nobody.headers['www-authenticate'], nobody.body]).toEqual([
+        401,
+        'Bearer',
+        '{"error":"unauthenticated","reason":"unknown"}',
+      ]);
+    }
+  });
+
+  it('makes no login for a client that has gone', async () => {
+    const manager = newManager();
+    const open = sessionOpener(manager);
+    let outcome: unknown;
+    const done = new Promise<void>((resolve) => {
+      const server = createHttp2Server(async (req, res) => {
+        const session = await open(req, res);
+        await once(res.stream, 'close');
+        outcome = await session.login('ada').catch((error) => error);
+        resolve();
+      });
+      portOf(server).then((port) => {
+        const client = connect(`http://127.0.0.1:${port}`).on('error', () => undefined);
+        const stream = client.request(post('/login')).on('error', () => undefined);
+        server.once('request', () => stream.close(8));
+        onClose(() => client.destroy());
+      });
+    });
+    await done;
+    expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT' });
+    expect(await manager.listUserToken('ada')).toEqual([]);
+  });
+});
+
+it('over HTTPS has the cookie of a secure request', async () => {
+  const manager = newManager();
+  const authority = await CertificateAuthority.create();
+  onClose(() => authority.remove());
+  const { cert, key, ca } = await authority.issue('localhost');
+  const port = await portOf(createHttpsServer({ cert, key }, listener(manager)));
+  const sent = requestSecurely({ host: 'localhost', port, ca, method: 'POST', path: '/login', agent: false }).end();
+  const [response] = (await once(sent, 'response')) as [IncomingMessage];
+  response.resume();
+  await once(response, 'end');
+  expect(response.headers['set-cookie']).toEqual([expect.stringMatching(/^__Host-session=.*; Secure/)]);
+});
+
+describe('openSession', () => {
+  it('opens a request once', async () => {
+    const manager = newManager();
+    const open = sessionOpener(manager);
+    const app = await listen(async (req, res) => {
+      const [one, two] = await Promise.all([open(req, res), open(req, res)]);
+      res.end(String(one === two && one === (await open(req, res))));
+    });
+    onClose(app.close);
+    const cookie = `Cookie: session=${await manager.setToken('ada')}`;
+    expect((await sendRaw(app.url, 'GET', '/', [HOST, cookie])).text).toBe('true');
+  });
+
+  it('goes by the path that a router has left in originalUrl', async () => {
+    const open = sessionOpener(newManager());
+    const app = await listen((req, res) => {
+      Object.assign(req, { originalUrl: req.url, url: '/' });
+      open(req, res)
+        .then((session) => requireUser(session, { redirectTo: '/login' }))
+        .catch((error) => sendError(res, error));
+    });
+    onClose(app.close);
+    const { status, headers } = await sendRaw(app.url, 'GET', '/shop/cart', [HOST, 'Accept: text/html']);
+    expect([status, headers.find(([name]) => name === 'location')?.[1]]).toEqual([
+      303,
+      '/login?returnTo=%2Fshop%2Fcart',
+    ]);
+  });
+
+  it.each([
+    ['no request', [undefined, undefined], 'openSession() needs a request of node:http'],
+    ['no response', [{ headers: {} }, undefined], 'openSession() needs the response, as in openSession(req, res)'],
+    ['a connection that is none', [{ headers: {} }, { setHeader() {} }, { secure: 1 }], 'secure must be true or false'],
+  ])('rejects with what is wrong: %s', async (_, given, message) => {
+    const opening = sessionOpener(newManager())(...(given as unknown as [NodeRequest, NodeResponse]));
+    await expect(opening).rejects.toThrow(TypeError);
+    await expect(opening).rejects.toThrow(message);
+  });
+});
+
+describe('sendError', () => {
+  const sending = async (send: (res: ServerResponse) => void) => {
+    const app = await listen((_req, res) => send(res));
+    onClose(app.close);
+    return app;
+  };
+
+  it('sends the status, the headers and the code, and keeps what else the response has', async () => {
+    const app = await sending((res) => {
+      res.setHeader('Set-Cookie', 'theme=dark');
+      sendError(res, new SessionError('ERR_STORE_UNAVAILABLE', 'no details for clients'));
+    });
+    const { status, headers, setCookie, text } = await sendRaw(app.url, 'GET', '/', [HOST]);
+    expect([status, setCookie, text]).toEqual([503, ['theme=dark'], '{"error":"ERR_STORE_UNAVAILABLE"}']);
+    expect(headers).toContainEqual(['retry-after', '1']);
+    expect(headers).toContainEqual(['content-type', 'application/json; charset=utf-8']);
+  });
+
+  it('cuts off a response that has begun', async () => {
+    const app = await sending((res) => {
+      res.write('begun');
+      setImmediate(() => sendError(res, new SessionError('ERR_STORE_TIMEOUT', 'late')));
+    });
+    const sent = request(app.url).end();
+    const [response] = (await once(sent, 'response')) as [IncomingMessage];
+    await expect(
+      (async () => {
+        for await (const _ of response);
+      })(),
+    ).rejects.toThrow('aborted');
+  });
+});
+
+it('works beside a server that answers by itself', async () => {
+  const manager = newManager();
+  const open = sessionOpener(manager);
+  const server = createServer(async (req, res) => {
+    await (await open(req, res)).login('ada');
+    res.writeHead(200, ['Set-Cookie', 'theme=dark', 'Cache-Control', 'public']).end('in');
+  });
+  const port = await portOf(server);
+  const { headers, setCookie } = await sendRaw(`http://127.0.0.1:${port}`, 'POST', '/', [HOST]);
+  expect(setCookie.map((line) => line.split('=')[0])).toEqual(['theme', 'session']);
+  expect(headers).toContainEqual(['cache-control', 'no-store']);
+});
