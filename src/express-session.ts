@@ -75,7 +75,8 @@ const CHANGED_ID = 'tokensession';
  * Each method takes a callback, and without one returns a promise.
  *
  * @example
- * app.use(session({ store: new ExpressSessionStore(manager, { userIdOf: (session) => session.passport?.user }), … }));
+ * const store = new ExpressSessionStore(manager, { userIdOf: (session) => session.passport?.user });
+ * app.use(session({ store, … }));
  */
 export class ExpressSessionStore<Session extends object = PassportSession> extends Store {
   readonly #manager: TokenManager<unknown>;
