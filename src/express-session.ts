@@ -52,8 +52,8 @@ const LEGACY_READERS = {
 } satisfies Readers<LegacySessionsOptions>;
 
 /**
- * Called with what failed, or `null` and the outcome. Written as a method, whose parameters TypeScript lets be narrower:
- * express-session's own type of a session has what the application declares, ours can not.
+ * Called with what failed, or `null` and the outcome. Written as a method, whose parameters TypeScript lets be
+ * narrower: express-session's own type of a session has what the application declares, ours can not.
  */
 export type Callback<Outcome> = {
   /** Gives the outcome of the call, or what failed; `null` for nothing. */
@@ -66,7 +66,7 @@ const CHANGED_ID = 'tokensession';
 /**
  * A store for express-session's own middleware that keeps its sessions with a manager: applications go on with
  * `req.session.anything = …`, and their users' sessions are listed, limited, ended, banned and reported like all
- * others. Works with express-session 1.17 and later.
+ * others. Works with express-session 1.17.3 and later.
  *
  * Writes only the top-level keys that a request has changed since it read them, and nothing into a session that has
  * ended meanwhile. A session whose user becomes another gets a new id, and the cookie of it in the same response. A
@@ -78,7 +78,8 @@ const CHANGED_ID = 'tokensession';
  * Each method takes a callback, and without one returns a promise.
  *
  * @example
- * app.use(session({ store: new ExpressSessionStore(manager, { userIdOf: (session) => session.passport?.user }), … }));
+ * const store = new ExpressSessionStore(manager, { userIdOf: (session) => session.passport?.user });
+ * app.use(session({ store, … }));
  */
 export class ExpressSessionStore<Session extends object = PassportSession> extends Store {
   readonly #manager: TokenManager<unknown>;
@@ -125,8 +126,8 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
   }
 
   /**
-   * Gives all live sessions of the manager's store, at most 10,000, each with an `id` for `destroy`: for development and
-   * tests. Scans the store's keys, in Redis by SCAN on every master.
+   * Gives all live sessions of the manager's store, at most 10,000, each with an `id` for `destroy`: for development
+   * and tests. Scans the store's keys, in Redis by SCAN on every master.
    */
   all(callback?: Callback<object | null>): Promise<object[]> | undefined {
     return settle(this.#sessions.all(), callback);
@@ -194,10 +195,10 @@ export interface ContinueSessionOptions {
 const CONTINUE_READERS = { property: optional(checkProperty, 'auth') } satisfies Readers<ContinueSessionOptions>;
 
 /**
- * Takes sessions of express-session over into `sessionMiddleware`, for an application that leaves express-session: to be
- * mounted behind both, with one manager. Where no user is signed in there, the session goes on that the request has of
- * express-session, a visitor's too: the same session with the same data, by a cookie of ours beside the other one. Once
- * all clients have been here, express-session can go.
+ * Takes sessions of express-session over into `sessionMiddleware`, for an application that leaves express-session: to
+ * be mounted behind both, with one manager. Where no user is signed in there, the session goes on that the request has
+ * of express-session, a visitor's too: the same session with the same data, by a cookie of ours beside the other one.
+ * Once all clients have been here, express-session can go.
  *
  * @throws TypeError for a store or an option of the wrong kind.
  * @example

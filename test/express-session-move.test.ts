@@ -10,6 +10,7 @@ import { closeAfterEach } from './support/closing';
 import { type AnySession, called, expressSession, handlerOf, type Request } from './support/express-session-app';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
+import { until } from './support/until';
 
 const { RedisStore: ConnectRedisStore } = require('connect-redis');
 const { createClient } = require('redis');
@@ -54,7 +55,14 @@ function routes(app: Express): void {
 }
 
 /** An application that goes from connect-redis to ours, one stage after the other, at one address. */
-async function startMoving({ legacy = {} }: { legacy?: Partial<LegacySessionsOptions<AnySession>> } = {}) {
+async function startMoving({
+  legacy = {},
+  wrap = (store) => store,
+}: {
+  legacy?: Partial<LegacySessionsOptions<AnySession>>;
+  /** Around the store that sessions are moved from. */
+  wrap?: (store: AnySession) => AnySession;
+} = {}) {
   const prefix = `sess-${Math.random().toString(36).slice(2)}:`;
   const client = createClient({ url: server.url });
   await client.connect();
@@ -74,7 +82,7 @@ async function startMoving({ legacy = {} }: { legacy?: Partial<LegacySessionsOpt
   const bridge = (manager: TokenManager) =>
     new ExpressSessionStore<AnySession>(manager, {
       userIdOf: (session) => session.passport?.user,
-      legacy: { store: former, ...legacy },
+      legacy: { store: wrap(former), ...legacy },
     });
   const build = (...middlewares: RequestHandler[]) => {
     const app = express();
@@ -226,6 +234,36 @@ it('never brings a session back that has ended after its move', async () => {
   expect((await kicked.visit('/who')).body.user).toBeNull();
   expect((await banned.visit('/who')).body.user).toBeNull();
   expect(await formerKeys()).toBeLessThanOrEqual(1);
+});
+
+it.each([
+  ['a user', '/login?user=ada'],
+  ['a visitor', '/set?cart=book'],
+])('does not bring a session of %s back that was logged out while a slow request was moving it', async (_, path) => {
+  const held: (() => void)[] = [];
+  let isHolding = false;
+  const slow = (store: AnySession) => ({
+    get: (id: string, done: (...outcome: unknown[]) => void) =>
+      store.get(id, (...outcome: unknown[]) => {
+        if (isHolding) held.push(() => done(...outcome));
+        else done(...outcome);
+      }),
+    destroy: (id: string, done: () => void) => store.destroy(id, done),
+  });
+  const { browse, goTo, manager } = await startMoving({ wrap: slow });
+  const browser = browse();
+  await browser.visit(path);
+  goTo('bridge');
+  isHolding = true;
+  const late = browser.tab().visit('/who');
+  await until('the former store was asked', () => held.length === 1);
+  isHolding = false;
+  await browser.visit('/who');
+  await browser.visit('/logout');
+  for (const goOn of held) goOn();
+  expect((await late).body).toEqual({ user: null, cart: null });
+  expect((await browser.tab().visit('/who')).body).toEqual({ user: null, cart: null });
+  expect(await manager.listUserSessions('ada')).toEqual([]);
 });
 
 it('knows when a moved user had logged in where the session says so; else the login is never recent', async () => {

@@ -111,7 +111,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     expect(next.lines).toHaveLength(1);
   });
 
-  it('starts another session where the time of the first is up, which is then no more in the store', async () => {
+  it('starts another session where the time of the first is up, and the store has that no longer', async () => {
     const { visit, store } = await serve(
       (req) => {
         req.session.n = (req.session.n ?? 0) + 1;
@@ -523,6 +523,35 @@ describe.each(KINDS)('on %s, the store by itself, as tests of connect-redis use 
     expect(await called((done) => store.get('a', done))).toBeNull();
     const loaded = await called((done) => store.load('a', done));
     expect(loaded).toBeUndefined();
+  });
+
+  it.each([
+    '',
+    '.',
+    'a'.repeat(100_000),
+    '\0',
+    '\ud800',
+    '__proto__',
+    `${'a'.repeat(22)}.${'b'.repeat(22)}`,
+    `${'a'.repeat(22)}.${'a'.repeat(22)}`,
+    undefined,
+    null,
+    7,
+    {},
+  ])('finds nothing under the id %j, and does nothing to it', async (id) => {
+    const { store } = await start();
+    await store.set('other', { a: 1, cookie: {} });
+    expect(await store.get(id as string)).toBeNull();
+    await store.touch(id as string, { cookie: {} });
+    await store.destroy(id as string);
+    expect(await store.length()).toBe(1);
+  });
+
+  it('makes no user’s session of an object that has the id of one', async () => {
+    const { store, events } = await start();
+    await store.set(`${'a'.repeat(22)}.${'b'.repeat(22)}`, { a: 1, cookie: {} });
+    expect(await store.length()).toBe(0);
+    expect(events).toEqual([['save-dropped', { userId: null, sessionId: 'b'.repeat(22) }]]);
   });
 
   it('replaces all that an object without a request says', async () => {

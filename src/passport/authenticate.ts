@@ -31,7 +31,7 @@ export interface AuthenticateOptions {
    * The same, but the data's key `returnTo` says where, when it holds a path of this site: it is taken out of the data.
    */
   successReturnToOrRedirect?: string | undefined;
-  /** Where a browser goes when nobody was signed in. Default: 401. */
+  /** Where a browser goes when no user was signed in. Default: 401. */
   failureRedirect?: string | undefined;
   /** Appends to the texts in the data's key `messages`. Default: none. */
   successMessage?: Message | undefined;
@@ -68,7 +68,8 @@ interface Verdict {
  *
  * @throws TypeError for an option of the wrong kind.
  * @example
- * app.post('/login', authenticate(passport, 'local', { successRedirect: '/', failureRedirect: '/login', failureMessage: true }));
+ * const options = { successRedirect: '/', failureRedirect: '/login', failureMessage: true };
+ * app.post('/login', authenticate(passport, 'local', options));
  */
 export function authenticate(
   passport: Passport,
@@ -111,7 +112,7 @@ export function authenticate(
       await keepMessages(requestSession(request).data, 'error', info, failureMessage, failureFlash);
       if (failureRedirect !== undefined) return redirect(response, failureRedirect);
       const status = [verdict.status].flat().find((one) => typeof one === 'number') ?? 401;
-      if (failWithError) return next(Object.assign(new Error('nobody was signed in'), { status }));
+      if (failWithError) return next(Object.assign(new Error('no user was signed in'), { status }));
       refuse(response, status as number, [verdict.info].flat());
     };
     const callback = (error: unknown, user: unknown, info: unknown, status: unknown) => {
