@@ -21,8 +21,8 @@ export interface LegacySessionsOptions<Session extends object = PassportSession>
   /** The store of express-session that it had, `new RedisStore({ client })` of connect-redis say. */
   store: AnyStore;
   /**
-   * When the user of a session logged in, where the session says so: a Date, or milliseconds since the epoch. Default:
-   * unknown, a moved session never passes for a recent login.
+   * When the user of a session logged in, where the session says so: a Date, or milliseconds since the epoch, not to
+   * come. Default, and for anything else: unknown, a moved session never passes for a recent login.
    */
   authenticatedAt?: ((session: Session) => Date | number | null | undefined) | undefined;
 }
@@ -165,6 +165,16 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
     return placeSession(req, original, known.identity, known.stored) as Content & SessionMethods;
   }
 
+  /** Puts a new session in the place of a request's one. Where that can't be ended, the request and its cookie keep it. */
+  override regenerate(request: object, callback: (error?: unknown) => unknown): void {
+    const req = request as SessionRequest;
+    this.destroy(req.sessionID, (error: unknown) => {
+      if (error) return callback(error);
+      this.generate?.(req);
+      callback();
+    });
+  }
+
   /**
    * Starts the session of a request: the middleware sets it.
    *
@@ -262,7 +272,8 @@ const USER_ID = 'what userIdOf gives';
 
 function readMoment(value: unknown): number {
   const moment = value instanceof Date ? value.getTime() : value;
-  return typeof moment === 'number' && moment > 0 && moment < 4e15 ? Math.floor(moment) : 0;
+  // A time to come is no time of a login: in another unit, say.
+  return typeof moment === 'number' && moment > 0 && moment <= Date.now() ? Math.floor(moment) : 0;
 }
 
 function readStore(name: string, store: unknown): AnyStore {

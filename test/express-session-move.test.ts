@@ -160,6 +160,10 @@ function ownRoutes(app: Express): void {
     handlerOf(({ auth, query }) => auth.login(query.user, { keep: ['cart'] })),
   );
   app.all(
+    '/auth-proof',
+    handlerOf(({ auth }) => auth.reauthenticated()),
+  );
+  app.all(
     '/auth-data',
     handlerOf(({ auth }) => auth.data.getAll()),
   );
@@ -266,11 +270,31 @@ it.each([
   expect(await manager.listUserSessions('ada')).toEqual([]);
 });
 
+it('forgets the former record of a user also where the process that moved it died before', async () => {
+  let isDown = true;
+  const dying = (store: AnySession) => ({
+    get: (id: string, done: () => void) => store.get(id, done),
+    destroy: (id: string, done: (error?: Error) => void) =>
+      isDown ? done(new Error('down')) : store.destroy(id, done),
+  });
+  const { browse, goTo, formerKeys } = await startMoving({ wrap: dying });
+  const browser = browse();
+  await browser.visit('/login?user=ada');
+  goTo('bridge');
+  expect((await browser.visit('/who')).status).toBe(503);
+  expect(await formerKeys()).toBe(1);
+  isDown = false;
+  expect((await browser.visit('/who')).body.user).toBe('ada');
+  await until('the record is forgotten', async () => (await formerKeys()) === 0);
+});
+
 it('knows when a moved user had logged in where the session says so; else the login is never recent', async () => {
   for (const [legacy, status] of [
     [{ authenticatedAt: (session: AnySession) => session.loginAt }, 200],
     [{ authenticatedAt: (session: AnySession) => new Date(session.loginAt - 120_000) }, 403],
     [{ authenticatedAt: () => Number.NaN }, 403],
+    [{ authenticatedAt: (session: AnySession) => 1000 * session.loginAt }, 403],
+    [{ authenticatedAt: () => 3.9e15 }, 403],
     [{}, 403],
   ] as const) {
     const { browse, goTo } = await startMoving({ legacy });
@@ -317,6 +341,22 @@ it('goes on in sessionMiddleware with the same session and data, and ends in bot
   await browser.visit('/auth-logout');
   expect((await browser.visit('/who')).body.user).toBeNull();
   expect(await manager.listUserSessions('bob')).toEqual([]);
+});
+
+it('gives a cookie of express-session no part in a proof that came later', async () => {
+  const { browse, goTo } = await startMoving({ legacy: { authenticatedAt: (session) => session.loginAt - 120_000 } });
+  const browser = browse();
+  await browser.visit('/login?user=ada');
+  goTo('bridge');
+  await browser.visit('/who');
+  const former = browser.tab();
+  goTo('both');
+  await browser.visit('/me');
+  expect((await browser.visit('/vault')).status).toBe(403);
+  await browser.visit('/auth-proof');
+  expect((await browser.visit('/vault')).status).toBe(200);
+  expect((await former.visit('/me')).body.id).toBe('ada');
+  expect((await former.visit('/vault')).status).toBe(403);
 });
 
 it('adopts no session for a page of another origin', async () => {

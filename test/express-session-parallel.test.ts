@@ -231,6 +231,22 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     await until('it has ended', async () => (await manager.listUserSessions('ada')).length === 0);
   });
 
+  it.each(['/set?cart=book', '/login'])(
+    'leaves a client its cookie where a login fails in an outage, after %s',
+    async (path) => {
+      const { browse, inner } = await start();
+      const browser = browse();
+      const { body } = await browser.visit(path);
+      const cookie = browser.header;
+      const broken = jest.spyOn(inner, 'end').mockRejectedValueOnce(new SessionError('ERR_STORE_UNAVAILABLE', 'test'));
+      const { status, lines } = await browser.visit('/login?user=bob');
+      expect([status, lines]).toEqual([503, []]);
+      broken.mockRestore();
+      expect(browser.header).toBe(cookie);
+      expect((await browser.visit('/session')).body.id).toBe(body.id);
+    },
+  );
+
   it('signs both in whose logins began in one visitor’s session: a double click', async () => {
     const slow = gate();
     let waiting = 0;

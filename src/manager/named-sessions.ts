@@ -167,11 +167,17 @@ export class NamedSessions {
     return session.seenAt === now;
   }
 
-  /** A token of the newest generation of a live session that was used; `null` when there is none. */
+  /**
+   * A token of the newest generation of a live session that was used; `null` when there is none. It proves no more than
+   * the login did: who proved themselves later did so by a token of their own.
+   */
   async tokenOf(name: SessionName): Promise<string | null> {
     const ask = (claims: TokenClaims) => this.#store.check(name.tag, claims, ANY_TOKEN);
     const live = await this.#lookup.byClaims(claimsOf(name), ask);
-    return live === null ? null : signToken({ tag: name.tag, ...live.session }, this.#policy.keys);
+    if (live === null) return null;
+    const { createdAt, provedAt } = live.session;
+    const proof = provedAt > createdAt ? 0 : provedAt;
+    return signToken({ tag: name.tag, ...live.session, provedAt: proof }, this.#policy.keys);
   }
 
   /** Reports that the data of a session which has ended was not written. */
