@@ -241,34 +241,38 @@ it('never brings a session back that has ended after its move', async () => {
 });
 
 it.each([
-  ['a user', '/login?user=ada'],
-  ['a visitor', '/set?cart=book'],
-])('does not bring a session of %s back that was logged out while a slow request was moving it', async (_, path) => {
-  const held: (() => void)[] = [];
-  let isHolding = false;
-  const slow = (store: AnySession) => ({
-    get: (id: string, done: (...outcome: unknown[]) => void) =>
-      store.get(id, (...outcome: unknown[]) => {
-        if (isHolding) held.push(() => done(...outcome));
-        else done(...outcome);
-      }),
-    destroy: (id: string, done: () => void) => store.destroy(id, done),
-  });
-  const { browse, goTo, manager } = await startMoving({ wrap: slow });
-  const browser = browse();
-  await browser.visit(path);
-  goTo('bridge');
-  isHolding = true;
-  const late = browser.tab().visit('/who');
-  await until('the former store was asked', () => held.length === 1);
-  isHolding = false;
-  await browser.visit('/who');
-  await browser.visit('/logout');
-  for (const goOn of held) goOn();
-  expect((await late).body).toEqual({ user: null, cart: null });
-  expect((await browser.tab().visit('/who')).body).toEqual({ user: null, cart: null });
-  expect(await manager.listUserSessions('ada')).toEqual([]);
-});
+  ['a user', '/login?user=ada', '/logout'],
+  ['a visitor', '/set?cart=book', '/logout'],
+  ['a user', '/login?user=ada', '/auth-logout'],
+])(
+  'does not bring a session of %s back (%s, %s) that was logged out while a slow request was moving it',
+  async (_, path, logout) => {
+    const held: (() => void)[] = [];
+    let isHolding = false;
+    const slow = (store: AnySession) => ({
+      get: (id: string, done: (...outcome: unknown[]) => void) =>
+        store.get(id, (...outcome: unknown[]) => {
+          if (isHolding) held.push(() => done(...outcome));
+          else done(...outcome);
+        }),
+      destroy: (id: string, done: () => void) => store.destroy(id, done),
+    });
+    const { browse, goTo, manager } = await startMoving({ wrap: slow });
+    const browser = browse();
+    await browser.visit(path);
+    goTo('both');
+    isHolding = true;
+    const late = browser.tab().visit('/who');
+    await until('the former store was asked', () => held.length === 1);
+    isHolding = false;
+    await browser.visit('/who');
+    await browser.visit(logout);
+    for (const goOn of held) goOn();
+    expect((await late).body).toEqual({ user: null, cart: null });
+    expect((await browser.tab().visit('/who')).body).toEqual({ user: null, cart: null });
+    expect(await manager.listUserSessions('ada')).toEqual([]);
+  },
+);
 
 it('forgets the former record of a user also where the process that moved it died before', async () => {
   let isDown = true;

@@ -137,12 +137,12 @@ export class ExpressSessions {
   }
 
   async #lookUp(id: string): Promise<NamedSession | null> {
-    const session = (await this.#sessions.use(nameOf(id))) ?? (await this.#legacy?.move(id)) ?? null;
-    const moved = session?.attributes.movedTo;
-    if (moved === undefined) return session;
+    const known = await this.#sessions.use(nameOf(id));
     // The process that moved it may have died before the last step. Nothing here waits for that.
-    void this.#legacy?.forget(id).catch(() => undefined);
-    return this.#sessions.use(nameOf(moved));
+    if (known?.attributes.movedTo !== undefined) void this.#legacy?.forget(id).catch(() => undefined);
+    const session = known ?? (await this.#legacy?.move(id)) ?? null;
+    const moved = session?.attributes.movedTo;
+    return moved === undefined ? session : this.#sessions.use(nameOf(moved));
   }
 
   #newIdentity(userId: string | null): SessionIdentity {

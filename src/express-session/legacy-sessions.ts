@@ -44,8 +44,11 @@ export class LegacySessions {
   async move(id: string): Promise<NamedSession | null> {
     if (isNamedId(id)) return null;
     const former = await this.#ask<object | null | undefined>((done) => this.#settings.store.get(id, done));
-    if (former && lifetimeOf(former) !== 0 && (await this.#start(id, former))) await this.forget(id);
-    // Another request may have moved it meanwhile.
+    if (former && lifetimeOf(former) !== 0) {
+      // One that another request has moved meanwhile may have ended since, in a way that leaves no trace.
+      if ((await this.#sessions.use(nameOf(id))) === null) await this.#start(id, former);
+      await this.forget(id);
+    }
     return this.#sessions.use(nameOf(id));
   }
 
@@ -54,7 +57,7 @@ export class LegacySessions {
     if (!isNamedId(id)) await this.#ask((done) => this.#settings.store.destroy(id, done));
   }
 
-  async #start(id: string, former: object): Promise<boolean> {
+  async #start(id: string, former: object): Promise<void> {
     const { userIdOf, provedAtOf } = this.#settings;
     const data = entriesOf(former);
     const userId = userIdOf(former);
@@ -71,7 +74,6 @@ export class LegacySessions {
     } catch (error) {
       if (!isRefusal(error)) throw error;
     }
-    return true;
   }
 
   /** Asks the former store. Its errors may have codes that mean something else to express-session. */
