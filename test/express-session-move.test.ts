@@ -7,7 +7,14 @@ import { continueSession, ExpressSessionStore, type LegacySessionsOptions } from
 import { listen } from './support/apps';
 import { Browser } from './support/browser';
 import { closeAfterEach } from './support/closing';
-import { type AnySession, called, expressSession, handlerOf, type Request } from './support/express-session-app';
+import {
+  type AnySession,
+  called,
+  expressSession,
+  handlerOf,
+  type Request,
+  startBridge,
+} from './support/express-session-app';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { until } from './support/until';
@@ -273,6 +280,21 @@ it.each([
     expect(await manager.listUserSessions('ada')).toEqual([]);
   },
 );
+
+it.each(['MemoryStore', 'RedisStore'])('brings none back on %s that clear() has ended', async (kind) => {
+  const former = new expressSession.MemoryStore();
+  const redis = kind === 'RedisStore' ? server.url : undefined;
+  const { store } = await startBridge(onClose, { redis, store: { legacy: { store: former } } });
+  const save = (id: string, user?: string) =>
+    called((done) => former.set(id, { ...(user !== undefined && { passport: { user } }), cookie: {} }, done));
+  for (let i = 0; i < 2; i++) {
+    await save('a', 'ada');
+    await save('b');
+    const found = [await store.get('a'), await store.get('b')];
+    expect(found).toEqual(i === 0 ? [expect.anything(), expect.anything()] : [null, null]);
+    await store.clear();
+  }
+});
 
 it('forgets the former record of a user also where the process that moved it died before', async () => {
   let isDown = true;

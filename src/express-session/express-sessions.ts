@@ -125,7 +125,7 @@ export class ExpressSessions {
   /** Ends all sessions. */
   async endAll(): Promise<void> {
     for await (const sessions of this.#sessions.all()) {
-      await Promise.all(sessions.map(({ name }) => this.#sessions.end(name)));
+      await Promise.all(sessions.map(({ name }) => this.#sessions.end(name, this.#whyEnded)));
     }
   }
 
