@@ -73,7 +73,8 @@ const CHANGED_ID = 'tokensession';
  * session lives for its `cookie.maxAge`; where that is not set, for the manager's `ttl`, of a visitor `visitorTtl`.
  * Sessions are bound by the manager's `maxDataBytes` and `maxDataKeys`.
  *
- * The cookie of express-session stands for the token: its `secret` must be as strong as the manager's.
+ * The cookie of express-session stands for the token: its `secret` must be as strong as the manager's, another one, and
+ * sign nothing else.
  *
  * Each method takes a callback, and without one returns a promise.
  *

@@ -63,7 +63,13 @@ async function run(chapter: string, index: number, port: number): Promise<void> 
   // One process: that of tsx itself would leave the program running when it is killed.
   const child = spawn(process.execPath, ['--import', 'tsx', file], {
     cwd: folder,
-    env: { ...ENV, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) },
+    env: {
+      ...ENV,
+      REDIS_URL: server.url,
+      SESSION_SECRET: SECRET,
+      COOKIE_SECRET: `${SECRET} of cookies`,
+      PORT: String(port),
+    },
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   children.add(child);
