@@ -6,6 +6,7 @@ import { type AnyStore, type SessionMethods, type SessionRequest, Store } from '
 import { nameOf } from './express-session/session-identity';
 import { placeSession, trackOf } from './express-session/tracked-session';
 import { checkProperty } from './http/property';
+import type { RequestSession } from './http/request-session';
 import { SessionPlace } from './http/session-place';
 import { TokenManager } from './manager/token-manager';
 
@@ -145,6 +146,15 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
   }
 
   /**
+   * Whether a session is one of the store's manager.
+   *
+   * @internal
+   */
+  hasManagerOf(session: RequestSession<unknown>): boolean {
+    return session.isBy(this.#manager);
+  }
+
+  /**
    * A token of a live session; `null` when there is none.
    *
    * @internal
@@ -229,6 +239,7 @@ export function continueSession<Session extends object>(
   return (request, _response, next) => {
     const ours = place.find(request);
     if (ours === null) return next(new TypeError(`continueSession: there is no req.${property}, see its option`));
+    if (!store.hasManagerOf(ours)) return next(new TypeError(`continueSession: req.${property} has another manager`));
     const { session } = request as SessionRequest;
     const known = ours.user === null && session ? trackOf(session) : undefined;
     if (!session || !known?.stored?.isLive || ours.id === known.identity.name.sid) return next();

@@ -1,7 +1,7 @@
 import type { RequestListener } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import express, { type Express, type RequestHandler } from 'express';
-import { RedisStore, TokenManager } from 'tokensession';
+import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
+import { MemoryStore, RedisStore, TokenManager } from 'tokensession';
 import { requireRecentLogin, requireUser, sessionMiddleware } from 'tokensession/express';
 import { continueSession, ExpressSessionStore, type LegacySessionsOptions } from 'tokensession/express-session';
 import { listen } from './support/apps';
@@ -383,6 +383,19 @@ it('gives a cookie of express-session no part in a proof that came later', async
   expect((await browser.visit('/vault')).status).toBe(200);
   expect((await former.visit('/me')).body.id).toBe('ada');
   expect((await former.visit('/vault')).status).toBe(403);
+});
+
+it('says so where sessionMiddleware has another manager than the store', async () => {
+  const { store } = await startBridge(onClose);
+  const other = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+  onClose(() => other.close());
+  const app = express();
+  app.use(sessionMiddleware(other, { property: 'auth' }), continueSession(store));
+  app.use(((error, _req, res, _next) => res.status(500).json(String(error))) satisfies ErrorRequestHandler);
+  const running = await listen(app);
+  onClose(running.close);
+  const { body } = await new Browser(running.url).visit('/');
+  expect(body).toBe('TypeError: continueSession: req.auth has another manager');
 });
 
 it('adopts no session for a page of another origin', async () => {
