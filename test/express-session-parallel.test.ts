@@ -104,6 +104,28 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(await store.length()).toBe(0);
   });
 
+  it('starts no session of another user for a slow request whose own was kicked meanwhile', async () => {
+    const slow = gate();
+    const { browse, manager, events } = await start({
+      routes: {
+        '/rename': async (req) => {
+          await slow.wait();
+          req.session.passport = { user: 'eve' };
+        },
+      },
+    });
+    const browser = browse();
+    await browser.visit('/login');
+    const late = browser.visit('/rename');
+    await slow.arrival;
+    await manager.deleteUserToken('ada');
+    slow.open();
+    expect((await late).status).toBe(200);
+    expect((await browser.visit('/session')).body.data).not.toHaveProperty('passport');
+    expect(await manager.listUserSessions('eve')).toEqual([]);
+    expect(events.map(([name]) => name)).toEqual(['login', 'revoked', 'save-dropped']);
+  });
+
   it('has users’ sessions listed, limited, kicked and banned, and reports them', async () => {
     const { browse, manager, events, errors } = await start({ policy: { maxSessions: 2 } });
     const browsers = [browse(), browse(), browse()];

@@ -212,8 +212,9 @@ export class ExpressSessions {
     if (former !== null && former.identity.userId !== null) {
       const wasLive = former.isLive && (await this.#sessions.end(former.identity.name, this.#whyEnded));
       former.isLive = false;
-      // What was a user's goes on as a visitor's only where that user's session had not ended by other ways.
-      if (!wasLive && userId === null) {
+      // What was a user's goes on as a visitor's only where that user's session had not ended by other ways, and as
+      // another user's not where it was kicked. Of two requests that make it another user's, both do.
+      if (!wasLive && (userId === null || (await this.#sessions.wasEnded(former.identity.name)))) {
         known.stored = { identity, entries, ttlMs, isLive: false };
         return this.#sessions.dropped(former.identity.name, former.identity.userId);
       }

@@ -133,6 +133,12 @@ export class NamedSessions {
     return ended !== null;
   }
 
+  /** Whether a session was ended by another than its holder, as long as that is remembered. */
+  async wasEnded({ tag, sid }: SessionName): Promise<boolean> {
+    const [state] = (await this.#store.states(tag, [sid])).states;
+    return state?.isLive === false && state.reason !== 'expired' && state.reason !== 'unknown';
+  }
+
   /** The name of a session to be started. */
   newName(userId: string): SessionName {
     return { tag: tagOf(this.#logins.checkUserId(userId)), sid: createSessionId() };
