@@ -175,7 +175,7 @@ export class NamedSessions {
 
   /**
    * A token of the newest generation of a live session that was used; `null` when there is none. It proves no more than
-   * the login did: who proved themselves later did so by a token of their own.
+   * the login did: a later proof belongs to the client that gave it.
    */
   async tokenOf(name: SessionName): Promise<string | null> {
     const ask = (claims: TokenClaims) => this.#store.check(name.tag, claims, ANY_TOKEN);
