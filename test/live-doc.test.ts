@@ -58,3 +58,25 @@ it('begins with a program that closes WebSockets when their session ends', async
     await manager.close();
   }
 });
+
+it('goes on where getUserInfo fails', async () => {
+  const port = await freePort();
+  const [program = ''] = blocks('ts', pageText('docs/live.md'));
+  const failing = "getUserInfo: () => Promise.reject(new Error('the database is away')),\n  secret:";
+  await writeFile(join(folder, 'failing.ts'), program.replace('secret:', failing));
+  const tsx = [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), '--tsconfig', join(ROOT, 'tsconfig.json'), 'failing.ts'];
+  const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
+  const child = spawn(process.execPath, tsx, { cwd: folder, env, stdio: 'ignore' });
+  const manager = new TokenManager({ store: new RedisStore(server.url), secret: SECRET });
+  try {
+    await until('it listens', async () => (await fetch(`http://127.0.0.1:${port}`)).status === 404);
+    const headers = { authorization: `Bearer ${await manager.setToken('ada')}` };
+    const ws = new WebSocket(`ws://127.0.0.1:${port}`, { headers }).on('error', () => undefined);
+    await within(20_000, 'the close', new Promise((resolve) => ws.once('close', resolve)));
+    expect((await fetch(`http://127.0.0.1:${port}`)).status).toBe(404);
+  } finally {
+    child.kill();
+    if (child.exitCode === null) await once(child, 'exit');
+    await manager.close();
+  }
+});
