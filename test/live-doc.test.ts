@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RedisStore, TokenManager } from 'tokensession';
@@ -9,6 +10,9 @@ import { blocks, pageText, ROOT } from './support/doc-pages';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { SECRET } from './support/stores';
 import { until, within } from './support/until';
+
+const UPGRADE =
+  'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n';
 
 let folder: string;
 let server: RedisServer;
@@ -52,6 +56,19 @@ it('begins with a program that closes WebSockets when their session ends', async
     const [, response] = await once(refused.ws, 'unexpected-response');
     expect(response.statusCode).toBe(403);
     refused.ws.on('error', () => undefined).terminate();
+
+    // A refused client that does not hang up holds no connection: what it writes is answered with a reset.
+    const lasting = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).resume();
+    lasting.write(`GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n${UPGRADE}\r\n`);
+    const reset = new Promise((resolve) => lasting.once('error', resolve));
+    await once(lasting, 'end');
+    const writing = setInterval(() => lasting.write('x'), 20);
+    try {
+      await within(5000, 'the reset', reset);
+    } finally {
+      clearInterval(writing);
+      lasting.destroy();
+    }
   } finally {
     child.kill();
     await once(child, 'exit');
