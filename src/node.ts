@@ -52,17 +52,27 @@ export function sessionOpener<Detail>(
   });
 }
 
-/** Answers a failed request with the error's status, headers and body, as JSON. Cuts off a response that has begun. */
+/** Headers about the body that the handler meant to send. */
+const BODY_HEADERS = ['Content-Encoding', 'Cache-Control', 'Expires', 'ETag', 'Last-Modified'];
+
+/**
+ * Answers a failed request with the error's status, headers and body, as JSON. Drops headers about the body that the
+ * handler meant to send. Cuts off a response that has begun; leaves one that is complete.
+ */
 export function sendError(res: NodeResponse, error: SessionError): void {
+  if (res.writableEnded) return;
   if (res.headersSent) {
     res.destroy();
     return;
   }
   const { status, headers = {}, body } = error;
+  for (const name of BODY_HEADERS) res.removeHeader(name);
   setRefusalHeaders(res as ServerResponse, { headers });
   res.statusCode = status;
   res.setHeader('Content-Type', 'application/json; charset=utf-8');
-  res.end(JSON.stringify(body));
+  const text = JSON.stringify(body);
+  res.setHeader('Content-Length', Buffer.byteLength(text));
+  res.end(text);
 }
 
 class HttpExchange extends NodeExchange {

@@ -82,6 +82,25 @@ describe('commit', () => {
     }
   });
 
+  it('releases the signal of a HEAD request at once, for hosts drop its body', async () => {
+    const manager = newManager();
+    const headers = { cookie: `__Host-session=${await manager.setToken('ada')}` };
+    const session = await sessionOpener(manager)(new Request(URL_OF_APP, { method: 'HEAD', headers }));
+    const { signal } = session;
+    session.commit(new Response(new ReadableStream()));
+    expect([manager.unwatch(signal), signal.aborted]).toEqual([false, false]);
+  });
+
+  it('comes after a signal that has aborted, where the session turned out to have ended', async () => {
+    const manager = newManager();
+    const token = await manager.setToken('ada');
+    const session = await sessionOpener(manager)(asking(token));
+    await manager.deleteToken(token);
+    expect([await session.rotate(), session.signal.aborted]).toEqual([null, true]);
+    expect(session.signal.reason).toMatchObject({ code: 'ERR_SESSION_ENDED', endReason: 'unknown' });
+    expect((await sessionOpener(manager)(asking(token))).signal.aborted).toBe(false);
+  });
+
   it('asks the browser to forget, and keeps what the response asks for', async () => {
     const session = await signedIn({ clearSiteData: true });
     await session.logout();

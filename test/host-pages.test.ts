@@ -62,6 +62,14 @@ async function start(page: string): Promise<string> {
   return found as string;
 }
 
+/** A signed token, whose session the program does not know. */
+async function tokenOf(userId: string): Promise<string> {
+  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+  const token = await manager.setToken(userId);
+  await manager.close();
+  return token;
+}
+
 describe.each(['node', 'fetch', 'hono', 'fastify'])('docs/%s.md', (page) => {
   it('begins with a program that signs in and out, and refuses as it says', async () => {
     const url = await start(page);
@@ -92,6 +100,13 @@ describe.each(['node', 'fetch', 'hono', 'fastify'])('docs/%s.md', (page) => {
     ]);
     expect((await send('GET', '/me', { cookie })).status).toBe(401);
     expect((await send('GET', '/nowhere')).status).toBe(404);
+
+    const conflicting = { cookie: `session=${await tokenOf('ada')}; session=${await tokenOf('grace')}` };
+    const conflict = await send('POST', '/logout', conflicting);
+    expect([conflict.status, conflict.headers.get('set-cookie')]).toEqual([
+      409,
+      expect.stringMatching(/^session=; Max-Age=0/),
+    ]);
   });
 });
 
@@ -135,7 +150,8 @@ describe('a recipe on Request and Response', () => {
     new Request(`https://shop.example.com${path}`, { headers: { accept } });
 
   it('for Next.js signs in by a route handler, and reads in a server component', async () => {
-    const { POST, readSession } = await recipe<{
+    const { POST, readSession, withSession } = await recipe<{
+      withSession(handler: (session: FetchSession) => Promise<Response>): (request: Request) => Promise<Response>;
       POST(request: Request): Promise<Response>;
       readSession(headers: Headers): Promise<FetchSession>;
     }>('Next.js');
@@ -146,6 +162,17 @@ describe('a recipe on Request and Response', () => {
     expect((await readSession(headers)).user).toEqual({ id: 'ada' });
     const crossSite = await ask('/api/login', 'POST', { 'sec-fetch-site': 'cross-site' });
     expect((await POST(crossSite)).status).toBe(403);
+    const logout = withSession(async (session) => {
+      await session.logout();
+      return new Response(null, { status: 204 });
+    });
+    const cookies = await Promise.all(['ada', 'grace'].map((id) => manager.setToken(id)));
+    const cookie = cookies.map((token) => `__Host-session=${token}`).join('; ');
+    const conflict = await logout(new Request('https://shop.example.com/', { method: 'POST', headers: { cookie } }));
+    expect([conflict.status, conflict.headers.getSetCookie()[0]]).toEqual([
+      409,
+      expect.stringMatching(/^__Host-session=; Max-Age=0/),
+    ]);
     fail = true;
     const down = await POST(await askedBefore(headers));
     expect([down.status, down.headers.get('retry-after')]).toEqual([503, '1']);

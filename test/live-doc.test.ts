@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RedisStore, TokenManager } from 'tokensession';
@@ -9,6 +10,9 @@ import { blocks, pageText, ROOT } from './support/doc-pages';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { SECRET } from './support/stores';
 import { until, within } from './support/until';
+
+const UPGRADE =
+  'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n';
 
 let folder: string;
 let server: RedisServer;
@@ -52,9 +56,44 @@ it('begins with a program that closes WebSockets when their session ends', async
     const [, response] = await once(refused.ws, 'unexpected-response');
     expect(response.statusCode).toBe(403);
     refused.ws.on('error', () => undefined).terminate();
+
+    // A refused client that does not hang up holds no connection: what it writes is answered with a reset.
+    const lasting = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).resume();
+    lasting.write(`GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n${UPGRADE}\r\n`);
+    const reset = new Promise((resolve) => lasting.once('error', resolve));
+    await once(lasting, 'end');
+    const writing = setInterval(() => lasting.write('x'), 20);
+    try {
+      await within(5000, 'the reset', reset);
+    } finally {
+      clearInterval(writing);
+      lasting.destroy();
+    }
   } finally {
     child.kill();
     await once(child, 'exit');
+    await manager.close();
+  }
+});
+
+it('goes on where getUserInfo fails', async () => {
+  const port = await freePort();
+  const [program = ''] = blocks('ts', pageText('docs/live.md'));
+  const failing = "getUserInfo: () => Promise.reject(new Error('the database is away')),\n  secret:";
+  await writeFile(join(folder, 'failing.ts'), program.replace('secret:', failing));
+  const tsx = [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), '--tsconfig', join(ROOT, 'tsconfig.json'), 'failing.ts'];
+  const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
+  const child = spawn(process.execPath, tsx, { cwd: folder, env, stdio: 'ignore' });
+  const manager = new TokenManager({ store: new RedisStore(server.url), secret: SECRET });
+  try {
+    await until('it listens', async () => (await fetch(`http://127.0.0.1:${port}`)).status === 404);
+    const headers = { authorization: `Bearer ${await manager.setToken('ada')}` };
+    const ws = new WebSocket(`ws://127.0.0.1:${port}`, { headers }).on('error', () => undefined);
+    await within(20_000, 'the close', new Promise((resolve) => ws.once('close', resolve)));
+    expect((await fetch(`http://127.0.0.1:${port}`)).status).toBe(404);
+  } finally {
+    child.kill();
+    if (child.exitCode === null) await once(child, 'exit');
     await manager.close();
   }
 });

@@ -211,6 +211,28 @@ describe('sendError', () => {
     expect(headers).toContainEqual(['content-type', 'application/json; charset=utf-8']);
   });
 
+  it('drops the headers of the body that the handler meant to send', async () => {
+    const app = await sending((res) => {
+      res.setHeader('Content-Length', '5');
+      res.setHeader('Content-Encoding', 'gzip');
+      res.setHeader('ETag', '"x"');
+      res.setHeader('Cache-Control', 'public, max-age=3600');
+      sendError(res, new SessionError('ERR_UNAUTHENTICATED', 'nobody is signed in'));
+    });
+    const answer = await fetch(app.url);
+    expect([answer.status, await answer.text()]).toEqual([401, '{"error":"ERR_UNAUTHENTICATED"}']);
+    for (const name of ['content-encoding', 'etag', 'cache-control']) expect(answer.headers.get(name)).toBeNull();
+  });
+
+  it('leaves a response that is complete', async () => {
+    const body = 'x'.repeat(10_000_000);
+    const app = await sending((res) => {
+      res.end(body);
+      sendError(res, new SessionError('ERR_STORE_TIMEOUT', 'late'));
+    });
+    expect((await (await fetch(app.url)).text()).length).toBe(body.length);
+  });
+
   it('cuts off a response that has begun', async () => {
     const app = await sending((res) => {
       res.write('begun');

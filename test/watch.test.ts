@@ -223,6 +223,20 @@ describe.each(Object.entries(SERVICES))('with %s, a watched session', (name, ope
     await sleep(20);
     expect([signal.aborted, late.aborted, name !== '']).toEqual([false, false, true]);
   });
+
+  it('does not abort by an answer that comes after its manager was closed', async () => {
+    const { here, there } = open();
+    const token = await here.setToken('ada');
+    await there.deleteToken(token);
+    const failures: unknown[] = [];
+    here.on('watch-failed', (failure) => failures.push(failure));
+    const signal = here.watch(token);
+    // The question goes out when this turn is over.
+    await Promise.resolve();
+    await here.close();
+    await sleep(20);
+    expect([signal.aborted, failures, name !== '']).toEqual([false, [], true]);
+  });
 });
 
 /** How many connections are subscribed to the announcements. */

@@ -15,6 +15,8 @@ export function streamEvents(req: Request, res: Response): void {
   const heart = setInterval(() => res.write(':\n\n'), HEARTBEAT_MS);
   res.once('close', () => clearInterval(heart));
   signal.addEventListener('abort', () => {
+    // A client that reads nothing keeps the response open, and a write after its end would be an error without a listener.
+    clearInterval(heart);
     const { endReason, endMessage } = signal.reason;
     send('signed-out', { reason: endReason, message: endMessage });
     res.end();

@@ -49,6 +49,8 @@ export function serveWebSockets(server: Server, sessions: TokenManager, authenti
 }
 
 function refuse(socket: Duplex, status: number): void {
+  // Otherwise a client that doesn't hang up would keep its connection.
+  socket.once('finish', () => socket.destroy());
   socket.end(`HTTP/1.1 ${status} Refused\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
 

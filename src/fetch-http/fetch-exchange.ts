@@ -76,7 +76,8 @@ export class FetchExchange implements Exchange {
       return;
     }
     signal?.addEventListener('abort', listener, { once: true });
-    this.#reply.onClose(listener);
+    // Nothing reads the body of an answer to HEAD.
+    this.#reply.onClose(listener, this.method !== 'HEAD');
   }
 }
 

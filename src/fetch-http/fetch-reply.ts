@@ -15,6 +15,7 @@ class FetchReply implements HeaderFields {
   #headers = new Headers();
   #reply: ReplyHeaders | null = null;
   #isCommitted = false;
+  #hasBody = true;
   readonly #closing = new Set<() => void>();
 
   /** Whether a response was committed: later headers don't reach its client. */
@@ -30,9 +31,11 @@ class FetchReply implements HeaderFields {
   }
 
   /**
-   * Calls the function when the body of the response has been read or cancelled; not for a response committed earlier.
+   * Calls the function when the body of the response has been read or cancelled; when the response is committed, if its
+   * body is not sent; not for a response committed earlier.
    */
-  onClose(listener: () => void): void {
+  onClose(listener: () => void, hasBody: boolean): void {
+    this.#hasBody = hasBody;
     if (!this.#isCommitted) this.#closing.add(listener);
   }
 
@@ -56,8 +59,9 @@ class FetchReply implements HeaderFields {
     const close = () => {
       for (const listener of this.#closing) listener();
     };
-    if (body === null) close();
-    return body === null ? null : closingStream(body, close);
+    if (body !== null && this.#hasBody) return closingStream(body, close);
+    close();
+    return body;
   }
 
   getHeader(name: string): string | readonly string[] | undefined {

@@ -1,8 +1,17 @@
-import { checkBoolean, checkOptions, kindOf, optional, type Readers, readOptions } from '../errors/arguments';
+import {
+  checkBoolean,
+  checkOptions,
+  kindOf,
+  optional,
+  type Read,
+  type Readers,
+  readOptions,
+} from '../errors/arguments';
 import { SessionError, sessionEnded } from '../errors/session-error';
 import type { TokenManager } from '../manager/token-manager';
 import type { Session } from '../manager/types';
 import { isVisitor } from '../token/token';
+import { checkTextOrNone } from './connection';
 import type { CookieOptions } from './cookie-options';
 import type { Exchange } from './exchange';
 import { type SessionPolicy, sessionPolicy } from './middleware-options';
@@ -52,13 +61,13 @@ export interface ConnectionDetails {
   /** Whether the client speaks HTTPS, behind a proxy that ends TLS. Default: as this connection does. */
   secure?: boolean | undefined;
   /** The host that the client asked for, behind a proxy that changes it. Default: the header `Host`. */
-  host?: string | undefined;
+  host?: string | null | undefined;
 }
 
 const DETAILS = {
   token: (_name, value) => value,
   secure: optional(checkBoolean, undefined),
-  host: optional(checkString, undefined),
+  host: checkTextOrNone,
 } satisfies Readers<ConnectionDetails>;
 
 /** The session of a connection; or the error, with the `status` of an HTTP answer. `docs/live.md` has the codes. */
@@ -142,7 +151,7 @@ class Handshake implements Pick<Exchange, 'header' | 'isRepeated' | 'host' | 'is
   readonly #host: string | undefined;
   readonly isSecure: boolean;
 
-  constructor(request: ConnectionRequest, { secure, host }: ConnectionDetails) {
+  constructor(request: ConnectionRequest, { secure, host }: Read<typeof DETAILS>) {
     if (typeof request?.headers !== 'object' || request.headers === null) {
       throw new TypeError(`authenticate() needs a request with headers, got ${kindOf(request)}`);
     }
@@ -182,12 +191,6 @@ function isEncrypted({ socket, url }: ConnectionRequest): boolean {
 /** The host in the URL of a `Request`, which may have no header for it. */
 function hostIn(url = ''): string | undefined {
   return URL.canParse(url) ? new URL(url).host : undefined;
-}
-
-/** Any text: it may come from a header. */
-function checkString(name: string, value: unknown): string {
-  if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${kindOf(value)}`);
-  return value;
 }
 
 function nobody(): SessionError {

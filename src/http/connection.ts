@@ -26,7 +26,8 @@ export function readConnection(caller: string, connection: Connection | undefine
   return connection === undefined ? UNKNOWN : readOptions(caller, connection, READERS, '');
 }
 
-function checkTextOrNone(name: string, value: unknown): string | undefined {
+/** Any text: it may come from a header. `undefined` for `null`, which `Headers` give for what a request lacks. */
+export function checkTextOrNone(name: string, value: unknown): string | undefined {
   if (value === undefined || value === null) return undefined;
   if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${kindOf(value)}`);
   return value;

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { refuseWrites } from '../errors/refuse-writes';
-import { isUnavailable, SessionError } from '../errors/session-error';
+import { isUnavailable, SessionError, sessionEnded } from '../errors/session-error';
 import type { RequestedSession } from '../manager/requested-session';
 import type { SessionData } from '../manager/session-data';
 import type { User } from '../manager/types';
@@ -131,8 +131,8 @@ export class RequestSession<Detail = unknown> {
 
   /**
    * Aborts when the user's session ends, in any process, while the request goes on: for a long download or a stream of
-   * events. See `TokenManager.watch`. Without a user it never aborts. The watch lasts from the first use of this
-   * property until the response is closed.
+   * events. See `TokenManager.watch`. It has aborted when the session turned out to have ended earlier in the request.
+   * Without a user it never aborts. The watch lasts from the first use of this property until the response is closed.
    *
    * @example
    * await pipeline(file, res, { signal: req.session.signal });
@@ -524,7 +524,10 @@ export class RequestSession<Detail = unknown> {
 
   #watch(): AbortSignal {
     const { id, user } = this;
-    if (user === null) return new AbortController().signal;
+    if (user === null) {
+      const ending = this.#endedToken === null ? null : this.#ending;
+      return ending === null ? new AbortController().signal : AbortSignal.abort(sessionEnded(ending));
+    }
     const { manager } = this.#policy;
     const signal = manager.watch({ id, user });
     this.#exchange.onClose(() => manager.unwatch(signal));

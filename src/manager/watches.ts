@@ -221,7 +221,7 @@ export class Watches {
   }
 
   #pump(): void {
-    while (this.#inFlight < MAX_IN_FLIGHT) {
+    while (!this.#isClosed && this.#inFlight < MAX_IN_FLIGHT) {
       const isPaused = performance.now() < this.#pausedUntil;
       const user = first(this.#urgent) ?? (isPaused ? undefined : first(this.#waiting));
       if (user === undefined) return;
@@ -242,6 +242,7 @@ export class Watches {
       const detours = this.#feed?.detours;
       const sids = [...sessions.keys()];
       const { userId, now, states } = await this.#settings.store.states(tag, sids);
+      if (this.#isClosed) return;
       if (userId !== null && tagOf(userId) !== tag) throw foreignRecord();
       user.userId = userId;
       // An answer that was in flight while its source changed is of no known source.
@@ -250,6 +251,7 @@ export class Watches {
       user.dueAt = performance.now() + LOOK_AGAIN_MS * (0.5 + Math.random() / 2);
       for (const [index, sid] of sids.entries()) this.#judge(user, sid, states[index] as SessionState, now);
     } catch (error) {
+      if (this.#isClosed) return;
       // Out of reach is no end: it is asked for again.
       if (!isUnavailable(error))
         this.#settings.events.emit('watch-failed', { sessionIds: [...sessions.keys()], error });
