@@ -12,8 +12,8 @@ import type { Exchange } from './exchange';
 
 export interface CrossOriginOptions {
   /**
-   * What to do with an unsafe request from a page of another origin. A request is unsafe if it has a body, opens a
-   * WebSocket, or has a method other than GET, HEAD and OPTIONS (RFC 9110, 9.2.1).
+   * What to do with an unsafe request from a page of another origin. A method other than GET, HEAD and OPTIONS is
+   * unsafe (RFC 9110, 9.2.1). So are a body and a WebSocket handshake.
    *
    * `'refuse'` (default): a request with the session's cookie gets 403 `ERR_CROSS_ORIGIN`, without a call to the store.
    * `login()` rejects with that error, with or without a cookie. `'allow'`: no check, for applications that check
