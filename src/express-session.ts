@@ -12,18 +12,19 @@ import { TokenManager } from './manager/token-manager';
 
 export type { AnyStore, SessionMethods, SessionRequest } from './express-session/peer';
 
-/** A session of express-session as far as passport fills it. */
+/** The part of an express-session session that passport writes. */
 export interface PassportSession {
   passport?: { user?: unknown };
 }
 
-/** Where an application had its sessions before. */
+/** The former store of an application's sessions. */
 export interface LegacySessionsOptions<Session extends object = PassportSession> {
-  /** The store of express-session that it had, `new RedisStore({ client })` of connect-redis say. */
+  /** The former express-session store, such as `new RedisStore({ client })` of connect-redis. Required. */
   store: AnyStore;
   /**
-   * When the user of a session logged in, where the session says so: a Date, or milliseconds since the epoch, not to
-   * come. Default, and for anything else: unknown, a moved session never passes for a recent login.
+   * Returns when the session's user logged in: a Date, or milliseconds since the epoch. Anything else, and a moment to
+   * come: unknown.
+   * Default: unknown, so `requireRecentLogin` refuses a moved session until it is `reauthenticated()`.
    */
   authenticatedAt?: ((session: Session) => Date | number | null | undefined) | undefined;
 }
@@ -31,13 +32,13 @@ export interface LegacySessionsOptions<Session extends object = PassportSession>
 /** Options of an `ExpressSessionStore`. */
 export interface ExpressSessionStoreOptions<Session extends object = PassportSession> {
   /**
-   * The id of the user who is signed in by a session: a text or a number. `undefined`, `null`, `false` or `''`: none.
-   * Must be a pure function of the session. Required.
+   * Returns the id of the session's user: a string or a number. `undefined`, `null`, `false` or `''`: no user. Must be
+   * a pure function of the session. Required.
    */
   userIdOf: (session: Session) => unknown;
   /**
-   * Where sessions are that this store does not have: each is moved here at its first use. Default: nowhere. An answer
-   * that takes longer than 5 seconds is an outage.
+   * The former store. Each of its sessions is moved here at its first use. If it takes longer than 5 seconds to answer,
+   * the call fails with `ERR_STORE_UNAVAILABLE`. Default: none.
    */
   legacy?: LegacySessionsOptions<Session> | undefined;
 }
@@ -53,31 +54,32 @@ const LEGACY_READERS = {
 } satisfies Readers<LegacySessionsOptions>;
 
 /**
- * Called with what failed, or `null` and the outcome. Written as a method, whose parameters TypeScript lets be
- * narrower: express-session's own type of a session has what the application declares, ours can not.
+ * A callback of express-session: takes an error, or `null` and the outcome. Derived from a method, because TypeScript
+ * lets callers pass one with narrower parameters, such as express-session's own session type.
  */
 export type Callback<Outcome> = {
-  /** Gives the outcome of the call, or what failed; `null` for nothing. */
+  /** Receives the error, `null` for none, and the outcome. */
   call(error: unknown, outcome?: Outcome): unknown;
 }['call'];
 
-/** Makes express-session save the session of a request, and set its cookie, although nothing in it has changed. */
+/** A key that makes express-session save an unchanged session and set its cookie. */
 const CHANGED_ID = 'tokensession';
 
 /**
- * A store for express-session's own middleware that keeps its sessions with a manager: applications go on with
- * `req.session.anything = …`, and their users' sessions are listed, limited, ended, banned and reported like all
- * others. Works with express-session 1.17.3 and later.
+ * A store for express-session that keeps its sessions with a manager. Applications can still write
+ * `req.session.anything = …`. The manager lists, limits, ends and bans these sessions, and emits events about them.
+ * Works with express-session 1.17.3 and later.
  *
- * Writes only the top-level keys that a request has changed since it read them, and nothing into a session that has
- * ended meanwhile. A session whose user becomes another gets a new id, and the cookie of it in the same response. A
- * session lives for its `cookie.maxAge`; where that is not set, for the manager's `ttl`, of a visitor `visitorTtl`.
- * Sessions are bound by the manager's `maxDataBytes` and `maxDataKeys`.
+ * A save writes only the top-level keys that the request changed. It writes nothing into an ended session. When the
+ * user of a session changes, the session gets a new id, and the same response sets its cookie.
  *
- * The cookie of express-session stands for the token: its `secret` must be as strong as the manager's, another one, and
- * sign nothing else.
+ * A session lives for its `cookie.maxAge`. Without that, it lives for the manager's `ttl`, or `visitorTtl` without a
+ * user. The manager's `maxDataBytes` and `maxDataKeys` limit its size.
  *
- * Each method takes a callback, and without one returns a promise.
+ * The cookie of express-session signs users in, as a token does. Its `secret` must be as strong as the manager's, must
+ * differ from it, and must sign nothing else.
+ *
+ * Each method takes a callback; without one it returns a promise.
  *
  * @example
  * const store = new ExpressSessionStore(manager, { userIdOf: (session) => session.passport?.user });
@@ -107,40 +109,40 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
     this.#sessions = new ExpressSessions(manager.namedSessions, checkedUserIdOf, former);
   }
 
-  /** Gives a live session, and slides it; `null` when there is none. */
+  /** Reads a live session and slides it. `null` when there is none. */
   get(sid: string, callback?: Callback<object | null>): Promise<object | null> | undefined {
     return settle(this.#sessions.find(sid), callback);
   }
 
-  /** Saves a session: what of it has changed since it was read. */
+  /** Saves the keys of a session that have changed since it was read. Writes nothing into an ended session. */
   set(sid: string, session: object, callback?: Callback<void>): Promise<void> | undefined {
     return settle(this.#sessions.save(sid, session), callback);
   }
 
-  /** Ends a session. */
+  /** Ends a session. Does nothing when there is none. */
   destroy(sid: string, callback?: Callback<void>): Promise<void> | undefined {
     return settle(this.#sessions.end(sid), callback);
   }
 
-  /** Slides a session. Of one that `get` gave, that is done already, unless its `cookie.maxAge` has changed. */
+  /** Slides a session. Makes no call for one that `get` returned, unless its `cookie` has changed. */
   touch(sid: string, session: object, callback?: Callback<void>): Promise<void> | undefined {
     return settle(this.#sessions.touch(sid, session), callback);
   }
 
   /**
-   * Gives all live sessions of the manager's store, at most 10,000, each with an `id` for `destroy`: for development
-   * and tests. Scans the store's keys, in Redis by SCAN on every master.
+   * Lists all live sessions of the manager's store, each with an `id` for `destroy`. For development and tests: it
+   * scans all keys, in Redis with SCAN on every master. Fails with a RangeError when there are more than 10,000.
    */
   all(callback?: Callback<object | null>): Promise<object[]> | undefined {
     return settle(this.#sessions.all(), callback);
   }
 
-  /** Counts the live sessions of the manager's store, as {@link all} does. */
+  /** Counts the live sessions of the manager's store. Scans all keys, as {@link all} does, but has no limit. */
   length(callback?: Callback<number>): Promise<number> | undefined {
     return settle(this.#sessions.count(), callback);
   }
 
-  /** Ends all sessions of the manager's store, also those that were not started here. */
+  /** Ends all sessions of the manager's store, also those that `sessionMiddleware` or the manager started. */
   clear(callback?: Callback<void>): Promise<void> | undefined {
     return settle(this.#sessions.endAll(), callback);
   }
@@ -155,7 +157,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
   }
 
   /**
-   * A token of a live session; `null` when there is none.
+   * Returns a token of a live session; `null` when there is none.
    *
    * @internal
    */
@@ -163,7 +165,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
     return this.#manager.namedSessions.tokenOf(nameOf(sid));
   }
 
-  /** Makes the session of a request of what `get` gave. */
+  /** Makes the request's session object from the content that `get` returned. */
   override createSession<Content extends object>(request: object, session: Content): Content & SessionMethods {
     const req = request as SessionRequest;
     const known = trackOf(session);
@@ -187,7 +189,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
   }
 
   /**
-   * Starts the session of a request: the middleware sets it.
+   * Starts the session of a request. express-session's middleware sets this function.
    *
    * @internal
    */
@@ -216,10 +218,12 @@ export interface ContinueSessionOptions {
 const CONTINUE_READERS = { property: optional(checkProperty, 'auth') } satisfies Readers<ContinueSessionOptions>;
 
 /**
- * Takes sessions of express-session over into `sessionMiddleware`, for an application that leaves express-session: to
- * be mounted behind both, with one manager. Where no user is signed in there, the session goes on that the request has
- * of express-session, a visitor's too: the same session with the same data, by a cookie of ours beside the other one.
- * Once all clients have been here, express-session can go.
+ * Makes a middleware that opens express-session's session in `sessionMiddleware`, for an application that leaves
+ * express-session. Mount it behind both, which need the same manager.
+ *
+ * It acts when `sessionMiddleware` has found no user. It then sets the cookie of `sessionMiddleware` for the session
+ * that express-session has, a visitor's too. Both cookies then open the same session with the same data. Remove
+ * express-session once every live session has a second cookie.
  *
  * @throws TypeError for a store or an option of the wrong kind.
  * @example
@@ -251,13 +255,13 @@ export function continueSession<Session extends object>(
   };
 }
 
-/** Calls back outside of the promise, where an error of the callback is one of its own. */
+/** Calls back outside of the promise, so that an error thrown by the callback is not taken for one of the call. */
 function settle<Outcome>(outcome: Promise<Outcome>, callback?: Callback<never>): Promise<Outcome> | undefined {
   const safe = outcome.catch((error: unknown) => {
     throw withoutMeaning(error);
   });
   if (typeof callback !== 'function') {
-    // A caller who wants to know of a failure has the promise.
+    // The caller sees a failure in the promise; without this line, an ignored one would end the process.
     safe.catch(() => undefined);
     return safe;
   }
@@ -268,7 +272,7 @@ function settle<Outcome>(outcome: Promise<Outcome>, callback?: Callback<never>):
   return undefined;
 }
 
-/** To express-session an error with the code `ENOENT` means that there is no session. */
+/** Replaces an error with the code `ENOENT`, which express-session reads as a missing session. */
 function withoutMeaning(error: unknown): unknown {
   if ((error as { code?: unknown } | null)?.code !== 'ENOENT') return error;
   return new SessionError('ERR_STORE_UNAVAILABLE', 'the store can not be asked', { cause: error });

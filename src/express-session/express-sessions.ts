@@ -8,26 +8,26 @@ import { changesBetween, contentOf, entriesOf, lifetimeOf } from './session-cont
 import { idOf, isNamedId, nameOf, type SessionIdentity } from './session-identity';
 import { type StoredContent, type TrackedSession, track, trackOf } from './tracked-session';
 
-/** Sessions that `all` gives at most: it holds all of them at once. */
+/** The most sessions that `all` returns, because it holds all of them in memory. */
 const MAX_LISTED = 10_000;
 
-/** Sessions that are read or ended at a time. */
+/** The most sessions that are read in parallel. */
 const AT_ONCE = 50;
 
-/** What a save is to write. */
+/** The arguments of a save. */
 interface Save {
   identity: SessionIdentity;
   /** The identity that the session had until this save. */
   before: SessionIdentity;
   entries: Map<string, string>;
-  /** `null` for the default, 0 for a session that is over. */
+  /** `null` for the default, 0 for an expired session. */
   ttlMs: number | null;
   request: SessionRequest | null;
 }
 
 /**
- * express-session's sessions as sessions of the manager. A session whose content names a user is one of that user, any
- * other one is a visitor's.
+ * Stores express-session's sessions as sessions of the manager. If the content names a user, the session is that
+ * user's; otherwise it is a visitor's.
  */
 export class ExpressSessions {
   readonly #sessions: NamedSessions;
@@ -53,8 +53,8 @@ export class ExpressSessions {
   }
 
   /**
-   * Saves what has changed in a session since it was read. Where the session has ended meanwhile, nothing is written.
-   * Where its user is another than before, it goes on as another session: the request has its id at once.
+   * Saves the keys of a session that have changed since it was read. Writes nothing into a session that has ended. When
+   * the user has changed, starts another session in its place, whose id the request has at once.
    */
   async save(id: string, session: object): Promise<void> {
     const entries = entriesOf(session);
@@ -63,7 +63,7 @@ export class ExpressSessions {
     const known = trackOf(session);
     if (known === undefined) return this.#replace(id, { entries, ttlMs, userId });
     const request = (session as { req?: SessionRequest }).req ?? null;
-    // It was reported already, and express-session saves again at the end of the response that says so.
+    // The refusal was reported already, and express-session saves again at the end of the response that reports it.
     if (userId !== null && known.refusedUserId === userId) return;
     const before = known.identity;
     if (before.userId !== userId) changeIdentity(known, this.#newIdentity(userId), request);
@@ -71,7 +71,7 @@ export class ExpressSessions {
     return inTurn(known, () => this.#store(known, save));
   }
 
-  /** Slides a session where reading it has not done that, and gives it the time to live of its cookie. */
+  /** Slides a session unless reading it already has, and sets the time to live of its cookie. */
   async touch(id: string, session: object): Promise<void> {
     const ttlMs = lifetimeOf(session);
     const known = trackOf(session);
@@ -88,7 +88,7 @@ export class ExpressSessions {
     });
   }
 
-  /** Ends a session. Nothing happens where there is none. */
+  /** Ends a session. Does nothing when there is none. */
   async end(id: string): Promise<void> {
     await this.#legacy?.forget(id);
     const session = this.#legacy === null || isNamedId(id) ? null : await this.#sessions.use(nameOf(id));
@@ -96,9 +96,9 @@ export class ExpressSessions {
   }
 
   /**
-   * All live sessions, also those that other ways have started, with their ids.
+   * Lists all live sessions with their ids, also those that express-session did not start.
    *
-   * @throws RangeError where there are more than 10,000.
+   * @throws RangeError when there are more than 10,000.
    */
   async all(): Promise<object[]> {
     const found: object[] = [];
@@ -115,7 +115,7 @@ export class ExpressSessions {
     return found;
   }
 
-  /** How many live sessions there are. */
+  /** Counts the live sessions. */
   async count(): Promise<number> {
     let count = 0;
     for await (const sessions of this.#listed()) count += sessions.length;
@@ -154,7 +154,7 @@ export class ExpressSessions {
     return { id: idOf(name), name, userId };
   }
 
-  /** Saves an object that no request has: all of what is stored is replaced. */
+  /** Saves an object that belongs to no request: replaces all stored content. */
   async #replace(
     id: string,
     { entries, ttlMs, userId }: Pick<Save, 'entries' | 'ttlMs'> & { userId: string | null },
@@ -180,7 +180,7 @@ export class ExpressSessions {
     try {
       await this.#moveOn(known, save);
     } catch (error) {
-      // It is still what it was: what it was to be is not there.
+      // The new session does not exist: the request goes back to the former one.
       known.failure = { identity, error };
       if (isRefusal(error)) known.refusedUserId = identity.userId;
       if (known.identity === identity) changeIdentity(known, before, request);
@@ -203,7 +203,7 @@ export class ExpressSessions {
     known.stored = { ...stored, entries, ttlMs };
   }
 
-  /** Makes a session another one: a visitor's one of a user, or the other way round, or a new one the first time. */
+  /** Stores a session under another identity: for a new session, and for a sign-in or sign-out. */
   async #moveOn(known: TrackedSession, save: Save): Promise<void> {
     const { identity, entries, ttlMs: wanted } = save;
     const { name, userId } = identity;
@@ -224,7 +224,7 @@ export class ExpressSessions {
     try {
       if (former?.isLive) await this.#takeOver(former, started);
     } catch (error) {
-      // Its client gets no cookie of it. Whether this succeeds is nothing to wait for in an outage.
+      // The client gets no cookie for the new session. In an outage, waiting for its end would only delay the error.
       void this.#sessions.end(name).catch(() => undefined);
       throw error;
     }
@@ -242,7 +242,7 @@ export class ExpressSessions {
     await this.#sessions.refresh(name, ttlMs);
   }
 
-  /** Ends a visitor's session that became a user's, and brings along what other requests have written meanwhile. */
+  /** Ends a visitor's session that became a user's, and copies what other requests have written to it meanwhile. */
   async #takeOver({ identity, entries: before }: StoredContent, { identity: { name }, entries }: StoredContent) {
     const latest = await this.#sessions.read(identity.name);
     const theirs = latest === null ? [] : [...changesBetween(before, latest)];
@@ -257,7 +257,7 @@ export class ExpressSessions {
     await this.#sessions.end(stored.identity.name, this.#whyEnded);
   }
 
-  /** Remembered where sessions are moved here, lest a request that is about to move one brings it back. */
+  /** Kept while sessions are moved here, so that a request in the middle of a move does not revive an ended one. */
   get #whyEnded(): EndedFor | null {
     return this.#legacy === null ? null : { reason: 'revoked', message: null };
   }
@@ -268,14 +268,14 @@ function changeIdentity(known: TrackedSession, identity: SessionIdentity, reques
   known.identity = identity;
 }
 
-/** Runs what changes a session after what goes on with it already. */
+/** Runs a change of a session after the earlier ones. */
 function inTurn<Outcome>(known: TrackedSession, act: () => Promise<Outcome>): Promise<Outcome> {
   const turn = known.queue.then(act);
   known.queue = turn.catch(() => undefined);
   return turn;
 }
 
-/** Where the login of a request comes from. */
+/** The attributes of a request's login. */
 function originOf(request: SessionRequest | null): SessionAttributes {
   if (request === null) return {};
   const header = (name: string) => request.headers?.[name]?.toString();

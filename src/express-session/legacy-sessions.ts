@@ -5,12 +5,12 @@ import type { AnyStore } from './peer';
 import { entriesOf, lifetimeOf } from './session-content';
 import { idOf, isNamedId, movedSidOf, nameOf } from './session-identity';
 
-/** Milliseconds that the former store may take for an answer. */
+/** Milliseconds after which a call to the former store fails. */
 const TIMEOUT_MS = 5000;
 
 const REFUSALS = ['ERR_NO_SESSION', 'ERR_USER_BANNED', 'ERR_TOO_MANY_SESSIONS'];
 
-/** Whether a session may not begin, as against a store that could not be asked. */
+/** Whether an error refuses the session, rather than reports an outage. */
 export function isRefusal(error: unknown): boolean {
   return error instanceof SessionError && REFUSALS.includes(error.code);
 }
@@ -19,17 +19,17 @@ export interface LegacySettings {
   store: AnyStore;
   /** The user in a session; `null` for none. */
   userIdOf(session: object): string | null;
-  /** When the user of a session had logged in, in milliseconds; 0 for unknown. */
+  /** When the session's user logged in, in milliseconds since the epoch; 0 for unknown. */
   provedAtOf(session: object): number;
 }
 
 /**
- * Moves sessions out of the store that an application had before, each at its first use.
+ * Moves each session out of the application's former store at its first use.
  *
- * All who move one at once do the same steps, of which each happens once: the id of the moved session follows from that
- * of the former one, and a session that is there is not made again. A user's session gets another id than the client
- * has: under the former one a record is left that says where it went. The former record goes last, so that a step that
- * failed is done by the next request. One that has ended after its move does not come back.
+ * Parallel moves of one session run the same steps, and each step takes effect once. The new id is derived from the
+ * former one, and an existing session is not started again. A user's session gets a new id; a record under the former
+ * id points to it. The former record is deleted last, so that the next request repeats a failed step. A session that
+ * ended after its move does not come back.
  */
 export class LegacySessions {
   readonly #sessions: NamedSessions;
@@ -40,7 +40,7 @@ export class LegacySessions {
     this.#settings = settings;
   }
 
-  /** Moves a session that is not here; gives what is here of that id afterwards. */
+  /** Moves a session that the manager does not have. Returns the manager's session of that id; `null` for none. */
   async move(id: string): Promise<NamedSession | null> {
     if (isNamedId(id)) return null;
     const former = await this.#ask<object | null | undefined>((done) => this.#settings.store.get(id, done));
@@ -52,7 +52,7 @@ export class LegacySessions {
     return this.#sessions.use(nameOf(id));
   }
 
-  /** Forgets the former record of a session. */
+  /** Deletes the former record of a session. */
   async forget(id: string): Promise<void> {
     if (!isNamedId(id)) await this.#ask((done) => this.#settings.store.destroy(id, done));
   }
@@ -76,7 +76,7 @@ export class LegacySessions {
     }
   }
 
-  /** Asks the former store. Its errors may have codes that mean something else to express-session. */
+  /** Calls the former store. Wraps its errors, whose codes could mean something else to express-session. */
   async #ask<Reply>(ask: (done: (error?: unknown, reply?: Reply) => void) => unknown): Promise<Reply | undefined> {
     let timer: NodeJS.Timeout | undefined;
     try {
@@ -87,7 +87,7 @@ export class LegacySessions {
       });
     } catch (error) {
       const message = 'the store that sessions are moved from can not be asked';
-      // What else a client hangs on its errors may name sessions.
+      // Other properties of a client's error may contain session ids.
       const cause = new Error(error instanceof Error ? error.message : String(error));
       throw new SessionError('ERR_STORE_UNAVAILABLE', message, { cause });
     } finally {

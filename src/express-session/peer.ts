@@ -1,11 +1,11 @@
 import type { EventEmitter } from 'node:events';
 
 /*
- * As much of express-session as is used here. Its published types would put its `req.session` beside ours into every
- * program that has both.
+ * The used part of express-session. Its published types are not imported: they would declare its `req.session` beside
+ * ours in every program.
  */
 
-/** A request that express-session has been at. */
+/** A request after express-session's middleware. */
 export interface SessionRequest {
   sessionID: string;
   session?: object | null;
@@ -13,38 +13,38 @@ export interface SessionRequest {
   readonly headers?: Readonly<Record<string, string | string[] | undefined>> | undefined;
 }
 
-/** A cookie in a session, as express-session and JSON have it. */
+/** The cookie in a session, as express-session keeps it or as it is stored in JSON. */
 export interface SessionCookie {
   originalMaxAge?: number | null | undefined;
   expires?: Date | string | boolean | null | undefined;
 }
 
-/** What the methods of a session return, for `createSession`. */
+/** The methods of an express-session session. */
 export interface SessionMethods {
   id: string;
-  /** Replaces the session by a new one. */
+  /** Ends the session and starts a new one. */
   regenerate(callback: (error: unknown) => void): this;
   /** Ends the session. */
   destroy(callback: (error: unknown) => void): this;
   /** Reads the session again. */
   reload(callback: (error: unknown) => void): this;
-  /** Sets `maxAge` of the cookie back to the original. */
+  /** Resets the cookie's `maxAge` to the original. */
   resetMaxAge(): this;
   /** Saves the session now. */
   save(callback?: (error: unknown) => void): this;
-  /** Restarts the clock of the cookie. */
+  /** Restarts the lifetime of the cookie. */
   touch(): this;
 }
 
 /** The base class of stores. */
 export interface BaseStore extends EventEmitter {
-  /** The middleware sets it. */
+  /** Starts the session of a request. express-session's middleware sets this function. */
   generate?: ((request: SessionRequest) => void) | undefined;
   /** Replaces the session of a request by a new one. */
   regenerate(request: object, callback: (error?: unknown) => unknown): void;
   /** Loads a session by its id. */
   load(sid: string, callback: (error: unknown, session?: never) => unknown): void;
-  /** Makes the session object of a request from stored data. */
+  /** Makes a request's session object from stored content. */
   createSession<Session extends object>(request: object, session: Session): Session & SessionMethods;
 }
 
@@ -57,7 +57,7 @@ const peer: Peer = require('express-session');
 
 export const { Store, Session } = peer;
 
-/** Any store of express-session, to read sessions from. */
+/** The used part of an express-session store from which sessions are moved. */
 export interface AnyStore {
   /** Reads a session. */
   get(sid: string, callback: (error: unknown, session?: object | null) => void): unknown;

@@ -8,10 +8,10 @@ const COOKIE = 'cookie';
 const MAX_TTL_MS = 100 * 365 * 24 * 3_600_000;
 
 /**
- * What is kept of a session: the JSON of each of its top-level keys. Values become what express-session's other stores
- * make of them: a Date its ISO string, NaN `null`. What JSON leaves out is left out.
+ * The content to store: the JSON of each top-level key of a session. As in other express-session stores, a Date becomes
+ * its ISO string and NaN becomes `null`. Values without JSON, such as functions, are left out.
  *
- * @throws TypeError for what has no JSON: a BigInt, a cycle.
+ * @throws TypeError for a BigInt or a cycle.
  */
 export function entriesOf(session: object): Map<string, string> {
   if (typeof session !== 'object' || session === null) {
@@ -25,7 +25,7 @@ export function entriesOf(session: object): Map<string, string> {
   return entries;
 }
 
-/** The session that entries were made of, as express-session's stores give it. */
+/** The session content to return from `get`, made from stored entries. */
 export function contentOf(
   entries: SessionEntries,
   leftMs: number,
@@ -39,7 +39,7 @@ export function contentOf(
       configurable: true,
     });
   }
-  // The application may have cleared the data by other ways.
+  // The application may have deleted this key through session data.
   const cookie: SessionCookie = isObject(content[COOKIE]) ? content[COOKIE] : { originalMaxAge: null };
   const expires = new Date(Date.now() + leftMs).toISOString();
   if (typeof cookie.originalMaxAge === 'number' || cookie.expires) cookie.expires = expires;
@@ -47,8 +47,8 @@ export function contentOf(
 }
 
 /**
- * How long a session is to live without a request, in whole seconds as milliseconds, by its cookie; `null` where that
- * sets no time, 0 when it is over.
+ * The time to live that a session's cookie sets, in milliseconds, rounded up to whole seconds. `null` when the cookie
+ * sets none; 0 when the session has expired.
  */
 export function lifetimeOf(session: object): number | null {
   const { cookie } = session as { cookie?: SessionCookie | null };
@@ -62,7 +62,7 @@ export function lifetimeOf(session: object): number | null {
   return 1000 * Math.ceil(Math.min(Math.max(ttlMs, 0), MAX_TTL_MS) / 1000);
 }
 
-/** What differs between two contents: the JSON of each key that is new or another, `null` for one that is gone. */
+/** The differences between two contents: the JSON of each new or changed key, and `null` for each deleted one. */
 export function changesBetween(before: SessionEntries, after: SessionEntries): Map<string, string | null> {
   const changes = new Map<string, string | null>();
   for (const [key, json] of after) if (before.get(key) !== json) changes.set(key, json);
@@ -70,7 +70,7 @@ export function changesBetween(before: SessionEntries, after: SessionEntries): M
   return changes;
 }
 
-/** A cookie without the time that every request makes another. */
+/** A cookie without its expiry, which changes with every request. */
 function lasting(cookie: unknown): unknown {
   const json: unknown = JSON.parse(JSON.stringify(cookie ?? null));
   if (isObject(json) && typeof json.originalMaxAge === 'number') delete json.expires;

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { SessionName } from '../manager/named-sessions';
 
-/** Which session it is: its id to express-session, its name to us, and its user; `null` for a visitor. */
+/** The identity of a session: its id in express-session, its name in the store, and its user; `null` for a visitor. */
 export interface SessionIdentity {
   readonly id: string;
   readonly name: SessionName;
@@ -11,8 +11,8 @@ export interface SessionIdentity {
 const NAMED_ID = /^([\w-]{22})\.([\w-]{22})$/;
 
 /**
- * The name of the session that has this id to express-session: `tag.sid` names one as it is, of a user or a visitor.
- * Of any other id, which express-session has made for a visitor, the name is a hash.
+ * The name of the session with this express-session id. An id `tag.sid` contains the name. For any other id, which
+ * express-session has made for a visitor, the name is a hash of the id.
  */
 export function nameOf(id: string): SessionName {
   const [, tag, sid] = NAMED_ID.exec(id) ?? [];
@@ -21,17 +21,17 @@ export function nameOf(id: string): SessionName {
   return { tag: hashed, sid: hashed };
 }
 
-/** The id that names a session as it is. */
+/** The id that contains this name. */
 export function idOf({ tag, sid }: SessionName): string {
   return `${tag}.${sid}`;
 }
 
-/** Whether an id names a session as it is. */
+/** Whether an id contains a session's name. */
 export function isNamedId(id: string): boolean {
   return NAMED_ID.test(id);
 }
 
-/** The sid of a user's session that another store had under this id: the same for all who move it at once. */
+/** The sid of a user's session moved from this id of the former store. Parallel moves get the same one. */
 export function movedSidOf(id: string): string {
   return hashOf(`express-session of a user\n${id}`);
 }

@@ -2,7 +2,7 @@ import type { SessionEntries } from '../store/store';
 import { Session, type SessionRequest } from './peer';
 import type { SessionIdentity } from './session-identity';
 
-/** What the store holds of a session, as its request knows it. */
+/** The stored content of a session, as last read or written by its request. */
 export interface StoredContent {
   readonly identity: SessionIdentity;
   entries: SessionEntries;
@@ -11,28 +11,28 @@ export interface StoredContent {
   isLive: boolean;
 }
 
-/** What is known of a session object that a request has. */
+/** The state of a request's session object. */
 export interface TrackedSession {
-  /** Which session it is to be. Changes at once when the application signs a user in or out. */
+  /** The identity that the next save stores. Changes at once when the application signs a user in or out. */
   identity: SessionIdentity;
-  /** What is stored of it; `null` for a new one. */
+  /** The stored content; `null` for a new session. */
   stored: StoredContent | null;
-  /** What it was to be, and could not become. */
+  /** The identity that could not be stored, and why; `null` for none. */
   failure: { identity: SessionIdentity; error: unknown } | null;
-  /** The user who may not sign in. */
+  /** The id of a user whose sign-in was refused; `null` for none. */
   refusedUserId: string | null;
-  /** The save that goes on: the saves of one session go one after the other. */
+  /** The save in progress. Saves of one session run one after the other. */
   queue: Promise<unknown>;
 }
 
 const tracked = new WeakMap<object, TrackedSession>();
 
-/** What is known of a session object, or of what `get` gave of one; `undefined` for any other object. */
+/** The state of a session object, or of content that `get` returned; `undefined` for any other object. */
 export function trackOf(session: object): TrackedSession | undefined {
   return tracked.get(session);
 }
 
-/** Remembers what is known of an object. */
+/** Records the state of an object. */
 export function track(session: object, identity: SessionIdentity, stored: StoredContent | null): TrackedSession {
   const known = { identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
   tracked.set(session, known);
@@ -40,8 +40,8 @@ export function track(session: object, identity: SessionIdentity, stored: Stored
 }
 
 /**
- * Puts a session on a request that is a copy of express-session's own but for its id: that follows the identity, where
- * express-session's can't be changed.
+ * Gives a request a copy of express-session's session object whose `id` follows the identity. The `id` of the original
+ * can't be changed.
  */
 export function placeSession(
   request: SessionRequest,
@@ -54,7 +54,7 @@ export function placeSession(
   Object.defineProperty(session, 'req', { value: request });
   Object.defineProperty(session, 'id', { get: () => known.identity.id });
   Object.assign(session, original);
-  // A name that express-session needs itself is no key of the session, and so none that the application has deleted.
+  // express-session drops keys with the names of its own members. Their absence must not count as a deletion.
   if (stored !== null) {
     const entries = [...stored.entries].filter(([key]) => Object.hasOwn(session, key));
     known.stored = { ...stored, entries: new Map(entries) };

@@ -21,8 +21,7 @@ import { candidatesOf } from './request-tokens';
 import type { HeaderOption } from './token-header';
 
 /**
- * Options of {@link authenticator}: those of the middleware about the place of tokens and the origins that may send
- * them.
+ * Options of {@link authenticator}. They have the meaning that they have in `sessionMiddleware()`.
  */
 export interface AuthenticatorOptions extends CrossOriginOptions {
   /** The cookie that carries the token, or `false` for none. Default: see {@link CookieOptions}. */
@@ -43,7 +42,7 @@ interface HeaderGetter {
   get(name: string): string | null;
 }
 
-/** A request that opens a connection: of Node (an `upgrade`, Socket.IO's `socket.request`), or a `Request`. */
+/** A request that opens a connection: Node's request of an `upgrade`, Socket.IO's `socket.request`, or a `Request`. */
 export interface ConnectionRequest {
   readonly headers: HeaderGetter | Readonly<Record<string, string | readonly string[] | undefined>>;
   readonly rawHeaders?: readonly string[];
@@ -54,11 +53,12 @@ export interface ConnectionRequest {
 /** Facts that the request itself doesn't show. */
 export interface ConnectionDetails {
   /**
-   * A token from outside of the headers: Socket.IO's `socket.handshake.auth.token`, or a first message. It may be any
-   * value. A signed token here acts alone, from any origin, because its sender holds it.
+   * A token from outside of the headers: Socket.IO's `socket.handshake.auth.token`, or a first message. Values of any
+   * type are allowed. A signed token here is the only one used, and is accepted from any origin, because no browser
+   * adds it.
    */
   token?: unknown;
-  /** Whether the client speaks HTTPS, behind a proxy that ends TLS. Default: as this connection does. */
+  /** Whether the client speaks HTTPS, behind a proxy that ends TLS. Default: whether this connection does. */
   secure?: boolean | undefined;
   /** The host that the client asked for, behind a proxy that changes it. Default: the header `Host`. */
   host?: string | null | undefined;
@@ -83,13 +83,13 @@ export type Authenticate<Detail = unknown> = (
 
 /**
  * Authenticates requests that open connections: the upgrade to a WebSocket, a handshake of Socket.IO, a stream of
- * events. Takes tokens from the places of the middleware, in the same order, and slides the session. Sets no cookie.
+ * events. Reads tokens from the same places as the middleware, in the same order, and slides the session. Sets no
+ * cookie.
  *
- * A page of another origin gets no connection, whatever its method, with or without a cookie (cross-site WebSocket
- * hijacking: RFC 6455, 10.2), unless `trustedOrigins` names it. Clients that are no browsers send no `Origin`, and are
- * not affected.
+ * Refuses a page of another origin, with or without a cookie and for every method, unless `trustedOrigins` names it
+ * (cross-site WebSocket hijacking: RFC 6455, 10.2). Clients other than browsers send no `Origin`, and are not affected.
  *
- * The promise never rejects for a client's or the store's fault. It rejects with an error of `getUserInfo`, and with a
+ * A bad token or an outage resolves with an `error`. The promise rejects with an error of `getUserInfo`, and with a
  * TypeError for a request or details of the wrong kind.
  *
  * @throws TypeError for an option that is unknown or of the wrong kind.

@@ -1,8 +1,8 @@
 import { checkBoolean, kindOf, optional, type Readers, readOptions } from '../errors/arguments';
 
 /**
- * Facts about a request that its own connection doesn't show, behind a proxy that ends TLS. Take them from headers that
- * the proxy sets, never from headers that a client may set.
+ * Facts about the client that the request itself does not contain, behind a proxy for example. Take them from headers
+ * that the proxy overwrites, never from headers that a client can set.
  */
 export interface Connection {
   /** The client's address, kept with a login. Default: the host's; `null` for none. */

@@ -12,11 +12,11 @@ import {
 /** Options of the cookie that carries the token. */
 export interface CookieOptions {
   /**
-   * The name: a token of RFC 9110, 5.6.2, without spaces and separators. Default: `__Host-session` on a secure request,
-   * and `session` on another. With a `domain` or `path`, which `__Host-` forbids, the default is `__Secure-session`.
+   * The name, without spaces and separators (RFC 9110, 5.6.2). Default: `__Host-session` with HTTPS, and `session`
+   * without. With HTTPS and a `domain` or `path`, which `__Host-` forbids, the default is `__Secure-session`.
    *
-   * The prefixes `__Host-`, `__Secure-`, `__Http-` and `__Host-Http-` have browsers refuse a cookie that breaks their
-   * rules (RFC 6265bis, 4.1.3). Options that break these rules are refused here.
+   * Browsers refuse a cookie named `__Host-…`, `__Secure-…`, `__Http-…` or `__Host-Http-…` that breaks the rules of its
+   * prefix (RFC 6265bis, 4.1.3). Options that break them are a TypeError.
    *
    * A visitor's cookie has the same options and the suffix `-visitor`. It ends with the browser's session.
    */
@@ -24,8 +24,8 @@ export interface CookieOptions {
   /** The path, beginning with `/`, without `;`, `?` and `#`. Default `/`. */
   path?: string | undefined;
   /**
-   * A host name, `example.com`, whose subdomains also get the cookie. Without scheme, port and dots around it, and no
-   * IP address. Default: none; only the host that set the cookie gets it back.
+   * A host name such as `example.com`, whose subdomains also get the cookie. It has no scheme, no port, and no dot at
+   * either end, and is not an IP address. Default: none; only the host that set the cookie gets it back.
    */
   domain?: string | undefined;
   /**
@@ -33,7 +33,7 @@ export interface CookieOptions {
    * prefixed name, `sameSite: 'none'` or `partitioned`.
    */
   secure?: boolean | undefined;
-  /** Whether pages of other sites send the cookie along. Default `lax`. */
+  /** Whether requests from pages of other sites carry the cookie. Default `lax`: only when the user follows a link. */
   sameSite?: 'strict' | 'lax' | 'none' | undefined;
   /** Whether browsers keep a separate cookie for each top-level site that embeds yours (CHIPS). Default false. */
   partitioned?: boolean | undefined;

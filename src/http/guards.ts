@@ -6,9 +6,9 @@ import { sessionOf } from './session-place';
 /** Options of `requireUser()`. */
 export interface RequireUserOptions {
   /**
-   * The path of a login page. Browsers that ask for a page are sent there with 303; `returnTo` has the path they asked
-   * for. Pass that through `safeReturnTo()` before you redirect to it. Other requests get the 401. Default: none, every
-   * request gets the 401.
+   * The path of a login page. A browser that asks for a page is redirected there with 303. The query's `returnTo` is
+   * the path that it asked for: pass it through `safeReturnTo()` before you redirect to it. Other requests get 401.
+   * Default: none; every request gets 401.
    */
   redirectTo?: string | undefined;
 }

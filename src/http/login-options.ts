@@ -16,29 +16,29 @@ export interface LoginOptions {
   /** Seconds the session lives without a request. Default: the manager's `ttl`. */
   ttl?: number | undefined;
   /**
-   * Seconds since login after which the session ends, however busy it is. Default: the manager's `absoluteTtl`; the
-   * sooner of both counts.
+   * Seconds after the login at which the session ends, even when it is in use. The manager's `absoluteTtl` also
+   * applies: the shorter one counts. Default: the manager's alone.
    */
   absoluteTtl?: number | undefined;
   /**
-   * Attributes to keep with the session. Default: `ip` and `userAgent` of the request. Pass `undefined` for them to
-   * keep neither.
+   * Attributes to store with the session, besides `ip` and `userAgent` of the request. Pass
+   * `{ ip: undefined, userAgent: undefined }` to store neither. Default: those two.
    */
   attributes?: SessionAttributes | undefined;
   /**
-   * Who acts as this user: a member of support, for example. `req.session.actor`, lists and the event `login` show it,
-   * and `requireRecentLogin` refuses the session. Default: none, the user. 1 to 512 characters.
+   * Who acts as this user: a member of support, for example. `req.session.actor`, lists and the event `login` show it.
+   * `requireRecentLogin` always refuses such a session. 1 to 512 characters. Default: none.
    */
   actor?: string | undefined;
   /**
-   * Keys of session data to carry into the new session: from the visitor's session, or from a session of the same user
-   * that this login replaces, as they are when the login begins. Default: none, so that data planted before the login
-   * does not become the user's.
+   * Keys of session data to copy into the new session. The source is the session of the request: a visitor's, or one of
+   * the same user. Their values are those at the start of the login. Default: none, because an attacker may have
+   * planted data before the login.
    */
   keep?: readonly string[] | undefined;
   /**
-   * Whether the browser keeps the cookie when it is closed, also after rotations. The session lives as long either way.
-   * Default true.
+   * Whether the browser keeps the cookie after it is closed, also after rotations. The session's time to live is the
+   * same either way. Default true.
    */
   persistent?: boolean | undefined;
 }

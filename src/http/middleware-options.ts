@@ -12,30 +12,30 @@ export interface SessionMiddlewareOptions<Property extends string = string> exte
   /** The cookie that carries the token, or `false` for none. Defaults: see {@link CookieOptions}. */
   cookie?: CookieOptions | false | undefined;
   /**
-   * The header that may carry the token: `'authorization'` (default, `Bearer`), another name, or `false` for none. A
-   * signed token there acts alone, whatever the cookie holds; other values are ignored.
+   * The header that may carry the token: `'authorization'` (default, `Bearer`), another name, or `false` for none. If
+   * it has a signed token, the cookie is ignored; other values of it are ignored.
    */
   header?: HeaderOption | undefined;
   /**
-   * What to do with a request with a token while the store can't answer. `'error'` (default): 503 with `Retry-After`.
-   * `'anonymous'`: it goes on without a user, and guards answer 503.
+   * What to do with a request with a token while the store can't answer. `'error'` (default): answer 503 with
+   * `Retry-After`. `'anonymous'`: continue without a user; guards still answer 503.
    */
   onUnavailable?: 'error' | 'anonymous' | undefined;
   /**
-   * What `logout()` asks the browser to delete of the whole origin, in `Clear-Site-Data` (W3C Clear Site Data; OWASP
-   * Session Management): `true` for cache, cookies and storage, or a list of kinds. Browsers obey on secure responses
-   * only. Default `false`, the session's cookie only: the header takes seconds on a big site, and also deletes the data
-   * of other applications of the origin.
+   * The data of the whole origin that `logout()` asks the browser to delete, with `Clear-Site-Data` (W3C Clear Site
+   * Data; OWASP Session Management). `true` is for cache, cookies and storage; a list names the kinds. Browsers obey
+   * with HTTPS only. The header takes seconds on a big site, and deletes the data of other applications of the origin.
+   * Default `false`: only the session's cookie.
    */
   clearSiteData?: boolean | readonly SiteData[] | undefined;
   /**
-   * When to read session data. `'lazy'` (default): in a call of its own, once a handler asks. `'eager'`: in the call
-   * that every request with a token makes, also where a near cache knows the session.
+   * When to read session data. `'lazy'` (default): in a separate call, when a handler reads it. `'eager'`: in the call
+   * that checks the token. With a near cache, `'eager'` makes that call even for a session in memory.
    */
   data?: 'lazy' | 'eager' | undefined;
   /**
-   * The property of the request or context that holds the session. With another one, `'auth'` for example,
-   * express-session or koa-session can keep theirs. Name it in `Register` as well, for the types. Default `'session'`.
+   * The property of the request or context that holds the session. Set another one, such as `'auth'`, to leave
+   * `session` to express-session or koa-session. For the types, name it in `Register` as well. Default `'session'`.
    */
   property?: Property | undefined;
 }

@@ -12,24 +12,22 @@ import type { Exchange } from './exchange';
 
 export interface CrossOriginOptions {
   /**
-   * What to do with an unsafe request of a page of another origin. Unsafe is any method but GET, HEAD and OPTIONS (RFC
-   * 9110, 9.2.1), a body, and a WebSocket handshake.
+   * What to do with an unsafe request from a page of another origin. A method other than GET, HEAD and OPTIONS is
+   * unsafe (RFC 9110, 9.2.1). So are a body and a WebSocket handshake.
    *
-   * `'refuse'` (default): with the session's cookie it gets 403 `ERR_CROSS_ORIGIN`, before the store is asked.
-   * `login()` rejects with the same, with or without a cookie. `'allow'`: the request goes on, for applications that
-   * check anti-forgery tokens.
+   * `'refuse'` (default): a request with the session's cookie gets 403 `ERR_CROSS_ORIGIN`, without a call to the store.
+   * `login()` rejects with that error, with or without a cookie. `'allow'`: no check, for applications that check
+   * anti-forgery tokens.
    *
-   * Requests with a signed token in the header are not affected, and neither are clients that are no browsers.
-   * `login()` in a browser always is.
+   * Clients other than browsers pass the check. A request with a signed token in the header passes, too, but its
+   * `login()` is still checked if it sets a cookie.
    */
   crossOrigin?: 'refuse' | 'allow' | undefined;
   /**
    * Other origins whose pages may send such requests: `https://app.example.com`, with the port unless it is the
-   * scheme's own. Origins are compared whole, without wildcards. A page on another subdomain has another origin.
-   * Default: none.
+   * scheme's own. There are no wildcards: name each subdomain whose pages send requests. Default: none.
    *
-   * An identity provider that posts its answer (`response_mode=form_post`) must be one of them: its page sends the
-   * login.
+   * Include an identity provider that posts its answer (`response_mode=form_post`), because its page sends the login.
    */
   trustedOrigins?: readonly string[] | undefined;
 }
@@ -64,7 +62,9 @@ export function crossOriginRefusal(exchange: Exchange, trusted: TrustedOrigins):
 /** As much of a request as tells where it comes from. */
 type Sender = Pick<Exchange, 'header' | 'isRepeated' | 'host' | 'isSecure'>;
 
-/** {@link crossOriginRefusal}, of a request whose method says nothing of what it is for: one that opens a connection. */
+/**
+ * {@link crossOriginRefusal}, of a request whose method says nothing of what it is for: one that opens a connection.
+ */
 export function foreignOriginRefusal(exchange: Sender, trusted: TrustedOrigins): SessionError | null {
   if (trusted === null) return null;
   const origin = exchange.header('origin');

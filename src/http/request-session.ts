@@ -28,8 +28,8 @@ const MIN_FRESH_MS = 1000;
  * The session of a request: `req.session` in Express, `ctx.session` in Koa. `console.log` and `JSON.stringify` leave
  * its token out.
  *
- * Its tokens are judged once, when the request is opened. Where that fails (an outage, a refused origin, a conflict),
- * it stays so for the whole request.
+ * The tokens of the request are checked once, when the middleware opens it. A failure (an outage, a refused origin, a
+ * conflict) lasts for the whole request; only a login ends it.
  */
 export class RequestSession<Detail = unknown> {
   readonly #policy: SessionPolicy<Detail>;
@@ -78,7 +78,7 @@ export class RequestSession<Detail = unknown> {
     return this.#session?.user ?? null;
   }
 
-  /** The public id of the user's or visitor's session, for its whole life; `null` for none. It signs no one in. */
+  /** The public id of the user's or visitor's session. It never changes, and is not a secret. `null` for none. */
   get id(): string | null {
     return this.#session?.id ?? null;
   }
@@ -88,7 +88,7 @@ export class RequestSession<Detail = unknown> {
     return this.#session?.token ?? null;
   }
 
-  /** Who acts as the user, by the option `actor` of `login`; `null` for the user, and without one. */
+  /** Who acts as the user: the option `actor` of `login`. `null` without the option, or without a user. */
   get actor(): string | null {
     return this.#session?.actor ?? null;
   }
@@ -99,8 +99,8 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * When the holder of this token last proved who they are: at login, or in a later `reauthenticated()`; `null` without
-   * a user.
+   * When the user last proved their identity with this token: at login, or in a later `reauthenticated()`. `null`
+   * without a user.
    */
   get authenticatedAt(): Date | null {
     return this.user === null ? null : (this.#session?.authenticatedAt ?? null);
@@ -110,7 +110,7 @@ export class RequestSession<Detail = unknown> {
    * The data that the application keeps with the session. Each method asks the store at once; nothing is saved at the
    * end of the request.
    *
-   * Without a user, the first write starts a visitor's session. Limit in your application how many a client may start.
+   * Without a user, the first write starts a visitor's session. Limit the rate at which a client may do so.
    *
    * @example
    * const cart = await req.session.data.get('cart');
@@ -130,9 +130,9 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Aborts when the user's session ends, in any process, while the request goes on: for a long download or a stream of
-   * events. See `TokenManager.watch`. It has aborted when the session turned out to have ended earlier in the request.
-   * Without a user it never aborts. The watch lasts from the first use of this property until the response is closed.
+   * Aborts when the user's session ends in any process during the request. For long downloads and event streams. See
+   * `TokenManager.watch`. It is already aborted if the session turned out to have ended. Without a user it never aborts. The watch lasts from the first use of this property until the
+   * response is closed.
    *
    * @example
    * await pipeline(file, res, { signal: req.session.signal });
@@ -148,7 +148,7 @@ export class RequestSession<Detail = unknown> {
     return this.#session?.expiresAt ?? null;
   }
 
-  /** Why the session of the token that came is over; `null` without such a token. */
+  /** Why the session of the request's token has ended; `null` when the request has no such token. */
   get endReason(): EndReason | null {
     return this.#ending?.reason ?? null;
   }
@@ -159,9 +159,9 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Signs a user in: starts a session, ends the sessions whose tokens came with the request, sets the cookie. Then ends
-   * the visitor's session. If the store can't end that one, the login stands, and the visitor's session ends by its
-   * `visitorTtl`.
+   * Signs a user in: starts a session, ends the sessions whose tokens came with the request, and sets the cookie. Then
+   * ends the visitor's session. If the store can't end that one, the login still succeeds, and the visitor's session
+   * expires after `visitorTtl`.
    *
    * @returns the new token, for clients that send it in a header.
    * @throws SessionError when no session could be stored; the cookie stays. `ERR_USER_NOT_FOUND` when `getUserInfo`
@@ -205,12 +205,12 @@ export class RequestSession<Detail = unknown> {
 
   /**
    * Gives the session a new token. Call it when the rights of the user change (OWASP Session Management, Renew the
-   * Session ID). Sets the cookie if the token came in one. The old token stays good until the new one is used, and for
+   * Session ID). Sets the cookie if the token came in one. The old token stays valid until the new one is used, and for
    * `rotationGrace` seconds after that.
    *
-   * A visitor's data moves to a new session with another id, and the old session ends at once. Call it before you record
-   * who has passed the first of two factors, so that a planted token learns nothing of it. What another request writes
-   * to the old session meanwhile ends with it.
+   * A visitor's data moves to a new session with another id, and the old session ends at once. Call it before you store
+   * the first of two factors, because an attacker may have planted the visitor's token. Data that another request
+   * writes to the old session meanwhile is lost.
    *
    * @returns the new token, for clients that send it in a header: they must use it from now on. `null` without a
    *   session, or when it has ended during the request.
@@ -273,8 +273,8 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * Goes on with a live session that the host vouches for, where no user is signed in: sets its cookie. Does nothing for
-   * a page of another origin, nor where it isn't known who makes the request.
+   * Goes on with a live session that the host vouches for, where no user is signed in: sets its cookie. Does nothing
+   * for a page of another origin, nor where it isn't known who makes the request.
    *
    * @internal
    */

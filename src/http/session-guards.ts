@@ -8,9 +8,9 @@ import { RequestSession } from './request-session';
 /**
  * The user of a session, for hosts without middleware.
  *
- * @throws SessionError `ERR_UNAUTHENTICATED` without a user: of status 401, or with `redirectTo` of 303 for a browser
- *   that asks for a page. SessionError of status 503 when the store could not be asked. TypeError for an option that is
- *   unknown, or for a value that is no path.
+ * @throws SessionError `ERR_UNAUTHENTICATED` without a user, with status 401. With `redirectTo` and a browser that asks
+ *   for a page, the status is 303. SessionError of status 503 when the store could not be asked. TypeError for an
+ *   option that is unknown, or for a value that is no path.
  * @example
  * const user = requireUser(session);
  */

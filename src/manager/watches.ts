@@ -6,39 +6,39 @@ import { flat, isSessionId, isVisitor, parseToken, type SigningKeys, tagOf } fro
 import type { SessionEmitter } from './session-events';
 import { foreignRecord } from './session-lookup';
 
-/** Milliseconds between two looks at what is due: an expiry is noticed that late. */
+/** Milliseconds between two checks for due users. An expiry can be noticed that late. */
 const TICK_MS = 1000;
 
-/** Milliseconds after which a session is asked for again while changes to it may be missed. */
+/** Milliseconds between two calls for a user while announcements may be missed. */
 const ASK_AGAIN_MS = 5000;
 
 /**
- * Milliseconds after which a session is asked for again at the latest, whatever was announced: keys that were evicted
- * or deleted by hand end without an announcement. Half of it is left to chance, lest all are asked for at once.
+ * The most milliseconds between two calls for a user, because evicted keys and keys deleted by hand are not announced.
+ * Half of it is random, so that the calls for all users do not come at once.
  */
 const LOOK_AGAIN_MS = 300_000;
 
-/** Users that are asked for at a time. */
+/** The most calls to the store in flight, each for one user. */
 const MAX_IN_FLIGHT = 100;
 
 /** The events of this process after which a session may have ended. */
 const ENDINGS = ['logout', 'replaced', 'revoked', 'banned', 'reused', 'expired-on-use'] as const;
 
-/** A session as `watch` takes it: that of a request, or of a check. */
+/** A session to pass to `watch`: that of a request, or of a check. */
 export interface WatchableSession {
   readonly id: string | null;
   readonly user: { readonly id: string } | null;
 }
 
-/** A session that is watched in this process, for presence. */
+/** A live session that this process watches. */
 export interface WatchedSession {
   userId: string;
   sessionId: string;
-  /** How many signals watch it. */
+  /** The number of signals that watch it. */
   signals: number;
 }
 
-/** Which session to watch. */
+/** The session to watch. */
 interface Target {
   tag: string;
   sid: string;
@@ -46,54 +46,54 @@ interface Target {
 
 interface Watched {
   readonly controllers: Set<AbortController>;
-  /** When it ends unless it is seen again, by the store's clock; 0 while that is not known. */
+  /** When it expires without another request, by the store's clock; 0 for unknown. */
   expiresAt: number;
 }
 
-/** What is watched of one user. */
+/** The watched sessions of one user. */
 interface WatchedUser {
   readonly tag: string;
-  /** Known once the store has answered. */
+  /** `null` until the store has answered. */
   userId: string | null;
   readonly sessions: Map<string, Watched>;
-  /** The source by which all later changes arrive; `null` while some may be missed. */
+  /** The source that announces all later changes; `null` while some may be missed. */
   source: ChangeSource | null;
   isAsking: boolean;
   /** Whether the answer in flight may be too old. */
   isOutdated: boolean;
   /** When the store was asked last, by `performance.now()`. */
   askedAt: number;
-  /** When the store is to be asked at the latest, by the same clock: the first session expires. */
+  /** When the next call is due, by the same clock: at the latest when the first session expires. */
   dueAt: number;
 }
 
 interface WatchesSettings {
-  /** What is asked for the states of sessions. */
+  /** Returns the states of sessions. */
   store: Pick<Store, 'states'>;
-  /** What reports changes: the store itself, not what wraps it. */
+  /** Announces changes: the store itself, without its wrappers. */
   followed: Pick<Store, 'follow'>;
-  /** See the option `cache.heartbeatMs`: with the same one, a near cache shares its connection. */
+  /** See the option `cache.heartbeatMs`. With the same value, a near cache shares the connection. */
   heartbeatMs: number;
   events: SessionEmitter;
 }
 
 /**
- * Aborts signals when sessions end, wherever that happens.
+ * Aborts signals when sessions end, in this or another process.
  *
- * The store announces that a user has changed; the store is then asked how this user's watched sessions are, with one
- * call in flight and one to follow. Nobody announces an expiry: the store is asked when it is due. While announcements
- * may be missed, the store is asked every few seconds. A signal aborts only on the store's word.
+ * The store announces the user of a change. `Watches` then asks the store for the states of this user's watched
+ * sessions, with one call in flight and one waiting. Expiries are not announced: `Watches` asks when one is due. While
+ * announcements may be missed, it asks every few seconds. Only the store's answer aborts a signal.
  */
 export class Watches {
   readonly #settings: WatchesSettings;
   readonly #users = new Map<string, WatchedUser>();
   readonly #targets = new WeakMap<AbortSignal, Target & { controller: AbortController }>();
-  /** Users to ask for at once, and those whose turn comes when no call fails. */
+  /** Users to ask for at once, and those to ask for unless a call has just failed. */
   readonly #urgent = new Set<WatchedUser>();
   readonly #waiting = new Set<WatchedUser>();
   #inFlight = 0;
   #isPumpDue = false;
-  /** Until when, by `performance.now()`, no waiting user is asked for: a call has just failed. */
+  /** Until when, by `performance.now()`, waiting users are not asked for, because a call has just failed. */
   #pausedUntil = 0;
   #feed: ChangeFeed | null = null;
   #ticker: NodeJS.Timeout | null = null;
@@ -104,7 +104,7 @@ export class Watches {
     this.#settings = settings;
   }
 
-  /** A signal that aborts when the session ends; for `null` it has aborted already. */
+  /** Returns a signal that aborts when the session ends. For `null`, it has already aborted. */
   watch(target: Target | null): AbortSignal {
     if (target === null) return AbortSignal.abort(sessionEnded({ reason: 'unknown' }));
     const controller = new AbortController();
@@ -123,7 +123,7 @@ export class Watches {
     return signal;
   }
 
-  /** Releases a signal: it does not abort any more. `false`: it watches nothing. */
+  /** Releases a signal, which then no longer aborts. `false` when it was not watched. */
   unwatch(signal: AbortSignal): boolean {
     const target = this.#targets.get(signal);
     const user = target && this.#users.get(target.tag);
@@ -134,7 +134,7 @@ export class Watches {
     return true;
   }
 
-  /** The sessions that are watched and were live when the store was asked last. */
+  /** Lists the watched sessions that were live in the store's last answer. */
   list(): WatchedSession[] {
     return [...this.#users.values()].flatMap(({ userId, sessions }) => {
       if (userId === null) return [];
@@ -143,7 +143,7 @@ export class Watches {
     });
   }
 
-  /** Ends the watch over all sessions. Their signals do not abort any more. */
+  /** Releases all signals, which then no longer abort. */
   close(): void {
     this.#isClosed = true;
     this.#feed?.close();
@@ -153,7 +153,7 @@ export class Watches {
     this.#waiting.clear();
   }
 
-  /** Follows the store's changes, once anything is watched. */
+  /** Follows the store's changes, from the first watch on. */
   #begin(): void {
     this.#ticker ??= setInterval(() => this.#tick(), TICK_MS).unref();
     if (this.#hasBegun) return;
@@ -162,7 +162,7 @@ export class Watches {
     for (const name of ENDINGS) events.on(name, ({ userId }) => this.#endedHere(tagOf(userId)));
     const follower = {
       changed: (tag: string) => this.#changed(tag),
-      // A user of a lost source is asked for again in time: its `completeUntil` is over.
+      // The ticker asks again for users of a lost source, whose `completeUntil` has passed.
       lost: () => undefined,
       completenessChanged: (outcome: { isComplete: true } | { isComplete: false; cause: unknown }) => {
         if (this.#isClosed) return;
@@ -184,7 +184,7 @@ export class Watches {
     this.#pump();
   }
 
-  /** Where announcements arrive, this one does, too. */
+  /** Asks for a user whose session ended in this process, unless an announcement of it will arrive. */
   #endedHere(tag: string): void {
     const user = this.#users.get(tag);
     if (user !== undefined && !isCovered(user, performance.now())) this.#askSoon(user);
@@ -195,7 +195,7 @@ export class Watches {
     if (user !== undefined) this.#askSoon(user);
   }
 
-  /** Asks for a user when this turn is over, so that sessions watched in one turn share a call. */
+  /** Asks for a user in a microtask, so that sessions watched in one turn share a call. */
   #askSoon(user: WatchedUser): void {
     user.isOutdated = true;
     this.#urgent.add(user);
@@ -245,14 +245,14 @@ export class Watches {
       if (this.#isClosed) return;
       if (userId !== null && tagOf(userId) !== tag) throw foreignRecord();
       user.userId = userId;
-      // An answer that was in flight while its source changed is of no known source.
+      // If the source changed while the call was in flight, the answer may predate changes that were not announced.
       const isOfSource = this.#feed?.sourceOf(tag) === source && this.#feed?.detours === detours;
       user.source = isOfSource ? source : null;
       user.dueAt = performance.now() + LOOK_AGAIN_MS * (0.5 + Math.random() / 2);
       for (const [index, sid] of sids.entries()) this.#judge(user, sid, states[index] as SessionState, now);
     } catch (error) {
       if (this.#isClosed) return;
-      // Out of reach is no end: it is asked for again.
+      // An unreachable store ends no session: the call is repeated.
       if (!isUnavailable(error))
         this.#settings.events.emit('watch-failed', { sessionIds: [...sessions.keys()], error });
       user.source = null;
@@ -276,7 +276,7 @@ export class Watches {
       user.dueAt = Math.min(user.dueAt, performance.now() + state.expiresAt - now);
       return;
     }
-    // The store forgets after a while that a session has expired.
+    // The store deletes an expired session's record after a while, and then gives no reason.
     const hasExpired = state.reason === 'unknown' && watched.expiresAt > 0 && watched.expiresAt <= now;
     const error = sessionEnded(hasExpired ? { reason: 'expired' } : state);
     this.#forget(user, sid);
@@ -290,10 +290,10 @@ export class Watches {
 }
 
 /**
- * The session to watch; `null` for one that can't be live: a value that is no user's token of ours, or a request that
- * is not signed in.
+ * The session to watch; `null` for one that can't be live: a string that is not a user's signed token, or the session
+ * of a request without a user.
  *
- * @throws TypeError for what is neither a token nor a session.
+ * @throws TypeError for a value that is neither a token nor a session.
  */
 export function watchTarget(session: unknown, keys: SigningKeys): Target | null {
   if (typeof session === 'string') {
@@ -325,13 +325,13 @@ function newUser(tag: string): WatchedUser {
   };
 }
 
-/** Why the ends of sessions may be noticed late. */
+/** The error of `watch-down`. */
 function changesMissed(cause: unknown): SessionError {
   const message = 'changes to sessions may be missed: watched ones are asked for every few seconds';
   return new SessionError('ERR_STORE_UNAVAILABLE', message, { cause });
 }
 
-/** Whether every change to the user since the last answer has arrived, or will. */
+/** Whether every change to the user since the last answer is announced. */
 function isCovered({ source }: WatchedUser, now: number): boolean {
   return source !== null && now < source.completeUntil;
 }

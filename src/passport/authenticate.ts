@@ -5,45 +5,51 @@ import type { RequestSession } from '../http/request-session';
 import { checkRedirectTo, safeReturnTo } from '../http/return-to';
 import { requestSession } from './session-data';
 
-/** As much of a passport as is used here. */
+/** The used part of passport. */
 export interface Passport {
   /** Makes a middleware of a strategy. */
   authenticate(strategy: never, options: never, callback: never): unknown;
-  /** Transforms the info that a strategy gives with a user. */
+  /** Transforms the info that a strategy passes along with a user. */
   transformAuthInfo?(info: unknown, request: never, done: never): unknown;
 }
 
-/** What passport shows to a user: a text, or `true` for what the strategy says. */
+/** A message to the user: a text, or `true` for the message of the strategy. */
 export type Message = string | boolean;
 
-/** A message for `flash`, as passport takes it: an object says its type, too. */
+/** A message for the data's key `flash`. An object can also set its type. */
 export type FlashMessage = Message | { type?: string; message?: string };
 
 /** Options of {@link authenticate}. */
 export interface AuthenticateOptions {
-  /** The id of the user that the strategy gave: a text or a number. Default: `user.id`. */
+  /** Returns the id of the strategy's user: a string or a number. Default: `user.id`. */
   userIdOf?: ((user: never) => unknown) | undefined;
-  /** What `session.login` is given. Default: nothing. */
+  /** Options for `session.login`. Default: none. */
   login?: LoginOptions | undefined;
-  /** Where a browser goes after a login. Default: the next handler answers. */
+  /** The path of this site to redirect to after a login. Default: the next handler answers. */
   successRedirect?: string | undefined;
   /**
-   * The same, but the data's key `returnTo` says where, when it holds a path of this site: it is taken out of the data.
+   * The path to redirect to after a login unless the data's key `returnTo` holds a path of this site. Deletes that key.
+   * Default: `successRedirect`, without a look at `returnTo`.
    */
   successReturnToOrRedirect?: string | undefined;
-  /** Where a browser goes when no user was signed in. Default: 401. */
+  /** The path of this site to redirect to when the login failed. Default: an answer of 401. */
   failureRedirect?: string | undefined;
-  /** Appends to the texts in the data's key `messages`. Default: none. */
+  /** A text to append to the data's key `messages` after a login. Default: none. */
   successMessage?: Message | undefined;
+  /** A text to append to the data's key `messages` after a failed login. Default: none. */
   failureMessage?: Message | undefined;
-  /** Appends to the texts of that type in the data's key `flash`, as connect-flash has them. Default: none. */
+  /**
+   * A text to append to the data's key `flash` after a login: an object of texts by type, as connect-flash stores it.
+   * The type is `success` unless the message or the strategy sets one. Default: none.
+   */
   successFlash?: FlashMessage | undefined;
+  /** The same after a failed login, with the type `error`. Default: none. */
   failureFlash?: FlashMessage | undefined;
-  /** Everything else is for the strategy. */
+  /** Other options are passed to the strategy. */
   [option: string]: unknown;
 }
 
-/** Options of passport that mean something else here, and what to use. */
+/** Options of passport that have another meaning here, and their replacement. */
 const REFUSED = {
   session: 'it always signs in with session.login()',
   keepSessionInfo: 'name what to keep in login: { keep: […] }',
@@ -54,7 +60,7 @@ type Next = (error?: unknown) => void;
 type Middleware = (request: IncomingMessage, response: ServerResponse, next: Next) => void;
 type Data = RequestSession<unknown>['data'];
 
-/** What a strategy gives: a user, or why there is none. */
+/** The result of a strategy: a user, or why there is none. */
 interface Verdict {
   user: unknown;
   info: unknown;
@@ -62,11 +68,11 @@ interface Verdict {
 }
 
 /**
- * What `passport.authenticate()` does, with sessions of this package: a login is `session.login()`, and messages and
- * `returnTo` are in the session's data, written before the browser is sent on. The session of the visitor ends with the
- * login; `login: { keep: […] }` names what of its data goes on.
+ * Makes a middleware that does what `passport.authenticate()` does, but signs in with `session.login()`. Messages and
+ * `returnTo` are kept in the session's data, and are stored before the redirect. The login ends the visitor's session;
+ * `login: { keep: […] }` names the keys of its data to keep.
  *
- * @throws TypeError for an option of the wrong kind.
+ * @throws TypeError for an option of the wrong kind, and for `session`, `keepSessionInfo` and `assignProperty`.
  * @example
  * const options = { successRedirect: '/', failureRedirect: '/login', failureMessage: true };
  * app.post('/login', authenticate(passport, 'local', options));

@@ -2,22 +2,22 @@ import { randomBytes } from 'node:crypto';
 import { checkSeconds, oneOf, optional, type Readers, readOptions } from '../errors/arguments';
 import { requestSession } from './session-data';
 
-/** The key of the session's data that holds what a flow needs when the browser comes back. */
+/** The key of the session's data that holds the flows. */
 const KEY = 'oauth';
 
-/** Flows of one session that may go on at a time, in several tabs say: the oldest gives way. */
+/** The most flows of one session at a time, in several tabs for example. A further one evicts the oldest. */
 const MAX_FLOWS = 10;
 
-/** What passport-oauth2 calls with an error, or with what it asked for. */
+/** A callback of passport-oauth2: takes an error, or the result. */
 type Callback = (error: unknown, ok?: unknown, state?: unknown) => void;
 
 /** Options of {@link oauthStateStore}. */
 export interface OAuthStateStoreOptions {
-  /** Seconds that a user may take at the provider. Default 600. */
+  /** Seconds until a flow expires: the time that a user may take at the provider. Default 600. */
   ttl?: number | undefined;
   /**
-   * With how many arguments the strategy calls `store`: `'pkce'` for five, as passport-oauth2 1.5 and later does with
-   * PKCE and without; `'plain'` for three. Default `'pkce'`.
+   * How the strategy calls `store`. `'pkce'` (default): with five arguments, as passport-oauth2 1.5 and later does,
+   * also without PKCE. `'plain'`: with three.
    */
   calls?: 'pkce' | 'plain' | undefined;
 }
@@ -27,15 +27,15 @@ const READERS = {
   calls: optional(oneOf('pkce', 'plain'), 'pkce'),
 } satisfies Readers<OAuthStateStoreOptions>;
 
-/** A state store as passport-oauth2 takes it. It counts the arguments that the functions declare. */
+/** A state store for passport-oauth2, which counts the parameters of these functions. */
 export interface OAuthStateStore {
-  /** Begins a flow: stores its state and verifier. */
+  /** Begins a flow: stores its state and PKCE verifier, and passes its handle to the callback. */
   store(request: object, ...rest: never[]): void;
-  /** Finishes a flow: checks the state, and gives the verifier. */
+  /** Finishes a flow: checks the handle, and passes the verifier to the callback. */
   verify(request: object, ...rest: never[]): void;
 }
 
-/** A flow that goes on. */
+/** A flow in progress. */
 interface Flow {
   handle: string;
   verifier?: string;
@@ -44,9 +44,9 @@ interface Flow {
 }
 
 /**
- * Makes what passport-oauth2, and each strategy built on it, takes as `store`: it keeps state and PKCE verifier in the
- * data of the request's session, a visitor's where no user is signed in. Each flow can be finished once, by the browser
- * that began it, within `ttl`.
+ * Makes the option `store` of passport-oauth2 and of strategies built on it. Keeps state and PKCE verifier in the data
+ * of the request's session, which is a visitor's when no user is signed in. Each flow can be finished once, by the
+ * browser that began it, within `ttl`. A session holds ten flows; a further one evicts the oldest.
  *
  * @throws TypeError or RangeError naming the option that is unknown or of the wrong kind.
  * @example
@@ -88,7 +88,7 @@ async function beginFlow(
   return flow.handle;
 }
 
-/** Gives the flow and forgets it; `null` when the session has none of that handle. */
+/** Removes and returns a flow; `null` when the session has none with that handle. */
 async function finishFlow(request: object, handle: unknown): Promise<Flow | null> {
   let found: Flow | null = null;
   await requestSession(request).data.update(KEY, (flows) => {
@@ -99,12 +99,12 @@ async function finishFlow(request: object, handle: unknown): Promise<Flow | null
   return found;
 }
 
-/** The flows whose time is not up. */
+/** The flows that have not expired. */
 function going(flows: unknown): Flow[] {
   return Array.isArray(flows) ? (flows as Flow[]).filter(({ until }) => until > Date.now()) : [];
 }
 
-/** Calls back outside of the promise, where an error of the callback is one of its own. */
+/** Calls back outside of the promise, so that an error thrown by the callback is not taken for one of the call. */
 function settle<Outcome>(outcome: Promise<Outcome>, failed: Callback, done: (outcome: Outcome) => void): void {
   outcome.then(
     (value) => process.nextTick(done, value),
