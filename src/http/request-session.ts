@@ -131,8 +131,8 @@ export class RequestSession<Detail = unknown> {
 
   /**
    * Aborts when the user's session ends in any process during the request. For long downloads and event streams. See
-   * `TokenManager.watch`. It is already aborted if the session turned out to have ended. Without a user it never aborts. The watch lasts from the first use of this property until the
-   * response is closed.
+   * `TokenManager.watch`. It is already aborted if the session turned out to have ended. Without a user it never aborts.
+   * The watch lasts from the first use of this property until the response is closed.
    *
    * @example
    * await pipeline(file, res, { signal: req.session.signal });
