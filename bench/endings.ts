@@ -59,7 +59,8 @@ export async function benchEndings({ rounds }: Effort): Promise<Part> {
     samples,
     targets: [],
     notes: [
-      `bytes of Redis a session, of ${MEMORY_USERS} users with one each: ${await bytesWithData(0)}, with 1 KiB of data ${await bytesWithData(KIB)}`,
+      `bytes of Redis a session, of ${MEMORY_USERS} users with one each: ${await bytesWithData(0)}, ` +
+        `with 1 KiB of data ${await bytesWithData(KIB)}`,
     ],
   };
 }

@@ -43,7 +43,9 @@ export async function benchLive({ isQuick }: Effort, cpus: CpuPlan): Promise<Par
     samples[name] = [await benchScenario(scenario, sessions, isQuick ? scenario.quickRounds : scenario.rounds, cpus)];
   }
   return {
-    title: `Watched sessions: from the call of deleteUserToken to the last signal in ${WATCHERS} processes that watch ${sessions} each`,
+    title:
+      'Watched sessions: from the call of deleteUserToken to the last signal in ' +
+      `${WATCHERS} processes that watch ${sessions} each`,
     metrics: [
       { name: 'p50', label: 'p50, ms', digits: 2 },
       { name: 'p99', label: 'p99, ms', digits: 2 },
@@ -59,9 +61,11 @@ export async function benchLive({ isQuick }: Effort, cpus: CpuPlan): Promise<Par
       judgeValue(samples, { metric: 'p99', of: ONE_CACHED, atMost: 20 }),
     ],
     notes: [
-      `Each of the ${WATCHERS} processes watches the same ${sessions} sessions, each of another user. A time is that of the last signal in the last process.`,
+      `Each of the ${WATCHERS} processes watches the same ${sessions} sessions, each of another user. ` +
+        'A time is that of the last signal in the last process.',
       'Times of all processes are of process.hrtime.bigint(), on Linux CLOCK_MONOTONIC, one clock for the whole machine.',
-      'Until all are watched: from the first call of watch() in a process until the store has found all of them live, while the other processes do the same.',
+      'Until all are watched: from the first call of watch() in a process until the store has found all of them live, ' +
+        'while the other processes do the same.',
     ],
   };
 }

@@ -56,7 +56,8 @@ function machineText({ cpu, cores, memoryGiB, node, redis, pinned, packages }: M
   return [
     `${cpu}, ${cores} cores, ${memoryGiB} GiB; Node ${node.slice(1)}, Redis ${redis} on the same machine.`,
     pinned
-      ? 'Kept on cores: in the parts over HTTP and of the core, all on one by turns; elsewhere the measured process has one of its own.'
+      ? 'Kept on cores: in the parts over HTTP and of the core, all on one by turns; ' +
+        'elsewhere the measured process has one of its own.'
       : 'Processes were not kept on cores of their own.',
     `Packages: ${versions.join(', ')}.`,
   ].join(' ');

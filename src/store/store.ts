@@ -401,8 +401,8 @@ export interface Store {
   follow?(follower: ChangeFollower, options: { heartbeatMs: number }): ChangeFeed;
 
   /**
-   * The tags of all users and visitors of whom something is kept, some at a time; the same one may come twice, and one
-   * that comes or goes meanwhile may be missing. Left out by a store that can't tell.
+   * Lists the tags of all stored users and visitors, in batches. A tag may come twice. One that is stored or removed
+   * during the listing may be missing. A store that can't list its tags leaves this method out.
    */
   tags?(): AsyncIterable<readonly string[]>;
 
