@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MemoryStore, SessionError, type Store, TokenManager } from 'tokensession';
 import type { FetchSession } from 'tokensession/fetch';
 import { blocks, pageText, ROOT, section } from './support/doc-pages';
+import { makeProgramFolder } from './support/program-folder';
 import { freePort } from './support/redis-server';
 import { SECRET } from './support/stores';
 import { until } from './support/until';
@@ -14,9 +14,7 @@ let folder: string;
 const children: ChildProcess[] = [];
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'tokensession-hosts-'));
-  await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
-  await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
+  folder = await makeProgramFolder();
 });
 afterAll(async () => {
   for (const child of children) {

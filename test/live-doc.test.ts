@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RedisStore, TokenManager } from 'tokensession';
 import { WebSocket } from 'ws';
 import { blocks, pageText, ROOT } from './support/doc-pages';
+import { makeProgramFolder } from './support/program-folder';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { SECRET } from './support/stores';
 import { until, within } from './support/until';
@@ -18,9 +18,7 @@ let folder: string;
 let server: RedisServer;
 beforeAll(async () => {
   server = await startRedis();
-  folder = await mkdtemp(join(tmpdir(), 'tokensession-live-'));
-  await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
-  await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
+  folder = await makeProgramFolder();
 });
 afterAll(async () => {
   await server.stop();

@@ -1,11 +1,11 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { Browser } from './support/browser';
+import { makeProgramFolder } from './support/program-folder';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { SECRET } from './support/stores';
 
@@ -29,9 +29,7 @@ const children = new Set<ChildProcess>();
 
 beforeAll(async () => {
   server = await startRedis();
-  folder = await mkdtemp(join(tmpdir(), 'tokensession-migrating-'));
-  await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
-  await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
+  folder = await makeProgramFolder();
 });
 afterEach(async () => {
   for (const child of children) await stop(child);

@@ -1,14 +1,14 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { RedisStore, SessionError, type SessionErrorCode, TokenManager } from 'tokensession';
 import { refusalsOf } from './support/acl';
 import { blocks, GIVEN, PAGES, pageText, ROOT, section, transcript } from './support/doc-pages';
+import { makeProgramFolder } from './support/program-folder';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { SECRET } from './support/stores';
 import { until } from './support/until';
@@ -19,9 +19,7 @@ const children: ChildProcess[] = [];
 
 beforeAll(async () => {
   server = await startRedis();
-  folder = await mkdtemp(join(tmpdir(), 'tokensession-readme-'));
-  await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
-  await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
+  folder = await makeProgramFolder();
 });
 afterAll(async () => {
   for (const child of children) {
