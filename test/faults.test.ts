@@ -3,6 +3,7 @@ import { Redis } from 'ioredis';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { closeAfterEach } from './support/closing';
 import { ask, askInfo, type RedisServer, startRedis } from './support/redis-server';
+import { startStopwatch } from './support/stopwatch';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy, type TcpProxy } from './support/tcp-proxy';
 import { startTraffic } from './support/traffic';
@@ -52,9 +53,9 @@ function ownClient(port: number): Redis {
 }
 
 async function timed<Result>(call: Promise<Result>) {
-  const start = performance.now();
+  const elapsedMs = startStopwatch();
   const [outcome] = await Promise.allSettled([call]);
-  return { outcome, ms: performance.now() - start };
+  return { outcome, ms: elapsedMs() };
 }
 
 const refused = (code: string) => ({ status: 'rejected', reason: { name: 'SessionError', code, status: 503 } });
@@ -222,7 +223,7 @@ describe('a Redis that is slow', () => {
     await traffic.untilServed();
     const report = await traffic.stop();
     expect(report).toMatchObject({ signedOut: 0, mixedUp: 0 });
-    expect(report.worstMs).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+    expect(report.worstActiveMs).toBeLessThan(TIMEOUT_MS + SLACK_MS);
   });
 });
 

@@ -363,7 +363,7 @@ it('no client of the package is still connected when its manager is closed', asy
   const manager = service();
   await manager.setToken('ada');
   const client = new Redis(server.url);
-  const borrowed = new TokenManager({ store: new RedisStore(client, prefixes), secret: SECRET });
+  const borrowed = new TokenManager({ store: new RedisStore(client, { ...PATIENT, ...prefixes }), secret: SECRET });
   await borrowed.setToken('ada');
   await Promise.all([manager.close(), borrowed.close()]);
   expect(client.status).toBe('ready');

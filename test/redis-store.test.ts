@@ -172,7 +172,7 @@ describe('what is in Redis', () => {
   });
 
   it('is under the prefixes of old when none are given', async () => {
-    const manager = new TokenManager({ store: new RedisStore(server.url), secret: SECRET, getUserInfo: () => 'x' });
+    const manager = new TokenManager({ store: new RedisStore(server.url, PATIENT), secret: SECRET, getUserInfo: () => 'x' });
     const token = await manager.setToken('ada');
     await manager.addUser('ada');
     const keys = [keyOf(token, 'session-token'), keyOf(token, 'session-user')];

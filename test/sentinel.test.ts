@@ -4,12 +4,13 @@ import { closeAfterEach } from './support/closing';
 import { runProgram } from './support/programs';
 import { ask, type RedisServer } from './support/redis-server';
 import { type SentinelTopology, startSentinelTopology } from './support/sentinel-topology';
+import { startStopwatch } from './support/stopwatch';
 import { PATIENT, SECRET } from './support/stores';
 import { startProxy } from './support/tcp-proxy';
 import { startTraffic } from './support/traffic';
-import { until } from './support/until';
+import { answered, until } from './support/until';
 
-const TIMEOUT_MS = 1000;
+const TIMEOUT_MS = 2500;
 /** What a call may take beyond its deadline on a busy machine; less than a second deadline. */
 const SLACK_MS = 900;
 /** How long after the Sentinels call a master down everybody must be served again. */
@@ -89,8 +90,8 @@ describe.each([
       expect.arrayContaining([expect.stringMatching(/^ERR_STORE_(UNAVAILABLE|TIMEOUT)$/)]),
     );
     for (const code of Object.keys(report.failed)) expect(code).toMatch(/^ERR_STORE_(UNAVAILABLE|TIMEOUT)$/);
-    expect(report.worstMs).toBeLessThan(TIMEOUT_MS + SLACK_MS);
-    expect(await sessions.health()).toMatchObject({ status: 'up' });
+    expect(report.worstActiveMs).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+    await until('it is up', async () => (await sessions.health()).status === 'up');
   });
 
   it('takes no revocation with it: what was ended stays ended, once its process has reconnected', async () => {
@@ -137,14 +138,17 @@ describe.each([
     for (const manager of [sessions, strict]) {
       await until('service is back', async () => (await manager.checkToken(others)) !== null);
     }
-    for (const token of ended) expect(await sessions.checkToken(token)).toBeNull();
-    expect(await sessions.getBan('user-6')).toMatchObject({ until: null, reason: 'spam' });
-    await expect(sessions.setToken('user-6')).rejects.toMatchObject({ code: 'ERR_USER_BANNED' });
+    for (const token of ended) expect(await answered(() => sessions.checkToken(token))).toBeNull();
+    expect(await answered(() => sessions.getBan('user-6'))).toMatchObject({ until: null, reason: 'spam' });
+    const login = () => sessions.setToken('user-6').catch(({ status, code }) => status !== 503 && code);
+    expect(await until('the login is judged', login)).toBe('ERR_USER_BANNED');
     // Nothing of rotations has to be made again: no record had moved on.
-    expect(await sessions.checkToken(former)).toMatchObject({ id: next.split('.')[1] });
-    for (const token of [second, single.token, others, next]) expect(await sessions.checkToken(token)).not.toBeNull();
+    expect(await answered(() => sessions.checkToken(former))).toMatchObject({ id: next.split('.')[1] });
+    for (const token of [second, single.token, others, next]) {
+      expect(await answered(() => sessions.checkToken(token))).not.toBeNull();
+    }
     // A login that the replicas had not heard of is lost with the master: nothing here can bring it back.
-    expect(await sessions.checkToken(replacing.token)).toBeNull();
+    expect(await answered(() => sessions.checkToken(replacing.token))).toBeNull();
   });
 });
 
@@ -180,7 +184,7 @@ it('a promotion that is announced while the client looks for the master does not
   );
   onClose(() => store.close());
   const sessions = new TokenManager({ store, secret: SECRET });
-  const token = await sessions.setToken('ada');
+  const token = await until('it is there', () => sessions.setToken('ada'));
   await topology.untilReplicated();
   const master = await topology.master();
   // The sentinel that it asks is slow; another one, that it listens to, is not.
@@ -212,7 +216,7 @@ it('serves a user with the rights that docs/redis.md gives, and needs no other, 
       sentinelUsername: username,
       sentinelPassword: password,
     },
-    { timeoutMs: TIMEOUT_MS, durability: { replicas: 1 } },
+    { ...PATIENT, durability: { replicas: 1 } },
   );
   const sessions = new TokenManager({ store, secret: SECRET });
   onClose(() => sessions.close());
@@ -281,8 +285,8 @@ it('a manager that found no master closes, and so does one that did', async () =
   const sessions = manage();
   await sessions.setToken('ada');
   for (const store of [lost, sessions]) {
-    const begin = performance.now();
+    const elapsedMs = startStopwatch();
     await store.close();
-    expect(performance.now() - begin).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+    expect(elapsedMs()).toBeLessThan(TIMEOUT_MS + SLACK_MS);
   }
 });

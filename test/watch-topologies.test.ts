@@ -4,7 +4,7 @@ import { closeAfterEach } from './support/closing';
 import { startClusterTopology } from './support/cluster-topology';
 import type { RedisServer } from './support/redis-server';
 import { startSentinelTopology } from './support/sentinel-topology';
-import { randomPrefixes, SECRET } from './support/stores';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { until } from './support/until';
 
 const closing = closeAfterEach();
@@ -97,13 +97,13 @@ it('a replica answers no look at sessions: it may know less than its master', as
   const topology = await startSentinelTopology({ replicas: 1, downAfterMs: 60_000 });
   closing(() => topology.stop());
   const prefixes = randomPrefixes();
-  const store = new RedisStore((await topology.master()).url, prefixes);
+  const store = new RedisStore((await topology.master()).url, { ...PATIENT, ...prefixes });
   closing(() => store.close());
   const manager = new TokenManager({ store, secret: SECRET });
   const { id } = await manager.createSession('ada');
   await topology.untilReplicated();
   const [replica] = await topology.replicas();
-  const onReplica = new RedisStore(replica?.url, prefixes);
+  const onReplica = new RedisStore(replica?.url, { ...PATIENT, ...prefixes });
   closing(() => onReplica.close());
   expect((await store.states(tagOf('ada'), [id])).states).toMatchObject([{ isLive: true }]);
   for (const tag of [tagOf('ada'), tagOf('nobody')]) {

@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { startStopwatch } from './stopwatch';
 import { until } from './until';
 
 /** What requests got while there was traffic. */
@@ -14,6 +15,8 @@ export interface TrafficReport {
   mixedUp: number;
   /** The longest that a call took, in milliseconds. */
   worstMs: number;
+  /** The same, of the milliseconds in which this process could act: what a deadline allows for. */
+  worstActiveMs: number;
   /**
    * Milliseconds from the beginning to the first and to the last moment at which a call had failed; `null` for none.
    */
@@ -46,6 +49,7 @@ export function startTraffic(sessions: Checking, tokens: ReadonlyMap<string, str
     signedOut: 0,
     mixedUp: 0,
     worstMs: 0,
+    worstActiveMs: 0,
     failedFromMs: null,
     failedUntilMs: null,
   };
@@ -54,6 +58,7 @@ export function startTraffic(sessions: Checking, tokens: ReadonlyMap<string, str
 
   const request = async (userId: string, token: string) => {
     const start = performance.now();
+    const elapsedMs = startStopwatch();
     try {
       const session = await sessions.touchToken(token);
       if (session === null) report.signedOut++;
@@ -70,6 +75,7 @@ export function startTraffic(sessions: Checking, tokens: ReadonlyMap<string, str
       report.failedUntilMs = performance.now() - begin;
     }
     report.worstMs = Math.max(report.worstMs, performance.now() - start);
+    report.worstActiveMs = Math.max(report.worstActiveMs, elapsedMs());
   };
   const timer = setInterval(() => {
     for (const [userId, token] of tokens) {
