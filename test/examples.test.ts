@@ -243,14 +243,14 @@ describe('the Express example', () => {
     [
       'Redis, behind sentinels',
       async () => {
-        const topology = await startSentinelTopology({ password: PASSWORD });
+        const topology = await startSentinelTopology({ password: PASSWORD, downAfterMs: 10_000 });
         return { topology, env: { REDIS_SENTINELS: listOf(topology.sentinels), REDIS_NAME: topology.name } };
       },
     ],
     [
       'a Redis Cluster',
       async () => {
-        const topology = await startClusterTopology({ password: PASSWORD, replicas: 0 });
+        const topology = await startClusterTopology({ password: PASSWORD, replicas: 0, nodeTimeoutMs: 10_000 });
         return { topology, env: { REDIS_CLUSTER: listOf(topology.startupNodes.slice(0, 2)) } };
       },
     ],

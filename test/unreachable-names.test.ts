@@ -18,7 +18,7 @@ let sentinel: SentinelTopology;
 
 beforeAll(async () => {
   [cluster, sentinel] = await Promise.all([
-    startClusterTopology({ masters: 2, replicas: 0 }),
+    startClusterTopology({ masters: 2, replicas: 0, nodeTimeoutMs: 10_000 }),
     startSentinelTopology({ replicas: 0, sentinels: 1, downAfterMs: 60_000 }),
   ]);
 });
@@ -130,7 +130,7 @@ describe('a Cluster whose nodes do not say where they are', () => {
 });
 
 describe('a connection that was dropped without a word while nobody used it', () => {
-  const TIMEOUT_MS = 2000;
+  const TIMEOUT_MS = 5000;
   /** Longer than a connection is trusted without being tried. */
   const IDLE_MS = 5200;
 
