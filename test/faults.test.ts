@@ -315,8 +315,8 @@ describe('a reply that is lost after the work was done', () => {
 
 describe('a rotated token', () => {
   it('whose request Redis comes to when nobody waits any more is no theft: a stall signs nobody out', async () => {
-    const sessions = manage(proxied(), { rotationGrace: 1 });
-    const direct = manage(server.url, { rotationGrace: 1 });
+    const sessions = manage(proxied(), { rotationGrace: 2 });
+    const direct = manage(server.url, { rotationGrace: 2 });
     const token = await sessions.setToken('ada');
     const next = (await direct.rotateToken(token)) as string;
     expect(await direct.touchToken(next)).not.toBeNull();
@@ -445,14 +445,15 @@ describe('a master that is made a replica under us', () => {
     await ask(demoted, 'REPLICAOF', '127.0.0.1', '1');
     const connections = async () => Number((await askInfo(demoted, 'INFO', 'stats')).total_connections_received);
     const before = await connections();
-    const end = performance.now() + 900;
-    while (performance.now() < end) {
+    const begin = performance.now();
+    while (performance.now() - begin < 900) {
       await timed(sessions.touchToken(token));
       await sleep(5);
     }
     const made = (await connections()) - before;
     expect(made).toBeGreaterThanOrEqual(1);
-    expect(made).toBeLessThanOrEqual(2);
+    // One a second.
+    expect(made).toBeLessThanOrEqual(1 + Math.ceil((performance.now() - begin) / 1000));
   });
 });
 

@@ -165,7 +165,7 @@ it.each([
     await until('the cache is up', () => sessions.cacheStats?.isUp);
     // Past the first heartbeat.
     await sleep(1100);
-    expect(sessions.cacheStats?.isUp).toBe(true);
+    await until('the cache is up', () => sessions.cacheStats?.isUp);
   }
   await sessions.close();
   expect((await refusalsOf([server])).filter((object) => object !== 'wait')).toEqual([]);

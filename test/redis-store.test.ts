@@ -172,7 +172,11 @@ describe('what is in Redis', () => {
   });
 
   it('is under the prefixes of old when none are given', async () => {
-    const manager = new TokenManager({ store: new RedisStore(server.url, PATIENT), secret: SECRET, getUserInfo: () => 'x' });
+    const manager = new TokenManager({
+      store: new RedisStore(server.url, PATIENT),
+      secret: SECRET,
+      getUserInfo: () => 'x',
+    });
     const token = await manager.setToken('ada');
     await manager.addUser('ada');
     const keys = [keyOf(token, 'session-token'), keyOf(token, 'session-user')];
@@ -433,7 +437,7 @@ it('why a session ended comes with the one call that finds no live one', async (
   await new Promise((resolve) => setTimeout(resolve, 3010));
   await sessions.inspectToken(unknown);
   await sessions.inspectToken(unknown, { touch: true });
-  for (const [reason, token] of Object.entries({ replaced, revoked, unknown, banned, expired })) {
+  for (const [reason, token] of Object.entries({ expired, replaced, revoked, unknown, banned })) {
     for (const touch of [false, true]) {
       await server.admin.config('RESETSTAT');
       expect(await sessions.inspectToken(token, { touch })).toMatchObject({ session: null, reason });
