@@ -27,11 +27,12 @@ afterAll(() => redis.stop());
 afterEach(killExamples);
 
 describe('the program of gosession', () => {
+  /** The seconds left, on a busy machine, may be one less. */
   const STEPS = [
     'list: 4 tokens',
-    'check: user 000001, detail {"detail":"000001"}, 2 s left',
+    'check: user 000001, detail {"detail":"000001"}, [12] s left',
     'refresh to 5 s: true',
-    'check: user 000001, 5 s left',
+    'check: user 000001, [45] s left',
     'wait 10 s',
     'check: gone',
     'list: 3 tokens',
@@ -46,7 +47,7 @@ describe('the program of gosession', () => {
     expect(await redis.admin.keys('go-token:*')).toHaveLength(1);
     for (const example of examples) {
       expect(await example.ended).toBe(0);
-      expect(example.stdout).toBe(STEPS);
+      expect(example.stdout).toMatch(new RegExp(`^${STEPS}$`));
       expect(example.stderr).toBe('');
     }
     // What is left is why each of its sessions ended, for as long as it would have lived.

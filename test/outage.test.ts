@@ -287,7 +287,7 @@ describe('Redis paused', () => {
       status: 'rejected',
       reason: { status: 503 },
     });
-    const isReady = once(client, 'ready');
+    const isReady = new Promise((resolve) => client.once('ready', resolve));
     await server.restart();
     await isReady;
     expect((await server.admin.info('commandstats')).includes('cmdstat_eval')).toBe(false);

@@ -103,11 +103,15 @@ export async function timeOf(server: RedisServer): Promise<number> {
 /** The one port of this range that `fetch` calls bad (WHATWG Fetch, port blocking). */
 const REFUSED_BY_FETCH = 10_080;
 
+/** Each worker of Jest has its own ports, lest it takes the one of a server that another worker has killed. */
+const WORKERS = 8;
+const WORKER = Number(process.env.JEST_WORKER_ID ?? 0) % WORKERS;
+
 /** A port that nobody listens on, nor, if asked for, on the one that a cluster node takes besides. */
 export async function freePort({ clusterBus = false } = {}): Promise<number> {
   for (;;) {
-    // Below the ports that systems give to outgoing connections, lest one of those takes the port of a killed server.
-    const port = randomInt(10_000, 32_768 - CLUSTER_BUS);
+    // Below the ports that systems give to outgoing connections, for the same reason.
+    const port = WORKERS * randomInt(10_000 / WORKERS, (32_768 - CLUSTER_BUS) / WORKERS) + WORKER;
     if (given.has(port) || port === REFUSED_BY_FETCH) continue;
     given.add(port);
     if ((await isFree(port)) && (!clusterBus || (await isFree(port + CLUSTER_BUS)))) return port;
