@@ -98,7 +98,11 @@ it('whatever any service does, another answers from memory as Redis would as soo
     const cached = stores.map(
       ({ store }) => new TokenManager({ ...options, store, cache: { maxAgeMs: 600_000, heartbeatMs: 5000 } }),
     );
-    const plain = new TokenManager({ ...options, store: new RedisStore(server.url, { ...PATIENT, ...prefixes }), slideEvery: 60 });
+    const plain = new TokenManager({
+      ...options,
+      store: new RedisStore(server.url, { ...PATIENT, ...prefixes }),
+      slideEvery: 60,
+    });
     const services: Services = [...cached, plain];
     try {
       for (const service of cached) {

@@ -59,7 +59,12 @@ describe('operations of many at once over two clients of one Redis', () => {
     const property = fc.asyncProperty(limits, parallelRows, async (given, rows) => {
       const prefixes = randomPrefixes();
       const managers = [1, 2].map(
-        () => new TokenManager({ store: new RedisStore(server.url, { ...PATIENT, ...prefixes }), secret: SECRET, ...given }),
+        () =>
+          new TokenManager({
+            store: new RedisStore(server.url, { ...PATIENT, ...prefixes }),
+            secret: SECRET,
+            ...given,
+          }),
       );
       try {
         const sessions = new ParallelSessions(managers);
