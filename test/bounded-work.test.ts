@@ -83,7 +83,7 @@ async function observeVerbs<Seen>(
   };
 }
 
-it('each verb on one session runs the same commands on as many fields, whatever else its user has', async () => {
+it('each operation on one session runs the same commands on as many fields, whatever else its user has', async () => {
   const big = await startAll('big');
   const small = [await logIn('small'), await logIn('small'), await logIn('small')] as const;
   const client = new Redis(server.url);
@@ -124,7 +124,7 @@ it('each verb on one session runs the same commands on as many fields, whatever 
   }
 });
 
-it('each verb on one session takes Redis about as long, whatever else its user has', async () => {
+it('each operation on one session takes Redis about as long, whatever else its user has', async () => {
   const big = await startAll('big');
   /** What Redis has spent on the scripts of a verb, also on one that it did not know yet. */
   const microseconds = async (verb: () => Promise<unknown>) => {
@@ -157,7 +157,7 @@ it('each verb on one session takes Redis about as long, whatever else its user h
   }
 });
 
-it('the hash of a user never holds more than its bound, under logins, kicks and expiries without end', async () => {
+it('the hash of a user stays within its limit under endless logins, kicks and expiries', async () => {
   const tag = tagOf('ada');
   let most = 0;
   const tokens: TokenClaims[] = [];

@@ -176,7 +176,7 @@ const OF_A_CLUSTER: typeof SHARED = [
 
 describe.each(Object.entries(OPEN))('a client of %s', (topology, versions) => {
   it.each([...SHARED, ...(topology === 'a Cluster' ? OF_A_CLUSTER : OF_ONE)])(
-    'does all that is promised with the option %s',
+    'keeps all promises with the option %s',
     async (_, options, keys = /^0:(token|user)-/) => {
       const found = await Promise.all(Object.values(versions).map((open) => doesAll(open(options))));
       expect(found.flat().filter((key) => !keys.test(key))).toEqual([]);
@@ -239,7 +239,7 @@ it.each<[string, () => Client, string]>([
 });
 
 describe('a Cluster client', () => {
-  it('that the application pipelines by itself is served while slots are moved', async () => {
+  it('with automatic pipelining is served while slots are moved', async () => {
     const processes = Object.values(OPEN['a Cluster']).map((open) =>
       manage(open({ enableAutoPipelining: true, retryDelayOnTryAgain: 1 }), {}, false),
     );
@@ -265,7 +265,7 @@ describe('a Cluster client', () => {
     await areServed();
   });
 
-  it('opens no circuit for errors that it makes itself while its connections are well', async () => {
+  it('opens no circuit for errors that ioredis makes itself while the connections work', async () => {
     const client = OPEN['a Cluster']['ioredis 6']({}) as Cluster;
     const sessions = manage(client, {}, false);
     const [token = ''] = await logIn(sessions);
@@ -282,7 +282,7 @@ describe('a Cluster client', () => {
     expect(await sessions.checkToken(token)).toMatchObject({ user: { id: 'user-0' } });
   });
 
-  it('of a user who may touch only keys with its keyPrefix is healthy, cached and durable', async () => {
+  it('with keyPrefix and a Redis user limited to it is healthy, cached and durable', async () => {
     for (const node of cluster.nodes) {
       await ask(node, 'ACL', 'SETUSER', 'prefixed', 'reset', 'on', '>password', '~app:*', '&app:*', '+@all');
     }
@@ -301,7 +301,7 @@ describe('an ioredis 5 client with enableReadyCheck: false', () => {
   it.each([
     ['the default retries', {}],
     ['no retries', { maxRetriesPerRequest: 0 }],
-  ])('comes back behind a proxy after an outage, with %s', async (_, options) => {
+  ])('reconnects through a proxy after an outage, with %s', async (_, options) => {
     const proxy = await startProxy(single.port);
     onClose(() => proxy.stop());
     const client = kept(new Redis5({ port: proxy.port, enableReadyCheck: false, retryStrategy: () => 10, ...options }));
@@ -319,7 +319,7 @@ describe('an ioredis 5 client with enableReadyCheck: false', () => {
     await untilCaching(sessions);
   });
 
-  it('of a Cluster comes back behind proxies after an outage, with a clusterNodeRetryStrategy', async () => {
+  it('of a Cluster reconnects through proxies after an outage, with a clusterNodeRetryStrategy', async () => {
     const proxies = await Promise.all(cluster.nodes.map(({ port }) => startProxy(port)));
     onClose(() => Promise.all(proxies.map((proxy) => proxy.stop())));
     const natMap = Object.fromEntries(
@@ -342,7 +342,7 @@ describe('an ioredis 5 client with enableReadyCheck: false', () => {
     await until('everybody is served', async () => (await usersOf(sessions, tokens)).join() === USERS.join());
   });
 
-  it('comes back when it called itself ready without a connection before it was handed in', async () => {
+  it('recovers when it was "ready" without a connection as it was passed in', async () => {
     const proxy = await startProxy(single.port);
     onClose(() => proxy.stop());
     proxy.refuse();
@@ -356,7 +356,7 @@ describe('an ioredis 5 client with enableReadyCheck: false', () => {
   });
 });
 
-it('a commandTimeout of the client does not cut short the wait for replicas', async () => {
+it('with a commandTimeout still waits for the replicas', async () => {
   const replica = sentinel.nodes[1] as RedisServer;
   const processes = Object.values(OPEN['one Redis']).map((open) =>
     manage(open({ commandTimeout: 2000 }), DURABLE, false),
@@ -421,7 +421,7 @@ describe.each(Object.entries(OPEN))('credentials of a client of %s', (topology, 
   };
   const servers = () => (topology === 'a Cluster' ? cluster.nodes : sentinel.nodes);
 
-  it.each(CHANGES)('that are changed at run time by %s are those of all further connections', async (_, change) => {
+  it.each(CHANGES)('that are changed at run time by %s are used for all later connections', async (_, change) => {
     for (const open of Object.values(versions)) {
       await setPassword(servers(), 'first');
       const client = open(access('first'));
@@ -440,7 +440,7 @@ describe.each(Object.entries(OPEN))('credentials of a client of %s', (topology, 
   });
 });
 
-it('credentials that an application changes in the options of a Cluster for its nodes are those of further connections', async () => {
+it('that an application changes in the redisOptions of a Cluster are used for later connections', async () => {
   for (const open of Object.values(OPEN['a Cluster'])) {
     await setPassword(cluster.nodes, 'first');
     const client = open({ redisOptions: { username: 'rotating', password: 'first' } }) as Cluster;
@@ -454,7 +454,7 @@ it('credentials that an application changes in the options of a Cluster for its 
   }
 });
 
-it('credentials of the sentinels that are changed at run time are those of all further connections', async () => {
+it('of the sentinels that are changed at run time are used for all later connections', async () => {
   for (const open of Object.values(OPEN.Sentinel)) {
     await setPassword([...sentinel.sentinelServers, ...sentinel.nodes], 'first');
     const own = { username: 'rotating', password: 'first' };
@@ -469,7 +469,7 @@ it('credentials of the sentinels that are changed at run time are those of all f
   }
 });
 
-it('a database that an application selects on a live client is the one of further connections', async () => {
+it('a database that an application selects on a live client is used for later connections', async () => {
   for (const open of [OPEN['one Redis']['ioredis 6'], OPEN['one Redis']['ioredis 5'], OPEN.Sentinel['ioredis 6']]) {
     prefixes = randomPrefixes();
     const client = open({ db: 3 }) as Redis;
@@ -495,31 +495,34 @@ it('a database that an application selects on a live client is the one of furthe
   }
 });
 
-describe('stores on one client', () => {
+describe('several stores on one client', () => {
   const listenersOf = (client: Client) =>
     client.eventNames().map((name) => [name, client.listenerCount(name)] as const);
 
-  it.each(Object.entries(OPEN))('of %s share its listeners, and give them back with the last', async (_, versions) => {
-    for (const open of Object.values(versions)) {
-      const client = open({});
-      await until('it is ready', () => client.status === 'ready');
-      const without = listenersOf(client);
-      const first = manage(client);
-      await first.setToken('user-0');
-      await untilCaching(first);
-      const withOne = listenersOf(client);
-      const others = Array.from({ length: 11 }, () => manage(client));
-      await Promise.all(others.map(untilCaching));
-      expect(listenersOf(client)).toEqual(withOne);
-      await Promise.all(others.map((sessions) => sessions.close()));
-      expect(listenersOf(client)).toEqual(withOne);
-      expect((await first.setToken('user-1')).length).toBeGreaterThan(0);
-      await first.close();
-      expect(listenersOf(client)).toEqual(without);
-    }
-  });
+  it.each(Object.entries(OPEN))(
+    'of %s share one set of listeners, removed when the last store closes',
+    async (_, versions) => {
+      for (const open of Object.values(versions)) {
+        const client = open({});
+        await until('it is ready', () => client.status === 'ready');
+        const without = listenersOf(client);
+        const first = manage(client);
+        await first.setToken('user-0');
+        await untilCaching(first);
+        const withOne = listenersOf(client);
+        const others = Array.from({ length: 11 }, () => manage(client));
+        await Promise.all(others.map(untilCaching));
+        expect(listenersOf(client)).toEqual(withOne);
+        await Promise.all(others.map((sessions) => sessions.close()));
+        expect(listenersOf(client)).toEqual(withOne);
+        expect((await first.setToken('user-1')).length).toBeGreaterThan(0);
+        await first.close();
+        expect(listenersOf(client)).toEqual(without);
+      }
+    },
+  );
 
-  it('wait for its connection with one set of listeners, too', async () => {
+  it('share one set of listeners while the client connects, too', async () => {
     const proxy = await startProxy(single.port);
     onClose(() => proxy.stop());
     const client = kept(new Redis({ port: proxy.port, lazyConnect: true }));
@@ -532,7 +535,7 @@ describe('stores on one client', () => {
   });
 });
 
-describe('a password that is a function', () => {
+describe('a password given as a function', () => {
   const TARGETS: Record<string, (password: () => string | Promise<string>) => object> = {
     'one Redis': (password) => ({ port: single.port, username: 'rotating', password }),
     Sentinel: (password) => ({ sentinels: sentinel.sentinels, name: sentinel.name, username: 'rotating', password }),
@@ -577,7 +580,7 @@ describe('a password that is a function', () => {
     },
   );
 
-  it('may be synchronous, and is asked for by duplicates of the client', async () => {
+  it('may be synchronous, and is called by duplicates of the client, too', async () => {
     let current = 'sync';
     await setPassword([single], current);
     const client = createRedisClient({ port: single.port, username: 'rotating', password: () => current }, PATIENT);
@@ -590,7 +593,7 @@ describe('a password that is a function', () => {
     await until('it is ready', () => copy.status === 'ready');
   });
 
-  it('says why there is none, and is asked again', async () => {
+  it('that throws makes an error with that cause, and is called again', async () => {
     await setPassword([single], 'late');
     const answers: (() => string)[] = [
       () => {
@@ -613,7 +616,7 @@ describe('a password that is a function', () => {
     ]);
   });
 
-  it('that hangs has failed when a connection would have, and is asked again', async () => {
+  it('that never settles fails after the connection timeout, and is called again', async () => {
     await setPassword([single], 'late');
     const answers: Promise<string>[] = [new Promise(() => undefined)];
     const client = createRedisClient(
@@ -628,7 +631,7 @@ describe('a password that is a function', () => {
     expect(messages).toContain('the Redis password function has given nothing within 500 ms');
   });
 
-  it('keeps a client that was closed while it was asked for from connecting', async () => {
+  it('that settles after the client was closed opens no connection', async () => {
     await setPassword([single], 'late');
     let give: (password: string) => void = () => undefined;
     const promised = new Promise<string>((resolve) => {

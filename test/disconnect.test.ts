@@ -1,7 +1,7 @@
 import { HOSTS } from './support/hosts';
 import { runProgram } from './support/programs';
 
-it('a client that hangs up while the store is asked, or fails, ends neither process nor service, leaves no session that nobody has, and keeps the one it has', async () => {
+it('a client that disconnects during a successful or failing store call ends no process, gains no session and loses none', async () => {
   const { stdout, stderr } = await runProgram('disconnecting-program.ts', { NODE_OPTIONS: '' });
   const outcome = { hungUp: 16, answered: 504, orphans: 0, isKept: true, status: 200, cookies: 1 };
   expect(JSON.parse(stdout)).toEqual(Object.fromEntries(Object.keys(HOSTS).map((name) => [name, outcome])));

@@ -176,7 +176,7 @@ function ownRoutes(app: Express): void {
   );
 }
 
-it('moves a session at its first use, once, however many requests come at once', async () => {
+it('moves a session at its first use, once, under any number of parallel requests', async () => {
   const { browse, goTo, manager, former, events, formerKeys } = await startMoving();
   const browser = browse();
   await browser.visit('/login?user=ada');
@@ -215,7 +215,7 @@ it('moves a visitor, who keeps the id, and signs in later', async () => {
   expect(await manager.listUserSessions('ada')).toHaveLength(1);
 });
 
-it('never brings a session back that has ended after its move', async () => {
+it('never revives a session that has ended after its move', async () => {
   const { browse, goTo, manager, former, formerKeys } = await startMoving();
   const browser = browse();
   await browser.visit('/login?user=ada');
@@ -252,7 +252,7 @@ it.each([
   ['a visitor', '/set?cart=book', '/logout'],
   ['a user', '/login?user=ada', '/auth-logout'],
 ])(
-  'does not bring a session of %s back (%s, %s) that was logged out while a slow request was moving it',
+  'does not revive a session of %s (%s, %s) that was logged out while a slow request was moving it',
   async (_, path, logout) => {
     const held: (() => void)[] = [];
     let isHolding = false;
@@ -281,7 +281,7 @@ it.each([
   },
 );
 
-it.each(['MemoryStore', 'RedisStore'])('brings none back on %s that clear() has ended', async (kind) => {
+it.each(['MemoryStore', 'RedisStore'])('revives no session on %s that clear() has ended', async (kind) => {
   const former = new expressSession.MemoryStore();
   const redis = kind === 'RedisStore' ? server.url : undefined;
   const { store } = await startBridge(onClose, { redis, store: { legacy: { store: former } } });
@@ -296,7 +296,7 @@ it.each(['MemoryStore', 'RedisStore'])('brings none back on %s that clear() has 
   }
 });
 
-it('forgets the former record of a user also where the process that moved it died before', async () => {
+it('deletes the former record of a user also where the process that moved it died before', async () => {
   let isDown = true;
   const dying = (store: AnySession) => ({
     get: (id: string, done: () => void) => store.get(id, done),
@@ -314,7 +314,7 @@ it('forgets the former record of a user also where the process that moved it die
   await until('the record is forgotten', async () => (await formerKeys()) === 0);
 });
 
-it('knows when a moved user had logged in where the session says so; else the login is never recent', async () => {
+it('takes the login time of a moved user from the session; without one, no login counts as recent', async () => {
   for (const [legacy, status] of [
     [{ authenticatedAt: (session: AnySession) => session.loginAt }, 200],
     [{ authenticatedAt: (session: AnySession) => new Date(session.loginAt - 120_000) }, 403],
@@ -336,7 +336,7 @@ it('knows when a moved user had logged in where the session says so; else the lo
   }
 });
 
-it('goes on in sessionMiddleware with the same session and data, and ends in both', async () => {
+it('continues in sessionMiddleware with the same session and data, and ends in both', async () => {
   const { browse, goTo, manager } = await startMoving();
   const [browser, visitor] = [browse(), browse()];
   await browser.visit('/login?user=ada');
@@ -369,7 +369,7 @@ it('goes on in sessionMiddleware with the same session and data, and ends in bot
   expect(await manager.listUserSessions('bob')).toEqual([]);
 });
 
-it('gives a cookie of express-session no part in a proof that came later', async () => {
+it('a cookie of express-session never carries a later proof', async () => {
   const { browse, goTo } = await startMoving({ legacy: { authenticatedAt: (session) => session.loginAt - 120_000 } });
   const browser = browse();
   await browser.visit('/login?user=ada');
@@ -385,7 +385,7 @@ it('gives a cookie of express-session no part in a proof that came later', async
   expect((await former.visit('/vault')).status).toBe(403);
 });
 
-it('says so where sessionMiddleware has another manager than the store', async () => {
+it('rejects a sessionMiddleware with another manager than the store’s', async () => {
   const { store } = await startBridge(onClose);
   const other = new TokenManager({ store: new MemoryStore(), secret: SECRET });
   onClose(() => other.close());
@@ -398,7 +398,7 @@ it('says so where sessionMiddleware has another manager than the store', async (
   expect(body).toBe('TypeError: continueSession: req.auth has another manager');
 });
 
-it('adopts no session for a page of another origin', async () => {
+it('moves no session for a page of another origin', async () => {
   const { browse, goTo } = await startMoving();
   const browser = browse();
   await browser.visit('/login?user=ada');
@@ -409,7 +409,7 @@ it('adopts no session for a page of another origin', async () => {
   expect((await browser.visit('/me')).status).toBe(200);
 });
 
-it('answers 503 and signs nobody out while the former store is down', async () => {
+it('answers 503 and signs no user out while the former store is down', async () => {
   const broken = {
     get: (_id: string, done: (error: Error) => void) => done(Object.assign(new Error('x'), { code: 'ENOENT' })),
     destroy: () => undefined,
@@ -424,7 +424,7 @@ it('answers 503 and signs nobody out while the former store is down', async () =
   expect(browser.header).toBe(cookie);
 });
 
-it('signs nobody out while an application under load goes from connect-redis to ours', async () => {
+it('signs no user out while an application under load changes from connect-redis to ours', async () => {
   const { browse, goTo, manager, events } = await startMoving();
   const users = Array.from({ length: 25 }, (_, i) => `user-${i}`);
   const browsers = users.map(() => browse());

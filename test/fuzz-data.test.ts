@@ -136,8 +136,8 @@ function isNobody({ method, secure, headers }: DirectRequest): boolean {
 
 const forged = mutatedTokens(TOKENS).filter((text) => !TOKENS.some((token) => text.includes(token)));
 
-describe('visitors’ and users’ tokens in any cookies', () => {
-  it('that nobody has signed find nothing, and cost no call to the store until something is written', async () => {
+describe('unsigned or foreign tokens in any cookies', () => {
+  it('find nothing, and cost no call to the store until something is written', async () => {
     const junk = fc.oneof(forged, fc.string({ unit: 'binary', maxLength: 30 }));
     const reads = fc.array(fc.oneof(...READS), { maxLength: 3 });
     await holds(300, [requests(junk), reads, fc.oneof(...WRITES)], async (request, acts, write) => {
@@ -156,7 +156,7 @@ describe('visitors’ and users’ tokens in any cookies', () => {
     });
   });
 
-  it('lead to the data of their own sessions alone, in a bounded number of calls, and break nothing', async () => {
+  it('give access to the data of their own sessions alone, in a bounded number of calls, without exceptions', async () => {
     const value = fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...TOKENS, ...VISITORS) }, forged);
     const acts = fc.array(fc.oneof(...READS, ...WRITES, ...TURNS), { maxLength: 4 });
     const seen = { users: 0, visitors: 0, nobody: 0 };
@@ -203,7 +203,7 @@ describe('visitors’ and users’ tokens in any cookies', () => {
   });
 });
 
-describe('keys and values of every kind', () => {
+describe('keys and values of every type', () => {
   let server: RedisServer;
   beforeAll(async () => {
     server = await startRedis();
@@ -216,7 +216,7 @@ describe('keys and values of every kind', () => {
   ];
   const keys = fc.oneof(anyValue, fc.constantFrom('key', '__proto__', 'é'), fc.string({ unit: 'binary' }));
 
-  it.each(STORES)('come back as they were given, or are refused and nothing is stored: %s', async (_, open) => {
+  it.each(STORES)('are returned as they were given, or rejected and not stored: %s', async (_, open) => {
     const { store, calls } = countedStore(open());
     const manager = new TokenManager({ store, secret: SECRET });
     closing(() => manager.close());
@@ -241,7 +241,7 @@ describe('keys and values of every kind', () => {
     });
   });
 
-  it.each(STORES)('are added and updated, or refused and the old value stays: %s', async (_, open) => {
+  it.each(STORES)('are added and updated, or rejected and the old value is kept: %s', async (_, open) => {
     const manager = new TokenManager({ store: open(), secret: SECRET });
     closing(() => manager.close());
     const data = manager.sessionData(await manager.setToken('ada'));

@@ -66,7 +66,7 @@ const CODES = [
   'ERR_DATA_TOO_LARGE',
 ];
 
-describe('whatever is in a user’s keys in Redis', () => {
+describe('with arbitrary content in a user’s keys in Redis,', () => {
   const prefixes = randomPrefixes();
   let server: RedisServer;
   let manager: TokenManager;
@@ -118,7 +118,7 @@ describe('whatever is in a user’s keys in Redis', () => {
     await fc.assert(property, runs(400));
   });
 
-  it('a visitor can log in and log out, whatever has become of the data', async () => {
+  it('a visitor can log in and log out', async () => {
     const property = fc.asyncProperty(dataDamages, async (damage) => {
       const [first, second] = [await damagedVisitor([damage]), await damagedVisitor([damage])];
       expect(await manager.deleteToken(first)).toBe(true);
@@ -128,7 +128,7 @@ describe('whatever is in a user’s keys in Redis', () => {
     await fc.assert(property, runs(100));
   });
 
-  it('deleteUserToken ends what is damaged, and the user can log in again', async () => {
+  it('deleteUserToken removes damaged sessions, and the user can log in again', async () => {
     const property = fc.asyncProperty(fc.array(damages, { minLength: 1, maxLength: 4 }), async (all) => {
       fc.pre(all.every(({ layout, isForeign, isBan }) => !isForeign && !isBan && (layout ?? '1') === '1'));
       const { userId, token } = await damagedUser(all);

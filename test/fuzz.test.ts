@@ -67,7 +67,7 @@ describe('arbitrary bytes in Cookie and Authorization never throw and never reac
   });
 });
 
-describe('header texts that no parser has seen', () => {
+describe('random header texts', () => {
   /** Cookies and an Authorization of pieces: the tokens that may be there, and all that may not. */
   const requests = (pieces: readonly string[], others: fc.Arbitrary<string>): fc.Arbitrary<DirectRequest> => {
     const value = fc.oneof(fc.constantFrom(...pieces), others, headerText(pieces), fc.string({ unit: 'binary' }));
@@ -107,7 +107,7 @@ describe('header texts that no parser has seen', () => {
       }));
   };
 
-  it('sign in nobody, reach no store, and break neither middleware', async () => {
+  it('sign in no user, reach no store, and break neither middleware', async () => {
     const { manager, calls, tokens } = await signedIn();
     const middlewares = [...directMiddlewares(manager), ...directMiddlewares(manager, { header: 'x-forwarded-host' })];
     const others = mutatedTokens(tokens).filter((text) => !holdsToken(text, tokens));
@@ -121,7 +121,7 @@ describe('header texts that no parser has seen', () => {
     });
   });
 
-  it('with tokens of one user sign in that user or nobody, whatever else of others there is', async () => {
+  it('with tokens of one user sign in that user or none, whatever else is there', async () => {
     const { manager, ada, tokens } = await signedIn();
     const middlewares = directMiddlewares(manager);
     const others = mutatedTokens(tokens).filter((text) => !holdsToken(text, tokens));
@@ -138,7 +138,7 @@ describe('header texts that no parser has seen', () => {
     expect(signedInAs).toBeGreaterThan(0);
   });
 
-  it('with tokens of two users in cookies sign in neither, and a token in the header goes before both', async () => {
+  it('with tokens of two users in cookies sign in neither; a token in the header comes first', async () => {
     const { manager, ada, tokens } = await signedIn();
     const grace = tokens.filter((token) => !ada.includes(token));
     const order = fc.shuffledSubarray([...ada, ...grace], { minLength: 2 });
@@ -157,7 +157,7 @@ describe('header texts that no parser has seen', () => {
 });
 
 describe('a token', () => {
-  it('that was changed, cut, put together or signed by others is none, and costs no call to the store', async () => {
+  it('that was changed, cut, assembled or signed by others is invalid, and costs no call to the store', async () => {
     const { manager, calls, tokens } = await signedIn();
     await holds(800, [mutatedTokens(tokens)], async (token) => {
       expect(manager.isToken(token)).toBe(false);
@@ -173,7 +173,7 @@ describe('a token', () => {
     });
   });
 
-  it('of any kind of value is none, and costs no call to the store', async () => {
+  it('of any type of value is invalid, and costs no call to the store', async () => {
     const { manager, calls } = await signedIn();
     await holds(250, [anyValue], async (value) => {
       const token = value as string;
@@ -187,7 +187,7 @@ describe('a token', () => {
   });
 });
 
-describe('a programmer’s argument of any value', () => {
+describe('an argument of any value', () => {
   const seconds = fc.oneof(anyValue, fc.constant(60));
   /** What each call may name when it refuses an argument. */
   const CALLS: Record<string, [given: Given, named: RegExp, call: Call]> = {
@@ -244,7 +244,7 @@ describe('a programmer’s argument of any value', () => {
     'once listener': [anyValue, /listener/, async (all, listener) => all.once('store-up', listener)],
   };
 
-  it.each(Object.entries(CALLS))('of %s is taken, or refused by its name and nothing is stored', async (_, row) => {
+  it.each(Object.entries(CALLS))('of %s is accepted, or rejected by its name with nothing stored', async (_, row) => {
     const [given, named, call] = row;
     const { store, calls } = countedStore(new MemoryStore());
     const manager = opened({ store, secret: SECRET, getUserInfo: (id) => ({ name: id }) });
@@ -270,7 +270,7 @@ describe('a programmer’s argument of any value', () => {
       (session, attributes) => session.login('ada', { attributes }),
     ],
     ['logout', ['everywhere'], /logout|everywhere/, (session, options) => session.logout(options)],
-  ])('of req.session’s %s is taken, or refused by its name and nothing is stored', async (_, given, named, call) => {
+  ])('of req.session’s %s is accepted, or rejected by its name with nothing stored', async (_, given, named, call) => {
     const { store, calls } = countedStore(new MemoryStore());
     const manager = opened({ store, secret: SECRET });
     const middlewares = directMiddlewares(manager);
@@ -286,7 +286,7 @@ describe('a programmer’s argument of any value', () => {
   });
 });
 
-describe('options of any value are taken, or refused by their name', () => {
+describe('options of any value are accepted, or rejected by name', () => {
   const store = new MemoryStore();
   const manager = new TokenManager({ store, secret: SECRET });
   afterAll(() => manager.close());
@@ -370,7 +370,7 @@ describe('any user id of 1 to 1,024 bytes and any attributes', () => {
     ['a RedisStore', () => new RedisStore(server.url, randomPrefixes())],
   ];
 
-  it.each(STORES)('come back exactly as they were given: %s', async (_, open) => {
+  it.each(STORES)('are returned exactly as they were given: %s', async (_, open) => {
     const manager = opened({ store: open(), secret: SECRET });
     const heard: string[] = [];
     manager.on('login', ({ userId }) => heard.push(userId));
@@ -388,7 +388,7 @@ describe('any user id of 1 to 1,024 bytes and any attributes', () => {
     });
   });
 
-  it.each(STORES)('keep users apart who are as much alike as can be: %s', async (_, open) => {
+  it.each(STORES)('keep users apart whose ids are as similar as possible: %s', async (_, open) => {
     const manager = opened({ store: open(), secret: SECRET });
     const likeness = fc.constantFrom<(id: string) => string>(
       (id) => `${id}\0`,
@@ -416,19 +416,22 @@ describe('any user id of 1 to 1,024 bytes and any attributes', () => {
     });
   });
 
-  it.each(STORES)('count alike for a limit by device, whatever else is kept of a login: %s', async (_, open) => {
-    const manager = opened({ store: open(), secret: SECRET, maxSessionsPerDevice: 1 });
-    let users = 0;
-    await holds(150, [anyAttributes, anyAttributes], async (one, two) => {
-      const userId = `user ${users++}`;
-      const first = await manager.setToken(userId, 60, one);
-      const second = await manager.setToken(userId, 60, two);
-      const isSameDevice = (one.device ?? '') === (two.device ?? '');
-      expect(await manager.listUserToken(userId)).toEqual(isSameDevice ? [second] : [first, second]);
-      const third = await manager.setToken(userId, 60, one);
-      expect(await manager.listUserToken(userId)).toEqual(isSameDevice ? [third] : [second, third]);
-    });
-  });
+  it.each(STORES)(
+    'count correctly for a limit by device, whatever other attributes a login has: %s',
+    async (_, open) => {
+      const manager = opened({ store: open(), secret: SECRET, maxSessionsPerDevice: 1 });
+      let users = 0;
+      await holds(150, [anyAttributes, anyAttributes], async (one, two) => {
+        const userId = `user ${users++}`;
+        const first = await manager.setToken(userId, 60, one);
+        const second = await manager.setToken(userId, 60, two);
+        const isSameDevice = (one.device ?? '') === (two.device ?? '');
+        expect(await manager.listUserToken(userId)).toEqual(isSameDevice ? [second] : [first, second]);
+        const third = await manager.setToken(userId, 60, one);
+        expect(await manager.listUserToken(userId)).toEqual(isSameDevice ? [third] : [second, third]);
+      });
+    },
+  );
 });
 
 type Call = (manager: TokenManager<Detail>, value: never) => Promise<unknown>;

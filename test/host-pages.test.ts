@@ -69,7 +69,7 @@ async function tokenOf(userId: string): Promise<string> {
 }
 
 describe.each(['node', 'fetch', 'hono', 'fastify'])('docs/%s.md', (page) => {
-  it('begins with a program that signs in and out, and refuses as it says', async () => {
+  it('begins with a program that signs in, signs out, and refuses as documented', async () => {
     const url = await start(page);
     const send = (method: string, path: string, headers: Record<string, string> = {}) =>
       fetch(url + path, { method, headers });
@@ -108,7 +108,7 @@ describe.each(['node', 'fetch', 'hono', 'fastify'])('docs/%s.md', (page) => {
   });
 });
 
-describe('a recipe on Request and Response', () => {
+describe('a recipe based on Request and Response', () => {
   let manager: TokenManager;
   let fail: boolean;
 
@@ -203,7 +203,7 @@ describe('a recipe on Request and Response', () => {
     expect((await run(request, async () => new Response('in'))).status).toBe(503);
   });
 
-  it('for React Router gives loaders the session, and sends nobody to the login page', async () => {
+  it('for React Router gives loaders the session, and sends anonymous users to the login page', async () => {
     interface Arguments {
       request: Request;
       context: Map<string, FetchSession>;
@@ -229,7 +229,7 @@ describe('a recipe on Request and Response', () => {
     expect((await run(withoutCookie('/account'))).status).toBe(401);
   });
 
-  it('for tRPC has a procedure throw, and commits what is answered', async () => {
+  it('for tRPC throws from a procedure, and commits the response', async () => {
     interface Context {
       session: FetchSession;
     }
@@ -248,7 +248,7 @@ describe('a recipe on Request and Response', () => {
     expect(login.headers.getSetCookie()).toHaveLength(1);
   });
 
-  it('for GraphQL has a resolver throw an error with a code', async () => {
+  it('for GraphQL throws an error with a code from a resolver', async () => {
     const { resolvers, extensionsOf } = await recipe<{
       resolvers: { Query: { me(root: unknown, args: unknown, context: { session: FetchSession<unknown> }): unknown } };
       extensionsOf(error: unknown): unknown;

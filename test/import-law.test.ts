@@ -103,12 +103,12 @@ it('the folders in redis/ take nothing from it but its schema and the replies of
   expect(new Set(above.map(({ target }) => target))).toEqual(new Set(['../schema', '../replies']));
 });
 
-it('finds the imports it judges', () => {
+it('finds every kind of import that it checks', () => {
   expect(importsOf('index.ts').length).toBeGreaterThan(4);
   expect(importsOf('koa.ts')).toContainEqual({ target: 'koa', isType: true });
 });
 
-it('no file imports itself, straight or through others', () => {
+it('no file imports itself, directly or through others', () => {
   const importing = new Map(
     files.map((file) => [
       file,

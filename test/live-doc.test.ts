@@ -74,7 +74,7 @@ it('begins with a program that closes WebSockets when their session ends', async
   }
 });
 
-it('goes on where getUserInfo fails', async () => {
+it('continues when getUserInfo fails', async () => {
   const port = await freePort();
   const [program = ''] = blocks('ts', pageText('docs/live.md'));
   const failing = "getUserInfo: () => Promise.reject(new Error('the database is away')),\n  secret:";

@@ -79,7 +79,7 @@ function openSocketIo(address: string, transport: 'websocket' | 'polling', optio
 const heard = <Data>(socket: Socket, event: string) =>
   within(WAIT_MS, event, new Promise<Data>((resolve) => socket.once(event, resolve)));
 
-it('a kick in another process closes the WebSocket, both transports of Socket.IO and the stream, and says why', async () => {
+it('a kick in another process closes the WebSocket, both transports of Socket.IO and the stream, with the reason', async () => {
   const [here, there] = await Promise.all([serve({ REDIS_URL: redis.url }), serve({ REDIS_URL: redis.url })]);
   const kicked = await login(here.address);
   const kept = await login(there.address);
@@ -114,7 +114,7 @@ it('a kick in another process closes the WebSocket, both transports of Socket.IO
   expect(here.example.stderr + there.example.stderr).toBe('');
 });
 
-it('who is not signed in, or not any more, learns it at the handshake', async () => {
+it('a client without a live session is refused at the handshake', async () => {
   const { address } = await serve();
   const [token, kept] = [await login(address), await login(address)];
   await kickOthers(address, kept);
@@ -146,7 +146,7 @@ it('a page of another origin gets no connection, with and without the cookie', a
   }
 });
 
-it('a client that goes away is watched no longer, and nonsense breaks nothing', async () => {
+it('stops watching for a client that disconnects, and survives invalid input', async () => {
   const { address, example } = await serve();
   const token = await login(address);
   const authorization = `Bearer ${token}`;

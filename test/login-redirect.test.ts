@@ -31,7 +31,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s: requireUser({ redirectTo })', (_,
     response.headers.find(([name]) => name === wanted)?.[1];
 
   it.each(['GET', 'HEAD'])(
-    'sends a browser that asks for a page to the login, and knows where to go on: %s',
+    'sends a browser that asks for a page to the login, with the path to return to: %s',
     async (method) => {
       const { send } = await start();
       const response = await send([PAGE], method, '/page?tab=1&name=%C3%A9%20&next=//evil.example');
@@ -59,7 +59,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s: requireUser({ redirectTo })', (_,
     expect(header(response, 'vary')).toBe('Accept');
   });
 
-  it('lets a user on, and redirects nobody whom it cannot know', async () => {
+  it('lets a signed-in user pass, and redirects no request whose user it cannot determine', async () => {
     const { manager, send } = await start();
     const cookie = `Cookie: session=${await manager.setToken('ada')}`;
     expect(await send([PAGE, cookie])).toMatchObject({ status: 200, text: '{"user":{"id":"ada"}}' });
@@ -77,7 +77,7 @@ it.each([
   '/login#top',
   '',
   7,
-])('requireUser() refuses to redirect to %j when it is given it', async (redirectTo) => {
+])('requireUser() rejects the redirectTo %j', async (redirectTo) => {
   for (const [, host] of ALL_HOSTS) {
     const session = await anySession(host);
     const guard = () => host.requireUser(...(host.hasMiddleware ? [] : [session]), { redirectTo });
@@ -113,18 +113,18 @@ describe('safeReturnTo', () => {
     // What a browser makes of a path must not begin with a host either.
     ...['/.//evil.example', '/a/..//evil.example', '/%2e//evil.example'],
     [['/a', '/b']],
-  ])('gives / for %j', (value) => {
+  ])('returns / for %j', (value) => {
     expect(safeReturnTo(value)).toBe('/');
   });
 
   it.each(['/', '/a/b?c=d&e=%2F%2Fevil.example#f', '/%2f/evil.example', '/%5cevil.example', '/a//b', "/a'(b)!"])(
-    'leaves %j as it is',
+    'returns %j unmodified',
     (path) => {
       expect(safeReturnTo(path)).toBe(path);
     },
   );
 
-  it('stays on the origin, whatever it is given and by whatever way it came', () => {
+  it('stays on the origin, for any input in any encoding', () => {
     const tricks = [
       '/',
       '\\',
@@ -168,7 +168,7 @@ describe('safeReturnTo', () => {
     );
   });
 
-  it('leaves out what is too long for a header', () => {
+  it('leaves out a path that is too long for a header', () => {
     const long = 'a'.repeat(1024);
     expect(safeReturnTo(`/a?${long}`)).toBe('/a');
     expect(safeReturnTo(`/${long}`)).toBe('/');

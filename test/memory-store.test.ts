@@ -5,7 +5,7 @@ import { MemoryStore, TokenManager } from 'tokensession';
 import { SECRET } from './support/stores';
 
 describe('MemoryStore', () => {
-  it('sweeps expired sessions and user info away without a request for them', async () => {
+  it('removes expired sessions and user info without a request for them', async () => {
     jest.useFakeTimers();
     try {
       const store = new MemoryStore({ sweepEvery: 10 });
@@ -26,7 +26,7 @@ describe('MemoryStore', () => {
     }
   });
 
-  it('keeps no process alive, closed or not', async () => {
+  it('does not keep a process from ending, closed or not', async () => {
     const root = join(__dirname, '..');
     const program = "const { MemoryStore } = require('tokensession'); new MemoryStore(); console.log('made');";
     const args = [join(root, 'node_modules/tsx/dist/cli.mjs'), '--eval', program];

@@ -100,7 +100,7 @@ async function signInAndOut(browser: Browser): Promise<void> {
   expect((await browser.visit('/me')).status).toBe(401);
 }
 
-it('has no code but that of the tests below', () => {
+it('contains only code that the tests below run', () => {
   const counts = Object.fromEntries(
     [...programs].filter(([, blocks]) => blocks.length > 0).map(([title, blocks]) => [title, blocks.length]),
   );
@@ -119,7 +119,7 @@ it('has no code but that of the tests below', () => {
   });
 });
 
-it('from express-session: each stage works, and a user who signed in before the first is signed in after the last', async () => {
+it('from express-session: each stage works, and a user who signed in before the first is still signed in after the last', async () => {
   const port = await freePort();
   const browser = new Browser(`http://127.0.0.1:${port}`);
   const stages = ['From express-session', '1. Another store', '2. Both', '3. Without express-session'];
@@ -133,7 +133,7 @@ it('from express-session: each stage works, and a user who signed in before the 
   expect((await browser.visit('/me')).status).toBe(401);
 });
 
-it.each([0, 1])('passport, program %i: signs in and out, and shows why not', async (index) => {
+it.each([0, 1])('passport, program %i: signs in and out, and shows why a login failed', async (index) => {
   const browser = await open('Passport', index);
   const login = (password: string) =>
     browser.visit('/login', { method: 'POST', body: new URLSearchParams({ username: 'ada', password }) });
@@ -147,7 +147,7 @@ it.each([0, 1])('passport, program %i: signs in and out, and shows why not', asy
   expect((await browser.visit('/me')).status).toBe(401);
 });
 
-it('OAuth 2: the strategy takes the state store', async () => {
+it('OAuth 2: the strategy accepts the state store', async () => {
   const [program] = programs.get('OAuth 2 and OpenID Connect') ?? [];
   await writeFile(join(folder, 'oauth.mjs'), `${program?.text}\nconsole.log(passport._strategy('oauth2').name);\n`);
   const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', 'oauth.mjs'], {
@@ -180,7 +180,7 @@ it.each([
   expect((await browser.visit('/me', { headers })).status).toBe(401);
 });
 
-it('from JWT: a JWT outlives its logout, and can be exchanged for a session', async () => {
+it('from JWT: a JWT stays valid after its logout, and can be exchanged for a session', async () => {
   const port = await freePort();
   const browser = new Browser(`http://127.0.0.1:${port}`);
   await run('From JWT', 0, port);

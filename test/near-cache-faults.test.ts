@@ -70,8 +70,8 @@ async function msUntilAsked(sessions: TokenManager, token: string): Promise<numb
 const endUnannounced = (prefixes: { tokenKeyPrefix: string }, token: string) =>
   server.admin.del(`${prefixes.tokenKeyPrefix}:{${token.slice(0, 22)}}`);
 
-describe('an end that nobody was told of', () => {
-  it('is seen after maxAgeMs, and not later', async () => {
+describe('the end of a session that was never announced', () => {
+  it('takes effect after maxAgeMs at the latest', async () => {
     const prefixes = randomPrefixes();
     const { sessions } = service(server.url, { prefixes, cache: { ...CACHE, maxAgeMs: 500 } });
     const token = await hot(sessions);
@@ -82,8 +82,8 @@ describe('an end that nobody was told of', () => {
   });
 });
 
-describe('while announcements may not arrive, the store is asked', () => {
-  it('two heartbeats after Redis was paused, be its connection as ready as it says', async () => {
+describe('while announcements may be lost, each check calls the store', () => {
+  it('two heartbeats after Redis was paused, even while its connection counts as ready', async () => {
     const own = await startRedis();
     closing(() => own.stop());
     const { sessions, events } = service(own.url);
@@ -98,7 +98,7 @@ describe('while announcements may not arrive, the store is asked', () => {
     await heat(sessions, token);
   });
 
-  it('two heartbeats after the network has gone silent for the subscription alone', async () => {
+  it('two heartbeats after the network of the subscription alone has become silent', async () => {
     const proxy = await startProxy(server.port);
     closing(() => proxy.stop());
     const prefixes = randomPrefixes();
@@ -120,7 +120,7 @@ describe('while announcements may not arrive, the store is asked', () => {
     await heat(sessions, other);
   });
 
-  it('at once when the connection of the subscription breaks, and what was kept before is not believed after it is back', async () => {
+  it('at once when the connection of the subscription breaks; entries from before stay unused after a reconnect', async () => {
     const prefixes = randomPrefixes();
     const { sessions, events } = service(server.url, { prefixes });
     const token = await hot(sessions);
@@ -133,7 +133,7 @@ describe('while announcements may not arrive, the store is asked', () => {
     expect(events.map(({ name }) => name)).toEqual(['cache-up', 'cache-down', 'cache-up']);
   });
 
-  it('at once when the connection of the calls breaks: what answers next may be another server', async () => {
+  it('at once when the connection of the calls breaks, since the next one may reach another server', async () => {
     const proxy = await startProxy(server.port);
     closing(() => proxy.stop());
     const { sessions } = service({ host: '127.0.0.1', port: proxy.port });
@@ -145,7 +145,7 @@ describe('while announcements may not arrive, the store is asked', () => {
     await heat(sessions, token);
   });
 
-  it('for as long as the subscription leads to another server than the calls', async () => {
+  it('for as long as the subscription is connected to another server than the calls', async () => {
     const elsewhere = await startRedis();
     closing(() => elsewhere.stop());
     const client = createRedisClient(server.url);
@@ -168,7 +168,7 @@ describe('while announcements may not arrive, the store is asked', () => {
     await heat(sessions, token);
   });
 
-  it('for as long as the subscription leads to a replica of the server that is called', async () => {
+  it('for as long as the subscription is connected to a replica of the server that is called', async () => {
     const replica = await startRedis({ replicaof: [['127.0.0.1', String(server.port)]] });
     closing(() => replica.stop());
     const client = createRedisClient(server.url);
@@ -191,7 +191,7 @@ describe('while announcements may not arrive, the store is asked', () => {
     ]);
   });
 
-  it('two heartbeats after its master was made a replica, which answers as before', async () => {
+  it('two heartbeats after its master became a replica, which still answers', async () => {
     const own = await startRedis();
     closing(() => own.stop());
     const { sessions } = service(own.url);
@@ -201,7 +201,7 @@ describe('while announcements may not arrive, the store is asked', () => {
     await expect(sessions.checkToken(token)).rejects.toMatchObject({ status: 503 });
   });
 
-  it('after Redis was killed: 503, nobody signed out, and from memory again when it is back', async () => {
+  it('after Redis was killed: 503, no user signed out, and the cache works again with Redis', async () => {
     const own = await startRedis({ appendonly: 'yes', appendfsync: 'always' });
     closing(() => own.stop());
     const { sessions } = service(own.url);
@@ -218,7 +218,7 @@ describe('while announcements may not arrive, the store is asked', () => {
     await heat(sessions, token);
   });
 
-  it('from the start, when there is no Redis; it comes up with it', async () => {
+  it('from the start, without Redis; the cache works once Redis is up', async () => {
     const own = await startRedis();
     closing(() => own.stop());
     await own.kill();
@@ -230,8 +230,8 @@ describe('while announcements may not arrive, the store is asked', () => {
   });
 });
 
-describe('a process that was held up itself', () => {
-  it('believes nothing that it kept before', async () => {
+describe('a process that was suspended', () => {
+  it('uses none of its former entries', async () => {
     const prefixes = randomPrefixes();
     const { sessions } = service(server.url, { prefixes });
     const token = await hot(sessions);
@@ -244,10 +244,10 @@ describe('a process that was held up itself', () => {
   });
 });
 
-describe('a Redis user who may not subscribe or publish', () => {
+describe('a Redis user without the right to subscribe or publish', () => {
   const may = ['on', '>secret', 'resetkeys', '~*', 'resetchannels', '+@all'];
 
-  it('gets sessions from the store alone, and hears why', async () => {
+  it('gets sessions from the store alone, and the reason in an event', async () => {
     await server.admin.call('ACL', 'SETUSER', 'deaf', ...may);
     const { sessions, events } = service({
       host: '127.0.0.1',
@@ -264,7 +264,7 @@ describe('a Redis user who may not subscribe or publish', () => {
     expect(sessions.cacheStats).toMatchObject({ hits: 0, isUp: false });
   });
 
-  it('or no more, or not on every channel: its readiness says so', async () => {
+  it('or that loses it, even for one channel, degrades the readiness with the reason', async () => {
     await server.admin.call('ACL', 'SETUSER', 'half', ...may, '&session-token:changes');
     const half = { host: '127.0.0.1', port: server.port, username: 'half', password: 'secret' };
     const { sessions } = service(half, { prefixes: { tokenKeyPrefix: 'session-token' }, cache: false });
@@ -274,7 +274,7 @@ describe('a Redis user who may not subscribe or publish', () => {
     expect(await sessions.health()).toMatchObject({ status: 'up' });
   });
 
-  it('can end sessions all the same; others see it after maxAgeMs, and its readiness says so', async () => {
+  it('can still end sessions; other processes notice after maxAgeMs, and the readiness says so', async () => {
     await server.admin.call('ACL', 'SETUSER', 'mute', ...may);
     const prefixes = randomPrefixes();
     const { sessions } = service(server.url, { prefixes, cache: { ...CACHE, maxAgeMs: 500 } });
@@ -293,8 +293,8 @@ describe('a Redis user who may not subscribe or publish', () => {
   });
 });
 
-describe('a client that was handed in', () => {
-  it('stays its owner’s: the subscription has a connection of its own, which goes with the manager', async () => {
+describe('a client that was passed in', () => {
+  it('is left alone: the subscription has its own connection, which the manager closes', async () => {
     const client = new Redis(server.port, { keyPrefix: 'application:' });
     closing(() => client.disconnect());
     const prefixes = randomPrefixes();

@@ -83,7 +83,7 @@ function telling(store: Store): { store: Store; heard: EventEmitter } {
   return { store: telling, heard };
 }
 
-it('whatever any service does, another answers from memory as Redis would as soon as it has heard of it', async () => {
+it('under any operations of any service, another answers from its cache as Redis would once it has received the announcements', async () => {
   const property = fc.asyncProperty(steps, fc.boolean(), fc.constantFrom(0, 3600), async (all, singleMode, grace) => {
     const prefixes = randomPrefixes();
     const stores = [1, 2].map(() => telling(new RedisStore(server.url, prefixes)));

@@ -45,7 +45,7 @@ describe.each([
     expect((await send(app, 'GET', '/me', cookie)).status).toBe(401);
   });
 
-  it('answers 401 with a challenge to nobody, and to a login of an unknown user', async () => {
+  it('answers 401 with a challenge to an anonymous request, and to a login of an unknown user', async () => {
     for (const [method, path] of [
       ['GET', '/me'],
       ['GET', '/vault'],

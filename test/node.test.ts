@@ -74,7 +74,7 @@ describe('over HTTP/2', () => {
     ...more,
   });
 
-  it('signs in and out, checks the origin by :authority, and answers errors', async () => {
+  it('signs in and out, checks the origin by :authority, and reports errors', async () => {
     const manager = newManager();
     const authority = await CertificateAuthority.create();
     onClose(() => authority.remove());
@@ -116,7 +116,7 @@ describe('over HTTP/2', () => {
     }
   });
 
-  it('makes no login for a client that has gone', async () => {
+  it('makes no login for a client that has disconnected', async () => {
     const manager = newManager();
     const open = sessionOpener(manager);
     let outcome: unknown;
@@ -140,7 +140,7 @@ describe('over HTTP/2', () => {
   });
 });
 
-it('over HTTPS has the cookie of a secure request', async () => {
+it('over HTTPS sets the cookie of a secure request', async () => {
   const manager = newManager();
   const authority = await CertificateAuthority.create();
   onClose(() => authority.remove());
@@ -166,7 +166,7 @@ describe('openSession', () => {
     expect((await sendRaw(app.url, 'GET', '/', [HOST, cookie])).text).toBe('true');
   });
 
-  it('goes by the path that a router has left in originalUrl', async () => {
+  it('uses the path that a router has left in originalUrl', async () => {
     const open = sessionOpener(newManager());
     const app = await listen((req, res) => {
       Object.assign(req, { originalUrl: req.url, url: '/' });
@@ -186,7 +186,7 @@ describe('openSession', () => {
     ['no request', [undefined, undefined], 'openSession() needs a request of node:http'],
     ['no response', [{ headers: {} }, undefined], 'openSession() needs the response, as in openSession(req, res)'],
     ['a connection that is none', [{ headers: {} }, { setHeader() {} }, { secure: 1 }], 'secure must be true or false'],
-  ])('rejects with what is wrong: %s', async (_, given, message) => {
+  ])('rejects an invalid argument: %s', async (_, given, message) => {
     const opening = sessionOpener(newManager())(...(given as unknown as [NodeRequest, NodeResponse]));
     await expect(opening).rejects.toThrow(TypeError);
     await expect(opening).rejects.toThrow(message);
@@ -200,7 +200,7 @@ describe('sendError', () => {
     return app;
   };
 
-  it('sends the status, the headers and the code, and keeps what else the response has', async () => {
+  it('sends status, headers and code, and keeps other headers of the response', async () => {
     const app = await sending((res) => {
       res.setHeader('Set-Cookie', 'theme=dark');
       sendError(res, new SessionError('ERR_STORE_UNAVAILABLE', 'no details for clients'));
@@ -211,7 +211,7 @@ describe('sendError', () => {
     expect(headers).toContainEqual(['content-type', 'application/json; charset=utf-8']);
   });
 
-  it('drops the headers of the body that the handler meant to send', async () => {
+  it('drops the body headers that the handler had set', async () => {
     const app = await sending((res) => {
       res.setHeader('Content-Length', '5');
       res.setHeader('Content-Encoding', 'gzip');
@@ -224,7 +224,7 @@ describe('sendError', () => {
     for (const name of ['content-encoding', 'etag', 'cache-control']) expect(answer.headers.get(name)).toBeNull();
   });
 
-  it('leaves a response that is complete', async () => {
+  it('leaves a completed response alone', async () => {
     const body = 'x'.repeat(10_000_000);
     const app = await sending((res) => {
       res.end(body);
@@ -233,7 +233,7 @@ describe('sendError', () => {
     expect((await (await fetch(app.url)).text()).length).toBe(body.length);
   });
 
-  it('cuts off a response that has begun', async () => {
+  it('aborts a response that has begun', async () => {
     const app = await sending((res) => {
       res.write('begun');
       setImmediate(() => sendError(res, new SessionError('ERR_STORE_TIMEOUT', 'late')));
@@ -248,7 +248,7 @@ describe('sendError', () => {
   });
 });
 
-it('works beside a server that answers by itself', async () => {
+it('works beside a server that handles its own requests', async () => {
   const manager = newManager();
   const open = sessionOpener(manager);
   const server = createServer(async (req, res) => {

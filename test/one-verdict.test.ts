@@ -152,7 +152,7 @@ async function verdictOf(name: string, { method, path, headers, trustProxy }: Re
 }
 
 it(
-  'is one verdict on every host',
+  'every host decides each request alike',
   async () => {
     const statuses = new Set<number>();
     await fc.assert(

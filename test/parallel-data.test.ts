@@ -39,7 +39,7 @@ describe('200 writers over four clients', () => {
   });
   afterAll(() => server.stop());
 
-  it.each(['a user’s', 'a visitor’s'])('lose nothing on different keys of %s session', async (whose) => {
+  it.each(['a user’s', 'a visitor’s'])('lose no write to different keys of %s session', async (whose) => {
     const all = services(server.url);
     const token = await startedBy(all[0] as TokenManager<Detail>, whose);
     const dataOf = (writer: number) => (all[writer % all.length] as TokenManager<Detail>).sessionData(token);
@@ -60,7 +60,7 @@ describe('200 writers over four clients', () => {
     expect(await dataOf(1).getAll()).toEqual({ begin: 0, ...Object.fromEntries(wanted) });
   });
 
-  it('lose nothing on the same keys: counts, updates, and messages that one writer alone takes', async () => {
+  it('lose no write to the same keys: counts, updates, and messages that one writer takes', async () => {
     const all = services(server.url);
     const token = await startedBy(all[0] as TokenManager<Detail>, 'a user’s');
     const dataOf = (writer: number) => (all[writer % all.length] as TokenManager<Detail>).sessionData(token);
@@ -86,7 +86,7 @@ describe('200 writers over four clients', () => {
   });
 });
 
-describe('a logout in the middle of a slow request', () => {
+describe('a logout during a slow request', () => {
   let server: RedisServer;
   beforeAll(async () => {
     server = await startRedis();
@@ -145,33 +145,36 @@ describe('a logout in the middle of a slow request', () => {
     },
   );
 
-  it.each(['a user’s', 'a visitor’s'])('comes before a write that the network has kept: %s session', async (whose) => {
-    await server.admin.flushall();
-    const proxy = await startProxy(server.port);
-    onClose(() => proxy.stop());
-    const prefixes = randomPrefixes();
-    const managed = (port: number) => {
-      const store = new RedisStore({ host: '127.0.0.1', port }, { ...prefixes, ...PATIENT });
-      const manager = new TokenManager<Detail>({ store, secret: SECRET });
-      onClose(() => manager.close());
-      return manager;
-    };
-    const slow = managed(proxy.port);
-    const token = await startedBy(slow, whose);
-    const data = slow.sessionData(token);
-    await data.set('early', 1);
-    proxy.hold();
-    const late = [data.set('late', 1), data.increment('late'), data.update('late', () => 1), data.pop('early')];
-    const codes = Promise.all(late.map(codeOf));
-    expect(await managed(server.port).deleteToken(token)).toBe(true);
-    proxy.pass();
-    expect(await codes).toEqual(late.map(() => 'ERR_NO_SESSION'));
-    expect(await held()).toEqual([]);
-  });
+  it.each(['a user’s', 'a visitor’s'])(
+    'precedes a write that the network delayed, and that write fails: %s session',
+    async (whose) => {
+      await server.admin.flushall();
+      const proxy = await startProxy(server.port);
+      onClose(() => proxy.stop());
+      const prefixes = randomPrefixes();
+      const managed = (port: number) => {
+        const store = new RedisStore({ host: '127.0.0.1', port }, { ...prefixes, ...PATIENT });
+        const manager = new TokenManager<Detail>({ store, secret: SECRET });
+        onClose(() => manager.close());
+        return manager;
+      };
+      const slow = managed(proxy.port);
+      const token = await startedBy(slow, whose);
+      const data = slow.sessionData(token);
+      await data.set('early', 1);
+      proxy.hold();
+      const late = [data.set('late', 1), data.increment('late'), data.update('late', () => 1), data.pop('early')];
+      const codes = Promise.all(late.map(codeOf));
+      expect(await managed(server.port).deleteToken(token)).toBe(true);
+      proxy.pass();
+      expect(await codes).toEqual(late.map(() => 'ERR_NO_SESSION'));
+      expect(await held()).toEqual([]);
+    },
+  );
 });
 
 describe('a Redis with an append-only file', () => {
-  it('that is killed and paused while many write has every acknowledged write of a live session afterwards', async () => {
+  it('keeps every acknowledged write of a live session when killed and paused under many writers', async () => {
     const server = await startRedis({ appendonly: 'yes', appendfsync: 'always' });
     onClose(() => server.stop());
     const prefixes = randomPrefixes();

@@ -31,7 +31,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-it.each(PAGES)('%s has only code blocks of languages that are tested', (page) => {
+it.each(PAGES)('%s has code blocks in tested languages only', (page) => {
   const languages = [...pageText(page).matchAll(/^```(\w*)\n.*?^```$/gms)].map(([, language]) => language);
   // Programs on libraries without types of their own, which migrating.test.ts runs.
   const tested = ['ts', 'console', 'sh', 'nginx', ...(page === 'docs/migrating.md' ? ['js'] : [])];
@@ -86,7 +86,7 @@ async function start(program: string): Promise<number> {
   return port;
 }
 
-it('has a program for Koa that signs a user in', async () => {
+it('has a Koa program that signs a user in', async () => {
   const url = `http://127.0.0.1:${await start(blocks('ts')[1] as string)}`;
   expect((await fetch(url)).status).toBe(401);
   const login = await fetch(`${url}/login`, { method: 'POST' });
@@ -107,7 +107,7 @@ it('begins with a program that answers curl as the transcript says', async () =>
   }
 });
 
-it('shows what is really in Redis', async () => {
+it('shows real content of Redis', async () => {
   const store = new RedisStore(server.url);
   const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => ({ name: 'Ada Lovelace' }) });
   await server.admin.flushall();
@@ -188,7 +188,7 @@ it('finds the key of a user', async () => {
   expect(await server.admin.type(expected)).toBe('hash');
 });
 
-it('names commands that there are', async () => {
+it('names commands that exist', async () => {
   const { scripts, name, peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   const commands = blocks('sh').flatMap((text) => text.trim().split(/ && |\n/));
   expect(commands).toEqual([
@@ -205,7 +205,7 @@ it('names commands that there are', async () => {
   }
 });
 
-it('has an example app that the start line starts', async () => {
+it('has an example that its start command starts', async () => {
   const port = await freePort();
   const { REDIS_URL: _, ...env } = process.env;
   const child = spawn('npm', ['start'], {
@@ -278,7 +278,7 @@ describe('the table', () => {
 
 const OTHER_PAGES = ['CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'examples/README.md'];
 
-it.each([...PAGES, ...OTHER_PAGES])('%s links to files and headings that are there', (page) => {
+it.each([...PAGES, ...OTHER_PAGES])('%s links to files and headings that exist', (page) => {
   const links = [...pageText(page).matchAll(/\]\(([^)#]*)#?([^)]*)\)/g)];
   for (const [, path = '', heading = ''] of links) {
     if (path.startsWith('http')) continue;

@@ -26,7 +26,7 @@ import { within } from './support/until';
 
 const ROOT = resolve(__dirname, '..');
 
-describe('a process that does everything, well and badly', () => {
+describe('a process that makes all calls, valid and invalid', () => {
   const briefing: Briefing = {
     secrets: [randomBytes(32).toString('base64'), randomBytes(32).toString('hex')],
     passwords: {
@@ -74,7 +74,7 @@ describe('a process that does everything, well and badly', () => {
   });
   afterAll(() => Promise.all(running.map((server) => server.stop())));
 
-  it('no event, error, warning or printed object holds a token, a secret or a password', () => {
+  it('puts no token, secret or password into events, errors, warnings or printed objects', () => {
     const { secrets, passwords } = briefing;
     const search = new SecretSearch({
       'the secret': secrets[0],
@@ -94,7 +94,7 @@ describe('a process that does everything, well and badly', () => {
     expect(files).toEqual([]);
   });
 
-  it('has seen every event, every error and every status, and what frameworks and Node print of them', () => {
+  it('has covered every event, error and status, and what frameworks and Node print of them', () => {
     const { tally, tokens, seen } = testimony;
     expect(Object.keys(tally).sort()).toEqual(EXPECTED.sort());
     expect(tokens.length).toBeGreaterThan(100);
@@ -213,19 +213,19 @@ describe('the search finds', () => {
     expect(namesIn(value)).toEqual(['token']);
   });
 
-  it('a password in a URL, in JSON and in what is quoted', () => {
+  it('a password in a URL, in JSON and in quotes', () => {
     expect(namesIn(failing({ url: `redis://sessions:${encodeURIComponent(password)}@host` }))).toEqual(['password']);
     expect(namesIn(JSON.stringify({ args: ['AUTH', 'sessions', password] }))).toEqual(['password']);
     expect(namesIn(failing({ target: { password } }))).toEqual(['password']);
   });
 
-  it('nothing where there is nothing: neither in public ids nor in other tokens', () => {
+  it('nothing in public ids or in other tokens', () => {
     const other = `${token.slice(0, 45)}.${randomBytes(32).toString('base64url')}`;
     expect(namesIn(failing({ id: token.split('.')[1], cookie: `session=${other}`, session: 15 }))).toEqual([]);
     expect(namesIn(process.env.PATH)).toEqual([]);
   });
 
-  it('no secret that is too short to be told from other text, and says so', () => {
+  it('no secret too short to be distinguished from other text, and says so', () => {
     expect(() => new SecretSearch({ 'the pin': '1234' })).toThrow('the pin is too short to be looked for');
   });
 });
@@ -233,7 +233,7 @@ describe('the search finds', () => {
 describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
   const close = closeAfterEach();
 
-  it('a token in the URL or in the body signs nobody in', async () => {
+  it('a token in the URL or in the body signs no user in', async () => {
     const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
     close(() => manager.close());
     const token = await manager.setToken('ada');
@@ -363,7 +363,7 @@ describe('the time to read', () => {
    */
   const LIMIT = 24;
 
-  it('no cookie or header, however it is made, takes long to read', () => {
+  it('is short for any cookie or header', () => {
     const shapes = STARTS.flatMap((start) => PARTS.flatMap((part) => ENDS.map((end) => ({ start, part, end }))));
     for (const [what, run] of Object.entries(read)) {
       const slow = shapes.find(({ start, part, end }) => {
@@ -375,7 +375,7 @@ describe('the time to read', () => {
     }
   });
 
-  it('is measured so that what looks at all the text from each of its characters is found out', () => {
+  it('is measured well enough to detect quadratic time', () => {
     const spaces = (length: number) => `${' '.repeat(length / 4)}x`;
     expect(growth((text) => /\s+$/.test(text), spaces)).toBeGreaterThan(LIMIT);
     expect(growth((text) => text.trim(), spaces)).toBeLessThan(LIMIT);

@@ -21,7 +21,7 @@ const TESTS: Tests = new Map(
     .map((file) => [file, testNames(readFileSync(join(__dirname, file), 'utf8'))]),
 );
 
-it('every requirement that docs/security.md says we meet is shown by tests that there are', () => {
+it('each requirement that docs/security.md claims to meet names tests that exist', () => {
   expect(problemsIn(readFileSync(join(__dirname, '../docs/security.md'), 'utf8'), TESTS)).toEqual([]);
 });
 
@@ -33,7 +33,7 @@ describe('a table', () => {
   const good = '| 7.1.1 | 2 | asked | yes | done | [a cookie is cleared](../test/cookie.test.ts) |';
   const problems = (...rows: string[]) => problemsIn(rows.join('\n'), tests, ['7.1.1']);
 
-  it('whose rows name tests that there are has no problem', () => {
+  it('whose rows name existing tests has no problem', () => {
     const two = '[is cleared](../test/cookie.test.ts)<br>[is \\[set\\]](../test/cookie.test.ts)';
     expect(problems(good, `| 7.2.1 | 1 | asked \\| told | part | done | ${two} |`)).toEqual([]);
     expect(problems(good, '| 7.10.1 | 1 | asked | application | left to you |  |')).toEqual([]);
@@ -64,7 +64,7 @@ describe('a table', () => {
   });
 });
 
-it('finds the tests of a source, by title and by what is around them', () => {
+it('finds the tests in a source, by title and by the describes around them', () => {
   // Put together, lest somebody who looks for tests that don't run finds these.
   const [SKIP, TODO] = ['skip', 'todo'];
   const source = `

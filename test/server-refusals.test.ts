@@ -188,7 +188,7 @@ describe.each(TOPOLOGIES)('%s', (topology) => {
     await until('it is served again', () => served.setToken('ada'));
   });
 
-  it('is reached by a name, at a port, with a certificate that is trusted: else the error says so', async () => {
+  it('is reached by a name, at a port, with a trusted certificate: otherwise the error says so', async () => {
     const authority = await CertificateAuthority.create();
     onClose(() => authority.remove());
     const { certFile, keyFile } = await authority.issue('redis.example');
@@ -212,7 +212,7 @@ describe.each(TOPOLOGIES)('%s', (topology) => {
     }
   });
 
-  it('that reads its data refuses at once, and serves within about a second of being ready', async () => {
+  it('that is loading its data refuses at once, and serves within about a second of being ready', async () => {
     const { server, target } = ways[topology];
     const fill = "for i = 1, ARGV[1] do redis.call('SET', KEYS[1] .. i, string.rep('x', 100)) end";
     await ask(server, 'EVAL', fill, 1, '{fill}', KEYS_TO_LOAD);
@@ -248,7 +248,7 @@ async function untilWritable(port: number): Promise<void> {
   });
 }
 
-it('a Cluster that is down, or does not say whether it is, is an error that says so', async () => {
+it('a Cluster that is down, or does not report its state, gives an error that says so', async () => {
   const { server, target } = ways['a Cluster'];
   const undo = await set(server, 'cluster-require-full-coverage', 'yes');
   onClose(undo);
@@ -262,7 +262,7 @@ it('a Cluster that is down, or does not say whether it is, is an error that says
   expect(await failureOf(blind.setToken('ada'))).toMatch(/refused us a command.*NOPERM.*cluster\|info/);
 });
 
-it('sentinels that know no such master, or name one that is none, are an error that says so', async () => {
+it('sentinels that do not know the master, or name one that is none, give an error that says so', async () => {
   const { server, target } = ways.Sentinel;
   const other = manage({ ...target, name: 'other' } as Target);
   expect(await failureOf(other.setToken('ada'))).toMatch(/no sentinel leads to the master.*No such master/);
@@ -289,7 +289,7 @@ describe('health', () => {
     expect(await ask(single, 'DBSIZE')).toBe(before);
   });
 
-  it('tries every command that a script calls, but for those that announce', () => {
+  it('tries every command that the scripts call, except those that publish', () => {
     const commandsIn = (text: string) =>
       [...text.matchAll(/(?:redis\.p?call|\btry)\('([A-Z]+)'/g)].map(([, name]) => name);
     const called = new Set(Object.values(SCRIPTS).flatMap(commandsIn));
@@ -316,7 +316,7 @@ describe('health', () => {
     ['-publish', 'degraded', /does not let changes be announced.*'publish'/],
     ['resetchannels', 'degraded', /does not let changes be announced.*channel/],
     ['resetkeys', 'down', /NOPERM.*key/],
-  ])('names the right that is missing, at the first look and later: %s', async (right, status, words) => {
+  ])('names the missing right, at the first call and later: %s', async (right, status, words) => {
     const sessions = manage(await lacking(right));
     for (let i = 0; i < 2; i++) {
       expect(await sessions.health()).toMatchObject({ status });
@@ -337,7 +337,7 @@ describe('health', () => {
     ['EVALSHA', 'down', /does not know a command.*'evalsha'/i],
     ['TIME', 'down', /it refuses TIME .*Unknown/i],
     ['PUBLISH', 'degraded', /does not let changes be announced.*'publish'/i],
-  ])('names a command that was renamed: %s', async (command, status, words) => {
+  ])('names a renamed command: %s', async (command, status, words) => {
     const server = await startRedis({ 'rename-command': [[command, '']] });
     onClose(() => server.stop());
     const sessions = manage(server.url);
@@ -361,7 +361,7 @@ describe('a near cache', () => {
   const connectionsOf = async (server: RedisServer) =>
     Number((await askInfo(server, 'INFO', 'stats')).total_connections_received);
 
-  it('answers nothing from memory where changes can’t be announced, and says so', async () => {
+  it('never answers while changes cannot be announced, and reports that', async () => {
     const server = await startRedis({ 'rename-command': [['PUBLISH', '']] });
     onClose(() => server.stop());
     const store = randomPrefixes();
@@ -379,7 +379,7 @@ describe('a near cache', () => {
     expect((await here.health()).reasons.join()).toMatch(/announced.*near cache is bypassed/s);
   });
 
-  it('comes up once they can be announced', async () => {
+  it('starts once they can be announced', async () => {
     await ask(single, 'ACL', 'SETUSER', 'quiet', ...ALL, '-publish');
     const target = { host: HOST, port: single.port, username: 'quiet', password: 'secret' };
     const sessions = manage(target, CACHE);
@@ -394,7 +394,7 @@ describe('a near cache', () => {
   it.each([
     ['tells no run_id', /no run_id/],
     ['is refused', /NOPERM.*'info'/],
-  ])('stays off where INFO %s: it is found out once, said once, and no connection is made anew', async (how, words) => {
+  ])('stays off where INFO %s: it is detected once, reported once, without a reconnect', async (how, words) => {
     const proxy = await startProxy(single.port);
     onClose(() => proxy.stop());
     proxy.rewriteReplies('run_id:', 'runner:');

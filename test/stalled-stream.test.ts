@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import type { Request, Response } from 'express';
 import { streamEvents } from '../examples/live/events';
 
-it('a client that reads nothing when its session ends breaks no stream of events', () => {
+it('a client that does not read when its session ends breaks no stream of events', () => {
   jest.useFakeTimers();
   try {
     const leaving = new AbortController();

@@ -123,12 +123,12 @@ describe.each(KINDS)('%s', (kind) => {
     expect(await refusalsOf([...serversOf(kind, oneWay), ...serversOf(kind, mutual)])).toEqual([]);
   });
 
-  it('with an authority of its own: every connection trusts it', async () => {
+  it('works with a private authority: every connection trusts it', async () => {
     const tls = { ca: authority.cert };
     expect(await useEveryConnection(settingsOf(kind, oneWay, tls))).toEqual(ALL_IS_WELL);
   });
 
-  it('over IPv6 with mutual TLS: every connection asks for the servername, and shows our certificate', async () => {
+  it('works over IPv6 with mutual TLS: every connection sends the servername and our certificate', async () => {
     const asked = new Set<string>();
     const tls: ConnectionOptions = {
       ...withOwn(),
@@ -154,7 +154,7 @@ describe.each(KINDS)('%s', (kind) => {
     ],
     // With TLS 1.3 a server says so after the handshake, and its reset may overtake that (RFC 8446, 4.4.2.4).
     ['with its own, without ours', trust, /certificate required|\b(ECONNRESET|EPIPE)\b/],
-  ])('with a certificate %s is a 503 that says so, and no secret', async (_, tls, words) => {
+  ])('with a certificate %s gives a 503 that says so, and shows no secret', async (_, tls, words) => {
     const secrets = { password: 'a password that nobody may see', key: own.key.toString() };
     const { password } = secrets;
     const store = new RedisStore(settingsOf(kind, mutual, tls(), { ...ACL_LOGIN, password }), { timeoutMs: 2000 });
@@ -191,7 +191,7 @@ describe("a client of the application's own with mutual TLS", () => {
     ['ioredis 5, to Sentinel', () => new Redis5(ofSentinel())],
     ['ioredis, to a Cluster', () => new Cluster(mutual.cluster.startupNodes, ofCluster())],
     ['ioredis 5, to a Cluster', () => new Cluster5(mutual.cluster.startupNodes, ofCluster())],
-  ])('of %s: every further connection has its TLS', async (_, open) => {
+  ])('of %s: every later connection has its TLS', async (_, open) => {
     expect(await useEveryConnection(kept(open() as Redis | Cluster))).toEqual(ALL_IS_WELL);
   });
 });
@@ -217,7 +217,7 @@ describe('without TLS', () => {
     for (const target of targets) expect(await useEveryConnection(target)).toEqual(ALL_IS_WELL);
   });
 
-  it('a Unix socket that is not there is a 503 that says so', async () => {
+  it('a missing Unix socket gives a 503 that says so', async () => {
     const store = new RedisStore({ path: '/nowhere/redis.sock' }, PATIENT);
     onClose(() => store.close());
     await expect(store.list('A'.repeat(22))).rejects.toMatchObject({

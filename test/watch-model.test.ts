@@ -46,30 +46,27 @@ interface Session {
 it.each([
   ['without a near cache', undefined],
   ['with one', true],
-])(
-  'whatever happens, in whatever order, those signals abort whose sessions have ended, and no others, %s',
-  async (_, cache) => {
-    const property = fc.asyncProperty(fc.array(steps, { minLength: 5, maxLength: 60 }), async (all) => {
-      const prefixes = randomPrefixes();
-      const target = { host: '127.0.0.1', port: proxy.port };
-      const here = new TokenManager({
-        store: new RedisStore(target, { ...prefixes, ...PATIENT }),
-        secret: SECRET,
-        cache,
-      });
-      const there = new TokenManager({
-        store: new RedisStore(server.url, { ...prefixes, ...PATIENT }),
-        secret: SECRET,
-      });
-      try {
-        await new World(here, there).run(all);
-      } finally {
-        await Promise.all([here.close(), there.close()]);
-      }
+])('under any operations in any order, the signals of ended sessions abort, and no others, %s', async (_, cache) => {
+  const property = fc.asyncProperty(fc.array(steps, { minLength: 5, maxLength: 60 }), async (all) => {
+    const prefixes = randomPrefixes();
+    const target = { host: '127.0.0.1', port: proxy.port };
+    const here = new TokenManager({
+      store: new RedisStore(target, { ...prefixes, ...PATIENT }),
+      secret: SECRET,
+      cache,
     });
-    await fc.assert(property, runs(40));
-  },
-);
+    const there = new TokenManager({
+      store: new RedisStore(server.url, { ...prefixes, ...PATIENT }),
+      secret: SECRET,
+    });
+    try {
+      await new World(here, there).run(all);
+    } finally {
+      await Promise.all([here.close(), there.close()]);
+    }
+  });
+  await fc.assert(property, runs(40));
+});
 
 class World {
   readonly #sessions: Session[] = [];

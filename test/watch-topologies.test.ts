@@ -58,7 +58,7 @@ async function throughFailover(
   expect(abortedCount()).toBe(3);
 }
 
-it('in a Cluster signals abort whatever node their user is on, also after a node has failed', async () => {
+it('in a Cluster signals abort for users on any node, also after a node has failed', async () => {
   const cluster = await startClusterTopology({ nodeTimeoutMs: DOWN_AFTER_MS });
   closing(() => cluster.stop());
   const keyOf = ({ tokenKeyPrefix }: { tokenKeyPrefix: string }) => `${tokenKeyPrefix}:{${tagOf('user 2')}}`;
@@ -93,7 +93,7 @@ it('behind Sentinels signals abort also after a failover', async () => {
   );
 });
 
-it('a replica answers no look at sessions: it may know less than its master', async () => {
+it("a replica answers no query for sessions: its data may be older than the master's", async () => {
   const topology = await startSentinelTopology({ replicas: 1, downAfterMs: 60_000 });
   closing(() => topology.stop());
   const prefixes = randomPrefixes();
