@@ -22,7 +22,7 @@ const HOST = 'Host: shop.example.com';
 const OWN = 'Origin: https://shop.example.com';
 const UPGRADE = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'];
 
-/** A server that authenticates requests and upgrades, and answers with what it found. */
+/** A server that authenticates requests and upgrades, and answers with the result. */
 async function start(
   options?: AuthenticatorOptions,
   policy: Partial<TokenManagerOptions<unknown>> = {},
@@ -156,7 +156,7 @@ it('trusts the host and protocol that a proxy forwards only where the options sa
   const details = { secure: true, host: 'shop.example.com' };
   expect((await authenticate({ headers }, details)).session?.user).toEqual(ADA);
   expect((await authenticate({ headers }, { host: 'shop.example.com' })).error?.code).toBe('ERR_UNAUTHENTICATED');
-  // `Headers` give null for what a request lacks.
+  // `Headers` return null for a missing header.
   for (const host of [undefined, null, '', 'shop.example.com\ud800', '*', 'evil.example']) {
     expect((await authenticate({ headers }, { secure: true, host })).error?.code).toBe('ERR_CROSS_ORIGIN');
   }

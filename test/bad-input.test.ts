@@ -2,7 +2,7 @@ import { createRedisClient, MemoryStore, RedisStore, TokenManager } from 'tokens
 import { sessionMiddleware } from 'tokensession/express';
 import { SECRET } from './support/stores';
 
-/** Keeps what it is asked to do; everything in these tests must be refused before that. */
+/** Records its calls; everything in these tests must be rejected before a call. */
 function recordingStore() {
   const calls: string[] = [];
   const store = new Proxy(new MemoryStore(), {

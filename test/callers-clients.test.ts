@@ -19,7 +19,7 @@ const USERS = Array.from({ length: 12 }, (_, i) => `user-${i}`);
 
 let cluster: ClusterTopology;
 let sentinel: SentinelTopology;
-/** The master behind the sentinel, which also is the Redis of its own. */
+/** The master behind the sentinel, which also serves as the single Redis. */
 let single: RedisServer;
 let prefixes: ReturnType<typeof randomPrefixes>;
 const onClose = closeAfterEach();
@@ -49,7 +49,7 @@ function kept<Kept extends { on(event: 'error', listener: () => void): unknown; 
   return client as unknown as Client;
 }
 
-/** What an application may have open: a client of each topology, by each version of ioredis. */
+/** A client of each topology, by each version of ioredis. */
 const OPEN = {
   'one Redis': {
     'ioredis 6': (options: object) => kept(new Redis({ ...options, port: single.port })),
@@ -104,7 +104,7 @@ async function keysIn(
   return (await Promise.all(found)).flat();
 }
 
-/** All that a store and a near cache promise, through this client; and what is in Redis afterwards. */
+/** Uses everything that a store and a near cache promise through this client; returns what is in Redis afterwards. */
 async function doesAll(client: Client): Promise<string[]> {
   const own = randomPrefixes();
   const sessions = manage(client, { ...own, ...DURABLE });
@@ -368,7 +368,7 @@ it('with a commandTimeout still waits for the replicas', async () => {
   expect(await ends).toEqual([true, true]);
 });
 
-/** Lets one user in by that password alone. Connections stay as they are. */
+/** Changes the password of the only user. Connections stay as they are. */
 async function setPassword(servers: readonly RedisServer[], password: string): Promise<void> {
   const rule = ['SETUSER', 'rotating', 'reset', 'on', `>${password}`, '~*', '&*', '+@all'] as const;
   await Promise.all(servers.map((server) => ask(server, 'ACL', ...rule)));
@@ -377,13 +377,13 @@ async function setPassword(servers: readonly RedisServer[], password: string): P
 const killConnections = (servers: readonly RedisServer[], ...which: string[]) =>
   Promise.all(servers.map((server) => ask(server, 'CLIENT', 'KILL', ...which)));
 
-/** The connections that near caches listen on, of each server. */
+/** The subscriptions of near caches on each server. */
 async function listeningOn(servers: readonly RedisServer[]): Promise<string[][]> {
   const lists = await Promise.all(servers.map((server) => ask<string>(server, 'CLIENT', 'LIST', 'TYPE', 'pubsub')));
   return lists.map((list) => [...list.matchAll(/^id=(\d+)(?=.* user=rotating)/gm)].map(([, id]) => id as string));
 }
 
-/** Breaks the connections that the near cache listens on, and waits until it has others, and is up. */
+/** Breaks the subscriptions of the near cache, and waits until it has others, and is up. */
 async function untilListeningAnew(sessions: Sessions, servers: readonly RedisServer[]): Promise<void> {
   const before = await listeningOn(servers);
   expect(before.flat()).not.toEqual([]);
@@ -556,7 +556,7 @@ describe('a password given as a function', () => {
       const sessions = manage(
         target(async () => {
           asked++;
-          // As one that comes over the network.
+          // Settles later, like a password fetched over the network.
           await new Promise((resolve) => setTimeout(resolve, 5));
           return current;
         }),

@@ -5,7 +5,7 @@ import { type RedisServer, startRedis } from './support/redis-server';
 import { HOUR, liveIn, newSession, PATIENT, randomPrefixes, startSession } from './support/stores';
 
 /*
- * The clock of the store is set back by an hour: what was written before lies in the future.
+ * The clock of the store is set back by an hour, so earlier records lie in the future.
  */
 
 const USER_ID = 'ada';
@@ -18,7 +18,7 @@ interface Clock {
   store: Store;
   /** Sets the clock of the store back by an hour. */
   setBack(): Promise<void>;
-  /** Lets that many milliseconds pass. */
+  /** Lets this many milliseconds pass. */
   elapse(ms: number): Promise<void>;
 }
 
@@ -39,7 +39,7 @@ function memoryClock(): Clock {
   return { store: new MemoryStore({ now: () => now }), setBack, elapse };
 }
 
-/** Redis has the machine's clock. So the moments in the records are set ahead instead. */
+/** Redis uses the clock of the machine, so the moments in the records are moved ahead instead. */
 function redisClock(): Clock {
   const prefixes = randomPrefixes();
   const key = `${prefixes.tokenKeyPrefix}:{${TAG}}`;
@@ -67,7 +67,7 @@ describe.each([
 
   const logIn = () => startSession(clock.store, TAG, newSession(USER_ID, { ttlMs: TTL }));
   const touch = (token: TokenClaims) => clock.store.touch(TAG, token, ENDS, GRACE);
-  /** The claims of a token as the record holds it. */
+  /** The claims of the token in the record. */
   const current = async (sid: string): Promise<TokenClaims> => {
     const record = (await clock.store.list(TAG))?.sessions.find((session) => session.sid === sid);
     return { tag: TAG, ...(record as NonNullable<typeof record>) };

@@ -11,7 +11,7 @@ import type { Visit } from './support/hosts/host';
 import { sendRaw } from './support/raw-request';
 import { SECRET } from './support/stores';
 
-/** The cookies of a response by where they hold, `domain path`, each with the beginning of its value. */
+/** The cookies of a response by their scope, `domain path`, each with the start of its value. */
 const placesOf = (setCookie: string[]) =>
   setCookie.map((text) => {
     const attribute = (name: string) => new RegExp(`; ${name}=([^;]*)`).exec(text)?.[1];

@@ -310,7 +310,7 @@ describe.each([
     const app = new Koa();
     app.silent = true;
     app.use((ctx, next) => {
-      // As a body parser does.
+      // Like a body parser.
       Object.assign(ctx.request, { body: { _method: 'GET' } });
       return next();
     });

@@ -116,7 +116,7 @@ describe('a revocation with durability', () => {
     const tokens = [await sessions.setToken('ada'), await sessions.setToken('grace')] as const;
     for (const replica of replicas) replica.pause();
     await expect(sessions.deleteToken(tokens[0])).rejects.toMatchObject(notReplicated);
-    // This one has written nothing yet that WAIT could wait for.
+    // This manager has not yet written anything for WAIT to confirm.
     await expect(elsewhere.deleteToken(tokens[0])).rejects.toMatchObject(notReplicated);
     for (const replica of replicas) replica.resume();
     for (const again of [sessions, elsewhere]) expect(await again.deleteToken(tokens[0])).toBe(false);
@@ -193,7 +193,7 @@ describe('a revocation with durability', () => {
     const sessions = new TokenManager({ store, secret: SECRET });
     onClose(() => sessions.close());
     expect(await sessions.deleteToken(await sessions.setToken('ada'))).toBe(true);
-    // The name leads elsewhere now; the old server is well, and has its replicas.
+    // The name now leads to another server; the old one works, and has its replicas.
     proxy.leadTo(lone.port);
     await ask(master, 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
     const token = await until('it is there', () => sessions.setToken('ada'));
@@ -312,7 +312,7 @@ describe('in a Cluster, durability', () => {
     await master.kill();
     await topology.untilOwner(keyOf(promoted), master);
     await until('service is back', async () => (await sessions.checkToken(promoted)) !== null);
-    // Its only replica is the master now, and has none.
+    // Its only replica is now the master, and has no replica itself.
     await expect(sessions.deleteToken(promoted)).rejects.toMatchObject(notReplicated);
     await master.restart();
     await topology.untilHealed();

@@ -49,7 +49,7 @@ describe('the gosession program', () => {
       expect(example.stdout).toBe(STEPS);
       expect(example.stderr).toBe('');
     }
-    // What is left is why each of its sessions ended, for as long as it would have lived.
+    // Only the reason of each end stays, for as long as the session would have lived.
     const [key = '', ...others] = await redis.admin.keys('go-token:*');
     expect(others).toEqual([]);
     const { id, v, ...remembered } = await redis.admin.hgetall(key);
@@ -438,7 +438,7 @@ describe('an invalid setting', () => {
   });
 });
 
-/** A section of the README of the examples, with these addresses in place of those in it. */
+/** A section of the README of the examples, with these addresses filled in. */
 async function readmeSection(title: string, addresses: Record<string, string>): Promise<string> {
   const readme = await readFile(join(__dirname, '../examples/README.md'), 'utf8');
   const [, section] = new RegExp(`^## ${title}\n(.*?)(?=^## |(?![^]))`, 'ms').exec(readme) ?? [];
@@ -446,7 +446,7 @@ async function readmeSection(title: string, addresses: Record<string, string>): 
   return Object.entries(addresses).reduce((text, [from, to]) => text.replaceAll(from, to), section);
 }
 
-/** The commands of a section, each with what it prints. */
+/** The commands of a section, each with its output. */
 async function transcriptOf(title: string, addresses: Record<string, string>): Promise<[string, string][]> {
   const blocks = (await readmeSection(title, addresses)).match(/(?<=^```console\n).*?(?=^```$)/gms) ?? [];
   return blocks.flatMap((block) =>
@@ -457,10 +457,10 @@ async function transcriptOf(title: string, addresses: Record<string, string>): P
   );
 }
 
-/** Without what differs each time. */
+/** Without values that change from run to run. */
 const masked = (output: string) => output.replace(TOKEN, 'TOKEN').replace(/\b[\da-f]{10}\b/g, 'CODE');
 
-/** The token of the same session as it would be if its user had proved who they are a minute earlier. */
+/** A token of the same session whose last proof is a minute older. */
 function aMinuteAfterLogin(token: string): string {
   const claims = readClaims(token);
   if (claims === null) throw new Error('this is no token');
@@ -497,7 +497,7 @@ async function login(address: string, user: string, userAgent = 'a test'): Promi
   return JSON.parse(await response.text()).token;
 }
 
-/** Calls `METHOD /path`, signed in with a token or not. */
+/** Calls `METHOD /path`, with or without a token. */
 async function call(address: string, route: string, token?: string, body?: string) {
   const [method = '', path = ''] = route.split(' ');
   const response = await fetch(address + path, jsonRequest(method, token, body));

@@ -30,7 +30,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-/** What all stages of the application do. */
+/** The routes of every stage of the application. */
 function routes(app: Express): void {
   app.all(
     '/login',
@@ -61,13 +61,13 @@ function routes(app: Express): void {
   );
 }
 
-/** An application that goes from connect-redis to ours, one stage after the other, at one address. */
+/** An application that moves from connect-redis to ours, stage by stage, at one address. */
 async function startMoving({
   legacy = {},
   wrap = (store) => store,
 }: {
   legacy?: Partial<LegacySessionsOptions<AnySession>>;
-  /** Around the store that sessions are moved from. */
+  /** Wraps the store that sessions are moved from. */
   wrap?: (store: AnySession) => AnySession;
 } = {}) {
   const prefix = `sess-${Math.random().toString(36).slice(2)}:`;
@@ -77,7 +77,7 @@ async function startMoving({
   const prefixes = randomPrefixes();
   const newManager = () =>
     new TokenManager({ store: new RedisStore(server.url, { ...prefixes, ...PATIENT }), secret: SECRET });
-  // As in two processes.
+  // Separate, like two processes.
   const managers = [newManager(), newManager()] as const;
   const events: string[] = [];
   for (const manager of managers) {
@@ -189,7 +189,7 @@ it('moves a session at its first use, once, under any number of parallel request
   expect(await manager.listUserSessions('ada')).toHaveLength(1);
   expect(await formerKeys()).toBe(0);
   expect(events).toEqual([]);
-  // Each answer brought the new cookie, the same session's; the former one goes on where that was lost.
+  // Each response set the new cookie of the same session; the former one stays valid if that is lost.
   const ids = answers.map(({ lines }) => lines[0]);
   expect(new Set(ids).size).toBe(1);
   expect(ids[0]).toMatch(/^connect\.sid=s%3A[\w-]{22}\.[\w-]{22}\./);
@@ -224,7 +224,7 @@ it('never revives a session that has ended after its move', async () => {
   const record = await former.get(id);
   goTo('bridge');
   await browser.visit('/who');
-  // A request that the former application was still busy with writes its record again.
+  // A slow request of the former application writes its record again.
   await former.set(id, record);
   await browser.visit('/logout');
   for (let i = 0; i < 3; i++) {
@@ -233,7 +233,7 @@ it('never revives a session that has ended after its move', async () => {
   }
   expect(await manager.listUserSessions('ada')).toEqual([]);
 
-  // A kick counts, too, and so does a ban of a user whose session was not moved yet.
+  // A kick, or a ban, also applies to a user whose session was not moved yet.
   goTo('connect-redis');
   const [kicked, banned] = [browse(), browse()];
   await kicked.visit('/login?user=eve');
@@ -348,12 +348,12 @@ it('continues in sessionMiddleware with the same session and data, and ends in b
   expect((await browser.visit('/auth-data')).body).toMatchObject({ cart: 'book' });
   expect(await manager.listUserSessions('ada')).toHaveLength(1);
   await visitor.visit('/who');
-  // The same session again: nothing is asked but what each of the two asks.
+  // The same session: both libraries make only their own calls.
   const { lines } = await visitor.visit('/who');
   expect(lines).toEqual([]);
   expect([...visitor.cookies.keys()].sort()).toEqual(['connect.sid', 'session-visitor']);
 
-  // A visitor signs in by ours and takes the cart along.
+  // A visitor signs in through sessionMiddleware and keeps the cart.
   await visitor.visit('/auth-login?user=grace');
   goTo('ours');
   expect((await visitor.visit('/who')).body).toEqual({ user: 'grace', cart: 'pen' });
@@ -444,7 +444,7 @@ it('signs no user out while an application under load changes from connect-redis
       if (status !== 200 || body.user !== users[i] || body.cart !== String(i)) failures.push({ status, body, i });
     }
   };
-  // Two requests at a time of each, with one jar; one of the two changes its session.
+  // Two parallel requests with one cookie jar each; one of the two changes its session.
   const clients = browsers.flatMap((browser, i) => [use(browser, i, '/who'), use(browser, i, '/who?count=1')]);
   for (const stage of ['connect-redis', 'bridge', 'both', 'ours']) {
     goTo(stage);

@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-/** A gate that a request waits at until the test opens it. */
+/** Makes requests wait until the test opens it. */
 function gate() {
   let open = () => {};
   let reached = () => {};
@@ -78,7 +78,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(events.map(([name]) => name)).toEqual(['login', 'logout', 'save-dropped']);
     expect(events.at(-1)).toEqual(['save-dropped', { userId: 'ada', sessionId }]);
     expect(errors).toEqual([]);
-    // Nothing was broken on the connections that are kept alive.
+    // The keep-alive connections were not broken.
     for (let i = 0; i < 20; i++) expect((await fetch(`${url}/session`)).status).toBe(200);
   });
 
@@ -197,7 +197,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(body).toMatchObject({ id: expect.stringMatching(/^.{22}\..{22}$/), data: { userId: 7, cart: 'book' } });
     expect((await planted.visit('/session')).body.data).not.toHaveProperty('userId');
     expect(await store.get(visitor.id)).toBeNull();
-    // To another user, and out.
+    // Changes the user, then logs out.
     await browser.visit('/sign-in?user=8');
     expect(await store.get(body.id)).toBeNull();
     await browser.visit('/sign-out');
@@ -369,7 +369,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     const thief = browse();
     thief.cookies.set('connect.sid', `x.${session?.id}`);
     expect((await thief.visit('/session')).body.data).not.toHaveProperty('passport');
-    // A session's data can not name another one to go on with.
+    // Session data cannot make a request continue with another session.
     await store.set('mine', { movedTo: `x.${session?.id}`, cookie: {} });
     expect(await store.get('mine')).toMatchObject({ movedTo: expect.any(String) });
   });

@@ -20,7 +20,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
   const start = (options: BridgeOptions = {}) =>
     startBridge(onClose, { redis: kind === 'RedisStore' ? server.url : undefined, ...options });
 
-  /** An application with one route that gets a browser's requests one after the other. */
+  /** An application with one route, to which a browser sends one request after the other. */
   const serve = async (route: Route, session: Record<string, unknown> = {}, options: BridgeOptions = {}) => {
     const app = await start({ session, routes: { '/': route }, ...options });
     const browser = app.browse();

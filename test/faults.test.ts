@@ -11,9 +11,9 @@ import { until } from './support/until';
 const TIMEOUT_MS = 1000;
 /** What a call may take beyond its deadline on a busy machine; less than a second deadline. */
 const SLACK_MS = 900;
-/** A call that waits for nothing. */
+/** The longest time of a call that waits for nothing. */
 const AT_ONCE_MS = TIMEOUT_MS / 2;
-/** How long a Redis is slow, so that calls certainly pass their deadlines. */
+/** How long a Redis is slow, so that calls surely exceed their deadlines. */
 const SLOW_MS = 2.5 * TIMEOUT_MS;
 
 let server: RedisServer;
@@ -22,7 +22,7 @@ let prefixes: ReturnType<typeof randomPrefixes>;
 const onClose = closeAfterEach();
 
 beforeAll(async () => {
-  // From 7.0 on DEBUG has to be permitted; before that there is no such setting.
+  // Redis 7.0 and later require this setting for DEBUG; earlier versions do not know it.
   server = await startRedis({ 'enable-debug-command': 'yes' }).catch(() => startRedis());
 });
 afterAll(() => server.stop());
@@ -61,7 +61,7 @@ const refused = (code: string) => ({ status: 'rejected', reason: { name: 'Sessio
 const timeout = refused('ERR_STORE_TIMEOUT');
 const unavailable = refused('ERR_STORE_UNAVAILABLE');
 
-/** Calls until they aren't let through any more. */
+/** Calls until the circuit refuses calls. */
 async function untilSpared(sessions: TokenManager<never>, token: string) {
   await until('the circuit is open', async () => {
     await Promise.all(Array.from({ length: 5 }, () => timed(sessions.checkToken(token))));
@@ -113,7 +113,7 @@ describe('a Redis that has become silent', () => {
     }
     server.resume();
     await until('service is back', async () => (await sessions.checkToken(token)) !== null);
-    // Of 5,000 requests and of some seconds of probes: what came before the circuit was open, and one probe.
+    // Of 5,000 requests and some seconds of probes, only those before the circuit opened and one probe.
     expect(await commandsOf('evalsha')).toBeLessThan(40);
     expect(await commandsOf('pttl')).toBeLessThan(10);
   });
@@ -174,7 +174,7 @@ describe("a client of the application's own", () => {
     await ask(server, 'CONFIG', 'RESETSTAT');
     proxy.pass();
     await sleep(TIMEOUT_MS + 100);
-    // What had been sent, and no probe.
+    // Only what had been sent, without a probe.
     expect(await commandsOf('evalsha')).toBeLessThanOrEqual(8);
   });
 });
@@ -301,9 +301,9 @@ describe('a reply that is lost after the command was executed', () => {
     expect(outcome).toMatchObject(unavailable);
     expect(ms).toBeLessThan(AT_ONCE_MS);
     await until('service is back', async () => (await sessions.listUserToken('grace')).length === 0);
-    // The listing was another.
+    // The listing differed.
     expect((await commandsOf('eval')) + (await commandsOf('evalsha'))).toBe(2);
-    // Redis has done what it was told; the answer to a login is lost, and its token is nobody's.
+    // Redis has run the command, but the reply is lost: no client has the token of the login.
     const live = await direct.listUserToken('ada');
     expect(live.length).toBe(_ === 'setToken' ? 2 : /^delete|^ban/.test(_) ? 0 : 1);
   });

@@ -34,7 +34,7 @@ function opened<Detail>(options: TokenManagerOptions<Detail>): TokenManager<Deta
   return manager;
 }
 
-/** Managers with a store that counts its calls, and two tokens of each of two users. */
+/** Managers with a store that counts its calls, and two tokens for each of two users. */
 async function signedIn() {
   const { store, calls } = countedStore(new MemoryStore());
   const manager = opened<Detail>({ store, secret: SECRET });
@@ -59,7 +59,7 @@ describe('arbitrary bytes in Cookie and Authorization never throw and never reac
     await holds(60, [request], async ({ method, path, cookie, authorization }) => {
       const headers = ['Host: app', 'Origin: https://other', `Cookie: ${cookie}`, `Authorization: ${authorization}`];
       const { status, setCookie } = await within(30_000, 'an answer', sendRaw(app.url, method, path, headers));
-      // 400 is node's, for what is no header at all.
+      // Node answers 400 to invalid headers.
       expect([path === '/me' ? 401 : 200, 400]).toContain(status);
       expect(setCookie).toEqual([]);
       expect(calls.splice(0)).toEqual([]);
@@ -68,7 +68,7 @@ describe('arbitrary bytes in Cookie and Authorization never throw and never reac
 });
 
 describe('random header texts', () => {
-  /** Cookies and an Authorization of pieces: the tokens that may be there, and all that may not. */
+  /** Cookies and an Authorization, assembled from the allowed tokens and from invalid pieces. */
   const requests = (pieces: readonly string[], others: fc.Arbitrary<string>): fc.Arbitrary<DirectRequest> => {
     const value = fc.oneof(fc.constantFrom(...pieces), others, headerText(pieces), fc.string({ unit: 'binary' }));
     const name = fc.constantFrom('session', '__Host-session', '__proto__', 'constructor', 'x');
@@ -189,7 +189,7 @@ describe('a token', () => {
 
 describe('an argument of any value', () => {
   const seconds = fc.oneof(anyValue, fc.constant(60));
-  /** What each call may name when it refuses an argument. */
+  /** The names by which each call may reject an argument. */
   const CALLS: Record<string, [given: Given, named: RegExp, call: Call]> = {
     setToken: [anyValue, /userId/, (all, id) => all.setToken(id)],
     'setToken ttl': [seconds, /ttl/, (all, ttl) => all.setToken('ada', ttl)],
@@ -440,14 +440,14 @@ function allMiddlewares(manager: unknown, options: SessionMiddlewareOptions): vo
   for (const [, host] of ALL_HOSTS) host.direct(manager as TokenManager, options);
 }
 
-/** What an argument may be: any value, or an object of options of these names. */
+/** An argument: any value, or an object of options with these names. */
 type Given = fc.Arbitrary<unknown> | readonly string[];
 
 function valuesFor(given: Given): fc.Arbitrary<unknown> {
   return Array.isArray(given) ? anyOptions(given) : (given as fc.Arbitrary<unknown>);
 }
 
-/** Whether these are options of which one has no meaning, or no options at all. */
+/** Whether these are invalid options: an unknown name, or no object at all. */
 function hasUnknown(given: Given, value: unknown): boolean {
   if (!Array.isArray(given) || value === undefined) return false;
   return !isObject(value) || Object.keys(value).some((name) => !given.includes(name));
@@ -458,8 +458,8 @@ function isObject(value: unknown): value is object {
 }
 
 /**
- * Whether a call took its argument, as it mustn't what it `mustRefuse`; if not, it has said which it was, and has
- * stored nothing.
+ * Whether a call accepted its argument; it may not accept what it `mustRefuse`. A rejection must name the argument, and
+ * nothing may be stored.
  */
 async function takenOrRefused(
   named: RegExp,
@@ -487,7 +487,7 @@ async function takenOrRefused(
 function unsignedText(tokens: readonly string[], lead: string): fc.Arbitrary<string> {
   const pieces = tokens.flatMap((token) => [token.slice(0, 60), token.slice(1), token.slice(0, 45)]);
   const text = fc.oneof(headerText([...pieces, 'Bearer ', 'Basic ']), mutatedTokens(tokens));
-  // As it goes over the wire, a byte a character.
+  // One byte a character, as it is sent.
   const bytes = text.map((rest) => Buffer.from(lead + rest, 'latin1').toString('latin1'));
   return bytes.filter((whole) => !holdsToken(whole, tokens) && !/[\r\n]/.test(whole));
 }
@@ -500,7 +500,7 @@ function ownerOf(token: string, ada: readonly string[]): string {
   return ada.includes(token) ? 'ada' : 'grace';
 }
 
-/** The session that a request gets; `null` where it was refused as another origin's. */
+/** The session of a request; `null` if it was refused for its origin. */
 async function sessionOf(sending: Promise<{ session: DirectSession }>): Promise<DirectSession | null> {
   try {
     return (await sending).session;

@@ -6,7 +6,7 @@ import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { until } from './support/until';
 
 /*
- * Each fault that the Go library was seen to have, as the promise that this one keeps, on a real Redis.
+ * Each fault found in the Go library, as a promise of this one, on a real Redis.
  */
 
 interface Detail {
@@ -17,7 +17,7 @@ let server: RedisServer;
 let prefixes: { tokenKeyPrefix: string; userKeyPrefix: string };
 const managers: TokenManager<Detail>[] = [];
 
-/** A service of its own: its own client, its own manager, the same Redis and secret. */
+/** A separate service: its own client and manager, the same Redis and secret. */
 function service(options: Partial<TokenManagerOptions<Detail>> = {}): TokenManager<Detail> {
   const manager = new TokenManager<Detail>({
     store: new RedisStore(server.url, { ...prefixes, ...PATIENT }),
@@ -249,7 +249,7 @@ it('15: a check takes one round trip, with user info and sliding included', asyn
   for (let i = 0; i < 10; i++) expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'ada' });
   const stats = await server.admin.info('commandstats');
   const fromClients = [...stats.matchAll(/cmdstat_(\S+?):calls=(\d+)/g)].map(([, name, calls]) => `${name} ${calls}`);
-  // What a script calls is counted as well: the client's own share is EVALSHA, and INFO and CONFIG are the test's.
+  // Includes calls inside scripts: the client itself sends EVALSHA; INFO and CONFIG come from the test.
   expect(fromClients).toContain('evalsha 10');
   expect(fromClients.filter((line) => /^(get|getex|eval|set|multi|exec) /.test(line))).toEqual(['getex 10']);
 });
@@ -353,7 +353,7 @@ it('a deleted session leaves nothing in Redis but, for at most a day, the reason
   expect(await keys()).toEqual([]);
   await sessions.setToken('ada');
   await sessions.deleteUserToken('ada');
-  // What stays for a day at most is why it ended.
+  // Only the reason of its end stays, for a day at most.
   const [key] = (await keys()) as [string];
   expect(Object.values(await server.admin.hgetall(key)).sort()).toEqual(['1', 'ada', expect.stringMatching(/^ended:/)]);
   expect(await server.admin.pttl(key)).toBeLessThanOrEqual(24 * 3_600_000);

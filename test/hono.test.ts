@@ -18,7 +18,7 @@ describe.each([
   ["Hono's own", false],
   ["the application's", true],
 ])('%s error handler', (_, isOwn) => {
-  /** An application that meets these errors. */
+  /** An application that handles these errors. */
   function newApp(manager: TokenManager) {
     const app = new Hono();
     if (isOwn) {

@@ -25,7 +25,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** Serves what a page on Request and Response exports. */
+/** Serves the export of a page on Request and Response. */
 const SERVED = `
 import { createServer } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
@@ -44,7 +44,7 @@ async function start(page: string): Promise<string> {
     stdio: 'inherit',
   });
   children.push(child);
-  // Of all addresses that a name has, a program may listen on one.
+  // A name may have several addresses; a program may listen on one of them only.
   const urls = [`http://127.0.0.1:${port}`, `http://[::1]:${port}`];
   let found: string | undefined;
   await until(`${page} listens`, async () => {
@@ -60,7 +60,7 @@ async function start(page: string): Promise<string> {
   return found as string;
 }
 
-/** A signed token, whose session the program does not know. */
+/** A signed token of a session that the program does not have. */
 async function tokenOf(userId: string): Promise<string> {
   const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
   const token = await manager.setToken(userId);
@@ -132,7 +132,7 @@ describe('a recipe based on Request and Response', () => {
     delete (globalThis as { sessions?: unknown }).sessions;
   });
 
-  /** What the recipe under this heading exports. */
+  /** The exports of the recipe under this heading. */
   async function recipe<Exports>(heading: string): Promise<Exports> {
     const file = join(folder, `${heading.replace(/\W/g, '')}.ts`);
     await writeFile(file, blocks('ts', section('docs/fetch.md', heading))[0] as string);

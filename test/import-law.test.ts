@@ -3,7 +3,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 
 const SRC = resolve(__dirname, '../src');
 
-/** Which folders of src/ each folder may import from: never one that stands above it. */
+/** The folders of src/ that each folder may import from: never one above it. */
 const LAW: Record<string, string[]> = {
   errors: ['errors'],
   token: ['token', 'errors'],
@@ -19,7 +19,7 @@ const LAW: Record<string, string[]> = {
     ...['redis', 'redis/health', 'redis/changes', 'redis/revocations', 'redis/connection', 'redis/client'],
     ...['redis/scripts', 'store', 'token', 'errors'],
   ],
-  // Of redis/ itself what describes the data alone, see below.
+  // From redis/ itself, only what describes the data, see below.
   'redis/health': ['redis/health', 'redis/connection', 'redis/client', 'redis/scripts', 'redis', 'store', 'errors'],
   'redis/changes': [
     'redis/changes',
@@ -52,7 +52,7 @@ const LAW: Record<string, string[]> = {
   ],
 };
 
-/** Which packages each folder may import at run time; types cost nothing. */
+/** The packages that each folder may import at run time; types are free. */
 const PACKAGES: Record<string, string[]> = {
   errors: [],
   token: ['node:crypto', 'nanoid'],

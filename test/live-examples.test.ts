@@ -50,12 +50,12 @@ function openWebSocket(address: string, headers: Record<string, string>) {
   const closed = once(ws, 'close').then(([code, reason]) => ({ code, reason: String(reason) }));
   const opened = once(ws, 'message').then(([data]) => String(data));
   const refused = once(ws, 'unexpected-response').then(([, res]) => res.statusCode);
-  // Not each of these comes to pass.
+  // Some of these are never called.
   for (const outcome of [closed, opened, refused]) outcome.catch(() => undefined);
   return { ws, seen, closed, opened, refused };
 }
 
-/** The events of a stream, as they come. */
+/** The events of a stream, in order. */
 async function* eventsOf(address: string, token: string) {
   const response = await fetch(`${address}/events`, { headers: { authorization: `Bearer ${token}` } });
   expect(response.headers.get('content-type')).toBe('text/event-stream');

@@ -11,7 +11,7 @@ import { SECRET } from './support/stores';
 
 const HOST = 'Host: shop.example.com';
 const ORIGIN = 'https://shop.example.com';
-/** What browsers send for a page. */
+/** The Accept header of a browser that loads a page. */
 const PAGE = 'Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8';
 const { safeReturnTo } = forExpress;
 
@@ -110,7 +110,7 @@ describe('safeReturnTo', () => {
       null,
       7,
     ],
-    // What a browser makes of a path must not begin with a host either.
+    // The path must not begin with a host after a browser's normalization either.
     ...['/.//evil.example', '/a/..//evil.example', '/%2e//evil.example'],
     [['/a', '/b']],
   ])('returns / for %j', (value) => {
@@ -158,7 +158,7 @@ describe('safeReturnTo', () => {
       fc.property(values, (value) => {
         const path = safeReturnTo(value);
         expect(new URL(path, `${ORIGIN}/login`).origin).toBe(ORIGIN);
-        // As it comes back out of the query of the login page, and as a page would take it apart.
+        // As read from the query of the login page, and as a page would parse it.
         const query = new URL(`${ORIGIN}/login?returnTo=${encodeURIComponent(path)}`).searchParams.get('returnTo');
         expect(safeReturnTo(query)).toBe(path);
         const { pathname, search } = new URL(path, ORIGIN);

@@ -16,7 +16,7 @@ describe('MemoryStore', () => {
       expect(store.size).toEqual({ sessions: 101, userInfo: 100 });
       await jest.advanceTimersByTimeAsync(10_000);
       expect(store.size).toEqual({ sessions: 1, userInfo: 100 });
-      // For a minute the store remembers which version of the info has expired.
+      // For a minute the store remembers the version of the expired info.
       await jest.advanceTimersByTimeAsync(60_000);
       expect(store.size).toEqual({ sessions: 1, userInfo: 0 });
       await sessions.close();

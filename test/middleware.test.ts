@@ -391,7 +391,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       const begin = process.cpuUsage();
       const request = { header: () => `bearer${' '.repeat(15_900)}a b`, isRepeated: () => false };
       for (let i = 0; i < 100; i++) read?.(request);
-      // A regular expression that goes back over the spaces takes minutes of this.
+      // A regular expression with backtracking over the spaces would take minutes.
       expect(process.cpuUsage(begin).user).toBeLessThan(1_000_000);
     });
 
@@ -430,7 +430,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await trusting.send('/me', { ...secure, cookie: `__Host-session=${body.token}` })).toMatchObject({
         status: 200,
       });
-      // The unprefixed name can be set from an insecure page: it must not count on a secure request.
+      // An insecure page can set the unprefixed name: it must not count on a secure request.
       expect(await trusting.send('/me', { ...secure, cookie: `session=${body.token}` })).toMatchObject({ status: 401 });
 
       const wary = await start();
@@ -725,7 +725,7 @@ describe('mounted twice on one request', () => {
     return { manager: new TokenManager<Detail>({ store, secret: SECRET }), calls };
   };
 
-  /** Mounts the middleware of each manager after the other, and tells which sessions were there in between. */
+  /** Mounts the middleware of each manager in turn, and reports the sessions in between. */
   const APPS: Record<string, (managers: TokenManager<Detail>[], seen: unknown[]) => RequestListener> = {
     Express: (managers, seen) => {
       const app = express();

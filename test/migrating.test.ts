@@ -46,19 +46,19 @@ async function stop(child: ChildProcess): Promise<void> {
   await once(child, 'exit');
 }
 
-/** With our own sources under the package's name. */
+/** Resolves the package's name to our sources. */
 const ENV = { PATH: process.env.PATH, TSX_TSCONFIG_PATH: join(ROOT, 'tsconfig.json') };
 
 let count = 0;
 
-/** Runs a program of the page, in the place of the one before it, until the test is over. */
+/** Runs a program of the page in place of the previous one, until the test ends. */
 async function run(chapter: string, index: number, port: number): Promise<void> {
   for (const child of children) await stop(child);
   const program = programs.get(chapter)?.[index];
   if (program === undefined) throw new Error(`no program ${index} in the chapter ${chapter}`);
   const file = `program-${count++}.${program.language === 'ts' ? 'mts' : 'mjs'}`;
   await writeFile(join(folder, file), program.text);
-  // One process: that of tsx itself would leave the program running when it is killed.
+  // One process: a child of tsx would survive its kill.
   const child = spawn(process.execPath, ['--import', 'tsx', file], {
     cwd: folder,
     env: {
@@ -83,7 +83,7 @@ async function run(chapter: string, index: number, port: number): Promise<void> 
   throw new Error('the program does not listen');
 }
 
-/** Runs one program and gives a browser that visits it. */
+/** Runs one program and returns a browser that visits it. */
 async function open(chapter: string, index: number): Promise<Browser> {
   const port = await freePort();
   await run(chapter, index, port);

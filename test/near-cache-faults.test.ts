@@ -21,7 +21,7 @@ afterAll(() => server.stop());
 
 const closing = closeAfterEach();
 const HEARTBEAT_MS = 500;
-/** Two heartbeats, and what timers and a busy machine add to them. */
+/** Two heartbeats, plus the delay of timers on a busy machine. */
 const LEASE_MS = 2 * HEARTBEAT_MS + 1000;
 const CACHE = { maxAgeMs: 60_000, heartbeatMs: HEARTBEAT_MS };
 
@@ -53,7 +53,7 @@ async function heat(sessions: TokenManager, token: string): Promise<void> {
   });
 }
 
-/** How long the session goes on to be answered from memory. */
+/** How long the near cache still answers for the session. */
 async function msUntilAsked(sessions: TokenManager, token: string): Promise<number> {
   const begin = performance.now();
   for (;;) {
@@ -66,7 +66,7 @@ async function msUntilAsked(sessions: TokenManager, token: string): Promise<numb
   }
 }
 
-/** Ends a session behind everybody's back: nothing is announced. */
+/** Ends a session directly in Redis, without an announcement. */
 const endUnannounced = (prefixes: { tokenKeyPrefix: string }, token: string) =>
   server.admin.del(`${prefixes.tokenKeyPrefix}:{${token.slice(0, 22)}}`);
 
@@ -111,7 +111,7 @@ describe('while announcements may be lost, each check calls the store', () => {
     expect(await sessions.checkToken(token)).toBeNull();
     await until('it is told', () => events.length > 1);
     expect(events.map(({ name }) => name)).toEqual(['cache-up', 'cache-down']);
-    // All is asked of the store from now on, and served.
+    // From now on each check calls the store, and succeeds.
     const other = await sessions.setToken('bob');
     const { hits } = sessions.cacheStats ?? {};
     for (let i = 0; i < 5; i++) expect(await sessions.checkToken(other)).not.toBeNull();
@@ -161,7 +161,7 @@ describe('while announcements may be lost, each check calls the store', () => {
       await sleep(20);
     }
     expect(sessions.cacheStats).toMatchObject({ entries: 0, hits: 0, isUp: false });
-    // A name that leads to the right one by now: it is looked up for each connection.
+    // The name has led to the right server for a while: it is looked up for each connection.
     leadTo = server.port;
     client.stream.destroy();
     await until('it is reachable', () => sessions.checkToken(token));

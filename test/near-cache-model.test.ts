@@ -18,7 +18,7 @@ const USERS = ['ada', 'bob'];
 
 type Services = readonly TokenManager<{ info: number }>[];
 
-/** What somebody does through one of the services; the numbers choose a user, a session that there was, or a value. */
+/** An operation on one of the services; the numbers choose a user, an earlier session, or a value. */
 interface Step {
   by: number;
   on: number;
@@ -56,7 +56,7 @@ const steps = fc.array(
   { minLength: 5, maxLength: 30 },
 );
 
-/** A store that tells of each change that its follower has heard of. */
+/** A store that reports each announcement that its follower has received. */
 function telling(store: Store): { store: Store; heard: EventEmitter } {
   const heard = new EventEmitter();
   const telling = new Proxy(store, {
@@ -107,7 +107,7 @@ it('under any operations of any service, another answers from its cache as Redis
       }
       let barriers = 0;
       const allIsHeard = async () => {
-        // A tag of nobody: when it has arrived, so has all that was announced before.
+        // The tag of no user: once it has arrived, so have all earlier announcements.
         const barrier = `barrier-${barriers++}`.padEnd(22, '-');
         const heard = stores.map(({ heard }) => once(heard, barrier));
         await server.admin.publish(`${prefixes.tokenKeyPrefix}:changes`, barrier);
@@ -119,7 +119,7 @@ it('under any operations of any service, another answers from its cache as Redis
         await allIsHeard();
         const someToken = tokens[on % tokens.length];
         if (someToken !== undefined) {
-          // Before Redis itself is asked, which would end a session for a reuse.
+          // Before the check in Redis, which would end a session for a reuse.
           const known = comparable(await (cached[index % 2] as Services[number]).checkToken(someToken));
           await allIsHeard();
           expect(known).toEqual(comparable(await plain.checkToken(someToken)));
@@ -136,7 +136,7 @@ it('under any operations of any service, another answers from its cache as Redis
 async function compare(cached: Services, plain: TokenManager<{ info: number }>, token: string): Promise<void> {
   const expected = comparable(await plain.checkToken(token));
   for (const service of cached) {
-    // Asked twice: the second time of what the first has kept.
+    // Checked twice: the second check reads what the first has cached.
     for (let i = 0; i < 2; i++) expect(comparable(await service.checkToken(token))).toEqual(expected);
   }
 }

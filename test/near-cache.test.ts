@@ -29,10 +29,10 @@ const OLDER_SECRET = 'an older secret for tests, no shorter than the other';
 
 type Options = Partial<TokenManagerOptions<{ name: string }>>;
 
-/** So long that what a process hears of within a test it was told. */
+/** Much longer than a test: what a process learns sooner came by announcement. */
 const CACHE = { maxAgeMs: 60_000, heartbeatMs: 10_000 };
 
-/** A service of its own on the sessions under these prefixes. */
+/** A separate service on the sessions under these prefixes. */
 function service(prefixes: ReturnType<typeof randomPrefixes>, options: Options = {}) {
   const counted = countedStore(new RedisStore(server.url, prefixes));
   const sessions = new TokenManager({ store: counted.store, secret: SECRET, cache: CACHE, ...options });
@@ -40,7 +40,7 @@ function service(prefixes: ReturnType<typeof randomPrefixes>, options: Options =
   return { sessions, calls: counted.calls };
 }
 
-/** Two services with the same sessions, of which the first keeps what it has checked. */
+/** Two services with the same sessions, the first one with a near cache. */
 async function twoServices(options: Options = {}, options2: Options = options) {
   const prefixes = randomPrefixes();
   const here = service(prefixes, options);
@@ -54,7 +54,7 @@ async function up(sessions: TokenManager<{ name: string }>): Promise<void> {
   await until('the cache is up', () => sessions.cacheStats?.isUp);
 }
 
-/** A session that is answered from memory. */
+/** A session that the near cache answers for. */
 async function hot(sessions: TokenManager<{ name: string }>, userId = 'ada'): Promise<string> {
   const token = await sessions.setToken(userId);
   await heat(sessions, token);
@@ -69,7 +69,7 @@ async function heat(sessions: TokenManager<{ name: string }>, token: string): Pr
   });
 }
 
-/** Commands that clients have sent to the server for sessions. */
+/** Commands on sessions that clients have sent to the server. */
 async function scriptCalls(): Promise<number> {
   const calls = [...(await server.admin.info('commandstats')).matchAll(/^cmdstat_eval(?:sha)?:calls=(\d+)/gm)];
   return calls.reduce((sum, [, count]) => sum + Number(count), 0);
@@ -292,7 +292,7 @@ describe('a session that was just checked', () => {
       time.setTime(0);
     const second = await here.touchToken(token);
     expect({ ...second, checkedAt: null, ttl: null }).toEqual(expected);
-    // But for the user's info, which is parsed once, and can't be written.
+    // Except for the user's info, which is parsed once, and is read-only.
     expect(second?.user.detail).toBe(first.user.detail);
     expect(() => Object.assign(first.user.detail ?? {}, { name: 'Eve' })).toThrow(TypeError);
     expect(() => Object.assign(first.user, { id: 'eve' })).toThrow(TypeError);
@@ -334,7 +334,7 @@ describe('a session that was just checked', () => {
           .toString()
           .slice(0, token.length),
       );
-    // Of 30 MB.
+    // Far below the 30 MB of headers.
     expect(size() - before).toBeLessThan(5_000_000);
     expect(here.cacheStats?.entries).toBeGreaterThan(290);
   });
@@ -588,7 +588,7 @@ describe('what this process does to a session', () => {
     closing(() => here.close());
     await up(here);
     const token = await hot(here);
-    // As one that waits for a connection.
+    // Delayed, like a call that waits for a connection.
     const end = store.end.bind(store);
     let send = () => {};
     store.end = async (...args) => {
@@ -606,7 +606,7 @@ describe('what this process does to a session', () => {
 });
 
 describe('a check that is in flight', () => {
-  /** A store whose next answer to a check is kept back until it is released. */
+  /** A store whose next reply to a check is held until it is released. */
   function holding(store: Store) {
     let release = () => {};
     let isNext = false;
@@ -656,7 +656,7 @@ describe('a check that is in flight', () => {
 
   it('when the end is announced does not cache the ended session', async () => {
     const { here, there, token, holdNext } = await scene();
-    // Redis has answered that it lives; then it ends, and that is heard; only then the answer arrives.
+    // Redis has replied "live"; then the session ends and the announcement arrives; then the reply arrives.
     await hot(here);
     const { answer, release } = await holdNext(() => here.checkToken(token));
     await there.deleteToken(token);
@@ -711,7 +711,7 @@ describe('sliding', () => {
       await sleep(5);
     }
     expect(new Set(calls)).toEqual(new Set(['touch']));
-    // Each second.
+    // Checks once a second.
     expect(calls.length).toBeGreaterThanOrEqual(3);
     expect(calls.length).toBeLessThanOrEqual((performance.now() - begin) / 1000 + 2);
   });
@@ -767,7 +767,7 @@ describe('sliding', () => {
     const prefixes = randomPrefixes();
     const here = new TokenManager<{ name: string }>({
       secret: SECRET,
-      // So long that the cache does not learn of its deaf connection before the slide is due.
+      // So long that the cache does not notice its silent connection before the slide is due.
       cache: { ...CACHE, heartbeatMs: 10_000 },
       slideEvery: 1,
       ttl: 100,

@@ -5,10 +5,7 @@ import { type RedisServer, startRedis } from './support/redis-server';
 const HOST = 'Host: shop.example.com';
 
 let server: RedisServer;
-/**
- * An application with Nest's own exception filter, one with a filter of its own, and the same with `onUnavailable:
- * 'anonymous'`.
- */
+/** Applications with Nest's exception filter, with their own filter, and with `onUnavailable: 'anonymous'`. */
 let urls: string[];
 
 beforeAll(async () => {

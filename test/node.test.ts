@@ -33,7 +33,7 @@ function newManager() {
   return manager;
 }
 
-/** Signs in at /login and out at /logout, elsewhere for a signed-in user alone. */
+/** Signs in at /login and out at /logout; other paths require a user. */
 function listener(manager: TokenManager) {
   const open = sessionOpener(manager);
   const answer = async (req: NodeRequest, res: NodeResponse) => {
@@ -42,7 +42,7 @@ function listener(manager: TokenManager) {
     else if (req.url === '/logout') await session.logout();
     else if (req.url === '/vault') await requireRecentLogin(session, 60);
     else requireUser(session);
-    // Of HTTP/2, without a body the headers go another way.
+    // HTTP/2 sends the headers of a response without a body another way.
     if (req.url === '/logout') res.end();
     else res.end(JSON.stringify(session.user));
   };

@@ -32,7 +32,7 @@ function fallibleStore(): { store: Store; fail(isDown: boolean): void } {
   };
 }
 
-/** The token in the last line that sets the cookie; `''` of a deletion, `null` when there is none. */
+/** The token in the last line that sets the cookie; `''` for a deletion, `null` for no line. */
 const cookieIn = (setCookie: string[]) => /^session=([^;]*)/.exec(setCookie.at(-1) ?? '')?.[1] ?? null;
 const codeOf = (call: Promise<unknown>) =>
   call.then(
@@ -207,7 +207,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
           const send = await start(
             async ({ res, holder, session }) => {
               await (verb === 'login' ? session.login('ada') : session.rotate());
-              // Koa takes a message for the status that is set.
+              // Koa uses the message of the status that is set.
               if ('status' in holder) holder.status = 200;
               res.statusMessage = '保存';
             },
@@ -326,7 +326,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
 
   if (host.hasProperty)
     describe('the property for the session', () => {
-      /** Functions made of text are in sloppy mode, as those of CommonJS files without "use strict". */
+      /** Functions made from text are sloppy, like CommonJS files without "use strict". */
       const sloppy = (code: string) => new Function('holder', 'session', code) as (...given: unknown[]) => void;
 
       it.each([
@@ -371,7 +371,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
   it.each(['logout', 'login'])('tokens beyond the three that may act cost a %s no call', async (verb) => {
     const { store, calls } = countedStore(new MemoryStore());
     const manager = newManager({ store, maxSessions: 200 });
-    // As many as the header limit of Node lets through.
+    // As many as Node's header limit allows.
     const tokens = [];
     for (let i = 0; i < 125; i++) tokens.push(await manager.setToken('ada'));
     await manager.deleteUserToken('ada');
@@ -478,7 +478,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
         token: renewed.token,
         calls: ['touch'],
       });
-      // In flight still: its client has the newer one.
+      // Still in flight: its client has the newer token.
       expect(await ask([`Cookie: session=${token}`])).toMatchObject({ setCookie: [], id: fresh.id });
     });
 

@@ -10,7 +10,7 @@ import { startProxy } from './support/tcp-proxy';
 import { until } from './support/until';
 
 /*
- * Session data that many processes write at once, while sessions end, and while Redis dies.
+ * Session data under parallel writes of many processes, while sessions end, and while Redis fails.
  */
 
 const onClose = closeAfterEach();
@@ -93,7 +93,7 @@ describe('a logout during a slow request', () => {
   });
   afterAll(() => server.stop());
 
-  /** All that Redis holds of any session, by key. */
+  /** Everything that Redis stores of any session, by key. */
   const held = async () => Promise.all((await server.admin.keys('*')).map((key) => server.admin.hkeys(key)));
 
   it.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])(
@@ -182,7 +182,7 @@ describe('a Redis with an append-only file', () => {
     const ledger = new DataLedger();
     let isOver = false;
     const work = async (manager: TokenManager<Detail>) => {
-      // A call that fails at once leaves no other a turn.
+      // Yields, since a call that fails at once would block all others.
       for (; !isOver; await nextTurn()) await ledger.step(manager);
     };
     const workers = all.flatMap((manager) => Array.from({ length: 8 }, () => work(manager)));
@@ -221,7 +221,7 @@ async function startedBy(manager: TokenManager<Detail>, whose: string): Promise<
   return (await session).token;
 }
 
-/** The code that a write is refused with. */
+/** The error code of a refused write. */
 async function codeOf(write: Promise<unknown>): Promise<string> {
   const outcome = await write.catch((error: unknown) => error);
   return outcome instanceof SessionError ? outcome.code : `no refusal: ${String(outcome)}`;

@@ -20,7 +20,7 @@ const onClose = closeAfterEach();
 
 afterAll(killExamples);
 
-/** A passport whose users are `ada`, with the password `right`, and `grace`, who is broken. */
+/** A passport with two users: `ada` with the password `right`, and `grace`, whose login throws. */
 function localPassport() {
   const passport = new Passport();
   const verify = async (
@@ -243,7 +243,7 @@ describe.each([
       ) => done(null, { id: 'ada' }, {}),
     );
     passport.use(strategy);
-    /** Goes to the provider and gives the address to come back to. */
+    /** Goes to the provider and returns the callback address. */
     const leave = async (browser: Browser) => {
       const { status, headers } = await browser.visit('/login');
       expect(status).toBe(302);

@@ -23,7 +23,7 @@ const EVENTS = [
   'store-up',
 ] as const;
 
-/** Everything that a manager tells, in order. */
+/** All events of a manager, in order. */
 function recordEvents(manager: TokenManager<unknown>): [keyof SessionEvents, object][] {
   const seen: [keyof SessionEvents, object][] = [];
   for (const name of EVENTS) manager.on(name, (event) => void seen.push([name, event]));
@@ -129,7 +129,7 @@ describeStores((open) => {
       else await other.deleteUser('ada');
       arrive({ role: 'admin' });
       await loading;
-      // Its answer comes after that of the load to be kept: both take the same connection.
+      // Comes after the write of the load, on the same connection.
       await slow.checkToken(token);
       expect((await other.touchToken(token))?.user.detail).toEqual({ role: 'reader' });
       expect((await slow.touchToken(token))?.user.detail).toEqual({ role: 'reader' });

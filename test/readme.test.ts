@@ -33,12 +33,12 @@ afterAll(async () => {
 
 it.each(PAGES)('%s has code blocks in tested languages only', (page) => {
   const languages = [...pageText(page).matchAll(/^```(\w*)\n.*?^```$/gms)].map(([, language]) => language);
-  // Programs on libraries without types of their own, which migrating.test.ts runs.
+  // Programs with untyped libraries, which migrating.test.ts runs.
   const tested = ['ts', 'console', 'sh', 'nginx', ...(page === 'docs/migrating.md' ? ['js'] : [])];
   for (const language of languages) expect(tested).toContain(language);
 });
 
-/** A page that says what `Register` is says it for itself: it is compiled alone. */
+/** A page with its own `Register` declaration is compiled alone. */
 const saysTypes = (page: string) => pageText(page).includes('interface Register {');
 const PROGRAMS = [PAGES.filter((page) => !saysTypes(page)), ...PAGES.filter(saysTypes).map((page) => [page])];
 
@@ -69,7 +69,7 @@ it.each(PROGRAMS.map((pages) => [pages.join(', '), pages]))(
   },
 );
 
-/** Runs a program of the README, and gives the port that it listens on. */
+/** Runs a program of the README, and returns its port. */
 async function start(program: string): Promise<number> {
   const port = await freePort();
   await writeFile(join(folder, `server-${port}.ts`), program);
@@ -124,7 +124,7 @@ it('shows real content of Redis', async () => {
   }
 });
 
-/** What an ACL may lack where neither `durability` nor a cache is used. */
+/** Rights that only `durability` or a cache needs. */
 const OPTIONAL_RIGHTS = [' +wait', ' +subscribe +ping'];
 const ACL = transcript(blocks('console', pageText('docs/redis.md'))[0] as string)[0]?.[0] as string;
 
@@ -163,7 +163,7 @@ it.each([
   expect(await sessions.health()).toMatchObject({ status: 'up', reasons: [] });
   if (isWhole) {
     await until('the cache is up', () => sessions.cacheStats?.isUp);
-    // Past the first heartbeat.
+    // After the first heartbeat.
     await sleep(1100);
     expect(sessions.cacheStats?.isUp).toBe(true);
   }
@@ -296,7 +296,7 @@ const headingsOf = (text: string) =>
       .replaceAll(' ', '-'),
   );
 
-/** What differs from run to run, made equal. */
+/** Replaces values that change from run to run. */
 function likeTranscript(text: string): string {
   return text
     .trimEnd()

@@ -45,14 +45,14 @@ const USERS = [
 ];
 
 interface Setting {
-  /** Which of the section's blocks. Default 0. */
+  /** The index of the block in the section. Default 0. */
   block?: number;
   sessions?: TokenManager;
-  /** Whether the recipe takes it for granted that the middleware is mounted. Default false. */
+  /** Whether the recipe requires the middleware to be mounted already. Default false. */
   isMounted?: boolean;
 }
 
-/** An application of which the recipe under this heading is a part. */
+/** An application that contains the recipe under this heading. */
 async function serve(page: string, heading: string, setting: Setting = {}) {
   const app: Express = express();
   app.use(express.json());
@@ -88,7 +88,7 @@ async function serve(page: string, heading: string, setting: Setting = {}) {
 
 const recipe = (page: string, heading: string, block = 0) => blocks('ts', section(page, heading))[block] as string;
 
-/** The value that a snippet which stands alone gives to this name, in this environment. */
+/** The value of this name after an independent snippet has run in this environment. */
 async function made<Value>(text: string, name: string, env: Record<string, string>): Promise<Value> {
   const before = { ...process.env };
   Object.assign(process.env, env);
@@ -255,7 +255,7 @@ it('a new secret signs no user out, and sessions in use get tokens signed with i
   ];
   const token = await atFirst.sessions.setToken('ada');
   expect(await behind.visit(token)).toEqual({ user: 'ada', token });
-  // While some processes are at step 1 and others at step 2, each accepts what the other signs.
+  // Processes at step 1 and at step 2 accept each other's tokens.
   expect(await behind.visit(await inFront.sessions.setToken('ada'))).toMatchObject({ user: 'ada' });
   const renewed = await inFront.visit(token);
   expect(renewed.user).toBe('ada');
@@ -283,7 +283,7 @@ it('a store with a private certificate authority reaches a Redis with TLS', asyn
 describe('testing an application', () => {
   const [withClock, withoutServer] = blocks('ts', pageText('docs/testing-your-app.md')) as [string, string];
 
-  /** Runs a snippet in whose text `visit(headers)` sends a request to its application. */
+  /** Runs a snippet in which `visit(headers)` sends a request to its application. */
   const run = async (text: string) => {
     const app = express();
     let url: string | null = null;

@@ -14,7 +14,7 @@ function kept<Client extends Redis | Cluster>(client: Client): Client {
 
 const NOWHERE = { host: '127.0.0.1', port: 1 };
 
-/** What bounds the waits of every connection. */
+/** The options that limit the waits of every connection. */
 const bounds = (timeoutMs: number) => ({
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,

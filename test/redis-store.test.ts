@@ -62,7 +62,7 @@ describe('what is in Redis', () => {
   it('is one hash a user, with a field for each session, and one string for the cached user info', async () => {
     const sessions = manage(server.url, { getUserInfo: (id) => ({ name: id }), absoluteTtl: 3600 });
     const plain = await sessions.setToken('ada', 60);
-    // Of two logins in one millisecond, the record of the second one would also hold when its token was made.
+    // For two logins in one millisecond, the second record would also store when its token was made.
     await sleep(2);
     const known = await sessions.setToken('ada', 100, { device: 'web' });
     await sessions.addUser('ada');
@@ -505,7 +505,7 @@ describe('a Redis whose memory is full', () => {
     await server.admin.config('SET', 'maxmemory', '1');
     await expect(sessions.addUser('ada')).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' });
     for (const loads of [2, 3]) {
-      // A request may join the load of the one before, until Redis has refused to keep that.
+      // A request may join the load of the previous one until Redis has refused to store that.
       await until('it is loaded again', async () => {
         expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'ada' });
         return getUserInfo.mock.calls.length === loads;

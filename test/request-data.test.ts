@@ -8,7 +8,7 @@ import { until } from './support/until';
 
 const onClose = closeAfterEach();
 
-/** An application whose routes use the data of the request's session, and what its store was asked. */
+/** An application whose routes use session data, and the calls to its store. */
 async function start(
   framework: keyof typeof FRAMEWORKS,
   options: AppOptions = {},
@@ -160,7 +160,7 @@ describe('with Redis', () => {
       return Number(/cmdstat_evalsha:calls=(\d+)/.exec(await server.admin.info('commandstats'))?.[1]);
     };
     expect(await scripts('/data')).toBe(1);
-    // And it reads what it has written.
+    // The process reads its own write.
     expect(await scripts('/set?a=1')).toBe(3);
   });
 });

@@ -21,7 +21,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   const { begin } = HOSTS[name as keyof typeof HOSTS];
   const onClose = closeAfterEach();
 
-  /** An application on a store whose time the test lets pass. */
+  /** An application on a store whose clock the test moves. */
   async function start(options: Partial<TokenManagerOptions<Detail>> = {}, appOptions: AppOptions = {}) {
     let now = Date.now();
     const store = options.store ?? new MemoryStore({ now: () => now });

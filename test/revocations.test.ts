@@ -28,7 +28,7 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
-/** A replay, and time for it to be answered. */
+/** Runs a replay, and waits for its replies. */
 async function replay(): Promise<typeof repeated> {
   repeated = [];
   revocations.replay();

@@ -82,14 +82,14 @@ describe('a process that makes all calls, valid and invalid', () => {
       'the password': passwords.right,
       'the wrong password': passwords.wrong,
       'the password of the sentinels': passwords.sentinel,
-      // The signature alone is secret: without it a token is two public names.
+      // Only the signature is secret: without it a token consists of public names.
       ...Object.fromEntries(testimony.tokens.map((token, i) => [`token ${i}`, token.split('.').at(-1) as string])),
     });
     const texts: FoundText[] = [...testimony.seen, ['stdout', output.stdout], ['stderr', output.stderr]];
     const found = texts.flatMap(([where, text]) => search.namesIn(text).map((name) => `${where}: ${name}`));
     const isExcepted = (finding: string) => EXCEPTIONS.some(([pattern]) => pattern.test(finding));
     expect(found.filter((finding) => !isExcepted(finding))).toEqual([]);
-    // An exception that is not needed any more would hide what comes later.
+    // An unused exception would hide a later finding.
     expect(EXCEPTIONS.filter(([pattern]) => !found.some((finding) => pattern.test(finding)))).toEqual([]);
     expect(files).toEqual([]);
   });
@@ -105,14 +105,14 @@ describe('a process that makes all calls, valid and invalid', () => {
   });
 });
 
-/** Where secrets may be found, and why. */
+/** Where secrets are expected, and why. */
 const EXCEPTIONS: [finding: RegExp, reason: string][] = [
   [/^client of .*: the (wrong )?password$/, 'a client that the application owns has its password'],
   [/^error event of ioredis: .*: the wrong password$/, 'what a client of ioredis’s own making tells its owner'],
   [/^a Redis that is full: event banned .*: token \d+$/, 'the reason of a ban is told as it was given, here a token'],
 ];
 
-/** All that the program's tally has to hold: what is not there was not searched. */
+/** Everything that the program must have counted: what is missing was not searched. */
 const EXPECTED = [
   ...['login', 'logout', 'replaced', 'revoked', 'expired-on-use', 'banned', 'rotated', 'reused', 'store-down'].map(
     (name) => `event ${name}`,
@@ -126,7 +126,7 @@ const EXPECTED = [
   ...[200, 204, 401, 403, 409, 500, 503].map((status) => `status ${status}`),
 ];
 
-/** What Redis and Node say of the ways not to be served. */
+/** Messages of Redis and Node for each refusal. */
 const SAID = [
   ...['ECONNREFUSED', 'WRONGPASS', 'NOAUTH', 'NOPERM', 'OOM', 'READONLY', 'NOREPLICAS'],
   ...['auth', 'evalsha'].map((command) => `unknown command '${command}'`),
@@ -134,10 +134,7 @@ const SAID = [
   ...['Redis gave no answer within 250 ms', 'Redis has stopped answering', 'the store is closed'],
 ];
 
-/**
- * Of Express and Koa, each in its way of printing, of a listener that throws, of a client that isn't ours, and of
- * ioredis.
- */
+/** What is printed by Express and Koa, a listener that throws, the application's own client, and ioredis. */
 const PRINTED = [
   /^SessionError: Redis can't be reached/m,
   /^ {2}SessionError: Redis can't be reached/m,
@@ -334,7 +331,7 @@ describe('the time to read', () => {
   const STARTS = ['', 'session=', 'session=x; session=', 'Bearer ', 'https://', '/', '[', '1.'];
   const ENDS = ['', 'x', '\x00'];
 
-  /** Milliseconds, the least of several times. */
+  /** Milliseconds, the least of several measurements. */
   const timeOf = (run: () => unknown) =>
     Math.min(
       ...Array.from({ length: 3 }, () => {
@@ -343,7 +340,7 @@ describe('the time to read', () => {
         return performance.now() - begin;
       }),
     );
-  /** How much longer 8 times as much takes. What takes next to no time tells nothing. */
+  /** How much longer 8 times the text takes. Very short times are ignored. */
   const growth = (run: (text: string) => unknown, text: (length: number) => string) => {
     const [little, much] = [text(LITTLE), text(8 * LITTLE)];
     return (
@@ -354,13 +351,10 @@ describe('the time to read', () => {
       )
     );
   };
-  /** Eight times of it is as much as Node takes (`--max-http-header-size`). */
+  /** An eighth of what Node accepts (`--max-http-header-size`). */
   const LITTLE = 2000;
   const NO_TIME_MS = 0.05;
-  /**
-   * Eight times as much text takes 8 times as long when each character is looked at so many times, and 64 times when at
-   * each all are.
-   */
+  /** Eight times the text takes 8 times as long in linear time, and 64 times in quadratic time. */
   const LIMIT = 24;
 
   it('is short for any cookie or header', () => {
@@ -368,7 +362,7 @@ describe('the time to read', () => {
     for (const [what, run] of Object.entries(read)) {
       const slow = shapes.find(({ start, part, end }) => {
         const text = (length: number) => start + part.repeat(length / part.length) + end;
-        // Somebody else may have had the machine: what is slow is slow every time.
+        // Another process may have used the machine: slow code is slow every time.
         return [1, 2, 3].every(() => growth(run, text) > LIMIT);
       });
       expect({ what, slow }).toEqual({ what });
@@ -382,14 +376,14 @@ describe('the time to read', () => {
   });
 });
 
-/** With the body and the query read before, as applications do. */
+/** The application parses body and query first, as usual. */
 function withBody(listener: RequestListener): RequestListener {
   return express()
     .use(express.json(), express.urlencoded({ extended: true }), express.text({ type: '*/*' }))
     .use((req, res) => listener(req, res));
 }
 
-/** In the briefing's `servers`, see there. */
+/** Documented at the briefing's `servers`. */
 async function startServers({ servers, passwords: { right: password } }: Briefing): Promise<RedisServer[]> {
   servers.nobody = await freePort();
   const unknown = ['AUTH', 'HELLO', 'EVAL', 'EVALSHA'].map((name) => [name, `hidden-${name}`]);

@@ -75,7 +75,7 @@ describe('an easily guessed secret', () => {
 });
 
 describe('a secret that is not valid UTF-8', () => {
-  // Each lone surrogate becomes U+FFFD, so that different secrets would sign alike.
+  // Each lone surrogate becomes U+FFFD, so different secrets would give equal signatures.
   const random = randomBytes(32).toString('base64');
 
   it.each([

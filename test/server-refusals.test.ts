@@ -15,12 +15,12 @@ import { startProxy } from './support/tcp-proxy';
 import { until } from './support/until';
 
 const HOST = '127.0.0.1';
-/** A call that waits for no timeout: PATIENT ones are much longer. */
+/** The longest time of a call that waits for no timeout: PATIENT ones are much longer. */
 const AT_ONCE_MS = PATIENT.timeoutMs / 4;
-/** How long after Redis is ready it must be served again, and what a busy machine adds. */
+/** How long after Redis is ready it must be used again, plus the delay of a busy machine. */
 const BACK_MS = 1000 + 1000;
 
-/** Redis reads each key slowly, and looks at its clients meanwhile. */
+/** Makes Redis load each key slowly, and answer clients in between. */
 const SLOW_TO_LOAD: RedisConfig = {
   save: '3600 1000000',
   'key-load-delay': '5000',
@@ -30,7 +30,7 @@ const KEYS_TO_LOAD = 300;
 
 type Target = ConstructorParameters<typeof RedisStore>[0];
 
-/** A way to Redis, and the server that it leads to. */
+/** A connection target, and the server behind it. */
 interface Way {
   server: RedisServer;
   target: Exclude<Target, string | undefined> & object;
@@ -74,7 +74,7 @@ function manage(target: Target, { store, ...options }: Options = {}): TokenManag
   return manager;
 }
 
-/** What a call fails with, which it must at once: the error's words and those of its cause. */
+/** The messages of the error, which must come at once, and of its cause. */
 async function failureOf(call: Promise<unknown>): Promise<string> {
   const begin = performance.now();
   const [outcome] = await Promise.allSettled([call]);
@@ -84,15 +84,12 @@ async function failureOf(call: Promise<unknown>): Promise<string> {
   return `${outcome.reason.message} (${outcome.reason.cause?.message})`;
 }
 
-/**
- * A way that is blocked in a manner of its own: what has to be done on the server, how it is undone, and what an error
- * must say.
- */
+/** A reason why calls are refused: how to cause it on the server, how to undo it, and the expected message. */
 interface Refusal {
   begin?(server: RedisServer): Promise<() => unknown>;
   target?(target: Way['target']): Way['target'];
   says: RegExp;
-  /** Also to a process that has been served before. */
+  /** Whether it also stops a process that was served before. */
   isForAll?: boolean;
 }
 
@@ -145,7 +142,7 @@ const REFUSALS: Record<string, Refusal> = {
   'disk that can’t be written': {
     begin: async (server) => {
       const [, dir = ''] = await ask<string[]>(server, 'CONFIG', 'GET', 'dir');
-      // A file can't take the place of a folder.
+      // Persistence fails: a file cannot replace a folder.
       await mkdir(join(dir, 'dump.rdb'));
       await ask(server, 'BGSAVE');
       await until('it has failed', async () => {
@@ -235,7 +232,7 @@ describe.each(TOPOLOGIES)('%s', (topology) => {
   });
 });
 
-/** Waits until a server carries out a script that writes. */
+/** Waits until a server runs a script that writes. */
 async function untilWritable(port: number): Promise<void> {
   await until('Redis is ready', async () => {
     const client = new Redis(port, HOST, { retryStrategy: () => null, maxLoadingRetryTime: 20 });
@@ -275,7 +272,7 @@ describe('health', () => {
   const ALL = ['on', '>secret', 'resetkeys', '~*', 'resetchannels', '&*', '+@all'];
   let users = 0;
 
-  /** Who logs in as a user who lacks some rights. */
+  /** Connects as a user who lacks some rights. */
   const lacking = async (...rights: string[]) => {
     const username = `user-${users++}`;
     await ask(single, 'ACL', 'SETUSER', username, ...ALL, ...rights);
@@ -349,7 +346,7 @@ describe('health', () => {
 describe('a near cache', () => {
   const HEARTBEAT_MS = 100;
   const CACHE = { cache: { maxAgeMs: 60_000, heartbeatMs: HEARTBEAT_MS } };
-  /** Long enough for a cache to come up, if it could. */
+  /** Long enough for a working cache to start. */
   const HEARTBEATS_MS = 10 * HEARTBEAT_MS;
   const ALL = ['on', '>secret', 'resetkeys', '~*', 'resetchannels', '&*', '+@all'];
 

@@ -7,14 +7,14 @@ type Data = SessionData<Record<string, unknown>>;
 describeStores((open) => {
   let fixture: StoreFixture;
   let sessions: TokenManager;
-  /** Another process that shares the store. */
+  /** Another process on the same store. */
   let elsewhere: TokenManager;
   let token: string;
   let data: Data;
 
   const manage = (store: Store, options: Partial<TokenManagerOptions<unknown>> = {}) =>
     new TokenManager({ store, secret: SECRET, ...options });
-  /** A manager with other options on the same store, and the data of a new session of it. */
+  /** A manager with other options on the same store, and the data of one of its new sessions. */
   const dataWith = async (options: Partial<TokenManagerOptions<unknown>>): Promise<Data> => {
     const manager = manage(fixture.store, options);
     return manager.sessionData(await manager.setToken('bob'));
@@ -245,7 +245,7 @@ describeStores((open) => {
 
   describe('lives and ends with its session', () => {
     const ended = { code: 'ERR_NO_SESSION', status: 401 };
-    /** Nothing is read of the session, and no write brings any of it back. */
+    /** The session has no readable data, and no write revives any. */
     async function expectGone(gone: Data) {
       expect(await gone.getAll()).toEqual({});
       expect(await gone.get('key')).toBeUndefined();
@@ -281,7 +281,7 @@ describeStores((open) => {
       const next = (await strict.rotateToken((await strict.rotateToken(second)) as string)) as string;
       await strict.touchToken(next);
       expect(await strict.sessionData(next).get('key')).toBe(2);
-      // The former token is a reuse by now: it reads nothing, and ends the session.
+      // The former token is now a reuse: it reads nothing, and ends the session.
       const reused = jest.fn();
       strict.on('reused', reused);
       await expectGone(strict.sessionData(second));

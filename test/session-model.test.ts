@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-/** Two managers, more often than not with the same rules. */
+/** The options of two managers, mostly the same. */
 const twoRules = fc
   .tuple(rules, fc.option(rules, { nil: undefined }))
   .map(([one, other = one]) => [one, other] as const);
@@ -78,7 +78,7 @@ async function compareParallel(
   manager: TokenManager,
   { maxSessions, maxSessionsPerDevice }: { maxSessions: number; maxSessionsPerDevice: number },
 ): Promise<void> {
-  // A look at a token that was rotated away may end more.
+  // Checking an old token may end the session as a reuse.
   const endedBefore = ended.length;
   let live = 0;
   for (const [userId, issued] of tokens) {

@@ -8,7 +8,7 @@ it('a client that does not read when its session ends breaks no stream of events
   try {
     const leaving = new AbortController();
     const req = { session: { signal: leaving.signal, user: { id: 'ada' } } } as unknown as Request;
-    // Without a connection nothing is read, and the response is never closed.
+    // The client reads nothing without a connection, and the response is never closed.
     const res = new ServerResponse(new IncomingMessage(new Socket()));
     streamEvents(req, res as Response);
     leaving.abort({ endReason: 'revoked' });

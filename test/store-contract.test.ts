@@ -18,7 +18,7 @@ import {
 
 const LIMITS = { maxBytes: 1000, maxKeys: 10 };
 
-/** How long a session lives that a test waits for the end of. */
+/** How long a session lives when a test waits for its end. */
 const SHORT = 400;
 
 describeStores((open) => {
@@ -376,7 +376,7 @@ describeStores((open) => {
       await keepUserInfo(store, TAG, 'old');
       await keepUserInfo(store, TAG, 'new', SHORT);
       expect((await check(token))?.userInfo).toBe('new');
-      // Two versions that were given in the same millisecond are a millisecond apart.
+      // Two versions from the same millisecond are a millisecond apart.
       await fixture.elapse(SHORT + 2);
       expect((await check(token))?.userInfo).toBeNull();
       expect(await store.deleteUserInfo(TAG)).toBe(false);

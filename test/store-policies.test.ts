@@ -13,7 +13,7 @@ import {
   unknownToken,
 } from './support/stores';
 
-/** How long a session, a grace or a ban lasts that a test waits for the end of. */
+/** How long a session, a grace or a ban lasts when a test waits for its end. */
 const SHORT = 400;
 
 describeStores((open) => {
@@ -33,13 +33,13 @@ describeStores((open) => {
     await store.create(TAG, login);
     return login.sid;
   }
-  /** Starts a session, and gives its first token. */
+  /** Starts a session, and returns its first token. */
   const startToken = (given: Partial<NewSession> = {}) => startSession(store, TAG, newSession(USER, given));
-  /** A token of a session, of which nothing else matters. */
+  /** A token of a session whose other attributes do not matter. */
   const tokenOf = (sid: string): TokenClaims => ({ ...unknownToken(TAG), sid });
 
   const kickAll = (message: string | null = null) => store.endAll(TAG, { except: null, message, goneAtVersion: null });
-  /** What a check says of a session that is not live. */
+  /** The absence that a check returns for a session that is not live. */
   const reasonFor = async (sid: string) => {
     const found = await store.check(TAG, tokenOf(sid), POLICY);
     if (found?.session) throw new Error('the session is live');
@@ -83,7 +83,7 @@ describeStores((open) => {
       const capped = await start({ absoluteTtlMs: SHORT });
       await fixture.elapse(SHORT);
       expect(await reasonFor(capped)).toEqual(['expired', null]);
-      // A login forgets what it may.
+      // A login deletes the reasons that it may.
       await start();
       expect(await reasonFor(short)).toBeNull();
       expect(await reasonFor(capped)).toEqual(['expired', null]);

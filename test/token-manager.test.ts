@@ -260,7 +260,7 @@ describeStores((open) => {
   });
 
   describe('user info', () => {
-    /** A loader that gives its first answer when told to, and "new" to whoever comes after. */
+    /** A loader that gives its first answer on `arrive()`, and "new" to every later call. */
     const slowAtFirst = () => {
       let arrive: (detail: Detail | null) => void = () => undefined;
       const first = new Promise<Detail | null>((resolve) => {
@@ -518,7 +518,7 @@ describeStores((open) => {
       expect(await rotated.checkToken(old)).not.toBeNull();
       expect(await manager({ secret: NEXT }).checkToken(young)).not.toBeNull();
       expect(await manager({ secret: NEXT }).checkToken(old)).toBeNull();
-      // What the list gives is signed with the first secret, and is as good as what was issued.
+      // Listed tokens are signed with the first secret, and as valid as the issued ones.
       for (const token of await rotated.listUserToken('ada')) {
         expect(await manager({ secret: NEXT }).checkToken(token)).not.toBeNull();
       }

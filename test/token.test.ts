@@ -117,7 +117,7 @@ describe('the signature', () => {
 
 describe('parseToken', () => {
   const { token, ...claims } = createToken('ada', KEYS);
-  /** The token with another text in one of its parts, signed anew. */
+  /** The token with one part replaced, signed again. */
   const resigned = (part: number, text: string) => {
     const parts = signedPartOf(token).split('.');
     parts[part] = text;

@@ -19,12 +19,12 @@ import { until } from './support/until';
 /** The name in the certificates, which is no server's address. */
 const NAME = 'redis.example';
 const IPV4 = '127.0.0.1';
-/** What stands in for it on a machine without IPv6 tests the rest. */
+/** IPv4, on a machine without IPv6, tests the rest. */
 const IPV6 = Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === '::1'))
   ? '::1'
   : IPV4;
 
-/** Servers of every topology that are reached in the same way. Their user is the one of docs/redis.md. */
+/** Servers of every topology with the same transport. Their user is that of docs/redis.md. */
 interface Place {
   sentinel: SentinelTopology;
   cluster: ClusterTopology;
@@ -36,9 +36,9 @@ type Kind = (typeof KINDS)[number];
 let authority: CertificateAuthority;
 let stranger: CertificateAuthority;
 let own: Certificate;
-/** With certificates that hold the servers' addresses too, and ask clients for none. */
+/** With certificates that contain the servers' addresses too, and without client certificates. */
 let oneWay: Place;
-/** On IPv6, with certificates that hold the name alone, and ask clients for theirs. */
+/** On IPv6, with certificates that contain the name alone, and with client certificates. */
 let mutual: Place;
 /** On IPv6 and a Unix socket, without TLS. */
 let plain: SentinelTopology;
@@ -152,7 +152,7 @@ describe.each(KINDS)('%s', (kind) => {
       () => ({ ...withOwn(), servername: 'other.example' }),
       /does not match certificate's altnames/,
     ],
-    // With TLS 1.3 a server says so after the handshake, and its reset may overtake that (RFC 8446, 4.4.2.4).
+    // With TLS 1.3 a server reports this after the handshake, and its reset may come first (RFC 8446, 4.4.2.4).
     ['with its own, without ours', trust, /certificate required|\b(ECONNRESET|EPIPE)\b/],
   ])('with a certificate %s gives a 503 that says so, and shows no secret', async (_, tls, words) => {
     const secrets = { password: 'a password that nobody may see', key: own.key.toString() };
@@ -196,7 +196,7 @@ describe("a client of the application's own with mutual TLS", () => {
   });
 });
 
-/** Leaves names as they are: they are in the certificates. */
+/** Resolves no names: the certificates contain them. */
 const LOOKUP = (name: string, callback: (error: null, address: string) => void) => callback(null, name);
 
 describe('without TLS', () => {

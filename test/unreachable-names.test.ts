@@ -37,7 +37,7 @@ function manage(target: Target, options: RedisStoreOptions = PATIENT): TokenMana
 const breakConnections = (servers: readonly RedisServer[]) =>
   Promise.all(servers.map((server) => ask(server, 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')));
 
-/** Users of whom some are on each of two masters. */
+/** Users on both of two masters. */
 const USERS = Array.from({ length: 8 }, (_, i) => `user-${i}`);
 
 describe('a name that does not resolve', () => {
@@ -79,7 +79,7 @@ describe('a name that does not resolve', () => {
     });
     await announceType('hostname');
     const sessions = manage({ cluster: [{ host: HOST, port: other.port }] });
-    // Also once that node is no longer asked.
+    // Even when that node is no longer called.
     for (let round = 0; round < 3; round++) {
       const outcomes = await Promise.allSettled(USERS.map((user) => sessions.setToken(user)));
       const reasons = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
@@ -131,7 +131,7 @@ describe('a Cluster whose nodes do not announce their address', () => {
 
 describe('an idle connection that the network dropped silently', () => {
   const TIMEOUT_MS = 2000;
-  /** Longer than a connection is trusted without being tried. */
+  /** Longer than the time after which an idle connection is tested. */
   const IDLE_MS = 5200;
 
   it('fails no call: the next calls are served', async () => {

@@ -6,7 +6,7 @@ import { until } from './support/until';
 type Detail = { name: string };
 
 /*
- * Two processes with one store: one begins a slow load, the other changes the user, then the load ends.
+ * Two processes with one store: one starts a slow load, the other changes the user, then the load ends.
  */
 describeStores((open) => {
   let fixture: StoreFixture;
@@ -18,9 +18,7 @@ describeStores((open) => {
   const manage = (store: Store, getUserInfo?: GetUserInfo<Detail>) =>
     new TokenManager<Detail>({ store, secret: SECRET, getUserInfo });
 
-  /**
-   * A process whose load of ada's info has begun, and `finish`, which ends the load and waits for what becomes of it.
-   */
+  /** A process that is loading ada's info, and `finish`, which ends the load and waits for its result. */
   async function slowLoad() {
     let arrive: (detail: Detail | null) => void = () => undefined;
     const getUserInfo = jest.fn<Promise<Detail | null>, [string]>(() => new Promise((resolve) => (arrive = resolve)));
@@ -44,7 +42,7 @@ describeStores((open) => {
     return { token, finish };
   }
 
-  /** What any process finds cached of the session's user. */
+  /** What processes find in the cache for the session's user. */
   const cachedFor = async (token: string) => (await manage(fixture.other).touchToken(token))?.user.detail;
 
   it('a load that began before refreshUser in another process does not overwrite it', async () => {
@@ -67,13 +65,13 @@ describeStores((open) => {
     const mine = await here.setToken('ada');
     const touches = [here.touchToken(mine)];
     await until('a load has begun', () => loads.length === 1);
-    // The answer to another check is under way while another process begins its load.
+    // The answer to another check is in flight while another process begins its load.
     touches.push(here.touchToken(mine));
     await fixture.elapse(5);
     const { token, finish } = await slowLoad();
 
     const refreshed = here.refreshUser(['ada']);
-    // Has the first load count no more; the second check begins another.
+    // Makes the first load obsolete; the second check begins another.
     await here.setToken('ada');
     answer();
     await until('the load of that check has begun', () => loads.length === 2);

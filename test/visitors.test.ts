@@ -71,7 +71,7 @@ class Jar {
   }
 }
 
-/** An application, a browser that visits it, and what its store was asked. */
+/** An application, a browser that visits it, and the calls to its store. */
 async function start(
   framework: Framework,
   options: AppOptions = {},
@@ -306,7 +306,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
 describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a visitor under attack', (framework) => {
   const foreign = { Origin: 'https://evil.example', 'Sec-Fetch-Site': 'cross-site' };
 
-  /** The token of a visitor of another browser, which has this data. */
+  /** The token of a visitor in another browser, with this data. */
   const visitorOf = async (url: string, query: string) =>
     ((await (await fetch(`${url}/set?${query}`)).json()) as { token: string }).token;
 

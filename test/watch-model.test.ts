@@ -21,7 +21,7 @@ afterAll(async () => {
 
 const USERS = 4;
 const user = fc.nat(USERS - 1).map((n) => `user ${n}`);
-/** Which of the sessions or signals there are by then. */
+/** Indexes into the sessions or signals that exist by then. */
 const which = fc.nat(30);
 
 const steps = fc.oneof(
@@ -139,7 +139,7 @@ class World {
     }
   }
 
-  /** Ends sessions; again, over the other way, when the connection has just been cut. */
+  /** Ends sessions; retries on the other connection if the first has just been cut. */
   async #end(isHere: boolean, end: (manager: TokenManager) => Promise<unknown>, ended: Session[]): Promise<void> {
     await end(isHere ? this.here : this.there).catch(() => end(this.there));
     for (const session of ended) session.hasEnded = true;

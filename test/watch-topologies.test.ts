@@ -9,12 +9,12 @@ import { until } from './support/until';
 
 const closing = closeAfterEach();
 const USERS = Array.from({ length: 40 }, (_, i) => `user ${i}`);
-/** A server that is gone is found out in that time, and its replica takes its place. */
+/** A dead server is detected in this time, and its replica promoted. */
 const DOWN_AFTER_MS = 3000;
 
 type Target = ConstructorParameters<typeof RedisStore>[0];
 
-/** A process that watches a session of each user, and another one. */
+/** A process that watches a session of each user, and a second process. */
 async function watchAll(target: Target, prefixes = randomPrefixes()) {
   const open = () => {
     const manager = new TokenManager({
@@ -41,7 +41,7 @@ async function watchAll(target: Target, prefixes = randomPrefixes()) {
   return { here, events, signals, kicked, abortedCount, prefixes };
 }
 
-/** Kicks before, and after a master has gone and its replica has taken its place; no other signal aborts. */
+/** Kicks before and after a failover; no other signal aborts. */
 async function throughFailover(
   target: Target,
   master: (prefixes: { tokenKeyPrefix: string }) => Promise<RedisServer>,
@@ -51,7 +51,7 @@ async function throughFailover(
   await kicked(1);
   const former = await master(prefixes);
   await replaced(former);
-  // The announcement of this one may come while nobody listens.
+  // The announcement of this end may arrive while no connection listens.
   await kicked(2);
   await until('announcements arrive again', () => events.at(-1) === 'watch-up' && events.includes('watch-down'));
   await kicked(3);

@@ -4,28 +4,28 @@ import type { TcpProxy } from './tcp-proxy';
 
 /** The servers that the test has started for the program. */
 export interface Servers {
-  /** Has the user `sessions`, and `limited`, who may do nothing. */
+  /** Has the user `sessions`, and `limited` without any right. */
   main: number;
-  /** Knows neither AUTH, HELLO nor scripts. */
+  /** Supports neither AUTH, HELLO nor scripts. */
   strict: number;
   full: number;
   replica: number;
-  /** Asks for no password, and for a replica that it hasn't. */
+  /** Needs no password, and requires a replica that it does not have. */
   lonely: number;
-  /** A Cluster of one. */
+  /** A Cluster of one node. */
   cluster: number;
-  /** Nobody listens there. */
+  /** A port without a server. */
   nobody: number;
 }
 
 export interface Passwords {
-  /** Of the users `sessions` and `limited`, and of `default` on each server that asks for a password. */
+  /** Passwords of the users `sessions`, `limited`, and `default` on each server that needs one. */
   right: string;
   wrong: string;
   sentinel: string;
 }
 
-/** For servers that answer, if only to refuse, and for those that don't. */
+/** The timeout for servers that answer, if only to refuse, and for those that do not. */
 const PATIENT = { timeoutMs: 5000 };
 const HASTY = { timeoutMs: 250 };
 const HOST = '127.0.0.1';
@@ -34,7 +34,7 @@ const HOST = '127.0.0.1';
 export const urlOf = (port: number, password: string, user = 'sessions') =>
   `redis://${user}:${encodeURIComponent(password)}@${HOST}:${port}`;
 
-/** Stores that can't serve, each in its way. Each is opened when its turn comes. */
+/** Stores that fail, each in its own way. Each is opened when its turn comes. */
 export function brokenStores(
   servers: Servers,
   { right: password, wrong, sentinel }: Passwords,
@@ -83,7 +83,7 @@ export function brokenStores(
   };
 }
 
-/** Who owns a client listens to its errors. */
+/** The owner of a client listens to its errors. */
 export function silenced(client: Redis): Redis {
   return client.on('error', () => undefined);
 }
