@@ -339,7 +339,7 @@ describe('an ioredis 5 client with enableReadyCheck: false', () => {
     for (const proxy of proxies) proxy.refuse();
     await until('each has called itself ready without a connection', () => falselyReady >= 3);
     for (const proxy of proxies) proxy.pass();
-    await until('everybody is served', async () => (await usersOf(sessions, tokens)).join() === USERS.join());
+    await until('all users are served', async () => (await usersOf(sessions, tokens)).join() === USERS.join());
   });
 
   it('recovers when it was "ready" without a connection as it was passed in', async () => {
@@ -568,7 +568,7 @@ describe('a password given as a function', () => {
         await rotate(round);
         const before = asked;
         await killConnections(servers, 'USER', 'rotating');
-        await until('everybody is served', async () => {
+        await until('all users are served', async () => {
           for (const token of tokens) await sessions.refreshToken(token, 1000 + round);
           return true;
         });

@@ -205,7 +205,7 @@ describe('a Redis that is slow', () => {
     ['CLIENT PAUSE', ['CLIENT', 'PAUSE', SLOW_MS, 'ALL']],
     ['DEBUG SLEEP', ['DEBUG', 'SLEEP', SLOW_MS / 1000]],
     [
-      'a script of somebody else',
+      'a script of another application',
       ['EVAL', 'local t = redis.call("TIME")[1] repeat until redis.call("TIME")[1] - t > 2', 0],
     ],
   ] as const)('for a while, by %s, signs no user out', async (_, command) => {

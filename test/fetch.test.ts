@@ -217,7 +217,7 @@ describe('a guard', () => {
       } catch (error) {
         return (error as SessionError).getResponse();
       }
-      throw new Error('it let nobody in');
+      throw new Error('the guard passed');
     };
     const refused = refusal();
     expect([refused.status, refused.headers.get('www-authenticate')]).toEqual([401, 'Bearer']);

@@ -124,7 +124,7 @@ async function allowed(call: Promise<unknown>, name: string): Promise<unknown> {
 }
 
 /** Whether no signed token may count: from another site, or of several visitors in cookies alone. */
-function isNobody({ method, secure, headers }: DirectRequest): boolean {
+function mustBeAnonymous({ method, secure, headers }: DirectRequest): boolean {
   if (TOKENS.some((token) => headers.authorization === `Bearer ${token}`)) return false;
   if (method === 'POST' && headers['sec-fetch-site'] === 'cross-site') return true;
   const values = (headers.cookie ?? '').split('; ');
@@ -159,7 +159,7 @@ describe('unsigned or foreign tokens in any cookies', () => {
   it('give access to the data of their own sessions alone, in a bounded number of calls, without exceptions', async () => {
     const value = fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...TOKENS, ...VISITORS) }, forged);
     const acts = fc.array(fc.oneof(...READS, ...WRITES, ...TURNS), { maxLength: 4 });
-    const seen = { users: 0, visitors: 0, nobody: 0 };
+    const seen = { users: 0, visitors: 0, anonymous: 0 };
     await holds(500, [requests(value), acts], async (request, acts) => {
       const { manager, calls, inner } = await opened();
       const came = KNOWN.filter(({ token }) => Object.values(request.headers).join().includes(token));
@@ -171,9 +171,9 @@ describe('unsigned or foreign tokens in any cookies', () => {
         )) as DirectSession | undefined;
         expect(calls.length).toBeLessThanOrEqual(MOST_TO_OPEN);
         if (session === undefined) continue;
-        if (isNobody(request)) expect(session.token).toBeNull();
+        if (mustBeAnonymous(request)) expect(session.token).toBeNull();
         const known = KNOWN.find(({ token }) => token === session.token);
-        seen[session.user !== null ? 'users' : known ? 'visitors' : 'nobody']++;
+        seen[session.user !== null ? 'users' : known ? 'visitors' : 'anonymous']++;
         expect([session.user?.id ?? '', session.id]).toEqual([known?.userId ?? '', known?.sid ?? null]);
         expect(came.includes(known as Known)).toBe(session.token !== null);
         const owner = await allowed(session.data.get('owner'), 'get');

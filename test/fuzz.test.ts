@@ -230,7 +230,7 @@ describe('an argument of any value', () => {
       /deleteSession|message/,
       (all, options) => all.deleteSession('ada', 'x'.repeat(22), options),
     ],
-    banUser: [['seconds', 'reason'], /banUser|seconds|reason/, (all, options) => all.banUser('somebody else', options)],
+    banUser: [['seconds', 'reason'], /banUser|seconds|reason/, (all, options) => all.banUser('another user', options)],
     'banUser whom': [anyValue, /userId/, (all, id) => all.banUser(id)],
     unbanUser: [anyValue, /userId/, (all, id) => all.unbanUser(id)],
     getBan: [anyValue, /userId/, (all, id) => all.getBan(id)],
@@ -372,8 +372,8 @@ describe('any user id of 1 to 1,024 bytes and any attributes', () => {
 
   it.each(STORES)('are returned exactly as they were given: %s', async (_, open) => {
     const manager = opened({ store: open(), secret: SECRET });
-    const heard: string[] = [];
-    manager.on('login', ({ userId }) => heard.push(userId));
+    const logins: string[] = [];
+    manager.on('login', ({ userId }) => logins.push(userId));
     await holds(150, [userIds, anyAttributes], async (userId, attributes) => {
       const created = await manager.createSession(userId, { attributes });
       const { id, token } = created;
@@ -381,7 +381,7 @@ describe('any user id of 1 to 1,024 bytes and any attributes', () => {
       expect((await manager.touchToken(token))?.user).toEqual({ id: userId });
       expect((await manager.checkToken(token))?.attributes).toEqual(attributes);
       expect(await manager.listUserSessions(userId)).toMatchObject([{ id, attributes }]);
-      expect(heard.splice(0)).toEqual([userId]);
+      expect(logins.splice(0)).toEqual([userId]);
       expect(await manager.banUser(userId, { reason: 'a\nreason: of two lines' })).toBe(1);
       expect(await manager.getBan(userId)).toMatchObject({ reason: 'a\nreason: of two lines' });
       expect(await manager.unbanUser(userId)).toBe(true);

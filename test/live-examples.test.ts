@@ -76,7 +76,7 @@ function openSocketIo(address: string, transport: 'websocket' | 'polling', optio
   return socket;
 }
 
-const heard = <Data>(socket: Socket, event: string) =>
+const received = <Data>(socket: Socket, event: string) =>
   within(WAIT_MS, event, new Promise<Data>((resolve) => socket.once(event, resolve)));
 
 it('a kick in another process closes the WebSocket, both transports of Socket.IO and the stream, with the reason', async () => {
@@ -94,13 +94,13 @@ it('a kick in another process closes the WebSocket, both transports of Socket.IO
     openSocketIo(here.address, 'websocket', { extraHeaders: cookie }),
     openSocketIo(here.address, 'polling', { extraHeaders: cookie }),
   ];
-  expect(await Promise.all(sockets.map((socket) => heard(socket, 'hello')))).toEqual(Array(4).fill('ada'));
+  expect(await Promise.all(sockets.map((socket) => received(socket, 'hello')))).toEqual(Array(4).fill('ada'));
   const events = eventsOf(here.address, kicked);
   expect((await events.next()).value).toEqual({ event: 'hello', data: { user: 'ada' } });
   const online = await fetch(`${here.address}/online`, { headers: { authorization: `Bearer ${kept}` } });
   expect(await online.json()).toEqual(['ada']);
 
-  const ends = sockets.flatMap((socket) => [heard(socket, 'signed-out'), heard(socket, 'disconnect')]);
+  const ends = sockets.flatMap((socket) => [received(socket, 'signed-out'), received(socket, 'disconnect')]);
   expect(await (await kickOthers(there.address, kept)).json()).toEqual({ ended: 1 });
   const why = { reason: 'revoked', message: expect.stringMatching(MESSAGE) };
   expect(await ws.closed).toEqual({ code: 4401, reason: expect.stringMatching(MESSAGE) });
@@ -122,9 +122,9 @@ it('a client without a live session is refused at the handshake', async () => {
   expect(await openWebSocket(address, {}).closed).toEqual({ code: 4401, reason: 'unknown' });
   expect(await openWebSocket(address, ended).closed).toEqual({ code: 4401, reason: expect.stringMatching(MESSAGE) });
   for (const transport of ['websocket', 'polling'] as const) {
-    const refused = await heard<Error>(openSocketIo(address, transport, {}), 'connect_error');
+    const refused = await received<Error>(openSocketIo(address, transport, {}), 'connect_error');
     expect(refused).toMatchObject({ message: 'ERR_UNAUTHENTICATED' });
-    const former = await heard<Error>(openSocketIo(address, transport, { auth: { token } }), 'connect_error');
+    const former = await received<Error>(openSocketIo(address, transport, { auth: { token } }), 'connect_error');
     const data = { reason: 'revoked', message: expect.stringMatching(MESSAGE) };
     expect(former).toMatchObject({ message: 'ERR_SESSION_ENDED', data });
   }
@@ -140,7 +140,7 @@ it('a page of another origin gets no connection, with and without the cookie', a
   expect(await openWebSocket(address, { origin: address, cookie }).opened).toBe('hello ada');
   for (const transport of ['websocket', 'polling'] as const) {
     for (const extraHeaders of [{ origin, cookie }, { origin }]) {
-      const refused = await heard<Error>(openSocketIo(address, transport, { extraHeaders }), 'connect_error');
+      const refused = await received<Error>(openSocketIo(address, transport, { extraHeaders }), 'connect_error');
       expect(refused).toMatchObject({ message: 'ERR_CROSS_ORIGIN' });
     }
   }

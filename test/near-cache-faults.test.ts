@@ -109,7 +109,7 @@ describe('while announcements may be lost, each check calls the store', () => {
     await there.deleteToken(token);
     expect(await msUntilAsked(sessions, token)).toBeLessThan(LEASE_MS);
     expect(await sessions.checkToken(token)).toBeNull();
-    await until('it is told', () => events.length > 1);
+    await until('the event arrives', () => events.length > 1);
     expect(events.map(({ name }) => name)).toEqual(['cache-up', 'cache-down']);
     // From now on each check calls the store, and succeeds.
     const other = await sessions.setToken('bob');
@@ -180,7 +180,7 @@ describe('while announcements may be lost, each check calls the store', () => {
     );
     const { sessions, events } = service(client);
     const token = await sessions.setToken('ada');
-    await until('it is told', () => events.length > 0);
+    await until('the event arrives', () => events.length > 0);
     for (let i = 0; i < 5; i++) expect(await sessions.checkToken(token)).not.toBeNull();
     expect(sessions.cacheStats).toMatchObject({ hits: 0, isUp: false });
     expect(events).toMatchObject([
@@ -256,7 +256,7 @@ describe('a Redis user without the right to subscribe or publish', () => {
       password: 'secret',
     });
     const token = await sessions.setToken('ada');
-    await until('it is told', () => events.length > 0);
+    await until('the event arrives', () => events.length > 0);
     for (let i = 0; i < 3; i++) expect(await sessions.checkToken(token)).not.toBeNull();
     expect(events).toMatchObject([
       { name: 'cache-down', error: { cause: { message: expect.stringContaining('NOPERM') } } },
@@ -268,7 +268,7 @@ describe('a Redis user without the right to subscribe or publish', () => {
     await server.admin.call('ACL', 'SETUSER', 'half', ...may, '&session-token:changes');
     const half = { host: '127.0.0.1', port: server.port, username: 'half', password: 'secret' };
     const { sessions } = service(half, { prefixes: { tokenKeyPrefix: 'session-token' }, cache: false });
-    await sessions.setToken('somebody of this test alone');
+    await sessions.setToken('a user of this test');
     expect(await sessions.health()).toMatchObject({ status: 'degraded' });
     await server.admin.call('ACL', 'SETUSER', 'half', '&session-user:changes');
     expect(await sessions.health()).toMatchObject({ status: 'up' });
@@ -308,7 +308,7 @@ describe('a client that was passed in', () => {
     await sessions.close();
     expect(await client.ping()).toBe('PONG');
     const channels = `application:${prefixes.tokenKeyPrefix}*`;
-    await until('nobody listens', async () => {
+    await until('the subscription is closed', async () => {
       expect(await server.admin.call('PUBSUB', 'CHANNELS', channels)).toEqual([]);
       return true;
     });

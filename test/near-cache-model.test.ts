@@ -57,9 +57,9 @@ const steps = fc.array(
 );
 
 /** A store that reports each announcement that its follower has received. */
-function telling(store: Store): { store: Store; heard: EventEmitter } {
-  const heard = new EventEmitter();
-  const telling = new Proxy(store, {
+function observed(store: Store): { store: Store; received: EventEmitter } {
+  const received = new EventEmitter();
+  const observer = new Proxy(store, {
     get(target, name) {
       const member: unknown = Reflect.get(target, name, target);
       if (name !== 'follow' || target.follow === undefined) {
@@ -72,7 +72,7 @@ function telling(store: Store): { store: Store; heard: EventEmitter } {
             completenessChanged: (outcome) => follower.completenessChanged(outcome),
             changed: (tag) => {
               follower.changed(tag);
-              heard.emit(tag);
+              received.emit(tag);
             },
           },
           options,
@@ -80,13 +80,13 @@ function telling(store: Store): { store: Store; heard: EventEmitter } {
       return follow;
     },
   });
-  return { store: telling, heard };
+  return { store: observer, received };
 }
 
 it('under any operations of any service, another answers from its cache as Redis would once it has received the announcements', async () => {
   const property = fc.asyncProperty(steps, fc.boolean(), fc.constantFrom(0, 3600), async (all, singleMode, grace) => {
     const prefixes = randomPrefixes();
-    const stores = [1, 2].map(() => telling(new RedisStore(server.url, prefixes)));
+    const stores = [1, 2].map(() => observed(new RedisStore(server.url, prefixes)));
     let info = 0;
     const options = {
       secret: SECRET,
@@ -106,22 +106,22 @@ it('under any operations of any service, another answers from its cache as Redis
         await until('the cache is up', () => service.cacheStats?.isUp);
       }
       let barriers = 0;
-      const allIsHeard = async () => {
+      const allReceived = async () => {
         // The tag of no user: once it has arrived, so have all earlier announcements.
         const barrier = `barrier-${barriers++}`.padEnd(22, '-');
-        const heard = stores.map(({ heard }) => once(heard, barrier));
+        const received = stores.map(({ received }) => once(received, barrier));
         await server.admin.publish(`${prefixes.tokenKeyPrefix}:changes`, barrier);
-        await Promise.all(heard);
+        await Promise.all(received);
       };
       const tokens: string[] = [];
       for (const [index, { by, on, act }] of all.entries()) {
         await ACTS[act](services[by] as TokenManager<{ info: number }>, tokens, on);
-        await allIsHeard();
+        await allReceived();
         const someToken = tokens[on % tokens.length];
         if (someToken !== undefined) {
           // Before the check in Redis, which would end a session for a reuse.
           const known = comparable(await (cached[index % 2] as Services[number]).checkToken(someToken));
-          await allIsHeard();
+          await allReceived();
           expect(known).toEqual(comparable(await plain.checkToken(someToken)));
         }
         for (const token of tokens) await compare(cached, plain, token);

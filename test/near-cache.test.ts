@@ -50,7 +50,7 @@ async function twoServices(options: Options = {}, options2: Options = options) {
 }
 
 async function up(sessions: TokenManager<{ name: string }>): Promise<void> {
-  await sessions.checkToken(await sessions.setToken('somebody else'));
+  await sessions.checkToken(await sessions.setToken('another user'));
   await until('the cache is up', () => sessions.cacheStats?.isUp);
 }
 
@@ -814,6 +814,6 @@ it('a manager with a cache leaves no subscription behind after its close', async
   await until('the cache is up', () => sessions.cacheStats?.isUp);
   expect(await listening()).toEqual([`${prefixes.tokenKeyPrefix}:changes`]);
   await sessions.close();
-  await until('nobody listens', async () => ((await listening()) as string[]).length === 0);
+  await until('the subscription is closed', async () => ((await listening()) as string[]).length === 0);
   expect(sessions.cacheStats).toMatchObject({ entries: 0, isUp: false });
 });

@@ -107,8 +107,8 @@ describe('over HTTP/2', () => {
         200,
         [expect.stringMatching(new RegExp(`^${name}=; Max-Age=0`))],
       ]);
-      const nobody = await send(client, post('/me', { cookie, origin }));
-      expect([nobody.status, nobody.headers['www-authenticate'], nobody.body]).toEqual([
+      const anonymous = await send(client, post('/me', { cookie, origin }));
+      expect([anonymous.status, anonymous.headers['www-authenticate'], anonymous.body]).toEqual([
         401,
         'Bearer',
         '{"error":"unauthenticated","reason":"unknown"}',
@@ -217,7 +217,7 @@ describe('sendError', () => {
       res.setHeader('Content-Encoding', 'gzip');
       res.setHeader('ETag', '"x"');
       res.setHeader('Cache-Control', 'public, max-age=3600');
-      sendError(res, new SessionError('ERR_UNAUTHENTICATED', 'nobody is signed in'));
+      sendError(res, new SessionError('ERR_UNAUTHENTICATED', 'no user is signed in'));
     });
     const answer = await fetch(app.url);
     expect([answer.status, await answer.text()]).toEqual([401, '{"error":"ERR_UNAUTHENTICATED"}']);

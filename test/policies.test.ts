@@ -277,7 +277,7 @@ describeStores((open) => {
     it('report every login and every end, with public ids and never a token', async () => {
       const sessions = manage({ maxSessions: 2, rotationGrace: 1 });
       const seen = recordEvents(sessions);
-      const told = () => seen.splice(0);
+      const newEvents = () => seen.splice(0);
       const tokens: string[] = [];
       const login = async (user: string, ttl?: number) => {
         const token = await sessions.setToken(user, ttl, { device: 'web' });
@@ -285,32 +285,34 @@ describeStores((open) => {
         return token;
       };
       const first = await login('ada');
-      expect(told()).toEqual([['login', { userId: 'ada', sessionId: idOf(first), attributes: { device: 'web' } }]]);
+      expect(newEvents()).toEqual([
+        ['login', { userId: 'ada', sessionId: idOf(first), attributes: { device: 'web' } }],
+      ]);
       await sessions.touchToken(first);
       await sessions.listUserSessions('ada');
-      expect(told()).toEqual([]);
+      expect(newEvents()).toEqual([]);
 
       const [second, third] = [await login('ada'), await login('ada')];
-      expect(told().slice(1)).toEqual([
+      expect(newEvents().slice(1)).toEqual([
         ['replaced', { userId: 'ada', sessionId: idOf(first), by: idOf(third) }],
         ['login', expect.objectContaining({ sessionId: idOf(third) })],
       ]);
       await sessions.deleteToken(second);
       await sessions.deleteToken(second);
-      expect(told()).toEqual([['logout', { userId: 'ada', sessionId: idOf(second) }]]);
+      expect(newEvents()).toEqual([['logout', { userId: 'ada', sessionId: idOf(second) }]]);
 
       const rotated = (await sessions.rotateToken(third)) as string;
       tokens.push(rotated);
-      expect(told()).toEqual([['rotated', { userId: 'ada', sessionId: idOf(third) }]]);
+      expect(newEvents()).toEqual([['rotated', { userId: 'ada', sessionId: idOf(third) }]]);
       await sessions.touchToken(rotated);
       const expiring = await login('ada', 1);
-      told();
+      newEvents();
       await fixture.elapse(1000);
       await sessions.checkToken(expiring);
       await sessions.checkToken(third);
       await sessions.checkToken(third);
       await sessions.checkToken(rotated);
-      expect(told()).toEqual([
+      expect(newEvents()).toEqual([
         ['expired-on-use', { userId: 'ada', sessionId: idOf(expiring) }],
         ['reused', { userId: 'ada', sessionId: idOf(rotated), ended: true }],
       ]);
@@ -322,14 +324,14 @@ describeStores((open) => {
       const sixth = await login('ada');
       await sessions.banUser('ada', { reason: 'spam' });
       await sessions.unbanUser('ada');
-      expect(told().filter(([name]) => name !== 'login')).toEqual([
+      expect(newEvents().filter(([name]) => name !== 'login')).toEqual([
         ['revoked', { userId: 'ada', sessionId: idOf(fourth), message: 'bye' }],
         ['revoked', { userId: 'ada', sessionId: idOf(fifth) }],
         ['banned', { userId: 'ada', sessionIds: [idOf(sixth)], until: null, reason: 'spam' }],
       ]);
       const others = await login('grace');
       const { token } = await sessions.createSession('ada', { replaces: [others] });
-      expect(told().map(([name, event]) => [name, event])).toEqual([
+      expect(newEvents().map(([name, event]) => [name, event])).toEqual([
         ['login', expect.objectContaining({ userId: 'grace' })],
         ['replaced', { userId: 'grace', sessionId: idOf(others), by: idOf(token) }],
         ['login', expect.objectContaining({ userId: 'ada', sessionId: idOf(token) })],

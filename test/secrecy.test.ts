@@ -34,7 +34,7 @@ describe('a process that makes all calls, valid and invalid', () => {
       wrong: `wr%ng&${randomBytes(12).toString('base64')}`,
       sentinel: randomBytes(18).toString('base64'),
     },
-    servers: { main: 0, strict: 0, full: 0, replica: 0, lonely: 0, cluster: 0, nobody: 0 },
+    servers: { main: 0, strict: 0, full: 0, replica: 0, lonely: 0, cluster: 0, unused: 0 },
   };
   const output = { stdout: '', stderr: '' };
   let running: RedisServer[] = [];
@@ -109,7 +109,7 @@ describe('a process that makes all calls, valid and invalid', () => {
 const EXCEPTIONS: [finding: RegExp, reason: string][] = [
   [/^client of .*: the (wrong )?password$/, 'a client that the application owns has its password'],
   [/^error event of ioredis: .*: the wrong password$/, 'what a client of ioredis’s own making tells its owner'],
-  [/^a Redis that is full: event banned .*: token \d+$/, 'the reason of a ban is told as it was given, here a token'],
+  [/^a Redis that is full: event banned .*: token \d+$/, 'the reason of a ban is reported unchanged, here a token'],
 ];
 
 /** Everything that the program must have counted: what is missing was not searched. */
@@ -385,13 +385,13 @@ function withBody(listener: RequestListener): RequestListener {
 
 /** Documented at the briefing's `servers`. */
 async function startServers({ servers, passwords: { right: password } }: Briefing): Promise<RedisServer[]> {
-  servers.nobody = await freePort();
+  servers.unused = await freePort();
   const unknown = ['AUTH', 'HELLO', 'EVAL', 'EVALSHA'].map((name) => [name, `hidden-${name}`]);
   const all = await startAll([
     startRedis({ requirepass: password }),
     startRedis({ 'rename-command': unknown }),
     startRedis({ requirepass: password, maxmemory: '1', 'maxmemory-policy': 'noeviction' }),
-    startRedis({ requirepass: password, replicaof: [['127.0.0.1', String(servers.nobody)]] }),
+    startRedis({ requirepass: password, replicaof: [['127.0.0.1', String(servers.unused)]] }),
     startRedis({ 'min-replicas-to-write': '1' }),
     startRedis({ requirepass: password, 'cluster-enabled': 'yes' }),
   ]);

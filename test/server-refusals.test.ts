@@ -365,7 +365,7 @@ describe('a near cache', () => {
     const [here, there] = [manage(server.url, { ...CACHE, store }), manage(server.url, { store })];
     const downs = listened(here);
     const token = await here.setToken('ada');
-    await until('it hears why', () => downs.length > 0);
+    await until('the cache-down event arrives', () => downs.length > 0);
     for (let i = 0; i < 3; i++) expect(await here.checkToken(token)).not.toBeNull();
     expect(await there.deleteToken(token)).toBe(true);
     expect(await here.checkToken(token)).toBeNull();
@@ -382,7 +382,7 @@ describe('a near cache', () => {
     const sessions = manage(target, CACHE);
     const downs = listened(sessions);
     await sessions.setToken('ada');
-    await until('it hears why', () => downs.length > 0);
+    await until('the cache-down event arrives', () => downs.length > 0);
     await ask(single, 'ACL', 'SETUSER', 'quiet', '+publish');
     await until('it is up', () => sessions.cacheStats?.isUp);
     expect(await sessions.health()).toEqual({ status: 'up', latencyMs: expect.any(Number), reasons: [] });
@@ -400,7 +400,7 @@ describe('a near cache', () => {
     const sessions = manage({ host: HOST, port, username: 'blind', password: 'secret' }, CACHE);
     const downs = listened(sessions);
     const token = await sessions.setToken('ada');
-    await until('it hears why', () => downs.length > 0);
+    await until('the cache-down event arrives', () => downs.length > 0);
     const before = await connectionsOf(single);
     await sleep(HEARTBEATS_MS);
     expect(await connectionsOf(single)).toBe(before);

@@ -23,7 +23,7 @@ describeStores((open) => {
     const counted = countedStore(fixture.store);
     calls = counted.calls;
     sessions = new TokenManager({ store: counted.store, secret: SECRET, rotationGrace: 1, ...options });
-    await sessions.checkToken(await sessions.setToken('somebody else'));
+    await sessions.checkToken(await sessions.setToken('another user'));
     if (sessions.cacheStats !== null) await until('the cache is up', () => sessions.cacheStats?.isUp);
     return sessions;
   }

@@ -155,7 +155,7 @@ describe.each(KINDS)('%s', (kind) => {
     // With TLS 1.3 a server reports this after the handshake, and its reset may come first (RFC 8446, 4.4.2.4).
     ['with its own, without ours', trust, /certificate required|\b(ECONNRESET|EPIPE)\b/],
   ])('with a certificate %s gives a 503 that says so, and shows no secret', async (_, tls, words) => {
-    const secrets = { password: 'a password that nobody may see', key: own.key.toString() };
+    const secrets = { password: 'a password that must stay secret', key: own.key.toString() };
     const { password } = secrets;
     const store = new RedisStore(settingsOf(kind, mutual, tls(), { ...ACL_LOGIN, password }), { timeoutMs: 2000 });
     const sessions = new TokenManager({ store, secret: SECRET });

@@ -92,8 +92,8 @@ export function compareAbsence(
   absences: readonly [Absence, ...Absence[]],
   view: (absence: Absence) => unknown,
 ): void {
-  const heard = outcome.events.length;
-  const seen = absences.find(({ events }) => events.length === heard) ?? absences[0];
+  const emitted = outcome.events.length;
+  const seen = absences.find(({ events }) => events.length === emitted) ?? absences[0];
   compare(world, outcome, { gives: view(seen), events: seen.events });
 }
 

@@ -34,8 +34,8 @@ const { secrets, passwords, servers } = JSON.parse(process.env.BRIEFING ?? '') a
 const witness = new Witness();
 process.on('warning', (warning) => witness.value('process warning', warning));
 process.on('unhandledRejection', (reason) => {
-  witness.count('rejection that nobody catches');
-  witness.value('rejection that nobody catches', reason);
+  witness.count('uncaught rejection');
+  witness.value('uncaught rejection', reason);
 });
 
 /** For calls that must not fail, even on a busy machine. */
@@ -126,7 +126,7 @@ async function corrupt(store: RedisStore): Promise<void> {
   const admin = silenced(new Redis(urlOf(servers.main, passwords.right)));
   const spoils: ((key: string, sid: string, token: string) => Promise<unknown>)[] = [
     (key, _sid, token) => admin.set(key, token),
-    (key) => admin.hset(key, 'id', 'somebody else'),
+    (key) => admin.hset(key, 'id', 'another user'),
     (key) => admin.hset(key, 'v', '99'),
     (key, sid, token) => admin.hset(key, sid, token),
     (key, sid, token) => admin.hset(key, `${sid}.a`, `{"device":"${token}`),

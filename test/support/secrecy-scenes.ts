@@ -15,7 +15,7 @@ export interface Servers {
   /** A Cluster of one node. */
   cluster: number;
   /** A port without a server. */
-  nobody: number;
+  unused: number;
 }
 
 export interface Passwords {
@@ -57,12 +57,12 @@ export function brokenStores(
       void store.close();
       return store;
     },
-    'a Redis that is down': at(servers.nobody),
+    'a Redis that is down': at(servers.unused),
     'a Redis that is silent': () => new RedisStore(urlOf(silent.port, password), HASTY),
     'a wrong password': () => new RedisStore(urlOf(servers.main, wrong), PATIENT),
     'a wrong password of the default user': at(servers.main, { password: wrong }),
     'no password': at(servers.main, {}),
-    'a password that nobody asks for': at(servers.lonely),
+    'a password that the server does not need': at(servers.lonely),
     'a user who may do nothing': at(servers.main, { username: 'limited', password }),
     'a database that there is not': at(servers.main, { username, password, db: 99 }),
     'a Redis without AUTH': at(servers.strict),
@@ -72,12 +72,12 @@ export function brokenStores(
     'a Redis that is full': at(servers.full),
     'a Redis that is a replica': at(servers.replica),
     'a Redis without the replicas that it asks for': at(servers.lonely, {}),
-    'a Cluster that is down': clusterAt(servers.nobody, { password }),
+    'a Cluster that is down': clusterAt(servers.unused, { password }),
     'a Cluster and a wrong password': clusterAt(servers.cluster, { password: wrong }),
     'a Cluster without AUTH': clusterAt(servers.strict, { password }),
     'a Cluster without slots': clusterAt(servers.cluster, { password }),
     'a Redis that is no Cluster': clusterAt(servers.main, { password }),
-    'sentinels that are down': sentinelsAt(servers.nobody),
+    'sentinels that are down': sentinelsAt(servers.unused),
     'sentinels without AUTH': sentinelsAt(servers.strict),
     'sentinels that refuse us': sentinelsAt(servers.main),
   };

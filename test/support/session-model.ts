@@ -240,7 +240,7 @@ export class SessionModel {
     }
     const life = Math.min(rules.absoluteTtl ?? Number.POSITIVE_INFINITY, absoluteTtl ?? Number.POSITIVE_INFINITY);
     this.#begin(first, createdAt, { ttl, life, attributes, actor, data });
-    this.#forgetOld(userId);
+    this.#dropOld(userId);
     events.push(['login', { userId, sessionId: id, attributes, ...(actor !== undefined && { actor }) }]);
     return events;
   }
@@ -315,7 +315,7 @@ export class SessionModel {
     const kept = except === null ? undefined : this.#find(userId, except);
     const ending = this.live(userId).filter((session) => session !== kept);
     for (const session of this.#of(userId)) if (session !== kept) this.#endIfLive(session, 'revoked', message);
-    this.#forgetOld(userId);
+    this.#dropOld(userId);
     return { count: ending.length, events: ending.map((session) => revoked(session, message)) };
   }
 
@@ -323,7 +323,7 @@ export class SessionModel {
     const until = seconds === null ? null : this.now + this.#ms(seconds);
     const ending = this.live(userId);
     for (const session of this.#of(userId)) this.#endIfLive(session, 'banned', reason);
-    this.#forgetOld(userId);
+    this.#dropOld(userId);
     this.#bans.set(userId, { since: this.now, until, reason });
     const sessionIds = ending.map(({ id }) => id).sort();
     const event = { userId, sessionIds, until: until === null ? null : new Date(until) };
@@ -393,7 +393,7 @@ export class SessionModel {
    * Drops expired reasons, and those beyond the limit, earliest expiry first. Of several with the same expiry, any may
    * go.
    */
-  #forgetOld(userId: string): void {
+  #dropOld(userId: string): void {
     for (const session of this.#of(userId)) {
       if (!this.isLive(session) && this.#rememberedUntil(session) <= this.now) session.isForgotten = 'yes';
     }
