@@ -628,7 +628,7 @@ describe('a password given as a function', () => {
     onClose(() => client.disconnect());
     const sessions = manage(client, {}, false);
     expect(await until('it is served', () => sessions.setToken('user-0'))).toEqual(expect.any(String));
-    expect(messages).toContain('the Redis password function has given nothing within 500 ms');
+    expect(messages).toContain('the Redis password function returned nothing within 500 ms');
   });
 
   it('that settles after the client was closed opens no connection', async () => {

@@ -225,7 +225,7 @@ describe('a revocation with durability', () => {
     onClose(() => sessions.close());
     await expect(sessions.deleteToken(await sessions.setToken('ada'))).rejects.toMatchObject({
       ...notReplicated,
-      message: 'the sessions have ended, but replicas could not be asked for',
+      message: 'the sessions have ended, but no replica could be asked to confirm it',
       cause: { message: expect.stringContaining('NOPERM') },
     });
   });

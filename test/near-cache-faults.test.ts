@@ -186,7 +186,7 @@ describe('while announcements may be lost, each check calls the store', () => {
     expect(events).toMatchObject([
       {
         name: 'cache-down',
-        error: { cause: { message: 'the subscription has led to another server than the calls' } },
+        error: { cause: { message: 'the subscription is connected to another server than the calls' } },
       },
     ]);
   });

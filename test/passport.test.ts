@@ -173,7 +173,7 @@ describe('passport-local', () => {
     const passport = localPassport();
     const make = (options: AuthenticateOptions) => () => authenticate(passport, 'local', options);
     expect(make({ keepSessionInfo: true })).toThrow(
-      new TypeError('option keepSessionInfo is none of authenticate: name what to keep in login: { keep: […] }'),
+      new TypeError('authenticate has no option keepSessionInfo: name what to keep in login: { keep: […] }'),
     );
     expect(make({ session: true })).toThrow('it always signs in with session.login()');
     expect(make({ assignProperty: 'account' })).toThrow('use passport.authorize()');

@@ -130,7 +130,7 @@ const EXPECTED = [
 const SAID = [
   ...['ECONNREFUSED', 'WRONGPASS', 'NOAUTH', 'NOPERM', 'OOM', 'READONLY', 'NOREPLICAS'],
   ...['auth', 'evalsha'].map((command) => `unknown command '${command}'`),
-  ...['DB index is out of range', 'cluster support disabled', 'no sentinel leads to the master'],
+  ...['DB index is out of range', 'cluster support disabled', 'no sentinel named the master'],
   ...['Redis gave no answer within 250 ms', 'Redis has stopped answering', 'the store is closed'],
 ];
 

@@ -252,7 +252,7 @@ it('a Cluster that is down, or does not report its state, gives an error that sa
   await ask(server, 'CLUSTER', 'DELSLOTS', 1);
   onClose(() => ask(server, 'CLUSTER', 'ADDSLOTS', 1));
   await until('it is down', async () => (await askInfo(server, 'CLUSTER', 'INFO')).cluster_state === 'fail');
-  expect(await failureOf(manage(target).setToken('ada'))).toMatch(/nobody serves.*CLUSTERDOWN/);
+  expect(await failureOf(manage(target).setToken('ada'))).toMatch(/no node serves.*CLUSTERDOWN/);
 
   await ask(server, 'ACL', 'SETUSER', 'blind', 'on', '>secret', '~*', '&*', '+@all', '-cluster|info');
   const blind = manage({ ...target, username: 'blind', password: 'secret' } as Target);
@@ -262,7 +262,7 @@ it('a Cluster that is down, or does not report its state, gives an error that sa
 it('sentinels that do not know the master, or name one that is none, give an error that says so', async () => {
   const { server, target } = ways.Sentinel;
   const other = manage({ ...target, name: 'other' } as Target);
-  expect(await failureOf(other.setToken('ada'))).toMatch(/no sentinel leads to the master.*No such master/);
+  expect(await failureOf(other.setToken('ada'))).toMatch(/no sentinel named the master.*No such master/);
   await ask(server, 'REPLICAOF', HOST, 1);
   onClose(() => ask(server, 'REPLICAOF', 'NO', 'ONE'));
   expect(await failureOf(manage(target).setToken('ada'))).toMatch(/lead to a server that is not a master/);
