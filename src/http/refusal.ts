@@ -42,7 +42,7 @@ export function headersSent(call: string): SessionError {
 }
 
 export function tokenConflict(): SessionError {
-  const message = 'cookies of several users came, or of too many sessions: a login, or a logout, clears them';
+  const message = 'the request has cookies of several users, or of too many sessions: a login or a logout clears them';
   return new SessionError('ERR_TOKEN_CONFLICT', message);
 }
 

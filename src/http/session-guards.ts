@@ -50,6 +50,6 @@ function userOf<Detail>(session: RequestSession<Detail>, refusal: Refusal | Erro
 function refusalError({ status, headers, body }: Refusal): SessionError {
   const isUnknown = body.error === 'unauthenticated';
   return isUnknown
-    ? new SessionError('ERR_UNAUTHENTICATED', 'nobody is signed in', { status, headers, body })
+    ? new SessionError('ERR_UNAUTHENTICATED', 'no user is signed in', { status, headers, body })
     : new SessionError('ERR_REAUTHENTICATION_REQUIRED', 'the login is too long ago', { status, headers, body });
 }
