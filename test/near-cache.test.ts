@@ -29,13 +29,13 @@ const OLDER_SECRET = 'an older secret for tests, no shorter than the other';
 
 type Options = Partial<TokenManagerOptions<{ name: string }>>;
 
-/** So long that what a process hears of within a test it was told. */
+/** Much longer than a test: what a process learns sooner came by announcement. */
 const CACHE = { maxAgeMs: 60_000, heartbeatMs: 10_000 };
 
 /** For calls that have to fail, since Redis is silent. */
 const HASTY = { timeoutMs: 1000 };
 
-/** A service of its own on the sessions under these prefixes. */
+/** A separate service on the sessions under these prefixes. */
 function service(prefixes: ReturnType<typeof randomPrefixes>, options: Options = {}, timing = PATIENT) {
   const counted = countedStore(new RedisStore(server.url, { ...timing, ...prefixes }));
   const sessions = new TokenManager({ store: counted.store, secret: SECRET, cache: CACHE, ...options });
@@ -43,7 +43,7 @@ function service(prefixes: ReturnType<typeof randomPrefixes>, options: Options =
   return { sessions, calls: counted.calls };
 }
 
-/** Two services with the same sessions, of which the first keeps what it has checked. */
+/** Two services with the same sessions, the first one with a near cache. */
 async function twoServices(options: Options = {}, options2: Options = options, timing = PATIENT) {
   const prefixes = randomPrefixes();
   const here = service(prefixes, options, timing);
@@ -53,11 +53,11 @@ async function twoServices(options: Options = {}, options2: Options = options, t
 }
 
 async function up(sessions: TokenManager<{ name: string }>): Promise<void> {
-  await sessions.checkToken(await sessions.setToken('somebody else'));
+  await sessions.checkToken(await sessions.setToken('another user'));
   await until('the cache is up', () => sessions.cacheStats?.isUp);
 }
 
-/** A session that is answered from memory. */
+/** A session that the near cache answers for. */
 async function hot(sessions: TokenManager<{ name: string }>, userId = 'ada'): Promise<string> {
   const token = await sessions.setToken(userId);
   await heat(sessions, token);
@@ -72,7 +72,7 @@ async function heat(sessions: TokenManager<{ name: string }>, token: string): Pr
   });
 }
 
-/** Commands that clients have sent to the server for sessions. */
+/** Commands on sessions that clients have sent to the server. */
 async function scriptCalls(): Promise<number> {
   const calls = [...(await server.admin.info('commandstats')).matchAll(/^cmdstat_eval(?:sha)?:calls=(\d+)/gm)];
   return calls.reduce((sum, [, count]) => sum + Number(count), 0);
@@ -82,7 +82,7 @@ const refuses = (sessions: TokenManager<{ name: string }>, token: string) =>
   until('it refuses the token', async () => (await sessions.checkToken(token)) === null);
 
 describe.each(Object.entries(FRAMEWORKS))('requireRecentLogin in %s', (_, build) => {
-  it('asks the store once a request, never the near cache, and refuses a session whose end nobody announced', async () => {
+  it('calls the store once a request, never the near cache, and refuses a session whose end was not announced', async () => {
     const { here, there, calls, prefixes } = await twoServices();
     const app = await listen(build(here, {}));
     closing(app.close);
@@ -104,7 +104,7 @@ describe.each(Object.entries(FRAMEWORKS))('requireRecentLogin in %s', (_, build)
 });
 
 describe('a session that was just checked', () => {
-  it('is answered for without a command to Redis, by every look at a token', async () => {
+  it('is answered without a command to Redis, by each method that checks a token', async () => {
     const { here, calls } = await twoServices();
     const token = await hot(here);
     const before = await scriptCalls();
@@ -119,7 +119,7 @@ describe('a session that was just checked', () => {
     expect(await scriptCalls()).toBe(before);
   });
 
-  it('is asked for again once it is maxAgeMs old', async () => {
+  it('is loaded again once it is maxAgeMs old', async () => {
     const { here, calls } = await twoServices({ cache: { ...CACHE, maxAgeMs: 1000 } });
     const token = await hot(here);
     await sleep(1010);
@@ -129,7 +129,7 @@ describe('a session that was just checked', () => {
     expect(calls).toEqual(['check']);
   });
 
-  it('is asked for each time without the option', async () => {
+  it('is loaded each time without the option', async () => {
     const { here, calls } = await twoServices({ cache: CACHE }, {});
     await hot(here);
     const plain = service(randomPrefixes(), { cache: false });
@@ -140,7 +140,7 @@ describe('a session that was just checked', () => {
     expect(calls).toContain('follow');
   });
 
-  it('comes with its times by the clock of Redis, as they are at that moment', async () => {
+  it('has its times by the clock of Redis, as they are at that moment', async () => {
     const { here } = await twoServices({ ttl: 100 });
     const token = await hot(here);
     const begin = performance.now();
@@ -173,7 +173,7 @@ describe('a session that was just checked', () => {
     }
   });
 
-  it('ends with its absoluteTtl, however busy', async () => {
+  it('ends at its absoluteTtl, however often it is used', async () => {
     const { here } = await twoServices({ absoluteTtl: 3, ttl: 100 });
     const token = await hot(here);
     await until('it has ended', async () => (await here.touchToken(token)) === null);
@@ -196,7 +196,7 @@ describe('a session that was just checked', () => {
     expect((await fetch(`${url}/me`, { headers: { cookie: `session=${token}` } })).status).toBe(401);
   });
 
-  it('is known by the very token alone: one with another signature is refused, and asks nobody', async () => {
+  it('is found by its exact token alone: one with another signature is refused without a call', async () => {
     const { here, calls } = await twoServices({ secret: [SECRET, OLDER_SECRET] });
     const token = await hot(here);
     calls.length = 0;
@@ -217,7 +217,7 @@ describe('a session that was just checked', () => {
     expect(calls).toEqual([]);
   });
 
-  it('is known by each of its tokens where it has several, signed with other secrets', async () => {
+  it('is found by each of its tokens where it has several, signed with different secrets', async () => {
     const prefixes = randomPrefixes();
     const older = service(prefixes, { secret: OLDER_SECRET }).sessions;
     const here = service(prefixes, { secret: [SECRET, OLDER_SECRET] }).sessions;
@@ -230,7 +230,7 @@ describe('a session that was just checked', () => {
     await heat(here, token);
   });
 
-  it('is asked for once when it is too old, however many requests come at once', async () => {
+  it('is loaded once when it is too old, under any number of parallel requests', async () => {
     const { here, calls } = await twoServices({ cache: { ...CACHE, maxAgeMs: 1000 } });
     const token = await hot(here);
     await sleep(1010);
@@ -240,7 +240,7 @@ describe('a session that was just checked', () => {
     expect(calls.filter((name) => name === 'touch' || name === 'check')).toEqual(['touch']);
   });
 
-  it('is not given to who asked after its end, by a call that began before it', async () => {
+  it('is not returned to a check made after its end, by a call that began before it', async () => {
     const prefixes = randomPrefixes();
     const inFlight: (() => void)[] = [];
     let isHeld = false;
@@ -267,7 +267,7 @@ describe('a session that was just checked', () => {
     expect(await second).toBeNull();
   });
 
-  it('gives all who wait for one call its error, and the next one asks again', async () => {
+  it('passes the error of a shared call to all its callers, and the next check calls again', async () => {
     const options = { cache: { ...CACHE, maxAgeMs: 300 } };
     const { here, calls } = await twoServices(options, options, HASTY);
     const token = await hot(here);
@@ -282,7 +282,7 @@ describe('a session that was just checked', () => {
     await until('Redis answers again', async () => (await here.touchToken(token).catch(() => null)) !== null);
   });
 
-  it('is a copy, or read-only: nothing that one caller does to it reaches another', async () => {
+  it("is a copy, or read-only: callers cannot change each other's results", async () => {
     const { here } = await twoServices({ getUserInfo: (id) => ({ name: `name of ${id}` }) });
     const token = await here.setToken('ada', 100, { device: 'web' });
     await heat(here, token);
@@ -294,13 +294,13 @@ describe('a session that was just checked', () => {
       time.setTime(0);
     const second = await here.touchToken(token);
     expect({ ...second, checkedAt: null, ttl: null }).toEqual(expected);
-    // But for the user's info, which is parsed once, and can't be written.
+    // Except for the user's info, which is parsed once, and is read-only.
     expect(second?.user.detail).toBe(first.user.detail);
     expect(() => Object.assign(first.user.detail ?? {}, { name: 'Eve' })).toThrow(TypeError);
     expect(() => Object.assign(first.user, { id: 'eve' })).toThrow(TypeError);
   });
 
-  it('gives way when there are more than maxEntries', async () => {
+  it('is evicted beyond maxEntries', async () => {
     const { here, calls } = await twoServices({ cache: { ...CACHE, maxEntries: 10 } });
     const tokens: string[] = [];
     for (let i = 0; i < 30; i++) tokens.push(await hot(here, `user ${i % 15}`));
@@ -310,7 +310,7 @@ describe('a session that was just checked', () => {
     expect(calls.filter((name) => name === 'check').length).toBeGreaterThanOrEqual(10);
   });
 
-  it('is kept for the latest of a user who has more of them than maxEntries', async () => {
+  it('stays cached if it is the latest of a user who has more than maxEntries', async () => {
     const { here, there, calls } = await twoServices({ cache: { ...CACHE, maxEntries: 2 } });
     const tokens = await Promise.all(Array.from({ length: 4 }, () => there.setToken('ada')));
     for (const token of tokens) await heat(here, token);
@@ -321,7 +321,7 @@ describe('a session that was just checked', () => {
     expect(calls).toEqual([]);
   });
 
-  it('does not keep the header in memory that its token came in', async () => {
+  it('keeps no request header in memory', async () => {
     const { here } = await twoServices();
     const size = () => {
       setFlagsFromString('--expose-gc');
@@ -336,12 +336,12 @@ describe('a session that was just checked', () => {
           .toString()
           .slice(0, token.length),
       );
-    // Of 30 MB.
+    // Far below the 30 MB of headers.
     expect(size() - before).toBeLessThan(5_000_000);
     expect(here.cacheStats?.entries).toBeGreaterThan(290);
   });
 
-  it('is not kept for any token but the newest used one: the store alone knows how long a former one is good', async () => {
+  it('is cached for the newest used token alone: only the store knows the grace of a former one', async () => {
     const { here, there, calls } = await twoServices();
     const old = await there.setToken('ada');
     await there.touchToken((await there.rotateToken(old)) as string);
@@ -350,7 +350,7 @@ describe('a session that was just checked', () => {
     expect(calls).toEqual(['check', 'check', 'check']);
   });
 
-  it('is not kept by a MemoryStore, which needs none of this: the option changes nothing, not even how it slides', async () => {
+  it('is not cached for a MemoryStore, which does not need it: the option changes nothing, not even sliding', async () => {
     let now = Date.now();
     const { store, calls } = countedStore(new MemoryStore({ now: () => now }));
     const sessions = new TokenManager({ store, secret: SECRET, cache: true, slideEvery: 0 });
@@ -365,7 +365,7 @@ describe('a session that was just checked', () => {
   });
 });
 
-it('sliding at each request and a near cache exclude each other', async () => {
+it('the option cache and slideEvery: 0 exclude each other', async () => {
   const store = new RedisStore(server.url, randomPrefixes());
   closing(() => store.close());
   expect(() => new TokenManager({ store, secret: SECRET, cache: true, slideEvery: 0 })).toThrow(
@@ -373,7 +373,7 @@ it('sliding at each request and a near cache exclude each other', async () => {
   );
 });
 
-describe('what another process does to a session is heard at once', () => {
+describe('a change that another process makes to a session takes effect at once:', () => {
   it.each<[string, (there: TokenManager<{ name: string }>, token: string) => Promise<unknown>]>([
     ['a logout', (there, token) => there.deleteToken(token)],
     ['a kick of all', (there) => there.deleteUserToken('ada')],
@@ -409,7 +409,7 @@ describe('what another process does to a session is heard at once', () => {
   it.each<[string, (there: TokenManager<{ name: string }>, token: string) => Promise<unknown>]>([
     ['a kick', (there) => there.deleteUserToken('ada')],
     ['a logout', (there, token) => there.deleteToken(token)],
-  ])('%s ends it, though its record is damaged by now', async (_, act) => {
+  ])('%s ends it, even if its record is damaged by then', async (_, act) => {
     const { here, there, prefixes } = await twoServices();
     const token = await hot(here);
     const [tag, sid = ''] = token.split('.');
@@ -424,7 +424,7 @@ describe('what another process does to a session is heard at once', () => {
     ['a logout', (there, token) => there.deleteToken(token)],
     ['a ban', (there) => there.banUser('ada')],
     ['a login in its place', (there, token) => there.createSession('ada', { replaces: [token] })],
-  ])('%s ends it, though Redis knows it no more: it was evicted, or deleted by hand', async (_, act) => {
+  ])('%s ends it, even after Redis evicted it or an operator deleted it', async (_, act) => {
     const { here, there, prefixes } = await twoServices();
     const token = await hot(here);
     await server.admin.del(`${prefixes.tokenKeyPrefix}:{${token.split('.')[0]}}`);
@@ -432,7 +432,7 @@ describe('what another process does to a session is heard at once', () => {
     await refuses(here, token);
   });
 
-  it('a theft that this process finds ends it here, before any announcement', async () => {
+  it('a reuse that this process detects ends it here, before any announcement', async () => {
     const proxy = await startProxy(server.port);
     closing(() => proxy.stop());
     const prefixes = randomPrefixes();
@@ -459,7 +459,7 @@ describe('what another process does to a session is heard at once', () => {
     await refuses(here, token);
   });
 
-  it('a stolen token that is used ends it', async () => {
+  it('the use of a stolen token ends it', async () => {
     const { here, there } = await twoServices({ rotationGrace: 0 });
     const old = await there.setToken('ada');
     const token = (await there.rotateToken(old)) ?? '';
@@ -468,7 +468,7 @@ describe('what another process does to a session is heard at once', () => {
     await refuses(here, token);
   });
 
-  it('a user who is gone is signed out', async () => {
+  it('the deletion of its user ends it', async () => {
     const gone = new Set<string>();
     const { here, there } = await twoServices({ getUserInfo: (id) => (gone.has(id) ? null : { name: id }) });
     const token = await hot(here);
@@ -477,7 +477,7 @@ describe('what another process does to a session is heard at once', () => {
     await refuses(here, token);
   });
 
-  it('the first use of a rotated token sends the old one to the store, whose grace it has', async () => {
+  it('after the first use of a rotated token, the store judges the old one by its grace', async () => {
     const { here, there } = await twoServices({ rotationGrace: 1 });
     const token = await hot(here);
     const next = (await there.rotateToken(token)) ?? '';
@@ -487,7 +487,7 @@ describe('what another process does to a session is heard at once', () => {
     await refuses(here, next);
   });
 
-  it('a proof of identity counts for the token that carries it alone', async () => {
+  it('a re-authentication counts for the token that carries it alone', async () => {
     const { here, there } = await twoServices();
     const token = await hot(here);
     const before = await here.checkToken(token);
@@ -501,7 +501,7 @@ describe('what another process does to a session is heard at once', () => {
     ['refreshed', (there) => there.refreshUser(['ada'])],
     ['added', (there) => there.addUser('ada')],
     ['forgotten', (there) => there.deleteUser('ada')],
-  ])('user info that is %s is seen anew', async (_, act) => {
+  ])('user info that is %s is loaded again', async (_, act) => {
     let name = 'old';
     const { here, there } = await twoServices({ getUserInfo: () => ({ name }) });
     const token = await hot(here);
@@ -511,7 +511,7 @@ describe('what another process does to a session is heard at once', () => {
     await until('it is seen', async () => (await here.touchToken(token))?.user.detail?.name === 'new');
   });
 
-  it('but not of other users, of slides and checks, nor of a login that ends nothing', async () => {
+  it('changes of other users, slides, checks, and logins that end nothing evict nothing', async () => {
     const { here, there, calls } = await twoServices({}, { slideEvery: 0 });
     const token = await hot(here);
     const other = await there.setToken('bob');
@@ -525,7 +525,7 @@ describe('what another process does to a session is heard at once', () => {
     expect(calls).toEqual([]);
   });
 
-  it('also when it was done through a RedisStore without the option, with its own prefix or another database', async () => {
+  it('even when a RedisStore without the option made it, with its own prefix or another database', async () => {
     const here = new TokenManager({
       store: new RedisStore(
         { host: '127.0.0.1', port: server.port, db: 3 },
@@ -566,7 +566,7 @@ describe('what this process does to a session', () => {
     }
   });
 
-  it('is asked of the store from when it begins, and while it is under way', async () => {
+  it('sends checks to the store from its start until it has settled', async () => {
     const { here } = await twoServices({}, {}, HASTY);
     const token = await hot(here);
     server.pause();
@@ -583,14 +583,14 @@ describe('what this process does to a session', () => {
     await refuses(here, token);
   });
 
-  it('counts from when it has settled, also if the session was found alive meanwhile', async () => {
+  it('counts once it has settled, even if a check found the session live in between', async () => {
     const prefixes = randomPrefixes();
     const store = new RedisStore(server.url, { ...PATIENT, ...prefixes });
     const here = new TokenManager<{ name: string }>({ store, secret: SECRET, cache: CACHE });
     closing(() => here.close());
     await up(here);
     const token = await hot(here);
-    // As one that waits for a connection.
+    // Delayed, like a call that waits for a connection.
     const end = store.end.bind(store);
     let send = () => {};
     store.end = async (...args) => {
@@ -607,8 +607,8 @@ describe('what this process does to a session', () => {
   });
 });
 
-describe('a check that was under way', () => {
-  /** A store whose next answer to a check is kept back until it is released. */
+describe('a check that is in flight', () => {
+  /** A store whose next reply to a check is held until it is released. */
   function holding(store: Store) {
     let release = () => {};
     let isNext = false;
@@ -656,9 +656,9 @@ describe('a check that was under way', () => {
     return { here, there, token, holdNext };
   }
 
-  it('when the end was announced does not put the dead session into the cache', async () => {
+  it('when the end is announced does not cache the ended session', async () => {
     const { here, there, token, holdNext } = await scene();
-    // Redis has answered that it lives; then it ends, and that is heard; only then the answer arrives.
+    // Redis has replied "live"; then the session ends and the announcement arrives; then the reply arrives.
     await hot(here);
     const { answer, release } = await holdNext(() => here.checkToken(token));
     await there.deleteToken(token);
@@ -668,7 +668,7 @@ describe('a check that was under way', () => {
     expect(await here.checkToken(token)).toBeNull();
   });
 
-  it('when this process ended it does neither', async () => {
+  it('when this process ends the session does not cache it either', async () => {
     const { here, token, holdNext } = await scene();
     const { answer, release } = await holdNext(() => here.checkToken(token));
     const ended = here.deleteToken(token);
@@ -678,7 +678,7 @@ describe('a check that was under way', () => {
     expect(await here.checkToken(token)).toBeNull();
   });
 
-  it('when announcements could be missed does neither, although they are heard again', async () => {
+  it('when announcements may be lost does not cache it either, even after they arrive again', async () => {
     const { here, there, token, holdNext } = await scene();
     const { answer, release } = await holdNext(() => here.checkToken(token));
     let isLost = false;
@@ -695,7 +695,7 @@ describe('a check that was under way', () => {
     expect(await here.checkToken(token)).toBeNull();
   });
 
-  it('is kept when nothing came between', async () => {
+  it('is cached when nothing happened in between', async () => {
     const { here, token, holdNext } = await scene();
     const { answer, release } = await holdNext(() => here.checkToken(token));
     release();
@@ -734,7 +734,7 @@ describe('sliding', () => {
     expect(calls.length).toBeLessThanOrEqual(2 * pauses.length);
   });
 
-  it('is not done by reading', async () => {
+  it('does not happen on a mere read', async () => {
     const { here, calls } = await twoServices({ ttl: 2 });
     const token = await hot(here);
     calls.length = 0;
@@ -742,7 +742,7 @@ describe('sliding', () => {
     expect(new Set(calls)).toEqual(new Set(['check']));
   });
 
-  it('that fails is an event and no failed request; the next request asks the store', async () => {
+  it('that fails emits an event and fails no request; the next request calls the store', async () => {
     const options = { slideEvery: 1, ttl: 100, cache: { ...CACHE, heartbeatMs: 20_000 } };
     const { here } = await twoServices(options, options, HASTY);
     const failed: SessionEvents['slide-failed'][] = [];
@@ -764,13 +764,13 @@ describe('sliding', () => {
   it.each([
     ['in flight, which is live', 100],
     ['a reuse, which ends the session', 0],
-  ])('that finds a newer token in the record asks anew: the old one is %s', async (_, rotationGrace) => {
+  ])('that finds a newer token in the record checks again: the old one is %s', async (_, rotationGrace) => {
     const proxy = await startProxy(server.port);
     closing(() => proxy.stop());
     const prefixes = randomPrefixes();
     const here = new TokenManager<{ name: string }>({
       secret: SECRET,
-      // So long that the cache does not learn of its deaf connection before the slide is due.
+      // So long that the cache does not notice its silent connection before the slide is due.
       cache: { ...CACHE, heartbeatMs: 10_000 },
       slideEvery: 1,
       ttl: 100,
@@ -799,7 +799,7 @@ describe('sliding', () => {
     expect(reused).toEqual(isLive ? [] : [{ userId: 'ada', sessionId, ended: true }]);
   });
 
-  it('that finds the session ended ends it here, too, though nobody was told', async () => {
+  it('that finds the session ended ends it here, too, even without an announcement', async () => {
     const { here, prefixes } = await twoServices({ slideEvery: 1, ttl: 100 });
     const token = await hot(here);
     await sleep(1010);
@@ -809,7 +809,7 @@ describe('sliding', () => {
   });
 });
 
-it('a manager with a cache that is closed leaves no subscription behind', async () => {
+it('a manager with a cache leaves no subscription behind after its close', async () => {
   const prefixes = randomPrefixes();
   const sessions = new TokenManager({
     store: new RedisStore(server.url, { ...PATIENT, ...prefixes }),
@@ -821,6 +821,6 @@ it('a manager with a cache that is closed leaves no subscription behind', async 
   await until('the cache is up', () => sessions.cacheStats?.isUp);
   expect(await listening()).toEqual([`${prefixes.tokenKeyPrefix}:changes`]);
   await sessions.close();
-  await until('nobody listens', async () => ((await listening()) as string[]).length === 0);
+  await until('the subscription is closed', async () => ((await listening()) as string[]).length === 0);
   expect(sessions.cacheStats).toMatchObject({ entries: 0, isUp: false });
 });

@@ -9,7 +9,7 @@ import { until } from './support/until';
 
 const closing = closeAfterEach();
 const USERS = Array.from({ length: 40 }, (_, i) => `user ${i}`);
-/** A server that is gone is found out in that time, and its replica takes its place. */
+/** A dead server is detected in this time, and its replica promoted. */
 const DOWN_AFTER_MS = 3000;
 
 let cluster: ClusterTopology;
@@ -34,7 +34,7 @@ afterAll(() => Promise.all([cluster, sentinels, steady].map((topology) => topolo
 
 type Target = ConstructorParameters<typeof RedisStore>[0];
 
-/** A process that watches a session of each user, and another one. */
+/** A process that watches a session of each user, and a second process. */
 async function watchAll(target: Target, prefixes = randomPrefixes()) {
   const open = () => {
     const manager = new TokenManager({
@@ -61,7 +61,7 @@ async function watchAll(target: Target, prefixes = randomPrefixes()) {
   return { here, events, signals, kicked, abortedCount, prefixes };
 }
 
-/** Kicks before, and after a master has gone and its replica has taken its place; no other signal aborts. */
+/** Kicks before and after a failover; no other signal aborts. */
 async function throughFailover(
   target: Target,
   master: (prefixes: { tokenKeyPrefix: string }) => Promise<RedisServer>,
@@ -71,14 +71,14 @@ async function throughFailover(
   await kicked(1);
   const former = await master(prefixes);
   await replaced(former);
-  // The announcement of this one may come while nobody listens.
+  // The announcement of this end may arrive while no connection listens.
   await kicked(2);
   await until('announcements arrive again', () => events.at(-1) === 'watch-up' && events.includes('watch-down'));
   await kicked(3);
   expect(abortedCount()).toBe(3);
 }
 
-it('in a Cluster signals abort whatever node their user is on, also after a node has failed', async () => {
+it('in a Cluster signals abort for users on any node, also after a node has failed', async () => {
   const keyOf = ({ tokenKeyPrefix }: { tokenKeyPrefix: string }) => `${tokenKeyPrefix}:{${tagOf('user 2')}}`;
   let key = '';
   await throughFailover(
@@ -110,7 +110,7 @@ it('behind Sentinels signals abort also after a failover', async () => {
   );
 });
 
-it('a replica answers no look at sessions: it may know less than its master', async () => {
+it("a replica answers no query for sessions: its data may be older than the master's", async () => {
   const topology = steady;
   const prefixes = randomPrefixes();
   const store = new RedisStore((await topology.master()).url, { ...PATIENT, ...prefixes });
