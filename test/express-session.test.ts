@@ -483,6 +483,9 @@ describe.each(KINDS)('on %s, the store by itself, as tests of connect-redis use 
     expect(await leftOf('456')).toBeLessThanOrEqual(61);
     await store.touch('456', { cookie: { originalMaxAge: null, expires: inSeconds(90) } });
     expect(await leftOf('456')).toBeGreaterThan(61);
+    // As express-openid-connect says it.
+    await store.set('456', { cookie: { expires: inSeconds(7200).getTime(), maxAge: 7_200_000 } });
+    expect(await leftOf('456')).toBeGreaterThan(7100);
 
     expect(await store.length()).toBe(2);
     const all = (await store.all()) as { id: string; foo?: string }[];

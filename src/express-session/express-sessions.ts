@@ -174,7 +174,12 @@ export class ExpressSessions {
     const identity = { id, name, userId };
     const stored = session && { identity, entries: session.data, ttlMs: session.ttlMs, isLive: true };
     const known = { identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
-    await this.#store(known, { identity, before: identity, entries, ttlMs, request: null });
+    try {
+      await this.#store(known, { identity, before: identity, entries, ttlMs, request: null });
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      this.#sessions.dropped(name, null);
+    }
   }
 
   async #store(known: TrackedSession, save: Save): Promise<void> {
@@ -242,7 +247,9 @@ export class ExpressSessions {
     if (userId !== null) {
       return this.#sessions.startUser(userId, name, { ...beginning, attributes: originOf(request) });
     }
-    if (await this.#sessions.startVisitor(name, beginning)) return;
+    // Outside of express-session's requests, only the store can tell a new session from a late save of an ended one.
+    const provedAt = request === null ? 0 : undefined;
+    if (await this.#sessions.startVisitor(name, { ...beginning, provedAt })) return;
     const before = (await this.#sessions.read(name)) ?? new Map();
     await this.#sessions.write(name, changesBetween(before, data));
     await this.#sessions.refresh(name, ttlMs);
