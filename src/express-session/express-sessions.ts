@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { attributesOf } from '../http/exchange';
 import { changesBetween } from '../manager/data-changes';
 import type { NamedSession, NamedSessions } from '../manager/named-sessions';
-import type { EndedFor, SessionAttributes, SessionEntries } from '../store/store';
+import type { SessionAttributes, SessionEntries } from '../store/store';
 import { isRefusal, type LegacySessions } from './legacy-sessions';
 import type { SessionRequest } from './peer';
 import { contentOf, entriesOf, lifetimeOf } from './session-content';
@@ -94,7 +94,7 @@ export class ExpressSessions {
     // A session that was not moved yet is moved, so that its end counts against a move in progress, too.
     const session = this.#legacy === null || isNamedId(id) ? null : await this.#namedBy(id, this.#legacy);
     await this.#legacy?.forget(id);
-    await this.#sessions.end(nameOf(session?.attributes.movedTo ?? id), this.#whyEnded);
+    await this.#sessions.end(nameOf(session?.attributes.movedTo ?? id));
   }
 
   /**
@@ -127,7 +127,7 @@ export class ExpressSessions {
   /** Ends all sessions. */
   async endAll(): Promise<void> {
     for await (const sessions of this.#sessions.all()) {
-      await Promise.all(sessions.map(({ name }) => this.#sessions.end(name, this.#whyEnded)));
+      await Promise.all(sessions.map(({ name }) => this.#sessions.end(name)));
     }
   }
 
@@ -264,19 +264,14 @@ export class ExpressSessions {
    * the keys that this request has changed; `null` when it was not live.
    */
   async #endFormer({ identity, entries: before }: StoredContent, entries: SessionEntries) {
-    const theirs = await this.#sessions.endCopied(identity.name, before, this.#whyEnded);
+    const theirs = await this.#sessions.endCopied(identity.name, before);
     return theirs && new Map([...theirs].filter(([key]) => before.get(key) === entries.get(key)));
   }
 
   async #endStored({ stored }: TrackedSession): Promise<void> {
     if (!stored?.isLive) return;
     stored.isLive = false;
-    await this.#sessions.end(stored.identity.name, this.#whyEnded);
-  }
-
-  /** Kept while sessions are moved here, so that a request in the middle of a move does not revive an ended one. */
-  get #whyEnded(): EndedFor | null {
-    return this.#legacy === null ? null : { reason: 'revoked', message: null };
+    await this.#sessions.end(stored.identity.name);
   }
 }
 
