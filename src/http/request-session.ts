@@ -322,6 +322,50 @@ export class RequestSession<Detail = unknown> {
     callback(notExpressSession('save'));
   }
 
+  /**
+   * What passport reads and writes for `failureMessage` and `successMessage`: the request fails, with a recipe. So it
+   * does for {@link flash} and {@link returnTo}. They are used in callbacks, where a thrown error would end the process.
+   *
+   * @internal
+   */
+  get messages(): unknown[] {
+    this.#refuseKey('messages');
+    // passport goes on with it.
+    return [];
+  }
+
+  set messages(_texts: unknown) {
+    this.#refuseKey('messages');
+  }
+
+  /**
+   * What connect-flash reads and writes.
+   *
+   * @internal
+   */
+  get flash(): undefined {
+    this.#refuseKey('flash');
+    return undefined;
+  }
+
+  set flash(_texts: unknown) {
+    this.#refuseKey('flash');
+  }
+
+  /**
+   * What passport reads for `successReturnToOrRedirect`.
+   *
+   * @internal
+   */
+  get returnTo(): undefined {
+    this.#refuseKey('returnTo');
+    return undefined;
+  }
+
+  set returnTo(_path: unknown) {
+    this.#refuseKey('returnTo');
+  }
+
   /** The user, and the session's id and times, without the token. */
   toJSON(): { user: User<Detail> | null; id: string | null; createdAt: Date | null; expiresAt: Date | null } {
     return { user: this.user, id: this.id, createdAt: this.createdAt, expiresAt: this.expiresAt };
@@ -630,6 +674,14 @@ export class RequestSession<Detail = unknown> {
 
   #isConflict(): boolean {
     return this.#failure instanceof SessionError && this.#failure.code === 'ERR_TOKEN_CONFLICT';
+  }
+
+  #refuseKey(name: string): void {
+    const error = new TypeError(
+      `session.${name} is express-session's: the options failureMessage, successMessage, failureFlash, successFlash and successReturnToOrRedirect need authenticate() of tokensession/passport instead of passport.authenticate(); other code keeps data with session.data.set(${JSON.stringify(name)}, …)`,
+    );
+    if (this.#exchange.divertAnswer === undefined) throw error;
+    this.#exchange.divertAnswer(error);
   }
 
   #refuse(failure: Error): Error {
