@@ -384,6 +384,27 @@ it('forgets the former record of a user also where the process that moved it die
   await until('the record is forgotten', async () => (await formerKeys()) === 0);
 });
 
+it.each(['/login?user=ada', '/set?cart=book'])(
+  'starts a session again (%s) that a promoted master lacks when the former record is deleted',
+  async (path) => {
+    const losing = (store: AnySession) => ({
+      get: (id: string, done: () => void) => store.get(id, done),
+      destroy: async (id: string, done: (error?: unknown) => void) => {
+        const keys = await server.admin.keys('token-*');
+        if (keys.length > 0) await server.admin.del(...keys);
+        store.destroy(id, done);
+      },
+    });
+    const { browse, goTo, formerKeys } = await startMoving({ wrap: losing });
+    const browser = browse();
+    await browser.visit(path);
+    const before = (await browser.visit('/who')).body;
+    goTo('bridge');
+    for (let i = 0; i < 2; i++) expect((await browser.visit('/who')).body).toEqual(before);
+    expect(await formerKeys()).toBe(0);
+  },
+);
+
 it('knows when a moved user had logged in where the session says so; else the login is never recent', async () => {
   for (const [legacy, status] of [
     [{ authenticatedAt: (session: AnySession) => session.loginAt }, 200],

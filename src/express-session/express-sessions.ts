@@ -141,7 +141,7 @@ export class ExpressSessions {
   async #lookUp(id: string): Promise<NamedSession | null> {
     const known = await this.#sessions.use(nameOf(id));
     // The process that moved it may have died before the last step. Nothing here waits for that.
-    if (known?.attributes.movedTo !== undefined) void this.#legacy?.forget(id).catch(() => undefined);
+    if (known?.attributes.movedTo !== undefined) void this.#legacy?.move(id).catch(() => undefined);
     const session = known ?? (await this.#legacy?.move(id)) ?? null;
     const moved = session?.attributes.movedTo;
     return moved === undefined ? session : this.#sessions.use(nameOf(moved));

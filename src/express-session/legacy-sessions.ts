@@ -48,6 +48,8 @@ export class LegacySessions {
     if (former && lifetimeMs !== 0) {
       await this.#start(id, former, lifetimeMs);
       await this.forget(id);
+      // A master that was promoted just before the record was deleted may lack the session: it is started again there.
+      await this.#start(id, former, lifetimeMs);
     }
     return this.#sessions.use(nameOf(id));
   }
