@@ -223,8 +223,7 @@ export class ExpressSessions {
     const ttlMs = wanted ?? this.#sessions.defaultTtlMs(name);
     const data = new Map(entries);
     if (former !== null && former.identity.userId !== null) {
-      const theirs = former.isLive ? await this.#endFormer(former, entries) : null;
-      former.isLive = false;
+      const theirs = await this.#endFormer(former, entries);
       for (const [key, json] of theirs ?? []) json === null ? data.delete(key) : data.set(key, json);
       // What was a user's goes on as a visitor's only where that user's session had not ended by other ways, and as
       // another user's not where it was kicked. Of two requests that make it another user's, both do.
@@ -261,11 +260,15 @@ export class ExpressSessions {
 
   /**
    * Ends a session that goes on as another one. Gives what other requests have changed since this one read it, but for
-   * the keys that this request has changed; `null` when it was not live.
+   * the keys that this request has changed; `null` when this request has not ended it.
    */
-  async #endFormer({ identity, entries: before }: StoredContent, entries: SessionEntries) {
-    const theirs = await this.#sessions.endCopied(identity.name, before);
-    return theirs && new Map([...theirs].filter(([key]) => before.get(key) === entries.get(key)));
+  async #endFormer(former: StoredContent, entries: SessionEntries): Promise<Map<string, string | null> | null> {
+    const { identity, entries: before, isLive } = former;
+    const ended = isLive ? await this.#sessions.endCopied(identity.name, before) : null;
+    former.isLive = false;
+    if (ended !== null) former.theirs = ended;
+    const { theirs } = former;
+    return theirs ? new Map([...theirs].filter(([key]) => before.get(key) === entries.get(key))) : null;
   }
 
   async #endStored({ stored }: TrackedSession): Promise<void> {
