@@ -29,8 +29,8 @@ export function reauthenticationRequired(): Refusal {
   return { status: 403, headers: {}, body: { error: 'reauthentication_required' } };
 }
 
-/** The error of a failed login. A 401 gets the challenge (RFC 9110, 15.5.2), which the core doesn't know. */
-export function loginError(error: unknown, challenge: string | undefined): unknown {
+/** The error of a verb. A 401 gets the challenge (RFC 9110, 15.5.2), which the core doesn't know. */
+export function withChallenge(error: unknown, challenge: string | undefined): unknown {
   if (challenge === undefined || !(error instanceof SessionError) || error.status !== 401) return error;
   return new SessionError(error.code, error.message, { cause: error, headers: challengeHeaders(challenge) });
 }
@@ -48,4 +48,9 @@ export function tokenConflict(): SessionError {
 
 function challengeHeaders(challenge: string | undefined): Record<string, string> {
   return challenge === undefined ? {} : { 'WWW-Authenticate': challenge };
+}
+
+/** What {@link Ending} has of an outcome. */
+export function endingOf({ reason, message }: Ending): Ending {
+  return { reason, ...(message !== undefined && { message }) };
 }
