@@ -363,7 +363,7 @@ describeStores((open) => {
       expect(await store.endWithData(TAG, sid, null)).toBeNull();
     });
 
-    it('returns every acknowledged write, and rejects later ones', async () => {
+    it('returns every acknowledged write, and no later write is acknowledged', async () => {
       for (let round = 0; round < 20; round++) {
         const token = await start();
         const write = (key: string) =>

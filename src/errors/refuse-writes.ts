@@ -1,8 +1,7 @@
 /**
  * Makes every assignment to an instance throw, in sloppy mode too, where a frozen object would ignore it. A setter of
- * the class stays. A proxy at
- * the end of the prototype chain sees the unknown names only, and so costs known ones nothing. A subclass shares that
- * of its base.
+ * the class stays. A proxy at the end of the prototype chain sees the unknown names only, and so costs known ones
+ * nothing. A subclass shares that of its base.
  */
 export function refuseWrites(prototype: object, refusal: (name: string) => TypeError): void {
   for (const key of Reflect.ownKeys(prototype)) {

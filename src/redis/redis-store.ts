@@ -69,9 +69,10 @@ export interface RedisStoreOptions {
    */
   tls?: ConnectionOptions | undefined;
   /**
-   * Replicas that must have a logout, kick or ban, and a session that `ExpressSessionStore` moves: `{ replicas, timeoutMs
-   * }`. Without them the call rejects with `ERR_NOT_REPLICATED`, although the sessions have ended. Default: none. A master that dies right after its answer
-   * may then lose an end, until the process repeats it to the new master.
+   * Replicas that must have a logout, kick or ban, and a session that `ExpressSessionStore` moves:
+   * `{ replicas, timeoutMs }`. Without them the call rejects with `ERR_NOT_REPLICATED`, although the sessions have
+   * ended. Default: none. A master that dies right after its answer may then lose an end, until the process repeats it
+   * to the new master.
    */
   durability?: Durability | undefined;
 }
