@@ -94,8 +94,11 @@ describe('what is in Redis', () => {
     };
     const before = await extensions();
     for (let i = 0; i < 5; i++) expect(await sessions.touchToken(token)).not.toBeNull();
-    expect(await extensions()).toBe(before);
+    // A sixtieth may have begun between two of them.
+    expect((await extensions()) - before).toBeLessThanOrEqual(1);
     await server.admin.pexpire(key, 1_180_000);
+    const [created, seen, ...rest] = (await server.admin.hget(key, sidOf(token)))?.split(':') ?? [];
+    await server.admin.hset(key, sidOf(token), [created, Number(seen) - 10_000, ...rest].join(':'));
     await sessions.touchToken(token);
     expect(await server.admin.pttl(key)).toBeGreaterThan(1_190_000);
   });
