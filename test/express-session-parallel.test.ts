@@ -192,7 +192,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     const planted = browser.tab();
     calls.length = 0;
     expect((await browser.visit('/sign-in?user=7')).lines).toHaveLength(1);
-    expect(calls).toEqual(['touchWithData', 'create', 'readData', 'end']);
+    expect(calls).toEqual(['touchWithData', 'create', 'endWithData']);
     const { body } = await browser.visit('/session');
     expect(body).toMatchObject({ id: expect.stringMatching(/^.{22}\..{22}$/), data: { userId: 7, cart: 'book' } });
     expect((await planted.visit('/session')).body.data).not.toHaveProperty('userId');
@@ -245,7 +245,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     const browser = browse();
     await browser.visit('/set?cart=book');
     const error = new SessionError('ERR_STORE_TIMEOUT', 'test');
-    const broken = jest.spyOn(inner, 'readData').mockRejectedValueOnce(error);
+    const broken = jest.spyOn(inner, 'endWithData').mockRejectedValueOnce(error);
     expect((await browser.visit('/sign-in')).status).toBe(503);
     broken.mockRestore();
     expect(errors).toEqual([error]);

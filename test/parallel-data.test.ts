@@ -214,7 +214,7 @@ describe('a Redis with an append-only file', () => {
 /** The token of a new session, which has data. */
 async function startedBy(manager: TokenManager<Detail>, whose: string): Promise<string> {
   const data = new Map([['begin', '0']]);
-  const session = whose === 'a user’s' ? manager.startSession('ada', {}, data) : manager.startVisitor(data);
+  const session = whose === 'a user’s' ? manager.startSession('ada', {}, { data }) : manager.startVisitor(data);
   return (await session).token;
 }
 

@@ -98,6 +98,29 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([kept.sid, comes.sid]);
     });
 
+    it('takes over, in the same step, the data of a session that it replaces: the keys that are named and exist', async () => {
+      const former = await start({ data: new Map(Object.entries({ cart: '1', secret: '2', theme: '3' })) });
+      const heir = await start({
+        data: new Map(Object.entries({ theme: '"dark"', lang: '"en"' })),
+        inherits: { sid: former.sid, keys: ['cart', 'theme', 'nothing'] },
+        replaces: [former.sid],
+      });
+      const data = new Map(Object.entries({ cart: '1', theme: '3', lang: '"en"' }));
+      expect(await store.readData(TAG, heir, POLICY, null)).toEqual({ userId: USER, data });
+      expect(await sidsOf(store, TAG)).toEqual([heir.sid]);
+    });
+
+    it('takes over nothing of a session that has ended or expired, or never was', async () => {
+      const data = new Map([['cart', '1']]);
+      const [ended, expired] = [await start({ data }), await start({ data, ttlMs: SHORT })];
+      await store.end(TAG, ended.sid, null);
+      await fixture.elapse(SHORT);
+      for (const sid of [ended.sid, expired.sid, newSid()]) {
+        const heir = await start({ inherits: { sid, keys: ['cart'] } });
+        expect(await store.readData(TAG, heir, POLICY, null)).toEqual({ userId: USER, data: new Map() });
+      }
+    });
+
     it('gives the live session that has the id already, and changes nothing', async () => {
       const given = session(USER, { data: new Map([['a', '1']]) });
       const { session: first } = await store.create(TAG, given);
@@ -301,6 +324,42 @@ describeStores((open) => {
     });
   });
 
+  describe('endWithData', () => {
+    it('ends one session, once, and gives the data that it had', async () => {
+      const data = new Map([
+        ['cart', '["book"]'],
+        ['__proto__', '1'],
+        ['é 💚', '"💚"'],
+      ]);
+      const [one, two] = [await start({ data }), await start()];
+      const why = { reason: 'revoked', message: 'bye' } as const;
+      expect(await store.endWithData(TAG, one.sid, why)).toEqual({ userId: USER, data });
+      expect(await store.endWithData(TAG, one.sid, why)).toBeNull();
+      expect(await store.check(TAG, one, POLICY)).toMatchObject(why);
+      expect(await store.endWithData(TAG, two.sid, null)).toEqual({ userId: USER, data: new Map() });
+      expect(await store.list(TAG)).toMatchObject({ sessions: [] });
+    });
+
+    it('gives null for an expired session, and deletes its data', async () => {
+      const { sid } = await start({ ttlMs: SHORT, data: new Map([['cart', '1']]) });
+      await fixture.elapse(SHORT);
+      expect(await store.endWithData(TAG, sid, null)).toBeNull();
+    });
+
+    it('gives every write that was acknowledged, and lets none be acknowledged after it', async () => {
+      for (let round = 0; round < 20; round++) {
+        const token = await start();
+        const write = (key: string) =>
+          store.writeData(TAG, token, POLICY, { entries: new Map([[key, '1']]) }, LIMITS).then((found) => [key, found]);
+        const writing = Array.from({ length: 8 }, (_, i) => write(`key-${i}`));
+        const ending = store.endWithData(TAG, token.sid, null);
+        const more = Array.from({ length: 8 }, (_, i) => write(`late-${i}`));
+        const written = (await Promise.all([...writing, ...more])).filter(([, found]) => found !== null);
+        expect([...((await ending)?.data.keys() ?? fail())].sort()).toEqual(written.map(([key]) => key).sort());
+      }
+    });
+  });
+
   describe('endAll', () => {
     it('ends every session and names the live ones', async () => {
       await start({ ttlMs: SHORT });
@@ -494,6 +553,7 @@ describeStores((open) => {
         store.addToData(TAG, token, POLICY, { key: 'key', by: 1 }, LIMITS),
         store.clearData(TAG, token, POLICY),
         store.end(TAG, token.sid, null),
+        store.endWithData(TAG, token.sid, null),
         endAll(),
         store.ban(TAG, { userId: USER, durationMs: null, reason: null }),
         store.unban(TAG),

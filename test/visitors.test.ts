@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import {
   MemoryStore,
   RedisStore,
+  type SessionData,
   SessionError,
   type Store,
   TokenManager,
@@ -44,6 +45,10 @@ const ROUTES: AppOptions['routes'] = {
   '/login': async (session, query) => {
     const keep = query.getAll('keep');
     const token = await session.login(query.get('user') ?? 'ada', { keep });
+    return { token, id: session.id, data: await session.data.getAll() };
+  },
+  '/rotate': async (session) => {
+    const token = await session.rotate();
     return { token, id: session.id, data: await session.data.getAll() };
   },
   '/logout-then-set': async (session) => {
@@ -431,14 +436,77 @@ describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a vis
     },
   );
 
-  it('does not void a login by a session of its own that can’t be ended', async () => {
+  it.each([
+    ['/login', 'end', {}],
+    ['/login?keep=cart', 'endWithData', { cart: 'book' }],
+  ] as const)('does not void a login by a session of its own that can’t be ended: %s', async (path, verb, data) => {
     const { visit, jar, store } = await start(framework);
     await visit('/set?cart=book');
-    jest.spyOn(store, 'end').mockRejectedValueOnce(new SessionError('ERR_STORE_TIMEOUT', 'test'));
-    expect((await visit('/login?keep=cart')).body.data).toEqual({ cart: 'book' });
+    jest.spyOn(store, verb).mockRejectedValueOnce(new SessionError('ERR_STORE_TIMEOUT', 'test'));
+    expect((await visit(path)).body.data).toEqual(data);
     expect([...jar.cookies.keys()]).toEqual(['session']);
     expect((await visit('/me')).status).toBe(200);
   });
+
+  describe('whose data moves to another session while another request writes it,', () => {
+    /** Has another request write at a moment when the new session exists and the former one has not ended yet. */
+    const startWriting = async (write: (data: SessionData<Record<string, unknown>>) => Promise<unknown>) => {
+      const app = await start(framework);
+      await app.visit('/set?cart=book&gone=1&secret=1');
+      const token = app.jar.cookies.get('session-visitor')?.slice(0, -1) as string;
+      const create = app.store.create.bind(app.store);
+      jest.spyOn(app.store, 'create').mockImplementationOnce(async (tag, session) => {
+        const created = await create(tag, session);
+        await write(app.manager.sessionData(token) as SessionData<Record<string, unknown>>);
+        return created;
+      });
+      const dropped: unknown[] = [];
+      app.manager.on('save-dropped', (event) => dropped.push(event));
+      return { ...app, dropped };
+    };
+    const writeAll = async (data: SessionData<Record<string, unknown>>) => {
+      await data.set({ cart: 'two books', late: 1 });
+      await data.delete('gone');
+    };
+
+    it.each([
+      ['/login?keep=cart&keep=gone&keep=late', { cart: 'two books', late: 1 }],
+      ['/login?keep=cart', { cart: 'two books' }],
+      ['/login?keep=late', { late: 1 }],
+      ['/login', {}],
+      ['/rotate', { cart: 'two books', late: 1, secret: '1' }],
+    ])('loses none of it: %s', async (path, data) => {
+      const { visit, dropped } = await startWriting(writeAll);
+      expect((await visit(path)).body.data).toEqual(data);
+      expect((await visit('/data')).body).toEqual(data);
+      expect(dropped).toEqual([]);
+    });
+
+    it.each(['/login?keep=cart', '/rotate'])(
+      'reports what is lost when the store fails just then: %s',
+      async (path) => {
+        const { visit, dropped, store } = await startWriting((data) => data.set('cart', 'two books'));
+        const failing = jest.spyOn(store, 'endWithData').mockImplementationOnce(async (...args) => {
+          failing.mockRestore();
+          const ended = await store.endWithData(...args);
+          jest.spyOn(store, 'writeData').mockRejectedValueOnce(new SessionError('ERR_STORE_TIMEOUT', 'test'));
+          return ended;
+        });
+        const { body } = await visit(path);
+        expect(body.data).toMatchObject({ cart: 'book' });
+        expect(dropped).toEqual([{ userId: path === '/rotate' ? null : 'ada', sessionId: body.id }]);
+      },
+    );
+  });
+});
+
+it('takes data over from the user’s own session in the step that ends it, without a read before', async () => {
+  const { visit, calls } = await start('Express 5');
+  await visit('/login');
+  await visit('/set?cart=book');
+  calls.length = 0;
+  expect((await visit('/login?keep=cart')).body.data).toEqual({ cart: 'book' });
+  expect(calls).toEqual(['touch', 'create', 'readData']);
 });
 
 describe('the options of a login', () => {

@@ -176,8 +176,11 @@ export class RequestSession<Detail = unknown> {
     const { manager, cookies, clearSiteData } = this.#policy;
     return this.#inTurn(async () => {
       this.#checkCookie('login');
-      const data = await this.#keptData(userId, keep);
+      const { id, user } = this;
       const visitor = this.#visitorThatCame().token;
+      const inherits = id !== null && user?.id === userId ? { sid: id, keys: keep } : undefined;
+      const isCopied = inherits === undefined && visitor !== null && keep.length > 0;
+      const data = (isCopied ? await manager.storedData(visitor, keep) : null) ?? undefined;
       const session = await manager.startSession(
         userId,
         {
@@ -187,7 +190,7 @@ export class RequestSession<Detail = unknown> {
           actor,
           replaces: this.#actingTokens().filter((token) => token !== visitor),
         },
-        data,
+        { data, inherits },
       );
       await this.#checkCookieOf('login', session);
       this.#isPersistent = persistent;
@@ -198,7 +201,9 @@ export class RequestSession<Detail = unknown> {
       if (clearSiteData.length > 0) this.#exchange.reply()?.clearSiteData([]);
       // Last, so that a failed login takes nothing from the visitor. A visitor's session that is left over signs no one
       // in.
-      if (visitor !== null) await manager.deleteToken(visitor).catch(() => false);
+      if (data !== undefined && visitor !== null)
+        await manager.endVisitor(visitor, session, data, keep).catch(() => {});
+      else if (visitor !== null) await manager.deleteToken(visitor).catch(() => false);
       return session.token;
     });
   }
@@ -210,12 +215,12 @@ export class RequestSession<Detail = unknown> {
    *
    * A visitor's data moves to a new session with another id, and the old session ends at once. Call it before you store
    * the first of two factors, because an attacker may have planted the visitor's token. Data that another request
-   * writes to the old session meanwhile is lost.
+   * writes meanwhile moves as well; where the store fails just then, the event `save-dropped` reports it.
    *
    * @returns the new token, for clients that send it in a header: they must use it from now on. `null` without a
    *   session, or when it has ended during the request.
    * @throws SessionError when the store can't answer; `ERR_HEADERS_SENT` when it is too late for a cookie. The old
-   *   token goes on.
+   *   token goes on. A visitor's may have ended when the new one is already set, with the same data.
    */
   async rotate(): Promise<string | null> {
     const session = this.#session;
@@ -474,17 +479,17 @@ export class RequestSession<Detail = unknown> {
         return null;
       }
       const next = await this.#beginVisit('rotate', data);
-      await manager.deleteToken(token);
-      return next;
+      await manager.endVisitor(token, next, data, null);
+      return next.token;
     });
   }
 
-  /** Starts a visitor's session, and gives its token. */
-  async #beginVisit(call: string, entries: SessionEntries): Promise<string> {
+  /** Starts a visitor's session. */
+  async #beginVisit(call: string, entries: SessionEntries): Promise<RequestedSession<Detail>> {
     const visitor = await this.#policy.manager.startVisitor(entries);
     await this.#checkCookieOf(call, visitor);
     this.#goOnAsVisitor(visitor);
-    return visitor.token;
+    return visitor;
   }
 
   #goOnAsVisitor(visitor: RequestedSession<Detail>): void {
@@ -496,14 +501,6 @@ export class RequestSession<Detail = unknown> {
     const lifetime = { maxAge: null, isPersistent: false };
     transports?.visitor.set(this.#exchange, visitor.token, lifetime, cookies.length > 1);
     if (transports !== null) this.#exchange.reply()?.keepCookies();
-  }
-
-  /** The data to carry into a login. */
-  async #keptData(userId: string, keys: readonly string[]): Promise<SessionEntries | undefined> {
-    if (keys.length === 0) return undefined;
-    const isSameUser = this.user === null || this.user.id === userId;
-    const token = isSameUser && this.token !== null ? this.token : this.#visitorThatCame().token;
-    return token === null ? undefined : ((await this.#policy.manager.storedData(token, keys)) ?? undefined);
   }
 
   /** Refuses to set a cookie for a page of another origin, or when it is too late. */

@@ -82,6 +82,7 @@ export const readsAndWrites: fc.Arbitrary<Step>[] = [
     change: (data) => data.clear(),
   }),
   fc.tuple(manager, tokenIndex).map(([index, which]) => touchStep(index, which)),
+  fc.tuple(manager, tokenIndex).map(([index, which]) => endStep(index, which)),
   ofManager('data.getAll', fc.constant({}), {
     act: async (data) => Object.entries(await data.getAll()).sort(([a], [b]) => (a < b ? -1 : 1)),
     change: (data) => sorted(data.read(null)),
@@ -165,6 +166,17 @@ function touchStep(index: number, which: number): Step {
   });
 }
 
+/** An end that gives the data of the session. */
+function endStep(index: number, which: number): Step {
+  return tokenStep('endWithData', { manager: index, token: which }, async (model, world, issued) => {
+    const { tag, sid } = claimsOf(issued);
+    const data = sorted(model.dataOf(issued).read(null));
+    const outcome = await world.call(model, index, (_, store) => store.endWithData(tag, sid, null));
+    const { wasLive } = model.logout(issued);
+    compare(world, withSorted(outcome), { gives: wasLive ? { userId: issued.userId, data } : null, events: [] });
+  });
+}
+
 /** A verb of a manager. Of a session that has ended listeners hear what any look at it makes them hear. */
 function ofManager<Given extends object>(
   name: string,
@@ -201,8 +213,8 @@ export function sorted(all: Iterable<readonly [key: string, json: string]>): [ke
 }
 
 function withSorted(outcome: Outcome): Outcome {
-  const gives = outcome.gives as { data: unknown };
-  return gives.data instanceof Map ? { ...outcome, gives: { ...gives, data: sorted(gives.data) } } : outcome;
+  const gives = outcome.gives as { data: unknown } | null | undefined;
+  return gives?.data instanceof Map ? { ...outcome, gives: { ...gives, data: sorted(gives.data) } } : outcome;
 }
 
 function parsed(text: string | null): unknown {

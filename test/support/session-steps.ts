@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { Session, SessionAttributes, TokenManager } from 'tokensession';
+import type { NewSession, Session, SessionAttributes, TokenManager } from 'tokensession';
 import { entries, readAll, readsAndWrites } from './data-steps';
 import {
   compare,
@@ -106,9 +106,15 @@ const logins = fc
       const replaced = isBare ? [] : given.replaces.flatMap((which) => tokenOf(world, which) ?? []);
       const kept = isBare || given.keep === undefined ? undefined : tokenOf(world, given.keep.token);
       let data = isBare ? undefined : given.data;
+      let inherits: NewSession['inherits'];
       if (kept !== undefined) {
         replaced.push(kept);
-        data = await readKept(model, world, index, kept, given.keep?.keys ?? []);
+        const keys = given.keep?.keys ?? [];
+        const isOwn = kept.userId === userId;
+        if (isOwn) inherits = { sid: kept.id, keys };
+        const isLive = model.live(userId).some(({ id }) => id === kept.id);
+        const inherited = () => (isLive ? new Map(model.dataOf(kept).read(keys)) : new Map());
+        data = isOwn ? inherited() : await readKept(model, world, index, kept, keys);
       }
       const login: LoginRequest = {
         attributes,
@@ -123,7 +129,7 @@ const logins = fc
         if (isBare) return sessions.setToken(userId, ttl, attributes);
         return data === undefined
           ? sessions.createSession(userId, options)
-          : (await sessions.startSession(userId, options, data)).token;
+          : (await sessions.startSession(userId, options, inherits === undefined ? { data } : { inherits })).token;
       });
       const admitted = model.admit(userId, login, rulesOf(world, index));
       if ('code' in admitted || outcome.rejects !== undefined) {
