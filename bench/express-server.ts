@@ -12,14 +12,14 @@ import { answerForServer, contestantNamed } from './server';
 const SECRET = 'a secret that is long enough to be one';
 const TTL = 7 * 24 * 3600;
 
-/** All have the same routes: what Express takes to pass one by is a part of each request. */
+/** All have the same routes: the cost of Express's routing is a part of each request. */
 const CONTESTANTS: Record<string, (app: Express, url: string) => unknown> = {
   bare: (app) => {
     app.post('/login/:user', noLogin);
     app.get('/', (_req, res) => void res.json({ user: 'user-00' }));
   },
 
-  /** What every session costs at least: the cookie is looked at, the request gets a user, and a guard looks for it. */
+  /** The least cost of every session: read the cookie, set a user on the request, and check it in a guard. */
   floor: (app) => {
     const userOf = (req: Request) => (req as { user?: { id: string } }).user;
     app.use((req, _res, next) => {
@@ -54,7 +54,7 @@ const CONTESTANTS: Record<string, (app: Express, url: string) => unknown> = {
 /** About 1 KiB in five keys. */
 const DATA = Object.fromEntries(['cart', 'flash', 'theme', 'tour', 'state'].map((key) => [key, key.padEnd(200, '.')]));
 
-/** Gives whether the data is there. */
+/** Returns whether the data is there. */
 type Act = (session: RequestSession) => Promise<boolean>;
 
 const readData: Act = async ({ data }) => Object.keys(await data.getAll()).length >= Object.keys(DATA).length;
@@ -72,7 +72,7 @@ function useTokensession(
   use: { data: 'lazy' | 'eager'; act: Act } | null = null,
 ): void {
   const manager = new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL, ...options });
-  // The types of express-session say what `req.session` is, too.
+  // The types of express-session also declare `req.session`.
   const sessionOf = (req: Request) => req.session as unknown as RequestSession;
   app.use(sessionMiddleware(manager, use === null ? {} : { data: use.data }));
   app.post('/login/:user', async (req, res) => {

@@ -46,19 +46,19 @@ async function stop(child: ChildProcess): Promise<void> {
   await once(child, 'exit');
 }
 
-/** With our own sources under the package's name. */
+/** Resolves the package's name to our sources. */
 const ENV = { PATH: process.env.PATH, TSX_TSCONFIG_PATH: join(ROOT, 'tsconfig.json') };
 
 let count = 0;
 
-/** Runs a program of the page, in the place of the one before it, until the test is over. */
-async function run(chapter: string, index: number, port: number): Promise<void> {
+/** Runs a program of the page, or what becomes of it, in the place of the one before it, until the test is over. */
+async function run(chapter: string, index: number, port: number, change = (text: string) => text): Promise<void> {
   for (const child of children) await stop(child);
   const program = programs.get(chapter)?.[index];
   if (program === undefined) throw new Error(`no program ${index} in the chapter ${chapter}`);
   const file = `program-${count++}.${program.language === 'ts' ? 'mts' : 'mjs'}`;
-  await writeFile(join(folder, file), program.text);
-  // One process: that of tsx itself would leave the program running when it is killed.
+  await writeFile(join(folder, file), change(program.text));
+  // One process: a child of tsx would survive its kill.
   const child = spawn(process.execPath, ['--import', 'tsx', file], {
     cwd: folder,
     env: {
@@ -66,6 +66,7 @@ async function run(chapter: string, index: number, port: number): Promise<void> 
       REDIS_URL: server.url,
       SESSION_SECRET: SECRET,
       COOKIE_SECRET: `${SECRET} of cookies`,
+      JWT_SECRET: `${SECRET} of JWTs`,
       PORT: String(port),
     },
     stdio: ['ignore', 'inherit', 'inherit'],
@@ -83,7 +84,7 @@ async function run(chapter: string, index: number, port: number): Promise<void> 
   throw new Error('the program does not listen');
 }
 
-/** Runs one program and gives a browser that visits it. */
+/** Runs one program and returns a browser that visits it. */
 async function open(chapter: string, index: number): Promise<Browser> {
   const port = await freePort();
   await run(chapter, index, port);
@@ -100,7 +101,7 @@ async function signInAndOut(browser: Browser): Promise<void> {
   expect((await browser.visit('/me')).status).toBe(401);
 }
 
-it('has no code but that of the tests below', () => {
+it('contains only code that the tests below run', () => {
   const counts = Object.fromEntries(
     [...programs].filter(([, blocks]) => blocks.length > 0).map(([title, blocks]) => [title, blocks.length]),
   );
@@ -108,7 +109,7 @@ it('has no code but that of the tests below', () => {
     'From express-session': 1,
     '1. Another store': 1,
     '2. Both': 1,
-    '3. Without express-session': 1,
+    '3. Without express-session': 2,
     Passport: 2,
     'OAuth 2 and OpenID Connect': 1,
     'From koa-session': 2,
@@ -119,7 +120,7 @@ it('has no code but that of the tests below', () => {
   });
 });
 
-it('from express-session: each stage works, and a user who signed in before the first is signed in after the last', async () => {
+it('from express-session: each stage works, and a user who signed in before the first is still signed in after the last', async () => {
   const port = await freePort();
   const browser = new Browser(`http://127.0.0.1:${port}`);
   const stages = ['From express-session', '1. Another store', '2. Both', '3. Without express-session'];
@@ -133,7 +134,30 @@ it('from express-session: each stage works, and a user who signed in before the 
   expect((await browser.visit('/me')).status).toBe(401);
 });
 
-it.each([0, 1])('passport, program %i: signs in and out, and shows why not', async (index) => {
+it('from express-session: the keys that it has left can be deleted', async () => {
+  const port = await freePort();
+  const browser = new Browser(`http://127.0.0.1:${port}`);
+  await run('1. Another store', 0, port);
+  await browser.visit('/login?user=hopper', POST);
+  await run('2. Both', 0, port);
+  await browser.visit('/me');
+  const [, snippet] = programs.get('3. Without express-session') ?? [];
+  const mounted = 'app.use(sessionMiddleware(sessions));\n';
+  const showing = "app.get('/data', async (req, res) => res.json(await req.session.data.getAll()));\n";
+  const last = '3. Without express-session';
+  await run(last, 0, port, (text) => text.replace(mounted, `${mounted}${showing}`));
+  expect((await browser.visit('/data')).body).toEqual({
+    cookie: expect.objectContaining({ originalMaxAge: null }),
+    userId: 'hopper',
+    loginAt: expect.any(Number),
+  });
+  await run(last, 0, port, (text) => text.replace(mounted, `${mounted}${snippet?.text}${showing}`));
+  expect((await browser.visit('/data')).body).toEqual({ userId: 'hopper', loginAt: expect.any(Number) });
+  expect((await browser.visit('/me')).body).toEqual({ id: 'hopper' });
+  expect((await new Browser(`http://127.0.0.1:${port}`).visit('/data')).body).toEqual({});
+});
+
+it.each([0, 1])('passport, program %i: signs in and out, and shows why a login failed', async (index) => {
   const browser = await open('Passport', index);
   const login = (password: string) =>
     browser.visit('/login', { method: 'POST', body: new URLSearchParams({ username: 'ada', password }) });
@@ -147,7 +171,7 @@ it.each([0, 1])('passport, program %i: signs in and out, and shows why not', asy
   expect((await browser.visit('/me')).status).toBe(401);
 });
 
-it('OAuth 2: the strategy takes the state store', async () => {
+it('OAuth 2: the strategy accepts the state store', async () => {
   const [program] = programs.get('OAuth 2 and OpenID Connect') ?? [];
   await writeFile(join(folder, 'oauth.mjs'), `${program?.text}\nconsole.log(passport._strategy('oauth2').name);\n`);
   const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', 'oauth.mjs'], {
@@ -180,7 +204,7 @@ it.each([
   expect((await browser.visit('/me', { headers })).status).toBe(401);
 });
 
-it('from JWT: a JWT outlives its logout, and can be exchanged for a session', async () => {
+it('from JWT: a JWT stays valid after its logout, and can be exchanged for a session', async () => {
   const port = await freePort();
   const browser = new Browser(`http://127.0.0.1:${port}`);
   await run('From JWT', 0, port);

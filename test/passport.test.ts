@@ -9,6 +9,7 @@ import { killExamples, runExample } from './support/example-process';
 import { called, startBridge } from './support/express-session-app';
 import { CLIENT, startOAuthServer } from './support/oauth-server';
 import { SECRET } from './support/stores';
+import { until } from './support/until';
 
 const { Passport } = require('passport');
 const { Strategy: LocalStrategy } = require('passport-local');
@@ -20,7 +21,7 @@ const onClose = closeAfterEach();
 
 afterAll(killExamples);
 
-/** A passport whose users are `ada`, with the password `right`, and `grace`, who is broken. */
+/** A passport with two users: `ada` with the password `right`, and `grace`, whose login throws. */
 function localPassport() {
   const passport = new Passport();
   const verify = async (
@@ -74,7 +75,7 @@ const RIGHT = { username: 'ada', password: 'right' };
 const WRONG = { username: 'ada', password: 'wrong' };
 
 describe('passport-local', () => {
-  it('signs in by the recipe: session false, then session.login', async () => {
+  it('signs in as in the recipe: session: false, then session.login', async () => {
     const passport = localPassport();
     const { browser, post, manager } = await start((app) => {
       app.post('/login', passport.authenticate('local', { session: false }), (async (req, res) => {
@@ -114,7 +115,7 @@ describe('passport-local', () => {
     expect([broken.status, broken.body]).toEqual([500, { error: 'the database is down' }]);
   });
 
-  it('keeps failureMessage and failureFlash where the redirected browser finds them', async () => {
+  it('stores failureMessage and failureFlash where the next page finds them', async () => {
     const { post, browser } = await withOptions({
       failureRedirect: '/login',
       failureMessage: true,
@@ -130,7 +131,7 @@ describe('passport-local', () => {
     });
   });
 
-  it('keeps successMessage in the new session, and carries over what the login names', async () => {
+  it('stores successMessage in the new session, and takes over the data that the login names', async () => {
     const { post, browser } = await withOptions({
       successRedirect: '/',
       successMessage: 'Hello.',
@@ -153,7 +154,7 @@ describe('passport-local', () => {
     ['//evil.example/', '/home'],
     ['https://evil.example/', '/home'],
     ['', '/home'],
-  ])('goes to %j of successReturnToOrRedirect: %j', async (returnTo, location) => {
+  ])('redirects to %j for a successReturnToOrRedirect of %j', async (returnTo, location) => {
     const { post, browser } = await withOptions({ successReturnToOrRedirect: '/home' });
     if (returnTo !== '') await browser.visit(`/set?returnTo=${encodeURIComponent(returnTo)}`);
     expect((await post('/login', RIGHT)).headers.get('location')).toBe(location);
@@ -169,11 +170,11 @@ describe('passport-local', () => {
     expect((await post('/login', RIGHT)).status).toBe(403);
   });
 
-  it('names what is wrong with its options', () => {
+  it('names an invalid option', () => {
     const passport = localPassport();
     const make = (options: AuthenticateOptions) => () => authenticate(passport, 'local', options);
     expect(make({ keepSessionInfo: true })).toThrow(
-      new TypeError('option keepSessionInfo is none of authenticate: name what to keep in login: { keep: […] }'),
+      new TypeError('authenticate has no option keepSessionInfo: name what to keep in login: { keep: […] }'),
     );
     expect(make({ session: true })).toThrow('it always signs in with session.login()');
     expect(make({ assignProperty: 'account' })).toThrow('use passport.authorize()');
@@ -183,7 +184,7 @@ describe('passport-local', () => {
     expect(() => authenticate(undefined as never, 'local')).toThrow('authenticate needs a passport, got undefined');
   });
 
-  it('gets an error that names the recipe where it is used with its own session', async () => {
+  it('with its own session fails with an error that names the recipe', async () => {
     const passport = localPassport();
     passport.serializeUser((user: { id: string }, done: (error: null, id: string) => void) => done(null, user.id));
     const { post, browser, errors } = await start((app) => {
@@ -201,10 +202,104 @@ describe('passport-local', () => {
         "session.regenerate is express-session's: sign in with passport.authenticate(…, { session: false }) and then session.login(user.id), or with authenticate() of tokensession/passport; sign out with session.logout()",
       ),
     );
-    await browser.visit('/flash');
-    expect(String(errors.at(-1))).toMatch(
-      /^TypeError: session\.flash can't be assigned: keep data with session\.data\.set\("flash", …\)/,
-    );
+    expect((await browser.visit('/flash')).status).toBe(500);
+    expect(errors.at(-1)).toEqual(new TypeError(RECIPE('flash')));
+  });
+});
+
+const RECIPE = (name: string) =>
+  `session.${name} is express-session's: the options failureMessage, successMessage, failureFlash, successFlash and successReturnToOrRedirect need authenticate() of tokensession/passport instead of passport.authenticate(); other code keeps data with session.data.set(${JSON.stringify(name)}, …)`;
+
+describe.each([
+  ['Express 5', express],
+  ['Express 4', require('express4') as typeof express],
+])("passport's own options on our session, in %s,", (_, framework) => {
+  /** An application whose routes are on a router, as in a large one. */
+  const open = async (options: object, next?: RequestHandler) => {
+    const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+    const passport = localPassport();
+    passport.serializeUser((user: { id: string }, done: (error: null, id: string) => void) => done(null, user.id));
+    const app = framework();
+    app.set('env', 'test');
+    app.use(framework.urlencoded({ extended: false }), sessionMiddleware(manager), flash());
+    const router = framework.Router();
+    router.post('/login', passport.authenticate('local', options), next ?? ((_req, res) => res.json('signed in')));
+    router.get('/read', (req, res) => {
+      res.json({ flash: (req as unknown as { flash(): unknown }).flash() });
+    });
+    app.use('/account', router);
+    const errors: unknown[] = [];
+    app.use(((error, _req, res, _next) => {
+      errors.push(error);
+      res.status((error as { status?: number }).status ?? 500).json({ error: String((error as Error).message) });
+    }) satisfies ErrorRequestHandler);
+    const running = await listen(app);
+    onClose(async () => {
+      await running.close();
+      await manager.close();
+    });
+    const browser = new Browser(running.url);
+    const post = (fields: Record<string, string>) =>
+      browser.visit('/account/login', { method: 'POST', body: new URLSearchParams(fields) });
+    return { post, browser, errors };
+  };
+
+  it.each([
+    ['failureMessage', 'messages', WRONG, { failureMessage: true, failureRedirect: '/login' }],
+    ['failureMessage without a redirect', 'messages', WRONG, { failureMessage: 'No.' }],
+    ['failureFlash', 'flash', WRONG, { failureFlash: true, failureRedirect: '/login' }],
+    ['successMessage', 'messages', RIGHT, { successMessage: true, successRedirect: '/' }],
+    ['successMessage and the next handler', 'messages', RIGHT, { successMessage: true }],
+    ['successFlash', 'flash', RIGHT, { successFlash: 'Hello.', successRedirect: '/' }],
+    ['successReturnToOrRedirect', 'returnTo', RIGHT, { successReturnToOrRedirect: '/' }],
+  ])(
+    '%s: the error handler gets an error with the recipe, and the process goes on',
+    async (_, name, fields, options) => {
+      const { post, browser, errors } = await open({ session: false, ...options });
+      for (let i = 0; i < 2; i++) {
+        const { status, headers, body } = await post(fields);
+        expect([status, headers.get('location'), body]).toEqual([500, null, { error: RECIPE(name) }]);
+      }
+      expect(errors.filter((error) => (error as Error).message === RECIPE(name))).toHaveLength(2);
+      expect((await browser.visit('/other')).status).toBe(404);
+    },
+  );
+
+  it('failureMessage with failWithError: the error comes after that of passport', async () => {
+    const { post, errors } = await open({ session: false, failureMessage: 'No.', failWithError: true });
+    const { status, text } = await post(WRONG);
+    expect([status, text]).toEqual([500, expect.stringContaining('express-session&#39;s')]);
+    expect(errors).toEqual([expect.objectContaining({ name: 'AuthenticationError' })]);
+  });
+
+  it('successMessage with a session of its own: the same', async () => {
+    const { post, errors } = await open({ successMessage: true, successRedirect: '/' });
+    expect((await post(RIGHT)).status).toBe(500);
+    expect(errors).toEqual([expect.any(TypeError)]);
+  });
+
+  it('a handler that answers in parts', async () => {
+    const { post, errors } = await open({ session: false, successMessage: true }, (_req, res) => {
+      res.write('some');
+      setImmediate(() => res.end('thing'));
+    });
+    expect((await post(RIGHT)).body).toEqual({ error: RECIPE('messages') });
+    expect(errors).toHaveLength(1);
+  });
+
+  it('an answer that was sent before: the error handler still gets it', async () => {
+    const { post, errors } = await open({ session: false }, (req, res) => {
+      res.end('early');
+      (req.session as unknown as Record<string, unknown>).messages = [];
+    });
+    expect((await post(RIGHT)).text).toBe('early');
+    await until('the error handler has it', () => errors.length > 0);
+    expect(errors).toEqual([new TypeError(RECIPE('messages'))]);
+  });
+
+  it('connect-flash: reading is refused as well', async () => {
+    const { browser } = await open({});
+    expect((await browser.visit('/account/read')).body).toEqual({ error: RECIPE('flash') });
   });
 });
 
@@ -243,7 +338,7 @@ describe.each([
       ) => done(null, { id: 'ada' }, {}),
     );
     passport.use(strategy);
-    /** Goes to the provider and gives the address to come back to. */
+    /** Goes to the provider and returns the callback address. */
     const leave = async (browser: Browser) => {
       const { status, headers } = await browser.visit('/login');
       expect(status).toBe(302);
@@ -264,7 +359,7 @@ describe.each([
     expect(await manager.listUserSessions('ada')).toHaveLength(1);
   });
 
-  it('keeps flows in several tabs apart, and at most ten', async () => {
+  it('stores at most ten flows, one for each tab', async () => {
     const { browser, leave } = await startOAuth();
     await browser.visit('/set?cart=book');
     const backs: string[] = [];
@@ -276,7 +371,7 @@ describe.each([
     expect((await browser.visit('/me')).body).toEqual({ id: 'ada' });
   });
 
-  it('refuses a flow of another browser, one whose time is up, and nonsense', async () => {
+  it('rejects a flow of another browser, an expired one, and an invalid state', async () => {
     const { browser, leave, url } = await startOAuth();
     const planted = await leave(new Browser(url));
     expect((await browser.visit(planted)).status).toBe(403);
@@ -298,7 +393,7 @@ describe.each([
   });
 });
 
-it('a state store gives back what the application gave as state, by the arity that passport-oauth2 looks for', async () => {
+it("a state store returns the application's own state, to callbacks of each arity in passport-oauth2", async () => {
   const store = oauthStateStore() as unknown as Record<'store' | 'verify', (...args: unknown[]) => void>;
   expect([store.store.length, store.verify.length]).toEqual([5, 4]);
   const plain = oauthStateStore({ calls: 'plain' });
@@ -317,7 +412,7 @@ it('a state store gives back what the application gave as state, by the arity th
   expect((await browser.visit('/flow')).body).toEqual({ verifier: 'a verifier', state: { returnTo: '/orders' } });
 });
 
-it('tells a state store that there is no session', async () => {
+it('a state store reports a missing session', async () => {
   const store = oauthStateStore() as unknown as { store(...args: unknown[]): void };
   const error = await new Promise((resolve) => store.store({}, undefined, undefined, {}, resolve));
   expect(error).toEqual(new TypeError('tokensession/passport needs a session: mount sessionMiddleware() before it'));
@@ -348,7 +443,7 @@ it('openid-client signs in with state, nonce and verifier in the data of a visit
   await program.terminate();
 });
 
-it('passport, connect-flash and csrf-sync go on as they are on express-session with ExpressSessionStore', async () => {
+it('passport, connect-flash and csrf-sync work on express-session with ExpressSessionStore', async () => {
   const passport = localPassport();
   passport.serializeUser((user: { id: string }, done: (error: null, id: string) => void) => done(null, user.id));
   passport.deserializeUser((id: string, done: (error: null, user: object) => void) => done(null, { id }));

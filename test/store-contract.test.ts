@@ -18,7 +18,7 @@ import {
 
 const LIMITS = { maxBytes: 1000, maxKeys: 10 };
 
-/** How long a session lives that a test waits for the end of. */
+/** How long a session lives when a test waits for its end. */
 const SHORT = 400;
 
 describeStores((open) => {
@@ -41,7 +41,7 @@ describeStores((open) => {
     store.endAll(TAG, { except: except?.sid ?? null, message: null, goneAtVersion });
 
   describe('create', () => {
-    it('gives the record that a check then gives', async () => {
+    it('returns the record that a later check returns', async () => {
       const given = session(USER, { attributes: { device: 'web', ip: '::1', userAgent: 'curl "8"' } });
       const { session: created, now } = await store.create(TAG, given);
       expect(created).toEqual({
@@ -65,7 +65,7 @@ describeStores((open) => {
       });
     });
 
-    it('puts logins of one user in order, however fast they come', async () => {
+    it('orders the logins of one user, however fast they come', async () => {
       const logins = Array.from({ length: 20 }, () => session(USER));
       for (const login of logins) await store.create(TAG, login);
       expect(await sidsOf(store, TAG)).toEqual(logins.map(({ sid }) => sid));
@@ -79,7 +79,7 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual(logins.slice(2).map(({ sid }) => sid));
     });
 
-    it('counts no expired session against the limit', async () => {
+    it('does not count expired sessions against the limit', async () => {
       const stays = session(USER, { maxSessions: 2 });
       await store.create(TAG, stays);
       await store.create(TAG, session(USER, { ttlMs: SHORT }));
@@ -89,7 +89,7 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([stays.sid, comes.sid]);
     });
 
-    it('ends the sessions it replaces, and is not troubled by one that is gone', async () => {
+    it('ends the sessions it replaces, and ignores one that does not exist', async () => {
       const [kept, replaced] = [session(USER), session(USER)];
       await store.create(TAG, kept);
       await store.create(TAG, replaced);
@@ -98,7 +98,7 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([kept.sid, comes.sid]);
     });
 
-    it('takes over, in the same step, the data of a session that it replaces: the keys that are named and exist', async () => {
+    it('moves the named keys of a replaced session, in the same step', async () => {
       const former = await start({ data: new Map(Object.entries({ cart: '1', secret: '2', theme: '3' })) });
       const heir = await start({
         data: new Map(Object.entries({ theme: '"dark"', lang: '"en"' })),
@@ -110,7 +110,7 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([heir.sid]);
     });
 
-    it('takes over nothing of a session that has ended or expired, or never was', async () => {
+    it('moves no data of a session that has ended, expired or never existed', async () => {
       const data = new Map([['cart', '1']]);
       const [ended, expired] = [await start({ data }), await start({ data, ttlMs: SHORT })];
       await store.end(TAG, ended.sid, null);
@@ -121,7 +121,7 @@ describeStores((open) => {
       }
     });
 
-    it('gives the live session that has the id already, and changes nothing', async () => {
+    it('returns the live session with the same id, and changes nothing', async () => {
       const given = session(USER, { data: new Map([['a', '1']]) });
       const { session: first } = await store.create(TAG, given);
       const again = await store.create(TAG, { ...given, ttlMs: 5, data: new Map([['a', '2']]) });
@@ -132,7 +132,7 @@ describeStores((open) => {
       });
     });
 
-    it('starts a session anew under the id of one that has expired, without anything of that', async () => {
+    it('replaces an expired session with the same id, without its data', async () => {
       const given = session(USER, { attributes: { device: 'web' }, data: new Map([['a', '1']]) });
       await store.create(TAG, { ...given, ttlMs: SHORT });
       await fixture.elapse(SHORT);
@@ -141,7 +141,7 @@ describeStores((open) => {
       expect(await store.readData(TAG, claimsOf(TAG, created), POLICY, null)).toMatchObject({ data: new Map() });
     });
 
-    it('takes a session over with the time of its last proof, once', async () => {
+    it('takes over a session with the time of its last proof, once', async () => {
       const given = session(USER, { provedAt: 1_600_000_000_000, data: new Map([['a', '1']]) });
       const outcomes = await Promise.all(
         Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? store : fixture.other).create(TAG, given)),
@@ -154,7 +154,7 @@ describeStores((open) => {
       expect(unknown.session).toMatchObject({ provedAt: 0, mintedAt: unknown.now });
     });
 
-    it('takes none over that has ended or expired', async () => {
+    it('takes over no session that has ended or expired', async () => {
       const ended = session(USER, { provedAt: 0 });
       await store.create(TAG, ended);
       await store.end(TAG, ended.sid, { reason: 'revoked', message: null });
@@ -169,7 +169,24 @@ describeStores((open) => {
       await expect(store.create(TAG, ended)).rejects.toMatchObject({ code: 'ERR_USER_BANNED' });
     });
 
-    it('leaves exactly as many sessions as are allowed when many log in at once over two clients', async () => {
+    it('takes none over whose holder has ended it, and tells its tokens no reason', async () => {
+      const moved = session(USER, { provedAt: 0, attributes: { moved: true, device: 'web' } });
+      const { session: created } = await store.create(TAG, moved);
+      expect(await store.end(TAG, moved.sid, null)).toMatchObject({ userId: USER });
+      await expect(store.create(TAG, moved)).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
+      expect(await store.check(TAG, claimsOf(TAG, created), POLICY)).toBeNull();
+      expect((await store.states(TAG, [moved.sid])).states).toEqual([
+        { isLive: false, reason: 'unknown', message: null },
+      ]);
+      // Another has no such memory.
+      const other = session(USER);
+      await store.create(TAG, other);
+      await store.end(TAG, other.sid, null);
+      await store.create(TAG, { ...other, provedAt: 0 });
+      expect(await sidsOf(store, TAG)).toEqual([other.sid]);
+    });
+
+    it('leaves exactly the allowed number of sessions under parallel logins over two clients', async () => {
       const logins = Array.from({ length: 100 }, () => session(USER, { maxSessions: 3 }));
       await Promise.all(logins.map((login, i) => (i % 2 === 0 ? store : fixture.other).create(TAG, login)));
       expect(await sidsOf(store, TAG)).toHaveLength(3);
@@ -177,7 +194,7 @@ describeStores((open) => {
   });
 
   describe('tags', () => {
-    it('gives the tag of every user and visitor, and nothing else', async () => {
+    it('lists the tag of every user and visitor, and nothing else', async () => {
       const visitor = newSid();
       await store.create(visitor, session('', { sid: visitor }));
       const users = Array.from({ length: 600 }, (_, i) => `user-${i}`);
@@ -189,7 +206,7 @@ describeStores((open) => {
   });
 
   describe('check', () => {
-    it('gives null for a session and a user that are not there', async () => {
+    it('returns null for a session and a user that do not exist', async () => {
       expect(await store.check(TAG, unknownToken(TAG), POLICY)).toBeNull();
       await start();
       expect(await store.check(TAG, unknownToken(TAG), POLICY)).toBeNull();
@@ -203,7 +220,7 @@ describeStores((open) => {
       expect(await check(token)).toBeNull();
     });
 
-    it('gives records that can be changed without changing the store', async () => {
+    it('returns records that can be changed without changing the store', async () => {
       const token = await start({ attributes: { device: 'web' } });
       const stored = await check(token);
       if (stored === null) throw new Error('no session');
@@ -214,7 +231,7 @@ describeStores((open) => {
   });
 
   describe('touch', () => {
-    it('restarts the clock, so that a session in use goes on', async () => {
+    it('extends the expiry, so that a session in use stays live', async () => {
       const token = await start({ ttlMs: SHORT });
       for (let i = 0; i < 4; i++) {
         await fixture.elapse(SHORT / 2);
@@ -224,7 +241,7 @@ describeStores((open) => {
       expect(await touch(token)).toBeNull();
     });
 
-    it('gives the times as they are after it', async () => {
+    it('returns the times after the extension', async () => {
       const token = await start();
       await fixture.elapse(5);
       const touched = await touch(token);
@@ -232,7 +249,7 @@ describeStores((open) => {
       expect((await check(token))?.session).toEqual(touched?.session);
     });
 
-    it('only reads when less has passed than its interval', async () => {
+    it('only reads when less than its interval has passed', async () => {
       const token = await start();
       const created = (await check(token))?.session;
       await fixture.elapse(20);
@@ -248,7 +265,7 @@ describeStores((open) => {
       }
     });
 
-    it('never slides past the end of the whole life', async () => {
+    it('never slides past the absolute expiry', async () => {
       const token = await start({ ttlMs: HOUR, absoluteTtlMs: SHORT });
       const created = (await check(token))?.session;
       expect(created?.capAt).toBe((created?.createdAt ?? 0) + SHORT);
@@ -258,7 +275,7 @@ describeStores((open) => {
       expect(await touch(token)).toBeNull();
     });
 
-    it('gives the cached user info along, and its version', async () => {
+    it('returns the cached user info, and its version', async () => {
       const token = await start();
       const version = await keepUserInfo(store, TAG, '{"name":"Ada"}');
       for (const found of [await touch(token), await check(token), await refresh(token, null)]) {
@@ -267,7 +284,7 @@ describeStores((open) => {
       }
     });
 
-    it('keeps the other sessions of the user as long as they live', async () => {
+    it('does not shorten other sessions of the user', async () => {
       const long = await start();
       const short = await start({ ttlMs: SHORT });
       await touch(short);
@@ -277,7 +294,7 @@ describeStores((open) => {
   });
 
   describe('refresh', () => {
-    it('gives a live session a new ttl, longer or shorter', async () => {
+    it('sets a new ttl for a live session, longer or shorter', async () => {
       const token = await start({ ttlMs: SHORT });
       expect((await refresh(token, HOUR))?.session).toMatchObject({ ttlMs: HOUR });
       expect((await check(token))?.session.ttlMs).toBe(HOUR);
@@ -286,7 +303,7 @@ describeStores((open) => {
       expect(await check(token)).toBeNull();
     });
 
-    it('keeps the ttl that the session has when given none', async () => {
+    it("keeps the session's ttl when called without one", async () => {
       const token = await start({ ttlMs: SHORT });
       await fixture.elapse(SHORT / 2);
       expect((await refresh(token, null))?.session).toMatchObject({ ttlMs: SHORT });
@@ -294,7 +311,7 @@ describeStores((open) => {
       expect(await check(token)).not.toBeNull();
     });
 
-    it('revives nothing: not a session that never was, nor one that ended, nor one that expired', async () => {
+    it('revives no session that never existed, ended or expired', async () => {
       await start();
       const ended = await start();
       const expired = await start({ ttlMs: SHORT });
@@ -309,14 +326,14 @@ describeStores((open) => {
   });
 
   describe('end', () => {
-    it('ends one session, once, and leaves the others', async () => {
+    it('ends one session, once, and no other', async () => {
       const [one, two] = [await start({ attributes: { device: 'web' } }), await start()];
       expect(await store.end(TAG, one.sid, null)).toEqual({ userId: USER });
       expect(await store.end(TAG, one.sid, null)).toBeNull();
       expect(await sidsOf(store, TAG)).toEqual([two.sid]);
     });
 
-    it('gives null for an expired session', async () => {
+    it('returns null for an expired session', async () => {
       await start();
       const { sid } = await start({ ttlMs: SHORT });
       await fixture.elapse(SHORT);
@@ -325,7 +342,7 @@ describeStores((open) => {
   });
 
   describe('endWithData', () => {
-    it('ends one session, once, and gives the data that it had', async () => {
+    it('ends one session, once, and returns its data', async () => {
       const data = new Map([
         ['cart', '["book"]'],
         ['__proto__', '1'],
@@ -340,13 +357,13 @@ describeStores((open) => {
       expect(await store.list(TAG)).toMatchObject({ sessions: [] });
     });
 
-    it('gives null for an expired session, and deletes its data', async () => {
+    it('returns null for an expired session, and deletes its data', async () => {
       const { sid } = await start({ ttlMs: SHORT, data: new Map([['cart', '1']]) });
       await fixture.elapse(SHORT);
       expect(await store.endWithData(TAG, sid, null)).toBeNull();
     });
 
-    it('gives every write that was acknowledged, and lets none be acknowledged after it', async () => {
+    it('returns every acknowledged write, and no later write is acknowledged', async () => {
       for (let round = 0; round < 20; round++) {
         const token = await start();
         const write = (key: string) =>
@@ -361,7 +378,7 @@ describeStores((open) => {
   });
 
   describe('endAll', () => {
-    it('ends every session and names the live ones', async () => {
+    it('ends every session and returns the live ones', async () => {
       await start({ ttlMs: SHORT });
       await fixture.elapse(SHORT);
       const sids = [(await start()).sid, (await start()).sid];
@@ -376,7 +393,7 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([two.sid]);
     });
 
-    it('leaves the user info alone, unless the user is gone', async () => {
+    it('keeps the user info, unless the user was deleted', async () => {
       const version = await keepUserInfo(store, TAG, '1');
       const token = await start();
       await endAll(token);
@@ -385,7 +402,7 @@ describeStores((open) => {
       expect(await check(token)).toMatchObject({ userInfo: null });
     });
 
-    it("leaves every other user's sessions alone", async () => {
+    it("keeps every other user's sessions", async () => {
       const other = session('grace');
       await store.create(tagOf('grace'), other);
       await start();
@@ -393,7 +410,7 @@ describeStores((open) => {
       expect(await sidsOf(store, tagOf('grace'))).toEqual([other.sid]);
     });
 
-    it('and a login at the same moment end in one of the two orders: never live and not listed', async () => {
+    it('and a login at the same moment take effect in one of the two orders: never live and unlisted', async () => {
       for (let round = 0; round < 50; round++) {
         const user = `round ${round}`;
         const tag = tagOf(user);
@@ -415,11 +432,11 @@ describeStores((open) => {
   });
 
   describe('list', () => {
-    it('gives null for a user without a record', async () => {
+    it('returns null for a user without a record', async () => {
       expect(await store.list(TAG)).toBeNull();
     });
 
-    it('leaves expired sessions out and gives attributes along', async () => {
+    it('leaves out expired sessions and returns attributes', async () => {
       await store.create(TAG, session(USER, { ttlMs: SHORT }));
       await store.create(TAG, session(USER, { attributes: { device: 'web' } }));
       await fixture.elapse(SHORT);
@@ -430,12 +447,12 @@ describeStores((open) => {
   });
 
   describe('user info', () => {
-    it('is kept for as long as it was given', async () => {
+    it('is kept for its ttl', async () => {
       const token = await start();
       await keepUserInfo(store, TAG, 'old');
       await keepUserInfo(store, TAG, 'new', SHORT);
       expect((await check(token))?.userInfo).toBe('new');
-      // Two versions that were given in the same millisecond are a millisecond apart.
+      // Two versions from the same millisecond are a millisecond apart.
       await fixture.elapse(SHORT + 2);
       expect((await check(token))?.userInfo).toBeNull();
       expect(await store.deleteUserInfo(TAG)).toBe(false);
@@ -460,7 +477,7 @@ describeStores((open) => {
     const REVOKED = { reason: 'revoked', message: 'signed out on Firefox:\nat 14:02' } as const;
     const UNKNOWN = { isLive: false, reason: 'unknown', message: null };
 
-    it('gives of each session when it ends, or why it has, in the order of the ids', async () => {
+    it('returns the expiry of each live session, or the reason why it ended, in the order of the ids', async () => {
       const [expired, live, kicked, out] = [
         await start({ ttlMs: SHORT, absoluteTtlMs: SHORT }),
         await start(),
@@ -486,7 +503,7 @@ describeStores((open) => {
       expect((await store.states(TAG, [])).now).toBeGreaterThanOrEqual(now);
     });
 
-    it('gives the reason of a ban, a replacement and a reuse', async () => {
+    it('returns the reason of a ban, a replacement and a reuse', async () => {
       const [replaced, reused] = [await start(), await start()];
       const banned = await start({ replaces: [replaced.sid] });
       await store.touch(TAG, { ...reused, gen: 2 }, POLICY, 0);
@@ -504,7 +521,7 @@ describeStores((open) => {
       ]);
     });
 
-    it('judges no token and changes nothing: a session that was looked at is neither slid nor moved on', async () => {
+    it('checks no token and changes nothing: the session neither slides nor rotates', async () => {
       const token = await start();
       const before = await check(token);
       await fixture.elapse(10);
@@ -513,7 +530,7 @@ describeStores((open) => {
       expect((await check(token))?.session).toEqual(before?.session);
     });
 
-    it('knows nothing of a user who was never there, however many sessions are asked for', async () => {
+    it('returns nothing for an unknown user, for any number of sessions', async () => {
       const sids = Array.from({ length: 2500 }, newSid);
       const { userId, states } = await store.states(TAG, sids);
       expect([userId, states]).toEqual([null, sids.map(() => UNKNOWN)]);
@@ -521,7 +538,7 @@ describeStores((open) => {
   });
 
   describe('data', () => {
-    it('is read by the keys that are asked for: all for null, none for none', async () => {
+    it('is read by key: all keys for null, no data for an empty list', async () => {
       const token = await startSession(store, TAG, session(USER));
       const entries = new Map([
         ['a', '1'],

@@ -96,7 +96,7 @@ export class MemoryStore implements Store {
       throw new SessionError('ERR_NO_SESSION', 'this session has ended: it was not started again');
     }
     if (created === 'too many') {
-      const message = 'this user has as many sessions as they may: no other was started';
+      const message = 'this user has the maximum number of sessions: no session was started';
       throw new SessionError('ERR_TOO_MANY_SESSIONS', message);
     }
     this.#users.set(tag, user);

@@ -33,7 +33,7 @@ const attributes: fc.Arbitrary<SessionAttributes> = fc
   .map(({ device, ip }) => ({ ...(device !== undefined && { device }), ...(ip !== undefined && { ip }) }));
 const text = fc.option(fc.constantFrom('bye', 'two: of\nthem', '🙂'), { nil: undefined });
 
-/** Shares of the grace: within it, together beyond it, and beyond it. */
+/** Shares of the grace: within it, beyond it in sum, and beyond it. */
 const shares = fc.constantFrom(0, 0.4, 0.7, 0.95, 1.1, 2.5);
 const siblings = {
   manager,
@@ -56,7 +56,7 @@ export const rules: fc.Arbitrary<ManagerRules> = fc.record({
   onReuse: fc.constantFrom('end-session', 'ignore'),
 });
 
-/** Sequences of all operations. `wait` is for the moments at which time is to pass, in seconds. */
+/** Sequences of all operations. `wait` generates the seconds for which time passes. */
 export function steps(wait: fc.Arbitrary<number>, maxSteps: number): fc.Arbitrary<Iterable<Step>> {
   const weighted = [
     { weight: 8, arbitrary: logins },
@@ -69,7 +69,7 @@ export function steps(wait: fc.Arbitrary<number>, maxSteps: number): fc.Arbitrar
   return fc.commands([fc.oneof(...weighted)], { maxCommands: maxSteps, size: 'max', ...replay() });
 }
 
-/** Holds what is now to be seen of every token, its data and user info, and every list, against the model. */
+/** Compares every token, its data and user info, and every list with the model. */
 export async function compareAll(model: SessionModel, world: SessionWorld): Promise<void> {
   for (let index = 0; index < world.tokens.length; index++) {
     await inspectStep(0, index, false).run(model, world);
@@ -244,7 +244,7 @@ function inspectStep(index: number, which: number, touch: boolean): Step {
   });
 }
 
-/** A verb that gives a child of the token, which is issued: it may be used at once, late or never. */
+/** A method that issues a child of the token, which may be used at once, late or never. */
 function childStep(name: 'rotateToken' | 'reauthenticateToken', index: number, which: number): Step {
   return tokenStep(name, { manager: index, token: which }, async (model, world, issued) => {
     const outcome = await world.call(model, index, (sessions) => sessions[name](issued.token));
@@ -261,16 +261,13 @@ function childStep(name: 'rotateToken' | 'reauthenticateToken', index: number, w
   });
 }
 
-/**
- * Two children of one token: the younger and the older one are 0 and 1, their parent is 2. Waits are shares of the
- * grace.
- */
+/** Uses two children of one token: 0 is the younger, 1 the older, 2 their parent. Waits are shares of the grace. */
 function siblingsStep(given: { manager: number; token: number; waits: number[]; first: number; second: number }): Step {
   return tokenStep('siblings', given, async (model, world) => {
     const { manager: index, token, waits, first, second } = given;
     const pass = (share = 0) => waiting(Math.min(world.clock.longestWait, share * rulesOf(world, index).rotationGrace));
     const count = world.tokens.length;
-    // From here on the tokens are counted from the newest, and each child is one more.
+    // From here on tokens are counted from the newest, and each child adds one.
     const parent = token % count;
     await childStep('rotateToken', index, parent).run(model, world);
     await pass(waits[0]).run(model, world);
@@ -306,7 +303,7 @@ function getBanStep(index: number, userId: string): Step {
   });
 }
 
-/** A verb on one session that gives something of it, or `absent` when it is not live. */
+/** A method on one session that returns a part of it, or `absent` if it is not live. */
 function onToken<Given extends object>(
   name: string,
   more: fc.Arbitrary<Given>,
