@@ -176,7 +176,11 @@ describe('what is in Redis', () => {
   });
 
   it('uses the default prefixes when none are set', async () => {
-    const manager = new TokenManager({ store: new RedisStore(server.url), secret: SECRET, getUserInfo: () => 'x' });
+    const manager = new TokenManager({
+      store: new RedisStore(server.url, PATIENT),
+      secret: SECRET,
+      getUserInfo: () => 'x',
+    });
     const token = await manager.setToken('ada');
     await manager.addUser('ada');
     const keys = [keyOf(token, 'session-token'), keyOf(token, 'session-user')];
@@ -434,7 +438,7 @@ it('a check of an ended session gets the reason in the same call', async () => {
   await new Promise((resolve) => setTimeout(resolve, 3010));
   await sessions.inspectToken(unknown);
   await sessions.inspectToken(unknown, { touch: true });
-  for (const [reason, token] of Object.entries({ replaced, revoked, unknown, banned, expired })) {
+  for (const [reason, token] of Object.entries({ expired, replaced, revoked, unknown, banned })) {
     for (const touch of [false, true]) {
       await server.admin.config('RESETSTAT');
       expect(await sessions.inspectToken(token, { touch })).toMatchObject({ session: null, reason });
