@@ -45,9 +45,11 @@ class FetchReply implements HeaderFields {
    */
   commit(response: Response): Response {
     this.#isCommitted = true;
+    // Before anything of the response is read: hosts may make its body and headers only when they are asked for.
+    if (this.#reply === null && this.#closing.size === 0) return response;
     const { status, statusText, body, headers } = response;
     // No constructor makes these: a network error, a switch of protocols.
-    if (status < 200 || (this.#reply === null && this.#closing.size === 0)) return response;
+    if (status < 200) return response;
     this.#headers = new Headers(headers);
     this.#reply?.send(status);
     return new Response(this.#watched(body), { status, statusText, headers: this.#headers });

@@ -557,11 +557,10 @@ export class RequestSession<Detail = unknown> {
     const isInCookie = this.#tokens.cookies.includes(session.token);
     this.#signIn(session, isInCookie);
     if (!isInCookie || cookies === null) return;
-    const renewed = this.#exchange.isTooLate() ? null : manager.renewedToken(session);
-    const header = this.#exchange.header('cookie');
-    this.#isPersistent = cookies.user.isPersistent(header, session.token);
-    if (renewed === null) return;
-    const next = session.withToken(renewed);
+    this.#isPersistent = cookies.user.isPersistent(this.#exchange.header('cookie'), session.token);
+    // In this order: hosts on `Request` may make its signal only when it is asked for, at a cost.
+    if (!manager.isRenewalDue(session) || this.#exchange.isTooLate()) return;
+    const next = session.withToken(manager.renewedToken(session));
     this.#signIn(next, true);
     // A slow answer must not replace a later token in the browser.
     this.#setCookie(next, Math.max(manager.rotationGraceMs, MIN_FRESH_MS));
