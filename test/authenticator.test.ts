@@ -153,7 +153,7 @@ it('takes a token that came elsewhere: it acts alone, from whatever origin, and 
 it('reads the secure cookie where the connection is secure, or a proxy says so, and the host that a proxy says', async () => {
   const { authenticate, token } = await start();
   const headers = { host: 'inner:80', origin: 'https://shop.example.com', cookie: `__Host-session=${token}` };
-  const details = { secure: true, host: 'shop.example.com' };
+  const details = { secure: true, host: 'shop.example.com', ip: '192.0.2.7' };
   expect((await authenticate({ headers }, details)).session?.user).toEqual(ADA);
   expect((await authenticate({ headers }, { host: 'shop.example.com' })).error?.code).toBe('ERR_UNAUTHENTICATED');
   // `Headers` give null for what a request lacks.
@@ -209,7 +209,7 @@ it('refuses options, requests and details of the wrong kind', async () => {
   for (const request of [undefined, null, 7, {}, { headers: null }]) {
     await expect(authenticate(request as never)).rejects.toThrow(TypeError);
   }
-  for (const details of [{ secure: 'yes' }, { host: 7 }, { proto: 'https' }]) {
+  for (const details of [{ secure: 'yes' }, { host: 7 }, { ip: 7 }, { proto: 'https' }]) {
     await expect(authenticate({ headers: {} }, details as never)).rejects.toThrow(TypeError);
   }
 });
