@@ -38,7 +38,14 @@ function drawAll(results: Results): Map<string, string> {
   return charts;
 }
 
-const FRAMEWORKS = { express: 'Express 5', koa: 'Koa 3', node: 'node:http' };
+const FRAMEWORKS = {
+  express: 'Express 5',
+  koa: 'Koa 3',
+  fastify: 'Fastify 5',
+  hono: 'Hono 4',
+  node: 'node:http',
+  fetch: 'Request and Response',
+};
 
 /** What each bar is called, and the contestants that have a part in it, each in its framework. */
 const HTTP_BARS: [name: string, contestants: string[]][] = [
@@ -47,8 +54,8 @@ const HTTP_BARS: [name: string, contestants: string[]][] = [
   ['tokensession', ['tokensession']],
   ['GETEX', ['GETEX']],
   ['GETEX, signed and listed', ['GETEX, signed and listed']],
-  ['express-session / koa-session', ['express-session', 'koa-session']],
-  ['express-session, not rolling', ['express-session, not rolling']],
+  ["the host's own, in Redis", ['express-session', 'koa-session', '@fastify/session', 'hono-sessions']],
+  ['in the cookie', ['hono-sessions, in the cookie', 'iron-session']],
 ];
 
 function drawHttp(results: Results): string | null {

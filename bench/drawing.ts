@@ -30,9 +30,9 @@ const COLOURS: Record<string, string> = {
   'touchToken, cached': OURS_CACHED,
   cached: OURS_CACHED,
   'connect-redis': THEIRS,
-  'express-session / koa-session': THEIRS,
+  "the host's own, in Redis": THEIRS,
   'redis-sessions get': THEIRS,
-  'express-session, not rolling': THEIRS_OTHERWISE,
+  'in the cookie': THEIRS_OTHERWISE,
   'redis-sessions get, cached': THEIRS_OTHERWISE,
 };
 const OTHERS = ['#3b7dd8', '#b0418e', '#8a6d1f', '#5b4bb5', '#c0392b', '#2c8c99'];
