@@ -1,7 +1,6 @@
 /*
- * Puts what was measured into docs: a chart of each kind into docs/charts, and the tables into docs/performance.md,
- * between their markers. `--quick` takes the numbers of a quick run, and leaves docs alone: what they would become is
- * written to quick-docs.
+ * Writes the results into docs: charts into docs/charts, and tables into docs/performance.md, between their markers.
+ * `--quick` uses the results of a quick run, and writes to quick-docs instead.
  */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -47,7 +46,7 @@ const FRAMEWORKS = {
   fetch: 'Request and Response',
 };
 
-/** What each bar is called, and the contestants that have a part in it, each in its framework. */
+/** The label of each bar, and its contestants, each in its framework. */
 const HTTP_BARS: [name: string, contestants: string[]][] = [
   ['floor', ['floor']],
   ['tokensession, cached', ['tokensession, cached']],

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { pin } from './machine';
 
 /**
- * A program of this folder in a process of its own: V8 then compiles it for its own work alone, and its CPU time is its
- * own. Questions are asked one at a time.
+ * A program of this folder in its own process: V8 compiles it for its own work alone, and its CPU time is separate.
+ * Accepts one question at a time.
  */
 export class Child {
   readonly #process: ChildProcess;
@@ -15,7 +15,7 @@ export class Child {
     this.#process = child;
   }
 
-  /** Starts `program` and waits until it can be asked. */
+  /** Starts `program` and waits until it is ready. */
   static async start(program: string, args: readonly string[], cpu: number | null): Promise<Child> {
     const child = spawn(process.execPath, ['--import', 'tsx', join(__dirname, program), ...args], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -36,7 +36,7 @@ export class Child {
     return (await this.#answer()) as Answer;
   }
 
-  /** Microseconds of CPU that it has used, with all its threads, as the scheduler of Linux counts them. */
+  /** Microseconds of CPU time of all its threads, as counted by the Linux scheduler. */
   get cpuMicros(): number {
     const tasks = `/proc/${this.pid}/task`;
     const nanos = readdirSync(tasks).map((task) =>
@@ -68,7 +68,7 @@ export class Child {
   }
 }
 
-/** The child's side: says that it is ready, and answers. What fails ends the child, and with it the bench. */
+/** The child's side: reports that it is ready, and answers. An error ends the child, and with it the bench. */
 export function answerQuestions(answer: (question: unknown) => unknown): void {
   process.on('message', async (question) => process.send?.(await answer(question)));
   process.on('disconnect', () => process.exit());

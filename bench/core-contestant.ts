@@ -1,6 +1,7 @@
 /*
- * One contestant of the core part: `core-contestant.ts <name> <Redis URL>`. Asked with a number of milliseconds
- * and of calls in flight, it calls for that long; asked to warm, for each session once. It answers how often it has called.
+ * One contestant of the core part: `core-contestant.ts <name> <Redis URL>`. A question with milliseconds and a number
+ * of calls in flight makes it call for that long; `warm` calls once for each session. It answers with the number of
+ * calls.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Redis } from 'ioredis';
@@ -11,18 +12,18 @@ import { contestantNamed } from './server';
 
 const SESSIONS = 1000;
 const USER_IDS = Array.from({ length: SESSIONS }, (_, index) => `user-${String(index).padStart(5, '0')}`);
-/** What is answered from memory would otherwise keep timers and connections waiting, as no server does. */
+/** Contestants that answer from memory would leave timers and connections waiting, unlike a server. */
 const CALLS_A_TURN = 512;
 const SECRET = 'a secret that is long enough to be one';
 
-/** Makes sessions, and gives what finds one of them: whose it is. */
+/** Starts sessions, and returns a function that finds the user of one. */
 type Contestant = (url: string) => Promise<(index: number) => Promise<string | undefined>>;
 
 const CONTESTANTS: Record<string, Contestant> = {
-  /** What nothing that asks Redis can beat: ioredis as it comes. */
+  /** The lower limit for all that call Redis: plain ioredis. */
   GET: async (url) => {
     const redis = new Redis(url);
-    // About as long as what the others read.
+    // About as long as the values of the others.
     await Promise.all(USER_IDS.map((id, index) => redis.set(`plain:${index}`, id.padEnd(100))));
     return async (index) => (await redis.get(`plain:${index}`))?.trimEnd();
   },
@@ -30,7 +31,7 @@ const CONTESTANTS: Record<string, Contestant> = {
   checkToken: (url) => checkToken(url),
   'checkToken, cached': (url) => checkToken(url, { cache: true }),
 
-  /** With the user info that a service would want on each request, cached in Redis. */
+  /** With the user info that a service needs on each request, cached in Redis. */
   touchToken: (url) => touchToken(url),
   'touchToken, cached': (url) => touchToken(url, { cache: true }),
 
@@ -60,7 +61,7 @@ async function touchToken(url: string, options: { cache?: true } = {}): ReturnTy
   };
 }
 
-/** One after the other: a busy machine may take long for all of them. */
+/** One after the other: in parallel they could time out on a busy machine. */
 async function signIn(sessions: Pick<TokenManager, 'setToken'>): Promise<string[]> {
   const tokens: string[] = [];
   for (const id of USER_IDS) tokens.push(await sessions.setToken(id));
@@ -84,7 +85,7 @@ async function main([name = '', url = '']: string[]): Promise<void> {
   answerQuestions((question) => (question === 'warm' ? checkAll(check) : callFor(check, question as Question)));
 }
 
-/** So that a cache has what it can have: other contestants have had their turns. */
+/** Fills the caches: other contestants have had their turns. */
 async function checkAll(check: (index: number) => Promise<void>): Promise<number> {
   await Promise.all(USER_IDS.map((_, index) => check(index)));
   return SESSIONS;

@@ -4,17 +4,17 @@ import { type CpuPlan, pinInTurns } from './machine';
 import { judge, judgeValue, type Part } from './report';
 import { type Effort, interleave, type Sample } from './rounds';
 
-/** The names that core-contestant.ts knows them by, of those that ask Redis: measured with so many calls in flight. */
+/** Contestants of core-contestant.ts that call Redis, measured with this many calls in flight. */
 const ASKING = ['GET', 'checkToken', 'touchToken', 'redis-sessions get'];
 const IN_FLIGHT = [1, 16, 100];
-/** Those that answer from memory, where calls are never in flight together. */
+/** Contestants that answer from memory, where no calls are in flight together. */
 const CACHED = ['checkToken, cached', 'touchToken, cached', 'redis-sessions get, cached'];
 
 const rowOf = (name: string, inFlight: number) => `${name}, ${inFlight} in flight`;
 
 /**
- * One call that finds out who signed in, in Node alone: no HTTP. All on one Redis, each in a process of its own, one at
- * a time.
+ * One call that finds the user of a token, in Node alone: no HTTP. All use one Redis; each runs in its own process, one
+ * at a time.
  */
 export async function benchCore({ bursts, burstMs }: Effort, cpus: CpuPlan): Promise<Part> {
   const redis = await startRedis();

@@ -1,13 +1,13 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
-/** A way to Redis on which subscriptions can be made deaf, while commands and their answers go on. */
+/** A proxy to Redis that can block announcements to subscriptions, while commands and replies pass. */
 export interface DeafeningProxy {
   readonly url: string;
-  /** From now on, what Redis sends to connections that have subscribed to anything is swallowed. They stay open. */
+  /** From now on drops what Redis sends to subscribed connections. They stay open. */
   deafen(): void;
-  /** Ends that, and the connections that it has cost bytes. */
-  hear(): void;
+  /** Ends that, and closes the connections that have lost bytes. */
+  restore(): void;
   stop(): Promise<void>;
 }
 
@@ -48,7 +48,7 @@ export async function startDeafeningProxy(redisPort: number): Promise<DeafeningP
     deafen() {
       isDeaf = true;
     },
-    hear() {
+    restore() {
       isDeaf = false;
       for (const client of deafened) client.destroy();
     },

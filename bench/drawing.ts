@@ -15,7 +15,7 @@ const NOTHING = '#8793a3';
 const BY_HAND = '#5566c9';
 const BY_HAND_LISTED = '#8f9be0';
 
-/** One colour for a contestant in all charts. What is not named here takes one of the others. */
+/** One colour for a contestant in all charts. Other contestants take one of the rest. */
 const COLOURS: Record<string, string> = {
   GET: NOTHING,
   floor: NOTHING,
@@ -44,7 +44,7 @@ export interface Groups {
   groups: string[];
   /** A value for each group; `null` where a group has none. */
   bars: { name: string; values: (number | null)[] }[];
-  /** A value that all are held against. */
+  /** A value to compare all with. */
   line: { name: string; value: number };
 }
 
@@ -124,7 +124,7 @@ export function drawLogBars({ title, unit, bars }: Bars): string {
   });
 }
 
-/** Lines over a size. Those of a contestant's percentiles are of one colour and one name: the higher one is dashed. */
+/** Lines over a size. The percentiles of a contestant share colour and name: the higher one is dashed. */
 export function drawSeries({ title, x, y, lines }: Series): string {
   const families = [...new Set(lines.map(({ name }) => familyOf(name)))];
   const isOfPercentiles = families.length < lines.length;
@@ -207,7 +207,7 @@ function scale({ log }: Axis) {
   };
 }
 
-/** Whole powers of ten on a logarithmic scale, which else begins a power early. */
+/** Only whole powers of ten: a logarithmic scale would begin a power early. */
 function boundsOf({ log }: Axis, values: readonly number[]): { min?: number; max?: number } {
   if (!log) return {};
   return {

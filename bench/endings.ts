@@ -5,13 +5,13 @@ import { type Effort, interleave, type Sample } from './rounds';
 
 const SECRET = 'a secret that is long enough to be one';
 const KIB = 1024;
-/** The most that a session may hold with the default limits. */
+/** The most data of a session with the default limits. */
 const MOST = 64 * KIB;
 const MOST_SESSIONS = 250;
-/** Users of whom an end is measured at a time; of those with the most data few fit into memory. */
+/** Users measured at a time; memory holds few of those with the most data. */
 const USERS = { few: 5, many: 100 };
 
-/** A user's sessions, and the bytes of data that each has; what is done to them. */
+/** A user's sessions, the bytes of data in each, and the measured operation. */
 interface Row {
   sessions: number;
   bytes: number;
@@ -22,7 +22,7 @@ interface Row {
 const endOne: Row['act'] = (manager, _, token) => manager.deleteToken(token);
 const endAll: Row['act'] = (manager, userId) => manager.deleteUserToken(userId);
 const ban: Row['act'] = (manager, userId) => manager.banUser(userId);
-/** At the limit: the oldest session gives way. */
+/** At the limit, so that a login ends the oldest session. */
 const login: Row['act'] = (manager, userId) => manager.setToken(userId);
 const unlink: Row['act'] = (_manager, _user, token, { admin }) => admin.unlink(keyOf(token));
 const del: Row['act'] = (_manager, _user, token, { admin }) => admin.del(keyOf(token));
@@ -43,8 +43,8 @@ const ROWS: Record<string, Row> = {
 };
 
 /**
- * What Redis's one thread is held up for by the end of sessions with much data, and what data takes up in its memory.
- * `usec` of INFO commandstats: a script's includes the commands that it calls.
+ * How long the end of sessions with much data blocks Redis's thread, and how much memory the data takes. `usec` of INFO
+ * commandstats: for a script it includes the commands inside.
  */
 export async function benchEndings({ rounds }: Effort): Promise<Part> {
   const samples = await interleave(Object.keys(ROWS), { rounds, warmUps: 0 }, (name) => measure(ROWS[name] as Row));
@@ -118,7 +118,7 @@ function open(redis: RedisServer): TokenManager {
   return new TokenManager({ store, secret: SECRET, maxSessions: MOST_SESSIONS });
 }
 
-/** Starts a user's sessions with data of that size, in one value. Gives the token of one of them. */
+/** Starts a user's sessions with data of that size, in one value. Returns the token of one of them. */
 async function begin(
   manager: TokenManager,
   userId: string,

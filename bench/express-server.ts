@@ -8,14 +8,14 @@ import { type RequestSession, requireUser, sessionMiddleware } from 'tokensessio
 import { GetexSessions, type HandmadeSessions, ListedGetexSessions } from './getex-sessions';
 import { type ManagerOptions, managerOn, SECRET, serve, TTL } from './server';
 
-/** All have the same routes: what Express takes to pass one by is a part of each request. */
+/** All have the same routes: the cost of Express's routing is a part of each request. */
 const CONTESTANTS: Record<string, (app: Express, url: string) => unknown> = {
   bare: (app) => {
     app.post('/login/:user', noLogin);
     app.get('/', (_req, res) => void res.json({ user: 'user-00' }));
   },
 
-  /** What every session costs at least: the cookie is looked at, the request gets a user, and a guard looks for it. */
+  /** The least cost of every session: read the cookie, set a user on the request, and check it in a guard. */
   floor: (app) => {
     const userOf = (req: Request) => (req as { user?: { id: string } }).user;
     app.use((req, _res, next) => {
@@ -50,7 +50,7 @@ const CONTESTANTS: Record<string, (app: Express, url: string) => unknown> = {
 /** About 1 KiB in five keys. */
 const DATA = Object.fromEntries(['cart', 'flash', 'theme', 'tour', 'state'].map((key) => [key, key.padEnd(200, '.')]));
 
-/** Gives whether the data is there. */
+/** Returns whether the data is there. */
 type Act = (session: RequestSession) => Promise<boolean>;
 
 const readData: Act = async ({ data }) => Object.keys(await data.getAll()).length >= Object.keys(DATA).length;
@@ -68,7 +68,7 @@ function useTokensession(
   use: { data: 'lazy' | 'eager'; act: Act } | null = null,
 ): void {
   const manager = managerOn(url, options);
-  // The types of express-session say what `req.session` is, too.
+  // The types of express-session also declare `req.session`.
   const sessionOf = (req: Request) => req.session as unknown as RequestSession;
   app.use(sessionMiddleware(manager, use === null ? {} : { data: use.data }));
   app.post('/login/:user', async (req, res) => {

@@ -1,5 +1,5 @@
 /*
- * What requests get while Redis fails, on real servers: the table in docs/operations.md. `npm run faults` at the top.
+ * What requests get while Redis fails, on real servers: the table in docs/operations.md. `npm run faults` in the root.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RedisStore, type RedisTarget, TokenManager } from 'tokensession';
@@ -14,13 +14,10 @@ const TIMEOUT_MS = 500;
 const DOWN_AFTER_MS = 1000;
 const USERS = 20;
 const ROUNDS = 3;
-/** How long a fault lasts that ends by itself. */
+/** How long a temporary fault lasts. */
 const FAULT_MS = 2000;
 
-/**
- * A fault, begun and ended; the measure of coming back is taken from the end, or from the beginning where there is
- * none.
- */
+/** A fault with its start and end. Recovery is measured from the end, or from the start of a fault without an end. */
 interface Fault {
   begin(sessions: TokenManager<never>, tokens: ReadonlyMap<string, string>): unknown;
   end?(): unknown;
@@ -29,7 +26,7 @@ interface Fault {
 interface Ground {
   target: RedisTarget;
   fault: Fault;
-  /** The tokens of users that the fault is about. Default: all. */
+  /** The tokens of the affected users. Default: all. */
   struck?(tokens: ReadonlyMap<string, string>): Promise<Map<string, string>>;
   stop(): Promise<unknown>;
 }
@@ -37,7 +34,7 @@ interface Ground {
 interface Result {
   report: TrafficReport;
   backMs: number;
-  /** Sessions that were ended just before the fault, and live again after it. */
+  /** Sessions that ended just before the fault, and are live again after it. */
   revived: number;
 }
 
@@ -58,7 +55,7 @@ async function single(
   };
 }
 
-/** The master is struck when no replica has heard of the last logouts. */
+/** The master fails before a replica has received the last logouts. */
 async function cutOff(
   replicas: readonly RedisServer[],
   master: RedisServer,
@@ -112,7 +109,7 @@ async function cluster(strike: Strike): Promise<Ground> {
   };
 }
 
-/** A slot is moved key by key, with requests for all of it. */
+/** A slot moves key by key, under requests for all of it. */
 async function migration(): Promise<Ground> {
   const topology = await startClusterTopology({ nodeTimeoutMs: DOWN_AFTER_MS });
   let end: () => Promise<void>;
@@ -134,7 +131,7 @@ async function migration(): Promise<Ground> {
   };
 }
 
-/** The users whose sessions are ended just before the fault. */
+/** The users whose sessions end just before the fault. */
 const LAST = 3;
 
 async function endLast(sessions: TokenManager<never>, tokens: ReadonlyMap<string, string>): Promise<void> {
@@ -198,7 +195,7 @@ const FAULTS: [string, () => Promise<Ground>][] = [
     () => single((_, proxy) => ({ begin: () => proxy.delay(TIMEOUT_MS), end: () => proxy.pass() })),
   ],
   [
-    'one Redis: made a replica of nobody',
+    'one Redis: made a replica of a missing master',
     () =>
       single((server) => ({
         begin: () => ask(server, 'REPLICAOF', '127.0.0.1', '1'),

@@ -8,8 +8,8 @@ export interface HandmadeSessions {
 }
 
 /**
- * The least that sessions in Redis can cost: a JSON string under an unsigned token, read and slid by one command. It
- * can't list or end a user's sessions, and asks Redis about every made-up token.
+ * The lowest possible cost of sessions in Redis: a JSON string under an unsigned token, read and slid by one command.
+ * It cannot list or end a user's sessions, and calls Redis for every forged token.
  */
 export class GetexSessions implements HandmadeSessions {
   readonly #redis: Redis;
@@ -35,8 +35,8 @@ export class GetexSessions implements HandmadeSessions {
 }
 
 /**
- * The same with what it takes to refuse made-up tokens and to end all of a user's sessions: a signature, and a list of
- * each user's sessions that outlives them. Two commands in one write.
+ * The same, with a signature against forged tokens, and a list of each user's sessions to end them all. Two commands in
+ * one write.
  */
 export class ListedGetexSessions implements HandmadeSessions {
   readonly #redis: Redis;

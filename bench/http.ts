@@ -9,12 +9,11 @@ const CONNECTIONS = 32;
 
 const CACHED = 'tokensession, cached';
 const UNCACHED = 'tokensession';
-/** Written by hand, with as much as ours promises at least. */
+/** Handwritten, with at least what ours promises. */
 const LISTED = 'GETEX, signed and listed';
 
 /**
- * The server program of each framework, the names that it knows the contestants by, and how much less CPU than the
- * second contestant the first is to take.
+ * The server program of each framework, its contestants, and how much less CPU the first is to take than the second.
  */
 const FRAMEWORKS = {
   express: {
@@ -98,7 +97,7 @@ const FRAMEWORKS = {
   },
 } as const;
 
-/** Those that have no sessions. They get the cookies of ours, and take everybody for the first user. */
+/** Contestants without sessions. They get the cookies of ours, and treat every request as the first user's. */
 const WITHOUT_SESSIONS = ['bare', 'floor'];
 
 /** Each server in a process of its own, and all on one Redis; 32 connections, each of another user. */
@@ -182,8 +181,8 @@ function cookieHeaderOf(lines: readonly string[]): string {
 }
 
 /**
- * All answer with the same headers, but for the cookie of those that renew it with each response, and none but the bare
- * one lets anybody in.
+ * Checks that all respond with the same headers, except for renewed cookies, and that only the bare one accepts
+ * anonymous requests.
  */
 async function checkAll(servers: readonly Server[]): Promise<void> {
   const heads = new Set<string>();

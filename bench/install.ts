@@ -6,10 +6,7 @@ import { promisify } from 'node:util';
 import type { Part } from './report';
 import type { Samples } from './rounds';
 
-/**
- * Packages to install, of the versions that are measured here. What npm adds is what they need; peers only where they
- * are named.
- */
+/** Packages to install, in the measured versions. npm adds their dependencies; peers only if listed. */
 const CONTESTANTS: Record<string, string[]> = {
   'tokensession + ioredis': ['tokensession', 'ioredis'],
   'tokensession, without a client': ['tokensession'],
@@ -22,8 +19,8 @@ const CONTESTANTS: Record<string, string[]> = {
 };
 
 /**
- * A production install of each in a folder of its own: files added up, not disk blocks. Once, since nothing about it
- * varies.
+ * A production install of each in its own folder: the sum of file sizes, not of disk blocks. Once, since the result
+ * does not vary.
  */
 export async function benchInstall(): Promise<Part> {
   const samples: Samples = {};
@@ -53,7 +50,7 @@ async function install(packages: readonly string[]): Promise<{ mebibytes: number
   }
 }
 
-/** Without `--legacy-peer-deps`, npm would install peers that are not named. */
+/** Without `--legacy-peer-deps`, npm would install peers that are not listed. */
 const INSTALL = [
   'install',
   '--omit=dev',
@@ -64,7 +61,7 @@ const INSTALL = [
   '--loglevel=error',
 ];
 
-/** The npm that runs the bench tells the npm inside it to work in the folder of the bench. */
+/** The npm that runs the bench would make the npm inside it work in the folder of the bench. */
 function environment(): NodeJS.ProcessEnv {
   return Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !/^npm_config_(local_)?prefix$/i.test(name)),

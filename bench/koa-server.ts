@@ -15,7 +15,7 @@ const CONTESTANTS: Record<string, (app: Koa, url: string) => void> = {
     });
   },
 
-  /** What every session costs at least: the cookie is looked at, the context gets a user, and a guard looks for it. */
+  /** The least cost of every session: read the cookie, set a user on the context, and check it in a guard. */
   floor: (app) => {
     app.use((ctx, next) => {
       const cookies = parseCookie(ctx.headers.cookie ?? '');
@@ -31,7 +31,7 @@ const CONTESTANTS: Record<string, (app: Koa, url: string) => void> = {
   tokensession: (app, url) => useTokensession(app, url),
   'tokensession, cached': (app, url) => useTokensession(app, url, { cache: true }),
 
-  /** With the ioredis that we use, newer than its own. Rolling, so that its sessions slide, as ours do. */
+  /** With our ioredis, which is newer than its own. Rolling, so that its sessions slide, as ours do. */
   'koa-session': (app, url) => {
     const sessionOf = (ctx: Context) => ctx.session as unknown as { userId?: string };
     app.keys = [SECRET];

@@ -1,6 +1,6 @@
 /*
- * A process that watches sessions: `live-watcher.ts <Redis URL> <cache option as JSON>`. It answers when all of them are
- * watched, and then when the last of some has ended.
+ * A process that watches sessions: `live-watcher.ts <Redis URL> <cache option as JSON>`. It answers when all are
+ * watched, and again when the last of some has ended.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
@@ -10,16 +10,16 @@ import { answerQuestions } from './child';
 import { monotonicMs } from './monotonic';
 
 const SECRET = 'a secret that is long enough to be one';
-/** A machine that is busy shows in the times, and fails nothing. */
+/** So long that a busy machine shows in the times, and fails nothing. */
 const TIMEOUT_MS = 10_000;
 const POLL_MS = 20;
 
 export type Question = { task: 'watch'; tokens: string[] } | { task: 'await'; indexes: number[] };
 
 export interface Watching {
-  /** Bytes of heap that each watch takes. */
+  /** Bytes of heap for each watch. */
   bytes: number;
-  /** Milliseconds until all were found live. */
+  /** Milliseconds until all sessions were found live. */
   ms: number;
 }
 
@@ -42,7 +42,7 @@ function main([url = '', cacheText = '']: string[]): void {
     await isUp;
     while (sessions.watched().length < tokens.length) await sleep(POLL_MS);
     const ms = monotonicMs() - begin;
-    // The second look, once announcements arrive, is over, too.
+    // The second check, after announcements have begun to arrive, is also over.
     await sleep(2000);
     return { bytes: (heapUsed() - heapBefore) / tokens.length, ms };
   };

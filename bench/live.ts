@@ -19,7 +19,7 @@ const TIMEOUT_MS = 10_000;
 
 interface Scenario {
   cache: boolean;
-  /** Users who are kicked at the same moment. */
+  /** Users that are kicked at the same moment. */
   users: number;
   rounds: number;
   quickRounds: number;
@@ -94,7 +94,7 @@ async function benchScenario(
     for (let round = 0; round < rounds; round++) {
       const kicked = Array.from({ length: users }, (_, i) => round * users + i);
       const ends = askAll<number>({ task: 'await', indexes: kicked });
-      // Time to begin with it.
+      // Time to begin.
       await sleep(5 + 2 * Math.random());
       const calledAt = monotonicMs();
       await Promise.all(kicked.map((index) => kicker.deleteUserToken(`user-${index}`)));
@@ -122,7 +122,7 @@ async function benchScenario(
   }
 }
 
-/** A session each of as many users: `user-0` and on. */
+/** Starts a session for each of this many users: `user-0` and on. */
 async function logIn(manager: TokenManager, count: number): Promise<string[]> {
   const tokens: string[] = [];
   while (tokens.length < count) {

@@ -1,15 +1,15 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
-/** One user of a server: the request it sends, and the body of the right answer to it. */
+/** One user of a server: the request, and the body of the expected response. */
 export interface Visitor {
   cookie: string;
   body: string;
 }
 
 /**
- * Connections to a server, of a user each, that stay open between bursts. In a burst each sends its next request as
- * soon as the last one is answered. An answer other than the right one to its user fails the burst.
+ * Connections to a server, one for each user, that stay open between bursts. In a burst each sends its next request
+ * after the last response. A wrong response fails the burst.
  */
 export class Load {
   readonly #connections: readonly Connection[];
@@ -27,7 +27,7 @@ export class Load {
     return new Load(await Promise.all(opened));
   }
 
-  /** Gives the number of answers; for no time at all each connection gets one. */
+  /** Returns the number of responses; for no time at all, each connection gets one. */
   async burst(durationMs: number): Promise<number> {
     const until = performance.now() + durationMs;
     const counts = await Promise.all(this.#connections.map((one) => one.ask(until)));
@@ -58,7 +58,7 @@ class Connection {
     socket.on('error', (error) => this.#settle?.reject(error));
   }
 
-  /** Asks until then, by `performance.now()`. Gives the number of answers. */
+  /** Sends requests until this moment of `performance.now()`. Returns the number of responses. */
   ask(until: number): Promise<number> {
     this.#until = until;
     this.#answers = 0;

@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 
-/** Which CPU each process is kept on; `null` leaves it to the system. */
+/** The CPU of each process; `null` leaves it to the system. */
 export interface CpuPlan {
-  /** The program that is measured, alone on its CPU. */
+  /** The measured program, alone on its CPU. */
   measured: number | null;
   redis: number | null;
   /** This process, which makes the load of the HTTP parts. */
@@ -13,8 +13,8 @@ export interface CpuPlan {
 }
 
 /**
- * Gives the measured program a CPU of its own, so that neither the load nor Redis takes time from it, and moves this
- * process to another. With `taskset` only, and from two CPUs on; Redis shares one with the load until there is a third.
+ * Gives the measured program its own CPU, without load or Redis, and moves this process to another. Needs `taskset` and
+ * two CPUs; with a third one, Redis and the load are separate, too.
  */
 export function assignCpus(): CpuPlan {
   const [measured, load, redis = load] = allowedCpus();
@@ -33,9 +33,8 @@ export function pin(pid: number, cpu: number | null): void {
 }
 
 /**
- * Keeps a process on one CPU with others, where none interrupts another: each works off all that has come, as on a busy
- * server, however much of the CPU the rest of the machine takes. A process that wakes for each request by itself would
- * use several times the CPU for it.
+ * Keeps a process on one CPU with others that do not interrupt each other: each processes all input that has arrived,
+ * as on a busy server. A process that wakes for each request would use several times the CPU.
  */
 export function pinInTurns(pid: number, cpu: number | null): void {
   if (cpu === null) return;
@@ -43,7 +42,7 @@ export function pinInTurns(pid: number, cpu: number | null): void {
   execFileSync('chrt', ['-a', '--batch', '-p', '0', String(pid)], { stdio: 'ignore' });
 }
 
-/** What the numbers are to be read with. */
+/** The environment of the numbers. */
 export interface Machine {
   cpu: string;
   cores: number;
@@ -67,7 +66,7 @@ export function describeMachine(plan: CpuPlan): Machine {
   };
 }
 
-/** Empty where there is no `taskset`: macOS, Windows, some containers. */
+/** Empty without `taskset`: on macOS, Windows and in some containers. */
 function allowedCpus(): number[] {
   let answer: string;
   try {

@@ -1,6 +1,6 @@
 /*
- * `npm run bench` at the top measures all parts, `npm run bench -- core http` these; `--quick` sees that it works. What
- * is measured takes its place among the results of the others in results.json.
+ * `npm run bench` in the root measures all parts, `npm run bench -- core http` these; `--quick` checks that it works.
+ * Results are stored in results.json, beside those of other parts.
  */
 import { benchCore } from './core';
 import { benchEndings } from './endings';
@@ -57,7 +57,7 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
 const GROUPS: Record<string, string[]> = { http: ['express', 'data', 'koa', 'node', 'fastify', 'hono', 'fetch'] };
 
 async function main(args: readonly string[]): Promise<void> {
-  // `npm start --quick`, without a `--` before it, gives the option to npm, which hands it on like this.
+  // `npm start --quick`, without `--` before it, gives the option to npm, which passes it on like this.
   const isQuick = args.includes('--quick') || process.env.npm_config_quick === 'true';
   const names = partsNamed(args.filter((arg) => arg !== '--quick'));
   const cpus = assignCpus();
@@ -87,7 +87,7 @@ function partsNamed(words: readonly string[]): string[] {
 }
 
 main(process.argv.slice(2)).then(
-  // Not left to the event loop, which connections of a part that failed may keep alive.
+  // Not left to the event loop: connections of a failed part may keep it alive.
   () => process.exit(),
   (error) => {
     console.error(error);

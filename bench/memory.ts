@@ -12,7 +12,7 @@ const SECRET = 'a secret that is long enough to be one';
 const TTL = 7 * 24 * 3600;
 const LOGINS_AT_A_TIME = 100;
 const SESSIONS_A_USER = [1, 3];
-/** Signs a user in, and closes its connection in the end. */
+/** Signs a user in, and closes its connection at the end. */
 interface Contestant {
   login(userId: string): Promise<unknown>;
   close(): Promise<unknown>;
@@ -37,8 +37,8 @@ const CONTESTANTS: Record<string, ContestantMaker> = {
 };
 
 /**
- * What a session takes up in a Redis of its own: used_memory after the logins less before, so that the tables of keys
- * count.
+ * The memory of a session in an otherwise empty Redis: used_memory after the logins minus before, tables of keys
+ * included.
  */
 export async function benchMemory({ users }: Effort): Promise<Part> {
   const contestants = SESSIONS_A_USER.flatMap((sessions) =>
@@ -71,7 +71,7 @@ async function bytesPerSession(name: string, users: number, sessionsPerUser: num
   const redis = await startRedis();
   try {
     const userIds = Array.from({ length: users }, (_, index) => `user-${String(index).padStart(5, '0')}`);
-    // What Redis keeps from the first login on, such as scripts, is no session's.
+    // Memory that Redis needs from the first login on, such as scripts, belongs to no session.
     await logIn(name, redis.url, ['first']);
     const before = await usedMemory(redis);
     for (let round = 0; round < sessionsPerUser; round++) await logIn(name, redis.url, userIds);
@@ -90,10 +90,7 @@ async function logIn(name: string, url: string, userIds: readonly string[]): Pro
   await contestant.close();
 }
 
-/**
- * Once it has settled: Redis frees the buffers of a closed connection, and the tables that it has grown out of, after a
- * while.
- */
+/** Waits until the value is stable: Redis frees buffers of closed connections, and outgrown tables, after a while. */
 async function usedMemory({ admin }: RedisServer): Promise<number> {
   let previous: number;
   let used = Number.NaN;

@@ -10,7 +10,7 @@ import { type ManagerOptions, managerOn, SECRET, serve, TTL } from './server';
 const CONTESTANTS: Record<string, (url: string) => RequestListener> = {
   bare: () => (_req, res) => sendUser(res, 'user-00'),
 
-  /** What every session costs at least: the cookie is looked at. */
+  /** The least cost of every session: read the cookie. */
   floor: () => (req, res) => {
     if (parseCookie(req.headers.cookie ?? '').session === undefined) res.writeHead(401).end();
     else sendUser(res, 'user-00');

@@ -1,6 +1,6 @@
 /*
- * One contestant of Redis's side: `redis-side-contestant.ts <name> <Redis URL>`. It calls as a service does, or sends
- * the bytes of such calls as fast as Redis takes them.
+ * One contestant of the Redis side: `redis-side-contestant.ts <name> <Redis URL>`. It makes calls like a service, or
+ * sends their recorded bytes as fast as Redis accepts them.
  */
 import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -21,10 +21,10 @@ const CALLS_A_TURN = 16;
 const SECRET = 'a secret that is long enough to be one';
 const TTL = 7 * 24 * 3600;
 
-/** `warm` makes a call for each session, `once` for one. `record` takes down what each sends, for `replay`. */
+/** `warm` makes a call for each session, `once` for one. `record` records the bytes of each, for `replay`. */
 export type Question = { task: 'warm' | 'once' | 'record' } | { task: 'call' | 'replay'; durationMs: number };
 
-/** What `call` and `replay` have done. */
+/** The results of `call` and `replay`. */
 export interface Done {
   calls: number;
   seconds: number;
@@ -32,13 +32,13 @@ export interface Done {
 
 type Call = (index: number) => Promise<string | undefined>;
 
-/** Makes sessions, and gives what finds one of them: whose it is. */
+/** Starts sessions, and returns a function that finds the user of one. */
 type Contestant = (url: string) => Promise<Call>;
 
 const CONTESTANTS: Record<string, Contestant> = {
   GET: (url) => plain(url, (redis, key) => redis.get(key)),
 
-  /** The least that can read a session and slide it. */
+  /** The least that reads and slides a session. */
   GETEX: (url) => plain(url, (redis, key) => redis.getex(key, 'EX', TTL)),
 
   checkToken: (url) => tokens(url, {}, (sessions, token) => sessions.checkToken(token)),
@@ -53,7 +53,7 @@ const CONTESTANTS: Record<string, Contestant> = {
   /** A cached session slides once a minute. */
   'touchToken, cached': (url) => tokens(url, { cache: true }, (sessions, token) => sessions.touchToken(token)),
 
-  /** What express-session asks of it on each request, rolling or not. */
+  /** The calls of express-session on each request, rolling or not. */
   'connect-redis get + touch': async (url) => {
     const client = await createClient({ url }).connect();
     const store = new ConnectRedisStore({ client });
@@ -79,7 +79,7 @@ const CONTESTANTS: Record<string, Contestant> = {
   },
 };
 
-/** Values that are about as long as what the others read. */
+/** Values about as long as those that the others read. */
 async function plain(url: string, get: (redis: Redis, key: string) => Promise<string | null>): Promise<Call> {
   const redis = new Redis(url);
   await Promise.all(USER_IDS.map((id, index) => redis.set(`plain:${index}`, id.padEnd(100))));
@@ -134,7 +134,7 @@ async function callFor(check: (index: number) => Promise<void>, durationMs: numb
   const work = async () => {
     while (performance.now() < began + durationMs) {
       await check(calls++ % SESSIONS);
-      // What is answered from memory would leave no time to hear what Redis has to say.
+      // Answers from memory would leave no turn of the event loop for messages from Redis.
       if (calls % CALLS_A_TURN === 0) await nextTurn();
     }
   };

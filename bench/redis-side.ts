@@ -9,7 +9,7 @@ import { type Effort, interleave, type Sample } from './rounds';
 const SATURATED = ', saturated';
 const CONNECT_REDIS = 'connect-redis get + touch';
 
-/** The names that redis-side-contestant.ts knows them by. Each of their calls asks Redis. */
+/** Contestants of redis-side-contestant.ts. Each of their calls reaches Redis. */
 const ASKING = [
   'GET',
   'GETEX',
@@ -21,10 +21,7 @@ const ASKING = [
 ];
 const CACHED = ['checkToken, cached', 'touchToken, cached'];
 
-/**
- * What a check costs the one thing that all services share: CPU and network of Redis, and how many of them one core of
- * it can take.
- */
+/** The cost of a check for Redis, which all services share: CPU, network, and how many checks one core can serve. */
 export async function benchRedisSide({ bursts, burstMs }: Effort, cpus: CpuPlan): Promise<Part> {
   const redis = await startRedis();
   pin(redis.pid, cpus.redis);
@@ -81,7 +78,7 @@ export async function benchRedisSide({ bursts, burstMs }: Effort, cpus: CpuPlan)
   }
 }
 
-/** The commands that clients send while something is done, not those that scripts call. */
+/** The commands that clients send during an operation, without those inside scripts. */
 async function commandsOf(redis: RedisServer, work: () => Promise<unknown>): Promise<string[]> {
   const monitor = await redis.admin.monitor();
   const commands: string[] = [];
@@ -125,7 +122,7 @@ async function measure(redis: RedisServer, work: () => Promise<Done>): Promise<S
   const before = await look(redis);
   const { calls, seconds } = await work();
   const after = await look(redis);
-  // A look is seen by the next one.
+  // The next poll sees this one.
   const used = (of: (at: Look) => number) => of(after) - of(before) - (of(before) - of(first));
   const cpuMicros = used(({ cpuMicros }) => cpuMicros);
   return {

@@ -4,16 +4,16 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 const CONNECTIONS = 16;
 const REQUESTS_AT_A_TIME = 50;
 
-/** What one call sends. */
+/** The bytes of one call. */
 export interface Request {
   bytes: Buffer;
   commands: number;
 }
 
 /**
- * Records what each of the first `calls` calls sends to Redis.
+ * Records the bytes that each of the first `calls` calls sends to Redis.
  *
- * @param make gives the call, of a client that is connected to this URL.
+ * @param make returns the call, made by a client of this URL.
  */
 export async function record(
   redisUrl: string,
@@ -48,10 +48,10 @@ export async function record(
 }
 
 /**
- * Sends the requests again and again, many at a time on each of several connections, so that Redis never waits for any.
- * A reply that is an error fails it.
+ * Sends the requests repeatedly, many at a time on several connections, so that Redis is always busy. Fails on an error
+ * reply.
  *
- * @returns how many were answered, and in what time.
+ * @returns the number of replies, and the time.
  */
 export async function replay(
   redisUrl: string,
@@ -80,7 +80,7 @@ export async function replay(
   return { calls: done.reduce((sum, batchesDone) => sum + batchesDone, 0) * REQUESTS_AT_A_TIME, seconds };
 }
 
-/** One batch after the other, until the time is up. Resolves to how many. */
+/** Sends one batch after the other until the time is up. Resolves to the number of replies. */
 function sendAll(socket: Socket, batches: readonly Request[], first: number, until: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const counter = new ReplyCounter();
@@ -114,19 +114,19 @@ const ZERO = 0x30;
 const NINE = 0x39;
 const LINE_FEED = 0x0a;
 
-/** Counts whole values of RESP 2 in a stream of it. Looks into none, and so is quicker than Redis. */
+/** Counts complete values of RESP 2 in a stream. It parses no content, and so is faster than Redis. */
 class ReplyCounter {
-  /** For each array that is not complete, how many elements it lacks. */
+  /** The number of missing elements of each incomplete array. */
   readonly #lacking: number[] = [];
-  /** Of the line whose end has not come, the first byte; `null` before a line. */
+  /** The first byte of an incomplete line; `null` before a line. */
   #type: number | null = null;
   /** The number in it so far: the length of an array or a bulk string. */
   #length = 0;
   #isNil = false;
-  /** Bytes of a bulk string that have not come. */
+  /** Missing bytes of a bulk string. */
   #skipping = 0;
 
-  /** How many values end in this chunk. */
+  /** Returns how many values end in this chunk. */
   count(chunk: Buffer): number {
     let values = 0;
     let at = 0;
@@ -154,7 +154,7 @@ class ReplyCounter {
     return values;
   }
 
-  /** Whether the line that has ended is a value whole, and not the beginning of one. */
+  /** Whether the line that has ended is a complete value, and not the start of one. */
   #isValue(): boolean {
     if (this.#isNil) return true;
     if (this.#type === BULK) this.#skipping = this.#length + 2;
@@ -162,7 +162,7 @@ class ReplyCounter {
     return this.#type !== BULK && (this.#type !== ARRAY || this.#length === 0);
   }
 
-  /** Whether the value that has ended is no element of an array that goes on. */
+  /** Whether the value that has ended is not an element of an incomplete array. */
   #endsValue(): boolean {
     while (this.#lacking.length > 0) {
       const last = this.#lacking.length - 1;

@@ -5,12 +5,12 @@ export interface Part {
   title: string;
   metrics: Metric[];
   samples: Samples;
-  /** Contestants whose CPU a request is held against that of each other one. */
+  /** Contestants to compare each other one with, by CPU a request. */
   standards?: string[];
   targets: Target[];
-  /** What depends on a size, for a chart each. */
+  /** Results that depend on a size, a chart each. */
   series?: Series[];
-  /** What a reader of the numbers has to know. */
+  /** Notes for readers of the numbers. */
   notes?: string[];
 }
 
@@ -22,7 +22,7 @@ export interface Series {
 }
 
 export interface Axis {
-  /** With its unit. */
+  /** The name, with its unit. */
   label: string;
   log: boolean;
 }
@@ -38,7 +38,7 @@ export interface Metric {
   digits: number;
 }
 
-/** A value, mostly a ratio of two contestants in one metric, and what we want of it. */
+/** A value, mostly a ratio of two contestants in one metric, and its target. */
 export interface Target {
   metric: string;
   what: string;
@@ -162,14 +162,15 @@ export function valuesOf(rounds: readonly Sample[] | undefined, metric: string):
   return (rounds ?? []).map((sample) => sample[metric] ?? Number.NaN);
 }
 
-/**
- * The requests that a contestant can serve on one core, as a percentage of those of a standard: by CPU, in each round.
- */
+/** How many requests a contestant can serve on one core, in percent of a standard: by CPU, in each round. */
 export function shareOf(samples: Samples, standard: string, contestant: string): Spread {
   return spreadOf(ratiosOf(samples, 'cpuMicros', standard, contestant).map((ratio) => 100 * ratio));
 }
 
-/** Of two contestants, in each round: neighbours in time, so that what slows the machine for a while cancels out. */
+/**
+ * The ratio of two contestants in each round: they are neighbours in time, so that a slow phase of the machine cancels
+ * out.
+ */
 export function ratiosOf(samples: Samples, metric: string, ours: string, theirs: string): number[] {
   const theirValues = valuesOf(samples[theirs], metric);
   return valuesOf(samples[ours], metric).map((value, round) => value / (theirValues[round] ?? Number.NaN));

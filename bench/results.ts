@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Machine } from './machine';
 import type { Part } from './report';
 
-/** What was measured last of each part, by the name that main.ts knows it by. */
+/** The latest results of each part, by its name in main.ts. */
 export type Results = Record<string, Result>;
 
 export interface Result extends Part {

@@ -1,5 +1,5 @@
 /*
- * A process that checks tokens: `revocation-observer.ts <Redis URL> <cache option as JSON>`. It tells whether a token
+ * A process that checks tokens: `revocation-observer.ts <Redis URL> <cache option as JSON>`. It reports whether a token
  * is live, or watches one until it is refused.
  */
 import { subscribe } from 'node:diagnostics_channel';
@@ -9,16 +9,16 @@ import { answerQuestions } from './child';
 import { monotonicMs } from './monotonic';
 
 const SECRET = 'a secret that is long enough to be one';
-/** The shortest that timers of Node know. */
+/** The shortest timer in Node. */
 const LOOK_EVERY_MS = 1;
-/** A machine that is busy shows in the times, and fails nothing. */
+/** So long that a busy machine shows in the times, and fails nothing. */
 const TIMEOUT_MS = 5000;
 
 export type Question = { task: 'check' | 'watch'; token: string };
 
-/** Times are of the clock that all processes share. */
+/** Times are those of a clock that all processes share. */
 export interface Refusal {
-  /** When the first answer was there that refused the token. */
+  /** When the first answer arrived that refused the token. */
   at: number;
   /** When the last check began that accepted it; `null` when none has. */
   lastAcceptedAt: number | null;
@@ -26,7 +26,7 @@ export interface Refusal {
 
 const inputListeners = new Set<() => void>();
 
-/** Calls back after each turn of the event loop that has brought something from Redis. */
+/** Calls back after each turn of the event loop that has received data from Redis. */
 function listenToInput(): void {
   subscribe('net.client.socket', (message) => {
     (message as { socket: Socket }).socket.on('data', () => {
@@ -37,13 +37,12 @@ function listenToInput(): void {
 
 function main([url = '', cacheText = '']: string[]): void {
   const cache = JSON.parse(cacheText);
-  // Without a cache each look is answered by Redis, and would bring about the next one at once.
+  // Without a cache Redis answers each check, which would cause the next one at once.
   if (cache !== false) listenToInput();
   const sessions = new TokenManager({ store: new RedisStore(url, { timeoutMs: TIMEOUT_MS }), secret: SECRET, cache });
 
   /**
-   * A look each millisecond, and after whatever Redis has sent: nobody has to wait for the CPU while others do nothing
-   * but look.
+   * Checks each millisecond, and after each message from Redis: no observer waits for the CPU while others only check.
    */
   const watch = (token: string) =>
     new Promise<Refusal>((resolve, reject) => {
@@ -60,7 +59,7 @@ function main([url = '', cacheText = '']: string[]): void {
           isLooking = false;
           return;
         }
-        // One that is due already finds it still looking.
+        // A check that is due already is still running.
         clearInterval(timer);
         inputListeners.delete(lookAgain);
         resolve({ at, lastAcceptedAt });

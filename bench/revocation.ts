@@ -14,20 +14,20 @@ const SECRET = 'a secret that is long enough to be one';
 const OBSERVERS = 8;
 const RUNS = 1000;
 const QUICK_RUNS = 100;
-/** They take a second each. */
+/** The rounds that take a second each. */
 const CUT_OFF_RUNS = 30;
 const QUICK_CUT_OFF_RUNS = 10;
 const MAX_AGE_MS = 1000;
 const HEARTBEAT_MS = 300;
-/** None comes in time to tell of it. */
+/** No announcement arrives in time. */
 const LONG_HEARTBEAT_MS = 60_000;
-/** Tries to have the session in all caches, until one of the runs is given up. */
+/** Attempts to fill all caches with the session, before a run is given up. */
 const MAX_TRIES = 200;
 const RETRY_MS = 20;
 
 interface Scenario {
   cache: NonNullable<TokenManagerOptions<unknown>['cache']>;
-  /** Whether the observers' subscriptions are cut off before the kick. */
+  /** Whether the observers' subscriptions are cut before the kick. */
   isCutOff: boolean;
 }
 
@@ -43,9 +43,7 @@ const SCENARIOS: Record<string, Scenario> = {
   [CUT_OFF_UNNOTICED]: { cache: { maxAgeMs: MAX_AGE_MS, heartbeatMs: LONG_HEARTBEAT_MS }, isCutOff: true },
 };
 
-/**
- * How long after a kick the last of several processes refuses the token, all of which had the session in their caches.
- */
+/** How long after a kick the last of several processes refuses the token, with the session in all their caches. */
 export async function benchRevocation({ isQuick }: Effort, cpus: CpuPlan): Promise<Part> {
   const kicks = new Map<string, Kick[]>();
   let uncounted = 0;
@@ -121,15 +119,15 @@ interface Scene {
   observers: readonly Child[];
 }
 
-/** Milliseconds after the return of `deleteUserToken`. */
+/** Milliseconds after `deleteUserToken` returned. */
 interface Kick {
   /** When the last observer had refused the token. */
   refused: number;
-  /** When the last check began that accepted it. */
+  /** When the last accepting check began. */
   accepted: number;
 }
 
-/** Gives `null` when not all observers had answered from memory until then. */
+/** Returns `null` if some observers had not answered from memory by then. */
 async function kick(userId: string, { cache, isCutOff }: Scenario, scene: Scene): Promise<Kick | null> {
   const { redis, proxy, kicker, observers } = scene;
   const token = await kicker.setToken(userId);
@@ -140,12 +138,12 @@ async function kick(userId: string, { cache, isCutOff }: Scenario, scene: Scene)
   const scriptsBefore = await scriptCalls(redis);
   if (isCutOff) proxy.deafen();
   const watching = askAll<Refusal>('watch');
-  // Time to begin with it, and to be anywhere between two looks when the kick comes.
+  // Time to begin, and to be at any point between two checks when the kick comes.
   await sleep(5 + 2 * Math.random());
   const ended = await kicker.deleteUserToken(userId);
   const kickedAt = monotonicMs();
   const refusals = await watching;
-  if (isCutOff) proxy.hear();
+  if (isCutOff) proxy.restore();
 
   if (ended !== 1) throw new Error(`the kick ended ${ended} sessions`);
   const scripts = (await scriptCalls(redis)) - scriptsBefore;
@@ -158,13 +156,13 @@ async function kick(userId: string, { cache, isCutOff }: Scenario, scene: Scene)
   };
 }
 
-/** Resolves when all observers have found the session live without asking Redis. */
+/** Resolves when all observers have found the session live without a call to Redis. */
 async function untilCached(redis: RedisServer, checkAll: () => Promise<boolean[]>): Promise<void> {
   for (let tries = 0; tries < MAX_TRIES; tries++) {
     await checkAll();
     const before = await scriptCalls(redis);
     const answers = await checkAll();
-    if (answers.includes(false)) throw new Error('a session that nobody has ended was refused');
+    if (answers.includes(false)) throw new Error('a live session was refused');
     if ((await scriptCalls(redis)) === before) return;
     await sleep(RETRY_MS);
   }
@@ -187,14 +185,14 @@ function summaryOf(kicks: readonly Kick[]): Sample {
   };
 }
 
-/** Where the share of kicks that all have heard of is told. */
+/** The times for which the share of kicks is reported that have reached all observers. */
 const PLACES_MS = [
   0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1100,
 ];
 
 function distributionOf(kicks: ReadonlyMap<string, Kick[]>): Series {
   return {
-    title: 'Kicks after which nobody accepts the token any more',
+    title: 'Kicks after which no process accepts the token',
     x: { label: 'ms', log: true },
     y: { label: '%', log: false },
     lines: [...kicks].map(([name, some]) => ({

@@ -1,27 +1,27 @@
-/** How long each part takes. Quick is for seeing that the bench works: its numbers are rough. */
+/** The length of each part. A quick run shows that the bench works: its numbers are rough. */
 export interface Effort {
-  /** Parts with sizes of their own choose them by this. */
+  /** Selects the sizes of parts that have their own. */
   isQuick: boolean;
-  /** Rounds of bursts that are counted, and those before them, in which V8 compiles. */
+  /** Measured rounds of bursts, and warm-up rounds, in which V8 compiles. */
   bursts: { rounds: number; warmUps: number };
   burstMs: number;
-  /** Rounds of the parts whose rounds take long. */
+  /** Rounds of the parts with long rounds. */
   rounds: number;
   importRounds: number;
   users: number;
 }
 
-/** What one contestant did in one round: numbers by the name of what they measure. */
+/** The results of one contestant in one round: numbers by metric. */
 export type Sample<Metric extends string = string> = Record<Metric, number>;
 
 /** The samples of each contestant, in order of the rounds. */
 export type Samples = Record<string, Sample[]>;
 
 /**
- * Measures all contestants by turns, each round in another order: a machine that is slower for a while is so for all of
- * them, and what one leaves behind for the next favours none.
+ * Measures all contestants in turn, each round in another order: a slow phase of the machine affects all of them, and
+ * no one profits from its predecessor.
  *
- * @param warmUps rounds before the others that count for nothing.
+ * @param warmUps rounds at the start that do not count.
  */
 export async function interleave(
   contestants: readonly string[],
@@ -38,7 +38,7 @@ export async function interleave(
   return samples;
 }
 
-/** Each contestant begins in its turn, and follows another one every other time. */
+/** Each contestant starts in its turn, and follows another one every other time. */
 function inTurn(contestants: readonly string[], round: number): readonly string[] {
   const first = Math.floor(round / 2) % contestants.length;
   const order = [...contestants.slice(first), ...contestants.slice(0, first)];

@@ -1,6 +1,6 @@
 /*
- * One contestant of the scale part: `scale-contestant.ts <name> <Redis URL>`. It fills Redis with the sessions of many
- * users, and then does to random ones of them what services and their admins do, one call at a time.
+ * One contestant of the scale part: `scale-contestant.ts <name> <Redis URL>`. It fills Redis with sessions of many
+ * users, and then performs operations of services and administrators on random ones, one call at a time.
  */
 import { ok, strictEqual } from 'node:assert';
 import { randomBytes, randomInt } from 'node:crypto';
@@ -15,23 +15,23 @@ import { contestantNamed } from './server';
 
 const SECRET = 'a secret that is long enough to be one';
 const TTL = 7 * 24 * 3600;
-/** A machine that is held up for a moment shows in the times, and ends nothing. */
+/** So long that a busy machine shows in the times, and ends nothing. */
 const TIMEOUT_MS = 10_000;
-/** While sessions are made, not while anything is measured. */
+/** Calls at a time while sessions are started, not while operations are measured. */
 const IN_FLIGHT = 400;
 
 export type Operation = 'check' | 'login' | 'list' | 'kick one' | 'kick all';
 
 /**
- * `fill` goes on to so many users. `prepare` picks so many at random for an operation, `run` does it to each and
- * answers with its times, and `restore` brings back what it has ended and ends what it has begun.
+ * `fill` adds users up to this number. `prepare` picks random users for an operation, `run` performs it on each and
+ * returns the times, and `restore` restores the former state.
  */
 export type Question =
   | { task: 'fill'; users: number }
   | { task: 'prepare'; operation: Operation; times: number }
   | { task: 'run' | 'restore' };
 
-/** Milliseconds that one took. */
+/** The milliseconds of one operation. */
 export interface Times {
   p50: number;
   p99: number;
@@ -39,9 +39,9 @@ export interface Times {
 
 interface Contestant {
   logIn(user: number): Promise<unknown>;
-  /** The operation, ready to be done to this user. */
+  /** Prepares the operation for this user. */
   prepare(operation: Operation, user: number): Promise<() => Promise<unknown>>;
-  /** What `logIn` gave. */
+  /** The session that `logIn` returned. */
   logOut(login: unknown): Promise<unknown>;
 }
 
@@ -74,7 +74,7 @@ const CONTESTANTS: Record<string, (url: string) => Promise<Contestant>> = {
     };
   },
 
-  /** Kicks a user as one has to who has nothing but connect-redis: by looking through all sessions. */
+  /** Kicks a user as with connect-redis alone: searches all sessions. */
   'connect-redis': async (url) => {
     const client = await createClient({ url }).connect();
     const store = new ConnectRedisStore({ client });
@@ -137,7 +137,7 @@ async function main([name = '', url = '']: string[]): Promise<void> {
   answerQuestions((question) => perform(question as Question));
 }
 
-/** Signs users in for each session they are to have. */
+/** Signs users in, once for each session. */
 async function logInAll({ logIn }: Contestant, users: Iterable<number>): Promise<void> {
   const waiting = users[Symbol.iterator]();
   const work = async () => {

@@ -5,7 +5,7 @@ const SESSIONS = 100;
 
 export const DISTRIBUTION = '70 % of the users have one session, 17 % two, 13 % three';
 
-/** How many users have so many sessions, a multiple of a hundred. */
+/** The number of users with this many sessions, a multiple of a hundred. */
 export function usersWith(sessions: number): number {
   return (sessions / SESSIONS) * USERS;
 }

@@ -9,16 +9,14 @@ import { DISTRIBUTION, usersWith } from './scale-users';
 const SIZES = [10_000, 100_000, 1_000_000];
 const QUICK_SIZES = [1000, 10_000, 100_000];
 const OPERATIONS: Operation[] = ['check', 'login', 'list', 'kick one', 'kick all'];
-/** How often an operation is done in a round. */
+/** Operations in a round. */
 const TIMES = 1000;
 const QUICK_TIMES = 200;
 /** Rounds of one kick each. */
 const SCAN_ROUNDS = 3;
 const SCAN_KICK = 'kick all, connect-redis';
 
-/**
- * Whether it matters how many sessions there are: for what is done to one user, and for kicking one of connect-redis's.
- */
+/** How the number of sessions affects operations on one user, and a kick with connect-redis. */
 export async function benchScale({ isQuick, rounds }: Effort, cpus: CpuPlan): Promise<Part> {
   const sizes = isQuick ? QUICK_SIZES : SIZES;
   const [smallest = 0, largest = 0] = [sizes[0], sizes.at(-1)];

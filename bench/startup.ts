@@ -19,8 +19,8 @@ const CONTESTANTS: Record<string, string[]> = {
 };
 
 /**
- * What it takes to load them, in a fresh process each time, without Express or Koa themselves. The files are in the
- * system's cache.
+ * The time and memory to load them, each time in a new process, without Express or Koa themselves. The files are in the
+ * cache of the system.
  */
 export async function benchStartup({ importRounds }: Effort, cpus: CpuPlan): Promise<Part> {
   const names = Object.keys(CONTESTANTS);

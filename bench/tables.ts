@@ -5,8 +5,8 @@ import type { Result, Results } from './results';
 const BLOCK = /(<!-- results: (\S+) -->\n)[\s\S]*?(<!-- \/results -->)/g;
 
 /**
- * Fills what stands between `<!-- results: … -->` and `<!-- /results -->`: with the name of a part its tables and
- * notes, with `machine` what all was measured on, with `targets` what was wanted of all parts.
+ * Fills the text between `<!-- results: … -->` and `<!-- /results -->`: for the name of a part, its tables and notes;
+ * for `machine`, the environment; for `targets`, the targets of all parts.
  */
 export function fillTables(markdown: string, results: Results): string {
   return markdown.replace(
@@ -36,7 +36,7 @@ function targets(results: Results): string {
 
 const partOf = ({ title }: Result) => title.split(':', 1)[0] ?? '';
 
-/** Parts that were measured on other machines, or with other versions, are named beside theirs. */
+/** Names the parts that were measured on other machines, or with other versions. */
 function machines(results: Results): string {
   const all = Object.entries(results);
   const texts = [...new Set(all.map(([, { machine }]) => machineText(machine)))];
@@ -63,7 +63,7 @@ function machineText({ cpu, cores, memoryGiB, node, redis, pinned, packages }: M
   ].join(' ');
 }
 
-/** @param words how many columns are not of numbers. */
+/** @param words the number of columns without numbers. */
 function table([heading = [], ...rows]: string[][], words = 1): string {
   const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`;
   const alignment = heading.map((_, index) => (index < words ? '---' : '--:'));

@@ -1,5 +1,4 @@
-// What has no types of its own. Those of express-session can't be had beside tokensession's: both say what
-// `req.session` is.
+// Packages without types. Those of express-session conflict with ours: both declare `req.session`.
 
 declare module 'express-session' {
   import type { RequestHandler } from 'express';

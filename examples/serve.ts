@@ -3,16 +3,16 @@ import type { AddressInfo } from 'node:net';
 import type { TokenManager } from 'tokensession';
 import { fail, reasonOf, whereSessionsAre } from './settings';
 
-/** Milliseconds that requests under way may take to finish when the process is told to stop. */
+/** Milliseconds for requests in flight to finish after a signal to stop. */
 const GRACE_MS = 1000;
 
 interface ServeOptions {
   port: number;
-  /** Closed when the last request is answered. */
+  /** Closed after the last response. */
   sessions: TokenManager;
-  /** What to say once the server listens. */
+  /** Printed once the server listens. */
   greeting: (address: string) => string;
-  /** Closes what is no HTTP any more, such as WebSockets. */
+  /** Closes connections that left HTTP, such as WebSockets. */
   stopped?: () => void;
 }
 
@@ -42,7 +42,7 @@ export function serve(listener: RequestListener, { port, sessions, greeting, sto
   return server;
 }
 
-/** Without Redis the process starts all the same, and recovers by itself: somebody should know what it waits for. */
+/** Without Redis the process starts all the same, and recovers by itself: the log says what it waits for. */
 function reportOutage(sessions: TokenManager): void {
   sessions.listUserToken('nobody').catch((error: Error) => {
     console.error(`${reasonOf(error)}. Requests with a token get 503 until it answers.`);

@@ -1,5 +1,5 @@
 /*
- * What the examples take from the environment. A mistake there ends the program with one line that says what to change.
+ * Settings of the examples, from the environment. A mistake ends the program with one line that says what to change.
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -11,7 +11,7 @@ import {
   TokenManager,
 } from 'tokensession';
 
-/** What says where Redis is, and what it is then called. */
+/** The variables that say where Redis is, and their topologies. */
 const REDIS = {
   REDIS_URL: 'Redis',
   REDIS_SENTINELS: 'Redis, behind sentinels',
@@ -19,7 +19,7 @@ const REDIS = {
 } as const;
 type RedisVariable = keyof typeof REDIS;
 
-/** Redis where the environment says, else this process's memory. */
+/** A RedisStore if the environment names a Redis, otherwise a MemoryStore. */
 export function storeFromEnvironment(options?: RedisStoreOptions): Store {
   const variable = redisVariable();
   if (variable === null) return new MemoryStore();
@@ -30,14 +30,14 @@ export function storeFromEnvironment(options?: RedisStoreOptions): Store {
   }
 }
 
-/** Where the sessions are, as a sentence. */
+/** The place of the sessions, as a sentence. */
 export function whereSessionsAre(): string {
   const variable = redisVariable();
   if (variable !== null) return `Sessions are in ${REDIS[variable]}.`;
   return 'Sessions are in memory: set REDIS_URL, REDIS_SENTINELS or REDIS_CLUSTER for Redis.';
 }
 
-/** The one that is set; `null` when none is. */
+/** The variable that is set; `null` when none is. */
 export function redisVariable(): RedisVariable | null {
   const [variable = null, other] = (Object.keys(REDIS) as RedisVariable[]).filter((name) => process.env[name]);
   if (other !== undefined) fail(`${variable} and ${other} are both set: the sessions can only be in one place`);
@@ -61,7 +61,7 @@ function addressesIn(list: string): RedisAddress[] {
   });
 }
 
-/** What tokens are signed with: `SESSION_SECRET`, the same for all processes that share sessions. */
+/** The secret that signs tokens: `SESSION_SECRET`, the same for all processes that share sessions. */
 export function secretFromEnvironment(): string {
   const secret = process.env.SESSION_SECRET;
   if (!secret) {
@@ -86,7 +86,7 @@ export function portFromEnvironment(otherwise: number): number {
   return port;
 }
 
-/** Where a service's pages come from, as browsers say it: no path, no slash at the end. */
+/** The origin of a service's pages, as browsers send it: no path, no slash at the end. */
 export function originFromEnvironment(variable: string, otherwise: string): string {
   const origin = process.env[variable] || otherwise;
   if (!URL.canParse(origin) || new URL(origin).origin !== origin) {
@@ -95,12 +95,12 @@ export function originFromEnvironment(variable: string, otherwise: string): stri
   return origin;
 }
 
-/** What went wrong, and why, on one line: for an outage, the cause tells a wrong address from a wrong password. */
+/** The error and its cause on one line: the cause distinguishes a wrong address from a wrong password. */
 export function reasonOf({ message, cause }: Error): string {
   return cause instanceof Error ? `${message}: ${cause.message}` : message;
 }
 
-/** Ends the program with one line: a stack trace tells the reader nothing about their own settings. */
+/** Ends the program with one line: a stack trace does not help with wrong settings. */
 export function fail(message: string): never {
   console.error(message);
   process.exit(1);

@@ -5,9 +5,10 @@ import { LegacySessions } from './express-session/legacy-sessions';
 import { type AnyStore, type SessionMethods, type SessionRequest, Store } from './express-session/peer';
 import { nameOf } from './express-session/session-identity';
 import { placeSession, trackOf } from './express-session/tracked-session';
+import { adoptSession } from './http/opening';
 import { checkProperty } from './http/property';
-import type { RequestSession } from './http/request-session';
-import { SessionPlace } from './http/session-place';
+import { currentOf, type RequestSession } from './http/request-session';
+import { isManagedBy, SessionPlace } from './http/session-place';
 import { TokenManager } from './manager/token-manager';
 
 export type { AnyStore, SessionMethods, SessionRequest } from './express-session/peer';
@@ -153,7 +154,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
    * @internal
    */
   hasManagerOf(session: RequestSession<unknown>): boolean {
-    return session.isBy(this.#manager);
+    return isManagedBy(session, this.#manager);
   }
 
   /**
@@ -250,7 +251,7 @@ export function continueSession<Session extends object>(
     const { maxAge } = (session as { cookie: { maxAge?: unknown } }).cookie;
     store
       .tokenOf(known.identity.id)
-      .then((token) => (token === null ? undefined : ours.adopt(token, typeof maxAge === 'number')))
+      .then((token) => (token === null ? undefined : adoptSession(currentOf(ours), token, typeof maxAge === 'number')))
       .then(() => next(), next);
   };
 }

@@ -60,7 +60,7 @@ export function sessionOpener<Detail>(
   return openOnce((request: FetchRequest, connection?: Connection) => {
     if (typeof request?.headers?.get !== 'function') throw new TypeError('openSession() needs a Request');
     const exchange = new FetchExchange(request, connection, replyTo(request));
-    const session = new FetchSession(policy, exchange, null);
+    const session = new FetchSession(policy, exchange);
     requests.set(session, request);
     return session;
   });

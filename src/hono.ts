@@ -8,7 +8,7 @@ import type { Connection } from './http/connection';
 import { type Guard, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import type { RegisteredProperty } from './http/property';
-import { type SessionContext, SessionPlace, sessionOf } from './http/session-place';
+import { type SessionContext, SessionPlace, sessionAt } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
 
@@ -80,7 +80,7 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
 
 /** Sets the variable that holds the session, and refuses other values there. */
 function showSession(c: Context<{ Variables: Record<string, unknown> }>, property: string): void {
-  const shown = () => sessionOf(c)?.at(property);
+  const shown = () => sessionAt(c, property);
   if (c.get(property) === shown()) return;
   const { set } = c;
   c.set = (name: string, value: unknown) => {

@@ -48,7 +48,7 @@ export function sessionOpener<Detail>(
   return openOnce((req: NodeRequest, res: NodeResponse, connection?: Connection) => {
     if (typeof req?.headers !== 'object') throw new TypeError('openSession() needs a request of node:http');
     if (!isResponse(res)) throw new TypeError('openSession() needs the response, as in openSession(req, res)');
-    return new RequestSession(policy, new HttpExchange(req, res, connection), null);
+    return new RequestSession(policy, new HttpExchange(req, res, connection));
   });
 }
 

@@ -22,7 +22,7 @@ const HOST = 'Host: shop.example.com';
 const OWN = 'Origin: https://shop.example.com';
 const UPGRADE = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'];
 
-/** A server that authenticates requests and upgrades, and answers with what it found. */
+/** A server that authenticates requests and upgrades, and answers with the result. */
 async function start(
   options?: AuthenticatorOptions,
   policy: Partial<TokenManagerOptions<unknown>> = {},
@@ -70,7 +70,7 @@ describe.each([
   ['an upgrade', UPGRADE],
   ['a plain GET, such as a stream of events', []],
 ])('%s', (_, more) => {
-  it('of our own page, or of a client that is no browser, has its session', async () => {
+  it('from our own page, or from a client that is no browser, gets its session', async () => {
     const { send, cookie, token, seen } = await start();
     for (const from of [[], [OWN], ['Sec-Fetch-Site: same-origin']]) {
       expect(await send(HOST, cookie, ...from, ...more)).toEqual([200, ADA]);
@@ -87,7 +87,7 @@ describe.each([
     ['another port', ['Origin: https://shop.example.com:8443']],
     ['Origin twice', [OWN, OWN]],
     ['Host twice', ['Host: evil.example', OWN]],
-  ])('of %s is refused, with and without a cookie, and the store is not asked', async (_case, from) => {
+  ])('of %s is refused, with and without a cookie, without a call to the store', async (_case, from) => {
     const { send, cookie, calls } = await start();
     expect(await send(HOST, cookie, ...from, ...more)).toEqual([403, 'ERR_CROSS_ORIGIN']);
     expect(await send(HOST, ...from, ...more)).toEqual([403, 'ERR_CROSS_ORIGIN']);
@@ -98,7 +98,7 @@ describe.each([
     expect(calls).toEqual([]);
   });
 
-  it('of a trusted origin, with a token of ours in the header, or where the check is off, has its session', async () => {
+  it('from another origin gets its session with a trusted origin, a token in the header, or the check switched off', async () => {
     const from = 'Origin: https://evil.example';
     const { send, token } = await start();
     expect(await send(HOST, from, `Authorization: Bearer ${token}`, ...more)).toEqual([200, ADA]);
@@ -108,7 +108,7 @@ describe.each([
     expect(await open.send(HOST, from, open.cookie, ...more)).toEqual([200, ADA]);
   });
 
-  it('without a token, or with nonsense, has none, and the store is not asked', async () => {
+  it('without a token, or with an invalid one, gets no session, without a call to the store', async () => {
     const { send, calls } = await start();
     for (const none of [[], ['Cookie: session=nonsense'], ['Authorization: Bearer x'], ['Cookie: other=1']]) {
       expect(await send(HOST, ...none, ...more)).toEqual([401, 'ERR_UNAUTHENTICATED']);
@@ -116,27 +116,27 @@ describe.each([
     expect(calls).toEqual([]);
   });
 
-  it('of a session that has ended is answered with the reason', async () => {
+  it('whose session has ended gets the reason for the end', async () => {
     const { send, manager, cookie, seen } = await start();
     await manager.deleteUserToken('ada', { message: 'signed out on Firefox at 14:02' });
     expect(await send(HOST, cookie, ...more)).toEqual([401, 'ERR_SESSION_ENDED']);
     expect(seen[0]?.error).toMatchObject({ endReason: 'revoked', endMessage: 'signed out on Firefox at 14:02' });
   });
 
-  it('with cookies of two users has none', async () => {
+  it('with cookies of two users gets no session', async () => {
     const { send, manager, cookie } = await start();
     const other = await manager.setToken('grace');
     expect(await send(HOST, `${cookie}; session=${other}`, ...more)).toEqual([409, 'ERR_TOKEN_CONFLICT']);
   });
 });
 
-it('slides the session, as a request does', async () => {
+it('slides the session, like any HTTP request', async () => {
   const { send, cookie, calls } = await start();
   await send(HOST, cookie);
   expect(calls).toEqual(['touch']);
 });
 
-it('takes a token that came elsewhere: it acts alone, from whatever origin, and any other value counts for nothing', async () => {
+it('a token passed as an argument acts alone, from any origin; an invalid one is ignored', async () => {
   const { manager, authenticate, token } = await start();
   const foreign = { headers: { host: 'shop.example.com', origin: 'https://evil.example', cookie: '' } };
   expect((await authenticate(foreign, { token })).session?.user).toEqual(ADA);
@@ -150,13 +150,13 @@ it('takes a token that came elsewhere: it acts alone, from whatever origin, and 
   expect((await authenticate({ headers }, { token: 'nonsense' })).session?.user.id).toBe('ada');
 });
 
-it('reads the secure cookie where the connection is secure, or a proxy says so, and the host that a proxy says', async () => {
+it('trusts the host and protocol that a proxy forwards only where the options say so', async () => {
   const { authenticate, token } = await start();
   const headers = { host: 'inner:80', origin: 'https://shop.example.com', cookie: `__Host-session=${token}` };
   const details = { secure: true, host: 'shop.example.com', ip: '192.0.2.7' };
   expect((await authenticate({ headers }, details)).session?.user).toEqual(ADA);
   expect((await authenticate({ headers }, { host: 'shop.example.com' })).error?.code).toBe('ERR_UNAUTHENTICATED');
-  // `Headers` give null for what a request lacks.
+  // `Headers` return null for a missing header.
   for (const host of [undefined, null, '', 'shop.example.com\ud800', '*', 'evil.example']) {
     expect((await authenticate({ headers }, { secure: true, host })).error?.code).toBe('ERR_CROSS_ORIGIN');
   }
@@ -164,7 +164,7 @@ it('reads the secure cookie where the connection is secure, or a proxy says so, 
   expect((await authenticate({ headers: own, socket: { encrypted: true } })).session?.user).toEqual(ADA);
 });
 
-it('takes a Request, too', async () => {
+it('accepts a Request object, too', async () => {
   const { authenticate, token } = await start();
   const of = (url: string, headers: Record<string, string>) => authenticate(new Request(url, { headers }));
   const secure = { cookie: `__Host-session=${token}` };
@@ -174,13 +174,13 @@ it('takes a Request, too', async () => {
   expect((await of('https://evil.example/live', from)).error?.code).toBe('ERR_CROSS_ORIGIN');
 });
 
-it('is no user for a visitor', async () => {
+it('gives a visitor no user', async () => {
   const { manager, authenticate } = await start();
   const { token } = await manager.startVisitor(new Map([['cart', '[]']]));
   expect((await authenticate({ headers: {} }, { token })).error?.code).toBe('ERR_UNAUTHENTICATED');
 });
 
-it('gives an outage as an error, and rejects with what getUserInfo throws', async () => {
+it('returns an outage as an error, and rejects with what getUserInfo throws', async () => {
   const store = new RedisStore(`redis://127.0.0.1:${await freePort()}`, { timeoutMs: 500 });
   const { authenticate, token } = await start({}, {}, undefined);
   const down = new TokenManager({ store, secret: SECRET });
@@ -199,7 +199,7 @@ it('gives an outage as an error, and rejects with what getUserInfo throws', asyn
   await expect(authenticator(broken)({ headers: {} }, { token: other })).rejects.toThrow('the database is away');
 });
 
-it('refuses options, requests and details of the wrong kind', async () => {
+it('rejects options, requests and details of the wrong type', async () => {
   const { manager, authenticate } = await start();
   const wrong = (options: object) => () => authenticator(manager, options);
   expect(wrong({ onUnavailable: 'error' })).toThrow(/unknown option "onUnavailable"/);
@@ -214,7 +214,7 @@ it('refuses options, requests and details of the wrong kind', async () => {
   }
 });
 
-it('breaks at no header texts, and asks no store for what is no token of ours', async () => {
+it('survives arbitrary header texts, and calls no store without a signed token', async () => {
   const { authenticate, calls } = await start();
   const text = fc.oneof(
     fc.string({ unit: 'binary' }),

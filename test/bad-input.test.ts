@@ -2,7 +2,7 @@ import { createRedisClient, MemoryStore, RedisStore, TokenManager } from 'tokens
 import { sessionMiddleware } from 'tokensession/express';
 import { SECRET } from './support/stores';
 
-/** Keeps what it is asked to do; everything in these tests must be refused before that. */
+/** Records its calls; everything in these tests must be rejected before a call. */
 function recordingStore() {
   const calls: string[] = [];
   const store = new Proxy(new MemoryStore(), {
@@ -18,7 +18,7 @@ function recordingStore() {
   return { store, calls };
 }
 
-describe('a call with an argument of the wrong kind names it, before anything is stored:', () => {
+describe('a call with an argument of the wrong type names that argument, before anything is stored:', () => {
   const USER_IDS: [unknown, string, string][] = [
     [undefined, 'TypeError', 'userId must be a string, got undefined'],
     [null, 'TypeError', 'userId must be a string, got null'],
@@ -87,13 +87,16 @@ describe('a call with an argument of the wrong kind names it, before anything is
     for (const [value, name, message] of USER_IDS) expect(await refused(call, value)).toMatchObject({ name, message });
   });
 
-  it.each(Object.entries(BY_USER_ID))('%s(a token): it would end up in events and records', async (_, call) => {
-    const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
-    const token = await manager.setToken('ada');
-    await manager.close();
-    const message = "userId must be a user's id, and is a token";
-    expect(await refused(call, token)).toMatchObject({ name: 'TypeError', message });
-  });
+  it.each(Object.entries(BY_USER_ID))(
+    '%s(a token) is refused: the token would end up in events and records',
+    async (_, call) => {
+      const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+      const token = await manager.setToken('ada');
+      await manager.close();
+      const message = "userId must be a user's id, and is a token";
+      expect(await refused(call, token)).toMatchObject({ name: 'TypeError', message });
+    },
+  );
 
   it.each(Object.entries(BY_TTL))('%s', async (call, run) => {
     const argument = call.split(' ')[1];
@@ -210,7 +213,7 @@ describe('a call with an argument of the wrong kind names it, before anything is
     expect(await refused(call, value)).toMatchObject({ name, message: expect.stringContaining(message) });
   });
 
-  it('a listener, and the event it is for', async () => {
+  it('on() rejects a listener, or an event name, of the wrong type', async () => {
     const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
     expect(() => manager.on('logins' as never, () => undefined)).toThrow(
       new TypeError(
@@ -227,7 +230,7 @@ describe('a call with an argument of the wrong kind names it, before anything is
   });
 });
 
-describe('a token of any kind at all is just not live', () => {
+describe('a token of any type that is not valid is just not live', () => {
   it.each([undefined, null, 0, {}, [], Symbol('token'), () => 1])('%#', async (value) => {
     const { store, calls } = recordingStore();
     const manager = new TokenManager({ store, secret: SECRET });
@@ -244,7 +247,7 @@ describe('a token of any kind at all is just not live', () => {
   });
 });
 
-describe('an option of the wrong kind is named when the object is built:', () => {
+describe('an option of the wrong type is named when the object is built:', () => {
   const store = new MemoryStore();
   afterAll(() => store.close());
   const manager = (options: object) => () => new TokenManager({ store, secret: SECRET, ...options } as never);
@@ -419,11 +422,11 @@ describe('an option of the wrong kind is named when the object is built:', () =>
     expect(build).toThrow(message);
   });
 
-  it('undefined means left out', () => {
+  it('an option that is undefined counts as left out', () => {
     expect(manager({ ttl: undefined, getUserInfo: undefined, singleMode: undefined })).not.toThrow();
   });
 
-  it('nothing on Object.prototype is an option', () => {
+  it('a property of Object.prototype counts as no option', () => {
     Object.assign(Object.prototype, { ttl: -1, singleMode: 'polluted' });
     try {
       expect(manager({})).not.toThrow();
@@ -432,14 +435,14 @@ describe('an option of the wrong kind is named when the object is built:', () =>
     }
   });
 
-  it('and no options object is changed', () => {
+  it('no options object is modified', () => {
     const options = Object.freeze({ store, secret: Object.freeze([SECRET]), ttl: 60 });
     expect(() => new TokenManager(options)).not.toThrow();
   });
 });
 
-describe('a message', () => {
-  it('shows no more of a text than a name: it may be a token or a secret in the wrong place', () => {
+describe('an error message', () => {
+  it('shows only the first characters of a text, which may be a token or a secret in the wrong place', () => {
     const messageOf = (build: () => unknown) => {
       try {
         build();
@@ -562,7 +565,7 @@ describe('createRedisClient refuses', () => {
     }
   });
 
-  it('nothing that is right', async () => {
+  it('no valid setting', async () => {
     const settings = [
       'redis://127.0.0.1:1',
       'redis://u:p%40@[::1]:1/3?family=6',

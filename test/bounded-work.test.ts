@@ -6,15 +6,9 @@ import { type RedisServer, startRedis } from './support/redis-server';
 import { HOUR, newSession, PATIENT, POLICY, randomPrefixes, startSession } from './support/stores';
 import { until } from './support/until';
 
-/*
- * What one user can cost Redis. A verb on one session does the same work whatever else the user has, and the whole hash
- * is bounded.
- */
+/* What one user can cost Redis: a method on one session does constant work, and the whole hash is bounded. */
 
-/**
- * A session and its attributes, twice over for those that are live and those that are remembered; then the id, the
- * layout and a ban.
- */
+/** Two fields (record and attributes) for each live or remembered session; and the id, the layout and a ban. */
 const MAX_FIELDS = 2 * MAX_SESSIONS + 2 * MAX_REMEMBERED + 3;
 const ATTRIBUTES = {
   device: 'web',
@@ -42,10 +36,7 @@ const keyOf = (userId: string) => `${prefixes.tokenKeyPrefix}:{${tagOf(userId)}}
 const logIn = (userId: string, ttlMs = HOUR) =>
   startSession(store, tagOf(userId), newSession(userId, { ttlMs, attributes: ATTRIBUTES, maxSessions: MAX_SESSIONS }));
 
-/**
- * A user with as many sessions as can be live, and as many that ended as are remembered. Gives a token of each live
- * one.
- */
+/** Gives a user the maximum of live and of remembered sessions. Returns a token of each live one. */
 async function startAll(userId: string): Promise<TokenClaims[]> {
   const ended: TokenClaims[] = [];
   for (let i = 0; i < MAX_REMEMBERED; i++) ended.push(await logIn(userId));
@@ -56,10 +47,10 @@ async function startAll(userId: string): Promise<TokenClaims[]> {
   return live;
 }
 
-/** The next token of a session. */
+/** A child of the token. */
 const childOf = (token: TokenClaims): TokenClaims => ({ ...token, gen: token.gen + 1, mintedAt: token.mintedAt + 1 });
 
-/** Runs the verbs on one session, and gives what `observe` gives of each. */
+/** Runs the methods on one session, and returns what `observe` returns for each. */
 async function observeVerbs<Seen>(
   userId: string,
   [used, ended, reused]: readonly [TokenClaims, TokenClaims, TokenClaims],
@@ -83,7 +74,7 @@ async function observeVerbs<Seen>(
   };
 }
 
-it('each verb on one session runs the same commands on as many fields, whatever else its user has', async () => {
+it('each operation on one session runs the same commands on as many fields, whatever else its user has', async () => {
   const big = await startAll('big');
   const small = [await logIn('small'), await logIn('small'), await logIn('small')] as const;
   const client = new Redis(server.url);
@@ -124,9 +115,9 @@ it('each verb on one session runs the same commands on as many fields, whatever 
   }
 });
 
-it('each verb on one session takes Redis about as long, whatever else its user has', async () => {
+it('each operation on one session takes Redis about as long, whatever else its user has', async () => {
   const big = await startAll('big');
-  /** What Redis has spent on the scripts of a verb, also on one that it did not know yet. */
+  /** The time that Redis has spent on the scripts of a method, loading included. */
   const microseconds = async (verb: () => Promise<unknown>) => {
     await server.admin.config('RESETSTAT');
     await verb();
@@ -137,7 +128,7 @@ it('each verb on one session takes Redis about as long, whatever else its user h
   };
   const rounds: { small: Record<string, number>; big: Record<string, number> }[] = [];
   for (let round = 0; round < 25; round++) {
-    // Redis collects Lua's garbage at every 50th script: let that not always meet the same verb.
+    // Redis collects Lua's garbage at every 50th script: spread that over the methods.
     for (let i = 0; i < round; i++) await store.getBan(tagOf('big'));
     const user = `small ${round}`;
     const small = [await logIn(user), await logIn(user), await logIn(user)] as const;
@@ -157,7 +148,7 @@ it('each verb on one session takes Redis about as long, whatever else its user h
   }
 });
 
-it('the hash of a user never holds more than its bound, under logins, kicks and expiries without end', async () => {
+it('the hash of a user stays within its limit under endless logins, kicks and expiries', async () => {
   const tag = tagOf('ada');
   let most = 0;
   const tokens: TokenClaims[] = [];

@@ -19,7 +19,7 @@ const USERS = Array.from({ length: 12 }, (_, i) => `user-${i}`);
 
 let cluster: ClusterTopology;
 let sentinel: SentinelTopology;
-/** The master behind the sentinel, which also is the Redis of its own. */
+/** The master behind the sentinel, which also serves as the single Redis. */
 let single: RedisServer;
 let prefixes: ReturnType<typeof randomPrefixes>;
 const onClose = closeAfterEach();
@@ -49,7 +49,7 @@ function kept<Kept extends { on(event: 'error', listener: () => void): unknown; 
   return client as unknown as Client;
 }
 
-/** What an application may have open: a client of each topology, by each version of ioredis. */
+/** A client of each topology, by each version of ioredis. */
 const OPEN = {
   'one Redis': {
     'ioredis 6': (options: object) => kept(new Redis({ ...options, port: single.port })),
@@ -104,7 +104,7 @@ async function keysIn(
   return (await Promise.all(found)).flat();
 }
 
-/** All that a store and a near cache promise, through this client; and what is in Redis afterwards. */
+/** Uses everything that a store and a near cache promise through this client; returns what is in Redis afterwards. */
 async function doesAll(client: Client): Promise<string[]> {
   const own = randomPrefixes();
   const sessions = manage(client, { ...own, ...DURABLE });
@@ -176,7 +176,7 @@ const OF_A_CLUSTER: typeof SHARED = [
 
 describe.each(Object.entries(OPEN))('a client of %s', (topology, versions) => {
   it.each([...SHARED, ...(topology === 'a Cluster' ? OF_A_CLUSTER : OF_ONE)])(
-    'does all that is promised with the option %s',
+    'keeps all promises with the option %s',
     async (_, options, keys = /^0:(token|user)-/) => {
       const found = await Promise.all(Object.values(versions).map((open) => doesAll(open(options))));
       expect(found.flat().filter((key) => !keys.test(key))).toEqual([]);
@@ -239,7 +239,7 @@ it.each<[string, () => Client, string]>([
 });
 
 describe('a Cluster client', () => {
-  it('that the application pipelines by itself is served while slots are moved', async () => {
+  it('with automatic pipelining is served while slots are moved', async () => {
     const processes = Object.values(OPEN['a Cluster']).map((open) =>
       manage(open({ enableAutoPipelining: true, retryDelayOnTryAgain: 1 }), {}, false),
     );
@@ -265,7 +265,7 @@ describe('a Cluster client', () => {
     await areServed();
   });
 
-  it('opens no circuit for errors that it makes itself while its connections are well', async () => {
+  it('opens no circuit for errors that ioredis makes itself while the connections work', async () => {
     const client = OPEN['a Cluster']['ioredis 6']({}) as Cluster;
     const sessions = manage(client, {}, false);
     const [token = ''] = await logIn(sessions);
@@ -282,7 +282,7 @@ describe('a Cluster client', () => {
     expect(await sessions.checkToken(token)).toMatchObject({ user: { id: 'user-0' } });
   });
 
-  it('of a user who may touch only keys with its keyPrefix is healthy, cached and durable', async () => {
+  it('with keyPrefix and a Redis user limited to it is healthy, cached and durable', async () => {
     for (const node of cluster.nodes) {
       await ask(node, 'ACL', 'SETUSER', 'prefixed', 'reset', 'on', '>password', '~app:*', '&app:*', '+@all');
     }
@@ -301,7 +301,7 @@ describe('an ioredis 5 client with enableReadyCheck: false', () => {
   it.each([
     ['the default retries', {}],
     ['no retries', { maxRetriesPerRequest: 0 }],
-  ])('comes back behind a proxy after an outage, with %s', async (_, options) => {
+  ])('reconnects through a proxy after an outage, with %s', async (_, options) => {
     const proxy = await startProxy(single.port);
     onClose(() => proxy.stop());
     const client = kept(new Redis5({ port: proxy.port, enableReadyCheck: false, retryStrategy: () => 10, ...options }));
@@ -319,7 +319,7 @@ describe('an ioredis 5 client with enableReadyCheck: false', () => {
     await untilCaching(sessions);
   });
 
-  it('of a Cluster comes back behind proxies after an outage, with a clusterNodeRetryStrategy', async () => {
+  it('of a Cluster reconnects through proxies after an outage, with a clusterNodeRetryStrategy', async () => {
     const proxies = await Promise.all(cluster.nodes.map(({ port }) => startProxy(port)));
     onClose(() => Promise.all(proxies.map((proxy) => proxy.stop())));
     const natMap = Object.fromEntries(
@@ -339,10 +339,10 @@ describe('an ioredis 5 client with enableReadyCheck: false', () => {
     for (const proxy of proxies) proxy.refuse();
     await until('each has called itself ready without a connection', () => falselyReady >= 3);
     for (const proxy of proxies) proxy.pass();
-    await until('everybody is served', async () => (await usersOf(sessions, tokens)).join() === USERS.join());
+    await until('all users are served', async () => (await usersOf(sessions, tokens)).join() === USERS.join());
   });
 
-  it('comes back when it called itself ready without a connection before it was handed in', async () => {
+  it('recovers when it was "ready" without a connection as it was passed in', async () => {
     const proxy = await startProxy(single.port);
     onClose(() => proxy.stop());
     proxy.refuse();
@@ -356,7 +356,7 @@ describe('an ioredis 5 client with enableReadyCheck: false', () => {
   });
 });
 
-it('a commandTimeout of the client does not cut short the wait for replicas', async () => {
+it('with a commandTimeout still waits for the replicas', async () => {
   const replica = sentinel.nodes[1] as RedisServer;
   const processes = Object.values(OPEN['one Redis']).map((open) =>
     manage(open({ commandTimeout: 2000 }), DURABLE, false),
@@ -368,7 +368,7 @@ it('a commandTimeout of the client does not cut short the wait for replicas', as
   expect(await ends).toEqual([true, true]);
 });
 
-/** Lets one user in by that password alone. Connections stay as they are. */
+/** Changes the password of the only user. Connections stay as they are. */
 async function setPassword(servers: readonly RedisServer[], password: string): Promise<void> {
   const rule = ['SETUSER', 'rotating', 'reset', 'on', `>${password}`, '~*', '&*', '+@all'] as const;
   await Promise.all(servers.map((server) => ask(server, 'ACL', ...rule)));
@@ -377,13 +377,13 @@ async function setPassword(servers: readonly RedisServer[], password: string): P
 const killConnections = (servers: readonly RedisServer[], ...which: string[]) =>
   Promise.all(servers.map((server) => ask(server, 'CLIENT', 'KILL', ...which)));
 
-/** The connections that near caches listen on, of each server. */
+/** The subscriptions of near caches on each server. */
 async function listeningOn(servers: readonly RedisServer[]): Promise<string[][]> {
   const lists = await Promise.all(servers.map((server) => ask<string>(server, 'CLIENT', 'LIST', 'TYPE', 'pubsub')));
   return lists.map((list) => [...list.matchAll(/^id=(\d+)(?=.* user=rotating)/gm)].map(([, id]) => id as string));
 }
 
-/** Breaks the connections that the near cache listens on, and waits until it has others, and is up. */
+/** Breaks the subscriptions of the near cache, and waits until it has others, and is up. */
 async function untilListeningAnew(sessions: Sessions, servers: readonly RedisServer[]): Promise<void> {
   const before = await listeningOn(servers);
   expect(before.flat()).not.toEqual([]);
@@ -421,7 +421,7 @@ describe.each(Object.entries(OPEN))('credentials of a client of %s', (topology, 
   };
   const servers = () => (topology === 'a Cluster' ? cluster.nodes : sentinel.nodes);
 
-  it.each(CHANGES)('that are changed at run time by %s are those of all further connections', async (_, change) => {
+  it.each(CHANGES)('that are changed at run time by %s are used for all later connections', async (_, change) => {
     for (const open of Object.values(versions)) {
       await setPassword(servers(), 'first');
       const client = open(access('first'));
@@ -440,7 +440,7 @@ describe.each(Object.entries(OPEN))('credentials of a client of %s', (topology, 
   });
 });
 
-it('credentials that an application changes in the options of a Cluster for its nodes are those of further connections', async () => {
+it('that an application changes in the redisOptions of a Cluster are used for later connections', async () => {
   for (const open of Object.values(OPEN['a Cluster'])) {
     await setPassword(cluster.nodes, 'first');
     const client = open({ redisOptions: { username: 'rotating', password: 'first' } }) as Cluster;
@@ -454,7 +454,7 @@ it('credentials that an application changes in the options of a Cluster for its 
   }
 });
 
-it('credentials of the sentinels that are changed at run time are those of all further connections', async () => {
+it('of the sentinels that are changed at run time are used for all later connections', async () => {
   for (const open of Object.values(OPEN.Sentinel)) {
     await setPassword([...sentinel.sentinelServers, ...sentinel.nodes], 'first');
     const own = { username: 'rotating', password: 'first' };
@@ -469,7 +469,7 @@ it('credentials of the sentinels that are changed at run time are those of all f
   }
 });
 
-it('a database that an application selects on a live client is the one of further connections', async () => {
+it('a database that an application selects on a live client is used for later connections', async () => {
   for (const open of [OPEN['one Redis']['ioredis 6'], OPEN['one Redis']['ioredis 5'], OPEN.Sentinel['ioredis 6']]) {
     prefixes = randomPrefixes();
     const client = open({ db: 3 }) as Redis;
@@ -495,31 +495,34 @@ it('a database that an application selects on a live client is the one of furthe
   }
 });
 
-describe('stores on one client', () => {
+describe('several stores on one client', () => {
   const listenersOf = (client: Client) =>
     client.eventNames().map((name) => [name, client.listenerCount(name)] as const);
 
-  it.each(Object.entries(OPEN))('of %s share its listeners, and give them back with the last', async (_, versions) => {
-    for (const open of Object.values(versions)) {
-      const client = open({});
-      await until('it is ready', () => client.status === 'ready');
-      const without = listenersOf(client);
-      const first = manage(client);
-      await first.setToken('user-0');
-      await untilCaching(first);
-      const withOne = listenersOf(client);
-      const others = Array.from({ length: 11 }, () => manage(client));
-      await Promise.all(others.map(untilCaching));
-      expect(listenersOf(client)).toEqual(withOne);
-      await Promise.all(others.map((sessions) => sessions.close()));
-      expect(listenersOf(client)).toEqual(withOne);
-      expect((await first.setToken('user-1')).length).toBeGreaterThan(0);
-      await first.close();
-      expect(listenersOf(client)).toEqual(without);
-    }
-  });
+  it.each(Object.entries(OPEN))(
+    'of %s share one set of listeners, removed when the last store closes',
+    async (_, versions) => {
+      for (const open of Object.values(versions)) {
+        const client = open({});
+        await until('it is ready', () => client.status === 'ready');
+        const without = listenersOf(client);
+        const first = manage(client);
+        await first.setToken('user-0');
+        await untilCaching(first);
+        const withOne = listenersOf(client);
+        const others = Array.from({ length: 11 }, () => manage(client));
+        await Promise.all(others.map(untilCaching));
+        expect(listenersOf(client)).toEqual(withOne);
+        await Promise.all(others.map((sessions) => sessions.close()));
+        expect(listenersOf(client)).toEqual(withOne);
+        expect((await first.setToken('user-1')).length).toBeGreaterThan(0);
+        await first.close();
+        expect(listenersOf(client)).toEqual(without);
+      }
+    },
+  );
 
-  it('wait for its connection with one set of listeners, too', async () => {
+  it('share one set of listeners while the client connects, too', async () => {
     const proxy = await startProxy(single.port);
     onClose(() => proxy.stop());
     const client = kept(new Redis({ port: proxy.port, lazyConnect: true }));
@@ -532,7 +535,7 @@ describe('stores on one client', () => {
   });
 });
 
-describe('a password that is a function', () => {
+describe('a password given as a function', () => {
   const TARGETS: Record<string, (password: () => string | Promise<string>) => object> = {
     'one Redis': (password) => ({ port: single.port, username: 'rotating', password }),
     Sentinel: (password) => ({ sentinels: sentinel.sentinels, name: sentinel.name, username: 'rotating', password }),
@@ -553,7 +556,7 @@ describe('a password that is a function', () => {
       const sessions = manage(
         target(async () => {
           asked++;
-          // As one that comes over the network.
+          // Settles later, like a password fetched over the network.
           await new Promise((resolve) => setTimeout(resolve, 5));
           return current;
         }),
@@ -565,7 +568,7 @@ describe('a password that is a function', () => {
         await rotate(round);
         const before = asked;
         await killConnections(servers, 'USER', 'rotating');
-        await until('everybody is served', async () => {
+        await until('all users are served', async () => {
           for (const token of tokens) await sessions.refreshToken(token, 1000 + round);
           return true;
         });
@@ -577,7 +580,7 @@ describe('a password that is a function', () => {
     },
   );
 
-  it('may be synchronous, and is asked for by duplicates of the client', async () => {
+  it('may be synchronous, and is called by duplicates of the client, too', async () => {
     let current = 'sync';
     await setPassword([single], current);
     const client = createRedisClient({ port: single.port, username: 'rotating', password: () => current }, PATIENT);
@@ -590,7 +593,7 @@ describe('a password that is a function', () => {
     await until('it is ready', () => copy.status === 'ready');
   });
 
-  it('says why there is none, and is asked again', async () => {
+  it('that throws makes an error with that cause, and is called again', async () => {
     await setPassword([single], 'late');
     const answers: (() => string)[] = [
       () => {
@@ -613,7 +616,7 @@ describe('a password that is a function', () => {
     ]);
   });
 
-  it('that hangs has failed when a connection would have, and is asked again', async () => {
+  it('that never settles fails after the connection timeout, and is called again', async () => {
     await setPassword([single], 'late');
     const answers: Promise<string>[] = [new Promise(() => undefined)];
     const client = createRedisClient(
@@ -625,10 +628,10 @@ describe('a password that is a function', () => {
     onClose(() => client.disconnect());
     const sessions = manage(client, {}, false);
     expect(await until('it is served', () => sessions.setToken('user-0'))).toEqual(expect.any(String));
-    expect(messages).toContain('the Redis password function has given nothing within 500 ms');
+    expect(messages).toContain('the Redis password function returned nothing within 500 ms');
   });
 
-  it('keeps a client that was closed while it was asked for from connecting', async () => {
+  it('that settles after the client was closed opens no connection', async () => {
     await setPassword([single], 'late');
     let give: (password: string) => void = () => undefined;
     const promised = new Promise<string>((resolve) => {

@@ -5,7 +5,7 @@ import { type RedisServer, startRedis } from './support/redis-server';
 import { HOUR, liveIn, newSession, PATIENT, randomPrefixes, startSession } from './support/stores';
 
 /*
- * The clock of the store is set back by an hour: what was written before lies in the future.
+ * The clock of the store is set back by an hour, so earlier records lie in the future.
  */
 
 const USER_ID = 'ada';
@@ -18,7 +18,7 @@ interface Clock {
   store: Store;
   /** Sets the clock of the store back by an hour. */
   setBack(): Promise<void>;
-  /** Lets that many milliseconds pass. */
+  /** Lets this many milliseconds pass. */
   elapse(ms: number): Promise<void>;
 }
 
@@ -39,7 +39,7 @@ function memoryClock(): Clock {
   return { store: new MemoryStore({ now: () => now }), setBack, elapse };
 }
 
-/** Redis has the machine's clock. So the moments in the records are set ahead instead. */
+/** Redis uses the clock of the machine, so the moments in the records are moved ahead instead. */
 function redisClock(): Clock {
   const prefixes = randomPrefixes();
   const key = `${prefixes.tokenKeyPrefix}:{${TAG}}`;
@@ -67,20 +67,20 @@ describe.each([
 
   const logIn = () => startSession(clock.store, TAG, newSession(USER_ID, { ttlMs: TTL }));
   const touch = (token: TokenClaims) => clock.store.touch(TAG, token, ENDS, GRACE);
-  /** The claims of a token as the record holds it. */
+  /** The claims of the token in the record. */
   const current = async (sid: string): Promise<TokenClaims> => {
     const record = (await clock.store.list(TAG))?.sessions.find((session) => session.sid === sid);
     return { tag: TAG, ...(record as NonNullable<typeof record>) };
   };
 
-  it('the next touch brings a session back to its ttl from now', async () => {
+  it('the next touch extends a session to its full ttl', async () => {
     const { sid } = await logIn();
     await clock.setBack();
     const found = await liveIn(touch(await current(sid)));
     expect((found?.session.seenAt as number) - (found?.now as number)).toBe(0);
   });
 
-  it('a former token is found out at once, not an hour later', async () => {
+  it('reuse of a former token is detected at once, not an hour later', async () => {
     const first = await logIn();
     const next = { ...first, gen: 1, mintedAt: first.mintedAt + 1 };
     expect(await liveIn(touch(next))).not.toBeNull();
@@ -88,7 +88,7 @@ describe.each([
     expect(await touch(first)).toMatchObject({ session: null, reason: 'reused' });
   });
 
-  it('later logins come after the earlier ones, and end with the rest', async () => {
+  it('later logins are ordered after the earlier ones, and end with the rest', async () => {
     const earlier = await logIn();
     await clock.setBack();
     const later = await logIn();
@@ -98,7 +98,7 @@ describe.each([
     expect((await clock.store.list(TAG))?.sessions ?? []).toEqual([]);
   });
 
-  it('a login is a proof of now, though it comes after the earlier ones', async () => {
+  it('a login is a recent proof, though it is ordered after logins with a later time', async () => {
     await logIn();
     await clock.setBack();
     const { provedAt, mintedAt, sid } = await logIn();
@@ -108,7 +108,7 @@ describe.each([
     expect(mintedAt).toBe(provedAt);
   });
 
-  it('user info that is loaded after it is kept for as long as it was given', async () => {
+  it('user info loaded after it is cached for its whole ttl', async () => {
     const { store } = clock;
     await store.setUserInfo(TAG, '1', HOUR, await store.renewUserInfo(TAG));
     await clock.setBack();

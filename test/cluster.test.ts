@@ -13,9 +13,9 @@ import { startTraffic } from './support/traffic';
 import { until } from './support/until';
 
 const TIMEOUT_MS = 1000;
-/** What a call may take beyond its deadline on a busy machine; less than a second deadline. */
+/** The margin of a call beyond its deadline on a busy machine; shorter than a deadline. */
 const SLACK_MS = 900;
-/** How long after the other nodes call a master down everybody must be served again. */
+/** How long after the other nodes mark a master as down all users must be served again. */
 const BACK_MS = 15_000;
 
 let topology: ClusterTopology;
@@ -57,7 +57,7 @@ async function tokensOn(node: RedisServer, tokens: Iterable<string>): Promise<st
 }
 
 describe('a Cluster', () => {
-  it('does all that a single Redis does, for users on every node, with a client of ours or of your own', async () => {
+  it('supports everything that a single Redis does, for users on every node, with our client or your own', async () => {
     const own = [new Cluster(topology.startupNodes), new Cluster5(topology.startupNodes)];
     onClose(() => own.map((client) => client.disconnect()));
     for (const target of [
@@ -77,7 +77,7 @@ describe('a Cluster', () => {
         expect(await sessions.deleteToken(token)).toBe(true);
         expect(await sessions.checkToken(token)).toBeNull();
       }
-      // Another user's session is on another node, and ends all the same.
+      // A session of another user, on another node, ends as well.
       const old = await sessions.setToken('user-1');
       await sessions.createSession('user-2', { replaces: [old] });
       expect(await sessions.checkToken(old)).toBeNull();
@@ -86,11 +86,11 @@ describe('a Cluster', () => {
     }
   });
 
-  it('is up at the first look', async () => {
+  it('is healthy at the first check', async () => {
     expect(await manage().health()).toMatchObject({ status: 'up' });
   });
 
-  it('is up when every master is, degraded without one of them, and down without any', async () => {
+  it('is healthy with all masters, degraded without one of them, and down without any', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada');
     expect(await sessions.health()).toEqual({ status: 'up', latencyMs: expect.any(Number), reasons: [] });
@@ -104,7 +104,7 @@ describe('a Cluster', () => {
     await topology.untilHealed();
   });
 
-  it('serves the users of other nodes while more calls wait for one than may be in flight', async () => {
+  it('serves the users of other nodes while one has more waiting calls than may be in flight', async () => {
     const sessions = manage({ cluster: topology.startupNodes }, PATIENT);
     const tokens = await logIn(sessions, 30);
     const [held = ''] = [...tokens.values()];
@@ -151,7 +151,7 @@ describe('a Cluster', () => {
     expect(await refusalsOf(topology.nodes)).toEqual([]);
   });
 
-  it('keeps no process that has closed its client, be it while that looks for the slots', async () => {
+  it('does not keep a process from ending after its client was closed, even during a look-up of the slots', async () => {
     const client = createRedisClient({ cluster: topology.startupNodes }, PATIENT);
     onClose(() => client.disconnect());
     await once(client, 'ready');
@@ -162,7 +162,7 @@ describe('a Cluster', () => {
     expect(Reflect.get(client, 'slotsTimer')).toBeNull();
   });
 
-  it('that is not there at boot is a 503 at once that says why', async () => {
+  it('that is unreachable at boot gives a 503 at once, with the reason', async () => {
     const port = await freePort();
     const sessions = manage({ cluster: [{ host: '127.0.0.1', port }] });
     await sessions.setToken('ada').catch(() => null);
@@ -181,7 +181,7 @@ describe.each([
 ] as const)('a master that is %s', (_, strike, recover) => {
   beforeEach(() => topology.untilHealed());
 
-  it('is replaced, and everybody is served again; users on other nodes notice nothing', async () => {
+  it('is replaced, and all users are served again; users on other nodes notice nothing', async () => {
     const sessions = manage();
     const tokens = await logIn(sessions, 12);
     const master = await topology.ownerOf(keyOf(tokens.get('user-0') as string));
@@ -204,7 +204,7 @@ describe.each([
     expect(spared).toMatchObject({ failed: {}, signedOut: 0, mixedUp: 0 });
   });
 
-  it('takes no revocation with it: what was ended is ended again on the node that takes its place', async () => {
+  it('loses no revocation: it is repeated on the promoted node', async () => {
     const sessions = manage();
     const tokens = await logIn(sessions, 12);
     const master = await topology.ownerOf(keyOf(tokens.get('user-0') as string));
@@ -212,7 +212,7 @@ describe.each([
     const [loggedOut, kicked, live] = (await tokensOn(master, tokens.values())) as [string, string, string];
     const kickedId = [...tokens].find(([, token]) => token === kicked)?.[0] as string;
 
-    // From here on the replica hears of nothing.
+    // From here on the replica receives no writes.
     replica.pause();
     await ask(master, 'CLIENT', 'KILL', 'TYPE', 'replica');
     expect(await sessions.deleteToken(loggedOut)).toBe(true);
@@ -221,7 +221,7 @@ describe.each([
     replica.resume();
     await topology.untilOwner(keyOf(loggedOut), master);
     await until('service is back', async () => (await sessions.checkToken(live)) !== null);
-    // The client may have been led to the new master by a redirection, and learns of the promotion a moment later.
+    // A redirection may lead the client to the new master a moment before it learns of the promotion.
     await until('the logout is repeated', async () => (await sessions.checkToken(loggedOut)) === null);
     await until('the kick is repeated', async () => (await sessions.checkToken(kicked)) === null);
     expect(await sessions.listUserToken(kickedId)).toEqual([]);
@@ -229,8 +229,8 @@ describe.each([
   });
 });
 
-describe("a client of the application's own that drops commands without a word", () => {
-  it('is asked again all the same, and serves again', async () => {
+describe("an application's own client that silently drops commands", () => {
+  it('is used again all the same, and serves again', async () => {
     await topology.untilHealed();
     const client = new Cluster(topology.startupNodes, {
       clusterNodeRetryStrategy: () => 50,
@@ -241,7 +241,7 @@ describe("a client of the application's own that drops commands without a word",
     const token = await sessions.setToken('ada');
     const master = await topology.ownerOf(keyOf(token));
     const replica = await topology.replicaOf(master);
-    // Nobody takes its place.
+    // No replica is promoted.
     replica.pause();
     master.pause();
     for (let i = 0; i < 2; i++) {
@@ -258,7 +258,7 @@ describe("a client of the application's own that drops commands without a word",
 });
 
 describe('a slot that moves to another node', () => {
-  /** Users of one slot: as many tokens of one user as asked for, and that user's keys. */
+  /** Logs a user in several times, and returns the tokens and the user's keys, which share a slot. */
   async function aSlot(sessions: TokenManager<{ name: string }>) {
     await topology.untilHealed();
     const token = await sessions.setToken('ada');
@@ -272,12 +272,12 @@ describe('a slot that moves to another node', () => {
     return { token, from, to, slot };
   }
 
-  it('halfway, with the key of the sessions not yet or already there, signs nobody out and takes logins', async () => {
+  it('halfway, with the key of the sessions on either side, signs no user out and accepts logins', async () => {
     const sessions = manage();
     const { token, from, to, slot } = await aSlot(sessions);
     await sessions.touchToken(token);
     await topology.beginMigration(slot, from, to);
-    // Both of the user's keys here, one of them there, none of them here: of one slot, in the middle of its move.
+    // Halfway through the move of the slot, with both, one and none of the user's keys on this node.
     for (const moved of [[], [keyOf(token)], [keyOf(token).replace(prefixes.tokenKeyPrefix, prefixes.userKeyPrefix)]]) {
       if (moved.length > 0) await topology.migrateKeys(slot, from, to, moved);
       expect(await sessions.touchToken(token)).toMatchObject({ user: { id: 'ada', detail: { name: 'ada' } } });
@@ -290,7 +290,7 @@ describe('a slot that moves to another node', () => {
     }
   });
 
-  it('half of whose keys are cached info only, ends the sessions of a user who is gone', async () => {
+  it('with only half of its keys, as user info is cached alone, ends the sessions of a deleted user', async () => {
     let exists = true;
     const store = new RedisStore({ cluster: topology.startupNodes }, { timeoutMs: TIMEOUT_MS, ...prefixes });
     const sessions = new TokenManager({
@@ -307,7 +307,7 @@ describe('a slot that moves to another node', () => {
     expect(await sessions.checkToken(token)).toBeNull();
   });
 
-  it('under load fails no request and signs nobody out', async () => {
+  it('under load fails no request and signs no user out', async () => {
     const sessions = manage(undefined, PATIENT);
     const { token, from, to, slot } = await aSlot(sessions);
     const traffic = startTraffic(sessions, new Map([['ada', token]]), { everyMs: 2 });
@@ -322,7 +322,7 @@ describe('a slot that moves to another node', () => {
     expect(await traffic.stop()).toMatchObject({ failed: {}, signedOut: 0, mixedUp: 0 });
   });
 
-  it('to a node that dies in the middle of it, is a 503 for its users and no rejection that nobody catches', async () => {
+  it('to a node that dies halfway gives a 503 to its users, and leaves no unhandled rejection', async () => {
     const sessions = new TokenManager({ store: new RedisStore({ cluster: topology.startupNodes }), secret: SECRET });
     onClose(() => sessions.close());
     const token = await sessions.setToken('ada');
@@ -346,7 +346,7 @@ describe('a slot that moves to another node', () => {
     for (const node of await topology.masters()) await ask(node, 'CLUSTER', 'SETSLOT', slot, 'STABLE');
   });
 
-  it('has no script yet on the node that takes it over', async () => {
+  it('loads its scripts on the node that takes it over', async () => {
     const sessions = manage();
     const { token, from, to, slot } = await aSlot(sessions);
     await topology.beginMigration(slot, from, to);

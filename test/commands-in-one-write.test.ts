@@ -14,7 +14,7 @@ afterAll(() => server.stop());
 const closing = closeAfterEach();
 const TAG = 'a'.repeat(22);
 
-it('a call that is alone goes out at once, and those that come while it is in flight in one write', async () => {
+it('a lone call is sent at once; calls made while it is in flight are sent in one write', async () => {
   const client = new Redis(server.url, { enableOfflineQueue: false, socketTimeout: 5000 });
   closing(() => client.disconnect());
   await once(client, 'ready');

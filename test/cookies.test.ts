@@ -11,7 +11,7 @@ import type { Visit } from './support/hosts/host';
 import { sendRaw } from './support/raw-request';
 import { SECRET } from './support/stores';
 
-/** The cookies of a response by where they hold, `domain path`, each with the beginning of its value. */
+/** The cookies of a response by their scope, `domain path`, each with the start of its value. */
 const placesOf = (setCookie: string[]) =>
   setCookie.map((text) => {
     const attribute = (name: string) => new RegExp(`; ${name}=([^;]*)`).exec(text)?.[1];
@@ -47,14 +47,14 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   }
 
   describe('several cookies of one name', () => {
-    it('that are the same count as one, in one call to the store', async () => {
+    it('with the same value count as one, in one call to the store', async () => {
       const { send, tokensOf } = await start();
       const [token] = await tokensOf('ada', 1);
       const cookies = [`session=${token}`, 'theme=dark', `session=${token}`];
       expect(await send(cookies)).toMatchObject({ user: 'ada', calls: ['touch'], setCookie: [] });
     });
 
-    it('are told apart by their signature, never by their order', async () => {
+    it('are distinguished by their signature, never by their order', async () => {
       const { send, tokensOf } = await start();
       const [token] = await tokensOf('ada', 1);
       const forged = `${token.slice(0, -4)}AAAA`;
@@ -69,7 +69,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       }
     });
 
-    it('of which none is signed sign in nobody, ask no store and stay: they are not ours', async () => {
+    it('without a signed one sign in no user, call no store and are kept: another application set them', async () => {
       const { send } = await start();
       expect(await send(['session=x', 'session=y'])).toMatchObject({
         status: 200,
@@ -79,7 +79,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       });
     });
 
-    it('that are signed for two users sign in nobody, ask no store, and stay, in any order', async () => {
+    it('signed for two users sign in no user, call no store and are kept, in any order', async () => {
       const { manager, send, tokensOf } = await start();
       const [ada] = await tokensOf('ada', 1);
       const [mallory] = await tokensOf('mallory', 1);
@@ -97,7 +97,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await send(cookies, '/vault')).toMatchObject({ status: 401, calls: [], setCookie: [] });
     });
 
-    it('that are signed for one user are tried until one is live, whatever their order', async () => {
+    it('signed for one user are tried until one is live, in any order', async () => {
       const { manager, send, tokensOf } = await start();
       const tokens = await tokensOf('ada', 3);
       const live = tokens[0];
@@ -124,7 +124,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(answers[0]).toBe(answers[1]);
     });
 
-    it('that are of one session are looked up by the newest generation alone, in any order', async () => {
+    it('of one session cause a look-up of its newest generation alone, in any order', async () => {
       const { manager, send, tokensOf } = await start();
       const [first] = await tokensOf('ada', 1);
       const second = (await manager.rotateToken(first)) as string;
@@ -139,7 +139,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       }
     });
 
-    it('that are all dead stay: a newer login may have set one since', async () => {
+    it('that are all dead are kept: a newer login may have set one since', async () => {
       const { manager, send, tokensOf } = await start();
       const tokens = await tokensOf('ada', 2);
       await manager.deleteUserToken('ada');
@@ -147,7 +147,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(response).toMatchObject({ user: null, calls: ['touch', 'touch'], setCookie: [] });
     });
 
-    it('that are of more than three sessions sign in nobody and ask no store', async () => {
+    it('of more than three sessions sign in no user and call no store', async () => {
       const { send, tokensOf } = await start();
       const tokens = await tokensOf('ada', 4);
       const cookies = tokens.map((token) => `session=${token}`);
@@ -156,7 +156,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await send(cookies.slice(1))).toMatchObject({ user: 'ada', calls: ['touch'] });
     });
 
-    it('in two Cookie headers are no different', async () => {
+    it('in two Cookie headers work like those in one', async () => {
       const { send, tokensOf } = await start();
       const [ada] = await tokensOf('ada', 1);
       const [mallory] = await tokensOf('mallory', 1);
@@ -166,7 +166,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await twice('x', ada)).toMatchObject({ user: 'ada', calls: ['touch'] });
     });
 
-    it('are not made up of names and values that only hold the name', async () => {
+    it('are not found in names or values that merely contain the name', async () => {
       const { send, tokensOf } = await start();
       const [ada] = await tokensOf('ada', 1);
       const [mallory] = await tokensOf('mallory', 1);
@@ -186,7 +186,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       }
     });
 
-    it('beside a token in the header do not matter', async () => {
+    it('are ignored beside a token in the header', async () => {
       const { send, tokensOf } = await start();
       const [ada] = await tokensOf('ada', 1);
       const [grace] = await tokensOf('grace', 1);
@@ -196,7 +196,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(response).toMatchObject({ user: 'grace', calls: ['touch'], setCookie: [] });
     });
 
-    it('beside a token in the header are not touched by a logout or a login, either', async () => {
+    it('and their sessions survive a logout or a login with a token in the header', async () => {
       const { manager, send, tokensOf } = await start();
       const [ada] = await tokensOf('ada', 1);
       const tokens = await tokensOf('grace', 2);
@@ -208,7 +208,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       }
     });
 
-    it('end with their sessions at a login, which deletes the others and sets its own last', async () => {
+    it('are all deleted at a login, whose new cookie comes last; their sessions end', async () => {
       const { manager, send, tokensOf } = await start();
       const tokens = await tokensOf('ada', 2);
       const response = await send(
@@ -228,7 +228,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       ]);
     });
 
-    it('of several users are deleted at a login, which ends none of their sessions', async () => {
+    it('of several users are deleted at a login, and their sessions go on', async () => {
       const { manager, send, tokensOf } = await start();
       const [ada] = await tokensOf('ada', 1);
       const [mallory] = await tokensOf('mallory', 1);
@@ -240,7 +240,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await manager.checkToken(mallory)).not.toBeNull();
     });
 
-    it('end with their sessions at a logout', async () => {
+    it('are deleted at a logout, and their sessions end', async () => {
       const { manager, send, tokensOf } = await start();
       const tokens = await tokensOf('ada', 2);
       const response = await send(
@@ -272,7 +272,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
     });
   });
 
-  describe('a logout that clears what others have left', () => {
+  describe('a logout that deletes leftover cookies', () => {
     async function clear(options: AppOptions, path: string, host: string, more: string[] = []) {
       const [pathname = ''] = path.split('?');
       const routes = { [pathname]: (session: Session) => session.logout().then(() => 'done') };
@@ -285,7 +285,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       return response.setCookie;
     }
 
-    it('looks at the host, its parents, the path and the directories that lead to it', async () => {
+    it('covers the host, its parent domains, the path and its parent directories', async () => {
       expect(placesOf(await clear({}, '/session/cart/items?x=/y', 'a.shop.example.com:8443')).sort()).toEqual(
         ['host', 'a.shop.example.com', 'shop.example.com', 'example.com']
           .flatMap((domain) =>
@@ -297,7 +297,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       );
     });
 
-    it('goes by the host that a trusted proxy forwards', async () => {
+    it('uses the host that a trusted proxy forwards', async () => {
       const forwarded = ['X-Forwarded-Host: shop.example.org'];
       const trusted = placesOf(await clear({ trustProxy: true }, '/session', 'internal', forwarded));
       expect(trusted).toContain('deleted example.org /session');
@@ -316,12 +316,12 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
             ['nothing', ''],
           ] satisfies [string, string][])
         : []),
-    ])('sets no Domain for %s', async (_case, host) => {
+    ])('sends no Domain for %s', async (_case, host) => {
       const setCookie = await clear({}, '/session', host);
       expect(placesOf(setCookie).sort()).toEqual(['deleted host /', 'deleted host /session']);
     });
 
-    it('looks nowhere else for a __Host- cookie, which is nowhere else, but for its twin of before `partitioned` was changed', async () => {
+    it('deletes a __Host- cookie in both variants, with and without Partitioned, and in no other place', async () => {
       for (const partitioned of [false, true]) {
         const cookie = { name: '__Host-id', partitioned };
         const setCookie = await clear({ cookie }, '/session/cart', 'shop.example.com');
@@ -330,7 +330,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       }
     });
 
-    it('lets a browser back in that has a __Host- cookie of before `partitioned` was changed beside the one of now', async () => {
+    it('of a __Host- cookie lets a browser log in again after `partitioned` was changed', async () => {
       const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
       const [ann, bob] = [await manager.setToken('ann'), await manager.setToken('bob')];
       const app = await listen(build(manager, { trustProxy: true, cookie: { partitioned: true } }));
@@ -348,7 +348,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(cleared[0]).not.toContain('Partitioned');
     });
 
-    it('looks at the domain and path of the options, and keeps the attributes that browsers ask for', async () => {
+    it('covers the domain and path of the options, and repeats the attributes that browsers require', async () => {
       const cookie = { name: '__Secure-id', path: '/app', domain: 'example.com', sameSite: 'none' } as const;
       const setCookie = await clear({ cookie }, '/session', 'shop.example.com');
       expect(placesOf(setCookie).at(-1)).toBe('deleted example.com /app');
@@ -360,7 +360,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       }
     });
 
-    it('keeps to a size that proxies let through, whatever host and path a request has', async () => {
+    it('stays within the header size that proxies allow, for any host and path', async () => {
       const host = `${'a.'.repeat(120)}example.com`;
       for (const path of [`/session/${'x/'.repeat(500)}`, `/session/${'y'.repeat(4000)}/z`]) {
         const setCookie = await clear({}, path, host);
@@ -370,17 +370,17 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       }
     });
 
-    it('leaves out a directory that Set-Cookie can not name', async () => {
+    it('leaves out a directory that Set-Cookie cannot express', async () => {
       const places = placesOf(await clear({}, '/session/a;Domain=evil.example/b', 'localhost'));
       expect(places.sort()).toEqual(['deleted host /', 'deleted host /session', 'deleted host /session/']);
     });
   });
 
-  describe('a response that sets or clears the cookie', () => {
+  describe('a response that sets or deletes the cookie', () => {
     const cacheControl = ({ headers }: { headers: [string, string][] }) =>
       headers.find(([name]) => name === 'cache-control')?.[1];
 
-    it('says Cache-Control: no-store, and no other does', async () => {
+    it('has Cache-Control: no-store, and no other response has', async () => {
       const { manager, send, tokensOf } = await start();
       const [token] = await tokensOf('ada', 1);
       expect(cacheControl(await send([`session=${token}`]))).toBeUndefined();
@@ -393,7 +393,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(cacheControl(await send([`session=${dead}`]))).toBeUndefined();
     });
 
-    it('says so whatever its handler says', async () => {
+    it('has Cache-Control: no-store, even if its handler sets another value', async () => {
       const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
       const handle = async ({ session, setHeader }: Visit) => {
         await session.login('ada');
@@ -408,7 +408,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(headers.getSetCookie().map((cookie) => cookie.split('=')[0])).toEqual(['theme', 'session']);
     });
 
-    it('does not without a cookie to set', async () => {
+    it('has no such header when cookies are switched off', async () => {
       const { send } = await start({ cookie: false });
       expect(cacheControl(await send([], '/login?user=ada'))).toBeUndefined();
     });
@@ -425,14 +425,14 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       [['storage'], '"storage"'],
       [['clientHints', 'executionContexts', 'clientHints'], '"clientHints", "executionContexts"'],
       [['*'], '"*"'],
-    ] as const)('%j makes a logout say %s', async (option, header) => {
+    ] as const)('%j makes a logout send %s', async (option, header) => {
       const { send, tokensOf } = await start({ clearSiteData: option });
       const [token] = await tokensOf('ada', 1);
       expect(clearSiteData(await send([`session=${token}`]))).toBeUndefined();
       expect(clearSiteData(await send([`session=${token}`], '/logout'))).toBe(header);
     });
 
-    it('is for those who were signed in, by cookie or header, and not for a logout of nobody', async () => {
+    it('is sent for users signed in by cookie or header, not for an anonymous logout', async () => {
       const { send, tokensOf } = await start({ clearSiteData: true });
       const [token] = await tokensOf('ada', 1);
       expect(clearSiteData(await send([], '/logout'))).toBeUndefined();
@@ -443,7 +443,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       );
     });
 
-    it('does not take away the cookie of a login that comes after the logout in one request', async () => {
+    it('keeps the cookie of a login that follows the logout in the same request', async () => {
       const routes = {
         '/switch': async (session: Session) => {
           await session.logout();
@@ -457,7 +457,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(clearSiteData(response)).toBeUndefined();
     });
 
-    it('is nothing that a logout after the headers were sent fails for', async () => {
+    it('does not fail a logout that comes after the headers were sent', async () => {
       const { manager, tokensOf } = await start();
       const [token] = await tokensOf('ada', 1);
       let outcome: unknown;
@@ -479,7 +479,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   });
 });
 
-it('a router that takes a part of the path takes no directory from the search for cookies of others', async () => {
+it('a mounted router does not hide directories from the deletion of leftover cookies', async () => {
   const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
   const app = express();
   app.use('/shop', forExpress.sessionMiddleware(manager), (req, res, next) => {
@@ -558,7 +558,7 @@ describe('the options of the cookie', () => {
     [{ clearSiteData: ['cache', 'cookie'] }, 'option clearSiteData[1] must be one of cache, cookies, storage'],
     [{ clearSiteData: [1] }, 'got a value of type number'],
     [{ clearSiteData: ['toString'] }, 'got "toString"'],
-  ])('and those of the middleware with %j', (options, message) => {
+  ])('are checked along with those of the middleware: %j is refused', (options, message) => {
     for (const [, { direct }] of ALL_HOSTS) {
       const build = () => direct(manager, options as never);
       expect(build).toThrow(TypeError);
@@ -567,7 +567,7 @@ describe('the options of the cookie', () => {
   });
 
   it.each(['__Http-s', '__HOST-HTTP-s', '__secure-s', '__Host-s'])(
-    '%s is Secure and HttpOnly, on any request',
+    'with the name %s make it Secure and HttpOnly on any request',
     async (name) => {
       const app = await listen(FRAMEWORKS['Express 5'](manager as TokenManager<Detail>, { cookie: { name } }));
       const { setCookie } = await sendRaw(app.url, 'POST', '/login?user=ada', ['Host: x']);
@@ -582,12 +582,12 @@ describe('the options of the cookie', () => {
     { domain: 'Example.COM' },
     { domain: 'xn--mnchen-3ya.example', path: '/app/' },
     { name: "!#$%&'*+-.^_`|~09azAZ" },
-  ])('are taken: %j', (cookie) => {
+  ])('are accepted: %j', (cookie) => {
     for (const [, { direct }] of ALL_HOSTS) expect(() => direct(manager, { cookie })).not.toThrow();
   });
 });
 
-describe('cookies beside ours, and what another middleware makes of all of them', () => {
+describe('cookies of other middleware', () => {
   const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
   const parse = jest.spyOn(cookieLibrary, 'parseCookie');
   beforeEach(() => parse.mockClear());
@@ -607,7 +607,7 @@ describe('cookies beside ours, and what another middleware makes of all of them'
     return response.json();
   }
 
-  it('are left alone: ours alone is parsed, wherever it stands', async () => {
+  it('are not parsed: only the session cookie is, at any position', async () => {
     const token = await manager.setToken('ada');
     for (const cookie of [
       `theme=dark; session=${token}`,
@@ -624,14 +624,14 @@ describe('cookies beside ours, and what another middleware makes of all of them'
     }
   });
 
-  it('count all: of several of our name a parser gives one', async () => {
+  it('do not hide a second session cookie that a parser drops', async () => {
     const [ada, bob] = [await manager.setToken('ada'), await manager.setToken('bob')];
     expect(await ask(`session=x; session=${ada}`, cookieParser())).toEqual({ id: 'ada' });
     expect(await ask(`session=${ada}; session=${bob}`, cookieParser())).toBeNull();
   });
 
   it.each([null, 'session', {}, { session: 1 }, Object.create({ session: 'inherited' })])(
-    'are read from the header, whatever is in req.cookies: %j',
+    'do not change what is read from the header, whatever is in req.cookies: %j',
     async (cookies) => {
       const token = await manager.setToken('ada');
       const set: express.RequestHandler = (req, _res, next) => {

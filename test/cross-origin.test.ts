@@ -63,7 +63,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       ['a Host that is none', ['Host: shop.example.com/x', 'Origin: https://shop.example.com']],
       ['a Host with a user', ['Host: shop.example.com@evil.example', 'Origin: https://shop.example.com']],
       ['an empty Host', ['Host:', 'Origin: https://shop.example.com']],
-    ])('from %s is a 403; the store is not asked, the cookie and the session stay', async (_case, headers) => {
+    ])('from %s gets 403; the store is not called, cookie and session are kept', async (_case, headers) => {
       const { manager, send, cookie, token, calls } = await start();
       const response = await send('POST', [...headers, cookie], '/logout?everywhere');
       expect(host.takesAnyHost ? [403] : [400, 403]).toContain(response.status);
@@ -87,7 +87,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
         ['Host: shop.example.com:443', 'Origin: https://shop.example.com'],
       ],
       ['an older browser, the standard port of HTTP', ['Host: shop.example.com:80', 'Origin: http://shop.example.com']],
-    ])('from %s goes on', async (_case, headers) => {
+    ])('from %s is allowed', async (_case, headers) => {
       const { send, cookie } = await start();
       const response = await send('POST', [...headers, cookie]);
       expect(response.status).toBe(200);
@@ -103,7 +103,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       },
     );
 
-    it('is refused while other cookies of its name are there, too', async () => {
+    it('is refused in the presence of other cookies of the same name, too', async () => {
       const { manager, send, token, calls } = await start();
       const others = await manager.setToken('grace');
       calls.splice(0);
@@ -118,7 +118,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
     });
   });
 
-  describe('a login that a page of another site sends', () => {
+  describe('a login sent by a page of another site', () => {
     const LOGIN = '/login?user=mallory';
 
     it.each([
@@ -126,7 +126,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       ['another subdomain', [HOST, 'Sec-Fetch-Site: same-site']],
       ['another site, in an older browser', [HOST, 'Origin: https://evil.example']],
       ['a sandboxed frame', [HOST, 'Origin: null']],
-    ])('is a 403 from %s, with a cookie, a token in the header or nothing', async (_case, headers) => {
+    ])('gets 403 from %s, with a cookie, a token in the header or neither', async (_case, headers) => {
       const { manager, send, cookie, token, calls } = await start();
       for (const more of [[], [cookie], ['Cookie: session=x'], [`Authorization: Bearer ${token}`]]) {
         expect(await send('POST', [...headers, ...more], LOGIN)).toMatchObject({ status: 403, setCookie: [] });
@@ -135,7 +135,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await manager.listUserToken('mallory')).toEqual([]);
     });
 
-    it('goes on from an identity provider among the trusted origins, which posts its answer', async () => {
+    it('is allowed from an identity provider in trustedOrigins that posts its response', async () => {
       const { send } = await start({ trustedOrigins: ['https://idp.example'] });
       const headers = [HOST, 'Sec-Fetch-Site: cross-site', 'Origin: https://idp.example'];
       const response = await send('POST', headers, LOGIN);
@@ -143,7 +143,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(response.setCookie).toHaveLength(1);
     });
 
-    it("goes on with crossOrigin: 'allow', and where no cookie is set", async () => {
+    it("is allowed with crossOrigin: 'allow', and where no cookie is set", async () => {
       for (const options of [{ crossOrigin: 'allow' as const }, { cookie: false as const }]) {
         const { send } = await start(options);
         expect((await send('POST', [HOST, 'Sec-Fetch-Site: cross-site'], LOGIN)).status).toBe(200);
@@ -151,7 +151,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
     });
   });
 
-  describe('a header that holds no token of ours', () => {
+  describe('a header without a signed token', () => {
     it.each(['Bearer junk', 'Bearer', 'Bearer AAAA.BBBB', 'Basic YWRhOng='])(
       'does not switch off the check of the cookie: %s',
       async (value) => {
@@ -165,7 +165,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       },
     );
 
-    it('leaves the cookie to act on a request of our own page', async () => {
+    it('lets the cookie act on a request of our own page', async () => {
       const { send, cookie } = await start();
       const headers = [HOST, cookie, 'Authorization: Bearer junk', 'Sec-Fetch-Site: same-origin'];
       expect((await send('POST', headers)).text).toContain('"ada"');
@@ -174,7 +174,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
 
   describe('the method', () => {
     if (host.isNode)
-      it('counts as the client sent it, whatever method-override makes of it', async () => {
+      it('is the one that the client sent, not the one that method-override sets', async () => {
         const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
         const app = build(manager, {});
         const override = methodOverride('X-HTTP-Method-Override', { methods: null });
@@ -191,7 +191,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
         expect(await statusOf('GET', 'GET')).toBe(200);
       });
 
-    it('does not make the handshake of a WebSocket a safe request', async () => {
+    it('GET does not make the handshake of a WebSocket safe', async () => {
       const { send, cookie, calls } = await start();
       const handshake = [HOST, cookie, 'Upgrade: websocket', 'Origin: https://evil.example'];
       expect((await send('GET', handshake)).status).toBe(403);
@@ -200,13 +200,13 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   });
 
   describe('a request of a page of another site', () => {
-    it.each(['GET', 'HEAD', 'OPTIONS'])('that changes nothing goes on: %s', async (method) => {
+    it.each(['GET', 'HEAD', 'OPTIONS'])('that changes nothing is allowed: %s', async (method) => {
       const { send, cookie, calls } = await start();
       expect((await send(method, [HOST, cookie, 'Sec-Fetch-Site: cross-site', 'Origin: null'])).status).toBe(200);
       expect(calls).toEqual(['touch']);
     });
 
-    it('with a token in the header goes on: no browser adds that by itself', async () => {
+    it('with a token in the header is allowed: no browser adds that by itself', async () => {
       const { send, token, cookie } = await start();
       const headers = [
         HOST,
@@ -221,7 +221,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       }
     });
 
-    it('without a token, or with none that is signed, goes on as nobody', async () => {
+    it('without a signed token is allowed as anonymous', async () => {
       const { send, token, calls } = await start();
       for (const cookie of [
         [],
@@ -246,7 +246,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect((await wary.send('POST', [...headers, wary.cookie])).status).toBe(403);
     });
 
-    it('is one of several that proxies have forwarded, with its port', async () => {
+    it('is the first of several that proxies have forwarded, with its port', async () => {
       const { send, cookie } = await start({ trustProxy: true });
       const hosts = ['shop.example.com:8443', 'proxy.internal'];
       if (host.forwardedHost === 'last') hosts.reverse();
@@ -256,7 +256,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect((await send('POST', [...forwarded, 'Origin: https://proxy.internal'])).status).toBe(403);
     });
 
-    it('on a secure request is not that of a page that came without TLS', async () => {
+    it('on a secure request is another origin than a page loaded without TLS', async () => {
       const { send, token } = await start({ trustProxy: true });
       const secure = [HOST, 'X-Forwarded-Proto: https', `Cookie: __Host-session=${token}`];
       expect((await send('POST', [...secure, 'Origin: http://shop.example.com'])).status).toBe(403);
@@ -268,7 +268,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
     const trustedOrigins = ['https://App.Example.com:443', 'http://localhost:5173', 'https://münchen.example'];
 
     it.each(['https://app.example.com', 'http://localhost:5173', 'https://xn--mnchen-3ya.example'])(
-      'lets %s through, whatever Sec-Fetch-Site says',
+      'accepts %s, whatever Sec-Fetch-Site says',
       async (origin) => {
         const { send, cookie } = await start({ trustedOrigins });
         for (const site of [[], ['Sec-Fetch-Site: same-site'], ['Sec-Fetch-Site: cross-site']]) {
@@ -285,13 +285,13 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       ['it twice', ['Origin: https://app.example.com', 'Origin: https://app.example.com']],
       ['no origin', ['Origin: null']],
       ['no Origin header, but Sec-Fetch-Site', ['Sec-Fetch-Site: same-site']],
-    ])('trusts no more than it names: %s', async (_case, headers) => {
+    ])('accepts only what it names: %s', async (_case, headers) => {
       const { send, cookie } = await start({ trustedOrigins });
       expect((await send('POST', [HOST, cookie, ...headers])).status).toBe(403);
     });
   });
 
-  it("crossOrigin: 'allow' lets every request on, for an application with anti-forgery tokens of its own", async () => {
+  it("crossOrigin: 'allow' accepts every request, for applications with their own anti-forgery tokens", async () => {
     const { send, cookie } = await start({ crossOrigin: 'allow' });
     for (const headers of [['Sec-Fetch-Site: cross-site'], ['Origin: https://evil.example'], ['Origin: null']]) {
       expect((await send('POST', [HOST, cookie, ...headers])).status).toBe(200);
@@ -305,12 +305,12 @@ describe.each([
 ])('%s', (_, Koa) => {
   const onClose = closeAfterEach();
 
-  it('takes a request with a body for an unsafe one, as koa-override keeps no trace of the method', async () => {
+  it('treats a request with a body as unsafe, since koa-override hides the original method', async () => {
     const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
     const app = new Koa();
     app.silent = true;
     app.use((ctx, next) => {
-      // As a body parser does.
+      // Like a body parser.
       Object.assign(ctx.request, { body: { _method: 'GET' } });
       return next();
     });
@@ -337,7 +337,7 @@ describe('the refusal', () => {
   const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
   afterAll(() => manager.close());
 
-  it("is a SessionError in the application's own error handling, and shows neither token nor all of a long header", async () => {
+  it("is a SessionError for the application's error handler; its message has no token and only the start of a header", async () => {
     const errors: unknown[] = [];
     const expressApp = express();
     expressApp.use(forExpress.sessionMiddleware(manager));
@@ -393,7 +393,7 @@ describe('the refusal', () => {
     ['a space', { trustedOrigins: [' https://a.example'] }, 'trustedOrigins[0]'],
     ['a number', { trustedOrigins: [7] }, 'option trustedOrigins[0] must be a string, got a value of type number'],
     ['a hole', { trustedOrigins: [undefined] }, 'option trustedOrigins[0] must be a string, got undefined'],
-  ])('is not set up with %s, on any host', (_, options, message) => {
+  ])('rejects %s at setup, on any host', (_, options, message) => {
     for (const [, { direct }] of ALL_HOSTS) {
       const build = () => direct(manager, options as never);
       expect(build).toThrow(TypeError);
@@ -401,7 +401,7 @@ describe('the refusal', () => {
     }
   });
 
-  it('needs neither option, and leaves the list it is given as it was', () => {
+  it('needs neither option, and leaves the array of trusted origins unmodified', () => {
     const trustedOrigins = Object.freeze(['https://App.example']);
     for (const [, { direct }] of ALL_HOSTS) {
       expect(() => direct(manager, { trustedOrigins, crossOrigin: undefined })).not.toThrow();

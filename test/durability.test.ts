@@ -78,7 +78,7 @@ describe('a revocation with durability', () => {
     }
   });
 
-  it('rejects in time when the replicas are away, though the session has ended; checks go on beside it', async () => {
+  it('rejects in time when the replicas are unreachable, though the session has ended; parallel checks are served', async () => {
     const sessions = manage();
     const [token, other] = [await sessions.setToken('ada'), await sessions.setToken('grace')];
     for (const replica of replicas) replica.pause();
@@ -98,7 +98,7 @@ describe('a revocation with durability', () => {
     expect(performance.now() - begin).toBeLessThan(WAIT_MS + SLACK_MS);
   });
 
-  it('that is not confirmed is told to listeners all the same, once: the sessions have ended', async () => {
+  it('notifies listeners once even when replication is unconfirmed: the sessions have ended', async () => {
     const sessions = manage({ durability: { replicas: 3, timeoutMs: 50 } });
     const seen: string[] = [];
     for (const name of ['logout', 'revoked', 'banned'] as const) sessions.on(name, () => void seen.push(name));
@@ -111,19 +111,19 @@ describe('a revocation with durability', () => {
     expect(seen).toEqual(['logout', 'revoked', 'revoked', 'banned']);
   });
 
-  it('is confirmed by a second call when the replicas are back, also of another process', async () => {
+  it('is confirmed by a second call once the replicas are back, also from another process', async () => {
     const [sessions, elsewhere] = [manage(), manage()];
     const tokens = [await sessions.setToken('ada'), await sessions.setToken('grace')] as const;
     for (const replica of replicas) replica.pause();
     await expect(sessions.deleteToken(tokens[0])).rejects.toMatchObject(notReplicated);
-    // This one has written nothing yet that WAIT could wait for.
+    // This manager has not yet written anything for WAIT to confirm.
     await expect(elsewhere.deleteToken(tokens[0])).rejects.toMatchObject(notReplicated);
     for (const replica of replicas) replica.resume();
     for (const again of [sessions, elsewhere]) expect(await again.deleteToken(tokens[0])).toBe(false);
     expect(await isOn(replicas[0] as RedisServer, tokens[0])).toBe(false);
   });
 
-  it('settles in time when there are many at once, with the replicas there or away', async () => {
+  it('settles in time with many in parallel, with reachable and unreachable replicas', async () => {
     const sessions = manage();
     for (const areAway of [false, true]) {
       const tokens = await Promise.all(Array.from({ length: 100 }, (_, i) => sessions.setToken(`user-${i}`)));
@@ -144,7 +144,7 @@ describe('a revocation with durability', () => {
     }
   });
 
-  it('works on a Redis that is full', async () => {
+  it('works on a Redis whose memory is full', async () => {
     const sessions = manage();
     const tokens = [
       await sessions.setToken('ada'),
@@ -167,7 +167,7 @@ describe('a revocation with durability', () => {
     expect(await ask(master, 'KEYS', `${prefixes.tokenKeyPrefix}*`)).toEqual([]);
   });
 
-  it('does not hinder a login that takes another session’s place, nor the end of a manager', async () => {
+  it('neither blocks a login that replaces a session, nor the close of a manager', async () => {
     const sessions = manage();
     const old = await sessions.setToken('ada');
     for (const replica of replicas) replica.pause();
@@ -180,7 +180,7 @@ describe('a revocation with durability', () => {
     expect(performance.now() - begin).toBeLessThan(TIMEOUT_MS + SLACK_MS);
   });
 
-  it('is asked of the server that the client is connected to, wherever that moves', async () => {
+  it('waits on the server that the client is connected to, after each reconnect', async () => {
     const lone = await startRedis();
     onClose(() => lone.stop());
     const proxy = await startProxy(master.port);
@@ -193,7 +193,7 @@ describe('a revocation with durability', () => {
     const sessions = new TokenManager({ store, secret: SECRET });
     onClose(() => sessions.close());
     expect(await sessions.deleteToken(await sessions.setToken('ada'))).toBe(true);
-    // The name leads elsewhere now; the old server is well, and has its replicas.
+    // The name now leads to another server; the old one works, and has its replicas.
     proxy.leadTo(lone.port);
     await ask(master, 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
     const token = await until('it is there', () => sessions.setToken('ada'));
@@ -201,7 +201,7 @@ describe('a revocation with durability', () => {
     await expect(sessions.deleteToken(token)).rejects.toMatchObject(notReplicated);
   });
 
-  it('opens no connection for a store that was closed meanwhile', async () => {
+  it('opens no connection for a store that was closed in the meantime', async () => {
     const client = createRedisClient(master.url, { timeoutMs: TIMEOUT_MS });
     onClose(() => client.disconnect());
     const sessions = new TokenManager({
@@ -217,7 +217,7 @@ describe('a revocation with durability', () => {
     expect(await connections()).toBe(before);
   });
 
-  it('says why when it is not that replicas are missing', async () => {
+  it('names the cause when it is another one than missing replicas', async () => {
     await ask(master, 'ACL', 'SETUSER', 'waitless', 'on', '>a password', '~*', '+@all', '-wait');
     const settings = { host: '127.0.0.1', port: master.port, username: 'waitless', password: 'a password' };
     const store = new RedisStore(settings, { ...prefixes, durability: { replicas: 1 } });
@@ -225,7 +225,7 @@ describe('a revocation with durability', () => {
     onClose(() => sessions.close());
     await expect(sessions.deleteToken(await sessions.setToken('ada'))).rejects.toMatchObject({
       ...notReplicated,
-      message: 'the sessions have ended, but replicas could not be asked for',
+      message: 'the sessions have ended, but no replica could be asked to confirm it',
       cause: { message: expect.stringContaining('NOPERM') },
     });
   });
@@ -266,7 +266,7 @@ describe('in a Cluster, durability', () => {
   });
   afterAll(() => topology.stop());
 
-  it('is asked of the node that owns the user, also with a key prefix of the client, and ends nothing without it', async () => {
+  it('waits on the node that owns the user, also with a keyPrefix, and ends nothing without it', async () => {
     for (const keyPrefix of ['staging:', '{app}:']) {
       const client = new Cluster(topology.startupNodes, { keyPrefix });
       onClose(() => client.disconnect());
@@ -286,7 +286,7 @@ describe('in a Cluster, durability', () => {
     }
   });
 
-  it('is asked of the node that owns the user, and follows a promotion', async () => {
+  it('waits on the node that owns the user, also after a promotion', async () => {
     const store = new RedisStore(
       { cluster: topology.startupNodes },
       { timeoutMs: TIMEOUT_MS, durability: { replicas: 1, timeoutMs: WAIT_MS } },
@@ -312,7 +312,7 @@ describe('in a Cluster, durability', () => {
     await master.kill();
     await topology.untilOwner(keyOf(promoted), master);
     await until('service is back', async () => (await sessions.checkToken(promoted)) !== null);
-    // Its only replica is the master now, and has none.
+    // Its only replica is now the master, and has no replica itself.
     await expect(sessions.deleteToken(promoted)).rejects.toMatchObject(notReplicated);
     await master.restart();
     await topology.untilHealed();

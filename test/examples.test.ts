@@ -26,7 +26,7 @@ beforeAll(async () => {
 afterAll(() => redis.stop());
 afterEach(killExamples);
 
-describe('the program of gosession', () => {
+describe('the gosession program', () => {
   const STEPS = [
     'list: 4 tokens',
     'check: user 000001, detail {"detail":"000001"}, 2 s left',
@@ -40,7 +40,7 @@ describe('the program of gosession', () => {
     '',
   ].join('\n');
 
-  it('goes through its steps and ends by itself, in memory and on Redis alike', async () => {
+  it('runs its steps and ends by itself, in memory and on Redis', async () => {
     const examples = [runExample('gosession.ts'), runExample('gosession.ts', { REDIS_URL: redis.url })];
     await examples[1]?.printed(/list: 4/);
     expect(await redis.admin.keys('go-token:*')).toHaveLength(1);
@@ -49,7 +49,7 @@ describe('the program of gosession', () => {
       expect(example.stdout).toBe(STEPS);
       expect(example.stderr).toBe('');
     }
-    // What is left is why each of its sessions ended, for as long as it would have lived.
+    // Only the reason of each end stays, for as long as the session would have lived.
     const [key = '', ...others] = await redis.admin.keys('go-token:*');
     expect(others).toEqual([]);
     const { id, v, ...remembered } = await redis.admin.hgetall(key);
@@ -66,7 +66,7 @@ describe('the program of gosession', () => {
 });
 
 describe('the Express example', () => {
-  it('starts without Redis, and its curl lines work as they are printed', async () => {
+  it('starts without Redis, and its printed curl commands work', async () => {
     const { example } = await serve('express/server.ts');
     const [login = '', me = ''] = example.stdout.match(/^curl .*$/gm) ?? [];
     const answer = JSON.parse(await shell(login));
@@ -76,7 +76,7 @@ describe('the Express example', () => {
     expect(example.stderr).toBe('');
   });
 
-  it('serves a page that needs nothing from elsewhere', async () => {
+  it('serves a page without resources from other hosts', async () => {
     const { address } = await serve('express/server.ts');
     const response = await fetch(address);
     expect(response.headers.get('content-type')).toMatch(/^text\/html/);
@@ -87,7 +87,7 @@ describe('the Express example', () => {
       expect(page).toContain(` ${reason}: '`);
   });
 
-  it('does what the commands in the README show, and tells its log no token', async () => {
+  it('does what the commands in the README show, and logs no token', async () => {
     const { example, address } = await serve('express/server.ts', { REDIS_URL: redis.url, SESSION_SECRET: SECRET });
     const steps = await transcriptOf('The Express app', { 'http://localhost:3000': address });
     const tokens: string[] = [];
@@ -105,7 +105,7 @@ describe('the Express example', () => {
     expect(example.stderr).toBe('');
   });
 
-  it('lets a phone and three browsers be signed in: the oldest of its kind gives way', async () => {
+  it('lets a phone and three browsers be signed in: the oldest of the same kind ends first', async () => {
     const { address } = await serve('express/server.ts');
     const phone = await login(address, 'ada', 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile Safari');
     const inBrowsers = await Promise.all([1, 2, 3, 4].map(() => login(address, 'ada', 'Firefox (Windows)')));
@@ -117,7 +117,7 @@ describe('the Express example', () => {
     expect(programs).toEqual(['Safari on iPhone', ...Array(3).fill('Firefox on Windows')]);
   });
 
-  it('tells a session that was ended from elsewhere where that was', async () => {
+  it('shows a client whose session was ended elsewhere where that happened', async () => {
     const { address } = await serve('express/server.ts');
     const [one, two, three] = [await login(address, 'ada'), await login(address, 'ada'), await login(address, 'ada')];
     const { body } = await call(address, 'GET /sessions', one);
@@ -129,7 +129,7 @@ describe('the Express example', () => {
     expect(await call(address, 'GET /me', one)).toMatchObject({ status: 200 });
   });
 
-  it('gives recovery codes a minute after the login only to somebody who confirms who they are', async () => {
+  it('shows recovery codes later than a minute after the login only after re-authentication', async () => {
     const { address } = await serve('express/server.ts', { REDIS_URL: redis.url, SESSION_SECRET: SECRET });
     const token = await login(address, 'grace');
     expect(await call(address, 'POST /recovery-codes')).toEqual({ status: 401, body: { error: 'unauthenticated' } });
@@ -147,7 +147,7 @@ describe('the Express example', () => {
     expect(await call(address, 'POST /recovery-codes', old)).toEqual(CONFIRMATION_REQUIRED);
   });
 
-  it('takes the requests of its own page with the cookie, and refuses those of any other', async () => {
+  it('accepts requests of its own page with the cookie, and refuses those of any other', async () => {
     const { address } = await serve('express/server.ts');
     const cookie = `session=${await login(address, 'ada')}`;
     const { port } = new URL(address);
@@ -163,7 +163,7 @@ describe('the Express example', () => {
     expect(await post({ origin: 'null', 'sec-fetch-site': 'cross-site' })).toEqual(refused);
   });
 
-  it('knows a user by a Bearer token, lists their sessions and ends one, never one of somebody else', async () => {
+  it('identifies a user by a Bearer token, lists and ends their sessions, but never those of others', async () => {
     const { address } = await serve('express/server.ts');
     const [first, second, grace] = await Promise.all(['ada', 'ada', 'grace'].map((user) => login(address, user)));
     expect(await call(address, 'GET /me', second)).toMatchObject({ status: 200, body: { user: ADA } });
@@ -180,7 +180,7 @@ describe('the Express example', () => {
     expect(await call(address, 'GET /me', second)).toMatchObject({ status: 200 });
   });
 
-  it('logs out, here and everywhere', async () => {
+  it('logs out one session or all', async () => {
     const { address } = await serve('express/server.ts');
     const tokens = await Promise.all(['ada', 'ada', 'ada'].map((user) => login(address, user)));
     const statuses = () => Promise.all(tokens.map(async (token) => (await call(address, 'GET /me', token)).status));
@@ -190,7 +190,7 @@ describe('the Express example', () => {
     expect(await statuses()).toEqual([401, 401, 401]);
   });
 
-  it('answers a login that it refuses as JSON, without a stack trace', async () => {
+  it('answers a refused login with JSON, without a stack trace', async () => {
     const { address, example } = await serve('express/server.ts');
     for (const [body, status, error] of [
       ['{"user":"nobody"}', 401, 'ERR_USER_NOT_FOUND'],
@@ -206,7 +206,7 @@ describe('the Express example', () => {
     expect(example.stderr).toBe('');
   });
 
-  it('keeps its users signed in over a restart, with Redis and the same secret', async () => {
+  it('keeps its users signed in across a restart, with Redis and the same secret', async () => {
     const env = { REDIS_URL: redis.url, SESSION_SECRET: SECRET };
     const { example, address } = await serve('express/server.ts', env);
     const token = await login(address, 'ada');
@@ -215,7 +215,7 @@ describe('the Express example', () => {
     expect(await call(restarted.address, 'GET /me', token)).toMatchObject({ status: 200, body: { user: ADA } });
   });
 
-  it('starts while Redis is away, says so, and serves as soon as it is back', async () => {
+  it('starts while Redis is down, says so, and serves once it is up', async () => {
     const away = await startRedis();
     try {
       await away.kill();
@@ -269,7 +269,7 @@ describe('the Express example', () => {
     }
   });
 
-  it('ends with exit code 0 at SIGTERM, whatever connections are open', async () => {
+  it('exits with code 0 on SIGTERM, with any connections open', async () => {
     const { example, address } = await serve('express/server.ts', { REDIS_URL: redis.url });
     const { port } = new URL(address);
     const [idle, stalled] = [connect(Number(port)), connect(Number(port))];
@@ -282,7 +282,7 @@ describe('the Express example', () => {
 });
 
 describe('the Koa example', () => {
-  it('logs in, says who is signed in, and logs out', async () => {
+  it('logs in, shows the user, and logs out', async () => {
     const { example, address } = await serve('koa/server.ts');
     const [first = '', second = ''] = example.stdout.match(/^curl .*$/gm) ?? [];
     const { user, token } = JSON.parse(await shell(first));
@@ -295,7 +295,7 @@ describe('the Koa example', () => {
     expect(example.stderr).toBe('');
   });
 
-  it('ends the other sessions of a user, which hear of it, and logs no token', async () => {
+  it('ends the other sessions of a user, whose next request gets the reason, and logs no token', async () => {
     const { example, address } = await serve('koa/server.ts');
     const [one, other] = [await login(address, 'ada'), await login(address, 'ada')];
     expect(await call(address, 'DELETE /sessions', one)).toEqual({ status: 204, body: null });
@@ -306,7 +306,7 @@ describe('the Koa example', () => {
     expect(example.stdout).not.toMatch(TOKEN);
   });
 
-  it('gives recovery codes a minute after the login only to somebody who confirms who they are', async () => {
+  it('shows recovery codes later than a minute after the login only after re-authentication', async () => {
     const { address } = await serve('koa/server.ts', { REDIS_URL: redis.url, SESSION_SECRET: SECRET });
     const token = await login(address, 'ada');
     expect(await call(address, 'POST /recovery-codes')).toMatchObject({ status: 401 });
@@ -319,7 +319,7 @@ describe('the Koa example', () => {
     expect(await call(address, 'POST /recovery-codes', confirmed.body.token)).toEqual(CODES);
   });
 
-  it('answers what it can not use as JSON, without a stack trace', async () => {
+  it('answers invalid input with JSON, without a stack trace', async () => {
     const { example, address } = await serve('koa/server.ts');
     for (const [body, status] of [
       ['{"user":"nobody"}', 401],
@@ -337,7 +337,7 @@ describe('the Koa example', () => {
     expect(example.stderr).toBe('');
   });
 
-  it('answers 503 while Redis is away', async () => {
+  it('answers 503 while Redis is down', async () => {
     const { address } = await serve('koa/server.ts', { REDIS_URL: `redis://127.0.0.1:${await freePort()}` });
     const answer = await fetch(`${address}/login`, jsonRequest('POST', undefined, '{"user":"ada"}'));
     expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1']);
@@ -345,7 +345,7 @@ describe('the Koa example', () => {
 });
 
 describe('the two services', () => {
-  it('share their sessions, and the forum trusts the pages of the shop: the commands in the README do what it says', async () => {
+  it('share their sessions; the forum trusts the pages of the shop: the commands in the README work', async () => {
     const env = { REDIS_URL: redis.url, SESSION_SECRET: SECRET };
     const shop = await serve('two-services/shop.ts', env);
     const forum = await serve('two-services/forum.ts', { ...env, SHOP_ORIGIN: shop.address });
@@ -362,7 +362,7 @@ describe('the two services', () => {
     expect(shop.example.stderr + forum.example.stderr).toBe('');
   });
 
-  it('let pages of the shop, and no others, read what the forum answers', async () => {
+  it('let pages of the shop, and of no other origin, read what the forum answers', async () => {
     const env = { REDIS_URL: redis.url, SESSION_SECRET: SECRET, SHOP_ORIGIN: 'https://shop.example' };
     const { address } = await serve('two-services/forum.ts', env);
     const { headers } = await fetch(`${address}/me`);
@@ -370,14 +370,14 @@ describe('the two services', () => {
     expect(headers.get('access-control-allow-credentials')).toBe('true');
   });
 
-  it('do not start with an origin that no browser would send', async () => {
+  it('refuse to start with an origin that no browser would send', async () => {
     const SHOP_ORIGIN = 'https://shop.example/';
     const example = runExample('two-services/forum.ts', { REDIS_URL: redis.url, SESSION_SECRET: SECRET, SHOP_ORIGIN });
     expect(await example.ended).toBe(1);
     expect(example.stderr).toMatch(/^SHOP_ORIGIN must be an origin such as .*\n$/);
   });
 
-  it.each(['shop.ts', 'forum.ts'])('do not start without Redis or a secret in common: %s', async (file) => {
+  it.each(['shop.ts', 'forum.ts'])('refuse to start without Redis or a common secret: %s', async (file) => {
     const [withoutRedis, withoutSecret] = [
       runExample(`two-services/${file}`),
       runExample(`two-services/${file}`, { REDIS_URL: redis.url }),
@@ -388,7 +388,7 @@ describe('the two services', () => {
   });
 });
 
-describe('a mistake in the settings', () => {
+describe('an invalid setting', () => {
   it.each([
     ['REDIS_URL', 'nonsense', /^REDIS_URL can't be used: .*redis:\/\/host:6379\n$/],
     [
@@ -408,7 +408,7 @@ describe('a mistake in the settings', () => {
     ['PORT', '65536', /^PORT must be a whole number from 0 to 65535, got "65536"\n$/],
     ['SESSION_SECRET', 'hush-hush', /^SESSION_SECRET must have at least 32 characters, got 9; .*\n$/],
     ['SESSION_SECRET', 'hush-hush'.repeat(4), /^SESSION_SECRET repeats a short text, .*\n$/],
-  ])('ends an example with one line that tells no secret: %s=%s', async (name, value, line) => {
+  ])('ends an example with one line that shows no secret: %s=%s', async (name, value, line) => {
     const example = runExample('express/server.ts', { [name]: value });
     expect(await example.ended).toBe(1);
     expect(example.stderr).toMatch(line);
@@ -421,7 +421,7 @@ describe('a mistake in the settings', () => {
     expect(example.stderr).toMatch(/^PORT must be a whole number from 0 to 65535, got "eighty"\n$/);
   });
 
-  it('ends an example with one line when Redis is said to be in two places', async () => {
+  it('ends an example with one line when Redis is configured twice', async () => {
     const example = runExample('express/server.ts', { REDIS_URL: redis.url, REDIS_CLUSTER: '127.0.0.1:7001' });
     expect(await example.ended).toBe(1);
     expect(example.stderr).toMatch(/^REDIS_URL and REDIS_CLUSTER are both set: .*\n$/);
@@ -438,7 +438,7 @@ describe('a mistake in the settings', () => {
   });
 });
 
-/** A section of the README of the examples, with these addresses in place of those in it. */
+/** A section of the README of the examples, with these addresses filled in. */
 async function readmeSection(title: string, addresses: Record<string, string>): Promise<string> {
   const readme = await readFile(join(__dirname, '../examples/README.md'), 'utf8');
   const [, section] = new RegExp(`^## ${title}\n(.*?)(?=^## |(?![^]))`, 'ms').exec(readme) ?? [];
@@ -446,7 +446,7 @@ async function readmeSection(title: string, addresses: Record<string, string>): 
   return Object.entries(addresses).reduce((text, [from, to]) => text.replaceAll(from, to), section);
 }
 
-/** The commands of a section, each with what it prints. */
+/** The commands of a section, each with its output. */
 async function transcriptOf(title: string, addresses: Record<string, string>): Promise<[string, string][]> {
   const blocks = (await readmeSection(title, addresses)).match(/(?<=^```console\n).*?(?=^```$)/gms) ?? [];
   return blocks.flatMap((block) =>
@@ -457,10 +457,10 @@ async function transcriptOf(title: string, addresses: Record<string, string>): P
   );
 }
 
-/** Without what differs each time. */
+/** Without values that change from run to run. */
 const masked = (output: string) => output.replace(TOKEN, 'TOKEN').replace(/\b[\da-f]{10}\b/g, 'CODE');
 
-/** The token of the same session as it would be if its user had proved who they are a minute earlier. */
+/** A token of the same session whose last proof is a minute older. */
 function aMinuteAfterLogin(token: string): string {
   const claims = readClaims(token);
   if (claims === null) throw new Error('this is no token');
@@ -497,7 +497,7 @@ async function login(address: string, user: string, userAgent = 'a test'): Promi
   return JSON.parse(await response.text()).token;
 }
 
-/** Calls `METHOD /path`, signed in with a token or not. */
+/** Calls `METHOD /path`, with or without a token. */
 async function call(address: string, route: string, token?: string, body?: string) {
   const [method = '', path = ''] = route.split(' ');
   const response = await fetch(address + path, jsonRequest(method, token, body));

@@ -30,7 +30,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-/** What all stages of the application do. */
+/** The routes of every stage of the application. */
 function routes(app: Express): void {
   app.all(
     '/login',
@@ -61,13 +61,13 @@ function routes(app: Express): void {
   );
 }
 
-/** An application that goes from connect-redis to ours, one stage after the other, at one address. */
+/** An application that moves from connect-redis to ours, stage by stage, at one address. */
 async function startMoving({
   legacy = {},
   wrap = (store) => store,
 }: {
   legacy?: Partial<LegacySessionsOptions<AnySession>>;
-  /** Around the store that sessions are moved from. */
+  /** Wraps the store that sessions are moved from. */
   wrap?: (store: AnySession) => AnySession;
 } = {}) {
   const prefix = `sess-${Math.random().toString(36).slice(2)}:`;
@@ -77,7 +77,7 @@ async function startMoving({
   const prefixes = randomPrefixes();
   const newManager = () =>
     new TokenManager({ store: new RedisStore(server.url, { ...prefixes, ...PATIENT }), secret: SECRET });
-  // As in two processes.
+  // Separate, like two processes.
   const managers = [newManager(), newManager()] as const;
   const events: string[] = [];
   for (const manager of managers) {
@@ -176,7 +176,7 @@ function ownRoutes(app: Express): void {
   );
 }
 
-it('moves a session at its first use, once, however many requests come at once', async () => {
+it('moves a session at its first use, once, under any number of parallel requests', async () => {
   const { browse, goTo, manager, former, events, formerKeys } = await startMoving();
   const browser = browse();
   await browser.visit('/login?user=ada');
@@ -189,7 +189,7 @@ it('moves a session at its first use, once, however many requests come at once',
   expect(await manager.listUserSessions('ada')).toHaveLength(1);
   expect(await formerKeys()).toBe(0);
   expect(events).toEqual([]);
-  // Each answer brought the new cookie, the same session's; the former one goes on where that was lost.
+  // Each response set the new cookie of the same session; the former one stays valid if that is lost.
   const ids = answers.map(({ lines }) => lines[0]);
   expect(new Set(ids).size).toBe(1);
   expect(ids[0]).toMatch(/^connect\.sid=s%3A[\w-]{22}\.[\w-]{22}\./);
@@ -215,7 +215,7 @@ it('moves a visitor, who keeps the id, and signs in later', async () => {
   expect(await manager.listUserSessions('ada')).toHaveLength(1);
 });
 
-it('never brings a session back that has ended after its move', async () => {
+it('never revives a session that has ended after its move', async () => {
   const { browse, goTo, manager, former, formerKeys } = await startMoving();
   const browser = browse();
   await browser.visit('/login?user=ada');
@@ -224,7 +224,7 @@ it('never brings a session back that has ended after its move', async () => {
   const record = await former.get(id);
   goTo('bridge');
   await browser.visit('/who');
-  // A request that the former application was still busy with writes its record again.
+  // A slow request of the former application writes its record again.
   await former.set(id, record);
   await browser.visit('/logout');
   for (let i = 0; i < 3; i++) {
@@ -233,7 +233,7 @@ it('never brings a session back that has ended after its move', async () => {
   }
   expect(await manager.listUserSessions('ada')).toEqual([]);
 
-  // A kick counts, too, and so does a ban of a user whose session was not moved yet.
+  // A kick, or a ban, also applies to a user whose session was not moved yet.
   goTo('connect-redis');
   const [kicked, banned] = [browse(), browse()];
   await kicked.visit('/login?user=eve');
@@ -252,7 +252,7 @@ it.each([
   ['a visitor', '/set?cart=book', '/logout'],
   ['a user', '/login?user=ada', '/auth-logout'],
 ])(
-  'does not bring a session of %s back (%s, %s) that was logged out while a slow request was moving it',
+  'does not revive a session of %s (%s, %s) that was logged out while a slow request was moving it',
   async (_, path, logout) => {
     const held: (() => void)[] = [];
     let isHolding = false;
@@ -281,7 +281,7 @@ it.each([
   },
 );
 
-it.each(['MemoryStore', 'RedisStore'])('brings none back on %s that clear() has ended', async (kind) => {
+it.each(['MemoryStore', 'RedisStore'])('revives no session on %s that clear() has ended', async (kind) => {
   const former = new expressSession.MemoryStore();
   const redis = kind === 'RedisStore' ? server.url : undefined;
   const { store } = await startBridge(onClose, { redis, store: { legacy: { store: former } } });
@@ -296,7 +296,7 @@ it.each(['MemoryStore', 'RedisStore'])('brings none back on %s that clear() has 
   }
 });
 
-it('forgets the former record of a user also where the process that moved it died before', async () => {
+it('deletes the former record of a user also where the process that moved it died before', async () => {
   let isDown = true;
   const dying = (store: AnySession) => ({
     get: (id: string, done: () => void) => store.get(id, done),
@@ -314,7 +314,7 @@ it('forgets the former record of a user also where the process that moved it die
   await until('the record is forgotten', async () => (await formerKeys()) === 0);
 });
 
-it('knows when a moved user had logged in where the session says so; else the login is never recent', async () => {
+it('takes the login time of a moved user from the session; without one, no login counts as recent', async () => {
   for (const [legacy, status] of [
     [{ authenticatedAt: (session: AnySession) => session.loginAt }, 200],
     [{ authenticatedAt: (session: AnySession) => new Date(session.loginAt - 120_000) }, 403],
@@ -336,7 +336,7 @@ it('knows when a moved user had logged in where the session says so; else the lo
   }
 });
 
-it('goes on in sessionMiddleware with the same session and data, and ends in both', async () => {
+it('continues in sessionMiddleware with the same session and data, and ends in both', async () => {
   const { browse, goTo, manager } = await startMoving();
   const [browser, visitor] = [browse(), browse()];
   await browser.visit('/login?user=ada');
@@ -348,12 +348,12 @@ it('goes on in sessionMiddleware with the same session and data, and ends in bot
   expect((await browser.visit('/auth-data')).body).toMatchObject({ cart: 'book' });
   expect(await manager.listUserSessions('ada')).toHaveLength(1);
   await visitor.visit('/who');
-  // The same session again: nothing is asked but what each of the two asks.
+  // The same session: both libraries make only their own calls.
   const { lines } = await visitor.visit('/who');
   expect(lines).toEqual([]);
   expect([...visitor.cookies.keys()].sort()).toEqual(['connect.sid', 'session-visitor']);
 
-  // A visitor signs in by ours and takes the cart along.
+  // A visitor signs in through sessionMiddleware and keeps the cart.
   await visitor.visit('/auth-login?user=grace');
   goTo('ours');
   expect((await visitor.visit('/who')).body).toEqual({ user: 'grace', cart: 'pen' });
@@ -369,7 +369,7 @@ it('goes on in sessionMiddleware with the same session and data, and ends in bot
   expect(await manager.listUserSessions('bob')).toEqual([]);
 });
 
-it('gives a cookie of express-session no part in a proof that came later', async () => {
+it('a cookie of express-session never carries a later proof', async () => {
   const { browse, goTo } = await startMoving({ legacy: { authenticatedAt: (session) => session.loginAt - 120_000 } });
   const browser = browse();
   await browser.visit('/login?user=ada');
@@ -385,7 +385,7 @@ it('gives a cookie of express-session no part in a proof that came later', async
   expect((await former.visit('/vault')).status).toBe(403);
 });
 
-it('says so where sessionMiddleware has another manager than the store', async () => {
+it('rejects a sessionMiddleware with another manager than the store’s', async () => {
   const { store } = await startBridge(onClose);
   const other = new TokenManager({ store: new MemoryStore(), secret: SECRET });
   onClose(() => other.close());
@@ -398,7 +398,7 @@ it('says so where sessionMiddleware has another manager than the store', async (
   expect(body).toBe('TypeError: continueSession: req.auth has another manager');
 });
 
-it('adopts no session for a page of another origin', async () => {
+it('moves no session for a page of another origin', async () => {
   const { browse, goTo } = await startMoving();
   const browser = browse();
   await browser.visit('/login?user=ada');
@@ -409,7 +409,7 @@ it('adopts no session for a page of another origin', async () => {
   expect((await browser.visit('/me')).status).toBe(200);
 });
 
-it('answers 503 and signs nobody out while the former store is down', async () => {
+it('answers 503 and signs no user out while the former store is down', async () => {
   const broken = {
     get: (_id: string, done: (error: Error) => void) => done(Object.assign(new Error('x'), { code: 'ENOENT' })),
     destroy: () => undefined,
@@ -424,7 +424,7 @@ it('answers 503 and signs nobody out while the former store is down', async () =
   expect(browser.header).toBe(cookie);
 });
 
-it('signs nobody out while an application under load goes from connect-redis to ours', async () => {
+it('signs no user out while an application under load changes from connect-redis to ours', async () => {
   const { browse, goTo, manager, events } = await startMoving();
   const users = Array.from({ length: 25 }, (_, i) => `user-${i}`);
   const browsers = users.map(() => browse());
@@ -444,7 +444,7 @@ it('signs nobody out while an application under load goes from connect-redis to 
       if (status !== 200 || body.user !== users[i] || body.cart !== String(i)) failures.push({ status, body, i });
     }
   };
-  // Two requests at a time of each, with one jar; one of the two changes its session.
+  // Two parallel requests with one cookie jar each; one of the two changes its session.
   const clients = browsers.flatMap((browser, i) => [use(browser, i, '/who'), use(browser, i, '/who?count=1')]);
   for (const stage of ['connect-redis', 'bridge', 'both', 'ours']) {
     goTo(stage);

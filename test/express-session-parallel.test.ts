@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-/** A gate that a request waits at until the test opens it. */
+/** Makes requests wait until the test opens it. */
 function gate() {
   let open = () => {};
   let reached = () => {};
@@ -54,7 +54,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(await store.get(body.id)).toEqual({ ...keys, stays: '1', cookie: expect.anything() });
   });
 
-  it('does not make a session again that was logged out while a slow request went on', async () => {
+  it('does not revive a session that was logged out during a slow request', async () => {
     const slow = gate();
     const { browse, store, manager, events, errors, url } = await start({
       routes: {
@@ -78,11 +78,11 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(events.map(([name]) => name)).toEqual(['login', 'logout', 'save-dropped']);
     expect(events.at(-1)).toEqual(['save-dropped', { userId: 'ada', sessionId }]);
     expect(errors).toEqual([]);
-    // Nothing was broken on the connections that are kept alive.
+    // The keep-alive connections were not broken.
     for (let i = 0; i < 20; i++) expect((await fetch(`${url}/session`)).status).toBe(200);
   });
 
-  it('does not carry what a logged-out user had over to a visitor, by a second logout that came late', async () => {
+  it('passes no data of a logged-out user to a visitor, even through a late second logout', async () => {
     const slow = gate();
     const { browse, store } = await start({
       routes: {
@@ -104,7 +104,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(await store.length()).toBe(0);
   });
 
-  it('starts no session of another user for a slow request whose own was kicked meanwhile', async () => {
+  it('starts no session of another user for a slow request whose own was kicked in the meantime', async () => {
     const slow = gate();
     const { browse, manager, events } = await start({
       routes: {
@@ -126,7 +126,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(events.map(([name]) => name)).toEqual(['login', 'revoked', 'save-dropped']);
   });
 
-  it('has users’ sessions listed, limited, kicked and banned, and reports them', async () => {
+  it('has sessions that are listed, limited, kicked, banned and reported like any others', async () => {
     const { browse, manager, events, errors } = await start({ policy: { maxSessions: 2 } });
     const browsers = [browse(), browse(), browse()];
     for (const browser of browsers) await browser.visit('/login', { headers: { 'User-Agent': 'a phone' } });
@@ -146,7 +146,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(events.map(([name]) => name)).toEqual([...['login', 'login', 'replaced', 'login', 'revoked', 'banned']]);
   });
 
-  it('leaves a request its former id, and no trace of the user, where the login is refused', async () => {
+  it('keeps the old id on a request whose login is refused, with no trace of the user', async () => {
     const { browse, manager, store } = await start({
       routes: {
         '/sign-in': async (req) => {
@@ -174,7 +174,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(await store.length()).toBe(1);
   });
 
-  it('gives a session a new id and keeps its data where an application signs in without regenerate', async () => {
+  it('changes the id and keeps the data when an application signs in without regenerate()', async () => {
     const { browse, store, calls } = await start({
       store: { userIdOf: (session) => session.userId },
       routes: {
@@ -192,12 +192,12 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     const planted = browser.tab();
     calls.length = 0;
     expect((await browser.visit('/sign-in?user=7')).lines).toHaveLength(1);
-    expect(calls).toEqual(['touchWithData', 'create', 'readData', 'end']);
+    expect(calls).toEqual(['touchWithData', 'create', 'endWithData']);
     const { body } = await browser.visit('/session');
     expect(body).toMatchObject({ id: expect.stringMatching(/^.{22}\..{22}$/), data: { userId: 7, cart: 'book' } });
     expect((await planted.visit('/session')).body.data).not.toHaveProperty('userId');
     expect(await store.get(visitor.id)).toBeNull();
-    // To another user, and out.
+    // Changes the user, then logs out.
     await browser.visit('/sign-in?user=8');
     expect(await store.get(body.id)).toBeNull();
     await browser.visit('/sign-out');
@@ -207,7 +207,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(await store.length()).toBe(1);
   });
 
-  it('brings along what parallel requests wrote into the visitor’s session meanwhile', async () => {
+  it('keeps what parallel requests wrote into the visitor’s session during a login', async () => {
     const slow = gate();
     const { browse } = await start({
       routes: {
@@ -231,7 +231,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     });
   });
 
-  it('leaves no session where the visitor’s one could not be taken over', async () => {
+  it('starts no session where the visitor’s data could not be taken over', async () => {
     const { browse, manager, inner, errors } = await start({
       routes: {
         '/sign-in': async (req) => {
@@ -245,7 +245,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     const browser = browse();
     await browser.visit('/set?cart=book');
     const error = new SessionError('ERR_STORE_TIMEOUT', 'test');
-    const broken = jest.spyOn(inner, 'readData').mockRejectedValueOnce(error);
+    const broken = jest.spyOn(inner, 'endWithData').mockRejectedValueOnce(error);
     expect((await browser.visit('/sign-in')).status).toBe(503);
     broken.mockRestore();
     expect(errors).toEqual([error]);
@@ -254,7 +254,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
   });
 
   it.each(['/set?cart=book', '/login'])(
-    'leaves a client its cookie where a login fails in an outage, after %s',
+    'keeps the client’s cookie when a login fails in an outage, after %s',
     async (path) => {
       const { browse, inner } = await start();
       const browser = browse();
@@ -269,7 +269,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     },
   );
 
-  it('signs both in whose logins began in one visitor’s session: a double click', async () => {
+  it('lets both logins of a double click succeed', async () => {
     const slow = gate();
     let waiting = 0;
     const { browse, manager } = await start({
@@ -294,7 +294,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     ['an object', { id: 1 }, 'what userIdOf gives must be a string, got a value of type object'],
     ['NaN', Number.NaN, 'what userIdOf gives must be a string, got NaN'],
     ['true', true, 'what userIdOf gives must be a string, got a value of type boolean'],
-  ])('refuses %s as a user', async (_, user, message) => {
+  ])('rejects %s as a user', async (_, user, message) => {
     const { browse, store, errors } = await start({
       store: { userIdOf: (session) => (session.user === undefined ? undefined : user) },
       routes: {
@@ -316,7 +316,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     ['a bigint', 12345678901234567890n, '12345678901234567890'],
     ['false', false, null],
     ["''", '', null],
-  ])('takes %s', async (_, user, userId) => {
+  ])('accepts %s as a user', async (_, user, userId) => {
     const { browse, manager, store } = await start({
       store: { userIdOf: (session) => (session.a ? user : undefined) },
     });
@@ -325,7 +325,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     if (userId !== null) expect(await manager.listUserSessions(userId)).toHaveLength(1);
   });
 
-  it('says by name what can not be kept, with what was there intact', async () => {
+  it('names the key of a value that cannot be stored, and keeps the former data', async () => {
     const bad: Route = async (req) => {
       const { big } = req.query;
       req.session.bad = big ? 'x'.repeat(70_000) : 1n;
@@ -342,7 +342,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect((await browser.visit('/session')).body.data).toEqual({ a: '1', cookie: expect.anything() });
   });
 
-  it('keeps the saves of one session in their order, and each as it was then', async () => {
+  it('stores the saves of one session in order, each as it was when it began', async () => {
     const { browse, store } = await start({
       routes: {
         '/saves': async (req) => {
@@ -362,14 +362,14 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(await store.get(body.id)).toEqual({ n: 19, n19: 19, cookie: expect.anything() });
   });
 
-  it('takes no id that a client makes up for a user’s session', async () => {
+  it('accepts no id that a client made up for a user’s session', async () => {
     const { browse, manager, store } = await start();
     await browse().visit('/login');
     const [session] = await manager.listUserSessions('ada');
     const thief = browse();
     thief.cookies.set('connect.sid', `x.${session?.id}`);
     expect((await thief.visit('/session')).body.data).not.toHaveProperty('passport');
-    // A session's data can not name another one to go on with.
+    // Session data cannot make a request continue with another session.
     await store.set('mine', { movedTo: `x.${session?.id}`, cookie: {} });
     expect(await store.get('mine')).toMatchObject({ movedTo: expect.any(String) });
   });
@@ -385,7 +385,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
   });
 });
 
-it('answers 503 in an outage, keeps its cookie, and goes on afterwards', async () => {
+it('answers 503 in an outage, keeps its cookie, and works again afterwards', async () => {
   const redis = await startRedis({ save: '3600 1', appendonly: 'yes', appendfsync: 'always' });
   onClose(() => redis.stop());
   const { browse } = await startBridge(onClose, {
@@ -411,7 +411,7 @@ it('answers 503 in an outage, keeps its cookie, and goes on afterwards', async (
   expect(browser.header).toBe(cookie);
 });
 
-it('lists, counts and ends the sessions of all masters of a Cluster', async () => {
+it('lists, counts and ends the sessions on all masters of a Cluster', async () => {
   const cluster = await startClusterTopology({ masters: 3, replicas: 0 });
   onClose(() => cluster.stop());
   const store = new RedisStore({ cluster: cluster.startupNodes }, PATIENT);

@@ -20,7 +20,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
   const start = (options: BridgeOptions = {}) =>
     startBridge(onClose, { redis: kind === 'RedisStore' ? server.url : undefined, ...options });
 
-  /** An application with one route that gets a browser's requests one after the other. */
+  /** An application with one route, to which a browser sends one request after the other. */
   const serve = async (route: Route, session: Record<string, unknown> = {}, options: BridgeOptions = {}) => {
     const app = await start({ session, routes: { '/': route }, ...options });
     const browser = app.browse();
@@ -79,7 +79,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     expect(await store.get(id)).toMatchObject({ saved: true });
   });
 
-  it('moves the expiry on with each request, in cookie and store', async () => {
+  it('extends the expiry with each request, in cookie and store', async () => {
     const { visit, store } = await serve(
       (req) => {
         req.session.at ??= 1;
@@ -111,7 +111,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     expect(next.lines).toHaveLength(1);
   });
 
-  it('starts another session where the time of the first is up, and the store has that no longer', async () => {
+  it('starts another session when the first has expired and left the store', async () => {
     const { visit, store } = await serve(
       (req) => {
         req.session.n = (req.session.n ?? 0) + 1;
@@ -125,7 +125,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     expect((await visit()).body.n).toBe(1);
   });
 
-  it('asks the store nothing for a cookie that is not signed', async () => {
+  it('makes no call to the store for an unsigned cookie', async () => {
     const { browse, calls } = await start();
     const browser = browse();
     await browser.visit('/set?a=1');
@@ -135,7 +135,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     expect(calls).toEqual([]);
   });
 
-  it('passes on that a session could not be read, also an error that means "none" to express-session', async () => {
+  it('reports a failed read, even an error that express-session treats as "no session"', async () => {
     const { browse, inner } = await start();
     const browser = browse();
     await browser.visit('/set?a=1');
@@ -153,7 +153,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     expect((await browser.visit('/session')).body.data).toMatchObject({ a: '1' });
   });
 
-  it('passes on that a session could not be saved, touched or destroyed', async () => {
+  it('reports a failed save, touch or destroy', async () => {
     const error = new SessionError('ERR_STORE_UNAVAILABLE', 'test');
     const { browse, inner, errors } = await start({ session: { unset: 'destroy' } });
     const browser = browse();
@@ -169,7 +169,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     }
   });
 
-  it('lets names pass that it needs itself, and keeps them in the store', async () => {
+  it('stores values under the names that it uses itself', async () => {
     const { browse, store, manager } = await start();
     const browser = browse();
     const { body } = await browser.visit('/set?a=1');
@@ -181,7 +181,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     expect(manager).toBeDefined();
   });
 
-  it('shows nothing of a session but its data and cookie', async () => {
+  it('shows only data and cookie of a session', async () => {
     const { visit } = await serve((req) => {
       req.session.test1 = 1;
       req.session.test2 = 'b';
@@ -196,7 +196,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     }
   });
 
-  it('saves nothing under an id that is no text', async () => {
+  it('saves no session under an id that is not a string', async () => {
     const { visit, store } = await serve((req) => {
       (req as { sessionID: unknown }).sessionID = 7;
       req.session.a = 1;
@@ -205,7 +205,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     expect(await store.length()).toBe(0);
   });
 
-  it('goes on without a cookie of its own in the data: another way has cleared that', async () => {
+  it('works when other middleware has removed the cookie from the data', async () => {
     const { browse, manager, store, inner } = await start();
     const browser = browse();
     const { body } = await browser.visit('/login');
@@ -219,7 +219,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
   });
 
   describe('the option genid', () => {
-    it('chooses the id of a visitor, and is given the request', async () => {
+    it('sets the id of a visitor, and receives the request', async () => {
       const { visit, store } = await serve(
         (req) => {
           req.session.a = 1;
@@ -231,7 +231,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       expect(await store.get('id of /')).toMatchObject({ a: 1 });
     });
 
-    it('that gives an id again has the later session take its place', async () => {
+    it('that returns an id again makes the later session replace the first', async () => {
       const { browse, store } = await start({ session: { genid: () => 'always the same' } });
       await browse().visit('/set?a=1');
       await sleep(5);
@@ -244,17 +244,17 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     const hit: Route = (req) => {
       req.session.hit ??= true;
     };
-    it('is off by default: the cookie comes once', async () => {
+    it('is off by default: the cookie is sent once', async () => {
       const { visit } = await serve(hit);
       expect((await visit()).lines).toHaveLength(1);
       expect((await visit()).lines).toHaveLength(0);
     });
-    it('sends the cookie with every answer', async () => {
+    it('sends the cookie with every response', async () => {
       const { visit } = await serve(hit, { rolling: true });
       expect((await visit()).lines).toHaveLength(1);
       expect((await visit()).lines).toHaveLength(1);
     });
-    it('sends none for a session that holds nothing', async () => {
+    it('sends none for an empty session', async () => {
       const { visit, calls } = await serve(() => null, { rolling: true });
       expect((await visit()).lines).toHaveLength(0);
       expect(calls).toEqual([]);
@@ -275,7 +275,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       expect(calls).toEqual(['touchWithData']);
     });
 
-    it('false saves what has changed, and two calls are all', async () => {
+    it('false saves what has changed, in two calls', async () => {
       const { visit, calls } = await serve((req) => {
         req.session.n = (req.session.n ?? 0) + 1;
         return req.session.n;
@@ -286,7 +286,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       expect(calls).toEqual(['touchWithData', 'writeData']);
     });
 
-    it('false keeps a changed cookie.maxAge', async () => {
+    it('false saves a changed cookie.maxAge', async () => {
       const { visit, store, calls } = await serve(
         (req) => {
           req.session.n ??= 1;
@@ -307,13 +307,13 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
   });
 
   describe('the option saveUninitialized', () => {
-    it('true saves a session that holds nothing', async () => {
+    it('true saves an empty session', async () => {
       const { visit, store } = await serve((req) => ({ id: req.sessionID }), { saveUninitialized: true });
       const { body, lines } = await visit();
       expect(lines).toHaveLength(1);
       expect(await store.get(body.id)).toEqual({ cookie: expect.anything() });
     });
-    it('false saves nothing and touches nothing', async () => {
+    it('false neither saves nor touches an empty session', async () => {
       const { visit, calls } = await serve(() => null);
       expect((await visit()).lines).toEqual([]);
       expect(calls).toEqual([]);
@@ -332,13 +332,13 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       await visit();
       expect(await store.get(body.id)).toMatchObject({ a: 1 });
     });
-    it('destroys it', async () => {
+    it('destroys it with "destroy"', async () => {
       const { visit, store } = await serve(toNull, { unset: 'destroy' });
       const { body } = await visit();
       await visit();
       expect(await store.get(body.id)).toBeNull();
     });
-    it('sets no cookie for a session that is given up at once', async () => {
+    it('sets no cookie for a session that the same request unsets', async () => {
       const { visit, store } = await serve(
         (req) => {
           req.session = null;
@@ -359,7 +359,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       expect(await store.get(body.id)).toBeNull();
     });
 
-    it('regenerate puts an empty one under another id in its place', async () => {
+    it('regenerate replaces it with an empty one under another id', async () => {
       const { browse, store } = await start({
         routes: {
           '/regenerate': async (req) => {
@@ -379,7 +379,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       expect((await browser.visit('/session')).body).toMatchObject({ id: body.next, data: { b: 2 } });
     });
 
-    it('reload reads it again, and gives an error where it has ended', async () => {
+    it('reload reads it again, and gives an error when it has ended', async () => {
       const routes: Record<string, Route> = {
         '/reload': async (req) => {
           req.session.a = 'not saved';
@@ -406,7 +406,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       expect(events).toEqual([]);
     });
 
-    it('save saves at once, and nothing is left to save at the end', async () => {
+    it('save saves at once, and the end of the request saves nothing more', async () => {
       const { browse, calls } = await start({
         routes: {
           '/save': async (req) => {
@@ -426,7 +426,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       expect(calls).toEqual(['touchWithData', 'writeData', 'touchWithData', 'answer']);
     });
 
-    it('touch gives it its whole time again', async () => {
+    it('touch extends it to its full ttl', async () => {
       const { visit } = await serve(
         async (req) => {
           const before = req.session.cookie.expires.getTime();
@@ -440,7 +440,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     });
   });
 
-  it('goes on without a session while the store says that it is disconnected, which ours never says', async () => {
+  it('works without a session while a store reports "disconnect"; ours never does', async () => {
     const { visit, store } = await serve((req) => ({ has: req.session !== undefined }));
     store.emit('disconnect');
     expect((await visit()).body).toEqual({ has: false });
@@ -464,10 +464,10 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
   });
 });
 
-describe.each(KINDS)('on %s, the store by itself, as tests of connect-redis use it,', (kind) => {
+describe.each(KINDS)('on %s, the store alone, used as in the tests of connect-redis,', (kind) => {
   const start = () => startBridge(onClose, { redis: kind === 'RedisStore' ? server.url : undefined });
 
-  it('lives the whole life of sessions', async () => {
+  it('supports the whole life of sessions', async () => {
     const { store, manager } = await start();
     await store.clear();
     const plain = { foo: 'bar', cookie: { originalMaxAge: null } };
@@ -511,7 +511,7 @@ describe.each(KINDS)('on %s, the store by itself, as tests of connect-redis use 
     expect(await manager.health()).toMatchObject({ status: 'up' });
   });
 
-  it('calls back where it is given a callback, and what that throws is its own', async () => {
+  it('calls the callback if there is one; an error that the callback throws stays the caller’s', async () => {
     const { store } = await start();
     await called((done) => store.set('a', { n: 1, cookie: {} }, done));
     expect(await called((done) => store.get('a', done))).toEqual({ n: 1, cookie: {} });
@@ -538,7 +538,7 @@ describe.each(KINDS)('on %s, the store by itself, as tests of connect-redis use 
     null,
     7,
     {},
-  ])('finds nothing under the id %j, and does nothing to it', async (id) => {
+  ])('finds no session under the id %j, and makes none', async (id) => {
     const { store } = await start();
     await store.set('other', { a: 1, cookie: {} });
     expect(await store.get(id as string)).toBeNull();
@@ -547,14 +547,14 @@ describe.each(KINDS)('on %s, the store by itself, as tests of connect-redis use 
     expect(await store.length()).toBe(1);
   });
 
-  it('makes no user’s session of an object that has the id of one', async () => {
+  it('makes no user’s session from an object that has the id of one', async () => {
     const { store, events } = await start();
     await store.set(`${'a'.repeat(22)}.${'b'.repeat(22)}`, { a: 1, cookie: {} });
     expect(await store.length()).toBe(0);
     expect(events).toEqual([['save-dropped', { userId: null, sessionId: 'b'.repeat(22) }]]);
   });
 
-  it('replaces all that an object without a request says', async () => {
+  it('replaces all data when the object has no request', async () => {
     const { store } = await start();
     await store.set('a', { one: 1, two: 2, cookie: {} });
     await store.set('a', { two: 3, cookie: {} });
@@ -564,7 +564,7 @@ describe.each(KINDS)('on %s, the store by itself, as tests of connect-redis use 
     );
   });
 
-  it('loads a session for code without a request, and saves what that changes', async () => {
+  it('loads a session without a request, and saves its changes', async () => {
     const { store } = await start();
     await store.set('a', { one: 1, cookie: {} });
     const session = await called<{ one: number; save(done: () => void): void }>((done) => store.load('a', done));
@@ -574,7 +574,7 @@ describe.each(KINDS)('on %s, the store by itself, as tests of connect-redis use 
   });
 });
 
-it('names what is wrong with its arguments', async () => {
+it('names the invalid argument', async () => {
   const { manager } = await startBridge(onClose);
   const userIdOf = () => null;
   const make = (...args: unknown[]) => Reflect.construct(ExpressSessionStore, args);
@@ -590,7 +590,7 @@ it('names what is wrong with its arguments', async () => {
   );
 });
 
-it('refuses to list or count with a store that can not', async () => {
+it('rejects list and count on a store that cannot list', async () => {
   const { store } = await startBridge(onClose, {
     policy: { store: Object.assign(new MemoryStore(), { tags: undefined }) },
   });

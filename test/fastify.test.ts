@@ -40,7 +40,7 @@ async function ask(app: FastifyInstance, { url, ...init }: Ask) {
   return { statusCode: response.status, headers: response.headers, body, json: () => JSON.parse(body) };
 }
 
-it('serves the instance that registers it and all below, from the onRequest hook on', async () => {
+it('applies to the registering instance and its children, from the onRequest hook on', async () => {
   const manager = newManager();
   const cookie = `session=${await manager.setToken('ada')}`;
   const app = newApp();
@@ -55,13 +55,13 @@ it('serves the instance that registers it and all below, from the onRequest hook
   expect((await ask(app, { url: '/beside', headers: { cookie } })).json()).toEqual({ session: null });
 });
 
-it('is a plugin as fastify-plugin makes them', () => {
+it('has the properties of a fastify-plugin', () => {
   const marks = sessionPlugin as unknown as Record<symbol, unknown>;
   expect(marks[Symbol.for('skip-override')]).toBe(true);
   expect(marks[Symbol.for('plugin-meta')]).toEqual({ name: 'tokensession', fastify: '5.x' });
 });
 
-it('registered twice with one manager asks the store once; another manager takes the place', async () => {
+it('registered twice with one manager, calls the store once; another manager replaces the first', async () => {
   const { store, calls } = countedStore(new MemoryStore());
   const [first, second] = [newManager(store as MemoryStore), newManager()];
   const app = newApp();
@@ -80,7 +80,7 @@ it('registered twice with one manager asks the store once; another manager takes
   expect((await ask(app, { url: '/second', headers: other })).json()).toEqual({ id: 'grace' });
 });
 
-it('leaves the place of another plugin, unless it has one of its own', async () => {
+it('keeps the decorator of another plugin, except one of its own', async () => {
   const manager = newManager();
   const taken = newApp();
   taken.decorateRequest('session', null as never);
@@ -98,14 +98,14 @@ it.each([
   [{}, 'sessionPlugin needs a TokenManager, got undefined'],
   [{ header: 7 }, "option header must be false or a header's name, got a value of type number"],
   [{ cookies: {} }, 'sessionPlugin: unknown option "cookies"'],
-])('rejects at ready() for options that are wrong: %j', async (options, message) => {
+])('rejects at ready() for invalid options: %j', async (options, message) => {
   const app = newApp();
   const manager = 'header' in options || 'cookies' in options ? { manager: newManager() } : {};
   app.register(sessionPlugin, { ...manager, ...options } as SessionPluginOptions);
   await expect(app.ready()).rejects.toThrow(message);
 });
 
-it("brings an outage to the application's own error handler, and Retry-After to its answer", async () => {
+it("passes an outage to the application's error handler, and adds Retry-After to the response", async () => {
   const manager = newManager(new RedisStore(`redis://127.0.0.1:${await freePort()}`));
   const token = await newManager().setToken('ada');
   for (const isOwn of [false, true]) {
@@ -149,14 +149,14 @@ it('guards in any hook before the handler, and adds to Vary', async () => {
   ]);
 });
 
-it('says of a guard without the plugin what is missing', async () => {
+it('names the missing plugin when a guard runs without it', async () => {
   const app = newApp();
   app.get('/', { onRequest: requireUser() }, async () => 'in');
   const response = await ask(app, { url: '/' });
   expect([response.statusCode, response.json().message]).toEqual([500, 'requireUser() needs sessionPlugin before it']);
 });
 
-it('keeps the cookies that the application sets on the reply, and wins over its Cache-Control', async () => {
+it('keeps the cookies that the application sets on the reply, and overrides its Cache-Control', async () => {
   const app = newApp();
   app.register(sessionPlugin, { manager: newManager() });
   app.post('/', async ({ session }, reply) => {

@@ -11,9 +11,9 @@ import { until } from './support/until';
 const TIMEOUT_MS = 1000;
 /** What a call may take beyond its deadline on a busy machine; less than a second deadline. */
 const SLACK_MS = 900;
-/** A call that waits for nothing. */
+/** The longest time of a call that waits for nothing. */
 const AT_ONCE_MS = TIMEOUT_MS / 2;
-/** How long a Redis is slow, so that calls certainly pass their deadlines. */
+/** How long a Redis is slow, so that calls surely exceed their deadlines. */
 const SLOW_MS = 2.5 * TIMEOUT_MS;
 
 let server: RedisServer;
@@ -22,7 +22,7 @@ let prefixes: ReturnType<typeof randomPrefixes>;
 const onClose = closeAfterEach();
 
 beforeAll(async () => {
-  // From 7.0 on DEBUG has to be permitted; before that there is no such setting.
+  // Redis 7.0 and later require this setting for DEBUG; earlier versions do not know it.
   server = await startRedis({ 'enable-debug-command': 'yes' }).catch(() => startRedis());
 });
 afterAll(() => server.stop());
@@ -61,7 +61,7 @@ const refused = (code: string) => ({ status: 'rejected', reason: { name: 'Sessio
 const timeout = refused('ERR_STORE_TIMEOUT');
 const unavailable = refused('ERR_STORE_UNAVAILABLE');
 
-/** Calls until they aren't let through any more. */
+/** Calls until the circuit refuses calls. */
 async function untilSpared(sessions: TokenManager<never>, token: string) {
   await until('the circuit is open', async () => {
     await Promise.all(Array.from({ length: 5 }, () => timed(sessions.checkToken(token))));
@@ -75,36 +75,33 @@ async function commandsOf(name: string): Promise<number> {
   return Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0);
 }
 
-describe('a Redis that has gone silent', () => {
+describe('a Redis that has become silent', () => {
   it.each([
     ["a client of the store's own", proxied],
     ["one of the application's, with ioredis's defaults", () => ownClient(proxy.port)],
-  ])(
-    'costs no more than the first calls their deadline, then nothing, and comes back by itself: %s',
-    async (_, target) => {
-      const sessions = manage(target() as Target);
-      const token = await sessions.setToken('ada');
-      proxy.hold();
-      const first = await Promise.all(Array.from({ length: 5 }, () => timed(sessions.checkToken(token))));
-      for (const { outcome, ms } of first) {
-        expect(outcome).toMatchObject(timeout);
-        expect(ms).toBeLessThan(TIMEOUT_MS + SLACK_MS);
-      }
-      await untilSpared(sessions, token);
-      const spared = await timed(Promise.allSettled(Array.from({ length: 1000 }, () => sessions.checkToken(token))));
-      expect(spared.ms).toBeLessThan(TIMEOUT_MS);
-      const { outcome, ms } = await timed(sessions.checkToken(token));
-      expect(outcome).toMatchObject({
-        ...unavailable,
-        reason: { cause: { code: expect.stringMatching(/^ERR_STORE_/) } },
-      });
-      expect(ms).toBeLessThan(AT_ONCE_MS);
-      proxy.pass();
-      await until('service is back', async () => (await sessions.checkToken(token)) !== null);
-    },
-  );
+  ])('costs the first calls their deadline, later calls nothing, and recovers by itself: %s', async (_, target) => {
+    const sessions = manage(target() as Target);
+    const token = await sessions.setToken('ada');
+    proxy.hold();
+    const first = await Promise.all(Array.from({ length: 5 }, () => timed(sessions.checkToken(token))));
+    for (const { outcome, ms } of first) {
+      expect(outcome).toMatchObject(timeout);
+      expect(ms).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+    }
+    await untilSpared(sessions, token);
+    const spared = await timed(Promise.allSettled(Array.from({ length: 1000 }, () => sessions.checkToken(token))));
+    expect(spared.ms).toBeLessThan(TIMEOUT_MS);
+    const { outcome, ms } = await timed(sessions.checkToken(token));
+    expect(outcome).toMatchObject({
+      ...unavailable,
+      reason: { cause: { code: expect.stringMatching(/^ERR_STORE_/) } },
+    });
+    expect(ms).toBeLessThan(AT_ONCE_MS);
+    proxy.pass();
+    await until('service is back', async () => (await sessions.checkToken(token)) !== null);
+  });
 
-  it('is sent next to nothing meanwhile, so that nothing piles up on a client without a socket timeout', async () => {
+  it('receives almost nothing in that time, so that no queue grows without a socketTimeout', async () => {
     const sessions = manage(ownClient(server.port));
     const token = await sessions.setToken('ada');
     await ask(server, 'CONFIG', 'RESETSTAT');
@@ -116,12 +113,12 @@ describe('a Redis that has gone silent', () => {
     }
     server.resume();
     await until('service is back', async () => (await sessions.checkToken(token)) !== null);
-    // Of 5,000 requests and of some seconds of probes: what came before the circuit was open, and one probe.
+    // Of 5,000 requests and some seconds of probes, only those before the circuit opened and one probe.
     expect(await commandsOf('evalsha')).toBeLessThan(40);
     expect(await commandsOf('pttl')).toBeLessThan(10);
   });
 
-  it('lets a process end that does nothing but wait for it', async () => {
+  it('does not keep a process that only waits for it from ending', async () => {
     const sessions = manage(proxied());
     const token = await sessions.setToken('ada');
     proxy.swallow();
@@ -132,7 +129,7 @@ describe('a Redis that has gone silent', () => {
 });
 
 describe("a client of the application's own", () => {
-  it('that has a command timeout is spared the silent Redis just the same', async () => {
+  it('with a command timeout stops calling a silent Redis, too', async () => {
     const client = new Redis(server.port, '127.0.0.1', { commandTimeout: AT_ONCE_MS });
     client.on('error', () => undefined);
     onClose(() => client.disconnect());
@@ -145,7 +142,7 @@ describe("a client of the application's own", () => {
     await until('service is back', async () => (await sessions.checkToken(token)) !== null);
   });
 
-  it('that is just being reconnected is handed nothing that would wait in its queue', async () => {
+  it('that is reconnecting is given no command that would wait in its queue', async () => {
     const client = ownClient(server.port);
     const sessions = manage(client);
     const token = await sessions.setToken('ada');
@@ -159,7 +156,7 @@ describe("a client of the application's own", () => {
     }
   });
 
-  it('that sends a login twice starts one session, whose token is good', async () => {
+  it('that sends a login twice starts one session, whose token is valid', async () => {
     const sessions = manage(ownClient(proxy.port), { singleMode: true });
     await sessions.setToken('ada');
     const lost = proxy.loseReplyTo(/evalsha|eval/i);
@@ -177,13 +174,13 @@ describe("a client of the application's own", () => {
     await ask(server, 'CONFIG', 'RESETSTAT');
     proxy.pass();
     await sleep(TIMEOUT_MS + 100);
-    // What had been sent, and no probe.
+    // Only what had been sent, without a probe.
     expect(await commandsOf('evalsha')).toBeLessThanOrEqual(8);
   });
 });
 
 describe('a Redis that is slow', () => {
-  it('serves as long as it answers in time, however late that is', async () => {
+  it('serves as long as it answers before the deadline', async () => {
     const sessions = manage(proxied());
     const token = await sessions.setToken('ada');
     proxy.delay(60);
@@ -191,7 +188,7 @@ describe('a Redis that is slow', () => {
       expect((await timed(sessions.touchToken(token))).outcome).toMatchObject({ status: 'fulfilled' });
   });
 
-  it('that is later than the deadline is a 503, and its late answers change nothing', async () => {
+  it('that answers after the deadline gives a 503, and its late answers change nothing', async () => {
     const sessions = manage(proxied());
     const token = await sessions.setToken('ada');
     proxy.delay(TIMEOUT_MS);
@@ -208,10 +205,10 @@ describe('a Redis that is slow', () => {
     ['CLIENT PAUSE', ['CLIENT', 'PAUSE', SLOW_MS, 'ALL']],
     ['DEBUG SLEEP', ['DEBUG', 'SLEEP', SLOW_MS / 1000]],
     [
-      'a script of somebody else',
+      'a script of another application',
       ['EVAL', 'local t = redis.call("TIME")[1] repeat until redis.call("TIME")[1] - t > 2', 0],
     ],
-  ] as const)('for a while, by %s, signs nobody out', async (_, command) => {
+  ] as const)('for a while, by %s, signs no user out', async (_, command) => {
     const sessions = manage(proxied());
     const tokens = new Map([['ada', await sessions.setToken('ada')]]);
     const traffic = startTraffic(sessions, tokens);
@@ -226,8 +223,8 @@ describe('a Redis that is slow', () => {
   });
 });
 
-describe('a login that Redis comes to too late', () => {
-  it('is not carried out: nobody is signed out for a login that failed', async () => {
+describe('a login that Redis executes after its deadline', () => {
+  it('has no effect: it ends no other session', async () => {
     const sessions = manage(proxied(), { singleMode: true });
     const direct = manage(server.url, { singleMode: true });
     const [ada, grace] = [await sessions.setToken('ada'), await sessions.setToken('grace')];
@@ -245,7 +242,7 @@ describe('a login that Redis comes to too late', () => {
     expect(await direct.listUserToken('grace')).toEqual([grace]);
   });
 
-  it('and a ban, its lifting, a rotation and a proof of identity are not carried out late either', async () => {
+  it('has no effect; nor has a late ban, unban, rotation or re-authentication', async () => {
     const sessions = manage(proxied());
     const direct = manage(server.url);
     const [ada, eve] = [await sessions.setToken('ada'), await sessions.setToken('eve')];
@@ -270,7 +267,7 @@ describe('a login that Redis comes to too late', () => {
     expect((await direct.checkToken(ada))?.authenticatedAt).toEqual(before?.authenticatedAt);
   });
 
-  it('costs a second call only where the clock of the Redis is not known yet', async () => {
+  it('costs a second call only when the clock of the Redis is not yet known', async () => {
     const sessions = manage(server.url);
     await ask(server, 'CONFIG', 'RESETSTAT');
     const loginCalls = async () => (await commandsOf('eval')) + (await commandsOf('evalsha'));
@@ -282,7 +279,7 @@ describe('a login that Redis comes to too late', () => {
   });
 });
 
-describe('a reply that is lost after the work was done', () => {
+describe('a reply that is lost after the command was executed', () => {
   const verbs: [string, (sessions: TokenManager<never>, token: string) => Promise<unknown>][] = [
     ['setToken', (sessions) => sessions.setToken('ada')],
     ['touchToken', (sessions, token) => sessions.touchToken(token)],
@@ -293,7 +290,7 @@ describe('a reply that is lost after the work was done', () => {
     ['banUser', (sessions) => sessions.banUser('ada')],
   ];
 
-  it.each(verbs)('of %s is a 503 at once, and the call is sent once', async (_, call) => {
+  it.each(verbs)('of %s gives a 503 at once, and the call is sent once', async (_, call) => {
     const sessions = manage(proxied());
     const direct = manage(server.url);
     const token = await sessions.setToken('ada');
@@ -304,16 +301,16 @@ describe('a reply that is lost after the work was done', () => {
     expect(outcome).toMatchObject(unavailable);
     expect(ms).toBeLessThan(AT_ONCE_MS);
     await until('service is back', async () => (await sessions.listUserToken('grace')).length === 0);
-    // The listing was another.
+    // The listing differed.
     expect((await commandsOf('eval')) + (await commandsOf('evalsha'))).toBe(2);
-    // Redis has done what it was told; the answer to a login is lost, and its token is nobody's.
+    // Redis has run the command, but the reply is lost: no client has the token of the login.
     const live = await direct.listUserToken('ada');
     expect(live.length).toBe(_ === 'setToken' ? 2 : /^delete|^ban/.test(_) ? 0 : 1);
   });
 });
 
 describe('a rotated token', () => {
-  it('whose request Redis comes to when nobody waits any more is no theft: a stall signs nobody out', async () => {
+  it('whose request Redis executes after the deadline is not taken for a theft', async () => {
     const sessions = manage(proxied(), { rotationGrace: 1 });
     const direct = manage(server.url, { rotationGrace: 1 });
     const token = await sessions.setToken('ada');
@@ -368,7 +365,7 @@ describe('scripts that are flushed again and again', () => {
   });
 });
 
-describe('a master that is made a replica under us', () => {
+describe('a master that becomes a replica while we are connected', () => {
   let other: RedisServer;
   let demoted: RedisServer;
 
@@ -378,7 +375,7 @@ describe('a master that is made a replica under us', () => {
     onClose(() => other.stop());
   });
 
-  it('is believed by nobody, whatever it still knows or no longer knows, until it is a master again', async () => {
+  it('is not trusted, whatever data it has, until it is a master again', async () => {
     const sessions = manage(demoted.url, { slideEvery: 3600 });
     const [token, ended] = [await sessions.setToken('ada'), await sessions.setToken('grace', 1)];
     const former = await sessions.setToken('joan');
@@ -438,7 +435,7 @@ describe('a master that is made a replica under us', () => {
     await until('service is back', async () => (await sessions.checkToken(await sessions.setToken('ada'))) !== null);
   });
 
-  it('is left for a new connection, which may lead elsewhere, but not over and over', async () => {
+  it('is left for a new connection, which may reach another server, at a limited rate', async () => {
     const sessions = manage(demoted.url);
     const token = await sessions.setToken('ada');
     await ask(demoted, 'REPLICAOF', '127.0.0.1', '1');
@@ -456,7 +453,7 @@ describe('a master that is made a replica under us', () => {
 });
 
 describe('a Redis that refuses to write', () => {
-  it('for want of replicas, or of a disk, says so in the error', async () => {
+  it('for lack of replicas, or of a disk, gives an error that says so', async () => {
     const lone = await startRedis({ 'min-replicas-to-write': '1' });
     onClose(() => lone.stop());
     const sessions = manage(lone.url);

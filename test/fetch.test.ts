@@ -26,13 +26,13 @@ async function signedIn(options: Parameters<typeof sessionOpener>[1] = {}): Prom
 const names = (response: Response) => response.headers.getSetCookie().map((line) => line.split('=')[0]);
 
 describe('commit', () => {
-  it('gives the very response where there is nothing to say', async () => {
+  it('returns the response itself when there is nothing to add', async () => {
     const session = await sessionOpener(newManager())(asking());
     const response = new Response('hello');
     expect(session.commit(response)).toBe(response);
   });
 
-  it("keeps the response's own headers and cookies, and changes no response that others may send", async () => {
+  it("keeps the response's headers and cookies, and modifies no response that others may send", async () => {
     const response = new Response('hello', { status: 201, statusText: 'Made', headers: { 'X-One': '1' } });
     response.headers.append('Set-Cookie', 'theme=dark; Path=/');
     response.headers.append('Set-Cookie', 'lang=en; Expires=Thu, 01 Jan 2099 00:00:00 GMT');
@@ -47,7 +47,7 @@ describe('commit', () => {
     expect(await sent.text()).toBe('hello');
   });
 
-  it('takes redirects, answers without a body and responses whose headers cannot be changed', async () => {
+  it('handles redirects, responses without a body and immutable headers', async () => {
     const fetched = await fetch(`data:text/plain,${'x'.repeat(10)}`);
     for (const response of [
       Response.redirect(URL_OF_APP, 302),
@@ -61,12 +61,12 @@ describe('commit', () => {
     }
   });
 
-  it('lets a response that nothing can be added to go as it is', async () => {
+  it('returns an error response (Response.error) unmodified', async () => {
     const broken = Response.error();
     expect((await signedIn()).commit(broken)).toBe(broken);
   });
 
-  it('hands a stream on while it is written', async () => {
+  it('passes a stream on while it is written', async () => {
     let write: (text: string) => void = () => undefined;
     const body = new ReadableStream({
       start(controller) {
@@ -82,7 +82,7 @@ describe('commit', () => {
     }
   });
 
-  it('releases the signal of a HEAD request at once, for hosts drop its body', async () => {
+  it('releases the signal of a HEAD request at once, since hosts drop its body', async () => {
     const manager = newManager();
     const headers = { cookie: `__Host-session=${await manager.setToken('ada')}` };
     const session = await sessionOpener(manager)(new Request(URL_OF_APP, { method: 'HEAD', headers }));
@@ -91,7 +91,7 @@ describe('commit', () => {
     expect([manager.unwatch(signal), signal.aborted]).toEqual([false, false]);
   });
 
-  it('comes after a signal that has aborted, where the session turned out to have ended', async () => {
+  it('works after the signal has aborted because the session had ended', async () => {
     const manager = newManager();
     const token = await manager.setToken('ada');
     const session = await sessionOpener(manager)(asking(token));
@@ -101,7 +101,7 @@ describe('commit', () => {
     expect((await sessionOpener(manager)(asking(token))).signal.aborted).toBe(false);
   });
 
-  it('asks the browser to forget, and keeps what the response asks for', async () => {
+  it("adds Clear-Site-Data, and keeps the response's own", async () => {
     const session = await signedIn({ clearSiteData: true });
     await session.logout();
     const sent = session.commit(new Response(null, { headers: { 'Clear-Site-Data': '"executionContexts"' } }));
@@ -109,7 +109,7 @@ describe('commit', () => {
     expect(sent.headers.getSetCookie()).toEqual([expect.stringMatching(/^__Host-session=; Max-Age=0/)]);
   });
 
-  it('ends what can be said: a login after it rejects, and leaves no session', async () => {
+  it('is final: a login after it rejects, and leaves no session', async () => {
     const manager = newManager();
     const session = await sessionOpener(manager)(asking());
     session.commit(new Response());
@@ -117,7 +117,7 @@ describe('commit', () => {
     expect(await manager.listUserToken('ada')).toEqual([]);
   });
 
-  it('of an error that comes after it has the same cookie', async () => {
+  it('of a later error response sets the same cookie', async () => {
     const session = await signedIn();
     session.commit(new Response());
     expect(names(session.commit(new Response('sorry', { status: 500 })))).toEqual(['__Host-session']);
@@ -147,7 +147,7 @@ describe('commit', () => {
     expect((await manager.checkToken(token))?.user.id).toBe('ada');
   });
 
-  it('can not be replaced, in sloppy mode either', async () => {
+  it('cannot be overwritten, in sloppy mode either', async () => {
     const session = await signedIn();
     const write = new Function('session', 'session.commit = null');
     expect(() => write(session)).toThrow("session.commit can't be assigned");
@@ -157,7 +157,7 @@ describe('commit', () => {
 });
 
 describe('openSession', () => {
-  it('opens a request once, however often and wherever it is asked', async () => {
+  it('opens a request once, however often it is called', async () => {
     const { store, calls } = countedStore(new MemoryStore());
     const manager = newManager({ store });
     const token = await manager.setToken('ada');
@@ -185,7 +185,7 @@ describe('openSession', () => {
     expect([response.status, await response.json()]).toEqual([403, { error: 'ERR_CROSS_ORIGIN' }]);
   });
 
-  it('goes by the connection it is given, before what the request says', async () => {
+  it('prefers the connection passed to it over what the request says', async () => {
     const manager = newManager();
     const open = sessionOpener(manager);
     const request = () =>
@@ -207,17 +207,17 @@ describe('openSession', () => {
     [asking(), { secure: 'true' }, 'secure must be true or false, got a value of type string'],
     [asking(), { ip: ['::1'] }, 'ip must be a string, got an array'],
     [asking(), { proto: 'https' }, 'connection: unknown option "proto"; known are ip, secure, host'],
-  ])('rejects with what is wrong: %#', async (request, connection, message) => {
+  ])('rejects invalid arguments: %#', async (request, connection, message) => {
     const opening = sessionOpener(newManager())(request as Request, connection as never);
     await expect(opening).rejects.toThrow(new TypeError(message));
   });
 
-  it('has no property to put the session at', () => {
+  it('has no option `property`', () => {
     const options = { property: 'auth' } as never;
     expect(() => sessionOpener(newManager(), options)).toThrow(/^sessionOpener has no option "property"/);
   });
 
-  it('of a request whose client has gone makes no login', async () => {
+  it('makes no login on a request whose client has disconnected', async () => {
     const manager = newManager();
     const leaving = new AbortController();
     const session = await sessionOpener(manager)(new Request(URL_OF_APP, { signal: leaving.signal }));
@@ -228,7 +228,7 @@ describe('openSession', () => {
 });
 
 describe('a guard', () => {
-  it('gives the user, or an error that is the answer', async () => {
+  it('gives the user, or an error with the response', async () => {
     const manager = newManager();
     const open = sessionOpener(manager);
     const token = await manager.setToken('ada');
@@ -241,7 +241,7 @@ describe('a guard', () => {
       } catch (error) {
         return (error as SessionError).getResponse();
       }
-      throw new Error('it let nobody in');
+      throw new Error('the guard passed');
     };
     const refused = refusal();
     expect([refused.status, refused.headers.get('www-authenticate')]).toEqual([401, 'Bearer']);
@@ -250,7 +250,7 @@ describe('a guard', () => {
     expect([redirected.status, redirected.headers.get('location')]).toEqual([303, '/login?returnTo=%2F']);
   });
 
-  it('takes nothing but a session', () => {
+  it('accepts only a session', () => {
     for (const given of [undefined, null, {}, { user: { id: 'ada' } }]) {
       expect(() => requireUser(given as never)).toThrow(/^requireUser\(\) needs the session of openSession\(\), got /);
     }

@@ -17,7 +17,7 @@ const closing = closeAfterEach();
 const NOW = 1_700_000_000_000;
 const REUSE = { graceMs: 60_000, onReuse: 'end' } as const;
 
-/** A session that is there before each request, and whose data says whose it is. */
+/** A session that exists before each request, and whose data names its owner. */
 interface Known {
   userId: string;
   sid: string;
@@ -34,7 +34,7 @@ const KNOWN: readonly Known[] = ['ada', 'ada', 'grace', '', ''].map((userId, ind
 const TOKENS = KNOWN.map(({ token }) => token);
 const VISITORS = KNOWN.filter(({ userId }) => userId === '').map(({ token }) => token);
 
-/** The known sessions in a new store, and the calls that it gets from then on. */
+/** The known sessions in a new store, and its calls from then on. */
 async function opened() {
   let now = NOW;
   const inner = new MemoryStore({ now: () => now });
@@ -47,7 +47,7 @@ async function opened() {
   return { manager, calls, inner };
 }
 
-/** What a handler does with its session. Reads are told from what may start or end something. */
+/** A handler's use of its session. Reads are separate from acts that may start or end a session. */
 const key = fc.constantFrom('owner', 'cart', '__proto__', 'n');
 const value = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constant('x'.repeat(300)));
 const READS: fc.Arbitrary<Act>[] = [
@@ -64,8 +64,8 @@ const WRITES: fc.Arbitrary<Act>[] = [
   fc.constant(act('clear', 1, ({ data }) => data.clear())),
 ];
 /**
- * One reads what is to be kept, one starts the session, and each of the sessions that came may have to be ended: a
- * login of all, a rotation of a visitor's.
+ * Logins and rotations. A login costs a call to read the kept data, one to start the session, and one to end each
+ * session that came with the request; a rotation ends a visitor's.
  */
 const TURNS: fc.Arbitrary<Act>[] = [
   fc
@@ -77,7 +77,7 @@ const TURNS: fc.Arbitrary<Act>[] = [
 
 interface Act {
   name: string;
-  /** Calls to the store that it may cost. */
+  /** The number of calls to the store that it may cost. */
   most: number;
   run(session: DirectSession): Promise<unknown>;
 }
@@ -111,20 +111,20 @@ const CODES = ['ERR_CROSS_ORIGIN', 'ERR_TOKEN_CONFLICT', 'ERR_NO_SESSION', 'ERR_
 /** Up to three sessions of a user, and one of a visitor. */
 const MOST_TO_OPEN = 4;
 
-/** What a call gives; `undefined` where it was refused as it may be. */
+/** The result of a call; `undefined` for a permitted rejection. */
 async function allowed(call: Promise<unknown>, name: string): Promise<unknown> {
   try {
     return await call;
   } catch (error) {
     if (error instanceof SessionError && CODES.includes(error.code)) return undefined;
-    // A value that is no number.
+    // The value is not a number.
     if (error instanceof TypeError && name.startsWith('increment')) return undefined;
     throw error;
   }
 }
 
-/** Whether no token may count, although it is signed: of another site, or one of several visitors in cookies alone. */
-function isNobody({ method, secure, headers }: DirectRequest): boolean {
+/** Whether no signed token may count: from another site, or of several visitors in cookies alone. */
+function mustBeAnonymous({ method, secure, headers }: DirectRequest): boolean {
   if (TOKENS.some((token) => headers.authorization === `Bearer ${token}`)) return false;
   if (method === 'POST' && headers['sec-fetch-site'] === 'cross-site') return true;
   const values = (headers.cookie ?? '').split('; ');
@@ -136,8 +136,8 @@ function isNobody({ method, secure, headers }: DirectRequest): boolean {
 
 const forged = mutatedTokens(TOKENS).filter((text) => !TOKENS.some((token) => text.includes(token)));
 
-describe('visitors’ and users’ tokens in any cookies', () => {
-  it('that nobody has signed find nothing, and cost no call to the store until something is written', async () => {
+describe('unsigned or foreign tokens in any cookies', () => {
+  it('find nothing, and cost no call to the store until something is written', async () => {
     const junk = fc.oneof(forged, fc.string({ unit: 'binary', maxLength: 30 }));
     const reads = fc.array(fc.oneof(...READS), { maxLength: 3 });
     await holds(300, [requests(junk), reads, fc.oneof(...WRITES)], async (request, acts, write) => {
@@ -156,10 +156,10 @@ describe('visitors’ and users’ tokens in any cookies', () => {
     });
   });
 
-  it('lead to the data of their own sessions alone, in a bounded number of calls, and break nothing', async () => {
+  it('give access to the data of their own sessions alone, in a bounded number of calls, without exceptions', async () => {
     const value = fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...TOKENS, ...VISITORS) }, forged);
     const acts = fc.array(fc.oneof(...READS, ...WRITES, ...TURNS), { maxLength: 4 });
-    const seen = { users: 0, visitors: 0, nobody: 0 };
+    const seen = { users: 0, visitors: 0, anonymous: 0 };
     await holds(500, [requests(value), acts], async (request, acts) => {
       const { manager, calls, inner } = await opened();
       const came = KNOWN.filter(({ token }) => Object.values(request.headers).join().includes(token));
@@ -171,9 +171,9 @@ describe('visitors’ and users’ tokens in any cookies', () => {
         )) as DirectSession | undefined;
         expect(calls.length).toBeLessThanOrEqual(MOST_TO_OPEN);
         if (session === undefined) continue;
-        if (isNobody(request)) expect(session.token).toBeNull();
+        if (mustBeAnonymous(request)) expect(session.token).toBeNull();
         const known = KNOWN.find(({ token }) => token === session.token);
-        seen[session.user !== null ? 'users' : known ? 'visitors' : 'nobody']++;
+        seen[session.user !== null ? 'users' : known ? 'visitors' : 'anonymous']++;
         expect([session.user?.id ?? '', session.id]).toEqual([known?.userId ?? '', known?.sid ?? null]);
         expect(came.includes(known as Known)).toBe(session.token !== null);
         const owner = await allowed(session.data.get('owner'), 'get');
@@ -182,7 +182,7 @@ describe('visitors’ and users’ tokens in any cookies', () => {
           calls.length = 0;
           await allowed(run(session), name);
           expect({ name, isBounded: calls.length <= most }).toEqual({ name, isBounded: true });
-          // A login keeps what a visitor had, or the user; whatever else an act has put there is no session's id.
+          // A login keeps a visitor's or the user's data; no other value is the id of a session.
           const kept = await allowed(session.data.get('owner'), 'get');
           const from = KNOWN.find(({ sid }) => sid === kept);
           if (session.user !== null && from !== undefined) expect(['', session.user.id]).toContain(from.userId);
@@ -203,7 +203,7 @@ describe('visitors’ and users’ tokens in any cookies', () => {
   });
 });
 
-describe('keys and values of every kind', () => {
+describe('keys and values of every type', () => {
   let server: RedisServer;
   beforeAll(async () => {
     server = await startRedis();
@@ -216,7 +216,7 @@ describe('keys and values of every kind', () => {
   ];
   const keys = fc.oneof(anyValue, fc.constantFrom('key', '__proto__', 'é'), fc.string({ unit: 'binary' }));
 
-  it.each(STORES)('come back as they were given, or are refused and nothing is stored: %s', async (_, open) => {
+  it.each(STORES)('are returned as they were given, or rejected and not stored: %s', async (_, open) => {
     const { store, calls } = countedStore(open());
     const manager = new TokenManager({ store, secret: SECRET });
     closing(() => manager.close());
@@ -241,7 +241,7 @@ describe('keys and values of every kind', () => {
     });
   });
 
-  it.each(STORES)('are added and updated, or refused and the old value stays: %s', async (_, open) => {
+  it.each(STORES)('are added and updated, or rejected and the old value is kept: %s', async (_, open) => {
     const manager = new TokenManager({ store: open(), secret: SECRET });
     closing(() => manager.close());
     const data = manager.sessionData(await manager.setToken('ada'));
@@ -264,12 +264,12 @@ describe('keys and values of every kind', () => {
   });
 });
 
-/** As text: -0 is 0 in JSON. */
+/** Serialised: -0 is 0 in JSON. */
 function asJson(value: unknown): string | undefined {
   return JSON.stringify(value);
 }
 
-/** Holds what came back against what was given, but for what JSON can't tell apart: -0 and 0, undefined and left out. */
+/** Compares result and input, except for what JSON cannot distinguish: -0 and 0, undefined and left out. */
 function expectSame(found: unknown, given: unknown): void {
   if (typeof given !== 'object' || given === null) {
     if (found !== given) expect(found).toEqual(given);
@@ -280,7 +280,7 @@ function expectSame(found: unknown, given: unknown): void {
   }
 }
 
-/** Whether it gives something else each time that it is asked, or when it is awaited. */
+/** Whether it returns another value each time, or is awaitable. */
 function isShifting(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false;
   if ('then' in value) return true;

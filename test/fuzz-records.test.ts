@@ -34,7 +34,7 @@ const VERBS: Record<string, Verb> = {
   deleteUser: (manager, userId) => manager.deleteUser(userId),
 };
 
-/** The verbs on data, of users' sessions and of visitors'. */
+/** The methods for session data, of users and of visitors. */
 const DATA_VERBS: Record<string, Verb> = {
   'data.getAll': (manager, _, token) => manager.sessionData(token).getAll(),
   'data.get': (manager, _, token) => manager.sessionData(token).get('k'),
@@ -56,7 +56,7 @@ const VISITOR_VERBS: Record<string, Verb> = {
   'createSession replaces': (manager, userId, token) => manager.createSession(userId, { replaces: [token] }),
 };
 
-/** What may be wrong with a record, and what a record may say of a login. */
+/** Damages to a record, and the login that a record describes. */
 const CODES = [
   'ERR_STORE_CORRUPT',
   'ERR_STORE_LAYOUT',
@@ -66,7 +66,7 @@ const CODES = [
   'ERR_DATA_TOO_LARGE',
 ];
 
-describe('whatever is in a user’s keys in Redis', () => {
+describe('with arbitrary content in a user’s keys in Redis,', () => {
   const prefixes = randomPrefixes();
   let server: RedisServer;
   let manager: TokenManager;
@@ -118,7 +118,7 @@ describe('whatever is in a user’s keys in Redis', () => {
     await fc.assert(property, runs(400));
   });
 
-  it('a visitor can log in and log out, whatever has become of the data', async () => {
+  it('a visitor can log in and log out', async () => {
     const property = fc.asyncProperty(dataDamages, async (damage) => {
       const [first, second] = [await damagedVisitor([damage]), await damagedVisitor([damage])];
       expect(await manager.deleteToken(first)).toBe(true);
@@ -128,7 +128,7 @@ describe('whatever is in a user’s keys in Redis', () => {
     await fc.assert(property, runs(100));
   });
 
-  it('deleteUserToken ends what is damaged, and the user can log in again', async () => {
+  it('deleteUserToken removes damaged sessions, and the user can log in again', async () => {
     const property = fc.asyncProperty(fc.array(damages, { minLength: 1, maxLength: 4 }), async (all) => {
       fc.pre(all.every(({ layout, isForeign, isBan }) => !isForeign && !isBan && (layout ?? '1') === '1'));
       const { userId, token } = await damagedUser(all);
@@ -141,7 +141,7 @@ describe('whatever is in a user’s keys in Redis', () => {
     await fc.assert(property, runs(200));
   });
 
-  /** A user whose record was right before this was done to it. The token is of the session in it. */
+  /** A user whose valid record was then damaged so. The token belongs to its session. */
   async function damagedUser(all: readonly Damage[]): Promise<{ userId: string; token: string }> {
     const userId = `user ${users++}`;
     const tag = tagOf(userId);
@@ -151,7 +151,7 @@ describe('whatever is in a user’s keys in Redis', () => {
     return { userId, token };
   }
 
-  /** The token of a visitor whose record was right before this was done to it. */
+  /** The token of a visitor whose valid record was then damaged so. */
   async function damagedVisitor(all: readonly Damage[]): Promise<string> {
     const { id: sid, token } = await manager.startVisitor(new Map([['k', '"value"']]));
     await damageAll(all, sid, { sid, userId: '' });

@@ -34,7 +34,7 @@ function opened<Detail>(options: TokenManagerOptions<Detail>): TokenManager<Deta
   return manager;
 }
 
-/** Managers with a store that counts its calls, and two tokens of each of two users. */
+/** Managers with a store that counts its calls, and two tokens for each of two users. */
 async function signedIn() {
   const { store, calls } = countedStore(new MemoryStore());
   const manager = opened<Detail>({ store, secret: SECRET });
@@ -59,7 +59,7 @@ describe('arbitrary bytes in Cookie and Authorization never throw and never reac
     await holds(60, [request], async ({ method, path, cookie, authorization }) => {
       const headers = ['Host: app', 'Origin: https://other', `Cookie: ${cookie}`, `Authorization: ${authorization}`];
       const { status, setCookie } = await within(30_000, 'an answer', sendRaw(app.url, method, path, headers));
-      // 400 is node's, for what is no header at all.
+      // Node answers 400 to invalid headers.
       expect([path === '/me' ? 401 : 200, 400]).toContain(status);
       expect(setCookie).toEqual([]);
       expect(calls.splice(0)).toEqual([]);
@@ -67,8 +67,8 @@ describe('arbitrary bytes in Cookie and Authorization never throw and never reac
   });
 });
 
-describe('header texts that no parser has seen', () => {
-  /** Cookies and an Authorization of pieces: the tokens that may be there, and all that may not. */
+describe('random header texts', () => {
+  /** Cookies and an Authorization, assembled from the allowed tokens and from invalid pieces. */
   const requests = (pieces: readonly string[], others: fc.Arbitrary<string>): fc.Arbitrary<DirectRequest> => {
     const value = fc.oneof(fc.constantFrom(...pieces), others, headerText(pieces), fc.string({ unit: 'binary' }));
     const name = fc.constantFrom('session', '__Host-session', '__proto__', 'constructor', 'x');
@@ -107,7 +107,7 @@ describe('header texts that no parser has seen', () => {
       }));
   };
 
-  it('sign in nobody, reach no store, and break neither middleware', async () => {
+  it('sign in no user, reach no store, and break neither middleware', async () => {
     const { manager, calls, tokens } = await signedIn();
     const middlewares = [...directMiddlewares(manager), ...directMiddlewares(manager, { header: 'x-forwarded-host' })];
     const others = mutatedTokens(tokens).filter((text) => !holdsToken(text, tokens));
@@ -121,7 +121,7 @@ describe('header texts that no parser has seen', () => {
     });
   });
 
-  it('with tokens of one user sign in that user or nobody, whatever else of others there is', async () => {
+  it('with tokens of one user sign in that user or none, whatever else is there', async () => {
     const { manager, ada, tokens } = await signedIn();
     const middlewares = directMiddlewares(manager);
     const others = mutatedTokens(tokens).filter((text) => !holdsToken(text, tokens));
@@ -138,7 +138,7 @@ describe('header texts that no parser has seen', () => {
     expect(signedInAs).toBeGreaterThan(0);
   });
 
-  it('with tokens of two users in cookies sign in neither, and a token in the header goes before both', async () => {
+  it('with tokens of two users in cookies sign in neither; a token in the header comes first', async () => {
     const { manager, ada, tokens } = await signedIn();
     const grace = tokens.filter((token) => !ada.includes(token));
     const order = fc.shuffledSubarray([...ada, ...grace], { minLength: 2 });
@@ -157,7 +157,7 @@ describe('header texts that no parser has seen', () => {
 });
 
 describe('a token', () => {
-  it('that was changed, cut, put together or signed by others is none, and costs no call to the store', async () => {
+  it('that was changed, cut, assembled or signed by others is invalid, and costs no call to the store', async () => {
     const { manager, calls, tokens } = await signedIn();
     await holds(800, [mutatedTokens(tokens)], async (token) => {
       expect(manager.isToken(token)).toBe(false);
@@ -173,7 +173,7 @@ describe('a token', () => {
     });
   });
 
-  it('of any kind of value is none, and costs no call to the store', async () => {
+  it('of any type of value is invalid, and costs no call to the store', async () => {
     const { manager, calls } = await signedIn();
     await holds(250, [anyValue], async (value) => {
       const token = value as string;
@@ -187,9 +187,9 @@ describe('a token', () => {
   });
 });
 
-describe('a programmer’s argument of any value', () => {
+describe('an argument of any value', () => {
   const seconds = fc.oneof(anyValue, fc.constant(60));
-  /** What each call may name when it refuses an argument. */
+  /** The names by which each call may reject an argument. */
   const CALLS: Record<string, [given: Given, named: RegExp, call: Call]> = {
     setToken: [anyValue, /userId/, (all, id) => all.setToken(id)],
     'setToken ttl': [seconds, /ttl/, (all, ttl) => all.setToken('ada', ttl)],
@@ -230,7 +230,7 @@ describe('a programmer’s argument of any value', () => {
       /deleteSession|message/,
       (all, options) => all.deleteSession('ada', 'x'.repeat(22), options),
     ],
-    banUser: [['seconds', 'reason'], /banUser|seconds|reason/, (all, options) => all.banUser('somebody else', options)],
+    banUser: [['seconds', 'reason'], /banUser|seconds|reason/, (all, options) => all.banUser('another user', options)],
     'banUser whom': [anyValue, /userId/, (all, id) => all.banUser(id)],
     unbanUser: [anyValue, /userId/, (all, id) => all.unbanUser(id)],
     getBan: [anyValue, /userId/, (all, id) => all.getBan(id)],
@@ -244,7 +244,7 @@ describe('a programmer’s argument of any value', () => {
     'once listener': [anyValue, /listener/, async (all, listener) => all.once('store-up', listener)],
   };
 
-  it.each(Object.entries(CALLS))('of %s is taken, or refused by its name and nothing is stored', async (_, row) => {
+  it.each(Object.entries(CALLS))('of %s is accepted, or rejected by its name with nothing stored', async (_, row) => {
     const [given, named, call] = row;
     const { store, calls } = countedStore(new MemoryStore());
     const manager = opened({ store, secret: SECRET, getUserInfo: (id) => ({ name: id }) });
@@ -270,7 +270,7 @@ describe('a programmer’s argument of any value', () => {
       (session, attributes) => session.login('ada', { attributes }),
     ],
     ['logout', ['everywhere'], /logout|everywhere/, (session, options) => session.logout(options)],
-  ])('of req.session’s %s is taken, or refused by its name and nothing is stored', async (_, given, named, call) => {
+  ])('of req.session’s %s is accepted, or rejected by its name with nothing stored', async (_, given, named, call) => {
     const { store, calls } = countedStore(new MemoryStore());
     const manager = opened({ store, secret: SECRET });
     const middlewares = directMiddlewares(manager);
@@ -286,7 +286,7 @@ describe('a programmer’s argument of any value', () => {
   });
 });
 
-describe('options of any value are taken, or refused by their name', () => {
+describe('options of any value are accepted, or rejected by name', () => {
   const store = new MemoryStore();
   const manager = new TokenManager({ store, secret: SECRET });
   afterAll(() => manager.close());
@@ -370,10 +370,10 @@ describe('any user id of 1 to 1,024 bytes and any attributes', () => {
     ['a RedisStore', () => new RedisStore(server.url, randomPrefixes())],
   ];
 
-  it.each(STORES)('come back exactly as they were given: %s', async (_, open) => {
+  it.each(STORES)('are returned exactly as they were given: %s', async (_, open) => {
     const manager = opened({ store: open(), secret: SECRET });
-    const heard: string[] = [];
-    manager.on('login', ({ userId }) => heard.push(userId));
+    const logins: string[] = [];
+    manager.on('login', ({ userId }) => logins.push(userId));
     await holds(150, [userIds, anyAttributes], async (userId, attributes) => {
       const created = await manager.createSession(userId, { attributes });
       const { id, token } = created;
@@ -381,14 +381,14 @@ describe('any user id of 1 to 1,024 bytes and any attributes', () => {
       expect((await manager.touchToken(token))?.user).toEqual({ id: userId });
       expect((await manager.checkToken(token))?.attributes).toEqual(attributes);
       expect(await manager.listUserSessions(userId)).toMatchObject([{ id, attributes }]);
-      expect(heard.splice(0)).toEqual([userId]);
+      expect(logins.splice(0)).toEqual([userId]);
       expect(await manager.banUser(userId, { reason: 'a\nreason: of two lines' })).toBe(1);
       expect(await manager.getBan(userId)).toMatchObject({ reason: 'a\nreason: of two lines' });
       expect(await manager.unbanUser(userId)).toBe(true);
     });
   });
 
-  it.each(STORES)('keep users apart who are as much alike as can be: %s', async (_, open) => {
+  it.each(STORES)('keep users apart whose ids are as similar as possible: %s', async (_, open) => {
     const manager = opened({ store: open(), secret: SECRET });
     const likeness = fc.constantFrom<(id: string) => string>(
       (id) => `${id}\0`,
@@ -416,19 +416,22 @@ describe('any user id of 1 to 1,024 bytes and any attributes', () => {
     });
   });
 
-  it.each(STORES)('count alike for a limit by device, whatever else is kept of a login: %s', async (_, open) => {
-    const manager = opened({ store: open(), secret: SECRET, maxSessionsPerDevice: 1 });
-    let users = 0;
-    await holds(150, [anyAttributes, anyAttributes], async (one, two) => {
-      const userId = `user ${users++}`;
-      const first = await manager.setToken(userId, 60, one);
-      const second = await manager.setToken(userId, 60, two);
-      const isSameDevice = (one.device ?? '') === (two.device ?? '');
-      expect(await manager.listUserToken(userId)).toEqual(isSameDevice ? [second] : [first, second]);
-      const third = await manager.setToken(userId, 60, one);
-      expect(await manager.listUserToken(userId)).toEqual(isSameDevice ? [third] : [second, third]);
-    });
-  });
+  it.each(STORES)(
+    'count correctly for a limit by device, whatever other attributes a login has: %s',
+    async (_, open) => {
+      const manager = opened({ store: open(), secret: SECRET, maxSessionsPerDevice: 1 });
+      let users = 0;
+      await holds(150, [anyAttributes, anyAttributes], async (one, two) => {
+        const userId = `user ${users++}`;
+        const first = await manager.setToken(userId, 60, one);
+        const second = await manager.setToken(userId, 60, two);
+        const isSameDevice = (one.device ?? '') === (two.device ?? '');
+        expect(await manager.listUserToken(userId)).toEqual(isSameDevice ? [second] : [first, second]);
+        const third = await manager.setToken(userId, 60, one);
+        expect(await manager.listUserToken(userId)).toEqual(isSameDevice ? [third] : [second, third]);
+      });
+    },
+  );
 });
 
 type Call = (manager: TokenManager<Detail>, value: never) => Promise<unknown>;
@@ -437,14 +440,14 @@ function allMiddlewares(manager: unknown, options: SessionMiddlewareOptions): vo
   for (const [, host] of ALL_HOSTS) host.direct(manager as TokenManager, options);
 }
 
-/** What an argument may be: any value, or an object of options of these names. */
+/** An argument: any value, or an object of options with these names. */
 type Given = fc.Arbitrary<unknown> | readonly string[];
 
 function valuesFor(given: Given): fc.Arbitrary<unknown> {
   return Array.isArray(given) ? anyOptions(given) : (given as fc.Arbitrary<unknown>);
 }
 
-/** Whether these are options of which one has no meaning, or no options at all. */
+/** Whether these are invalid options: an unknown name, or no object at all. */
 function hasUnknown(given: Given, value: unknown): boolean {
   if (!Array.isArray(given) || value === undefined) return false;
   return !isObject(value) || Object.keys(value).some((name) => !given.includes(name));
@@ -455,8 +458,8 @@ function isObject(value: unknown): value is object {
 }
 
 /**
- * Whether a call took its argument, as it mustn't what it `mustRefuse`; if not, it has said which it was, and has
- * stored nothing.
+ * Whether a call accepted its argument; it may not accept what it `mustRefuse`. A rejection must name the argument, and
+ * nothing may be stored.
  */
 async function takenOrRefused(
   named: RegExp,
@@ -484,7 +487,7 @@ async function takenOrRefused(
 function unsignedText(tokens: readonly string[], lead: string): fc.Arbitrary<string> {
   const pieces = tokens.flatMap((token) => [token.slice(0, 60), token.slice(1), token.slice(0, 45)]);
   const text = fc.oneof(headerText([...pieces, 'Bearer ', 'Basic ']), mutatedTokens(tokens));
-  // As it goes over the wire, a byte a character.
+  // One byte a character, as it is sent.
   const bytes = text.map((rest) => Buffer.from(lead + rest, 'latin1').toString('latin1'));
   return bytes.filter((whole) => !holdsToken(whole, tokens) && !/[\r\n]/.test(whole));
 }
@@ -497,7 +500,7 @@ function ownerOf(token: string, ada: readonly string[]): string {
   return ada.includes(token) ? 'ada' : 'grace';
 }
 
-/** The session that a request gets; `null` where it was refused as another origin's. */
+/** The session of a request; `null` if it was refused for its origin. */
 async function sessionOf(sending: Promise<{ session: DirectSession }>): Promise<DirectSession | null> {
   try {
     return (await sending).session;

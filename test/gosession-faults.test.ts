@@ -6,7 +6,7 @@ import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { until } from './support/until';
 
 /*
- * Each fault that the Go library was seen to have, as the promise that this one keeps, on a real Redis.
+ * Each fault found in the Go library, as a promise of this one, on a real Redis.
  */
 
 interface Detail {
@@ -17,7 +17,7 @@ let server: RedisServer;
 let prefixes: { tokenKeyPrefix: string; userKeyPrefix: string };
 const managers: TokenManager<Detail>[] = [];
 
-/** A service of its own: its own client, its own manager, the same Redis and secret. */
+/** A separate service: its own client and manager, the same Redis and secret. */
 function service(options: Partial<TokenManagerOptions<Detail>> = {}): TokenManager<Detail> {
   const manager = new TokenManager<Detail>({
     store: new RedisStore(server.url, { ...prefixes, ...PATIENT }),
@@ -42,7 +42,7 @@ afterEach(async () => {
 });
 afterAll(() => server.stop());
 
-it('1: refreshing a token that was never issued signs nobody in', async () => {
+it('1: refreshing a token that was never issued signs no user in', async () => {
   const sessions = service();
   const issued = await sessions.setToken('admin');
   for (const token of ['admin_x', 'admin', '', `${issued.slice(0, -1)}${issued.endsWith('A') ? 'E' : 'A'}`]) {
@@ -110,7 +110,7 @@ it('5: a login that was not stored gives no token', async () => {
   expect(await sessions.listUserToken('ada')).toEqual([]);
 });
 
-it('6: a user who is gone from the database loses all sessions at the next check', async () => {
+it('6: a user who was deleted from the database loses all sessions at the next check', async () => {
   const users = new Map([['ada', { name: 'Ada' }]]);
   const sessions = service({ getUserInfo: (id) => users.get(id), userInfoTtl: 1 });
   const tokens = [await sessions.setToken('ada'), await sessions.setToken('ada')] as const;
@@ -122,7 +122,7 @@ it('6: a user who is gone from the database loses all sessions at the next check
   expect(await sessions.listUserToken('ada')).toEqual([]);
 });
 
-it('6: a loader that fails ends no session, caches nothing and is not called "not signed in"', async () => {
+it('6: a failing loader ends no session, caches nothing and does not count as "not signed in"', async () => {
   const failure = new Error('the database is down');
   let isDown = true;
   const sessions = service({
@@ -157,7 +157,7 @@ it('7: nothing in Redis, key or value, can be used to sign in', async () => {
   expect(text).not.toContain(SECRET);
 });
 
-it('8: a thousand sessions have a thousand random ids (that there is no weaker source shows token.test.ts)', async () => {
+it('8: a thousand sessions have a thousand random ids', async () => {
   const sessions = service();
   const tokens = await Promise.all(Array.from({ length: 1000 }, (_, i) => sessions.setToken(`user ${i % 100}`)));
   expect(new Set(tokens.map((token) => token.split('.')[1])).size).toBe(1000);
@@ -186,7 +186,7 @@ it('10: 50 rounds of login against "delete all" never leave a session that is li
   expect(seen.survived + seen.ended).toBe(50);
 });
 
-it('11: expiry is judged by the clock of Redis alone: a service whose clock is a year off agrees', async () => {
+it('11: expiry uses the clock of Redis alone: a service whose clock is a year off agrees', async () => {
   const right = service();
   const off = service();
   const token = await right.setToken('ada', 100);
@@ -200,7 +200,7 @@ it('11: expiry is judged by the clock of Redis alone: a service whose clock is a
   }
 });
 
-it('12: absoluteTtl bounds the whole life of a session, however often it is used or refreshed', async () => {
+it('12: absoluteTtl limits the whole life of a session, however often it is used or refreshed', async () => {
   const sessions = service({ absoluteTtl: 1 });
   const token = await sessions.setToken('ada', 3600);
   await sessions.refreshToken(token, 3600);
@@ -240,7 +240,7 @@ it('14: checking an unknown token writes nothing to Redis', async () => {
   expect(await keys()).toEqual([]);
 });
 
-it('15: a check takes one round trip, with the user info and the sliding in it', async () => {
+it('15: a check takes one round trip, with user info and sliding included', async () => {
   const sessions = service({ getUserInfo: (id) => ({ name: id }) });
   const token = await sessions.setToken('ada');
   await sessions.addUser('ada');
@@ -249,12 +249,12 @@ it('15: a check takes one round trip, with the user info and the sliding in it',
   for (let i = 0; i < 10; i++) expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'ada' });
   const stats = await server.admin.info('commandstats');
   const fromClients = [...stats.matchAll(/cmdstat_(\S+?):calls=(\d+)/g)].map(([, name, calls]) => `${name} ${calls}`);
-  // What a script calls is counted as well: the client's own share is EVALSHA, and INFO and CONFIG are the test's.
+  // Includes calls inside scripts: the client itself sends EVALSHA; INFO and CONFIG come from the test.
   expect(fromClients).toContain('evalsha 10');
   expect(fromClients.filter((line) => /^(get|getex|eval|set|multi|exec) /.test(line))).toEqual(['getex 10']);
 });
 
-it('16: a session with less than a second left is alive, and says 1', async () => {
+it('16: a session with less than a second left is live, and its ttl reads 1', async () => {
   const sessions = service();
   const token = await sessions.setToken('ada', 1);
   await sleep(50);
@@ -266,7 +266,7 @@ it.each([
   ['JSON for nothing', (key: string) => server.admin.set(key, 'null')],
   ['an empty text', (key: string) => server.admin.set(key, '')],
   ['a list', (key: string) => server.admin.rpush(key, 'x')],
-])('17: cached user info that is %s is loaded again and locks nobody out', async (_, corrupt) => {
+])('17: cached user info that is %s is loaded again and locks no user out', async (_, corrupt) => {
   const sessions = service({ getUserInfo: (id) => ({ name: id }) });
   const token = await sessions.setToken('ada');
   await sessions.addUser('ada');
@@ -291,7 +291,7 @@ it('18: a hundred parallel checks call the loader once', async () => {
   expect(getUserInfo).toHaveBeenCalledTimes(1);
 });
 
-it('18: refreshing many users goes on past a failure and reports all failures together', async () => {
+it('18: refreshing many users continues after a failure and reports all failures together', async () => {
   const sessions = service({
     getUserInfo: (id) => {
       if (id.startsWith('bad')) throw new Error(`no ${id}`);
@@ -310,7 +310,7 @@ it('18: refreshing many users goes on past a failure and reports all failures to
   expect((await service().touchToken(token))?.user.detail).toEqual({ name: 'last' });
 });
 
-it('19: keys of different kinds cannot collide, and prefixes that would make them are refused', async () => {
+it('19: keys of different kinds cannot collide, and prefixes that would make them collide are refused', async () => {
   const build = (tokenKeyPrefix: string, userKeyPrefix: string) => () =>
     new RedisStore(server.url, { tokenKeyPrefix, userKeyPrefix });
   expect(build('same', 'same')).toThrow(
@@ -345,7 +345,7 @@ it('20: every error of the store reaches its caller', async () => {
   }
 });
 
-it('a deleted session frees its key: what is gone leaves nothing in Redis, but for a day why it was ended from outside', async () => {
+it('a deleted session leaves nothing in Redis but, for at most a day, the reason if it was ended from outside', async () => {
   const sessions = service();
   const [one, two] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
   await sessions.deleteToken(one);
@@ -353,13 +353,13 @@ it('a deleted session frees its key: what is gone leaves nothing in Redis, but f
   expect(await keys()).toEqual([]);
   await sessions.setToken('ada');
   await sessions.deleteUserToken('ada');
-  // What stays for a day at most is why it ended.
+  // Only the reason of its end stays, for a day at most.
   const [key] = (await keys()) as [string];
   expect(Object.values(await server.admin.hgetall(key)).sort()).toEqual(['1', 'ada', expect.stringMatching(/^ended:/)]);
   expect(await server.admin.pttl(key)).toBeLessThanOrEqual(24 * 3_600_000);
 });
 
-it('no client of the package is still connected when its manager is closed', async () => {
+it('no client of the package stays connected after its manager was closed', async () => {
   const manager = service();
   await manager.setToken('ada');
   const client = new Redis(server.url);

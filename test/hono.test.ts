@@ -18,7 +18,7 @@ describe.each([
   ["Hono's own", false],
   ["the application's", true],
 ])('%s error handler', (_, isOwn) => {
-  /** An application that meets these errors. */
+  /** An application that handles these errors. */
   function newApp(manager: TokenManager) {
     const app = new Hono();
     if (isOwn) {
@@ -56,7 +56,7 @@ describe.each([
     expect((await app.request('/login?user=eve', { method: 'POST' })).status).toBe(403);
   });
 
-  it('keeps the cookie of a login that came before', async () => {
+  it('keeps the cookie of an earlier login', async () => {
     const app = newApp(newManager());
     app.post('/fail', async (c) => {
       await c.var.session.login('ada');
@@ -98,7 +98,7 @@ it('keeps cookies and headers that the application sets, on responses of every k
   expect(shared.headers.getSetCookie()).toEqual(['theme=dark']);
 });
 
-it('is guarded: the variable takes nothing else, and another library is told apart', async () => {
+it("the context variable is guarded against other values, and another library's is rejected", async () => {
   const manager = newManager();
   const outcomes: unknown[] = [];
   const app = new Hono().use(sessionMiddleware(manager)).get('/', (c) => {
@@ -135,7 +135,7 @@ it('is guarded: the variable takes nothing else, and another library is told apa
   expect((await both.request('/own')).status).toBe(200);
 });
 
-it('takes the connection from the option, and refuses one that is none', async () => {
+it('takes the connection from the option, and rejects an invalid one', async () => {
   const manager = newManager();
   const app = new Hono().use(
     sessionMiddleware(manager, {
@@ -151,7 +151,7 @@ it('takes the connection from the option, and refuses one that is none', async (
   );
 });
 
-it('guards in any application below', async () => {
+it('guards in any mounted application', async () => {
   const manager = newManager();
   const below = new Hono().get('/me', requireUser(), (c) => c.json(c.var.session.user.id));
   const app = new Hono().use(sessionMiddleware(manager)).route('/api', below);

@@ -64,7 +64,7 @@ interface NextRecipe {
   readSession(): Promise<FetchSession>;
 }
 
-/** Serves what a page on Request and Response exports. */
+/** Serves the export of a page on Request and Response. */
 const SERVED = `
 import { createServer } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
@@ -83,7 +83,7 @@ async function start(page: string): Promise<string> {
     stdio: 'inherit',
   });
   children.push(child);
-  // Of all addresses that a name has, a program may listen on one.
+  // A name may have several addresses; a program may listen on one of them only.
   const urls = [`http://127.0.0.1:${port}`, `http://[::1]:${port}`];
   let found: string | undefined;
   await until(`${page} listens`, async () => {
@@ -99,7 +99,7 @@ async function start(page: string): Promise<string> {
   return found as string;
 }
 
-/** A signed token, whose session the program does not know. */
+/** A signed token of a session that the program does not have. */
 async function tokenOf(userId: string): Promise<string> {
   const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
   const token = await manager.setToken(userId);
@@ -108,7 +108,7 @@ async function tokenOf(userId: string): Promise<string> {
 }
 
 describe.each(['node', 'fetch', 'hono', 'fastify'])('docs/%s.md', (page) => {
-  it('begins with a program that signs in and out, and refuses as it says', async () => {
+  it('begins with a program that signs in, signs out, and refuses as documented', async () => {
     const url = await start(page);
     const send = (method: string, path: string, headers: Record<string, string> = {}) =>
       fetch(url + path, { method, headers });
@@ -147,7 +147,7 @@ describe.each(['node', 'fetch', 'hono', 'fastify'])('docs/%s.md', (page) => {
   });
 });
 
-describe('a recipe on Request and Response', () => {
+describe('a recipe based on Request and Response', () => {
   let manager: TokenManager;
   let fail: boolean;
 
@@ -171,7 +171,7 @@ describe('a recipe on Request and Response', () => {
     delete (globalThis as { sessions?: unknown }).sessions;
   });
 
-  /** What the recipe under this heading exports. */
+  /** The exports of the recipe under this heading. */
   async function recipe<Exports>(heading: string): Promise<Exports> {
     const file = join(folder, `${heading.replace(/\W/g, '')}.ts`);
     await writeFile(file, blocks('ts', section('docs/fetch.md', heading))[0] as string);
@@ -270,7 +270,7 @@ describe('a recipe on Request and Response', () => {
     expect((await run(request, async () => new Response('in'))).status).toBe(503);
   });
 
-  it('for React Router gives loaders the session, and sends nobody to the login page', async () => {
+  it('for React Router gives loaders the session, and sends anonymous users to the login page', async () => {
     const { createStaticHandler, RouterContextProvider } = require('react-router') as ReactRouter;
     const recipes = await recipe<{ middleware: unknown; loader: unknown; sessionContext: unknown }>('React Router');
     const { middleware, loader, sessionContext } = recipes;
@@ -306,7 +306,7 @@ describe('a recipe on Request and Response', () => {
     expect((await run(request)).status).toBe(503);
   });
 
-  it('for tRPC has a procedure throw, and commits what is answered', async () => {
+  it('for tRPC throws from a procedure, and commits the response', async () => {
     interface Context {
       session: FetchSession;
     }
@@ -325,7 +325,7 @@ describe('a recipe on Request and Response', () => {
     expect(login.headers.getSetCookie()).toHaveLength(1);
   });
 
-  it('for GraphQL has a resolver throw an error with a code', async () => {
+  it('for GraphQL throws an error with a code from a resolver', async () => {
     const { resolvers, extensionsOf } = await recipe<{
       resolvers: { Query: { me(root: unknown, args: unknown, context: { session: FetchSession<unknown> }): unknown } };
       extensionsOf(error: unknown): unknown;

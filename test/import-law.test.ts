@@ -3,7 +3,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 
 const SRC = resolve(__dirname, '../src');
 
-/** Which folders of src/ each folder may import from: never one that stands above it. */
+/** The folders of src/ that each folder may import from: never one above it. */
 const LAW: Record<string, string[]> = {
   errors: ['errors'],
   token: ['token', 'errors'],
@@ -19,7 +19,7 @@ const LAW: Record<string, string[]> = {
     ...['redis', 'redis/health', 'redis/changes', 'redis/revocations', 'redis/connection', 'redis/client'],
     ...['redis/scripts', 'store', 'token', 'errors'],
   ],
-  // Of redis/ itself what describes the data alone, see below.
+  // From redis/ itself, only what describes the data, see below.
   'redis/health': ['redis/health', 'redis/connection', 'redis/client', 'redis/scripts', 'redis', 'store', 'errors'],
   'redis/changes': [
     'redis/changes',
@@ -52,7 +52,7 @@ const LAW: Record<string, string[]> = {
   ],
 };
 
-/** Which packages each folder may import at run time; types cost nothing. */
+/** The packages that each folder may import at run time; types are free. */
 const PACKAGES: Record<string, string[]> = {
   errors: [],
   token: ['node:crypto', 'nanoid'],
@@ -103,12 +103,12 @@ it('the folders in redis/ take nothing from it but its schema and the replies of
   expect(new Set(above.map(({ target }) => target))).toEqual(new Set(['../schema', '../replies']));
 });
 
-it('finds the imports it judges', () => {
+it('finds every kind of import that it checks', () => {
   expect(importsOf('index.ts').length).toBeGreaterThan(4);
   expect(importsOf('koa.ts')).toContainEqual({ target: 'koa', isType: true });
 });
 
-it('no file imports itself, straight or through others', () => {
+it('no file imports itself, directly or through others', () => {
   const importing = new Map(
     files.map((file) => [
       file,

@@ -55,7 +55,7 @@ it('begins with a program that closes WebSockets when their session ends', async
     expect(response.statusCode).toBe(403);
     refused.ws.on('error', () => undefined).terminate();
 
-    // A refused client that does not hang up holds no connection: what it writes is answered with a reset.
+    // A refused client that stays open holds no connection: writes are answered with a reset.
     const lasting = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).resume();
     lasting.write(`GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n${UPGRADE}\r\n`);
     const reset = new Promise((resolve) => lasting.once('error', resolve));
@@ -74,7 +74,7 @@ it('begins with a program that closes WebSockets when their session ends', async
   }
 });
 
-it('goes on where getUserInfo fails', async () => {
+it('continues when getUserInfo fails', async () => {
   const port = await freePort();
   const [program = ''] = blocks('ts', pageText('docs/live.md'));
   const failing = "getUserInfo: () => Promise.reject(new Error('the database is away')),\n  secret:";

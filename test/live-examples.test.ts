@@ -50,12 +50,12 @@ function openWebSocket(address: string, headers: Record<string, string>) {
   const closed = once(ws, 'close').then(([code, reason]) => ({ code, reason: String(reason) }));
   const opened = once(ws, 'message').then(([data]) => String(data));
   const refused = once(ws, 'unexpected-response').then(([, res]) => res.statusCode);
-  // Not each of these comes to pass.
+  // Some of these are never called.
   for (const outcome of [closed, opened, refused]) outcome.catch(() => undefined);
   return { ws, seen, closed, opened, refused };
 }
 
-/** The events of a stream, as they come. */
+/** The events of a stream, in order. */
 async function* eventsOf(address: string, token: string) {
   const response = await fetch(`${address}/events`, { headers: { authorization: `Bearer ${token}` } });
   expect(response.headers.get('content-type')).toBe('text/event-stream');
@@ -76,10 +76,10 @@ function openSocketIo(address: string, transport: 'websocket' | 'polling', optio
   return socket;
 }
 
-const heard = <Data>(socket: Socket, event: string) =>
+const received = <Data>(socket: Socket, event: string) =>
   within(WAIT_MS, event, new Promise<Data>((resolve) => socket.once(event, resolve)));
 
-it('a kick in another process closes the WebSocket, both transports of Socket.IO and the stream, and says why', async () => {
+it('a kick in another process closes the WebSocket, both transports of Socket.IO and the stream, with the reason', async () => {
   const [here, there] = await Promise.all([serve({ REDIS_URL: redis.url }), serve({ REDIS_URL: redis.url })]);
   const kicked = await login(here.address);
   const kept = await login(there.address);
@@ -94,13 +94,13 @@ it('a kick in another process closes the WebSocket, both transports of Socket.IO
     openSocketIo(here.address, 'websocket', { extraHeaders: cookie }),
     openSocketIo(here.address, 'polling', { extraHeaders: cookie }),
   ];
-  expect(await Promise.all(sockets.map((socket) => heard(socket, 'hello')))).toEqual(Array(4).fill('ada'));
+  expect(await Promise.all(sockets.map((socket) => received(socket, 'hello')))).toEqual(Array(4).fill('ada'));
   const events = eventsOf(here.address, kicked);
   expect((await events.next()).value).toEqual({ event: 'hello', data: { user: 'ada' } });
   const online = await fetch(`${here.address}/online`, { headers: { authorization: `Bearer ${kept}` } });
   expect(await online.json()).toEqual(['ada']);
 
-  const ends = sockets.flatMap((socket) => [heard(socket, 'signed-out'), heard(socket, 'disconnect')]);
+  const ends = sockets.flatMap((socket) => [received(socket, 'signed-out'), received(socket, 'disconnect')]);
   expect(await (await kickOthers(there.address, kept)).json()).toEqual({ ended: 1 });
   const why = { reason: 'revoked', message: expect.stringMatching(MESSAGE) };
   expect(await ws.closed).toEqual({ code: 4401, reason: expect.stringMatching(MESSAGE) });
@@ -114,7 +114,7 @@ it('a kick in another process closes the WebSocket, both transports of Socket.IO
   expect(here.example.stderr + there.example.stderr).toBe('');
 });
 
-it('who is not signed in, or not any more, learns it at the handshake', async () => {
+it('a client without a live session is refused at the handshake', async () => {
   const { address } = await serve();
   const [token, kept] = [await login(address), await login(address)];
   await kickOthers(address, kept);
@@ -122,9 +122,9 @@ it('who is not signed in, or not any more, learns it at the handshake', async ()
   expect(await openWebSocket(address, {}).closed).toEqual({ code: 4401, reason: 'unknown' });
   expect(await openWebSocket(address, ended).closed).toEqual({ code: 4401, reason: expect.stringMatching(MESSAGE) });
   for (const transport of ['websocket', 'polling'] as const) {
-    const refused = await heard<Error>(openSocketIo(address, transport, {}), 'connect_error');
+    const refused = await received<Error>(openSocketIo(address, transport, {}), 'connect_error');
     expect(refused).toMatchObject({ message: 'ERR_UNAUTHENTICATED' });
-    const former = await heard<Error>(openSocketIo(address, transport, { auth: { token } }), 'connect_error');
+    const former = await received<Error>(openSocketIo(address, transport, { auth: { token } }), 'connect_error');
     const data = { reason: 'revoked', message: expect.stringMatching(MESSAGE) };
     expect(former).toMatchObject({ message: 'ERR_SESSION_ENDED', data });
   }
@@ -140,13 +140,13 @@ it('a page of another origin gets no connection, with and without the cookie', a
   expect(await openWebSocket(address, { origin: address, cookie }).opened).toBe('hello ada');
   for (const transport of ['websocket', 'polling'] as const) {
     for (const extraHeaders of [{ origin, cookie }, { origin }]) {
-      const refused = await heard<Error>(openSocketIo(address, transport, { extraHeaders }), 'connect_error');
+      const refused = await received<Error>(openSocketIo(address, transport, { extraHeaders }), 'connect_error');
       expect(refused).toMatchObject({ message: 'ERR_CROSS_ORIGIN' });
     }
   }
 });
 
-it('a client that goes away is watched no longer, and nonsense breaks nothing', async () => {
+it('stops watching for a client that disconnects, and survives invalid input', async () => {
   const { address, example } = await serve();
   const token = await login(address);
   const authorization = `Bearer ${token}`;

@@ -11,7 +11,7 @@ import { SECRET } from './support/stores';
 
 const HOST = 'Host: shop.example.com';
 const ORIGIN = 'https://shop.example.com';
-/** What browsers send for a page. */
+/** The Accept header of a browser that loads a page. */
 const PAGE = 'Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8';
 const { safeReturnTo } = forExpress;
 
@@ -31,7 +31,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s: requireUser({ redirectTo })', (_,
     response.headers.find(([name]) => name === wanted)?.[1];
 
   it.each(['GET', 'HEAD'])(
-    'sends a browser that asks for a page to the login, and knows where to go on: %s',
+    'sends a browser that asks for a page to the login, with the path to return to: %s',
     async (method) => {
       const { send } = await start();
       const response = await send([PAGE], method, '/page?tab=1&name=%C3%A9%20&next=//evil.example');
@@ -59,7 +59,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s: requireUser({ redirectTo })', (_,
     expect(header(response, 'vary')).toBe('Accept');
   });
 
-  it('lets a user on, and redirects nobody whom it cannot know', async () => {
+  it('lets a signed-in user pass, and redirects no request whose user it cannot determine', async () => {
     const { manager, send } = await start();
     const cookie = `Cookie: session=${await manager.setToken('ada')}`;
     expect(await send([PAGE, cookie])).toMatchObject({ status: 200, text: '{"user":{"id":"ada"}}' });
@@ -77,7 +77,7 @@ it.each([
   '/login#top',
   '',
   7,
-])('requireUser() refuses to redirect to %j when it is given it', async (redirectTo) => {
+])('requireUser() rejects the redirectTo %j', async (redirectTo) => {
   for (const [, host] of ALL_HOSTS) {
     const session = await anySession(host);
     const guard = () => host.requireUser(...(host.hasMiddleware ? [] : [session]), { redirectTo });
@@ -110,21 +110,21 @@ describe('safeReturnTo', () => {
       null,
       7,
     ],
-    // What a browser makes of a path must not begin with a host either.
+    // The path must not begin with a host after a browser's normalization either.
     ...['/.//evil.example', '/a/..//evil.example', '/%2e//evil.example'],
     [['/a', '/b']],
-  ])('gives / for %j', (value) => {
+  ])('returns / for %j', (value) => {
     expect(safeReturnTo(value)).toBe('/');
   });
 
   it.each(['/', '/a/b?c=d&e=%2F%2Fevil.example#f', '/%2f/evil.example', '/%5cevil.example', '/a//b', "/a'(b)!"])(
-    'leaves %j as it is',
+    'returns %j unmodified',
     (path) => {
       expect(safeReturnTo(path)).toBe(path);
     },
   );
 
-  it('stays on the origin, whatever it is given and by whatever way it came', () => {
+  it('stays on the origin, for any input in any encoding', () => {
     const tricks = [
       '/',
       '\\',
@@ -158,7 +158,7 @@ describe('safeReturnTo', () => {
       fc.property(values, (value) => {
         const path = safeReturnTo(value);
         expect(new URL(path, `${ORIGIN}/login`).origin).toBe(ORIGIN);
-        // As it comes back out of the query of the login page, and as a page would take it apart.
+        // As read from the query of the login page, and as a page would parse it.
         const query = new URL(`${ORIGIN}/login?returnTo=${encodeURIComponent(path)}`).searchParams.get('returnTo');
         expect(safeReturnTo(query)).toBe(path);
         const { pathname, search } = new URL(path, ORIGIN);
@@ -168,7 +168,7 @@ describe('safeReturnTo', () => {
     );
   });
 
-  it('leaves out what is too long for a header', () => {
+  it('leaves out a path that is too long for a header', () => {
     const long = 'a'.repeat(1024);
     expect(safeReturnTo(`/a?${long}`)).toBe('/a');
     expect(safeReturnTo(`/${long}`)).toBe('/');

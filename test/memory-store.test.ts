@@ -5,7 +5,7 @@ import { MemoryStore, TokenManager } from 'tokensession';
 import { SECRET } from './support/stores';
 
 describe('MemoryStore', () => {
-  it('sweeps expired sessions and user info away without a request for them', async () => {
+  it('removes expired sessions and user info without a request for them', async () => {
     jest.useFakeTimers();
     try {
       const store = new MemoryStore({ sweepEvery: 10 });
@@ -16,7 +16,7 @@ describe('MemoryStore', () => {
       expect(store.size).toEqual({ sessions: 101, userInfo: 100 });
       await jest.advanceTimersByTimeAsync(10_000);
       expect(store.size).toEqual({ sessions: 1, userInfo: 100 });
-      // For a minute the store remembers which version of the info has expired.
+      // For a minute the store remembers the version of the expired info.
       await jest.advanceTimersByTimeAsync(60_000);
       expect(store.size).toEqual({ sessions: 1, userInfo: 0 });
       await sessions.close();
@@ -26,7 +26,7 @@ describe('MemoryStore', () => {
     }
   });
 
-  it('keeps no process alive, closed or not', async () => {
+  it('does not keep a process from ending, closed or not', async () => {
     const root = join(__dirname, '..');
     const program = "const { MemoryStore } = require('tokensession'); new MemoryStore(); console.log('made');";
     const args = [join(root, 'node_modules/tsx/dist/cli.mjs'), '--eval', program];

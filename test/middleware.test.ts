@@ -67,7 +67,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   };
 
   describe('signing in', () => {
-    it('works end to end: nobody, log in, who am I, log out, nobody', async () => {
+    it('works end to end: anonymous, log in, read the user, log out, anonymous', async () => {
       const { send } = await start();
       expect(await send('/me')).toMatchObject({ status: 401, body: { error: 'unauthenticated' } });
 
@@ -88,7 +88,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await send('/me', { cookie })).toMatchObject({ status: 401 });
     });
 
-    it('gives the session the id, the times and the detail', async () => {
+    it('sets id, times and detail of the session', async () => {
       const { manager, send, login } = await start({
         manager: manage(new MemoryStore(), (id) => ({ name: id.toUpperCase() })),
       });
@@ -111,7 +111,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       });
     });
 
-    it('keeps ip and user agent with the session, cut to length, unless others are given', async () => {
+    it('stores ip and user agent with the session, cut to length, unless others are passed', async () => {
       const long = 'x'.repeat(2000);
       const routes = {
         '/as': (session: Session) => session.login('grace', { attributes: { device: 'tv', ip: 'hidden' } }),
@@ -130,7 +130,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       });
     });
 
-    it('keeps neither ip nor user agent when told so', async () => {
+    it('stores neither ip nor user agent when switched off', async () => {
       const routes = {
         '/private': (session: Session) => session.login('ada', { attributes: { ip: undefined, userAgent: undefined } }),
       };
@@ -145,7 +145,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await manager.checkToken(body.token as string)).toMatchObject({ ttl: 77 });
     });
 
-    it('always gives a new token, and the one that came with the request dies: no session fixation', async () => {
+    it('always makes a new token, and ends the session of the old one: no session fixation', async () => {
       const { manager, send, login } = await start();
       const [own, others] = [await login('ada'), await login('grace')];
       const again = await send('/login?user=ada', { cookie: `session=${own}` });
@@ -208,7 +208,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await manager.listUserToken('ada')).toEqual([]);
     });
 
-    it('after the response has begun gives its token where there is no cookie to set', async () => {
+    it('after the response has begun returns its token where there is no cookie to set', async () => {
       let token = '';
       const { manager } = await start();
       const app = await listen((req, res) => {
@@ -228,7 +228,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await manager.listUserToken('ada')).toEqual([token]);
     });
 
-    it('whose response begins while the store is asked rejects, and leaves no session', async () => {
+    it('whose response begins during the store call rejects, and leaves no session', async () => {
       const { manager } = await start();
       let outcome: unknown;
       const app = await listen((req, res) => {
@@ -249,7 +249,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await manager.listUserToken('ada')).toEqual([]);
     });
 
-    it('with arguments of the wrong kind rejects with what is wrong, and stores nothing', async () => {
+    it('with arguments of the wrong type rejects with the problem, and stores nothing', async () => {
       const outcomes: unknown[] = [];
       const tries: [unknown, unknown?][] = [
         [''],
@@ -295,12 +295,12 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await manager.listUserToken('ada')).toEqual([]);
     });
 
-    it('does nothing, and asks no store, when nobody is signed in', async () => {
+    it('does nothing, without a call to the store, for an anonymous request', async () => {
       const { send } = await start({ manager: manage(downStore()) });
       expect(await send('/logout')).toMatchObject({ status: 200, setCookie: [] });
     });
 
-    it('everywhere, on a request that could not find out whose sessions those are, is a 503 and ends nothing by halves', async () => {
+    it("everywhere gives a 503 and ends nothing when the request's user is unknown", async () => {
       const store = new MemoryStore();
       const manager = manage(store);
       const tokens = [await manager.setToken('ada'), await manager.setToken('ada')] as const;
@@ -320,19 +320,19 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await manager.listUserToken('ada')).toEqual([tokens[1]]);
     });
 
-    it("everywhere goes by the token in the header alone, and leaves another user's in the cookie", async () => {
+    it("everywhere uses the token in the header alone, and ignores another user's in the cookie", async () => {
       const { manager, send, login } = await start();
       const [ada, grace] = [await login('ada'), await login('grace')];
       await send('/logout?everywhere', { authorization: `Bearer ${ada}`, cookie: `session=${grace}` });
       expect([await manager.listUserToken('ada'), await manager.listUserToken('grace')]).toEqual([[], [grace]]);
     });
 
-    it('leaves a cookie of the same name that is not ours alone', async () => {
+    it('keeps an unsigned cookie of the same name', async () => {
       const { send } = await start();
       expect((await send('/logout', { cookie: 'session=of-another-application' })).setCookie).toEqual([]);
     });
 
-    it('while the store is down is a 503, and the cookie stays: nobody is told that they are logged out', async () => {
+    it('gives a 503 and keeps the cookie while the store is down: the client must not believe in a logout', async () => {
       const manager = manage();
       const token = await manager.setToken('ada');
       const store = downStore();
@@ -352,13 +352,13 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       ['Bearer and nothing', { authorization: 'Bearer' }],
       ['Bearer and a foreign token', { authorization: 'Bearer eyJhbGciOiJub25lIn0.e30.' }],
       ['Basic credentials', { authorization: 'Basic YWRhOng=' }],
-    ])('with %s is anonymous and asks no store', async (_case, headers) => {
+    ])('with %s is anonymous and makes no call to the store', async (_case, headers) => {
       const { send } = await start({ manager: manage(downStore()) });
       expect(await send('/session', headers)).toMatchObject({ status: 200, body: { user: null }, setCookie: [] });
       expect(await send('/me', headers)).toMatchObject({ status: 401, setCookie: [] });
     });
 
-    it('with a dead token is anonymous, and leaves its cookie: a newer login may have set it', async () => {
+    it('with a dead token is anonymous, and keeps its cookie: a newer login may have set it', async () => {
       const { manager, send, login } = await start();
       const token = await login('ada');
       await manager.deleteUserToken('ada');
@@ -371,7 +371,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       ).toBeNull();
     });
 
-    it('takes a signed token in the header alone, live or dead; what else is there does not hide the cookie', async () => {
+    it('uses a signed token in the header alone, live or dead; an unsigned one does not hide the cookie', async () => {
       const { send, login } = await start();
       const [ada, grace] = [await login('ada'), await login('grace')];
       const cookie = `session=${grace}`;
@@ -381,7 +381,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect((await send('/session', { authorization: `bEARER   ${ada} ` })).body.user).toEqual({ id: 'ada' });
     });
 
-    it('takes any Bearer header for the token, be it two words, and reads a long one in no time', async () => {
+    it('accepts any Bearer header as the token, even with a space in it, and reads a long one fast', async () => {
       const { send, login } = await start();
       const cookie = `session=${await login('ada')}`;
       expect((await send('/session', { authorization: 'Bearer x y', cookie })).body.user).toEqual({ id: 'ada' });
@@ -391,11 +391,11 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       const begin = process.cpuUsage();
       const request = { header: () => `bearer${' '.repeat(15_900)}a b`, isRepeated: () => false };
       for (let i = 0; i < 100; i++) read?.(request);
-      // A regular expression that goes back over the spaces takes minutes of this.
+      // A regular expression with backtracking over the spaces would take minutes.
       expect(process.cpuUsage(begin).user).toBeLessThan(1_000_000);
     });
 
-    it('with raw bytes in its headers is answered', async () => {
+    it('with raw bytes in its headers gets a response', async () => {
       const { url } = await start();
       const socket = connect(Number(new URL(url).port), '127.0.0.1');
       const bytes = Buffer.from(Array.from({ length: 200 }, (_unused, i) => 0x80 + (i % 0x80)));
@@ -415,13 +415,13 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   describe('the cookie', () => {
     const attributes = (cookie: string | undefined) => cookie?.split('; ').slice(1).sort();
 
-    it('outlives the session on the server, so that sliding needs no new one', async () => {
+    it('lives longer than the session on the server, so that sliding needs no new cookie', async () => {
       const { send } = await start();
       const { setCookie } = await send('/login?user=ada&ttl=60');
       expect(attributes(setCookie[0])).toEqual(['HttpOnly', 'Max-Age=34560000', 'Path=/', 'SameSite=Lax']);
     });
 
-    it('is __Host-session with Secure when the request is secure, as the framework sees it', async () => {
+    it('is __Host-session with Secure on a request that the framework calls secure', async () => {
       const secure = { 'x-forwarded-proto': 'https' };
       const trusting = await start({ trustProxy: true });
       const { setCookie, body } = await trusting.send('/login?user=ada', secure);
@@ -430,21 +430,21 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await trusting.send('/me', { ...secure, cookie: `__Host-session=${body.token}` })).toMatchObject({
         status: 200,
       });
-      // The unprefixed name can be set from an insecure page: it must not count on a secure request.
+      // An insecure page can set the unprefixed name: it must not count on a secure request.
       expect(await trusting.send('/me', { ...secure, cookie: `session=${body.token}` })).toMatchObject({ status: 401 });
 
       const wary = await start();
       expect((await wary.send('/login?user=ada', secure)).setCookie[0]).toMatch(/^session=/);
     });
 
-    it('lives no longer than absoluteTtl lets a session live', async () => {
+    it('lives no longer than absoluteTtl allows', async () => {
       const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET, absoluteTtl: 3600 });
       onClose(() => manager.close());
       const { send } = await start({ manager });
       expect(attributes((await send('/login?user=ada')).setCookie[0])).toContain('Max-Age=3600');
     });
 
-    it('takes the options it is given, and is cleared with the same', async () => {
+    it('has the attributes in the options, and is deleted with the same ones', async () => {
       const cookie = { name: 'sid', path: '/app', domain: 'example.com', sameSite: 'none', partitioned: true } as const;
       const { send } = await start({ cookie });
       const { setCookie, body } = await send('/login?user=ada');
@@ -457,7 +457,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       );
     });
 
-    it('is called __Secure-session where a domain or a path rules __Host- out', async () => {
+    it('is called __Secure-session when a domain or a path excludes __Host-', async () => {
       const { send } = await start({ trustProxy: true, cookie: { domain: 'example.com' } });
       expect((await send('/login?user=ada', { 'x-forwarded-proto': 'https' })).setCookie[0]).toMatch(
         /^__Secure-session=/,
@@ -465,7 +465,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect((await send('/login?user=ada')).setCookie[0]).toMatch(/^session=/);
     });
 
-    it('can be switched off: the token goes in the body and comes in the header', async () => {
+    it('can be switched off: the token goes out in the body and comes back in the header', async () => {
       const { send } = await start({ cookie: false });
       const { setCookie, body } = await send('/login?user=ada');
       expect(setCookie).toEqual([]);
@@ -475,7 +475,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   });
 
   describe('the header', () => {
-    it('has the 401 say so in WWW-Authenticate, where it is Authorization', async () => {
+    it('is named in WWW-Authenticate of a 401, if it is Authorization', async () => {
       const challenge = async (header?: string | false) =>
         (await (await start(header === undefined ? {} : { header })).send('/me')).headers.get('www-authenticate');
       expect(await challenge()).toBe('Bearer');
@@ -484,7 +484,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await challenge(false)).toBeNull();
     });
 
-    it('has a login that is a 401 say so as well (RFC 9110, 15.5.2)', async () => {
+    it("is named in WWW-Authenticate of a login's 401 as well (RFC 9110, 15.5.2)", async () => {
       const challenge = async (header?: string | false) => {
         const manager = manage(new MemoryStore(), () => null);
         const { send } = await start(header === undefined ? { manager } : { manager, header });
@@ -513,7 +513,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   });
 
   describe('while the store is down', () => {
-    it('a request with a token is a 503 with Retry-After, its cookie untouched: not a 401, not a logout', async () => {
+    it('a request with a token gets a 503 with Retry-After and keeps its cookie: no 401, no logout', async () => {
       const token = await manage().setToken('ada');
       const { send } = await start({ manager: manage(downStore()) });
       for (const headers of [{ cookie: `session=${token}` }, { authorization: `Bearer ${token}` }]) {
@@ -531,7 +531,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(response.headers.get('retry-after')).toBe('1');
     });
 
-    it("onUnavailable: 'anonymous' lets the request on, but nobody past requireUser(), who says 503", async () => {
+    it("onUnavailable: 'anonymous' serves the request, but requireUser() answers 503", async () => {
       const token = await manage().setToken('ada');
       const { send } = await start({ manager: manage(downStore()), onUnavailable: 'anonymous' });
       const cookie = `session=${token}`;
@@ -542,7 +542,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await send('/me')).toMatchObject({ status: 401 });
     });
 
-    it("an error that is no outage is not taken for one: it is a 500 under onUnavailable: 'anonymous' too", async () => {
+    it("an error that is no outage is a 500, under onUnavailable: 'anonymous', too", async () => {
       const getUserInfo = () => {
         throw new Error('the database is down');
       };
@@ -560,7 +560,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   });
 
   describe('on a real Redis', () => {
-    it('an authenticated request is one command, EVALSHA; an anonymous, malformed or forged one is none', async () => {
+    it('an authenticated request costs one EVALSHA; an anonymous, malformed or forged one costs no command', async () => {
       const redis = () => new RedisStore(server.url, randomPrefixes());
       const manager = manage(redis(), (id) => ({ name: id }));
       const { send, login } = await start({ manager });
@@ -595,7 +595,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   });
 
   describe('req.session', () => {
-    it('takes nothing that would be lost with the request', async () => {
+    it('rejects properties that would be lost with the request', async () => {
       const routes = {
         '/cart': (session: Session) => {
           (session as unknown as { cart: string[] }).cart = ['a book'];
@@ -705,7 +705,7 @@ describe('sessionMiddleware', () => {
       { cookie: { name: '__Host-s', path: '/app' } },
       "option cookie.path: a __Host- cookie's is /",
     ],
-  ])('refuses %s when it is built, on every host', (_, given, options, message) => {
+  ])('rejects %s at construction, on every host', (_, given, options, message) => {
     for (const [, { direct }] of ALL_HOSTS) {
       const build = () => direct(given as never, options as never);
       expect(build).toThrow(TypeError);
@@ -713,7 +713,7 @@ describe('sessionMiddleware', () => {
     }
   });
 
-  it('leaves the options it is given as they were', () => {
+  it('does not modify its options', () => {
     const options = Object.freeze({ cookie: Object.freeze({ name: '__Host-s' }), header: 'X-Token' });
     for (const [, { direct }] of ALL_HOSTS) expect(() => direct(manager, options)).not.toThrow();
   });
@@ -725,7 +725,7 @@ describe('mounted twice on one request', () => {
     return { manager: new TokenManager<Detail>({ store, secret: SECRET }), calls };
   };
 
-  /** Mounts the middleware of each manager after the other, and tells which sessions were there in between. */
+  /** Mounts the middleware of each manager in turn, and reports the sessions in between. */
   const APPS: Record<string, (managers: TokenManager<Detail>[], seen: unknown[]) => RequestListener> = {
     Express: (managers, seen) => {
       const app = express();
@@ -772,7 +772,7 @@ describe('mounted twice on one request', () => {
     },
   );
 
-  it.each(Object.entries(APPS))('with another manager the later one takes the place: %s', async (_, build) => {
+  it.each(Object.entries(APPS))('mounted again with another manager, uses that one: %s', async (_, build) => {
     const [first, second] = [managerOf(), managerOf()];
     const seen: unknown[] = [];
     const running = await listen(build([first.manager, second.manager], seen));
@@ -795,7 +795,7 @@ describe.each(ALL_HOSTS)('opened several times for one request: %s', (_, host) =
     return { status: response.status, body: await response.json() };
   }
 
-  it('with one manager it asks the store once', async () => {
+  it('with one manager, it calls the store once', async () => {
     const { store, calls } = countedStore(new MemoryStore());
     const manager = new TokenManager({ store, secret: SECRET });
     onClose(() => manager.close());
@@ -805,7 +805,7 @@ describe.each(ALL_HOSTS)('opened several times for one request: %s', (_, host) =
     expect(calls.length).toBeLessThanOrEqual(host.hasMiddleware ? 1 : 3);
   });
 
-  it('with another manager the later one counts', async () => {
+  it('with another manager, the later one counts', async () => {
     const [first, second] = [SECRET, SECRET.toUpperCase()].map(
       (secret) => new TokenManager({ store: new MemoryStore(), secret }),
     ) as [TokenManager, TokenManager];
@@ -817,7 +817,7 @@ describe.each(ALL_HOSTS)('opened several times for one request: %s', (_, host) =
 });
 
 describe('a 503', () => {
-  it("carries Retry-After through an application's own error handler, too", async () => {
+  it("has Retry-After after the application's own error handler, too", async () => {
     const sessions = new TokenManager({ store: new RedisStore('redis://127.0.0.1:1'), secret: SECRET });
     const token = await new TokenManager({ store: new MemoryStore(), secret: SECRET }).setToken('ada');
     const app = express();
@@ -837,7 +837,7 @@ describe('a 503', () => {
 });
 
 describe('requireUser', () => {
-  it('without sessionMiddleware before it says so', async () => {
+  it('without sessionMiddleware before it gives an error that says so', async () => {
     const app = express();
     app.set('env', 'test');
     app.get('/', forExpress.requireUser());

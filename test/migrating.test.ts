@@ -46,19 +46,19 @@ async function stop(child: ChildProcess): Promise<void> {
   await once(child, 'exit');
 }
 
-/** With our own sources under the package's name. */
+/** Resolves the package's name to our sources. */
 const ENV = { PATH: process.env.PATH, TSX_TSCONFIG_PATH: join(ROOT, 'tsconfig.json') };
 
 let count = 0;
 
-/** Runs a program of the page, in the place of the one before it, until the test is over. */
+/** Runs a program of the page in place of the previous one, until the test ends. */
 async function run(chapter: string, index: number, port: number): Promise<void> {
   for (const child of children) await stop(child);
   const program = programs.get(chapter)?.[index];
   if (program === undefined) throw new Error(`no program ${index} in the chapter ${chapter}`);
   const file = `program-${count++}.${program.language === 'ts' ? 'mts' : 'mjs'}`;
   await writeFile(join(folder, file), program.text);
-  // One process: that of tsx itself would leave the program running when it is killed.
+  // One process: a child of tsx would survive its kill.
   const child = spawn(process.execPath, ['--import', 'tsx', file], {
     cwd: folder,
     env: {
@@ -83,7 +83,7 @@ async function run(chapter: string, index: number, port: number): Promise<void> 
   throw new Error('the program does not listen');
 }
 
-/** Runs one program and gives a browser that visits it. */
+/** Runs one program and returns a browser that visits it. */
 async function open(chapter: string, index: number): Promise<Browser> {
   const port = await freePort();
   await run(chapter, index, port);
@@ -100,7 +100,7 @@ async function signInAndOut(browser: Browser): Promise<void> {
   expect((await browser.visit('/me')).status).toBe(401);
 }
 
-it('has no code but that of the tests below', () => {
+it('contains only code that the tests below run', () => {
   const counts = Object.fromEntries(
     [...programs].filter(([, blocks]) => blocks.length > 0).map(([title, blocks]) => [title, blocks.length]),
   );
@@ -119,7 +119,7 @@ it('has no code but that of the tests below', () => {
   });
 });
 
-it('from express-session: each stage works, and a user who signed in before the first is signed in after the last', async () => {
+it('from express-session: each stage works, and a user who signed in before the first is still signed in after the last', async () => {
   const port = await freePort();
   const browser = new Browser(`http://127.0.0.1:${port}`);
   const stages = ['From express-session', '1. Another store', '2. Both', '3. Without express-session'];
@@ -133,7 +133,7 @@ it('from express-session: each stage works, and a user who signed in before the 
   expect((await browser.visit('/me')).status).toBe(401);
 });
 
-it.each([0, 1])('passport, program %i: signs in and out, and shows why not', async (index) => {
+it.each([0, 1])('passport, program %i: signs in and out, and shows why a login failed', async (index) => {
   const browser = await open('Passport', index);
   const login = (password: string) =>
     browser.visit('/login', { method: 'POST', body: new URLSearchParams({ username: 'ada', password }) });
@@ -147,7 +147,7 @@ it.each([0, 1])('passport, program %i: signs in and out, and shows why not', asy
   expect((await browser.visit('/me')).status).toBe(401);
 });
 
-it('OAuth 2: the strategy takes the state store', async () => {
+it('OAuth 2: the strategy accepts the state store', async () => {
   const [program] = programs.get('OAuth 2 and OpenID Connect') ?? [];
   await writeFile(join(folder, 'oauth.mjs'), `${program?.text}\nconsole.log(passport._strategy('oauth2').name);\n`);
   const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', 'oauth.mjs'], {
@@ -180,7 +180,7 @@ it.each([
   expect((await browser.visit('/me', { headers })).status).toBe(401);
 });
 
-it('from JWT: a JWT outlives its logout, and can be exchanged for a session', async () => {
+it('from JWT: a JWT stays valid after its logout, and can be exchanged for a session', async () => {
   const port = await freePort();
   const browser = new Browser(`http://127.0.0.1:${port}`);
   await run('From JWT', 0, port);

@@ -21,7 +21,7 @@ afterAll(() => server.stop());
 
 const closing = closeAfterEach();
 const HEARTBEAT_MS = 500;
-/** Two heartbeats, and what timers and a busy machine add to them. */
+/** Two heartbeats, plus the delay of timers on a busy machine. */
 const LEASE_MS = 2 * HEARTBEAT_MS + 1000;
 const CACHE = { maxAgeMs: 60_000, heartbeatMs: HEARTBEAT_MS };
 
@@ -53,7 +53,7 @@ async function heat(sessions: TokenManager, token: string): Promise<void> {
   });
 }
 
-/** How long the session goes on to be answered from memory. */
+/** How long the near cache still answers for the session. */
 async function msUntilAsked(sessions: TokenManager, token: string): Promise<number> {
   const begin = performance.now();
   for (;;) {
@@ -66,12 +66,12 @@ async function msUntilAsked(sessions: TokenManager, token: string): Promise<numb
   }
 }
 
-/** Ends a session behind everybody's back: nothing is announced. */
+/** Ends a session directly in Redis, without an announcement. */
 const endUnannounced = (prefixes: { tokenKeyPrefix: string }, token: string) =>
   server.admin.del(`${prefixes.tokenKeyPrefix}:{${token.slice(0, 22)}}`);
 
-describe('an end that nobody was told of', () => {
-  it('is seen after maxAgeMs, and not later', async () => {
+describe('the end of a session that was never announced', () => {
+  it('takes effect after maxAgeMs at the latest', async () => {
     const prefixes = randomPrefixes();
     const { sessions } = service(server.url, { prefixes, cache: { ...CACHE, maxAgeMs: 500 } });
     const token = await hot(sessions);
@@ -82,8 +82,8 @@ describe('an end that nobody was told of', () => {
   });
 });
 
-describe('while announcements may not arrive, the store is asked', () => {
-  it('two heartbeats after Redis was paused, be its connection as ready as it says', async () => {
+describe('while announcements may be lost, each check calls the store', () => {
+  it('two heartbeats after Redis was paused, even while its connection counts as ready', async () => {
     const own = await startRedis();
     closing(() => own.stop());
     const { sessions, events } = service(own.url);
@@ -98,7 +98,7 @@ describe('while announcements may not arrive, the store is asked', () => {
     await heat(sessions, token);
   });
 
-  it('two heartbeats after the network has gone silent for the subscription alone', async () => {
+  it('two heartbeats after the network of the subscription alone has become silent', async () => {
     const proxy = await startProxy(server.port);
     closing(() => proxy.stop());
     const prefixes = randomPrefixes();
@@ -109,9 +109,9 @@ describe('while announcements may not arrive, the store is asked', () => {
     await there.deleteToken(token);
     expect(await msUntilAsked(sessions, token)).toBeLessThan(LEASE_MS);
     expect(await sessions.checkToken(token)).toBeNull();
-    await until('it is told', () => events.length > 1);
+    await until('the event arrives', () => events.length > 1);
     expect(events.map(({ name }) => name)).toEqual(['cache-up', 'cache-down']);
-    // All is asked of the store from now on, and served.
+    // From now on each check calls the store, and succeeds.
     const other = await sessions.setToken('bob');
     const { hits } = sessions.cacheStats ?? {};
     for (let i = 0; i < 5; i++) expect(await sessions.checkToken(other)).not.toBeNull();
@@ -120,7 +120,7 @@ describe('while announcements may not arrive, the store is asked', () => {
     await heat(sessions, other);
   });
 
-  it('at once when the connection of the subscription breaks, and what was kept before is not believed after it is back', async () => {
+  it('at once when the connection of the subscription breaks; entries from before stay unused after a reconnect', async () => {
     const prefixes = randomPrefixes();
     const { sessions, events } = service(server.url, { prefixes });
     const token = await hot(sessions);
@@ -133,7 +133,7 @@ describe('while announcements may not arrive, the store is asked', () => {
     expect(events.map(({ name }) => name)).toEqual(['cache-up', 'cache-down', 'cache-up']);
   });
 
-  it('at once when the connection of the calls breaks: what answers next may be another server', async () => {
+  it('at once when the connection of the calls breaks, since the next one may reach another server', async () => {
     const proxy = await startProxy(server.port);
     closing(() => proxy.stop());
     const { sessions } = service({ host: '127.0.0.1', port: proxy.port });
@@ -145,7 +145,7 @@ describe('while announcements may not arrive, the store is asked', () => {
     await heat(sessions, token);
   });
 
-  it('for as long as the subscription leads to another server than the calls', async () => {
+  it('for as long as the subscription is connected to another server than the calls', async () => {
     const elsewhere = await startRedis();
     closing(() => elsewhere.stop());
     const client = createRedisClient(server.url);
@@ -161,14 +161,14 @@ describe('while announcements may not arrive, the store is asked', () => {
       await sleep(20);
     }
     expect(sessions.cacheStats).toMatchObject({ entries: 0, hits: 0, isUp: false });
-    // A name that leads to the right one by now: it is looked up for each connection.
+    // The name has led to the right server for a while: it is looked up for each connection.
     leadTo = server.port;
     client.stream.destroy();
     await until('it is reachable', () => sessions.checkToken(token));
     await heat(sessions, token);
   });
 
-  it('for as long as the subscription leads to a replica of the server that is called', async () => {
+  it('for as long as the subscription is connected to a replica of the server that is called', async () => {
     const replica = await startRedis({ replicaof: [['127.0.0.1', String(server.port)]] });
     closing(() => replica.stop());
     const client = createRedisClient(server.url);
@@ -180,18 +180,18 @@ describe('while announcements may not arrive, the store is asked', () => {
     );
     const { sessions, events } = service(client);
     const token = await sessions.setToken('ada');
-    await until('it is told', () => events.length > 0);
+    await until('the event arrives', () => events.length > 0);
     for (let i = 0; i < 5; i++) expect(await sessions.checkToken(token)).not.toBeNull();
     expect(sessions.cacheStats).toMatchObject({ hits: 0, isUp: false });
     expect(events).toMatchObject([
       {
         name: 'cache-down',
-        error: { cause: { message: 'the subscription has led to another server than the calls' } },
+        error: { cause: { message: 'the subscription is connected to another server than the calls' } },
       },
     ]);
   });
 
-  it('two heartbeats after its master was made a replica, which answers as before', async () => {
+  it('two heartbeats after its master became a replica, which still answers', async () => {
     const own = await startRedis();
     closing(() => own.stop());
     const { sessions } = service(own.url);
@@ -201,7 +201,7 @@ describe('while announcements may not arrive, the store is asked', () => {
     await expect(sessions.checkToken(token)).rejects.toMatchObject({ status: 503 });
   });
 
-  it('after Redis was killed: 503, nobody signed out, and from memory again when it is back', async () => {
+  it('after Redis was killed: 503, no user signed out, and the cache works again with Redis', async () => {
     const own = await startRedis({ appendonly: 'yes', appendfsync: 'always' });
     closing(() => own.stop());
     const { sessions } = service(own.url);
@@ -218,7 +218,7 @@ describe('while announcements may not arrive, the store is asked', () => {
     await heat(sessions, token);
   });
 
-  it('from the start, when there is no Redis; it comes up with it', async () => {
+  it('from the start, without Redis; the cache works once Redis is up', async () => {
     const own = await startRedis();
     closing(() => own.stop());
     await own.kill();
@@ -230,8 +230,8 @@ describe('while announcements may not arrive, the store is asked', () => {
   });
 });
 
-describe('a process that was held up itself', () => {
-  it('believes nothing that it kept before', async () => {
+describe('a process that was suspended', () => {
+  it('uses none of its former entries', async () => {
     const prefixes = randomPrefixes();
     const { sessions } = service(server.url, { prefixes });
     const token = await hot(sessions);
@@ -244,10 +244,10 @@ describe('a process that was held up itself', () => {
   });
 });
 
-describe('a Redis user who may not subscribe or publish', () => {
+describe('a Redis user without the right to subscribe or publish', () => {
   const may = ['on', '>secret', 'resetkeys', '~*', 'resetchannels', '+@all'];
 
-  it('gets sessions from the store alone, and hears why', async () => {
+  it('gets sessions from the store alone, and the reason in an event', async () => {
     await server.admin.call('ACL', 'SETUSER', 'deaf', ...may);
     const { sessions, events } = service({
       host: '127.0.0.1',
@@ -256,7 +256,7 @@ describe('a Redis user who may not subscribe or publish', () => {
       password: 'secret',
     });
     const token = await sessions.setToken('ada');
-    await until('it is told', () => events.length > 0);
+    await until('the event arrives', () => events.length > 0);
     for (let i = 0; i < 3; i++) expect(await sessions.checkToken(token)).not.toBeNull();
     expect(events).toMatchObject([
       { name: 'cache-down', error: { cause: { message: expect.stringContaining('NOPERM') } } },
@@ -264,17 +264,17 @@ describe('a Redis user who may not subscribe or publish', () => {
     expect(sessions.cacheStats).toMatchObject({ hits: 0, isUp: false });
   });
 
-  it('or no more, or not on every channel: its readiness says so', async () => {
+  it('or that loses it, even for one channel, degrades the readiness with the reason', async () => {
     await server.admin.call('ACL', 'SETUSER', 'half', ...may, '&session-token:changes');
     const half = { host: '127.0.0.1', port: server.port, username: 'half', password: 'secret' };
     const { sessions } = service(half, { prefixes: { tokenKeyPrefix: 'session-token' }, cache: false });
-    await sessions.setToken('somebody of this test alone');
+    await sessions.setToken('a user of this test');
     expect(await sessions.health()).toMatchObject({ status: 'degraded' });
     await server.admin.call('ACL', 'SETUSER', 'half', '&session-user:changes');
     expect(await sessions.health()).toMatchObject({ status: 'up' });
   });
 
-  it('can end sessions all the same; others see it after maxAgeMs, and its readiness says so', async () => {
+  it('can still end sessions; other processes notice after maxAgeMs, and the readiness says so', async () => {
     await server.admin.call('ACL', 'SETUSER', 'mute', ...may);
     const prefixes = randomPrefixes();
     const { sessions } = service(server.url, { prefixes, cache: { ...CACHE, maxAgeMs: 500 } });
@@ -293,8 +293,8 @@ describe('a Redis user who may not subscribe or publish', () => {
   });
 });
 
-describe('a client that was handed in', () => {
-  it('stays its owner’s: the subscription has a connection of its own, which goes with the manager', async () => {
+describe('a client that was passed in', () => {
+  it('is left alone: the subscription has its own connection, which the manager closes', async () => {
     const client = new Redis(server.port, { keyPrefix: 'application:' });
     closing(() => client.disconnect());
     const prefixes = randomPrefixes();
@@ -308,7 +308,7 @@ describe('a client that was handed in', () => {
     await sessions.close();
     expect(await client.ping()).toBe('PONG');
     const channels = `application:${prefixes.tokenKeyPrefix}*`;
-    await until('nobody listens', async () => {
+    await until('the subscription is closed', async () => {
       expect(await server.admin.call('PUBSUB', 'CHANNELS', channels)).toEqual([]);
       return true;
     });

@@ -18,7 +18,7 @@ const USERS = ['ada', 'bob'];
 
 type Services = readonly TokenManager<{ info: number }>[];
 
-/** What somebody does through one of the services; the numbers choose a user, a session that there was, or a value. */
+/** An operation on one of the services; the numbers choose a user, an earlier session, or a value. */
 interface Step {
   by: number;
   on: number;
@@ -56,10 +56,10 @@ const steps = fc.array(
   { minLength: 5, maxLength: 30 },
 );
 
-/** A store that tells of each change that its follower has heard of. */
-function telling(store: Store): { store: Store; heard: EventEmitter } {
-  const heard = new EventEmitter();
-  const telling = new Proxy(store, {
+/** A store that reports each announcement that its follower has received. */
+function observed(store: Store): { store: Store; received: EventEmitter } {
+  const received = new EventEmitter();
+  const observer = new Proxy(store, {
     get(target, name) {
       const member: unknown = Reflect.get(target, name, target);
       if (name !== 'follow' || target.follow === undefined) {
@@ -72,7 +72,7 @@ function telling(store: Store): { store: Store; heard: EventEmitter } {
             completenessChanged: (outcome) => follower.completenessChanged(outcome),
             changed: (tag) => {
               follower.changed(tag);
-              heard.emit(tag);
+              received.emit(tag);
             },
           },
           options,
@@ -80,13 +80,13 @@ function telling(store: Store): { store: Store; heard: EventEmitter } {
       return follow;
     },
   });
-  return { store: telling, heard };
+  return { store: observer, received };
 }
 
-it('whatever any service does, another answers from memory as Redis would as soon as it has heard of it', async () => {
+it('under any operations of any service, another answers from its cache as Redis would once it has received the announcements', async () => {
   const property = fc.asyncProperty(steps, fc.boolean(), fc.constantFrom(0, 3600), async (all, singleMode, grace) => {
     const prefixes = randomPrefixes();
-    const stores = [1, 2].map(() => telling(new RedisStore(server.url, prefixes)));
+    const stores = [1, 2].map(() => observed(new RedisStore(server.url, prefixes)));
     let info = 0;
     const options = {
       secret: SECRET,
@@ -106,22 +106,22 @@ it('whatever any service does, another answers from memory as Redis would as soo
         await until('the cache is up', () => service.cacheStats?.isUp);
       }
       let barriers = 0;
-      const allIsHeard = async () => {
-        // A tag of nobody: when it has arrived, so has all that was announced before.
+      const allReceived = async () => {
+        // The tag of no user: once it has arrived, so have all earlier announcements.
         const barrier = `barrier-${barriers++}`.padEnd(22, '-');
-        const heard = stores.map(({ heard }) => once(heard, barrier));
+        const received = stores.map(({ received }) => once(received, barrier));
         await server.admin.publish(`${prefixes.tokenKeyPrefix}:changes`, barrier);
-        await Promise.all(heard);
+        await Promise.all(received);
       };
       const tokens: string[] = [];
       for (const [index, { by, on, act }] of all.entries()) {
         await ACTS[act](services[by] as TokenManager<{ info: number }>, tokens, on);
-        await allIsHeard();
+        await allReceived();
         const someToken = tokens[on % tokens.length];
         if (someToken !== undefined) {
-          // Before Redis itself is asked, which would end a session for a reuse.
+          // Before the check in Redis, which would end a session for a reuse.
           const known = comparable(await (cached[index % 2] as Services[number]).checkToken(someToken));
-          await allIsHeard();
+          await allReceived();
           expect(known).toEqual(comparable(await plain.checkToken(someToken)));
         }
         for (const token of tokens) await compare(cached, plain, token);
@@ -136,7 +136,7 @@ it('whatever any service does, another answers from memory as Redis would as soo
 async function compare(cached: Services, plain: TokenManager<{ info: number }>, token: string): Promise<void> {
   const expected = comparable(await plain.checkToken(token));
   for (const service of cached) {
-    // Asked twice: the second time of what the first has kept.
+    // Checked twice: the second check reads what the first has cached.
     for (let i = 0; i < 2; i++) expect(comparable(await service.checkToken(token))).toEqual(expected);
   }
 }

@@ -12,27 +12,24 @@ import { randomPrefixes, SECRET } from './support/stores';
 import { until } from './support/until';
 
 const TIMEOUT_MS = 1000;
-/** So long that within a test nothing but an announcement, or its absence, makes a cache ask again. */
+/** So long that in a test only announcements, or their absence, make a cache call the store. */
 const MAX_AGE_MS = 60_000;
-/** How long an announcement may take on a busy machine. */
-const HEARD_MS = 10_000;
-/**
- * Where servers fail: shorter than the default, and longer than this process is held up on a machine that has other
- * things to do.
- */
+/** The longest time of an announcement on a busy machine. */
+const ANNOUNCED_MS = 10_000;
+/** For failing servers: shorter than the default, and longer than a busy machine suspends this process. */
 const HEARTBEAT_MS = 1000;
-/** How long a server that says nothing may be taken for well: two heartbeats, and for a signal to arrive. */
+/** How long a silent server may count as healthy: two heartbeats, plus the time of a signal. */
 const LEASE_MS = 2 * HEARTBEAT_MS + 50;
-/** Until the others may call a server down that says nothing: by then nobody is answered from memory any more. */
+/** After this silence servers count as down: by then no cache answers for their users. */
 const DOWN_AFTER_MS = 3000;
 
 type Target = ConstructorParameters<typeof RedisStore>[0];
 type Sessions = TokenManager<{ version: number }>;
 
 let cluster: ClusterTopology;
-/** A Cluster whose nodes hear nothing of each other, one of them without slots. */
-let deafCluster: ClusterTopology;
-/** One for each test: a master that was away takes longer to come back into its place than all of them to start. */
+/** A Cluster whose nodes exchange no messages, one of them without slots. */
+let splitCluster: ClusterTopology;
+/** One for each test: a returning master takes longer to resume its role than a topology to start. */
 const sentinels = new Map<string, SentinelTopology>();
 
 beforeAll(async () => {
@@ -44,14 +41,14 @@ beforeAll(async () => {
       cluster = topology;
     }),
     startClusterTopology({ replicas: 0, spares: 1, nodeTimeoutMs: 60_000, hasBreakableBus: true }).then((topology) => {
-      deafCluster = topology;
+      splitCluster = topology;
       topology.breakBus();
     }),
     ...starting,
   ]);
   for (const outcome of started) if (outcome.status === 'rejected') throw outcome.reason;
 });
-afterAll(() => Promise.all([cluster, deafCluster, ...sentinels.values()].map((topology) => topology?.stop())));
+afterAll(() => Promise.all([cluster, splitCluster, ...sentinels.values()].map((topology) => topology?.stop())));
 
 const onClose = closeAfterEach();
 let prefixes: ReturnType<typeof randomPrefixes>;
@@ -65,7 +62,7 @@ function caching(target: Target, heartbeatMs?: number): Sessions {
   return manage(target, { cache: { maxAgeMs: MAX_AGE_MS, heartbeatMs } });
 }
 
-/** Another process, unless told otherwise without a near cache. */
+/** Another process, by default without a near cache. */
 function manage(target: Target, options: Partial<TokenManagerOptions<{ version: number }>> = {}): Sessions {
   const store = new RedisStore(target, { timeoutMs: TIMEOUT_MS, ...prefixes });
   const sessions = new TokenManager({ store, secret: SECRET, ...options });
@@ -78,14 +75,14 @@ function statsOf({ cacheStats }: Sessions) {
   return cacheStats;
 }
 
-/** Asks for a session, and tells whether it was memory that answered: that is known at once. */
+/** Checks a session, and returns at once whether the near cache answered. */
 function touch(sessions: Sessions, token: string) {
   const { hits } = statsOf(sessions);
   const answer = sessions.touchToken(token);
   return { isFromMemory: statsOf(sessions).hits > hits, answer };
 }
 
-/** {@link touch}, whatever becomes of the answer. */
+/** {@link touch} without its answer. */
 function isFromMemory(sessions: Sessions, token: string): boolean {
   const { isFromMemory, answer } = touch(sessions, token);
   answer.catch(() => undefined);
@@ -101,17 +98,17 @@ async function untilFromMemory(sessions: Sessions, tokens: readonly string[], ti
   await until('memory answers for all of them', areFromMemory, timeoutMs);
 }
 
-/** Waits until a session is not answered from memory any more, and gives what is answered then. */
-async function untilHeard(sessions: Sessions, token: string): Promise<Session<{ version: number }> | null> {
-  const isHeard = async () => {
+/** Waits until the near cache no longer answers for a session, and returns the answer of the store. */
+async function untilAnnounced(sessions: Sessions, token: string): Promise<Session<{ version: number }> | null> {
+  const fromStore = async () => {
     const { isFromMemory, answer } = touch(sessions, token);
     const session = await answer;
     return isFromMemory ? undefined : { session };
   };
-  return (await until('it is heard', isHeard, HEARD_MS)).session;
+  return (await until('the announcement arrives', fromStore, ANNOUNCED_MS)).session;
 }
 
-/** Requests at a steady rate, and whether memory answered. */
+/** Checks at a steady rate, with a record of near-cache answers. */
 function watch(sessions: Sessions, tokens: readonly string[]) {
   const seen: { at: number; token: string; isFromMemory: boolean }[] = [];
   const timer = setInterval(() => {
@@ -121,7 +118,7 @@ function watch(sessions: Sessions, tokens: readonly string[]) {
   }, 20);
   onClose(() => clearInterval(timer));
   return {
-    /** That of these tokens, in that time, all requests were answered in one of these ways. */
+    /** Expects that all checks of these tokens, in this period, were answered in this way. */
     expect(of: readonly string[], way: 'fromMemory' | 'asked', from: number, to: number) {
       const those = seen.filter(({ at, token }) => at >= from && at < to && of.includes(token));
       const others = those.filter((one) => one.isFromMemory !== (way === 'fromMemory'));
@@ -131,30 +128,27 @@ function watch(sessions: Sessions, tokens: readonly string[]) {
   };
 }
 
-/** What a manager has told of its cache. */
+/** The cache events of a manager. */
 function cacheEventsOf(sessions: Sessions): string[] {
-  const told: string[] = [];
-  sessions.on('cache-down', () => told.push('down')).on('cache-up', () => told.push('up'));
-  return told;
+  const events: string[] = [];
+  sessions.on('cache-down', () => events.push('down')).on('cache-up', () => events.push('up'));
+  return events;
 }
 
-/** How many are subscribed to the changes there. */
+/** The number of subscriptions to changes on a server. */
 async function subscribersAt(server: RedisServer): Promise<number> {
   const [, count = 0] = await ask<[string, number]>(server, 'PUBSUB', 'NUMSUB', `${prefixes.tokenKeyPrefix}:changes`);
   return Number(count);
 }
 
-/** How often these servers have been asked for sessions. */
+/** The number of calls for sessions on these servers. */
 async function scriptCallsAt(servers: readonly RedisServer[]): Promise<number> {
   const infos = await Promise.all(servers.map((server) => askInfo(server, 'INFO', 'commandstats')));
   const calls = infos.flatMap((info) => [info.cmdstat_evalsha, info.cmdstat_eval]);
   return calls.reduce((sum, text) => sum + Number(text?.match(/calls=(\d+)/)?.[1] ?? 0), 0);
 }
 
-/**
- * What another process does to a user with a session; and what is to be answered for its token then, `null` for
- * nothing.
- */
+/** Changes that another process makes to a user with a session, each with the expected answer for its token. */
 const CHANGES: Record<string, (far: Sessions, id: string, token: string) => Promise<object | null>> = {
   logout: (far, _, token) => far.deleteToken(token).then(() => null),
   kick: (far, id, token) => far.deleteSession(id, idOf(token)).then(() => null),
@@ -181,7 +175,7 @@ describe('in a Cluster', () => {
     await topology.untilHealed();
   });
 
-  /** Signs in that many users on each of the masters; the tokens, by their user's id, of each master. */
+  /** Signs in this many users on each master. Returns their tokens, by master and user id. */
   async function logIn(sessions: Sessions, users: number): Promise<Map<RedisServer, Map<string, string>>> {
     const onMasters = new Map((await topology.masters()).map((master) => [master, new Map<string, string>()]));
     for (let i = 0; [...onMasters.values()].some((tokens) => tokens.size < users); i++) {
@@ -200,23 +194,20 @@ describe('in a Cluster', () => {
     ['ours', () => ours],
     ["an ioredis Cluster of the application's own", () => new Cluster(topology.startupNodes)],
     ['an ioredis 5 Cluster', () => new Cluster5(topology.startupNodes)],
-  ])(
-    'with a client that is %s, memory answers for the users of every master, and none of them is asked',
-    async (_, client) => {
-      const target = client() as Target;
-      if (target instanceof Cluster || target instanceof Cluster5) onClose(() => target.disconnect());
-      const sessions = caching(target);
-      const tokens = allOf(await logIn(sessions, 2));
-      await untilFromMemory(sessions, tokens);
-      const before = await scriptCallsAt(topology.nodes);
-      for (let i = 0; i < 20; i++) {
-        for (const token of tokens) expect(await sessions.touchToken(token)).toMatchObject({ token });
-      }
-      expect(await scriptCallsAt(topology.nodes)).toBe(before);
-    },
-  );
+  ])('with a client that is %s, caches answer for users of every master, without a call', async (_, client) => {
+    const target = client() as Target;
+    if (target instanceof Cluster || target instanceof Cluster5) onClose(() => target.disconnect());
+    const sessions = caching(target);
+    const tokens = allOf(await logIn(sessions, 2));
+    await untilFromMemory(sessions, tokens);
+    const before = await scriptCallsAt(topology.nodes);
+    for (let i = 0; i < 20; i++) {
+      for (const token of tokens) expect(await sessions.touchToken(token)).toMatchObject({ token });
+    }
+    expect(await scriptCallsAt(topology.nodes)).toBe(before);
+  });
 
-  it('whatever ends or changes a session in another process is heard at once, on every master', async () => {
+  it('every end or change in another process takes effect at once, on every master', async () => {
     let version = 1;
     const getUserInfo = () => ({ version });
     const [near, far] = [manage(ours, { cache: { maxAgeMs: MAX_AGE_MS }, getUserInfo }), manage(ours, { getUserInfo })];
@@ -229,7 +220,7 @@ describe('in a Cluster', () => {
         const [id, token] = users[index] as [string, string];
         await untilFromMemory(near, [token]);
         const expected = await change(far, id, token);
-        const session = await untilHeard(near, token);
+        const session = await untilAnnounced(near, token);
         if (expected === null) expect(session).toBeNull();
         else expect(session).toMatchObject(expected);
       }
@@ -240,59 +231,59 @@ describe('in a Cluster', () => {
     ['killed', (master: RedisServer) => master.kill(), (master: RedisServer) => master.restart()],
     ['paused', async (master: RedisServer) => master.pause(), async (master: RedisServer) => master.resume()],
   ] as const)('a master that is %s', (_, strike, recover) => {
-    it('leaves the users of the others to memory, its own to nobody after two heartbeats, until who takes its place is heard', async () => {
+    it('affects its own users alone: no cached answer after two heartbeats, until its replacement announces changes', async () => {
       const [near, far] = [caching(ours, HEARTBEAT_MS), manage(ours)];
       const onMasters = await logIn(near, 2);
       const [[master, lost], ...others] = [...onMasters] as [[RedisServer, Map<string, string>]];
       const [[kicked, token], [, live]] = [...lost] as [[string, string], [string, string]];
       const spared = allOf(new Map(others));
       await untilFromMemory(near, allOf(onMasters));
-      // From here on: a Cluster that has just healed may bring a cache up in several steps.
-      const told = cacheEventsOf(near);
+      // Listens from here on: after a Cluster has healed, a cache may start in several steps.
+      const events = cacheEventsOf(near);
       const seen = watch(near, allOf(onMasters));
       onClose(() => master.isUp || recover(master));
 
       await strike(master);
       const begin = performance.now();
-      await until('the cache is known to be down', () => told.includes('down'));
+      await until('cache-down is emitted', () => events.includes('down'));
       const promoted = await topology.untilOwner(keyOf(token), master);
-      await until('the cache is up again', () => told.at(-1) === 'up');
+      await until('the cache is up again', () => events.at(-1) === 'up');
       await untilFromMemory(near, allOf(onMasters));
       seen.expect([...lost.values()], 'asked', begin + LEASE_MS, begin + DOWN_AFTER_MS);
       seen.expect(spared, 'fromMemory', begin, begin + DOWN_AFTER_MS);
-      expect(told).toEqual(['down', 'up']);
+      expect(events).toEqual(['down', 'up']);
 
       expect(await subscribersAt(promoted)).toBe(1);
       await until('it is kicked', async () => (await far.deleteUserToken(kicked)) === 1);
-      expect(await untilHeard(near, token)).toBeNull();
+      expect(await untilAnnounced(near, token)).toBeNull();
       await untilFromMemory(near, [live]);
       await recover(master);
       await topology.untilHealed();
-      await until('nobody listens to the old master', async () => (await subscribersAt(master)) === 0);
+      await until('the old master has no subscription', async () => (await subscribersAt(master)) === 0);
       await far.deleteToken(live);
-      expect(await untilHeard(near, live)).toBeNull();
+      expect(await untilAnnounced(near, live)).toBeNull();
     });
   });
 
-  it('a master that hands over to its replica is left, and nothing that ends meanwhile is missed', async () => {
+  it('a master that hands over to its replica is left, and no end is missed in the meantime', async () => {
     const [near, far] = [caching(ours), manage(ours)];
     const [[master, tokens]] = [...(await logIn(near, 2))] as [[RedisServer, Map<string, string>]];
     const [first, second] = [...tokens.values()] as [string, string];
     const replica = await topology.replicaOf(master);
     await untilFromMemory(near, [first, second]);
-    // No connection breaks.
+    // Without a broken connection.
     await ask(replica, 'CLUSTER', 'FAILOVER');
     await topology.untilOwner(keyOf(first), master);
     // Until its nodes agree, a Cluster may send a call to the former master, which refuses it.
     await until('the end is acknowledged', () => far.deleteToken(first));
-    expect(await untilHeard(near, first)).toBeNull();
-    await until('nobody listens to the old master', async () => (await subscribersAt(master)) === 0);
+    expect(await untilAnnounced(near, first)).toBeNull();
+    await until('the old master has no subscription', async () => (await subscribersAt(master)) === 0);
     await untilFromMemory(near, [second]);
     expect(await far.deleteToken(second)).toBe(true);
-    expect(await untilHeard(near, second)).toBeNull();
+    expect(await untilAnnounced(near, second)).toBeNull();
   });
 
-  it('a session whose slot moves to another node goes on, and its end is heard wherever it is', async () => {
+  it('a session survives the move of its slot, and its end takes effect on either node', async () => {
     const [near, far] = [caching(ours), manage(ours)];
     const tokens = await Promise.all(Array.from({ length: 4 }, () => near.setToken('ada')));
     const [first, second, third, last] = tokens as [string, string, string, string];
@@ -303,31 +294,31 @@ describe('in a Cluster', () => {
       await topology.migrateKeys(slot, from, to);
       await topology.endMigration(slot, from, to);
     });
-    const expectHeard = async (token: string) => {
+    const expectAnnounced = async (token: string) => {
       expect(await far.deleteToken(token)).toBe(true);
-      expect(await untilHeard(near, token)).toBeNull();
+      expect(await untilAnnounced(near, token)).toBeNull();
       expect(await near.touchToken(last)).toMatchObject({ user: { id: 'ada' } });
     };
     await untilFromMemory(near, [first, last]);
     await topology.beginMigration(slot, from, to);
-    await expectHeard(first);
+    await expectAnnounced(first);
     await untilFromMemory(near, [second, last]);
     await topology.migrateKeys(slot, from, to, [key]);
-    await expectHeard(second);
+    await expectAnnounced(second);
     await topology.migrateKeys(slot, from, to);
     await topology.endMigration(slot, from, to);
     await untilFromMemory(near, [third, last]);
-    await expectHeard(third);
+    await expectAnnounced(third);
     await untilFromMemory(near, [last]);
     await far.banUser('ada');
-    expect(await untilHeard(near, last)).toBeNull();
+    expect(await untilAnnounced(near, last)).toBeNull();
   });
 
   it.each([
     ['a Cluster', () => new Cluster(topology.startupNodes, { keyPrefix: 'app:' })],
     ['the nodes of a Cluster', () => new Cluster(topology.startupNodes, { redisOptions: { keyPrefix: 'app:' } })],
     ['an ioredis 5 Cluster', () => new Cluster5(topology.startupNodes, { keyPrefix: 'app:' })],
-  ])('a keyPrefix of %s is part of what is announced and listened to', async (_, open) => {
+  ])('a keyPrefix of %s applies to announcements and subscriptions, too', async (_, open) => {
     const clients = [open(), open()] as Cluster[];
     onClose(() => clients.map((client) => client.disconnect()));
     const [near, far] = [caching(clients[0]), manage(clients[1])];
@@ -335,7 +326,7 @@ describe('in a Cluster', () => {
     for (const token of tokens) {
       await untilFromMemory(near, [token]);
       await far.deleteToken(token);
-      expect(await untilHeard(near, token)).toBeNull();
+      expect(await untilAnnounced(near, token)).toBeNull();
     }
   });
 
@@ -343,7 +334,7 @@ describe('in a Cluster', () => {
     ['ioredis', () => new Cluster(topology.startupNodes)],
     ['ioredis 5', () => new Cluster5(topology.startupNodes)],
   ])(
-    'a Cluster of %s that was handed in is left as it was when its store closes, and nobody listens any more',
+    'a Cluster of %s that was passed in is left unchanged when its store closes, without subscriptions',
     async (_, open) => {
       const client = open() as Cluster;
       onClose(() => client.disconnect());
@@ -351,7 +342,7 @@ describe('in a Cluster', () => {
     },
   );
 
-  it('a process goes on while a slot moves to a node that dies, closes its manager and ends by itself', async () => {
+  it('a process survives the move of a slot to a node that dies, closes its manager and ends by itself', async () => {
     const programs = [{}, { OWN_CLIENT: '1' }].map((options) =>
       runProgram('topology-program.ts', {
         REDIS_CLUSTER: JSON.stringify(topology.startupNodes),
@@ -378,16 +369,16 @@ describe('in a Cluster', () => {
   });
 });
 
-describe('in a Cluster whose nodes hear nothing of each other', () => {
+describe('in a Cluster whose nodes exchange no messages', () => {
   let topology: ClusterTopology;
   let ours: { cluster: { host: string; port: number }[] };
 
   beforeEach(() => {
-    topology = deafCluster;
+    topology = splitCluster;
     ours = { cluster: topology.startupNodes };
   });
 
-  it('a revocation is heard all the same, from every master', async () => {
+  it('a revocation still arrives from every master', async () => {
     const [near, far] = [caching(ours), manage(ours)];
     const onMasters = new Map<RedisServer, string>();
     const masters = await topology.masters();
@@ -397,15 +388,15 @@ describe('in a Cluster whose nodes hear nothing of each other', () => {
     }
     await untilFromMemory(near, [...onMasters.values()]);
     const [one, another] = masters as [RedisServer, RedisServer];
-    expect(await areHeardAt(one, [another, one])).toEqual([one.url]);
+    expect(await receivedAt(one, [another, one])).toEqual([one.url]);
     for (const token of onMasters.values()) {
       await untilFromMemory(near, [token]);
       await far.deleteToken(token);
-      expect(await untilHeard(near, token)).toBeNull();
+      expect(await untilAnnounced(near, token)).toBeNull();
     }
   });
 
-  it('a revocation at a node that nobody listened to is not overlooked for longer than until the slots are looked at', async () => {
+  it('a revocation on a node without a subscription is noticed at the next look-up of the slots', async () => {
     const [near, far] = [caching(ours), manage(ours)];
     const token = await near.setToken('ada');
     await untilFromMemory(near, [token]);
@@ -416,11 +407,11 @@ describe('in a Cluster whose nodes hear nothing of each other', () => {
     await topology.migrateKeys(slot, from, to);
     await topology.endMigration(slot, from, to);
     expect(await far.deleteToken(token)).toBe(true);
-    await until('it is asked again', () => !isFromMemory(near, token), HEARD_MS);
+    await until('it is asked again', () => !isFromMemory(near, token), ANNOUNCED_MS);
     expect(await near.touchToken(token)).toBeNull();
   });
 
-  it('a master that knows of no others takes no more writes, and after two heartbeats nobody is answered from memory', async () => {
+  it('a master that sees no others accepts no writes, and no cache relies on it after two heartbeats', async () => {
     const near = caching(ours, HEARTBEAT_MS);
     const token = await near.setToken('ada');
     const master = await topology.ownerOf(keyOf(token));
@@ -430,20 +421,20 @@ describe('in a Cluster whose nodes hear nothing of each other', () => {
     await until('it takes no more writes', hasFailed);
     await sleep(LEASE_MS);
     expect(isFromMemory(near, token)).toBe(false);
-    // It answers, and its subscription holds.
+    // The master answers, and its subscription is kept.
     expect(await subscribersAt(master)).toBe(1);
   });
 
-  /** Which of those who tell something are heard at a node, the last of whom is. */
-  async function areHeardAt(node: RedisServer, tellers: readonly RedisServer[]): Promise<string[]> {
+  /** Publishes a message at each server, and returns those received at a node, which must include the last one. */
+  async function receivedAt(node: RedisServer, publishers: readonly RedisServer[]): Promise<string[]> {
     const listener = new Redis(node.url);
     onClose(() => listener.disconnect());
-    const heard: string[] = [];
-    listener.on('message', (_channel, message) => heard.push(message));
+    const received: string[] = [];
+    listener.on('message', (_channel, message) => received.push(message));
     await listener.subscribe('test');
-    for (const teller of tellers) await ask(teller, 'PUBLISH', 'test', teller.url);
-    await until('the last is heard', () => heard.includes(tellers.at(-1)?.url ?? ''));
-    return heard;
+    for (const publisher of publishers) await ask(publisher, 'PUBLISH', 'test', publisher.url);
+    await until('the last message arrives', () => received.includes(publishers.at(-1)?.url ?? ''));
+    return received;
   }
 });
 
@@ -454,7 +445,7 @@ describe('behind Sentinels', () => {
   };
 
   it.each(['killed', 'paused', 'replaced'] as const)(
-    'a master that is %s is not believed beyond two heartbeats, and the one that takes its place is listened to',
+    'a master that is %s is not trusted beyond two heartbeats, and the promoted one is subscribed to',
     async (scene) => {
       const { topology, ours } = topologyFor(scene);
       const [near, far] = [caching(ours, HEARTBEAT_MS), manage(ours)];
@@ -462,7 +453,7 @@ describe('behind Sentinels', () => {
       const [loggedOut, banned, live] = tokens as [string, string, string];
       await topology.untilReplicated();
       await untilFromMemory(near, tokens);
-      const told = cacheEventsOf(near);
+      const events = cacheEventsOf(near);
       const seen = watch(near, tokens);
       const master = await topology.master();
 
@@ -470,28 +461,28 @@ describe('behind Sentinels', () => {
       else if (scene === 'paused') master.pause();
       else await ask(topology.sentinelServers[0] as RedisServer, 'SENTINEL', 'FAILOVER', topology.name);
       const begin = performance.now();
-      await until('the cache is known to be down', () => told.includes('down'));
+      await until('cache-down is emitted', () => events.includes('down'));
       const promoted = await topology.untilMaster(master);
-      await until('the cache is up again', () => told.at(-1) === 'up');
+      await until('the cache is up again', () => events.at(-1) === 'up');
       await untilFromMemory(near, tokens);
       if (scene !== 'replaced') seen.expect(tokens, 'asked', begin + LEASE_MS, begin + DOWN_AFTER_MS);
       expect(await subscribersAt(promoted)).toBe(1);
       await until('it is logged out', () => far.deleteToken(loggedOut));
-      expect(await untilHeard(near, loggedOut)).toBeNull();
+      expect(await untilAnnounced(near, loggedOut)).toBeNull();
       await untilFromMemory(near, [live]);
 
       if (scene === 'killed') await master.restart();
       if (scene === 'paused') master.resume();
-      await until('nobody listens to the old master', async () => (await subscribersAt(master)) === 0);
+      await until('the old master has no subscription', async () => (await subscribersAt(master)) === 0);
       await far.banUser('bob');
-      expect(await untilHeard(near, banned)).toBeNull();
-      // A Sentinel that hasn't heard yet leads back to the old master, for a moment.
+      expect(await untilAnnounced(near, banned)).toBeNull();
+      // A Sentinel that is not yet up to date leads back to the old master, for a moment.
       await until('the cache is up', () => statsOf(near).isUp);
-      expect(told.join()).toMatch(/^down,up(,down,up)*$/);
+      expect(events.join()).toMatch(/^down,up(,down,up)*$/);
     },
   );
 
-  it('a master that the Sentinels have forgotten is left by the subscription when the calls leave it', async () => {
+  it('a master that the Sentinels have dropped is left by subscription and calls alike', async () => {
     const { topology, ours } = topologyFor('forgotten');
     const near = caching(ours);
     const token = await near.setToken('ada');
@@ -505,16 +496,16 @@ describe('behind Sentinels', () => {
       await ask(sentinel, 'SENTINEL', 'MONITOR', topology.name, '127.0.0.1', next.port, 2);
     }
     const far = manage(ours);
-    // The subscription is not told.
+    // The subscription gets no notice.
     await ask(master, 'CLIENT', 'KILL', 'TYPE', 'normal');
     await until('the calls lead to the other one', () => near.checkToken(token));
     await untilFromMemory(near, [token]);
     expect(await far.deleteToken(token)).toBe(true);
-    expect(await untilHeard(near, token)).toBeNull();
-    await until('nobody listens to the old master', async () => (await subscribersAt(master)) === 0);
+    expect(await untilAnnounced(near, token)).toBeNull();
+    await until('the old master has no subscription', async () => (await subscribersAt(master)) === 0);
   });
 
-  it('clients that were handed in are followed to the next master, and left as they were when their stores close', async () => {
+  it('clients that were passed in are followed to the next master, and left unchanged when their stores close', async () => {
     const { topology, ours } = topologyFor('handed in');
     const clients = [new Redis(ours), new Redis5(ours)] as Redis[];
     onClose(() => clients.map((client) => client.disconnect()));
@@ -529,23 +520,23 @@ describe('behind Sentinels', () => {
     await until('it is listened to', async () => (await subscribersAt(promoted)) === clients.length);
     for (const sessions of [near, other]) await untilFromMemory(sessions, [token]);
     await until('it is logged out', () => far.deleteToken(token));
-    for (const sessions of [near, other]) expect(await untilHeard(sessions, token)).toBeNull();
+    for (const sessions of [near, other]) expect(await untilAnnounced(sessions, token)).toBeNull();
     for (const sessions of [near, other]) await sessions.close();
     for (const client of clients) await expectLeftAlone(client, topology.nodes);
   });
 
-  it('a subscription that finds no Sentinel is made when there are some again, also by a client that does not ask twice', async () => {
+  it('a subscription that finds no Sentinel is made once there are some, even by a client that does not retry', async () => {
     const { topology, ours } = topologyFor('handed in');
     const client = new Redis({ ...ours, sentinelRetryStrategy: () => null });
     onClose(() => client.disconnect());
     const near = caching(client, HEARTBEAT_MS);
-    const told = cacheEventsOf(near);
+    const events = cacheEventsOf(near);
     const token = await near.setToken('ada');
     await untilFromMemory(near, [token]);
     await Promise.all(topology.sentinelServers.map((sentinel) => sentinel.kill()));
     onClose(() => Promise.all(topology.sentinelServers.map((sentinel) => sentinel.isUp || sentinel.restart())));
     for (const node of topology.nodes) await ask(node, 'CLIENT', 'KILL', 'TYPE', 'pubsub');
-    await until('the cache is known to be down', () => told.includes('down'));
+    await until('cache-down is emitted', () => events.includes('down'));
     await sleep(3 * HEARTBEAT_MS);
     await Promise.all(topology.sentinelServers.map((sentinel) => sentinel.restart()));
     await untilFromMemory(near, [token]);
@@ -564,7 +555,7 @@ describe('behind Sentinels', () => {
 it.each([
   ['ioredis', (url: string) => new Redis(url, { keyPrefix: 'app:' })],
   ['ioredis 5', (url: string) => new Redis5(url, { keyPrefix: '{app}:' })],
-])('a keyPrefix of a Redis of %s is part of what is announced and listened to', async (_, open) => {
+])('a keyPrefix of a Redis of %s applies to announcements and subscriptions, too', async (_, open) => {
   const server = await startRedis();
   onClose(() => server.stop());
   const clients = [open(server.url), open(server.url)] as Redis[];
@@ -573,15 +564,15 @@ it.each([
   const token = await near.setToken('ada');
   await untilFromMemory(near, [token]);
   await far.deleteToken(token);
-  expect(await untilHeard(near, token)).toBeNull();
-  // Of those without it, there are others.
+  expect(await untilAnnounced(near, token)).toBeNull();
+  // No subscription without the prefix.
   expect(await subscribersAt(server)).toBe(0);
 });
 
-/** Of a client that was handed in: a store with a near cache leaves it as it was. */
+/** Expects that a store with a near cache leaves a passed client unchanged. */
 async function expectLeftAlone(client: Redis | Cluster, servers: readonly RedisServer[]): Promise<void> {
   await client.ping();
-  // What every store leaves on a Cluster, once.
+  // Every store leaves some listeners on a Cluster, once.
   await manage(client).close();
   const listeners = () => client.eventNames().map((name) => [name, client.listenerCount(name)]);
   const before = listeners();
@@ -589,12 +580,12 @@ async function expectLeftAlone(client: Redis | Cluster, servers: readonly RedisS
   const token = await sessions.setToken('eve');
   await untilFromMemory(sessions, [token]);
   await sessions.close();
-  // One that hasn't come to listen yet.
+  // One that has not yet subscribed.
   await caching(client).close();
   expect(await client.ping()).toBe('PONG');
   expect(listeners()).toEqual(before);
   const isLeft = async () => (await Promise.all(servers.map(subscribersAt))).every((count) => count === 0);
-  await until('nobody listens any more', isLeft);
+  await until('no subscription is left', isLeft);
   await sleep(100);
   expect(await isLeft()).toBe(true);
 }

@@ -29,10 +29,10 @@ const OLDER_SECRET = 'an older secret for tests, no shorter than the other';
 
 type Options = Partial<TokenManagerOptions<{ name: string }>>;
 
-/** So long that what a process hears of within a test it was told. */
+/** Much longer than a test: what a process learns sooner came by announcement. */
 const CACHE = { maxAgeMs: 60_000, heartbeatMs: 10_000 };
 
-/** A service of its own on the sessions under these prefixes. */
+/** A separate service on the sessions under these prefixes. */
 function service(prefixes: ReturnType<typeof randomPrefixes>, options: Options = {}) {
   const counted = countedStore(new RedisStore(server.url, prefixes));
   const sessions = new TokenManager({ store: counted.store, secret: SECRET, cache: CACHE, ...options });
@@ -40,7 +40,7 @@ function service(prefixes: ReturnType<typeof randomPrefixes>, options: Options =
   return { sessions, calls: counted.calls };
 }
 
-/** Two services with the same sessions, of which the first keeps what it has checked. */
+/** Two services with the same sessions, the first one with a near cache. */
 async function twoServices(options: Options = {}, options2: Options = options) {
   const prefixes = randomPrefixes();
   const here = service(prefixes, options);
@@ -50,11 +50,11 @@ async function twoServices(options: Options = {}, options2: Options = options) {
 }
 
 async function up(sessions: TokenManager<{ name: string }>): Promise<void> {
-  await sessions.checkToken(await sessions.setToken('somebody else'));
+  await sessions.checkToken(await sessions.setToken('another user'));
   await until('the cache is up', () => sessions.cacheStats?.isUp);
 }
 
-/** A session that is answered from memory. */
+/** A session that the near cache answers for. */
 async function hot(sessions: TokenManager<{ name: string }>, userId = 'ada'): Promise<string> {
   const token = await sessions.setToken(userId);
   await heat(sessions, token);
@@ -69,7 +69,7 @@ async function heat(sessions: TokenManager<{ name: string }>, token: string): Pr
   });
 }
 
-/** Commands that clients have sent to the server for sessions. */
+/** Commands on sessions that clients have sent to the server. */
 async function scriptCalls(): Promise<number> {
   const calls = [...(await server.admin.info('commandstats')).matchAll(/^cmdstat_eval(?:sha)?:calls=(\d+)/gm)];
   return calls.reduce((sum, [, count]) => sum + Number(count), 0);
@@ -79,7 +79,7 @@ const refuses = (sessions: TokenManager<{ name: string }>, token: string) =>
   until('it refuses the token', async () => (await sessions.checkToken(token)) === null);
 
 describe.each(Object.entries(FRAMEWORKS))('requireRecentLogin in %s', (_, build) => {
-  it('asks the store once a request, never the near cache, and refuses a session whose end nobody announced', async () => {
+  it('calls the store once a request, never the near cache, and refuses a session whose end was not announced', async () => {
     const { here, there, calls, prefixes } = await twoServices();
     const app = await listen(build(here, {}));
     closing(app.close);
@@ -101,7 +101,7 @@ describe.each(Object.entries(FRAMEWORKS))('requireRecentLogin in %s', (_, build)
 });
 
 describe('a session that was just checked', () => {
-  it('is answered for without a command to Redis, by every look at a token', async () => {
+  it('is answered without a command to Redis, by each method that checks a token', async () => {
     const { here, calls } = await twoServices();
     const token = await hot(here);
     const before = await scriptCalls();
@@ -116,7 +116,7 @@ describe('a session that was just checked', () => {
     expect(await scriptCalls()).toBe(before);
   });
 
-  it('is asked for again once it is maxAgeMs old', async () => {
+  it('is loaded again once it is maxAgeMs old', async () => {
     const { here, calls } = await twoServices({ cache: { ...CACHE, maxAgeMs: 1000 } });
     const token = await hot(here);
     await sleep(1010);
@@ -126,7 +126,7 @@ describe('a session that was just checked', () => {
     expect(calls).toEqual(['check']);
   });
 
-  it('is asked for each time without the option', async () => {
+  it('is loaded each time without the option', async () => {
     const { here, calls } = await twoServices({ cache: CACHE }, {});
     await hot(here);
     const plain = service(randomPrefixes(), { cache: false });
@@ -137,7 +137,7 @@ describe('a session that was just checked', () => {
     expect(calls).toContain('follow');
   });
 
-  it('comes with its times by the clock of Redis, as they are at that moment', async () => {
+  it('has its times by the clock of Redis, as they are at that moment', async () => {
     const { here } = await twoServices({ ttl: 100 });
     const token = await hot(here);
     const begin = performance.now();
@@ -170,7 +170,7 @@ describe('a session that was just checked', () => {
     }
   });
 
-  it('ends with its absoluteTtl, however busy', async () => {
+  it('ends at its absoluteTtl, however often it is used', async () => {
     const { here } = await twoServices({ absoluteTtl: 1, ttl: 100 });
     const token = await hot(here);
     const begin = performance.now();
@@ -197,7 +197,7 @@ describe('a session that was just checked', () => {
     expect((await fetch(`${url}/me`, { headers: { cookie: `session=${token}` } })).status).toBe(401);
   });
 
-  it('is known by the very token alone: one with another signature is refused, and asks nobody', async () => {
+  it('is found by its exact token alone: one with another signature is refused without a call', async () => {
     const { here, calls } = await twoServices({ secret: [SECRET, OLDER_SECRET] });
     const token = await hot(here);
     calls.length = 0;
@@ -218,7 +218,7 @@ describe('a session that was just checked', () => {
     expect(calls).toEqual([]);
   });
 
-  it('is known by each of its tokens where it has several, signed with other secrets', async () => {
+  it('is found by each of its tokens where it has several, signed with different secrets', async () => {
     const prefixes = randomPrefixes();
     const older = service(prefixes, { secret: OLDER_SECRET }).sessions;
     const here = service(prefixes, { secret: [SECRET, OLDER_SECRET] }).sessions;
@@ -231,7 +231,7 @@ describe('a session that was just checked', () => {
     await heat(here, token);
   });
 
-  it('is asked for once when it is too old, however many requests come at once', async () => {
+  it('is loaded once when it is too old, under any number of parallel requests', async () => {
     const { here, calls } = await twoServices({ cache: { ...CACHE, maxAgeMs: 300 } });
     const token = await hot(here);
     await sleep(350);
@@ -241,7 +241,7 @@ describe('a session that was just checked', () => {
     expect(calls.filter((name) => name === 'touch' || name === 'check')).toEqual(['touch']);
   });
 
-  it('is not given to who asked after its end, by a call that began before it', async () => {
+  it('is not returned to a check made after its end, by a call that began before it', async () => {
     const prefixes = randomPrefixes();
     const inFlight: (() => void)[] = [];
     let isHeld = false;
@@ -268,7 +268,7 @@ describe('a session that was just checked', () => {
     expect(await second).toBeNull();
   });
 
-  it('gives all who wait for one call its error, and the next one asks again', async () => {
+  it('passes the error of a shared call to all its callers, and the next check calls again', async () => {
     const { here, calls } = await twoServices({ cache: { ...CACHE, maxAgeMs: 300 } });
     const token = await hot(here);
     await sleep(350);
@@ -280,7 +280,7 @@ describe('a session that was just checked', () => {
     await until('Redis answers again', async () => (await here.touchToken(token).catch(() => null)) !== null);
   });
 
-  it('is a copy, or read-only: nothing that one caller does to it reaches another', async () => {
+  it("is a copy, or read-only: callers cannot change each other's results", async () => {
     const { here } = await twoServices({ getUserInfo: (id) => ({ name: `name of ${id}` }) });
     const token = await here.setToken('ada', 100, { device: 'web' });
     await heat(here, token);
@@ -292,13 +292,13 @@ describe('a session that was just checked', () => {
       time.setTime(0);
     const second = await here.touchToken(token);
     expect({ ...second, checkedAt: null, ttl: null }).toEqual(expected);
-    // But for the user's info, which is parsed once, and can't be written.
+    // Except for the user's info, which is parsed once, and is read-only.
     expect(second?.user.detail).toBe(first.user.detail);
     expect(() => Object.assign(first.user.detail ?? {}, { name: 'Eve' })).toThrow(TypeError);
     expect(() => Object.assign(first.user, { id: 'eve' })).toThrow(TypeError);
   });
 
-  it('gives way when there are more than maxEntries', async () => {
+  it('is evicted beyond maxEntries', async () => {
     const { here, calls } = await twoServices({ cache: { ...CACHE, maxEntries: 10 } });
     const tokens: string[] = [];
     for (let i = 0; i < 30; i++) tokens.push(await hot(here, `user ${i % 15}`));
@@ -308,7 +308,7 @@ describe('a session that was just checked', () => {
     expect(calls.filter((name) => name === 'check').length).toBeGreaterThanOrEqual(10);
   });
 
-  it('is kept for the latest of a user who has more of them than maxEntries', async () => {
+  it('stays cached if it is the latest of a user who has more than maxEntries', async () => {
     const { here, there, calls } = await twoServices({ cache: { ...CACHE, maxEntries: 2 } });
     const tokens = await Promise.all(Array.from({ length: 4 }, () => there.setToken('ada')));
     for (const token of tokens) await heat(here, token);
@@ -319,7 +319,7 @@ describe('a session that was just checked', () => {
     expect(calls).toEqual([]);
   });
 
-  it('does not keep the header in memory that its token came in', async () => {
+  it('keeps no request header in memory', async () => {
     const { here } = await twoServices();
     const size = () => {
       setFlagsFromString('--expose-gc');
@@ -334,12 +334,12 @@ describe('a session that was just checked', () => {
           .toString()
           .slice(0, token.length),
       );
-    // Of 30 MB.
+    // Far below the 30 MB of headers.
     expect(size() - before).toBeLessThan(5_000_000);
     expect(here.cacheStats?.entries).toBeGreaterThan(290);
   });
 
-  it('is not kept for any token but the newest used one: the store alone knows how long a former one is good', async () => {
+  it('is cached for the newest used token alone: only the store knows the grace of a former one', async () => {
     const { here, there, calls } = await twoServices();
     const old = await there.setToken('ada');
     await there.touchToken((await there.rotateToken(old)) as string);
@@ -348,7 +348,7 @@ describe('a session that was just checked', () => {
     expect(calls).toEqual(['check', 'check', 'check']);
   });
 
-  it('is not kept by a MemoryStore, which needs none of this: the option changes nothing, not even how it slides', async () => {
+  it('is not cached for a MemoryStore, which does not need it: the option changes nothing, not even sliding', async () => {
     let now = Date.now();
     const { store, calls } = countedStore(new MemoryStore({ now: () => now }));
     const sessions = new TokenManager({ store, secret: SECRET, cache: true, slideEvery: 0 });
@@ -363,7 +363,7 @@ describe('a session that was just checked', () => {
   });
 });
 
-it('sliding at each request and a near cache exclude each other', async () => {
+it('the option cache and slideEvery: 0 exclude each other', async () => {
   const store = new RedisStore(server.url, randomPrefixes());
   closing(() => store.close());
   expect(() => new TokenManager({ store, secret: SECRET, cache: true, slideEvery: 0 })).toThrow(
@@ -371,7 +371,7 @@ it('sliding at each request and a near cache exclude each other', async () => {
   );
 });
 
-describe('what another process does to a session is heard at once', () => {
+describe('a change that another process makes to a session takes effect at once:', () => {
   it.each<[string, (there: TokenManager<{ name: string }>, token: string) => Promise<unknown>]>([
     ['a logout', (there, token) => there.deleteToken(token)],
     ['a kick of all', (there) => there.deleteUserToken('ada')],
@@ -407,7 +407,7 @@ describe('what another process does to a session is heard at once', () => {
   it.each<[string, (there: TokenManager<{ name: string }>, token: string) => Promise<unknown>]>([
     ['a kick', (there) => there.deleteUserToken('ada')],
     ['a logout', (there, token) => there.deleteToken(token)],
-  ])('%s ends it, though its record is damaged by now', async (_, act) => {
+  ])('%s ends it, even if its record is damaged by then', async (_, act) => {
     const { here, there, prefixes } = await twoServices();
     const token = await hot(here);
     const [tag, sid = ''] = token.split('.');
@@ -422,7 +422,7 @@ describe('what another process does to a session is heard at once', () => {
     ['a logout', (there, token) => there.deleteToken(token)],
     ['a ban', (there) => there.banUser('ada')],
     ['a login in its place', (there, token) => there.createSession('ada', { replaces: [token] })],
-  ])('%s ends it, though Redis knows it no more: it was evicted, or deleted by hand', async (_, act) => {
+  ])('%s ends it, even after Redis evicted it or an operator deleted it', async (_, act) => {
     const { here, there, prefixes } = await twoServices();
     const token = await hot(here);
     await server.admin.del(`${prefixes.tokenKeyPrefix}:{${token.split('.')[0]}}`);
@@ -430,7 +430,7 @@ describe('what another process does to a session is heard at once', () => {
     await refuses(here, token);
   });
 
-  it('a theft that this process finds ends it here, before any announcement', async () => {
+  it('a reuse that this process detects ends it here, before any announcement', async () => {
     const proxy = await startProxy(server.port);
     closing(() => proxy.stop());
     const prefixes = randomPrefixes();
@@ -457,7 +457,7 @@ describe('what another process does to a session is heard at once', () => {
     await refuses(here, token);
   });
 
-  it('a stolen token that is used ends it', async () => {
+  it('the use of a stolen token ends it', async () => {
     const { here, there } = await twoServices({ rotationGrace: 0 });
     const old = await there.setToken('ada');
     const token = (await there.rotateToken(old)) ?? '';
@@ -466,7 +466,7 @@ describe('what another process does to a session is heard at once', () => {
     await refuses(here, token);
   });
 
-  it('a user who is gone is signed out', async () => {
+  it('the deletion of its user ends it', async () => {
     const gone = new Set<string>();
     const { here, there } = await twoServices({ getUserInfo: (id) => (gone.has(id) ? null : { name: id }) });
     const token = await hot(here);
@@ -475,7 +475,7 @@ describe('what another process does to a session is heard at once', () => {
     await refuses(here, token);
   });
 
-  it('the first use of a rotated token sends the old one to the store, whose grace it has', async () => {
+  it('after the first use of a rotated token, the store judges the old one by its grace', async () => {
     const { here, there } = await twoServices({ rotationGrace: 1 });
     const token = await hot(here);
     const next = (await there.rotateToken(token)) ?? '';
@@ -485,7 +485,7 @@ describe('what another process does to a session is heard at once', () => {
     await refuses(here, next);
   });
 
-  it('a proof of identity counts for the token that carries it alone', async () => {
+  it('a re-authentication counts for the token that carries it alone', async () => {
     const { here, there } = await twoServices();
     const token = await hot(here);
     const before = await here.checkToken(token);
@@ -499,7 +499,7 @@ describe('what another process does to a session is heard at once', () => {
     ['refreshed', (there) => there.refreshUser(['ada'])],
     ['added', (there) => there.addUser('ada')],
     ['forgotten', (there) => there.deleteUser('ada')],
-  ])('user info that is %s is seen anew', async (_, act) => {
+  ])('user info that is %s is loaded again', async (_, act) => {
     let name = 'old';
     const { here, there } = await twoServices({ getUserInfo: () => ({ name }) });
     const token = await hot(here);
@@ -509,7 +509,7 @@ describe('what another process does to a session is heard at once', () => {
     await until('it is seen', async () => (await here.touchToken(token))?.user.detail?.name === 'new');
   });
 
-  it('but not of other users, of slides and checks, nor of a login that ends nothing', async () => {
+  it('changes of other users, slides, checks, and logins that end nothing evict nothing', async () => {
     const { here, there, calls } = await twoServices({}, { slideEvery: 0 });
     const token = await hot(here);
     const other = await there.setToken('bob');
@@ -523,7 +523,7 @@ describe('what another process does to a session is heard at once', () => {
     expect(calls).toEqual([]);
   });
 
-  it('also when it was done through a RedisStore without the option, with its own prefix or another database', async () => {
+  it('even when a RedisStore without the option made it, with its own prefix or another database', async () => {
     const here = new TokenManager({
       store: new RedisStore(
         { host: '127.0.0.1', port: server.port, db: 3 },
@@ -564,7 +564,7 @@ describe('what this process does to a session', () => {
     }
   });
 
-  it('is asked of the store from when it begins, and while it is under way', async () => {
+  it('sends checks to the store from its start until it has settled', async () => {
     const { here } = await twoServices();
     const token = await hot(here);
     server.pause();
@@ -581,14 +581,14 @@ describe('what this process does to a session', () => {
     await refuses(here, token);
   });
 
-  it('counts from when it has settled, also if the session was found alive meanwhile', async () => {
+  it('counts once it has settled, even if a check found the session live in between', async () => {
     const prefixes = randomPrefixes();
     const store = new RedisStore(server.url, prefixes);
     const here = new TokenManager<{ name: string }>({ store, secret: SECRET, cache: CACHE });
     closing(() => here.close());
     await up(here);
     const token = await hot(here);
-    // As one that waits for a connection.
+    // Delayed, like a call that waits for a connection.
     const end = store.end.bind(store);
     let send = () => {};
     store.end = async (...args) => {
@@ -605,8 +605,8 @@ describe('what this process does to a session', () => {
   });
 });
 
-describe('a check that was under way', () => {
-  /** A store whose next answer to a check is kept back until it is released. */
+describe('a check that is in flight', () => {
+  /** A store whose next reply to a check is held until it is released. */
   function holding(store: Store) {
     let release = () => {};
     let isNext = false;
@@ -654,9 +654,9 @@ describe('a check that was under way', () => {
     return { here, there, token, holdNext };
   }
 
-  it('when the end was announced does not put the dead session into the cache', async () => {
+  it('when the end is announced does not cache the ended session', async () => {
     const { here, there, token, holdNext } = await scene();
-    // Redis has answered that it lives; then it ends, and that is heard; only then the answer arrives.
+    // Redis has replied "live"; then the session ends and the announcement arrives; then the reply arrives.
     await hot(here);
     const { answer, release } = await holdNext(() => here.checkToken(token));
     await there.deleteToken(token);
@@ -666,7 +666,7 @@ describe('a check that was under way', () => {
     expect(await here.checkToken(token)).toBeNull();
   });
 
-  it('when this process ended it does neither', async () => {
+  it('when this process ends the session does not cache it either', async () => {
     const { here, token, holdNext } = await scene();
     const { answer, release } = await holdNext(() => here.checkToken(token));
     const ended = here.deleteToken(token);
@@ -676,7 +676,7 @@ describe('a check that was under way', () => {
     expect(await here.checkToken(token)).toBeNull();
   });
 
-  it('when announcements could be missed does neither, although they are heard again', async () => {
+  it('when announcements may be lost does not cache it either, even after they arrive again', async () => {
     const { here, there, token, holdNext } = await scene();
     const { answer, release } = await holdNext(() => here.checkToken(token));
     await server.admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
@@ -688,7 +688,7 @@ describe('a check that was under way', () => {
     expect(await here.checkToken(token)).toBeNull();
   });
 
-  it('is kept when nothing came between', async () => {
+  it('is cached when nothing happened in between', async () => {
     const { here, token, holdNext } = await scene();
     const { answer, release } = await holdNext(() => here.checkToken(token));
     release();
@@ -700,7 +700,7 @@ describe('a check that was under way', () => {
 });
 
 describe('sliding', () => {
-  it('goes on from the cache: one in use never ends by idleness, at one call for half its ttl', async () => {
+  it('continues from the cache: a session in use never expires, at one call for half its ttl', async () => {
     const { here, calls } = await twoServices({ ttl: 2 });
     const token = await hot(here);
     calls.length = 0;
@@ -711,7 +711,7 @@ describe('sliding', () => {
       await sleep(5);
     }
     expect(new Set(calls)).toEqual(new Set(['touch']));
-    // Each second.
+    // Checks once a second.
     expect(calls.length).toBeGreaterThanOrEqual(3);
     expect(calls.length).toBeLessThanOrEqual((performance.now() - begin) / 1000 + 2);
   });
@@ -732,7 +732,7 @@ describe('sliding', () => {
     expect(performance.now() - begin).toBeLessThan(10_000);
   });
 
-  it('is not done by reading', async () => {
+  it('does not happen on a mere read', async () => {
     const { here, calls } = await twoServices({ ttl: 2 });
     const token = await hot(here);
     calls.length = 0;
@@ -740,7 +740,7 @@ describe('sliding', () => {
     expect(calls).toEqual(['check']);
   });
 
-  it('that fails is an event and no failed request; the next request asks the store', async () => {
+  it('that fails emits an event and fails no request; the next request calls the store', async () => {
     const { here } = await twoServices({ slideEvery: 1, ttl: 100, cache: { ...CACHE, heartbeatMs: 20_000 } });
     const failed: SessionEvents['slide-failed'][] = [];
     here.on('slide-failed', (event) => failed.push(event));
@@ -761,13 +761,13 @@ describe('sliding', () => {
   it.each([
     ['in flight, which is live', 100],
     ['a reuse, which ends the session', 0],
-  ])('that finds a newer token in the record asks anew: the old one is %s', async (_, rotationGrace) => {
+  ])('that finds a newer token in the record checks again: the old one is %s', async (_, rotationGrace) => {
     const proxy = await startProxy(server.port);
     closing(() => proxy.stop());
     const prefixes = randomPrefixes();
     const here = new TokenManager<{ name: string }>({
       secret: SECRET,
-      // So long that the cache does not learn of its deaf connection before the slide is due.
+      // So long that the cache does not notice its silent connection before the slide is due.
       cache: { ...CACHE, heartbeatMs: 10_000 },
       slideEvery: 1,
       ttl: 100,
@@ -796,7 +796,7 @@ describe('sliding', () => {
     expect(reused).toEqual(isLive ? [] : [{ userId: 'ada', sessionId, ended: true }]);
   });
 
-  it('that finds the session ended ends it here, too, though nobody was told', async () => {
+  it('that finds the session ended ends it here, too, even without an announcement', async () => {
     const { here, prefixes } = await twoServices({ slideEvery: 1, ttl: 100 });
     const token = await hot(here);
     await sleep(1010);
@@ -806,7 +806,7 @@ describe('sliding', () => {
   });
 });
 
-it('a manager with a cache that is closed leaves no subscription behind', async () => {
+it('a manager with a cache leaves no subscription behind after its close', async () => {
   const prefixes = randomPrefixes();
   const sessions = new TokenManager({ store: new RedisStore(server.url, prefixes), secret: SECRET, cache: true });
   const listening = async () => server.admin.call('PUBSUB', 'CHANNELS', `${prefixes.tokenKeyPrefix}*`);
@@ -814,6 +814,6 @@ it('a manager with a cache that is closed leaves no subscription behind', async 
   await until('the cache is up', () => sessions.cacheStats?.isUp);
   expect(await listening()).toEqual([`${prefixes.tokenKeyPrefix}:changes`]);
   await sessions.close();
-  await until('nobody listens', async () => ((await listening()) as string[]).length === 0);
+  await until('the subscription is closed', async () => ((await listening()) as string[]).length === 0);
   expect(sessions.cacheStats).toMatchObject({ entries: 0, isUp: false });
 });

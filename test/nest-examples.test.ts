@@ -59,7 +59,7 @@ describe.each(['express', 'fastify'])('examples/nestjs/%s.mts', (platform) => {
     expect([refused.status, refused.body]).toEqual([401, { error: 'unauthenticated', reason: 'revoked' }]);
   });
 
-  it('guards everything that is not public, and challenges', async () => {
+  it('guards every route that is not public, with a challenge', async () => {
     expect((await ask('GET', '/')).body).toEqual({ hello: 'stranger' });
     for (const [method, path] of [
       ['GET', '/me'],
@@ -85,7 +85,7 @@ describe.each(['express', 'fastify'])('examples/nestjs/%s.mts', (platform) => {
     expect((await ask('GET', '/me', cookie)).status).toBe(200);
   });
 
-  it('answers 503 while Redis is away, with Retry-After, and takes no cookie', async () => {
+  it('answers 503 with Retry-After while Redis is down, and keeps the cookie', async () => {
     const cookie = await login('ada');
     for (const path of ['/me', '/']) {
       const response = await fetch(down + path, { headers: cookie });

@@ -5,10 +5,7 @@ import { type RedisServer, startRedis } from './support/redis-server';
 const HOST = 'Host: shop.example.com';
 
 let server: RedisServer;
-/**
- * An application with Nest's own exception filter, one with a filter of its own, and the same with `onUnavailable:
- * 'anonymous'`.
- */
+/** Applications with Nest's exception filter, with their own filter, and with `onUnavailable: 'anonymous'`. */
 let urls: string[];
 
 beforeAll(async () => {
@@ -45,7 +42,7 @@ describe.each([
     expect((await send(app, 'GET', '/me', cookie)).status).toBe(401);
   });
 
-  it('answers 401 with a challenge to nobody, and to a login of an unknown user', async () => {
+  it('answers 401 with a challenge to an anonymous request, and to a login of an unknown user', async () => {
     for (const [method, path] of [
       ['GET', '/me'],
       ['GET', '/vault'],

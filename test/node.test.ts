@@ -33,7 +33,7 @@ function newManager() {
   return manager;
 }
 
-/** Signs in at /login and out at /logout, elsewhere for a signed-in user alone. */
+/** Signs in at /login and out at /logout; other paths require a user. */
 function listener(manager: TokenManager) {
   const open = sessionOpener(manager);
   const answer = async (req: NodeRequest, res: NodeResponse) => {
@@ -42,7 +42,7 @@ function listener(manager: TokenManager) {
     else if (req.url === '/logout') await session.logout();
     else if (req.url === '/vault') await requireRecentLogin(session, 60);
     else requireUser(session);
-    // Of HTTP/2, without a body the headers go another way.
+    // HTTP/2 sends the headers of a response without a body another way.
     if (req.url === '/logout') res.end();
     else res.end(JSON.stringify(session.user));
   };
@@ -74,7 +74,7 @@ describe('over HTTP/2', () => {
     ...more,
   });
 
-  it('signs in and out, checks the origin by :authority, and answers errors', async () => {
+  it('signs in and out, checks the origin by :authority, and reports errors', async () => {
     const manager = newManager();
     const authority = await CertificateAuthority.create();
     onClose(() => authority.remove());
@@ -107,8 +107,8 @@ describe('over HTTP/2', () => {
         200,
         [expect.stringMatching(new RegExp(`^${name}=; Max-Age=0`))],
       ]);
-      const nobody = await send(client, post('/me', { cookie, origin }));
-      expect([nobody.status, nobody.headers['www-authenticate'], nobody.body]).toEqual([
+      const anonymous = await send(client, post('/me', { cookie, origin }));
+      expect([anonymous.status, anonymous.headers['www-authenticate'], anonymous.body]).toEqual([
         401,
         'Bearer',
         '{"error":"unauthenticated","reason":"unknown"}',
@@ -116,7 +116,7 @@ describe('over HTTP/2', () => {
     }
   });
 
-  it('makes no login for a client that has gone', async () => {
+  it('makes no login for a client that has disconnected', async () => {
     const manager = newManager();
     const open = sessionOpener(manager);
     let outcome: unknown;
@@ -140,7 +140,7 @@ describe('over HTTP/2', () => {
   });
 });
 
-it('over HTTPS has the cookie of a secure request', async () => {
+it('over HTTPS sets the cookie of a secure request', async () => {
   const manager = newManager();
   const authority = await CertificateAuthority.create();
   onClose(() => authority.remove());
@@ -166,7 +166,7 @@ describe('openSession', () => {
     expect((await sendRaw(app.url, 'GET', '/', [HOST, cookie])).text).toBe('true');
   });
 
-  it('goes by the path that a router has left in originalUrl', async () => {
+  it('uses the path that a router has left in originalUrl', async () => {
     const open = sessionOpener(newManager());
     const app = await listen((req, res) => {
       Object.assign(req, { originalUrl: req.url, url: '/' });
@@ -186,7 +186,7 @@ describe('openSession', () => {
     ['no request', [undefined, undefined], 'openSession() needs a request of node:http'],
     ['no response', [{ headers: {} }, undefined], 'openSession() needs the response, as in openSession(req, res)'],
     ['a connection that is none', [{ headers: {} }, { setHeader() {} }, { secure: 1 }], 'secure must be true or false'],
-  ])('rejects with what is wrong: %s', async (_, given, message) => {
+  ])('rejects an invalid argument: %s', async (_, given, message) => {
     const opening = sessionOpener(newManager())(...(given as unknown as [NodeRequest, NodeResponse]));
     await expect(opening).rejects.toThrow(TypeError);
     await expect(opening).rejects.toThrow(message);
@@ -200,7 +200,7 @@ describe('sendError', () => {
     return app;
   };
 
-  it('sends the status, the headers and the code, and keeps what else the response has', async () => {
+  it('sends status, headers and code, and keeps other headers of the response', async () => {
     const app = await sending((res) => {
       res.setHeader('Set-Cookie', 'theme=dark');
       sendError(res, new SessionError('ERR_STORE_UNAVAILABLE', 'no details for clients'));
@@ -211,13 +211,13 @@ describe('sendError', () => {
     expect(headers).toContainEqual(['content-type', 'application/json; charset=utf-8']);
   });
 
-  it('drops the headers of the body that the handler meant to send', async () => {
+  it('drops the body headers that the handler had set', async () => {
     const app = await sending((res) => {
       res.setHeader('Content-Length', '5');
       res.setHeader('Content-Encoding', 'gzip');
       res.setHeader('ETag', '"x"');
       res.setHeader('Cache-Control', 'public, max-age=3600');
-      sendError(res, new SessionError('ERR_UNAUTHENTICATED', 'nobody is signed in'));
+      sendError(res, new SessionError('ERR_UNAUTHENTICATED', 'no user is signed in'));
     });
     const answer = await fetch(app.url);
     expect([answer.status, await answer.text()]).toEqual([401, '{"error":"ERR_UNAUTHENTICATED"}']);
@@ -241,7 +241,7 @@ describe('sendError', () => {
     expect(answer.headers.get('etag')).toBeNull();
   });
 
-  it('leaves a response that is complete', async () => {
+  it('leaves a completed response alone', async () => {
     const body = 'x'.repeat(10_000_000);
     const app = await sending((res) => {
       res.end(body);
@@ -250,7 +250,7 @@ describe('sendError', () => {
     expect((await (await fetch(app.url)).text()).length).toBe(body.length);
   });
 
-  it('cuts off a response that has begun', async () => {
+  it('aborts a response that has begun', async () => {
     const app = await sending((res) => {
       res.write('begun');
       setImmediate(() => sendError(res, new SessionError('ERR_STORE_TIMEOUT', 'late')));
@@ -265,7 +265,7 @@ describe('sendError', () => {
   });
 });
 
-it('works beside a server that answers by itself', async () => {
+it('works beside a server that handles its own requests', async () => {
   const manager = newManager();
   const open = sessionOpener(manager);
   const server = createServer(async (req, res) => {

@@ -32,7 +32,7 @@ function fallibleStore(): { store: Store; fail(isDown: boolean): void } {
   };
 }
 
-/** The token in the last line that sets the cookie; `''` of a deletion, `null` when there is none. */
+/** The token in the last line that sets the cookie; `''` for a deletion, `null` for no line. */
 const cookieIn = (setCookie: string[]) => /^session=([^;]*)/.exec(setCookie.at(-1) ?? '')?.[1] ?? null;
 const codeOf = (call: Promise<unknown>) =>
   call.then(
@@ -55,7 +55,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
     return async (headers: string[], path = '/', method = 'POST') => sendRaw(app.url, method, path, [HOST, ...headers]);
   }
 
-  it('of a logout leaves the cookie of a login that replaced its session meanwhile', async () => {
+  it('the response of a logout keeps the cookie of a login that replaced its session in the meantime', async () => {
     const manager = newManager();
     const send = await start(
       async ({ session }) => {
@@ -69,7 +69,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
     expect(response).toMatchObject({ status: 200, setCookie: [] });
   });
 
-  it('of a logout by a token in the header leaves the cookie and its session', async () => {
+  it('the response of a logout by a header token keeps the cookie and its session', async () => {
     const manager = newManager();
     const send = await start(({ session }) => session.logout(), [{ manager }]);
     const [inHeader, inCookie] = [await manager.setToken('ada'), await manager.setToken('ada')];
@@ -78,8 +78,8 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
     expect(await manager.listUserToken('ada')).toEqual([inCookie]);
   });
 
-  describe('a late answer', () => {
-    it.each(['login', 'switch', 'expire'])('leaves the cookie of a parallel login: %s', async (kind) => {
+  describe('a late response', () => {
+    it.each(['login', 'switch', 'expire'])('keeps the cookie of a parallel login: %s', async (kind) => {
       let now = Date.now();
       const manager = newManager({ store: new MemoryStore({ now: () => now }), ttl: 60 });
       let begun: () => void;
@@ -110,7 +110,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       expect(await manager.checkToken(cookieIn(login.setCookie) ?? '')).not.toBeNull();
     });
 
-    it('leaves the cookie where its session was replaced before it began, in a logout too', async () => {
+    it('keeps the cookie when its session was replaced before the request began, even in a logout', async () => {
       const manager = newManager();
       const send = await start(
         async ({ req, session }) => {
@@ -130,7 +130,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       }
     });
 
-    it('leaves out a renewed token that its client may have gone beyond', async () => {
+    it('omits a renewed token if the client may have a newer one', async () => {
       let now = Date.now();
       const store = new MemoryStore({ now: () => now });
       const manager = newManager({ store, rotateEvery: 60, rotationGrace: 0 });
@@ -156,27 +156,30 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
         Object.entries(headers).map(([form, given]) => [reason, form, [201, ...args, given]] as const),
       );
 
-      it.each(forms)('with the reason %s and the headers as %s keeps them and the cookie', async (_r, _f, args) => {
-        const manager = newManager();
-        const send = await start(
-          async ({ req, res, session }) => {
-            if (req.url === '/logout') await session.logout();
-            else await session.login('ada');
-            (res.writeHead as (...given: readonly unknown[]) => unknown)(...args);
-            res.end();
-          },
-          [{ manager }],
-        );
-        for (const path of ['/login', '/logout']) {
-          const response = await send([`Cookie: session=${await manager.setToken('ada')}`], path);
-          expect(response.status).toBe(201);
-          expect(response.headers).toContainEqual(['x-one', '1']);
-          expect(response.setCookie.map((line) => line.split('=')[0])).toEqual(['theme', 'lang', 'session']);
-          expect(cookieIn(response.setCookie) === '').toBe(path === '/logout');
-        }
-      });
+      it.each(forms)(
+        'with the reason %s and the headers as %s keeps them and sets the cookie',
+        async (_r, _f, args) => {
+          const manager = newManager();
+          const send = await start(
+            async ({ req, res, session }) => {
+              if (req.url === '/logout') await session.logout();
+              else await session.login('ada');
+              (res.writeHead as (...given: readonly unknown[]) => unknown)(...args);
+              res.end();
+            },
+            [{ manager }],
+          );
+          for (const path of ['/login', '/logout']) {
+            const response = await send([`Cookie: session=${await manager.setToken('ada')}`], path);
+            expect(response.status).toBe(201);
+            expect(response.headers).toContainEqual(['x-one', '1']);
+            expect(response.setCookie.map((line) => line.split('=')[0])).toEqual(['theme', 'lang', 'session']);
+            expect(cookieIn(response.setCookie) === '').toBe(path === '/logout');
+          }
+        },
+      );
 
-      it.each(['end', 'write', 'flushHeaders'])('that is called by %s keeps both, too', async (way) => {
+      it.each(['end', 'write', 'flushHeaders'])('called implicitly by %s does the same', async (way) => {
         const manager = newManager();
         const send = await start(
           async ({ res, session }) => {
@@ -195,7 +198,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       });
     });
 
-  describe('an error answer', () => {
+  describe('an error response', () => {
     if (host.takesStatusMessages)
       it.each(['login', 'rotate'])(
         'after a status message that HTTP cannot carry has the cookie of a %s',
@@ -204,7 +207,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
           const send = await start(
             async ({ res, holder, session }) => {
               await (verb === 'login' ? session.login('ada') : session.rotate());
-              // Koa takes a message for the status that is set.
+              // Koa uses the message of the status that is set.
               if ('status' in holder) holder.status = 200;
               res.statusMessage = '保存';
             },
@@ -233,7 +236,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
     });
   });
 
-  it('of two managers with one cookie name, the latest decision wins', async () => {
+  it('with two managers and one cookie name, the latest decision wins', async () => {
     const [old, current] = [newManager(), newManager({ secret: SECRET.toUpperCase() })];
     const mounts = [{ manager: old }, { manager: current, options: { property: 'auth' } }];
     const send = await start(async ({ req, holder }) => {
@@ -257,33 +260,36 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
         { manager, options, isSwallowed: true },
       ];
 
-      it.each(['error', 'anonymous'] as const)('of an outage stays, onUnavailable: %s', async (onUnavailable) => {
-        const { store, fail } = fallibleStore();
-        const manager = newManager({ store });
-        const cookie = `Cookie: session=${await manager.setToken('ada')}`;
-        for (const guard of ['user', 'recent'] as const) {
-          const send = await start(() => 'in', swallowed(manager, { onUnavailable }), guard);
+      it.each(['error', 'anonymous'] as const)(
+        'still counts if it is an outage, with onUnavailable: %s',
+        async (onUnavailable) => {
+          const { store, fail } = fallibleStore();
+          const manager = newManager({ store });
+          const cookie = `Cookie: session=${await manager.setToken('ada')}`;
+          for (const guard of ['user', 'recent'] as const) {
+            const send = await start(() => 'in', swallowed(manager, { onUnavailable }), guard);
+            fail(true);
+            const response = await send([cookie]);
+            fail(false);
+            expect(response.status).toBe(503);
+            expect(response.headers).toContainEqual(['retry-after', '1']);
+          }
+          const send = await start(
+            ({ session }) => {
+              fail(false);
+              return codeOf(session.logout({ everywhere: true }));
+            },
+            swallowed(manager, { onUnavailable }),
+          );
           fail(true);
           const response = await send([cookie]);
-          fail(false);
-          expect(response.status).toBe(503);
-          expect(response.headers).toContainEqual(['retry-after', '1']);
-        }
-        const send = await start(
-          ({ session }) => {
-            fail(false);
-            return codeOf(session.logout({ everywhere: true }));
-          },
-          swallowed(manager, { onUnavailable }),
-        );
-        fail(true);
-        const response = await send([cookie]);
-        expect(response.text).toContain('ERR_STORE_UNAVAILABLE');
-        expect(response.setCookie).toEqual([]);
-        expect(await manager.listUserToken('ada')).toHaveLength(1);
-      });
+          expect(response.text).toContain('ERR_STORE_UNAVAILABLE');
+          expect(response.setCookie).toEqual([]);
+          expect(await manager.listUserToken('ada')).toHaveLength(1);
+        },
+      );
 
-      it('of a refused origin stays', async () => {
+      it('still counts if it is a refused origin', async () => {
         const manager = newManager();
         const token = await manager.setToken('ada');
         for (const guard of ['user', 'recent'] as const) {
@@ -300,14 +306,14 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
         expect(await manager.checkToken(token)).not.toBeNull();
       });
 
-      it('comes again from a second mount', async () => {
+      it('is thrown again by a second mount', async () => {
         const manager = newManager();
         const send = await start(() => 'in', [{ manager, isSwallowed: true }, { manager }]);
         expect((await send([`Cookie: session=${await manager.setToken('ada')}`, CROSS_SITE])).status).toBe(403);
       });
     });
 
-  it('a conflict fails logout() everywhere, ends nothing and deletes the cookies', async () => {
+  it('with tokens of two users, logout() everywhere fails, ends nothing and deletes the cookies', async () => {
     const manager = newManager();
     const send = await start(({ session }) => codeOf(session.logout({ everywhere: true })), [{ manager }]);
     const [ada, mallory] = [await manager.setToken('ada'), await manager.setToken('mallory')];
@@ -319,8 +325,8 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
   });
 
   if (host.hasProperty)
-    describe('the place of the session', () => {
-      /** Functions made of text are in sloppy mode, as those of CommonJS files without "use strict". */
+    describe('the property for the session', () => {
+      /** Functions made from text are sloppy, like CommonJS files without "use strict". */
       const sloppy = (code: string) => new Function('holder', 'session', code) as (...given: unknown[]) => void;
 
       it.each([
@@ -350,7 +356,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
         expect(JSON.parse(text)).toEqual({ isSame: true, user: { id: 'ada' } });
       });
 
-      it('keeps the session where a sloppy delete has no way to throw', async () => {
+      it('keeps the session even where a sloppy delete cannot throw', async () => {
         const send = await start(
           ({ holder, session }) => {
             sloppy('delete holder.session')(holder);
@@ -362,10 +368,10 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       });
     });
 
-  it.each(['logout', 'login'])('more tokens than may act cost a %s no call for them', async (verb) => {
+  it.each(['logout', 'login'])('tokens beyond the three that may act cost a %s no call', async (verb) => {
     const { store, calls } = countedStore(new MemoryStore());
     const manager = newManager({ store, maxSessions: 200 });
-    // As many as the header limit of Node lets through.
+    // As many as Node's header limit allows.
     const tokens = [];
     for (let i = 0; i < 125; i++) tokens.push(await manager.setToken('ada'));
     await manager.deleteUserToken('ada');
@@ -381,7 +387,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
   describe('the cookie', () => {
     const maxAge = (setCookie: string[]) => /; Max-Age=(\d+)/.exec(setCookie.at(-1) ?? '')?.[1];
 
-    it("ends with the login's own absoluteTtl, or the manager's where that is sooner", async () => {
+    it("expires with the login's own absoluteTtl, or the manager's if that is sooner", async () => {
       for (const [absoluteTtl, own, expected] of [
         [undefined, 60, '60'],
         [3600, 60, '60'],
@@ -401,7 +407,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       }
     });
 
-    it('of a login that is not persistent ends with the browser, after every rotation too', async () => {
+    it('of a login that is not persistent ends with the browser, after each rotation, too', async () => {
       let now = Date.now();
       const manager = newManager({ store: new MemoryStore({ now: () => now }), rotateEvery: 60 });
       const send = await start(
@@ -427,7 +433,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       }
     });
 
-    it("leaves the application's own deletion of a namesake on another path", async () => {
+    it('is deleted without removing a cookie of the same name on another path', async () => {
       const manager = newManager();
       const send = await start(
         async ({ req, session, clearCookie }) => {
@@ -447,7 +453,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
   });
 
   describe('rotateEvery', () => {
-    it('renews the token of a cookie that is older, in the one call to the store', async () => {
+    it('renews the token of an older cookie, in the one call to the store', async () => {
       let now = Date.now();
       const { store, calls } = countedStore(new MemoryStore({ now: () => now }));
       const manager = newManager({ store, rotateEvery: 60 });
@@ -472,11 +478,11 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
         token: renewed.token,
         calls: ['touch'],
       });
-      // In flight still: its client has the newer one.
+      // Still in flight: its client has the newer token.
       expect(await ask([`Cookie: session=${token}`])).toMatchObject({ setCookie: [], id: fresh.id });
     });
 
-    it('renews a token that an older secret has signed', async () => {
+    it('renews a token signed with an older secret', async () => {
       const store = new MemoryStore();
       const newer = SECRET.toUpperCase();
       const token = await newManager({ store }).setToken('ada');
@@ -490,7 +496,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
 });
 
 describe.each(['Express 5', 'Koa 3'] as const)('%s', (name) => {
-  it('takes a request without a response for anonymous, and no login can be made on it', async () => {
+  it('treats a request without a response as anonymous, and rejects a login on it', async () => {
     const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
     const token = await manager.setToken('ada');
     const outcomes: unknown[] = [];
@@ -516,7 +522,7 @@ describe.each(['Express 5', 'Koa 3'] as const)('%s', (name) => {
   });
 });
 
-it("Express's middleware refuses a request of plain node:http at once", async () => {
+it("Express's middleware rejects a request of plain node:http at once", async () => {
   const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
   let failure: unknown;
   const app = await listen((req, res) => {

@@ -11,7 +11,7 @@ import { SECRET } from './support/stores';
 interface Request {
   method: string;
   path: string;
-  /** With names of tokens in braces. */
+  /** Contains token names in braces. */
   headers: string[];
   trustProxy: boolean;
 }
@@ -61,7 +61,7 @@ const header = fc.oneof(
   { weight: 2, arbitrary: authorization },
   ...[site, origin, accept, proxy, others].map((arbitrary) => ({ weight: 1, arbitrary })),
 );
-/** Of several values that proxies have forwarded, hosts believe the first or the last. */
+/** Of several forwarded values, hosts trust the first or the last. */
 const isFirstForwarded = (line: string, index: number, all: string[]) =>
   !line.startsWith('X-') || all.findIndex((other) => other.startsWith(line.slice(0, line.indexOf(':')))) === index;
 
@@ -111,7 +111,7 @@ afterAll(async () => {
 
 let users = 0;
 
-/** Tokens of each kind, of users of their own. */
+/** Tokens of each kind, each of its own user. */
 async function newTokens(): Promise<Record<string, string>> {
   const [ada, grace, eve] = ['ada', 'grace', 'eve'].map((name) => `${name} ${users++}`) as [string, string, string];
   const tokens = {
@@ -128,7 +128,7 @@ async function newTokens(): Promise<Record<string, string>> {
 
 const COMPARED = ['www-authenticate', 'retry-after', 'cache-control', 'vary', 'location', 'clear-site-data'];
 
-/** What a host makes of a request, without what differs from one time to the next. */
+/** The response of a host, without values that change from run to run. */
 async function verdictOf(name: string, { method, path, headers, trustProxy }: Request) {
   const tokens = await newTokens();
   const filled = headers.map((line) => line.replace(/\{(.*?)\}/g, (_, token: string) => tokens[token] as string));
@@ -152,7 +152,7 @@ async function verdictOf(name: string, { method, path, headers, trustProxy }: Re
 }
 
 it(
-  'is one verdict on every host',
+  'every host decides each request alike',
   async () => {
     const statuses = new Set<number>();
     await fc.assert(
@@ -161,7 +161,7 @@ it(
         statuses.add(expected.status);
         for (const [name, host] of Object.entries(HOSTS)) {
           const verdict = await verdictOf(name, sent);
-          // It does not hand on a request whose host is none.
+          // This host refuses a request whose host is invalid.
           if (!host.takesAnyHost && verdict.status === 400) continue;
           expect({ name, ...verdict }).toEqual({ name, ...expected });
         }

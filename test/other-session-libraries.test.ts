@@ -9,13 +9,13 @@ import { closeAfterEach } from './support/closing';
 import { sendRaw } from './support/raw-request';
 import { SECRET } from './support/stores';
 
-/** Which of the two middlewares comes first, and the property of ours. */
+/** Which middleware comes first, and the property of ours. */
 interface Order {
   isOursFirst: boolean;
   property: string;
 }
 
-/** A request or context with the session of the other library, and with ours. */
+/** A request or context with both sessions. */
 type Holder = Record<string, unknown> & { session: { views?: number } };
 
 type Build = (manager: TokenManager, order: Order, errors: unknown[]) => RequestListener;
@@ -62,7 +62,7 @@ const onKoa =
   };
 
 const expressSession = () => require('express-session')({ secret: SECRET, resave: false, saveUninitialized: false });
-// Its own name for the cookie is "session", which is ours on plain HTTP.
+// Its default cookie name is "session", which is ours on plain HTTP.
 const cookieSession = () => require('cookie-session')({ name: 'cart', keys: [SECRET] });
 const koaSession = (app: Koa3) => require('koa-session').default(app);
 const koaSessionWithStore = (app: Koa3) => {
@@ -72,12 +72,12 @@ const koaSessionWithStore = (app: Koa3) => {
 };
 
 const TAKEN = /^(?:req|ctx)\.session is taken by another middleware .*the option property gives tokensession another$/;
-/** Skips itself where a session is already there. The first value that the application puts there says so. */
+/** Skips itself if a session exists. The first assignment of the application then fails. */
 const UNNOTICED = /^session\.views can't be assigned: keep data with session.data.set/;
-/** The words of V8. */
+/** The message of V8. */
 const REDEFINED = /^Cannot redefine property: session$/;
 
-/** What comes of the other library behind ours, at one property. */
+/** The outcome of the other library after ours, at one property. */
 const LIBRARIES: [name: string, build: Build, behindOurs: RegExp][] = [
   ['express-session in Express 5', onExpress(express5, expressSession), UNNOTICED],
   ['express-session in Express 4', onExpress(require('express4'), expressSession), UNNOTICED],
@@ -98,7 +98,7 @@ describe.each(LIBRARIES)('%s', (_, build, behindOurs) => {
     onClose(() => manager.close());
     onClose(app.close);
     const jar = new Map<string, string>();
-    /** As a browser, which keeps cookies. */
+    /** A browser with cookies. */
     const send = async (method: string, path: string) => {
       const cookies = [...jar].map(([name, value]) => `${name}=${value}`).join('; ');
       const { status, setCookie, text } = await sendRaw(app.url, method, path, [
@@ -116,7 +116,7 @@ describe.each(LIBRARIES)('%s', (_, build, behindOurs) => {
   }
 
   it.each([true, false])(
-    'keeps its session beside ours at another property, ours mounted first: %s',
+    'has its session beside ours at another property, ours mounted first: %s',
     async (isOursFirst) => {
       const { send, errors } = await start({ isOursFirst, property: 'auth' });
       expect(await send('GET', '/')).toEqual({ views: 1, user: null });
@@ -128,11 +128,14 @@ describe.each(LIBRARIES)('%s', (_, build, behindOurs) => {
     },
   );
 
-  it.each([true, false])('fails the first request at one property, ours mounted first: %s', async (isOursFirst) => {
-    const { send, errors } = await start({ isOursFirst, property: 'session' });
-    expect(await send('GET', '/')).toBe(500);
-    expect(errors).toHaveLength(1);
-    expect(errors[0]).toBeInstanceOf(TypeError);
-    expect(errors[0]?.message).toMatch(isOursFirst ? behindOurs : TAKEN);
-  });
+  it.each([true, false])(
+    'fails the first request with ours at the same property, ours mounted first: %s',
+    async (isOursFirst) => {
+      const { send, errors } = await start({ isOursFirst, property: 'session' });
+      expect(await send('GET', '/')).toBe(500);
+      expect(errors).toHaveLength(1);
+      expect(errors[0]).toBeInstanceOf(TypeError);
+      expect(errors[0]?.message).toMatch(isOursFirst ? behindOurs : TAKEN);
+    },
+  );
 });

@@ -12,7 +12,7 @@ import { SECRET } from './support/stores';
 import { until } from './support/until';
 
 const TIMEOUT_MS = 1000;
-/** What a call may take beyond its deadline on a busy machine; less than a second deadline. */
+/** The margin of a call beyond its deadline on a busy machine; shorter than a deadline. */
 const SLACK_MS = 900;
 
 const closing: (() => Promise<unknown>)[] = [];
@@ -35,7 +35,7 @@ function manage(target: ConstructorParameters<typeof RedisStore>[0], timeoutMs =
   return manager;
 }
 
-/** How a call ends, and that it doesn't take longer than promised. */
+/** The outcome of a call, which may not take longer than promised. */
 async function timed<Result>(call: Promise<Result>) {
   const start = performance.now();
   const [outcome] = await Promise.allSettled([call]);
@@ -50,7 +50,7 @@ const unavailable = {
 };
 const timeout = { status: 'rejected', reason: { name: 'SessionError', code: 'ERR_STORE_TIMEOUT', status: 503 } };
 
-/** Every call of the table that asks the store. */
+/** Every method of the table that calls the store. */
 const calls = (sessions: TokenManager<Detail>, token: string): (() => Promise<unknown>)[] => [
   () => sessions.setToken('ada'),
   () => sessions.refreshToken(token),
@@ -74,7 +74,7 @@ async function untilBack(sessions: TokenManager<Detail>, token: string) {
 }
 
 describe('Redis down at boot', () => {
-  it('the process starts, every call is a 503 at once that says why, and service comes by itself', async () => {
+  it('the process starts, every call is a 503 at once with the reason, and service returns by itself', async () => {
     const server = await redis();
     const token = await manage(server.url).setToken('ada');
     await server.admin.save();
@@ -91,7 +91,7 @@ describe('Redis down at boot', () => {
     expect(await untilBack(sessions, token)).toMatchObject({ user: { id: 'ada' } });
   });
 
-  it('a manager that never reached it closes, and lets the process end', async () => {
+  it('a manager that never connected closes, and lets the process end', async () => {
     const sessions = manage({ host: '127.0.0.1', port: await freePort() });
     await timed(sessions.close());
     await expect(sessions.setToken('ada')).rejects.toMatchObject({ message: 'the store is closed' });
@@ -99,7 +99,7 @@ describe('Redis down at boot', () => {
 });
 
 describe('a script that closes its manager', () => {
-  it.each(['no', 'yes'])('ends by itself, with Redis there, away, or paused; near cache: %s', async (CACHE) => {
+  it.each(['no', 'yes'])('ends by itself, with Redis up, unreachable or paused; near cache: %s', async (CACHE) => {
     const run = (url: string, timeoutMs = 10_000) =>
       runProgram('closing-program.ts', { REDIS_TARGET: JSON.stringify(url), TIMEOUT_MS: String(timeoutMs), CACHE });
     const server = await redis();
@@ -113,7 +113,7 @@ describe('a script that closes its manager', () => {
     ['one Redis', { host: '127.0.0.1', port: 1 }],
     ['Sentinel', { sentinels: [{ host: '127.0.0.1', port: 1 }], name: 'sessions' }],
     ['a Cluster', { cluster: [{ host: '127.0.0.1', port: 1 }] }],
-  ])('does not wait for connections to %s that have broken already', async (_, target) => {
+  ])('does not wait for connections to %s that are already broken', async (_, target) => {
     const longerThanAProgramMayTake = { TIMEOUT_MS: '120000', CACHE: 'yes' };
     const run = runProgram('closing-program.ts', {
       REDIS_TARGET: JSON.stringify(target),
@@ -127,7 +127,7 @@ it.each([
   ['ioredis 6', Redis],
   ['ioredis 5', Redis5 as unknown as typeof Redis],
 ])(
-  'a connection that is closed while an answer is due takes the timer of its socketTimeout along: %s',
+  'a connection that is closed while an answer is due clears the timer of its socketTimeout: %s',
   async (_, Client) => {
     const server = await redis();
     const client = mendConnection(new Client(server.url, { socketTimeout: 60_000, retryStrategy: () => null }));
@@ -146,7 +146,7 @@ it.each([
 );
 
 describe('a process', () => {
-  it('in which every kind of call fails, again and again, has no rejection that nobody catches', async () => {
+  it('in which every kind of call fails repeatedly has no unhandled rejection', async () => {
     const server = await redis();
     const run = runProgram('lasting-program.ts', { REDIS_URL: server.url });
     await until('it has begun', async () => (await server.admin.info('commandstats')).includes('eval'));
@@ -164,13 +164,13 @@ describe('a process', () => {
 });
 
 describe('the first call', () => {
-  it('waits for the connection that is being set up, and needs no warming', async () => {
+  it('waits for the connection that is being set up, without a warm-up', async () => {
     const server = await redis();
     const sessions = manage(server.url);
     expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
   });
 
-  it('after a connection was cut off waits for the next one, instead of failing', async () => {
+  it('after a cut connection waits for the next one, instead of failing', async () => {
     const server = await redis();
     const client = new Redis(server.url);
     client.on('error', () => undefined);
@@ -183,7 +183,7 @@ describe('the first call', () => {
     }
   });
 
-  it('that waited in vain is not sent after all when the connection is there', async () => {
+  it('that timed out is not sent later when the connection is there', async () => {
     const server = await redis();
     const token = await manage(server.url).setToken('ada');
     server.pause();
@@ -195,7 +195,7 @@ describe('the first call', () => {
     expect(await sessions.checkToken(token)).not.toBeNull();
   });
 
-  it('waits no longer than its deadline for a server that takes the connection and says nothing', async () => {
+  it('waits no longer than its deadline for a server that accepts the connection and is silent', async () => {
     const silent: Server = createServer().listen(0, '127.0.0.1');
     const sockets: Socket[] = [];
     silent.on('connection', (socket) => sockets.push(socket));
@@ -210,8 +210,8 @@ describe('the first call', () => {
   });
 });
 
-describe('Redis killed under us', () => {
-  it('every call is a 503 in time, none is sent twice or late, and service comes back by itself', async () => {
+describe('a Redis that is killed', () => {
+  it('makes every call a 503 in time; none is sent twice or late, and service returns by itself', async () => {
     const server = await redis();
     const sessions = manage(server.url);
     const token = await sessions.setToken('ada');
@@ -223,7 +223,7 @@ describe('Redis killed under us', () => {
     expect(await sessions.listUserToken('ada')).toEqual([token]);
   });
 
-  it('calls under way when it dies are settled in time', async () => {
+  it('settles the calls in flight in time', async () => {
     const server = await redis();
     const sessions = manage(server.url);
     const token = await sessions.setToken('ada');
@@ -236,8 +236,8 @@ describe('Redis killed under us', () => {
   });
 });
 
-describe('Redis paused', () => {
-  it('every call is a 503 at its deadline, and service comes back by itself', async () => {
+describe('a Redis that is paused', () => {
+  it('makes every call a 503 at its deadline, and service returns by itself', async () => {
     const server = await redis();
     const sessions = manage(server.url);
     const token = await sessions.setToken('ada');
@@ -252,7 +252,7 @@ describe('Redis paused', () => {
     expect(await untilBack(sessions, token)).not.toBeNull();
   });
 
-  it('an answer that is too late changes nothing for the better: a refresh and a touch do not outlive a logout', async () => {
+  it('causes no harm by late answers: a refresh and a touch do not outlive a logout', async () => {
     const server = await redis();
     const [slow, quick] = [manage(server.url), manage(server.url)];
     const token = await slow.setToken('ada');
@@ -269,7 +269,7 @@ describe('Redis paused', () => {
     expect(await server.admin.keys('*')).toEqual([]);
   });
 
-  it("is bounded for a client of the application's own too, with ioredis's defaults, and nothing waits in its queue", async () => {
+  it("delays a client of the application's own no longer, and fills no queue of ioredis's defaults", async () => {
     const server = await redis();
     const client = new Redis(server.url);
     client.on('error', () => undefined);
@@ -293,7 +293,7 @@ describe('Redis paused', () => {
 });
 
 describe('a client of createRedisClient', () => {
-  it('gives up a connection that has gone silent, queues nothing and sends nothing twice', async () => {
+  it('replaces a silent connection, queues nothing and sends nothing twice', async () => {
     const server = await redis();
     const client = createRedisClient(server.url, { timeoutMs: TIMEOUT_MS });
     client.on('error', () => undefined);
@@ -309,12 +309,12 @@ describe('a client of createRedisClient', () => {
     await expect(client.incr('counter')).rejects.toThrow('enableOfflineQueue options is false');
     server.resume();
     await new Promise((resolve) => client.once('ready', resolve));
-    // Redis carries out what had reached it; the client adds nothing to that.
+    // Redis runs the commands that had reached it; the client sends none again.
     await sleep(50);
     expect(await client.get('counter')).toBe('1');
   });
 
-  it('gives up an attempt to connect that is not answered', () => {
+  it('gives up an unanswered attempt to connect', () => {
     const client = createRedisClient('redis://127.0.0.1:1', { timeoutMs: 123 });
     client.on('error', () => undefined);
     expect(client.options).toMatchObject({ connectTimeout: 123, disconnectTimeout: 123, socketTimeout: 246 });
@@ -322,8 +322,8 @@ describe('a client of createRedisClient', () => {
   });
 });
 
-describe('a process that was held up itself', () => {
-  it('takes the answer that has arrived meanwhile, instead of calling it late', async () => {
+describe('a process that was suspended', () => {
+  it('uses an answer that has arrived in the meantime, instead of timing out', async () => {
     const server = await redis();
     const sessions = manage(server.url);
     const token = await sessions.setToken('ada');
@@ -333,7 +333,7 @@ describe('a process that was held up itself', () => {
     expect(await check).not.toBeNull();
   });
 
-  /** Shorter, since this process is held up for a multiple of it. */
+  /** Shorter, since this process is suspended for a multiple of it. */
   const HELD_TIMEOUT_MS = 500;
 
   it.each([
@@ -341,7 +341,7 @@ describe('a process that was held up itself', () => {
     [3 * HELD_TIMEOUT_MS, 'made'],
     [HELD_TIMEOUT_MS + 50, 'sent'],
     [3 * HELD_TIMEOUT_MS, 'sent'],
-  ])('for %i ms is no reason for any call to fail that was %s just before', async (ms, state) => {
+  ])('for %i ms fails no call that was %s just before', async (ms, state) => {
     const server = await redis();
     const sessions = manage(server.url, HELD_TIMEOUT_MS);
     const patient = manage(server.url);
@@ -361,14 +361,14 @@ describe('a process that was held up itself', () => {
     for (const answer of await Promise.all<unknown>(answers)) expect(answer).toBeTruthy();
   });
 
-  it('is no reason for a call to fail that could not even be sent meanwhile', async () => {
+  it('fails no call that could not be sent in that time', async () => {
     const server = await redis();
     const sessions = manage(server.url);
     const token = await sessions.setToken('ada');
     const check = sessions.checkToken(token);
     hold();
     expect(await check).not.toBeNull();
-    // Which says nothing of those that could.
+    // Calls that could be sent may still time out.
     server.pause();
     const begin = performance.now();
     await expect(sessions.checkToken(token)).rejects.toMatchObject({ code: 'ERR_STORE_TIMEOUT' });
@@ -382,11 +382,11 @@ describe('a process that was held up itself', () => {
   }
 });
 
-describe('more calls than this process can have answered in time', () => {
-  /** Beyond what may be in flight and wait. */
+describe('more calls than this process can get answers for in time', () => {
+  /** More than may be in flight and wait. */
   const LOGINS = 20_000;
 
-  it('are refused without being sent: no login that failed is stored', async () => {
+  it('are refused without being sent: no failed login is stored', async () => {
     const server = await redis();
     const sessions = manage(server.url);
     await sessions.setToken('first');
@@ -412,18 +412,18 @@ describe('more calls than this process can have answered in time', () => {
     expect(await sessions.checkToken(token)).not.toBeNull();
   });
 
-  it('hold the process no longer than it takes to answer them', async () => {
+  it('delay the end of the process no longer than it takes to answer them', async () => {
     const server = await redis();
     const sessions = manage(server.url, 60_000);
     const token = await sessions.setToken('ada');
     const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
     const before = timers();
     await Promise.all(Array.from({ length: 3000 }, () => sessions.checkToken(token)));
-    // A timer of a call would stay for a minute.
+    // An uncleared timer of a call would stay for a minute.
     await until('no timer of a call is left', () => timers() <= before);
   });
 
-  it('do not keep later ones from being sent while Redis is silent', async () => {
+  it('do not block later calls while Redis is silent', async () => {
     const server = await redis();
     const sessions = manage(server.url);
     const token = await sessions.setToken('ada');
@@ -436,14 +436,14 @@ describe('more calls than this process can have answered in time', () => {
   });
 });
 
-describe('a network that breaks off', () => {
-  it('while a login is answered: the login is a 503, and what it stored is no one’s to use', async () => {
+describe('a network that fails', () => {
+  it('during the answer to a login gives a 503, and no client can use the stored session', async () => {
     const server = await redis();
     const proxy = createServer((socket) => {
       const upstream = connect(server.port, '127.0.0.1');
       socket.pipe(upstream);
       upstream.on('data', (chunk) => {
-        // The reply of our script is the only one that holds a record.
+        // Only the reply of our script contains a record.
         if (/\d{13}:\d{13}/.test(chunk.toString())) {
           socket.destroy();
           upstream.destroy();
@@ -455,13 +455,13 @@ describe('a network that breaks off', () => {
     closing.push(async () => proxy.close());
     const cut = manage({ host: '127.0.0.1', port: (proxy.address() as { port: number }).port });
     expect((await timed(cut.setToken('ada'))).outcome).toMatchObject(unavailable);
-    // Sent once and carried out once: not again after the reconnect.
+    // Sent and run once: not again after the reconnect.
     expect(await manage(server.url).listUserSessions('ada')).toHaveLength(1);
   });
 });
 
 describe.each(Object.entries(FRAMEWORKS))('an application on %s', (_, build) => {
-  it('answers 503 within the deadline while Redis is down, and goes on where it was when it is back', async () => {
+  it('answers 503 within the deadline while Redis is down, and continues where it was afterwards', async () => {
     const server = await redis();
     const manager = manage(server.url);
     const app = await listen(build(manager, {}));

@@ -55,13 +55,13 @@ afterAll(async () => {
   await rm(project, { recursive: true, force: true });
 });
 
-it('holds what it needs and nothing else', async () => {
+it('contains what it needs and nothing else', async () => {
   const [{ files }] = JSON.parse(await run(NPM, ['pack', '--dry-run', '--json', '--ignore-scripts'], ROOT));
   const folders = new Set((files as { path: string }[]).map(({ path }) => path.split('/')[0]));
   expect([...folders].sort()).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'docs', 'package.json', 'src']);
 });
 
-it('works by import and by require', async () => {
+it('works with import and with require', async () => {
   expect(await run(process.execPath, ['run.mjs'])).toBe('import works\n');
   expect(await run(process.execPath, ['run.cjs'])).toBe('require works\n');
 });
@@ -104,11 +104,11 @@ describe('has types that resolve, strictly and without skipLibCheck,', () => {
     await compile(ourTypescript, type, { module: 'node16', moduleResolution: 'node16' }, 'hosts.ts');
   });
 
-  it.each(['module', 'commonjs'] as const)('beside those of express-session: %s', async (type) => {
+  it.each(['module', 'commonjs'] as const)('together with those of express-session: %s', async (type) => {
     await compile(ourTypescript, type, { module: 'node16', moduleResolution: 'node16' }, 'beside-express-session.ts');
   });
 
-  it('and with the TypeScript before this one, and ioredis 5', async () => {
+  it('also with the previous TypeScript, and ioredis 5', async () => {
     await install('typescript@5.9', 'ioredis@5');
     const [[, type, options]] = RESOLUTIONS;
     await compile(join(project, 'node_modules/typescript/bin/tsc'), type, options);

@@ -10,7 +10,7 @@ import { startProxy } from './support/tcp-proxy';
 import { until } from './support/until';
 
 /*
- * Session data that many processes write at once, while sessions end, and while Redis dies.
+ * Session data under parallel writes of many processes, while sessions end, and while Redis fails.
  */
 
 const onClose = closeAfterEach();
@@ -39,7 +39,7 @@ describe('200 writers over four clients', () => {
   });
   afterAll(() => server.stop());
 
-  it.each(['a user’s', 'a visitor’s'])('lose nothing on different keys of %s session', async (whose) => {
+  it.each(['a user’s', 'a visitor’s'])('lose no write to different keys of %s session', async (whose) => {
     const all = services(server.url);
     const token = await startedBy(all[0] as TokenManager<Detail>, whose);
     const dataOf = (writer: number) => (all[writer % all.length] as TokenManager<Detail>).sessionData(token);
@@ -60,7 +60,7 @@ describe('200 writers over four clients', () => {
     expect(await dataOf(1).getAll()).toEqual({ begin: 0, ...Object.fromEntries(wanted) });
   });
 
-  it('lose nothing on the same keys: counts, updates, and messages that one writer alone takes', async () => {
+  it('lose no write to the same keys: counts, updates, and messages that one writer takes', async () => {
     const all = services(server.url);
     const token = await startedBy(all[0] as TokenManager<Detail>, 'a user’s');
     const dataOf = (writer: number) => (all[writer % all.length] as TokenManager<Detail>).sessionData(token);
@@ -86,14 +86,14 @@ describe('200 writers over four clients', () => {
   });
 });
 
-describe('a logout in the middle of a slow request', () => {
+describe('a logout during a slow request', () => {
   let server: RedisServer;
   beforeAll(async () => {
     server = await startRedis();
   });
   afterAll(() => server.stop());
 
-  /** All that Redis holds of any session, by key. */
+  /** Everything that Redis stores of any session, by key. */
   const held = async () => Promise.all((await server.admin.keys('*')).map((key) => server.admin.hkeys(key)));
 
   it.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])(
@@ -145,33 +145,36 @@ describe('a logout in the middle of a slow request', () => {
     },
   );
 
-  it.each(['a user’s', 'a visitor’s'])('comes before a write that the network has kept: %s session', async (whose) => {
-    await server.admin.flushall();
-    const proxy = await startProxy(server.port);
-    onClose(() => proxy.stop());
-    const prefixes = randomPrefixes();
-    const managed = (port: number) => {
-      const store = new RedisStore({ host: '127.0.0.1', port }, { ...prefixes, ...PATIENT });
-      const manager = new TokenManager<Detail>({ store, secret: SECRET });
-      onClose(() => manager.close());
-      return manager;
-    };
-    const slow = managed(proxy.port);
-    const token = await startedBy(slow, whose);
-    const data = slow.sessionData(token);
-    await data.set('early', 1);
-    proxy.hold();
-    const late = [data.set('late', 1), data.increment('late'), data.update('late', () => 1), data.pop('early')];
-    const codes = Promise.all(late.map(codeOf));
-    expect(await managed(server.port).deleteToken(token)).toBe(true);
-    proxy.pass();
-    expect(await codes).toEqual(late.map(() => 'ERR_NO_SESSION'));
-    expect(await held()).toEqual([]);
-  });
+  it.each(['a user’s', 'a visitor’s'])(
+    'precedes a write that the network delayed, and that write fails: %s session',
+    async (whose) => {
+      await server.admin.flushall();
+      const proxy = await startProxy(server.port);
+      onClose(() => proxy.stop());
+      const prefixes = randomPrefixes();
+      const managed = (port: number) => {
+        const store = new RedisStore({ host: '127.0.0.1', port }, { ...prefixes, ...PATIENT });
+        const manager = new TokenManager<Detail>({ store, secret: SECRET });
+        onClose(() => manager.close());
+        return manager;
+      };
+      const slow = managed(proxy.port);
+      const token = await startedBy(slow, whose);
+      const data = slow.sessionData(token);
+      await data.set('early', 1);
+      proxy.hold();
+      const late = [data.set('late', 1), data.increment('late'), data.update('late', () => 1), data.pop('early')];
+      const codes = Promise.all(late.map(codeOf));
+      expect(await managed(server.port).deleteToken(token)).toBe(true);
+      proxy.pass();
+      expect(await codes).toEqual(late.map(() => 'ERR_NO_SESSION'));
+      expect(await held()).toEqual([]);
+    },
+  );
 });
 
 describe('a Redis with an append-only file', () => {
-  it('that is killed and paused while many write has every acknowledged write of a live session afterwards', async () => {
+  it('keeps every acknowledged write of a live session when killed and paused under many writers', async () => {
     const server = await startRedis({ appendonly: 'yes', appendfsync: 'always' });
     onClose(() => server.stop());
     const prefixes = randomPrefixes();
@@ -179,7 +182,7 @@ describe('a Redis with an append-only file', () => {
     const ledger = new DataLedger();
     let isOver = false;
     const work = async (manager: TokenManager<Detail>) => {
-      // A call that fails at once leaves no other a turn.
+      // Yields, since a call that fails at once would block all others.
       for (; !isOver; await nextTurn()) await ledger.step(manager);
     };
     const workers = all.flatMap((manager) => Array.from({ length: 8 }, () => work(manager)));
@@ -214,11 +217,11 @@ describe('a Redis with an append-only file', () => {
 /** The token of a new session, which has data. */
 async function startedBy(manager: TokenManager<Detail>, whose: string): Promise<string> {
   const data = new Map([['begin', '0']]);
-  const session = whose === 'a user’s' ? manager.startSession('ada', {}, data) : manager.startVisitor(data);
+  const session = whose === 'a user’s' ? manager.startSession('ada', {}, { data }) : manager.startVisitor(data);
   return (await session).token;
 }
 
-/** The code that a write is refused with. */
+/** The error code of a refused write. */
 async function codeOf(write: Promise<unknown>): Promise<string> {
   const outcome = await write.catch((error: unknown) => error);
   return outcome instanceof SessionError ? outcome.code : `no refusal: ${String(outcome)}`;

@@ -20,7 +20,7 @@ const onClose = closeAfterEach();
 
 afterAll(killExamples);
 
-/** A passport whose users are `ada`, with the password `right`, and `grace`, who is broken. */
+/** A passport with two users: `ada` with the password `right`, and `grace`, whose login throws. */
 function localPassport() {
   const passport = new Passport();
   const verify = async (
@@ -74,7 +74,7 @@ const RIGHT = { username: 'ada', password: 'right' };
 const WRONG = { username: 'ada', password: 'wrong' };
 
 describe('passport-local', () => {
-  it('signs in by the recipe: session false, then session.login', async () => {
+  it('signs in as in the recipe: session: false, then session.login', async () => {
     const passport = localPassport();
     const { browser, post, manager } = await start((app) => {
       app.post('/login', passport.authenticate('local', { session: false }), (async (req, res) => {
@@ -114,7 +114,7 @@ describe('passport-local', () => {
     expect([broken.status, broken.body]).toEqual([500, { error: 'the database is down' }]);
   });
 
-  it('keeps failureMessage and failureFlash where the redirected browser finds them', async () => {
+  it('stores failureMessage and failureFlash where the next page finds them', async () => {
     const { post, browser } = await withOptions({
       failureRedirect: '/login',
       failureMessage: true,
@@ -130,7 +130,7 @@ describe('passport-local', () => {
     });
   });
 
-  it('keeps successMessage in the new session, and carries over what the login names', async () => {
+  it('stores successMessage in the new session, and takes over the data that the login names', async () => {
     const { post, browser } = await withOptions({
       successRedirect: '/',
       successMessage: 'Hello.',
@@ -153,7 +153,7 @@ describe('passport-local', () => {
     ['//evil.example/', '/home'],
     ['https://evil.example/', '/home'],
     ['', '/home'],
-  ])('goes to %j of successReturnToOrRedirect: %j', async (returnTo, location) => {
+  ])('redirects to %j for a successReturnToOrRedirect of %j', async (returnTo, location) => {
     const { post, browser } = await withOptions({ successReturnToOrRedirect: '/home' });
     if (returnTo !== '') await browser.visit(`/set?returnTo=${encodeURIComponent(returnTo)}`);
     expect((await post('/login', RIGHT)).headers.get('location')).toBe(location);
@@ -169,11 +169,11 @@ describe('passport-local', () => {
     expect((await post('/login', RIGHT)).status).toBe(403);
   });
 
-  it('names what is wrong with its options', () => {
+  it('names an invalid option', () => {
     const passport = localPassport();
     const make = (options: AuthenticateOptions) => () => authenticate(passport, 'local', options);
     expect(make({ keepSessionInfo: true })).toThrow(
-      new TypeError('option keepSessionInfo is none of authenticate: name what to keep in login: { keep: […] }'),
+      new TypeError('authenticate has no option keepSessionInfo: name what to keep in login: { keep: […] }'),
     );
     expect(make({ session: true })).toThrow('it always signs in with session.login()');
     expect(make({ assignProperty: 'account' })).toThrow('use passport.authorize()');
@@ -183,7 +183,7 @@ describe('passport-local', () => {
     expect(() => authenticate(undefined as never, 'local')).toThrow('authenticate needs a passport, got undefined');
   });
 
-  it('gets an error that names the recipe where it is used with its own session', async () => {
+  it('with its own session fails with an error that names the recipe', async () => {
     const passport = localPassport();
     passport.serializeUser((user: { id: string }, done: (error: null, id: string) => void) => done(null, user.id));
     const { post, browser, errors } = await start((app) => {
@@ -243,7 +243,7 @@ describe.each([
       ) => done(null, { id: 'ada' }, {}),
     );
     passport.use(strategy);
-    /** Goes to the provider and gives the address to come back to. */
+    /** Goes to the provider and returns the callback address. */
     const leave = async (browser: Browser) => {
       const { status, headers } = await browser.visit('/login');
       expect(status).toBe(302);
@@ -264,7 +264,7 @@ describe.each([
     expect(await manager.listUserSessions('ada')).toHaveLength(1);
   });
 
-  it('keeps flows in several tabs apart, and at most ten', async () => {
+  it('stores at most ten flows, one for each tab', async () => {
     const { browser, leave } = await startOAuth();
     await browser.visit('/set?cart=book');
     const backs: string[] = [];
@@ -276,7 +276,7 @@ describe.each([
     expect((await browser.visit('/me')).body).toEqual({ id: 'ada' });
   });
 
-  it('refuses a flow of another browser, one whose time is up, and nonsense', async () => {
+  it('rejects a flow of another browser, an expired one, and an invalid state', async () => {
     const { browser, leave, url } = await startOAuth();
     const planted = await leave(new Browser(url));
     expect((await browser.visit(planted)).status).toBe(403);
@@ -298,7 +298,7 @@ describe.each([
   });
 });
 
-it('a state store gives back what the application gave as state, by the arity that passport-oauth2 looks for', async () => {
+it("a state store returns the application's own state, to callbacks of each arity in passport-oauth2", async () => {
   const store = oauthStateStore() as unknown as Record<'store' | 'verify', (...args: unknown[]) => void>;
   expect([store.store.length, store.verify.length]).toEqual([5, 4]);
   const plain = oauthStateStore({ calls: 'plain' });
@@ -317,7 +317,7 @@ it('a state store gives back what the application gave as state, by the arity th
   expect((await browser.visit('/flow')).body).toEqual({ verifier: 'a verifier', state: { returnTo: '/orders' } });
 });
 
-it('tells a state store that there is no session', async () => {
+it('a state store reports a missing session', async () => {
   const store = oauthStateStore() as unknown as { store(...args: unknown[]): void };
   const error = await new Promise((resolve) => store.store({}, undefined, undefined, {}, resolve));
   expect(error).toEqual(new TypeError('tokensession/passport needs a session: mount sessionMiddleware() before it'));
@@ -348,7 +348,7 @@ it('openid-client signs in with state, nonce and verifier in the data of a visit
   await program.terminate();
 });
 
-it('passport, connect-flash and csrf-sync go on as they are on express-session with ExpressSessionStore', async () => {
+it('passport, connect-flash and csrf-sync work on express-session with ExpressSessionStore', async () => {
   const passport = localPassport();
   passport.serializeUser((user: { id: string }, done: (error: null, id: string) => void) => done(null, user.id));
   passport.deserializeUser((id: string, done: (error: null, user: object) => void) => done(null, { id }));

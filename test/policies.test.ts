@@ -23,7 +23,7 @@ const EVENTS = [
   'store-up',
 ] as const;
 
-/** Everything that a manager tells, in order. */
+/** All events of a manager, in order. */
 function recordEvents(manager: TokenManager<unknown>): [keyof SessionEvents, object][] {
   const seen: [keyof SessionEvents, object][] = [];
   for (const name of EVENTS) manager.on(name, (event) => void seen.push([name, event]));
@@ -46,7 +46,7 @@ describeStores((open) => {
     new TokenManager<unknown>({ store, secret: SECRET, ...options });
 
   describe('inspectToken', () => {
-    it('gives the session of a live token, as checkToken does, or with touch as touchToken does', async () => {
+    it('returns the session of a live token, as checkToken does, or with touch as touchToken does', async () => {
       const sessions = manage({ getUserInfo: (id) => ({ name: id }) });
       const token = await sessions.setToken('ada');
       const now = { checkedAt: expect.any(Date) };
@@ -60,7 +60,7 @@ describeStores((open) => {
       expect((await sessions.checkToken(token))?.lastSeenAt).toEqual(touched.session?.lastSeenAt);
     });
 
-    it('tells why a token is not live, where checkToken gives null', async () => {
+    it('gives the reason why a token is not live, where checkToken returns null', async () => {
       const sessions = manage({ maxSessions: 2 });
       const [first, second, third] = [
         await sessions.setToken('ada'),
@@ -81,7 +81,7 @@ describeStores((open) => {
       expect(await sessions.inspectToken(third, { touch: true })).toEqual(revoked);
     });
 
-    it('says revoked of a user whom getUserInfo does not know any more', async () => {
+    it('gives the reason revoked for a user whom getUserInfo no longer knows', async () => {
       const sessions = manage({ getUserInfo: () => null });
       const token = await sessions.setToken('ada');
       expect(await sessions.inspectToken(token, { touch: true })).toEqual({ session: null, reason: 'revoked' });
@@ -90,7 +90,7 @@ describeStores((open) => {
   });
 
   describe('limits', () => {
-    it('by device are a number for every kind, or one for each kind that has a limit', async () => {
+    it('by device are one number for every device, or one for each named device', async () => {
       const devicesOf = async (sessions: TokenManager<unknown>) =>
         (await sessions.listUserSessions('ada')).map(({ attributes }) => attributes.device ?? 'none');
       const every = manage({ maxSessionsPerDevice: 1 });
@@ -106,7 +106,7 @@ describeStores((open) => {
       expect(await devicesOf(some)).toEqual(['tv', 'tv', 'web', 'web', 'mobile', 'none', 'none']);
     });
 
-    it('have a login rejected where onLimit says so, with nothing stored and nobody signed out', async () => {
+    it("reject a login with onLimit: 'reject', with nothing stored and no session ended", async () => {
       const sessions = manage({ singleMode: true, onLimit: 'reject' });
       const token = await sessions.setToken('ada');
       await expect(sessions.setToken('ada')).rejects.toMatchObject({ code: 'ERR_TOO_MANY_SESSIONS', status: 409 });
@@ -116,8 +116,8 @@ describeStores((open) => {
     });
   });
 
-  describe('user info that changes while another process loads it', () => {
-    it.each(['refreshUser', 'deleteUser'] as const)('is not undone by the slow load: %s', async (change) => {
+  describe('user info that changes during a load in another process', () => {
+    it.each(['refreshUser', 'deleteUser'] as const)('is not overwritten by the slow load: %s', async (change) => {
       let arrive: (detail: object) => void = () => undefined;
       const getUserInfo = jest.fn<Promise<object>, [string]>(() => new Promise((resolve) => (arrive = resolve)));
       const slow = manage({ getUserInfo });
@@ -129,7 +129,7 @@ describeStores((open) => {
       else await other.deleteUser('ada');
       arrive({ role: 'admin' });
       await loading;
-      // Its answer comes after that of the load to be kept: both take the same connection.
+      // Comes after the write of the load, on the same connection.
       await slow.checkToken(token);
       expect((await other.touchToken(token))?.user.detail).toEqual({ role: 'reader' });
       expect((await slow.touchToken(token))?.user.detail).toEqual({ role: 'reader' });
@@ -137,7 +137,7 @@ describeStores((open) => {
   });
 
   describe('absoluteTtl', () => {
-    it('may be given for one login; the sooner end counts', async () => {
+    it('may be set for one login; the sooner end counts', async () => {
       const sessions = manage({ ttl: 1000, absoluteTtl: 300 });
       expect(await sessions.createSession('ada')).toMatchObject({ ttl: 300 });
       expect(await sessions.createSession('ada', { absoluteTtl: 60 })).toMatchObject({ ttl: 60 });
@@ -150,7 +150,7 @@ describeStores((open) => {
   });
 
   describe('rotateToken', () => {
-    it('gives the same session a new token; the old one is good until that is used, and for the grace after', async () => {
+    it('makes a new token for the same session; the old one is valid until its first use and for the grace after', async () => {
       const sessions = manage({ rotationGrace: 1 });
       const old = await sessions.setToken('ada', undefined, { device: 'web' });
       const before = await sessions.checkToken(old);
@@ -178,7 +178,7 @@ describeStores((open) => {
       expect(await sessions.rotateToken(next)).toBeNull();
     });
 
-    it('without a grace has the old token refused once the new one is used, and with onReuse ignore leaves the session alone', async () => {
+    it("without a grace refuses the old token after the first use of the new one; onReuse: 'ignore' keeps the session", async () => {
       const sessions = manage({ rotationGrace: 0, onReuse: 'ignore' });
       const old = await sessions.setToken('ada');
       const next = (await sessions.rotateToken(old)) as string;
@@ -191,7 +191,7 @@ describeStores((open) => {
       expect(await sessions.checkToken(next)).toBeNull();
     });
 
-    it('of a former token in its grace gives one that goes on: it is beyond the newest that was used', async () => {
+    it('of a former token in its grace makes a valid one, newer than the newest used token', async () => {
       const sessions = manage({ rotationGrace: 1 });
       const old = await sessions.setToken('ada');
       await sessions.touchToken((await sessions.rotateToken(old)) as string);
@@ -201,7 +201,7 @@ describeStores((open) => {
       expect(await sessions.touchToken(late)).not.toBeNull();
     });
 
-    it('of a token that is not live gives null', async () => {
+    it('of a token that is not live returns null', async () => {
       const sessions = manage();
       const token = await sessions.setToken('ada');
       await sessions.deleteToken(token);
@@ -211,7 +211,7 @@ describeStores((open) => {
   });
 
   describe('reauthenticateToken', () => {
-    it('gives a new token that says so; the old one proves no more than before, nor does what is rotated from it', async () => {
+    it('returns a new token with the new proof; the old one, and what is rotated from it, keeps the older proof', async () => {
       const sessions = manage();
       const token = await sessions.setToken('ada');
       const before = await sessions.checkToken(token);
@@ -236,7 +236,7 @@ describeStores((open) => {
   });
 
   describe('banUser', () => {
-    it('ends every session at the next request, refuses logins, and tells both why', async () => {
+    it('ends every session at the next request, refuses logins, and gives the reason for both', async () => {
       const sessions = manage();
       const tokens = [await sessions.setToken('ada'), await sessions.setToken('ada')] as const;
       expect(await sessions.banUser('ada', { seconds: 60, reason: 'spam' })).toBe(2);
@@ -256,7 +256,7 @@ describeStores((open) => {
       expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
     });
 
-    it('is no reason of a token that was logged out before it', async () => {
+    it('does not change the reason of a session that was logged out before', async () => {
       const sessions = manage();
       const [out, kicked] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
       await sessions.deleteToken(out);
@@ -266,7 +266,7 @@ describeStores((open) => {
       expect(await sessions.inspectToken(kicked)).toEqual({ session: null, reason: 'revoked', message: 'desk 3' });
     });
 
-    it('without a time holds until it is lifted', async () => {
+    it('without an end lasts until it is lifted', async () => {
       const sessions = manage();
       expect(await sessions.banUser('ada')).toBe(0);
       expect(await sessions.getBan('ada')).toEqual({ since: expect.any(Date), until: null });
@@ -274,10 +274,10 @@ describeStores((open) => {
   });
 
   describe('events', () => {
-    it('tell of every login and every end, by the public ids and never a token', async () => {
+    it('report every login and every end, with public ids and never a token', async () => {
       const sessions = manage({ maxSessions: 2, rotationGrace: 1 });
       const seen = recordEvents(sessions);
-      const told = () => seen.splice(0);
+      const newEvents = () => seen.splice(0);
       const tokens: string[] = [];
       const login = async (user: string, ttl?: number) => {
         const token = await sessions.setToken(user, ttl, { device: 'web' });
@@ -285,32 +285,34 @@ describeStores((open) => {
         return token;
       };
       const first = await login('ada');
-      expect(told()).toEqual([['login', { userId: 'ada', sessionId: idOf(first), attributes: { device: 'web' } }]]);
+      expect(newEvents()).toEqual([
+        ['login', { userId: 'ada', sessionId: idOf(first), attributes: { device: 'web' } }],
+      ]);
       await sessions.touchToken(first);
       await sessions.listUserSessions('ada');
-      expect(told()).toEqual([]);
+      expect(newEvents()).toEqual([]);
 
       const [second, third] = [await login('ada'), await login('ada')];
-      expect(told().slice(1)).toEqual([
+      expect(newEvents().slice(1)).toEqual([
         ['replaced', { userId: 'ada', sessionId: idOf(first), by: idOf(third) }],
         ['login', expect.objectContaining({ sessionId: idOf(third) })],
       ]);
       await sessions.deleteToken(second);
       await sessions.deleteToken(second);
-      expect(told()).toEqual([['logout', { userId: 'ada', sessionId: idOf(second) }]]);
+      expect(newEvents()).toEqual([['logout', { userId: 'ada', sessionId: idOf(second) }]]);
 
       const rotated = (await sessions.rotateToken(third)) as string;
       tokens.push(rotated);
-      expect(told()).toEqual([['rotated', { userId: 'ada', sessionId: idOf(third) }]]);
+      expect(newEvents()).toEqual([['rotated', { userId: 'ada', sessionId: idOf(third) }]]);
       await sessions.touchToken(rotated);
       const expiring = await login('ada', 1);
-      told();
+      newEvents();
       await fixture.elapse(1000);
       await sessions.checkToken(expiring);
       await sessions.checkToken(third);
       await sessions.checkToken(third);
       await sessions.checkToken(rotated);
-      expect(told()).toEqual([
+      expect(newEvents()).toEqual([
         ['expired-on-use', { userId: 'ada', sessionId: idOf(expiring) }],
         ['reused', { userId: 'ada', sessionId: idOf(rotated), ended: true }],
       ]);
@@ -322,14 +324,14 @@ describeStores((open) => {
       const sixth = await login('ada');
       await sessions.banUser('ada', { reason: 'spam' });
       await sessions.unbanUser('ada');
-      expect(told().filter(([name]) => name !== 'login')).toEqual([
+      expect(newEvents().filter(([name]) => name !== 'login')).toEqual([
         ['revoked', { userId: 'ada', sessionId: idOf(fourth), message: 'bye' }],
         ['revoked', { userId: 'ada', sessionId: idOf(fifth) }],
         ['banned', { userId: 'ada', sessionIds: [idOf(sixth)], until: null, reason: 'spam' }],
       ]);
       const others = await login('grace');
       const { token } = await sessions.createSession('ada', { replaces: [others] });
-      expect(told().map(([name, event]) => [name, event])).toEqual([
+      expect(newEvents().map(([name, event]) => [name, event])).toEqual([
         ['login', expect.objectContaining({ userId: 'grace' })],
         ['replaced', { userId: 'grace', sessionId: idOf(others), by: idOf(token) }],
         ['login', expect.objectContaining({ userId: 'ada', sessionId: idOf(token) })],
@@ -337,7 +339,7 @@ describeStores((open) => {
       expect(await sessions.inspectToken(others)).toEqual({ session: null, reason: 'replaced' });
     });
 
-    it('tell of a user who is gone, and of nothing that did not happen', async () => {
+    it('report a user who was deleted, and nothing that did not happen', async () => {
       const sessions = manage({ getUserInfo: () => null });
       const token = await sessions.setToken('ada');
       const seen = recordEvents(sessions);
@@ -359,7 +361,7 @@ describe('listeners', () => {
 
   const manage = () => new TokenManager({ store: new MemoryStore(), secret: SECRET });
 
-  it('that throw or reject break neither the call nor each other, and become a process warning', async () => {
+  it('that throw or reject do not affect the call or each other, and cause a process warning', async () => {
     const sessions = manage();
     const called: string[] = [];
     sessions
@@ -382,7 +384,7 @@ describe('listeners', () => {
     await sessions.close();
   });
 
-  it('that throw what can not even be printed break nothing either', async () => {
+  it('that throw an unprintable value affect nothing either', async () => {
     const sessions = manage();
     const hostile = {
       [inspect.custom]() {
@@ -397,7 +399,7 @@ describe('listeners', () => {
     await sessions.close();
   });
 
-  it('can be for one event only, and be taken back', async () => {
+  it('can listen for one event only, and be removed', async () => {
     const sessions = manage();
     const called: string[] = [];
     const every = () => void called.push('every');
@@ -410,7 +412,7 @@ describe('listeners', () => {
     await sessions.close();
   });
 
-  it('hear once that the store is down, and that it is up again when it has left no call unanswered for a second', async () => {
+  it('get store-down once, and store-up after a second without an unanswered call', async () => {
     const store: Store = new MemoryStore();
     let isDown = false;
     const flaky = Object.assign(Object.create(store) as Store, {

@@ -31,14 +31,14 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-it.each(PAGES)('%s has only code blocks of languages that are tested', (page) => {
+it.each(PAGES)('%s has code blocks in tested languages only', (page) => {
   const languages = [...pageText(page).matchAll(/^```(\w*)\n.*?^```$/gms)].map(([, language]) => language);
-  // Programs on libraries without types of their own, which migrating.test.ts runs.
+  // Programs with untyped libraries, which migrating.test.ts runs.
   const tested = ['ts', 'console', 'sh', 'nginx', ...(page === 'docs/migrating.md' ? ['js'] : [])];
   for (const language of languages) expect(tested).toContain(language);
 });
 
-/** A page that says what `Register` is says it for itself: it is compiled alone. */
+/** A page with its own `Register` declaration is compiled alone. */
 const saysTypes = (page: string) => pageText(page).includes('interface Register {');
 const PROGRAMS = [PAGES.filter((page) => !saysTypes(page)), ...PAGES.filter(saysTypes).map((page) => [page])];
 
@@ -70,7 +70,7 @@ it.each(PROGRAMS.map((pages) => [pages.join(', '), pages]))(
   },
 );
 
-/** Runs a program of the README, and gives the port that it listens on. */
+/** Runs a program of the README, and returns its port. */
 async function start(program: string): Promise<number> {
   const port = await freePort();
   await writeFile(join(folder, `server-${port}.ts`), program);
@@ -87,7 +87,7 @@ async function start(program: string): Promise<number> {
   return port;
 }
 
-it('has a program for Koa that signs a user in', async () => {
+it('has a Koa program that signs a user in', async () => {
   const url = `http://127.0.0.1:${await start(blocks('ts')[1] as string)}`;
   expect((await fetch(url)).status).toBe(401);
   const login = await fetch(`${url}/login`, { method: 'POST' });
@@ -108,7 +108,7 @@ it('begins with a program that answers curl as the transcript says', async () =>
   }
 });
 
-it('shows what is really in Redis', async () => {
+it('shows real content of Redis', async () => {
   const store = new RedisStore(server.url);
   const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => ({ name: 'Ada Lovelace' }) });
   await server.admin.flushall();
@@ -125,7 +125,7 @@ it('shows what is really in Redis', async () => {
   }
 });
 
-/** What an ACL may lack where neither `durability` nor a cache is used. */
+/** Rights that only `durability` or a cache needs. */
 const OPTIONAL_RIGHTS = [' +wait', ' +subscribe +ping'];
 const ACL = transcript(blocks('console', pageText('docs/redis.md'))[0] as string)[0]?.[0] as string;
 
@@ -164,7 +164,7 @@ it.each([
   expect(await sessions.health()).toMatchObject({ status: 'up', reasons: [] });
   if (isWhole) {
     await until('the cache is up', () => sessions.cacheStats?.isUp);
-    // Past the first heartbeat.
+    // After the first heartbeat.
     await sleep(1100);
     expect(sessions.cacheStats?.isUp).toBe(true);
   }
@@ -189,7 +189,7 @@ it('finds the key of a user', async () => {
   expect(await server.admin.type(expected)).toBe('hash');
 });
 
-it('names commands that there are', async () => {
+it('names commands that exist', async () => {
   const { scripts, name, peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   const commands = blocks('sh').flatMap((text) => text.trim().split(/ && |\n/));
   expect(commands).toEqual([
@@ -206,7 +206,7 @@ it('names commands that there are', async () => {
   }
 });
 
-it('has an example app that the start line starts', async () => {
+it('has an example that its start command starts', async () => {
   const port = await freePort();
   const { REDIS_URL: _, ...env } = process.env;
   const child = spawn('npm', ['start'], {
@@ -279,7 +279,7 @@ describe('the table', () => {
 
 const OTHER_PAGES = ['CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'examples/README.md'];
 
-it.each([...PAGES, ...OTHER_PAGES])('%s links to files and headings that are there', (page) => {
+it.each([...PAGES, ...OTHER_PAGES])('%s links to files and headings that exist', (page) => {
   const links = [...pageText(page).matchAll(/\]\(([^)#]*)#?([^)]*)\)/g)];
   for (const [, path = '', heading = ''] of links) {
     if (path.startsWith('http')) continue;
@@ -297,7 +297,7 @@ const headingsOf = (text: string) =>
       .replaceAll(' ', '-'),
   );
 
-/** What differs from run to run, made equal. */
+/** Replaces values that change from run to run. */
 function likeTranscript(text: string): string {
   return text
     .trimEnd()

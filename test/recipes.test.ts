@@ -45,14 +45,14 @@ const USERS = [
 ];
 
 interface Setting {
-  /** Which of the section's blocks. Default 0. */
+  /** The index of the block in the section. Default 0. */
   block?: number;
   sessions?: TokenManager;
-  /** Whether the recipe takes it for granted that the middleware is mounted. Default false. */
+  /** Whether the recipe requires the middleware to be mounted already. Default false. */
   isMounted?: boolean;
 }
 
-/** An application of which the recipe under this heading is a part. */
+/** An application that contains the recipe under this heading. */
 async function serve(page: string, heading: string, setting: Setting = {}) {
   const app: Express = express();
   app.use(express.json());
@@ -88,7 +88,7 @@ async function serve(page: string, heading: string, setting: Setting = {}) {
 
 const recipe = (page: string, heading: string, block = 0) => blocks('ts', section(page, heading))[block] as string;
 
-/** The value that a snippet which stands alone gives to this name, in this environment. */
+/** The value of this name after an independent snippet has run in this environment. */
 async function made<Value>(text: string, name: string, env: Record<string, string>): Promise<Value> {
   const before = { ...process.env };
   Object.assign(process.env, env);
@@ -106,7 +106,7 @@ async function made<Value>(text: string, name: string, env: Record<string, strin
 
 const ADA = { name: 'ada', password: 'open sesame' };
 
-it('a page with a login form sends the user back to the page that was asked for', async () => {
+it('a page with a login form returns the user to the page that they asked for', async () => {
   const browser = (await serve('docs/recipes.md', 'A page with a login form')).browser();
   const refused = await browser.send('GET', '/account', undefined, { Accept: 'text/html' });
   expect([refused.status, refused.headers.get('location')]).toEqual([303, '/login?returnTo=%2Faccount']);
@@ -151,7 +151,7 @@ it('log out everywhere ends every session, and log out of other devices all but 
   for (const browser of [one, two, three]) expect((await browser.send('GET', '/test/session')).json().user).toBeNull();
 });
 
-it('a change of the password needs a recent proof, and ends the other devices', async () => {
+it('a password change needs a recent proof, and ends the sessions on other devices', async () => {
   let now = Date.now();
   const store = new MemoryStore({ now: () => now });
   const sessions = new TokenManager({ store, secret: SECRET });
@@ -183,7 +183,7 @@ it('logins are limited by name and address, and requests by user or address', as
   expect([...statuses]).toEqual([200, 429]);
 });
 
-it('a second factor signs in only who gave the password and then the code', async () => {
+it('a second factor signs in only a user who gave the password and then the code', async () => {
   const browser = (await serve('docs/recipes.md', 'Ask for a second factor')).browser();
   expect((await browser.send('POST', '/code', { code: '123456' })).status).toBe(401);
   expect((await browser.send('POST', '/password', ADA)).json()).toEqual({ next: '/code' });
@@ -195,7 +195,7 @@ it('a second factor signs in only who gave the password and then the code', asyn
   expect((await browser.send('GET', '/test/session')).json().user).toEqual({ id: '17' });
 });
 
-it('a login carries the data of a visitor that it names', async () => {
+it('a login takes over the visitor’s data that it names', async () => {
   const browser = (await serve('docs/session-data.md', 'Visitors', { isMounted: true })).browser();
   expect((await browser.send('POST', '/theme', { theme: 'dark' })).status).toBe(204);
   const visitor = (await browser.send('GET', '/test/session')).json();
@@ -223,7 +223,7 @@ it('the first recipe logs a user in', async () => {
   expect((await browser.send('GET', '/test/session')).json().user).toEqual({ id: '17' });
 });
 
-it('a new secret signs no one out, and busy sessions are signed anew', async () => {
+it('a new secret signs no user out, and sessions in use get tokens signed with it', async () => {
   const server = await startRedis();
   onClose(() => server.stop());
   const text = recipe('docs/recipes.md', 'Replace a secret without signing anyone out');
@@ -255,7 +255,7 @@ it('a new secret signs no one out, and busy sessions are signed anew', async () 
   ];
   const token = await atFirst.sessions.setToken('ada');
   expect(await behind.visit(token)).toEqual({ user: 'ada', token });
-  // While some processes are at step 1 and others at step 2, each accepts what the other signs.
+  // Processes at step 1 and at step 2 accept each other's tokens.
   expect(await behind.visit(await inFront.sessions.setToken('ada'))).toMatchObject({ user: 'ada' });
   const renewed = await inFront.visit(token);
   expect(renewed.user).toBe('ada');
@@ -264,7 +264,7 @@ it('a new secret signs no one out, and busy sessions are signed anew', async () 
   expect((await alone.visit(token)).user).toBeUndefined();
 });
 
-it('a store with the authority of one’s own reaches a Redis that speaks TLS', async () => {
+it('a store with a private certificate authority reaches a Redis with TLS', async () => {
   const authority = await CertificateAuthority.create();
   onClose(() => authority.remove());
   const certificate = await authority.issue('localhost', '127.0.0.1');
@@ -283,7 +283,7 @@ it('a store with the authority of one’s own reaches a Redis that speaks TLS', 
 describe('testing an application', () => {
   const [withClock, withoutServer] = blocks('ts', pageText('docs/testing-your-app.md')) as [string, string];
 
-  /** Runs a snippet in whose text `visit(headers)` sends a request to its application. */
+  /** Runs a snippet in which `visit(headers)` sends a request to its application. */
   const run = async (text: string) => {
     const app = express();
     let url: string | null = null;
@@ -309,7 +309,7 @@ describe('testing an application', () => {
     return answers;
   };
 
-  it('needs no waiting: the clock of a memory store is the test’s', async () => {
+  it('needs no waiting: the test moves the clock of a memory store', async () => {
     const answers = await run(`${withClock.replace(/(?=^now \+=)/m, 'await visit(headers);\n')}await visit(headers);`);
     expect(answers).toEqual([
       [200, { user: { id: 'ada' }, endReason: null }],
@@ -317,7 +317,7 @@ describe('testing an application', () => {
     ]);
   });
 
-  it('has an outage where no server is', async () => {
+  it('simulates an outage by a server that does not exist', async () => {
     expect(await run(`${withoutServer}\nawait visit({ authorization: \`Bearer \${token}\` });`)).toEqual([[503, {}]]);
   });
 });

@@ -14,7 +14,7 @@ function kept<Client extends Redis | Cluster>(client: Client): Client {
 
 const NOWHERE = { host: '127.0.0.1', port: 1 };
 
-/** What bounds the waits of every connection. */
+/** The options that limit the waits of every connection. */
 const bounds = (timeoutMs: number) => ({
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
@@ -25,7 +25,7 @@ const bounds = (timeoutMs: number) => ({
 });
 
 describe('createRedisClient', () => {
-  it('bounds every wait, and queues nothing, whatever the topology', () => {
+  it('limits every wait, and queues nothing, in any topology', () => {
     const single = kept(createRedisClient(NOWHERE, { timeoutMs: 123 }));
     const sentinel = kept(createRedisClient({ sentinels: [NOWHERE], name: 'x' }, { timeoutMs: 123 }));
     const cluster = kept(createRedisClient({ cluster: [NOWHERE] }, { timeoutMs: 123 }));
@@ -47,7 +47,7 @@ describe('createRedisClient', () => {
     expect(cluster.options.slotsRefreshInterval).toBeGreaterThan(0);
   });
 
-  it('hands on who we are and how to get there', () => {
+  it('passes credentials and addresses on', () => {
     const access = { username: 'u', password: 'p', family: 4 };
     const natMap = { '10.0.0.1:6379': { host: '127.0.0.1', port: 7000 } };
     const sentinel = kept(
@@ -75,7 +75,7 @@ describe('createRedisClient', () => {
     expect(cluster.options).toMatchObject({ redisOptions: access, natMap });
   });
 
-  it('speaks TLS to the sentinels as to their master, unless told otherwise, and to each node of a Cluster by its name', async () => {
+  it('uses TLS for sentinels as for their master unless set otherwise, and for each Cluster node by its name', async () => {
     const options = (settings: object) =>
       kept(createRedisClient({ sentinels: [NOWHERE], name: 'x', ...settings })).options;
     expect(options({ tls: true })).toMatchObject({ tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true });
@@ -117,13 +117,13 @@ describe('option tls', () => {
     expect(() => new RedisStore(client, { tls: {} })).toThrow(new TypeError(URL_ONLY));
   });
 
-  it('is what Node’s defaults are when left out', () => {
+  it('uses Node’s defaults when left out', () => {
     expect(kept(createRedisClient('rediss://127.0.0.1:1')).options.tls).toEqual({});
     expect(kept(createRedisClient('rediss://127.0.0.1:1', { tls: undefined })).options.tls).toEqual({});
   });
 });
 
-describe('a Redis with a certificate of an authority of its own', () => {
+describe('a Redis with a certificate of a private authority', () => {
   const NAME = 'redis.example';
   const timeoutMs = 10_000;
   let authority: CertificateAuthority;
@@ -165,7 +165,7 @@ describe('a Redis with a certificate of an authority of its own', () => {
   });
 });
 
-describe('a client of your own', () => {
+describe('a client of the application', () => {
   let warn: jest.SpyInstance;
   beforeEach(() => {
     warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
@@ -194,7 +194,7 @@ describe('a client of your own', () => {
       () => new Cluster([NOWHERE], { lazyConnect: true }),
       ['socketTimeout', 'retryDelayOnFailover', 'retryDelayOnTryAgain', 'slotsRefreshInterval'],
     ],
-  ])('%s is told once, as a warning of the process, what its options can’t promise', (_, build, names) => {
+  ])('%s causes one process warning about promises that its options break', (_, build, names) => {
     const warnings = warningsOf(kept(build()));
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toMatch(/^TokensessionWarning TOKENSESSION_CLIENT: /);
@@ -202,7 +202,7 @@ describe('a client of your own', () => {
     expect(warnings[0]?.split('; ')).toHaveLength(names.length);
   });
 
-  it('that createRedisClient has made, or whose options are as good, is told nothing', () => {
+  it('made by createRedisClient, or with options as good, causes no warning', () => {
     const settings = [NOWHERE, { sentinels: [NOWHERE], name: 'x' }, { cluster: [NOWHERE] }];
     for (const target of settings) expect(warningsOf(kept(createRedisClient(target)))).toEqual([]);
     const good = { socketTimeout: 1000, autoResendUnfulfilledCommands: false, reconnectOnError: () => false };

@@ -43,7 +43,7 @@ afterEach(async () => {
 afterAll(() => server.stop());
 
 describe('what is in Redis', () => {
-  it('is no data of a session that has ended, nor of one whose expiry is forgotten', async () => {
+  it('contains no data of an ended session, nor of one that nothing can show any more', async () => {
     const sessions = manage();
     const [ended, expired, live] = [
       await sessions.setToken('ada'),
@@ -59,10 +59,10 @@ describe('what is in Redis', () => {
     expect(fields.filter((field) => field.endsWith('.d'))).toEqual([`${sidOf(live)}.d`]);
   });
 
-  it('is one hash a user, with a field a session, and one string for the cached info', async () => {
+  it('is one hash a user, with a field for each session, and one string for the cached user info', async () => {
     const sessions = manage(server.url, { getUserInfo: (id) => ({ name: id }), absoluteTtl: 3600 });
     const plain = await sessions.setToken('ada', 60);
-    // Of two logins in one millisecond, the record of the second one would also hold when its token was made.
+    // For two logins in one millisecond, the second record would also store when its token was made.
     await sleep(2);
     const known = await sessions.setToken('ada', 100, { device: 'web' });
     await sessions.addUser('ada');
@@ -84,7 +84,7 @@ describe('what is in Redis', () => {
     expect(await server.admin.get(keyOf(plain, prefixes.userKeyPrefix))).toMatch(/^\d{13}:\d{13}:{"name":"ada"}$/);
   });
 
-  it('has its expiry extended when a sixtieth of the time after a session is due, not at each use', async () => {
+  it('has its expiry extended once a sixtieth of the ttl has passed, not at each use', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada', 600);
     const key = keyOf(token);
@@ -100,7 +100,7 @@ describe('what is in Redis', () => {
     expect(await server.admin.pttl(key)).toBeGreaterThan(1_190_000);
   });
 
-  it('lives as long as the longest session may be asked for: as long again after it, an hour at most; a login or kick shortens it', async () => {
+  it('lives up to an hour longer than its longest session; a login or kick shortens that', async () => {
     const sessions = manage();
     const pttl = () => server.admin.pttl(keyOf(short));
     const short = await sessions.setToken('ada', 10);
@@ -125,7 +125,7 @@ describe('what is in Redis', () => {
     expect(await pttl()).toBeGreaterThan(25 * 3_600_000 - 10_000);
   });
 
-  it('is pruned of sessions that expired as long ago as they may be asked for, with their attributes, at the next login', async () => {
+  it('loses sessions long expired, with their attributes, at the next login', async () => {
     const sessions = manage();
     const expired = await sessions.setToken('ada', 2, { device: 'old' });
     await sessions.setToken('ada', 100);
@@ -140,7 +140,7 @@ describe('what is in Redis', () => {
     expect((await fields()).filter((field) => field.startsWith(sidOf(expired)))).toEqual([]);
   });
 
-  it('is of layout 1, whatever has happened to the user', async () => {
+  it('has layout 1 after any operation on the user', async () => {
     const sessions = manage(server.url, { maxSessions: 2 });
     const calls: ((token: string, userId: string) => Promise<unknown>)[] = [
       async (token) => sessions.touchToken((await sessions.reauthenticateToken(token))?.token as string),
@@ -156,7 +156,7 @@ describe('what is in Redis', () => {
     }
   });
 
-  it('holds of a rotation only the newest token that was used, and nothing until it is used', async () => {
+  it('contains only the newest used token of a rotation, and nothing before its use', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada', 60);
     const before = await server.admin.hgetall(keyOf(token));
@@ -171,7 +171,7 @@ describe('what is in Redis', () => {
     expect(hash[sidOf(token)]).toMatch(new RegExp(`^\\d{13}:\\d{13}:60000:0:${gen}:${mintedAt}:\\d{13}:${provedAt}$`));
   });
 
-  it('is under the prefixes of old when none are given', async () => {
+  it('uses the default prefixes when none are set', async () => {
     const manager = new TokenManager({ store: new RedisStore(server.url), secret: SECRET, getUserInfo: () => 'x' });
     const token = await manager.setToken('ada');
     await manager.addUser('ada');
@@ -182,7 +182,7 @@ describe('what is in Redis', () => {
   });
 });
 
-describe('a record that is not ours', () => {
+describe('a damaged record', () => {
   const refused = (code: string) => expect.objectContaining({ name: 'SessionError', code, status: 500 });
 
   it.each([
@@ -194,7 +194,7 @@ describe('a record that is not ours', () => {
     ['no layout version', (key: string) => server.admin.hdel(key, 'v'), 'ERR_STORE_CORRUPT'],
     ['no user id', (key: string) => server.admin.hdel(key, 'id'), 'ERR_STORE_CORRUPT'],
     ['a newer layout', (key: string) => server.admin.hset(key, 'v', '3'), 'ERR_STORE_LAYOUT'],
-  ])('%s: is told apart from "not signed in", lets nobody in and is not overwritten', async (_case, damage, code) => {
+  ])('%s: is an error, not "not signed in"; it lets no user in and is not overwritten', async (_case, damage, code) => {
     const sessions = manage();
     const [token, other] = [await sessions.setToken('ada'), await sessions.setToken('grace')];
     await damage(keyOf(token));
@@ -207,7 +207,7 @@ describe('a record that is not ours', () => {
     expect(await sessions.touchToken(other)).not.toBeNull();
   });
 
-  it('of another user lets nobody in and takes no login, also under the right key', async () => {
+  it('of another user lets no user in and accepts no login, even under the right key', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada');
     await server.admin.hset(keyOf(token), 'id', 'eve');
@@ -235,7 +235,7 @@ describe('a record that is not ours', () => {
     '1e3:2:3:4',
     '1.5:2:3:4',
   ])(
-    'a session record %j: an error for that session, none for its neighbours, and deleteUserToken clears it away',
+    'a session record %j: an error for that session, none for the others, and deleteUserToken removes it',
     async (record) => {
       const sessions = manage();
       const [damaged, healthy] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
@@ -256,7 +256,7 @@ describe('a record that is not ours', () => {
     },
   );
 
-  it('of a ban and nothing else is an error for that user', async () => {
+  it('of a ban alone is an error for that user', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada');
     await server.admin.unlink(keyOf(token));
@@ -268,7 +268,7 @@ describe('a record that is not ours', () => {
   });
 
   it.each(['', 'x', '1:2', '1:9999999999999999:'])(
-    'a ban %j: an error for logins alone, until it is lifted, set anew, or cleared away',
+    'a ban %j: an error for logins alone, until it is lifted, renewed or removed',
     async (text) => {
       const sessions = manage();
       const corrupt = expect.objectContaining({ code: 'ERR_STORE_CORRUPT' });
@@ -301,25 +301,22 @@ describe('a record that is not ours', () => {
     },
   );
 
-  it.each(['v', 'id'])(
-    'a record that has lost its field %j is removed by deleteUserToken, as the error says',
-    async (field) => {
-      const sessions = manage();
-      const token = await sessions.setToken('ada');
-      await server.admin.hdel(keyOf(token), field);
-      const corrupt = expect.objectContaining({
-        code: 'ERR_STORE_CORRUPT',
-        message: expect.stringContaining('deleteUserToken'),
-      });
-      await expect(sessions.setToken('ada')).rejects.toEqual(corrupt);
-      await expect(sessions.deleteUserToken('ada', { except: token })).rejects.toEqual(corrupt);
-      expect(await sessions.deleteUserToken('ada')).toBe(1);
-      expect(await server.admin.exists(keyOf(token))).toBe(0);
-      expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
-    },
-  );
+  it.each(['v', 'id'])('without its field %j is removed by deleteUserToken, as the error says', async (field) => {
+    const sessions = manage();
+    const token = await sessions.setToken('ada');
+    await server.admin.hdel(keyOf(token), field);
+    const corrupt = expect.objectContaining({
+      code: 'ERR_STORE_CORRUPT',
+      message: expect.stringContaining('deleteUserToken'),
+    });
+    await expect(sessions.setToken('ada')).rejects.toEqual(corrupt);
+    await expect(sessions.deleteUserToken('ada', { except: token })).rejects.toEqual(corrupt);
+    expect(await sessions.deleteUserToken('ada')).toBe(1);
+    expect(await server.admin.exists(keyOf(token))).toBe(0);
+    expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
+  });
 
-  it('a damaged session that was the last one takes its key with it when it is ended', async () => {
+  it('of the last session goes with its key when that session is ended', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada');
     await server.admin.hset(keyOf(token), sidOf(token), 'x');
@@ -327,7 +324,7 @@ describe('a record that is not ours', () => {
     expect(await server.admin.exists(keyOf(token))).toBe(0);
   });
 
-  it('a damaged neighbour is cleared away with the others when one session is kept', async () => {
+  it('of another session is removed with the others when one session is kept', async () => {
     const sessions = manage();
     const [kept, damaged] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
     await server.admin.hset(keyOf(kept), sidOf(damaged), 'x');
@@ -335,7 +332,7 @@ describe('a record that is not ours', () => {
     expect(await sessions.listUserToken('ada')).toEqual([kept]);
   });
 
-  it('a key that has lost its expiry keeps every session, and has an expiry again at the next login', async () => {
+  it('without an expiry keeps every session, and gets an expiry at the next login', async () => {
     const sessions = manage();
     const [short, long] = [await sessions.setToken('ada', 5), await sessions.setToken('ada', 500)];
     await server.admin.persist(keyOf(short));
@@ -347,7 +344,7 @@ describe('a record that is not ours', () => {
     expect(await server.admin.pttl(keyOf(long))).toBeGreaterThan(490_000);
   });
 
-  it('a newer layout refuses to be ended too: an older service must not half-delete what it does not know', async () => {
+  it('of a newer layout cannot be ended: an older service must not delete half of it', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada');
     await server.admin.hset(keyOf(token), 'v', '3');
@@ -364,7 +361,7 @@ describe('a ban that is repeated', () => {
     defineScripts(server.admin).revoke(1, keyOfUser(userId), before, '', userId, ban);
   const stored = async (userId: string) => (await server.admin.hget(keyOfUser(userId), 'ban')) as string;
 
-  it('holds on a server that never heard of it, and ends what began before it', async () => {
+  it('holds on a server that did not have it, and ends sessions that began before it', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada');
     const since = (await timeOf(server)) + 1000;
@@ -378,7 +375,7 @@ describe('a ban that is repeated', () => {
     expect(await sessions.getBan('grace')).toEqual({ since: new Date(since), until: null });
   });
 
-  it('does not come back when it was lifted, nor count against a later one', async () => {
+  it('does not return once it was lifted, nor override a later one', async () => {
     const sessions = manage();
     await sessions.banUser('ada', { reason: 'first' });
     const first = await stored('ada');
@@ -397,7 +394,7 @@ describe('a ban that is repeated', () => {
     expect(await sessions.getBan('ada')).toBeNull();
   });
 
-  it('comes after an earlier one by its since, also when the clock was set back', async () => {
+  it('is ordered after an earlier one by its start, even when the clock was set back', async () => {
     const sessions = manage();
     const ahead = (await timeOf(server)) + 60_000;
     await repeat('ada', `${ahead}:0:by a clock that was ahead`);
@@ -405,7 +402,7 @@ describe('a ban that is repeated', () => {
     expect(await sessions.getBan('ada')).toMatchObject({ since: new Date(ahead + 1), reason: 'by this one' });
   });
 
-  it('is forgotten an hour after it was over, and holds its key for ever as long as it does', async () => {
+  it('is deleted an hour after its end, and makes its key permanent as long as it is permanent', async () => {
     const sessions = manage();
     await sessions.banUser('ada');
     expect(await server.admin.pttl(keyOfUser('ada'))).toBe(-1);
@@ -420,7 +417,7 @@ describe('a ban that is repeated', () => {
   });
 });
 
-it('why a session ended comes with the one call that finds no live one', async () => {
+it('a check of an ended session gets the reason in the same call', async () => {
   const sessions = manage(server.url, { maxSessions: 1 });
   const replaced = await sessions.setToken('ada');
   const revoked = await sessions.setToken('ada');
@@ -443,7 +440,7 @@ it('why a session ended comes with the one call that finds no live one', async (
   }
 });
 
-it('a reuse is given to listeners also by a client that gives numbers as strings', async () => {
+it('a reuse emits its event also on a client that returns numbers as strings', async () => {
   const client = new Redis({ port: server.port, password: PASSWORD, stringNumbers: true });
   closing.push(async () => client.disconnect());
   const sessions = manage(client, { rotationGrace: 0 });
@@ -455,11 +452,11 @@ it('a reuse is given to listeners also by a client that gives numbers as strings
   expect(reused).toEqual([{ userId: 'ada', sessionId: sidOf(token), ended: true }]);
 });
 
-describe('a Redis that is full', () => {
+describe('a Redis whose memory is full', () => {
   beforeEach(() => server.admin.config('SET', 'maxmemory', '0'));
   afterAll(() => server.admin.config('SET', 'maxmemory', '0'));
 
-  it('still checks, slides, refreshes, lists and ends sessions; only a login is a 503, and ends nobody', async () => {
+  it('still checks, slides, refreshes, lists and ends sessions; only a login is a 503, and ends no session', async () => {
     const sessions = manage(server.url, { getUserInfo: (id) => ({ name: id }), singleMode: true });
     const tokens = [
       await sessions.setToken('ada'),
@@ -483,7 +480,7 @@ describe('a Redis that is full', () => {
     expect(await sessions.inspectToken(tokens[2])).toEqual({ session: null, reason: 'revoked', message: 'bye' });
   });
 
-  it('takes no new session data, and still reads, deletes and clears what is there', async () => {
+  it('accepts no new session data, and still reads and deletes existing data', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada');
     const data = sessions.sessionData(token);
@@ -501,14 +498,14 @@ describe('a Redis that is full', () => {
     expect(await data.getAll()).toEqual({});
   });
 
-  it('keeps no user info: it is loaded for each request', async () => {
+  it('caches no user info: it is loaded for each request', async () => {
     const getUserInfo = jest.fn((id: string) => ({ name: id }));
     const sessions = manage(server.url, { getUserInfo });
     const token = await sessions.setToken('ada');
     await server.admin.config('SET', 'maxmemory', '1');
     await expect(sessions.addUser('ada')).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' });
     for (const loads of [2, 3]) {
-      // A request may join the load of the one before, until Redis has refused to keep that.
+      // A request may join the load of the previous one until Redis has refused to store that.
       await until('it is loaded again', async () => {
         expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'ada' });
         return getUserInfo.mock.calls.length === loads;
@@ -520,7 +517,7 @@ describe('a Redis that is full', () => {
     expect(getUserInfo).toHaveBeenCalledTimes(4);
   });
 
-  it('still bans and lifts bans, rotates, notes a proof of identity, and finds a reuse', async () => {
+  it('still bans and lifts bans, rotates, re-authenticates, and detects a reuse', async () => {
     const sessions = manage(server.url, { rotationGrace: 0 });
     const [ada, grace] = [await sessions.setToken('ada'), await sessions.setToken('grace')];
     await server.admin.config('SET', 'maxmemory', '1');
@@ -541,7 +538,7 @@ describe('a Redis that is full', () => {
 });
 
 describe('the client', () => {
-  it('may be a URL, settings, or an ioredis client of version 6 or 5, with a key prefix of its own', async () => {
+  it('may be a URL, settings, or an ioredis client of version 6 or 5, with its own key prefix', async () => {
     const settings = { host: '127.0.0.1', port: server.port, password: PASSWORD };
     const clients = [
       new Redis({ ...settings, keyPrefix: 'app:' }),
@@ -563,7 +560,7 @@ describe('the client', () => {
     for (const key of await server.admin.keys('app:*')) expect(await server.admin.get(key)).toMatch(/^\d{13}:0:$/);
   });
 
-  it('that is handed in may serve two stores, and the application, at once', async () => {
+  it('passed in may serve two stores and the application at the same time', async () => {
     const client = new Redis(server.url);
     closing.push(() => client.quit());
     const [one, two] = [manage(client), manage(client)];
@@ -574,7 +571,7 @@ describe('the client', () => {
     expect(await client.ping()).toBe('PONG');
   });
 
-  it('gets its listeners back when the store is closed, and refuses nothing but the store', async () => {
+  it('loses our listeners when the store is closed, and works on for the application', async () => {
     const client = new Redis(server.url);
     closing.push(() => client.quit());
     const before = client.eventNames().map((name) => client.listenerCount(name));
@@ -588,7 +585,7 @@ describe('the client', () => {
     expect(await client.ping()).toBe('PONG');
   });
 
-  it('has our scripts under names that say whose they are and which version', () => {
+  it('has our scripts under names with our package and their version', () => {
     const defined: string[] = [];
     const client = new Redis({ lazyConnect: true });
     const defineCommand = client.defineCommand.bind(client);
@@ -602,7 +599,7 @@ describe('the client', () => {
     client.disconnect();
   });
 
-  it('that has been closed by its owner is an outage at once', async () => {
+  it('that its owner closed is an outage at once', async () => {
     const client = new Redis(server.url);
     await client.quit();
     while (client.status !== 'end') await new Promise((resolve) => setTimeout(resolve, 5));
@@ -611,13 +608,13 @@ describe('the client', () => {
     expect(performance.now() - begin).toBeLessThan(PATIENT.timeoutMs / 2);
   });
 
-  it('is refused when it is no ioredis client', () => {
+  it('is rejected unless it is an ioredis client', () => {
     for (const redis of [{ get: () => null }, { defineCommand: () => null }, [], 7]) {
       expect(() => new RedisStore(redis as never)).toThrow(TypeError);
     }
   });
 
-  it('that is refused its database serves nothing, rather than the sessions in database 0', async () => {
+  it('without the right to its database serves no sessions of database 0 instead', async () => {
     const reported = jest.fn();
     const made = createRedisClient(`${server.url}/99`).on('error', reported);
     await new Promise((resolve) => made.once('close', resolve));
@@ -638,7 +635,7 @@ describe('the client', () => {
     expect(reported).toHaveBeenCalledWith(expect.objectContaining({ message: 'ERR DB index is out of range' }));
   });
 
-  it('survives a Redis that forgets its scripts', async () => {
+  it('works after Redis has lost its scripts', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada');
     for (let i = 0; i < 5; i++) {
@@ -649,7 +646,7 @@ describe('the client', () => {
 });
 
 describe('errors', () => {
-  it('for a wrong password say so, and hold neither it nor the token', async () => {
+  it('for a wrong password say so, and contain neither it nor the token', async () => {
     const wrong = 'not the password at all';
     const sessions = manage({ host: '127.0.0.1', port: server.port, password: wrong });
     const token = await manage(server.url).setToken('ada');
@@ -664,7 +661,7 @@ describe('errors', () => {
     expect(inspect(error, { depth: 10, showHidden: true })).not.toContain(token);
   });
 
-  it('hold no argument that Redis repeats: of a command that it does not know, even AUTH', async () => {
+  it('contain no argument that Redis repeats, as for an unknown command or AUTH', async () => {
     const hardened = await startRedis({
       'rename-command': ['EVAL', 'EVALSHA', 'HELLO', 'AUTH'].map((name) => [name, `hidden-${name}`]),
     });
@@ -682,13 +679,13 @@ describe('errors', () => {
     }
   });
 
-  it('of a host with several addresses say what is wrong with them', async () => {
+  it('for a host with several addresses name each failure', async () => {
     const sessions = manage({ host: 'localhost', port: await freePort() });
     const error = (await sessions.setToken('ada').catch((reason: unknown) => reason)) as Error;
     expect(error.cause).toMatchObject({ code: 'ECONNREFUSED', message: expect.stringContaining('ECONNREFUSED') });
   });
 
-  it('keep what Redis said as the cause, without the arguments of the command', async () => {
+  it("keep Redis's message as the cause, without the arguments of the command", async () => {
     const sessions = manage(server.url, { getUserInfo: () => 'private detail' });
     const token = await sessions.setToken('ada', 60, { device: 'private device' });
     await server.admin.set(keyOf(token), 'x');

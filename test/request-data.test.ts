@@ -8,7 +8,7 @@ import { until } from './support/until';
 
 const onClose = closeAfterEach();
 
-/** An application whose routes use the data of the request's session, and what its store was asked. */
+/** An application whose routes use session data, and the calls to its store. */
 async function start(
   framework: keyof typeof FRAMEWORKS,
   options: AppOptions = {},
@@ -58,7 +58,7 @@ async function start(
 }
 
 describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, session.data', (framework) => {
-  it('is there for the next request, and costs a request that leaves it alone nothing', async () => {
+  it('is there for the next request, and costs nothing when unused', async () => {
     const { visit, calls } = await start(framework);
     expect((await visit('/set?theme=dark&flash=saved')).body).toEqual({ theme: 'dark', flash: 'saved' });
     expect((await visit('/flash')).body).toEqual({ flash: 'saved' });
@@ -70,7 +70,7 @@ describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, se
     expect(calls).toEqual(['touch', 'touch', 'readData']);
   });
 
-  it('loses nothing that parallel requests write', async () => {
+  it('loses no write of parallel requests', async () => {
     const { visit } = await start(framework);
     const paths = Array.from({ length: 20 }, (_, i) => [`/set?key-${i}=${i}`, '/count']).flat();
     await Promise.all(paths.map((path) => visit(path)));
@@ -79,7 +79,7 @@ describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, se
     expect(Object.keys(keys)).toHaveLength(20);
   });
 
-  it('refuses a write when the session has ended meanwhile, and says where to put what is assigned', async () => {
+  it('rejects a write when the session has ended, and an assignment with the method to use', async () => {
     const { visit, manager, token } = await start(framework, {
       routes: {
         '/end-then-set': async (session) => {
@@ -95,20 +95,20 @@ describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, se
     expect(refused.headers.get('set-cookie')).toBeNull();
   });
 
-  it('rejects with the outage where it could not be found out who makes the request', async () => {
+  it("rejects with the outage when the request's user could not be determined", async () => {
     const store = new MemoryStore();
     const { visit } = await start(framework, { onUnavailable: 'anonymous' }, { store });
     jest.spyOn(store, 'touch').mockRejectedValue(new SessionError('ERR_STORE_UNAVAILABLE', 'for a test'));
     for (const path of ['/data', '/set?key=1', '/count', '/flash']) expect((await visit(path)).status).toBe(503);
   });
 
-  it('goes on through a rotation, and is not the next user’s', async () => {
+  it('survives a rotation, and does not pass to the next user', async () => {
     const { visit } = await start(framework);
     expect((await visit('/rotate')).body).toEqual({ before: true, after: true });
     expect((await visit('/switch')).body).toEqual([{ before: true, after: true }, {}, {}]);
   });
 
-  it('comes in the one call of the request with the option data: eager', async () => {
+  it("arrives in the one call of the request with the option data: 'eager'", async () => {
     const { visit, calls } = await start(framework, { data: 'eager' });
     await visit('/set?theme=dark');
     calls.length = 0;
@@ -127,7 +127,7 @@ describe('with Redis', () => {
   afterAll(() => server.stop());
 
   it.each(['lazy', 'eager'] as const)(
-    'is never read from a near cache: what another process wrote is there at once (%s)',
+    'is never read from a near cache: writes of another process are there at once (%s)',
     async (data) => {
       const options = { ...randomPrefixes(), ...PATIENT };
       const { visit, calls, manager, token } = await start(
@@ -150,7 +150,7 @@ describe('with Redis', () => {
     },
   );
 
-  it('is one command on the server for a request that reads it eagerly, and one more for a write', async () => {
+  it('costs a request that reads it eagerly one command on the server, and one more for a write', async () => {
     const options = { ...randomPrefixes(), ...PATIENT };
     const { visit } = await start('Koa 3', { data: 'eager' }, { store: new RedisStore(server.url, options) });
     const scripts = async (path: string) => {
@@ -160,7 +160,7 @@ describe('with Redis', () => {
       return Number(/cmdstat_evalsha:calls=(\d+)/.exec(await server.admin.info('commandstats'))?.[1]);
     };
     expect(await scripts('/data')).toBe(1);
-    // And it reads what it has written.
+    // The process reads its own write.
     expect(await scripts('/set?a=1')).toBe(3);
   });
 });

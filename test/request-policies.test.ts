@@ -21,7 +21,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   const { begin } = HOSTS[name as keyof typeof HOSTS];
   const onClose = closeAfterEach();
 
-  /** An application on a store whose time the test lets pass. */
+  /** An application on a store whose clock the test moves. */
   async function start(options: Partial<TokenManagerOptions<Detail>> = {}, appOptions: AppOptions = {}) {
     let now = Date.now();
     const store = options.store ?? new MemoryStore({ now: () => now });
@@ -48,7 +48,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   const inHeader = (token: unknown) => ({ authorization: `Bearer ${token}` });
 
   describe('a session that has ended', () => {
-    it('is told why: in the 401 of requireUser() and in the request’s session', async () => {
+    it('gives the reason in the 401 of requireUser() and in the request’s session', async () => {
       const { manager, send, login } = await start({ maxSessions: 1 });
       const [replaced, kicked] = [await login('ada'), await login('ada')];
       await manager.deleteUserToken('ada', { message: 'Your password was changed' });
@@ -70,7 +70,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       }
     });
 
-    it('is told so by a reason of its own when its holder ended it or its time was up', async () => {
+    it('has its own reason when its holder ended it or it expired', async () => {
       const { manager, send, login, pass } = await start({ ttl: 60 });
       const [ended, expired] = [await login('ada'), await login('ada')];
       await manager.deleteToken(ended);
@@ -79,7 +79,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect((await send('/me', inCookie(expired))).body).toEqual({ error: 'unauthenticated', reason: 'expired' });
     });
 
-    it('is nothing that an anonymous or forged request hears of, nor one that has signed in again', async () => {
+    it('gives no reason to an anonymous, forged or newly signed-in request', async () => {
       const { manager, send, login } = await start(
         {},
         {
@@ -104,7 +104,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   });
 
   describe('login', () => {
-    it('of a banned user is a 403, over a limit with onLimit reject a 409, and sets no cookie', async () => {
+    it("of a banned user is a 403, over a limit with onLimit: 'reject' a 409, and sets no cookie", async () => {
       const { manager, send, login } = await start({ maxSessions: 1, onLimit: 'reject' });
       await manager.banUser('eve');
       expect(await send('/login?user=eve', {}, 'POST')).toMatchObject({ status: 403, setCookie: [] });
@@ -113,7 +113,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await send('/login?user=ada', inCookie(token), 'POST')).toMatchObject({ status: 200 });
     });
 
-    it('takes a whole life of its own', async () => {
+    it('accepts its own absoluteTtl', async () => {
       const { manager, send } = await start(
         {},
         {
@@ -126,7 +126,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   });
 
   describe('rotate', () => {
-    it('sets the new token in the cookie; the old one is good until that is used and for the grace after, and its later use ends the session', async () => {
+    it('sets the new token in the cookie; use of the old one later than the grace ends the session', async () => {
       const { send, login, pass } = await start({ rotationGrace: 10 });
       const old = await login('ada');
       const rotated = await send('/rotate', inCookie(old));
@@ -145,7 +145,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect((await send('/me', inCookie(token))).body).toEqual({ error: 'unauthenticated', reason: 'reused' });
     });
 
-    it('gives a client that sends its token in a header the new one, and sets no cookie', async () => {
+    it('returns the new token to a client that sends its token in a header, and sets no cookie', async () => {
       const { send, login } = await start();
       const old = await login('ada');
       const { body, setCookie } = await send('/rotate', inHeader(old));
@@ -155,7 +155,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(both.setCookie).toEqual([expect.stringContaining(both.body.token as string)]);
     });
 
-    it('is nothing to somebody who is not signed in', async () => {
+    it('returns null for an anonymous request', async () => {
       const { send } = await start();
       expect(await send('/rotate')).toMatchObject({ setCookie: [], body: { token: null, id: null } });
       expect(await send('/reauthenticate')).toMatchObject({ setCookie: [], body: { token: null } });
@@ -179,7 +179,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await manager.listUserToken('ada')).toEqual([token]);
     });
 
-    it('whose response begins while the store is asked rejects, and the old token goes on', async () => {
+    it('whose response begins during the store call rejects, and the old token stays valid', async () => {
       const { manager, login } = await start({ rotationGrace: 0 });
       const token = await login('ada');
       let outcome: unknown;
@@ -199,7 +199,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await manager.checkToken(token)).not.toBeNull();
     });
 
-    it('before a handler that fails still brings the browser its new token, and so does a login', async () => {
+    it('sets its cookie even when the handler then fails, and so does a login', async () => {
       const fail = () => {
         throw Object.assign(new Error('boom'), { status: 418 });
       };
@@ -223,7 +223,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(setCookie).toEqual([expect.stringContaining((await manager.listUserToken('grace'))[0] as string)]);
     });
 
-    it('never goes out in another answer, nor stands in an error, when handlers throw the same one for everybody', async () => {
+    it('sets no cookie on other responses when handlers throw the same error object, and leaves no token in it', async () => {
       const shared = Object.assign(new Error('quota'), { status: 429 });
       const fail = () => {
         throw shared;
@@ -237,7 +237,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(Object.keys(shared)).toEqual(['status']);
     });
 
-    it('and a logout clear the cookie in an answer to an error, too; a dead token leaves it, which a newer login may have set', async () => {
+    it('a logout deletes the cookie on an error response, too; a dead token keeps it: a newer login may have set it', async () => {
       const fail = () => {
         throw Object.assign(new Error('boom'), { status: 418 });
       };
@@ -254,7 +254,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await send('/fail', inCookie(dead))).toMatchObject({ status: 418, setCookie: [] });
     });
 
-    it('leaves a browser alone that has the old token in a second, stale cookie', async () => {
+    it('ignores an old token in a second, stale cookie', async () => {
       const { manager, send, login, pass } = await start();
       for (let i = 0; i < 8; i++) {
         const old = await login('ada');
@@ -267,7 +267,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       }
     });
 
-    it('is not undone by a request that was in flight too long: its 401 leaves the new cookie in the browser', async () => {
+    it('keeps its cookie against a stale parallel request, which gets 401', async () => {
       const { send, login, pass } = await start({ onReuse: 'ignore' });
       const old = await login('ada');
       const { body } = await send('/rotate', inCookie(old));
@@ -277,7 +277,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await send('/me', inCookie(body.token))).toMatchObject({ status: 200 });
     });
 
-    it('while the store is down is a 503, and the cookie stays', async () => {
+    it('while the store is down is a 503, and the cookie is kept', async () => {
       const store = new MemoryStore();
       const fail = () => Promise.reject(new SessionError('ERR_STORE_UNAVAILABLE', 'down'));
       const touch = store.touch.bind(store);
@@ -295,7 +295,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   });
 
   describe('requireRecentLogin', () => {
-    it('lets on only who has proved who they are within that time', async () => {
+    it('requires a login or re-authentication within that time', async () => {
       const { send, login, pass } = await start();
       expect(await send('/vault')).toMatchObject({ status: 401, body: { error: 'unauthenticated' } });
       const token = await login('ada');
@@ -308,7 +308,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await send('/me', inCookie(token))).toMatchObject({ status: 200 });
     });
 
-    it('is content with a reauthenticated(), which gives every client a new token and sets it where it came in a cookie', async () => {
+    it('is satisfied by reauthenticated(), which returns a new token, and sets it if it came in a cookie', async () => {
       const { manager, send, login, pass } = await start();
       const [cookie, header] = [await login('ada'), await login('ada')];
       pass(RECENT + 1);
@@ -327,7 +327,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await send('/vault', inHeader(again.body.token))).toMatchObject({ status: 200 });
     });
 
-    it('does not take the old token for that of who has proved it since', async () => {
+    it('refuses the old token after a re-authentication', async () => {
       const { send, login, pass } = await start();
       const old = await login('ada');
       pass(RECENT + 1);
@@ -337,7 +337,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect((await send('/vault', inCookie(old))).body).toEqual({ error: 'reauthentication_required' });
     });
 
-    it('goes by the store’s clock, and answers 503 while the store is down', async () => {
+    it('uses the store’s clock, and answers 503 while the store is down', async () => {
       const store = new MemoryStore({ now: () => 1_000_000 });
       const { send, login } = await start({ store });
       const token = await login('ada');
@@ -349,7 +349,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   });
 });
 
-it.each(ALL_HOSTS)('requireRecentLogin refuses what is no time: %s', async (_, host) => {
+it.each(ALL_HOSTS)('requireRecentLogin rejects an invalid time: %s', async (_, host) => {
   const session = await anySession(host);
   const guard = async (seconds: unknown) =>
     host.hasMiddleware ? host.requireRecentLogin(seconds) : host.requireRecentLogin(session, seconds);

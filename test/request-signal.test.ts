@@ -58,7 +58,7 @@ async function start(framework: keyof typeof FRAMEWORKS) {
 }
 
 describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, session.signal', (framework) => {
-  it('aborts while the request goes on, with the reason', async () => {
+  it('aborts with the reason while the request runs', async () => {
     const { manager, visit, seen } = await start(framework);
     const answer = visit('/wait');
     await until('it is watched', () => manager.watched().length === 1);
@@ -67,7 +67,7 @@ describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, se
     expect(seen).toHaveLength(1);
   });
 
-  it('costs nothing unless it is asked for, and nothing once the response is closed', async () => {
+  it('costs nothing unless it is read, and nothing once the response is closed', async () => {
     const { manager, visit, calls, seen } = await start(framework);
     await visit('/me');
     expect(calls).toEqual(['touch']);
@@ -77,7 +77,7 @@ describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, se
     expect(seen[0]?.aborted).toBe(false);
   });
 
-  it('is released when the client goes away', async () => {
+  it('is released when the client disconnects', async () => {
     const { app, manager, token } = await start(framework);
     const leaving = request(`${app.url}/wait`, { headers: { Authorization: `Bearer ${token}` } });
     leaving.on('error', () => undefined);
@@ -87,14 +87,14 @@ describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, se
     await until('it is released', () => manager.watched().length === 0);
   });
 
-  it('of a request without a user never aborts', async () => {
+  it('never aborts without a user', async () => {
     const { visit, manager } = await start(framework);
     expect(await visit('/look', null)).toEqual({ same: true, aborted: false });
     expect(await visit('/look', 'nonsense')).toEqual({ same: true, aborted: false });
     expect(manager.watched()).toEqual([]);
   });
 
-  it('follows a logout and a login in the request', async () => {
+  it('follows a logout and a login within the request', async () => {
     const { visit } = await start(framework);
     expect(await visit('/switch')).toEqual({ why: 'replaced', differs: true, later: false });
     const { visit: again } = await start(framework);

@@ -28,7 +28,7 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
-/** A replay, and time for it to be answered. */
+/** Runs a replay, and waits for its replies. */
 async function replay(): Promise<typeof repeated> {
   repeated = [];
   revocations.replay();
@@ -37,7 +37,7 @@ async function replay(): Promise<typeof repeated> {
 }
 
 describe('a revocation', () => {
-  it('is repeated when another server holds the key, once, and not to the server that has it', async () => {
+  it('is repeated once when the key moves to another server, and not to the server that has it', async () => {
     revocations.record('ada', ended('a', 'b'), 'first');
     expect(await replay()).toEqual([]);
     server = 'second';
@@ -45,7 +45,7 @@ describe('a revocation', () => {
     expect(await replay()).toEqual([]);
   });
 
-  it('is repeated to the same server when that was lost, and only then', async () => {
+  it('is repeated to the same server when that reconnects, and only then', async () => {
     revocations.record('ada', ended('a'), 'first');
     revocations.lost('another');
     expect(await replay()).toEqual([]);
@@ -55,7 +55,7 @@ describe('a revocation', () => {
     expect(await replay()).toEqual([['ada', ended('a')]]);
   });
 
-  it('that is a kick takes the place of an earlier one, not of a later one, and never of a session by name', async () => {
+  it('if a kick, replaces an earlier one, but no later one, and never the end of a single session', async () => {
     revocations.record('ada', kick(100, 'kept'), 'first');
     revocations.record('ada', kick(200), 'first');
     revocations.record('ada', kick(150, 'kept'), 'first');
@@ -64,7 +64,7 @@ describe('a revocation', () => {
     expect(await replay()).toEqual([['ada', { ids: ['a'], before: 200, except: '' }]]);
   });
 
-  it('that is a ban is repeated with its text, and the last of a user counts', async () => {
+  it('if a ban, is repeated with its message; the last one of a user counts', async () => {
     const ban = { userId: 'ada', text: '100:0:spam' };
     revocations.record('ada', { ...kick(100), ban }, 'first');
     revocations.record('ada', ended('a'), 'first');
@@ -76,7 +76,7 @@ describe('a revocation', () => {
     expect(await replay()).toEqual([['ada', { ids: ['a'], before: 100, except: '', ban: lifted }]]);
   });
 
-  it('that is a ban is not repeated when it is old: servers have forgotten by then that it was lifted', async () => {
+  it('if an old ban, is not repeated: by then servers have forgotten its lifting', async () => {
     const ban = { userId: 'ada', text: '100:0:' };
     revocations.record('ada', { ...kick(100), ban }, 'first');
     revocations.lost();
@@ -87,7 +87,7 @@ describe('a revocation', () => {
     expect((await replay())[0]?.[1]).toEqual(kick(100));
   });
 
-  it('is remembered for a minute after a server last got it', async () => {
+  it('is remembered for a minute after a server last received it', async () => {
     revocations.record('ada', ended('old'), 'first');
     await jest.advanceTimersByTimeAsync(30_000);
     revocations.record('ada', ended('young'), 'first');
@@ -105,7 +105,7 @@ describe('a revocation', () => {
     expect(await replay()).toEqual([['joan', ended('last')]]);
   });
 
-  it('that a server has had for longer than that is not repeated, whatever becomes of the server', async () => {
+  it('that a server received longer ago is not repeated, whatever happens to the server', async () => {
     revocations.record('ada', ended('a'), 'first');
     await jest.advanceTimersByTimeAsync(61_000);
     revocations.lost();
@@ -116,7 +116,7 @@ describe('a revocation', () => {
     expect(await replay()).toEqual([]);
   });
 
-  it('is not forgotten while the server that had it is lost', async () => {
+  it('is remembered while the server that received it is disconnected', async () => {
     revocations.record('ada', ended('a'), 'first');
     revocations.lost();
     await jest.advanceTimersByTimeAsync(120_000);
@@ -125,7 +125,7 @@ describe('a revocation', () => {
     expect(await replay()).toEqual([['ada', ended('a')]]);
   });
 
-  it('that could not be repeated is tried again until it is', async () => {
+  it('that could not be repeated is retried until it succeeds', async () => {
     revocations.record('ada', ended('a'), 'first');
     revocations.lost();
     failure = new SessionError('ERR_STORE_TIMEOUT', 'no answer');
@@ -145,14 +145,14 @@ describe('a revocation', () => {
     expect(repeated).toEqual([['ada', ended('a', 'b')]]);
   });
 
-  it('that was acknowledged by a server that no longer holds the key is repeated to the one that does', async () => {
+  it('acknowledged by a server that no longer holds the key is repeated to the one that does', async () => {
     revocations.record('ada', ended('a'), null);
     await jest.advanceTimersByTimeAsync(0);
     expect(repeated).toEqual([['ada', ended('a')]]);
     expect(await replay()).toEqual([]);
   });
 
-  it('of a record that is damaged is given up', async () => {
+  it('of a damaged record is given up', async () => {
     revocations.record('ada', ended('a'), 'first');
     revocations.lost();
     failure = new SessionError('ERR_STORE_CORRUPT', 'damaged');
@@ -161,7 +161,7 @@ describe('a revocation', () => {
     expect(await replay()).toEqual([]);
   });
 
-  it('that comes while an earlier one of the same user is being repeated is not lost with it', async () => {
+  it('is kept when it comes while an earlier one of the same user is being repeated', async () => {
     revocations.record('ada', ended('a'), 'first');
     revocations.lost();
     failure = new SessionError('ERR_STORE_TIMEOUT', 'no answer');
@@ -173,7 +173,7 @@ describe('a revocation', () => {
     expect(repeated).toEqual([['ada', ended('a', 'b')]]);
   });
 
-  it('is not held up by others that wait for a server which does not come back', async () => {
+  it('does not wait for others that are held up by a missing server', async () => {
     const dead = new Revocations({
       serverOf: (key) => (key.startsWith('dead') ? 'dead' : 'second'),
       async revoke(key, revocation) {
@@ -190,7 +190,7 @@ describe('a revocation', () => {
     dead.forget();
   });
 
-  it('is repeated in batches, and no further while the first of them is refused', async () => {
+  it('is repeated in batches, and no further while the first batch fails', async () => {
     for (let i = 0; i < 1200; i++) revocations.record(`user-${i}`, ended('a'), 'first');
     revocations.lost();
     let calls = 0;
@@ -216,7 +216,7 @@ describe('a revocation', () => {
     expect(repeated).toHaveLength(1200);
   });
 
-  it('takes up bounded memory: the oldest of more than 10,000 users and of 1,000 sessions are forgotten', async () => {
+  it('uses bounded memory: the oldest beyond 10,000 users and 1,000 sessions are dropped', async () => {
     for (let i = 0; i <= 1000; i++) revocations.record('ada', ended(`session-${i}`), 'first');
     revocations.lost();
     expect((await replay())[0]?.[1].ids).toHaveLength(1000);

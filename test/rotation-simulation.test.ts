@@ -53,7 +53,7 @@ describe.each([
   });
 });
 
-it('answers that are lost cost nothing, however many', async () => {
+it('lost responses sign no user out, in any number', async () => {
   const exchanges = Array.from({ length: 20 }, (_, index): Exchange => {
     const kind = index % 3 === 0 ? 'reauthenticate' : 'rotate';
     return { at: 15 * index, kind, there: 1, back: 1, isAnswerLost: true };

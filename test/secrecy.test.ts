@@ -26,7 +26,7 @@ import { within } from './support/until';
 
 const ROOT = resolve(__dirname, '..');
 
-describe('a process that does everything, well and badly', () => {
+describe('a process that makes all calls, valid and invalid', () => {
   const briefing: Briefing = {
     secrets: [randomBytes(32).toString('base64'), randomBytes(32).toString('hex')],
     passwords: {
@@ -34,7 +34,7 @@ describe('a process that does everything, well and badly', () => {
       wrong: `wr%ng&${randomBytes(12).toString('base64')}`,
       sentinel: randomBytes(18).toString('base64'),
     },
-    servers: { main: 0, strict: 0, full: 0, replica: 0, lonely: 0, cluster: 0, nobody: 0 },
+    servers: { main: 0, strict: 0, full: 0, replica: 0, lonely: 0, cluster: 0, unused: 0 },
   };
   const output = { stdout: '', stderr: '' };
   let running: RedisServer[] = [];
@@ -74,7 +74,7 @@ describe('a process that does everything, well and badly', () => {
   });
   afterAll(() => Promise.all(running.map((server) => server.stop())));
 
-  it('no event, error, warning or printed object holds a token, a secret or a password', () => {
+  it('puts no token, secret or password into events, errors, warnings or printed objects', () => {
     const { secrets, passwords } = briefing;
     const search = new SecretSearch({
       'the secret': secrets[0],
@@ -82,19 +82,19 @@ describe('a process that does everything, well and badly', () => {
       'the password': passwords.right,
       'the wrong password': passwords.wrong,
       'the password of the sentinels': passwords.sentinel,
-      // The signature alone is secret: without it a token is two public names.
+      // Only the signature is secret: without it a token consists of public names.
       ...Object.fromEntries(testimony.tokens.map((token, i) => [`token ${i}`, token.split('.').at(-1) as string])),
     });
     const texts: FoundText[] = [...testimony.seen, ['stdout', output.stdout], ['stderr', output.stderr]];
     const found = texts.flatMap(([where, text]) => search.namesIn(text).map((name) => `${where}: ${name}`));
     const isExcepted = (finding: string) => EXCEPTIONS.some(([pattern]) => pattern.test(finding));
     expect(found.filter((finding) => !isExcepted(finding))).toEqual([]);
-    // An exception that is not needed any more would hide what comes later.
+    // An unused exception would hide a later finding.
     expect(EXCEPTIONS.filter(([pattern]) => !found.some((finding) => pattern.test(finding)))).toEqual([]);
     expect(files).toEqual([]);
   });
 
-  it('has seen every event, every error and every status, and what frameworks and Node print of them', () => {
+  it('has covered every event, error and status, and what frameworks and Node print of them', () => {
     const { tally, tokens, seen } = testimony;
     expect(Object.keys(tally).sort()).toEqual(EXPECTED.sort());
     expect(tokens.length).toBeGreaterThan(100);
@@ -105,14 +105,14 @@ describe('a process that does everything, well and badly', () => {
   });
 });
 
-/** Where secrets may be found, and why. */
+/** Where secrets are expected, and why. */
 const EXCEPTIONS: [finding: RegExp, reason: string][] = [
   [/^client of .*: the (wrong )?password$/, 'a client that the application owns has its password'],
   [/^error event of ioredis: .*: the wrong password$/, 'what a client of ioredis’s own making tells its owner'],
-  [/^a Redis that is full: event banned .*: token \d+$/, 'the reason of a ban is told as it was given, here a token'],
+  [/^a Redis that is full: event banned .*: token \d+$/, 'the reason of a ban is reported unchanged, here a token'],
 ];
 
-/** All that the program's tally has to hold: what is not there was not searched. */
+/** Everything that the program must have counted: what is missing was not searched. */
 const EXPECTED = [
   ...['login', 'logout', 'replaced', 'revoked', 'expired-on-use', 'banned', 'rotated', 'reused', 'store-down'].map(
     (name) => `event ${name}`,
@@ -126,18 +126,15 @@ const EXPECTED = [
   ...[200, 204, 401, 403, 409, 500, 503].map((status) => `status ${status}`),
 ];
 
-/** What Redis and Node say of the ways not to be served. */
+/** Messages of Redis and Node for each refusal. */
 const SAID = [
   ...['ECONNREFUSED', 'WRONGPASS', 'NOAUTH', 'NOPERM', 'OOM', 'READONLY', 'NOREPLICAS'],
   ...['auth', 'evalsha'].map((command) => `unknown command '${command}'`),
-  ...['DB index is out of range', 'cluster support disabled', 'no sentinel leads to the master'],
+  ...['DB index is out of range', 'cluster support disabled', 'no sentinel named the master'],
   ...['Redis gave no answer within 250 ms', 'Redis has stopped answering', 'the store is closed'],
 ];
 
-/**
- * Of Express and Koa, each in its way of printing, of a listener that throws, of a client that isn't ours, and of
- * ioredis.
- */
+/** What is printed by Express and Koa, a listener that throws, the application's own client, and ioredis. */
 const PRINTED = [
   /^SessionError: Redis can't be reached/m,
   /^ {2}SessionError: Redis can't be reached/m,
@@ -213,19 +210,19 @@ describe('the search finds', () => {
     expect(namesIn(value)).toEqual(['token']);
   });
 
-  it('a password in a URL, in JSON and in what is quoted', () => {
+  it('a password in a URL, in JSON and in quotes', () => {
     expect(namesIn(failing({ url: `redis://sessions:${encodeURIComponent(password)}@host` }))).toEqual(['password']);
     expect(namesIn(JSON.stringify({ args: ['AUTH', 'sessions', password] }))).toEqual(['password']);
     expect(namesIn(failing({ target: { password } }))).toEqual(['password']);
   });
 
-  it('nothing where there is nothing: neither in public ids nor in other tokens', () => {
+  it('nothing in public ids or in other tokens', () => {
     const other = `${token.slice(0, 45)}.${randomBytes(32).toString('base64url')}`;
     expect(namesIn(failing({ id: token.split('.')[1], cookie: `session=${other}`, session: 15 }))).toEqual([]);
     expect(namesIn(process.env.PATH)).toEqual([]);
   });
 
-  it('no secret that is too short to be told from other text, and says so', () => {
+  it('no secret too short to be distinguished from other text, and says so', () => {
     expect(() => new SecretSearch({ 'the pin': '1234' })).toThrow('the pin is too short to be looked for');
   });
 });
@@ -233,7 +230,7 @@ describe('the search finds', () => {
 describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
   const close = closeAfterEach();
 
-  it('a token in the URL or in the body signs nobody in', async () => {
+  it('a token in the URL or in the body signs no user in', async () => {
     const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
     close(() => manager.close());
     const token = await manager.setToken('ada');
@@ -334,7 +331,7 @@ describe('the time to read', () => {
   const STARTS = ['', 'session=', 'session=x; session=', 'Bearer ', 'https://', '/', '[', '1.'];
   const ENDS = ['', 'x', '\x00'];
 
-  /** Milliseconds, the least of several times. */
+  /** Milliseconds, the least of several measurements. */
   const timeOf = (run: () => unknown) =>
     Math.min(
       ...Array.from({ length: 3 }, () => {
@@ -343,7 +340,7 @@ describe('the time to read', () => {
         return performance.now() - begin;
       }),
     );
-  /** How much longer 8 times as much takes. What takes next to no time tells nothing. */
+  /** How much longer 8 times the text takes. Very short times are ignored. */
   const growth = (run: (text: string) => unknown, text: (length: number) => string) => {
     const [little, much] = [text(LITTLE), text(8 * LITTLE)];
     return (
@@ -354,50 +351,47 @@ describe('the time to read', () => {
       )
     );
   };
-  /** Eight times of it is as much as Node takes (`--max-http-header-size`). */
+  /** An eighth of what Node accepts (`--max-http-header-size`). */
   const LITTLE = 2000;
   const NO_TIME_MS = 0.05;
-  /**
-   * Eight times as much text takes 8 times as long when each character is looked at so many times, and 64 times when at
-   * each all are.
-   */
+  /** Eight times the text takes 8 times as long in linear time, and 64 times in quadratic time. */
   const LIMIT = 24;
 
-  it('no cookie or header, however it is made, takes long to read', () => {
+  it('is short for any cookie or header', () => {
     const shapes = STARTS.flatMap((start) => PARTS.flatMap((part) => ENDS.map((end) => ({ start, part, end }))));
     for (const [what, run] of Object.entries(read)) {
       const slow = shapes.find(({ start, part, end }) => {
         const text = (length: number) => start + part.repeat(length / part.length) + end;
-        // Somebody else may have had the machine: what is slow is slow every time.
+        // Another process may have used the machine: slow code is slow every time.
         return [1, 2, 3].every(() => growth(run, text) > LIMIT);
       });
       expect({ what, slow }).toEqual({ what });
     }
   });
 
-  it('is measured so that what looks at all the text from each of its characters is found out', () => {
+  it('is measured well enough to detect quadratic time', () => {
     const spaces = (length: number) => `${' '.repeat(length / 4)}x`;
     expect(growth((text) => /\s+$/.test(text), spaces)).toBeGreaterThan(LIMIT);
     expect(growth((text) => text.trim(), spaces)).toBeLessThan(LIMIT);
   });
 });
 
-/** With the body and the query read before, as applications do. */
+/** The application parses body and query first, as usual. */
 function withBody(listener: RequestListener): RequestListener {
   return express()
     .use(express.json(), express.urlencoded({ extended: true }), express.text({ type: '*/*' }))
     .use((req, res) => listener(req, res));
 }
 
-/** In the briefing's `servers`, see there. */
+/** Documented at the briefing's `servers`. */
 async function startServers({ servers, passwords: { right: password } }: Briefing): Promise<RedisServer[]> {
-  servers.nobody = await freePort();
+  servers.unused = await freePort();
   const unknown = ['AUTH', 'HELLO', 'EVAL', 'EVALSHA'].map((name) => [name, `hidden-${name}`]);
   const all = await startAll([
     startRedis({ requirepass: password }),
     startRedis({ 'rename-command': unknown }),
     startRedis({ requirepass: password, maxmemory: '1', 'maxmemory-policy': 'noeviction' }),
-    startRedis({ requirepass: password, replicaof: [['127.0.0.1', String(servers.nobody)]] }),
+    startRedis({ requirepass: password, replicaof: [['127.0.0.1', String(servers.unused)]] }),
     startRedis({ 'min-replicas-to-write': '1' }),
     startRedis({ requirepass: password, 'cluster-enabled': 'yes' }),
   ]);

@@ -15,7 +15,7 @@ const refusal = (secret: unknown): Error => {
   throw new Error('was accepted');
 };
 
-describe('a secret that others know', () => {
+describe('a well-known secret', () => {
   it.each([
     'a-string-secret-at-least-256-bits-long',
     'your-256-bit-secret-your-256-bit-secret',
@@ -34,7 +34,7 @@ describe('a secret that others know', () => {
   });
 });
 
-describe('a secret that is easily guessed', () => {
+describe('an easily guessed secret', () => {
   it.each([
     ['one character', 'a'.repeat(40), 'repeats a short text'],
     ['digits over and over, cut short', '0123456789'.repeat(4).slice(0, 33), 'repeats a short text'],
@@ -59,13 +59,13 @@ describe('a secret that is easily guessed', () => {
     expect(error.message).not.toContain(secret);
   });
 
-  it('is refused when it is there twice: the new one was never made', () => {
+  it('is refused when a list has it twice: a new one was never made', () => {
     expect(refusal([SECRET, 'another secret that these tests sign with', SECRET])).toEqual(
       new RangeError('option secret[2] is the same as secret[0]; make one with `openssl rand -base64 32`'),
     );
   });
 
-  it('never shows in the message, nor does a part of it', () => {
+  it('is never shown in the message, not even in part', () => {
     for (const secret of ['x1y2z3w4x1y2z3w4x1y2z3w4x1y2z3w4', 'keyboard cat of 1970 with a hat', 'zq']) {
       for (const part of secret.split(' ').filter(({ length }) => length > 4)) {
         expect(refusal(secret).message).not.toContain(part);
@@ -74,8 +74,8 @@ describe('a secret that is easily guessed', () => {
   });
 });
 
-describe('a secret that UTF-8 cannot carry', () => {
-  // Each lone surrogate becomes U+FFFD, so that different secrets would sign alike.
+describe('a secret that is not valid UTF-8', () => {
+  // Each lone surrogate becomes U+FFFD, so different secrets would give equal signatures.
   const random = randomBytes(32).toString('base64');
 
   it.each([
@@ -90,7 +90,7 @@ describe('a secret that UTF-8 cannot carry', () => {
   });
 });
 
-describe('a secret made at random', () => {
+describe('a random secret', () => {
   it.each(['base64', 'base64url', 'hex'] as const)('is accepted, of 24 bytes or 32, as %s', (encoding) => {
     for (let i = 0; i < 5000; i++) {
       expect(() => importSecret(randomBytes(24 + (i % 2) * 8).toString(encoding))).not.toThrow();
@@ -104,7 +104,7 @@ describe('a secret made at random', () => {
   });
 });
 
-describe('a secret of words that are no placeholder', () => {
+describe('a secret of words that are not a placeholder', () => {
   it.each([
     ['a sentence', 'seventeen herons rowed past the lighthouse'],
     ['this suite’s own', SECRET],
@@ -120,7 +120,7 @@ describe('a secret of words that are no placeholder', () => {
 describe('a new secret put in front of the old one', () => {
   const NEXT = 'the secret that comes next, long enough too';
 
-  it('signs nobody out: old cookies go on, new logins are signed with the new', async () => {
+  it('signs no user out: old cookies stay valid, new logins use the new secret', async () => {
     const store = new MemoryStore();
     const serve = async (secret: string | string[]) => {
       const app = express();

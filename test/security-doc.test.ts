@@ -8,11 +8,11 @@ const SESSION_MANAGEMENT = [
   ...['7.4.4', '7.4.5', '7.5.1', '7.5.2', '7.5.3', '7.6.1', '7.6.2'],
 ];
 
-/** States in which the library does something, which tests have to show, and states in which it doesn't. */
+/** States that need a test, and states in which the library does nothing. */
 const CLAIMS = ['yes', 'part'];
 const NO_CLAIMS = ['application', 'no'];
 
-/** The tests of each file, each by all its names. */
+/** The tests of each file, with all their names. */
 type Tests = ReadonlyMap<string, readonly (readonly string[])[]>;
 
 const TESTS: Tests = new Map(
@@ -21,7 +21,7 @@ const TESTS: Tests = new Map(
     .map((file) => [file, testNames(readFileSync(join(__dirname, file), 'utf8'))]),
 );
 
-it('every requirement that docs/security.md says we meet is shown by tests that there are', () => {
+it('each requirement that docs/security.md claims to meet names tests that exist', () => {
   expect(problemsIn(readFileSync(join(__dirname, '../docs/security.md'), 'utf8'), TESTS)).toEqual([]);
 });
 
@@ -33,9 +33,9 @@ describe('a table', () => {
   const good = '| 7.1.1 | 2 | asked | yes | done | [a cookie is cleared](../test/cookie.test.ts) |';
   const problems = (...rows: string[]) => problemsIn(rows.join('\n'), tests, ['7.1.1']);
 
-  it('whose rows name tests that there are has no problem', () => {
+  it('whose rows name existing tests has no problem', () => {
     const two = '[is cleared](../test/cookie.test.ts)<br>[is \\[set\\]](../test/cookie.test.ts)';
-    expect(problems(good, `| 7.2.1 | 1 | asked \\| told | part | done | ${two} |`)).toEqual([]);
+    expect(problems(good, `| 7.2.1 | 1 | asked \\| given | part | done | ${two} |`)).toEqual([]);
     expect(problems(good, '| 7.10.1 | 1 | asked | application | left to you |  |')).toEqual([]);
   });
 
@@ -64,8 +64,8 @@ describe('a table', () => {
   });
 });
 
-it('finds the tests of a source, by title and by what is around them', () => {
-  // Put together, lest somebody who looks for tests that don't run finds these.
+it('finds the tests in a source, by title and by the describes around them', () => {
+  // Assembled, so that a search for skipped tests does not find these.
   const [SKIP, TODO] = ['skip', 'todo'];
   const source = `
     // it('in a comment', f)
@@ -91,7 +91,7 @@ it('finds the tests of a source, by title and by what is around them', () => {
   expect(TESTS.get('security-doc.test.ts')).toHaveLength(4);
 });
 
-/** What is wrong with the table of requirements, a sentence each. */
+/** The problems of the table of requirements, a sentence each. */
 function problemsIn(page: string, tests: Tests, required = SESSION_MANAGEMENT): string[] {
   const rows = page.split('\n').flatMap((line) => {
     const cells = line.split(/(?<!\\)\|/).map((cell) => cell.trim());
@@ -130,7 +130,7 @@ function problemsOfRow(cells: string[], tests: Tests): string[] {
   });
 }
 
-/** A link as the table has it: what Markdown would take for more than text in a title is escaped. */
+/** A link as it is written in the table: Markdown characters in the title are escaped. */
 function linkTo({ title, file }: { title: string; file: string }): string {
   return `[${title.replace(/[\\[\]|*<`]/g, '\\$&')}](../test/${file})`;
 }

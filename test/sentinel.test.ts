@@ -10,11 +10,11 @@ import { startTraffic } from './support/traffic';
 import { until } from './support/until';
 
 const TIMEOUT_MS = 1000;
-/** What a call may take beyond its deadline on a busy machine; less than a second deadline. */
+/** The margin of a call beyond its deadline on a busy machine; shorter than a deadline. */
 const SLACK_MS = 900;
-/** How long after the Sentinels call a master down everybody must be served again. */
+/** How long after the Sentinels mark a master as down all users must be served again. */
 const BACK_MS = 15_000;
-// Sentinels that rewrite their configuration would not read a blank in it again.
+// A password without blanks: Sentinels cannot read those back from their own configuration.
 const PASSWORD = 'a-password-for-tests';
 const SENTINEL_PASSWORD = 'another-password-for-tests';
 
@@ -31,7 +31,7 @@ beforeEach(async () => {
   await topology.untilHealed();
 });
 
-/** For a test with a promotion: to heal from one takes longer than to start anew. */
+/** For a test with a promotion: recovery takes longer than a new start. */
 async function startOwn(): Promise<void> {
   const own = await start();
   onClose(() => own.stop());
@@ -70,7 +70,7 @@ describe.each([
 ] as const)('a master that is %s', (_, strike, recover) => {
   beforeEach(startOwn);
 
-  it('is replaced, and everybody is served again: none signed out, none mixed up, none waits beyond the deadline', async () => {
+  it('is replaced, and all users are served again: none signed out, none mixed up, none waits beyond the deadline', async () => {
     const sessions = manage();
     const traffic = startTraffic(sessions, await logIn(sessions, 10));
     const master = await topology.master();
@@ -79,7 +79,7 @@ describe.each([
     await traffic.untilFailed();
     await topology.untilMaster(master);
     await traffic.untilServed(BACK_MS);
-    // It comes back as a master that knows nothing of its replacement, and nobody believes it.
+    // It returns as a master that does not know of its replacement, and is not trusted.
     await recover(master);
     await topology.untilHealed();
     await traffic.untilServed();
@@ -93,7 +93,7 @@ describe.each([
     expect(await sessions.health()).toMatchObject({ status: 'up' });
   });
 
-  it('takes no revocation with it: what was ended stays ended, once its process has reconnected', async () => {
+  it('loses no revocation: it is repeated once its process has reconnected', async () => {
     const sessions = manage();
     const tokens = await logIn(sessions, 9);
     const [loggedOut, kicked, kept, others] = [...tokens.values()] as [string, string, string, string];
@@ -109,7 +109,7 @@ describe.each([
     const master = await topology.master();
     const replicas = await topology.replicas();
 
-    // From here on no replica hears of anything.
+    // From here on no replica receives writes.
     for (const replica of replicas) replica.pause();
     await ask(master, 'CLIENT', 'KILL', 'TYPE', 'replica');
     expect(await sessions.deleteToken(loggedOut)).toBe(true);
@@ -140,32 +140,32 @@ describe.each([
     for (const token of ended) expect(await sessions.checkToken(token)).toBeNull();
     expect(await sessions.getBan('user-6')).toMatchObject({ until: null, reason: 'spam' });
     await expect(sessions.setToken('user-6')).rejects.toMatchObject({ code: 'ERR_USER_BANNED' });
-    // Nothing of rotations has to be made again: no record had moved on.
+    // Rotations need no repetition: no record had moved on.
     expect(await sessions.checkToken(former)).toMatchObject({ id: next.split('.')[1] });
     for (const token of [second, single.token, others, next]) expect(await sessions.checkToken(token)).not.toBeNull();
-    // A login that the replicas had not heard of is lost with the master: nothing here can bring it back.
+    // A login that no replica has received is lost with the master for good.
     expect(await sessions.checkToken(replacing.token)).toBeNull();
   });
 });
 
-it('Sentinels that are all away are a 503 at once, and service comes when they do', async () => {
+it('unreachable Sentinels give a 503 at once, and service returns with them', async () => {
   const token = await manage().setToken('ada');
   await Promise.all(topology.sentinelServers.map((sentinel) => sentinel.kill()));
   const sessions = manage();
-  await until('the client has found nobody', async () => {
+  await until('the client has found no sentinel', async () => {
     const begin = performance.now();
     await expect(sessions.checkToken(token)).rejects.toMatchObject({ status: 503 });
     return performance.now() - begin < TIMEOUT_MS / 2;
   });
   await expect(sessions.checkToken(token)).rejects.toMatchObject({
     code: 'ERR_STORE_UNAVAILABLE',
-    cause: { message: expect.stringMatching(/^no sentinel leads to the master: .*ECONNREFUSED/) },
+    cause: { message: expect.stringMatching(/^no sentinel named the master: .*ECONNREFUSED/) },
   });
   await Promise.all(topology.sentinelServers.map((sentinel) => sentinel.restart()));
   await until('service is back', async () => (await sessions.checkToken(token)) !== null);
 });
 
-it('a promotion that is announced while the client looks for the master does not end the client', async () => {
+it('a promotion announced while the client looks for the master does not end the client', async () => {
   await startOwn();
   const proxy = await startProxy(topology.sentinels[0]?.port as number);
   onClose(() => proxy.stop());
@@ -183,7 +183,7 @@ it('a promotion that is announced while the client looks for the master does not
   const token = await sessions.setToken('ada');
   await topology.untilReplicated();
   const master = await topology.master();
-  // The sentinel that it asks is slow; another one, that it listens to, is not.
+  // The sentinel that it queries is slow; another one, to which it subscribes, is not.
   proxy.delay(600);
   await ask(master, 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
   await until('it looks for the master', () =>
@@ -221,7 +221,7 @@ it('serves a user with the rights that docs/redis.md gives, and needs no other, 
   const all = [...topology.nodes, ...topology.sentinelServers];
   await Promise.all(all.map((server) => ask(server, 'ACL', 'LOG', 'RESET')));
   const master = await topology.master();
-  // Nothing but the announcement tells the client of this: its connection is well.
+  // Only the announcement shows this to the client: its connection works.
   await ask(topology.sentinelServers[0] as RedisServer, 'SENTINEL', 'FAILOVER', topology.name);
   await topology.untilMaster(master);
   await until('service is back', async () => (await sessions.touchToken(token)) !== null);
@@ -232,7 +232,7 @@ it('serves a user with the rights that docs/redis.md gives, and needs no other, 
 it.each([
   ['another name', { name: 'nobody' }],
   ['another password', { sentinelPassword: 'wrong' }],
-])('Sentinels that refuse %s are a 503 at once', async (_, wrong) => {
+])('Sentinels that refuse %s give a 503 at once', async (_, wrong) => {
   const { sentinels, name } = topology;
   const settings = { sentinels, name, password: PASSWORD, sentinelPassword: SENTINEL_PASSWORD, ...wrong };
   const store = new RedisStore(settings, PATIENT);
@@ -240,17 +240,17 @@ it.each([
   const begin = performance.now();
   await expect(store.list('A'.repeat(22))).rejects.toMatchObject({
     code: 'ERR_STORE_UNAVAILABLE',
-    cause: { message: expect.stringMatching(/^no sentinel leads to the master: .*(WRONGPASS|No such master)/) },
+    cause: { message: expect.stringMatching(/^no sentinel named the master: .*(WRONGPASS|No such master)/) },
   });
   expect(performance.now() - begin).toBeLessThan(PATIENT.timeoutMs / 2);
 });
 
-/** How many clients a sentinel would tell of a promotion. */
+/** The number of clients subscribed to promotions at a sentinel. */
 async function listenersOf(sentinel: RedisServer): Promise<number> {
   return (await ask<string>(sentinel, 'CLIENT', 'LIST', 'TYPE', 'pubsub')).match(/^id=/gm)?.length ?? 0;
 }
 
-it('a sentinel that is away is nothing to print', async () => {
+it('an unreachable sentinel prints nothing', async () => {
   const { sentinels, name } = topology;
   const settings = { sentinels, name, password: PASSWORD, sentinelPassword: SENTINEL_PASSWORD };
   const run = runProgram('listening-program.ts', { REDIS_SENTINEL_SETTINGS: JSON.stringify(settings) });
@@ -261,19 +261,19 @@ it('a sentinel that is away is nothing to print', async () => {
   expect(await run).toEqual({ stdout: '', stderr: '' });
 });
 
-it('connections that wait for replicas listen to no sentinel, and leave nothing behind', async () => {
+it('connections that wait for replicas do not subscribe to a sentinel, and leave nothing behind', async () => {
   const sentinel = topology.sentinelServers[0] as RedisServer;
-  await until('nobody listens yet', async () => (await listenersOf(sentinel)) === 0);
+  await until('no client is subscribed yet', async () => (await listenersOf(sentinel)) === 0);
   const sessions = manage({ durability: { replicas: 1 } });
   for (let i = 0; i < 3; i++) {
     await until('it is confirmed', async () => sessions.deleteToken(await sessions.setToken('ada')));
     await ask(await topology.master(), 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
   }
   await sessions.close();
-  await until('nobody listens any more', async () => (await listenersOf(sentinel)) === 0);
+  await until('no client is subscribed any more', async () => (await listenersOf(sentinel)) === 0);
 });
 
-it('a manager that found no master closes, and so does one that did', async () => {
+it('a manager closes, whether it has found a master or not', async () => {
   const lost = new RedisStore(
     { sentinels: [{ host: '127.0.0.1', port: 1 }], name: 'nobody' },
     { timeoutMs: TIMEOUT_MS },

@@ -15,12 +15,12 @@ import { startProxy } from './support/tcp-proxy';
 import { until } from './support/until';
 
 const HOST = '127.0.0.1';
-/** A call that waits for no timeout: PATIENT ones are much longer. */
+/** The longest time of a call that waits for no timeout: PATIENT ones are much longer. */
 const AT_ONCE_MS = PATIENT.timeoutMs / 4;
-/** How long after Redis is ready it must be served again, and what a busy machine adds. */
+/** How long after Redis is ready it must be used again, plus the delay of a busy machine. */
 const BACK_MS = 1000 + 1000;
 
-/** Redis reads each key slowly, and looks at its clients meanwhile. */
+/** Makes Redis load each key slowly, and answer clients in between. */
 const SLOW_TO_LOAD: RedisConfig = {
   save: '3600 1000000',
   'key-load-delay': '5000',
@@ -30,7 +30,7 @@ const KEYS_TO_LOAD = 300;
 
 type Target = ConstructorParameters<typeof RedisStore>[0];
 
-/** A way to Redis, and the server that it leads to. */
+/** A connection target, and the server behind it. */
 interface Way {
   server: RedisServer;
   target: Exclude<Target, string | undefined> & object;
@@ -74,7 +74,7 @@ function manage(target: Target, { store, ...options }: Options = {}): TokenManag
   return manager;
 }
 
-/** What a call fails with, which it must at once: the error's words and those of its cause. */
+/** The messages of the error, which must come at once, and of its cause. */
 async function failureOf(call: Promise<unknown>): Promise<string> {
   const begin = performance.now();
   const [outcome] = await Promise.allSettled([call]);
@@ -84,15 +84,12 @@ async function failureOf(call: Promise<unknown>): Promise<string> {
   return `${outcome.reason.message} (${outcome.reason.cause?.message})`;
 }
 
-/**
- * A way that is blocked in a manner of its own: what has to be done on the server, how it is undone, and what an error
- * must say.
- */
+/** A reason why calls are refused: how to cause it on the server, how to undo it, and the expected message. */
 interface Refusal {
   begin?(server: RedisServer): Promise<() => unknown>;
   target?(target: Way['target']): Way['target'];
   says: RegExp;
-  /** Also to a process that has been served before. */
+  /** Whether it also stops a process that was served before. */
   isForAll?: boolean;
 }
 
@@ -145,7 +142,7 @@ const REFUSALS: Record<string, Refusal> = {
   'disk that can’t be written': {
     begin: async (server) => {
       const [, dir = ''] = await ask<string[]>(server, 'CONFIG', 'GET', 'dir');
-      // A file can't take the place of a folder.
+      // Persistence fails: a file cannot replace a folder.
       await mkdir(join(dir, 'dump.rdb'));
       await ask(server, 'BGSAVE');
       await until('it has failed', async () => {
@@ -188,7 +185,7 @@ describe.each(TOPOLOGIES)('%s', (topology) => {
     await until('it is served again', () => served.setToken('ada'));
   });
 
-  it('is reached by a name, at a port, with a certificate that is trusted: else the error says so', async () => {
+  it('is reached by a name, at a port, with a trusted certificate: otherwise the error says so', async () => {
     const authority = await CertificateAuthority.create();
     onClose(() => authority.remove());
     const { certFile, keyFile } = await authority.issue('redis.example');
@@ -212,7 +209,7 @@ describe.each(TOPOLOGIES)('%s', (topology) => {
     }
   });
 
-  it('that reads its data refuses at once, and serves within about a second of being ready', async () => {
+  it('that is loading its data refuses at once, and serves within about a second of being ready', async () => {
     const { server, target } = ways[topology];
     const fill = "for i = 1, ARGV[1] do redis.call('SET', KEYS[1] .. i, string.rep('x', 100)) end";
     await ask(server, 'EVAL', fill, 1, '{fill}', KEYS_TO_LOAD);
@@ -235,7 +232,7 @@ describe.each(TOPOLOGIES)('%s', (topology) => {
   });
 });
 
-/** Waits until a server carries out a script that writes. */
+/** Waits until a server runs a script that writes. */
 async function untilWritable(port: number): Promise<void> {
   await until('Redis is ready', async () => {
     const client = new Redis(port, HOST, { retryStrategy: () => null, maxLoadingRetryTime: 20 });
@@ -248,24 +245,24 @@ async function untilWritable(port: number): Promise<void> {
   });
 }
 
-it('a Cluster that is down, or does not say whether it is, is an error that says so', async () => {
+it('a Cluster that is down, or does not report its state, gives an error that says so', async () => {
   const { server, target } = ways['a Cluster'];
   const undo = await set(server, 'cluster-require-full-coverage', 'yes');
   onClose(undo);
   await ask(server, 'CLUSTER', 'DELSLOTS', 1);
   onClose(() => ask(server, 'CLUSTER', 'ADDSLOTS', 1));
   await until('it is down', async () => (await askInfo(server, 'CLUSTER', 'INFO')).cluster_state === 'fail');
-  expect(await failureOf(manage(target).setToken('ada'))).toMatch(/nobody serves.*CLUSTERDOWN/);
+  expect(await failureOf(manage(target).setToken('ada'))).toMatch(/no node serves.*CLUSTERDOWN/);
 
   await ask(server, 'ACL', 'SETUSER', 'blind', 'on', '>secret', '~*', '&*', '+@all', '-cluster|info');
   const blind = manage({ ...target, username: 'blind', password: 'secret' } as Target);
   expect(await failureOf(blind.setToken('ada'))).toMatch(/refused us a command.*NOPERM.*cluster\|info/);
 });
 
-it('sentinels that know no such master, or name one that is none, are an error that says so', async () => {
+it('sentinels that do not know the master, or name one that is none, give an error that says so', async () => {
   const { server, target } = ways.Sentinel;
   const other = manage({ ...target, name: 'other' } as Target);
-  expect(await failureOf(other.setToken('ada'))).toMatch(/no sentinel leads to the master.*No such master/);
+  expect(await failureOf(other.setToken('ada'))).toMatch(/no sentinel named the master.*No such master/);
   await ask(server, 'REPLICAOF', HOST, 1);
   onClose(() => ask(server, 'REPLICAOF', 'NO', 'ONE'));
   expect(await failureOf(manage(target).setToken('ada'))).toMatch(/lead to a server that is not a master/);
@@ -275,7 +272,7 @@ describe('health', () => {
   const ALL = ['on', '>secret', 'resetkeys', '~*', 'resetchannels', '&*', '+@all'];
   let users = 0;
 
-  /** Who logs in as a user who lacks some rights. */
+  /** Connects as a user who lacks some rights. */
   const lacking = async (...rights: string[]) => {
     const username = `user-${users++}`;
     await ask(single, 'ACL', 'SETUSER', username, ...ALL, ...rights);
@@ -289,7 +286,7 @@ describe('health', () => {
     expect(await ask(single, 'DBSIZE')).toBe(before);
   });
 
-  it('tries every command that a script calls, but for those that announce', () => {
+  it('tries every command that the scripts call, except those that publish', () => {
     const commandsIn = (text: string) =>
       [...text.matchAll(/(?:redis\.p?call|\btry)\('([A-Z]+)'/g)].map(([, name]) => name);
     const called = new Set(Object.values(SCRIPTS).flatMap(commandsIn));
@@ -316,7 +313,7 @@ describe('health', () => {
     ['-publish', 'degraded', /does not let changes be announced.*'publish'/],
     ['resetchannels', 'degraded', /does not let changes be announced.*channel/],
     ['resetkeys', 'down', /NOPERM.*key/],
-  ])('names the right that is missing, at the first look and later: %s', async (right, status, words) => {
+  ])('names the missing right, at the first call and later: %s', async (right, status, words) => {
     const sessions = manage(await lacking(right));
     for (let i = 0; i < 2; i++) {
       expect(await sessions.health()).toMatchObject({ status });
@@ -337,7 +334,7 @@ describe('health', () => {
     ['EVALSHA', 'down', /does not know a command.*'evalsha'/i],
     ['TIME', 'down', /it refuses TIME .*Unknown/i],
     ['PUBLISH', 'degraded', /does not let changes be announced.*'publish'/i],
-  ])('names a command that was renamed: %s', async (command, status, words) => {
+  ])('names a renamed command: %s', async (command, status, words) => {
     const server = await startRedis({ 'rename-command': [[command, '']] });
     onClose(() => server.stop());
     const sessions = manage(server.url);
@@ -349,7 +346,7 @@ describe('health', () => {
 describe('a near cache', () => {
   const HEARTBEAT_MS = 100;
   const CACHE = { cache: { maxAgeMs: 60_000, heartbeatMs: HEARTBEAT_MS } };
-  /** Long enough for a cache to come up, if it could. */
+  /** Long enough for a working cache to start. */
   const HEARTBEATS_MS = 10 * HEARTBEAT_MS;
   const ALL = ['on', '>secret', 'resetkeys', '~*', 'resetchannels', '&*', '+@all'];
 
@@ -361,14 +358,14 @@ describe('a near cache', () => {
   const connectionsOf = async (server: RedisServer) =>
     Number((await askInfo(server, 'INFO', 'stats')).total_connections_received);
 
-  it('answers nothing from memory where changes can’t be announced, and says so', async () => {
+  it('never answers while changes cannot be announced, and reports that', async () => {
     const server = await startRedis({ 'rename-command': [['PUBLISH', '']] });
     onClose(() => server.stop());
     const store = randomPrefixes();
     const [here, there] = [manage(server.url, { ...CACHE, store }), manage(server.url, { store })];
     const downs = listened(here);
     const token = await here.setToken('ada');
-    await until('it hears why', () => downs.length > 0);
+    await until('the cache-down event arrives', () => downs.length > 0);
     for (let i = 0; i < 3; i++) expect(await here.checkToken(token)).not.toBeNull();
     expect(await there.deleteToken(token)).toBe(true);
     expect(await here.checkToken(token)).toBeNull();
@@ -379,13 +376,13 @@ describe('a near cache', () => {
     expect((await here.health()).reasons.join()).toMatch(/announced.*near cache is bypassed/s);
   });
 
-  it('comes up once they can be announced', async () => {
+  it('starts once they can be announced', async () => {
     await ask(single, 'ACL', 'SETUSER', 'quiet', ...ALL, '-publish');
     const target = { host: HOST, port: single.port, username: 'quiet', password: 'secret' };
     const sessions = manage(target, CACHE);
     const downs = listened(sessions);
     await sessions.setToken('ada');
-    await until('it hears why', () => downs.length > 0);
+    await until('the cache-down event arrives', () => downs.length > 0);
     await ask(single, 'ACL', 'SETUSER', 'quiet', '+publish');
     await until('it is up', () => sessions.cacheStats?.isUp);
     expect(await sessions.health()).toEqual({ status: 'up', latencyMs: expect.any(Number), reasons: [] });
@@ -394,7 +391,7 @@ describe('a near cache', () => {
   it.each([
     ['tells no run_id', /no run_id/],
     ['is refused', /NOPERM.*'info'/],
-  ])('stays off where INFO %s: it is found out once, said once, and no connection is made anew', async (how, words) => {
+  ])('stays off where INFO %s: it is detected once, reported once, without a reconnect', async (how, words) => {
     const proxy = await startProxy(single.port);
     onClose(() => proxy.stop());
     proxy.rewriteReplies('run_id:', 'runner:');
@@ -403,7 +400,7 @@ describe('a near cache', () => {
     const sessions = manage({ host: HOST, port, username: 'blind', password: 'secret' }, CACHE);
     const downs = listened(sessions);
     const token = await sessions.setToken('ada');
-    await until('it hears why', () => downs.length > 0);
+    await until('the cache-down event arrives', () => downs.length > 0);
     const before = await connectionsOf(single);
     await sleep(HEARTBEATS_MS);
     expect(await connectionsOf(single)).toBe(before);

@@ -7,14 +7,14 @@ type Data = SessionData<Record<string, unknown>>;
 describeStores((open) => {
   let fixture: StoreFixture;
   let sessions: TokenManager;
-  /** Another process that shares the store. */
+  /** Another process on the same store. */
   let elsewhere: TokenManager;
   let token: string;
   let data: Data;
 
   const manage = (store: Store, options: Partial<TokenManagerOptions<unknown>> = {}) =>
     new TokenManager({ store, secret: SECRET, ...options });
-  /** A manager with other options on the same store, and the data of a new session of it. */
+  /** A manager with other options on the same store, and the data of one of its new sessions. */
   const dataWith = async (options: Partial<TokenManagerOptions<unknown>>): Promise<Data> => {
     const manager = manage(fixture.store, options);
     return manager.sessionData(await manager.setToken('bob'));
@@ -29,7 +29,7 @@ describeStores((open) => {
   });
   afterEach(() => fixture.close());
 
-  it('what one process sets, every other one reads', async () => {
+  it('set by one process is read by every other', async () => {
     await data.set('cart', [{ id: 7, n: 2 }]);
     await data.set({ theme: 'dark', visits: 1 });
     const there: Data = elsewhere.sessionData(token);
@@ -39,7 +39,7 @@ describeStores((open) => {
   });
 
   it.each(['', 'a'.repeat(300), '__proto__', 'constructor', 'héhé 💚', 'with:colon', 'line\nbreak', '0'])(
-    'takes any text but the empty one for a key: %j',
+    'accepts any non-empty text as a key: %j',
     async (key) => {
       if (key === '') {
         await expect(data.set(key, 1)).rejects.toThrow(RangeError);
@@ -54,7 +54,7 @@ describeStores((open) => {
   );
 
   it.each([null, true, 0, -1.5, 1e300, '', 'text\u2028', '\ud800', [], {}, [null, [1]], { a: { b: undefined } }])(
-    'gives back what JSON can carry: %j',
+    'returns what JSON can represent: %j',
     async (value) => {
       await data.set('key', value);
       expect(await elsewhere.sessionData(token).get('key')).toEqual(value);
@@ -81,8 +81,10 @@ describeStores((open) => {
     ['a hole', [1, , 2], 'key[1]'],
     ['a cycle', cycle, 'key.self'],
     ['an object with toJSON', { toJSON: () => 1 }, 'key'],
+    ['an array with a property', [Object.assign([1], { total: 1 })], 'key[0]'],
+    ['a property with a symbol for its key', { a: { [Symbol('s')]: 1 } }, 'key.a'],
     ['an array with toJSON', [Object.assign([1], { toJSON: () => 1 })], 'key[0]'],
-  ])('refuses %s by its place, and leaves the old value', async (_name, value, place) => {
+  ])('rejects %s with its path, and keeps the old value', async (_name, value, place) => {
     await data.set({ key: 'old', other: 1 });
     await expect(data.set({ other: 2, key: value })).rejects.toMatchObject({
       name: 'TypeError',
@@ -91,7 +93,7 @@ describeStores((open) => {
     expect(await data.getAll()).toEqual({ key: 'old', other: 1 });
   });
 
-  it('refuses arguments of the wrong kind before the store is asked', async () => {
+  it('rejects arguments of the wrong type before a call to the store', async () => {
     await expect(data.set(7 as never, 1)).rejects.toThrow('key must be a string');
     await expect(data.set(null as never)).rejects.toThrow('values must be a plain object');
     await expect(data.set([1] as never)).rejects.toThrow('values must be a plain object');
@@ -106,7 +108,7 @@ describeStores((open) => {
     expect(await data.getAll()).toEqual({});
   });
 
-  it('takes nothing by assignment, in sloppy mode too, where it would be lost', async () => {
+  it('rejects an assignment, which would be lost, in sloppy mode too', async () => {
     const assign = new Function('data', 'name', 'data[name] = 1') as (data: object, name: string) => void;
     for (const name of ['theme', 'get', 'toJSON']) {
       expect(() => assign(data, name)).toThrow(`data.set("${name}", …)`);
@@ -117,7 +119,7 @@ describeStores((open) => {
     expect(await data.getAll()).toEqual({});
   });
 
-  it('deletes a key, takes one out, clears all', async () => {
+  it('deletes a key, takes a value out, clears all', async () => {
     await data.set({ a: 1, b: 2, c: 3 });
     expect(await data.delete('a')).toBe(true);
     expect(await data.delete('a')).toBe(false);
@@ -128,7 +130,7 @@ describeStores((open) => {
     expect(await data.getAll()).toEqual({});
   });
 
-  it('counts', async () => {
+  it('counts up and down', async () => {
     expect(await data.increment('visits')).toBe(1);
     expect(await data.increment('visits', 2.5)).toBe(3.5);
     expect(await data.increment('visits', -3.5)).toBe(0);
@@ -141,7 +143,7 @@ describeStores((open) => {
     expect(await data.get('text')).toBe('12');
   });
 
-  it('loses none of 200 parallel writes to different keys, counts and updates, of two processes', async () => {
+  it('loses none of 200 parallel writes to different keys, counts and updates, from two processes', async () => {
     const there: Data = elsewhere.sessionData(token);
     const writes = Array.from({ length: 200 }, (_, i) => (i % 2 ? data : there).set(`key-${i}`, i));
     const counts = Array.from({ length: 200 }, (_, i) => (i % 2 ? data : there).increment('count'));
@@ -156,14 +158,14 @@ describeStores((open) => {
   });
 
   describe('update', () => {
-    it('gives the new value, deletes for undefined, and writes nothing when nothing changed', async () => {
+    it('returns the new value, deletes for undefined, and writes nothing for an unchanged value', async () => {
       expect(await data.update('n', (n) => ((n as number) ?? 0) + 1)).toBe(1);
       expect(await data.update('n', (n) => n)).toBe(1);
       expect(await data.update('n', () => undefined)).toBeUndefined();
       expect(await data.getAll()).toEqual({});
     });
 
-    it('runs again on the new value when another request was quicker', async () => {
+    it('runs again on the new value when another request was faster', async () => {
       await data.set('n', 1);
       const seen: unknown[] = [];
       const updated = await data.update('n', async (n) => {
@@ -174,7 +176,7 @@ describeStores((open) => {
       expect({ seen, updated }).toEqual({ seen: [1, 10], updated: 11 });
     });
 
-    it('gives up when others are always quicker, and throws what the change throws', async () => {
+    it('gives up after too many conflicts, and rethrows what the callback throws', async () => {
       const late = data.update('n', async () => {
         await elsewhere.sessionData(token).increment('n');
         return 0;
@@ -192,7 +194,7 @@ describeStores((open) => {
   describe('limits', () => {
     const tooLarge = { code: 'ERR_DATA_TOO_LARGE', status: 413 };
 
-    it('bounds the bytes of keys and JSON, and lets what is there be deleted', async () => {
+    it('restrict the bytes of keys and JSON, and still permit deleting', async () => {
       const small = await dataWith({ maxDataBytes: 20 });
       await small.set('0123456789', 12_345_678);
       await small.set('0123456789', 1_234_567_890);
@@ -205,7 +207,7 @@ describeStores((open) => {
       expect(await small.get('é')).toBe('123456789012345');
     });
 
-    it('sends no value to the store that is too large by itself', async () => {
+    it('reject a value that is too large by itself before a call to the store', async () => {
       const small = await dataWith({ maxDataBytes: 20 });
       const write = jest.spyOn(fixture.store, 'writeData');
       await expect(small.set('key', 'é'.repeat(8))).rejects.toMatchObject(tooLarge);
@@ -216,14 +218,14 @@ describeStores((open) => {
       expect(write).toHaveBeenCalledTimes(1);
     });
 
-    it('counts a sum by its shortest digits', async () => {
+    it('count a sum by its shortest decimal form', async () => {
       const small = await dataWith({ maxDataBytes: 4 });
       expect(await small.increment('n', 0.1)).toBe(0.1);
       expect(await small.increment('n', 0.4)).toBe(0.5);
       await expect(small.increment('n', 0.01)).rejects.toMatchObject(tooLarge);
     });
 
-    it('bounds the keys', async () => {
+    it('restrict the number of keys', async () => {
       const few = await dataWith({ maxDataKeys: 2 });
       await few.set({ a: 1, b: 2 });
       await expect(few.set('c', 3)).rejects.toMatchObject(tooLarge);
@@ -235,7 +237,7 @@ describeStores((open) => {
       expect(await few.getAll()).toEqual({ a: 3, c: 4 });
     });
 
-    it('takes as much as the limits allow, in one call', async () => {
+    it('accept the largest allowed data in one call', async () => {
       const full = await dataWith({ maxDataKeys: 1000, maxDataBytes: 16 * 2 ** 20 });
       const values = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`key-${i}`, 'x'.repeat(1000)]));
       await full.set(values);
@@ -245,7 +247,7 @@ describeStores((open) => {
 
   describe('lives and ends with its session', () => {
     const ended = { code: 'ERR_NO_SESSION', status: 401 };
-    /** Nothing is read of the session, and no write brings any of it back. */
+    /** The session has no readable data, and no write revives any. */
     async function expectGone(gone: Data) {
       expect(await gone.getAll()).toEqual({});
       expect(await gone.get('key')).toBeUndefined();
@@ -281,7 +283,7 @@ describeStores((open) => {
       const next = (await strict.rotateToken((await strict.rotateToken(second)) as string)) as string;
       await strict.touchToken(next);
       expect(await strict.sessionData(next).get('key')).toBe(2);
-      // The former token is a reuse by now: it reads nothing, and ends the session.
+      // The former token is now a reuse: it reads nothing, and ends the session.
       const reused = jest.fn();
       strict.on('reused', reused);
       await expectGone(strict.sessionData(second));
@@ -297,7 +299,7 @@ describeStores((open) => {
       await expectGone(ofBrief);
     });
 
-    it('slides with its session, and stays through rotations', async () => {
+    it('slides with its session, and survives rotations', async () => {
       const brief = await sessions.setToken('ada', 2);
       await sessions.sessionData(brief).set('key', 1);
       for (let i = 0; i < 4; i++) {
@@ -311,7 +313,7 @@ describeStores((open) => {
     });
 
     it.each(['only', 'older'])(
-      'comes with a request beside a logout as it was, or not at all: the user’s %s session',
+      'beside a logout is read completely or not at all: the user’s %s session',
       async (which) => {
         await data.set('key', 1);
         if (which === 'older') await sessions.setToken('ada');
@@ -321,7 +323,7 @@ describeStores((open) => {
       },
     );
 
-    it('is of one session alone', async () => {
+    it('belongs to one session alone', async () => {
       await data.set('key', 1);
       const other = sessions.sessionData(await sessions.setToken('ada'));
       expect(await other.getAll()).toEqual({});
@@ -330,7 +332,7 @@ describeStores((open) => {
       expect(await other.get('key')).toBe(2);
     });
 
-    it('is nobody’s without a token of ours', async () => {
+    it('is not accessible without a signed token', async () => {
       for (const junk of ['', 'junk', `${token}x`, 7, null]) await expectGone(sessions.sessionData(junk as string));
     });
   });

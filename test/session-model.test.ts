@@ -16,12 +16,12 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-/** Two managers, more often than not with the same rules. */
+/** The options of two managers, mostly the same. */
 const twoRules = fc
   .tuple(rules, fc.option(rules, { nil: undefined }))
   .map(([one, other = one]) => [one, other] as const);
 
-describe('any sequence of operations gives what a plain model of sessions says, why sessions ended and what listeners hear', () => {
+describe('any sequence of operations has the results, reasons and events of a plain model of sessions', () => {
   it('with a MemoryStore', async () => {
     const wait = fc.constantFrom(1, 2, 3, 0.999, 1.001, 0.5, 60, 60.001, 1800, 3600, 100_000);
     await fc.assert(sequences(memoryWorlds(), steps(wait, 60)), runs(400));
@@ -32,7 +32,7 @@ describe('any sequence of operations gives what a plain model of sessions says, 
     await fc.assert(sequences(worlds, steps(fc.constantFrom(0.5, 1, 2), 40)), runs(16));
   });
 
-  it('with a RedisStore, whose time is not waited for', async () => {
+  it('with a RedisStore, without waiting for time to pass', async () => {
     const lasting = { ttl: 3600, visitorTtl: 3600, absoluteTtl: null, slideEvery: 0, rotationGrace: 3600 };
     const bothRules = twoRules.map(
       ([one, other]) =>
@@ -46,7 +46,7 @@ describe('any sequence of operations gives what a plain model of sessions says, 
   });
 });
 
-describe('operations of many at once over two clients of one Redis', () => {
+describe('many parallel operations over two clients of one Redis', () => {
   const limits = fc.record({
     maxSessions: fc.constantFrom(100, 3, 2),
     maxSessionsPerDevice: fc.constantFrom(100, 2, 1),
@@ -55,7 +55,7 @@ describe('operations of many at once over two clients of one Redis', () => {
     onReuse: fc.constantFrom('end-session', 'ignore'),
   });
 
-  it('leave no session too many, none that had ended, none of a banned user, and end each session once', async () => {
+  it('exceed no limit, revive no session, leave no banned user signed in, and end each session once', async () => {
     const property = fc.asyncProperty(limits, parallelRows, async (given, rows) => {
       const prefixes = randomPrefixes();
       const managers = [1, 2].map(
@@ -78,7 +78,7 @@ async function compareParallel(
   manager: TokenManager,
   { maxSessions, maxSessionsPerDevice }: { maxSessions: number; maxSessionsPerDevice: number },
 ): Promise<void> {
-  // A look at a token that was rotated away may end more.
+  // Checking an old token may end the session as a reuse.
   const endedBefore = ended.length;
   let live = 0;
   for (const [userId, issued] of tokens) {

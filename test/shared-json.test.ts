@@ -1,6 +1,6 @@
 import { SharedJson } from '../src/store/shared-json';
 
-describe('JSON that is shared', () => {
+describe('shared JSON', () => {
   it('is parsed once', () => {
     const json = new SharedJson('{"a":[1,{"b":null}]}');
     expect(json.value).toEqual({ a: [1, { b: null }] });
@@ -19,7 +19,7 @@ describe('JSON that is shared', () => {
     expect(new SharedJson(text).value).toEqual(JSON.parse(text));
   });
 
-  it('is undefined for a text that is no JSON, each time', () => {
+  it('is undefined for invalid JSON, each time', () => {
     const json = new SharedJson('{');
     expect([json.value, json.value]).toEqual([undefined, undefined]);
   });

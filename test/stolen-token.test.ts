@@ -23,7 +23,7 @@ describeStores((open) => {
     const counted = countedStore(fixture.store);
     calls = counted.calls;
     sessions = new TokenManager({ store: counted.store, secret: SECRET, rotationGrace: 1, ...options });
-    await sessions.checkToken(await sessions.setToken('somebody else'));
+    await sessions.checkToken(await sessions.setToken('another user'));
     if (sessions.cacheStats !== null) await until('the cache is up', () => sessions.cacheStats?.isUp);
     return sessions;
   }
@@ -34,7 +34,7 @@ describeStores((open) => {
   const rotate = async (token: string) => (await sessions.rotateToken(token)) as string;
 
   describe.each([false, true])('with the option cache %s', (cache) => {
-    it('a stolen token, and what is rotated from it, never carries the proof that its owner gave later', async () => {
+    it('a stolen token, and what is rotated from it, never gains a later proof of its owner', async () => {
       await manage({ cache, rotationGrace: 100 });
       const stolen = await sessions.setToken('ada');
       await use(stolen);
@@ -54,7 +54,7 @@ describeStores((open) => {
       expect(Number(proved?.authenticatedAt)).toBeGreaterThan(Number(login));
     });
 
-    it('a token made in the same millisecond as the one that its owner proved keeps the older proof', async () => {
+    it('a token made in the same millisecond as the re-authenticated one keeps the older proof', async () => {
       await manage({ cache, rotationGrace: 100 });
       const stolen = await sessions.setToken('ada');
       const login = (await sessions.checkToken(stolen))?.authenticatedAt as Date;
@@ -69,7 +69,7 @@ describeStores((open) => {
       }
     });
 
-    it('a rotation whose answer was lost revives nothing: a later one is found out beside the stolen token', async () => {
+    it('a rotation whose reply was lost revives nothing, and a stolen token is still detected', async () => {
       await manage({ cache });
       const stolen = await sessions.setToken('ada');
       await use(stolen);
@@ -83,7 +83,7 @@ describeStores((open) => {
       expect(await sessions.inspectToken(next)).toEqual({ session: null, reason: 'reused' });
     });
 
-    it('a rotation costs the store one check, however many there were before', async () => {
+    it('a rotation costs the store one check, after any number of rotations', async () => {
       await manage({ cache });
       let token = await sessions.setToken('ada');
       calls.length = 0;
@@ -93,7 +93,7 @@ describeStores((open) => {
       expect(await sessions.listUserToken('ada')).toEqual([token]);
     });
 
-    it('after 150 rotations the first token still ends the session, and its use is a reuse', async () => {
+    it('after 150 rotations the first token is still detected as a reuse, and ends the session', async () => {
       await manage({ cache });
       for (const end of ['deleteToken', 'checkToken'] as const) {
         const reused: unknown[] = [];
@@ -123,7 +123,7 @@ describeStores((open) => {
       return sessions.renewedToken(session);
     };
 
-    it('has a token renewed once it is that old, at no call to the store', async () => {
+    it('renews a token of that age, without an extra call to the store', async () => {
       await manage({ rotateEvery: 1 });
       const token = await sessions.setToken('ada');
       expect(await renewed(token)).toBeNull();
@@ -135,7 +135,7 @@ describeStores((open) => {
       expect(await renewed(next)).toBeNull();
     });
 
-    it('has a token renewed that an older secret has signed', async () => {
+    it('renews a token signed with an older secret', async () => {
       await manage({ rotateEvery: 3600 });
       const token = await sessions.setToken('ada');
       await manage({ rotateEvery: 3600, secret: [NEXT_SECRET, SECRET] });
@@ -146,7 +146,7 @@ describeStores((open) => {
       expect(await sessions.checkToken(token)).toBeNull();
     });
 
-    it('renews no former token in flight, and none at all when it is left out', async () => {
+    it('renews no former token in its grace, and none at all without the option', async () => {
       await manage({ rotateEvery: 1, rotationGrace: 60 });
       const token = await sessions.setToken('ada');
       await use(await rotate(token));

@@ -18,7 +18,7 @@ import {
 
 const LIMITS = { maxBytes: 1000, maxKeys: 10 };
 
-/** How long a session lives that a test waits for the end of. */
+/** How long a session lives when a test waits for its end. */
 const SHORT = 400;
 
 describeStores((open) => {
@@ -41,7 +41,7 @@ describeStores((open) => {
     store.endAll(TAG, { except: except?.sid ?? null, message: null, goneAtVersion });
 
   describe('create', () => {
-    it('gives the record that a check then gives', async () => {
+    it('returns the record that a later check returns', async () => {
       const given = session(USER, { attributes: { device: 'web', ip: '::1', userAgent: 'curl "8"' } });
       const { session: created, now } = await store.create(TAG, given);
       expect(created).toEqual({
@@ -65,7 +65,7 @@ describeStores((open) => {
       });
     });
 
-    it('puts logins of one user in order, however fast they come', async () => {
+    it('orders the logins of one user, however fast they come', async () => {
       const logins = Array.from({ length: 20 }, () => session(USER));
       for (const login of logins) await store.create(TAG, login);
       expect(await sidsOf(store, TAG)).toEqual(logins.map(({ sid }) => sid));
@@ -79,7 +79,7 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual(logins.slice(2).map(({ sid }) => sid));
     });
 
-    it('counts no expired session against the limit', async () => {
+    it('does not count expired sessions against the limit', async () => {
       const stays = session(USER, { maxSessions: 2 });
       await store.create(TAG, stays);
       await store.create(TAG, session(USER, { ttlMs: SHORT }));
@@ -89,7 +89,7 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([stays.sid, comes.sid]);
     });
 
-    it('ends the sessions it replaces, and is not troubled by one that is gone', async () => {
+    it('ends the sessions it replaces, and ignores one that does not exist', async () => {
       const [kept, replaced] = [session(USER), session(USER)];
       await store.create(TAG, kept);
       await store.create(TAG, replaced);
@@ -98,7 +98,30 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([kept.sid, comes.sid]);
     });
 
-    it('gives the live session that has the id already, and changes nothing', async () => {
+    it('moves the named keys of a replaced session, in the same step', async () => {
+      const former = await start({ data: new Map(Object.entries({ cart: '1', secret: '2', theme: '3' })) });
+      const heir = await start({
+        data: new Map(Object.entries({ theme: '"dark"', lang: '"en"' })),
+        inherits: { sid: former.sid, keys: ['cart', 'theme', 'nothing'] },
+        replaces: [former.sid],
+      });
+      const data = new Map(Object.entries({ cart: '1', theme: '3', lang: '"en"' }));
+      expect(await store.readData(TAG, heir, POLICY, null)).toEqual({ userId: USER, data });
+      expect(await sidsOf(store, TAG)).toEqual([heir.sid]);
+    });
+
+    it('moves no data of a session that has ended, expired or never existed', async () => {
+      const data = new Map([['cart', '1']]);
+      const [ended, expired] = [await start({ data }), await start({ data, ttlMs: SHORT })];
+      await store.end(TAG, ended.sid, null);
+      await fixture.elapse(SHORT);
+      for (const sid of [ended.sid, expired.sid, newSid()]) {
+        const heir = await start({ inherits: { sid, keys: ['cart'] } });
+        expect(await store.readData(TAG, heir, POLICY, null)).toEqual({ userId: USER, data: new Map() });
+      }
+    });
+
+    it('returns the live session with the same id, and changes nothing', async () => {
       const given = session(USER, { data: new Map([['a', '1']]) });
       const { session: first } = await store.create(TAG, given);
       const again = await store.create(TAG, { ...given, ttlMs: 5, data: new Map([['a', '2']]) });
@@ -109,7 +132,7 @@ describeStores((open) => {
       });
     });
 
-    it('starts a session anew under the id of one that has expired, without anything of that', async () => {
+    it('replaces an expired session with the same id, without its data', async () => {
       const given = session(USER, { attributes: { device: 'web' }, data: new Map([['a', '1']]) });
       await store.create(TAG, { ...given, ttlMs: SHORT });
       await fixture.elapse(SHORT);
@@ -118,7 +141,7 @@ describeStores((open) => {
       expect(await store.readData(TAG, claimsOf(TAG, created), POLICY, null)).toMatchObject({ data: new Map() });
     });
 
-    it('takes a session over with the time of its last proof, once', async () => {
+    it('takes over a session with the time of its last proof, once', async () => {
       const given = session(USER, { provedAt: 1_600_000_000_000, data: new Map([['a', '1']]) });
       const outcomes = await Promise.all(
         Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? store : fixture.other).create(TAG, given)),
@@ -131,7 +154,7 @@ describeStores((open) => {
       expect(unknown.session).toMatchObject({ provedAt: 0, mintedAt: unknown.now });
     });
 
-    it('takes none over that has ended or expired', async () => {
+    it('takes over no session that has ended or expired', async () => {
       const ended = session(USER, { provedAt: 0 });
       await store.create(TAG, ended);
       await store.end(TAG, ended.sid, { reason: 'revoked', message: null });
@@ -146,7 +169,7 @@ describeStores((open) => {
       await expect(store.create(TAG, ended)).rejects.toMatchObject({ code: 'ERR_USER_BANNED' });
     });
 
-    it('leaves exactly as many sessions as are allowed when many log in at once over two clients', async () => {
+    it('leaves exactly the allowed number of sessions under parallel logins over two clients', async () => {
       const logins = Array.from({ length: 100 }, () => session(USER, { maxSessions: 3 }));
       await Promise.all(logins.map((login, i) => (i % 2 === 0 ? store : fixture.other).create(TAG, login)));
       expect(await sidsOf(store, TAG)).toHaveLength(3);
@@ -154,7 +177,7 @@ describeStores((open) => {
   });
 
   describe('tags', () => {
-    it('gives the tag of every user and visitor, and nothing else', async () => {
+    it('lists the tag of every user and visitor, and nothing else', async () => {
       const visitor = newSid();
       await store.create(visitor, session('', { sid: visitor }));
       const users = Array.from({ length: 600 }, (_, i) => `user-${i}`);
@@ -166,7 +189,7 @@ describeStores((open) => {
   });
 
   describe('check', () => {
-    it('gives null for a session and a user that are not there', async () => {
+    it('returns null for a session and a user that do not exist', async () => {
       expect(await store.check(TAG, unknownToken(TAG), POLICY)).toBeNull();
       await start();
       expect(await store.check(TAG, unknownToken(TAG), POLICY)).toBeNull();
@@ -180,7 +203,7 @@ describeStores((open) => {
       expect(await check(token)).toBeNull();
     });
 
-    it('gives records that can be changed without changing the store', async () => {
+    it('returns records that can be changed without changing the store', async () => {
       const token = await start({ attributes: { device: 'web' } });
       const stored = await check(token);
       if (stored === null) throw new Error('no session');
@@ -191,7 +214,7 @@ describeStores((open) => {
   });
 
   describe('touch', () => {
-    it('restarts the clock, so that a session in use goes on', async () => {
+    it('extends the expiry, so that a session in use stays live', async () => {
       const token = await start({ ttlMs: SHORT });
       for (let i = 0; i < 4; i++) {
         await fixture.elapse(SHORT / 2);
@@ -201,7 +224,7 @@ describeStores((open) => {
       expect(await touch(token)).toBeNull();
     });
 
-    it('gives the times as they are after it', async () => {
+    it('returns the times after the extension', async () => {
       const token = await start();
       await fixture.elapse(5);
       const touched = await touch(token);
@@ -209,7 +232,7 @@ describeStores((open) => {
       expect((await check(token))?.session).toEqual(touched?.session);
     });
 
-    it('only reads when less has passed than its interval', async () => {
+    it('only reads when less than its interval has passed', async () => {
       const token = await start();
       const created = (await check(token))?.session;
       await fixture.elapse(20);
@@ -225,7 +248,7 @@ describeStores((open) => {
       }
     });
 
-    it('never slides past the end of the whole life', async () => {
+    it('never slides past the absolute expiry', async () => {
       const token = await start({ ttlMs: HOUR, absoluteTtlMs: SHORT });
       const created = (await check(token))?.session;
       expect(created?.capAt).toBe((created?.createdAt ?? 0) + SHORT);
@@ -235,7 +258,7 @@ describeStores((open) => {
       expect(await touch(token)).toBeNull();
     });
 
-    it('gives the cached user info along, and its version', async () => {
+    it('returns the cached user info, and its version', async () => {
       const token = await start();
       const version = await keepUserInfo(store, TAG, '{"name":"Ada"}');
       for (const found of [await touch(token), await check(token), await refresh(token, null)]) {
@@ -244,7 +267,7 @@ describeStores((open) => {
       }
     });
 
-    it('keeps the other sessions of the user as long as they live', async () => {
+    it('does not shorten other sessions of the user', async () => {
       const long = await start();
       const short = await start({ ttlMs: SHORT });
       await touch(short);
@@ -254,7 +277,7 @@ describeStores((open) => {
   });
 
   describe('refresh', () => {
-    it('gives a live session a new ttl, longer or shorter', async () => {
+    it('sets a new ttl for a live session, longer or shorter', async () => {
       const token = await start({ ttlMs: SHORT });
       expect((await refresh(token, HOUR))?.session).toMatchObject({ ttlMs: HOUR });
       expect((await check(token))?.session.ttlMs).toBe(HOUR);
@@ -263,7 +286,7 @@ describeStores((open) => {
       expect(await check(token)).toBeNull();
     });
 
-    it('keeps the ttl that the session has when given none', async () => {
+    it("keeps the session's ttl when called without one", async () => {
       const token = await start({ ttlMs: SHORT });
       await fixture.elapse(SHORT / 2);
       expect((await refresh(token, null))?.session).toMatchObject({ ttlMs: SHORT });
@@ -271,7 +294,7 @@ describeStores((open) => {
       expect(await check(token)).not.toBeNull();
     });
 
-    it('revives nothing: not a session that never was, nor one that ended, nor one that expired', async () => {
+    it('revives no session that never existed, ended or expired', async () => {
       await start();
       const ended = await start();
       const expired = await start({ ttlMs: SHORT });
@@ -286,14 +309,14 @@ describeStores((open) => {
   });
 
   describe('end', () => {
-    it('ends one session, once, and leaves the others', async () => {
+    it('ends one session, once, and no other', async () => {
       const [one, two] = [await start({ attributes: { device: 'web' } }), await start()];
       expect(await store.end(TAG, one.sid, null)).toEqual({ userId: USER });
       expect(await store.end(TAG, one.sid, null)).toBeNull();
       expect(await sidsOf(store, TAG)).toEqual([two.sid]);
     });
 
-    it('gives null for an expired session', async () => {
+    it('returns null for an expired session', async () => {
       await start();
       const { sid } = await start({ ttlMs: SHORT });
       await fixture.elapse(SHORT);
@@ -301,8 +324,44 @@ describeStores((open) => {
     });
   });
 
+  describe('endWithData', () => {
+    it('ends one session, once, and returns its data', async () => {
+      const data = new Map([
+        ['cart', '["book"]'],
+        ['__proto__', '1'],
+        ['é 💚', '"💚"'],
+      ]);
+      const [one, two] = [await start({ data }), await start()];
+      const why = { reason: 'revoked', message: 'bye' } as const;
+      expect(await store.endWithData(TAG, one.sid, why)).toEqual({ userId: USER, data });
+      expect(await store.endWithData(TAG, one.sid, why)).toBeNull();
+      expect(await store.check(TAG, one, POLICY)).toMatchObject(why);
+      expect(await store.endWithData(TAG, two.sid, null)).toEqual({ userId: USER, data: new Map() });
+      expect(await store.list(TAG)).toMatchObject({ sessions: [] });
+    });
+
+    it('returns null for an expired session, and deletes its data', async () => {
+      const { sid } = await start({ ttlMs: SHORT, data: new Map([['cart', '1']]) });
+      await fixture.elapse(SHORT);
+      expect(await store.endWithData(TAG, sid, null)).toBeNull();
+    });
+
+    it('returns every acknowledged write, and rejects later ones', async () => {
+      for (let round = 0; round < 20; round++) {
+        const token = await start();
+        const write = (key: string) =>
+          store.writeData(TAG, token, POLICY, { entries: new Map([[key, '1']]) }, LIMITS).then((found) => [key, found]);
+        const writing = Array.from({ length: 8 }, (_, i) => write(`key-${i}`));
+        const ending = store.endWithData(TAG, token.sid, null);
+        const more = Array.from({ length: 8 }, (_, i) => write(`late-${i}`));
+        const written = (await Promise.all([...writing, ...more])).filter(([, found]) => found !== null);
+        expect([...((await ending)?.data.keys() ?? fail())].sort()).toEqual(written.map(([key]) => key).sort());
+      }
+    });
+  });
+
   describe('endAll', () => {
-    it('ends every session and names the live ones', async () => {
+    it('ends every session and returns the live ones', async () => {
       await start({ ttlMs: SHORT });
       await fixture.elapse(SHORT);
       const sids = [(await start()).sid, (await start()).sid];
@@ -317,7 +376,7 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([two.sid]);
     });
 
-    it('leaves the user info alone, unless the user is gone', async () => {
+    it('keeps the user info, unless the user was deleted', async () => {
       const version = await keepUserInfo(store, TAG, '1');
       const token = await start();
       await endAll(token);
@@ -326,7 +385,7 @@ describeStores((open) => {
       expect(await check(token)).toMatchObject({ userInfo: null });
     });
 
-    it("leaves every other user's sessions alone", async () => {
+    it("keeps every other user's sessions", async () => {
       const other = session('grace');
       await store.create(tagOf('grace'), other);
       await start();
@@ -334,7 +393,7 @@ describeStores((open) => {
       expect(await sidsOf(store, tagOf('grace'))).toEqual([other.sid]);
     });
 
-    it('and a login at the same moment end in one of the two orders: never live and not listed', async () => {
+    it('and a login at the same moment take effect in one of the two orders: never live and unlisted', async () => {
       for (let round = 0; round < 50; round++) {
         const user = `round ${round}`;
         const tag = tagOf(user);
@@ -356,11 +415,11 @@ describeStores((open) => {
   });
 
   describe('list', () => {
-    it('gives null for a user without a record', async () => {
+    it('returns null for a user without a record', async () => {
       expect(await store.list(TAG)).toBeNull();
     });
 
-    it('leaves expired sessions out and gives attributes along', async () => {
+    it('leaves out expired sessions and returns attributes', async () => {
       await store.create(TAG, session(USER, { ttlMs: SHORT }));
       await store.create(TAG, session(USER, { attributes: { device: 'web' } }));
       await fixture.elapse(SHORT);
@@ -371,12 +430,12 @@ describeStores((open) => {
   });
 
   describe('user info', () => {
-    it('is kept for as long as it was given', async () => {
+    it('is kept for its ttl', async () => {
       const token = await start();
       await keepUserInfo(store, TAG, 'old');
       await keepUserInfo(store, TAG, 'new', SHORT);
       expect((await check(token))?.userInfo).toBe('new');
-      // Two versions that were given in the same millisecond are a millisecond apart.
+      // Two versions from the same millisecond are a millisecond apart.
       await fixture.elapse(SHORT + 2);
       expect((await check(token))?.userInfo).toBeNull();
       expect(await store.deleteUserInfo(TAG)).toBe(false);
@@ -401,7 +460,7 @@ describeStores((open) => {
     const REVOKED = { reason: 'revoked', message: 'signed out on Firefox:\nat 14:02' } as const;
     const UNKNOWN = { isLive: false, reason: 'unknown', message: null };
 
-    it('gives of each session when it ends, or why it has, in the order of the ids', async () => {
+    it('returns the expiry of each live session, or the reason why it ended, in the order of the ids', async () => {
       const [expired, live, kicked, out] = [
         await start({ ttlMs: SHORT, absoluteTtlMs: SHORT }),
         await start(),
@@ -427,7 +486,7 @@ describeStores((open) => {
       expect((await store.states(TAG, [])).now).toBeGreaterThanOrEqual(now);
     });
 
-    it('gives the reason of a ban, a replacement and a reuse', async () => {
+    it('returns the reason of a ban, a replacement and a reuse', async () => {
       const [replaced, reused] = [await start(), await start()];
       const banned = await start({ replaces: [replaced.sid] });
       await store.touch(TAG, { ...reused, gen: 2 }, POLICY, 0);
@@ -445,7 +504,7 @@ describeStores((open) => {
       ]);
     });
 
-    it('judges no token and changes nothing: a session that was looked at is neither slid nor moved on', async () => {
+    it('checks no token and changes nothing: the session neither slides nor rotates', async () => {
       const token = await start();
       const before = await check(token);
       await fixture.elapse(10);
@@ -454,7 +513,7 @@ describeStores((open) => {
       expect((await check(token))?.session).toEqual(before?.session);
     });
 
-    it('knows nothing of a user who was never there, however many sessions are asked for', async () => {
+    it('returns nothing for an unknown user, for any number of sessions', async () => {
       const sids = Array.from({ length: 2500 }, newSid);
       const { userId, states } = await store.states(TAG, sids);
       expect([userId, states]).toEqual([null, sids.map(() => UNKNOWN)]);
@@ -462,7 +521,7 @@ describeStores((open) => {
   });
 
   describe('data', () => {
-    it('is read by the keys that are asked for: all for null, none for none', async () => {
+    it('is read by key: all keys for null, no data for an empty list', async () => {
       const token = await startSession(store, TAG, session(USER));
       const entries = new Map([
         ['a', '1'],
@@ -494,6 +553,7 @@ describeStores((open) => {
         store.addToData(TAG, token, POLICY, { key: 'key', by: 1 }, LIMITS),
         store.clearData(TAG, token, POLICY),
         store.end(TAG, token.sid, null),
+        store.endWithData(TAG, token.sid, null),
         endAll(),
         store.ban(TAG, { userId: USER, durationMs: null, reason: null }),
         store.unban(TAG),

@@ -13,7 +13,7 @@ import {
   unknownToken,
 } from './support/stores';
 
-/** How long a session, a grace or a ban lasts that a test waits for the end of. */
+/** How long a session, a grace or a ban lasts when a test waits for its end. */
 const SHORT = 400;
 
 describeStores((open) => {
@@ -33,13 +33,13 @@ describeStores((open) => {
     await store.create(TAG, login);
     return login.sid;
   }
-  /** Starts a session, and gives its first token. */
+  /** Starts a session, and returns its first token. */
   const startToken = (given: Partial<NewSession> = {}) => startSession(store, TAG, newSession(USER, given));
-  /** A token of a session, of which nothing else matters. */
+  /** A token of a session whose other attributes do not matter. */
   const tokenOf = (sid: string): TokenClaims => ({ ...unknownToken(TAG), sid });
 
   const kickAll = (message: string | null = null) => store.endAll(TAG, { except: null, message, goneAtVersion: null });
-  /** What a check says of a session that is not live. */
+  /** The absence that a check returns for a session that is not live. */
   const reasonFor = async (sid: string) => {
     const found = await store.check(TAG, tokenOf(sid), POLICY);
     if (found?.session) throw new Error('the session is live');
@@ -47,7 +47,7 @@ describeStores((open) => {
   };
 
   describe('why a session ended', () => {
-    it('is told of one that another login replaced', async () => {
+    it('is known for a session that another login replaced', async () => {
       const [oldest, other] = [await start(), await start()];
       const login = newSession(USER, { maxSessions: 2 });
       expect((await store.create(TAG, login)).ended).toEqual([oldest]);
@@ -57,7 +57,7 @@ describeStores((open) => {
       expect(await reasonFor(other)).toEqual(['replaced', null]);
     });
 
-    it('is told of one that was kicked, alone or with all others, with the message', async () => {
+    it('is known for a session that was kicked, alone or with all others, with the message', async () => {
       const [one, two] = [await start(), await start()];
       await store.end(TAG, one, { reason: 'revoked', message: 'Signed out at the reception: desk 3' });
       await kickAll('Password\nchanged');
@@ -68,7 +68,7 @@ describeStores((open) => {
       expect(await reasonFor(two)).toEqual(['revoked', 'Password\nchanged']);
     });
 
-    it('is told of one whose time is up, for as long again, and also when it was the user’s only one', async () => {
+    it('is known for an expired session as long again as its ttl, even for the user’s only one', async () => {
       const short = await start({ ttlMs: SHORT });
       await fixture.elapse(SHORT);
       expect(await store.touch(TAG, tokenOf(short), POLICY, 0)).toEqual({
@@ -83,13 +83,13 @@ describeStores((open) => {
       const capped = await start({ absoluteTtlMs: SHORT });
       await fixture.elapse(SHORT);
       expect(await reasonFor(capped)).toEqual(['expired', null]);
-      // A login forgets what it may.
+      // A login deletes the reasons that it may.
       await start();
       expect(await reasonFor(short)).toBeNull();
       expect(await reasonFor(capped)).toEqual(['expired', null]);
     });
 
-    it('is told by each verb on the session, and none brings it back', async () => {
+    it('is returned by each verb on the session, and none revives it', async () => {
       const sid = await start();
       await kickAll();
       const token = tokenOf(sid);
@@ -104,14 +104,14 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([]);
     });
 
-    it('is not forgotten of an expired session that a login replaces', async () => {
+    it('survives a login that replaces the expired session', async () => {
       const short = await start({ ttlMs: SHORT });
       await fixture.elapse(SHORT);
       await start({ replaces: [short] });
       expect(await reasonFor(short)).toEqual(['expired', null]);
     });
 
-    it('is nobody else’s to know: what its holder ended, and what never was, is null', async () => {
+    it('is null for a session that its holder ended, and for one that never existed', async () => {
       const sid = await start();
       await start();
       await store.end(TAG, sid, null);
@@ -120,7 +120,7 @@ describeStores((open) => {
       expect(await store.check(tagOf('nobody'), unknownToken(tagOf('nobody')), POLICY)).toBeNull();
     });
 
-    it('is forgotten when the session would have ended by itself', async () => {
+    it('is forgotten when the session would have expired by itself', async () => {
       const sid = await start({ ttlMs: SHORT });
       await start();
       await store.end(TAG, sid, { reason: 'revoked', message: null });
@@ -129,7 +129,7 @@ describeStores((open) => {
       expect(await reasonFor(sid)).toBeNull();
     });
 
-    it('is kept for a hundred sessions of a user, those remembered longest, and a login forgets the others', async () => {
+    it('is kept for a hundred sessions of a user, longest expiry first, and a login forgets the others', async () => {
       const sids: string[] = [];
       for (let i = 0; i < 103; i++) sids.push(await start({ ttlMs: HOUR + 1000 * i, maxSessions: 200 }));
       for (const sid of sids) await store.end(TAG, sid, { reason: 'revoked', message: null });
@@ -144,7 +144,7 @@ describeStores((open) => {
     const on = (device: string | undefined, maxOnDevice: number, given: Partial<NewSession> = {}) =>
       start({ attributes: device === undefined ? {} : { device }, maxOnDevice, ...given });
 
-    it('by device end the oldest of that device and no other', async () => {
+    it('by device end the oldest session of that device and no other', async () => {
       const [web1, mobile, web2, bare] = [
         await on('web', 2),
         await on('mobile', 1),
@@ -158,7 +158,7 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([web2, web3, mobile2, bare2]);
     });
 
-    it('by device and in all hold together', async () => {
+    it('by device and in total apply together', async () => {
       const [tv, web1, web2] = [await on('tv', 0), await on('web', 2), await on('web', 2)];
       const web3 = await on('web', 2, { maxSessions: 3 });
       expect(await sidsOf(store, TAG)).toEqual([tv, web2, web3]);
@@ -167,7 +167,7 @@ describeStores((open) => {
       expect(await reasonFor(web1)).toEqual(['replaced', null]);
     });
 
-    it('that reject a login end nobody for it', async () => {
+    it('that reject a login end no session for it', async () => {
       const full = { code: 'ERR_TOO_MANY_SESSIONS', status: 409 };
       const [one, two] = [await on('web', 0), await on('tv', 0)];
       await expect(start({ maxSessions: 2, onLimit: 'reject' })).rejects.toMatchObject(full);
@@ -177,7 +177,7 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([one, two, three]);
     });
 
-    it('that reject count no session that ends anyway: replaced by this login, or expired', async () => {
+    it('that reject do not count sessions that this login replaces, or expired ones', async () => {
       const short = await start({ ttlMs: SHORT });
       const one = await start();
       await fixture.elapse(SHORT);
@@ -188,7 +188,7 @@ describeStores((open) => {
     });
 
     it.each(['replace', 'reject'] as const)(
-      'leave exactly as many sessions as are allowed when a hundred log in at once over two clients: %s',
+      'leave exactly the allowed sessions under a hundred parallel logins over two clients: %s',
       async (onLimit) => {
         const outcomes = await Promise.allSettled(
           Array.from({ length: 100 }, (_, i) => {
@@ -219,7 +219,7 @@ describeStores((open) => {
     const touch = (token: TokenClaims, policy = END) => store.touch(TAG, token, policy, 0);
     const recordOf = async (sid: string) => (await store.list(TAG))?.sessions.find((record) => record.sid === sid);
 
-    it('of a later generation is good, and the record moves on to it when it is used, not when it is read', async () => {
+    it('of a later generation is valid; its use updates the record, a mere check does not', async () => {
       const first = await startToken({ attributes: { device: 'web' }, absoluteTtlMs: HOUR });
       const before = await recordOf(first.sid);
       const child = childOf(first, { provedAt: first.provedAt + 7 });
@@ -236,14 +236,14 @@ describeStores((open) => {
       expect(refreshed?.session).toMatchObject({ sid: first.sid, gen: 2, confirmedAt: refreshed?.now, ttlMs: HOUR });
     });
 
-    it('that lost its successor on the way is good for ever', async () => {
+    it('whose successor was lost stays valid', async () => {
       const first = await startToken();
       await check(childOf(first));
       await fixture.elapse(2 * SHORT);
       expect(await liveIn(touch(first))).not.toBeNull();
     });
 
-    it('of a former generation is good while the newest was first used less than the grace ago, and moves nothing', async () => {
+    it('of a former generation is valid within the grace after the first use of the newest, and changes nothing', async () => {
       const first = await startToken();
       await fixture.elapse(2 * SHORT);
       const child = childOf(first);
@@ -252,7 +252,7 @@ describeStores((open) => {
       expect((await liveIn(check(first)))?.session).toMatchObject({ gen: 1 });
     });
 
-    it('of a former generation is a reuse after that: the session ends once, for every token of it', async () => {
+    it('of a former generation is a reuse after the grace: the session ends once, for all its tokens', async () => {
       const first = await startToken();
       const child = childOf(first);
       await touch(child);
@@ -268,7 +268,7 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([]);
     });
 
-    it('that is a reuse is refused alone where the policy says so, by each verb', async () => {
+    it("that is a reuse is refused alone with onReuse: 'ignore', by each verb", async () => {
       const first = await startToken();
       const child = childOf(first);
       await touch(child);
@@ -280,7 +280,7 @@ describeStores((open) => {
       expect(await liveIn(touch(child))).not.toBeNull();
     });
 
-    it('of the same generation is good when it was made within the grace of the used one, before or after it', async () => {
+    it('of the same generation is valid when it was made within the grace of the used one, before or after it', async () => {
       const first = await startToken();
       const child = childOf(first, { mintedAt: first.mintedAt + 10_000 });
       await touch(child);
@@ -295,7 +295,7 @@ describeStores((open) => {
       }
     });
 
-    it('taken in advance is found when its client and that of a later one both go on', async () => {
+    it('rotated in advance is detected when its client and that of a later one both go on', async () => {
       const first = await startToken();
       const taken = childOf(first);
       await touch(childOf(first, { mintedAt: first.mintedAt + 2 * SHORT }));
@@ -303,7 +303,7 @@ describeStores((open) => {
       expect(await touch(taken)).toMatchObject({ reason: 'reused', isEndedNow: true });
     });
 
-    it('with no grace is good only as the very one that the record holds, or a later one', async () => {
+    it('without a grace is valid only if it is the one in the record, or a later one', async () => {
       const policy = { graceMs: 0, onReuse: 'refuse' } as const;
       const first = await startToken();
       const child = childOf(first);
@@ -313,7 +313,7 @@ describeStores((open) => {
       expect(await check({ ...child, mintedAt: child.mintedAt + 1 }, policy)).toMatchObject({ reason: 'reused' });
     });
 
-    it('heals the record of a server that lost the latest uses', async () => {
+    it('repairs the record of a server that lost the latest uses', async () => {
       const first = await startToken();
       const fifth = { ...first, gen: 5, mintedAt: first.mintedAt + 50 };
       await touch(fifth);
@@ -334,7 +334,7 @@ describeStores((open) => {
       expect(await check(token)).toBeNull();
     });
 
-    it('never makes the session live longer than it may', async () => {
+    it('never makes the session exceed its absolute expiry', async () => {
       const first = await startToken({ ttlMs: HOUR, absoluteTtlMs: SHORT });
       await touch(childOf(first));
       await fixture.elapse(SHORT);
@@ -345,7 +345,7 @@ describeStores((open) => {
   describe('user info', () => {
     const infoOf = async (token: TokenClaims) => (await liveIn(store.check(TAG, token, POLICY)))?.userInfo;
 
-    it('of a load that began before a change is not kept, be it a renewal, another load or a deletion', async () => {
+    it('loaded before a change is not cached, whether the change is a refresh, a load or a deletion', async () => {
       const token = await startToken();
       const slow = (await liveIn(store.check(TAG, token, POLICY)))?.userInfoVersion as number;
       const renewed = await store.renewUserInfo(TAG);
@@ -361,7 +361,7 @@ describeStores((open) => {
       expect(await infoOf(token)).toBe('"again"');
     });
 
-    it('is kept from the moment its load began, and not at all when that is over', async () => {
+    it('is cached from the start of its load, and not at all after its ttl', async () => {
       const token = await startToken();
       const version = await store.renewUserInfo(TAG);
       await fixture.elapse(SHORT);
@@ -370,7 +370,7 @@ describeStores((open) => {
       expect(await infoOf(token)).toBe('1');
     });
 
-    it('is kept when its load began after a deletion that is longer ago than it is to be kept', async () => {
+    it('is cached when its load began after a deletion whose marker has expired', async () => {
       const token = await startToken();
       await store.deleteUserInfo(TAG);
       await fixture.elapse(SHORT);
@@ -379,7 +379,7 @@ describeStores((open) => {
       expect(await infoOf(token)).toBe('1');
     });
 
-    it('of a load that took more than a minute is not kept, and ends nothing when it found no such user', async () => {
+    it('whose load took more than a minute is not cached, and "no such user" then ends no session', async () => {
       const token = await startToken();
       const version = await store.renewUserInfo(TAG);
       const [minuteAgo, gone] = [version - 61_000, { except: null, message: null }];
@@ -388,7 +388,7 @@ describeStores((open) => {
       expect(await infoOf(token)).toBeNull();
     });
 
-    it('that has expired still counts against a load that began before it', async () => {
+    it('that has expired still blocks a load that began before it', async () => {
       const token = await startToken();
       const slow = (await liveIn(store.check(TAG, token, POLICY)))?.userInfoVersion as number;
       await keepUserInfo(store, TAG, '"new"', SHORT);
@@ -405,7 +405,7 @@ describeStores((open) => {
       expect(await infoOf(token)).toBe('1');
     });
 
-    it('of a user who is gone ends the sessions, unless it changed after that load began', async () => {
+    it('of "no such user" ends the sessions, unless it changed after that load began', async () => {
       const token = await startToken();
       const version = await keepUserInfo(store, TAG, '1');
       const newer = await store.renewUserInfo(TAG);
@@ -423,7 +423,7 @@ describeStores((open) => {
       store.ban(TAG, { userId: USER, durationMs, reason });
     const refused = { code: 'ERR_USER_BANNED', status: 403 };
 
-    it('ends every session at once, tells why, and refuses logins, until it is lifted', async () => {
+    it('ends every session at once with the reason, and refuses logins, until it is lifted', async () => {
       const [one, two] = [await start(), await start()];
       const { ban: banned, ended } = await ban(null, 'spam: twice\nwarned');
       expect(ended.sort()).toEqual([one, two].sort());
@@ -441,7 +441,7 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([three]);
     });
 
-    it('is no reason of sessions that had ended before, and holds for a user without sessions', async () => {
+    it('is not the reason of sessions that ended before, and holds for a user without sessions', async () => {
       const before = await start();
       await store.end(TAG, before, null);
       expect((await ban(null, 'spam')).ended).toEqual([]);
@@ -451,7 +451,7 @@ describeStores((open) => {
       expect(await store.unban(TAG)).toBe(true);
     });
 
-    it('is over when its time is up, by the store’s clock', async () => {
+    it('ends at its time, by the store’s clock', async () => {
       const sid = await start();
       const { ban: banned } = await ban(SHORT, 'cool down');
       expect(banned.until).toBe(banned.since + SHORT);
@@ -464,7 +464,7 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([again]);
     });
 
-    it('takes the place of an earlier one, and outlives every session', async () => {
+    it('replaces an earlier one, and outlives every session', async () => {
       await start({ ttlMs: SHORT });
       await ban(SHORT, 'short');
       await ban(null, 'long');
@@ -485,7 +485,7 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([]);
     });
 
-    it('of one user is nothing to another', async () => {
+    it('of one user does not affect another', async () => {
       await ban();
       const tag = tagOf('grace');
       await store.create(tag, newSession('grace'));

@@ -29,7 +29,7 @@ describeStores((open) => {
   afterEach(() => fixture.close());
 
   describe('setToken', () => {
-    it('gives a token that a check then knows, by the user id, the times and the attributes', async () => {
+    it('returns a token whose check gives the user id, the times and the attributes', async () => {
       const sessions = manager({ ttl: 60 });
       const token = await sessions.setToken('ada', undefined, { device: 'web', ip: '192.0.2.1' });
       const session = await sessions.checkToken(token);
@@ -51,13 +51,13 @@ describeStores((open) => {
       expect(age).toBeLessThan(60_000);
     });
 
-    it('takes a ttl of its own', async () => {
+    it('accepts its own ttl', async () => {
       const sessions = manager();
       expect(await sessions.checkToken(await sessions.setToken('ada', 5))).toMatchObject({ ttl: 5 });
       expect(await sessions.checkToken(await sessions.setToken('ada'))).toMatchObject({ ttl: 7 * 24 * 3600 });
     });
 
-    it('does not ask whether there is such a user', async () => {
+    it('does not check that the user exists', async () => {
       const getUserInfo = jest.fn<null, [string]>(() => null);
       const sessions = manager({ getUserInfo });
       await sessions.setToken('nobody');
@@ -72,7 +72,7 @@ describeStores((open) => {
       '<script>', 'id', 'v', 'null', 'undefined', 'true',
     ]; // biome-ignore format: a list of oddities reads best as one
 
-    it('of any well-formed text up to 1 KiB come back exactly and never meet', async () => {
+    it('of any well-formed text up to 1 KiB are returned exactly and never collide', async () => {
       const sessions = manager();
       const tokens = new Map<string, string>();
       for (const id of IDS) tokens.set(id, await sessions.setToken(id));
@@ -86,7 +86,7 @@ describeStores((open) => {
   });
 
   describe('refreshToken', () => {
-    it('restarts the clock with a new ttl, or with the one the session has', async () => {
+    it("extends the expiry by a new ttl, or by the session's own", async () => {
       const sessions = manager({ ttl: 60 });
       const token = await sessions.setToken('ada', 5);
       expect(await sessions.refreshToken(token)).toBe(true);
@@ -97,7 +97,7 @@ describeStores((open) => {
   });
 
   describe('touchToken', () => {
-    it('slides the session and tells when it ends now', async () => {
+    it('slides the session and returns its new expiry', async () => {
       const sessions = manager({ ttl: 60 });
       const token = await sessions.setToken('ada');
       await fixture.elapse(20);
@@ -114,7 +114,7 @@ describeStores((open) => {
       expect(touched?.lastSeenAt).toEqual(touched?.createdAt);
     });
 
-    it('stops at absoluteTtl, no matter how busy', async () => {
+    it('never exceeds absoluteTtl, however often the session is used', async () => {
       const sessions = manager({ ttl: 3600, absoluteTtl: 1 });
       const token = await sessions.setToken('ada');
       await fixture.elapse(50);
@@ -125,7 +125,7 @@ describeStores((open) => {
   });
 
   describe('refreshing one session', () => {
-    it("leaves the user's longer ones alone", async () => {
+    it('does not shorten other sessions of the user', async () => {
       const sessions = manager();
       const [short, long] = [await sessions.setToken('ada', 60), await sessions.setToken('ada', 60)];
       await sessions.refreshToken(short, 1);
@@ -142,7 +142,7 @@ describeStores((open) => {
       expect(await sessions.listUserToken('ada')).toEqual([second]);
     });
 
-    it('maxSessions: the oldest gives way', async () => {
+    it('maxSessions: a login ends the oldest session', async () => {
       const sessions = manager({ maxSessions: 2 });
       const tokens = [await sessions.setToken('ada'), await sessions.setToken('ada'), await sessions.setToken('ada')];
       expect(await sessions.listUserToken('ada')).toEqual(tokens.slice(1));
@@ -163,7 +163,7 @@ describeStores((open) => {
       expect(await sessions.listUserSessions('grace')).toEqual([]);
     });
 
-    it('listUserSessions shows nothing that can be signed in with', async () => {
+    it('listUserSessions returns nothing that can be used to sign in', async () => {
       const sessions = manager();
       const token = await sessions.setToken('ada');
       const text = JSON.stringify(await sessions.listUserSessions('ada'));
@@ -191,7 +191,7 @@ describeStores((open) => {
       expect(await sessions.deleteUserToken('ada')).toBe(0);
     });
 
-    it("an exception that is no session of this user's keeps nothing", async () => {
+    it("an exception that is not one of this user's sessions keeps nothing", async () => {
       const sessions = manager();
       const foreign = await sessions.setToken('grace');
       for (const except of ['nonsense', foreign, '']) {
@@ -214,7 +214,7 @@ describeStores((open) => {
   });
 
   describe('createSession', () => {
-    it('gives the session whole, with the user', async () => {
+    it('returns the whole session, with the user', async () => {
       const sessions = manager({ getUserInfo: (id) => ({ name: id.toUpperCase() }) });
       const session = await sessions.createSession('ada', { ttl: 9 });
       expect(session).toEqual({
@@ -224,7 +224,7 @@ describeStores((open) => {
       expect(session).toMatchObject({ ttl: 9, user: { id: 'ada', detail: { name: 'ADA' } } });
     });
 
-    it('ends the sessions it replaces, whoever they belong to', async () => {
+    it('ends the sessions it replaces, of any user', async () => {
       const sessions = manager();
       const [own, other, bystander] = [
         await sessions.setToken('ada'),
@@ -236,13 +236,13 @@ describeStores((open) => {
       expect(await sessions.listUserToken('grace')).toEqual([]);
     });
 
-    it('starts nothing for a user whom getUserInfo does not know', async () => {
+    it('starts no session for a user whom getUserInfo does not know', async () => {
       const sessions = manager({ getUserInfo: () => null });
       await expect(sessions.createSession('nobody')).rejects.toMatchObject({ code: 'ERR_USER_NOT_FOUND', status: 401 });
       expect(await sessions.listUserToken('nobody')).toEqual([]);
     });
 
-    it('leaves no session behind when one that it replaces could not be ended', async () => {
+    it('leaves no session behind when it could not end one that it replaces', async () => {
       const sessions = manager();
       const old = await sessions.setToken('grace');
       const end = store.end.bind(store);
@@ -260,7 +260,7 @@ describeStores((open) => {
   });
 
   describe('user info', () => {
-    /** A loader that gives its first answer when told to, and "new" to whoever comes after. */
+    /** A loader that gives its first answer on `arrive()`, and "new" to every later call. */
     const slowAtFirst = () => {
       let arrive: (detail: Detail | null) => void = () => undefined;
       const first = new Promise<Detail | null>((resolve) => {
@@ -274,7 +274,7 @@ describeStores((open) => {
     };
     const userNamed = (name: string) => jest.fn<Promise<Detail | null>, [string]>(async () => ({ name }));
 
-    it('is loaded at the first check that wants it, and then comes from the cache', async () => {
+    it('is loaded at the first check that needs it, and is cached from then on', async () => {
       const getUserInfo = userNamed('Ada');
       const sessions = manager({ getUserInfo });
       const token = await sessions.setToken('ada');
@@ -286,7 +286,7 @@ describeStores((open) => {
       expect(getUserInfo.mock.calls).toEqual([['ada']]);
     });
 
-    it('is loaded again when its time is over', async () => {
+    it('is loaded again after its ttl', async () => {
       const getUserInfo = userNamed('Ada');
       const sessions = manager({ getUserInfo });
       const token = await sessions.setToken('ada');
@@ -296,7 +296,7 @@ describeStores((open) => {
       expect(getUserInfo).toHaveBeenCalledTimes(2);
     });
 
-    it('is the same from the cache and from the loader: what JSON makes of it', async () => {
+    it('is the same from cache and loader: a JSON round trip', async () => {
       const sessions = new TokenManager({
         store,
         secret: SECRET,
@@ -327,14 +327,14 @@ describeStores((open) => {
       expect(await sessions.checkToken(token)).not.toBeNull();
     });
 
-    it('of a service without a loader comes from the cache that another service fills', async () => {
+    it('in a service without a loader comes from the cache that another service fills', async () => {
       const token = await manager().setToken('ada');
       expect((await manager().touchToken(token))?.user).toEqual({ id: 'ada' });
       await manager({ getUserInfo: userNamed('Ada') }).addUser('ada');
       expect((await manager().touchToken(token))?.user).toEqual({ id: 'ada', detail: { name: 'Ada' } });
     });
 
-    it('addUser loads and caches, or gives null for nobody', async () => {
+    it('addUser loads and caches, or returns null for an unknown user', async () => {
       const getUserInfo = jest.fn<Detail | undefined, [string]>((id) => (id === 'ada' ? { name: 'Ada' } : undefined));
       const sessions = manager({ getUserInfo });
       expect(await sessions.addUser('ada')).toEqual({ id: 'ada', detail: { name: 'Ada' } });
@@ -343,7 +343,7 @@ describeStores((open) => {
       expect(getUserInfo).toHaveBeenCalledTimes(2);
     });
 
-    it('deleteUser forgets the info and keeps the sessions', async () => {
+    it('deleteUser deletes the info and keeps the sessions', async () => {
       const getUserInfo = userNamed('Ada');
       const sessions = manager({ getUserInfo });
       const token = await sessions.setToken('ada');
@@ -354,7 +354,7 @@ describeStores((open) => {
       expect(getUserInfo).toHaveBeenCalledTimes(2);
     });
 
-    it('deleteUser also forgets what a load under way brings', async () => {
+    it('deleteUser also discards the result of a load in flight', async () => {
       const { getUserInfo, arrive } = slowAtFirst();
       const sessions = manager({ getUserInfo });
       const token = await sessions.setToken('ada');
@@ -365,7 +365,7 @@ describeStores((open) => {
       expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'new' });
     });
 
-    it('refreshUser loads afresh: it never takes what a load before it brings', async () => {
+    it('refreshUser always loads: it never uses the result of a load that began before', async () => {
       const { getUserInfo, arrive } = slowAtFirst();
       const sessions = manager({ getUserInfo });
       const token = await sessions.setToken('ada');
@@ -378,7 +378,7 @@ describeStores((open) => {
       expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'new' });
     });
 
-    it('addUser and createSession take nothing that a load before them brings, and are not ended by it', async () => {
+    it('addUser and createSession ignore a load that began before them, whatever its result', async () => {
       for (const call of ['addUser', 'createSession'] as const) {
         const { getUserInfo, arrive } = slowAtFirst();
         const sessions = manager({ getUserInfo });
@@ -395,7 +395,7 @@ describeStores((open) => {
       }
     });
 
-    it('a session that starts during a load outlives its outcome "no such user"', async () => {
+    it('a session that starts during a load survives its result "no such user"', async () => {
       let arrive: (detail: null) => void = () => undefined;
       const getUserInfo = jest.fn<Promise<null>, [string]>(() => new Promise((resolve) => (arrive = resolve)));
       const sessions = manager({ getUserInfo });
@@ -407,7 +407,7 @@ describeStores((open) => {
       expect(await sessions.checkToken(token)).not.toBeNull();
     });
 
-    it('is read-only at every level, wherever it comes from', async () => {
+    it('is read-only at every level, from any source', async () => {
       const ada = { roles: ['reader'], address: { city: 'London' } };
       const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => ada });
       const { user, token } = await sessions.createSession('ada');
@@ -430,7 +430,7 @@ describeStores((open) => {
       expect(() => Object.assign(checked as object, { id: 'eve' })).toThrow(TypeError);
     });
 
-    it('leaves what getUserInfo gave to the application: that is no copy to be frozen', async () => {
+    it('leaves the object of getUserInfo unfrozen for the application', async () => {
       const ada = { name: 'Ada', tags: ['x'] };
       const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => ada });
       await sessions.addUser('ada');
@@ -438,7 +438,7 @@ describeStores((open) => {
       expect((await sessions.addUser('ada'))?.detail).toEqual({ name: 'Ada', tags: ['x', 'y'] });
     });
 
-    it('of a user who is gone is forgotten', async () => {
+    it('of a deleted user is removed', async () => {
       const users = new Map([['ada', { name: 'Ada' }]]);
       const sessions = manager({ getUserInfo: (id) => users.get(id) });
       await sessions.addUser('ada');
@@ -447,7 +447,7 @@ describeStores((open) => {
       expect((await manager().touchToken(await sessions.setToken('ada')))?.user).toEqual({ id: 'ada' });
     });
 
-    it('whose loader hangs is loaded again by who comes ten seconds later', async () => {
+    it('whose loader hangs is loaded again ten seconds later', async () => {
       jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'performance'] });
       try {
         const { getUserInfo } = slowAtFirst();
@@ -464,7 +464,7 @@ describeStores((open) => {
       }
     });
 
-    it('refreshUser loads a user named twice once, and counts only those there are', async () => {
+    it('refreshUser loads a user named twice once, and counts only existing users', async () => {
       const getUserInfo = jest.fn<Detail | null, [string]>((id) => (id === 'nobody' ? null : { name: id }));
       const sessions = manager({ getUserInfo });
       expect(await sessions.refreshUser(['ada', 'grace', 'ada', 'nobody'])).toBe(2);
@@ -472,7 +472,7 @@ describeStores((open) => {
       expect(await sessions.refreshUser([])).toBe(0);
     });
 
-    it('refreshUser loads many at a time, but not all at once', async () => {
+    it('refreshUser loads many at a time, with a limit', async () => {
       let running = 0;
       let most = 0;
       const getUserInfo: GetUserInfo<Detail> = async (name) => {
@@ -492,8 +492,8 @@ describeStores((open) => {
     });
   });
 
-  describe('a store that answers with the record of another user', () => {
-    it('is an error, not a login', async () => {
+  describe('a store that returns the record of another user', () => {
+    it('causes an error, not a login', async () => {
       const sessions = manager();
       const [ada, grace] = [await sessions.setToken('ada'), await sessions.setToken('grace')];
       const tagOf = (id: string) => createHash('sha256').update(id).digest('base64url').slice(0, 22);
@@ -510,7 +510,7 @@ describeStores((open) => {
   });
 
   describe('secrets', () => {
-    it('can be replaced without signing anyone out', async () => {
+    it('can be replaced without signing users out', async () => {
       const NEXT = 'the secret that comes next, long enough too';
       const old = await manager().setToken('ada');
       const rotated = manager({ secret: [NEXT, SECRET] });
@@ -518,7 +518,7 @@ describeStores((open) => {
       expect(await rotated.checkToken(old)).not.toBeNull();
       expect(await manager({ secret: NEXT }).checkToken(young)).not.toBeNull();
       expect(await manager({ secret: NEXT }).checkToken(old)).toBeNull();
-      // What the list gives is signed with the first secret, and is as good as what was issued.
+      // Listed tokens are signed with the first secret, and as valid as the issued ones.
       for (const token of await rotated.listUserToken('ada')) {
         expect(await manager({ secret: NEXT }).checkToken(token)).not.toBeNull();
       }

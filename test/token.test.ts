@@ -30,7 +30,7 @@ function createToken(userId: string, keys: SigningKeys): TokenClaims & { token: 
 const signedPartOf = (token: string) => token.slice(0, token.lastIndexOf('.'));
 
 describe('a token', () => {
-  it('is tag.sid.gen.minted.proved.sig, and the signature is over all the rest', () => {
+  it('is tag.sid.gen.minted.proved.sig, and the signature covers all other parts', () => {
     const claims = { tag: tagOf('ada'), sid: createSessionId(), gen: 37, mintedAt: NOW + 1, provedAt: NOW };
     const token = signToken(claims, KEYS);
     expect(claims.tag).toBe(createHash('sha256').update('ada').digest('base64url').slice(0, 22));
@@ -39,14 +39,14 @@ describe('a token', () => {
     expect([tagIn(token), sessionIdIn(token)]).toEqual([claims.tag, claims.sid]);
   });
 
-  it('can be as long as MAX_TOKEN_LENGTH: its generation and its moments have room for centuries', () => {
+  it('is at most MAX_TOKEN_LENGTH long, with generations and times for centuries', () => {
     const claims = { ...createToken('ada', KEYS), gen: 36 ** 6 - 1, mintedAt: 36 ** 10 - 1, provedAt: 36 ** 10 - 1 };
     const token = signToken(claims, KEYS);
     expect(token).toHaveLength(MAX_TOKEN_LENGTH);
     expect(parseToken(token, KEYS)).toMatchObject({ gen: claims.gen, provedAt: claims.provedAt });
   });
 
-  it('is another one each time, for the same user too', () => {
+  it('is a different one each time, for the same user too', () => {
     const tokens = Array.from({ length: 1000 }, () => createToken('ada', KEYS).token);
     expect(new Set(tokens).size).toBe(1000);
   });
@@ -56,11 +56,11 @@ describe('a token', () => {
     expect(signToken(claims, KEYS)).toBe(token);
   });
 
-  it('holds nothing of the user id in clear', () => {
+  it('does not contain the user id in clear', () => {
     expect(createToken('ada.lovelace@example.com', KEYS).token).not.toMatch(/ada|example/);
   });
 
-  it('is not made at all when the random source fails', () => {
+  it('is not made when the random source fails', () => {
     jest.isolateModules(() => {
       const crypto = require('node:crypto') as typeof import('node:crypto');
       const random = jest.spyOn(crypto, 'randomFillSync').mockImplementation(() => {
@@ -78,7 +78,7 @@ describe('a token', () => {
 });
 
 describe('the signature', () => {
-  it('is that of createHmac, for secrets of any length and script', () => {
+  it('equals that of createHmac, for secrets of any length and script', () => {
     const random = randomBytes(1000).toString('hex');
     for (const secret of [
       random.slice(0, 32),
@@ -107,7 +107,7 @@ describe('the signature', () => {
       'Test Using Larger Than Block-Size Key - Hash Key First',
       '60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54',
     ],
-  ])('is as RFC 4231 has it: %#', (key, text, mac) => {
+  ])('is as in RFC 4231: %#', (key, text, mac) => {
     const hmac = new HmacSha256(Buffer.from(key, 'hex'), text.length);
     expect(Buffer.from(hmac.digest(text), 'base64url').toString('hex')).toBe(mac);
     expect(Buffer.from(hmac.digest(text), 'base64url').toString('hex')).toBe(mac);
@@ -117,7 +117,7 @@ describe('the signature', () => {
 
 describe('parseToken', () => {
   const { token, ...claims } = createToken('ada', KEYS);
-  /** The token with another text in one of its parts, signed anew. */
+  /** The token with one part replaced, signed again. */
   const resigned = (part: number, text: string) => {
     const parts = signedPartOf(token).split('.');
     parts[part] = text;
@@ -125,25 +125,25 @@ describe('parseToken', () => {
     return `${signed}.${createHmac('sha256', SECRET).update(signed).digest('base64url')}`;
   };
 
-  it('gives the claims of a token that one of the secrets has signed', () => {
+  it('returns the claims of a token that one of the secrets has signed', () => {
     expect(parseToken(token, KEYS)).toEqual(claims);
     const rotated = importSecret([OLDER, SECRET]);
     expect(parseToken(token, rotated)).toEqual(claims);
     expect(parseToken(createToken('ada', rotated).token, importSecret(OLDER))).not.toBeNull();
   });
 
-  it('gives null for a token of another secret', () => {
+  it('returns null for a token of another secret', () => {
     expect(parseToken(token, importSecret(OLDER))).toBeNull();
   });
 
-  it('gives null for a token with any one character changed', () => {
+  it('returns null for a token with any one character changed', () => {
     for (let i = 0; i < token.length; i++) {
       const changed = token.slice(0, i) + (token[i] === 'A' ? 'B' : 'A') + token.slice(i + 1);
       expect(parseToken(changed, KEYS)).toBeNull();
     }
   });
 
-  it('takes no second spelling of a signature: the unused bits of base64url count', () => {
+  it('accepts one spelling of a signature: the unused bits of base64url count', () => {
     const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
     const last = alphabet.indexOf(token.at(-1) as string);
     const sameBytes = token.slice(0, -1) + alphabet[last ^ 1];
@@ -160,7 +160,7 @@ describe('parseToken', () => {
     ['seven digits for the generation', 2, '1000000'],
     ['eleven digits for a moment', 3, '10000000000'],
     ['eleven digits for the proof', 4, '10000000000'],
-  ])('takes one spelling of each number: not %s, though signed', (_, part, text) => {
+  ])('accepts one spelling of each number: not %s, though signed', (_, part, text) => {
     expect(parseToken(resigned(part, text), KEYS)).toBeNull();
     expect(readClaims(resigned(part, text))).toBeNull();
     expect(parseToken(resigned(2, '1'), KEYS)).toEqual({ ...claims, gen: 1 });
@@ -181,7 +181,7 @@ describe('parseToken', () => {
     ['an object that prints as a token', { toString: () => token, length: token.length }],
     ['undefined', undefined],
     ['null', null],
-  ])('gives null for %s', (_, value) => {
+  ])('returns null for %s', (_, value) => {
     expect(parseToken(value, KEYS)).toBeNull();
   });
 });
@@ -211,7 +211,7 @@ describe('a tag', () => {
     expect(new Set(ids.map(tagOf)).size).toBe(ids.length);
   });
 
-  it('is no session id by mistake: both have the form, only one is asked for', () => {
+  it('is never taken for a session id, which has the same form', () => {
     expect(isSessionId(createToken('ada', KEYS).sid)).toBe(true);
     expect(isSessionId('x')).toBe(false);
   });

@@ -19,12 +19,12 @@ import { until } from './support/until';
 /** The name in the certificates, which is no server's address. */
 const NAME = 'redis.example';
 const IPV4 = '127.0.0.1';
-/** What stands in for it on a machine without IPv6 tests the rest. */
+/** IPv4, on a machine without IPv6, tests the rest. */
 const IPV6 = Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === '::1'))
   ? '::1'
   : IPV4;
 
-/** Servers of every topology that are reached in the same way. Their user is the one of docs/redis.md. */
+/** Servers of every topology with the same transport. Their user is that of docs/redis.md. */
 interface Place {
   sentinel: SentinelTopology;
   cluster: ClusterTopology;
@@ -36,9 +36,9 @@ type Kind = (typeof KINDS)[number];
 let authority: CertificateAuthority;
 let stranger: CertificateAuthority;
 let own: Certificate;
-/** With certificates that hold the servers' addresses too, and ask clients for none. */
+/** With certificates that contain the servers' addresses too, and without client certificates. */
 let oneWay: Place;
-/** On IPv6, with certificates that hold the name alone, and ask clients for theirs. */
+/** On IPv6, with certificates that contain the name alone, and with client certificates. */
 let mutual: Place;
 /** On IPv6 and a Unix socket, without TLS. */
 let plain: SentinelTopology;
@@ -123,12 +123,12 @@ describe.each(KINDS)('%s', (kind) => {
     expect(await refusalsOf([...serversOf(kind, oneWay), ...serversOf(kind, mutual)])).toEqual([]);
   });
 
-  it('with an authority of its own: every connection trusts it', async () => {
+  it('works with a private authority: every connection trusts it', async () => {
     const tls = { ca: authority.cert };
     expect(await useEveryConnection(settingsOf(kind, oneWay, tls))).toEqual(ALL_IS_WELL);
   });
 
-  it('over IPv6 with mutual TLS: every connection asks for the servername, and shows our certificate', async () => {
+  it('works over IPv6 with mutual TLS: every connection sends the servername and our certificate', async () => {
     const asked = new Set<string>();
     const tls: ConnectionOptions = {
       ...withOwn(),
@@ -152,10 +152,10 @@ describe.each(KINDS)('%s', (kind) => {
       () => ({ ...withOwn(), servername: 'other.example' }),
       /does not match certificate's altnames/,
     ],
-    // With TLS 1.3 a server says so after the handshake, and its reset may overtake that (RFC 8446, 4.4.2.4).
+    // With TLS 1.3 a server reports this after the handshake, and its reset may come first (RFC 8446, 4.4.2.4).
     ['with its own, without ours', trust, /certificate required|\b(ECONNRESET|EPIPE)\b/],
-  ])('with a certificate %s is a 503 that says so, and no secret', async (_, tls, words) => {
-    const secrets = { password: 'a password that nobody may see', key: own.key.toString() };
+  ])('with a certificate %s gives a 503 that says so, and shows no secret', async (_, tls, words) => {
+    const secrets = { password: 'a password that must stay secret', key: own.key.toString() };
     const { password } = secrets;
     const store = new RedisStore(settingsOf(kind, mutual, tls(), { ...ACL_LOGIN, password }), { timeoutMs: 2000 });
     const sessions = new TokenManager({ store, secret: SECRET });
@@ -191,12 +191,12 @@ describe("a client of the application's own with mutual TLS", () => {
     ['ioredis 5, to Sentinel', () => new Redis5(ofSentinel())],
     ['ioredis, to a Cluster', () => new Cluster(mutual.cluster.startupNodes, ofCluster())],
     ['ioredis 5, to a Cluster', () => new Cluster5(mutual.cluster.startupNodes, ofCluster())],
-  ])('of %s: every further connection has its TLS', async (_, open) => {
+  ])('of %s: every later connection has its TLS', async (_, open) => {
     expect(await useEveryConnection(kept(open() as Redis | Cluster))).toEqual(ALL_IS_WELL);
   });
 });
 
-/** Leaves names as they are: they are in the certificates. */
+/** Resolves no names: the certificates contain them. */
 const LOOKUP = (name: string, callback: (error: null, address: string) => void) => callback(null, name);
 
 describe('without TLS', () => {
@@ -217,7 +217,7 @@ describe('without TLS', () => {
     for (const target of targets) expect(await useEveryConnection(target)).toEqual(ALL_IS_WELL);
   });
 
-  it('a Unix socket that is not there is a 503 that says so', async () => {
+  it('a missing Unix socket gives a 503 that says so', async () => {
     const store = new RedisStore({ path: '/nowhere/redis.sock' }, PATIENT);
     onClose(() => store.close());
     await expect(store.list('A'.repeat(22))).rejects.toMatchObject({

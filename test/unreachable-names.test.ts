@@ -37,13 +37,13 @@ function manage(target: Target, options: RedisStoreOptions = PATIENT): TokenMana
 const breakConnections = (servers: readonly RedisServer[]) =>
   Promise.all(servers.map((server) => ask(server, 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')));
 
-/** Users of whom some are on each of two masters. */
+/** Users on both of two masters. */
 const USERS = Array.from({ length: 8 }, (_, i) => `user-${i}`);
 
 describe('a name that does not resolve', () => {
   const names = [GONE, { host: 'gone-too.invalid', port: 7000 }, { host: 'and-this.invalid' }];
 
-  it('among the seeds of a Cluster does not matter while one seed works, at the start and later', async () => {
+  it('among the seeds of a Cluster is harmless while one seed works, at the start and later', async () => {
     const [seed] = cluster.startupNodes as [{ host: string; port: number }];
     for (const target of [{ cluster: [...names, seed] }, { cluster: [{ ...seed, host: 'localhost' }, ...names] }]) {
       const sessions = manage(target);
@@ -55,14 +55,14 @@ describe('a name that does not resolve', () => {
     }
   });
 
-  it('among the sentinels does not matter while one sentinel works, at the start and later', async () => {
+  it('among the sentinels is harmless while one sentinel works, at the start and later', async () => {
     const sessions = manage({ sentinels: [...names, ...sentinel.sentinels], name: sentinel.name });
     const token = await sessions.setToken('ada');
     await breakConnections([...sentinel.nodes, ...sentinel.sentinelServers]);
     await until('it is served again', async () => (await sessions.checkToken(token)) !== null);
   });
 
-  it('of one node of a Cluster is a 503 for its users alone, which says so', async () => {
+  it('of one node of a Cluster gives a 503, with the reason, to its users alone', async () => {
     const [lost, other] = cluster.nodes as [RedisServer, RedisServer];
     const announce = (server: RedisServer, host: string) =>
       ask(server, 'CONFIG', 'SET', 'cluster-announce-hostname', host);
@@ -79,7 +79,7 @@ describe('a name that does not resolve', () => {
     });
     await announceType('hostname');
     const sessions = manage({ cluster: [{ host: HOST, port: other.port }] });
-    // Also once that node is no longer asked.
+    // Even when that node is no longer called.
     for (let round = 0; round < 3; round++) {
       const outcomes = await Promise.allSettled(USERS.map((user) => sessions.setToken(user)));
       const reasons = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
@@ -96,7 +96,7 @@ describe('a name that does not resolve', () => {
   });
 });
 
-describe('a Cluster whose nodes do not say where they are', () => {
+describe('a Cluster whose nodes do not announce their address', () => {
   const setType = (type: string) =>
     Promise.all(cluster.nodes.map((node) => ask(node, 'CONFIG', 'SET', 'cluster-preferred-endpoint-type', type)));
   afterEach(() => setType('ip'));
@@ -129,12 +129,12 @@ describe('a Cluster whose nodes do not say where they are', () => {
   });
 });
 
-describe('a connection that was dropped without a word while nobody used it', () => {
+describe('an idle connection that the network dropped silently', () => {
   const TIMEOUT_MS = 2000;
-  /** Longer than a connection is trusted without being tried. */
+  /** Longer than the time after which an idle connection is tested. */
   const IDLE_MS = 5200;
 
-  it('costs no call its answer: the first after that is served, and those made with it', async () => {
+  it('fails no call: the next calls are served', async () => {
     const proxies: TcpProxy[] = [];
     const proxyTo = async (server: RedisServer) => {
       const proxy = await startProxy(server.port);
@@ -184,7 +184,7 @@ describe('a connection that was dropped without a word while nobody used it', ()
     expect(outcomes).toEqual(all.map(({ what }) => [what, []]));
   });
 
-  it('is kept where Redis still answers, be it slowly', async () => {
+  it('is kept if Redis answers, even slowly', async () => {
     const server = await startRedis();
     onClose(() => server.stop());
     const proxy = await startProxy(server.port);
@@ -200,7 +200,7 @@ describe('a connection that was dropped without a word while nobody used it', ()
   });
 });
 
-it('health looks at every master, and names the one that lacks a right', async () => {
+it('health checks every master, and names the one that lacks a right', async () => {
   const [lacking, other] = cluster.nodes as [RedisServer, RedisServer];
   const rights = ['on', '>secret', '~*', '&*', '+@all'];
   await Promise.all([
@@ -215,7 +215,7 @@ it('health looks at every master, and names the one that lacks a right', async (
   expect(await Promise.all(cluster.nodes.map((node) => ask(node, 'KEYS', '*health*')))).toEqual([[], []]);
 });
 
-it('nobody listens at any seed: the error names each of them', async () => {
+it('when no seed is reachable, the error names each of them', async () => {
   const port = await freePort();
   const cluster = manage({ cluster: [{ host: HOST, port }, GONE] });
   const sentinel = manage({ sentinels: [{ host: HOST, port }, GONE], name: 'x' });

@@ -6,7 +6,7 @@ import { until } from './support/until';
 type Detail = { name: string };
 
 /*
- * Two processes with one store: one begins a slow load, the other changes the user, then the load ends.
+ * Two processes with one store: one starts a slow load, the other changes the user, then the load ends.
  */
 describeStores((open) => {
   let fixture: StoreFixture;
@@ -18,9 +18,7 @@ describeStores((open) => {
   const manage = (store: Store, getUserInfo?: GetUserInfo<Detail>) =>
     new TokenManager<Detail>({ store, secret: SECRET, getUserInfo });
 
-  /**
-   * A process whose load of ada's info has begun, and `finish`, which ends the load and waits for what becomes of it.
-   */
+  /** A process that is loading ada's info, and `finish`, which ends the load and waits for its result. */
   async function slowLoad() {
     let arrive: (detail: Detail | null) => void = () => undefined;
     const getUserInfo = jest.fn<Promise<Detail | null>, [string]>(() => new Promise((resolve) => (arrive = resolve)));
@@ -44,17 +42,17 @@ describeStores((open) => {
     return { token, finish };
   }
 
-  /** What any process finds cached of the session's user. */
+  /** What processes find in the cache for the session's user. */
   const cachedFor = async (token: string) => (await manage(fixture.other).touchToken(token))?.user.detail;
 
-  it('a load that began before refreshUser in another process does not undo it', async () => {
+  it('a load that began before refreshUser in another process does not overwrite it', async () => {
     const { token, finish } = await slowLoad();
     expect(await manage(fixture.other, () => ({ name: 'new' })).refreshUser(['ada'])).toBe(1);
     expect((await finish({ name: 'old' }))?.user.detail).toEqual({ name: 'old' });
     expect(await cachedFor(token)).toEqual({ name: 'new' });
   });
 
-  it('a load that began before refreshUser does not undo it where that joins the load of a check', async () => {
+  it('a load that began before refreshUser does not overwrite it when it joins the load of a check', async () => {
     const loads: ((detail: Detail) => void)[] = [];
     let isSlow = true;
     let answer: () => void = () => undefined;
@@ -67,13 +65,13 @@ describeStores((open) => {
     const mine = await here.setToken('ada');
     const touches = [here.touchToken(mine)];
     await until('a load has begun', () => loads.length === 1);
-    // The answer to another check is under way while another process begins its load.
+    // The answer to another check is in flight while another process begins its load.
     touches.push(here.touchToken(mine));
     await fixture.elapse(5);
     const { token, finish } = await slowLoad();
 
     const refreshed = here.refreshUser(['ada']);
-    // Has the first load count no more; the second check begins another.
+    // Makes the first load obsolete; the second check begins another.
     await here.setToken('ada');
     answer();
     await until('the load of that check has begun', () => loads.length === 2);
@@ -87,14 +85,14 @@ describeStores((open) => {
     expect(await cachedFor(token)).toEqual({ name: 'new' });
   });
 
-  it('a load that began before deleteUser in another process is not kept', async () => {
+  it('a load that began before deleteUser in another process is not cached', async () => {
     const { token, finish } = await slowLoad();
     expect(await manage(fixture.other).deleteUser('ada')).toBe(false);
     await finish({ name: 'old' });
     expect(await cachedFor(token)).toBeUndefined();
   });
 
-  it('a load that began before another process found the user gone is not kept', async () => {
+  it('a load that began before another process found the user deleted is not cached', async () => {
     const { token, finish } = await slowLoad();
     expect(await manage(fixture.other, () => null).addUser('ada')).toBeNull();
     await finish({ name: 'old' });
@@ -102,7 +100,7 @@ describeStores((open) => {
     expect(await cachedFor(await manage(fixture.other).setToken('ada'))).toBeUndefined();
   });
 
-  it('a load that began before a login in another process, and found no such user, ends nothing', async () => {
+  it('a load that began before a login in another process, with the result "no such user", ends nothing', async () => {
     const { token, finish } = await slowLoad();
     const login = await manage(fixture.other, () => ({ name: 'new' })).createSession('ada');
     expect(await finish(null)).toBeNull();
@@ -110,7 +108,7 @@ describeStores((open) => {
     expect(await cachedFor(token)).toEqual({ name: 'new' });
   });
 
-  it('a load that began before a refresh is not kept when what that refresh cached has expired meanwhile', async () => {
+  it('a load that began before a refresh is not cached even after the refreshed info has expired', async () => {
     const { token, finish } = await slowLoad();
     expect(await manage(fixture.other, () => ({ name: 'new' })).refreshUser(['ada'], 1)).toBe(1);
     await fixture.elapse(1100);
@@ -119,7 +117,7 @@ describeStores((open) => {
     expect(await cachedFor(token)).toBeUndefined();
   });
 
-  it('a load that nothing came between is kept, and one that found no such user ends the sessions', async () => {
+  it('an undisturbed load is cached, and one with the result "no such user" ends the sessions', async () => {
     const first = await slowLoad();
     await first.finish({ name: 'loaded' });
     expect(await cachedFor(first.token)).toEqual({ name: 'loaded' });

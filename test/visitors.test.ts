@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import {
   MemoryStore,
   RedisStore,
+  type SessionData,
   SessionError,
   type Store,
   TokenManager,
@@ -46,6 +47,10 @@ const ROUTES: AppOptions['routes'] = {
     const token = await session.login(query.get('user') ?? 'ada', { keep });
     return { token, id: session.id, data: await session.data.getAll() };
   },
+  '/rotate': async (session) => {
+    const token = await session.rotate();
+    return { token, id: session.id, data: await session.data.getAll() };
+  },
   '/logout-then-set': async (session) => {
     await session.logout();
     await session.data.set('after', 1);
@@ -71,7 +76,7 @@ class Jar {
   }
 }
 
-/** An application, a browser that visits it, and what its store was asked. */
+/** An application, a browser that visits it, and the calls to its store. */
 async function start(
   framework: Framework,
   options: AppOptions = {},
@@ -99,7 +104,7 @@ async function start(
 }
 
 describe.each(HOSTS)('on %s, a visitor', (framework) => {
-  it('who writes nothing gets no cookie, no record and no call to the store', async () => {
+  it('who writes nothing gets no cookie and no record, and costs no call to the store', async () => {
     const { visit, jar, calls } = await start(framework);
     expect((await visit('/data')).body).toEqual({});
     expect((await visit('/read')).body).toEqual([null, null, false, null, null]);
@@ -108,7 +113,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect(calls).toEqual([]);
   });
 
-  it('keeps data before a login, in a cookie that ends with the browser and costs one call', async () => {
+  it('has data before a login, in a cookie that ends with the browser, for one call', async () => {
     const { visit, jar, calls } = await start(framework);
     const first = await visit('/set?cart=book');
     expect(first.headers.getSetCookie()).toEqual([
@@ -127,7 +132,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect(jar.cookies.size).toBe(1);
   });
 
-  it('loses nothing that one first request writes in parallel, and starts one session for it', async () => {
+  it('loses no parallel write of a first request, and gets one session for all', async () => {
     const { visit, calls } = await start(framework);
     const { body } = await visit('/set-many');
     const keys = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`key-${i}`, i]));
@@ -135,7 +140,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect(calls.filter((call) => call === 'create')).toHaveLength(1);
   });
 
-  it('is not signed in: guards refuse, and no list has it', async () => {
+  it('is not signed in: guards refuse, and no list has the session', async () => {
     const { visit, manager } = await start(framework);
     const { body } = await visit('/set?user=ada');
     expect((await visit('/me')).status).toBe(401);
@@ -157,7 +162,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect((await visit('/data')).body).toEqual({});
   });
 
-  it('brings along at login what is named, under a new token, and nothing else', async () => {
+  it('keeps at login the data that the login names, under a new token, and nothing else', async () => {
     const { visit, jar, manager } = await start(framework);
     const { body: visitor } = await visit('/set?cart=book&isAdmin=1');
     const { body: user } = await visit('/login?keep=cart&keep=absent');
@@ -168,13 +173,13 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect(await manager.sessionData(visitor.token).getAll()).toEqual({});
   });
 
-  it('brings along nothing by default', async () => {
+  it('keeps no data at login by default', async () => {
     const { visit } = await start(framework);
     await visit('/set?cart=planted');
     expect((await visit('/login')).body.data).toEqual({});
   });
 
-  it('carries data of one’s own former session, and not of another user’s', async () => {
+  it("keeps data of the same user's former session, and not of another user’s", async () => {
     const { visit } = await start(framework);
     await visit('/login?user=ada');
     await visit('/set?cart=book');
@@ -182,7 +187,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect((await visit('/login?user=bob&keep=cart')).body.data).toEqual({});
   });
 
-  it('still has its data when the login could not be stored', async () => {
+  it('still has the data when the login could not be stored', async () => {
     const { visit, store } = await start(framework);
     await visit('/set?cart=book');
     const refused = jest.spyOn(store, 'create').mockRejectedValueOnce(new SessionError('ERR_STORE_TIMEOUT', 'test'));
@@ -200,7 +205,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect((await visit('/data')).body).toEqual({ after: 1 });
   });
 
-  it('ends with a logout, and its cookie is cleared', async () => {
+  it('ends with a logout, which deletes the cookie', async () => {
     const { visit, jar, manager } = await start(framework);
     const { body } = await visit('/set?cart=book');
     expect((await visit('/logout')).status).toBe(200);
@@ -208,7 +213,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect(await manager.sessionData(body.token).getAll()).toEqual({});
   });
 
-  it('does not act for another origin, and none begins there', async () => {
+  it('has no effect on requests from another origin, and starts no session there', async () => {
     const { visit, jar, calls } = await start(framework);
     const foreign = { Origin: 'https://evil.example', 'Sec-Fetch-Site': 'cross-site' };
     expect((await visit('/set?cart=planted', foreign, 'POST')).status).toBe(403);
@@ -221,7 +226,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect((await visit('/data')).body).toEqual({ cart: 'book' });
   });
 
-  it('costs no call when it is forged, or when several came', async () => {
+  it('costs no call with a forged cookie, or with several cookies', async () => {
     const { visit, calls, url } = await start(framework);
     const { body: one } = await visit('/set?a=1');
     const other = (await (await fetch(`${url}/set?b=1`)).json()) as { token: string };
@@ -246,7 +251,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect(jar.cookies.size).toBe(0);
   });
 
-  it('goes on beside a token of a session that has ended', async () => {
+  it('continues beside a token of a session that has ended', async () => {
     const { visit, manager } = await start(framework);
     const { body: visitor } = await visit('/set?cart=book');
     const token = await manager.setToken('ada');
@@ -261,7 +266,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect([refused.status, JSON.parse(refused.body)]).toEqual([401, { error: 'unauthenticated', reason: 'revoked' }]);
   });
 
-  it('works by a header for clients without cookies', async () => {
+  it('may use a header instead of cookies', async () => {
     const { visit } = await start(framework, { cookie: false });
     const { body, headers } = await visit('/set?cart=book');
     expect(headers.getSetCookie()).toEqual([]);
@@ -272,7 +277,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect((await visit('/data', authorization)).body).toEqual({});
   });
 
-  it('gets a 503 in an outage, and keeps its cookie', async () => {
+  it('gets a 503 in an outage, and keeps the cookie', async () => {
     const { visit, jar, store } = await start(framework);
     await visit('/set?cart=book');
     const outage = jest.spyOn(store, 'touch').mockRejectedValue(new SessionError('ERR_STORE_UNAVAILABLE', 'test'));
@@ -284,7 +289,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect((await visit('/data')).body).toEqual({ cart: 'book' });
   });
 
-  it('has its data with the request when that is eager', async () => {
+  it('has the data with the request when that is eager', async () => {
     const { visit, calls } = await start(framework, { data: 'eager' });
     await visit('/set?cart=book');
     calls.length = 0;
@@ -292,7 +297,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect(calls).toEqual(['touchWithData']);
   });
 
-  it('is bound by the limits of data from its first write on, and by those of options', async () => {
+  it('has limits for data from the first write on, and those that the options set', async () => {
     const { visit, jar, calls } = await start(framework, {}, { maxDataBytes: 100, maxDataKeys: 2 });
     expect((await visit(`/set?a=${'x'.repeat(100)}`)).status).toBe(413);
     expect((await visit('/set?a=1&b=2&c=3')).status).toBe(413);
@@ -306,11 +311,11 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
 describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a visitor under attack', (framework) => {
   const foreign = { Origin: 'https://evil.example', 'Sec-Fetch-Site': 'cross-site' };
 
-  /** The token of a visitor of another browser, which has this data. */
+  /** The token of a visitor in another browser, with this data. */
   const visitorOf = async (url: string, query: string) =>
     ((await (await fetch(`${url}/set?${query}`)).json()) as { token: string }).token;
 
-  it('has its data also beside cookies of two users, and takes it into the login that ends that', async () => {
+  it('has data beside cookies of two users, and keeps it at the login that replaces them', async () => {
     const { visit, jar, manager, calls } = await start(framework);
     await visit('/set?cart=book');
     const visitor = jar.header;
@@ -322,7 +327,7 @@ describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a vis
     expect(login.body.data).toEqual({ cart: 'book' });
   });
 
-  it.each(['/set?a=1', '/login', '/logout'])('is rid of a planted visitor’s cookie by %s', async (path) => {
+  it.each(['/set?a=1', '/login', '/logout'])('loses a planted visitor’s cookie by %s', async (path) => {
     const { visit, manager, url } = await start(framework);
     const session = await manager.setToken('ada');
     const planted = `session-visitor=${await visitorOf(url, 'cart=planted')}`;
@@ -336,7 +341,7 @@ describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a vis
     else expect(deleted).toEqual(about);
   });
 
-  it('is found in its own cookie and in the header alone: in a user’s cookie its token counts for nothing', async () => {
+  it("is found by the visitor's cookie and the header alone: its token is ignored in a user’s cookie", async () => {
     const { visit, manager, url, calls } = await start(framework);
     const [planted, own] = [await visitorOf(url, 'cart=planted'), await visitorOf(url, 'cart=book')];
     const user = await manager.setToken('ada');
@@ -354,7 +359,7 @@ describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a vis
     });
   });
 
-  it('does not count beside a token of ours in the header, which acts alone', async () => {
+  it('is ignored beside a signed token in the header, which acts alone', async () => {
     const { visit, manager, url } = await start(framework);
     const [one, other] = [await visitorOf(url, 'cart=header'), await visitorOf(url, 'cart=cookie')];
     const cookie = { Cookie: `session-visitor=${other}` };
@@ -372,7 +377,7 @@ describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a vis
     expect(await manager.sessionData(other).getAll()).toEqual({ cart: 'cookie' });
   });
 
-  it('keeps its data when its client has gone before the login’s cookie could be set', async () => {
+  it('keeps the data when the client disconnects before the login’s cookie could be set', async () => {
     const { store, jar, manager, visit } = await start(framework);
     await visit('/set?cart=book');
     const token = jar.cookies.get('session-visitor')?.slice(0, -1) as string;
@@ -397,7 +402,7 @@ describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a vis
     [true, '"cache", "storage"', '"cache", "cookies", "storage"'],
     [['*'] as const, '"cache", "storage", "clientHints", "executionContexts"', '"*"'],
   ])(
-    'begins behind a logout with clearSiteData: %j in a cookie that the browser keeps',
+    'begins after a logout with clearSiteData: %j in a cookie that the browser keeps',
     async (clearSiteData, kept, all) => {
       const { visit } = await start(framework, { clearSiteData });
       await visit('/login');
@@ -409,7 +414,7 @@ describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a vis
   );
 
   it.each(['rotate', 'reauthenticated'] as const)(
-    'does not begin with what a user’s request writes whose session %s found ended',
+    'does not begin by a write of a user’s request whose session %s found ended',
     async (verb) => {
       let outcome: unknown;
       const { visit, jar, manager, calls } = await start(framework, {
@@ -431,14 +436,77 @@ describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a vis
     },
   );
 
-  it('does not void a login by a session of its own that can’t be ended', async () => {
+  it.each([
+    ['/login', 'end', {}],
+    ['/login?keep=cart', 'endWithData', { cart: 'book' }],
+  ] as const)("does not make a login fail when the visitor's session cannot be ended: %s", async (path, verb, data) => {
     const { visit, jar, store } = await start(framework);
     await visit('/set?cart=book');
-    jest.spyOn(store, 'end').mockRejectedValueOnce(new SessionError('ERR_STORE_TIMEOUT', 'test'));
-    expect((await visit('/login?keep=cart')).body.data).toEqual({ cart: 'book' });
+    jest.spyOn(store, verb).mockRejectedValueOnce(new SessionError('ERR_STORE_TIMEOUT', 'test'));
+    expect((await visit(path)).body.data).toEqual(data);
     expect([...jar.cookies.keys()]).toEqual(['session']);
     expect((await visit('/me')).status).toBe(200);
   });
+
+  describe('whose data moves to another session while another request writes it,', () => {
+    /** Has another request write at a moment when the new session exists and the former one has not ended yet. */
+    const startWriting = async (write: (data: SessionData<Record<string, unknown>>) => Promise<unknown>) => {
+      const app = await start(framework);
+      await app.visit('/set?cart=book&gone=1&secret=1');
+      const token = app.jar.cookies.get('session-visitor')?.slice(0, -1) as string;
+      const create = app.store.create.bind(app.store);
+      jest.spyOn(app.store, 'create').mockImplementationOnce(async (tag, session) => {
+        const created = await create(tag, session);
+        await write(app.manager.sessionData(token) as SessionData<Record<string, unknown>>);
+        return created;
+      });
+      const dropped: unknown[] = [];
+      app.manager.on('save-dropped', (event) => dropped.push(event));
+      return { ...app, dropped };
+    };
+    const writeAll = async (data: SessionData<Record<string, unknown>>) => {
+      await data.set({ cart: 'two books', late: 1 });
+      await data.delete('gone');
+    };
+
+    it.each([
+      ['/login?keep=cart&keep=gone&keep=late', { cart: 'two books', late: 1 }],
+      ['/login?keep=cart', { cart: 'two books' }],
+      ['/login?keep=late', { late: 1 }],
+      ['/login', {}],
+      ['/rotate', { cart: 'two books', late: 1, secret: '1' }],
+    ])('loses none of it: %s', async (path, data) => {
+      const { visit, dropped } = await startWriting(writeAll);
+      expect((await visit(path)).body.data).toEqual(data);
+      expect((await visit('/data')).body).toEqual(data);
+      expect(dropped).toEqual([]);
+    });
+
+    it.each(['/login?keep=cart', '/rotate'])(
+      'reports what is lost when the store fails just then: %s',
+      async (path) => {
+        const { visit, dropped, store } = await startWriting((data) => data.set('cart', 'two books'));
+        const failing = jest.spyOn(store, 'endWithData').mockImplementationOnce(async (...args) => {
+          failing.mockRestore();
+          const ended = await store.endWithData(...args);
+          jest.spyOn(store, 'writeData').mockRejectedValueOnce(new SessionError('ERR_STORE_TIMEOUT', 'test'));
+          return ended;
+        });
+        const { body } = await visit(path);
+        expect(body.data).toMatchObject({ cart: 'book' });
+        expect(dropped).toEqual([{ userId: path === '/rotate' ? null : 'ada', sessionId: body.id }]);
+      },
+    );
+  });
+});
+
+it('takes data over from the user’s own session in the step that ends it, without a read before', async () => {
+  const { visit, calls } = await start('Express 5');
+  await visit('/login');
+  await visit('/set?cart=book');
+  calls.length = 0;
+  expect((await visit('/login?keep=cart')).body.data).toEqual({ cart: 'book' });
+  expect(calls).toEqual(['touch', 'create', 'readData']);
 });
 
 describe('the options of a login', () => {
@@ -464,7 +532,7 @@ describe('the options of a login', () => {
 });
 
 describe.each(HOSTS)('on %s, a user for whom another acts', (framework) => {
-  it('is shown as such everywhere, through rotations, and never passes for a recent login', async () => {
+  it('is marked as such everywhere, through rotations, and never counts as a recent login', async () => {
     const logins: unknown[] = [];
     const { visit, manager } = await start(framework, {
       routes: {
@@ -502,7 +570,7 @@ describe.each(['MemoryStore', 'Redis'])('in %s, a visitor', (kind) => {
   const open = (): Store =>
     kind === 'Redis' ? new RedisStore(server.url, { ...randomPrefixes(), ...PATIENT }) : new MemoryStore();
 
-  it('begins with its data in one step, and takes it along', async () => {
+  it('begins with the first data in one step, and keeps it', async () => {
     const { visit, manager } = await start('Express 5', {}, { store: open() });
     const { body } = await visit('/set?cart=book&ключ=значение&__proto__=1');
     const data = { cart: 'book', ключ: 'значение' };
@@ -512,7 +580,7 @@ describe.each(['MemoryStore', 'Redis'])('in %s, a visitor', (kind) => {
     expect((await visit('/login?keep=cart&keep=ключ')).body.data).toEqual(data);
   });
 
-  it('is forgotten after visitorTtl, which every request slides, and no write revives it', async () => {
+  it('is deleted after visitorTtl, which every request slides; no write revives it', async () => {
     const { visit, manager, jar } = await start('Express 5', {}, { store: open(), visitorTtl: 1 });
     const { body } = await visit('/set?cart=book');
     const begin = performance.now();
@@ -526,7 +594,7 @@ describe.each(['MemoryStore', 'Redis'])('in %s, a visitor', (kind) => {
     expect(jar.cookies.size).toBe(1);
   });
 
-  it('has another token after rotate(), which a token that was planted learns nothing of', async () => {
+  it('gets another token by rotate(), which the holder of a planted token does not learn', async () => {
     const routes: AppOptions['routes'] = {
       '/rotate': async (session) => {
         const token = await session.rotate();
@@ -545,7 +613,7 @@ describe.each(['MemoryStore', 'Redis'])('in %s, a visitor', (kind) => {
     await expect(manager.sessionData(old.token).set('cart', 'x')).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
   });
 
-  it('has no other token after rotate() when it has ended meanwhile', async () => {
+  it('gets no token by rotate() after its end', async () => {
     const routes: AppOptions['routes'] = {
       '/rotate': async (session) => {
         await manager.deleteToken(session.token as string);
@@ -558,7 +626,7 @@ describe.each(['MemoryStore', 'Redis'])('in %s, a visitor', (kind) => {
     expect([body, headers.getSetCookie()]).toEqual([{ token: null, id: null }, []]);
   });
 
-  it('makes second factors possible: the password proves nothing until the code does', async () => {
+  it('makes second factors possible: only the code proves the user, not the password alone', async () => {
     const routes: AppOptions['routes'] = {
       '/password': async (session, query) => {
         if (query.get('password') !== 'right') return { error: 'wrong' };

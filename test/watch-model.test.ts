@@ -21,7 +21,7 @@ afterAll(async () => {
 
 const USERS = 4;
 const user = fc.nat(USERS - 1).map((n) => `user ${n}`);
-/** Which of the sessions or signals there are by then. */
+/** Indexes into the sessions or signals that exist by then. */
 const which = fc.nat(30);
 
 const steps = fc.oneof(
@@ -46,30 +46,27 @@ interface Session {
 it.each([
   ['without a near cache', undefined],
   ['with one', true],
-])(
-  'whatever happens, in whatever order, those signals abort whose sessions have ended, and no others, %s',
-  async (_, cache) => {
-    const property = fc.asyncProperty(fc.array(steps, { minLength: 5, maxLength: 60 }), async (all) => {
-      const prefixes = randomPrefixes();
-      const target = { host: '127.0.0.1', port: proxy.port };
-      const here = new TokenManager({
-        store: new RedisStore(target, { ...prefixes, ...PATIENT }),
-        secret: SECRET,
-        cache,
-      });
-      const there = new TokenManager({
-        store: new RedisStore(server.url, { ...prefixes, ...PATIENT }),
-        secret: SECRET,
-      });
-      try {
-        await new World(here, there).run(all);
-      } finally {
-        await Promise.all([here.close(), there.close()]);
-      }
+])('under any operations in any order, the signals of ended sessions abort, and no others, %s', async (_, cache) => {
+  const property = fc.asyncProperty(fc.array(steps, { minLength: 5, maxLength: 60 }), async (all) => {
+    const prefixes = randomPrefixes();
+    const target = { host: '127.0.0.1', port: proxy.port };
+    const here = new TokenManager({
+      store: new RedisStore(target, { ...prefixes, ...PATIENT }),
+      secret: SECRET,
+      cache,
     });
-    await fc.assert(property, runs(40));
-  },
-);
+    const there = new TokenManager({
+      store: new RedisStore(server.url, { ...prefixes, ...PATIENT }),
+      secret: SECRET,
+    });
+    try {
+      await new World(here, there).run(all);
+    } finally {
+      await Promise.all([here.close(), there.close()]);
+    }
+  });
+  await fc.assert(property, runs(40));
+});
 
 class World {
   readonly #sessions: Session[] = [];
@@ -142,7 +139,7 @@ class World {
     }
   }
 
-  /** Ends sessions; again, over the other way, when the connection has just been cut. */
+  /** Ends sessions; retries on the other connection if the first has just been cut. */
   async #end(isHere: boolean, end: (manager: TokenManager) => Promise<unknown>, ended: Session[]): Promise<void> {
     await end(isHere ? this.here : this.there).catch(() => end(this.there));
     for (const session of ended) session.hasEnded = true;

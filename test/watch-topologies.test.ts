@@ -9,12 +9,12 @@ import { until } from './support/until';
 
 const closing = closeAfterEach();
 const USERS = Array.from({ length: 40 }, (_, i) => `user ${i}`);
-/** A server that is gone is found out in that time, and its replica takes its place. */
+/** A dead server is detected in this time, and its replica promoted. */
 const DOWN_AFTER_MS = 3000;
 
 type Target = ConstructorParameters<typeof RedisStore>[0];
 
-/** A process that watches a session of each user, and another one. */
+/** A process that watches a session of each user, and a second process. */
 async function watchAll(target: Target, prefixes = randomPrefixes()) {
   const open = () => {
     const manager = new TokenManager({
@@ -41,7 +41,7 @@ async function watchAll(target: Target, prefixes = randomPrefixes()) {
   return { here, events, signals, kicked, abortedCount, prefixes };
 }
 
-/** Kicks before, and after a master has gone and its replica has taken its place; no other signal aborts. */
+/** Kicks before and after a failover; no other signal aborts. */
 async function throughFailover(
   target: Target,
   master: (prefixes: { tokenKeyPrefix: string }) => Promise<RedisServer>,
@@ -51,14 +51,14 @@ async function throughFailover(
   await kicked(1);
   const former = await master(prefixes);
   await replaced(former);
-  // The announcement of this one may come while nobody listens.
+  // The announcement of this end may arrive while no connection listens.
   await kicked(2);
   await until('announcements arrive again', () => events.at(-1) === 'watch-up' && events.includes('watch-down'));
   await kicked(3);
   expect(abortedCount()).toBe(3);
 }
 
-it('in a Cluster signals abort whatever node their user is on, also after a node has failed', async () => {
+it('in a Cluster signals abort for users on any node, also after a node has failed', async () => {
   const cluster = await startClusterTopology({ nodeTimeoutMs: DOWN_AFTER_MS });
   closing(() => cluster.stop());
   const keyOf = ({ tokenKeyPrefix }: { tokenKeyPrefix: string }) => `${tokenKeyPrefix}:{${tagOf('user 2')}}`;
@@ -93,7 +93,7 @@ it('behind Sentinels signals abort also after a failover', async () => {
   );
 });
 
-it('a replica answers no look at sessions: it may know less than its master', async () => {
+it("a replica answers no query for sessions: its data may be older than the master's", async () => {
   const topology = await startSentinelTopology({ replicas: 1, downAfterMs: 60_000 });
   closing(() => topology.stop());
   const prefixes = randomPrefixes();

@@ -22,7 +22,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-/** Two services with the same sessions: in a process of its own each, where the store allows it. */
+/** Two services with the same sessions: two processes, if the store allows it. */
 type Services = (options?: Partial<TokenManagerOptions<unknown>>) => { here: TokenManager; there: TokenManager };
 
 const manage = (store: Store, options: Partial<TokenManagerOptions<unknown>> = {}) => {
@@ -44,18 +44,18 @@ const SERVICES: Record<string, Services> = {
   'a RedisStore and a near cache': (options) => SERVICES['a RedisStore']?.({ cache: true, ...options }) as never,
 };
 
-/** The error that a signal aborts with. */
+/** The reason of an aborted signal. */
 const ending = async (signal: AbortSignal): Promise<SessionError> => {
   await until('the signal aborts', () => signal.aborted);
   expect(signal.reason).toBeInstanceOf(SessionError);
   return signal.reason;
 };
 
-/** Resolves when the store has said that everything that is watched lives. */
+/** Resolves when the store has confirmed that all watched sessions are live. */
 const settled = (sessions: TokenManager, count: number) =>
   until('all that is watched was found live', () => sessions.watched().length === count);
 
-/** Whether `getUserInfo` knows no user. */
+/** Makes `getUserInfo` find no user. */
 let isGone = false;
 
 describe.each(Object.entries(SERVICES))('with %s, a watched session', (name, open) => {
@@ -114,7 +114,7 @@ describe.each(Object.entries(SERVICES))('with %s, a watched session', (name, ope
     expect(here.watched()).toMatchObject([{ userId: 'grace' }]);
   });
 
-  it('aborts when its time is up, which a slide puts off', async () => {
+  it('aborts when the session expires, which a slide postpones', async () => {
     const { here, there } = open({ slideEvery: 1 });
     const [slid, idle] = [await there.setToken('ada', 3), await there.setToken('ada', 1)];
     const [slidSignal, idleSignal] = [here.watch(slid), here.watch(idle)];
@@ -126,7 +126,7 @@ describe.each(Object.entries(SERVICES))('with %s, a watched session', (name, ope
     expect((await ending(slidSignal)).endReason).toBe('expired');
   });
 
-  it('is watched by a token, by the session of a check, or by anything with its id and its user', async () => {
+  it('accepts a token, a session from a check, or an object with its id and its user', async () => {
     const { here, there } = open();
     const session = await here.createSession('ada');
     const { id, user, token } = session;
@@ -139,7 +139,7 @@ describe.each(Object.entries(SERVICES))('with %s, a watched session', (name, ope
     expect(here.watched()).toEqual([]);
   });
 
-  it('that has ended before aborts as well, and so does what is no session', async () => {
+  it('that has ended before aborts as well, and so does an invalid one', async () => {
     const { here, there } = open();
     const token = await here.setToken('ada');
     await there.deleteUserToken('ada', { message: 'bye' });
@@ -156,7 +156,7 @@ describe.each(Object.entries(SERVICES))('with %s, a watched session', (name, ope
     }
   });
 
-  it('that was released does not abort, and the others of the same session do', async () => {
+  it('that was released does not abort, while others of the same session do', async () => {
     const { here, there } = open();
     const token = await here.setToken('ada');
     const [released, kept] = [here.watch(token), here.watch(token)];
@@ -170,7 +170,7 @@ describe.each(Object.entries(SERVICES))('with %s, a watched session', (name, ope
     expect(released.aborted).toBe(false);
   });
 
-  it('aborts no later than a kick that comes in the same moment as its first look', async () => {
+  it('aborts on a kick in the same moment as its first check', async () => {
     const { here, there } = open();
     for (let round = 0; round < 20; round++) {
       const token = await there.setToken('ada');
@@ -181,13 +181,13 @@ describe.each(Object.entries(SERVICES))('with %s, a watched session', (name, ope
     }
   });
 
-  it('is one of many, each of which aborts when it ends and not before', async () => {
+  it('is one of many, each of which aborts at its own end', async () => {
     const { here, there } = open({ maxSessions: 250 });
     const users = Array.from({ length: 60 }, (_, i) => `user ${i}`);
     const tokens = await Promise.all(users.flatMap((id) => [there.setToken(id), there.setToken(id)]));
     const signals = tokens.map((token) => here.watch(token));
     await settled(here, 120);
-    // Every third user, and one session of each of the others.
+    // Kicks every third user, and one session of each other user.
     const ended = new Set<number>();
     await Promise.all(
       users.map((id, i) => {
@@ -201,7 +201,7 @@ describe.each(Object.entries(SERVICES))('with %s, a watched session', (name, ope
     expect(here.watched()).toHaveLength(120 - ended.size);
   });
 
-  it('takes more listeners than Node warns of', async () => {
+  it('accepts more listeners than Node warns of', async () => {
     const { here } = open();
     const warnings: Error[] = [];
     const listener = (warning: Error) => warnings.push(warning);
@@ -213,7 +213,7 @@ describe.each(Object.entries(SERVICES))('with %s, a watched session', (name, ope
     expect(warnings).toEqual([]);
   });
 
-  it('does not abort when its manager is closed: its session has not ended', async () => {
+  it('does not abort when its manager closes: its session has not ended', async () => {
     const { here } = open();
     const signal = here.watch(await here.setToken('ada'));
     await settled(here, 1);
@@ -224,14 +224,14 @@ describe.each(Object.entries(SERVICES))('with %s, a watched session', (name, ope
     expect([signal.aborted, late.aborted, name !== '']).toEqual([false, false, true]);
   });
 
-  it('does not abort by an answer that comes after its manager was closed', async () => {
+  it('does not abort on an answer that comes after its manager was closed', async () => {
     const { here, there } = open();
     const token = await here.setToken('ada');
     await there.deleteToken(token);
     const failures: unknown[] = [];
     here.on('watch-failed', (failure) => failures.push(failure));
     const signal = here.watch(token);
-    // The question goes out when this turn is over.
+    // The call is sent at the end of this turn.
     await Promise.resolve();
     await here.close();
     await sleep(20);
@@ -239,7 +239,7 @@ describe.each(Object.entries(SERVICES))('with %s, a watched session', (name, ope
   });
 });
 
-/** How many connections are subscribed to the announcements. */
+/** The number of subscriptions to the announcements. */
 async function subscriptions(redis: RedisServer): Promise<number> {
   const clients = String(await redis.admin.call('CLIENT', 'LIST', 'TYPE', 'pubsub'));
   return clients.split('\n').filter((line) => line !== '').length;
@@ -262,7 +262,7 @@ describe('the announcements', () => {
   it.each([
     ['without a near cache', {}],
     ['with one, which shares it', { cache: true }],
-  ])('come over one connection, however many sessions are watched, %s', async (_, options) => {
+  ])('come over one connection, for any number of watched sessions, %s', async (_, options) => {
     const own = await startOwn();
     const { sessions, events } = open(own, options);
     expect(await subscriptions(own)).toBeLessThanOrEqual('cache' in options ? 1 : 0);
@@ -275,7 +275,7 @@ describe('the announcements', () => {
     await until('it is closed', async () => (await subscriptions(own)) === 0);
   });
 
-  it('that were missed while their connection was broken abort all the same, and the caller learns of it', async () => {
+  it('that were missed during a broken connection still abort, and the caller gets an event', async () => {
     const own = await startOwn();
     const { sessions, events } = open(own);
     const there = open(own).sessions;
@@ -285,7 +285,7 @@ describe('the announcements', () => {
     await until('it is up', () => events.includes('watch-up'));
     await own.admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
     await until('the loss is noticed', () => events.includes('watch-down'));
-    // Some of these come while nobody listens.
+    // Some of these are announced while no connection listens.
     await Promise.all(tokens.slice(0, 100).map((token) => there.deleteToken(token)));
     await until('the missed ones abort', () => signals.slice(0, 100).every(({ aborted }) => aborted));
     await until('it is up again', () => events.length === 3);
@@ -293,7 +293,7 @@ describe('the announcements', () => {
     expect(signals.slice(100).some(({ aborted }) => aborted)).toBe(false);
   });
 
-  it('may go silent: then each session is asked for every few seconds', async () => {
+  it('may stop: then each session is checked every few seconds', async () => {
     const own = await startOwn();
     const proxy = await startProxy(own.port);
     closing(() => proxy.stop());
@@ -309,7 +309,7 @@ describe('the announcements', () => {
     expect(events).toContain('watch-down');
   });
 
-  it('and Redis may be away: no signal aborts, and what has ended since does when it is back', async () => {
+  it('may stop with Redis: no signal aborts, and sessions that ended abort once it is back', async () => {
     const own = await startOwn();
     const proxy = await startProxy(own.port);
     closing(() => proxy.stop());
@@ -322,7 +322,7 @@ describe('the announcements', () => {
     proxy.refuse();
     await there.deleteUserToken('user 7', { message: 'bye' });
     await until('the loss is noticed', () => events.includes('watch-down'));
-    // Long enough for it to be asked for again, in vain.
+    // Long enough for another check, which fails.
     await sleep(6500);
     const late = sessions.watch(tokens[8] as string);
     expect(signals.some(({ aborted }) => aborted)).toBe(false);
@@ -335,7 +335,7 @@ describe('the announcements', () => {
     await ending(late);
   });
 
-  it('are not there in a store that has none: each session is asked for every few seconds', async () => {
+  it('are missing in a store without them: each session is checked every few seconds', async () => {
     const prefixes = randomPrefixes();
     const store = new RedisStore(server.url, { ...prefixes, ...PATIENT });
     const sessions = manage(Object.assign(store, { follow: undefined }));
@@ -360,7 +360,7 @@ describe('a record in Redis that is damaged', () => {
   };
 
   it.each(['', 'x', '1:2:3', '1:2:3:4:5', '9999999999999999:1:1:0', 'ended:x:revoked:', `ended:9999999999999999:a:`])(
-    'is unknown, and hides no other session: %j',
+    'counts as unknown, and hides no other session: %j',
     async (record) => {
       const { sessions, one, two, key, states } = await damaged();
       await server.admin.hset(key, one.id, record);
@@ -391,7 +391,7 @@ describe('a record in Redis that is damaged', () => {
   });
 });
 
-describe('what it costs', () => {
+describe('the cost of watching', () => {
   const counting = () => {
     const store = new MemoryStore();
     let asked = 0;
@@ -403,13 +403,13 @@ describe('what it costs', () => {
     return { store, asked: () => asked };
   };
 
-  it('sessions of one user that are watched in one turn share a call, and so do fifty kicks at once', async () => {
+  it('is one call for the sessions of one user watched in one turn, and for fifty kicks at once', async () => {
     const { store, asked } = counting();
     const sessions = manage(store);
     const tokens = await Promise.all(Array.from({ length: 50 }, () => sessions.setToken('ada')));
     const signals = tokens.map((token) => sessions.watch(token));
     await settled(sessions, 50);
-    // The second is when changes have begun to arrive.
+    // The second call comes when changes have begun to arrive.
     expect(asked()).toBeLessThanOrEqual(2);
     const before = asked();
     await Promise.all(tokens.map((token) => sessions.deleteToken(token)));
@@ -417,7 +417,7 @@ describe('what it costs', () => {
     expect(asked() - before).toBeLessThanOrEqual(2);
   });
 
-  it('nothing is asked of those who are not watched, or not any more', async () => {
+  it('is nothing for sessions that are not watched, or no longer', async () => {
     const { store, asked } = counting();
     const sessions = manage(store);
     const token = await sessions.setToken('ada');
@@ -432,14 +432,14 @@ describe('what it costs', () => {
   });
 });
 
-/** Milliseconds, by timers that a test has replaced. */
+/** Milliseconds by fake timers. */
 const later = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 describe('an announcement', () => {
   beforeEach(() => void jest.useFakeTimers());
   afterEach(() => void jest.useRealTimers());
 
-  it('is not needed for what this process ends itself', async () => {
+  it('is not needed for an end in the same process', async () => {
     const sessions = manage(Object.assign(new MemoryStore(), { follow: undefined }));
     const signal = sessions.watch(await sessions.setToken('ada'));
     await jest.advanceTimersByTimeAsync(100);
@@ -449,7 +449,7 @@ describe('an announcement', () => {
     expect(signal.reason).toMatchObject({ endReason: 'revoked', endMessage: 'bye' });
   });
 
-  it('may be missing: an end is noticed within five minutes, and a damaged record is reported, which is no end', async () => {
+  it('may be lost: an end is noticed within five minutes; a damaged record is reported, and is not an end', async () => {
     const store = new MemoryStore();
     const sessions = manage(store);
     const failures: unknown[] = [];
@@ -474,11 +474,11 @@ describe('an announcement', () => {
   });
 });
 
-describe('an answer that was on its way', () => {
+describe('an answer in flight', () => {
   beforeEach(() => void jest.useFakeTimers());
   afterEach(() => void jest.useRealTimers());
 
-  /** A store whose looks at sessions take a second to arrive, and whose source of changes can be replaced. */
+  /** A store whose checks take a second, and whose source of changes can be replaced. */
   const slowStore = () => {
     const store = new MemoryStore();
     const { states, follow } = store;
@@ -509,12 +509,12 @@ describe('an answer that was on its way', () => {
     };
   };
 
-  it('while the end was announced is asked for again', async () => {
+  it('during the announcement of an end is not relied on: the session is checked again', async () => {
     const { store } = slowStore();
     const sessions = manage(store);
     const [token, other] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
     const signal = sessions.watch(token);
-    // The first look, and the one when announcements have begun to arrive.
+    // The first check, and the one when announcements have begun to arrive.
     await jest.advanceTimersByTimeAsync(2500);
     await sessions.deleteToken(other);
     await jest.advanceTimersByTimeAsync(500);
@@ -523,20 +523,23 @@ describe('an answer that was on its way', () => {
     expect(signal.aborted).toBe(true);
   });
 
-  it.each(['replaceSource', 'detour'] as const)('while its source changed (%s) is not relied on', async (change) => {
-    const slow = slowStore();
-    const sessions = manage(slow.store);
-    const signal = sessions.watch(await sessions.setToken('ada'));
-    // The first look, and the one when announcements have begun to arrive.
-    await jest.advanceTimersByTimeAsync(2500);
-    const settledAt = slow.asked();
-    await jest.advanceTimersByTimeAsync(20_000);
-    expect(slow.asked()).toBe(settledAt);
-    await sessions.refreshToken(await sessions.setToken('ada'));
-    await jest.advanceTimersByTimeAsync(500);
-    slow[change]();
-    await jest.advanceTimersByTimeAsync(7500);
-    expect(slow.asked()).toBe(settledAt + 2);
-    expect(signal.aborted).toBe(false);
-  });
+  it.each(['replaceSource', 'detour'] as const)(
+    'during a change of its source (%s) is not relied on',
+    async (change) => {
+      const slow = slowStore();
+      const sessions = manage(slow.store);
+      const signal = sessions.watch(await sessions.setToken('ada'));
+      // The first check, and the one when announcements have begun to arrive.
+      await jest.advanceTimersByTimeAsync(2500);
+      const settledAt = slow.asked();
+      await jest.advanceTimersByTimeAsync(20_000);
+      expect(slow.asked()).toBe(settledAt);
+      await sessions.refreshToken(await sessions.setToken('ada'));
+      await jest.advanceTimersByTimeAsync(500);
+      slow[change]();
+      await jest.advanceTimersByTimeAsync(7500);
+      expect(slow.asked()).toBe(settledAt + 2);
+      expect(signal.aborted).toBe(false);
+    },
+  );
 });

@@ -3,8 +3,8 @@ import { type DataEntry, newDataEntry } from './data-entry';
 import { generationOf, idOf } from './keys';
 
 /**
- * What must be true of a session. `live`: its login was acknowledged, and nothing since was asked that may have ended
- * it. `ended`: what ended it was acknowledged. `unknown`: what may have ended it is under way or has failed.
+ * The expected state of a session. `live`: its login was acknowledged, and no call since may have ended it. `ended`:
+ * its end was acknowledged. `unknown`: a call that may have ended it is in flight or has failed.
  */
 export type Fate = 'live' | 'ended' | 'unknown';
 
@@ -14,7 +14,7 @@ export interface SessionEntry {
   /** The newest of its tokens that its client has taken. */
   token: string;
   userId: string;
-  /** What its login has told the server, to know its answers by. */
+  /** The device of its login, by which replies are checked. */
   device: string;
   loginBegunAt: number;
   loggedInAt: number;
@@ -22,97 +22,97 @@ export interface SessionEntry {
   /** When it was first asked to end; `null` while it wasn't. */
   endBegunAt: number | null;
   endedAt: number | null;
-  /** When the call began that ended it. A worker that is held reads its answer long after. */
+  /** When the call began that ended it. A stopped worker reads the reply long after. */
   endCallBegunAt: number | null;
-  /** Whether replicas have confirmed the end: then no failover may bring it back. */
+  /** Whether replicas have confirmed the end: then no failover may revive it. */
   isConfirmed: boolean;
-  /** The first answer that it is dead, while it was live in this book. */
+  /** The first reply that it is dead, while this book has it as live. */
   seenDead: Sighting | null;
-  /** The first answer after that by which it is alive. */
+  /** The first reply after that by which it is live. */
   seenBack: Sighting | null;
-  /** Answers of Redis that it is alive, to calls begun after its end was acknowledged. */
+  /** Replies of Redis that it is live, to calls that began after its end was acknowledged. */
   seenAlive: { first: Sighting; last: Sighting; count: number } | null;
-  /** When memory last answered for it before it was asked to end; `null` for never. */
+  /** When the near cache last answered for it before the call to end it; `null` for never. */
   keptAt: number | null;
-  /** Answers from memory after a call of this process that was to end it had settled, be it by failing. */
+  /** Near-cache answers after a call of this process to end it had settled, even by failing. */
   recalls: OwnRecall[];
-  /** How often its client has gone on to a new token. */
+  /** How often its client has changed to a new token. */
   rotations: number;
   /** When a former token was first used after its grace; `null` for never. */
   reuseBegunAt: number | null;
-  /** The first answer by which a former token was live after its grace. */
+  /** The first reply by which a former token was valid after its grace. */
   missedReuse: Setback | null;
-  /** The first list that shows an older token than one whose use was acknowledged before. */
+  /** The first list with an older token than one whose use was acknowledged before. */
   lostMove: Setback | null;
   data: DataEntry;
 }
 
-/** An answer of Redis. */
+/** A reply of Redis. */
 export interface Sighting {
   begun: number;
   settled: number;
 }
 
-/** An answer of Redis without a token's first use, which it had acknowledged. */
+/** A reply of Redis that lacks an acknowledged first use of a token. */
 export interface Setback {
   use: Sighting;
   seenAt: number;
 }
 
-/** An answer from memory, by which a session is alive. */
+/** A near-cache answer by which a session is live. */
 export interface Recall {
   at: number;
-  /** When Redis was asked for what was answered. */
+  /** When Redis was called for this answer. */
   askedAt: number;
 }
 
-/** An answer from memory about another process's session. */
+/** A near-cache answer about another process's session. */
 export interface ForeignRecall extends Recall {
-  /** The latest that a timer of its process came in the second before: messages were read no sooner. */
+  /** The longest timer delay of its process in the second before: messages were read no sooner. */
   driftMs: number;
 }
 
 export interface OwnRecall extends Recall {
-  /** When the last call that was to end the session had settled. */
+  /** When the last call to end the session had settled. */
   endSettledAt: number;
 }
 
-/** A user to whom only this process writes. */
+/** A user that only this process writes to. */
 export interface UserEntry {
   id: string;
-  /** Logins that failed: each may have left a session whose token nobody knows. */
+  /** Failed logins: each may have left a session whose token no client has. */
   failedLogins: number;
   /** When the last acknowledged kick of all sessions began, by the wall clock; 0 for never. */
   kickedAllAt: number;
   outages: Outage[];
 }
 
-/** A time for which calls for a user failed. */
+/** A period in which calls for a user failed. */
 export interface Outage {
   from: number;
-  /** When the first call that succeeded again was answered; `null` for none yet. */
+  /** When the first successful call was answered; `null` for none yet. */
   to: number | null;
   failures: number;
 }
 
-/** What was seen of another process's session. */
+/** Sightings of another process's session. */
 export interface ForeignEntry {
   id: string;
   token: string;
   userId: string;
   seenDead: Sighting | null;
-  /** Of those that Redis gave. */
+  /** Sightings from Redis. */
   lastSeenAlive: Sighting | null;
-  /** The last answers from memory. */
+  /** The last near-cache answers. */
   recalls: ForeignRecall[];
 }
 
-/** One of whom it is written down when Redis was last asked for what memory may now answer; 0 for never. */
+/** When Redis was last called for what the near cache may now answer; 0 for never. */
 export interface Foreign extends ForeignEntry {
   askedAt: number;
 }
 
-/** Of one session; those that are more are as old as those before. */
+/** The answers for one session; later ones are as old as those before. */
 const MAX_RECALLS = 64;
 
 export function addRecall<Kind extends Recall>(recalls: Kind[], recall: Kind): void {
@@ -120,7 +120,7 @@ export function addRecall<Kind extends Recall>(recalls: Kind[], recall: Kind): v
   recalls.push(recall);
 }
 
-/** What the book said when a call began. */
+/** The state of the book when a call began. */
 export interface Snapshot {
   fate: Fate;
   version: number;
@@ -128,9 +128,9 @@ export interface Snapshot {
   firstUse: Sighting | null;
 }
 
-/** A user with what this process has to know to write to them: one write at a time, lest the book be in doubt. */
+/** A user with the state for writing: one write at a time, so that the book is never in doubt. */
 export interface Account extends UserEntry {
-  /** Live and unknown. */
+  /** Live sessions, and those with an unknown outcome. */
   open: Page[];
   ended: Page[];
   isBusy: boolean;
@@ -140,25 +140,25 @@ export interface Account extends UserEntry {
 }
 
 export interface Page extends SessionEntry {
-  /** Counts what may have ended it. */
+  /** Counts the calls that may have ended it. */
   version: number;
-  /** When Redis was last asked for what memory may now answer; 0 for never. */
+  /** When Redis was last called for what the near cache may now answer; 0 for never. */
   askedAt: number;
   endSettledAt: number | null;
-  /** The child of its token that a rotation gave last, which the client may go on to. */
+  /** The newest child of its token, which the client may use next. */
   child: string | null;
-  /** The token before this one; `null` while the client has had only one. */
+  /** The previous token; `null` while the client has had only one. */
   former: string | null;
-  /** The first use of this token that Redis has acknowledged, after the former one; `null` while there is none. */
+  /** The first acknowledged use of this token, after the former one; `null` for none yet. */
   firstUse: Sighting | null;
   /** Whether a call on its data is in flight. */
   isDataBusy: boolean;
 }
 
-/** The book of one process: what it has been promised, and what it has seen that contradicts it. */
+/** The book of one process: the promises to it, and the sightings that contradict them. */
 export class Book {
   readonly accounts: Account[];
-  /** Those whose last call failed. */
+  /** Users whose last call failed. */
   readonly failing = new Set<Account>();
   readonly #pages: Page[] = [];
 
@@ -176,7 +176,7 @@ export class Book {
     }));
   }
 
-  /** @param data what the session begins with. */
+  /** @param data the initial data of the session. */
   loggedIn(account: Account, token: string, device: string, loginBegunAt: number, data = newDataEntry()): void {
     const page: Page = {
       id: idOf(token),
@@ -212,7 +212,7 @@ export class Book {
     this.#pages.push(page);
   }
 
-  /** The client goes on to the child that it was given. */
+  /** The client changes to the child that it was given. */
   goesOn(page: Page, child: string): void {
     Object.assign(page, { former: page.token, token: child, child: null, firstUse: null });
     page.rotations++;
@@ -223,20 +223,20 @@ export class Book {
     if (page.token === token && page.former !== null) page.firstUse ??= sighting;
   }
 
-  /** A list, begun when the book said this, shows this token of the session. */
+  /** A list that began in this state of the book shows this token of the session. */
   listed(page: Page, { token, firstUse }: Snapshot, listed: string, { settled }: Sighting): void {
     if (firstUse === null || generationOf(listed) >= generationOf(token)) return;
     page.lostMove ??= { use: firstUse, seenAt: settled };
   }
 
-  /** Something is asked that may end it; until that is acknowledged nobody knows. */
+  /** A call that may end it begins; the outcome is unknown until it is acknowledged. */
   ending(page: Page): void {
     page.fate = 'unknown';
     page.version++;
     page.endBegunAt ??= machineNow();
   }
 
-  /** A call that was to end it has settled: it may have ended it, also if it failed. */
+  /** A call to end it has settled: it may have ended it even if it failed. */
   endSettled(page: Page): void {
     page.endSettledAt = machineNow();
   }
@@ -255,14 +255,14 @@ export class Book {
     return { fate, version, token, firstUse };
   }
 
-  /** Memory has answered that it is alive. */
+  /** The near cache has answered that it is live. */
   recalled(page: Page, at: number): void {
     const { askedAt, endSettledAt } = page;
     if (page.endBegunAt === null) page.keptAt = at;
     if (endSettledAt !== null && at > endSettledAt) addRecall(page.recalls, { at, askedAt, endSettledAt });
   }
 
-  /** An answer of Redis to a call that began when the book said this. */
+  /** A reply of Redis to a call that began in this state of the book. */
   observed(page: Page, before: Snapshot, isAlive: boolean, sighting: Sighting): void {
     if (isAlive && before.fate === 'ended') {
       page.seenAlive ??= { first: sighting, last: sighting, count: 0 };
@@ -273,7 +273,7 @@ export class Book {
     if (!isAlive && this.isStillLive(page, before)) page.seenDead ??= sighting;
   }
 
-  /** Whether it was live, and nothing was asked since that may have ended it. */
+  /** Whether it was live, and no call since may have ended it. */
   isStillLive({ version }: Page, before: Snapshot): boolean {
     return before.fate === 'live' && before.version === version;
   }
@@ -287,7 +287,7 @@ export class Book {
     this.failing.delete(account);
   }
 
-  /** A call for this user failed. One that began before another that succeeded tells nothing new. */
+  /** A call for this user failed. One that began before a later success adds nothing. */
   failed(account: Account, begun: number): void {
     if (begun < account.lastServedBegun) return;
     let outage = account.outages.at(-1);
@@ -299,7 +299,7 @@ export class Book {
     outage.failures++;
   }
 
-  /** What the judge needs, as messages can carry it. */
+  /** The part that the judge needs, as a message. */
   sessions(): SessionEntry[] {
     return this.#pages.map(
       ({

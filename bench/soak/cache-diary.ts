@@ -2,23 +2,23 @@ import type { TokenManager } from 'tokensession';
 import { machineNow } from './clock';
 import type { CachePromise } from './messages';
 
-/** How a worker's near cache did. */
+/** Statistics of a worker's near cache. */
 export interface CacheRecord {
   promise: CachePromise;
-  /** Looks that were answered from memory, and those for which the store was asked. */
+  /** Checks answered by the near cache, and by the store. */
   hits: number;
   misses: number;
   entries: number;
-  /** How often it was told that not everything is heard, and that it is again. */
+  /** How often it reported lost announcements, and their return. */
   downs: number;
   ups: number;
-  /** Why, and how often. */
+  /** The reasons, with their counts. */
   causes: Record<string, number>;
   downMs: number;
   longestDownMs: number;
 }
 
-/** Writes down what a manager tells of its near cache. */
+/** Records the events of a manager's near cache. */
 export class CacheDiary {
   readonly #manager: TokenManager;
   readonly #promise: CachePromise;

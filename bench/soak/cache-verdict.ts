@@ -5,37 +5,37 @@ import type { CachePromise, WorkerRecord } from './messages';
 import { timesOf } from './verdict';
 
 /**
- * What the near caches answered from memory for sessions that had ended. Each session is counted once for each cache.
+ * The verdict on near-cache answers for ended sessions. Counts each session once for each cache.
  */
 export interface CacheVerdict {
-  /** Ends of sessions that a cache had answered for in the second before: those in which anything could be seen. */
+  /** Ends of sessions that a cache had answered for in the second before: only those can show a fault. */
   ends: { own: number; foreign: number };
-  /** Sessions seen alive after their end was acknowledged, by what Redis had said before it. */
+  /** Sessions answered as live after their acknowledged end, from a reply of Redis before it. */
   seenAlive: number;
   /**
-   * Milliseconds after the end at which one was last seen so, and after Redis was asked for one that a failover had
-   * brought back.
+   * The longest time in milliseconds from an end to such an answer; `again`: from the reply of Redis about a session
+   * that a failover had revived.
    */
   longestMs: { outside: number; around: number; again: number };
-  /** Of {@link seenAlive}, those around faults that were alive for longer than a message takes. */
+  /** Those of {@link seenAlive} near faults that were answered longer than a message takes. */
   beyondTolerance: number;
   /**
-   * Sessions that Redis itself gave as alive after their end, which is judged where Redis's answers are, and that were
-   * kept so.
+   * Sessions that Redis itself reported as live after their end, and that were cached. The other verdict judges the
+   * replies of Redis.
    */
   again: number;
-  /** Beyond what is promised. */
+  /** Those beyond the promised time. */
   wronglyAlive: string[];
 }
 
-/** What a message may take on a busy machine, of whose cores there are fewer than processes. */
+/** The longest time of a message on a busy machine with fewer cores than processes. */
 export const TOLERANCE_MS = 250;
-/** Until two heartbeats, without answer, nothing is noticed of a server that has gone silent. */
+/** A silent server is noticed after two heartbeats without a reply. */
 const LEASE_HEARTBEATS = 2;
-/** A cache that has answered for a session within this is one that has it in memory. */
+/** A cache that answered for a session this recently has it in memory. */
 const KEPT_MS = 1000;
 
-/** Judges what all caches answered, by what the processes that ended the sessions know. */
+/** Judges the answers of all caches, by the records of the processes that ended the sessions. */
 export function judgeCaches(records: readonly WorkerRecord[], faults: readonly Fault[]): CacheVerdict {
   const verdict: CacheVerdict = {
     ends: { own: 0, foreign: 0 },
@@ -65,11 +65,11 @@ export function judgeCaches(records: readonly WorkerRecord[], faults: readonly F
 }
 
 interface Case {
-  /** Of the worker that has the cache. */
+  /** The worker with this cache. */
   name: string;
   promise: CachePromise;
   entry: SessionEntry;
-  /** Those of the session's master. */
+  /** The faults of the session's master. */
   faults: readonly Fault[];
 }
 
@@ -83,12 +83,12 @@ function wasKept({ endBegunAt, fate }: SessionEntry, recalledAt: readonly number
   );
 }
 
-/** A connection that breaks is noticed at once: only of a server that says nothing may it take time. */
+/** A broken connection is noticed at once: only a silent server may take time. */
 function isSilence({ kind }: Fault): boolean {
   return !isHarmless(kind);
 }
 
-/** What a process ends, it must forget at once, whether or not Redis is there to tell it. */
+/** A process must evict at once what it ends itself, with or without Redis. */
 function judgeOwn(matter: Case, verdict: CacheVerdict): void {
   const { entry } = matter;
   const isStale = ({ askedAt, endSettledAt }: OwnRecall) => askedAt <= endSettledAt;
@@ -99,7 +99,7 @@ function judgeOwn(matter: Case, verdict: CacheVerdict): void {
     const what = `${stale.length} times after its own process had asked to end it`;
     verdict.wronglyAlive.push(describe(matter, what, last.endSettledAt, last));
   }
-  // One whose end has failed is alive for all that anybody knows.
+  // A session whose end failed counts as live.
   const { fate, endedAt } = entry;
   if (fate !== 'ended' || endedAt === null) return;
   judgeAgain(
@@ -129,7 +129,7 @@ function judgeForeign(matter: Case, endedAt: number, recalls: readonly ForeignRe
     const isAround = matter.faults.some(
       (fault) => isSilence(fault) && fault.at <= recall.at && endedAt <= fault.healedAt,
     );
-    // Whatever is lost: it can only be as old as what Redis said before the end.
+    // Whatever is lost, the answer can only be as old as the last reply of Redis before the end.
     const allowed = Math.min(maxAgeMs, isAround ? LEASE_HEARTBEATS * heartbeatMs : TOLERANCE_MS);
     if (isAround) longestAroundMs = Math.max(longestAroundMs, ms);
     else verdict.longestMs.outside = Math.max(verdict.longestMs.outside, ms);
@@ -144,8 +144,8 @@ function judgeForeign(matter: Case, endedAt: number, recalls: readonly ForeignRe
 }
 
 /**
- * After a failover Redis itself may say that it is alive. That may be kept until it is ended again, and for no longer
- * than anything.
+ * After a failover Redis itself may report an ended session as live. It may be cached until its end is repeated, at
+ * most for the promised time.
  */
 function judgeAgain(matter: Case, endedAt: number, recalls: readonly Recall[], verdict: CacheVerdict): void {
   if (recalls.length === 0) return;

@@ -1,6 +1,6 @@
 /**
- * Milliseconds by the machine's monotonic clock: one for all processes of the soak, so that their moments can be
- * compared.
+ * Milliseconds of the monotonic clock of the machine, shared by all processes of the soak, so that their times are
+ * comparable.
  */
 export function machineNow(): number {
   return Number(process.hrtime.bigint()) / 1e6;

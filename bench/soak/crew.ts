@@ -143,7 +143,7 @@ export class Crew {
     await Promise.all(this.#hands.map((hand) => hand.exited));
   }
 
-  /** Each hears of all others' users. */
+  /** Sends each worker the news of all others. */
   #deal(from: string, news: News): void {
     this.#tokens = [...this.#tokens, ...news.loggedIn.map(([token]) => token)].slice(-MAX_TOKENS);
     for (const hand of this.#hands) if (hand.name !== from) hand.tell({ tell: 'news', news });

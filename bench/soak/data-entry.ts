@@ -1,10 +1,10 @@
 import type { Sighting } from './book';
 
-/** What the data of a session must hold. Only the process that started the session writes it, one call at a time. */
+/** The expected data of a session. Only the process that started the session writes it, one call at a time. */
 export interface DataEntry {
-  /** Increments that were asked for. */
+  /** Requested increments. */
   tried: number;
-  /** Acknowledged increments, as many as the counter must show. */
+  /** Acknowledged increments: the value of the counter. */
   added: Sighting[];
   /** Each key that was set, with its acknowledgement; `null` where it may be missing. */
   set: Record<string, Sighting | null>;
@@ -32,7 +32,7 @@ export function valueFor(device: string, key: string): string {
   return `${device} ${key}`;
 }
 
-/** Compares what was read with what was acknowledged. Gives what was never written. */
+/** Compares the read data with the acknowledged data. Returns what was never written. */
 export function compareData(
   data: DataEntry,
   device: string,

@@ -5,30 +5,26 @@ import { isIn, keyOf, slotOf } from './keys';
 import type { SlotRange, Topology } from './topologies';
 
 /**
- * `kill`: SIGKILL, and a new start, empty, after the promotion. `pause`: SIGSTOP until after the promotion. Either may
- * find the replicas behind: what the master has acknowledged in its last moments is then lost. `stall`: SIGSTOP for
- * less than it takes to be replaced. `handover`: a replica is told to take over. `deafen`: the master goes on, but
- * whoever listens to what it announces is cut off, again and again. `block`: the event loop of a worker is blocked.
- * `password`: the servers get a new one, and cut off who came in by the old one. `unplanned`: a promotion that the soak
- * didn't ask for, such as a second one right after the first.
+ * `kill`: SIGKILL, then an empty restart after the promotion. `pause`: SIGSTOP until after the promotion. In both,
+ * replicas may lag, and the master's last acknowledged writes are lost. `stall`: SIGSTOP, too short for a promotion.
+ * `handover`: a replica is promoted by command. `deafen`: the master works, but its subscribers are cut off repeatedly.
+ * `block`: the event loop of a worker is blocked. `password`: the servers get a new password, and cut connections with
+ * the old one. `unplanned`: a promotion without a command, such as a second one right after the first.
  */
 export type FaultKind = PlannedKind | 'unplanned';
 
-/** What was done to a master. Moments are of {@link machineNow}. */
+/** A fault of a master. Moments are those of {@link machineNow}. */
 export interface Fault {
   kind: FaultKind;
-  /** Of the master; of one that was promoted unplanned, its own. */
+  /** The failed master; for an unplanned promotion, the promoted server. */
   port: number;
-  /** Whose sessions were on it; `null` for everybody's. */
+  /** The users with sessions on it; `null` for all users. */
   slots: readonly SlotRange[] | null;
   at: number;
   promotedAt: number | null;
-  /** When it was resumed or started again; at once where it never was away. */
+  /** When it was resumed or restarted; the start of the fault if it never stopped. */
   backAt: number;
-  /**
-   * When the worker whose revocations replicas confirm, and which was held meanwhile, was let go; `null` where it
-   * wasn't held.
-   */
+  /** When the worker with `durability`, stopped during the fault, was resumed; `null` if it was not stopped. */
   letGoAt: number | null;
   healedAt: number;
 }
@@ -47,36 +43,35 @@ const KINDS = [
 type PlannedKind = (typeof KINDS)[number];
 
 const CALM_MS = 1500;
-/** Less than the servers need to take each other for down, more than any call waits. */
+/** Shorter than the time after which servers count as down, longer than any call waits. */
 const STALL_MS = 700;
-/** How long subscriptions are cut off, and the longest that one is left alone: some are back by then, some are not. */
+/** How long subscriptions are cut, and the longest gap between two cuts: some reconnect in it, some do not. */
 const DEAFEN_MS = 2000;
 const DEAFEN_MAX_EVERY_MS = 120;
-/** More than a call or a connection may be silent. */
+/** Longer than a call or a connection may be silent. */
 const BLOCK_MS = 2000;
-/** How long a killed master is away after the promotion. */
+/** How long a killed master stays down after the promotion. */
 const AWAY_MS = 500;
-/** How much longer than its master a worker is held: the others are served again by then. */
+/** How much longer than its master a worker is stopped: the others are served again by then. */
 const HELD_MS = 1500;
 /**
- * By how much the replicas are behind. Without this they never are: on one machine even a killed server's last words
- * arrive.
+ * The lag of the replicas. Without it there is none: on one machine even the last writes of a killed server arrive.
  */
 const BEHIND_MS = 500;
-/** A fault is not begun with less of the time left: it would be over after the load. */
+/** No fault begins with less time left: it would outlast the load. */
 const MIN_LEFT_MS = 4000;
 
 interface FaultMeans {
   topology: Topology;
-  /** A token that is in use, at random. */
+  /** A random token in use. */
   anyToken: () => string;
-  /** Stops the process whose revocations replicas confirm, so that it can't repeat them; gives what lets it go on. */
+  /** Stops the process with `durability`, so that it cannot repeat revocations; returns a function to resume it. */
   holdWorker: () => () => void;
   blockWorker: (ms: number) => Promise<void>;
   announcePassword: (password: string) => void;
 }
 
-/** Makes each fault in turn, until the time is up; each when the topology has healed of the last. */
+/** Causes each fault in turn until the time is up, each after the topology has healed. */
 export async function makeFaults(
   options: FaultMeans & { until: number; onFault: (fault: Fault, number: number) => void },
 ): Promise<Fault[]> {
@@ -93,19 +88,19 @@ export async function makeFaults(
   return faults;
 }
 
-/** One whose user is not on the server of the last fault, where there are others. */
+/** A token whose user is on another server than that of the last fault, if there is one. */
 function otherToken(anyToken: () => string, last: Fault | undefined): string {
   let token = anyToken();
   for (let tries = 0; last !== undefined && tries < 50 && isIn(last.slots, slotOf(token)); tries++) token = anyToken();
   return token;
 }
 
-/** Whether it leaves the servers in their roles, and all that they have acknowledged. */
+/** Whether the servers keep their roles and all acknowledged writes. */
 export function losesNothing({ kind }: Fault): boolean {
   return kind === 'stall' || isHarmless(kind);
 }
 
-/** Whether the servers go on to serve. */
+/** Whether the servers still serve. */
 export function isHarmless(kind: FaultKind): boolean {
   return kind === 'deafen' || kind === 'block' || kind === 'password';
 }
@@ -157,7 +152,7 @@ async function makeFault(
   return { kind, port: master.port, slots, at, promotedAt, backAt, letGoAt, healedAt: machineNow() };
 }
 
-/** Cuts off who listens to a master, but for the sentinels: they would replace it. */
+/** Cuts the subscriptions to a master, except those of sentinels, which would replace it. */
 async function deafen(master: RedisServer): Promise<void> {
   for (const until = machineNow() + DEAFEN_MS; machineNow() < until; ) {
     const clients = await ask<string>(master, 'CLIENT', 'LIST', 'TYPE', 'pubsub');
@@ -169,8 +164,8 @@ async function deafen(master: RedisServer): Promise<void> {
 }
 
 /**
- * Breaks the replicas' links, and keeps them from coming back by a password that the master doesn't want. Gives what
- * lets them. It must be called when the master is down, lest they catch up.
+ * Breaks the replication, and keeps it broken by a wrong password. Returns a function that repairs it; call that once
+ * the master is down, so that the replicas cannot catch up.
  */
 async function holdBack(topology: Topology, master: RedisServer): Promise<() => Promise<void>> {
   const following = await Promise.all(

@@ -2,25 +2,25 @@ import { RedisStore, type RedisTarget, TokenManager } from 'tokensession';
 import { idOf } from './keys';
 import type { WorkerRecord } from './messages';
 
-/** What the servers say when all is over. */
+/** The state of the servers at the end. */
 export interface FinalLook {
   /** Ids of sessions. */
   alive: ReadonlySet<string>;
-  /** Of those, by id. */
+  /** The tokens of those, by id. */
   data: ReadonlyMap<string, Readonly<Record<string, unknown>>>;
   /** Ids of visitors' sessions that have data. */
   visits: ReadonlySet<string>;
-  /** Sessions that no book knows, by user. */
+  /** Sessions that are in no book, by user. */
   strangers: ReadonlyMap<string, readonly { id: string; createdAt: number }[]>;
   mixUps: string[];
-  /** Answers that contradict each other. */
+  /** Contradictory replies. */
   contradictions: string[];
 }
 
 const TIMEOUT_MS = 3000;
 const CONCURRENCY = 32;
 
-/** Asks for every session and every user of the books, through a manager that hasn't seen any of what happened. */
+/** Queries every session and every user in the books, through a new manager. */
 export async function lookAtAll(
   { target, secret, rotationGrace }: { target: RedisTarget; secret: string; rotationGrace: number },
   records: readonly WorkerRecord[],

@@ -10,7 +10,7 @@ import { Vigil } from './vigil';
 import { type VisitEntry, Visits } from './visits';
 import type { Waits } from './waits';
 
-/** How often each operation is chosen. Logins and what ends sessions are in balance at about three sessions a user. */
+/** The weight of each operation. Logins and ends balance at about three sessions a user. */
 const MIX: readonly (readonly [operation: Operation, weight: number])[] = [
   ['check', 28],
   ['touch', 14],
@@ -35,39 +35,35 @@ const TOTAL_WEIGHT = MIX.reduce((sum, [, weight]) => sum + weight, 0);
 const TICK_MS = 10;
 /** Logins whose answers arrive while the event loop is blocked. */
 const BLOCKED_LOGINS = 10;
-/** With a near cache, looks a tick at who is watched: at each some 15 times a second. */
+/** With a near cache, checks of watched sessions a tick: each about 15 times a second. */
 const WATCH_LOOKS = 5;
-/** With more than this a user is kicked instead of logged in: the manager's own limit is not what is tested. */
+/** A user with more sessions is kicked instead of logged in: the manager's own limit is not tested here. */
 const MAX_OPEN = 12;
-/** Of the sessions that have ended, those that a late mistake would bring back first. */
+/** The number of ended sessions that are checked: the latest, which a mistake would revive first. */
 const RECENT = 5;
-/** How often a user who is not served is asked for again, to know when they are. */
+/** How often a user without service is tried again, to learn when it returns. */
 const RETRY_SHARE = 0.25;
 /** Logins that name an older session of the same user, which they replace. */
 const REPLACE_SHARE = 0.2;
 const UNKNOWN_SHARE = 0.3;
 /**
- * Rotations by a re-authentication; rotations whose answer the client does not get; looks at which it goes on to a
- * child that it has.
+ * The shares of rotations by a re-authentication, of rotations whose response is lost, and of checks that change to a
+ * child token.
  */
 const PROOF_SHARE = 0.2;
 const LOST_SHARE = 0.3;
 const GO_ON_SHARE = 0.7;
 /** Logouts by a former token. */
 const FORMER_SHARE = 0.3;
-/**
- * Beyond the grace, before a former token is used: moments are of this machine's clock, and the grace is of Redis's.
- */
+/** The time after the grace until a former token is used, since the grace is measured by the clock of Redis. */
 const REUSE_MARGIN_MS = 500;
-/**
- * With no newer news than this, after it was held up, a worker leaves others' tokens alone: their grace may be over.
- */
+/** If its news is older after a suspension, a worker does not use others' tokens: their grace may be over. */
 const OLD_NEWS_MS = 1000;
-/** How far back this process's drift counts for an answer from memory. */
+/** How far back this process's drift counts for a near-cache answer. */
 const DRIFT_MS = 1000;
-/** Of others' tokens, those that have just been logged in, and those that have just ended. */
+/** Of others' tokens: the newest logins, and the latest ends. */
 const FOREIGN_RECENT = 100;
-/** Of others' tokens, those whose sightings are kept. */
+/** Of others' tokens: those whose sightings are kept. */
 const MAX_FOREIGN = 20_000;
 const MAX_NOTES = 100;
 
@@ -76,7 +72,7 @@ type Outcome<Reply> =
   | { ok: true; reply: Reply; sighting: Sighting; begun: number; isRecalled: boolean }
   | { ok: false; isEnded: boolean; begun: number };
 
-/** A steady stream of calls, and a book of what they promise. */
+/** A steady stream of calls, and a book of their promises. */
 export class Load {
   readonly book: Book;
   readonly tally: Tally = {};
@@ -103,7 +99,7 @@ export class Load {
   #owed = 0;
   #logins = 0;
   #underWay = 0;
-  /** When the newest news was sent that this worker has read. */
+  /** When the newest news that this worker has read was sent. */
   #newsAt = 0;
 
   constructor(options: {
@@ -149,14 +145,14 @@ export class Load {
     this.#timer = setTimeout(this.#tick, TICK_MS);
   }
 
-  /** Stops, and waits for the calls under way. */
+  /** Stops, and waits for the calls in flight. */
   async stop(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     while (this.#underWay > 0) await new Promise((resolve) => setTimeout(resolve, TICK_MS));
   }
 
-  /** Blocks the event loop when logins have been sent: their answers arrive meanwhile, and count. */
+  /** Blocks the event loop after logins were sent: their replies arrive in the meantime, and count. */
   async block(ms: number): Promise<void> {
     const idle = this.book.accounts.filter(({ isBusy, open }) => !isBusy && open.length < MAX_OPEN);
     const logins = idle.slice(0, BLOCKED_LOGINS).map(async (account) => {
@@ -195,7 +191,7 @@ export class Load {
   readonly #tick = () => {
     const now = performance.now();
     this.#waits.tick(Math.max(0, now - this.#due));
-    // What was missed while this process was held up is not made up for: that would be a burst.
+    // Ticks missed while this process was suspended are skipped: they would make a burst.
     this.#due = Math.max(now, this.#due) + TICK_MS;
     this.#timer = setTimeout(this.#tick, this.#due - now);
     for (this.#owed += this.#operationsPerTick; this.#owed >= 1; this.#owed--) {
@@ -245,7 +241,7 @@ export class Load {
     try {
       await work();
     } catch (error) {
-      // A fault of the soak's own; of the manager's calls each is caught.
+      // A fault of the soak itself: every call of the manager is caught.
       this.#note(this.unexpected, `in the soak itself: ${describe(error)}`);
     } finally {
       this.#underWay--;
@@ -310,7 +306,7 @@ export class Load {
       return;
     }
     this.book.loggedIn(account, outcome.reply, device, begun);
-    // What a login replaces is replayed after a failover, and never confirmed by replicas.
+    // A replacement is repeated after a failover, but never confirmed by replicas.
     if (replaced !== undefined) this.#ended(account, replaced, outcome.begun, false);
     this.#onLogin([outcome.reply, account.id]);
   }
@@ -325,12 +321,12 @@ export class Load {
         ? this.#manager.deleteToken(tokenToEndBy(page))
         : this.#manager.deleteSession(account.id, page.id),
     );
-    // It wasn't live, though nothing had ended it before.
+    // It was dead, though no call had ended it.
     if (outcome.ok && !outcome.reply && before.fate === 'live') page.seenDead ??= outcome.sighting;
     this.#settle(account, [page], outcome);
   }
 
-  /** Takes a child of a token, to go on to it at some look from now on; of several the last. */
+  /** Rotates a token, for the client to use at a later check; of several children the last. */
   async #rotate(account: Account): Promise<void> {
     const page = pick(live(account));
     if (page === undefined) return;
@@ -343,7 +339,7 @@ export class Load {
     if (page.token === token) page.child = outcome.reply;
   }
 
-  /** Uses a former token of some session after its grace, which ends the session. */
+  /** Uses a former token of a session after its grace, which ends the session. */
   async #reuse(): Promise<void> {
     const isOver = ({ firstUse }: Page) =>
       firstUse !== null && machineNow() - firstUse.settled > this.#graceMs + REUSE_MARGIN_MS;
@@ -361,7 +357,7 @@ export class Load {
       this.book.ending(page);
       page.reuseBegunAt ??= machineNow();
       const outcome = await this.#call('reuse', account, (mark) => this.#read('touch', page.former as string, mark));
-      // A request that failed has ended nothing that its process knows of.
+      // A failed request has ended nothing that its process knows of.
       if (!outcome.ok) return;
       if (outcome.reply === null) {
         this.#endSettled(account, [page]);
@@ -391,7 +387,7 @@ export class Load {
   }
 
   /**
-   * Writes down what a call has ended. One that replicas have not confirmed has ended it too, and will again after a
+   * Records what a call has ended. An end that replicas have not confirmed is an end, too, and is repeated after a
    * failover.
    */
   #settle(account: Account, pages: readonly Page[], outcome: Outcome<unknown>): void {
@@ -405,11 +401,11 @@ export class Load {
     this.#onEnd(page.token);
   }
 
-  /** A call that was to end these has settled: memory may not answer for them from this very moment on. */
+  /** A call to end these has settled: from now on the near cache must not answer for them. */
   #endSettled(account: Account, pages: readonly Page[]): void {
     for (const page of pages) this.book.endSettled(page);
     if (this.#vigil === null) return;
-    // When the caller has written down what it ended, and before anything can arrive from Redis.
+    // After the caller has recorded the ends, and before data can arrive from Redis.
     queueMicrotask(() => {
       for (const page of pages) void this.#step(() => this.#lookAt('watch', account, page));
     });
@@ -440,11 +436,11 @@ export class Load {
     if (outcome.reply && (operation === 'touch' || operation === 'refresh'))
       this.book.used(page, token, outcome.sighting);
     this.book.observed(page, before, outcome.reply, outcome.sighting);
-    // A refresh is an answer that isn't kept.
+    // The result of a refresh is not cached.
     if (outcome.reply && operation !== 'refresh') page.askedAt = Math.max(page.askedAt, begun);
   }
 
-  /** Looks at a token, and marks what is answered from memory: that is counted before anything is waited for. */
+  /** Checks a token, and records a near-cache answer before it waits for anything. */
   #read(operation: 'check' | 'touch', token: string, mark: { isRecalled: boolean }): Promise<FoundSession> {
     const hits = this.#manager.cacheStats?.hits;
     const session = operation === 'check' ? this.#manager.checkToken(token) : this.#manager.touchToken(token);
@@ -521,7 +517,7 @@ export class Load {
     const { reply, sighting } = outcome;
     if (Object.keys(reply).length > 0) this.book.observed(page, before, true, sighting);
     else {
-      // Nothing is read of a session that has ended, either.
+      // An ended session has no data, either.
       if (data.written === 0 || !this.book.isStillLive(page, before)) return;
       const refreshed = await this.#call('refresh', account, () => this.#manager.refreshToken(token));
       if (!refreshed.ok) return;
@@ -556,19 +552,21 @@ export class Load {
   }
 
   #verify(session: NonNullable<FoundSession>, token: string, userId: string, device: string | null): void {
-    const told = session.attributes.device ?? '';
+    const loggedIn = session.attributes.device ?? '';
     const isTheirs =
       session.user.id === userId &&
       session.token === token &&
       session.id === idOf(token) &&
-      (device === null ? told.startsWith(`${userId}#`) : told === device);
+      (device === null ? loggedIn.startsWith(`${userId}#`) : loggedIn === device);
     if (isTheirs) return;
-    this.#note(this.mixUps, `asked for ${device ?? userId}, got ${session.user.id} (${told}, session ${session.id})`);
+    this.#note(
+      this.mixUps,
+      `asked for ${device ?? userId}, got ${session.user.id} (${loggedIn}, session ${session.id})`,
+    );
   }
 
   /**
-   * A call, with its wait and its outcome written down. `null` for one that tells nothing of the service for a user of
-   * ours.
+   * Makes a call, and records its wait and its result. `null` if it says nothing about the service for our own users.
    */
   async #call<Reply>(
     operation: Operation,
@@ -582,7 +580,7 @@ export class Load {
       const reply = await call(mark);
       this.#waits.ended(operation, start);
       count(this.tally, operation, 'done');
-      // What memory answers says nothing of the servers.
+      // A near-cache answer says nothing about the servers.
       if (account !== null && !mark.isRecalled) this.book.served(account, begun);
       return { ok: true, reply, sighting: { begun, settled: machineNow() }, begun, ...mark };
     } catch (error) {
@@ -617,7 +615,7 @@ function pickOperation(): Operation {
   return 'check';
 }
 
-/** Mostly what should be live, often what has just ended, at times what ended long ago. */
+/** Mostly a session that should be live, often one that has just ended, sometimes one that ended long ago. */
 function pickPage({ open, ended }: Account): Page | undefined {
   const chance = Math.random();
   if (chance < 0.6 || ended.length === 0) return pick(open) ?? pick(ended);

@@ -23,13 +23,13 @@ const DEFAULT_WORKERS = 4;
 const TIMEOUT_MS = 400;
 const DURABILITY = { replicas: 1, timeoutMs: 200 };
 const CACHE: CachePromise = { maxAgeMs: 5000, heartbeatMs: 500 };
-/** Seconds: more than the news of a rotation and a call take together, and less than many sessions live. */
+/** Seconds: longer than news of a rotation plus a call, shorter than many sessions live. */
 const ROTATION_GRACE = 3;
 const USERS = 40;
 const OPERATIONS_PER_SECOND = 200;
 const WARM_UP_MS = 3000;
 const QUIET_MS = 5000;
-/** Beyond the load, all that a worker waits for. */
+/** The time a worker may take beyond the load. */
 const MOST_BEYOND_MS = 180_000;
 
 interface Options {
@@ -40,7 +40,7 @@ interface Options {
   topology: string | undefined;
 }
 
-/** `npm run soak --quick`, without a `--` before it, gives the option to npm, which hands it on in the environment. */
+/** `npm run soak --quick`, without `--` before it, gives the option to npm, which passes it on in the environment. */
 function readOptions(): Options {
   const { values } = parseArgs({
     options: {
@@ -73,11 +73,11 @@ function toCount(name: string, text: string | undefined, otherwise: number, leas
   return value;
 }
 
-/** What has been started, to be ended however the soak ends. */
+/** Everything that was started, to be ended however the soak ends. */
 class Estate {
   readonly #endings: (() => Promise<unknown>)[] = [];
 
-  /** A topology that is still being started when all is to end is waited for. */
+  /** Waits for a topology that is still starting when all must end. */
   async topology(starting: Promise<Topology>): Promise<Topology> {
     this.#endings.push(() => starting.then((topology) => topology.stop()).catch(() => undefined));
     return starting;
@@ -165,7 +165,7 @@ async function soak(
   };
 }
 
-/** Spread evenly, and the last, whose revocations replicas confirm and which is stopped at times, is one of them. */
+/** Evenly spread, including the last worker, whose revocations replicas confirm and which is stopped at times. */
 function isCached(index: number, workers: number, cached: number): boolean {
   return Math.floor(((index + 1) * cached) / workers) > Math.floor((index * cached) / workers);
 }
@@ -205,6 +205,6 @@ Promise.race([main(estate), interrupted])
   })
   .then(async (isClean) => {
     await estate.end();
-    // Not left to the event loop: after a signal, waits of the part that was broken off may still be under way.
+    // Not left to the event loop: after a signal, the interrupted part may still wait.
     process.exit(isClean ? 0 : 1);
   });

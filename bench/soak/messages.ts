@@ -5,41 +5,41 @@ import type { Tally } from './tally';
 import type { VisitEntry } from './visits';
 import type { WaitSummary } from './waits';
 
-/** What the near cache of a worker promises by. */
+/** The promised times of a worker's near cache. */
 export interface CachePromise {
   maxAgeMs: number;
   heartbeatMs: number;
 }
 
-/** What a worker is to do. */
+/** The task of a worker. */
 export interface Orders {
-  /** What its users' ids begin with: nobody else writes to them. */
+  /** The prefix of its users' ids: no other worker writes to them. */
   name: string;
   target: SentinelSettings | ClusterSettings;
-  /** Of the servers, until there is news of another. */
+  /** The password of the servers, until a message brings a new one. */
   password: string;
   secret: string;
   timeoutMs: number;
   durability: Durability | null;
-  /** `null`: it asks Redis each time. */
+  /** `null`: every check calls Redis. */
   cache: CachePromise | null;
-  /** Seconds for which a former token stays good. */
+  /** Seconds for which a former token stays valid. */
   rotationGrace: number;
   users: number;
   operationsPerSecond: number;
-  /** After this many milliseconds it stops by itself, whatever happens to the parent. */
+  /** After this many milliseconds it stops by itself, even without its parent. */
   maxMs: number;
 }
 
-/** A token whose login was acknowledged, and the user it must lead to. */
+/** A token whose login was acknowledged, and its user. */
 export type DealtToken = readonly [token: string, userId: string];
 
-/** What the others are told of a worker's users. */
+/** News of a worker's users for the others. */
 export interface News {
   /** When it was sent. */
   at: number;
   loggedIn: readonly DealtToken[];
-  /** Tokens to which clients have gone on. */
+  /** Tokens that clients have changed to. */
   rotated: readonly string[];
   /** Tokens whose sessions have ended. */
   ended: readonly string[];
@@ -49,9 +49,9 @@ export type ToWorker =
   | { tell: 'begin'; orders: Orders }
   | { tell: 'news'; news: News }
   | { tell: 'password'; password: string }
-  /** Block the event loop for so long. */
+  /** Block the event loop for this long. */
   | { tell: 'block'; ms: number }
-  /** Stop the load, and give the record. */
+  /** Stop the load, and send the record. */
   | { tell: 'drain' }
   /** Close the manager and end. */
   | { tell: 'close' };
@@ -63,13 +63,13 @@ export type ToParent =
   | { tell: 'record'; record: WorkerRecord }
   | { tell: 'closed'; crashes: string[]; isCacheUp: boolean };
 
-/** A session that the manager of a worker ended because a former token of it was used. */
+/** A session that a worker's manager ended because its former token was used. */
 export interface FoundReuse {
   sessionId: string;
   at: number;
 }
 
-/** All that a worker has written down. */
+/** The whole record of a worker. */
 export interface WorkerRecord {
   name: string;
   isDurable: boolean;
@@ -77,9 +77,9 @@ export interface WorkerRecord {
   users: UserEntry[];
   foreign: ForeignEntry[];
   visits: VisitEntry[];
-  /** Answers that belonged to somebody else than the token. */
+  /** Answers that belonged to another user than the token's. */
   mixUps: string[];
-  /** Rejections that are no SessionError of status 503. */
+  /** Rejections other than a SessionError with status 503. */
   unexpected: string[];
   reuses: FoundReuse[];
   /** Unhandled rejections, uncaught exceptions and warnings of the process. */
@@ -89,6 +89,6 @@ export interface WorkerRecord {
   /** `null` for a worker without a near cache. */
   cache: CacheRecord | null;
   memory: { rssBefore: number; rssAfter: number; heapBefore: number; heapAfter: number };
-  /** Open TCP connections when the load had run for a while, and at its end. */
+  /** Open TCP connections after the load had run for a while, and at its end. */
   sockets: { before: number; after: number };
 }

@@ -4,7 +4,7 @@ import { machineNow } from './clock';
 import type { Fault } from './faults';
 
 const POLL_MS = 200;
-/** How long before an unplanned promotion its reason may lie. */
+/** The longest time from a cause to its unplanned promotion. */
 const REASON_MS = 5000;
 
 /** Watches for replicas that become masters. */
@@ -20,11 +20,11 @@ export class PromotionWatch {
     this.#watching = this.#watch();
   }
 
-  /** Ends, and gives as faults the promotions that none of these explains; each explains its first. */
+  /** Ends, and returns the promotions that none of these faults explains; each explains its first. */
   async unplanned(planned: readonly Fault[]): Promise<Fault[]> {
     this.#isStopped = true;
     await this.#watching;
-    // It is seen a moment after it was.
+    // It is seen a moment after it happened.
     const isAround = ({ at, healedAt }: Fault, seen: number) => at <= seen && seen <= healedAt + 2 * POLL_MS;
     const explained = new Set<Fault>();
     return this.#promotions.flatMap(({ port, at }) => {

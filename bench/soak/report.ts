@@ -6,7 +6,7 @@ import type { Verdict } from './verdict';
 import type { VisitVerdict } from './visit-verdict';
 import { MARGIN_MS, type WaitSummary } from './waits';
 
-/** All that came of one topology. */
+/** The results of one topology. */
 export interface Part {
   title: string;
   seconds: number;
@@ -31,7 +31,7 @@ export function workersOf(records: readonly WorkerRecord[]): Part['workers'] {
   }));
 }
 
-/** Whether a part shows nothing wrong. The waits are no part of it: on a busy machine they say more about that. */
+/** Whether a part shows no fault. Excludes waits, which depend on the load of the machine. */
 export function isFlawless({ faults, verdicts, unexpected, crashes, contradictions }: Part): boolean {
   const findings = [verdicts.plain, verdicts.durable].flatMap(
     ({ wronglyEnded, wronglyAlive, wronglyLost, someoneElses }) => [
@@ -47,7 +47,7 @@ export function isFlawless({ faults, verdicts, unexpected, crashes, contradictio
   return findings.every((list) => list.length === 0);
 }
 
-/** Faults after which a worker's users were not all served again before the next. */
+/** Faults after which some users of a worker were not served before the next fault. */
 function unservedAfter(faults: readonly FaultReport[]): string[] {
   return faults.flatMap(({ kind, atMs, servedAgainAfterMs }) =>
     Object.entries(servedAgainAfterMs).flatMap(([name, ms]) =>

@@ -2,7 +2,7 @@ import type { Fault, FaultKind } from './faults';
 import { isIn, slotOf } from './keys';
 import type { WorkerRecord } from './messages';
 
-/** What a fault meant to the users. */
+/** The effect of a fault on the users. */
 export interface FaultReport {
   kind: FaultKind;
   port: number;
@@ -12,16 +12,16 @@ export interface FaultReport {
   promotedAfterMs: number | null;
   healedAfterMs: number;
   /**
-   * When the last user of each worker was served again; 0 where nobody noticed, `null` where somebody wasn't until the
-   * next.
+   * When the last user of each worker was served again; 0 if no call failed, `null` if a user had no service until the
+   * next fault.
    */
   servedAgainAfterMs: Record<string, number | null>;
   failures: number;
-  /** Of users whose sessions are on other masters. */
+  /** Failures of users whose sessions are on other masters. */
   failuresElsewhere: number;
 }
 
-/** Of each fault, when everybody was served again. */
+/** For each fault, when all users were served again. */
 export function reportFaults(
   faults: readonly Fault[],
   records: readonly WorkerRecord[],
@@ -42,7 +42,7 @@ export function reportFaults(
       failures: 0,
       failuresElsewhere: 0,
     };
-    // What it meant to the users can't be told from what the fault meant that it came with.
+    // Its effect on the users cannot be separated from that of the fault that it came with.
     if (fault.kind === 'unplanned') return report;
     for (const { name, users } of records) {
       let last: number | null = 0;

@@ -21,7 +21,7 @@ export type Operation =
   | 'visit login'
   | 'health';
 
-/** How the calls of one kind ended: `done`, or the code of their error. */
+/** The results of calls of one kind: `done`, or the code of their error. */
 export type Outcomes = Record<string, number>;
 
 export type Tally = Partial<Record<Operation, Outcomes>>;

@@ -4,21 +4,21 @@ import { startClusterTopology } from '../../test/support/cluster-topology';
 import { ask, type RedisServer } from '../../test/support/redis-server';
 import { startSentinelTopology } from '../../test/support/sentinel-topology';
 
-/** First and last slot. */
+/** The first and the last slot. */
 export type SlotRange = readonly [first: number, last: number];
 
-/** Several servers that fail over, whichever way. */
+/** Several servers with failover of any kind. */
 export interface Topology {
   readonly title: string;
-  /** Without the password. One of the names in it does not resolve. */
+  /** Client settings without the password. One of the names in them does not resolve. */
   readonly target: SentinelSettings | ClusterSettings;
-  /** Of the servers. It changes. */
+  /** The current password of the servers. It changes. */
   readonly password: { readonly now: string };
-  /** Those that keep sessions. */
+  /** The servers that store sessions. */
   readonly nodes: readonly RedisServer[];
-  /** The server that has this key. */
+  /** The server with this key. */
   masterOf(key: string): Promise<RedisServer>;
-  /** Which keys' slots this master has; `null` for all keys. */
+  /** Selects the keys whose slots this master has; `null` for all keys. */
   slotsOf(master: RedisServer): Promise<readonly SlotRange[] | null>;
   /** Has a replica take over from this master, which goes on until then. */
   handOver(master: RedisServer): Promise<void>;

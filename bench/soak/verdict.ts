@@ -5,7 +5,7 @@ import type { FinalLook } from './final-look';
 import { isIn, slotOf } from './keys';
 import type { FoundReuse, WorkerRecord } from './messages';
 
-/** What the books, the faults and the servers make of it together. Sessions are counted, not sightings. */
+/** The verdict from books, faults and servers together. Counts sessions, not sightings. */
 export interface Verdict {
   sessions: number;
   live: number;
@@ -13,53 +13,50 @@ export interface Verdict {
   /** Of those, confirmed by replicas. */
   confirmed: number;
   unknown: number;
-  /** How often clients went on to a new token. */
+  /** How often clients changed to a new token. */
   rotations: number;
-  /** Sessions that the use of a former token has ended. */
+  /** Sessions that ended because a former token was used. */
   reused: number;
-  /** Former tokens that were live after their grace, because a failover had lost the use of their children. */
+  /** Former tokens that were valid after their grace because a failover had lost the use of their children. */
   reuseLost: number;
-  /** Uses of new tokens that a failover had lost, as lists show. Many are made good before a list could show it. */
+  /** Lost uses of new tokens, as lists show. Many are repaired before a list could show them. */
   movesLost: number;
   wronglyEnded: string[];
   wronglyAlive: string[];
-  /** Data whose writes were acknowledged, of sessions that live. */
+  /** Acknowledged data of live sessions. */
   wronglyLost: string[];
   someoneElses: string[];
   /** Acknowledged writes of data. */
   dataWrites: number;
-  /** Of those, missing because a failover had lost them. */
+  /** Of those, missing after a failover. */
   dataLost: number;
-  /** Acknowledged logins of the last moments of a master, which its replica didn't have. */
+  /** Logins acknowledged in the last moments of a master, which its replica did not have. */
   lostWithMaster: number;
   /**
-   * Acknowledged logins on a master that was being replaced and hadn't heard of it: resumed, handed over, or promoted
-   * in vain.
+   * Logins acknowledged by a master that was being replaced and did not know: after a resume, a handover, or a failed
+   * promotion.
    */
   lostOnDemotion: number;
-  /** Ended sessions that were seen alive after a failover until the process that had ended them repeated it. */
+  /** Ended sessions that were live after a failover until the process that ended them repeated it. */
   aliveBeforeReplay: number;
   longestBeforeReplayMs: number;
-  /**
-   * Of those, confirmed by a replica that a handover under Sentinel passed over: the old master went on, and had that
-   * one left.
-   */
+  /** Of those, confirmed only by a replica that lost a handover under Sentinel. */
   passedOver: number;
-  /** Sessions left by logins that failed. Nobody has their tokens. */
+  /** Sessions left by failed logins. No client has their tokens. */
   leftByFailedLogins: number;
   failedLogins: number;
 }
 
-/** What a master may not have given to its replica yet. */
+/** Writes that a master may not have replicated yet. */
 const UNREPLICATED_MS = 2000;
-/** Answers of a master that arrive after it was killed. */
+/** Replies of a master that arrive after it was killed. */
 const IN_FLIGHT_MS = 500;
-/** After service is back, a revocation must have been repeated within this. */
+/** Once service is back, a revocation must have been repeated within this. */
 export const GRACE_MS = 5000;
-/** Of wall clocks, between a login's millisecond and a kick's. */
+/** The tolerance of wall clocks, between a login's millisecond and a kick's. */
 const SAME_MOMENT_MS = 10;
 
-/** Judges some of the workers, by what all of them have seen. */
+/** Judges some of the workers, by the records of all. */
 export function judge(
   records: readonly WorkerRecord[],
   all: readonly WorkerRecord[],
@@ -132,25 +129,25 @@ interface Case {
   entry: SessionEntry;
   user: UserEntry;
   isDurable: boolean;
-  /** Those of the session's master. */
+  /** The faults of the session's master. */
   faults: Fault[];
-  /** What other processes saw. */
+  /** Sightings by other processes. */
   others: ForeignEntry[];
-  /** The first time that some process found a former token of it in use. */
+  /** The first reuse of its former token that a process found. */
   reuse: FoundReuse | null;
-  /** Whether it was alive in the end. */
+  /** Whether it was live at the end. */
   isAlive: boolean;
 }
 
-/** Whether what was acknowledged then may have been lost with the master, whose replica did not have it. */
+/** Whether a write acknowledged then may be lost with the master, whose replica did not have it. */
 function mayLoseWithMaster(fault: Fault, { begun, settled }: Sighting): boolean {
   const { kind, at, promotedAt } = fault;
-  // Until a second promotion all went to a master that it replaced.
+  // Until a second promotion, all writes went to a master that it replaced.
   const end = kind === 'unplanned' ? (promotedAt ?? at) : at;
   return !losesNothing(fault) && at - UNREPLICATED_MS <= settled && begun <= end + IN_FLIGHT_MS;
 }
 
-/** Whether a master acknowledged it then that was being replaced, and had not yet heard of that. */
+/** Whether a master acknowledged it then that was being replaced and did not yet know. */
 function mayLoseOnDemotion(fault: Fault, { begun, settled }: Sighting): boolean {
   const { kind, backAt, healedAt } = fault;
   return !kind.startsWith('kill') && !losesNothing(fault) && backAt <= settled && begun <= healedAt;
@@ -160,7 +157,7 @@ export function mayLose(fault: Fault, answer: Sighting): boolean {
   return mayLoseWithMaster(fault, answer) || mayLoseOnDemotion(fault, answer);
 }
 
-/** Was it ended for a reuse before its own process had used a former token? No failover excuses that. */
+/** Was it ended for a reuse before its own process used a former token? No failover excuses that. */
 function isWronglyReused({ entry: { reuseBegunAt }, reuse }: Case): boolean {
   return reuse !== null && (reuseBegunAt === null || reuse.at < reuseBegunAt);
 }
@@ -169,7 +166,7 @@ function describeReuse({ entry, faults, reuse }: Case): string {
   return `${entry.device}: ended for a reuse that was none; ${timesOf(entry, faults, { 'reuse found': reuse?.at ?? null })}`;
 }
 
-/** Was it seen dead before anything had been asked to end it? */
+/** Was it seen dead before any call to end it? */
 function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): void {
   const { loginBegunAt, loggedInAt, endBegunAt, seenDead, seenBack, fate } = entry;
   const byOthers = others
@@ -184,7 +181,7 @@ function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): 
   const login = { begun: loginBegunAt, settled: loggedInAt };
   const lostWith = faults.find((fault) => mayLoseWithMaster(fault, login) && fault.at <= seen.settled);
   const lostOn = faults.find((fault) => mayLoseOnDemotion(fault, login));
-  // A process that was away itself may still ask the old master, until that hears that it was replaced.
+  // A process that was stopped may call the old master until that learns that it was replaced.
   const isAnswerOfOld = (fault: Fault) => !isAliveInTheEnd && lastAlive <= fault.healedAt;
   const isLost = (fault: Fault | undefined) => fault !== undefined && (!isBack || isAnswerOfOld(fault));
   if (isLost(lostWith)) verdict.lostWithMaster++;
@@ -198,7 +195,7 @@ function judgeDead({ entry, faults, others, isAlive }: Case, verdict: Verdict): 
   }
 }
 
-/** Was it seen alive after its end had been acknowledged? */
+/** Was it seen live after its end was acknowledged? */
 function judgeAlive(matter: Case, verdict: Verdict): void {
   const { entry, faults, others, isAlive } = matter;
   const { fate, endedAt, endCallBegunAt, isConfirmed, seenAlive } = entry;
@@ -223,7 +220,7 @@ function judgeAlive(matter: Case, verdict: Verdict): void {
   );
 }
 
-/** Was the use of a new token forgotten? */
+/** Was the use of a new token lost? */
 function judgeSetbacks({ entry, faults }: Case, verdict: Verdict): void {
   const { missedReuse, lostMove } = entry;
   const isExcused = ({ use, seenAt }: Setback) => faults.some((fault) => fault.at <= seenAt && mayLose(fault, use));
@@ -241,7 +238,7 @@ function judgeSetbacks({ entry, faults }: Case, verdict: Verdict): void {
   }
 }
 
-/** Were acknowledged writes of its data missed, then or in the end? */
+/** Were acknowledged writes of its data missing, then or at the end? */
 function judgeData({ entry, faults, isAlive }: Case, look: FinalLook, verdict: Verdict): void {
   const { id, device, fate, data } = entry;
   if (fate === 'live' && isAlive)
@@ -257,7 +254,7 @@ function judgeData({ entry, faults, isAlive }: Case, look: FinalLook, verdict: V
   }
 }
 
-/** Milliseconds after the return of service at which it was seen; `null` when no failover explains it. */
+/** Milliseconds from the return of service to the sighting; `null` when no failover explains it. */
 function excuseFor(
   { entry, user, isDurable, faults }: Case,
   end: Sighting,
@@ -265,10 +262,10 @@ function excuseFor(
 ): number | null {
   for (const fault of faults) {
     const { kind, slots, at, promotedAt, letGoAt } = fault;
-    // A call that a held worker began before the fault may have been answered after it.
+    // The reply to a call that a stopped worker began before the fault may arrive after it.
     if (!mayLose(fault, end) || settled < at) continue;
-    // A Cluster's handover waits until the replica has everything, and Sentinel promotes the replica that has most, but
-    // not of a master that lives.
+    // A Cluster's handover waits for full replication. Sentinel promotes the most advanced replica, except in a
+    // handover of a live master.
     if (entry.isConfirmed && (kind !== 'handover' || slots !== null)) continue;
     const servedAgain = user.outages.find(({ to }) => to !== null && to >= at)?.to ?? promotedAt ?? at;
     const after = begun - Math.max(servedAgain, end.settled, (isDurable && letGoAt) || 0);
@@ -277,7 +274,7 @@ function excuseFor(
   return null;
 }
 
-/** A login that failed may have left a session, unless all were kicked afterwards. */
+/** A failed login may have left a session, unless all were kicked afterwards. */
 function judgeStrangers({ id, failedLogins, kickedAllAt }: UserEntry, look: FinalLook, verdict: Verdict): void {
   const strangers = look.strangers.get(id) ?? [];
   verdict.failedLogins += failedLogins;

@@ -1,20 +1,19 @@
 import type { Account, Foreign, Page } from './book';
 import { machineNow } from './clock';
 
-/** A session that is looked at again and again; `account` is `null` for another process's. */
+/** A session that is checked repeatedly; `account` is `null` for another process's. */
 export type Watched = { account: Account; page: Page } | { account: null; entry: Foreign };
 
-/** Sessions of others, and of this process, that are watched at a time. */
+/** Sessions of other processes, and of this one, that are watched at a time. */
 const SEATS = { foreign: 24, own: 8 };
-/** How long one is looked at after its end: a late answer, kept by mistake, would bring it back. */
+/** How long a session is checked after its end: a late reply, cached by mistake, would revive it. */
 const LINGER_MS = 500;
-/** Of one whose fate stays unknown. */
+/** How long a session with an unknown outcome is checked. */
 const MOST_MS = 20_000;
 
 /**
- * Looks at a few sessions in turn, so often that a near cache has them when they end, and that it shows how long it
- * goes on to answer for them. Looks that are spread over all sessions would come so seldom that nearly each of them
- * asks Redis.
+ * Checks a few sessions in turn, so often that a near cache has them when they end, and that the duration of its stale
+ * answers shows. Checks spread over all sessions would mostly miss the cache.
  */
 export class Vigil {
   readonly #seats: ({ watched: Watched; since: number } | null)[] = new Array(SEATS.foreign + SEATS.own).fill(null);
@@ -27,7 +26,7 @@ export class Vigil {
     this.#pickOwn = pickOwn;
   }
 
-  /** Who is to be looked at now; `null` when there is nobody for this turn. */
+  /** The next session to check; `null` if there is none for this turn. */
   next(): Watched | null {
     this.#turn = (this.#turn + 1) % this.#seats.length;
     const seat = this.#seats[this.#turn] ?? null;

@@ -5,7 +5,7 @@ import type { WorkerRecord } from './messages';
 import { GRACE_MS, mayLose } from './verdict';
 import type { VisitEntry } from './visits';
 
-/** What became of visitors. Sessions are counted, and writes of their data. */
+/** The verdict on visitors. Counts sessions, and writes of their data. */
 export interface VisitVerdict {
   visits: number;
   loggedIn: number;
@@ -14,7 +14,7 @@ export interface VisitVerdict {
   /** Lost in a failover: writes, and whole sessions. */
   writesLost: number;
   lost: number;
-  /** Ended by a login, and alive after a failover until that was repeated. */
+  /** Ended by a login, and live after a failover until the end was repeated. */
   aliveBeforeReplay: number;
   wronglyEnded: string[];
   wronglyAlive: string[];
@@ -47,7 +47,7 @@ export function judgeVisits(records: readonly WorkerRecord[], faults: readonly F
   return verdict;
 }
 
-/** Was it seen dead although nothing had ended it, and its time was not over? */
+/** Was it seen dead without an end or an expiry? */
 function judgeDead({ name, began, used, seenDead }: VisitEntry, faults: readonly Fault[], verdict: VisitVerdict): void {
   if (seenDead === null) return;
   const isLost = faults.some(
@@ -60,7 +60,7 @@ function judgeDead({ name, began, used, seenDead }: VisitEntry, faults: readonly
     );
 }
 
-/** Was it seen alive after its login, or after its time? */
+/** Was it seen live after its login, or after its expiry? */
 function judgeAlive(visit: VisitEntry, faults: readonly Fault[], look: FinalLook, verdict: VisitVerdict): void {
   const { name, token, used, login, seenAlive, outlived } = visit;
   if (outlived !== null) {

@@ -7,32 +7,32 @@ import { machineNow } from './clock';
 import { COUNTER, compareCounter, compareData, type DataEntry, newDataEntry, valueFor } from './data-entry';
 import type { Operation } from './tally';
 
-/** A visitor, as the process knows it that started the session. Moments are of {@link machineNow}. */
+/** A visitor, as known to the process that started the session. Moments are those of {@link machineNow}. */
 export interface VisitEntry {
-  /** What the visitor's session calls itself, as a user and after a login, too. */
+  /** The name in the visitor's session data, kept after a login, too. */
   name: string;
   token: string;
   began: Sighting;
   /** The last request that slid it. */
   used: Sighting;
-  /** `unknown`: what may have ended or slid it has failed, or it was seen dead. */
+  /** `unknown`: a call that may have ended or slid it has failed, or it was seen dead. */
   fate: 'live' | 'unknown' | 'logged in' | 'expired';
   /** The login that ended it. */
   login: Sighting | null;
-  /** The first answer that it is dead while it was live. */
+  /** The first reply that it is dead while it was live. */
   seenDead: Sighting | null;
-  /** The first answer that it is alive, after the login that ended it, and after its time. */
+  /** The first reply that it is live, after the login that ended it, and after its expiry. */
   seenAlive: Sighting | null;
   outlived: Sighting | null;
   data: DataEntry;
 }
 
-/** What {@link Visits} needs of the load that it is a part of. */
+/** The parts of the load that {@link Visits} uses. */
 export interface VisitLoad {
   manager: TokenManager;
   book: Book;
   call<Reply>(operation: Operation, work: () => Promise<Reply>): Promise<{ reply: Reply; sighting: Sighting } | null>;
-  /** Runs a write to an account, as the only one. */
+  /** Runs a write to an account, excluding others. */
   asOnlyWriter(account: Account, write: () => Promise<void>): Promise<void>;
   nextName(account: Account): string;
   onLogin(token: string, account: Account): void;
@@ -42,21 +42,21 @@ export interface VisitLoad {
 interface Visit extends VisitEntry {
   account: Account;
   isBusy: boolean;
-  /** Whether no request comes any more, so that it expires. */
+  /** Whether it gets no more requests, so that it expires. */
   isLeft: boolean;
 }
 
 export const VISITOR_TTL = 6;
 const TTL_MS = 1000 * VISITOR_TTL;
-/** What is left of it after a use, at least: where `slideEvery` is long, a session slides at half its ttl. */
+/** The least time to live after a use: with a long `slideEvery`, a session slides at half its ttl. */
 const LEAST_LEFT_MS = TTL_MS / 2;
-/** Between the clocks of this machine and of its servers, and for a timer that is late. */
+/** The tolerance between the clocks of this machine and its servers, and for a late timer. */
 const MARGIN_MS = 500;
 const MOST_OPEN = 10;
-/** More than this of a user are not started by visitors: the manager's own limit is not what is tested. */
+/** The most sessions of a user that visitors start: the manager's own limit is not tested here. */
 const MAX_OPEN = 8;
 
-/** Visitors that write data, log in with it, or stay away until it is over. Each request goes through the middleware. */
+/** Visitors that write data, log in with it, or expire. Each request goes through the middleware. */
 export class Visits {
   readonly entries: VisitEntry[] = [];
   readonly #load: VisitLoad;
@@ -164,7 +164,7 @@ export class Visits {
     });
   }
 
-  /** Sees that it is dead, once its time is over. */
+  /** Checks that it is dead after its expiry. */
   async #leave(visit: Visit): Promise<void> {
     visit.isLeft = true;
     if (machineNow() < visit.used.settled + TTL_MS + MARGIN_MS) return;
@@ -196,7 +196,7 @@ export class Visits {
     const outcome = await this.#load.call(operation, () =>
       this.#request(visit.token, async (session) => (session.id === null ? null : { done: await work(session) })),
     );
-    // One that failed may have slid it, or may yet do so.
+    // A failed request may have slid it, or may still do so.
     if (outcome === null) visit.fate = 'unknown';
     if (outcome?.reply === null) {
       if (outcome.sighting.settled < visit.used.begun + LEAST_LEFT_MS - MARGIN_MS) visit.seenDead ??= outcome.sighting;

@@ -1,26 +1,26 @@
-/** How long the calls of a process took, beyond what they may. */
+/** How much longer than permitted the calls of a process took. */
 export interface WaitSummary {
   worstMs: number;
   worstOperation: string;
-  /** By how much the worst wait was over the deadline; negative when none was. */
+  /** By how much the worst wait exceeded the deadline; negative if none did. */
   worstOverMs: number;
-  /** The same without the time for which the process itself was held up. */
+  /** The same without the time for which the process itself was suspended. */
   worstOverWithoutDriftMs: number;
   worstOverWithoutDriftOperation: string;
-  /** Calls that took longer than the deadline and the margin, as measured and without the drift. */
+  /** Calls longer than the deadline and the margin, with and without the drift. */
   overMargin: number;
   overMarginWithoutDrift: number;
-  /** The latest that a timer of this process came. */
+  /** The longest delay of a timer in this process. */
   worstDriftMs: number;
 }
 
-/** What a call may take beyond its deadline. */
+/** The margin of a call beyond its deadline. */
 export const MARGIN_MS = 50;
-/** A timer that was late together with a call's may come after it. */
+/** A timer that is as late as a call's may fire after it. */
 const SETTLING_MS = 40;
-/** A timer that is later than this: no busy machine, but the soak that has stopped this process. */
+/** A longer delay of a timer means that the soak has stopped this process. */
 const HELD_MS = 1000;
-/** Ticks to remember: more than any call lasts. */
+/** Ticks to remember: more than any call takes. */
 const MAX_TICKS = 1000;
 
 interface Tick {
@@ -29,8 +29,7 @@ interface Tick {
 }
 
 /**
- * Measures waits, and how late this process's timers come: on a busy machine a deadline is kept no better than they
- * are.
+ * Measures waits, and the delays of timers in this process: on a busy machine a deadline is only as exact as timers.
  */
 export class Waits {
   readonly #timeoutMs: number;
@@ -38,7 +37,7 @@ export class Waits {
   readonly #summary: WaitSummary;
   #lastTick = performance.now();
   #heldAt = Number.NEGATIVE_INFINITY;
-  /** Calls over the deadline whose drift can't be told yet. */
+  /** Calls over the deadline whose drift is not known yet. */
   #undecided = 0;
 
   constructor(timeoutMs: number) {
@@ -55,7 +54,7 @@ export class Waits {
     };
   }
 
-  /** A timer came this late. */
+  /** A timer fired this late. */
   tick(late: number): void {
     this.#lastTick = performance.now();
     if (late > HELD_MS) {
@@ -72,7 +71,7 @@ export class Waits {
     const now = performance.now();
     const waited = now - begun;
     const summary = this.#summary;
-    // Its own process was stopped by the soak meanwhile.
+    // The soak stopped this process in the meantime.
     if (now - this.#lastTick > HELD_MS || this.#heldAt >= begun) return;
     if (waited > summary.worstMs) Object.assign(summary, { worstMs: waited, worstOperation: operation });
     const over = waited - this.#timeoutMs;
@@ -102,7 +101,7 @@ export class Waits {
     summary.worstOverWithoutDriftOperation = operation;
   }
 
-  /** The latest that a timer of this process came since this moment of `performance.now()`. */
+  /** The longest delay of a timer in this process since this moment of `performance.now()`. */
   driftSince(begun: number): number {
     let worst = 0;
     for (let i = this.#ticks.length - 1; i >= 0; i--) {

@@ -6,7 +6,7 @@ import type { DealtToken, News, Orders, ToParent, ToWorker, WorkerRecord } from 
 import { VISITOR_TTL } from './visits';
 import { Waits } from './waits';
 
-/** Milliseconds after which memory and connections are what they are under this load. */
+/** Milliseconds after which memory and connections are stable under this load. */
 const WARM_UP_MS = 2500;
 const DEAL_MS = 300;
 const MAX_CRASHES = 20;
@@ -18,7 +18,7 @@ for (const event of ['uncaughtException', 'unhandledRejection', 'warning'] as co
     if (crashes.length < MAX_CRASHES) crashes.push(`${event}: ${text}`);
   });
 }
-// A Ctrl-C reaches the whole group of processes. The parent sees to the end of its children.
+// Ctrl-C reaches the whole process group. The parent ends its children.
 process.on('SIGINT', () => undefined);
 process.on('disconnect', () => process.exit());
 
@@ -26,7 +26,7 @@ function tell(message: ToParent): void {
   process.send?.(message);
 }
 
-/** A service that signs users in and out until it is told to stop. */
+/** A service that signs users in and out until it is stopped. */
 class Worker {
   readonly #orders: Orders;
   readonly #manager: TokenManager;
@@ -66,7 +66,7 @@ class Worker {
       onLogin: (token) => this.#loggedIn.push(token),
       onRotation: (token) => {
         this.#rotated.push(token);
-        // Before its first use: when this process is held after that, the others must not go on with the former token.
+        // Before its first use: if this process is stopped later, the others must not use the former token.
         this.#deal();
       },
       onEnd: (token) => this.#ended.push(token),
@@ -119,7 +119,7 @@ class Worker {
     };
   }
 
-  /** Not a fault of one that has none. */
+  /** A worker without a near cache has no cache faults. */
   get isCacheUp(): boolean {
     return this.#manager.cacheStats?.isUp ?? true;
   }
@@ -146,7 +146,7 @@ function measure(): { rss: number; heap: number; sockets: number } {
 }
 
 let worker: Worker | undefined;
-/** Of the servers, as it is now. */
+/** The current password of the servers. */
 let password = '';
 let isCacheUp = true;
 
@@ -170,11 +170,11 @@ process.on('message', async (message: ToWorker) => {
       if (worker !== undefined) tell({ tell: 'record', record: await worker.drain() });
       break;
     case 'close':
-      // By now the servers have long been well.
+      // By now the servers have worked for a while.
       isCacheUp = worker?.isCacheUp ?? true;
       await worker?.close();
       tell({ tell: 'closed', crashes, isCacheUp });
-      // Without the parent's line nothing keeps this process running, unless something of the manager's was left open.
+      // Without the channel to the parent, only an open handle of the manager could keep this process running.
       process.removeAllListeners('disconnect');
       process.disconnect();
   }

@@ -11,7 +11,7 @@ import { portFromEnvironment, reasonOf, secretFromEnvironment, storeFromEnvironm
 
 declare module 'tokensession' {
   interface Register {
-    /** What `req.session.user.detail` is in this project. */
+    /** The type of `req.session.user.detail` in this project. */
     detail: { name: string };
   }
 }
@@ -27,11 +27,11 @@ const sessions = new TokenManager({
   store: storeFromEnvironment(),
   secret: secretFromEnvironment(),
   getUserInfo: (id) => USERS.get(id),
-  // One login more, and the oldest on that kind of device gives way.
+  // One more login ends the oldest session on that kind of device.
   maxSessionsPerDevice: { web: 3, mobile: 1 },
 });
 
-// Who comes and goes, for the log: no event holds a token.
+// Logins and logouts, for the log: no event holds a token.
 for (const event of ['login', 'logout', 'replaced', 'revoked', 'rotated', 'reused'] as const) {
   sessions.on(event, ({ userId, sessionId }) => console.log(`${event}: ${userId}, session ${sessionId}`));
 }
@@ -39,10 +39,10 @@ for (const event of ['login', 'logout', 'replaced', 'revoked', 'rotated', 'reuse
 const app = express();
 app.disable('x-powered-by');
 
-// Before the sessions: the page is the same for everybody, and is there even while Redis is not.
+// Before the sessions: the page is public, and works even without Redis.
 app.get('/', (_req, res) => res.sendFile('page.html', { root: __dirname }));
 
-// For the load balancer, not for the world: the reasons may name servers. `degraded` still serves most requests, and stays.
+// For the load balancer, not public: the reasons may name servers. A `degraded` process still serves, and stays in use.
 app.get('/ready', async (_req, res) => {
   const health = await sessions.health();
   res.status(health.status === 'down' ? 503 : 200).json(health);
@@ -51,7 +51,7 @@ app.get('/ready', async (_req, res) => {
 app.use(express.json());
 app.use(sessionMiddleware(sessions));
 app.use((_req, res, next) => {
-  // What one user sees is for no cache to give to another.
+  // No cache may give one user's page to another.
   res.set('Cache-Control', 'no-store');
   next();
 });
@@ -62,7 +62,7 @@ app.post('/login', async (req, res) => {
     res.status(400).json({ error: 'send JSON with the name of a user, such as {"user":"ada"}' });
     return;
   }
-  // An application with passwords checks the password here.
+  // A real application checks the password here.
   const device = /Mobi|Android|iPhone/.test(req.get('user-agent') ?? '') ? 'mobile' : 'web';
   const token = await req.session.login(user, { attributes: { device } });
   res.json({ user: req.session.user, token });
@@ -88,7 +88,7 @@ app.get('/sessions', requireUser(), async (req, res) => {
   );
 });
 
-// All but this one. The message is for whoever comes with one of them: it is in the 401 of requireUser().
+// Ends all sessions but this one. requireUser() puts the message into the 401 of the ended ones.
 app.delete('/sessions', requireUser(), async (req, res) => {
   await sessions.deleteUserToken(userIdOf(req), { except: req.session.id, message: endedFrom(req) });
   res.sendStatus(204);
@@ -99,19 +99,19 @@ app.delete('/sessions/:id', requireUser(), async (req: Request<{ id: string }>, 
   else res.status(404).json({ error: 'you have no such session' });
 });
 
-// For somebody who has just logged in or confirmed who they are: a session left open in a café is not enough.
+// Requires a recent login or re-authentication: a session left open in a café is not enough.
 app.post('/recovery-codes', requireRecentLogin(60), (_req, res) => {
-  // An application keeps their hashes.
+  // A real application stores their hashes.
   res.json(Array.from({ length: 4 }, () => randomBytes(5).toString('hex')));
 });
 
 app.post('/confirm', requireUser(), async (req, res) => {
-  // An application checks the password, or a second factor, here.
+  // A real application checks the password, or a second factor, here.
   if (req.body?.user !== userIdOf(req)) {
     res.status(403).json({ error: 'that is not who is signed in' });
     return;
   }
-  // The proof is part of the new token: a client that sends its token in a header has to take it.
+  // The new token carries the proof: a client that sends its token in a header must store it.
   res.json({ token: await req.session.reauthenticated() });
 });
 
@@ -143,7 +143,7 @@ function userIdOf(req: Request): string {
   return req.session.user.id;
 }
 
-/** What the user will recognise in the list of sessions. */
+/** A device name that the user recognises in the list of sessions. */
 function programIn(userAgent = ''): string {
   const [program] = /Edg|OPR|Firefox|Chrome|Safari|curl/.exec(userAgent) ?? ['Unknown program'];
   const [system] = /Android|iPhone|iPad|Windows|Mac|Linux/.exec(userAgent) ?? [];
@@ -154,7 +154,7 @@ function endedFrom(req: Request): string {
   return `ended from ${programIn(req.get('user-agent'))}`;
 }
 
-/** Errors of status 4xx say what the client did; what else goes wrong is the server's own business. */
+/** A 4xx error tells the client its mistake; other errors stay internal. */
 function publicTextOf(error: unknown): string {
   if (error instanceof SessionError) return error.code;
   const { expose, message } = error as { expose?: boolean; message?: string };

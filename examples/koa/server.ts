@@ -1,5 +1,5 @@
 /*
- * Much of the Express example's API, in Koa: npx tsx examples/koa/server.ts
+ * Most of the Express example's API, in Koa: npx tsx examples/koa/server.ts
  * Reads PORT, SESSION_SECRET and where Redis is (see ../settings.ts); works without any of them.
  */
 import { randomBytes } from 'node:crypto';
@@ -43,7 +43,7 @@ const app = new Koa()
   .use(async (ctx, next) => {
     switch (`${ctx.method} ${ctx.path}`) {
       case 'POST /login': {
-        // An application with passwords checks the password here.
+        // A real application checks the password here.
         const token = await ctx.session.login(await readUser(ctx));
         ctx.body = { user: ctx.session.user, token };
         return;
@@ -65,14 +65,14 @@ const app = new Koa()
         ctx.body = ctx.session;
         return;
       case 'DELETE /sessions':
-        // All but this one. The message is for whoever comes with one of them: it is in the 401 of requireUser().
+        // Ends all sessions but this one. requireUser() puts the message into the 401 of the ended ones.
         await sessions.deleteUserToken(user.id, { except: id, message: 'ended on another device' });
         ctx.status = 204;
         return;
       case 'POST /confirm':
-        // An application checks the password, or a second factor, here.
+        // A real application checks the password, or a second factor, here.
         if ((await readUser(ctx)) !== user.id) ctx.throw(403, 'that is not who is signed in');
-        // The proof is part of the new token: a client that sends its token in a header has to take it.
+        // The new token carries the proof: a client that sends its token in a header must store it.
         ctx.body = { token: await ctx.session.reauthenticated() };
         return;
       case 'POST /recovery-codes':

@@ -1,11 +1,11 @@
 import type { Request, Response } from 'express';
 
-/** Milliseconds between two signs of life, for proxies that close connections on which nothing is said. */
+/** Milliseconds between two pings, for proxies that close idle connections. */
 const HEARTBEAT_MS = 25_000;
 
 /**
- * Streams events (WHATWG HTML, Server-sent events) until the session ends, and says why. The page does not connect
- * again: the next request gets a 401.
+ * Streams events (WHATWG HTML, Server-sent events) until the session ends, and sends the reason. The page does not
+ * reconnect: its next request gets a 401.
  */
 export function streamEvents(req: Request, res: Response): void {
   const { signal, user } = req.session;
@@ -15,7 +15,7 @@ export function streamEvents(req: Request, res: Response): void {
   const heart = setInterval(() => res.write(':\n\n'), HEARTBEAT_MS);
   res.once('close', () => clearInterval(heart));
   signal.addEventListener('abort', () => {
-    // A client that reads nothing keeps the response open, and a write after its end would be an error without a listener.
+    // A client that does not read keeps the response open; a write after its end would emit an unhandled error.
     clearInterval(heart);
     const { endReason, endMessage } = signal.reason;
     send('signed-out', { reason: endReason, message: endMessage });

@@ -14,7 +14,7 @@ import { serveWebSockets } from './websockets';
 
 const sessions = new TokenManager({ store: storeFromEnvironment(), secret: secretFromEnvironment() });
 
-// While announcements may be missed, an end is noticed up to five seconds late: a bank would close all connections here.
+// While announcements may be lost, an end is noticed up to five seconds late: a bank would close all connections here.
 sessions.on('watch-down', ({ error }) => console.error(error.message));
 
 const app = express();
@@ -29,7 +29,7 @@ app.post('/login', async (req, res) => {
     res.status(400).json({ error: 'send JSON with the name of a user, such as {"user":"ada"}' });
     return;
   }
-  // An application with passwords checks the password here.
+  // A real application checks the password here.
   res.json({ token: await req.session.login(user) });
 });
 
@@ -38,7 +38,7 @@ app.post('/logout', async (req, res) => {
   res.sendStatus(204);
 });
 
-/** Ends the other sessions of the user, wherever their connections are, and says where and when that was done. */
+/** Ends the user's other sessions and their connections, with a message that says where and when. */
 app.delete('/sessions', requireUser(), async (req, res) => {
   const at = new Date().toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' });
   const message = `you were signed out on ${browserOf(req)} at ${at}`;
@@ -49,7 +49,7 @@ app.delete('/sessions', requireUser(), async (req, res) => {
 
 app.get('/events', requireUser(), streamEvents);
 
-/** Who is connected to this process. */
+/** The users connected to this process. */
 app.get('/online', requireUser(), (_req, res) => {
   res.json([...new Set(sessions.watched().map(({ userId }) => userId))]);
 });

@@ -10,9 +10,9 @@ interface ServerEvents {
 
 type Io = SocketServer<Record<string, never>, ServerEvents, Record<string, never>, { session: Session }>;
 
-/** Serves Socket.IO, over WebSockets and over polling. Gives what closes it. */
+/** Serves Socket.IO, over WebSockets and over polling. Returns a function that closes it. */
 export function serveSocketIo(server: Server, sessions: TokenManager, authenticate: Authenticate): () => void {
-  // It ends upgrades that nobody has answered by then, those to unknown paths.
+  // Ends upgrades without a handler after this time, those to unknown paths.
   const io: Io = new SocketServer(server, { destroyUpgradeTimeout: 5000 });
 
   io.use(async (socket, next) => {

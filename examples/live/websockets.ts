@@ -4,19 +4,19 @@ import type { Session, SessionError, TokenManager } from 'tokensession';
 import type { Authenticate } from 'tokensession/live';
 import { type WebSocket, WebSocketServer } from 'ws';
 
-/** Not signed in, or not any more: 4000 to 4999 are for applications (RFC 6455, 7.4.2), and this one is like 401. */
+/** The close code of an unauthenticated connection: 4000 to 4999 are for applications (RFC 6455, 7.4.2). */
 const UNAUTHENTICATED = 4401;
 
-/** Bytes that the reason of a close may have (RFC 6455, 5.5). */
+/** The longest reason of a close, in bytes (RFC 6455, 5.5). */
 const MAX_REASON_BYTES = 123;
 
-/** Serves WebSockets at `/ws`. Gives what closes them. */
+/** Serves WebSockets at `/ws`. Returns a function that closes them. */
 export function serveWebSockets(server: Server, sessions: TokenManager, authenticate: Authenticate): () => void {
   const sockets = new WebSocketServer({ noServer: true, maxPayload: 65_536 });
 
   const upgrade = async (req: IncomingMessage, socket: Duplex, head: Buffer) => {
     const { session, error } = await authenticate(req);
-    // A page can't read the status of a refused upgrade. One of ours is to learn why it is signed out.
+    // A page cannot read the status of a refused upgrade, so our own pages get a close with the reason.
     if (session === null && error.status !== 401) return refuse(socket, error.status);
     socket.off('error', ignore);
     sockets.handleUpgrade(req, socket, head, (ws) => {
@@ -31,7 +31,7 @@ export function serveWebSockets(server: Server, sessions: TokenManager, authenti
     ws.once('close', () => sessions.unwatch(signal));
     ws.on('error', ignore);
     ws.on('message', (data) => {
-      // A client may go on to send until it has answered the close.
+      // A client may still send until it has answered the close.
       if (!signal.aborted) ws.send(`${session.user.id}: ${data}`);
     });
     ws.send(`hello ${session.user.id}`);
@@ -49,12 +49,12 @@ export function serveWebSockets(server: Server, sessions: TokenManager, authenti
 }
 
 function refuse(socket: Duplex, status: number): void {
-  // Otherwise a client that doesn't hang up would keep its connection.
+  // Otherwise a client that never disconnects would keep its connection.
   socket.once('finish', () => socket.destroy());
   socket.end(`HTTP/1.1 ${status} Refused\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
 
-/** Why, for people if that is known, cut to what a close may hold. */
+/** The message for the user, or the reason, cut to the limit of a close. */
 function reasonOf({ endMessage, endReason = 'unknown' }: SessionError): string {
   const bytes = Buffer.from(endMessage ?? endReason).subarray(0, MAX_REASON_BYTES);
   return new TextDecoder().decode(bytes, { stream: true });

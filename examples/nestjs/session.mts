@@ -13,19 +13,19 @@ import { HttpAdapterHost, Reflector } from '@nestjs/core';
 import { SessionError } from 'tokensession';
 import { type RequestSession, requireRecentLogin, requireUser } from 'tokensession/node';
 
-/** Lets requests without a user reach a handler, or all of a controller. */
+/** Marks a handler, or a whole controller, that needs no user. */
 export const Public = () => SetMetadata('public', true);
 
-/** Lets a handler be reached within `seconds` of a login, or of a `session.reauthenticated()`. */
+/** Requires a login or a `session.reauthenticated()` within `seconds`. */
 export const RecentLogin = (seconds: number) => SetMetadata('recent login', seconds);
 
-/** A request of both platforms. */
+/** A request of either platform. */
 const sessionOf = (context: ExecutionContext): RequestSession => context.switchToHttp().getRequest().session;
 
 /** The session of the request. */
 export const CurrentSession = createParamDecorator((_: unknown, context: ExecutionContext) => sessionOf(context));
 
-/** The user of the request; `null` where nobody is signed in, behind `@Public()`. */
+/** The user of the request; `null` for an anonymous one behind `@Public()`. */
 export const CurrentUser = createParamDecorator((_: unknown, context: ExecutionContext) => sessionOf(context).user);
 
 /** Requires a user for everything that is not public. */
@@ -44,13 +44,13 @@ export class SessionGuard implements CanActivate {
   }
 }
 
-/** Answers what guards, logins and the middleware reject with as the other hosts do: why a session has ended, too. */
+/** Answers errors of guards, logins and the middleware like the other hosts, with the reason of an ended session. */
 @Catch()
 export class SessionErrorFilter implements ExceptionFilter {
   constructor(@Inject(HttpAdapterHost) private readonly host: HttpAdapterHost) {}
 
   catch(thrown: Error, context: ArgumentsHost): void {
-    // Nest wraps what a middleware of Express rejects with.
+    // Nest wraps errors of an Express middleware.
     const error = thrown.cause instanceof SessionError ? thrown.cause : thrown;
     if (!(error instanceof SessionError)) throw thrown;
     this.host.httpAdapter.reply(context.switchToHttp().getResponse(), error.body, error.status);

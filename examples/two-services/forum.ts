@@ -1,16 +1,21 @@
-/* Knows whoever has logged in at the shop. In Koa, as the shop is in Express: what they share is in Redis. */
+/*
+ * Recognises users who logged in at the shop. In Koa, while the shop is in Express: they share their sessions in Redis.
+ */
 import Koa from 'koa';
 import { requireUser, sessionMiddleware } from 'tokensession/koa';
 import { serve } from '../serve';
 import { originFromEnvironment, portFromEnvironment } from '../settings';
 import { sessions } from './sessions';
 
-/** Another port is another origin, on localhost too: its pages may send requests with the session's cookie only if it is named. */
+/**
+ * Another port is another origin, on localhost too: only trustedOrigins makes requests from there with the cookie
+ * valid.
+ */
 const SHOP = originFromEnvironment('SHOP_ORIGIN', 'http://localhost:3001');
 
 const app = new Koa()
   .use(async (ctx, next) => {
-    // Lets the shop's pages read the answers, too: trustedOrigins is about what they may send.
+    // Lets the shop's pages read the responses, too: trustedOrigins only accepts their requests.
     ctx.set({ 'Access-Control-Allow-Origin': SHOP, 'Access-Control-Allow-Credentials': 'true' });
     await next();
   })

@@ -11,11 +11,11 @@ const USERS = new Map([
   ['grace', { name: 'Grace Hopper' }],
 ]);
 
-/** What the services have to agree on: the Redis with its key prefixes, and the secret. */
+/** The settings that the services share: the Redis with its key prefixes, and the secret. */
 export const sessions = new TokenManager({
   store: storeFromEnvironment(),
   secret: secretFromEnvironment(),
   getUserInfo: (id) => USERS.get(id),
-  // Who was here a moment ago is known without asking Redis; a logout at one service is heard by the other at once.
+  // A session that was just checked needs no call to Redis; a logout at one service reaches the other at once.
   cache: true,
 });

@@ -8,7 +8,7 @@ import { sessions } from './sessions';
 
 const app = express();
 app.use(express.json());
-// No page but the shop's own may send requests with the session's cookie here, not even one of the forum.
+// Only the shop's own pages may send requests with the session's cookie here; even the forum's may not.
 app.use(sessionMiddleware(sessions));
 
 app.post('/login', async (req, res) => {

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { attributesOf } from '../http/exchange';
+import { changesBetween } from '../manager/data-changes';
 import type { NamedSession, NamedSessions } from '../manager/named-sessions';
-import type { EndedFor, SessionAttributes } from '../store/store';
+import type { EndedFor, SessionAttributes, SessionEntries } from '../store/store';
 import { isRefusal, type LegacySessions } from './legacy-sessions';
 import type { SessionRequest } from './peer';
-import { changesBetween, contentOf, entriesOf, lifetimeOf } from './session-content';
+import { contentOf, entriesOf, lifetimeOf } from './session-content';
 import { idOf, isNamedId, nameOf, type SessionIdentity } from './session-identity';
 import { type StoredContent, type TrackedSession, track, trackOf } from './tracked-session';
 
@@ -209,26 +210,29 @@ export class ExpressSessions {
     const { name, userId } = identity;
     const former = known.stored;
     const ttlMs = wanted ?? this.#sessions.defaultTtlMs(name);
+    const data = new Map(entries);
     if (former !== null && former.identity.userId !== null) {
-      const wasLive = former.isLive && (await this.#sessions.end(former.identity.name, this.#whyEnded));
+      const theirs = former.isLive ? await this.#endFormer(former, entries) : null;
       former.isLive = false;
+      for (const [key, json] of theirs ?? []) json === null ? data.delete(key) : data.set(key, json);
       // What was a user's goes on as a visitor's only where that user's session had not ended by other ways, and as
       // another user's not where it was kicked. Of two requests that make it another user's, both do.
-      if (!wasLive && (userId === null || (await this.#sessions.wasEnded(former.identity.name)))) {
+      if (theirs === null && (userId === null || (await this.#sessions.wasEnded(former.identity.name)))) {
         known.stored = { identity, entries, ttlMs, isLive: false };
         return this.#sessions.dropped(former.identity.name, former.identity.userId);
       }
     }
-    await this.#start(save, ttlMs);
-    const started = { identity, entries, ttlMs, isLive: true };
+    await this.#start({ ...save, entries: data }, ttlMs);
     try {
-      if (former?.isLive) await this.#takeOver(former, started);
+      // The new one is there before a visitor's ends, so that a refused sign-in takes nothing from the visitor.
+      const theirs = former?.isLive ? await this.#endFormer(former, entries) : null;
+      if (theirs !== null) await this.#sessions.catchUp(name, userId, theirs);
     } catch (error) {
       // The client gets no cookie for the new session. In an outage, waiting for its end would only delay the error.
       void this.#sessions.end(name).catch(() => undefined);
       throw error;
     }
-    known.stored = started;
+    known.stored = { identity, entries, ttlMs, isLive: true };
   }
 
   async #start({ identity: { name, userId }, entries: data, request }: Save, ttlMs: number): Promise<void> {
@@ -242,13 +246,13 @@ export class ExpressSessions {
     await this.#sessions.refresh(name, ttlMs);
   }
 
-  /** Ends a visitor's session that became a user's, and copies what other requests have written to it meanwhile. */
-  async #takeOver({ identity, entries: before }: StoredContent, { identity: { name }, entries }: StoredContent) {
-    const latest = await this.#sessions.read(identity.name);
-    const theirs = latest === null ? [] : [...changesBetween(before, latest)];
-    const changes = new Map(theirs.filter(([key]) => before.get(key) === entries.get(key)));
-    if (changes.size > 0) await this.#sessions.write(name, changes);
-    await this.#sessions.end(identity.name, this.#whyEnded);
+  /**
+   * Ends a session that goes on as another one. Gives what other requests have changed since this one read it, but for
+   * the keys that this request has changed; `null` when it was not live.
+   */
+  async #endFormer({ identity, entries: before }: StoredContent, entries: SessionEntries) {
+    const theirs = await this.#sessions.endCopied(identity.name, before, this.#whyEnded);
+    return theirs && new Map([...theirs].filter(([key]) => before.get(key) === entries.get(key)));
   }
 
   async #endStored({ stored }: TrackedSession): Promise<void> {

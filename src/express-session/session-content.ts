@@ -62,14 +62,6 @@ export function lifetimeOf(session: object): number | null {
   return 1000 * Math.ceil(Math.min(Math.max(ttlMs, 0), MAX_TTL_MS) / 1000);
 }
 
-/** The differences between two contents: the JSON of each new or changed key, and `null` for each deleted one. */
-export function changesBetween(before: SessionEntries, after: SessionEntries): Map<string, string | null> {
-  const changes = new Map<string, string | null>();
-  for (const [key, json] of after) if (before.get(key) !== json) changes.set(key, json);
-  for (const key of before.keys()) if (!after.has(key)) changes.set(key, null);
-  return changes;
-}
-
 /** A cookie without its expiry, which changes with every request. */
 function lasting(cookie: unknown): unknown {
   const json: unknown = JSON.parse(JSON.stringify(cookie ?? null));

@@ -126,7 +126,7 @@ async function lookUp<Detail>(
     if (inspection.session !== null) return { session: inspection.session, error: null };
     ended ??= sessionEnded(inspection);
   }
-  return { session: null, error: ended ?? nobody() };
+  return { session: null, error: ended ?? unauthenticated() };
 }
 
 /** The relevant parts of a request that opens a connection. */
@@ -177,6 +177,6 @@ function hostIn(url = ''): string | undefined {
   return URL.canParse(url) ? new URL(url).host : undefined;
 }
 
-function nobody(): SessionError {
-  return new SessionError('ERR_UNAUTHENTICATED', 'nobody is signed in', { body: { error: 'unauthenticated' } });
+function unauthenticated(): SessionError {
+  return new SessionError('ERR_UNAUTHENTICATED', 'no user is signed in', { body: { error: 'unauthenticated' } });
 }

@@ -1,7 +1,9 @@
 import { checkSeconds, optional, type Readers, readOptions } from '../errors/arguments';
 import type { Refusal } from './refusal';
+import { currentOf } from './request-session';
 import { checkRedirectTo } from './return-to';
 import { sessionOf } from './session-place';
+import { recencyRefusal, userRefusal } from './session-refusals';
 
 /** Options of `requireUser()`. */
 export interface RequireUserOptions {
@@ -38,7 +40,7 @@ export function redirectOf(options: RequireUserOptions | undefined): string | nu
  */
 export function userGuard(options: RequireUserOptions | undefined, needs = MIDDLEWARE): Guard {
   const redirectTo = redirectOf(options);
-  return (request) => opened(request, 'requireUser', needs).refusal(redirectTo);
+  return (request) => userRefusal(opened(request, 'requireUser', needs), redirectTo);
 }
 
 /**
@@ -47,7 +49,7 @@ export function userGuard(options: RequireUserOptions | undefined, needs = MIDDL
  */
 export function recencyGuard(seconds: number, needs = MIDDLEWARE): Guard {
   const within = recentSeconds(seconds);
-  return (request) => opened(request, 'requireRecentLogin', needs).recencyRefusal(within);
+  return (request) => recencyRefusal(opened(request, 'requireRecentLogin', needs), within);
 }
 
 /** @throws TypeError or RangeError when `seconds` is not a positive whole number. */
@@ -58,5 +60,5 @@ export function recentSeconds(seconds: number): number {
 function opened(request: object, guard: string, needs: string) {
   const session = sessionOf(request);
   if (session === null) throw new TypeError(`${guard}() needs ${needs} before it`);
-  return session;
+  return currentOf(session);
 }

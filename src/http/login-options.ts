@@ -4,6 +4,7 @@ import {
   checkText,
   kindOf,
   optional,
+  type Read,
   type Readers,
   readOptions,
 } from '../errors/arguments';
@@ -32,8 +33,8 @@ export interface LoginOptions {
   actor?: string | undefined;
   /**
    * Keys of session data to copy into the new session. The source is the session of the request: a visitor's, or one of
-   * the same user. Their values are those at the start of the login. Default: none, because an attacker may have
-   * planted data before the login.
+   * the same user. What other requests write to them during the login goes along. Default: none, because an attacker
+   * may have planted data before the login.
    */
   keep?: readonly string[] | undefined;
   /**
@@ -51,6 +52,8 @@ const LOGIN_OPTIONS = {
   keep: optional(checkKeys, [] as readonly string[]),
   persistent: optional(checkBoolean, true),
 } satisfies Readers<LoginOptions>;
+
+export type CheckedLoginOptions = Read<typeof LOGIN_OPTIONS>;
 
 export function checkLoginOptions(options: LoginOptions | undefined) {
   return readOptions('login', options, LOGIN_OPTIONS, '');
@@ -75,6 +78,8 @@ export interface LogoutOptions {
 }
 
 const LOGOUT_OPTIONS = { everywhere: optional(checkBoolean, false) } satisfies Readers<LogoutOptions>;
+
+export type CheckedLogoutOptions = Read<typeof LOGOUT_OPTIONS>;
 
 export function checkLogoutOptions(options: LogoutOptions | undefined) {
   return readOptions('logout', options, LOGOUT_OPTIONS, '');

@@ -59,7 +59,7 @@ export function crossOriginRefusal(exchange: Exchange, trusted: TrustedOrigins):
   return isSafe(exchange) ? null : foreignOriginRefusal(exchange, trusted);
 }
 
-/** As much of a request as tells where it comes from. */
+/** The parts of a request that identify its origin. */
 type Sender = Pick<Exchange, 'header' | 'isRepeated' | 'host' | 'isSecure'>;
 
 /**
@@ -93,7 +93,7 @@ function isSafe(exchange: Exchange): boolean {
 
 /**
  * Whether a page of this origin is one of the host that the request went to. The scheme is compared where the request
- * is known to be secure; elsewhere a proxy that nobody trusts may have taken TLS off.
+ * is known to be secure; elsewhere an untrusted proxy may have ended TLS.
  */
 function isOwnOrigin(origin: string, exchange: Sender): boolean {
   const [, scheme, name, port] = ORIGIN.exec(origin) ?? [];

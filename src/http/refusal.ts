@@ -29,8 +29,8 @@ export function reauthenticationRequired(): Refusal {
   return { status: 403, headers: {}, body: { error: 'reauthentication_required' } };
 }
 
-/** The error of a failed login. A 401 gets the challenge (RFC 9110, 15.5.2), which the core doesn't know. */
-export function loginError(error: unknown, challenge: string | undefined): unknown {
+/** The error of a verb. A 401 gets the challenge (RFC 9110, 15.5.2), which the core doesn't know. */
+export function withChallenge(error: unknown, challenge: string | undefined): unknown {
   if (challenge === undefined || !(error instanceof SessionError) || error.status !== 401) return error;
   return new SessionError(error.code, error.message, { cause: error, headers: challengeHeaders(challenge) });
 }
@@ -42,10 +42,15 @@ export function headersSent(call: string): SessionError {
 }
 
 export function tokenConflict(): SessionError {
-  const message = 'cookies of several users came, or of too many sessions: a login, or a logout, clears them';
+  const message = 'the request has cookies of several users, or of too many sessions: a login or a logout clears them';
   return new SessionError('ERR_TOKEN_CONFLICT', message);
 }
 
 function challengeHeaders(challenge: string | undefined): Record<string, string> {
   return challenge === undefined ? {} : { 'WWW-Authenticate': challenge };
+}
+
+/** What {@link Ending} has of an outcome. */
+export function endingOf({ reason, message }: Ending): Ending {
+  return { reason, ...(message !== undefined && { message }) };
 }

@@ -29,7 +29,7 @@ const SITE_DATA = 'Clear-Site-Data';
 export class ReplyHeaders {
   readonly #fields: HeaderFields;
   readonly #decisions = new Map<string, CookieDecision & { until: number }>();
-  /** All lines ever added, to tell them from the application's own. */
+  /** All lines ever added, which differ from the application's own. */
   readonly #issued = new Set<string>();
   #siteData: readonly string[] = [];
   #error: SessionError | null = null;

@@ -1,9 +1,11 @@
 import { kindOf } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
 import type { User } from '../manager/types';
+import type { CurrentSession } from './current-session';
 import { type RequireUserOptions, recentSeconds, redirectOf } from './guards';
 import type { Refusal } from './refusal';
-import { RequestSession } from './request-session';
+import { currentOf, RequestSession } from './request-session';
+import { recencyRefusal, userRefusal } from './session-refusals';
 
 /**
  * The user of a session, for hosts without middleware.
@@ -16,7 +18,7 @@ import { RequestSession } from './request-session';
  */
 export function requireUser<Detail>(session: RequestSession<Detail>, options?: RequireUserOptions): User<Detail> {
   const redirectTo = redirectOf(options);
-  return userOf(session, checkSession('requireUser', session).refusal(redirectTo));
+  return userOf(session, userRefusal(checkSession('requireUser', session), redirectTo));
 }
 
 /**
@@ -31,23 +33,23 @@ export async function requireRecentLogin<Detail>(
   seconds: number,
 ): Promise<User<Detail>> {
   const within = recentSeconds(seconds);
-  return userOf(session, await checkSession('requireRecentLogin', session).recencyRefusal(within));
+  return userOf(session, await recencyRefusal(checkSession('requireRecentLogin', session), within));
 }
 
-function checkSession<Detail>(guard: string, session: RequestSession<Detail>): RequestSession<Detail> {
-  if (session instanceof RequestSession) return session;
+function checkSession<Detail>(guard: string, session: RequestSession<Detail>): CurrentSession<Detail> {
+  if (session instanceof RequestSession) return currentOf(session);
   throw new TypeError(`${guard}() needs the session of openSession(), got ${kindOf(session)}`);
 }
 
 function userOf<Detail>(session: RequestSession<Detail>, refusal: Refusal | Error | null): User<Detail> {
   if (refusal instanceof Error) throw refusal;
-  if (refusal !== null) throw session.report(refusalError(refusal));
+  if (refusal !== null) throw currentOf(session).reported(refusalError(refusal));
   return session.user as User<Detail>;
 }
 
 function refusalError({ status, headers, body }: Refusal): SessionError {
   const isUnknown = body.error === 'unauthenticated';
   return isUnknown
-    ? new SessionError('ERR_UNAUTHENTICATED', 'nobody is signed in', { status, headers, body })
+    ? new SessionError('ERR_UNAUTHENTICATED', 'no user is signed in', { status, headers, body })
     : new SessionError('ERR_REAUTHENTICATION_REQUIRED', 'the login is too long ago', { status, headers, body });
 }

@@ -4,7 +4,8 @@ import {
   type SessionMiddlewareOptions,
   type SessionPolicy,
 } from './middleware-options';
-import type { RequestSession } from './request-session';
+import { openSession } from './opening';
+import { currentOf, type RequestSession } from './request-session';
 
 /** The options of `sessionMiddleware()` without `property`: the opener returns the session. */
 export type SessionOpenerOptions = Omit<SessionMiddlewareOptions, 'property'>;
@@ -33,7 +34,7 @@ export function openOnce<Request extends object, More extends unknown[], Session
     const present = opened.get(request);
     if (present !== undefined) return present;
     const session = create(request, ...more);
-    const opening = Promise.resolve(session.open()).then(() => session);
+    const opening = Promise.resolve(openSession(currentOf(session))).then(() => session);
     opened.set(request, opening);
     return opening;
   };

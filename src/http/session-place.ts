@@ -1,8 +1,9 @@
 import type { RegisteredDetail } from '../manager/types';
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './middleware-options';
+import { openSession, reopenSession } from './opening';
 import type { RegisteredProperty } from './property';
-import { RequestSession } from './request-session';
+import { currentOf, RequestSession } from './request-session';
 
 /**
  * The property that the middleware adds to a request or context. `Detail` and `Property` come from its manager and
@@ -15,12 +16,15 @@ export type SessionContext<Detail = RegisteredDetail, Property extends string = 
 const places = new Map<string, SessionPlace>();
 
 /**
- * Where a request holds the last opened session, which knows those of other properties. Nothing else is stored there:
- * each further property or object costs an Express request several µs, and a WeakMap more.
+ * Where a request holds the last opened session. Nothing else is stored there: each further property or object costs an
+ * Express request several µs, and a WeakMap more.
  */
 const LATEST = Symbol('tokensession');
 
 type Holder = { [LATEST]?: RequestSession<unknown> };
+
+/** The session that another middleware had opened on the same request before. */
+const earlierOf = new WeakMap<RequestSession<unknown>, RequestSession<unknown>>();
 
 /**
  * The last opened session of a request, at any property; also of a wrapped request, `Object.create(req)`. `null`: no
@@ -28,6 +32,13 @@ type Holder = { [LATEST]?: RequestSession<unknown> };
  */
 export function sessionOf(request: object): RequestSession<unknown> | null {
   return (request as Holder)[LATEST] ?? null;
+}
+
+/** The session of a request at this property; `undefined` when no middleware has run. */
+export function sessionAt(request: object, property: string): RequestSession<unknown> | undefined {
+  let session = (request as Holder)[LATEST];
+  while (session !== undefined && currentOf(session).policy.property !== property) session = earlierOf.get(session);
+  return session;
 }
 
 /**
@@ -53,8 +64,8 @@ export class SessionPlace {
     this.#property = property;
     this.#descriptor = {
       enumerable: true,
-      get(this: Holder) {
-        return this[LATEST]?.at(property);
+      get(this: object) {
+        return sessionAt(this, property);
       },
       set() {
         throw new TypeError(
@@ -87,12 +98,18 @@ export class SessionPlace {
    */
   open<Detail>(request: object, policy: SessionPolicy<Detail>, exchange: Exchange): Promise<void> | undefined {
     const present = this.find(request);
-    if (present?.isBy(policy.manager)) return present.reopen();
+    if (present !== null && isManagedBy(present, policy.manager)) return reopenSession(currentOf(present));
     // A look for a missing property costs an Express request as much as all the rest of this.
     const earlier = places.size > 1 ? sessionOf(request) : null;
-    const session = new RequestSession(policy, exchange, earlier);
+    const session = new RequestSession(policy, exchange);
+    if (earlier !== null) earlierOf.set(session as RequestSession<unknown>, earlier);
     (request as Holder)[LATEST] = session as RequestSession<unknown>;
     if (present === null) Object.defineProperty(request, this.#property, this.#descriptor);
-    return session.open();
+    return openSession(currentOf(session));
   }
+}
+
+/** Whether this manager's middleware made the session. */
+export function isManagedBy(session: RequestSession<unknown>, manager: unknown): boolean {
+  return currentOf(session).policy.manager === manager;
 }

@@ -1,6 +1,6 @@
 import { checkSeconds, checkUserId } from '../errors/arguments';
 import { isEnded, SessionError } from '../errors/session-error';
-import type { SessionEntries, SessionRecord, Store, StoredAttributes } from '../store/store';
+import type { NewSession, SessionRecord, Store, StoredAttributes } from '../store/store';
 import { createSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import { type CreateSessionOptions, checkCreateOptions } from './call-options';
 import type { ManagerPolicy } from './manager-options';
@@ -11,11 +11,8 @@ import type { User } from './types';
 import type { UserInfo } from './user-info';
 
 /** What a session begins with that is not new to its holder, and its id where that is chosen already. */
-interface Beginning {
-  data?: SessionEntries | undefined;
+interface Beginning extends Pick<NewSession, 'data' | 'inherits' | 'provedAt'> {
   sid?: string | undefined;
-  /** Of a session that was kept elsewhere before, see `NewSession`. Its move is no login. */
-  provedAt?: number | undefined;
 }
 
 /** The checked options of a login, and what the session begins with. */
@@ -62,10 +59,10 @@ export class Logins<Detail> {
   async logIn(
     userId: string,
     options: CreateSessionOptions | undefined,
-    data?: SessionEntries,
+    beginning: Beginning = {},
   ): Promise<StartedSession<Detail>> {
     this.checkUserId(userId);
-    const given = { ...checkCreateOptions(options), data };
+    const given = { ...checkCreateOptions(options), ...beginning };
     if (!this.#userInfo.hasLoader) return this.start(userId, given);
     const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtl * 1000);
     if (detail === null) throw userNotFound();
@@ -74,7 +71,8 @@ export class Logins<Detail> {
 
   /** Starts a session, without asking `getUserInfo`. */
   async start(userId: string, options: LoginOptions): Promise<StartedSession<Detail>> {
-    const { ttl = this.#policy.ttl, absoluteTtl, attributes = {}, actor, replaces = [], data, provedAt } = options;
+    const { ttl = this.#policy.ttl, absoluteTtl, attributes = {}, actor, replaces = [] } = options;
+    const { data, inherits, provedAt } = options;
     this.checkUserId(userId);
     const { keys, maxSessions, maxOnDevice, onLimit } = this.#policy;
     checkSeconds('ttl', ttl);
@@ -90,6 +88,7 @@ export class Logins<Detail> {
       absoluteTtlMs: this.#absoluteTtlMs(absoluteTtl),
       attributes: actor === undefined ? attributes : { ...attributes, actor },
       data,
+      inherits,
       provedAt,
       maxSessions,
       maxOnDevice: maxOnDevice(attributes.device),
@@ -102,6 +101,7 @@ export class Logins<Detail> {
       { tag, sid },
     );
     const given = { attributes: { ...attributes }, ...(actor !== undefined && { actor }) };
+    // The move of a session that was kept elsewhere is no login.
     if (provedAt === undefined) this.#events.emit('login', { userId, sessionId: sid, ...given });
     return { token: signToken({ tag, ...session }, keys), user: userOf(userId), session, now };
   }

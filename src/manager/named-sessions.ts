@@ -9,6 +9,7 @@ import {
   type StoredAttributes,
 } from '../store/store';
 import { createSessionId, isVisitor, signToken, type TokenClaims, tagOf } from '../token/token';
+import { changesBetween } from './data-changes';
 import type { Logins } from './logins';
 import type { ManagerPolicy } from './manager-options';
 import { reported } from './reported';
@@ -125,12 +126,31 @@ export class NamedSessions {
    *
    * @param why what to remember of it. Default: nothing.
    */
-  async end({ tag, sid }: SessionName, why: EndedFor | null = null): Promise<boolean> {
-    const ended = await reported(this.#store.end(tag, sid, why), (session) => {
-      if (session === null || session.userId === '' || tagOf(session.userId) !== tag) return;
-      this.#events.emit('logout', { userId: session.userId, sessionId: sid });
-    });
-    return ended !== null;
+  async end(name: SessionName, why: EndedFor | null = null): Promise<boolean> {
+    return (await this.#reportEnd(name, this.#store.end(name.tag, name.sid, why))) !== null;
+  }
+
+  /**
+   * Ends a session that goes on as another one, which began with a copy of its data. Gives what other requests have
+   * changed since the copy was made: for {@link catchUp}. `null` when it was not live.
+   */
+  async endCopied(
+    name: SessionName,
+    copy: SessionEntries,
+    why: EndedFor | null = null,
+  ): Promise<Map<string, string | null> | null> {
+    const ended = await this.#reportEnd(name, this.#store.endWithData(name.tag, name.sid, why));
+    return ended && changesBetween(copy, ended.data);
+  }
+
+  /**
+   * Writes what other requests had changed in the former session to the one that takes its place. Never rejects: where
+   * that fails, it reports the changes as {@link dropped}.
+   */
+  async catchUp(name: SessionName, userId: string | null, changes: ReadonlyMap<string, string | null>): Promise<void> {
+    if (changes.size === 0) return;
+    const isWritten = await this.write(name, changes).catch(() => false);
+    if (!isWritten) this.dropped(name, userId);
   }
 
   /** Whether a session was ended by another than its holder, as long as that is remembered. */
@@ -186,7 +206,7 @@ export class NamedSessions {
     return signToken({ tag: name.tag, ...live.session, provedAt: proof }, this.#policy.keys);
   }
 
-  /** Reports that the data of a session which has ended was not written. */
+  /** Reports that data of a session was not written: the session had ended, or the store failed in a {@link catchUp}. */
   dropped(name: SessionName, userId: string | null): void {
     this.#events.emit('save-dropped', { userId, sessionId: name.sid });
   }
@@ -208,6 +228,13 @@ export class NamedSessions {
         yield (await Promise.all(users)).flat();
       }
     }
+  }
+
+  #reportEnd<Ended extends { userId: string }>({ tag, sid }: SessionName, ending: Promise<Ended | null>) {
+    return reported(ending, (session) => {
+      if (session === null || session.userId === '' || tagOf(session.userId) !== tag) return;
+      this.#events.emit('logout', { userId: session.userId, sessionId: sid });
+    });
   }
 
   async #sessionsOf(tag: string): Promise<ListedSession[]> {

@@ -128,8 +128,8 @@ export class SessionData<Data extends object = RegisteredData> {
     const { store, reuse, limits } = this.#access;
     const first = { entries: new Map([[key, jsonOf(key, by)]]), outcome: by };
     const sum = await this.#change(first, (claims) => store.addToData(claims.tag, claims, reuse, { key, by }, limits));
-    if (sum === 'no-number') throw new TypeError(`the value of ${JSON.stringify(key)} is no number`);
-    if (sum === 'no-sum') throw new RangeError(`the value of ${JSON.stringify(key)} would be no finite number`);
+    if (sum === 'no-number') throw new TypeError(`the value of ${JSON.stringify(key)} is not a number`);
+    if (sum === 'no-sum') throw new RangeError(`the value of ${JSON.stringify(key)} would not be a finite number`);
     if (typeof sum !== 'number') throw this.#overLimit(sum);
     return sum;
   }

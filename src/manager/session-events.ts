@@ -31,8 +31,9 @@ export interface SessionEvents {
    */
   'slide-failed': { userId: string; sessionId: string; error: unknown };
   /**
-   * express-session saved a session that had ended meanwhile: the store wrote nothing. `userId` is `null` for a
-   * visitor's session.
+   * express-session saved a session that had ended meanwhile: the store wrote nothing. Or a session took the place of a
+   * visitor's, and the store failed when it had to take over what another request had just written. `userId` is `null`
+   * for a visitor's session.
    */
   'save-dropped': { userId: string | null; sessionId: string };
   /** A call to the store failed, after others had succeeded. */

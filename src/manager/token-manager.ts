@@ -5,7 +5,15 @@ import { checkSeconds, kindOf } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
 import { watchAvailability } from '../store/availability';
 import { checkAttributes } from '../store/session-attributes';
-import type { EndReason, SessionAttributes, SessionEntries, SessionRecord, Store, StoreHealth } from '../store/store';
+import type {
+  EndReason,
+  NewSession,
+  SessionAttributes,
+  SessionEntries,
+  SessionRecord,
+  Store,
+  StoreHealth,
+} from '../store/store';
 import { isSessionId, isVisitor, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import {
   type BanUserOptions,
@@ -167,16 +175,16 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Starts a session for a request, with data.
+   * Starts a session for a request, with data: a copy of a visitor's, or what it inherits from a session of this user.
    *
    * @internal
    */
   async startSession(
     userId: string,
     options: CreateSessionOptions,
-    data?: SessionEntries,
+    beginning: Pick<NewSession, 'data' | 'inherits'>,
   ): Promise<RequestedSession<Detail>> {
-    const { token, user, ...stored } = await this.#logins.logIn(userId, options, data);
+    const { token, user, ...stored } = await this.#logins.logIn(userId, options, beginning);
     return new RequestedSession(token, user, stored, false);
   }
 
@@ -222,6 +230,25 @@ export class TokenManager<Detail = unknown> {
     const { reuse } = this.#policy;
     const found = await this.#lookup.onData(token, (claims) => this.#store.readData(claims.tag, claims, reuse, keys));
     return found?.data ?? null;
+  }
+
+  /**
+   * Ends a visitor's session in whose place another one began, with a copy of its data. Writes there what other requests
+   * have changed since the copy was made. `keys`: the keys that were copied; `null` for all.
+   *
+   * @internal
+   */
+  async endVisitor(
+    token: string,
+    next: RequestedSession<Detail>,
+    copy: SessionEntries,
+    keys: readonly string[] | null,
+  ): Promise<void> {
+    const [former, name] = [token, next.token].map((one) => parseToken(one, this.#policy.keys));
+    if (!former || !name) return;
+    const changes = await this.namedSessions.endCopied(former, copy);
+    const moving = [...(changes ?? [])].filter(([key]) => keys === null || keys.includes(key));
+    await this.namedSessions.catchUp(name, next.user?.id ?? null, new Map(moving));
   }
 
   /**

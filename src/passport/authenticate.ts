@@ -92,7 +92,7 @@ export function authenticate(
   }
   if (failureRedirect !== undefined) checkRedirectTo('option failureRedirect', failureRedirect);
   for (const [name, instead] of Object.entries(REFUSED)) {
-    if (rest[name] !== undefined) throw new TypeError(`option ${name} is none of authenticate: ${instead}`);
+    if (rest[name] !== undefined) throw new TypeError(`authenticate has no option ${name}: ${instead}`);
   }
   if (userIdOf !== undefined) checkFunction('option userIdOf', userIdOf);
   const idOf = (userIdOf as ((user: unknown) => unknown) | undefined) ?? ((user) => (user as { id?: unknown }).id);

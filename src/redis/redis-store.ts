@@ -157,6 +157,7 @@ export class RedisStore implements Store {
 
   async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }> {
     const { userId, sid, ttlMs, absoluteTtlMs, attributes, provedAt = '', data = [] } = session;
+    const { sid: inheritedFrom, keys: inherited } = session.inherits ?? { sid: '', keys: NO_ARGUMENTS };
     const { maxSessions, maxOnDevice, onLimit, replaces } = session;
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
     const limits = [maxSessions, maxOnDevice, attributes.device ?? '', onLimit];
@@ -173,6 +174,9 @@ export class RedisStore implements Store {
         ...limits,
         replaces.join(),
         provedAt,
+        inheritedFrom,
+        inherited.length,
+        ...inherited,
         ...[...data].flat(),
       ],
       timing: TUPLE_TIMING,
@@ -197,11 +201,13 @@ export class RedisStore implements Store {
     return this.#ask('refresh', this.#bothKeys(tag), claims, policy, [ttlMs ?? 0], parseFound);
   }
 
-  async end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string } | null> {
-    const call = this.#callFor(tag);
-    const args = [sid, why?.reason ?? '', why?.message ?? ''];
-    const reply = await this.#connection.run<[userId: string] | null>('end', [call.key], args);
-    return this.#secure(call, revocationOf(sid), reply === null ? null : { userId: reply[0] });
+  end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string } | null> {
+    return this.#end('end', tag, sid, why, (userId) => ({ userId }));
+  }
+
+  endWithData(tag: string, sid: string, why: EndedFor | null) {
+    const parse = (userId: string, entries: string[]) => ({ userId, data: parseEntries(entries) });
+    return this.#end('endWithData', tag, sid, why, parse);
   }
 
   async endAll(tag: string, { except, message, goneAtVersion }: EndAllOptions): Promise<string[]> {
@@ -378,6 +384,20 @@ export class RedisStore implements Store {
     });
     if (isEndedNow(judged)) this.#remember(call, revocationOf(claims.sid));
     return parse(claims.sid, judged);
+  }
+
+  async #end<Outcome>(
+    name: 'end' | 'endWithData',
+    tag: string,
+    sid: string,
+    why: EndedFor | null,
+    parse: (userId: string, entries: string[]) => Outcome,
+  ): Promise<Outcome | null> {
+    const call = this.#callFor(tag);
+    const args = [sid, why?.reason ?? '', why?.message ?? ''];
+    const reply = await this.#connection.run<[userId: string, ...entries: string[]] | null>(name, [call.key], args);
+    const [userId, ...entries] = reply ?? [];
+    return this.#secure(call, revocationOf(sid), userId === undefined ? null : parse(userId, entries));
   }
 
   #onData<Outcome>(

@@ -96,7 +96,7 @@ export class MemoryStore implements Store {
       throw new SessionError('ERR_NO_SESSION', 'this session has ended: it was not started again');
     }
     if (created === 'too many') {
-      const message = 'this user has as many sessions as they may: no other was started';
+      const message = 'this user has the maximum number of sessions: no session was started';
       throw new SessionError('ERR_TOO_MANY_SESSIONS', message);
     }
     this.#users.set(tag, user);
@@ -133,12 +133,22 @@ export class MemoryStore implements Store {
   }
 
   async end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string } | null> {
+    const ended = await this.endWithData(tag, sid, why);
+    return ended && { userId: ended.userId };
+  }
+
+  async endWithData(
+    tag: string,
+    sid: string,
+    why: EndedFor | null,
+  ): Promise<{ userId: string; data: SessionEntries } | null> {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
+    const data = user?.storedData(sid, null) ?? new Map();
     const wasLive = user?.end(sid, now, why) === true;
     this.#dropIfEmpty(tag);
     this.#changed(tag);
-    return user === undefined || !wasLive ? null : { userId: user.userId };
+    return user === undefined || !wasLive ? null : { userId: user.userId, data };
   }
 
   async endAll(tag: string, { except, message, goneAtVersion }: EndAllOptions): Promise<string[]> {

@@ -6,6 +6,7 @@ import {
   expiryOf,
   type NewSession,
   type ReusePolicy,
+  type SessionEntries,
   type SessionRecord,
   type SessionState,
   type StoredBan,
@@ -45,6 +46,11 @@ export class MemoryUser {
   /** Whether nothing is stored of this user. */
   get isEmpty(): boolean {
     return this.#sessions.size === 0 && this.#ended.size === 0 && this.#ban === null;
+  }
+
+  /** A copy of the data of a session, live or not yet swept: those of the keys that exist; `null` for all. */
+  storedData(sid: string, keys: readonly string[] | null): SessionEntries {
+    return this.#data.get(sid)?.read(keys) ?? new Map();
   }
 
   /** The data of a live session, to read and change. */
@@ -116,7 +122,7 @@ export class MemoryUser {
    * the session was there before and may not come back. Where a live session has its id, gives that one.
    */
   create(session: NewSession, now: number): { record: SessionRecord; ended: string[] } | 'too many' | 'ended' {
-    const { sid, ttlMs, absoluteTtlMs, attributes, data, provedAt } = session;
+    const { sid, ttlMs, absoluteTtlMs, attributes, data = [], inherits, provedAt } = session;
     const former = this.#sessions.get(sid);
     if (former !== undefined && expiryOf(former) > now) return { record: former, ended: [] };
     const isKnown = former !== undefined || (this.#ended.get(sid)?.rememberedUntil ?? 0) > now;
@@ -137,11 +143,13 @@ export class MemoryUser {
       provedAt: provedAt ?? now,
       attributes: { ...attributes },
     };
+    const isHeir = inherits !== undefined && this.state(inherits.sid, now)?.isLive;
+    const inherited = isHeir ? this.storedData(inherits.sid, inherits.keys) : [];
     for (const other of givingWay) this.end(other, now, { reason: 'replaced', message: null });
     this.#forget(sid);
     this.#ended.delete(sid);
     this.#sessions.set(sid, record);
-    if (data !== undefined) this.#data.set(sid, new MemoryData(data));
+    this.#data.set(sid, new MemoryData(new Map([...data, ...inherited])));
     this.forgetOld(now);
     return { record, ended: givingWay };
   }

@@ -144,6 +144,11 @@ export interface NewSession {
   /** The first data of the session, written in the same step. Default: none. */
   data?: SessionEntries | undefined;
   /**
+   * Data that the session takes over, in the same step, from a live session of this user: the keys that exist. They win
+   * over `data`. Default: none.
+   */
+  inherits?: { sid: string; keys: readonly string[] } | undefined;
+  /**
    * Of a session that was kept elsewhere before: when its holder last proved who they are, 0 for unknown. It is not
    * started where the store remembers that one of this id has ended or expired. Default: a new session, proved now.
    */
@@ -269,7 +274,8 @@ export interface ChangeFeed {
  *
  * **Cost.** `check`, `touch`, `refresh`, `end` and `getBan` read and write a fixed number of fields, whatever else the
  * user has and whatever data the session has. `states` reads one more for each session. `create`, `endAll`, `ban`,
- * `unban` and `list` read everything of the user but data; `limits.ts` bounds that.
+ * `unban` and `list` read everything of the user but data; `limits.ts` bounds that. `endWithData`, and a `create` that
+ * inherits, read the data of one session more.
  */
 export interface Store {
   /**
@@ -310,6 +316,9 @@ export interface Store {
    * `null` when a holder ended it. Gives the id of its user; `null`: it was not live.
    */
   end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string } | null>;
+
+  /** Does what {@link end} does, and gives the data of the session at its end. */
+  endWithData(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string; data: SessionEntries } | null>;
 
   /** Ends all sessions of a user, as `'revoked'`. Gives the ids of the live ones it ended. */
   endAll(tag: string, options: EndAllOptions): Promise<string[]>;
@@ -433,6 +442,7 @@ export const VERBS: Readonly<Record<Verb, 'read' | 'use' | 'change'>> = {
   touchWithData: 'use',
   refresh: 'change',
   end: 'change',
+  endWithData: 'change',
   endAll: 'change',
   ban: 'change',
   unban: 'read',

@@ -4,10 +4,10 @@ import { ask, type RedisServer } from './redis-server';
 
 const ROOT = resolve(__dirname, '../..');
 
-/** The user and the password of the ACLs in the documents. */
+/** The user and the password in the documented ACLs. */
 export const ACL_LOGIN = { username: 'sessions', password: 'a password' };
 
-/** The `ACL SETUSER` lines that a document shows, each as the words that redis-cli would send. */
+/** The `ACL SETUSER` lines of a document, each as the words that redis-cli would send. */
 export function aclsIn(document: string): string[][] {
   const text = readFileSync(join(ROOT, document), 'utf8');
   return [...text.matchAll(/^\$ redis-cli (ACL SETUSER .*)$/gm)].map(([, command]) =>
@@ -19,7 +19,7 @@ export async function setAcl(servers: readonly RedisServer[], [name, ...words]: 
   await Promise.all(servers.map((server) => ask(server, name as string, ...words)));
 }
 
-/** What these servers have refused, without the one thing that nothing depends on: ioredis says what it is called. */
+/** The commands that these servers have refused, except CLIENT SETINFO of ioredis, which is optional. */
 export async function refusalsOf(servers: readonly RedisServer[]): Promise<string[]> {
   const logs = await Promise.all(servers.map((server) => ask<(string | number)[][]>(server, 'ACL', 'LOG')));
   const entries = logs.flat().map((entry) => String(entry[entry.indexOf('object') + 1]));

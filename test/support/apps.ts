@@ -14,20 +14,19 @@ export interface Detail {
 
 export type Session = RequestSession<Detail>;
 
-/** What the test application does at a path; what it gives is sent as JSON. */
+/** The handler of a path; its result is sent as JSON. */
 export type Routes = Record<string, (session: Session, query: URLSearchParams) => unknown>;
 
 export interface AppOptions extends SessionMiddlewareOptions {
   routes?: Routes;
-  /** Whether the host believes X-Forwarded-Proto, X-Forwarded-For and X-Forwarded-Host. */
+  /** Whether the host trusts X-Forwarded-Proto, X-Forwarded-For and X-Forwarded-Host. */
   trustProxy?: boolean;
 }
 
 type Build = (manager: TokenManager<Detail>, options: AppOptions) => RequestListener;
 
 /**
- * `/me` and `/page` are for those who are signed in, `/vault` for those who have just proved who they are, the others
- * are for everybody.
+ * `/me` and `/page` require a user, `/vault` a recent login, the other paths nothing.
  */
 const ROUTES: Routes = {
   '/me': (session) => ({ user: session.user }),
@@ -47,7 +46,7 @@ const ROUTES: Routes = {
 
 const GUARDS: Record<string, GuardName> = { '/me': 'user', '/page': 'page', '/vault': 'recent' };
 
-/** The same small application, on each host that the middleware is for. */
+/** The same small application, on each host. */
 export const FRAMEWORKS = Object.fromEntries(
   Object.entries(HOSTS).map(([name, host]) => [name, appOn(host)]),
 ) as Record<keyof typeof HOSTS, Build>;

@@ -10,7 +10,7 @@ const exoticNumber = fc.oneof(
   fc.constantFrom(Number.NaN, -0, 1e308, -1e-308, Number.MAX_SAFE_INTEGER + 2, 2 ** 31, Object(1), '60', 6n),
 );
 
-/** Objects that are more than they seem. */
+/** Objects with getters, proxies and other oddities. */
 const hostileObject = fc
   .oneof(
     fc.constantFrom(
@@ -30,7 +30,7 @@ const hostileObject = fc
       () => Symbol('value'),
       () => Object('ada'),
     ),
-    // A getter that gives something else each time that it is asked.
+    // A getter that returns something else each time.
     fc
       .tuple(fc.constantFrom(...names), fc.array(fc.anything(), { minLength: 1, maxLength: 3 }))
       .map(([name, values]) => () => {
@@ -41,7 +41,7 @@ const hostileObject = fc
   )
   .map((make) => make());
 
-/** Any value that a program could hand in. */
+/** Any value that a program could pass. */
 export const anyValue: fc.Arbitrary<unknown> = fc.oneof(
   {
     weight: 4,
@@ -62,14 +62,14 @@ export const anyValue: fc.Arbitrary<unknown> = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom('\ud800', 'a\udfff', 'x'.repeat(1025), '') },
 );
 
-/** An object of options of these names, each of any value, and perhaps of names that nobody knows. */
+/** An object with options of these names and any values, and perhaps with unknown names. */
 export function anyOptions(known: readonly string[]): fc.Arbitrary<unknown> {
   const key = fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...known) }, fc.constantFrom(...names), fc.string());
   const pairs = fc.array(fc.tuple(key, anyValue, fc.option(anyValue)), { maxLength: 3 });
   const object = fc.tuple(pairs, fc.boolean()).map(([entries, isBare]) => {
     const made: object = isBare ? Object.create(null) : {};
     for (const [name, value, other] of entries) {
-      // With another value it is a getter, which gives the one and the other in turn.
+      // With a second value it is a getter that returns both in turn.
       let reads = 0;
       const get = () => (reads++ % 2 === 0 ? value : other);
       Object.defineProperty(made, name, {
@@ -83,7 +83,7 @@ export function anyOptions(known: readonly string[]): fc.Arbitrary<unknown> {
   return fc.oneof({ weight: 5, arbitrary: object }, anyValue);
 }
 
-/** Text of one byte a character, as headers have it, with what means something in them here and there. */
+/** Header text with one byte a character, and some meaningful characters in it. */
 export function headerText(pieces: readonly string[]): fc.Arbitrary<string> {
   const bytes = fc.uint8Array({ maxLength: 60 }).map((array) => Buffer.from(array).toString('latin1'));
   const known = [
@@ -153,7 +153,7 @@ const attribute = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 200, size: 'max' }),
 );
 
-/** Some well-formed text under every name that a login's attributes may have. */
+/** Well-formed text under every attribute name of a login. */
 export const anyAttributes = fc.record(
   { device: attribute, ip: attribute, userAgent: attribute },
   { requiredKeys: [] },
@@ -161,10 +161,7 @@ export const anyAttributes = fc.record(
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
-/**
- * What looks like these tokens of several users, and is none of them: changed, cut, put together or signed by somebody
- * else.
- */
+/** Invalid look-alikes of these tokens of several users: changed, cut, assembled, or signed with another secret. */
 export function mutatedTokens(tokens: readonly string[]): fc.Arbitrary<string> {
   const token = fc.constantFrom(...tokens);
   const parts = tokens.map((text) => text.split('.'));
@@ -193,7 +190,7 @@ export function mutatedTokens(tokens: readonly string[]): fc.Arbitrary<string> {
         const other = text[index] ?? '';
         return replaceAt(text, index, other === other.toUpperCase() ? other.toLowerCase() : other.toUpperCase());
       }),
-      // Characters that only look the same, or that some normalization would make the same.
+      // Characters that look equal, or that some normalization makes equal.
       fc
         .tuple(token, at, fc.constantFrom('\u0430', '\u0435', '\uff21', '\u212a', '\u2024', '\uff0e', '\u02d7'))
         .map(([text, index, by]) => replaceAt(text, index, by)),
@@ -207,7 +204,7 @@ export function mutatedTokens(tokens: readonly string[]): fc.Arbitrary<string> {
         return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
       }),
       token.map((text) => text.slice(0, text.lastIndexOf('.') + 1)),
-      // Another generation, or another moment, under the old signature.
+      // Another generation, or another time, under the old signature.
       fc.tuple(token, fc.integer({ min: 2, max: 4 }), fc.nat()).map(([text, part, by]) => {
         return text
           .split('.')

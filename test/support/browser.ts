@@ -1,4 +1,4 @@
-/** What a browser keeps of a site: its cookies. Ends with the test. */
+/** The cookies that a browser keeps of a site. Ends with the test. */
 export class Browser {
   readonly cookies = new Map<string, string>();
   readonly #url: string;
@@ -7,7 +7,7 @@ export class Browser {
     this.#url = url;
   }
 
-  /** Another browser with the same cookies: a second tab, whose answers don't reach the first. */
+  /** Another browser with the same cookies: a second tab that does not see the first one's responses. */
   tab(): Browser {
     const tab = new Browser(this.#url);
     for (const [name, value] of this.cookies) tab.cookies.set(name, value);
@@ -18,7 +18,7 @@ export class Browser {
     return [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; ');
   }
 
-  /** Makes a request, and follows no redirection. Gives the body as JSON where it is any. */
+  /** Sends a request without following redirects. Returns the body, parsed if it is JSON. */
   async visit(path: string, { headers = {}, ...init }: RequestInit & { headers?: Record<string, string> } = {}) {
     const cookie = this.cookies.size > 0 ? { Cookie: this.header } : {};
     const answer = await fetch(new URL(path, this.#url), {
@@ -41,7 +41,7 @@ export class Browser {
   }
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: what it holds is what the test says
+// biome-ignore lint/suspicious/noExplicitAny: the test defines the content
 function jsonOf(text: string): any {
   try {
     return JSON.parse(text);

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-/** A certificate, its key, and the certificate of the authority that has issued it. */
+/** A certificate, its key, and the certificate of its authority. */
 export interface Certificate {
   ca: Buffer;
   cert: Buffer;
@@ -16,7 +16,7 @@ export interface Certificate {
   keyFile: string;
 }
 
-/** A certificate authority of a test's own, made with openssl in a temporary folder. */
+/** A private certificate authority for a test, made with openssl in a temporary folder. */
 export class CertificateAuthority {
   readonly #folder: string;
   readonly #own: Certificate;
@@ -33,7 +33,7 @@ export class CertificateAuthority {
     return new CertificateAuthority(folder, await read(files, files.certFile));
   }
 
-  /** Its own certificate, for those who are to trust it. */
+  /** Its own certificate, for clients that trust it. */
   get cert(): Buffer {
     return this.#own.cert;
   }

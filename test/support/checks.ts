@@ -1,6 +1,5 @@
 /*
- * Everything but the tests that a change has to pass, in parallel. `npm run check` at the top; with names, those alone:
- * `npm run check -- lint types`.
+ * Runs all checks but the tests, in parallel: `npm run check`. With names, only those: `npm run check -- lint types`.
  */
 import { execFile } from 'node:child_process';
 import { resolve } from 'node:path';

@@ -1,4 +1,4 @@
-/** What a test has opened is closed after it, the last first. */
+/** Closes after a test what it has opened, the last first. */
 export function closeAfterEach(): (close: () => unknown) => void {
   const closing: (() => unknown)[] = [];
   afterEach(async () => {

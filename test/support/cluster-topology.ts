@@ -14,15 +14,15 @@ import { until } from './until';
 export interface ClusterTopologyOptions {
   /** Default 3. */
   masters?: number;
-  /** Of all masters together. Default 3. */
+  /** The sum over all masters. Default 3. */
   replicas?: number;
-  /** Nodes that own nothing and follow nobody, until slots are moved to them. Default 0. */
+  /** Empty nodes that own no slots and replicate no master, until slots are moved to them. Default 0. */
   spares?: number;
-  /** Whether what the nodes tell each other can be kept from arriving, see `breakBus`. Default false. */
+  /** Whether `breakBus` can stop the messages between nodes. Default false. */
   hasBreakableBus?: boolean;
   /** How long a node may be silent before the others take it for down. Default 2000, for busy machines. */
   nodeTimeoutMs?: number;
-  /** Of every node, which all know each other's. */
+  /** Password of every node, known to all nodes. */
   password?: string;
   /** The address of all nodes. Default `127.0.0.1`. */
   host?: string;
@@ -33,33 +33,33 @@ export interface ClusterTopologyOptions {
 
 /** A Redis Cluster: real processes on loopback. */
 export interface ClusterTopology {
-  /** The first ones are the masters to begin with. */
+  /** The first ones are the initial masters. */
   readonly nodes: RedisServer[];
-  /** What a client is given. */
+  /** The settings for a client. */
   readonly startupNodes: { host: string; port: number }[];
   readonly nodeTimeoutMs: number;
   slotOf(key: string): Promise<number>;
-  /** The node that is up and owns the key's slot. While there is none, it waits for a promotion. */
+  /** The running node that owns the key's slot. Waits for a promotion while there is none. */
   ownerOf(key: string): Promise<RedisServer>;
   /** The nodes that are up and own slots. */
   masters(): Promise<RedisServer[]>;
   /** A node that is up and follows that master. */
   replicaOf(master: RedisServer): Promise<RedisServer>;
-  /** Waits for a promotion: another node owns the key's slot, and takes requests. */
+  /** Waits for a promotion: another node owns the key's slot, and accepts requests. */
   untilOwner(key: string, otherThan: RedisServer): Promise<RedisServer>;
-  /** Waits until every replica that is up has what its master has. */
+  /** Waits until every running replica has caught up with its master. */
   untilReplicated(): Promise<void>;
-  /** Waits until every node is up, all agree on who owns what, and every replica is linked to its master. */
+  /** Waits until every node is up, all agree on the slots, and every replica is linked to its master. */
   untilHealed(): Promise<void>;
-  /** From now on the slot's missing keys are ASKed of the other node. */
+  /** From now on requests for missing keys of the slot are redirected to the other node (ASK). */
   beginMigration(slot: number, from: RedisServer, to: RedisServer): Promise<void>;
-  /** Moves these keys, or all that the slot has. */
+  /** Moves these keys, or all keys in the slot. */
   migrateKeys(slot: number, from: RedisServer, to: RedisServer, keys?: readonly string[]): Promise<void>;
-  /** Makes the other node the owner, and waits until all that are up know. */
+  /** Makes the other node the owner, and waits until all running nodes know. */
   endMigration(slot: number, from: RedisServer, to: RedisServer): Promise<void>;
   /**
-   * From now on no node hears of another, of which they know after their timeout. Clients reach them all, and so does
-   * MIGRATE.
+   * From now on the nodes exchange no messages, and notice after their timeout. Clients and MIGRATE still reach all
+   * nodes.
    */
   breakBus(): void;
   stop(): Promise<void>;
@@ -174,7 +174,7 @@ export async function startClusterTopology(options: ClusterTopologyOptions = {})
         }
       },
       async endMigration(slot, from, to) {
-        // The target first: were it the last, both would send a client to the other one for a moment.
+        // The target first: otherwise both would briefly redirect a client to each other.
         const others = (await topology.masters()).filter((node) => node !== from && node !== to);
         for (const node of [to, from, ...others]) await ask(node, 'CLUSTER', 'SETSLOT', slot, 'NODE', idOf(to));
         await until(`all know the new owner of slot ${slot}`, async () =>
@@ -194,13 +194,13 @@ export async function startClusterTopology(options: ClusterTopologyOptions = {})
   }
 }
 
-/** Gives masters their slots, makes the nodes known to each other, and gives masters their replicas. */
+/** Assigns slots to masters, connects the nodes, and assigns replicas. */
 async function join(nodes: RedisServer[], masters: number, replicas: number): Promise<Map<RedisServer, string>> {
   const ids = new Map<RedisServer, string>();
   await Promise.all(
     nodes.map(async (node, index) => {
       ids.set(node, await ask<string>(node, 'CLUSTER', 'MYID'));
-      // Else all begin with the same, and settle it one after the other.
+      // Otherwise all begin with the same epoch, and resolve that one after the other.
       await ask(node, 'CLUSTER', 'SET-CONFIG-EPOCH', index + 1);
       if (index >= masters) return;
       const first = Math.ceil((SLOTS * index) / masters);
@@ -226,7 +226,7 @@ async function join(nodes: RedisServer[], masters: number, replicas: number): Pr
   return ids;
 }
 
-/** Where a node says that the others reach it. */
+/** The address that a node announces to the others. */
 async function busPortOf(node: RedisServer): Promise<number> {
   const [, announced = '0'] = await ask<string[]>(node, 'CONFIG', 'GET', 'cluster-announce-bus-port');
   return announced === '0' ? node.port + CLUSTER_BUS : Number(announced);
@@ -242,12 +242,12 @@ interface NodeLine {
   readonly slots: readonly number[];
 }
 
-/** What a node knows of its cluster. */
+/** A node's view of its cluster. */
 interface View {
   readonly node: RedisServer;
   readonly own: NodeLine;
   readonly lines: readonly NodeLine[];
-  /** By slot, the owner's id. */
+  /** The owner's id, by slot. */
   readonly owners: readonly (string | undefined)[];
 }
 
@@ -269,7 +269,7 @@ function parseNode(line: string): NodeLine {
     masterId: masterId === '-' ? undefined : masterId,
     epoch: Number(epoch),
     isConnected: link === 'connected',
-    // In brackets are those that are being migrated.
+    // Slots in brackets are being migrated.
     slots: ranges.filter((range) => !range.startsWith('[')).flatMap(parseRange),
   };
 }
@@ -279,9 +279,7 @@ function parseRange(range: string): number[] {
   return Array.from({ length: Number(last) - Number(first) + 1 }, (_, offset) => Number(first) + offset);
 }
 
-/**
- * Of those that take themselves for the owner the one with the latest claim: a master that was away hasn't heard yet.
- */
+/** The owner with the highest epoch: a master that was away may not yet know that it lost the slot. */
 function ownerIn(views: readonly View[], slot: number): RedisServer | undefined {
   return views
     .filter(({ own, owners }) => owners[slot] === own.id)
@@ -293,7 +291,7 @@ function ownerIn(views: readonly View[], slot: number): RedisServer | undefined 
 
 async function slotOf(key: string, nodes: readonly RedisServer[]): Promise<string | undefined> {
   const [node] = nodes;
-  // As text, since 0 is a slot, too.
+  // As text, since slot 0 must be truthy, too.
   return node && String(await ask<number>(node, 'CLUSTER', 'KEYSLOT', key));
 }
 

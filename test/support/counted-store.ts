@@ -1,6 +1,6 @@
 import type { Store } from 'tokensession';
 
-/** A store, and the names of the calls it got, in their order. */
+/** A store, and the names of its calls, in order. */
 export function countedStore(store: Store): { store: Store; calls: string[] } {
   const calls: string[] = [];
   const counted = new Proxy(store, {

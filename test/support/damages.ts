@@ -2,14 +2,14 @@ import { inspect } from 'node:util';
 import fc from 'fast-check';
 import type { Redis } from 'ioredis';
 
-/** Something done to a user's keys in Redis that this package would not do. */
+/** A change to a user's keys in Redis that this package would not make. */
 export interface Damage {
-  /** What the record says of its layout afterwards; absent where that stays. */
+  /** The layout in the record afterwards; absent if unchanged. */
   readonly layout?: string;
-  /** Whether the record, or its key, isn't the user's afterwards. */
+  /** Whether the record, or its key, is no longer the user's. */
   readonly isForeign: boolean;
   readonly isBan: boolean;
-  /** Whether there is no hash afterwards that something else could be done to. */
+  /** Whether no hash remains for a further change. */
   readonly isLast?: boolean;
   apply(redis: Redis, keys: { sessions: string; info: string }, own: { sid: string; userId: string }): Promise<unknown>;
 }
@@ -42,7 +42,7 @@ const number = fc.oneof(
 const text = fc.string({ unit: 'binary', maxLength: 20 });
 const word = fc.oneof(fc.constantFrom('replaced', 'revoked', 'banned', 'reused', '__proto__', ''), text);
 
-/** The value of a session's field, more or less. */
+/** A nearly valid value of a session's field. */
 const record = fc.oneof(
   { weight: 4, arbitrary: fc.array(number, { minLength: 3, maxLength: 9 }).map((times) => times.join(':')) },
   { weight: 2, arbitrary: fc.tuple(number, word, text).map((parts) => `ended:${parts.join(':')}`) },
@@ -94,7 +94,7 @@ function shownAs(shown: string) {
   return { [fc.toStringMethod]: () => shown };
 }
 
-/** What a session's data is not: MessagePack of something else than texts by texts, damaged MessagePack, other bytes. */
+/** Invalid session data: other MessagePack than texts by texts, damaged MessagePack, other bytes. */
 const data = fc
   .oneof(
     fc.constantFrom(
@@ -122,7 +122,7 @@ const data = fc
 
 const field = fc.constantFrom(OWN, ...SIDS);
 
-/** Of the data of the session itself. */
+/** Damages to the data of the session itself. */
 export const dataDamages: fc.Arbitrary<Damage> = data.map((value) => setting(`${OWN}.d`, value));
 
 export const damages: fc.Arbitrary<Damage> = fc.oneof(

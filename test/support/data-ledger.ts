@@ -1,15 +1,15 @@
 import { SessionError, type TokenManager } from 'tokensession';
 
-/** A session, and what was acknowledged of it. */
+/** A session, and the acknowledged changes to it. */
 interface Account {
   readonly token: string;
-  /** Keys that were set, `null` for a write that was not acknowledged: it may have been carried out. */
+  /** Keys that were set; `null` for an unacknowledged write, which may have happened. */
   readonly set: Map<string, number | null>;
   /** Keys that were taken out. */
   readonly taken: Set<string>;
   tried: number;
   counted: number;
-  /** Whether a logout was asked for, and whether it was acknowledged. */
+  /** Whether a logout was requested, and whether it was acknowledged. */
   end: 'none' | 'tried' | 'done';
 }
 
@@ -17,14 +17,14 @@ const USERS = ['ada', 'bob', null];
 const MOST_KEYS = 300;
 const MOST_ACCOUNTS = 12;
 
-/** Writes data through services that may fail, and keeps account of what must be there. */
+/** Writes data through services that may fail, and records what must be stored. */
 export class DataLedger {
   acknowledged = 0;
   failed = 0;
   readonly #accounts: Account[] = [];
   #turns = 0;
 
-  /** One call: mostly a write, at times the begin of a session or its end. */
+  /** One call: mostly a write, sometimes a login or a logout. */
   async step(manager: TokenManager<never> | TokenManager<{ name: string }>): Promise<void> {
     const turn = this.#turns++;
     const open = this.#accounts.filter(({ end, set }) => end === 'none' && set.size < MOST_KEYS);
@@ -51,7 +51,7 @@ export class DataLedger {
     }
   }
 
-  /** What is not as it was acknowledged. */
+  /** Differences between the store and the acknowledged changes. */
   async differences(manager: TokenManager<{ name: string }>): Promise<string[]> {
     const found: string[] = [];
     for (const { token, set, taken, tried, counted, end } of this.#accounts) {
@@ -70,7 +70,7 @@ export class DataLedger {
   async #begin(manager: TokenManager, turn: number): Promise<void> {
     const user = USERS[turn % USERS.length] ?? null;
     const data = new Map([['begin', '0']]);
-    const starting = user === null ? manager.startVisitor(data) : manager.startSession(user, {}, data);
+    const starting = user === null ? manager.startVisitor(data) : manager.startSession(user, {}, { data });
     await this.#isDone(
       starting.then(({ token }) => {
         const noted = { set: new Map(), taken: new Set<string>(), tried: 0, counted: 0, end: 'none' as const };
@@ -79,7 +79,7 @@ export class DataLedger {
     );
   }
 
-  /** Whether a call was acknowledged. A refusal that is no outage must have its reason in this ledger. */
+  /** Whether a call was acknowledged. A refusal other than an outage must have its reason in this ledger. */
   async #isDone(call: Promise<unknown>, account?: Account): Promise<boolean> {
     try {
       await call;

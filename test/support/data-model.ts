@@ -1,5 +1,5 @@
 /*
- * What the data of one session ought to be: JSON by key, as the port's comments promise it.
+ * The expected data of one session: JSON by key, as the store port promises.
  */
 import type { DataChange, DataLimits } from 'tokensession';
 
@@ -12,17 +12,17 @@ export class DataModel {
     this.#entries = new Map(entries);
   }
 
-  /** The JSON of a key; `null`: it is not there. */
+  /** The JSON of a key, or `null` without one. */
   get(key: string): string | null {
     return this.#entries.get(key) ?? null;
   }
 
-  /** What is there of these keys; `null` for all. */
+  /** The values of these keys, or of all for `null`. */
   read(keys: readonly string[] | null): [key: string, json: string][] {
     return [...this.#entries].filter(([key]) => keys === null || keys.includes(key));
   }
 
-  /** A change that only deletes is within any limits. */
+  /** A change that only deletes is within all limits. */
   write({ entries, condition }: DataChange, limits: DataLimits): 'done' | 'changed' | 'too-large' | 'too-many' {
     if (condition !== undefined && this.get(condition.key) !== condition.json) return 'changed';
     const after = new Map(this.#entries);

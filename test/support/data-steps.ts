@@ -24,7 +24,7 @@ const TEXTS = ['1', '-0.5', '1e+308', '"dark"', 'null', '{"a":[]}', '"💚é"', 
 const key = fc.constantFrom(...KEYS);
 const json = fc.constantFrom(...TEXTS);
 const wantedKeys = fc.option(fc.subarray([...KEYS, 'nothing']), { nil: null, freq: 3 });
-/** Mostly more than anything here takes, else so little that some of it is too much. */
+/** Mostly beyond every need here, otherwise so small that some data exceeds it. */
 const limits: fc.Arbitrary<DataLimits> = fc.record({
   maxBytes: fc.constantFrom(65_536, 30, 12),
   maxKeys: fc.constantFrom(1000, 2, 1),
@@ -35,11 +35,11 @@ const changes = fc
     key.map((name): [string, null][] => [[name, null]]),
   )
   .map((pairs): Changes => new Map<string, string | null>(pairs));
-/** `'as it is'`: it holds. */
+/** `'as it is'` if it is within the limits. */
 const condition = fc.option(fc.record({ key, json: fc.constantFrom('as it is', null, '1') }), { nil: undefined });
 const addition = fc.record({ key, by: fc.constantFrom(1, -1, 0.1, 2.5, 1e308) });
 
-/** What a session may begin with. */
+/** The initial data of a session. */
 export const entries: fc.Arbitrary<Entries> = fc
   .uniqueArray(fc.tuple(key, json), { selector: ([name]) => name, minLength: 1 })
   .map((pairs) => new Map(pairs));
@@ -48,7 +48,7 @@ export const entries: fc.Arbitrary<Entries> = fc
 const MANY: DataLimits = { maxBytes: 65_536, maxKeys: 200 };
 const NO_SESSION = { rejects: 'ERR_NO_SESSION' };
 
-/** How a verb is done to the store, and what it does to the model. The data is as it was before. */
+/** How a method changes the store and the model. The data before is given. */
 interface Verb<Given> {
   act(store: Store, claims: TokenClaims, policy: ReusePolicy, given: Given, data: DataModel): Promise<unknown>;
   change(data: DataModel, given: Given): unknown;
@@ -59,7 +59,7 @@ const read: Verb<{ keys: string[] | null }> = {
   change: (data, { keys }) => sorted(data.read(keys)),
 };
 
-/** The verbs on data, done to the store and to managers. */
+/** The data methods, applied to the store and to managers. */
 export const readsAndWrites: fc.Arbitrary<Step>[] = [
   stepsOf('readData', fc.record({ keys: wantedKeys }), read),
   ...[1, 2, 3].map(() =>
@@ -82,6 +82,7 @@ export const readsAndWrites: fc.Arbitrary<Step>[] = [
     change: (data) => data.clear(),
   }),
   fc.tuple(manager, tokenIndex).map(([index, which]) => touchStep(index, which)),
+  fc.tuple(manager, tokenIndex).map(([index, which]) => endStep(index, which)),
   ofManager('data.getAll', fc.constant({}), {
     act: async (data) => Object.entries(await data.getAll()).sort(([a], [b]) => (a < b ? -1 : 1)),
     change: (data) => sorted(data.read(null)),
@@ -109,7 +110,7 @@ export const readsAndWrites: fc.Arbitrary<Step>[] = [
   }),
 ];
 
-/** Holds all data of a token's session against the model. */
+/** Compares all data of a token's session with the model. */
 export function readAll(index: number, which: number): Step {
   return stepOf('readData', index, which, { keys: null }, read);
 }
@@ -138,7 +139,7 @@ function stepOf<Given extends object>(
   });
 }
 
-/** A use that brings the data along. */
+/** A use of the token that also reads the data. */
 function touchStep(index: number, which: number): Step {
   return tokenStep('touchWithData', { manager: index, token: which }, async (model, world, issued) => {
     const rules = rulesOf(world, index);
@@ -165,7 +166,18 @@ function touchStep(index: number, which: number): Step {
   });
 }
 
-/** A verb of a manager. Of a session that has ended listeners hear what any look at it makes them hear. */
+/** An end that returns the data of the session. */
+function endStep(index: number, which: number): Step {
+  return tokenStep('endWithData', { manager: index, token: which }, async (model, world, issued) => {
+    const { tag, sid } = claimsOf(issued);
+    const data = sorted(model.dataOf(issued).read(null));
+    const outcome = await world.call(model, index, (_, store) => store.endWithData(tag, sid, null));
+    const { wasLive } = model.logout(issued);
+    compare(world, withSorted(outcome), { gives: wasLive ? { userId: issued.userId, data } : null, events: [] });
+  });
+}
+
+/** A method of a manager. On an ended session it emits the same events as any check. */
 function ofManager<Given extends object>(
   name: string,
   given: fc.Arbitrary<Given>,
@@ -194,15 +206,15 @@ function changeOf({ changes, condition }: { changes: Changes; condition: Conditi
   return { entries: changes, condition: { key: name, json: text === 'as it is' ? data.get(name) : text } };
 }
 
-/** Values by key in one order, as they are compared: two stores may spell a number in two ways. */
+/** Values sorted by key for comparison: two stores may spell a number differently. */
 export function sorted(all: Iterable<readonly [key: string, json: string]>): [key: string, value: unknown][] {
   const values = [...all].map(([name, text]): [string, unknown] => [name, parsed(text)]);
   return values.sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
 function withSorted(outcome: Outcome): Outcome {
-  const gives = outcome.gives as { data: unknown };
-  return gives.data instanceof Map ? { ...outcome, gives: { ...gives, data: sorted(gives.data) } } : outcome;
+  const gives = outcome.gives as { data: unknown } | null | undefined;
+  return gives?.data instanceof Map ? { ...outcome, gives: { ...gives, data: sorted(gives.data) } } : outcome;
 }
 
 function parsed(text: string | null): unknown {

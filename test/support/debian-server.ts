@@ -3,7 +3,7 @@ import { access, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 
-/** A server of which a release of Debian has packages. */
+/** A server packaged by a release of Debian. */
 export interface DebianServer {
   name: 'Redis' | 'Valkey';
   /** Major and minor. */
@@ -19,12 +19,11 @@ const run = async (program: string, ...args: string[]) => {
 };
 
 /**
- * Unpacks a server, and the libraries that it was built with, into a folder below `cache`, unless they are there.
- * Nothing is installed. Where the variable FAKETIME is set, libfaketime shifts the program's clock. Only Redis 7.0
- * starts with it.
+ * Unpacks a server and its libraries into a folder below `cache`, unless they are there. Nothing is installed. With the
+ * variable FAKETIME, libfaketime shifts the program's clock; only Redis 7.0 starts with it.
  *
- * @returns the program, for REDIS_SERVER, and its whole version
- * @throws when the release has another version by now, or the packages can't be had
+ * @returns the program, for REDIS_SERVER, and its full version
+ * @throws when the release has another version, or the packages are not available
  */
 export async function unpackServer(server: DebianServer, cache: string): Promise<{ program: string; version: string }> {
   const { name, release } = server;
@@ -47,7 +46,7 @@ async function unpack(name: string, release: string, folder: string): Promise<vo
   const [apt, root] = [join(folder, 'apt'), join(folder, 'root')];
   await mkdir(apt, { recursive: true });
   await writeFile(join(apt, 'sources.list'), `deb [signed-by=${KEYRING}] ${await debianMirror()} ${release} main\n`);
-  // No package counts as installed, so that all which the server depends on is downloaded.
+  // No package counts as installed, so that all dependencies of the server are downloaded.
   await writeFile(join(apt, 'status'), '');
   const options = [
     `Dir::State=${apt}`,
@@ -68,14 +67,14 @@ async function unpack(name: string, release: string, folder: string): Promise<vo
   }
   await rm(apt, { recursive: true });
 
-  // Of the loader's names the one in the folder of the C library: another is a link, which may lead out of here.
+  // The loader in the folder of the C library: its other name is a link, which may point outside.
   const files = await readdir(root, { recursive: true });
   const loader = files.find((file) => /-linux-gnu[^/]*\/ld-linux[^/]*\.so\.\d+$/.test(file));
   if (loader === undefined) throw new Error(`no loader of programs among the packages of Debian ${release}`);
   const platform = basename(dirname(loader));
   const libraries = [join(root, 'lib', platform), join(root, 'usr/lib', platform)];
   const faketime = join(root, 'usr/lib', platform, 'faketime/libfaketime.so.1');
-  // libfaketime does not start beside jemalloc: the C library comes first, whose malloc it can use.
+  // libfaketime does not start with jemalloc: the C library is loaded first, for its malloc.
   const preload = `\${FAKETIME:+--preload '${faketime}:${join(root, dirname(loader), 'libc.so.6')}'}`;
   const command = [
     `FAKETIME_DONT_FAKE_MONOTONIC=1 exec '${join(root, loader)}' --library-path '${libraries.join(':')}'`,

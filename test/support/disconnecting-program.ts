@@ -7,8 +7,8 @@ import { openRequest, sendRaw } from './raw-request';
 import { SECRET } from './stores';
 
 /*
- * Clients that hang up while the store is asked, and a middleware that answers meanwhile, on each framework. What
- * nobody catches ends the program: that is Node's default. Prints what came of it, as JSON.
+ * On each host, clients disconnect during calls to the store, or a middleware answers in the meantime. An uncaught
+ * error ends the program. Prints the results as JSON.
  */
 const calls = new EventEmitter();
 let isFailing = false;
@@ -32,7 +32,7 @@ function slow(store: Store): Store {
   });
 }
 
-/** Hangs up when the store is asked for this. */
+/** Disconnects when this method of the store is called. */
 async function hangUpAtCall(verb: string, socket: Socket): Promise<void> {
   socket.on('error', () => undefined);
   let [called] = await once(calls, 'call');

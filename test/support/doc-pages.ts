@@ -30,7 +30,7 @@ export function section(page: string, heading: string): string {
 
 const escaped = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 
-/** The commands of a transcript, each with what it prints. */
+/** The commands of a transcript, each with its output. */
 export function transcript(text: string): [command: string, output: string][] {
   return text
     .split(/^\$ /m)
@@ -65,7 +65,7 @@ export const GIVEN = `
     var checkCode: (userId: string, code: string) => Promise<boolean>;
   }
 `
-  // A destructuring can't be declared: each name on its own.
+  // A destructuring cannot be declared: declare each name.
   .replace(/var \{ (.*?) \}: typeof (\w+);/g, (_, names: string, from: string) =>
     names
       .split(', ')

@@ -3,15 +3,14 @@ import { RedisStore, type RedisStoreOptions, type StoreHealth, TokenManager } fr
 import { PATIENT, SECRET } from './stores';
 import { until } from './until';
 
-/** What {@link useEveryConnection} gives when all is well. */
+/** The result of {@link useEveryConnection} when everything works. */
 export const ALL_IS_WELL = { health: { status: 'up', reasons: [] }, kicked: 1 };
 
 type Target = ConstructorParameters<typeof RedisStore>[0];
 
 /**
- * Logs a user in, checks the session until memory answers, and kicks the user from another service. That takes all
- * connections which a store opens: for calls, for the announcements to near caches, and for the confirmation by a
- * replica.
+ * Logs a user in, checks the session until the near cache answers, and kicks the user from another service. That uses
+ * each kind of connection that a store opens: for calls, for announcements, and for confirmations by replicas.
  */
 export async function useEveryConnection(
   target: Target,

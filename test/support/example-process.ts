@@ -9,11 +9,11 @@ export interface ExampleProcess {
   /** What it has printed so far. */
   readonly stdout: string;
   readonly stderr: string;
-  /** The first match in stdout, as soon as it is printed. Rejects when the process ends without it. */
+  /** The first match in stdout, once it is printed. Rejects when the process ends without it. */
   printed(text: RegExp): Promise<RegExpExecArray>;
-  /** Its exit code once it has ended and all its output is read; `null` when a signal ended it. */
+  /** The exit code after the process has ended and all output is read; `null` if a signal ended it. */
   readonly ended: Promise<number | null>;
-  /** SIGTERM, and what came of it. */
+  /** Sends SIGTERM, and returns the exit code. */
   terminate(): Promise<number | null>;
 }
 
@@ -73,7 +73,7 @@ export function runExample(path: string, env: Record<string, string> = {}): Exam
   };
 }
 
-/** Ends what a test has left running, however the test ended. */
+/** Ends the processes that a test has left running, however the test ended. */
 export async function killExamples(): Promise<void> {
   await Promise.all([...running].map((child) => child.kill()));
 }

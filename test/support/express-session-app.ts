@@ -6,13 +6,13 @@ import { Browser } from './browser';
 import { countedStore } from './counted-store';
 import { PATIENT, randomPrefixes, SECRET } from './stores';
 
-/** Without its published types: they would put their `req.session` beside ours into all tests. */
+/** Without its published types, which would add another `req.session` to all tests. */
 export const expressSession = require('express-session');
 
-// biome-ignore lint/suspicious/noExplicitAny: an application puts there what it likes
+// biome-ignore lint/suspicious/noExplicitAny: applications store any value there
 export type AnySession = any;
 
-/** A request with what express-session puts there. */
+/** A request with the properties of express-session. */
 export interface Request {
   session: AnySession;
   sessionID: string;
@@ -22,7 +22,7 @@ export interface Request {
   auth: AnySession;
 }
 
-/** What an application does at a path; what it gives is sent as JSON. */
+/** The application's handler of a path; its result is sent as JSON. */
 export type Route = (req: Request, res: AnySession) => unknown;
 
 export interface BridgeOptions {
@@ -33,15 +33,15 @@ export interface BridgeOptions {
   /** Options of express-session. */
   session?: Record<string, unknown>;
   routes?: Record<string, Route>;
-  /** What stands between express-session and the routes. */
+  /** Middleware between express-session and the routes. */
   between?: RequestHandler[];
-  /** Adds routes by Express's own means. */
+  /** Adds plain Express routes. */
   mount?: (app: Express) => void;
-  /** Express-session behind a method of its store that is replaced. */
+  /** Replaces a method of the store of express-session. */
   wrap?: (store: ExpressSessionStore<AnySession>) => void;
 }
 
-/** An application on express-session and our store, and what its store was asked. */
+/** An application on express-session and our store, and the calls to the store. */
 export async function startBridge(onClose: (close: () => unknown) => void, options: BridgeOptions = {}) {
   const inner =
     options.policy?.store ??
@@ -90,7 +90,7 @@ export function handlerOf(route: Route): RequestHandler {
 
 const EVENTS: (keyof SessionEvents)[] = ['login', 'logout', 'replaced', 'revoked', 'banned', 'save-dropped'];
 
-/** What passport 0.7 does at a login: another session, then its user. */
+/** A login like that of passport 0.7: regenerates the session, then stores the user. */
 const logIn = async (req: Request, user: unknown) => {
   await called((done) => req.session.regenerate(done));
   req.session.passport = { user };
@@ -116,7 +116,7 @@ const ROUTES: Record<string, Route> = {
   '/destroy': (req) => called((done) => req.session.destroy(done)),
 };
 
-/** What a function calls back with, as a promise. */
+/** The result of a callback, as a promise. */
 export function called<Outcome = unknown>(
   call: (done: (error?: unknown, outcome?: Outcome) => void) => void,
 ): Promise<Outcome> {

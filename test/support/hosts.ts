@@ -20,5 +20,5 @@ export const HOSTS = {
   fetch: fetchHost,
 } as const satisfies Record<string, Host>;
 
-/** The same, to go through. */
+/** The same as an array of entries. */
 export const ALL_HOSTS: [name: string, host: Host][] = Object.entries(HOSTS);

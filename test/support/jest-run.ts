@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** What is used of Jest's report. */
+/** The part of Jest's report that is used. */
 export interface JestReport {
   numPassedTests: number;
   numFailedTests: number;
@@ -18,9 +18,9 @@ export interface JestReport {
 export interface JestRun {
   /** The folder of the project. */
   root: string;
-  /** The file that the report is written to. */
+  /** The file for the report. */
   outputFile: string;
-  /** Each stands for all suites whose file names hold it. None stands for all suites. */
+  /** Each selects all suites whose file names contain it. An empty list selects all suites. */
   names: readonly string[];
   /** Further arguments. */
   args?: readonly string[];
@@ -29,11 +29,11 @@ export interface JestRun {
   env?: NodeJS.ProcessEnv;
 }
 
-/** Runs suites in a process of their own. Rejects when Jest writes no report. */
+/** Runs suites in a separate process. Rejects when Jest writes no report. */
 export async function runJest(run: JestRun): Promise<JestReport> {
   const { root, outputFile, names, args = [], node = process.execPath, env = process.env } = run;
   const jest = ['--disable-warning=TOKENSESSION_CLIENT', join(root, 'node_modules/jest/bin/jest.js')];
-  // The names come first: an option that takes a list would take them, too.
+  // The names come first: an option with a list would consume them.
   const patterns = names.map((name) => `/test/[^/]*${name}`);
   const options = ['--silent', '--json', '--outputFile', outputFile, ...args];
   await rm(outputFile, { force: true });
@@ -46,7 +46,7 @@ export async function runJest(run: JestRun): Promise<JestReport> {
   }
 }
 
-/** The failed tests of a suite: whole names and messages. A suite that could not run fails as one. */
+/** The failed tests of a suite: full names and messages. A suite that cannot run fails as one. */
 export function failuresOf(suite: JestReport['testResults'][number]): { name: string; message: string }[] {
   const failed = suite.assertionResults.filter((test) => test.status === 'failed');
   if (failed.length === 0 && suite.status === 'failed') return [{ name: suite.name, message: suite.message }];

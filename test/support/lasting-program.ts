@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type RedisAddress, RedisStore, TokenManager } from 'tokensession';
 
-/* A program that goes on while its Redis comes and goes. What nobody catches ends it: that is Node's default. */
+/* A program that runs while its Redis stops and restarts. An uncaught error ends it. */
 async function main(): Promise<void> {
   const { REDIS_URL, REDIS_CLUSTER } = process.env;
   const target = REDIS_CLUSTER === undefined ? REDIS_URL : { cluster: JSON.parse(REDIS_CLUSTER) as RedisAddress[] };

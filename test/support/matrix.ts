@@ -8,10 +8,10 @@ import { failuresOf, type JestReport, runJest } from './jest-run';
 
 /*
  * Runs the test suites on other versions of Node, of the server and of ioredis, and prints a table. Fails when a test
- * failed, or a version can't be had. Needs npm, apt-get and dpkg-deb; installs nothing on the system.
+ * failed, or a version is not available. Needs npm, apt-get and dpkg-deb; installs nothing on the system.
  *
  *   npm run matrix                       every row
- *   npm run matrix -- 3 5 redis-store    rows 3 and 5, of the suites only those whose names hold `redis-store`
+ *   npm run matrix -- 3 5 redis-store    rows 3 and 5, only suites whose names contain `redis-store`
  *   npm run matrix -- --list             prints the rows
  *
  * The suites run on a copy of the project, so that work on it can go on. With FAKETIME=+1h the server's clock is an
@@ -25,11 +25,11 @@ const REDIS_8: DebianServer = { name: 'Redis', version: '8.0', release: 'trixie'
 const VALKEY_8: DebianServer = { name: 'Valkey', version: '8.1', release: 'trixie' };
 const VALKEY_9: DebianServer = { name: 'Valkey', version: '9.1', release: 'forky' };
 
-/** Suites that not every row runs, and what their file names hold. */
+/** Suites that only some rows run, and patterns of their file names. */
 const SOME_ROWS = {
-  /** The slowest. */
+  /** The slowest suites. */
   topologies: '(cluster|sentinel|topologies)',
-  /** Those of npm, of the compiler and of programs: they depend on Node, hardly on the server. */
+  /** Suites about npm, the compiler and programs: they depend on Node, hardly on the server. */
   programs: '(package|readme|examples)',
 };
 
@@ -111,7 +111,7 @@ async function runRow(row: Row, names: readonly string[], work: string) {
     root,
     outputFile: join(work, 'report.json'),
     names,
-    // A test that failed may leave behind what keeps Jest alive.
+    // A failed test may leave open handles that keep Jest alive.
     args: ['--forceExit', ...ignored.map((pattern) => `--testPathIgnorePatterns=${pattern}`)],
     node,
     env: { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}`, REDIS_SERVER: program },
@@ -120,7 +120,7 @@ async function runRow(row: Row, names: readonly string[], work: string) {
   return { report, versions: [stdout.trim().slice(1), `${row.server.name} ${version}`, ioredis] };
 }
 
-/** Node as the npm registry has it: a package of its own for each system. */
+/** Node from the npm registry, which has a package for each system. */
 async function nodeProgram(version: number): Promise<string> {
   const folder = join(CACHE, `node-${version}`);
   const name = `node-${process.platform}-${process.arch}`;
@@ -136,10 +136,7 @@ async function nodeProgram(version: number): Promise<string> {
   return program;
 }
 
-/**
- * Copies the project, unless it has been copied for an earlier row, and puts that ioredis in place of its own. Gives
- * the whole version.
- */
+/** Copies the project once, and installs this ioredis in the copy. Returns the full version. */
 async function copyProject(root: string, version: 5 | 6): Promise<string> {
   const isThere = await access(root).then(
     () => true,

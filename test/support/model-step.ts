@@ -4,14 +4,14 @@ import type { ReusePolicy, TokenClaims } from 'tokensession';
 import type { Absence, ManagerRules, ModelEvent, ModelSession, ModelToken, SessionModel } from './session-model';
 import type { IssuedToken, Outcome, SessionWorld } from './session-world';
 
-/** One call of a sequence, done to the real thing and to the model, and compared. */
+/** One call of a sequence, made on the real store and on the model, and compared. */
 export type Step = fc.AsyncCommand<SessionModel, SessionWorld>;
 
 export const USERS = ['ada', 'grace', 'two\nlines {and} a \0'] as const;
 
 export const manager = fc.nat({ max: 1 });
 export const user = fc.constantFrom(...USERS);
-/** Which of the tokens that were issued so far: the newest, the one before it, and so on. */
+/** An index into the issued tokens: the newest, the one before it, and so on. */
 export const tokenIndex = fc.oneof({ weight: 3, arbitrary: fc.nat({ max: 3 }) }, fc.nat({ max: 20 }));
 export const seconds = fc.constantFrom(1, 2, 3, 3600, 100_000);
 
@@ -20,7 +20,7 @@ export function step(name: string, args: unknown, run: Step['run'], check: Step[
   return { check, run, toString: () => `\n  ${name}(${shown.slice(1, -1).trim()})` };
 }
 
-/** A step for which there must be a token. */
+/** A step that needs a token. */
 export function tokenStep<Args extends { token: number }>(
   name: string,
   args: Args,
@@ -32,7 +32,7 @@ export function tokenStep<Args extends { token: number }>(
   });
 }
 
-/** Counted from the newest, and from the beginning again where there are not so many. */
+/** Counts from the newest, and wraps around. */
 export function tokenOf({ tokens }: SessionWorld, which: number): IssuedToken | undefined {
   return tokens[tokens.length - 1 - (which % tokens.length)];
 }
@@ -45,7 +45,7 @@ export function policyOf({ rotationGrace, onReuse }: ManagerRules): ReusePolicy 
   return { graceMs: 1000 * rotationGrace, onReuse: onReuse === 'ignore' ? 'refuse' : 'end' };
 }
 
-/** What the store is given of a token. */
+/** The claims of a token, as the store receives them. */
 export function claimsOf({ token, id: sid, gen, mintedAt, provedAt }: IssuedToken): TokenClaims {
   return { tag: token.split('.', 1)[0] as string, sid, gen, mintedAt, provedAt };
 }
@@ -64,7 +64,7 @@ export function publicView(model: SessionModel, session: ModelSession): Record<s
   };
 }
 
-/** A session by one of its tokens, which knows its own proof. */
+/** A session as one of its tokens sees it, with the token's own proof. */
 export function wholeView(model: SessionModel, session: ModelSession, by: IssuedToken): Record<string, unknown> {
   const { token, provedAt } = by;
   const user = { id: session.userId };
@@ -72,7 +72,7 @@ export function wholeView(model: SessionModel, session: ModelSession, by: Issued
   return { ...publicView(model, session), ...own };
 }
 
-/** {@link wholeView}, as those verbs give it that give the user info, too. */
+/** {@link wholeView}, for methods that also return the user info. */
 export function usedView(model: SessionModel, session: ModelSession, by: IssuedToken): Record<string, unknown> {
   return { ...wholeView(model, session, by), user: userView(model, session.userId) };
 }
@@ -92,12 +92,12 @@ export function compareAbsence(
   absences: readonly [Absence, ...Absence[]],
   view: (absence: Absence) => unknown,
 ): void {
-  const heard = outcome.events.length;
-  const seen = absences.find(({ events }) => events.length === heard) ?? absences[0];
+  const emitted = outcome.events.length;
+  const seen = absences.find(({ events }) => events.length === emitted) ?? absences[0];
   compare(world, outcome, { gives: view(seen), events: seen.events });
 }
 
-/** {@link compareAbsence}, of a verb of the store. */
+/** {@link compareAbsence}, for a method of the store. */
 export function compareEnded(
   world: SessionWorld,
   outcome: Outcome,
@@ -115,7 +115,7 @@ export function compare({ clock }: SessionWorld, actual: Outcome, expected: Outc
   expect(aligned({ ...actual, events: sorted(actual.events) }, wanted, clock.slackMs)).toEqual(wanted);
 }
 
-/** Holds a new token against what it should say; its moments may be off as far as the clock is. */
+/** Compares a new token with its expected claims; times may differ by the uncertainty of the clock. */
 export function compareToken(
   world: SessionWorld,
   index: number,
@@ -130,7 +130,7 @@ export function compareToken(
   }
 }
 
-/** In an order of their own: what one call ends has none. */
+/** Sorted: the sessions that one call ends have no order. */
 function sorted(events: readonly ModelEvent[]): unknown[] {
   const plain = events.map(([name, event]) => {
     return 'sessionIds' in event ? [name, { ...event, sessionIds: event.sessionIds.toSorted() }] : [name, event];
@@ -138,7 +138,7 @@ function sorted(events: readonly ModelEvent[]): unknown[] {
   return plain.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
 }
 
-/** What was given, with each time as it was expected where that is as near as can be told. */
+/** The actual value, with each time that is close enough replaced by the expected one. */
 function aligned(actual: unknown, expected: unknown, slackMs: number): unknown {
   if (actual instanceof Date && expected instanceof Date) {
     return Math.abs(actual.getTime() - expected.getTime()) <= slackMs ? expected : actual;

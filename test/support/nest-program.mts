@@ -65,7 +65,7 @@ Module({ controllers: [Sessions] })(App);
 
 class CodeFilter implements ExceptionFilter {
   catch(thrown: unknown, host: ArgumentsHost): void {
-    // Nest wraps what a middleware throws with a status under 500.
+    // Nest wraps an error of a middleware with a status under 500.
     const error = thrown instanceof HttpException ? thrown.cause : thrown;
     const { status, code } = error instanceof SessionError ? error : { status: 500, code: String(thrown) };
     host.switchToHttp().getResponse<Response>().status(status).json({ code });

@@ -5,14 +5,14 @@ import type { AddressInfo } from 'node:net';
 
 export const CLIENT = { id: 'a client', secret: 'a secret of the client' };
 
-/** A code that was given out, until it is redeemed. */
+/** An issued code, until it is redeemed. */
 interface Grant {
   redirectUri: string | null;
   challenge: string | null;
   nonce: string | null;
 }
 
-/** A provider of OAuth 2 and OpenID Connect, whose user is always `ada` and always agrees. */
+/** A provider of OAuth 2 and OpenID Connect whose user is always `ada` and always consents. */
 export async function startOAuthServer() {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const grants = new Map<string, Grant>();

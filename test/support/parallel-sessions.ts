@@ -3,8 +3,7 @@ import fc from 'fast-check';
 import { SessionError, type SessionEvents, type TokenManager } from 'tokensession';
 
 /*
- * Operations of several callers at once. What each gives depends on who was first; what has to be true afterwards
- * doesn't.
+ * Parallel operations of several callers. Their results depend on the order; the invariants checked afterwards do not.
  */
 
 type Verb =
@@ -12,7 +11,7 @@ type Verb =
   | { verb: 'logout' | 'check' | 'touch' | 'refresh' | 'rotate' | 'reauthenticate' | 'kick' | 'kickAll' }
   | { verb: 'kickOthers' | 'ban' | 'unban' };
 
-/** One operation: of whom, by which client, and on which of the tokens that there are by then. */
+/** One operation: its user, its client, and one of the tokens that exist by then. */
 export type ParallelStep = Verb & { manager: number; user: string; token: number };
 
 const verb: fc.Arbitrary<Verb> = fc.oneof(
@@ -33,7 +32,7 @@ const verb: fc.Arbitrary<Verb> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ verb: fc.constantFrom('kickAll', 'kickOthers', 'ban', 'unban', 'unban') }) },
 );
 
-/** Several rows of operations: each row is one after the other, the rows are at once. */
+/** Several rows of operations: each row runs in sequence, the rows run in parallel. */
 export const parallelRows: fc.Arbitrary<ParallelStep[][]> = fc.array(
   fc.array(
     fc
@@ -49,17 +48,17 @@ export const parallelRows: fc.Arbitrary<ParallelStep[][]> = fc.array(
   { minLength: 2, maxLength: 6 },
 );
 
-/** Does them all, and keeps what was promised meanwhile. */
+/** Runs them all, and records what was promised. */
 export class ParallelSessions {
-  /** By user, in the order in which they were given. */
+  /** By user, in the order of the calls. */
   readonly tokens = new Map<string, string[]>([
     ['ada', []],
     ['grace', []],
   ]);
-  /** Tokens of which a call has said that they are not live. */
+  /** Tokens that a call has reported as not live. */
   readonly dead = new Set<string>();
   readonly started = new Set<string>();
-  /** Ids of sessions that ended, each as often as an event said so. */
+  /** Ids of ended sessions, once for each event. */
   readonly ended: string[] = [];
   readonly #managers: readonly TokenManager[];
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ROOT } from './doc-pages';
 
-/** Makes a folder for programs of ES modules that use the packages installed here. The caller removes it. */
+/** Makes a folder for ES module programs that use the packages installed here. The caller removes it. */
 export async function makeProgramFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'tokensession-programs-'));
   await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { checkPrototypes, prototypeState } from './prototypes';
 import { runs } from './runs';
 
-/** Runs a property many times, and sees after each that no built-in prototype has changed. */
+/** Runs a property many times, and checks after each run that no built-in prototype has changed. */
 export async function holds<Given extends [unknown, ...unknown[]]>(
   usual: number,
   given: { [Index in keyof Given]: fc.Arbitrary<Given[Index]> },

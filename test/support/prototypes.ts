@@ -1,4 +1,4 @@
-/** What every object has from others, and what nothing that came from outside may change. */
+/** The prototypes shared by all objects, which no external input may change. */
 const PROTOTYPES = [
   Object,
   Array,
@@ -16,12 +16,12 @@ const PROTOTYPES = [
   Buffer,
 ].map((type) => type.prototype as object);
 
-/** All that is on the built-in prototypes. */
+/** All members of the built-in prototypes. */
 export function prototypeState(): unknown[] {
   return PROTOTYPES.map((prototype) => Object.getOwnPropertyDescriptors(prototype));
 }
 
-/** Throws when something has been put on a built-in prototype, or taken from it, since. */
+/** Throws if a member of a built-in prototype was added or removed since. */
 export function checkPrototypes(before: unknown[]): void {
   for (const [index, prototype] of PROTOTYPES.entries()) {
     const known = before[index] as Record<PropertyKey, PropertyDescriptor>;

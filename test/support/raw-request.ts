@@ -8,10 +8,7 @@ export interface RawResponse {
   text: string;
 }
 
-/**
- * Opens a connection and sends a request as it is written here: whatever headers, be they there twice. `Host` only
- * where it is given.
- */
+/** Opens a connection and sends exactly these headers, duplicates included. Adds no `Host`. */
 export function openRequest(url: string, method: string, path: string, headers: readonly string[]): Socket {
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname);

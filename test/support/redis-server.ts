@@ -9,7 +9,7 @@ import { Redis } from 'ioredis';
 import type { Certificate } from './certificates';
 import { within } from './until';
 
-/** A real Redis (or Valkey) of a test's own: on loopback, on a free port, in a folder that goes with it. */
+/** A real Redis (or Valkey) for one test: on loopback, on a free port, in a temporary folder. */
 export interface RedisServer {
   readonly host: string;
   readonly port: number;
@@ -17,34 +17,31 @@ export interface RedisServer {
   readonly pid: number;
   /** Whether it runs and isn't paused. */
   readonly isUp: boolean;
-  /** A client with defaults, for the test's own questions to the server. Closed with the server. */
+  /** A client with defaults, for the test's own commands. Closed with the server. */
   readonly admin: Redis;
-  /** The server's memory is lost; the port stays, and so does the folder. */
+  /** Kills the server and its data; port and folder stay. */
   kill(): Promise<void>;
-  /** Starts it again on the same port, with the same settings and whatever it has rewritten of them itself. */
+  /** Starts it again on the same port, with the same settings and those that it has rewritten itself. */
   restart(): Promise<void>;
-  /** SIGSTOP: it goes on listening and answers nothing. */
+  /** SIGSTOP: it accepts connections and answers nothing. */
   pause(): void;
   resume(): void;
   stop(): Promise<void>;
 }
 
-/**
- * redis.conf settings: `{ requirepass: 'x' }`. A list is for one that may be given several times, each time with its
- * words.
- */
+/** redis.conf settings: `{ requirepass: 'x' }`. A list repeats a setting, once for each array of words. */
 export type RedisConfig = Record<string, string | readonly (readonly string[])[]>;
 
 export interface ServerTls {
   certificate: Certificate;
-  /** Whether clients have to show a certificate of the same authority. */
+  /** Whether clients need a certificate of the same authority. */
   isMutual: boolean;
 }
 
 export interface RedisServerOptions {
   /** A Sentinel instead of a server. */
   sentinel?: boolean;
-  /** For others who have to know it beforehand. Default: a free one. */
+  /** For tests that must know it beforehand. Default: a free port. */
   port?: number;
   /** The address that it listens on. Default `127.0.0.1`. */
   host?: string;
@@ -64,13 +61,13 @@ export async function startRedis(settings: RedisConfig = {}, options: RedisServe
     try {
       return await startOn(port, settings, options);
     } catch (error) {
-      // Somebody else was quicker to listen on the port that was free a moment ago.
+      // Another process has taken the port that was free a moment ago.
       if (options.port !== undefined || tries === PORT_TRIES || !isPortTaken(error)) throw error;
     }
   }
 }
 
-/** All of them, or the first failure once all are stopped that did start. */
+/** All results, or the first failure after stopping all servers that did start. */
 export async function startAll(starting: readonly Promise<RedisServer>[]): Promise<RedisServer[]> {
   const outcomes = await Promise.allSettled(starting);
   const started = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? outcome.value : []));
@@ -80,7 +77,7 @@ export async function startAll(starting: readonly Promise<RedisServer>[]): Promi
   throw failed.reason;
 }
 
-/** An answer of a server's, as its admin client gives it, or a failure that says which question had none. */
+/** A reply to the admin client, or an error that names the command without a reply. */
 export async function ask<Reply>(server: RedisServer, ...command: [string, ...(string | number)[]]): Promise<Reply> {
   const [name, ...args] = command;
   const what = `${command.slice(0, 6).join(' ')}, asked of port ${server.port}`;
@@ -88,25 +85,25 @@ export async function ask<Reply>(server: RedisServer, ...command: [string, ...(s
   return (await within(ANSWER_MS, what, server.admin.call(name, ...args))) as Reply;
 }
 
-/** What INFO and CLUSTER INFO say: lines of a name and a value. */
+/** Parses the lines of INFO and CLUSTER INFO. */
 export async function askInfo(server: RedisServer, ...command: [string, ...string[]]): Promise<Record<string, string>> {
   const text = await ask<string>(server, ...command);
   return Object.fromEntries(text.split('\r\n').map((line) => [line.split(':', 1)[0], line.replace(/^[^:]*:/, '')]));
 }
 
-/** What a server's clock shows, in milliseconds: it need not be the clock of this process. */
+/** The server's clock in milliseconds, which may differ from this process's. */
 export async function timeOf(server: RedisServer): Promise<number> {
   const [seconds, microseconds] = await ask<[string, string]>(server, 'TIME');
   return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
 }
 
-/** The one port of this range that `fetch` calls bad (WHATWG Fetch, port blocking). */
+/** The only port of this range that `fetch` blocks (WHATWG Fetch, port blocking). */
 const REFUSED_BY_FETCH = 10_080;
 
-/** A port that nobody listens on, nor, if asked for, on the one that a cluster node takes besides. */
+/** A free port; if required, one whose cluster bus port is free as well. */
 export async function freePort({ clusterBus = false } = {}): Promise<number> {
   for (;;) {
-    // Below the ports that systems give to outgoing connections, lest one of those takes the port of a killed server.
+    // Below the range of outgoing connections, which could take the port of a killed server.
     const port = randomInt(10_000, 32_768 - CLUSTER_BUS);
     if (given.has(port) || port === REFUSED_BY_FETCH) continue;
     given.add(port);
@@ -114,7 +111,7 @@ export async function freePort({ clusterBus = false } = {}): Promise<number> {
   }
 }
 
-/** Ports are asked for several at a time, before anybody listens on them. */
+/** Ports are requested several at a time, before servers listen on them. */
 const given = new Set<number>();
 
 async function isFree(port: number): Promise<boolean> {
@@ -135,7 +132,7 @@ async function startOn(
   { sentinel = false, host = '127.0.0.1', tls }: RedisServerOptions,
 ): Promise<RedisServer> {
   const folder = await mkdtemp(join(tmpdir(), 'tokensession-redis-'));
-  // A file, since Sentinel insists on one, and a server that is made a master or a replica writes it there.
+  // A file, since Sentinel requires one, and a server stores its changed role in it.
   const file = join(folder, sentinel ? 'sentinel.conf' : 'redis.conf');
   let child: ChildProcess | undefined;
   let isPaused = false;
@@ -149,7 +146,7 @@ async function startOn(
     child.kill('SIGKILL');
     await exited;
   };
-  // A child of the server's own, which writes a snapshot, may still be at it.
+  // A child process of the server may still be writing a snapshot.
   const remove = () => rm(folder, { recursive: true, force: true, maxRetries: 10 });
 
   try {
@@ -238,7 +235,7 @@ function redisConf(settings: RedisConfig): string {
 
 const quote = (word: string) => `"${word.replace(/["\\]/g, '\\$&')}"`;
 
-/** The program that `install-programs.sh` has found or installed. */
+/** The program found or installed by `install-programs.sh`. */
 function redisProgram(): string {
   const named = process.env.REDIS_SERVER;
   if (named !== undefined && named !== '') return named;
@@ -259,7 +256,7 @@ async function spawnRedis(args: readonly string[]): Promise<ChildProcess> {
   const ready = new Promise<void>((resolve, reject) => {
     const read = (chunk: Buffer) => {
       log += chunk;
-      // The second is what a Sentinel says, last of all.
+      // The second message is the last one of a Sentinel.
       if (/Ready to accept connections|Sentinel ID is/.test(log)) resolve();
     };
     child.stdout.on('data', read);

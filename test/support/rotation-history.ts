@@ -4,25 +4,25 @@ import fc from 'fast-check';
 export interface Exchange {
   at: number;
   kind: 'use' | 'rotate' | 'reauthenticate';
-  /** How long the request takes to the server, and the answer back. */
+  /** The travel time of the request to the server, and of the response back. */
   there: number;
   back: number;
   isAnswerLost: boolean;
 }
 
-/** What the thief does with one of the tokens they have: uses it, or takes a child of it in advance. */
+/** The thief's use of one of their tokens: a request, or a rotation in advance. */
 export interface ThiefStep {
   at: number;
   kind: 'use' | 'rotate';
   token: number;
 }
 
-/** What happens to one session. */
+/** The history of one session. */
 export interface History {
   exchanges: Exchange[];
-  /** When the thief copies the token in the owner's cookie jar, and the steps after that. */
+  /** When the thief copies the token in the owner's cookie jar, and the thief's later steps. */
   theft: { at: number; steps: ThiefStep[]; lastToken: number } | null;
-  /** A failover at `to`, to a server that has missed the changes to the record since `from`. */
+  /** A failover at `to`, to a server that has missed all changes to the record since `from`. */
   failover: { from: number; to: number } | null;
 }
 

@@ -2,24 +2,24 @@ import type { Session } from 'tokensession';
 import type { Exchange, History, ThiefStep } from './rotation-history';
 import type { RotationWorld } from './rotation-world';
 
-/** What came of a history. */
+/** The result of a history. */
 export interface RotationOutcome {
   /** Whether a request of the owner found no session. */
   isOwnerSignedOut: boolean;
   /**
-   * What a sign-out of an owner alone may be due to: two exchanges that together took longer than the grace, or an
-   * overtaking.
+   * Whether a sign-out without a thief is explained: two exchanges took longer than the grace in sum, or one response
+   * overtook another.
    */
   excuses: Set<'exchanges were slow' | 'rotations overtook each other'>;
   /** How often the session ended for a reuse. */
   reuses: number;
   /** How often a token was live after the session had ended. */
   revivals: number;
-  /** How much newer the newest proof is that the thief had of the session than the stolen token's, in milliseconds. */
+  /** How much newer the thief's newest proof is than that of the stolen token, in milliseconds. */
   leakedMs: number;
 }
 
-/** Does one history to one session: an owner with a cookie jar that parallel tabs share, and maybe a thief. */
+/** Applies one history to one session: an owner with a cookie jar shared by tabs, and maybe a thief. */
 export class RotationSimulation {
   readonly #world: RotationWorld;
   readonly #history: History;
@@ -31,10 +31,10 @@ export class RotationSimulation {
     leakedMs: 0,
   };
   #jar = '';
-  /** The number of rotations, and of the newest whose answer has arrived. */
+  /** The number of rotations, and the newest one whose response has arrived. */
   #rotations = 0;
   #newestArrived = 0;
-  /** How long each exchange has taken, in milliseconds. */
+  /** The duration of each exchange, in milliseconds. */
   readonly #durations = new Map<Exchange, number>();
   readonly #loot: string[] = [];
   #stolenProof = 0;
@@ -50,7 +50,7 @@ export class RotationSimulation {
   async run(): Promise<RotationOutcome> {
     this.#jar = await this.#world.manager.setToken('ada');
     const start = this.#world.now();
-    // Events are added in the order of cause and effect, and those of one moment stay in it.
+    // Events are added by cause and effect; those of one moment keep that order.
     const events = this.#schedule().toSorted(([a], [b]) => a - b);
     for (const [at, happen] of events) {
       await this.#world.waitUntil(start + (at * this.#world.graceMs) / 10);
@@ -83,7 +83,7 @@ export class RotationSimulation {
     const noteTime = () => {
       this.#durations.set(exchange, this.#world.now() - sentAt);
       const [longest = 0, second = 0] = [...this.#durations.values()].toSorted((a, b) => b - a);
-      // Two tokens of one generation are made at most that far apart when their requests overlap.
+      // Two tokens of one generation are made at most this far apart when their requests overlap.
       if (longest + second > this.#world.graceMs) this.#outcome.excuses.add('exchanges were slow');
     };
     const send = async () => {
@@ -109,7 +109,7 @@ export class RotationSimulation {
     ];
   }
 
-  /** What the server does for a request of the owner. Gives the new token in its answer; `null` for none. */
+  /** The server's work on a request of the owner. Returns the new token in the response, or `null`. */
   async #handleOwner(token: string, kind: Exchange['kind']): Promise<string | null> {
     const session = await this.#use(token);
     if (session === null) this.#outcome.isOwnerSignedOut = true;
@@ -129,7 +129,7 @@ export class RotationSimulation {
   async #steal(): Promise<void> {
     const session = await this.#world.manager.checkToken(this.#jar);
     this.#loot.push(this.#jar);
-    // Of a session that has ended there is nothing to learn any more.
+    // A session that has ended shows nothing more.
     this.#stolenProof = session?.authenticatedAt.getTime() ?? Number.POSITIVE_INFINITY;
   }
 
@@ -150,7 +150,7 @@ export class RotationSimulation {
     this.#outcome.leakedMs = Math.max(this.#outcome.leakedMs, proof - this.#stolenProof);
   }
 
-  /** Owner and thief both go on, slowly, after another rotation of the owner. */
+  /** Owner and thief both continue, slowly, after another rotation of the owner. */
   async #goOn(): Promise<void> {
     const { theft } = this.#history;
     await this.#pause();
@@ -163,7 +163,7 @@ export class RotationSimulation {
     for (const token of this.#loot) await this.#use(token);
   }
 
-  /** Waits until no request is in flight by the grace any more. */
+  /** Waits until the grace of every request has passed. */
   async #pause(): Promise<void> {
     await this.#world.waitUntil(this.#world.now() + this.#world.graceMs + 1);
   }

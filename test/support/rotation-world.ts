@@ -6,12 +6,12 @@ import { PATIENT, randomPrefixes, SECRET } from './stores';
 
 const GRACE_SECONDS = 10;
 
-/** A manager over a real store, whose time passes and whose record may go back. */
+/** A manager over a real store whose clock can be moved and whose record can be reset. */
 export interface RotationWorld {
   readonly manager: TokenManager;
   readonly graceMs: number;
   now(): number;
-  /** Lets time pass up to this moment, if it has not yet. */
+  /** Lets time pass up to this moment, if it is in the future. */
   waitUntil(moment: number): Promise<void>;
   /** From here on the server that takes over misses the changes. */
   breakLink(token: string): Promise<void>;
@@ -20,7 +20,7 @@ export interface RotationWorld {
   close(): Promise<void>;
 }
 
-/** Two memory stores: one in charge, and one that takes over. */
+/** Two memory stores: one in use, and one that takes over. */
 export function memoryRotationWorld(): RotationWorld {
   let now = 1_700_000_000_000;
   const [first, second] = [1, 2].map(() => new MemoryStore({ now: () => now })) as [MemoryStore, MemoryStore];
@@ -60,7 +60,7 @@ export function memoryRotationWorld(): RotationWorld {
   };
 }
 
-/** One Redis, in which a record that is still there goes back to what it was. */
+/** One Redis, in which an existing record is reset to an earlier state. */
 export function redisRotationWorld(server: RedisServer, graceMs: number): RotationWorld {
   const prefixes = randomPrefixes();
   const store = new RedisStore(server.url, { ...prefixes, ...PATIENT });

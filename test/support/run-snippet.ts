@@ -4,8 +4,8 @@ type Body = (...args: unknown[]) => Promise<void>;
 const AsyncFunction = (async () => {}).constructor as new (...parametersAndBody: string[]) => Body;
 
 /**
- * Runs a snippet of a page in this process, as the body of an async function that is given these values by their names.
- * What the snippet declares itself goes before what it is given.
+ * Runs a snippet of a page in this process, as the body of an async function with these values as variables.
+ * Declarations in the snippet come first.
  */
 export async function runSnippet(text: string, given: Record<string, unknown> = {}): Promise<void> {
   const { code } = transformSync(text, {

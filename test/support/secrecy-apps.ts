@@ -10,7 +10,7 @@ import { HOSTS } from './hosts';
 import type { GuardName } from './hosts/host';
 import type { Witness } from './secrecy-witness';
 
-/** Seconds for which `/vault` takes a proof of identity for recent. */
+/** Seconds for which `/vault` accepts a proof of identity as recent. */
 const RECENT = 1;
 
 type Route = (session: Session, query: URLSearchParams, res: ServerResponse) => unknown;
@@ -51,7 +51,7 @@ const ROUTES: Record<string, Route> = {
   },
 };
 
-/** What a route of arguments of the wrong kind does: their values hold what the request is signed in with. */
+/** A route that passes arguments of the wrong type, made of the token of the request. */
 const WRONG: ((session: Session, token: string) => unknown)[] = [
   (session, token) => session.login(token.repeat(20)),
   (session, token) => session.login([token] as never),
@@ -73,7 +73,7 @@ type Build = (manager: TokenManager<Detail>, options: AppOptions, witness: Witne
 
 const GUARDS: Record<string, GuardName> = { '/me': 'user', '/vault': 'recent' };
 
-/** On a host whose errors can't be seen as such. */
+/** For a host that hides its errors. */
 const onHost =
   (name: keyof typeof HOSTS): Build =>
   (manager, options, witness) =>
@@ -92,7 +92,7 @@ const onHost =
       },
     });
 
-/** The same application on each host, with the error handling and printing that it has by itself. */
+/** The same application on each host, with the host's default error handling and printing. */
 export const APPS: Record<string, Build> = {
   ...Object.fromEntries((['Fastify', 'Hono', 'node:http', 'fetch'] as const).map((name) => [name, onHost(name)])),
   Express(manager, options, witness) {
@@ -143,10 +143,10 @@ async function answerTo(path: string, session: Session, query: URLSearchParams, 
   return wrong === undefined ? ROUTES[path]?.(session, query, res) : wrong(session, session.token ?? '');
 }
 
-/** The paths of arguments of the wrong kind. */
+/** The paths that pass arguments of the wrong type. */
 export const WRONG_PATHS = WRONG.map((_, index) => `/wrong/${index}`);
 
-/** `session.token` is the token, for whoever asks for it by name. */
+/** `session.token` is the token: an application that reads it by name gets it. */
 function lookAt(session: Session, witness: Witness): void {
   witness.value('session', session, { except: ['token'] });
 }

@@ -3,7 +3,7 @@ import type { Witness } from './secrecy-witness';
 
 type Call = (manager: TokenManager<never>) => unknown;
 
-/** What the manager refuses, or finds nothing by, because a token stands where something else belongs. */
+/** Calls that the manager rejects, or that find nothing, because a token is in the wrong place. */
 export const misplacedTokens = (token: string, others: string): Call[] => {
   const value = token as never;
   const long = token.repeat(20);
@@ -61,10 +61,7 @@ export const misplacedTokens = (token: string, others: string): Call[] => {
   ];
 };
 
-/**
- * All that asks the store, with arguments that Redis gets to see and repeats: text of the application's may be
- * anything, were it a token.
- */
+/** Every call to the store, with texts that Redis may repeat in errors: an application may pass a token as a text. */
 const askingCalls = (token: string): Call[] => [
   (m) => m.setToken(token, 60, { device: token, userAgent: token }),
   (m) => m.createSession('ada', { replaces: [token], attributes: { ip: token } }),
@@ -88,7 +85,7 @@ const askingCalls = (token: string): Call[] => [
   (m) => m.deleteUser(token),
 ];
 
-/** Calls everything on a store that can't serve, and asks it how it is. */
+/** Makes every call on a store that fails, and reads its health. */
 export async function callEverything(
   where: string,
   manager: TokenManager<never>,

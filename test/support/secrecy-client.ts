@@ -5,16 +5,13 @@ import type { Witness } from './secrecy-witness';
 
 export type Send = (method: string, path: string, ...headers: string[]) => Promise<string>;
 
-/** Where a token is handed out on purpose: in the member `token` of the body, and in the cookie. */
+/** Where the application returns a token on purpose: in the member `token` of the body, and in the cookie. */
 const HANDING_OUT = /^\/(login|rotate|reauthenticated)\b/;
 
-/** Where the connection may break under the answer. */
+/** Paths where the connection may break during the response. */
 const BREAKING = /^\/late-/;
 
-/**
- * Runs an application, and asks it: gives the token that an answer hands out, '' for none. The rest of each answer is
- * kept for the search.
- */
+/** Runs an application. Requests return the token in the response, or ''; the rest is recorded for the search. */
 export async function withClient(
   listener: RequestListener,
   witness: Witness,
@@ -49,7 +46,7 @@ function tokenIn(json: string): string {
   return typeof token === 'string' ? token : '';
 }
 
-/** Of a handler that failed afterwards. */
+/** The token of a handler that failed afterwards. */
 function tokenSet(fields: Iterable<readonly [name: string, value: string]>): string {
   const cookie = [...fields].find(([name, value]) => name === 'set-cookie' && value.startsWith('session='));
   return cookie?.[1].slice('session='.length).split(';', 1)[0] ?? '';

@@ -5,7 +5,7 @@ import type { Passwords } from './secrecy-scenes';
 
 type Build = () => unknown;
 
-/** What is refused when it is built, because a secret stands where something else belongs, or is no good. */
+/** Options rejected at construction because a secret is in the wrong place, or is weak. */
 export function misplacedSecrets(store: Store, secret: string): Build[] {
   const manager = (options: object) => () => new TokenManager({ store, secret, ...options } as never);
   const text = secret as never;
@@ -40,7 +40,7 @@ export function misplacedSecrets(store: Store, secret: string): Build[] {
   ];
 }
 
-/** The same of passwords: a URL that isn't one, settings in the wrong place. */
+/** The same for passwords: an invalid URL, or settings in the wrong place. */
 export function misplacedPasswords({ right: password }: Passwords): Build[] {
   const url = `redis://sessions:${encodeURIComponent(password)}@127.0.0.1:1`;
   const targets: unknown[] = [
@@ -109,7 +109,7 @@ export function misplacedPasswords({ right: password }: Passwords): Build[] {
   ];
 }
 
-/** Builds a store and asks it something: what is not refused at once must fail without a word of it. */
+/** Builds a store and calls it: options that are not rejected at once must fail without showing a secret. */
 async function useStore(target: unknown, options?: unknown): Promise<void> {
   const store = new RedisStore(target as never, { timeoutMs: 250, ...(options as object) });
   try {
@@ -119,7 +119,7 @@ async function useStore(target: unknown, options?: unknown): Promise<void> {
   }
 }
 
-/** The middleware's options, which a token or a password is none of. */
+/** The middleware's options, with a token or a password as value. */
 export function misplacedInMiddleware(manager: TokenManager<never>, token: string, password: string): Build[] {
   const options: unknown[] = [
     token,

@@ -20,11 +20,11 @@ import { printsOf } from './texts-in';
 import { until } from './until';
 
 /*
- * A program that does all there is to do, well and in every way badly, prints what applications print, and tells its
- * parent what it has seen.
+ * A program that makes all calls, valid and invalid, prints what applications print, and reports to its parent what it
+ * has seen.
  */
 export interface Briefing {
-  /** The first signs; tokens signed with the second are about as well. */
+  /** The first one signs; tokens signed with the second exist as well. */
   secrets: [string, string];
   passwords: Passwords;
   servers: Servers;
@@ -34,11 +34,11 @@ const { secrets, passwords, servers } = JSON.parse(process.env.BRIEFING ?? '') a
 const witness = new Witness();
 process.on('warning', (warning) => witness.value('process warning', warning));
 process.on('unhandledRejection', (reason) => {
-  witness.count('rejection that nobody catches');
-  witness.value('rejection that nobody catches', reason);
+  witness.count('uncaught rejection');
+  witness.value('uncaught rejection', reason);
 });
 
-/** Where nothing is to fail, however busy the machine is. */
+/** For calls that must not fail, even on a busy machine. */
 const PATIENT = { timeoutMs: 10_000 };
 
 const manage = (where: string, store: Store, options: Partial<TokenManagerOptions<Detail>> = {}) => {
@@ -55,7 +55,7 @@ async function tokenFor(userId: string): Promise<string> {
   return token;
 }
 
-/** Whatever is asked of it, on a store that serves, with listeners that break. */
+/** All calls on a working store, with listeners that throw. */
 async function served(where: string, store: Store): Promise<void> {
   const manager = manage(where, store, {
     cache: true,
@@ -95,7 +95,7 @@ async function replacing(where: string, store: Store): Promise<void> {
   for (let i = 0; i < 2; i++) witness.issued(await manager.setToken('replaced'));
 }
 
-/** What each call, and each request of a client with a token, comes to when the store can't serve. */
+/** The outcome of each call, and of each request with a token, while the store fails. */
 async function unserved(where: string, store: Store): Promise<void> {
   const manager = manage(where, store, { getUserInfo: (id) => ({ name: id }) });
   const token = await tokenFor('ada');
@@ -115,18 +115,18 @@ async function unserved(where: string, store: Store): Promise<void> {
   await manager.close();
 }
 
-/** One after the other: what is late for want of time fails as late, not as it would. */
+/** One after the other: parallel calls would fail for lack of time instead of their own reason. */
 async function unservedByAll(silent: TcpProxy): Promise<void> {
   for (const [where, open] of Object.entries(brokenStores(servers, passwords, silent))) await unserved(where, open());
 }
 
-/** Records of users that are not as we write them. */
+/** Damaged records of users. */
 async function corrupt(store: RedisStore): Promise<void> {
   const manager = manage('a corrupt record', store, { getUserInfo: (id) => ({ name: id }) });
   const admin = silenced(new Redis(urlOf(servers.main, passwords.right)));
   const spoils: ((key: string, sid: string, token: string) => Promise<unknown>)[] = [
     (key, _sid, token) => admin.set(key, token),
-    (key) => admin.hset(key, 'id', 'somebody else'),
+    (key) => admin.hset(key, 'id', 'another user'),
     (key) => admin.hset(key, 'v', '99'),
     (key, sid, token) => admin.hset(key, sid, token),
     (key, sid, token) => admin.hset(key, `${sid}.a`, `{"device":"${token}`),
@@ -155,13 +155,13 @@ async function corrupt(store: RedisStore): Promise<void> {
   await manager.close();
 }
 
-/** A logout that no replica confirms, and a store that is back. */
+/** A logout that no replica confirms, and a store that returns. */
 async function recovering(silent: TcpProxy): Promise<void> {
   const store = new RedisStore(urlOf(silent.port, passwords.right), { timeoutMs: 5000, durability: { replicas: 1 } });
   const manager = manage('a Redis that comes back', store);
   const ask = () => witness.failure('a Redis that comes back', () => manager.getBan('ada'));
   silent.hold();
-  // As many as it takes for it to be asked no more, and one that is refused for that.
+  // Enough calls to open the circuit, and one that the open circuit refuses.
   await Promise.all(Array.from({ length: 5 }, ask));
   await ask();
   silent.pass();
@@ -175,7 +175,7 @@ async function recovering(silent: TcpProxy): Promise<void> {
   await manager.close();
 }
 
-/** Sessions that are answered from memory, of which one can't be slid, and announcements that don't arrive any more. */
+/** Sessions from the near cache, one of which cannot be slid, and lost announcements. */
 async function cached(silent: TcpProxy): Promise<void> {
   const store = new RedisStore(urlOf(silent.port, passwords.right), { timeoutMs: 5000 });
   const manager = manage('a near cache', store, { cache: { heartbeatMs: 10_000 }, slideEvery: 1 });
@@ -202,7 +202,7 @@ async function cached(silent: TcpProxy): Promise<void> {
   await manager.close();
 }
 
-/** Clients that an application makes itself, and what they tell it of their errors. */
+/** Clients that an application makes, and the errors that they emit. */
 async function ownClients(): Promise<void> {
   const { right, wrong } = passwords;
   await Promise.all([

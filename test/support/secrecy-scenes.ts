@@ -4,28 +4,28 @@ import type { TcpProxy } from './tcp-proxy';
 
 /** The servers that the test has started for the program. */
 export interface Servers {
-  /** Has the user `sessions`, and `limited`, who may do nothing. */
+  /** Has the user `sessions`, and `limited` without any right. */
   main: number;
-  /** Knows neither AUTH, HELLO nor scripts. */
+  /** Supports neither AUTH, HELLO nor scripts. */
   strict: number;
   full: number;
   replica: number;
-  /** Asks for no password, and for a replica that it hasn't. */
+  /** Needs no password, and requires a replica that it does not have. */
   lonely: number;
-  /** A Cluster of one. */
+  /** A Cluster of one node. */
   cluster: number;
-  /** Nobody listens there. */
-  nobody: number;
+  /** A port without a server. */
+  unused: number;
 }
 
 export interface Passwords {
-  /** Of the users `sessions` and `limited`, and of `default` on each server that asks for a password. */
+  /** Passwords of the users `sessions`, `limited`, and `default` on each server that needs one. */
   right: string;
   wrong: string;
   sentinel: string;
 }
 
-/** For servers that answer, if only to refuse, and for those that don't. */
+/** The timeout for servers that answer, if only to refuse, and for those that do not. */
 const PATIENT = { timeoutMs: 5000 };
 const HASTY = { timeoutMs: 250 };
 const HOST = '127.0.0.1';
@@ -34,7 +34,7 @@ const HOST = '127.0.0.1';
 export const urlOf = (port: number, password: string, user = 'sessions') =>
   `redis://${user}:${encodeURIComponent(password)}@${HOST}:${port}`;
 
-/** Stores that can't serve, each in its way. Each is opened when its turn comes. */
+/** Stores that fail, each in its own way. Each is opened when its turn comes. */
 export function brokenStores(
   servers: Servers,
   { right: password, wrong, sentinel }: Passwords,
@@ -57,12 +57,12 @@ export function brokenStores(
       void store.close();
       return store;
     },
-    'a Redis that is down': at(servers.nobody),
+    'a Redis that is down': at(servers.unused),
     'a Redis that is silent': () => new RedisStore(urlOf(silent.port, password), HASTY),
     'a wrong password': () => new RedisStore(urlOf(servers.main, wrong), PATIENT),
     'a wrong password of the default user': at(servers.main, { password: wrong }),
     'no password': at(servers.main, {}),
-    'a password that nobody asks for': at(servers.lonely),
+    'a password that the server does not need': at(servers.lonely),
     'a user who may do nothing': at(servers.main, { username: 'limited', password }),
     'a database that there is not': at(servers.main, { username, password, db: 99 }),
     'a Redis without AUTH': at(servers.strict),
@@ -72,18 +72,18 @@ export function brokenStores(
     'a Redis that is full': at(servers.full),
     'a Redis that is a replica': at(servers.replica),
     'a Redis without the replicas that it asks for': at(servers.lonely, {}),
-    'a Cluster that is down': clusterAt(servers.nobody, { password }),
+    'a Cluster that is down': clusterAt(servers.unused, { password }),
     'a Cluster and a wrong password': clusterAt(servers.cluster, { password: wrong }),
     'a Cluster without AUTH': clusterAt(servers.strict, { password }),
     'a Cluster without slots': clusterAt(servers.cluster, { password }),
     'a Redis that is no Cluster': clusterAt(servers.main, { password }),
-    'sentinels that are down': sentinelsAt(servers.nobody),
+    'sentinels that are down': sentinelsAt(servers.unused),
     'sentinels without AUTH': sentinelsAt(servers.strict),
     'sentinels that refuse us': sentinelsAt(servers.main),
   };
 }
 
-/** Who owns a client listens to its errors. */
+/** The owner of a client listens to its errors. */
 export function silenced(client: Redis): Redis {
   return client.on('error', () => undefined);
 }

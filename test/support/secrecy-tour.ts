@@ -5,12 +5,12 @@ import { APPS, WRONG_PATHS } from './secrecy-apps';
 import { inCookie, inHeader, type Send, withClient } from './secrecy-client';
 import type { Witness } from './secrecy-witness';
 
-/** The session of a login that asks for it lives so many seconds, and so old is a proof of identity then. */
+/** Seconds for which a short session lives, and a proof of identity counts as recent. */
 const BRIEF = 1;
 
 /**
- * Everything that an application can do over HTTP, on both frameworks. The manager's `onLimit` is `'reject'`, its
- * `maxSessionsPerDevice` 2 for a `tv`, its grace 0, and its `getUserInfo` knows no `nobody` and breaks on `broken`.
+ * Makes all requests that an application supports, on both frameworks. The manager's `onLimit` is `'reject'`, its
+ * `maxSessionsPerDevice` 2 for a `tv`, its grace 0. Its `getUserInfo` does not know `nobody` and throws for `broken`.
  */
 export async function tourOfHttp(manager: TokenManager<Detail>, witness: Witness): Promise<void> {
   const tours = Object.entries(APPS).map(([framework, build]) =>
@@ -72,7 +72,7 @@ async function tour(send: Send, manager: TokenManager<Detail>, framework: string
   await send('GET', '/vault', inCookie(await send('POST', '/reauthenticated', inCookie(old))));
 }
 
-/** Headers in which a real token is where none belongs, or not as it should be. */
+/** Headers with a real token in a wrong place, or in a wrong form. */
 function malformed(token: string, others: string, own: string): string[][] {
   const forged = `${token.slice(0, -2)}${token.endsWith('AA') ? 'BB' : 'AA'}`;
   const cookies = [

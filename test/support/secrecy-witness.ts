@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import { SessionError, type TokenManager } from 'tokensession';
 import { type FoundText, printsOf, textsIn, type WalkOptions } from './texts-in';
 
-/** What a program has seen, for somebody else to search. */
+/** What a program has seen, for another process to search. */
 export interface Testimony {
   tokens: string[];
   seen: FoundText[];
@@ -15,7 +15,7 @@ const EVENTS = [
   ...(['store-down', 'store-up', 'slide-failed', 'cache-down', 'cache-up'] as const),
 ];
 
-/** Keeps the texts of all that an application could print or log, and the tokens that were issued. */
+/** Records all texts that an application could print or log, and the issued tokens. */
 export class Witness {
   readonly #tokens = new Set<string>();
   /** Where each text was first seen. */
@@ -35,7 +35,7 @@ export class Witness {
     if (!this.#texts.has(text)) this.#texts.set(text, path);
   }
 
-  /** All that is in a value, and all ways to print it. */
+  /** Records all texts in a value, and in each way to print it. */
   value(path: string, value: unknown, options: WalkOptions = {}): void {
     for (const [part, text] of [...textsIn(value, options), ...printsOf(value)]) this.text(`${path} ${part}`, text);
   }
@@ -48,7 +48,7 @@ export class Witness {
     this.text(path, whole);
   }
 
-  /** Waits for a call, and keeps its error, if that is what becomes of it. */
+  /** Waits for a call, and records its error, if any. */
   async failure(path: string, call: () => unknown): Promise<void> {
     try {
       await call();

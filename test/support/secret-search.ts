@@ -1,12 +1,12 @@
-/** Characters of a secret that are one too many to be seen: 96 bits of a base64 text. */
+/** Characters of a secret that must not be visible in a row: 96 bits of a base64 text. */
 const PIECE = 16;
 
 /**
- * Finds secrets in texts: any 16 characters of one in a row, as they are or in base64, hex, percent-encoding or a list
- * of bytes, in any case.
+ * Finds secrets in texts: any 16 consecutive characters, in clear, base64, hex, percent-encoding or a list of bytes,
+ * ignoring case.
  */
 export class SecretSearch {
-  /** By each of the pieces of their forms, what the secrets are called. */
+  /** Names of the secrets, by each piece of each encoding. */
   readonly #pieces = new Map<string, string>();
 
   constructor(secrets: Readonly<Record<string, string>>) {
@@ -18,7 +18,7 @@ export class SecretSearch {
     }
   }
 
-  /** The names of the secrets of which a text holds a piece. */
+  /** The names of the secrets that appear in part in a text. */
   namesIn(text: string): string[] {
     const names = new Set<string>();
     for (const reading of readingsOf(text)) {
@@ -43,17 +43,14 @@ function formsOf(secret: string): string[] {
   ];
 }
 
-/**
- * The base64 of bytes that so many others stand before, without the characters that these, or what follows, have a part
- * in.
- */
+/** The base64 of bytes at an offset, without the characters that also depend on the bytes before or after. */
 function base64Behind(bytes: Buffer, before: number): string[] {
   const all = Buffer.concat([Buffer.alloc(before), bytes]);
   const own = (text: string) => text.slice(Math.ceil((before * 8) / 6), Math.floor((all.length * 8) / 6));
   return [own(all.toString('base64')), own(all.toString('base64url'))];
 }
 
-/** A text, and what the bytes say that it lists: `<Buffer 61 62>`, `[97, 98]`. */
+/** A text, and the bytes that it lists, decoded: `<Buffer 61 62>`, `[97, 98]`. */
 function readingsOf(text: string): string[] {
   const hex = [...text.matchAll(/\b[0-9a-f]{2}(?: [0-9a-f]{2}\b){15,}/gi)].map(([run]) => run.replaceAll(' ', ''));
   const lists = [...text.matchAll(/\b\d{1,3}(?:,\s*\d{1,3}\b){15,}/g)];

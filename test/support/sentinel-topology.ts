@@ -18,39 +18,39 @@ export interface SentinelTopologyOptions {
   sentinels?: number;
   /** How long a server may be silent before a Sentinel takes it for down. Default 2000, for busy machines. */
   downAfterMs?: number;
-  /** After twice this a failover that came to nothing is tried again. Default 3000. */
+  /** A failed failover is retried after twice this time. Default 3000. */
   failoverTimeoutMs?: number;
-  /** Of the servers; their replicas and the Sentinels know it. */
+  /** Password of the servers, used by replicas and Sentinels. */
   password?: string;
-  /** Of the Sentinels; they know each other's. */
+  /** Password of the Sentinels, used among themselves. */
   sentinelPassword?: string;
   /** The address of all servers and Sentinels. Default `127.0.0.1`. */
   host?: string;
   /** Makes all servers and Sentinels speak TLS only. */
   tls?: ServerTls;
-  /** Of every server, not of the Sentinels. */
+  /** Settings of every server, not of the Sentinels. */
   settings?: RedisConfig;
 }
 
 /** A master, its replicas and the Sentinels that watch them: real processes on loopback. */
 export interface SentinelTopology {
-  /** What Sentinel calls the master. */
+  /** The name of the master in Sentinel. */
   readonly name: string;
-  /** What a client is given. */
+  /** The settings for a client. */
   readonly sentinels: { host: string; port: number }[];
-  /** The first one is the master to begin with. */
+  /** The first one is the initial master. */
   readonly nodes: RedisServer[];
   readonly sentinelServers: RedisServer[];
   readonly downAfterMs: number;
-  /** The one that more than half of the Sentinels that can be asked name. */
+  /** The master by a majority of the reachable Sentinels. */
   master(): Promise<RedisServer>;
   /** The nodes that are up and follow that master. */
   replicas(): Promise<RedisServer[]>;
-  /** Waits for a promotion: the Sentinels name another one, and it is up and sees itself as master. */
+  /** Waits for a promotion: the Sentinels name another master, which is up and in that role. */
   untilMaster(otherThan: RedisServer): Promise<RedisServer>;
-  /** Waits until every replica that is up has what the master has. */
+  /** Waits until every running replica has caught up with the master. */
   untilReplicated(): Promise<void>;
-  /** Waits until everything is up, in its role, and known to every Sentinel. A master that was away takes a while. */
+  /** Waits until everything is up, in its role, and known to every Sentinel. A returning master takes a while. */
   untilHealed(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -123,7 +123,7 @@ export async function startSentinelTopology(options: SentinelTopologyOptions = {
   }
 }
 
-/** Where a server or Sentinel listens, and how. */
+/** Address and options of a server or Sentinel. */
 function listeningOf({ host = HOST, tls }: SentinelTopologyOptions) {
   return { host, ...(tls !== undefined && { tls }) };
 }
@@ -133,7 +133,7 @@ async function startNodes(replicas: number, options: SentinelTopologyOptions): P
   const config: RedisConfig = {
     'repl-diskless-sync-delay': '0',
     'repl-ping-replica-period': '1',
-    // After a failover any of them may be the one that follows.
+    // After a failover any of them may be a replica.
     ...(password === undefined ? {} : { requirepass: password, masterauth: password }),
     ...settings,
   };
@@ -168,8 +168,8 @@ async function startSentinels(nodes: RedisServer[], options: SentinelTopologyOpt
 }
 
 /**
- * Sentinels look at servers every ten seconds and tell each other every two; a master that comes back is made a replica
- * after four times that. From 7.0 on they can be told to be quicker, the older ones are left to their pace.
+ * Shortens the intervals of a Sentinel, from version 7.0 on. By default it polls servers every ten seconds and other
+ * Sentinels every two, and demotes a returning master after eight.
  */
 async function hurry(sentinel: RedisServer): Promise<void> {
   await ask(sentinel, 'SENTINEL', 'DEBUG', 'info-period', 500, 'publish-period', 500).catch(() => undefined);
@@ -203,7 +203,7 @@ function sentinelConfig(
       ['failover-timeout', NAME, String(failoverTimeoutMs)],
       ['parallel-syncs', NAME, String(Math.max(1, replicas.length))],
       ...(password === undefined ? [] : [['auth-pass', NAME, password]]),
-      // What Sentinels write here once they have heard of each other, which takes them seconds.
+      // Sentinels write this after they have found each other, which takes seconds.
       ...replicas.map(({ port }) => ['known-replica', NAME, host, String(port)]),
       ...others.map(({ id, port }) => ['known-sentinel', NAME, host, String(port), id]),
     ],
@@ -251,7 +251,7 @@ async function areLinked(nodes: RedisServer[]): Promise<boolean> {
   );
 }
 
-/** Whether every Sentinel is connected to everything, takes nothing for down, and would agree to a failover. */
+/** Whether every Sentinel is connected to everything, sees nothing as down, and would agree to a failover. */
 async function areKnown({ name, nodes, sentinelServers }: SentinelTopology): Promise<boolean> {
   const isWell = ({ flags }: Record<string, string>, role: string) => flags === role;
   const answers = await Promise.all(
@@ -260,7 +260,7 @@ async function areKnown({ name, nodes, sentinelServers }: SentinelTopology): Pro
         ask<string[]>(sentinel, 'SENTINEL', 'MASTER', name),
         ask<string[][]>(sentinel, 'SENTINEL', 'REPLICAS', name),
         ask<string[][]>(sentinel, 'SENTINEL', 'SENTINELS', name),
-        // An error unless it could have a failover now.
+        // Throws unless a failover is possible now.
         ask(sentinel, 'SENTINEL', 'CKQUORUM', name),
       ]);
       const master = fieldsOf(named);
@@ -268,10 +268,10 @@ async function areKnown({ name, nodes, sentinelServers }: SentinelTopology): Pro
       return (
         isWell(master, 'master') &&
         ofReplicas.length === nodes.length - 1 &&
-        // Without a run id it hasn't had an answer from that one yet.
+        // Without a run id, it has not received a reply from that one yet.
         ofReplicas.every((replica) => isWell(replica, 'slave') && replica.runid !== '') &&
         others.length === sentinelServers.length - 1 &&
-        // Sentinels of Valkey 9.1 keep what another has said of the master before the last failover.
+        // Sentinels of Valkey 9.1 keep another Sentinel's view of the master from before the last failover.
         others.map(fieldsOf).every(({ flags }) => /^sentinel(,master_down)?$/.test(flags ?? '')) &&
         master.port
       );

@@ -1,7 +1,6 @@
 /*
- * What the sessions of a few users ought to be, in plain lists: written from what README and the port's comments
- * promise, and not from how the stores keep it. It takes from the package the ids of sessions and the moments of
- * tokens, and works out all else by itself.
+ * The expected sessions of a few users, in plain lists: written from the promises of README and the store port, not
+ * from the code of the stores. It takes session ids and token times from the package, and derives all else.
  */
 import type { EndReason, SessionAttributes, SessionEvents } from 'tokensession';
 import { DataModel, type Entries } from './data-model';
@@ -9,10 +8,10 @@ import { UserInfoModel } from './user-info-model';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
-/** Ended and expired sessions of one user with a reason that can still be asked for. */
+/** The number of ended and expired sessions of one user whose reason is remembered. */
 const MOST_REASONS = 100;
 
-/** In the place of a user id: the session is a visitor's. */
+/** Stands for the user id of a visitor's session. */
 export const VISITOR = '';
 
 /** The options of a manager, in seconds. */
@@ -33,16 +32,16 @@ export interface LoginRequest {
   ttl?: number;
   absoluteTtl?: number;
   attributes: SessionAttributes;
-  /** Who acts as the user. */
+  /** The user who acts as this user. */
   actor?: string;
-  /** Tokens that come with it, of whichever user, or of a visitor. */
+  /** Tokens in the same request, of any user or visitor. */
   replaces: readonly ModelToken[];
-  /** The data that the session begins with. */
+  /** The initial data of the session. */
   data?: Entries;
 }
 
 /**
- * What a token says: its session, its generation, when it was made, and when its holder had last proved who they are.
+ * The claims of a token: its session, its generation, when it was made, and the last proof of identity.
  */
 export interface ModelToken {
   userId: string;
@@ -54,12 +53,12 @@ export interface ModelToken {
 
 export interface ModelSession {
   readonly userId: string;
-  /** The id by which it is listed, for its whole life. */
+  /** The public id, for the whole life of the session. */
   readonly id: string;
   readonly createdAt: number;
-  /** The newest of its tokens that was used. */
+  /** The newest used token. */
   newest: ModelToken;
-  /** When that was used for the first time. */
+  /** The first use of that token. */
   confirmedAt: number;
   seenAt: number;
   ttlMs: number;
@@ -67,15 +66,15 @@ export interface ModelSession {
   attributes: SessionAttributes;
   actor: string | null;
   readonly data: DataModel;
-  /** How it ended before its time; `null` while it did not. */
+  /** The reason of an early end; `null` without one. */
   end: { reason: EndReason; message: string | null } | null;
   /** Until when the reason of its end is remembered. */
   rememberedUntil: number;
-  /** Whether that reason was forgotten sooner, for those of other sessions. */
+  /** Whether that reason was dropped early, in favour of other sessions'. */
   isForgotten: 'no' | 'perhaps' | 'yes';
 }
 
-/** What a session begins with; durations in seconds. */
+/** The start values of a session; durations in seconds. */
 interface Begin {
   ttl: number;
   life: number;
@@ -87,18 +86,18 @@ interface Begin {
 /** An event, as `[name, event]`. */
 export type ModelEvent = { [Name in keyof SessionEvents]: [Name, SessionEvents[Name]] }[keyof SessionEvents];
 
-/** Why a token is not live, and what listeners hear of it. */
+/** Why a token is not live, and the events of the check. */
 export interface Absence {
   session: null;
   reason: EndReason;
   message: string | null;
   events: ModelEvent[];
-  /** Whether the look has found it out, and whether it has ended the session. */
+  /** Whether this check has noticed the end, and whether it has caused it. */
   isDetected: boolean;
   isEndedNow: boolean;
 }
 
-/** What is to be seen of a token: its session, or one of several possible absences where the promise leaves it open. */
+/** The expected view of a token: its session, or one of several absences if the promise leaves that open. */
 export type Sight = { session: ModelSession } | readonly [Absence, ...Absence[]];
 
 interface ModelBan {
@@ -111,7 +110,7 @@ export class SessionModel {
   /** The store's clock. */
   now = 0;
   readonly #msPerSecond: number;
-  /** All that ever were, in order of login. */
+  /** All sessions so far, in order of login. */
   readonly #sessions: ModelSession[] = [];
   readonly #bans = new Map<string, ModelBan>();
   readonly #infos = new Map<string, UserInfoModel>();
@@ -138,7 +137,7 @@ export class SessionModel {
     return ban !== undefined && (ban.until === null || ban.until > this.now) ? ban : null;
   }
 
-  /** The moments at which something changes by itself: what happens right then might be judged either way. */
+  /** The moments of changes by time alone: results at exactly those moments may go either way. */
   moments(rules: readonly ManagerRules[]): number[] {
     const bans = [...this.#bans.values()].map(({ until }) => until ?? Number.POSITIVE_INFINITY);
     const ends = this.#sessions.flatMap((session) => [
@@ -163,17 +162,17 @@ export class SessionModel {
     return this.#find(userId, id)?.data ?? new DataModel();
   }
 
-  /** Ids of the sessions whose data may still be held: those that live, and expired ones that are remembered. */
+  /** Ids of the sessions whose data may still be stored: live ones, and remembered expired ones. */
   get idsWithData(): string[] {
     return this.#sessions.filter(({ end, isForgotten }) => end === null && isForgotten !== 'yes').map(({ id }) => id);
   }
 
-  /** Looks for the user's session of a token: {@link find}, to which a visitor is nobody. */
+  /** Finds the user's session of a token: {@link find} without visitors. */
   look(token: ModelToken, rules: ManagerRules): Sight {
     return token.userId === VISITOR ? [UNKNOWN] : this.find(token, rules);
   }
 
-  /** Finds the session of a token, also a visitor's. A reuse may end it; no token moves it on. */
+  /** Finds the session of a token, also a visitor's. A reuse may end it; the record is not moved on. */
   find(token: ModelToken, rules: ManagerRules): Sight {
     const { userId, id } = token;
     const session = this.#find(userId, id);
@@ -188,23 +187,20 @@ export class SessionModel {
     return [{ session: null, reason: 'reused', message: null, events: [['reused', event]], ...found }];
   }
 
-  /** The table of generations. */
+  /** The generation table of the design. */
   #isReuse({ gen, mintedAt }: ModelToken, { newest, confirmedAt }: ModelSession, graceMs: number): boolean {
     if (gen > newest.gen) return false;
     if (gen === newest.gen && Math.abs(mintedAt - newest.mintedAt) <= graceMs) return false;
     return this.now >= confirmedAt + graceMs;
   }
 
-  /**
-   * What the child of a token is to say, made now: the next generation of its session, and no newer a proof unless
-   * there was one now.
-   */
+  /** The expected claims of a child made now: the next generation, with the same proof unless there is a new one. */
   childOf(token: ModelToken, session: ModelSession, proof: 'inherited' | 'now'): ModelToken {
     const gen = 1 + Math.max(token.gen, session.newest.gen);
     return { ...token, gen, mintedAt: this.now, provedAt: proof === 'now' ? this.now : token.provedAt };
   }
 
-  /** Whether a login is let in; for one that is, the live sessions that give way. */
+  /** Whether a login is accepted, and which live sessions it then ends. */
   admit(userId: string, login: LoginRequest, rules: ManagerRules): { ending: ModelSession[] } | { code: string } {
     if (this.banOf(userId) !== null) return { code: 'ERR_USER_BANNED' };
     const live = this.live(userId);
@@ -225,13 +221,13 @@ export class SessionModel {
     return { ending: live.filter((session) => !staying.includes(session)) };
   }
 
-  /** Starts a session that was let in, by the token that it got, and gives what listeners hear. */
+  /** Starts an accepted session with its token, and returns the events. */
   login(first: ModelToken, login: LoginRequest, rules: ManagerRules): ModelEvent[] {
     const { userId, id } = first;
     const admitted = this.admit(userId, login, rules);
     if ('code' in admitted) throw new Error(`the model refuses this login: ${admitted.code}`);
     const { attributes, actor, ttl = rules.ttl, absoluteTtl, replaces, data } = login;
-    // Logins of one user are in order, also those of one millisecond.
+    // Logins of one user are ordered, even within one millisecond.
     const createdAt = Math.max(first.mintedAt, ...this.live(userId).map((session) => session.createdAt + 1));
     const events: ModelEvent[] = [];
     for (const session of admitted.ending) {
@@ -244,12 +240,12 @@ export class SessionModel {
     }
     const life = Math.min(rules.absoluteTtl ?? Number.POSITIVE_INFINITY, absoluteTtl ?? Number.POSITIVE_INFINITY);
     this.#begin(first, createdAt, { ttl, life, attributes, actor, data });
-    this.#forgetOld(userId);
+    this.#dropOld(userId);
     events.push(['login', { userId, sessionId: id, attributes, ...(actor !== undefined && { actor }) }]);
     return events;
   }
 
-  /** Starts the session of a visitor, by the token that it got. Listeners hear nothing of visitors. */
+  /** Starts the session of a visitor with its token. Visitors cause no events. */
   visit(first: ModelToken, data: Entries, { visitorTtl: ttl, absoluteTtl }: ManagerRules): ModelSession {
     const life = absoluteTtl ?? Number.POSITIVE_INFINITY;
     return this.#begin(first, first.mintedAt, { ttl, life, attributes: {}, actor: undefined, data });
@@ -276,20 +272,20 @@ export class SessionModel {
     return session;
   }
 
-  /** A login may forget an expired session that it replaces. */
+  /** A login may drop an expired session that it replaces. */
   #mayForget({ userId, id }: ModelToken): void {
     const session = this.#find(userId, id);
     if (session?.end === null && !this.isLive(session) && session.isForgotten === 'no') session.isForgotten = 'perhaps';
   }
 
-  /** Ends another user's session, or a visitor's, for a login in the same browser. */
+  /** Ends another user's session, or a visitor's, at a login in the same browser. */
   #replace({ userId, id }: ModelToken, by: string): ModelEvent[] {
     const session = this.#find(userId, id);
     if (session === undefined || !this.#endIfLive(session, 'replaced', null)) return [];
     return userId === VISITOR ? [] : [['replaced', { userId, sessionId: session.id, by }]];
   }
 
-  /** Ends a session as its holder does, by any of its tokens: no reason is kept of it. */
+  /** Ends a session for its holder, by any of its tokens: no reason is kept. */
   logout(token: ModelToken): { wasLive: boolean; events: ModelEvent[] } {
     const session = this.#find(token.userId, token.id);
     if (session === undefined || !this.#endIfLive(session, 'unknown', null)) return { wasLive: false, events: [] };
@@ -304,7 +300,7 @@ export class SessionModel {
     return { wasLive: true, events: [revoked(session, message)] };
   }
 
-  /** Ends all sessions of a user whom a load did not find, and forgets the info. Gives the ids of the live ones. */
+  /** Ends all sessions of a user whom a load did not find, and deletes the info. Returns the ids of the live ones. */
   gone(userId: string, version: number): string[] {
     const info = this.infoOf(userId);
     if (!info.counts(version, this.now)) return [];
@@ -319,7 +315,7 @@ export class SessionModel {
     const kept = except === null ? undefined : this.#find(userId, except);
     const ending = this.live(userId).filter((session) => session !== kept);
     for (const session of this.#of(userId)) if (session !== kept) this.#endIfLive(session, 'revoked', message);
-    this.#forgetOld(userId);
+    this.#dropOld(userId);
     return { count: ending.length, events: ending.map((session) => revoked(session, message)) };
   }
 
@@ -327,7 +323,7 @@ export class SessionModel {
     const until = seconds === null ? null : this.now + this.#ms(seconds);
     const ending = this.live(userId);
     for (const session of this.#of(userId)) this.#endIfLive(session, 'banned', reason);
-    this.#forgetOld(userId);
+    this.#dropOld(userId);
     this.#bans.set(userId, { since: this.now, until, reason });
     const sessionIds = ending.map(({ id }) => id).sort();
     const event = { userId, sessionIds, until: until === null ? null : new Date(until) };
@@ -340,7 +336,7 @@ export class SessionModel {
     return wasBanned;
   }
 
-  /** Uses a session by one of its tokens: moves it on to a new one, and slides it. */
+  /** Uses a session by one of its tokens: moves the record to a newer token, and slides. */
   use(session: ModelSession, token: ModelToken, rules: ManagerRules): void {
     this.#moveOn(session, token);
     if (this.now - session.seenAt >= this.#slideAfter(session, rules)) session.seenAt = this.now;
@@ -379,7 +375,7 @@ export class SessionModel {
     session.end = { reason, message };
   }
 
-  /** Ends a session. One that has expired is forgotten, and not ended. */
+  /** Ends a session. An expired one is only dropped. */
   #endIfLive(session: ModelSession, reason: EndReason, message: string | null): boolean {
     const isLive = this.isLive(session);
     if (isLive) this.#end(session, reason, message);
@@ -387,17 +383,17 @@ export class SessionModel {
     return isLive;
   }
 
-  /** Until when the reason of a session's end is remembered: of one that expires, as long again, an hour at most. */
+  /** How long the reason of an end is remembered: after an expiry for the ttl again, an hour at most. */
   #rememberedUntil(session: ModelSession): number {
     if (session.end !== null) return session.rememberedUntil;
     return this.expiryOf(session) + Math.min(session.ttlMs, HOUR);
   }
 
   /**
-   * Forgets the reasons whose time is over, and those beyond the limit, first those that would be forgotten soonest. At
-   * the same moment any of them may go.
+   * Drops expired reasons, and those beyond the limit, earliest expiry first. Of several with the same expiry, any may
+   * go.
    */
-  #forgetOld(userId: string): void {
+  #dropOld(userId: string): void {
     for (const session of this.#of(userId)) {
       if (!this.isLive(session) && this.#rememberedUntil(session) <= this.now) session.isForgotten = 'yes';
     }
@@ -417,7 +413,7 @@ export class SessionModel {
     for (const [index, outcome] of outcomes.entries()) (remembered[index] as ModelSession).isForgotten = outcome;
   }
 
-  /** Once the time of a reason is over, an expired session may be remembered until the store is tidied up. */
+  /** Once its reason is forgotten, an expired session may stay until the store is pruned. */
   #absenceOf(session: ModelSession): [Absence, ...Absence[]] {
     const { end, userId, id, isForgotten } = session;
     const isOver = this.#rememberedUntil(session) <= this.now;

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { Session, SessionAttributes, TokenManager } from 'tokensession';
+import type { NewSession, Session, SessionAttributes, TokenManager } from 'tokensession';
 import { entries, readAll, readsAndWrites } from './data-steps';
 import {
   compare,
@@ -33,7 +33,7 @@ const attributes: fc.Arbitrary<SessionAttributes> = fc
   .map(({ device, ip }) => ({ ...(device !== undefined && { device }), ...(ip !== undefined && { ip }) }));
 const text = fc.option(fc.constantFrom('bye', 'two: of\nthem', '🙂'), { nil: undefined });
 
-/** Shares of the grace: within it, together beyond it, and beyond it. */
+/** Shares of the grace: within it, beyond it in sum, and beyond it. */
 const shares = fc.constantFrom(0, 0.4, 0.7, 0.95, 1.1, 2.5);
 const siblings = {
   manager,
@@ -56,7 +56,7 @@ export const rules: fc.Arbitrary<ManagerRules> = fc.record({
   onReuse: fc.constantFrom('end-session', 'ignore'),
 });
 
-/** Sequences of all operations. `wait` is for the moments at which time is to pass, in seconds. */
+/** Sequences of all operations. `wait` generates the seconds for which time passes. */
 export function steps(wait: fc.Arbitrary<number>, maxSteps: number): fc.Arbitrary<Iterable<Step>> {
   const weighted = [
     { weight: 8, arbitrary: logins },
@@ -69,7 +69,7 @@ export function steps(wait: fc.Arbitrary<number>, maxSteps: number): fc.Arbitrar
   return fc.commands([fc.oneof(...weighted)], { maxCommands: maxSteps, size: 'max', ...replay() });
 }
 
-/** Holds what is now to be seen of every token, its data and user info, and every list, against the model. */
+/** Compares every token, its data and user info, and every list with the model. */
 export async function compareAll(model: SessionModel, world: SessionWorld): Promise<void> {
   for (let index = 0; index < world.tokens.length; index++) {
     await inspectStep(0, index, false).run(model, world);
@@ -106,9 +106,15 @@ const logins = fc
       const replaced = isBare ? [] : given.replaces.flatMap((which) => tokenOf(world, which) ?? []);
       const kept = isBare || given.keep === undefined ? undefined : tokenOf(world, given.keep.token);
       let data = isBare ? undefined : given.data;
+      let inherits: NewSession['inherits'];
       if (kept !== undefined) {
         replaced.push(kept);
-        data = await readKept(model, world, index, kept, given.keep?.keys ?? []);
+        const keys = given.keep?.keys ?? [];
+        const isOwn = kept.userId === userId;
+        if (isOwn) inherits = { sid: kept.id, keys };
+        const isLive = model.live(userId).some(({ id }) => id === kept.id);
+        const inherited = () => (isLive ? new Map(model.dataOf(kept).read(keys)) : new Map());
+        data = isOwn ? inherited() : await readKept(model, world, index, kept, keys);
       }
       const login: LoginRequest = {
         attributes,
@@ -123,7 +129,7 @@ const logins = fc
         if (isBare) return sessions.setToken(userId, ttl, attributes);
         return data === undefined
           ? sessions.createSession(userId, options)
-          : (await sessions.startSession(userId, options, data)).token;
+          : (await sessions.startSession(userId, options, inherits === undefined ? { data } : { inherits })).token;
       });
       const admitted = model.admit(userId, login, rulesOf(world, index));
       if ('code' in admitted || outcome.rejects !== undefined) {
@@ -238,7 +244,7 @@ function inspectStep(index: number, which: number, touch: boolean): Step {
   });
 }
 
-/** A verb that gives a child of the token, which is issued: it may be used at once, late or never. */
+/** A method that issues a child of the token, which may be used at once, late or never. */
 function childStep(name: 'rotateToken' | 'reauthenticateToken', index: number, which: number): Step {
   return tokenStep(name, { manager: index, token: which }, async (model, world, issued) => {
     const outcome = await world.call(model, index, (sessions) => sessions[name](issued.token));
@@ -255,16 +261,13 @@ function childStep(name: 'rotateToken' | 'reauthenticateToken', index: number, w
   });
 }
 
-/**
- * Two children of one token: the younger and the older one are 0 and 1, their parent is 2. Waits are shares of the
- * grace.
- */
+/** Uses two children of one token: 0 is the younger, 1 the older, 2 their parent. Waits are shares of the grace. */
 function siblingsStep(given: { manager: number; token: number; waits: number[]; first: number; second: number }): Step {
   return tokenStep('siblings', given, async (model, world) => {
     const { manager: index, token, waits, first, second } = given;
     const pass = (share = 0) => waiting(Math.min(world.clock.longestWait, share * rulesOf(world, index).rotationGrace));
     const count = world.tokens.length;
-    // From here on the tokens are counted from the newest, and each child is one more.
+    // From here on tokens are counted from the newest, and each child adds one.
     const parent = token % count;
     await childStep('rotateToken', index, parent).run(model, world);
     await pass(waits[0]).run(model, world);
@@ -300,7 +303,7 @@ function getBanStep(index: number, userId: string): Step {
   });
 }
 
-/** A verb on one session that gives something of it, or `absent` when it is not live. */
+/** A method on one session that returns a part of it, or `absent` if it is not live. */
 function onToken<Given extends object>(
   name: string,
   more: fc.Arbitrary<Given>,

@@ -7,10 +7,10 @@ import { type ManagerRules, type ModelEvent, type ModelToken, type SessionModel,
 import { shortSeconds } from './short-seconds';
 import { randomPrefixes } from './stores';
 
-/** Both verify what the other signs. */
+/** Each verifies what the other signs. */
 const SECRETS = ['the first of two secrets, with enough to it', 'and this is the second, which is no shorter'] as const;
 
-/** A token as clients hold it, and what it says. */
+/** A token as clients have it, and its claims. */
 export interface IssuedToken extends ModelToken {
   token: string;
 }
@@ -21,12 +21,12 @@ export interface BegunLoad {
   version: number;
 }
 
-/** How time passes for a store, and how well it can be told. */
+/** How time passes for a store, and how exactly it can be read. */
 export interface WorldClock {
   readonly msPerSecond: number;
-  /** Milliseconds that a call may take, and so the times in its answer may be off. */
+  /** The longest time of a call in milliseconds, and so the uncertainty of the times in its result. */
   readonly slackMs: number;
-  /** Seconds that a step waits at most for a share of the grace to pass. */
+  /** Seconds that a step waits at most for a share of the grace. */
   readonly longestWait: number;
   now(): Promise<number>;
   pass(ms: number): Promise<void>;
@@ -34,7 +34,7 @@ export interface WorldClock {
 
 export interface Outcome {
   gives?: unknown;
-  /** The code of the SessionError, where the call rejected with one. */
+  /** The code of the SessionError, if the call rejected with one. */
   rejects?: string | undefined;
   events: ModelEvent[];
 }
@@ -59,7 +59,7 @@ const EVENTS: Record<keyof SessionEvents, true> = {
   'watch-failed': true,
 };
 
-/** The real thing: two managers, each with a client of its own, on the same sessions. */
+/** The real implementation: two managers with separate clients, on the same sessions. */
 export class SessionWorld {
   readonly managers: readonly TokenManager[];
   readonly tokens: IssuedToken[] = [];
@@ -67,7 +67,7 @@ export class SessionWorld {
   readonly #stores: readonly Store[];
   readonly #events: ModelEvent[] = [];
 
-  /** @param heldData the ids of the sessions whose data the store holds, where that can be seen from outside. */
+  /** @param heldData the ids of the sessions whose data the store holds, if that is visible from outside. */
   constructor(
     stores: readonly [Store, Store],
     readonly clock: WorldClock,
@@ -92,7 +92,7 @@ export class SessionWorld {
     });
   }
 
-  /** A token as this manager signs it, made without the package. */
+  /** A token signed like this manager's, made without the package. */
   signed(manager: number, { userId, id, gen, mintedAt, provedAt }: ModelToken): string {
     const signed = [
       userId === VISITOR ? id : tagOf(userId),
@@ -103,7 +103,7 @@ export class SessionWorld {
     return `${signed}.${mac.digest('base64url')}`;
   }
 
-  /** What a token says, and the token: it is one of those that later steps choose from. */
+  /** Adds a token to those that later steps choose from, and returns it with its claims. */
   issue(userId: string, token: string): IssuedToken {
     const [, id, ...numbers] = token.split('.') as [string, string, string, string, string, string];
     const [gen, mintedAt, provedAt] = numbers.slice(0, 3).map((text) => Number.parseInt(text, 36));
@@ -113,10 +113,10 @@ export class SessionWorld {
   }
 
   /**
-   * Makes a call when nothing is just about to change by itself, and tells the model when that was. A run in which it
-   * took so long that something may have changed meanwhile counts for nothing.
+   * Makes a call at a moment when no timed change is near, and passes that moment to the model. Discards a run whose
+   * call took so long that something may have changed.
    *
-   * @param moments further ones at which the outcome of this call changes.
+   * @param moments further moments at which the result of this call changes.
    */
   async call(
     model: SessionModel,
@@ -151,12 +151,12 @@ export class SessionWorld {
   }
 }
 
-/** A user's name in the store, made without the package. */
+/** The tag of a user, made without the package. */
 export function tagOf(userId: string): string {
   return createHash('sha256').update(userId).digest('base64url').slice(0, 22);
 }
 
-/** What is opened for one property, and holds for all its runs. */
+/** Opened for one property, and shared by all its runs. */
 export interface WorldFixture {
   open(rules: readonly [ManagerRules, ManagerRules]): Promise<SessionWorld>;
   close(world: SessionWorld): Promise<void>;
@@ -184,7 +184,7 @@ export function memoryWorlds(): WorldFixture {
   };
 }
 
-/** How long a second lasts on Redis, whose clock can't be set. */
+/** The length of a second on Redis, whose clock cannot be set. */
 const SHORT = { msPerSecond: 60, longestWait: 3 };
 const REDIS_SLACK_MS = 10;
 

@@ -1,9 +1,6 @@
 import type { ReusePolicy, Store } from 'tokensession';
 
-/**
- * The same store, where a second lasts that many milliseconds: a manager's shortest durations end while a test can wait
- * for it.
- */
+/** The same store with a shorter second, so that tests can wait for a manager's shortest durations. */
 export function shortSeconds(store: Store, msPerSecond: number): Store {
   const short = (ms: number) => (ms * msPerSecond) / 1000;
   const shortGrace = (policy: ReusePolicy) => ({ ...policy, graceMs: short(policy.graceMs) });

@@ -1,6 +1,6 @@
 const SHOWN = 5;
 
-/** A reporter for Jest: prints which suites of a whole run took longest, so that one that has become slow is seen. */
+/** A reporter for Jest that prints the slowest suites, so that a slow one is noticed. */
 module.exports = class SlowestSuites {
   onRunComplete(_contexts, { testResults }) {
     if (testResults.length <= SHOWN) return;

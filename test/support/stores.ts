@@ -14,15 +14,15 @@ import { type RedisServer, startRedis } from './redis-server';
 
 export const SECRET = 'a secret for tests, long enough to sign with';
 
-/** For a store whose timeout is not the subject: a busy machine delays no call for as long. */
+/** For a store whose timeout is not tested: no call on a busy machine takes as long. */
 export const PATIENT = { timeoutMs: 10_000 };
 
-/** A store under test, and the means to let its time pass. */
+/** A store under test, with control over its time. */
 export interface StoreFixture {
   store: Store;
-  /** Another way to the same sessions: a second client, where the store has clients. */
+  /** A second store on the same sessions, with its own client if it has clients. */
   other: Store;
-  /** Lets that many milliseconds pass by the store's clock. */
+  /** Lets this many milliseconds pass by the store's clock. */
   elapse(ms: number): Promise<void>;
   close(): Promise<void>;
 }
@@ -58,7 +58,7 @@ export function describeStores(promises: (open: () => Promise<StoreFixture>) => 
       return {
         store,
         other,
-        // Node rounds its timers and Redis its clock, each to its own millisecond.
+        // Node rounds its timers and Redis its clock, each to a millisecond.
         elapse: (ms) => sleep(ms + 5),
         async close() {
           await Promise.all([store.close(), other.close()]);
@@ -74,14 +74,14 @@ export function randomPrefixes(): { tokenKeyPrefix: string; userKeyPrefix: strin
   return { tokenKeyPrefix: `token-${random}`, userKeyPrefix: `user-${random}` };
 }
 
-/** Long against any delay in a test, short against nothing. In milliseconds. */
+/** Long compared with any delay in a test, but short to wait for. In milliseconds. */
 export const HOUR = 3_600_000;
 
 let nextSid = 0;
 /** An id for a session. */
 export const newSid = () => `sid-${nextSid++}`.padEnd(22, '_');
 
-/** A login, as a store is told of it. */
+/** A login, as a store receives it. */
 export function newSession(userId: string, given: Partial<NewSession> = {}): NewSession {
   return {
     userId,
@@ -97,30 +97,30 @@ export function newSession(userId: string, given: Partial<NewSession> = {}): New
   };
 }
 
-/** How a former token is judged where a test says nothing else: after a grace that no test waits for. */
+/** The default for a former token in tests: a grace longer than any test. */
 export const POLICY: ReusePolicy = { graceMs: HOUR, onReuse: 'end' };
 
-/** The claims of the newest token of a session that was used. */
+/** The claims of the newest used token of a session. */
 export function claimsOf(tag: string, { sid, gen, mintedAt, provedAt }: SessionRecord): TokenClaims {
   return { tag, sid, gen, mintedAt, provedAt };
 }
 
-/** The claims of a token of a session that was never there. */
+/** The claims of a token whose session never existed. */
 export const unknownToken = (tag: string): TokenClaims => ({ tag, sid: newSid(), gen: 0, mintedAt: 1, provedAt: 1 });
 
-/** Logs in, and gives the claims of the session's first token. */
+/** Logs in, and returns the claims of the session's first token. */
 export async function startSession(store: Store, tag: string, login: NewSession): Promise<TokenClaims> {
   return claimsOf(tag, (await store.create(tag, login)).session);
 }
 
-/** Keeps user info that was loaded just now, and gives its version. */
+/** Caches freshly loaded user info, and returns its version. */
 export async function keepUserInfo(store: Store, tag: string, text: string, ttlMs = HOUR): Promise<number> {
   const version = await store.renewUserInfo(tag);
   await store.setUserInfo(tag, text, ttlMs, version);
   return version;
 }
 
-/** What a verb on one session gives when it is live. */
+/** The result of a method on one session when it is live. */
 export const liveIn = async (found: Promise<Found>) => {
   const stored = await found;
   return stored?.session ? stored : null;

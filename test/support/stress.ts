@@ -6,11 +6,11 @@ import { parseArgs } from 'node:util';
 import { failuresOf, runJest } from './jest-run';
 
 /*
- * Runs test suites several times on a busy machine, and prints what failed. Fails when anything did.
+ * Runs test suites several times on a busy machine, and prints the failures. Fails if there are any.
  *
  *   npm run test:stress -- --times 3 --hogs 2 near-cache sentinel
  *
- * A name stands for all suites whose file names hold it; none stands for all suites.
+ * A name selects all suites whose file names contain it. Without names, all suites run.
  */
 const ROOT = join(__dirname, '../..');
 

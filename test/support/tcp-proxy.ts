@@ -1,64 +1,54 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
-/** A way to a server that can be made slow, deaf or broken, while the server itself is well. */
+/** A proxy to a healthy server that can be made slow, silent or broken. */
 export interface TcpProxy {
   readonly port: number;
   /** Connections that are open now. */
   readonly connections: number;
-  /**
-   * Back to normal. What was held goes on its way; a connection that has lost bytes is cut, since no stream has holes.
-   */
+  /** Returns to normal. Held bytes are passed on; a connection that has lost bytes is cut: a stream has no holes. */
   pass(): void;
-  /** From now on each direction's bytes arrive that much later, in their order. */
+  /** Delays each direction's bytes by this time from now on, in order. */
   delay(ms: number): void;
-  /** Keeps what comes, in both directions, until `pass()`: a network that is away for a while. */
+  /** Holds the bytes of both directions until `pass()`: a network outage. */
   hold(): void;
-  /** Takes what comes and gives nothing on, in both directions. Connections stay open; new ones are taken, too. */
+  /** Drops the bytes of both directions. Connections stay open, and new ones are accepted. */
   swallow(): void;
-  /** Requests reach the server, its replies don't come back. */
+  /** Passes requests to the server, and drops its replies. */
   swallowReplies(): void;
-  /**
-   * The same for connections alone on which such a request has come, or comes: to these the server is deaf and dumb.
-   */
+  /** Drops the bytes of both directions on each connection that has sent, or sends, a matching request. */
   swallowOf(pattern: RegExp): void;
-  /**
-   * Swallows what comes on the connections that there are, as a firewall does that has forgotten them. New ones go
-   * through.
-   */
+  /** Drops all bytes on the open connections, like a firewall that has forgotten them. New ones work. */
   forget(): void;
-  /** Puts a text of the same length in place of another in replies. */
+  /** Replaces a text in replies by another of the same length. */
   rewriteReplies(text: string, replacement: string): void;
-  /** Ends the connections that there are. New ones go through. */
+  /** Ends the open connections. New ones work. */
   cut(): void;
-  /** Ends the connections that there are, and new ones at once. */
+  /** Ends the open connections, and new ones at once. */
   refuse(): void;
-  /** Cuts the connection of the first request that matches, which doesn't reach the server. Resolves then. */
+  /** Cuts the connection of the first matching request, before the server receives it. Resolves then. */
   loseRequest(pattern: RegExp): Promise<void>;
-  /**
-   * Cuts the connection of the first reply that matches: the server has done its work and nobody is told. Resolves
-   * then.
-   */
+  /** Cuts the connection of the first matching reply: the command has run, but its reply is lost. Resolves then. */
   loseReply(pattern: RegExp): Promise<void>;
-  /** Cuts the connection at the first reply that follows a request that matches. Resolves then. */
+  /** Cuts the connection at the first reply after a matching request. Resolves then. */
   loseReplyTo(pattern: RegExp): Promise<void>;
-  /** New connections lead to another server: a name, or an address, that has moved. */
+  /** Connects new connections to another server: a name or an address that has moved. */
   leadTo(port: number): void;
   stop(): Promise<void>;
 }
 
-/** Bytes of a connection's requests that are kept, at least: a handshake and what follows it. */
+/** The least number of request bytes kept for each connection: a handshake and what follows. */
 const BEGINNING = 4096;
 
 type Direction = 'request' | 'reply';
 type Mode = 'pass' | 'hold' | 'swallow' | 'swallow replies' | 'refuse';
 
-/** Sees each chunk before it goes on; `true` cuts its connection instead. Patterns see bytes as Latin-1. */
+/** Inspects each chunk; `true` cuts the connection instead. Patterns see bytes as Latin-1. */
 type Watcher = (direction: Direction, text: string, link: Link) => boolean;
 
 interface Link {
   readonly lanes: readonly Lane[];
-  /** What was requested first. */
+  /** The first bytes of the requests. */
   requested: string;
   hasLost: boolean;
   isForgotten: boolean;
@@ -210,7 +200,7 @@ export async function startProxy(targetPort: number): Promise<TcpProxy> {
   };
 }
 
-/** One direction of a connection: what is on its way to the sink. `null` is the end. */
+/** One direction of a connection: the chunks on the way to the sink. `null` is the end. */
 class Lane {
   isLost = false;
   private readonly chunks: (Buffer | null)[] = [];
@@ -228,7 +218,7 @@ class Lane {
     }
     this.chunks.push(chunk);
     if (this.isHeld) return;
-    // None overtakes an earlier one, whatever the delay has been changed to.
+    // Keeps the order, even after the delay has changed.
     const now = performance.now();
     this.lastDue = Math.max(this.lastDue, now + delayMs);
     const timer = setTimeout(() => {

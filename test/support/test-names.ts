@@ -3,9 +3,9 @@ import { parseSync } from '@swc/core';
 type Node = Record<string, unknown>;
 
 /**
- * What each test in a source can be called: its title, and the titles of the describes around it in front of it, as far
- * out as one likes ("is cleared", "the cookie is cleared", …). Titles with placeholders (`it.each`) are as they are
- * written. A test that is skipped or left to do is none, and so is one whose title is put together at run time.
+ * All names of each test in a source: its title, then with one more enclosing describe in front each ("is cleared",
+ * "the cookie is cleared", …). Placeholders of `it.each` stay as written. Leaves out skipped tests, and titles that
+ * are assembled at run time.
  */
 export function testNames(source: string): string[][] {
   const found: string[][] = [];
@@ -27,7 +27,7 @@ function visit(node: unknown, around: readonly string[], found: string[][]): voi
   for (const child of Object.values(node)) visit(child, path, found);
 }
 
-/** `it`, or `it.each` for `it.each(…)('title', …)` and for the same with a template. */
+/** Gives `it`, or `it.each` for `it.each(…)('title', …)` and for the form with a template. */
 function functionName(callee: Node): string {
   if (callee.type === 'Identifier') return callee.value as string;
   if (callee.type === 'CallExpression') return functionName(callee.callee as Node);

@@ -1,16 +1,16 @@
 import { format, inspect, types } from 'node:util';
 
-/** Where it was found, and the text. */
+/** The place of a text, and the text. */
 export type FoundText = readonly [path: string, text: string];
 
 export interface WalkOptions {
-  /** Names of members that are left out, wherever they are. */
+  /** Names of members that are skipped, at any depth. */
   except?: readonly string[];
 }
 
 /**
- * Every text in a value, however deep: of strings, of the names of members, functions and symbols, of buffers; in
- * members that are hidden or named by symbols, in what getters give, own or inherited, in maps, sets and the like.
+ * Every text in a value, at any depth: strings, names of members, functions and symbols, and buffers. Includes hidden
+ * and symbol members, results of getters, inherited members, maps, sets and the like.
  */
 export function textsIn(value: unknown, options: WalkOptions = {}): FoundText[] {
   const found: FoundText[] = [];
@@ -45,7 +45,7 @@ export function printsOf(value: unknown): FoundText[] {
   return prints.map(([way, print]) => [way, printed(print)]);
 }
 
-/** What cannot be printed says why, and that is printed, too. */
+/** A value that cannot be printed gives an error, which is printed, too. */
 function printed(print: () => string | undefined): string {
   try {
     return print() ?? '';
@@ -54,13 +54,13 @@ function printed(print: () => string | undefined): string {
   }
 }
 
-/** What belongs to the language and to Node, and to everybody. */
+/** Objects of the language and of Node, which are shared. */
 const BUILT_IN = new Set<unknown>([
   globalThis,
   process,
   Buffer,
   Buffer.prototype,
-  // With `buffer`, the memory that small buffers share.
+  // With `buffer`, the memory shared by small buffers.
   Object.getPrototypeOf(Uint8Array.prototype),
   ...Object.getOwnPropertyNames(globalThis).flatMap((name) => {
     const value: unknown = Object.getOwnPropertyDescriptor(globalThis, name)?.value;
@@ -74,7 +74,7 @@ function isObject(value: unknown): value is object {
 
 type Member = readonly [name: string | symbol, value: unknown];
 
-/** What no member of an object gives away. */
+/** Content that no member of an object shows. */
 function contentsOf(value: object): Member[] {
   if (types.isAnyArrayBuffer(value)) return [['bytes', Buffer.from(value).toString('latin1')]];
   if (ArrayBuffer.isView(value)) {
@@ -90,7 +90,7 @@ function contentsOf(value: object): Member[] {
   return [];
 }
 
-/** The object's own members, then those of its prototypes; a getter's with what it gives, or throws. */
+/** The object's own members, then those of its prototypes; for a getter also its result or error. */
 function membersOf(value: object, except: ReadonlySet<PropertyKey>): Member[] {
   const members: Member[] = [];
   for (let owner: object | null = value; owner !== null; owner = Object.getPrototypeOf(owner)) {

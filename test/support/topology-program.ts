@@ -3,9 +3,8 @@ import { Cluster, Redis } from 'ioredis';
 import { type RedisAddress, RedisStore, TokenManager } from 'tokensession';
 
 /*
- * Asks for sessions of many users, with a near cache, for as long as it is told, whatever becomes of the servers;
- * closes its manager, and the client if that is its own; and does nothing more: the process has to end by itself. What
- * nobody catches ends it, too, and not well.
+ * Checks sessions of many users, with a near cache, for LASTS_MS, under any failure of the servers. Then it closes its
+ * manager, and a client of its own: the process must end by itself. An uncaught error ends it with a failure.
  */
 async function main(): Promise<void> {
   const { REDIS_CLUSTER, REDIS_SENTINELS, OWN_CLIENT, LASTS_MS } = process.env;
@@ -25,7 +24,7 @@ async function main(): Promise<void> {
   const users = ['ada', 'bob', 'eve', 'joe', 'kim', 'liz'];
   const signIn = async (user: string): Promise<string> => sessions.setToken(user).catch(() => signIn(user));
   const tokens = await Promise.all(users.map(signIn));
-  // That it has begun.
+  // Reports that it has begun.
   await signIn('zoe');
   const end = performance.now() + Number(LASTS_MS);
   while (performance.now() < end || sessions.cacheStats?.hits === 0) {

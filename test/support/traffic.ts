@@ -1,42 +1,40 @@
 import { inspect } from 'node:util';
 import { until } from './until';
 
-/** What requests got while there was traffic. */
+/** The results of all requests. */
 export interface TrafficReport {
   served: number;
-  /** Failures by their code. */
+  /** Failures by code. */
   failed: Record<string, number>;
   /** How long each failed call took, in milliseconds. */
   failedMs: number[];
-  /** Live sessions that were called "not signed in". */
+  /** Live sessions that were reported as "not signed in". */
   signedOut: number;
-  /** Answers that were another user's. */
+  /** Answers that belonged to another user. */
   mixedUp: number;
-  /** The longest that a call took, in milliseconds. */
+  /** The duration of the longest call, in milliseconds. */
   worstMs: number;
-  /**
-   * Milliseconds from the beginning to the first and to the last moment at which a call had failed; `null` for none.
-   */
+  /** Milliseconds from the start to the first and the last failure; `null` without one. */
   failedFromMs: number | null;
   failedUntilMs: number | null;
 }
 
-/** Requests of signed-in users at a steady rate, whatever becomes of the earlier ones. */
+/** Requests of signed-in users at a steady rate, independent of earlier results. */
 export interface Traffic {
-  /** Waits until every user has been served by a request that began after this call. */
+  /** Waits until a request that began after this call has succeeded for every user. */
   untilServed(timeoutMs?: number): Promise<void>;
-  /** Waits until some request has failed. */
+  /** Waits until a request has failed. */
   untilFailed(timeoutMs?: number): Promise<void>;
-  /** Ends the traffic, and waits for what is under way. */
+  /** Ends the traffic, and waits for requests in flight. */
   stop(): Promise<TrafficReport>;
 }
 
-/** What of a TokenManager is asked: of whichever copy of the package. */
+/** The methods of a TokenManager that are used, of any copy of the package. */
 interface Checking {
   touchToken(token: string): Promise<{ user: { id: string } } | null>;
 }
 
-/** @param tokens by the id of the user they belong to. */
+/** @param tokens by the id of their user. */
 export function startTraffic(sessions: Checking, tokens: ReadonlyMap<string, string>, { everyMs = 20 } = {}): Traffic {
   const begin = performance.now();
   const report: TrafficReport = {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const POLL_MS = 20;
 
-/** Waits until a condition gives something truthy, and gives that. A condition that throws doesn't hold yet. */
+/** Waits until a condition returns something truthy, and returns that. A condition that throws is not met yet. */
 export async function until<Result>(
   what: string,
   condition: () => Result | Promise<Result>,
@@ -24,7 +24,7 @@ export async function until<Result>(
   }
 }
 
-/** A promise with a bound: a paused server answers nothing, and a test has to be told what it waited for. */
+/** Limits the wait for a promise, with a name for the error: a paused server never answers. */
 export async function within<Result>(timeoutMs: number, what: string, promise: Promise<Result>): Promise<Result> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {

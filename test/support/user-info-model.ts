@@ -1,20 +1,20 @@
 /*
- * What is cached of one user's info: what a load brings is kept unless it began before a change, or took too long.
+ * The cache of one user's info: a load is cached unless a change came after its start, or it took too long.
  * Moments and versions are milliseconds of the store's clock.
  */
 
-/** What a load may take. */
+/** The longest time of a load. */
 const MAX_LOAD = 60_000;
 
 export class UserInfoModel {
   #text: string | null = null;
   #until = 0;
-  /** The version of the last change: no earlier load is kept. */
+  /** The version of the last change: no earlier load is cached. */
   #changed = 0;
-  /** The greatest version that a load has begun with. */
+  /** The greatest version with which a load has begun. */
   #begun = 0;
 
-  /** The moment at which it is over by itself. */
+  /** When it expires. */
   get until(): number {
     return this.#until;
   }
@@ -23,7 +23,7 @@ export class UserInfoModel {
     return this.#until > now ? this.#text : null;
   }
 
-  /** The version of a load that begins by a check. */
+  /** The version of a load that a check begins. */
   version(now: number): number {
     return Math.max(now, this.#changed);
   }
@@ -37,7 +37,7 @@ export class UserInfoModel {
     this.#begun = Math.max(this.#begun, version);
   }
 
-  /** All earlier loads count no more. */
+  /** Makes all earlier loads obsolete. */
   renew(version: number): void {
     this.begin(version);
     this.#changed = version;
@@ -50,12 +50,12 @@ export class UserInfoModel {
     return wasThere;
   }
 
-  /** Whether what a load with this version has found counts. */
+  /** Whether the result of a load with this version counts. */
   counts(version: number, now: number): boolean {
     return version >= this.#changed && now - version <= MAX_LOAD;
   }
 
-  /** Keeps what a load has brought, until that long after its begin. */
+  /** Caches the result of a load for this long after its start. */
   keep(text: string, ttlMs: number, version: number, now: number): boolean {
     const until = Math.min(version, now) + ttlMs;
     if (!this.counts(version, now) || until <= now) return false;

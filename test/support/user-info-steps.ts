@@ -19,7 +19,7 @@ import { type SessionWorld, tagOf } from './session-world';
 
 const text = fc.constantFrom('{"name":"a: \\n é"}', '"text"', '[1]');
 
-/** Loads of user info: how they begin, what they find, and the changes that come between. */
+/** Loads of user info: their start, their result, and changes in between. */
 export const loads: fc.Arbitrary<Step>[] = [
   ...[1, 2].map(() => fc.tuple(manager, tokenIndex).map(([index, which]) => checkLoad(index, which))),
   fc.record({ manager, user }).map((given) =>
@@ -68,7 +68,7 @@ export const loads: fc.Arbitrary<Step>[] = [
   ),
 ];
 
-/** Begins a load by a check, which shows what is cached. */
+/** Begins a load by a check, which returns the cached info. */
 export function checkLoad(index: number, which: number): Step {
   return tokenStep('check', { manager: index, token: which }, async (model, world, issued) => {
     const rules = rulesOf(world, index);
@@ -85,7 +85,7 @@ export function checkLoad(index: number, which: number): Step {
   });
 }
 
-/** A version is at least the expected one, and later by no more than the clock may be off. */
+/** A version is at least the expected one, and exceeds it at most by the uncertainty of the clock. */
 function expectMoment({ clock }: SessionWorld, version: number, expected: number): void {
   expect(version).toBeGreaterThanOrEqual(expected);
   expect(version).toBeLessThanOrEqual(expected + clock.slackMs);

@@ -6,7 +6,7 @@ import { compare, compareToken, manager, rulesOf, type Step, step, tokenIndex, t
 import { type SessionModel, VISITOR } from './session-model';
 import type { IssuedToken, SessionWorld } from './session-world';
 
-/** Visits: how they begin, and how requests go on with them. Other steps meet their tokens among all the others. */
+/** Visits: their start, and later requests. Other steps use their tokens among all the others. */
 export const visits: fc.Arbitrary<Step>[] = [
   ...[1, 2].map(() =>
     fc.record({ manager, data: entries }).map((given) =>
@@ -42,13 +42,13 @@ export const visits: fc.Arbitrary<Step>[] = [
   ),
 ];
 
-/** What a login keeps of a session that came with it, be it a visitor's or a user's: which token, and which keys. */
+/** Data that a login keeps from a session that came with it: whose token, and which keys. */
 export const keptData = fc.record({
   token: tokenIndex,
   keys: fc.subarray(['cart', 'n', '__proto__'], { minLength: 1 }),
 });
 
-/** Reads what a login is to keep. */
+/** Reads the data that a login keeps. */
 export async function readKept(
   model: SessionModel,
   world: SessionWorld,

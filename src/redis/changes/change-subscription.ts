@@ -24,7 +24,7 @@ interface SubscriptionOptions {
   heartbeatMs: number;
   changed(tag: string): void;
   gained(): void;
-  /** @param source the one that is no more; `null` when there was none. */
+  /** @param source the lost source; `null` when there was none. */
   lost(source: ChangeSource | null, cause: unknown): void;
 }
 
@@ -134,7 +134,7 @@ export class ChangeSubscription {
       ]);
       const [hereId, thereId] = [runIdIn(here), runIdIn(there)];
       if (hereId === null || thereId === null) throw new UnknownServer();
-      if (hereId !== thereId) throw new Error('the subscription has led to another server than the calls');
+      if (hereId !== thereId) throw new Error('the subscription is connected to another server than the calls');
       await redis.subscribe(...this.#options.channels);
       this.#isSubscribed = true;
       this.#refusal = null;

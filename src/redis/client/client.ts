@@ -303,7 +303,7 @@ export class FollowingConnector extends SentinelConnector {
     if (type !== 'error') return error;
     const refusals = this.#refusals;
     this.#refusals = [];
-    return refusals.length === 0 ? null : new Error(`no sentinel leads to the master: ${refusals.join('; ')}`);
+    return refusals.length === 0 ? null : new Error(`no sentinel named the master: ${refusals.join('; ')}`);
   }
 }
 

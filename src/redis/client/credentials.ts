@@ -54,7 +54,7 @@ async function settledInTime<Value>(promised: Value | Promise<Value>, ms: number
   if (ms === undefined) return promised;
   let timer: NodeJS.Timeout | undefined;
   const givenUp = new Promise<never>((_resolve, reject) => {
-    const message = `the Redis password function has given nothing within ${ms} ms`;
+    const message = `the Redis password function returned nothing within ${ms} ms`;
     timer = setTimeout(() => reject(new Error(message)), ms).unref();
   });
   return Promise.race([promised, givenUp]).finally(() => clearTimeout(timer));

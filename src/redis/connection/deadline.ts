@@ -67,6 +67,6 @@ export class DeadlineScripts {
       const readAt = performance.now();
       if (readAt > call.deadline) call.deadline = readAt + left;
     }
-    throw new SessionError('ERR_STORE_TIMEOUT', 'Redis came to this call too late');
+    throw new SessionError('ERR_STORE_TIMEOUT', 'Redis received this call after its deadline');
   }
 }

@@ -68,7 +68,7 @@ export class IdleConnections {
     await nextTurn();
     if (stream.bytesRead !== bytesRead || redis.status !== 'ready') return;
     const closed = new Promise((resolve) => redis.once('close', resolve));
-    stream.destroy(new Error('the connection was idle and gives no answer any more'));
+    stream.destroy(new Error('the idle connection does not answer'));
     await closed;
   }
 }

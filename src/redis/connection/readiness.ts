@@ -118,7 +118,7 @@ export class Readiness {
   causeOf(error: unknown, server?: string): unknown {
     if (!isConnectionLoss(error)) return error;
     const known = this.#client.isCluster ? this.#nodeErrorOf(server) : this.#lastError;
-    return known ?? (this.#owned ? new Error('the connection was closed, and nothing says why') : error);
+    return known ?? (this.#owned ? new Error('the connection was closed without a reason') : error);
   }
 
   #nodeErrorOf(server: string | undefined): Error | undefined {

@@ -134,9 +134,13 @@ export class ReplicaAcknowledgement {
 
   #notReplicated(acknowledgedBy: number | Error): SessionError {
     if (typeof acknowledgedBy !== 'number') {
-      return new SessionError('ERR_NOT_REPLICATED', 'the sessions have ended, but replicas could not be asked for', {
-        cause: withoutArguments(acknowledgedBy),
-      });
+      return new SessionError(
+        'ERR_NOT_REPLICATED',
+        'the sessions have ended, but no replica could be asked to confirm it',
+        {
+          cause: withoutArguments(acknowledgedBy),
+        },
+      );
     }
     const message = `the sessions have ended, but only ${acknowledgedBy} of ${this.#replicas} replicas confirmed it in time`;
     return new SessionError('ERR_NOT_REPLICATED', message);

@@ -13,7 +13,7 @@ import { SESSION } from './session';
  */
 
 const BEGIN = `${CLOCK}${SESSION}${DATA}
-local entries = read_data()
+local entries = read_data(sid)
 if not entries then
   ${REFUSE_ON_REPLICA}
   return redis.error_reply('${CORRUPT} data')
@@ -52,7 +52,7 @@ for i = 7, #ARGV, 2 do
   else entries[ARGV[i]], limits = ARGV[i + 1], ARGV[4]
   end
 end
-return { '', user_id, write_data(entries, limits) }
+return { '', user_id, write_data(sid, entries, limits) }
 `;
 
 /**
@@ -65,7 +65,7 @@ export const TAKE_DATA = `${BEGIN}${REFUSE_ON_REPLICA}
 local json = entries[ARGV[4]]
 if not json then return { '', user_id } end
 entries[ARGV[4]] = nil
-write_data(entries)
+write_data(sid, entries)
 return { '', user_id, json }
 `;
 
@@ -92,7 +92,7 @@ for digits = 15, 17 do
   if not text or tonumber(text) ~= sum then text = string.format('%.' .. digits .. 'g', sum) end
 end
 entries[ARGV[5]] = text
-return { '', user_id, write_data(entries, ARGV[4]), text }
+return { '', user_id, write_data(sid, entries, ARGV[4]), text }
 `;
 
 /** Deletes all data of a session. */

@@ -1,5 +1,5 @@
 import { LAYOUT_VERSION } from '../schema';
-import { BANNED, CLOCK, CORRUPT, ENDED, REFUSE_ON_REPLICA, TOO_MANY, USER } from './parts';
+import { BANNED, CLOCK, CORRUPT, DATA, ENDED, REFUSE_ON_REPLICA, TOO_MANY, USER } from './parts';
 
 /**
  * Starts a session, if the user may have another; then ends those it replaces and the oldest ones over a limit. A login
@@ -18,7 +18,9 @@ import { BANNED, CLOCK, CORRUPT, ENDED, REFUSE_ON_REPLICA, TOO_MANY, USER } from
  * ARGV[10]  over a limit, 'replace' the oldest or 'reject' the login
  * ARGV[11]  ids of sessions of this user that the new one replaces, joined by commas
  * ARGV[12]  of a session that was kept elsewhere before, the moment, ms, when its holder last proved who they are; '' = a new one
- * ARGV[13…] the data that it begins with: each key and its JSON
+ * ARGV[13]  id of a session of this user whose data goes over to the new one; '' = none
+ * ARGV[14]  how many keys of that go over, n
+ * ARGV[15…] these n keys; then the data that it begins with besides: each key and its JSON
  * Returns   { now, the session's record, the ids of those it ended, joined by commas }; { now } when it came too late
  */
 export const CREATE = `${CLOCK}${USER}
@@ -28,6 +30,7 @@ local deadline, limit, device_limit, device = tonumber(ARGV[6]), tonumber(ARGV[7
 local on_limit, proved = ARGV[10], ARGV[12]
 if now > deadline then return { now } end
 
+${DATA}
 local user, refusal = read_user(key)
 if refusal then return refusal end
 if user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
@@ -82,6 +85,18 @@ if is_over and on_limit == 'reject' then
   return redis.error_reply('${TOO_MANY}')
 end
 
+local data, inherited = {}, user.sessions[ARGV[13]]
+local first = 15 + ARGV[14]
+for i = first, #ARGV, 2 do data[ARGV[i]] = ARGV[i + 1] end
+if inherited and expiry(inherited) > now then
+  local entries = read_data(ARGV[13])
+  if not entries then
+    ${REFUSE_ON_REPLICA}
+    return redis.error_reply('${CORRUPT} data')
+  end
+  for i = 15, first - 1 do data[ARGV[i]] = entries[ARGV[i]] or data[ARGV[i]] end
+end
+
 -- First of all writes: when Redis has no memory for it, nothing has happened.
 local cap = life > 0 and now + life or 0
 local session = { created = math.max(now, newest + 1), seen = now, ttl = ttl, cap = cap, token = '' }
@@ -92,8 +107,6 @@ end
 redis.call('HSET', key, 'id', user_id, 'v', '${LAYOUT_VERSION}', sid, encode(session))
 if former then redis.call('HDEL', key, sid .. '.a', sid .. '.d') end
 if attributes ~= '' then redis.call('HSET', key, sid .. '.a', attributes) end
-local data = {}
-for i = 13, #ARGV, 2 do data[ARGV[i]] = ARGV[i + 1] end
 if next(data) then redis.call('HSET', key, sid .. '.d', cmsgpack.pack(data)) end
 
 local ended = {}

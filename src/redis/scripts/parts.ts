@@ -243,10 +243,10 @@ local function forget_info(key, version)
 end
 `;
 
-/** The data of the session `sid` in the hash `key`: see schema.ts. */
+/** The data of sessions in the hash `key`: see schema.ts. */
 export const DATA = `
 -- Gives a table of keys and JSON texts; nil for a value that is none.
-local function read_data()
+local function read_data(sid)
   local packed = redis.call('HMGET', key, sid .. '.d')[1]
   if not packed then return {} end
   local is_read, entries = pcall(cmsgpack.unpack, packed)
@@ -268,7 +268,7 @@ end
 
 -- Writes a table of keys and JSON texts. Gives 'done', or which of the limits 'bytes:keys' forbids it. nil for no
 -- limits, where keys were only deleted: that needs no memory.
-local function write_data(entries, limits)
+local function write_data(sid, entries, limits)
   local outcome = 'done'
   if limits then
     local bytes, count = 0, 0

@@ -139,7 +139,7 @@ local function reply()${REPLY}end
 local session = reply()
 if type(session) == 'table' then return session end
 ${DATA}
-local entries = read_data()
+local entries = read_data(sid)
 if not entries then return redis.error_reply('${CORRUPT} data') end
 return with_entries({ session }, entries)
 `;
@@ -154,16 +154,16 @@ local is_due, is_change = true, true
 if ARGV[4] ~= '0' then ttl = ARGV[4] end
 ${USE}${REPLY}`;
 
-/**
- * Ends a session.
+/*
+ * The ends of one session.
  *
  * KEYS[1]  the user's sessions
  * ARGV[1]  session id
  * ARGV[2]  the reason for holders of its tokens, 'revoked' or 'replaced'; '' for none, where its holder ended it
  * ARGV[3]  a message to them; '' = none
- * Returns  { user id }; nil when it was not live
  */
-export const END = `${CLOCK}${ANNOUNCE}${END_RECORD}
+
+const FIND_TO_END = `${CLOCK}${ANNOUNCE}${END_RECORD}
 local key, sid, reason, message = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local found = redis.call('HMGET', key, 'v', 'id', sid)
 local layout, user_id, record = found[1], found[2], found[3]
@@ -175,9 +175,27 @@ if not record or string.match(record, '${LUA.ended}') then return false end
 local _, seen, ttl, cap = string.match(record, '${LUA.record}')
 local expires = seen and seen + ttl or 0
 if seen and cap ~= '0' then expires = math.min(expires, cap) end
+`;
+
+const END_FOUND = `
 end_record(key, sid, expires, reason, message)
 -- Nothing is left but the id and the version.
 if redis.call('HLEN', key) == 2 then redis.call('UNLINK', key) end
 if expires <= now then return false end
-return { user_id }
 `;
+
+/**
+ * Ends a session.
+ *
+ * Returns  { user id }; nil when it was not live
+ */
+export const END = `${FIND_TO_END}${END_FOUND}return { user_id }`;
+
+/**
+ * Ends a session, and gives its data: none where that is damaged, which must not keep the session from ending.
+ *
+ * Returns  { user id, then each key and its JSON }; nil when it was not live
+ */
+export const END_WITH_DATA = `${FIND_TO_END}${DATA}
+local entries = read_data(sid) or {}
+${END_FOUND}return with_entries({ user_id }, entries)`;

@@ -109,11 +109,11 @@ app.post('/login', async (req, res) => {
   await req.session.data.set('cart', 1);
   const token: string = await req.session.login('ada', { ttl: 60, attributes: { device: 'web' } });
   res.json({ token, name: req.session.user?.detail?.name.toUpperCase() });
-  // @ts-expect-error: nobody may be signed in
+  // @ts-expect-error: the user may be null
   req.session.user.id;
-  // @ts-expect-error: an account has no such thing
+  // @ts-expect-error: an account has no such member
   req.session.user?.detail?.password;
-  // @ts-expect-error: the middleware's own
+  // @ts-expect-error: set by the middleware alone
   req.session.open();
 });
 app.get('/users/:id', requireUser(), requireRecentLogin(60), sessionMiddleware(sessions), (req, res) => {
@@ -136,10 +136,10 @@ koa
     same<typeof ctx.session.user.id | typeof ctx.session.id, string>(true);
     const n: number | undefined = ctx.session.user.detail?.n;
     ctx.body = n;
-    // @ts-expect-error: nothing but the user is certain
+    // @ts-expect-error: only the user is never null
     ctx.session.expiresAt.getTime();
   });
-// An application that TypeScript can't follow takes it, too.
+// An application with a type that TypeScript cannot infer is accepted, too.
 const untyped: Koa.Middleware[] = [forKoa.requireUser({ redirectTo: '/login' }), forKoa.requireRecentLogin(60)];
 for (const middleware of untyped) koa.use(middleware);
 

@@ -55,7 +55,7 @@ const hono = new Hono()
   .use(forHono.sessionMiddleware(sessions, { connection: (c) => ({ ip: c.req.header('x-real-ip') }) }))
   .get('/', (c) => {
     same<User<Account> | null, typeof c.var.session.user>(true);
-    // @ts-expect-error: nobody may be signed in
+    // @ts-expect-error: the user may be null
     c.var.session.user.id;
     return c.json({ name: c.get('session').user?.detail?.name.toUpperCase() });
   })
@@ -67,7 +67,7 @@ export const elsewhere = (c: Context) => c.var.session.user?.detail?.name;
 export default hono;
 
 const openSession = forFetch.sessionOpener(sessions, { onUnavailable: 'anonymous' });
-// @ts-expect-error: the session is what the opener gives
+// @ts-expect-error: the session comes from the opener
 forFetch.sessionOpener(sessions, { property: 'auth' });
 export async function answer(request: Request): Promise<Response> {
   try {

@@ -1,4 +1,4 @@
-// By import: the package works, and is one with what require gives.
+// With import: the package works, and its classes are those that require returns.
 import assert from 'node:assert';
 import { createRequire } from 'node:module';
 import express from 'express';

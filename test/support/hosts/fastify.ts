@@ -27,7 +27,7 @@ export const fastifyHost: Host = {
   requireRecentLogin: forFastify.requireRecentLogin as Host['requireRecentLogin'],
   build({ mounts, trustProxy = false, guardOf, handle }) {
     const app = fastify({ trustProxy, forceCloseConnections: true });
-    // Bodies are read by others, or not at all.
+    // Bodies are parsed elsewhere, or not at all.
     app.removeAllContentTypeParsers();
     app.addContentTypeParser('*', (_request, _payload, done) => done(null));
     for (const { manager, options } of mounts) app.register(forFastify.sessionPlugin, { manager, ...options });
@@ -51,7 +51,7 @@ export const fastifyHost: Host = {
         .send(JSON.stringify(body ?? null));
     };
     app.all('*', answer);
-    // Of methods that it does not know.
+    // For methods unknown to Fastify.
     app.setNotFoundHandler(answer);
     const ready = app.ready();
     return (req, res) => void ready.then(() => app.routing(req, res));

@@ -83,7 +83,7 @@ function requestOf(req: IncomingMessage, signal: AbortSignal): Request {
   return new Request(new URL(`http://app${req.url}`), { method, headers, signal });
 }
 
-/** Not a `Request`: that takes no header as it takes its value, and no method that is none. */
+/** Not a `Request`, which accepts neither every header value nor an invalid method. */
 export function directRequest({ method, url, secure, headers }: DirectRequest): forFetch.FetchRequest {
   const get = (name: string) => (Object.hasOwn(headers, name) ? (headers[name]?.toString() ?? null) : null);
   return { method, url: `${secure ? 'https' : 'http'}://app${url}`, headers: { get } as Headers };

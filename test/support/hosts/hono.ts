@@ -37,7 +37,7 @@ export const honoHost: Host = {
       const middleware = forHono.sessionMiddleware(manager, { ...options, connection }) as MiddlewareHandler;
       app.use(async (c, next) => {
         if (!isSwallowed) return middleware(c, next);
-        // One that swallows its errors runs the rest in any case.
+        // A middleware that swallows its errors always continues.
         let hasGoneOn = false;
         const goOn = () => {
           hasGoneOn = true;
@@ -68,7 +68,7 @@ export const honoHost: Host = {
       const body = await handle(visit);
       return res.headersSent ? RESPONSE_ALREADY_SENT : c.json((body ?? null) as object);
     });
-    // Hono's own, but that prints other errors.
+    // Hono's default handler, which prints other errors.
     app.onError((error, c) => {
       if (!('getResponse' in error)) return c.text('Internal Server Error', statusOf(error));
       const response = (error as SessionError).getResponse();

@@ -8,14 +8,14 @@ import { SECRET } from '../stores';
 /** The session of a request, on any host. */
 export type AnySession = RequestSession<unknown>;
 
-/** A request as the handlers of tests see it. */
+/** A request as the handlers in tests see it. */
 export interface Visit {
-  /** Those of Node, beneath whatever the host makes of them. */
+  /** Node's request and response, beneath those of the host. */
   req: IncomingMessage;
   res: ServerResponse;
   path: string;
   query: URLSearchParams;
-  /** Holds the session: Express's request, Koa's context. */
+  /** The object with the session: Express's request, Koa's context. */
   holder: { session: AnySession; auth: AnySession } & Record<string, unknown>;
   session: AnySession;
   /** The host's own way to delete a cookie. */
@@ -33,20 +33,20 @@ export interface Mount {
 /** `page`: `user`, with a redirect to `/login`. `recent`: within {@link RECENT} seconds. */
 export type GuardName = 'user' | 'page' | 'recent';
 
-/** Seconds for which the guard `recent` takes a proof of identity for recent. */
+/** Seconds for which the guard `recent` accepts a proof of identity as recent. */
 export const RECENT = 60;
 
 /** A small application. */
 export interface Plan {
   mounts: readonly Mount[];
-  /** Whether the host believes `X-Forwarded-Proto`, `-For` and `-Host`. */
+  /** Whether the host trusts `X-Forwarded-Proto`, `-For` and `-Host`. */
   trustProxy?: boolean;
   guardOf(path: string): GuardName | undefined;
-  /** Its result is sent as JSON, unless it has sent something. */
+  /** Its result is sent as JSON, unless it has sent a response. */
   handle(visit: Visit): unknown;
 }
 
-/** A request as a middleware gets it, without a connection: what Node's parser would refuse comes through, too. */
+/** A request as a middleware gets it, without a connection, so that even headers that Node refuses pass. */
 export interface DirectRequest {
   method: string;
   url: string;
@@ -56,7 +56,7 @@ export interface DirectRequest {
 
 export interface DirectAnswer {
   session: AnySession;
-  /** Sends the response, and gives what it sets. */
+  /** Sends the response, and returns the headers that it sets. */
   setCookie(): Promise<readonly string[]>;
 }
 
@@ -64,38 +64,38 @@ export interface DirectAnswer {
 export interface Host {
   build(plan: Plan): RequestListener;
   /**
-   * The middleware alone: rejects with what it hands to the host's error path. Throws for options that are wrong, as
-   * when an application is set up.
+   * The middleware alone: rejects with the error that it passes to the host. Throws for invalid options, as at the
+   * set-up of an application.
    */
   direct(manager: TokenManager, options?: SessionMiddlewareOptions): (request: DirectRequest) => Promise<DirectAnswer>;
-  /** Sets a guard up with these arguments, or uses it with them where that is one. */
+  /** Sets a guard up with these arguments, or calls it with them if it needs no set-up. */
   requireUser(...given: unknown[]): unknown;
   requireRecentLogin(...given: unknown[]): unknown;
-  /** Whether it has middleware and guards that are set up once; else each request calls them. */
+  /** Whether middleware and guards are set up once; otherwise each request calls them. */
   hasMiddleware: boolean;
   /** Whether the session is a property of an object. */
   hasProperty: boolean;
-  /** Whether an application can go on after an error of the middleware. */
+  /** Whether an application can continue after an error of the middleware. */
   canSwallow: boolean;
-  /** Whether its responses are Node's, for `writeHead`. */
+  /** Whether its responses are Node's, with `writeHead`. */
   isNode: boolean;
-  /** Whether it answers with an error after a status message that Node refuses. Fastify ends the process. */
+  /** Whether it answers with an error after a status message that Node rejects. Fastify ends the process. */
   takesStatusMessages: boolean;
-  /** Whether it hands on a request whose `Host` is no host. `@hono/node-server` answers 400. */
+  /** Whether it serves a request whose `Host` is invalid. `@hono/node-server` answers 400. */
   takesAnyHost: boolean;
-  /** Which of several forwarded hosts it believes. */
+  /** Which of several forwarded hosts it trusts. */
   forwardedHost: 'first' | 'last';
-  /** Begins the response, after which a cookie is too late. */
+  /** Begins the response, so that a cookie would be too late. */
   begin(session: AnySession, res: ServerResponse): void;
 }
 
 export const write = (_session: AnySession, res: ServerResponse) => void res.write('begun');
 
-/** Without a connection. */
+/** A request without a connection. */
 export function exchange({ method, url, headers }: DirectRequest): { req: IncomingMessage; res: ServerResponse } {
   const req = new IncomingMessage(new Socket());
   Object.assign(req, { method, url });
-  // An object of its own, as node makes it: with the prototype of none.
+  // An object without a prototype, as Node makes it.
   Object.defineProperty(req, 'headers', { value: Object.assign(Object.create(null), headers) });
   return { req, res: new ServerResponse(req) };
 }
@@ -104,7 +104,7 @@ export async function cookiesOf(res: ServerResponse): Promise<string[]> {
   return [res.getHeader('Set-Cookie') ?? []].flat().map(String);
 }
 
-/** What a proxy says, for hosts that leave that to the application. Of several, the one nearest to the client. */
+/** The forwarded value, for hosts that leave that to the application. Of several, the one nearest to the client. */
 export function forwarded({ headers, socket }: IncomingMessage): Connection {
   const first = (name: string) => headers[name]?.toString().split(',', 1)[0]?.trim();
   const proto = first('x-forwarded-proto');
@@ -125,7 +125,7 @@ export function openerOptions(options: SessionMiddlewareOptions | undefined) {
 
 export const deletedCookie = (name: string, path: string) => `${name}=; Path=${path}; Max-Age=0`;
 
-/** A session of this host, of nobody. */
+/** An anonymous session of this host. */
 export async function anySession(host: Host): Promise<AnySession> {
   const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
   const { session } = await host.direct(manager)({ method: 'GET', url: '/', secure: true, headers: {} });
@@ -133,7 +133,7 @@ export async function anySession(host: Host): Promise<AnySession> {
   return session;
 }
 
-/** What an application of its own error handling answers an error with that is not of this package. */
+/** The response of an application's own error handler to an error from elsewhere. */
 export function statusOf(error: unknown): 500 {
   return ((error as { status?: 500 }).status ?? 500) as 500;
 }

@@ -1,0 +1,182 @@
+import { isUnavailable, SessionError } from '../errors/session-error';
+import type { RequestedSession } from '../manager/requested-session';
+import type { SessionData } from '../manager/session-data';
+import type { User } from '../manager/types';
+import type { Exchange } from './exchange';
+import type { SessionPolicy } from './middleware-options';
+import { crossOriginRefusal } from './origin-check';
+import { type Ending, headersSent, withChallenge } from './refusal';
+import { judgeTokens, judgeVisitor, NO_VISITOR, type RequestTokens, type RequestVisitor } from './request-tokens';
+
+/**
+ * The state of a request's session: who is signed in, and the cookies that the answer sets for it. The verbs of
+ * `RequestSession` change it.
+ */
+export class CurrentSession<Detail> {
+  readonly policy: SessionPolicy<Detail>;
+  readonly exchange: Exchange;
+  /** The tokens that came with the request. */
+  readonly tokens: RequestTokens;
+  /** The live session of a user or visitor; `null` for none. */
+  session: RequestedSession<Detail> | null = null;
+  /** The access to its data; `null` until the application asks for it. */
+  data: SessionData | null = null;
+  /** Whether the cookie of users carries the session's token: it came there, or this answer sets it. */
+  isInCookie = false;
+  /** Whether the browser keeps that cookie when it is closed. */
+  isPersistent = true;
+  /** Whether the store, not the near cache, has confirmed the session in this request. */
+  isConfirmed = false;
+  /** Why the token that came opens no session; `null` without one. */
+  ending: Ending | null = null;
+  /**
+   * The token of a session that turned out to have ended during the request. Later writes of its user must not start a
+   * visitor's session. `null` for none.
+   */
+  endedToken: string | null = null;
+  /** Why the user of the request could not be found out; `null` otherwise. */
+  failure: Error | null = null;
+  /** Whether opening rejected with that failure. */
+  isRefused = false;
+  /** The visitor of the request; `null` until it is looked for. */
+  #visitor: RequestVisitor | null = null;
+  /** The login, logout or start of a visit in flight. */
+  #turn: Promise<unknown> | null = null;
+
+  constructor(policy: SessionPolicy<Detail>, exchange: Exchange) {
+    this.policy = policy;
+    this.exchange = exchange;
+    this.tokens = judgeTokens(policy, exchange);
+  }
+
+  /** The signed-in user; `null` for none. */
+  get user(): User<Detail> | null {
+    return this.session === null ? null : this.session.user;
+  }
+
+  get token(): string | null {
+    return this.session === null ? null : this.session.token;
+  }
+
+  /** The visitor that came, or has begun since. */
+  get visitor(): RequestVisitor {
+    this.#visitor ??= judgeVisitor(this.policy, this.exchange, this.tokens);
+    return this.#visitor;
+  }
+
+  /** The tokens that may act, and the current token of the request. */
+  get actingTokens(): string[] {
+    const others = [this.token, this.visitor.token].filter((one) => one !== null);
+    return [...new Set([...this.tokens.acting, ...others])];
+  }
+
+  /** Whether cookies of several users came, of which none signs in. */
+  get isConflict(): boolean {
+    return this.failure instanceof SessionError && this.failure.code === 'ERR_TOKEN_CONFLICT';
+  }
+
+  signIn(session: RequestedSession<Detail>, isInCookie: boolean): void {
+    if (session.id !== this.session?.id) this.data?.forgetKnown();
+    this.session = session;
+    this.isInCookie = isInCookie;
+    this.ending = null;
+    this.failure = null;
+  }
+
+  /** @param ending why the session has ended meanwhile; `null` when this request has ended it. */
+  signOut(ending: Ending | null): void {
+    this.data?.forgetKnown();
+    this.endedToken = ending === null ? null : this.token;
+    this.session = null;
+    this.isInCookie = false;
+    this.ending = ending;
+  }
+
+  /** Goes on as a visitor, and sets the visitor's cookie. */
+  visitAs(visitor: RequestedSession<Detail>): void {
+    const { cookies } = this.visitor;
+    this.data?.forgetKnown();
+    this.session = visitor;
+    this.#visitor = { token: visitor.token, refusal: null, cookies: [...cookies, visitor.token] };
+    if (this.policy.cookies === null) return;
+    const lifetime = { maxAge: null, isPersistent: false };
+    this.policy.cookies.visitor.set(this.exchange, visitor.token, lifetime, cookies.length > 1);
+    this.exchange.reply()?.keepCookies();
+  }
+
+  /** @param freshForMs milliseconds until the answer is too late to renew a cookie; `undefined` for a login. */
+  setCookie(session: RequestedSession<Detail>, freshForMs?: number): void {
+    const { capAt, checkedAt } = session;
+    const maxAge = capAt === 0 ? null : Math.ceil((capAt - checkedAt.getTime()) / 1000);
+    const lifetime = { maxAge, isPersistent: this.isPersistent, ...(freshForMs !== undefined && { freshForMs }) };
+    // A renewal leaves other cookies alone; only a login or logout deletes them.
+    const isTossed = freshForMs === undefined && this.tokens.cookies.length > 1;
+    this.policy.cookies?.user.set(this.exchange, session.token, lifetime, isTossed);
+  }
+
+  clearCookie(): void {
+    if (!this.exchange.isTooLate()) this.policy.cookies?.user.clear(this.exchange, this.tokens.cookies.length > 1);
+  }
+
+  /** Clears the cookie of the visitor that came or began, if there is one, and all where several came. */
+  clearVisitorCookie(): void {
+    const { token, cookies } = this.visitor;
+    const isTossed = cookies.length > 1;
+    this.#visitor = NO_VISITOR;
+    if ((!isTossed && (token === null || !cookies.includes(token))) || this.exchange.isTooLate()) return;
+    this.policy.cookies?.visitor.clear(this.exchange, isTossed);
+  }
+
+  /**
+   * @param call the name of the verb that will set a cookie.
+   * @throws SessionError for a page of another origin, or when it is too late.
+   */
+  checkCookie(call: string): void {
+    const { cookies, trustedOrigins } = this.policy;
+    if (cookies === null) return;
+    const refusal = crossOriginRefusal(this.exchange, trustedOrigins);
+    if (refusal !== null) throw refusal;
+    if (this.exchange.isTooLate()) throw headersSent(call);
+  }
+
+  /** Ends a session that started too late for its cookie. */
+  async checkCookieOf(call: string, { token }: { token: string }): Promise<void> {
+    if (this.policy.cookies === null || !this.exchange.isTooLate()) return;
+    await this.policy.manager.deleteToken(token);
+    throw headersSent(call);
+  }
+
+  /** Keeps the error that opening failed with. Gives it where opening has to reject. */
+  fail(error: Error): Error | null {
+    this.failure = error;
+    const isServed = this.policy.onUnavailable === 'anonymous' && isUnavailable(error);
+    this.isRefused = !isServed;
+    return isServed ? null : this.reported(error);
+  }
+
+  /** Runs verbs that change the session of the request one after the other, as {@link answering}. */
+  inTurn<Outcome>(act: () => Promise<Outcome>): Promise<Outcome> {
+    const before = this.#turn;
+    const turn = this.answering(async () => {
+      await before;
+      return act();
+    });
+    this.#turn = turn.catch(() => {});
+    return turn;
+  }
+
+  /** Runs a verb. Its error is {@link reported}. */
+  async answering<Outcome>(act: () => Promise<Outcome>): Promise<Outcome> {
+    try {
+      return await act();
+    } catch (error) {
+      throw this.reported(withChallenge(error, this.policy.header?.challenge));
+    }
+  }
+
+  /** Adds the headers of an error to the answer that has its status, also to one that the application writes. */
+  reported<Thrown>(error: Thrown): Thrown {
+    if (error instanceof SessionError && error.headers !== undefined) this.exchange.reply()?.failWith(error);
+    return error;
+  }
+}

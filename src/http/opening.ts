@@ -1,0 +1,105 @@
+/* How the session of a request is opened. */
+import type { RequestedSession } from '../manager/requested-session';
+import { isVisitor } from '../token/token';
+import type { CurrentSession } from './current-session';
+import { crossOriginRefusal } from './origin-check';
+import { endingOf } from './refusal';
+
+/** Milliseconds for which an answer may still set a renewed token, at least, even with a shorter grace. */
+const MIN_FRESH_MS = 1000;
+
+/**
+ * Finds the user or visitor of a request. Clears no cookie: a newer login may have set it while this request was in
+ * flight.
+ *
+ * @returns `undefined` when that needs no call to the store.
+ * @throws or rejects when it can't be found out.
+ */
+export function openSession<Detail>(current: CurrentSession<Detail>): Promise<void> | undefined {
+  const { policy, tokens } = current;
+  const { acting, refusal } = tokens;
+  if (refusal !== null) {
+    current.failure = refusal;
+    // A conflict signs no one in, and a login must be able to end it, also one of several steps.
+    if (current.isConflict) return openVisitor(current);
+    return Promise.reject(current.fail(refusal));
+  }
+  const [token] = acting;
+  if (token === undefined) return openVisitor(current);
+  const known = acting.length === 1 && policy.data === 'lazy' ? policy.manager.openKnownToken(token) : null;
+  if (known === null) return lookUp(current, acting);
+  signInByToken(current, known);
+  return undefined;
+}
+
+/** The outcome of opening, for a second middleware with the same manager. */
+export function reopenSession(current: CurrentSession<unknown>): Promise<void> | undefined {
+  const { failure, isRefused } = current;
+  return failure !== null && isRefused ? Promise.reject(current.reported(failure)) : undefined;
+}
+
+/**
+ * Goes on with a live session that the host vouches for, where no user is signed in: sets its cookie. Does nothing for
+ * a page of another origin, nor where it isn't known who makes the request.
+ */
+export function adoptSession(current: CurrentSession<unknown>, token: string, isPersistent: boolean): Promise<void> {
+  return current.inTurn(async () => {
+    const { manager, cookies, trustedOrigins, data } = current.policy;
+    const isTooLate = cookies !== null && current.exchange.isTooLate();
+    if (current.user !== null || current.failure !== null || isTooLate) return;
+    if (cookies !== null && crossOriginRefusal(current.exchange, trustedOrigins) !== null) return;
+    const claims = manager.readToken(token);
+    if (claims !== null && isVisitor(claims)) {
+      const visitor = current.session === null ? await manager.openVisitor(token, data === 'eager') : null;
+      if (visitor !== null) current.visitAs(visitor);
+      return;
+    }
+    const { session } = await manager.openToken(token, data === 'eager');
+    if (session === null) return;
+    current.isPersistent = isPersistent;
+    current.signIn(session, cookies !== null);
+    current.setCookie(session);
+    current.clearVisitorCookie();
+  });
+}
+
+/** Finds the visitor, where no user's token came. Returns `undefined` when that needs no call to the store. */
+function openVisitor(current: CurrentSession<unknown>): Promise<void> | undefined {
+  const { token, refusal } = current.visitor;
+  return token === null && refusal === null ? undefined : lookUp(current, []);
+}
+
+/** Signs in with the first live token, or else opens the visitor's session that came. */
+async function lookUp<Detail>(current: CurrentSession<Detail>, tokens: readonly string[]): Promise<void> {
+  const { manager, data } = current.policy;
+  try {
+    for (const token of tokens) {
+      const opened = await manager.openToken(token, data === 'eager');
+      if (opened.session !== null) return signInByToken(current, opened.session);
+      const claims = current.ending === null ? manager.readToken(token) : null;
+      if (claims !== null && !isVisitor(claims)) current.ending = endingOf(opened);
+    }
+    const { token, refusal } = current.visitor;
+    if (refusal !== null) throw refusal;
+    if (token !== null) current.session = await manager.openVisitor(token, data === 'eager');
+  } catch (error) {
+    const failure = current.fail(error as Error);
+    if (failure !== null) throw failure;
+  }
+}
+
+/** Signs in with a token that came, and renews it when that is due. */
+function signInByToken<Detail>(current: CurrentSession<Detail>, session: RequestedSession<Detail>): void {
+  const { policy, exchange, tokens } = current;
+  const { manager, cookies } = policy;
+  const isInCookie = tokens.cookies.includes(session.token);
+  current.signIn(session, isInCookie);
+  if (!isInCookie || cookies === null) return;
+  current.isPersistent = cookies.user.isPersistent(exchange.header('cookie'), session.token);
+  // In this order: a host may create the request's signal only when it is read, at a cost.
+  if (!manager.isRenewalDue(session) || exchange.isTooLate()) return;
+  const next = session.withToken(manager.renewedToken(session));
+  current.signIn(next, true);
+  // A slow answer must not replace a later token in the browser.
+  current.setCookie(next, Math.max(manager.rotationGraceMs, MIN_FRESH_MS));
+}

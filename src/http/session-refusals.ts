@@ -1,0 +1,46 @@
+/* The judgements of the guards. Each gives an answer, an error for the host's error path, or `null` to go on. */
+import type { CurrentSession } from './current-session';
+import { endingOf, type Refusal, reauthenticationRequired, unauthenticated } from './refusal';
+import { isPageRequest, loginLocation } from './return-to';
+
+/**
+ * Judges a request that needs a user.
+ *
+ * @param loginPage where to send browsers; `null` for nowhere.
+ */
+export function userRefusal(current: CurrentSession<unknown>, loginPage: string | null): Refusal | Error | null {
+  if (current.user !== null) return null;
+  const { policy, exchange, failure } = current;
+  if (failure !== null && !current.isConflict) return current.reported(failure);
+  const refusal = unauthenticated(policy.header?.challenge, current.ending);
+  if (loginPage === null) return refusal;
+  if (!isPageRequest(exchange.method, exchange.header('accept'))) {
+    return { ...refusal, headers: { ...refusal.headers, Vary: 'Accept' } };
+  }
+  const headers = { Location: loginLocation(loginPage, exchange.url), 'Cache-Control': 'no-store', Vary: 'Accept' };
+  return { ...refusal, status: 303, headers };
+}
+
+/** Judges a request that needs a recent proof. Asks the store where the near cache has answered. */
+export async function recencyRefusal(
+  current: CurrentSession<unknown>,
+  seconds: number,
+): Promise<Refusal | Error | null> {
+  const { session } = current;
+  if (session === null || session.user === null) return userRefusal(current, null);
+  if (session.actor !== null) return reauthenticationRequired();
+  if (session.isFromMemory && !current.isConfirmed) {
+    try {
+      const inspection = await current.policy.manager.inspectToken(session.token, { cache: false });
+      current.isConfirmed = true;
+      if (inspection.session === null) current.signOut(endingOf(inspection));
+    } catch (error) {
+      return current.reported(error as Error);
+    }
+    if (current.session === null) return userRefusal(current, null);
+  }
+  const { checkedAt, authenticatedAt } = current.session ?? session;
+  // A proof in the future dates from before the clock was set back: its age is unknown.
+  const isRecent = Math.abs(checkedAt.getTime() - authenticatedAt.getTime()) <= seconds * 1000;
+  return isRecent ? null : reauthenticationRequired();
+}

@@ -1,0 +1,99 @@
+/* The verbs that change who is signed in, or with which token. */
+
+import type { CurrentSession } from './current-session';
+import { attributesOf } from './exchange';
+import type { CheckedLoginOptions, CheckedLogoutOptions } from './login-options';
+import { headersSent } from './refusal';
+
+/** Signs a user in, as `RequestSession.login` says. Gives the new token. */
+export function logIn<Detail>(
+  current: CurrentSession<Detail>,
+  userId: string,
+  { ttl, absoluteTtl, attributes, actor, keep, persistent }: CheckedLoginOptions,
+): Promise<string> {
+  const { policy, exchange } = current;
+  const { manager, cookies, clearSiteData } = policy;
+  return current.inTurn(async () => {
+    current.checkCookie('login');
+    const { session: former } = current;
+    const visitor = current.visitor.token;
+    const inherits = former?.user?.id === userId ? { sid: former.id, keys: keep } : undefined;
+    const isCopied = inherits === undefined && visitor !== null && keep.length > 0;
+    const data = (isCopied ? await manager.storedData(visitor, keep) : null) ?? undefined;
+    const options = {
+      ttl,
+      absoluteTtl,
+      attributes: { ...attributesOf(exchange), ...attributes },
+      actor,
+      replaces: current.actingTokens.filter((token) => token !== visitor),
+    };
+    const session = await manager.startSession(userId, options, { data, inherits });
+    await current.checkCookieOf('login', session);
+    current.isPersistent = persistent;
+    current.signIn(session, cookies !== null);
+    current.setCookie(session);
+    current.clearVisitorCookie();
+    // An earlier logout of this request may have asked the browser to delete the cookie that this login sets.
+    if (clearSiteData.length > 0) exchange.reply()?.clearSiteData([]);
+    // Last, so that a failed login takes nothing from the visitor. A visitor's session that is left over signs no one
+    // in.
+    if (data !== undefined && visitor !== null) await manager.endVisitor(visitor, session, data, keep).catch(() => {});
+    else if (visitor !== null) await manager.deleteToken(visitor).catch(() => false);
+    return session.token;
+  });
+}
+
+/** Signs out, as `RequestSession.logout` says. */
+export function logOut(current: CurrentSession<unknown>, { everywhere }: CheckedLogoutOptions): Promise<void> {
+  const { manager, clearSiteData } = current.policy;
+  return current.inTurn(async () => {
+    const { acting, cookies, refusal } = current.tokens;
+    if (current.failure !== null && (everywhere || refusal !== null)) {
+      if (current.isConflict) current.clearCookie();
+      throw current.failure;
+    }
+    const wasLive = current.user !== null;
+    const ownsCookie = current.isInCookie || cookies.some((token) => acting.includes(token) && manager.isToken(token));
+    const user = everywhere ? current.user : null;
+    const others = current.actingTokens.filter((token) => user === null || token !== current.token);
+    const ended = await Promise.all([
+      user !== null && manager.deleteUserToken(user.id),
+      ...others.map((token) => manager.deleteToken(token)),
+    ]);
+    // When the session was replaced, or ended after this request began, a newer login may own the cookie.
+    const wasDead = !wasLive && current.ending !== null && current.ending.reason !== 'replaced';
+    const isOver = wasDead || ended.some(Boolean);
+    if (isOver && ownsCookie) current.clearCookie();
+    if (isOver) current.clearVisitorCookie();
+    if (isOver && clearSiteData.length > 0) current.exchange.reply()?.clearSiteData(clearSiteData);
+    current.signOut(null);
+  });
+}
+
+/**
+ * Gives the client the new token that the manager makes of its own.
+ *
+ * @param call the name of the verb.
+ * @returns `null` without a user, or when the session has ended meanwhile.
+ */
+export function moveOn<Detail>(
+  current: CurrentSession<Detail>,
+  call: string,
+  make: (token: string) => Promise<string | null>,
+): Promise<string | null> {
+  return current.answering(async () => {
+    const { session } = current;
+    if (session === null || session.user === null) return null;
+    if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(call);
+    const token = await make(session.token);
+    if (token === null) {
+      current.signOut({ reason: 'unknown' });
+      return null;
+    }
+    if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(call);
+    const next = session.withToken(token);
+    current.signIn(next, current.isInCookie);
+    if (current.isInCookie) current.setCookie(next);
+    return token;
+  });
+}
