@@ -30,7 +30,7 @@ const COLOURS: Record<string, string> = {
   'touchToken, cached': OURS_CACHED,
   cached: OURS_CACHED,
   'connect-redis': THEIRS,
-  "the host's own, in Redis": THEIRS,
+  "the host's own": THEIRS,
   'redis-sessions get': THEIRS,
   'in the cookie': THEIRS_OTHERWISE,
   'redis-sessions get, cached': THEIRS_OTHERWISE,
@@ -53,7 +53,7 @@ export function drawGroups({ title, unit, groups, bars, line }: Groups): string 
   return draw(460, {
     ...heading(title, unit),
     legend: legend(bars.map(({ name }) => name)),
-    grid: { left: 60, right: 30, top: 100, bottom: 40 },
+    grid: { left: 60, right: 30, top: 110, bottom: 40 },
     xAxis: { type: 'category', data: groups, axisLabel: { color: INK, fontSize: 14 }, axisTick: { show: false } },
     yAxis: {
       type: 'value',
