@@ -402,7 +402,7 @@ describe('a ban that is repeated', () => {
     expect(await sessions.getBan('ada')).toMatchObject({ since: new Date(ahead + 1), reason: 'by this one' });
   });
 
-  it('is deleted an hour after its end, and makes its key permanent as long as it is permanent', async () => {
+  it('is deleted an hour after its end; the key of a ban without an end never expires', async () => {
     const sessions = manage();
     await sessions.banUser('ada');
     expect(await server.admin.pttl(keyOfUser('ada'))).toBe(-1);

@@ -1,7 +1,7 @@
 import type { ConnectionOptions } from 'node:tls';
 import { Cluster, Redis } from 'ioredis';
 import { checkOptions, kindOf } from '../errors/arguments';
-import { withOutcome } from '../errors/session-error';
+import { SessionError, withOutcome } from '../errors/session-error';
 import type {
   ChangeFeed,
   ChangeFollower,
@@ -69,9 +69,10 @@ export interface RedisStoreOptions {
    */
   tls?: ConnectionOptions | undefined;
   /**
-   * Replicas that must have a logout, kick or ban: `{ replicas, timeoutMs }`. Without them the call rejects with
-   * `ERR_NOT_REPLICATED`, although the sessions have ended. Default: none. A master that dies right after its answer
-   * may then lose an end, until the process repeats it to the new master.
+   * Replicas that must have a logout, kick or ban, and a session that `ExpressSessionStore` moves:
+   * `{ replicas, timeoutMs }`. Without them the call rejects with `ERR_NOT_REPLICATED`, although the sessions have
+   * ended. Default: none. A master that dies right after its answer may then lose an end, until the process repeats it
+   * to the new master.
    */
   durability?: Durability | undefined;
 }
@@ -182,6 +183,7 @@ export class RedisStore implements Store {
       timing: TUPLE_TIMING,
     });
     if (ended !== '') this.#remember(call, revocationOf(...idsIn(ended)));
+    if (session.provedAt !== undefined) await this.#secureMove(call);
     return { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
   }
 
@@ -419,6 +421,13 @@ export class RedisStore implements Store {
       throw withOutcome(error, outcome);
     });
     return outcome;
+  }
+
+  /** Has replicas confirm a moved session if the store is durable: its former record may be deleted then. */
+  async #secureMove({ key, deadline }: Call): Promise<void> {
+    await this.#replicas?.confirm(key, revocationOf(), deadline).catch((cause: unknown) => {
+      throw new SessionError('ERR_NOT_REPLICATED', 'the session was moved, but too few replicas have it', { cause });
+    });
   }
 
   /** That the server which the call was sent to has answered it is only known while it still holds the key. */

@@ -12,15 +12,17 @@ import {
   type StoredBan,
 } from './store';
 
-/** A session that was ended from outside. */
+/** A session whose end is remembered. `unknown`: its holder ended it, and it was kept elsewhere before. */
 interface Ended {
-  reason: EndedSession['reason'];
+  reason: EndedSession['reason'] | 'unknown';
   message: string | null;
   /** When the store forgets it. */
   rememberedUntil: number;
 }
 
-type Why = Pick<Ended, 'reason' | 'message'>;
+type Why = Pick<EndedSession, 'reason' | 'message'>;
+
+const MOVED = { reason: 'unknown', message: null } as const;
 
 /** The outcome of a token and the record of its live session: see the table at `Store`. */
 type Judgement = 'current' | 'new' | 'in flight' | 'reuse';
@@ -94,7 +96,7 @@ export class MemoryUser {
     const record = this.#sessions.get(sid);
     if (record === undefined) {
       const ended = this.#ended.get(sid);
-      if (ended === undefined || ended.rememberedUntil <= now) return null;
+      if (ended === undefined || ended.reason === 'unknown' || ended.rememberedUntil <= now) return null;
       return { ...why, reason: ended.reason, message: ended.message, isDetected: false };
     }
     if (expiryOf(record) <= now) return { ...why, reason: 'expired' };
@@ -160,8 +162,9 @@ export class MemoryUser {
     if (record === undefined) return false;
     this.#forget(sid);
     const isLive = expiryOf(record) > now;
-    if (isLive && why !== null) {
-      this.#ended.set(sid, { ...why, rememberedUntil: Math.min(expiryOf(record), now + MAX_ENDED_MS) });
+    const remembered = why ?? (record.attributes.moved ? MOVED : null);
+    if (isLive && remembered !== null) {
+      this.#ended.set(sid, { ...remembered, rememberedUntil: Math.min(expiryOf(record), now + MAX_ENDED_MS) });
     }
     return isLive;
   }

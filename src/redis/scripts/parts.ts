@@ -50,9 +50,14 @@ local function announce(key)
 end
 `;
 
-/** Deletes a session that would have lived until `expires`, and remembers the reason; '' for no reason. */
+/**
+ * Deletes a session that would have lived until `expires`, and remembers the reason; '' for no reason. Of a session that
+ * was kept elsewhere before, remembers the end in any case, so that CREATE does not start it again.
+ */
 export const END_RECORD = `
 local function end_record(key, sid, expires, reason, message)
+  local attributes = reason == '' and redis.call('HMGET', key, sid .. '.a')[1] or ''
+  if string.find(attributes, '"moved":true', 1, true) then reason = 'unknown' end
   redis.call('HDEL', key, sid, sid .. '.a', sid .. '.d')
   if reason == '' or expires <= now then return nil end
   local remembered = math.min(expires, now + ${MAX_ENDED_MS})
