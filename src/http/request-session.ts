@@ -217,6 +217,7 @@ export class RequestSession<Detail = unknown> {
     return [];
   }
 
+  /** @internal */
   set messages(_texts: unknown) {
     refuseKey(this.#current.exchange, 'messages');
   }
@@ -231,6 +232,7 @@ export class RequestSession<Detail = unknown> {
     return undefined;
   }
 
+  /** @internal */
   set flash(_texts: unknown) {
     refuseKey(this.#current.exchange, 'flash');
   }
@@ -245,6 +247,7 @@ export class RequestSession<Detail = unknown> {
     return undefined;
   }
 
+  /** @internal */
   set returnTo(_path: unknown) {
     refuseKey(this.#current.exchange, 'returnTo');
   }

@@ -46,6 +46,7 @@ export const LUA = {
 /** The same for a regular expression. */
 export const REGEXP = {
   record: `${regExpNumbers(RECORD)}(?::${regExpNumbers(TOKEN)})?`,
+  ended: 'ended:(\\d{1,15}):([a-zA-Z]+):(.*)',
   ban: '(\\d{1,15}):(\\d{1,15}):(.*)',
   userInfo: '(\\d{1,15}):(\\d{1,15}):([^\\n]*)',
 } as const;

@@ -1,4 +1,5 @@
 import type { TokenClaims } from '../token/token';
+import { judge } from './judgement';
 import { MAX_ENDED_MS, MAX_EXPIRED_MS, MAX_REMEMBERED } from './limits';
 import { MemoryData } from './memory-data';
 import {
@@ -23,9 +24,6 @@ interface Ended {
 type Why = Pick<EndedSession, 'reason' | 'message'>;
 
 const MOVED = { reason: 'unknown', message: null } as const;
-
-/** The outcome of a token and the record of its live session: see the table at `Store`. */
-type Judgement = 'current' | 'new' | 'in flight' | 'reuse';
 
 /** One user in the memory store. Does what RedisStore's scripts do on one hash, in the same words. */
 export class MemoryUser {
@@ -219,11 +217,4 @@ export class MemoryUser {
     const givingWay = new Set([...replaced, ...overOnDevice, ...overInAll]);
     return live.map(({ sid }) => sid).filter((sid) => givingWay.has(sid));
   }
-}
-
-function judge({ gen, mintedAt }: TokenClaims, record: SessionRecord, graceMs: number, now: number): Judgement {
-  if (gen === record.gen && mintedAt === record.mintedAt) return 'current';
-  if (gen > record.gen) return 'new';
-  if (gen === record.gen && Math.abs(mintedAt - record.mintedAt) <= graceMs) return 'in flight';
-  return Math.abs(now - record.confirmedAt) < graceMs ? 'in flight' : 'reuse';
 }

@@ -26,9 +26,14 @@ export const BANNED = 'TOKENSESSION_BANNED';
 export const TOO_MANY = 'TOKENSESSION_TOO_MANY';
 export const ENDED = 'TOKENSESSION_ENDED';
 
+export const TIME = `local time = redis.call('TIME')`;
+
+/** For numbers of 13 digits, which Lua writes in full. */
+export const NOW = `local now = time[1] * 1000 + math.floor(time[2] / 1000)`;
+
 export const CLOCK = `
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+${TIME}
+${NOW}
 `;
 
 /** A write that changes nothing: no session has an empty id. */
