@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { RedisStore, SessionError, type SessionErrorCode, TokenManager } from 'tokensession';
 import { refusalsOf } from './support/acl';
-import { blocks, GIVEN, PAGES, pageText, ROOT, section, transcript } from './support/doc-pages';
+import { blocks, GIVEN, NEXT_TYPES, PAGES, pageText, ROOT, section, transcript } from './support/doc-pages';
 import { makeProgramFolder } from './support/program-folder';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { PATIENT, SECRET } from './support/stores';
@@ -53,6 +53,7 @@ it.each(PROGRAMS.map((pages) => [pages.join(', '), pages]))(
     );
     await Promise.all(snippets.map(([name, text]) => writeFile(join(project, name), text)));
     await writeFile(join(project, 'given.d.ts'), GIVEN);
+    await writeFile(join(project, 'next.d.ts'), NEXT_TYPES);
     const compilerOptions = {
       skipLibCheck: true,
       typeRoots: [join(ROOT, 'node_modules/@types')],
