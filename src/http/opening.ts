@@ -96,7 +96,7 @@ function signInByToken<Detail>(current: CurrentSession<Detail>, session: Request
   current.signIn(session, isInCookie);
   if (!isInCookie || cookies === null) return;
   current.isPersistent = cookies.user.isPersistent(exchange.header('cookie'), session.token);
-  const renewed = exchange.isTooLate() ? null : manager.renewedToken(session);
+  const renewed = manager.renewsTokens && !exchange.isTooLate() ? manager.renewedToken(session) : null;
   if (renewed === null) return;
   const next = session.withToken(renewed);
   current.signIn(next, true);

@@ -374,6 +374,15 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
+   * Whether the option `rotateEvery` is set.
+   *
+   * @internal
+   */
+  get renewsTokens(): boolean {
+    return this.#policy.rotateEveryMs > 0;
+  }
+
+  /**
    * The next token of a session that is due by the option `rotateEvery`; else `null`. Asks no store.
    *
    * @internal
