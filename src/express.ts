@@ -48,7 +48,7 @@ export function sessionMiddleware<Detail>(
   return (req, res, next) => {
     let opened: Promise<void> | undefined;
     try {
-      opened = place.open(req, policy, new ExpressExchange(req, res));
+      opened = place.open(req, policy, new ExpressExchange(req, res, next));
     } catch (error) {
       return next(error);
     }
@@ -107,13 +107,15 @@ function answer(refusal: Refusal | Error | null, res: ServerResponse, next: (err
 /** A class, so that its methods are made once, not for every request. */
 class ExpressExchange extends NodeExchange {
   readonly #req: ExpressRequest;
+  readonly #next: (error: Error) => void;
   readonly isSecure: boolean;
 
-  constructor(req: ExpressRequest, res: ServerResponse) {
+  constructor(req: ExpressRequest, res: ServerResponse, next: (error: Error) => void) {
     super(req, res);
     const { secure } = req;
     if (secure === undefined && isResponse(res)) throw new TypeError(NOT_EXPRESS);
     this.#req = req;
+    this.#next = next;
     this.isSecure = secure === true;
   }
 
@@ -123,6 +125,10 @@ class ExpressExchange extends NodeExchange {
 
   ip(): string | undefined {
     return this.#req.ip;
+  }
+
+  divertAnswer(error: Error): void {
+    this.divertTo(this.#next, error);
   }
 
   /** Express 5's `req.host`, which Express 4 gives without the port. */

@@ -49,6 +49,42 @@ describe('a revocation with durability', () => {
   const isOn = async (replica: RedisServer, token: string) =>
     /^\d/.test((await ask<string | null>(replica, 'HGET', keyOf(token), token.split('.')[1] as string)) ?? '');
 
+  it('confirms a session that was moved here, before its former record may be deleted', async () => {
+    const store = new RedisStore(master.url, {
+      timeoutMs: TIMEOUT_MS,
+      ...prefixes,
+      durability: { replicas: 1, timeoutMs: WAIT_MS },
+    });
+    onClose(() => store.close());
+    const session = {
+      userId: 'ada',
+      sid: 'a'.repeat(22),
+      ttlMs: 60_000,
+      absoluteTtlMs: 0,
+      attributes: { moved: true as const },
+      provedAt: 0,
+      maxSessions: 9,
+      maxOnDevice: 0,
+      onLimit: 'replace' as const,
+      replaces: [],
+    };
+    for (const replica of replicas) replica.pause();
+    const message = 'the session was moved, but too few replicas have it';
+    await expect(store.create(tagOf('ada'), session)).rejects.toMatchObject({ ...notReplicated, message });
+    // Still so when it is tried again, although it is there now.
+    await expect(store.create(tagOf('ada'), session)).rejects.toMatchObject(notReplicated);
+    for (const replica of replicas) replica.resume();
+    await until('replicas confirm it', () =>
+      store.create(tagOf('ada'), session).then(
+        () => true,
+        () => false,
+      ),
+    );
+    const { provedAt: _, ...login } = session;
+    for (const replica of replicas) replica.pause();
+    await store.create(tagOf('ada'), { ...login, sid: 'b'.repeat(22) });
+  });
+
   it.each([
     ['a logout', (sessions: TokenManager<{ name: string }>, token: string) => sessions.deleteToken(token)],
     ['a kick', (sessions: TokenManager<{ name: string }>) => sessions.deleteUserToken('ada')],

@@ -126,6 +126,45 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(events.map(([name]) => name)).toEqual(['login', 'revoked', 'save-dropped']);
   });
 
+  it.each([
+    ['another user', { user: 'eve' }],
+    ['a visitor', undefined],
+  ])(
+    'keeps what parallel requests wrote where a session becomes that of %s at the second try only',
+    async (_, next) => {
+      const slow = gate();
+      const { browse, manager, inner, events } = await start({
+        routes: {
+          '/change': async (req) => {
+            await slow.wait();
+            req.session.passport = next;
+            const broken = jest
+              .spyOn(inner, 'create')
+              .mockRejectedValueOnce(new SessionError('ERR_STORE_TIMEOUT', 'test'));
+            const code = await called((done) => req.session.save(done)).catch((error) => error.code);
+            broken.mockRestore();
+            req.session.own = 2;
+            await called((done) => req.session.save(done));
+            return code;
+          },
+        },
+      });
+      const browser = browse();
+      await browser.visit('/login');
+      await browser.visit('/set?own=0');
+      const change = browser.visit('/change');
+      await slow.arrival;
+      await browser.tab().visit('/set?theirs=1&own=1');
+      slow.open();
+      expect((await change).body).toBe('ERR_STORE_TIMEOUT');
+      const { data } = (await browser.visit('/session')).body;
+      expect(data).toEqual({ own: 2, theirs: '1', cookie: expect.anything(), ...(next && { passport: next }) });
+      expect(await manager.listUserSessions('ada')).toEqual([]);
+      expect(await manager.listUserSessions('eve')).toHaveLength(next === undefined ? 0 : 1);
+      expect(events.map(([name]) => name)).not.toContain('save-dropped');
+    },
+  );
+
   it('has sessions that are listed, limited, kicked, banned and reported like any others', async () => {
     const { browse, manager, events, errors } = await start({ policy: { maxSessions: 2 } });
     const browsers = [browse(), browse(), browse()];

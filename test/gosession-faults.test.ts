@@ -345,7 +345,7 @@ it('20: every error of the store reaches its caller', async () => {
   }
 });
 
-it('a deleted session leaves nothing in Redis but, for at most a day, the reason if it was ended from outside', async () => {
+it('a deleted session leaves nothing in Redis but its reason, for a day at most', async () => {
   const sessions = service();
   const [one, two] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
   await sessions.deleteToken(one);

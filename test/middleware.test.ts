@@ -332,7 +332,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect((await send('/logout', { cookie: 'session=of-another-application' })).setCookie).toEqual([]);
     });
 
-    it('gives a 503 and keeps the cookie while the store is down: the client must not believe in a logout', async () => {
+    it('gives a 503 and keeps the cookie while the store is down: no client may take that for a logout', async () => {
       const manager = manage();
       const token = await manager.setToken('ada');
       const store = downStore();

@@ -9,7 +9,8 @@ const MAX_DEPTH = 100;
  *
  * @param name the name of the value in an error.
  * @throws TypeError for `undefined`, NaN, an infinity, a BigInt, a symbol or a function; for a Date, a Map or an
- *   instance of any other class; for a hole in an array, a cycle, or more than 100 levels.
+ *   instance of any other class; for a hole in an array, a property of an array or one with a symbol for its key, a
+ *   cycle, or more than 100 levels.
  */
 export function jsonOf(name: string, value: unknown): string {
   checkJson(name, value, []);
@@ -25,6 +26,11 @@ function checkJson(name: string, value: unknown, above: readonly object[]): void
   if (above.length === MAX_DEPTH) throw new TypeError(`${name} must not be nested deeper than ${MAX_DEPTH} levels`);
   const path = [...above, value];
   if ('toJSON' in value) throw new TypeError(`${name} must be what JSON can hold, got ${classOf(value)}`);
+  const isMore = Array.isArray(value) && Object.keys(value).length > value.length;
+  if (isMore || Object.getOwnPropertySymbols(value).length > 0) {
+    const kind = isMore ? 'an array with a property' : 'a property with a symbol for its key';
+    throw new TypeError(`${name} must be what JSON can hold, got ${kind}`);
+  }
   if (Array.isArray(value)) {
     // Not forEach, which skips holes.
     for (let index = 0; index < value.length; index++) checkJson(`${name}[${index}]`, value[index], path);
