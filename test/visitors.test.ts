@@ -509,6 +509,22 @@ it('a login moves data from the user’s own session in the step that ends it, w
   expect(calls).toEqual(['touch', 'create', 'readData']);
 });
 
+it.each([[undefined], [null], [7], ['']])(
+  'refuses a login of %j by the name of the argument, without a call',
+  async (userId) => {
+    let thrown: unknown;
+    const routes: AppOptions['routes'] = {
+      '/bad': async (session) => {
+        thrown = await session.login(userId as never).catch((error: unknown) => error);
+      },
+    };
+    const { visit, calls } = await start('Koa 3', { routes });
+    await visit('/bad');
+    expect(thrown).toMatchObject({ message: expect.stringContaining('userId') });
+    expect(calls).toEqual([]);
+  },
+);
+
 describe('the options of a login', () => {
   it.each([
     [{ keep: 'cart' }, TypeError, 'keep must be an array of keys, got a value of type string'],

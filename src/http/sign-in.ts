@@ -17,7 +17,8 @@ export function logIn<Detail>(
     current.checkCookie('login');
     const { session: former } = current;
     const visitor = current.visitor.token;
-    const inherits = former?.user?.id === userId ? { sid: former.id, keys: keep } : undefined;
+    const isOwn = former !== null && former.user !== null && former.user.id === userId;
+    const inherits = isOwn ? { sid: former.id, keys: keep } : undefined;
     const isCopied = inherits === undefined && visitor !== null && keep.length > 0;
     const data = (isCopied ? await manager.storedData(visitor, keep) : null) ?? undefined;
     const options = {
