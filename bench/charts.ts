@@ -27,8 +27,10 @@ async function main(args: readonly string[]): Promise<void> {
 
 function drawAll(results: Results): Map<string, string> {
   const charts = new Map<string, string>();
-  const http = drawHttp(results);
-  if (http !== null) charts.set('http', http);
+  for (const [name, hosts] of Object.entries(HOSTS)) {
+    const http = drawHttp(results, hosts);
+    if (http !== null) charts.set(name, http);
+  }
   const core = drawCore(results);
   if (core !== null) charts.set('core', core);
   for (const [part, { series = [] }] of Object.entries(results)) {
@@ -37,7 +39,11 @@ function drawAll(results: Results): Map<string, string> {
   return charts;
 }
 
-const FRAMEWORKS = { express: 'Express 5', koa: 'Koa 3', node: 'node:http' };
+/** The hosts of each chart. */
+const HOSTS: Record<string, Record<string, string>> = {
+  http: { express: 'Express 5', koa: 'Koa 3', node: 'node:http' },
+  'http-others': { fastify: 'Fastify 5', hono: 'Hono 4', fetch: 'Request and Response' },
+};
 
 /** The label of each bar, and its contestants, each in its framework. */
 const HTTP_BARS: [name: string, contestants: string[]][] = [
@@ -46,12 +52,12 @@ const HTTP_BARS: [name: string, contestants: string[]][] = [
   ['tokensession', ['tokensession']],
   ['GETEX', ['GETEX']],
   ['GETEX, signed and listed', ['GETEX, signed and listed']],
-  ['express-session / koa-session', ['express-session', 'koa-session']],
-  ['express-session, not rolling', ['express-session, not rolling']],
+  ["the host's own", ['express-session', 'koa-session', '@fastify/session', 'hono-sessions']],
+  ['in the cookie', ['hono-sessions, in the cookie', 'iron-session']],
 ];
 
-function drawHttp(results: Results): string | null {
-  const frameworks = Object.entries(FRAMEWORKS).filter(([part]) => part in results);
+function drawHttp(results: Results, hosts: Record<string, string>): string | null {
+  const frameworks = Object.entries(hosts).filter(([part]) => part in results);
   if (frameworks.length === 0) return null;
   return drawGroups({
     title: 'Requests of signed-in users that one core can serve',
@@ -65,7 +71,7 @@ function drawHttp(results: Results): string | null {
         if (contestant === undefined) return null;
         return shareOf(samples, 'bare', contestant).median;
       }),
-    })),
+    })).filter(({ values }) => values.some((value) => value !== null)),
     line: { name: 'without sessions', value: 100 },
   });
 }

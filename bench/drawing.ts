@@ -30,9 +30,9 @@ const COLOURS: Record<string, string> = {
   'touchToken, cached': OURS_CACHED,
   cached: OURS_CACHED,
   'connect-redis': THEIRS,
-  'express-session / koa-session': THEIRS,
+  "the host's own": THEIRS,
   'redis-sessions get': THEIRS,
-  'express-session, not rolling': THEIRS_OTHERWISE,
+  'in the cookie': THEIRS_OTHERWISE,
   'redis-sessions get, cached': THEIRS_OTHERWISE,
 };
 const OTHERS = ['#3b7dd8', '#b0418e', '#8a6d1f', '#5b4bb5', '#c0392b', '#2c8c99'];
@@ -53,7 +53,7 @@ export function drawGroups({ title, unit, groups, bars, line }: Groups): string 
   return draw(460, {
     ...heading(title, unit),
     legend: legend(bars.map(({ name }) => name)),
-    grid: { left: 60, right: 30, top: 100, bottom: 40 },
+    grid: { left: 60, right: 30, top: 110, bottom: 40 },
     xAxis: { type: 'category', data: groups, axisLabel: { color: INK, fontSize: 14 }, axisTick: { show: false } },
     yAxis: {
       type: 'value',

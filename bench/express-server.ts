@@ -4,13 +4,9 @@ import { parseCookie } from 'cookie';
 import express, { type Express, type Request, type RequestHandler, type Response } from 'express';
 import session from 'express-session';
 import { createClient } from 'redis';
-import { RedisStore, TokenManager } from 'tokensession';
 import { type RequestSession, requireUser, sessionMiddleware } from 'tokensession/express';
 import { GetexSessions, type HandmadeSessions, ListedGetexSessions } from './getex-sessions';
-import { answerForServer, contestantNamed } from './server';
-
-const SECRET = 'a secret that is long enough to be one';
-const TTL = 7 * 24 * 3600;
+import { type ManagerOptions, managerOn, SECRET, serve, TTL } from './server';
 
 /** All have the same routes: the cost of Express's routing is a part of each request. */
 const CONTESTANTS: Record<string, (app: Express, url: string) => unknown> = {
@@ -68,10 +64,10 @@ const noLogin: RequestHandler = (_req, res) => void res.sendStatus(204);
 function useTokensession(
   app: Express,
   url: string,
-  options: { cache?: true } = {},
+  options: ManagerOptions = {},
   use: { data: 'lazy' | 'eager'; act: Act } | null = null,
 ): void {
-  const manager = new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL, ...options });
+  const manager = managerOn(url, options);
   // The types of express-session also declare `req.session`.
   const sessionOf = (req: Request) => req.session as unknown as RequestSession;
   app.use(sessionMiddleware(manager, use === null ? {} : { data: use.data }));
@@ -134,10 +130,8 @@ async function useExpressSession(
   });
 }
 
-async function main([name = '', url = '']: string[]): Promise<void> {
+serve(CONTESTANTS, async (mount, url) => {
   const app = express();
-  await contestantNamed(name, CONTESTANTS)(app, url);
-  answerForServer(app.listen(0, '127.0.0.1'));
-}
-
-main(process.argv.slice(2));
+  await mount(app, url);
+  return app.listen(0, '127.0.0.1');
+});

@@ -63,7 +63,36 @@ const FRAMEWORKS = {
   node: {
     program: 'node-server.ts',
     title: 'node:http',
-    contestants: ['bare', 'floor', CACHED, UNCACHED, 'GETEX', LISTED],
+    contestants: [
+      'bare',
+      'floor',
+      CACHED,
+      UNCACHED,
+      'touchToken, cached',
+      'touchToken',
+      'GETEX',
+      LISTED,
+      'iron-session',
+      'iron-session, not rolling',
+    ],
+    wanted: [],
+  },
+  fastify: {
+    program: 'fastify-server.ts',
+    title: 'Fastify 5',
+    contestants: ['bare', 'floor', CACHED, UNCACHED, '@fastify/session', '@fastify/session, not rolling'],
+    wanted: [],
+  },
+  hono: {
+    program: 'hono-server.ts',
+    title: 'Hono 4',
+    contestants: ['bare', 'floor', CACHED, UNCACHED, 'hono-sessions', 'hono-sessions, in the cookie'],
+    wanted: [],
+  },
+  fetch: {
+    program: 'fetch-server.ts',
+    title: 'Request and Response',
+    contestants: ['bare', 'floor', CACHED, UNCACHED, 'iron-session', 'iron-session, not rolling'],
     wanted: [],
   },
 } as const;
@@ -140,10 +169,15 @@ async function cookiesOf(server: Server): Promise<string[]> {
   for (let index = 0; index < CONNECTIONS; index++) {
     const response = await fetch(`${urlOf(server)}/login/${userId(index)}`, { method: 'POST' });
     if (!response.ok) throw new Error(`a login at ${server.name} got ${response.status}: ${await response.text()}`);
-    const set = response.headers.getSetCookie().map((cookie) => cookie.split(';', 1)[0]);
-    cookies.push(set.join('; '));
+    cookies.push(cookieHeaderOf(response.headers.getSetCookie()));
   }
   return cookies;
+}
+
+/** What a browser sends after these lines: of several about one cookie, the last one is its. */
+function cookieHeaderOf(lines: readonly string[]): string {
+  const pairs = new Map(lines.map((line) => [line.split('=', 1)[0], line.split(';', 1)[0]]));
+  return [...pairs.values()].join('; ');
 }
 
 /**

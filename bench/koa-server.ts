@@ -4,13 +4,9 @@ import { Redis } from 'ioredis';
 import Koa, { type Context, type Middleware } from 'koa';
 import redisStore from 'koa-redis';
 import { createSession } from 'koa-session';
-import { RedisStore, TokenManager } from 'tokensession';
 import { requireUser, sessionMiddleware } from 'tokensession/koa';
 import { GetexSessions, type HandmadeSessions, ListedGetexSessions } from './getex-sessions';
-import { answerForServer, contestantNamed } from './server';
-
-const SECRET = 'a secret that is long enough to be one';
-const TTL = 7 * 24 * 3600;
+import { type ManagerOptions, managerOn, SECRET, serve, TTL } from './server';
 
 const CONTESTANTS: Record<string, (app: Koa, url: string) => void> = {
   bare: (app) => {
@@ -58,9 +54,8 @@ const CONTESTANTS: Record<string, (app: Koa, url: string) => void> = {
   'GETEX, signed and listed': (app, url) => useHandmade(app, new ListedGetexSessions(url, SECRET, TTL)),
 };
 
-function useTokensession(app: Koa, url: string, options: { cache?: true } = {}): void {
-  const manager = new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL, ...options });
-  app.use(sessionMiddleware(manager));
+function useTokensession(app: Koa, url: string, options: ManagerOptions = {}): void {
+  app.use(sessionMiddleware(managerOn(url, options)));
   app.use(loginOr((ctx, user) => ctx.session.login(user), requireUser()));
   app.use((ctx) => {
     ctx.body = { user: ctx.session.user?.id };
@@ -101,10 +96,8 @@ function loginOr(login: (ctx: Context, user: string) => Promise<unknown>, otherw
   };
 }
 
-function main([name = '', url = '']: string[]): void {
+serve(CONTESTANTS, (mount, url) => {
   const app = new Koa();
-  contestantNamed(name, CONTESTANTS)(app, url);
-  answerForServer(app.listen(0, '127.0.0.1'));
-}
-
-main(process.argv.slice(2));
+  mount(app, url);
+  return app.listen(0, '127.0.0.1');
+});

@@ -40,6 +40,9 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   data: benchHttp('data'),
   koa: benchHttp('koa'),
   node: benchHttp('node'),
+  fastify: benchHttp('fastify'),
+  hono: benchHttp('hono'),
+  fetch: benchHttp('fetch'),
   'redis-side': benchRedisSide,
   memory: benchMemory,
   endings: benchEndings,
@@ -51,7 +54,7 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
 };
 
 /** Names for several parts. */
-const GROUPS: Record<string, string[]> = { http: ['express', 'data', 'koa', 'node'] };
+const GROUPS: Record<string, string[]> = { http: ['express', 'data', 'koa', 'node', 'fastify', 'hono', 'fetch'] };
 
 async function main(args: readonly string[]): Promise<void> {
   // `npm start --quick`, without `--` before it, gives the option to npm, which passes it on like this.

@@ -75,7 +75,7 @@ export async function benchRevocation({ isQuick }: Effort, cpus: CpuPlan): Promi
       `A process looks at the token each millisecond, and with a cache also after whatever Redis has sent it, so that ${OBSERVERS} processes don't wait for each other's CPU. The time is that of the answer which refuses it; a check that still accepted it had begun by "last accepted".`,
       `A kick counts only if every process had just answered from memory: INFO commandstats saw no EVALSHA for its last check, and until all had refused none but the kick and one of each process. ${uncounted} did not count.`,
       'Not cached, each check asks Redis: what is measured is how often the processes look.',
-      `Cut off: before the kick a proxy begins to swallow all that Redis sends to the subscriptions, while commands go through. maxAgeMs is ${MAX_AGE_MS}; heartbeatMs is ${HEARTBEAT_MS}, and ${LONG_HEARTBEAT_MS} where none comes in time to tell of it.`,
+      `Cut off: before the kick a proxy begins to swallow all that Redis sends to the subscriptions, while commands go through. maxAgeMs is ${MAX_AGE_MS}; heartbeatMs is ${HEARTBEAT_MS}, and ${LONG_HEARTBEAT_MS} where none detects the loss in time.`,
     ],
   };
 }

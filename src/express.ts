@@ -49,7 +49,7 @@ export function sessionMiddleware<Detail>(
     let opened: Promise<void> | undefined;
     try {
       if (req.app === undefined && isResponse(res)) throw new TypeError(NOT_EXPRESS);
-      opened = place.open(req, policy, new ExpressExchange(req, res));
+      opened = place.open(req, policy, new ExpressExchange(req, res, next));
     } catch (error) {
       return next(error);
     }
@@ -108,11 +108,13 @@ function answer(refusal: Refusal | Error | null, res: ServerResponse, next: (err
 /** A class, so that its methods are made once, not for every request. */
 class ExpressExchange extends NodeExchange {
   readonly #req: ExpressRequest;
+  readonly #next: (error: Error) => void;
   readonly isSecure: boolean;
 
-  constructor(req: ExpressRequest, res: ServerResponse) {
+  constructor(req: ExpressRequest, res: ServerResponse, next: (error: Error) => void) {
     super(req, res);
     this.#req = req;
+    this.#next = next;
     this.isSecure = req.secure === true;
   }
 
@@ -122,6 +124,10 @@ class ExpressExchange extends NodeExchange {
 
   ip(): string | undefined {
     return this.#req.ip;
+  }
+
+  divertAnswer(error: Error): void {
+    this.divertTo(this.#next, error);
   }
 
   /** Express 5's `req.host`, which Express 4 gives without the port. */

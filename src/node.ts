@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
-import type { SessionError } from './errors/session-error';
+import { SessionError } from './errors/session-error';
 import { type Connection, readConnection } from './http/connection';
 import { RequestSession } from './http/request-session';
 import { openerPolicy, openOnce, type SessionOpenerOptions } from './http/session-opener';
@@ -55,17 +55,21 @@ export function sessionOpener<Detail>(
 /** Headers about the body that the handler meant to send. */
 const BODY_HEADERS = ['Content-Encoding', 'Cache-Control', 'Expires', 'ETag', 'Last-Modified'];
 
+/** The answer to a failure that is none of this package. */
+const UNEXPECTED = { status: 500, headers: {}, body: { error: 'internal_server_error' } };
+
 /**
- * Answers a failed request with the error's status, headers and body, as JSON. Drops headers about the body that the
- * handler meant to send. Cuts off a response that has begun; leaves one that is complete.
+ * Answers a failed request with the error's status, headers and body, as JSON. Any other value than a `SessionError`
+ * gets 500 and `{ "error": "internal_server_error" }`, without its message: log it. Drops headers about the body that
+ * the handler meant to send. Cuts off a response that has begun; leaves one that is complete.
  */
-export function sendError(res: NodeResponse, error: SessionError): void {
+export function sendError(res: NodeResponse, error: unknown): void {
   if (res.writableEnded) return;
   if (res.headersSent) {
     res.destroy();
     return;
   }
-  const { status, headers = {}, body } = error;
+  const { status, headers = {}, body } = error instanceof SessionError ? error : UNEXPECTED;
   for (const name of BODY_HEADERS) res.removeHeader(name);
   setRefusalHeaders(res as ServerResponse, { headers });
   res.statusCode = status;

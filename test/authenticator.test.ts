@@ -153,7 +153,7 @@ it('a token passed as an argument acts alone, from any origin; an invalid one is
 it('trusts the host and protocol that a proxy forwards only where the options say so', async () => {
   const { authenticate, token } = await start();
   const headers = { host: 'inner:80', origin: 'https://shop.example.com', cookie: `__Host-session=${token}` };
-  const details = { secure: true, host: 'shop.example.com' };
+  const details = { secure: true, host: 'shop.example.com', ip: '192.0.2.7' };
   expect((await authenticate({ headers }, details)).session?.user).toEqual(ADA);
   expect((await authenticate({ headers }, { host: 'shop.example.com' })).error?.code).toBe('ERR_UNAUTHENTICATED');
   // `Headers` return null for a missing header.
@@ -209,7 +209,7 @@ it('rejects options, requests and details of the wrong type', async () => {
   for (const request of [undefined, null, 7, {}, { headers: null }]) {
     await expect(authenticate(request as never)).rejects.toThrow(TypeError);
   }
-  for (const details of [{ secure: 'yes' }, { host: 7 }, { proto: 'https' }]) {
+  for (const details of [{ secure: 'yes' }, { host: 7 }, { ip: 7 }, { proto: 'https' }]) {
     await expect(authenticate({ headers: {} }, details as never)).rejects.toThrow(TypeError);
   }
 });

@@ -73,7 +73,7 @@ function manage(target: unknown, options: RedisStoreOptions = {}, cache = true):
     store,
     secret: SECRET,
     getUserInfo: (id): { name: string } => ({ name: id }),
-    ...(cache && { cache: { maxAgeMs: 60_000, heartbeatMs: 200 } }),
+    ...(cache && { cache: { maxAgeMs: 60_000, heartbeatMs: 1000 } }),
   });
   onClose(() => sessions.close());
   return sessions;

@@ -10,9 +10,10 @@ import { runProgram } from './support/programs';
 import { ask, freePort, type RedisServer } from './support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startTraffic } from './support/traffic';
-import { until } from './support/until';
+import { answered, until } from './support/until';
 
-const TIMEOUT_MS = 1000;
+/** Where servers fail. */
+const TIMEOUT_MS = 2500;
 /** The margin of a call beyond its deadline on a busy machine; shorter than a deadline. */
 const SLACK_MS = 900;
 /** How long after the other nodes mark a master as down all users must be served again. */
@@ -33,7 +34,7 @@ beforeEach(() => {
 type Target = ConstructorParameters<typeof RedisStore>[0];
 
 function manage(target: Target = { cluster: topology.startupNodes }, options: RedisStoreOptions = {}) {
-  const store = new RedisStore(target, { timeoutMs: TIMEOUT_MS, ...prefixes, ...options });
+  const store = new RedisStore(target, { ...PATIENT, ...prefixes, ...options });
   const manager = new TokenManager<{ name: string }>({ store, secret: SECRET, getUserInfo: (id) => ({ name: id }) });
   onClose(() => manager.close());
   return manager;
@@ -91,21 +92,28 @@ describe('a Cluster', () => {
   });
 
   it('is healthy with all masters, degraded without one of them, and down without any', async () => {
-    const sessions = manage();
-    const token = await sessions.setToken('ada');
-    expect(await sessions.health()).toEqual({ status: 'up', latencyMs: expect.any(Number), reasons: [] });
+    const token = await manage().setToken('ada');
+    expect(await manage().health()).toEqual({ status: 'up', latencyMs: expect.any(Number), reasons: [] });
     const master = await topology.ownerOf(keyOf(token));
+    const replica = await topology.replicaOf(master);
+    const sessions = manage(undefined, { timeoutMs: TIMEOUT_MS });
+    await until('it is connected', () => sessions.checkToken(token));
+    // Nobody takes its place.
+    replica.pause();
     master.pause();
-    const health = await sessions.health();
+    await until('only that master is missing', async () => {
+      const { status, reasons } = await sessions.health();
+      return status === 'degraded' && reasons.length === 1 && reasons[0]?.includes(`:${master.port}: `);
+    });
     master.resume();
-    expect(health).toMatchObject({ status: 'degraded', reasons: [expect.stringContaining(`:${master.port}: `)] });
+    replica.resume();
     const nowhere = manage({ cluster: [{ host: '127.0.0.1', port: await freePort() }] });
     expect(await nowhere.health()).toMatchObject({ status: 'down', latencyMs: null });
     await topology.untilHealed();
   });
 
   it('serves the users of other nodes while one has more waiting calls than may be in flight', async () => {
-    const sessions = manage({ cluster: topology.startupNodes }, PATIENT);
+    const sessions = manage();
     const tokens = await logIn(sessions, 30);
     const [held = ''] = [...tokens.values()];
     const master = await topology.ownerOf(keyOf(held));
@@ -128,7 +136,7 @@ describe('a Cluster', () => {
     await Promise.all(topology.nodes.map((node) => ask(node, 'ACL', 'LOG', 'RESET')));
     const store = new RedisStore(
       { cluster: topology.startupNodes, ...ACL_LOGIN },
-      { timeoutMs: TIMEOUT_MS, durability: { replicas: 1 } },
+      { ...PATIENT, durability: { replicas: 1 } },
     );
     const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => ({}) });
     onClose(() => sessions.close());
@@ -171,7 +179,7 @@ describe('a Cluster', () => {
       code: 'ERR_STORE_UNAVAILABLE',
       cause: { message: `127.0.0.1:${port}: connect ECONNREFUSED 127.0.0.1:${port}` },
     });
-    expect(performance.now() - begin).toBeLessThan(TIMEOUT_MS / 2);
+    expect(performance.now() - begin).toBeLessThan(PATIENT.timeoutMs / 2);
   });
 });
 
@@ -182,7 +190,7 @@ describe.each([
   beforeEach(() => topology.untilHealed());
 
   it('is replaced, and all users are served again; users on other nodes notice nothing', async () => {
-    const sessions = manage();
+    const sessions = manage(undefined, { timeoutMs: TIMEOUT_MS });
     const tokens = await logIn(sessions, 12);
     const master = await topology.ownerOf(keyOf(tokens.get('user-0') as string));
     const struck = new Set(await tokensOn(master, tokens.values()));
@@ -200,12 +208,12 @@ describe.each([
     const [report, spared] = await Promise.all([theirs.stop(), others.stop()]);
     expect(report).toMatchObject({ signedOut: 0, mixedUp: 0 });
     for (const code of Object.keys(report.failed)) expect(code).toMatch(/^ERR_STORE_(UNAVAILABLE|TIMEOUT)$/);
-    expect(report.worstMs).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+    expect(report.worstActiveMs).toBeLessThan(TIMEOUT_MS + SLACK_MS);
     expect(spared).toMatchObject({ failed: {}, signedOut: 0, mixedUp: 0 });
   });
 
   it('loses no revocation: it is repeated on the promoted node', async () => {
-    const sessions = manage();
+    const sessions = manage(undefined, { timeoutMs: TIMEOUT_MS });
     const tokens = await logIn(sessions, 12);
     const master = await topology.ownerOf(keyOf(tokens.get('user-0') as string));
     const replica = await topology.replicaOf(master);
@@ -224,7 +232,7 @@ describe.each([
     // A redirection may lead the client to the new master a moment before it learns of the promotion.
     await until('the logout is repeated', async () => (await sessions.checkToken(loggedOut)) === null);
     await until('the kick is repeated', async () => (await sessions.checkToken(kicked)) === null);
-    expect(await sessions.listUserToken(kickedId)).toEqual([]);
+    expect(await answered(() => sessions.listUserToken(kickedId))).toEqual([]);
     await recover(master);
   });
 });
@@ -237,8 +245,9 @@ describe("an application's own client that silently drops commands", () => {
       redisOptions: { autoResendUnfulfilledCommands: false },
     });
     onClose(() => client.disconnect());
-    const sessions = manage(client);
-    const token = await sessions.setToken('ada');
+    const sessions = manage(client, { timeoutMs: 1000 });
+    const token = await manage().setToken('ada');
+    await until('it is connected', () => sessions.checkToken(token));
     const master = await topology.ownerOf(keyOf(token));
     const replica = await topology.replicaOf(master);
     // No replica is promoted.
@@ -292,7 +301,7 @@ describe('a slot that moves to another node', () => {
 
   it('with only half of its keys, as user info is cached alone, ends the sessions of a deleted user', async () => {
     let exists = true;
-    const store = new RedisStore({ cluster: topology.startupNodes }, { timeoutMs: TIMEOUT_MS, ...prefixes });
+    const store = new RedisStore({ cluster: topology.startupNodes }, { ...PATIENT, ...prefixes });
     const sessions = new TokenManager({
       store,
       secret: SECRET,
@@ -308,7 +317,7 @@ describe('a slot that moves to another node', () => {
   });
 
   it('under load fails no request and signs no user out', async () => {
-    const sessions = manage(undefined, PATIENT);
+    const sessions = manage();
     const { token, from, to, slot } = await aSlot(sessions);
     const traffic = startTraffic(sessions, new Map([['ada', token]]), { everyMs: 2 });
     await traffic.untilServed();
@@ -323,7 +332,10 @@ describe('a slot that moves to another node', () => {
   });
 
   it('to a node that dies halfway gives a 503 to its users, and leaves no unhandled rejection', async () => {
-    const sessions = new TokenManager({ store: new RedisStore({ cluster: topology.startupNodes }), secret: SECRET });
+    const sessions = new TokenManager({
+      store: new RedisStore({ cluster: topology.startupNodes }, PATIENT),
+      secret: SECRET,
+    });
     onClose(() => sessions.close());
     const token = await sessions.setToken('ada');
     const key = keyOf(token, 'session-token');

@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import { RedisStore } from 'tokensession';
 import { closeAfterEach } from './support/closing';
 import { type RedisServer, startRedis } from './support/redis-server';
-import { randomPrefixes } from './support/stores';
+import { PATIENT, randomPrefixes } from './support/stores';
 
 let server: RedisServer;
 beforeAll(async () => {
@@ -18,7 +18,7 @@ it('a lone call is sent at once; calls made while it is in flight are sent in on
   const client = new Redis(server.url, { enableOfflineQueue: false, socketTimeout: 5000 });
   closing(() => client.disconnect());
   await once(client, 'ready');
-  const store = new RedisStore(client, randomPrefixes());
+  const store = new RedisStore(client, { ...PATIENT, ...randomPrefixes() });
   closing(() => store.close());
   await store.getBan(TAG);
   const write = jest.spyOn(client.stream, 'write');

@@ -5,7 +5,8 @@ import { FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
 import { ask, askInfo, type RedisServer, startRedis } from './support/redis-server';
-import { randomPrefixes, SECRET } from './support/stores';
+import { startStopwatch } from './support/stopwatch';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy } from './support/tcp-proxy';
 import { until } from './support/until';
 
@@ -49,6 +50,42 @@ describe('a revocation with durability', () => {
   const isOn = async (replica: RedisServer, token: string) =>
     /^\d/.test((await ask<string | null>(replica, 'HGET', keyOf(token), token.split('.')[1] as string)) ?? '');
 
+  it('confirms a session that was moved here, before its former record may be deleted', async () => {
+    const store = new RedisStore(master.url, {
+      timeoutMs: TIMEOUT_MS,
+      ...prefixes,
+      durability: { replicas: 1, timeoutMs: WAIT_MS },
+    });
+    onClose(() => store.close());
+    const session = {
+      userId: 'ada',
+      sid: 'a'.repeat(22),
+      ttlMs: 60_000,
+      absoluteTtlMs: 0,
+      attributes: { moved: true as const },
+      provedAt: 0,
+      maxSessions: 9,
+      maxOnDevice: 0,
+      onLimit: 'replace' as const,
+      replaces: [],
+    };
+    for (const replica of replicas) replica.pause();
+    const message = 'the session was moved, but too few replicas have it';
+    await expect(store.create(tagOf('ada'), session)).rejects.toMatchObject({ ...notReplicated, message });
+    // Still so when it is tried again, although it is there now.
+    await expect(store.create(tagOf('ada'), session)).rejects.toMatchObject(notReplicated);
+    for (const replica of replicas) replica.resume();
+    await until('replicas confirm it', () =>
+      store.create(tagOf('ada'), session).then(
+        () => true,
+        () => false,
+      ),
+    );
+    const { provedAt: _, ...login } = session;
+    for (const replica of replicas) replica.pause();
+    await store.create(tagOf('ada'), { ...login, sid: 'b'.repeat(22) });
+  });
+
   it.each([
     ['a logout', (sessions: TokenManager<{ name: string }>, token: string) => sessions.deleteToken(token)],
     ['a kick', (sessions: TokenManager<{ name: string }>) => sessions.deleteUserToken('ada')],
@@ -82,20 +119,21 @@ describe('a revocation with durability', () => {
     const sessions = manage();
     const [token, other] = [await sessions.setToken('ada'), await sessions.setToken('grace')];
     for (const replica of replicas) replica.pause();
-    const begin = performance.now();
+    const elapsedMs = startStopwatch();
     const logout = expect(sessions.deleteToken(token)).rejects.toMatchObject({
       ...notReplicated,
       message: 'the sessions have ended, but only 0 of 1 replicas confirmed it in time',
     });
+    let isWaiting = true;
+    const answered = logout.finally(() => {
+      isWaiting = false;
+    });
     await new Promise((resolve) => setTimeout(resolve, 20));
-    for (let i = 0; i < 10; i++) {
-      const start = performance.now();
-      expect(await sessions.touchToken(other)).not.toBeNull();
-      expect(await sessions.checkToken(token)).toBeNull();
-      expect(performance.now() - start).toBeLessThan(WAIT_MS / 2);
-    }
-    await logout;
-    expect(performance.now() - begin).toBeLessThan(WAIT_MS + SLACK_MS);
+    expect(await sessions.touchToken(other)).not.toBeNull();
+    expect(await sessions.checkToken(token)).toBeNull();
+    expect(isWaiting).toBe(true);
+    await answered;
+    expect(elapsedMs()).toBeLessThan(WAIT_MS + SLACK_MS);
   });
 
   it('notifies listeners once even when replication is unconfirmed: the sessions have ended', async () => {
@@ -128,13 +166,13 @@ describe('a revocation with durability', () => {
     for (const areAway of [false, true]) {
       const tokens = await Promise.all(Array.from({ length: 100 }, (_, i) => sessions.setToken(`user-${i}`)));
       if (areAway) for (const replica of replicas) replica.pause();
-      const begin = performance.now();
+      const elapsedMs = startStopwatch();
       const [first, ...others] = tokens as [string, ...string[]];
       const calls = [sessions.deleteToken(first)];
       await new Promise((resolve) => setTimeout(resolve, 50));
       calls.push(...others.map((token) => sessions.deleteToken(token)));
       const outcomes = await Promise.allSettled(calls);
-      expect(performance.now() - begin).toBeLessThan(TIMEOUT_MS + 50 + SLACK_MS);
+      expect(elapsedMs()).toBeLessThan(TIMEOUT_MS + 50 + SLACK_MS);
       for (const outcome of outcomes) {
         expect(outcome).toMatchObject(
           areAway ? { status: 'rejected', reason: notReplicated } : { status: 'fulfilled', value: true },
@@ -175,9 +213,9 @@ describe('a revocation with durability', () => {
     expect(await sessions.checkToken(old)).toBeNull();
     expect(await sessions.checkToken(token)).not.toBeNull();
     const late = sessions.deleteToken(token);
-    const begin = performance.now();
+    const elapsedMs = startStopwatch();
     await Promise.all([expect(late).rejects.toMatchObject({ status: 503 }), sessions.close()]);
-    expect(performance.now() - begin).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+    expect(elapsedMs()).toBeLessThan(TIMEOUT_MS + SLACK_MS);
   });
 
   it('waits on the server that the client is connected to, after each reconnect', async () => {
@@ -205,11 +243,11 @@ describe('a revocation with durability', () => {
     const client = createRedisClient(master.url, { timeoutMs: TIMEOUT_MS });
     onClose(() => client.disconnect());
     const sessions = new TokenManager({
-      store: new RedisStore(client, { ...prefixes, durability: { replicas: 1 } }),
+      store: new RedisStore(client, { timeoutMs: TIMEOUT_MS, ...prefixes, durability: { replicas: 1 } }),
       secret: SECRET,
     });
     const token = await sessions.setToken('ada');
-    const connections = async () => (await askInfo(master, 'INFO', 'clients')).connected_clients;
+    const connections = async () => (await askInfo(master, 'INFO', 'stats')).total_connections_received;
     const before = await connections();
     const logout = sessions.deleteToken(token);
     await sessions.close();
@@ -220,7 +258,7 @@ describe('a revocation with durability', () => {
   it('names the cause when it is another one than missing replicas', async () => {
     await ask(master, 'ACL', 'SETUSER', 'waitless', 'on', '>a password', '~*', '+@all', '-wait');
     const settings = { host: '127.0.0.1', port: master.port, username: 'waitless', password: 'a password' };
-    const store = new RedisStore(settings, { ...prefixes, durability: { replicas: 1 } });
+    const store = new RedisStore(settings, { ...PATIENT, ...prefixes, durability: { replicas: 1 } });
     const sessions = new TokenManager({ store, secret: SECRET });
     onClose(() => sessions.close());
     await expect(sessions.deleteToken(await sessions.setToken('ada'))).rejects.toMatchObject({

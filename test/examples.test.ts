@@ -27,11 +27,12 @@ afterAll(() => redis.stop());
 afterEach(killExamples);
 
 describe('the gosession program', () => {
+  /** The seconds left, on a busy machine, may be one less. */
   const STEPS = [
     'list: 4 tokens',
-    'check: user 000001, detail {"detail":"000001"}, 2 s left',
+    'check: user 000001, detail {"detail":"000001"}, [12] s left',
     'refresh to 5 s: true',
-    'check: user 000001, 5 s left',
+    'check: user 000001, [45] s left',
     'wait 10 s',
     'check: gone',
     'list: 3 tokens',
@@ -46,7 +47,7 @@ describe('the gosession program', () => {
     expect(await redis.admin.keys('go-token:*')).toHaveLength(1);
     for (const example of examples) {
       expect(await example.ended).toBe(0);
-      expect(example.stdout).toBe(STEPS);
+      expect(example.stdout).toMatch(new RegExp(`^${STEPS}$`));
       expect(example.stderr).toBe('');
     }
     // Only the reason of each end stays, for as long as the session would have lived.
@@ -243,14 +244,14 @@ describe('the Express example', () => {
     [
       'Redis, behind sentinels',
       async () => {
-        const topology = await startSentinelTopology({ password: PASSWORD });
+        const topology = await startSentinelTopology({ password: PASSWORD, downAfterMs: 10_000 });
         return { topology, env: { REDIS_SENTINELS: listOf(topology.sentinels), REDIS_NAME: topology.name } };
       },
     ],
     [
       'a Redis Cluster',
       async () => {
-        const topology = await startClusterTopology({ password: PASSWORD, replicas: 0 });
+        const topology = await startClusterTopology({ password: PASSWORD, replicas: 0, nodeTimeoutMs: 10_000 });
         return { topology, env: { REDIS_CLUSTER: listOf(topology.startupNodes.slice(0, 2)) } };
       },
     ],

@@ -1,7 +1,7 @@
 import type { RequestListener } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
-import { MemoryStore, RedisStore, TokenManager } from 'tokensession';
+import { MemoryStore, RedisStore, type Store, TokenManager } from 'tokensession';
 import { requireRecentLogin, requireUser, sessionMiddleware } from 'tokensession/express';
 import { continueSession, ExpressSessionStore, type LegacySessionsOptions } from 'tokensession/express-session';
 import { listen } from './support/apps';
@@ -65,10 +65,13 @@ function routes(app: Express): void {
 async function startMoving({
   legacy = {},
   wrap = (store) => store,
+  beforeCreate = async () => {},
 }: {
   legacy?: Partial<LegacySessionsOptions<AnySession>>;
   /** Wraps the store that sessions are moved from. */
   wrap?: (store: AnySession) => AnySession;
+  /** Runs before each session that our store starts. */
+  beforeCreate?: () => Promise<void>;
 } = {}) {
   const prefix = `sess-${Math.random().toString(36).slice(2)}:`;
   const client = createClient({ url: server.url });
@@ -76,7 +79,10 @@ async function startMoving({
   const former = new ConnectRedisStore({ client, prefix });
   const prefixes = randomPrefixes();
   const newManager = () =>
-    new TokenManager({ store: new RedisStore(server.url, { ...prefixes, ...PATIENT }), secret: SECRET });
+    new TokenManager({
+      store: withHook(new RedisStore(server.url, { ...prefixes, ...PATIENT }), 'create', beforeCreate),
+      secret: SECRET,
+    });
   // Separate, like two processes.
   const managers = [newManager(), newManager()] as const;
   const events: string[] = [];
@@ -147,6 +153,21 @@ async function startMoving({
   };
 }
 
+/** A store with something to wait for before each call of a method. */
+function withHook(store: Store, method: keyof Store, before: () => Promise<void>): Store {
+  return new Proxy(store, {
+    get(target, name) {
+      const member: unknown = Reflect.get(target, name, target);
+      if (typeof member !== 'function') return member;
+      if (name !== method) return member.bind(target);
+      return async (...args: unknown[]) => {
+        await before();
+        return member.apply(target, args);
+      };
+    },
+  });
+}
+
 function ownRoutes(app: Express): void {
   app.all(
     '/me',
@@ -171,6 +192,10 @@ function ownRoutes(app: Express): void {
     handlerOf(({ auth }) => auth.reauthenticated()),
   );
   app.all(
+    '/auth-rotate',
+    handlerOf(({ auth }) => auth.rotate()),
+  );
+  app.all(
     '/auth-data',
     handlerOf(({ auth }) => auth.data.getAll()),
   );
@@ -186,7 +211,7 @@ it('moves a session at its first use, once, under any number of parallel request
   const tabs = Array.from({ length: 30 }, () => browser.tab());
   const answers = await Promise.all(tabs.map((tab) => tab.visit('/who')));
   for (const { status, body } of answers) expect([status, body]).toEqual([200, { user: 'ada', cart: 'book' }]);
-  expect(await manager.listUserSessions('ada')).toHaveLength(1);
+  expect(await manager.listUserSessions('ada')).toEqual([expect.objectContaining({ attributes: {}, actor: null })]);
   expect(await formerKeys()).toBe(0);
   expect(events).toEqual([]);
   // Each response set the new cookie of the same session; the former one stays valid if that is lost.
@@ -247,39 +272,84 @@ it('never revives a session that has ended after its move', async () => {
   expect(await formerKeys()).toBeLessThanOrEqual(1);
 });
 
-it.each([
-  ['a user', '/login?user=ada', '/logout'],
-  ['a visitor', '/set?cart=book', '/logout'],
-  ['a user', '/login?user=ada', '/auth-logout'],
-])(
-  'does not revive a session of %s (%s, %s) that was logged out while a slow request was moving it',
-  async (_, path, logout) => {
-    const held: (() => void)[] = [];
-    let isHolding = false;
-    const slow = (store: AnySession) => ({
-      get: (id: string, done: (...outcome: unknown[]) => void) =>
-        store.get(id, (...outcome: unknown[]) => {
-          if (isHolding) held.push(() => done(...outcome));
-          else done(...outcome);
-        }),
-      destroy: (id: string, done: () => void) => store.destroy(id, done),
-    });
-    const { browse, goTo, manager } = await startMoving({ wrap: slow });
-    const browser = browse();
-    await browser.visit(path);
-    goTo('both');
-    isHolding = true;
-    const late = browser.tab().visit('/who');
-    await until('the former store was asked', () => held.length === 1);
-    isHolding = false;
-    await browser.visit('/who');
-    await browser.visit(logout);
-    for (const goOn of held) goOn();
-    expect((await late).body).toEqual({ user: null, cart: null });
-    expect((await browser.tab().visit('/who')).body).toEqual({ user: null, cart: null });
-    expect(await manager.listUserSessions('ada')).toEqual([]);
-  },
-);
+describe.each([
+  ['a user', '/login?user=ada', '/logout', true],
+  ['a user', '/login?user=ada', '/auth-logout', true],
+  ['a user', '/login?user=ada', '/auth-login?user=ada', false],
+  ['a visitor', '/set?cart=book', '/logout', true],
+  ['a visitor', '/set?cart=book', '/auth-login?user=ada', false],
+  ['a visitor', '/set?cart=book', '/auth-rotate', false],
+])('a session of %s (%s) that has ended (%s) while a slow request was moving it', (_, path, end, isOver) => {
+  it.each(['the answer of the former store', 'the first write', 'the second write'])(
+    'stays ended: held at %s',
+    async (at) => {
+      const held: (() => void)[] = [];
+      let isHolding = false;
+      let writes = 0;
+      const slow = (store: AnySession) => ({
+        get: (id: string, done: (...outcome: unknown[]) => void) =>
+          store.get(id, (...outcome: unknown[]) => {
+            if (isHolding && at.startsWith('the answer')) held.push(() => done(...outcome));
+            else done(...outcome);
+          }),
+        destroy: (id: string, done: () => void) => store.destroy(id, done),
+      });
+      const beforeCreate = async () => {
+        if (!isHolding || at.startsWith('the answer') || ++writes < (at === 'the first write' ? 1 : 2)) return;
+        await new Promise<void>((go) => held.push(go));
+      };
+      const { browse, goTo, manager } = await startMoving({ wrap: slow, beforeCreate });
+      const browser = browse();
+      await browser.visit(path);
+      goTo('both');
+      isHolding = true;
+      let isAnswered = false;
+      const late = browser
+        .tab()
+        .visit('/who')
+        .finally(() => {
+          isAnswered = true;
+        });
+      await until('the move is held, or over', () => held.length === 1 || isAnswered);
+      // A visitor's move has one write only.
+      if (isAnswered) return expect(path).toBe('/set?cart=book');
+      isHolding = false;
+      await browser.visit('/who');
+      const former = browser.tab();
+      expect((await browser.visit(end)).status).toBe(200);
+      const before = (await manager.listUserSessions('ada')).map(({ id }) => id);
+      expect(before).toHaveLength(end.startsWith('/auth-login') ? 1 : 0);
+      for (const goOn of held) goOn();
+      expect((await late).body).toEqual({ user: null, cart: null });
+      expect((await former.visit('/who')).body).toEqual({ user: null, cart: null });
+      expect((await manager.listUserSessions('ada')).map(({ id }) => id)).toEqual(before);
+      if (isOver) expect((await browser.visit('/who')).body).toEqual({ user: null, cart: null });
+    },
+  );
+});
+
+it('ends a session that was not moved yet, also where a slow request is moving it', async () => {
+  const former = new expressSession.MemoryStore();
+  const held: (() => void)[] = [];
+  let isHolding = true;
+  const slow = {
+    get: (id: string, done: (error: unknown, session?: object) => void) =>
+      former.get(id, (error: unknown, session: object) => {
+        if (isHolding) held.push(() => done(error, session));
+        else done(error, session);
+      }),
+    destroy: (id: string, done: () => void) => former.destroy(id, done),
+  };
+  const { store, manager } = await startBridge(onClose, { store: { legacy: { store: slow } } });
+  await called((done) => former.set('a', { passport: { user: 'ada' }, cookie: {} }, done));
+  const late = store.get('a');
+  await until('the move is held', () => held.length === 1);
+  isHolding = false;
+  await store.destroy('a');
+  for (const goOn of held) goOn();
+  expect(await late).toBeNull();
+  expect(await manager.listUserSessions('ada')).toEqual([]);
+});
 
 it.each(['MemoryStore', 'RedisStore'])('revives no session on %s that clear() has ended', async (kind) => {
   const former = new expressSession.MemoryStore();
@@ -313,6 +383,27 @@ it('deletes the former record of a user also where the process that moved it die
   expect((await browser.visit('/who')).body.user).toBe('ada');
   await until('the record is forgotten', async () => (await formerKeys()) === 0);
 });
+
+it.each(['/login?user=ada', '/set?cart=book'])(
+  'starts a session again (%s) that a promoted master lacks when the former record is deleted',
+  async (path) => {
+    const losing = (store: AnySession) => ({
+      get: (id: string, done: () => void) => store.get(id, done),
+      destroy: async (id: string, done: (error?: unknown) => void) => {
+        const keys = await server.admin.keys('token-*');
+        if (keys.length > 0) await server.admin.del(...keys);
+        store.destroy(id, done);
+      },
+    });
+    const { browse, goTo, formerKeys } = await startMoving({ wrap: losing });
+    const browser = browse();
+    await browser.visit(path);
+    const before = (await browser.visit('/who')).body;
+    goTo('bridge');
+    for (let i = 0; i < 2; i++) expect((await browser.visit('/who')).body).toEqual(before);
+    expect(await formerKeys()).toBe(0);
+  },
+);
 
 it('takes the login time of a moved user from the session; without one, no login counts as recent', async () => {
   for (const [legacy, status] of [
@@ -449,12 +540,12 @@ it('signs no user out while an application under load changes from connect-redis
   for (const stage of ['connect-redis', 'bridge', 'both', 'ours']) {
     goTo(stage);
     const before = requests;
-    while (requests - before < 40 * users.length) await sleep(20);
+    while (requests - before < 20 * users.length) await sleep(20);
   }
   isOver = true;
   await Promise.all(clients);
   expect(failures).toEqual([]);
-  expect(requests).toBeGreaterThan(4 * 40 * users.length - 1);
+  expect(requests).toBeGreaterThan(4 * 20 * users.length - 1);
   for (const user of users) expect(await manager.listUserSessions(user)).toHaveLength(1);
   expect(events).toEqual([]);
 });

@@ -4,6 +4,7 @@ import { ExpressSessionStore } from 'tokensession/express-session';
 import { closeAfterEach } from './support/closing';
 import { type BridgeOptions, called, expressSession, type Route, startBridge } from './support/express-session-app';
 import { type RedisServer, startRedis } from './support/redis-server';
+import { until } from './support/until';
 
 const onClose = closeAfterEach();
 
@@ -153,7 +154,34 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     expect((await browser.visit('/session')).body.data).toMatchObject({ a: '1' });
   });
 
-  it('reports a failed save, touch or destroy', async () => {
+  it('passes on that a session could not be touched, and the answer reaches its client all the same', async () => {
+    const { visit, browser, inner, errors, store } = await serve(
+      (req) => {
+        req.session.n ??= 1;
+        if (req.query.longer) req.session.cookie.maxAge = 2 * HOUR;
+        return { id: req.sessionID, maxAge: req.session.cookie.originalMaxAge };
+      },
+      { cookie: { maxAge: HOUR } },
+    );
+    const { body } = await visit();
+    const cookie = browser.header;
+    const error = new SessionError('ERR_STORE_UNAVAILABLE', 'test');
+    for (const verb of ['writeData', 'refresh'] as const) {
+      const broken = jest.spyOn(inner, verb).mockRejectedValueOnce(error);
+      const { status, body: answer, lines } = await browser.visit('/?longer=1');
+      expect([status, answer, lines]).toEqual([200, { id: body.id, maxAge: 2 * HOUR }, []]);
+      broken.mockRestore();
+      await until('the error is passed on', () => errors.length > 0);
+      expect(errors.splice(0)).toEqual([error]);
+    }
+    expect(browser.header).toBe(cookie);
+    expect((await visit()).body.id).toBe(body.id);
+    expect((await browser.visit('/?longer=1')).status).toBe(200);
+    expect(((await store.get(body.id)) as { cookie: { originalMaxAge: number } }).cookie.originalMaxAge).toBe(2 * HOUR);
+    expect(errors).toEqual([]);
+  });
+
+  it('reports a failed save or destroy', async () => {
     const error = new SessionError('ERR_STORE_UNAVAILABLE', 'test');
     const { browse, inner, errors } = await start({ session: { unset: 'destroy' } });
     const browser = browse();
@@ -483,6 +511,9 @@ describe.each(KINDS)('on %s, the store alone, used as in the tests of connect-re
     expect(await leftOf('456')).toBeLessThanOrEqual(61);
     await store.touch('456', { cookie: { originalMaxAge: null, expires: inSeconds(90) } });
     expect(await leftOf('456')).toBeGreaterThan(61);
+    // As express-openid-connect says it.
+    await store.set('456', { cookie: { expires: inSeconds(7200).getTime(), maxAge: 7_200_000 } });
+    expect(await leftOf('456')).toBeGreaterThan(7100);
 
     expect(await store.length()).toBe(2);
     const all = (await store.all()) as { id: string; foo?: string }[];
@@ -595,4 +626,77 @@ it('rejects list and count on a store that cannot list', async () => {
     policy: { store: Object.assign(new MemoryStore(), { tags: undefined }) },
   });
   await expect(store.length()).rejects.toThrow('this store can not list all sessions: it has no method tags');
+});
+
+describe.each(["express-session's own store", ...KINDS])('a save that failed, with %s,', (kind) => {
+  const error = new SessionError('ERR_STORE_UNAVAILABLE', 'test');
+
+  const start = async () => {
+    const other = kind === "express-session's own store" ? new expressSession.MemoryStore() : undefined;
+    const failNext = (verb: 'create' | 'writeData') => {
+      if (other === undefined) return jest.spyOn(app.inner, verb).mockRejectedValueOnce(error);
+      return jest
+        .spyOn(other, 'set')
+        .mockImplementationOnce(((_id: string, _session: object, done: Done) => setImmediate(done, error)) as never);
+    };
+    const app = await startBridge(onClose, {
+      redis: kind === 'RedisStore' ? server.url : undefined,
+      session: { ...(other && { store: other }) },
+      routes: {
+        '/sign-in': async (req) => {
+          await called((done) => req.session.regenerate(done));
+          req.session.passport = { user: 'ada' };
+          const failing = failNext('create');
+          await called((done) => req.session.save(done)).finally(() => failing.mockRestore());
+        },
+        '/keep': async (req) => {
+          req.session.a = 2;
+          const failing = failNext('writeData');
+          await called((done) => req.session.save(done)).finally(() => failing.mockRestore());
+        },
+        '/keep-at-the-end': (req) => {
+          req.session.a = 3;
+          failNext('writeData');
+          return 'answered';
+        },
+      },
+    });
+    return app;
+  };
+  type Done = (error: unknown) => void;
+
+  it('is tried again at the end of the answer where the session is another one, as after regenerate', async () => {
+    const { browse, errors, manager } = await start();
+    const browser = browse();
+    await browser.visit('/set?cart=book');
+    const { status, lines } = await browser.visit('/sign-in');
+    expect([status, lines]).toEqual([503, [expect.stringMatching(/^connect\.sid=/)]]);
+    expect(errors).toEqual([error]);
+    expect((await browser.visit('/session')).body.data).toEqual({
+      cookie: expect.anything(),
+      passport: { user: 'ada' },
+    });
+    if (kind !== "express-session's own store") expect(await manager.listUserSessions('ada')).toHaveLength(1);
+  });
+
+  it('is not tried again in the same session, whose former content and cookie stay', async () => {
+    const { browse, errors } = await start();
+    const browser = browse();
+    await browser.visit('/set?a=1');
+    const cookie = browser.header;
+    const { status, lines } = await browser.visit('/keep');
+    expect([status, lines, errors]).toEqual([503, [], [error]]);
+    expect(browser.header).toBe(cookie);
+    expect((await browser.visit('/session')).body.data).toMatchObject({ a: '1' });
+  });
+
+  it('at the end of the answer is passed on, after the client has the answer', async () => {
+    const { browse, errors } = await start();
+    const browser = browse();
+    await browser.visit('/set?a=1');
+    expect(await browser.visit('/keep-at-the-end')).toMatchObject({ status: 200, body: 'answered' });
+    await until('the error is passed on', () => errors.length > 0);
+    expect(errors).toEqual([error]);
+    expect((await browser.visit('/session')).body.data).toMatchObject({ a: '1' });
+  });
 });

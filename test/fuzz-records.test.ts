@@ -5,7 +5,7 @@ import { type Damage, damages, dataDamages, SIDS } from './support/damages';
 import { checkPrototypes, prototypeState } from './support/prototypes';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PROPERTY_TIMEOUT, runs } from './support/runs';
-import { randomPrefixes, SECRET } from './support/stores';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 
 jest.setTimeout(PROPERTY_TIMEOUT);
 
@@ -74,7 +74,7 @@ describe('with arbitrary content in a user’s keys in Redis,', () => {
   beforeAll(async () => {
     server = await startRedis();
     manager = new TokenManager({
-      store: new RedisStore(server.url, prefixes),
+      store: new RedisStore(server.url, { ...PATIENT, ...prefixes }),
       secret: SECRET,
       maxSessionsPerDevice: 2,
     });

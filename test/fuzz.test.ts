@@ -19,7 +19,7 @@ import { holds } from './support/properties';
 import { sendRaw } from './support/raw-request';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PROPERTY_TIMEOUT } from './support/runs';
-import { randomPrefixes, SECRET } from './support/stores';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { within } from './support/until';
 
 jest.setTimeout(PROPERTY_TIMEOUT);
@@ -367,7 +367,7 @@ describe('any user id of 1 to 1,024 bytes and any attributes', () => {
 
   const STORES: [string, () => Store][] = [
     ['a MemoryStore', () => new MemoryStore()],
-    ['a RedisStore', () => new RedisStore(server.url, randomPrefixes())],
+    ['a RedisStore', () => new RedisStore(server.url, { ...PATIENT, ...randomPrefixes() })],
   ];
 
   it.each(STORES)('are returned exactly as they were given: %s', async (_, open) => {

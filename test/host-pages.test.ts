@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MemoryStore, SessionError, type Store, TokenManager } from 'tokensession';
-import type { FetchSession } from 'tokensession/fetch';
+import { type FetchSession, sessionOpener } from 'tokensession/fetch';
 import { blocks, pageText, ROOT, section } from './support/doc-pages';
 import { makeProgramFolder } from './support/program-folder';
 import { freePort } from './support/redis-server';
@@ -24,6 +24,45 @@ afterAll(async () => {
   }
   await rm(folder, { recursive: true, force: true });
 });
+
+/** What the recipe for Next.js takes of Next and React, with the request in a global. `npm run try:next` has the real ones. */
+const NEXT_STAND_INS = {
+  'next/headers.js': 'exports.headers = async () => asked.headers; exports.cookies = async () => asked.cookies;',
+  'next/server.js': `
+    const { parseSetCookie } = require('cookie');
+    exports.NextResponse = class extends Response {
+      get cookies() {
+        // Like Next's own, it drops what is empty or 0.
+        const read = (line) => Object.fromEntries(Object.entries(parseSetCookie(line)).filter(([, value]) => value));
+        return { getAll: () => this.headers.getSetCookie().map(read) };
+      }
+    };`,
+  'react/index.js': 'exports.cache = (read) => read;',
+};
+
+/** The used part of React Router. Its own types need React's. */
+interface ReactRouter {
+  RouterContextProvider: new () => object;
+  createStaticHandler(routes: object[]): {
+    query(
+      request: Request,
+      options: {
+        requestContext: object;
+        generateMiddlewareResponse(
+          query: (request: Request) => Promise<Response | { statusCode: number; loaderData: { account?: unknown } }>,
+        ): Promise<Response>;
+      },
+    ): Promise<Response>;
+  };
+}
+
+interface NextRecipe {
+  withSession(
+    handler: (session: FetchSession, request: Request) => Promise<Response>,
+  ): (request: Request) => Promise<Response>;
+  act<Result>(verb: (session: FetchSession) => Promise<Result>): Promise<Result>;
+  readSession(): Promise<FetchSession>;
+}
 
 /** Serves the export of a page on Request and Response. */
 const SERVED = `
@@ -147,36 +186,64 @@ describe('a recipe based on Request and Response', () => {
   const withoutCookie = (path: string, accept = '*/*') =>
     new Request(`https://shop.example.com${path}`, { headers: { accept } });
 
-  it('for Next.js signs in by a route handler, and reads in a server component', async () => {
-    const { POST, readSession, withSession } = await recipe<{
-      withSession(handler: (session: FetchSession) => Promise<Response>): (request: Request) => Promise<Response>;
-      POST(request: Request): Promise<Response>;
-      readSession(headers: Headers): Promise<FetchSession>;
-    }>('Next.js');
+  it('for Next.js signs in by a route handler or server function, and reads in a server component', async () => {
+    const [program = ''] = blocks('ts', section('docs/fetch.md', 'Next.js'));
+    expect(program).toBe(await readFile(join(ROOT, 'examples/next/lib/session.ts'), 'utf8'));
+    const jar: { name: string; value: string }[] = [];
+    const asked = { headers: new Headers(), cookies: { set: (cookie: never) => jar.push(cookie), toString: () => '' } };
+    Object.assign(globalThis, { asked, openSession: sessionOpener(manager, { cookie: { secure: true } }) });
+    const app = join(folder, 'next-app');
+    for (const [file, text] of Object.entries(NEXT_STAND_INS)) {
+      await mkdir(join(app, 'node_modules', file, '..'), { recursive: true });
+      await writeFile(join(app, 'node_modules', file), text);
+    }
+    await writeFile(join(app, 'session.ts'), program);
+    const { act, readSession, withSession } = require(join(app, 'session.ts')) as NextRecipe;
+
+    const POST = withSession(async (session) => {
+      await session.login('ada');
+      return Response.json(session.user);
+    });
     const login = await POST(new Request('http://localhost:3000/api/login', { method: 'POST' }));
     const [line = ''] = login.headers.getSetCookie();
     expect([login.status, line]).toEqual([200, expect.stringMatching(/^__Host-session=.*; Secure/)]);
-    const headers = new Headers({ cookie: line.split(';')[0] as string });
-    expect((await readSession(headers)).user).toEqual({ id: 'ada' });
-    const crossSite = await ask('/api/login', 'POST', { 'sec-fetch-site': 'cross-site' });
-    expect((await POST(crossSite)).status).toBe(403);
+    const cookie = line.split(';')[0] as string;
+    asked.cookies.toString = () => cookie;
+    const component = await readSession();
+    expect(component.user).toEqual({ id: 'ada' });
+    await expect(component.login('grace')).rejects.toMatchObject({ code: 'ERR_HEADERS_SENT' });
+    expect((await POST(await ask('/api/login', 'POST', { 'sec-fetch-site': 'cross-site' }))).status).toBe(403);
+
+    const thrown = new Error('NEXT_REDIRECT');
+    const redirected = withSession(async (session) => {
+      await session.login('grace');
+      throw thrown;
+    });
+    await expect(redirected(new Request('http://localhost:3000/', { method: 'POST' }))).rejects.toBe(thrown);
+    expect(jar.splice(0)).toMatchObject([{ name: '__Host-session', value: expect.stringMatching(/^\S+$/) }]);
+    asked.headers.set('cookie', cookie);
+    await act((session) => session.logout());
+    expect(jar.splice(0)).toMatchObject([{ name: '__Host-session', value: '', expires: new Date(0) }]);
+    expect((await readSession()).user).toBeNull();
+
     const logout = withSession(async (session) => {
       await session.logout();
       return new Response(null, { status: 204 });
     });
     const cookies = await Promise.all(['ada', 'grace'].map((id) => manager.setToken(id)));
-    const cookie = cookies.map((token) => `__Host-session=${token}`).join('; ');
-    const conflict = await logout(new Request('https://shop.example.com/', { method: 'POST', headers: { cookie } }));
+    const conflicting = { cookie: cookies.map((token) => `__Host-session=${token}`).join('; ') };
+    const conflict = await logout(new Request('https://shop.example.com/', { method: 'POST', headers: conflicting }));
     expect([conflict.status, conflict.headers.getSetCookie()[0]]).toEqual([
       409,
       expect.stringMatching(/^__Host-session=; Max-Age=0/),
     ]);
     fail = true;
-    const down = await POST(await askedBefore(headers));
+    const request = new Request('https://shop.example.com/', { method: 'POST', headers: asked.headers });
+    const down = await POST(request);
     expect([down.status, down.headers.get('retry-after')]).toEqual([503, '1']);
+    await expect(act(async () => {})).rejects.toMatchObject({ status: 503 });
+    await expect(readSession()).rejects.toMatchObject({ status: 503 });
   });
-
-  const askedBefore = async (headers: Headers) => new Request('https://shop.example.com/', { method: 'POST', headers });
 
   it('for SvelteKit puts the session into locals, and commits what is resolved', async () => {
     interface Event {
@@ -204,29 +271,39 @@ describe('a recipe based on Request and Response', () => {
   });
 
   it('for React Router gives loaders the session, and sends anonymous users to the login page', async () => {
-    interface Arguments {
-      request: Request;
-      context: Map<string, FetchSession>;
-    }
-    const { sessionMiddleware, loader } = await recipe<{
-      sessionMiddleware(given: Arguments, next: () => Promise<Response>): Promise<Response>;
-      loader(given: Arguments): Promise<unknown>;
-    }>('React Router');
-    const run = async (request: Request) => {
-      const given: Arguments = { request, context: new Map() };
-      return sessionMiddleware(given, async () => {
-        try {
-          return Response.json(await loader(given));
-        } catch (error) {
-          if (error instanceof Response) return error;
-          throw error;
-        }
-      });
+    const { createStaticHandler, RouterContextProvider } = require('react-router') as ReactRouter;
+    const recipes = await recipe<{ middleware: unknown; loader: unknown; sessionContext: unknown }>('React Router');
+    const { middleware, loader, sessionContext } = recipes;
+    const action = async ({ context }: { context: { get(key: unknown): FetchSession } }) => {
+      await context.get(sessionContext).login('grace');
+      return Response.redirect('https://shop.example.com/', 303);
     };
+    const children = [
+      { id: 'account', path: 'account', loader, Component: () => null },
+      { id: 'login', path: 'login', action, Component: () => null },
+    ];
+    const handler = createStaticHandler([{ id: 'root', path: '/', middleware, children }]);
+    const run = (request: Request) =>
+      handler.query(request, {
+        requestContext: new RouterContextProvider(),
+        generateMiddlewareResponse: async (query) => {
+          const found = await query(request);
+          if (found instanceof Response) return found;
+          // Where a page would be rendered, or its ErrorBoundary.
+          return Response.json(found.loaderData.account ?? null, { status: found.statusCode });
+        },
+      });
     expect(await (await run(await ask('/account'))).json()).toEqual({ name: 'ada' });
     const redirect = await run(withoutCookie('/account?a=b', 'text/html'));
     expect([redirect.status, redirect.headers.get('location')]).toEqual([303, '/login?returnTo=%2Faccount%3Fa%3Db']);
     expect((await run(withoutCookie('/account'))).status).toBe(401);
+    const login = await run(new Request('https://shop.example.com/login', { method: 'POST' }));
+    expect([login.status, login.headers.getSetCookie()]).toEqual([303, [expect.stringMatching(/^__Host-session=/)]]);
+    const crossSite = await run(await ask('/login', 'POST', { 'sec-fetch-site': 'cross-site' }));
+    expect([crossSite.status, crossSite.headers.getSetCookie()]).toEqual([403, []]);
+    const request = await ask('/account');
+    fail = true;
+    expect((await run(request)).status).toBe(503);
   });
 
   it('for tRPC throws from a procedure, and commits the response', async () => {
@@ -253,7 +330,6 @@ describe('a recipe based on Request and Response', () => {
       resolvers: { Query: { me(root: unknown, args: unknown, context: { session: FetchSession<unknown> }): unknown } };
       extensionsOf(error: unknown): unknown;
     }>('GraphQL');
-    const { sessionOpener } = await import('tokensession/fetch');
     const open = sessionOpener(manager);
     const context = { session: await open(await ask('/graphql')) };
     expect(resolvers.Query.me(null, {}, context)).toEqual({ id: 'ada' });

@@ -8,7 +8,7 @@ import { WebSocket } from 'ws';
 import { blocks, pageText, ROOT } from './support/doc-pages';
 import { makeProgramFolder } from './support/program-folder';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
-import { SECRET } from './support/stores';
+import { PATIENT, SECRET } from './support/stores';
 import { until, within } from './support/until';
 
 const UPGRADE =
@@ -31,7 +31,7 @@ it('begins with a program that closes WebSockets when their session ends', async
   const tsx = [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), '--tsconfig', join(ROOT, 'tsconfig.json'), 'server.ts'];
   const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
   const child = spawn(process.execPath, tsx, { cwd: folder, env, stdio: 'inherit' });
-  const manager = new TokenManager({ store: new RedisStore(server.url), secret: SECRET });
+  const manager = new TokenManager({ store: new RedisStore(server.url, PATIENT), secret: SECRET });
   try {
     await until('it listens', async () => (await fetch(`http://127.0.0.1:${port}`)).status === 404);
     const open = (headers: Record<string, string>) => {
@@ -82,7 +82,7 @@ it('continues when getUserInfo fails', async () => {
   const tsx = [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), '--tsconfig', join(ROOT, 'tsconfig.json'), 'failing.ts'];
   const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
   const child = spawn(process.execPath, tsx, { cwd: folder, env, stdio: 'ignore' });
-  const manager = new TokenManager({ store: new RedisStore(server.url), secret: SECRET });
+  const manager = new TokenManager({ store: new RedisStore(server.url, PATIENT), secret: SECRET });
   try {
     await until('it listens', async () => (await fetch(`http://127.0.0.1:${port}`)).status === 404);
     const headers = { authorization: `Bearer ${await manager.setToken('ada')}` };

@@ -6,7 +6,7 @@ import { type RedisServer, startRedis } from './support/redis-server';
 import { within } from './support/until';
 
 const SECRET = 'a secret that the tests of the examples share';
-const WAIT_MS = 20_000;
+const WAIT_MS = 60_000;
 
 let redis: RedisServer;
 beforeAll(async () => {

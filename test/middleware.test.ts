@@ -14,7 +14,7 @@ import { countedStore } from './support/counted-store';
 import { ALL_HOSTS, HOSTS } from './support/hosts';
 import type { Mount } from './support/hosts/host';
 import { type RedisServer, startRedis } from './support/redis-server';
-import { randomPrefixes, SECRET } from './support/stores';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 
 let server: RedisServer;
 beforeAll(async () => {
@@ -332,7 +332,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect((await send('/logout', { cookie: 'session=of-another-application' })).setCookie).toEqual([]);
     });
 
-    it('gives a 503 and keeps the cookie while the store is down: the client must not believe in a logout', async () => {
+    it('gives a 503 and keeps the cookie while the store is down: no client may take that for a logout', async () => {
       const manager = manage();
       const token = await manager.setToken('ada');
       const store = downStore();
@@ -561,7 +561,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
 
   describe('on a real Redis', () => {
     it('an authenticated request costs one EVALSHA; an anonymous, malformed or forged one costs no command', async () => {
-      const redis = () => new RedisStore(server.url, randomPrefixes());
+      const redis = () => new RedisStore(server.url, { ...PATIENT, ...randomPrefixes() });
       const manager = manage(redis(), (id) => ({ name: id }));
       const { send, login } = await start({ manager });
       const token = await login('ada');

@@ -51,13 +51,13 @@ const ENV = { PATH: process.env.PATH, TSX_TSCONFIG_PATH: join(ROOT, 'tsconfig.js
 
 let count = 0;
 
-/** Runs a program of the page in place of the previous one, until the test ends. */
-async function run(chapter: string, index: number, port: number): Promise<void> {
+/** Runs a program of the page, or what becomes of it, in the place of the one before it, until the test is over. */
+async function run(chapter: string, index: number, port: number, change = (text: string) => text): Promise<void> {
   for (const child of children) await stop(child);
   const program = programs.get(chapter)?.[index];
   if (program === undefined) throw new Error(`no program ${index} in the chapter ${chapter}`);
   const file = `program-${count++}.${program.language === 'ts' ? 'mts' : 'mjs'}`;
-  await writeFile(join(folder, file), program.text);
+  await writeFile(join(folder, file), change(program.text));
   // One process: a child of tsx would survive its kill.
   const child = spawn(process.execPath, ['--import', 'tsx', file], {
     cwd: folder,
@@ -66,6 +66,7 @@ async function run(chapter: string, index: number, port: number): Promise<void> 
       REDIS_URL: server.url,
       SESSION_SECRET: SECRET,
       COOKIE_SECRET: `${SECRET} of cookies`,
+      JWT_SECRET: `${SECRET} of JWTs`,
       PORT: String(port),
     },
     stdio: ['ignore', 'inherit', 'inherit'],
@@ -108,7 +109,7 @@ it('contains only code that the tests below run', () => {
     'From express-session': 1,
     '1. Another store': 1,
     '2. Both': 1,
-    '3. Without express-session': 1,
+    '3. Without express-session': 2,
     Passport: 2,
     'OAuth 2 and OpenID Connect': 1,
     'From koa-session': 2,
@@ -131,6 +132,29 @@ it('from express-session: each stage works, and a user who signed in before the 
   }
   expect((await browser.visit('/logout', POST)).status).toBe(200);
   expect((await browser.visit('/me')).status).toBe(401);
+});
+
+it('from express-session: the keys that it has left can be deleted', async () => {
+  const port = await freePort();
+  const browser = new Browser(`http://127.0.0.1:${port}`);
+  await run('1. Another store', 0, port);
+  await browser.visit('/login?user=hopper', POST);
+  await run('2. Both', 0, port);
+  await browser.visit('/me');
+  const [, snippet] = programs.get('3. Without express-session') ?? [];
+  const mounted = 'app.use(sessionMiddleware(sessions));\n';
+  const showing = "app.get('/data', async (req, res) => res.json(await req.session.data.getAll()));\n";
+  const last = '3. Without express-session';
+  await run(last, 0, port, (text) => text.replace(mounted, `${mounted}${showing}`));
+  expect((await browser.visit('/data')).body).toEqual({
+    cookie: expect.objectContaining({ originalMaxAge: null }),
+    userId: 'hopper',
+    loginAt: expect.any(Number),
+  });
+  await run(last, 0, port, (text) => text.replace(mounted, `${mounted}${snippet?.text}${showing}`));
+  expect((await browser.visit('/data')).body).toEqual({ userId: 'hopper', loginAt: expect.any(Number) });
+  expect((await browser.visit('/me')).body).toEqual({ id: 'hopper' });
+  expect((await new Browser(`http://127.0.0.1:${port}`).visit('/data')).body).toEqual({});
 });
 
 it.each([0, 1])('passport, program %i: signs in and out, and shows why a login failed', async (index) => {

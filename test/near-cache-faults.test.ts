@@ -9,7 +9,8 @@ import {
 } from 'tokensession';
 import { closeAfterEach } from './support/closing';
 import { type RedisServer, startRedis } from './support/redis-server';
-import { randomPrefixes, SECRET } from './support/stores';
+import { startStopwatch } from './support/stopwatch';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy } from './support/tcp-proxy';
 import { until } from './support/until';
 
@@ -29,7 +30,7 @@ type Target = ConstructorParameters<typeof RedisStore>[0];
 
 function service(target: Target, options: Partial<TokenManagerOptions<unknown>> & { prefixes?: object } = {}) {
   const { prefixes = randomPrefixes(), ...given } = options;
-  const store = new RedisStore(target, { ...prefixes, timeoutMs: 2000 });
+  const store = new RedisStore(target, { ...prefixes, timeoutMs: 2500 });
   const sessions = new TokenManager({ store, secret: SECRET, cache: CACHE, ...given });
   closing(() => sessions.close());
   const events: { name: string; error?: unknown }[] = [];
@@ -38,6 +39,10 @@ function service(target: Target, options: Partial<TokenManagerOptions<unknown>> 
   }
   return { sessions, events };
 }
+
+/** Waits until the cache has gone down since these events were forgotten. It may be up again by then. */
+const untilDown = (events: { name: string }[]) =>
+  until('the loss is noticed', () => events.some(({ name }) => name === 'cache-down'));
 
 async function hot(sessions: TokenManager, userId = 'ada'): Promise<string> {
   const token = await sessions.setToken(userId);
@@ -55,12 +60,12 @@ async function heat(sessions: TokenManager, token: string): Promise<void> {
 
 /** How long the near cache still answers for the session. */
 async function msUntilAsked(sessions: TokenManager, token: string): Promise<number> {
-  const begin = performance.now();
+  const elapsedMs = startStopwatch();
   for (;;) {
     const { hits = 0, misses = 0 } = sessions.cacheStats ?? {};
     const check = sessions.checkToken(token).catch(() => undefined);
     const now = sessions.cacheStats;
-    if (now === null || now.hits === hits || now.misses > misses) return performance.now() - begin;
+    if (now === null || now.hits === hits || now.misses > misses) return elapsedMs();
     await check;
     await sleep(5);
   }
@@ -76,9 +81,9 @@ describe('the end of a session that was never announced', () => {
     const { sessions } = service(server.url, { prefixes, cache: { ...CACHE, maxAgeMs: 500 } });
     const token = await hot(sessions);
     await endUnannounced(prefixes, token);
-    const begin = performance.now();
+    const elapsedMs = startStopwatch();
     while ((await sessions.checkToken(token)) !== null) await sleep(5);
-    expect(performance.now() - begin).toBeLessThan(500 + 1000);
+    expect(elapsedMs()).toBeLessThan(500 + 1000);
   });
 });
 
@@ -88,11 +93,13 @@ describe('while announcements may be lost, each check calls the store', () => {
     closing(() => own.stop());
     const { sessions, events } = service(own.url);
     const token = await hot(sessions);
+    events.length = 0;
     own.pause();
     expect(await msUntilAsked(sessions, token)).toBeLessThan(LEASE_MS);
     await expect(sessions.checkToken(token)).rejects.toMatchObject({ status: 503 });
+    await untilDown(events);
     expect(sessions.cacheStats).toMatchObject({ entries: 0, isUp: false });
-    expect(events).toMatchObject([{ name: 'cache-up' }, { name: 'cache-down', error: { status: 503 } }]);
+    expect(events).toMatchObject([{ name: 'cache-down', error: expect.any(Error) }]);
     own.resume();
     await until('it serves again', () => sessions.checkToken(token));
     await heat(sessions, token);
@@ -104,13 +111,14 @@ describe('while announcements may be lost, each check calls the store', () => {
     const prefixes = randomPrefixes();
     const { sessions, events } = service({ host: '127.0.0.1', port: proxy.port }, { prefixes });
     const token = await hot(sessions);
+    events.length = 0;
     proxy.swallowOf(/subscribe/i);
     const there = service(server.url, { prefixes }).sessions;
     await there.deleteToken(token);
     expect(await msUntilAsked(sessions, token)).toBeLessThan(LEASE_MS);
     expect(await sessions.checkToken(token)).toBeNull();
-    await until('the event arrives', () => events.length > 1);
-    expect(events.map(({ name }) => name)).toEqual(['cache-up', 'cache-down']);
+    await untilDown(events);
+    expect(events.map(({ name }) => name)).toEqual(['cache-down']);
     expect(await sessions.health()).toMatchObject({
       status: 'degraded',
       reasons: [expect.stringContaining('the near cache is bypassed')],
@@ -128,22 +136,24 @@ describe('while announcements may be lost, each check calls the store', () => {
     const prefixes = randomPrefixes();
     const { sessions, events } = service(server.url, { prefixes });
     const token = await hot(sessions);
+    events.length = 0;
     await server.admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
-    await until('the loss is noticed', () => sessions.cacheStats?.isUp === false);
+    await untilDown(events);
     expect(sessions.cacheStats?.entries).toBe(0);
     await endUnannounced(prefixes, token);
     await until('it is up again', () => sessions.cacheStats?.isUp);
     expect(await sessions.checkToken(token)).toBeNull();
-    expect(events.map(({ name }) => name)).toEqual(['cache-up', 'cache-down', 'cache-up']);
+    expect(events.slice(0, 2).map(({ name }) => name)).toEqual(['cache-down', 'cache-up']);
   });
 
   it('at once when the connection of the calls breaks, since the next one may reach another server', async () => {
     const proxy = await startProxy(server.port);
     closing(() => proxy.stop());
-    const { sessions } = service({ host: '127.0.0.1', port: proxy.port });
+    const { sessions, events } = service({ host: '127.0.0.1', port: proxy.port });
     const token = await hot(sessions);
+    events.length = 0;
     proxy.cut();
-    await until('the loss is noticed', () => sessions.cacheStats?.isUp === false);
+    await untilDown(events);
     expect(sessions.cacheStats?.entries).toBe(0);
     await until('it serves again', () => sessions.checkToken(token));
     await heat(sessions, token);
@@ -152,7 +162,7 @@ describe('while announcements may be lost, each check calls the store', () => {
   it('for as long as the subscription is connected to another server than the calls', async () => {
     const elsewhere = await startRedis();
     closing(() => elsewhere.stop());
-    const client = createRedisClient(server.url);
+    const client = createRedisClient(server.url, PATIENT);
     closing(() => client.disconnect());
     let leadTo = elsewhere.port;
     const duplicate = client.duplicate.bind(client);
@@ -175,7 +185,7 @@ describe('while announcements may be lost, each check calls the store', () => {
   it('for as long as the subscription is connected to a replica of the server that is called', async () => {
     const replica = await startRedis({ replicaof: [['127.0.0.1', String(server.port)]] });
     closing(() => replica.stop());
-    const client = createRedisClient(server.url);
+    const client = createRedisClient(server.url, PATIENT);
     closing(() => client.disconnect());
     const duplicate = client.duplicate.bind(client);
     client.duplicate = (options) => duplicate({ ...options, port: replica.port });

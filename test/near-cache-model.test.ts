@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { RedisStore, type Session, type Store, TokenManager } from 'tokensession';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PROPERTY_TIMEOUT, runs } from './support/runs';
-import { randomPrefixes, SECRET } from './support/stores';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { until } from './support/until';
 
 jest.setTimeout(PROPERTY_TIMEOUT);
@@ -86,7 +86,7 @@ function observed(store: Store): { store: Store; received: EventEmitter } {
 it('under any operations of any service, another answers from its cache as Redis would once it has received the announcements', async () => {
   const property = fc.asyncProperty(steps, fc.boolean(), fc.constantFrom(0, 3600), async (all, singleMode, grace) => {
     const prefixes = randomPrefixes();
-    const stores = [1, 2].map(() => observed(new RedisStore(server.url, prefixes)));
+    const stores = [1, 2].map(() => observed(new RedisStore(server.url, { ...PATIENT, ...prefixes })));
     let info = 0;
     const options = {
       secret: SECRET,
@@ -98,7 +98,11 @@ it('under any operations of any service, another answers from its cache as Redis
     const cached = stores.map(
       ({ store }) => new TokenManager({ ...options, store, cache: { maxAgeMs: 600_000, heartbeatMs: 5000 } }),
     );
-    const plain = new TokenManager({ ...options, store: new RedisStore(server.url, prefixes), slideEvery: 60 });
+    const plain = new TokenManager({
+      ...options,
+      store: new RedisStore(server.url, { ...PATIENT, ...prefixes }),
+      slideEvery: 60,
+    });
     const services: Services = [...cached, plain];
     try {
       for (const service of cached) {

@@ -224,6 +224,23 @@ describe('sendError', () => {
     for (const name of ['content-encoding', 'etag', 'cache-control']) expect(answer.headers.get(name)).toBeNull();
   });
 
+  it.each([
+    ['an error', new Error('a secret of the service')],
+    ['an error with a status of its own', Object.assign(new Error('a secret'), { status: 404, body: 'a secret' })],
+    ['undefined', undefined],
+    ['null', null],
+    ['a text', 'a secret'],
+  ])('answers %s with 500, and shows nothing of it', async (_, error) => {
+    const app = await sending((res) => {
+      res.statusCode = 200;
+      res.setHeader('ETag', '"x"');
+      sendError(res, error);
+    });
+    const answer = await fetch(app.url);
+    expect([answer.status, await answer.text()]).toEqual([500, '{"error":"internal_server_error"}']);
+    expect(answer.headers.get('etag')).toBeNull();
+  });
+
   it('leaves a completed response alone', async () => {
     const body = 'x'.repeat(10_000_000);
     const app = await sending((res) => {

@@ -9,6 +9,7 @@ import { killExamples, runExample } from './support/example-process';
 import { called, startBridge } from './support/express-session-app';
 import { CLIENT, startOAuthServer } from './support/oauth-server';
 import { SECRET } from './support/stores';
+import { until } from './support/until';
 
 const { Passport } = require('passport');
 const { Strategy: LocalStrategy } = require('passport-local');
@@ -201,10 +202,104 @@ describe('passport-local', () => {
         "session.regenerate is express-session's: sign in with passport.authenticate(…, { session: false }) and then session.login(user.id), or with authenticate() of tokensession/passport; sign out with session.logout()",
       ),
     );
-    await browser.visit('/flash');
-    expect(String(errors.at(-1))).toMatch(
-      /^TypeError: session\.flash can't be assigned: keep data with session\.data\.set\("flash", …\)/,
-    );
+    expect((await browser.visit('/flash')).status).toBe(500);
+    expect(errors.at(-1)).toEqual(new TypeError(RECIPE('flash')));
+  });
+});
+
+const RECIPE = (name: string) =>
+  `session.${name} is express-session's: the options failureMessage, successMessage, failureFlash, successFlash and successReturnToOrRedirect need authenticate() of tokensession/passport instead of passport.authenticate(); other code keeps data with session.data.set(${JSON.stringify(name)}, …)`;
+
+describe.each([
+  ['Express 5', express],
+  ['Express 4', require('express4') as typeof express],
+])("passport's own options on our session, in %s,", (_, framework) => {
+  /** An application whose routes are on a router, as in a large one. */
+  const open = async (options: object, next?: RequestHandler) => {
+    const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+    const passport = localPassport();
+    passport.serializeUser((user: { id: string }, done: (error: null, id: string) => void) => done(null, user.id));
+    const app = framework();
+    app.set('env', 'test');
+    app.use(framework.urlencoded({ extended: false }), sessionMiddleware(manager), flash());
+    const router = framework.Router();
+    router.post('/login', passport.authenticate('local', options), next ?? ((_req, res) => res.json('signed in')));
+    router.get('/read', (req, res) => {
+      res.json({ flash: (req as unknown as { flash(): unknown }).flash() });
+    });
+    app.use('/account', router);
+    const errors: unknown[] = [];
+    app.use(((error, _req, res, _next) => {
+      errors.push(error);
+      res.status((error as { status?: number }).status ?? 500).json({ error: String((error as Error).message) });
+    }) satisfies ErrorRequestHandler);
+    const running = await listen(app);
+    onClose(async () => {
+      await running.close();
+      await manager.close();
+    });
+    const browser = new Browser(running.url);
+    const post = (fields: Record<string, string>) =>
+      browser.visit('/account/login', { method: 'POST', body: new URLSearchParams(fields) });
+    return { post, browser, errors };
+  };
+
+  it.each([
+    ['failureMessage', 'messages', WRONG, { failureMessage: true, failureRedirect: '/login' }],
+    ['failureMessage without a redirect', 'messages', WRONG, { failureMessage: 'No.' }],
+    ['failureFlash', 'flash', WRONG, { failureFlash: true, failureRedirect: '/login' }],
+    ['successMessage', 'messages', RIGHT, { successMessage: true, successRedirect: '/' }],
+    ['successMessage and the next handler', 'messages', RIGHT, { successMessage: true }],
+    ['successFlash', 'flash', RIGHT, { successFlash: 'Hello.', successRedirect: '/' }],
+    ['successReturnToOrRedirect', 'returnTo', RIGHT, { successReturnToOrRedirect: '/' }],
+  ])(
+    '%s: the error handler gets an error with the recipe, and the process goes on',
+    async (_, name, fields, options) => {
+      const { post, browser, errors } = await open({ session: false, ...options });
+      for (let i = 0; i < 2; i++) {
+        const { status, headers, body } = await post(fields);
+        expect([status, headers.get('location'), body]).toEqual([500, null, { error: RECIPE(name) }]);
+      }
+      expect(errors.filter((error) => (error as Error).message === RECIPE(name))).toHaveLength(2);
+      expect((await browser.visit('/other')).status).toBe(404);
+    },
+  );
+
+  it('failureMessage with failWithError: the error comes after that of passport', async () => {
+    const { post, errors } = await open({ session: false, failureMessage: 'No.', failWithError: true });
+    const { status, text } = await post(WRONG);
+    expect([status, text]).toEqual([500, expect.stringContaining('express-session&#39;s')]);
+    expect(errors).toEqual([expect.objectContaining({ name: 'AuthenticationError' })]);
+  });
+
+  it('successMessage with a session of its own: the same', async () => {
+    const { post, errors } = await open({ successMessage: true, successRedirect: '/' });
+    expect((await post(RIGHT)).status).toBe(500);
+    expect(errors).toEqual([expect.any(TypeError)]);
+  });
+
+  it('a handler that answers in parts', async () => {
+    const { post, errors } = await open({ session: false, successMessage: true }, (_req, res) => {
+      res.write('some');
+      setImmediate(() => res.end('thing'));
+    });
+    expect((await post(RIGHT)).body).toEqual({ error: RECIPE('messages') });
+    expect(errors).toHaveLength(1);
+  });
+
+  it('an answer that was sent before: the error handler still gets it', async () => {
+    const { post, errors } = await open({ session: false }, (req, res) => {
+      res.end('early');
+      (req.session as unknown as Record<string, unknown>).messages = [];
+    });
+    expect((await post(RIGHT)).text).toBe('early');
+    await until('the error handler has it', () => errors.length > 0);
+    expect(errors).toEqual([new TypeError(RECIPE('messages'))]);
+  });
+
+  it('connect-flash: reading is refused as well', async () => {
+    const { browser } = await open({});
+    expect((await browser.visit('/account/read')).body).toEqual({ error: RECIPE('flash') });
   });
 });
 

@@ -150,7 +150,7 @@ describeStores((open) => {
   });
 
   describe('rotateToken', () => {
-    it('makes a new token for the same session; the old one is valid until its first use and for the grace after', async () => {
+    it('makes a new token for the same session; the old one is valid until the grace after the first use of the new one', async () => {
       const sessions = manage({ rotationGrace: 1 });
       const old = await sessions.setToken('ada', undefined, { device: 'web' });
       const before = await sessions.checkToken(old);

@@ -8,7 +8,7 @@ import { closeAfterEach } from './support/closing';
 import { blocks, pageText, section } from './support/doc-pages';
 import { startRedis } from './support/redis-server';
 import { runSnippet } from './support/run-snippet';
-import { SECRET } from './support/stores';
+import { PATIENT, SECRET } from './support/stores';
 
 const onClose = closeAfterEach();
 
@@ -275,7 +275,7 @@ it('a store with a private certificate authority reaches a Redis with TLS', asyn
   onClose(() => store.close());
   const sessions = new TokenManager({ store, secret: SECRET });
   expect(await sessions.checkToken(await sessions.setToken('ada'))).toMatchObject({ user: { id: 'ada' } });
-  const stranger = new RedisStore(server.url);
+  const stranger = new RedisStore(server.url, PATIENT);
   onClose(() => stranger.close());
   expect((await stranger.health()).status).toBe('down');
 });

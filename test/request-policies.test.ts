@@ -237,7 +237,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(Object.keys(shared)).toEqual(['status']);
     });
 
-    it('a logout deletes the cookie on an error response, too; a dead token keeps it: a newer login may have set it', async () => {
+    it('works on an error response, as a logout does; a dead token keeps its cookie: a newer login may have set it', async () => {
       const fail = () => {
         throw Object.assign(new Error('boom'), { status: 418 });
       };

@@ -25,6 +25,8 @@ import { type FoundText, printsOf, textsIn } from './support/texts-in';
 import { within } from './support/until';
 
 const ROOT = resolve(__dirname, '..');
+/** The longest run of the program on a busy machine. */
+const PROGRAM_MS = 300_000;
 
 describe('a process that makes all calls, valid and invalid', () => {
   const briefing: Briefing = {
@@ -64,14 +66,14 @@ describe('a process that makes all calls, valid and invalid', () => {
     });
     let exitCode: number | null;
     try {
-      [exitCode] = (await within(90_000, 'the program', once(program, 'close'))) as [number | null];
+      [exitCode] = (await within(PROGRAM_MS, 'the program', once(program, 'close'))) as [number | null];
     } finally {
       program.kill('SIGKILL');
       files = await readdir(folder);
       await rm(folder, { recursive: true });
     }
     if (exitCode !== 0) throw new Error(`the program ended with ${exitCode}:\n${output.stderr.slice(-3000)}`);
-  });
+  }, PROGRAM_MS + 60_000);
   afterAll(() => Promise.all(running.map((server) => server.stop())));
 
   it('puts no token, secret or password into events, errors, warnings or printed objects', () => {

@@ -4,12 +4,13 @@ import { closeAfterEach } from './support/closing';
 import { runProgram } from './support/programs';
 import { ask, type RedisServer } from './support/redis-server';
 import { type SentinelTopology, startSentinelTopology } from './support/sentinel-topology';
+import { startStopwatch } from './support/stopwatch';
 import { PATIENT, SECRET } from './support/stores';
 import { startProxy } from './support/tcp-proxy';
 import { startTraffic } from './support/traffic';
-import { until } from './support/until';
+import { answered, until } from './support/until';
 
-const TIMEOUT_MS = 1000;
+const TIMEOUT_MS = 2500;
 /** The margin of a call beyond its deadline on a busy machine; shorter than a deadline. */
 const SLACK_MS = 900;
 /** How long after the Sentinels mark a master as down all users must be served again. */
@@ -20,22 +21,33 @@ const SENTINEL_PASSWORD = 'another-password-for-tests';
 
 let shared: SentinelTopology;
 let topology: SentinelTopology;
+/** For the next test with a promotion: recovery takes longer than a new start. It starts during the test before. */
+let next: Promise<SentinelTopology>;
 const onClose = closeAfterEach();
 
 beforeAll(async () => {
   shared = await start();
+  startNext();
 });
-afterAll(() => shared.stop());
+afterAll(async () => {
+  await Promise.all([shared.stop(), next.then((unused) => unused.stop())]);
+});
 beforeEach(async () => {
   topology = shared;
   await topology.untilHealed();
 });
 
-/** For a test with a promotion: recovery takes longer than a new start. */
+function startNext(): void {
+  next = start();
+  // The test that needs it reports the failure.
+  next.catch(() => undefined);
+}
+
 async function startOwn(): Promise<void> {
-  const own = await start();
+  const own = await next;
   onClose(() => own.stop());
   topology = own;
+  startNext();
 }
 
 function start(): Promise<SentinelTopology> {
@@ -89,8 +101,8 @@ describe.each([
       expect.arrayContaining([expect.stringMatching(/^ERR_STORE_(UNAVAILABLE|TIMEOUT)$/)]),
     );
     for (const code of Object.keys(report.failed)) expect(code).toMatch(/^ERR_STORE_(UNAVAILABLE|TIMEOUT)$/);
-    expect(report.worstMs).toBeLessThan(TIMEOUT_MS + SLACK_MS);
-    expect(await sessions.health()).toMatchObject({ status: 'up' });
+    expect(report.worstActiveMs).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+    await until('it is up', async () => (await sessions.health()).status === 'up');
   });
 
   it('loses no revocation: it is repeated once its process has reconnected', async () => {
@@ -137,14 +149,17 @@ describe.each([
     for (const manager of [sessions, strict]) {
       await until('service is back', async () => (await manager.checkToken(others)) !== null);
     }
-    for (const token of ended) expect(await sessions.checkToken(token)).toBeNull();
-    expect(await sessions.getBan('user-6')).toMatchObject({ until: null, reason: 'spam' });
-    await expect(sessions.setToken('user-6')).rejects.toMatchObject({ code: 'ERR_USER_BANNED' });
+    for (const token of ended) expect(await answered(() => sessions.checkToken(token))).toBeNull();
+    expect(await answered(() => sessions.getBan('user-6'))).toMatchObject({ until: null, reason: 'spam' });
+    const login = () => sessions.setToken('user-6').catch(({ status, code }) => status !== 503 && code);
+    expect(await until('the login is judged', login)).toBe('ERR_USER_BANNED');
     // Rotations need no repetition: no record had moved on.
-    expect(await sessions.checkToken(former)).toMatchObject({ id: next.split('.')[1] });
-    for (const token of [second, single.token, others, next]) expect(await sessions.checkToken(token)).not.toBeNull();
+    expect(await answered(() => sessions.checkToken(former))).toMatchObject({ id: next.split('.')[1] });
+    for (const token of [second, single.token, others, next]) {
+      expect(await answered(() => sessions.checkToken(token))).not.toBeNull();
+    }
     // A login that no replica has received is lost with the master for good.
-    expect(await sessions.checkToken(replacing.token)).toBeNull();
+    expect(await answered(() => sessions.checkToken(replacing.token))).toBeNull();
   });
 });
 
@@ -180,7 +195,7 @@ it('a promotion announced while the client looks for the master does not end the
   );
   onClose(() => store.close());
   const sessions = new TokenManager({ store, secret: SECRET });
-  const token = await sessions.setToken('ada');
+  const token = await until('it is there', () => sessions.setToken('ada'));
   await topology.untilReplicated();
   const master = await topology.master();
   // The sentinel that it queries is slow; another one, to which it subscribes, is not.
@@ -212,7 +227,7 @@ it('serves a user with the rights that docs/redis.md gives, and needs no other, 
       sentinelUsername: username,
       sentinelPassword: password,
     },
-    { timeoutMs: TIMEOUT_MS, durability: { replicas: 1 } },
+    { ...PATIENT, durability: { replicas: 1 } },
   );
   const sessions = new TokenManager({ store, secret: SECRET });
   onClose(() => sessions.close());
@@ -281,8 +296,8 @@ it('a manager closes, whether it has found a master or not', async () => {
   const sessions = manage();
   await sessions.setToken('ada');
   for (const store of [lost, sessions]) {
-    const begin = performance.now();
+    const elapsedMs = startStopwatch();
     await store.close();
-    expect(performance.now() - begin).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+    expect(elapsedMs()).toBeLessThan(TIMEOUT_MS + SLACK_MS);
   }
 });

@@ -10,13 +10,14 @@ import { closeAfterEach } from './support/closing';
 import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
 import { ask, askInfo, freePort, type RedisConfig, type RedisServer, startRedis } from './support/redis-server';
 import { type SentinelTopology, startSentinelTopology } from './support/sentinel-topology';
+import { startStopwatch } from './support/stopwatch';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy } from './support/tcp-proxy';
 import { until } from './support/until';
 
 const HOST = '127.0.0.1';
 /** The longest time of a call that waits for no timeout: PATIENT ones are much longer. */
-const AT_ONCE_MS = PATIENT.timeoutMs / 4;
+const AT_ONCE_MS = PATIENT.timeoutMs / 2;
 /** How long after Redis is ready it must be used again, plus the delay of a busy machine. */
 const BACK_MS = 1000 + 1000;
 
@@ -225,9 +226,9 @@ describe.each(TOPOLOGIES)('%s', (topology) => {
     await untilLoading(begun);
     expect((await begun.health()).reasons.join()).toMatch(/LOADING/);
     await isReady;
-    const readyAt = performance.now();
+    const elapsedMs = startStopwatch();
     await until('all are served', () => Promise.all([served.setToken('ada'), begun.setToken('ada')]));
-    expect(performance.now() - readyAt).toBeLessThan(BACK_MS);
+    expect(elapsedMs()).toBeLessThan(BACK_MS);
     await back;
   });
 });
@@ -344,10 +345,10 @@ describe('health', () => {
 });
 
 describe('a near cache', () => {
-  const HEARTBEAT_MS = 100;
+  const HEARTBEAT_MS = 500;
   const CACHE = { cache: { maxAgeMs: 60_000, heartbeatMs: HEARTBEAT_MS } };
   /** Long enough for a working cache to start. */
-  const HEARTBEATS_MS = 10 * HEARTBEAT_MS;
+  const HEARTBEATS_MS = 3 * HEARTBEAT_MS;
   const ALL = ['on', '>secret', 'resetkeys', '~*', 'resetchannels', '&*', '+@all'];
 
   const listened = (sessions: TokenManager<never>) => {

@@ -6,7 +6,7 @@ import { PROPERTY_TIMEOUT, runs } from './support/runs';
 import { SessionModel } from './support/session-model';
 import { compareAll, rules, steps } from './support/session-steps';
 import { memoryWorlds, redisWorlds, type WorldFixture } from './support/session-world';
-import { randomPrefixes, SECRET } from './support/stores';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 
 jest.setTimeout(PROPERTY_TIMEOUT);
 
@@ -59,7 +59,12 @@ describe('many parallel operations over two clients of one Redis', () => {
     const property = fc.asyncProperty(limits, parallelRows, async (given, rows) => {
       const prefixes = randomPrefixes();
       const managers = [1, 2].map(
-        () => new TokenManager({ store: new RedisStore(server.url, prefixes), secret: SECRET, ...given }),
+        () =>
+          new TokenManager({
+            store: new RedisStore(server.url, { ...PATIENT, ...prefixes }),
+            secret: SECRET,
+            ...given,
+          }),
       );
       try {
         const sessions = new ParallelSessions(managers);

@@ -169,6 +169,23 @@ describeStores((open) => {
       await expect(store.create(TAG, ended)).rejects.toMatchObject({ code: 'ERR_USER_BANNED' });
     });
 
+    it('takes none over whose holder has ended it, and tells its tokens no reason', async () => {
+      const moved = session(USER, { provedAt: 0, attributes: { moved: true, device: 'web' } });
+      const { session: created } = await store.create(TAG, moved);
+      expect(await store.end(TAG, moved.sid, null)).toMatchObject({ userId: USER });
+      await expect(store.create(TAG, moved)).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
+      expect(await store.check(TAG, claimsOf(TAG, created), POLICY)).toBeNull();
+      expect((await store.states(TAG, [moved.sid])).states).toEqual([
+        { isLive: false, reason: 'unknown', message: null },
+      ]);
+      // Another has no such memory.
+      const other = session(USER);
+      await store.create(TAG, other);
+      await store.end(TAG, other.sid, null);
+      await store.create(TAG, { ...other, provedAt: 0 });
+      expect(await sidsOf(store, TAG)).toEqual([other.sid]);
+    });
+
     it('leaves exactly the allowed number of sessions under parallel logins over two clients', async () => {
       const logins = Array.from({ length: 100 }, () => session(USER, { maxSessions: 3 }));
       await Promise.all(logins.map((login, i) => (i % 2 === 0 ? store : fixture.other).create(TAG, login)));
@@ -346,7 +363,7 @@ describeStores((open) => {
       expect(await store.endWithData(TAG, sid, null)).toBeNull();
     });
 
-    it('returns every acknowledged write, and rejects later ones', async () => {
+    it('returns every acknowledged write, and no later write is acknowledged', async () => {
       for (let round = 0; round < 20; round++) {
         const token = await start();
         const write = (key: string) =>

@@ -61,14 +61,14 @@ afterAll(async () => {
 });
 
 async function startPlace(host: string, tls: ServerTls): Promise<Place> {
-  const starting = startClusterTopology({ host, tls });
+  const starting = startClusterTopology({ host, tls, nodeTimeoutMs: 10_000 });
   const [sentinel, cluster] = await Promise.all([startSentinels({ host, tls }), starting]);
   await setAcl(cluster.nodes, aclsIn('docs/redis.md')[1] as string[]);
   return { sentinel, cluster };
 }
 
 async function startSentinels(options: Parameters<typeof startSentinelTopology>[0]): Promise<SentinelTopology> {
-  const topology = await startSentinelTopology({ ...options, replicas: 1 });
+  const topology = await startSentinelTopology({ ...options, replicas: 1, downAfterMs: 10_000 });
   const [ofServers, , ofSentinels] = aclsIn('docs/redis.md') as [string[], string[], string[]];
   await setAcl(topology.nodes, ofServers);
   await setAcl(topology.sentinelServers, ofSentinels);

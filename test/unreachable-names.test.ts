@@ -18,7 +18,7 @@ let sentinel: SentinelTopology;
 
 beforeAll(async () => {
   [cluster, sentinel] = await Promise.all([
-    startClusterTopology({ masters: 2, replicas: 0 }),
+    startClusterTopology({ masters: 2, replicas: 0, nodeTimeoutMs: 10_000 }),
     startSentinelTopology({ replicas: 0, sentinels: 1, downAfterMs: 60_000 }),
   ]);
 });
@@ -130,7 +130,7 @@ describe('a Cluster whose nodes do not announce their address', () => {
 });
 
 describe('an idle connection that the network dropped silently', () => {
-  const TIMEOUT_MS = 2000;
+  const TIMEOUT_MS = 5000;
   /** Longer than the time after which an idle connection is tested. */
   const IDLE_MS = 5200;
 

@@ -448,7 +448,7 @@ describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a vis
     expect((await visit('/me')).status).toBe(200);
   });
 
-  describe('whose data moves to another session while another request writes it,', () => {
+  describe('whose data moves to another session during a parallel write,', () => {
     /** Has another request write at a moment when the new session exists and the former one has not ended yet. */
     const startWriting = async (write: (data: SessionData<Record<string, unknown>>) => Promise<unknown>) => {
       const app = await start(framework);
@@ -475,7 +475,7 @@ describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a vis
       ['/login?keep=late', { late: 1 }],
       ['/login', {}],
       ['/rotate', { cart: 'two books', late: 1, secret: '1' }],
-    ])('loses none of it: %s', async (path, data) => {
+    ])('loses none of the data: %s', async (path, data) => {
       const { visit, dropped } = await startWriting(writeAll);
       expect((await visit(path)).body.data).toEqual(data);
       expect((await visit('/data')).body).toEqual(data);
@@ -483,7 +483,7 @@ describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a vis
     });
 
     it.each(['/login?keep=cart', '/rotate'])(
-      'reports what is lost when the store fails just then: %s',
+      'reports the lost write when the store fails at that moment: %s',
       async (path) => {
         const { visit, dropped, store } = await startWriting((data) => data.set('cart', 'two books'));
         const failing = jest.spyOn(store, 'endWithData').mockImplementationOnce(async (...args) => {
@@ -500,7 +500,7 @@ describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a vis
   });
 });
 
-it('takes data over from the user’s own session in the step that ends it, without a read before', async () => {
+it('a login moves data from the user’s own session in the step that ends it, without a read before', async () => {
   const { visit, calls } = await start('Express 5');
   await visit('/login');
   await visit('/set?cart=book');

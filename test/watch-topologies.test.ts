@@ -1,16 +1,36 @@
 import { RedisStore, TokenManager } from 'tokensession';
 import { tagOf } from '../src/token/token';
 import { closeAfterEach } from './support/closing';
-import { startClusterTopology } from './support/cluster-topology';
+import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
 import type { RedisServer } from './support/redis-server';
-import { startSentinelTopology } from './support/sentinel-topology';
-import { randomPrefixes, SECRET } from './support/stores';
+import { type SentinelTopology, startSentinelTopology } from './support/sentinel-topology';
+import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { until } from './support/until';
 
 const closing = closeAfterEach();
 const USERS = Array.from({ length: 40 }, (_, i) => `user ${i}`);
 /** A dead server is detected in this time, and its replica promoted. */
 const DOWN_AFTER_MS = 3000;
+
+let cluster: ClusterTopology;
+let sentinels: SentinelTopology;
+/** Whose replica stays one. */
+let steady: SentinelTopology;
+beforeAll(async () => {
+  const started = await Promise.allSettled([
+    startClusterTopology({ nodeTimeoutMs: DOWN_AFTER_MS }).then((topology) => {
+      cluster = topology;
+    }),
+    startSentinelTopology({ replicas: 1, downAfterMs: DOWN_AFTER_MS }).then((topology) => {
+      sentinels = topology;
+    }),
+    startSentinelTopology({ replicas: 1, sentinels: 1, downAfterMs: 60_000 }).then((topology) => {
+      steady = topology;
+    }),
+  ]);
+  for (const outcome of started) if (outcome.status === 'rejected') throw outcome.reason;
+});
+afterAll(() => Promise.all([cluster, sentinels, steady].map((topology) => topology?.stop())));
 
 type Target = ConstructorParameters<typeof RedisStore>[0];
 
@@ -59,8 +79,6 @@ async function throughFailover(
 }
 
 it('in a Cluster signals abort for users on any node, also after a node has failed', async () => {
-  const cluster = await startClusterTopology({ nodeTimeoutMs: DOWN_AFTER_MS });
-  closing(() => cluster.stop());
   const keyOf = ({ tokenKeyPrefix }: { tokenKeyPrefix: string }) => `${tokenKeyPrefix}:{${tagOf('user 2')}}`;
   let key = '';
   await throughFailover(
@@ -78,8 +96,7 @@ it('in a Cluster signals abort for users on any node, also after a node has fail
 });
 
 it('behind Sentinels signals abort also after a failover', async () => {
-  const topology = await startSentinelTopology({ replicas: 1, downAfterMs: DOWN_AFTER_MS });
-  closing(() => topology.stop());
+  const topology = sentinels;
   await throughFailover(
     { sentinels: topology.sentinels, name: topology.name },
     async () => {
@@ -94,16 +111,15 @@ it('behind Sentinels signals abort also after a failover', async () => {
 });
 
 it("a replica answers no query for sessions: its data may be older than the master's", async () => {
-  const topology = await startSentinelTopology({ replicas: 1, downAfterMs: 60_000 });
-  closing(() => topology.stop());
+  const topology = steady;
   const prefixes = randomPrefixes();
-  const store = new RedisStore((await topology.master()).url, prefixes);
+  const store = new RedisStore((await topology.master()).url, { ...PATIENT, ...prefixes });
   closing(() => store.close());
   const manager = new TokenManager({ store, secret: SECRET });
   const { id } = await manager.createSession('ada');
   await topology.untilReplicated();
   const [replica] = await topology.replicas();
-  const onReplica = new RedisStore(replica?.url, prefixes);
+  const onReplica = new RedisStore(replica?.url, { ...PATIENT, ...prefixes });
   closing(() => onReplica.close());
   expect((await store.states(tagOf('ada'), [id])).states).toMatchObject([{ isLive: true }]);
   for (const tag of [tagOf('ada'), tagOf('nobody')]) {

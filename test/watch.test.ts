@@ -116,7 +116,7 @@ describe.each(Object.entries(SERVICES))('with %s, a watched session', (name, ope
 
   it('aborts when the session expires, which a slide postpones', async () => {
     const { here, there } = open({ slideEvery: 1 });
-    const [slid, idle] = [await there.setToken('ada', 3), await there.setToken('ada', 1)];
+    const [slid, idle] = [await there.setToken('ada', 3), await there.setToken('ada', 2)];
     const [slidSignal, idleSignal] = [here.watch(slid), here.watch(idle)];
     for (const begin = performance.now(); performance.now() - begin < 3500; await sleep(100)) {
       expect(await there.touchToken(slid)).not.toBeNull();
@@ -248,7 +248,7 @@ async function subscriptions(redis: RedisServer): Promise<number> {
 describe('the announcements', () => {
   const open = (redis: { url: string } | { host: string; port: number }, options: object = {}) => {
     const target = 'url' in redis ? redis.url : redis;
-    const sessions = manage(new RedisStore(target, { timeoutMs: 1000 }), options);
+    const sessions = manage(new RedisStore(target, PATIENT), options);
     const events: string[] = [];
     for (const event of ['watch-down', 'watch-up'] as const) sessions.on(event, () => events.push(event));
     return { sessions, events };
@@ -282,14 +282,15 @@ describe('the announcements', () => {
     const tokens = await Promise.all(Array.from({ length: 300 }, (_, i) => sessions.setToken(`user ${i}`)));
     const signals = tokens.map((token) => sessions.watch(token));
     await settled(sessions, 300);
-    await until('it is up', () => events.includes('watch-up'));
+    await until('it is up', () => events.at(-1) === 'watch-up');
+    events.length = 0;
     await own.admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
     await until('the loss is noticed', () => events.includes('watch-down'));
     // Some of these are announced while no connection listens.
     await Promise.all(tokens.slice(0, 100).map((token) => there.deleteToken(token)));
     await until('the missed ones abort', () => signals.slice(0, 100).every(({ aborted }) => aborted));
-    await until('it is up again', () => events.length === 3);
-    expect(events).toEqual(['watch-up', 'watch-down', 'watch-up']);
+    await until('it is up again', () => events.at(-1) === 'watch-up');
+    expect(events.slice(0, 2)).toEqual(['watch-down', 'watch-up']);
     expect(signals.slice(100).some(({ aborted }) => aborted)).toBe(false);
   });
 
@@ -301,7 +302,8 @@ describe('the announcements', () => {
     const there = open(own).sessions;
     const [kicked, kept] = [await there.setToken('ada'), await there.setToken('grace')];
     const [signal, other] = [sessions.watch(kicked), sessions.watch(kept)];
-    await until('it is up', () => events.includes('watch-up'));
+    await until('it is up', () => events.at(-1) === 'watch-up');
+    events.length = 0;
     proxy.swallowOf(/subscribe/i);
     await there.deleteToken(kicked);
     expect((await ending(signal)).endReason).toBe('unknown');
@@ -318,7 +320,8 @@ describe('the announcements', () => {
     const tokens = await Promise.all(Array.from({ length: 250 }, (_, i) => there.setToken(`user ${i}`)));
     const signals = tokens.map((token) => sessions.watch(token));
     await settled(sessions, 250);
-    await until('it is up', () => events.includes('watch-up'));
+    await until('it is up', () => events.at(-1) === 'watch-up');
+    events.length = 0;
     proxy.refuse();
     await there.deleteUserToken('user 7', { message: 'bye' });
     await until('the loss is noticed', () => events.includes('watch-down'));
@@ -328,7 +331,7 @@ describe('the announcements', () => {
     expect(signals.some(({ aborted }) => aborted)).toBe(false);
     proxy.pass();
     expect(await ending(signals[7] as AbortSignal)).toMatchObject({ endReason: 'revoked', endMessage: 'bye' });
-    await until('it is up again', () => events.length === 3);
+    await until('it is up again', () => events.at(-1) === 'watch-up');
     expect(signals.filter(({ aborted }) => aborted)).toHaveLength(1);
     expect(late.aborted).toBe(false);
     await there.deleteUserToken('user 8');

@@ -559,7 +559,10 @@ export class Load {
       session.id === idOf(token) &&
       (device === null ? loggedIn.startsWith(`${userId}#`) : loggedIn === device);
     if (isTheirs) return;
-    this.#note(this.mixUps, `asked for ${device ?? userId}, got ${session.user.id} (${loggedIn}, session ${session.id})`);
+    this.#note(
+      this.mixUps,
+      `asked for ${device ?? userId}, got ${session.user.id} (${loggedIn}, session ${session.id})`,
+    );
   }
 
   /**

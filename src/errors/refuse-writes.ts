@@ -1,16 +1,18 @@
 /**
- * Makes every assignment to an instance throw, in sloppy mode too, where a frozen object would ignore it. A proxy at
- * the end of the prototype chain sees the unknown names only, and so costs known ones nothing. A subclass shares that
- * of its base.
+ * Makes every assignment to an instance throw, in sloppy mode too, where a frozen object would ignore it. A setter of
+ * the class stays. A proxy at the end of the prototype chain sees the unknown names only, and so costs known ones
+ * nothing. A subclass shares that of its base.
  */
 export function refuseWrites(prototype: object, refusal: (name: string) => TypeError): void {
   for (const key of Reflect.ownKeys(prototype)) {
-    const { get, value } = Object.getOwnPropertyDescriptor(prototype, key) as PropertyDescriptor;
+    const { get, set, value } = Object.getOwnPropertyDescriptor(prototype, key) as PropertyDescriptor;
     Object.defineProperty(prototype, key, {
       get: get ?? (() => value),
-      set() {
-        throw refusal(String(key));
-      },
+      set:
+        set ??
+        (() => {
+          throw refusal(String(key));
+        }),
     });
   }
   if (Object.getPrototypeOf(prototype) !== Object.prototype) return;

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { attributesOf } from '../http/exchange';
 import { changesBetween } from '../manager/data-changes';
 import type { NamedSession, NamedSessions } from '../manager/named-sessions';
-import type { EndedFor, SessionAttributes, SessionEntries } from '../store/store';
+import type { SessionAttributes, SessionEntries } from '../store/store';
 import { isRefusal, type LegacySessions } from './legacy-sessions';
 import type { SessionRequest } from './peer';
 import { contentOf, entriesOf, lifetimeOf } from './session-content';
@@ -91,9 +91,10 @@ export class ExpressSessions {
 
   /** Ends a session. Does nothing when there is none. */
   async end(id: string): Promise<void> {
+    // A session that was not moved yet is moved, so that its end counts against a move in progress, too.
+    const session = this.#legacy === null || isNamedId(id) ? null : await this.#namedBy(id, this.#legacy);
     await this.#legacy?.forget(id);
-    const session = this.#legacy === null || isNamedId(id) ? null : await this.#sessions.use(nameOf(id));
-    await this.#sessions.end(nameOf(session?.attributes.movedTo ?? id), this.#whyEnded);
+    await this.#sessions.end(nameOf(session?.attributes.movedTo ?? id));
   }
 
   /**
@@ -126,7 +127,7 @@ export class ExpressSessions {
   /** Ends all sessions. */
   async endAll(): Promise<void> {
     for await (const sessions of this.#sessions.all()) {
-      await Promise.all(sessions.map(({ name }) => this.#sessions.end(name, this.#whyEnded)));
+      await Promise.all(sessions.map(({ name }) => this.#sessions.end(name)));
     }
   }
 
@@ -140,10 +141,15 @@ export class ExpressSessions {
   async #lookUp(id: string): Promise<NamedSession | null> {
     const known = await this.#sessions.use(nameOf(id));
     // The process that moved it may have died before the last step. Nothing here waits for that.
-    if (known?.attributes.movedTo !== undefined) void this.#legacy?.forget(id).catch(() => undefined);
+    if (known?.attributes.movedTo !== undefined) void this.#legacy?.move(id).catch(() => undefined);
     const session = known ?? (await this.#legacy?.move(id)) ?? null;
     const moved = session?.attributes.movedTo;
     return moved === undefined ? session : this.#sessions.use(nameOf(moved));
+  }
+
+  /** The session that an id of the former store names, which may point to another. */
+  async #namedBy(id: string, legacy: LegacySessions): Promise<NamedSession | null> {
+    return (await this.#sessions.use(nameOf(id))) ?? legacy.move(id);
   }
 
   #newIdentity(userId: string | null): SessionIdentity {
@@ -169,7 +175,12 @@ export class ExpressSessions {
     const identity = { id, name, userId };
     const stored = session && { identity, entries: session.data, ttlMs: session.ttlMs, isLive: true };
     const known = { identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
-    await this.#store(known, { identity, before: identity, entries, ttlMs, request: null });
+    try {
+      await this.#store(known, { identity, before: identity, entries, ttlMs, request: null });
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      this.#sessions.dropped(name, null);
+    }
   }
 
   async #store(known: TrackedSession, save: Save): Promise<void> {
@@ -212,8 +223,7 @@ export class ExpressSessions {
     const ttlMs = wanted ?? this.#sessions.defaultTtlMs(name);
     const data = new Map(entries);
     if (former !== null && former.identity.userId !== null) {
-      const theirs = former.isLive ? await this.#endFormer(former, entries) : null;
-      former.isLive = false;
+      const theirs = await this.#endFormer(former, entries);
       for (const [key, json] of theirs ?? []) json === null ? data.delete(key) : data.set(key, json);
       // What was a user's goes on as a visitor's only where that user's session had not ended by other ways, and as
       // another user's not where it was kicked. Of two requests that make it another user's, both do.
@@ -240,7 +250,9 @@ export class ExpressSessions {
     if (userId !== null) {
       return this.#sessions.startUser(userId, name, { ...beginning, attributes: originOf(request) });
     }
-    if (await this.#sessions.startVisitor(name, beginning)) return;
+    // Outside of express-session's requests, only the store can tell a new session from a late save of an ended one.
+    const provedAt = request === null ? 0 : undefined;
+    if (await this.#sessions.startVisitor(name, { ...beginning, provedAt })) return;
     const before = (await this.#sessions.read(name)) ?? new Map();
     await this.#sessions.write(name, changesBetween(before, data));
     await this.#sessions.refresh(name, ttlMs);
@@ -248,22 +260,21 @@ export class ExpressSessions {
 
   /**
    * Ends a session that goes on as another one. Gives what other requests have changed since this one read it, but for
-   * the keys that this request has changed; `null` when it was not live.
+   * the keys that this request has changed; `null` when this request has not ended it.
    */
-  async #endFormer({ identity, entries: before }: StoredContent, entries: SessionEntries) {
-    const theirs = await this.#sessions.endCopied(identity.name, before, this.#whyEnded);
-    return theirs && new Map([...theirs].filter(([key]) => before.get(key) === entries.get(key)));
+  async #endFormer(former: StoredContent, entries: SessionEntries): Promise<Map<string, string | null> | null> {
+    const { identity, entries: before, isLive } = former;
+    const ended = isLive ? await this.#sessions.endCopied(identity.name, before) : null;
+    former.isLive = false;
+    if (ended !== null) former.theirs = ended;
+    const { theirs } = former;
+    return theirs ? new Map([...theirs].filter(([key]) => before.get(key) === entries.get(key))) : null;
   }
 
   async #endStored({ stored }: TrackedSession): Promise<void> {
     if (!stored?.isLive) return;
     stored.isLive = false;
-    await this.#sessions.end(stored.identity.name, this.#whyEnded);
-  }
-
-  /** Kept while sessions are moved here, so that a request in the middle of a move does not revive an ended one. */
-  get #whyEnded(): EndedFor | null {
-    return this.#legacy === null ? null : { reason: 'revoked', message: null };
+    await this.#sessions.end(stored.identity.name);
   }
 }
 

@@ -44,10 +44,12 @@ export class LegacySessions {
   async move(id: string): Promise<NamedSession | null> {
     if (isNamedId(id)) return null;
     const former = await this.#ask<object | null | undefined>((done) => this.#settings.store.get(id, done));
-    if (former && lifetimeOf(former) !== 0) {
-      // One that another request has moved meanwhile may have ended since, in a way that leaves no trace.
-      if ((await this.#sessions.use(nameOf(id))) === null) await this.#start(id, former);
+    const lifetimeMs = former ? lifetimeOf(former) : 0;
+    if (former && lifetimeMs !== 0) {
+      await this.#start(id, former, lifetimeMs);
       await this.forget(id);
+      // A master that was promoted just before the record was deleted may lack the session: it is started again there.
+      await this.#start(id, former, lifetimeMs);
     }
     return this.#sessions.use(nameOf(id));
   }
@@ -57,12 +59,12 @@ export class LegacySessions {
     if (!isNamedId(id)) await this.#ask((done) => this.#settings.store.destroy(id, done));
   }
 
-  async #start(id: string, former: object): Promise<void> {
+  async #start(id: string, former: object, lifetimeMs: number | null): Promise<void> {
     const { userIdOf, provedAtOf } = this.#settings;
     const data = entriesOf(former);
     const userId = userIdOf(former);
     const name = userId === null ? nameOf(id) : { tag: tagOf(userId), sid: movedSidOf(id) };
-    const ttl = (lifetimeOf(former) ?? this.#sessions.defaultTtlMs(name)) / 1000;
+    const ttl = (lifetimeMs ?? this.#sessions.defaultTtlMs(name)) / 1000;
     try {
       if (userId === null) {
         await this.#sessions.startVisitor(name, { data, ttl, provedAt: 0 });

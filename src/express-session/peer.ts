@@ -16,7 +16,7 @@ export interface SessionRequest {
 /** The cookie in a session, as express-session keeps it or as it is stored in JSON. */
 export interface SessionCookie {
   originalMaxAge?: number | null | undefined;
-  expires?: Date | string | boolean | null | undefined;
+  expires?: Date | string | number | boolean | null | undefined;
 }
 
 /** The methods of an express-session session. */

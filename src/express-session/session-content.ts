@@ -54,7 +54,8 @@ export function lifetimeOf(session: object): number | null {
   const { cookie } = session as { cookie?: SessionCookie | null };
   if (!isObject(cookie)) return null;
   const { originalMaxAge, expires } = cookie as SessionCookie;
-  const until = expires instanceof Date || typeof expires === 'string' ? new Date(expires).getTime() : Number.NaN;
+  const isMoment = expires instanceof Date || typeof expires === 'string' || typeof expires === 'number';
+  const until = isMoment ? new Date(expires).getTime() : Number.NaN;
   const leftMs = until - Date.now();
   if (leftMs <= 0) return 0;
   const ttlMs = typeof originalMaxAge === 'number' ? originalMaxAge : leftMs;

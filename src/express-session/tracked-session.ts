@@ -9,6 +9,11 @@ export interface StoredContent {
   ttlMs: number;
   /** `false` once it turned out to have ended. */
   isLive: boolean;
+  /**
+   * What other requests had changed when this one ended the session, for the session that takes its place. Kept for a
+   * second try at that; left out before.
+   */
+  theirs?: ReadonlyMap<string, string | null>;
 }
 
 /** The state of a request's session object. */

@@ -15,6 +15,8 @@ class FetchReply implements HeaderFields {
   #headers = new Headers();
   #reply: ReplyHeaders | null = null;
   #isCommitted = false;
+  /** The latest response that was committed, and what was sent for it. */
+  #latest: { given: Response; sent: Response } | null = null;
   #hasBody = true;
   readonly #closing = new Set<() => void>();
 
@@ -41,16 +43,23 @@ class FetchReply implements HeaderFields {
 
   /**
    * The response with the headers of this package. The same one when there are none; otherwise a new one with its body,
-   * since a response may have fixed headers, or serve several requests.
+   * since a response may have fixed headers, or serve several requests. Committed again, a response gives the same one.
    */
   commit(response: Response): Response {
     this.#isCommitted = true;
+    // Before anything of the response is read: hosts may make its body and headers only when they are asked for.
+    if (this.#reply === null && this.#closing.size === 0) return response;
+    // Its body has been taken for the first answer.
+    const { given, sent: earlier } = this.#latest ?? {};
+    if (earlier !== undefined && (response === given || response === earlier)) return earlier;
     const { status, statusText, body, headers } = response;
     // No constructor makes these: a network error, a switch of protocols.
-    if (status < 200 || (this.#reply === null && this.#closing.size === 0)) return response;
+    if (status < 200) return response;
     this.#headers = new Headers(headers);
     this.#reply?.send(status);
-    return new Response(this.#watched(body), { status, statusText, headers: this.#headers });
+    const sent = new Response(this.#watched(body), { status, statusText, headers: this.#headers });
+    this.#latest = { given: response, sent };
+    return sent;
   }
 
   /** The same body, which reports its end. */

@@ -1,17 +1,9 @@
-import {
-  checkBoolean,
-  checkOptions,
-  kindOf,
-  optional,
-  type Read,
-  type Readers,
-  readOptions,
-} from '../errors/arguments';
+import { checkOptions, kindOf, type Read, type Readers, readOptions } from '../errors/arguments';
 import { SessionError, sessionEnded } from '../errors/session-error';
 import type { TokenManager } from '../manager/token-manager';
 import type { Session } from '../manager/types';
 import { isVisitor } from '../token/token';
-import { checkTextOrNone } from './connection';
+import { CONNECTION, type Connection } from './connection';
 import type { CookieOptions } from './cookie-options';
 import type { Exchange } from './exchange';
 import { type SessionPolicy, sessionPolicy } from './middleware-options';
@@ -50,25 +42,17 @@ export interface ConnectionRequest {
   readonly socket?: unknown;
 }
 
-/** Facts that the request itself doesn't show. */
-export interface ConnectionDetails {
+/** Facts that the request itself does not contain. `ip` is not used: a function that makes it for an opener serves here. */
+export interface ConnectionDetails extends Connection {
   /**
    * A token from outside of the headers: Socket.IO's `socket.handshake.auth.token`, or a first message. Values of any
    * type are allowed. A signed token here is the only one used, and is accepted from any origin, because no browser
    * adds it.
    */
   token?: unknown;
-  /** Whether the client speaks HTTPS, behind a proxy that ends TLS. Default: whether this connection does. */
-  secure?: boolean | undefined;
-  /** The host that the client asked for, behind a proxy that changes it. Default: the header `Host`. */
-  host?: string | null | undefined;
 }
 
-const DETAILS = {
-  token: (_name, value) => value,
-  secure: optional(checkBoolean, undefined),
-  host: checkTextOrNone,
-} satisfies Readers<ConnectionDetails>;
+const DETAILS = { ...CONNECTION, token: (_name, value) => value } satisfies Readers<ConnectionDetails>;
 
 /** The session of a connection; or the error, with the `status` of an HTTP answer. `docs/live.md` has the codes. */
 export type Authentication<Detail = unknown> =

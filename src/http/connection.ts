@@ -13,7 +13,8 @@ export interface Connection {
   host?: string | null | undefined;
 }
 
-const READERS = {
+/** The readers of its members. */
+export const CONNECTION = {
   ip: checkTextOrNone,
   secure: optional(checkBoolean, undefined),
   host: checkTextOrNone,
@@ -23,11 +24,11 @@ const UNKNOWN = { ip: undefined, secure: undefined, host: undefined };
 
 /** @throws TypeError for a member that is unknown or of the wrong kind. */
 export function readConnection(caller: string, connection: Connection | undefined) {
-  return connection === undefined ? UNKNOWN : readOptions(caller, connection, READERS, '');
+  return connection === undefined ? UNKNOWN : readOptions(caller, connection, CONNECTION, '');
 }
 
 /** Any text: it may come from a header. `undefined` for `null`, which `Headers` give for what a request lacks. */
-export function checkTextOrNone(name: string, value: unknown): string | undefined {
+function checkTextOrNone(name: string, value: unknown): string | undefined {
   if (value === undefined || value === null) return undefined;
   if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${kindOf(value)}`);
   return value;

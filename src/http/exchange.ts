@@ -31,6 +31,11 @@ export interface Exchange {
    * Calls the function once the response is sent or the client has gone; at once if so already, or without a response.
    */
   onClose(listener: () => void): void;
+  /**
+   * Has the host's error handling answer with this error, in the place of the next answer of the application. A host
+   * leaves it out where a thrown error always reaches its error handling.
+   */
+  divertAnswer?(error: Error): void;
 }
 
 /** An IPv4 address in the form of an IPv6 socket (RFC 4291, 2.5.5.2), which users should not see. */

@@ -96,9 +96,9 @@ function signInByToken<Detail>(current: CurrentSession<Detail>, session: Request
   current.signIn(session, isInCookie);
   if (!isInCookie || cookies === null) return;
   current.isPersistent = cookies.user.isPersistent(exchange.header('cookie'), session.token);
-  const renewed = exchange.isTooLate() ? null : manager.renewedToken(session);
-  if (renewed === null) return;
-  const next = session.withToken(renewed);
+  // In this order: a host may create the request's signal only when it is read, at a cost.
+  if (!manager.isRenewalDue(session) || exchange.isTooLate()) return;
+  const next = session.withToken(manager.renewedToken(session));
   current.signIn(next, true);
   // A slow answer must not replace a later token in the browser.
   current.setCookie(next, Math.max(manager.rotationGraceMs, MIN_FRESH_MS));

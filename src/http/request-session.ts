@@ -205,6 +205,53 @@ export class RequestSession<Detail = unknown> {
     callback(notExpressSession('save'));
   }
 
+  /**
+   * What passport reads and writes for `failureMessage` and `successMessage`: the request fails, with a recipe. So it
+   * does for {@link flash} and {@link returnTo}. They are used in callbacks, where a thrown error would end the process.
+   *
+   * @internal
+   */
+  get messages(): unknown[] {
+    refuseKey(this.#current.exchange, 'messages');
+    // passport goes on with it.
+    return [];
+  }
+
+  /** @internal */
+  set messages(_texts: unknown) {
+    refuseKey(this.#current.exchange, 'messages');
+  }
+
+  /**
+   * What connect-flash reads and writes.
+   *
+   * @internal
+   */
+  get flash(): undefined {
+    refuseKey(this.#current.exchange, 'flash');
+    return undefined;
+  }
+
+  /** @internal */
+  set flash(_texts: unknown) {
+    refuseKey(this.#current.exchange, 'flash');
+  }
+
+  /**
+   * What passport reads for `successReturnToOrRedirect`.
+   *
+   * @internal
+   */
+  get returnTo(): undefined {
+    refuseKey(this.#current.exchange, 'returnTo');
+    return undefined;
+  }
+
+  /** @internal */
+  set returnTo(_path: unknown) {
+    refuseKey(this.#current.exchange, 'returnTo');
+  }
+
   /** The user, and the session's id and times, without the token. */
   toJSON(): { user: User<Detail> | null; id: string | null; createdAt: Date | null; expiresAt: Date | null } {
     return { user: this.user, id: this.id, createdAt: this.createdAt, expiresAt: this.expiresAt };
@@ -245,4 +292,13 @@ function notExpressSession(method: string): TypeError {
   return new TypeError(
     `session.${method} is express-session's: sign in with passport.authenticate(…, { session: false }) and then session.login(user.id), or with authenticate() of tokensession/passport; sign out with session.logout()`,
   );
+}
+
+/** Fails the request, in a way that a callback of another package survives where the host has one. */
+function refuseKey(exchange: Exchange, name: string): void {
+  const error = new TypeError(
+    `session.${name} is express-session's: the options failureMessage, successMessage, failureFlash, successFlash and successReturnToOrRedirect need authenticate() of tokensession/passport instead of passport.authenticate(); other code keeps data with session.data.set(${JSON.stringify(name)}, …)`,
+  );
+  if (exchange.divertAnswer === undefined) throw error;
+  exchange.divertAnswer(error);
 }

@@ -86,7 +86,7 @@ export class Logins<Detail> {
       sid,
       ttlMs: ttl * 1000,
       absoluteTtlMs: this.#absoluteTtlMs(absoluteTtl),
-      attributes: actor === undefined ? attributes : { ...attributes, actor },
+      attributes: { ...attributes, ...(actor !== undefined && { actor }), ...movedBy(provedAt) },
       data,
       inherits,
       provedAt,
@@ -114,7 +114,7 @@ export class Logins<Detail> {
       sid,
       ttlMs: 1000 * ttl,
       absoluteTtlMs: this.#absoluteTtlMs(undefined),
-      attributes,
+      attributes: { ...attributes, ...movedBy(provedAt) },
       data,
       provedAt,
       maxSessions: 1,
@@ -152,6 +152,10 @@ export class Logins<Detail> {
     void Promise.allSettled([this.#store.end(by.tag, by.sid, null)]);
     throw (failure as PromiseRejectedResult).reason;
   }
+}
+
+function movedBy(provedAt: number | undefined): StoredAttributes {
+  return provedAt === undefined ? {} : { moved: true };
 }
 
 /** The error of a login of a user that `getUserInfo` doesn't know. */

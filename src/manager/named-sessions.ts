@@ -1,6 +1,5 @@
 import { bytesOfData } from '../store/limits';
 import {
-  type EndedFor,
   expiryOf,
   type ReusePolicy,
   type SessionAttributes,
@@ -121,25 +120,17 @@ export class NamedSessions {
     return (await this.#lookup.byClaims(claimsOf(name), ask)) !== null;
   }
 
-  /**
-   * Ends a session, as its holder does; `false` when it was not live.
-   *
-   * @param why what to remember of it. Default: nothing.
-   */
-  async end(name: SessionName, why: EndedFor | null = null): Promise<boolean> {
-    return (await this.#reportEnd(name, this.#store.end(name.tag, name.sid, why))) !== null;
+  /** Ends a session, as its holder does; `false` when it was not live. */
+  async end(name: SessionName): Promise<boolean> {
+    return (await this.#reportEnd(name, this.#store.end(name.tag, name.sid, null))) !== null;
   }
 
   /**
    * Ends a session that goes on as another one, which began with a copy of its data. Gives what other requests have
    * changed since the copy was made: for {@link catchUp}. `null` when it was not live.
    */
-  async endCopied(
-    name: SessionName,
-    copy: SessionEntries,
-    why: EndedFor | null = null,
-  ): Promise<Map<string, string | null> | null> {
-    const ended = await this.#reportEnd(name, this.#store.endWithData(name.tag, name.sid, why));
+  async endCopied(name: SessionName, copy: SessionEntries): Promise<Map<string, string | null> | null> {
+    const ended = await this.#reportEnd(name, this.#store.endWithData(name.tag, name.sid, null));
     return ended && changesBetween(copy, ended.data);
   }
 

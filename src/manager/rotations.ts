@@ -3,6 +3,7 @@ import type { ManagerPolicy } from './manager-options';
 import type { RequestedSession } from './requested-session';
 import type { SessionEmitter } from './session-events';
 import { type LiveToken, liveIn, type SessionLookup } from './session-lookup';
+import type { User } from './types';
 
 type RotationPolicy = Pick<ManagerPolicy<never>, 'keys' | 'rotateEveryMs'>;
 
@@ -30,20 +31,20 @@ export class Rotations {
     return { ...live, provedAt, token: this.#mint(claims, live.userId, live.session.gen, live.now) };
   }
 
-  /**
-   * Makes a new token for a session whose token is older than `rotateEvery`, or that an older secret signed; else gives
-   * `null`.
-   */
-  renewed(session: RequestedSession<unknown>): string | null {
+  /** Whether a session's token is older than `rotateEvery`, or signed with an older secret. */
+  isDue(session: RequestedSession<unknown>): boolean {
     const { rotateEveryMs, keys } = this.#policy;
-    if (rotateEveryMs === 0 || session.user === null) return null;
+    if (rotateEveryMs === 0 || session.user === null) return false;
     const claims = readClaims(session.token);
     // A former token in flight: its client has a newer one.
-    if (claims === null || claims.gen < session.newestGen) return null;
-    const now = session.checkedAt.getTime();
-    const isOld = now - claims.mintedAt >= rotateEveryMs;
-    const isDue = isOld || (keys.length > 1 && signToken(claims, keys) !== session.token);
-    return isDue ? this.#mint(claims, session.user.id, session.newestGen, now) : null;
+    if (claims === null || claims.gen < session.newestGen) return false;
+    const isOld = session.checkedAt.getTime() - claims.mintedAt >= rotateEveryMs;
+    return isOld || (keys.length > 1 && signToken(claims, keys) !== session.token);
+  }
+
+  /** Makes a new token for a user's session that was just checked. */
+  renewed({ token, user, newestGen, checkedAt }: RequestedSession<unknown>): string {
+    return this.#mint(readClaims(token) as TokenClaims, (user as User).id, newestGen, checkedAt.getTime());
   }
 
   /**

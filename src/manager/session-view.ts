@@ -29,7 +29,7 @@ class LiveSession<Detail> implements Session<Detail> {
     this.expiresAt = new Date(expiresAt);
     this.checkedAt = new Date(now);
     this.ttl = Math.ceil((expiresAt - now) / 1000);
-    const { actor = null, ...attributes } = record.attributes;
+    const { actor = null, moved: _, ...attributes } = record.attributes;
     this.attributes = attributes;
     this.actor = actor;
   }

@@ -374,11 +374,20 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * The next token of a session that is due by the option `rotateEvery`; else `null`. Asks no store.
+   * Whether a session is due for a new token by the option `rotateEvery`. Asks no store.
    *
    * @internal
    */
-  renewedToken(session: RequestedSession<Detail>): string | null {
+  isRenewalDue(session: RequestedSession<Detail>): boolean {
+    return this.#rotations.isDue(session);
+  }
+
+  /**
+   * The next token of a user's session. Asks no store.
+   *
+   * @internal
+   */
+  renewedToken(session: RequestedSession<Detail>): string {
     return this.#rotations.renewed(session);
   }
 

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Exchange } from '../http/exchange';
 import type { Refusal } from '../http/refusal';
 import type { ReplyHeaders } from '../http/reply-headers';
+import { divertAnswer } from './diverted-answer';
 import { replyOf } from './node-reply';
 
 /**
@@ -51,6 +52,12 @@ export abstract class NodeExchange implements Exchange {
   onClose(listener: () => void): void {
     if (this.#res === null || isClosed(this.#res)) listener();
     else this.#res.once('close', listener);
+  }
+
+  /** Passes an error to the host in the place of the application's answer. */
+  protected divertTo(next: (error: Error) => void, error: Error): void {
+    if (this.#res === null) next(error);
+    else divertAnswer(this.#res, next, error);
   }
 }
 

@@ -1,7 +1,7 @@
 import type { ConnectionOptions } from 'node:tls';
 import { Cluster, Redis } from 'ioredis';
 import { checkOptions, kindOf } from '../errors/arguments';
-import { withOutcome } from '../errors/session-error';
+import { SessionError, withOutcome } from '../errors/session-error';
 import type {
   ChangeFeed,
   ChangeFollower,
@@ -32,10 +32,10 @@ import { RedisHealth } from './health/health';
 import { ServerKeys } from './health/server-keys';
 import { ServerRights } from './health/server-rights';
 import {
-  FOUND_TIMING,
+  type Asked,
   type FoundReply,
   idsIn,
-  isEndedNow,
+  isReuse,
   type ListReply,
   parseBan,
   parseEntries,
@@ -45,10 +45,7 @@ import {
   parseList,
   parseRecord,
   parseStates,
-  refusedAt,
   type StatesReply,
-  TUPLE_TIMING,
-  type TupleReply,
 } from './replies';
 import { checkDurability, type Durability, ReplicaAcknowledgement } from './revocations/replica-acknowledgement';
 import { type Revocation, Revocations, revocationArguments, revocationOf } from './revocations/revocations';
@@ -69,9 +66,10 @@ export interface RedisStoreOptions {
    */
   tls?: ConnectionOptions | undefined;
   /**
-   * Replicas that must have a logout, kick or ban: `{ replicas, timeoutMs }`. Without them the call rejects with
-   * `ERR_NOT_REPLICATED`, although the sessions have ended. Default: none. A master that dies right after its answer
-   * may then lose an end, until the process repeats it to the new master.
+   * Replicas that must have a logout, kick or ban, and a session that `ExpressSessionStore` moves:
+   * `{ replicas, timeoutMs }`. Without them the call rejects with `ERR_NOT_REPLICATED`, although the sessions have
+   * ended. Default: none. A master that dies right after its answer may then lose an end, until the process repeats it
+   * to the new master.
    */
   durability?: Durability | undefined;
 }
@@ -162,7 +160,7 @@ export class RedisStore implements Store {
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
     const limits = [maxSessions, maxOnDevice, attributes.device ?? '', onLimit];
     const call = this.#callFor(tag);
-    const [now, record = '', ended = ''] = await this.#deadlines.run<TupleReply>(call, {
+    const [now, record = '', ended = ''] = await this.#deadlines.run(call, {
       name: 'create',
       args: (latest) => [
         userId,
@@ -179,26 +177,35 @@ export class RedisStore implements Store {
         ...inherited,
         ...[...data].flat(),
       ],
-      timing: TUPLE_TIMING,
     });
     if (ended !== '') this.#remember(call, revocationOf(...idsIn(ended)));
+    if (session.provedAt !== undefined) await this.#secureMove(call);
     return { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
   }
 
   check(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<Found> {
-    return this.#ask('check', this.#bothKeys(tag), claims, policy, NO_ARGUMENTS, parseFound);
+    return this.#ask('check', this.#bothKeys(tag), { claims, policy }, [claims.sid], parseFound);
   }
 
   touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Promise<Found> {
-    return this.#ask('touch', this.#bothKeys(tag), claims, policy, [slideEveryMs], parseFound);
+    const asked = { claims, policy };
+    return this.#ask('touch', this.#bothKeys(tag), asked, [...judgedBy(asked), slideEveryMs], parseFound);
   }
 
   touchWithData(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number) {
-    return this.#ask('touchWithData', this.#bothKeys(tag), claims, policy, [slideEveryMs], parseFoundWithData);
+    const asked = { claims, policy };
+    return this.#ask(
+      'touchWithData',
+      this.#bothKeys(tag),
+      asked,
+      [...judgedBy(asked), slideEveryMs],
+      parseFoundWithData,
+    );
   }
 
   refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found> {
-    return this.#ask('refresh', this.#bothKeys(tag), claims, policy, [ttlMs ?? 0], parseFound);
+    const asked = { claims, policy };
+    return this.#ask('refresh', this.#bothKeys(tag), asked, [...judgedBy(asked), ttlMs ?? 0], parseFound);
   }
 
   end(tag: string, sid: string, why: EndedFor | null): Promise<{ userId: string } | null> {
@@ -225,10 +232,9 @@ export class RedisStore implements Store {
     { userId, durationMs, reason }: { userId: string; durationMs: number | null; reason: string | null },
   ): Promise<{ ban: StoredBan; ended: string[] }> {
     const call = this.#callFor(tag);
-    const [now, text = '', ended = '', noOlder = ''] = await this.#deadlines.run<TupleReply>(call, {
+    const [now, text = '', ended = '', noOlder = ''] = await this.#deadlines.run(call, {
       name: 'ban',
       args: (latest) => [userId, durationMs ?? 0, reason ?? '', latest],
-      timing: TUPLE_TIMING,
     });
     const revocation = { ids: idsIn(noOlder), before: Number(now), except: '', ban: { userId, text } };
     return this.#secure(call, revocation, { ban: parseBan(userId, text), ended: idsIn(ended) });
@@ -236,10 +242,9 @@ export class RedisStore implements Store {
 
   async unban(tag: string): Promise<boolean> {
     const call = this.#callFor(tag);
-    const [, userId = '', text = ''] = await this.#deadlines.run<TupleReply>(call, {
+    const [, userId = '', text = ''] = await this.#deadlines.run(call, {
       name: 'unban',
       args: (latest) => [latest],
-      timing: TUPLE_TIMING,
     });
     if (userId === '') return false;
     this.#remember(call, { ...revocationOf(), ban: { userId, text } });
@@ -361,29 +366,37 @@ export class RedisStore implements Store {
   }
 
   /**
-   * Asks for a session, in one call. A reuse takes another call, with a deadline: the first may have waited for Redis
-   * for so long that the grace of a request in flight is over.
+   * Asks for a session, in one call. Ending it for a reuse takes another call, with a deadline: the first may have
+   * waited for Redis for so long that the grace of a request in flight is over.
    */
-  async #ask<Outcome>(
+  async #ask<Outcome extends Found | FoundData<unknown>>(
     name: ScriptName,
     keys: readonly [string, ...string[]],
-    claims: TokenClaims,
-    policy: ReusePolicy,
-    options: readonly (string | number)[],
-    parse: (sid: string, reply: FoundReply) => Outcome,
+    asked: Asked,
+    args: readonly (string | number)[],
+    parse: (asked: Asked, reply: FoundReply) => Outcome,
   ): Promise<Outcome> {
     const startedAt = performance.now();
-    const reply = await this.#connection.run<FoundReply>(name, keys, findArguments(claims, policy, 0, options));
-    if (refusedAt(reply) === null) return parse(claims.sid, reply);
-    const call = this.#callFor(claims.tag, startedAt);
-    const judged = await this.#deadlines.run<FoundReply>(call, {
-      name,
-      keys,
-      args: (latest) => findArguments(claims, policy, latest, options),
-      timing: FOUND_TIMING,
+    let found = parse(asked, await this.#connection.run<FoundReply>(name, keys, args));
+    while (isReuse(found) && asked.policy.onReuse === 'end') {
+      const call = this.#callFor(asked.claims.tag, startedAt);
+      if (await this.#endReused(call, asked)) return { ...found, isEndedNow: true };
+      // The record has moved on meanwhile.
+      const left = Math.max(1, call.deadline - performance.now());
+      found = parse(asked, await this.#connection.run<FoundReply>(name, keys, args, left));
+    }
+    return found;
+  }
+
+  /** Ends a session for a reuse, if its token still is one. */
+  async #endReused(call: Call, asked: Asked): Promise<boolean> {
+    const [, outcome] = await this.#deadlines.run(call, {
+      name: 'endReused',
+      args: (latest) => [...judgedBy(asked), latest],
     });
-    if (isEndedNow(judged)) this.#remember(call, revocationOf(claims.sid));
-    return parse(claims.sid, judged);
+    if (outcome !== 'ended') return false;
+    this.#remember(call, revocationOf(asked.claims.sid));
+    return true;
   }
 
   async #end<Outcome>(
@@ -408,8 +421,9 @@ export class RedisStore implements Store {
     args: readonly (string | number)[],
     parse: (outcome: readonly (string | null)[]) => Outcome,
   ): Promise<FoundData<Outcome>> {
-    const parseReply = (sid: string, reply: FoundReply) => parseFoundData(sid, reply, parse);
-    return this.#ask(name, [this.#keys.sessions(tag)], claims, policy, args, parseReply);
+    const asked = { claims, policy };
+    const parseReply = (_: Asked, reply: FoundReply) => parseFoundData(asked, reply, parse);
+    return this.#ask(name, [this.#keys.sessions(tag)], asked, [...judgedBy(asked), ...args], parseReply);
   }
 
   /** Keeps ended sessions ended: remembers the end, and has replicas confirm it if the store is durable. */
@@ -419,6 +433,13 @@ export class RedisStore implements Store {
       throw withOutcome(error, outcome);
     });
     return outcome;
+  }
+
+  /** Has replicas confirm a moved session if the store is durable: its former record may be deleted then. */
+  async #secureMove({ key, deadline }: Call): Promise<void> {
+    await this.#replicas?.confirm(key, revocationOf(), deadline).catch((cause: unknown) => {
+      throw new SessionError('ERR_NOT_REPLICATED', 'the session was moved, but too few replicas have it', { cause });
+    });
   }
 
   /** That the server which the call was sent to has answered it is only known while it still holds the key. */
@@ -441,16 +462,9 @@ function escapedGlob(text: string): string {
   return text.replace(/[\\*?[\]^]/g, '\\$&');
 }
 
-/** The arguments of the verbs on one session, see scripts/session.ts. */
-function findArguments(
-  { sid, gen, mintedAt, provedAt }: TokenClaims,
-  { graceMs, onReuse }: ReusePolicy,
-  latest: number,
-  options: readonly (string | number)[],
-): (string | number)[] {
-  const args = [sid, `${gen}:${mintedAt}:${provedAt}`, `${graceMs}:${onReuse}:${latest}`];
-  for (const option of options) args.push(String(option));
-  return args;
+/** What the verbs on one session judge a token by, see scripts/session.ts. */
+function judgedBy({ claims: { sid, gen, mintedAt, provedAt }, policy }: Asked): [string, string, number] {
+  return [sid, gen === 0 ? String(mintedAt) : `${gen}:${mintedAt}:${provedAt}`, policy.graceMs];
 }
 
 /** The bounds of a session's data, as the scripts take them. */

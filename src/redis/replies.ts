@@ -1,44 +1,50 @@
 import { SessionError } from '../errors/session-error';
-import type {
-  EndedSession,
-  Found,
-  FoundData,
-  SessionEntries,
-  SessionRecord,
-  SessionState,
-  SessionStates,
-  StoredAttributes,
-  StoredBan,
-  StoredSession,
-  StoredUser,
+import { judge } from '../store/judgement';
+import {
+  type EndedSession,
+  expiryOf,
+  type Found,
+  type FoundData,
+  type ReusePolicy,
+  type SessionEntries,
+  type SessionRecord,
+  type SessionState,
+  type SessionStates,
+  type StoredAttributes,
+  type StoredBan,
+  type StoredSession,
+  type StoredUser,
 } from '../store/store';
+import type { TokenClaims } from '../token/token';
+import { DAMAGED } from './client/errors';
 import { REGEXP } from './schema';
-import { LATE } from './scripts/session';
 
 /* Reads the answers of the scripts. The headers of the scripts describe them. */
 
-/** The answer of a script on one session: the session, why it is over, or nothing. */
+/** The answer of a script on one session: what is stored of it, `null` for nothing, or more than the session. */
 export type FoundReply = string | EndedReply | DataReply | null;
 
-type EndedReply = [
-  reason: string,
-  message: string,
-  userId: string,
-  isDetected: string | number,
-  isEndedNow: string | number,
-];
+type EndedReply = [seconds: string, microseconds: string, userId: string, record: string];
 
 /**
- * Of a verb on data: nothing in the place of a reason, the user id, the outcome. Of `touchWithData`: the session, then
+ * Of a verb on data: nothing in the place of a session, the user id, the outcome. Of `touchWithData`: the session, then
  * its data.
  */
 type DataReply = [session: string, ...rest: (string | null)[]];
 
+/** The token that a script was asked about. */
+export interface Asked {
+  claims: TokenClaims;
+  policy: ReusePolicy;
+}
+
 const RECORD = new RegExp(`^${REGEXP.record}$`);
 const FIELDS = 8;
 
-/** A live session: `record;now`, the attributes, what is kept of the user info, and the user id, a line each. */
-const SESSION = new RegExp(`^${REGEXP.record};(\\d+)\\n([^\\n]*)\\n(?:${REGEXP.userInfo}|[^\\n]*)\\n(.*)$`, 's');
+/** A stored session: `record;time`, the attributes, what is kept of the user info, and the user id, a line each. */
+const SESSION = new RegExp(`^${REGEXP.record};(\\d+) (\\d+)\\n([^\\n]*)\\n(?:${REGEXP.userInfo}|[^\\n]*)\\n(.*)$`, 's');
+
+const ENDED = new RegExp(`^${REGEXP.ended}$`, 's');
 
 const BAN = new RegExp(`^${REGEXP.ban}$`, 's');
 
@@ -49,31 +55,38 @@ export type TupleReply = [now: string | number, ...rest: string[]];
 export type ListReply = [userId: string, now: number, ...columns: (string | null)[]] | null;
 
 /** The session, or why there is none. */
-export function parseFound(sid: string, reply: FoundReply): Found {
+export function parseFound(asked: Asked, reply: FoundReply): Found {
   if (reply === null) return null;
-  if (typeof reply === 'string') return storedSession(sid, reply);
-  return parseEnded(sid, reply as EndedReply);
+  if (typeof reply === 'string') return judgeStored(asked, reply);
+  return parseEnded(asked, reply as EndedReply);
 }
 
 /** The session with its data, or why there is none. */
 export function parseFoundWithData(
-  sid: string,
+  asked: Asked,
   reply: FoundReply,
 ): (StoredSession & { data: SessionEntries }) | EndedSession | null {
-  if (!Array.isArray(reply) || !isSession(reply[0])) return parseFound(sid, reply) as EndedSession | null;
-  const [session, ...entries] = reply as DataReply;
-  return { ...storedSession(sid, session), data: parseEntries(entries) };
+  if (!Array.isArray(reply) || !isSession(reply[0])) return withoutSession(parseFound(asked, reply));
+  const [text, ...entries] = reply as DataReply;
+  const found = judgeStored(asked, text);
+  return found.session === null ? found : { ...found, data: parseEntries(entries) };
 }
 
 /** The outcome of a verb on data, or why there is no session. */
 export function parseFoundData<Outcome>(
-  sid: string,
+  asked: Asked,
   reply: FoundReply,
   parse: (outcome: readonly (string | null)[]) => Outcome,
 ): FoundData<Outcome> {
-  if (!Array.isArray(reply) || reply[0] !== '') return parseFound(sid, reply) as EndedSession | null;
+  if (!Array.isArray(reply) || reply[0] !== '') return withoutSession(parseFound(asked, reply));
   const [, userId, ...outcome] = reply as DataReply;
   return { userId: userId as string, data: parse(outcome) };
+}
+
+/** A script that does nothing has found no live session. */
+function withoutSession(found: Found): EndedSession | null {
+  if (found !== null && found.session !== null) throw notARecord();
+  return found;
 }
 
 /** Keys and their JSON, in turn. */
@@ -83,28 +96,42 @@ export function parseEntries(flat: readonly (string | null)[]): SessionEntries {
   return entries;
 }
 
-/** Whether the script has ended the session for a reuse. */
-export function isEndedNow(reply: FoundReply): boolean {
-  return Array.isArray(reply) && Object.hasOwn(REASONS, reply[0]) && Number(reply[4]) === 1;
+/** Whether a token was found to be a reuse. */
+export function isReuse(found: Found | FoundData<unknown>): found is EndedSession {
+  return found !== null && 'reason' in found && found.reason === 'reused' && found.isDetected;
 }
 
-/** A reason has no line break. */
+/** Neither a time nor the place of a session has a line break. */
 function isSession(text: string): boolean {
   return text.includes('\n');
 }
 
-function parseEnded(sid: string, [reason, message, userId, isDetected, isEndedNow]: EndedReply): EndedSession | null {
-  // A reason of a later version of this package is unknown here.
-  if (!isReason(reason)) return null;
+function judgeStored({ claims, policy }: Asked, text: string): StoredSession | EndedSession {
+  const stored = storedSession(claims.sid, text);
+  const isExpired = expiryOf(stored.session) <= stored.now;
+  if (!isExpired && judge(claims, stored.session, policy.graceMs, stored.now) !== 'reuse') return stored;
   return {
     session: null,
-    userId,
-    sid,
-    reason,
-    message: message || null,
-    isDetected: Number(isDetected) === 1,
-    isEndedNow: Number(isEndedNow) === 1,
+    userId: stored.userId,
+    sid: claims.sid,
+    reason: isExpired ? 'expired' : 'reused',
+    message: null,
+    isDetected: true,
+    isEndedNow: false,
   };
+}
+
+function parseEnded({ claims: { sid } }: Asked, [seconds, micros, userId, record]: EndedReply): EndedSession | null {
+  const [, until, reason = '', message = ''] = ENDED.exec(record) ?? [];
+  if (until === undefined) throw notARecord();
+  // A reason of a later version of this package is unknown here.
+  if (Number(until) <= timeOf(seconds, micros) || !isReason(reason)) return null;
+  return { session: null, userId, sid, reason, message: message || null, isDetected: false, isEndedNow: false };
+}
+
+/** Milliseconds of the words of TIME. */
+function timeOf(seconds: string | undefined, microseconds: string | undefined): number {
+  return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
 }
 
 const REASONS: Record<EndedSession['reason'], true> = {
@@ -119,39 +146,17 @@ function isReason(text: string): text is EndedSession['reason'] {
   return Object.hasOwn(REASONS, text);
 }
 
-/** Where the time is in the answers of a script that takes a deadline by Redis's clock. */
-export interface Timing<Reply> {
-  /** The time when it refused as too late; `null` when it did not. */
-  refusedAt(reply: Reply): number | null;
-  /** The time in any other answer; `null` when it holds none. */
-  answeredAt(reply: Reply): number | null;
-}
-
-/** The time at which a script on one session refused to judge a reuse; `null` when it did not. */
-export function refusedAt(reply: FoundReply): number | null {
-  return typeof reply === 'string' && reply.startsWith(LATE) ? Number(reply.slice(LATE.length)) : null;
-}
-
-/** Of the scripts on one session. */
-export const FOUND_TIMING: Timing<FoundReply> = { refusedAt, answeredAt: () => null };
-
-/** Of the scripts whose answers begin with the time, and hold nothing else when they came too late. */
-export const TUPLE_TIMING: Timing<readonly (string | number)[]> = {
-  refusedAt: (reply) => (reply.length === 1 ? Number(reply[0]) : null),
-  answeredAt: (reply) => Number(reply[0]),
-};
-
 function storedSession(sid: string, reply: string): StoredSession {
   const match = SESSION.exec(reply);
   if (match === null) throw notARecord();
-  const now = Number(match[FIELDS + 1]);
-  const version = match[FIELDS + 3];
-  const isExpired = Number(match[FIELDS + 4]) <= now;
+  const now = timeOf(match[FIELDS + 1], match[FIELDS + 2]);
+  const version = match[FIELDS + 4];
+  const isExpired = Number(match[FIELDS + 5]) <= now;
   return {
-    userId: match[FIELDS + 6] as string,
-    session: recordOf(sid, match, match[FIELDS + 2] as string),
+    userId: match[FIELDS + 7] as string,
+    session: recordOf(sid, match, match[FIELDS + 3] as string),
     now,
-    userInfo: (!isExpired && match[FIELDS + 5]) || null,
+    userInfo: (!isExpired && match[FIELDS + 6]) || null,
     userInfoVersion: version === undefined ? now : Math.max(now, Number(version)),
   };
 }
@@ -220,7 +225,7 @@ export function idsIn(joined: string): string[] {
 }
 
 function notARecord(): SessionError {
-  return new SessionError('ERR_STORE_CORRUPT', 'Redis gave a session record that is not one');
+  return new SessionError('ERR_STORE_CORRUPT', DAMAGED);
 }
 
 function attributesOf(json: string | null): StoredAttributes {

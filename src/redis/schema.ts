@@ -10,9 +10,11 @@ import { checkText } from '../errors/arguments';
  *               a session; expiry = min(seen + ttl, cap), cap 0 = none. Of the newest of its tokens that was used: its
  *               generation, when it was made, when it was first used, when its holder had last proved who they are;
  *               left out while all that is as at a login at `created`
- *     <sid>.a   {"device":…,"ip":…,"userAgent":…}   a session's attributes, only when there are any
+ *     <sid>.a   {"device":…,"ip":…,"userAgent":…}   a session's attributes, only when there are any; also the actor, and
+ *               of a session that was kept elsewhere before, `moved`
  *     <sid>.d   the session's data, only when there is any: a MessagePack map of keys to JSON texts
- *     <sid>     ended:until:reason:message          why a session has ended, remembered until then
+ *     <sid>     ended:until:reason:message          why a session has ended, remembered until then; `unknown` where its
+ *               holder ended one that was moved
  *     ban       since:until:reason                  a ban, and for an hour one that is over; until 0 = for ever
  *   GET session-user:{<tag>}          version:until:json   the cached user info; the version alone, `version:0:`, after a deletion
  *
@@ -44,6 +46,7 @@ export const LUA = {
 /** The same for a regular expression. */
 export const REGEXP = {
   record: `${regExpNumbers(RECORD)}(?::${regExpNumbers(TOKEN)})?`,
+  ended: 'ended:(\\d{1,15}):([a-zA-Z]+):(.*)',
   ban: '(\\d{1,15}):(\\d{1,15}):(.*)',
   userInfo: '(\\d{1,15}):(\\d{1,15}):([^\\n]*)',
 } as const;

@@ -1,4 +1,5 @@
 import type { TokenClaims } from '../token/token';
+import { judge } from './judgement';
 import { MAX_ENDED_MS, MAX_EXPIRED_MS, MAX_REMEMBERED } from './limits';
 import { MemoryData } from './memory-data';
 import {
@@ -12,18 +13,17 @@ import {
   type StoredBan,
 } from './store';
 
-/** A session that was ended from outside. */
+/** A session whose end is remembered. `unknown`: its holder ended it, and it was kept elsewhere before. */
 interface Ended {
-  reason: EndedSession['reason'];
+  reason: EndedSession['reason'] | 'unknown';
   message: string | null;
   /** When the store forgets it. */
   rememberedUntil: number;
 }
 
-type Why = Pick<Ended, 'reason' | 'message'>;
+type Why = Pick<EndedSession, 'reason' | 'message'>;
 
-/** The outcome of a token and the record of its live session: see the table at `Store`. */
-type Judgement = 'current' | 'new' | 'in flight' | 'reuse';
+const MOVED = { reason: 'unknown', message: null } as const;
 
 /** One user in the memory store. Does what RedisStore's scripts do on one hash, in the same words. */
 export class MemoryUser {
@@ -94,7 +94,7 @@ export class MemoryUser {
     const record = this.#sessions.get(sid);
     if (record === undefined) {
       const ended = this.#ended.get(sid);
-      if (ended === undefined || ended.rememberedUntil <= now) return null;
+      if (ended === undefined || ended.reason === 'unknown' || ended.rememberedUntil <= now) return null;
       return { ...why, reason: ended.reason, message: ended.message, isDetected: false };
     }
     if (expiryOf(record) <= now) return { ...why, reason: 'expired' };
@@ -160,8 +160,9 @@ export class MemoryUser {
     if (record === undefined) return false;
     this.#forget(sid);
     const isLive = expiryOf(record) > now;
-    if (isLive && why !== null) {
-      this.#ended.set(sid, { ...why, rememberedUntil: Math.min(expiryOf(record), now + MAX_ENDED_MS) });
+    const remembered = why ?? (record.attributes.moved ? MOVED : null);
+    if (isLive && remembered !== null) {
+      this.#ended.set(sid, { ...remembered, rememberedUntil: Math.min(expiryOf(record), now + MAX_ENDED_MS) });
     }
     return isLive;
   }
@@ -216,11 +217,4 @@ export class MemoryUser {
     const givingWay = new Set([...replaced, ...overOnDevice, ...overInAll]);
     return live.map(({ sid }) => sid).filter((sid) => givingWay.has(sid));
   }
-}
-
-function judge({ gen, mintedAt }: TokenClaims, record: SessionRecord, graceMs: number, now: number): Judgement {
-  if (gen === record.gen && mintedAt === record.mintedAt) return 'current';
-  if (gen > record.gen) return 'new';
-  if (gen === record.gen && Math.abs(mintedAt - record.mintedAt) <= graceMs) return 'in flight';
-  return Math.abs(now - record.confirmedAt) < graceMs ? 'in flight' : 'reuse';
 }

@@ -13,9 +13,12 @@ export interface SessionAttributes {
   userAgent?: string | undefined;
 }
 
-/** {@link SessionAttributes}, and what no caller gives as one: who acts as the user. */
+/** {@link SessionAttributes}, and those that no caller gives. */
 export interface StoredAttributes extends SessionAttributes {
+  /** Who acts as the user. */
   actor?: string | undefined;
+  /** The session was kept elsewhere before: the store remembers its end, also where its holder ended it. */
+  moved?: true | undefined;
   /** Of a visitor: what took its place, in the words of the host that moved it. */
   movedTo?: string | undefined;
 }
@@ -150,7 +153,8 @@ export interface NewSession {
   inherits?: { sid: string; keys: readonly string[] } | undefined;
   /**
    * Of a session that was kept elsewhere before: when its holder last proved who they are, 0 for unknown. It is not
-   * started where the store remembers that one of this id has ended or expired. Default: a new session, proved now.
+   * started where the store remembers that one of this id has ended or expired: `attributes.moved` has it remember
+   * every end. Default: a new session, proved now.
    */
   provedAt?: number | undefined;
   /** Live sessions this user may have, with this one. */
@@ -267,7 +271,7 @@ export interface ChangeFeed {
  * | anything else | a reuse: one of the two tokens is stolen, see {@link ReusePolicy} |
  *
  * **Memory.** The store remembers why a limit, a kick, a ban or a reuse has ended a session, see `limits.ts`. It may
- * lose the reason, never the end.
+ * lose the reason, never the end. Of a session with `attributes.moved` it also remembers an end without a reason.
  *
  * **Data.** A session's data lives and ends with it. Once a session has ended, no verb reads or writes its data, and no
  * write brings any of it back. The verbs on data judge the token as `check` does, in the same step.

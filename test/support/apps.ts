@@ -67,7 +67,8 @@ export interface RunningApp {
 }
 
 export async function listen(listener: RequestListener): Promise<RunningApp> {
-  const server: Server = createServer(listener).listen(0, '127.0.0.1');
+  // A client on a busy machine may send a request just when an idle connection is closed.
+  const server: Server = createServer({ keepAliveTimeout: 60_000 }, listener).listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,

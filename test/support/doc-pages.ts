@@ -72,3 +72,29 @@ export const GIVEN = `
       .map((name) => `var ${name}: typeof ${from}.${name};`)
       .join(' '),
   );
+
+/** What pages use of Next.js and React. `npm run try:next` compiles the same code against their own types. */
+export const NEXT_TYPES = `
+  declare module 'react' {
+    export function cache<Result>(read: () => Result): () => Result;
+  }
+  declare module 'next/headers' {
+    export function headers(): Promise<Headers>;
+    export function cookies(): Promise<{ toString(): string; set(cookie: { name: string; value: string; expires?: Date }): unknown }>;
+  }
+  declare module 'next/server' {
+    export class NextResponse extends Response {
+      readonly cookies: { getAll(): { name: string; value: string }[] };
+    }
+  }
+  declare module 'next/navigation' {
+    export function redirect(url: string): never;
+  }
+  declare module '@/lib/session' {
+    import type { FetchSession } from 'tokensession/fetch';
+    export function withSession(
+      handler: (session: FetchSession, request: Request) => Promise<Response>,
+    ): (request: Request) => Promise<Response>;
+    export function act<Result>(verb: (session: FetchSession) => Promise<Result>): Promise<Result>;
+  }
+`;

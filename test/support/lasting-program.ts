@@ -9,7 +9,7 @@ async function main(): Promise<void> {
   const sessions = new TokenManager({ store, secret: 'a secret for tests, long enough to sign with' });
   const end = performance.now() + 5000;
   let failed = 0;
-  while (performance.now() < end) {
+  while (performance.now() < end || failed === 0) {
     const token = await sessions.setToken('ada').catch(() => '');
     const calls = [
       sessions.touchToken(token),

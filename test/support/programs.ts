@@ -10,6 +10,6 @@ export function runProgram(file: string, env: Record<string, string>): Promise<{
   return promisify(execFile)(process.execPath, [TSX, join(__dirname, file)], {
     cwd: ROOT,
     env: { ...process.env, ...env },
-    timeout: 60_000,
+    timeout: 100_000,
   });
 }

@@ -100,11 +100,15 @@ export async function timeOf(server: RedisServer): Promise<number> {
 /** The only port of this range that `fetch` blocks (WHATWG Fetch, port blocking). */
 const REFUSED_BY_FETCH = 10_080;
 
+/** Each Jest worker has ports of its own: none takes the port of a server that another worker has killed. */
+const WORKERS = 8;
+const WORKER = Number(process.env.JEST_WORKER_ID ?? 0) % WORKERS;
+
 /** A free port; if required, one whose cluster bus port is free as well. */
 export async function freePort({ clusterBus = false } = {}): Promise<number> {
   for (;;) {
-    // Below the range of outgoing connections, which could take the port of a killed server.
-    const port = randomInt(10_000, 32_768 - CLUSTER_BUS);
+    // Below the range of outgoing connections, for the same reason.
+    const port = WORKERS * randomInt(10_000 / WORKERS, (32_768 - CLUSTER_BUS) / WORKERS) + WORKER;
     if (given.has(port) || port === REFUSED_BY_FETCH) continue;
     given.add(port);
     if ((await isFree(port)) && (!clusterBus || (await isFree(port + CLUSTER_BUS)))) return port;

@@ -169,7 +169,7 @@ async function recovering(silent: TcpProxy): Promise<void> {
     await ask();
     return (witness.testimony.tally['event store-up'] ?? 0) > 0;
   });
-  const token = await manager.setToken('unconfirmed');
+  const token = await until('it is served', () => manager.setToken('unconfirmed'));
   witness.issued(token);
   await witness.failure('a logout that no replica confirms', () => manager.deleteToken(token));
   await manager.close();
@@ -179,7 +179,7 @@ async function recovering(silent: TcpProxy): Promise<void> {
 async function cached(silent: TcpProxy): Promise<void> {
   const store = new RedisStore(urlOf(silent.port, passwords.right), { timeoutMs: 5000 });
   const manager = manage('a near cache', store, { cache: { heartbeatMs: 10_000 }, slideEvery: 1 });
-  const token = await manager.setToken('cached');
+  const token = await until('it is served', () => manager.setToken('cached'));
   witness.issued(token);
   await until('it is answered from memory', async () => {
     await manager.touchToken(token);

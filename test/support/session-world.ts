@@ -5,7 +5,7 @@ import type { Redis } from 'ioredis';
 import { MemoryStore, RedisStore, SessionError, type SessionEvents, type Store, TokenManager } from 'tokensession';
 import { type ManagerRules, type ModelEvent, type ModelToken, type SessionModel, VISITOR } from './session-model';
 import { shortSeconds } from './short-seconds';
-import { randomPrefixes } from './stores';
+import { PATIENT, randomPrefixes } from './stores';
 
 /** Each verifies what the other signs. */
 const SECRETS = ['the first of two secrets, with enough to it', 'and this is the second, which is no shorter'] as const;
@@ -202,7 +202,7 @@ export function redisWorlds(url: string, admin: Redis, seconds = SHORT): WorldFi
   return {
     async open(rules) {
       const prefixes = randomPrefixes();
-      const stores = [new RedisStore(url, prefixes), new RedisStore(url, prefixes)] as const;
+      const stores = [1, 2].map(() => new RedisStore(url, { ...PATIENT, ...prefixes })) as [RedisStore, RedisStore];
       return new SessionWorld(stores, clock, rules, async () => {
         const fields = (await admin.keys(`${prefixes.tokenKeyPrefix}:*`)).map((key) => admin.hkeys(key));
         return (await Promise.all(fields)).flat().flatMap((field) => /^(.{22})\.d$/.exec(field)?.[1] ?? []);

@@ -19,7 +19,7 @@ async function main(): Promise<void> {
   const sessions = new TokenManager({
     store,
     secret: 'a secret for tests, long enough to sign with',
-    cache: { heartbeatMs: 100, maxAgeMs: 60_000 },
+    cache: { heartbeatMs: 1000, maxAgeMs: 60_000 },
   });
   const users = ['ada', 'bob', 'eve', 'joe', 'kim', 'liz'];
   const signIn = async (user: string): Promise<string> => sessions.setToken(user).catch(() => signIn(user));

@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { startStopwatch } from './stopwatch';
 import { until } from './until';
 
 /** The results of all requests. */
@@ -14,6 +15,8 @@ export interface TrafficReport {
   mixedUp: number;
   /** The duration of the longest call, in milliseconds. */
   worstMs: number;
+  /** The same, of the milliseconds in which this process could act: what a deadline allows for. */
+  worstActiveMs: number;
   /** Milliseconds from the start to the first and the last failure; `null` without one. */
   failedFromMs: number | null;
   failedUntilMs: number | null;
@@ -44,6 +47,7 @@ export function startTraffic(sessions: Checking, tokens: ReadonlyMap<string, str
     signedOut: 0,
     mixedUp: 0,
     worstMs: 0,
+    worstActiveMs: 0,
     failedFromMs: null,
     failedUntilMs: null,
   };
@@ -52,6 +56,7 @@ export function startTraffic(sessions: Checking, tokens: ReadonlyMap<string, str
 
   const request = async (userId: string, token: string) => {
     const start = performance.now();
+    const elapsedMs = startStopwatch();
     try {
       const session = await sessions.touchToken(token);
       if (session === null) report.signedOut++;
@@ -68,6 +73,7 @@ export function startTraffic(sessions: Checking, tokens: ReadonlyMap<string, str
       report.failedUntilMs = performance.now() - begin;
     }
     report.worstMs = Math.max(report.worstMs, performance.now() - start);
+    report.worstActiveMs = Math.max(report.worstActiveMs, elapsedMs());
   };
   const timer = setInterval(() => {
     for (const [userId, token] of tokens) {

@@ -24,6 +24,12 @@ export async function until<Result>(
   }
 }
 
+/** The first answer to a call that may fail for a while: a later one could hide that the first was wrong. */
+export async function answered<Result>(call: () => Promise<Result>): Promise<Result> {
+  const { result } = await until('there is an answer', async () => ({ result: await call() }));
+  return result;
+}
+
 /** Limits the wait for a promise, with a name for the error: a paused server never answers. */
 export async function within<Result>(timeoutMs: number, what: string, promise: Promise<Result>): Promise<Result> {
   let timer: NodeJS.Timeout | undefined;

@@ -7,12 +7,14 @@ const FORBIDDEN = /\bNOPERM\b|\bACL failure\b|The user executing the script can'
 /** A renamed command, or one that this Redis doesn't have. */
 const UNKNOWN_COMMAND = /\bunknown (\w+ )?command\b/i;
 
+export const DAMAGED = "this user's record in Redis is damaged; deleteUserToken removes it";
+
 /**
  * The messages for Redis's own error words. Redis 7 puts the code first, 6.2 behind `ERR Error running script`. An
  * error in no row means that Redis doesn't serve us.
  */
 const MEANINGS: readonly (readonly [word: RegExp, code: SessionErrorCode, message: string])[] = [
-  [new RegExp(CORRUPT), 'ERR_STORE_CORRUPT', "this user's record in Redis is damaged; deleteUserToken removes it"],
+  [new RegExp(CORRUPT), 'ERR_STORE_CORRUPT', DAMAGED],
   [/\bWRONGTYPE\b/, 'ERR_STORE_CORRUPT', "this user's key in Redis holds something that is not a record of sessions"],
   [
     new RegExp(LAYOUT),

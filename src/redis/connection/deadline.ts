@@ -1,5 +1,5 @@
 import { SessionError } from '../../errors/session-error';
-import type { Timing } from '../replies';
+import type { TupleReply } from '../replies';
 import type { ScriptName } from '../scripts/index';
 import type { RedisConnection } from './connection';
 import { ServerClock } from './server-clock';
@@ -22,13 +22,10 @@ export interface Call {
   deadline: number;
 }
 
-/** A script that takes a deadline by Redis's clock. */
-export interface DeadlineScript<Reply> {
+/** A script that takes a deadline by Redis's clock, and answers with the time alone when it came too late. */
+export interface DeadlineScript {
   name: ScriptName;
-  /** Default: the key of the call. */
-  keys?: readonly [string, ...string[]];
   args(latest: number): (string | number)[];
-  timing: Timing<Reply>;
 }
 
 /**
@@ -49,7 +46,7 @@ export class DeadlineScripts {
   }
 
   /** @param call its `server` is set to the last target of the script. */
-  async run<Reply>(call: Call, script: DeadlineScript<Reply>): Promise<Reply> {
+  async run(call: Call, script: DeadlineScript): Promise<TupleReply> {
     const margin = Math.min(MARGIN_MS, this.#connection.timeoutMs / 10);
     for (let tries = 0; tries < MAX_ATTEMPTS; tries++) {
       call.server = this.#connection.serverOf(call.key);
@@ -58,11 +55,9 @@ export class DeadlineScripts {
         return script.args(this.#clock.at(call.server, call.deadline - margin));
       };
       const left = Math.max(1, call.deadline - performance.now());
-      const reply = await this.#connection.run<Reply>(script.name, script.keys ?? [call.key], args, left);
-      const refusedAt = script.timing.refusedAt(reply);
-      const now = refusedAt ?? script.timing.answeredAt(reply);
-      if (now !== null) this.#clock.learn(this.#connection.serverOf(call.key), now);
-      if (refusedAt === null) return reply;
+      const reply = await this.#connection.run<TupleReply>(script.name, [call.key], args, left);
+      this.#clock.learn(this.#connection.serverOf(call.key), Number(reply[0]));
+      if (reply.length > 1) return reply;
       // An answer that is read after the deadline had arrived before. No call fails because this process was held up.
       const readAt = performance.now();
       if (readAt > call.deadline) call.deadline = readAt + left;

@@ -1,18 +1,22 @@
-import { CLOCK, CORRUPT, DATA, REFUSE_ON_REPLICA } from './parts';
+import { CORRUPT, DATA, REFUSE_ON_REPLICA } from './parts';
 import { SESSION } from './session';
 
 /*
- * The verbs on the data of a live session. Each judges the token as `check` does, in the same step: nothing is read or
+ * The verbs on the data of a live session. Each judges the token as `touch` does, in the same step: nothing is read or
  * written of a session that has ended.
  *
  * Each has these in common:
  *
  * KEYS[1]     the user's sessions
- * ARGV[1…3]   the token, and what becomes of a former one: as for `check`
- * Returns     { '', user id, the outcome }; without a live session what `check` returns, see SESSION
+ * ARGV[1…3]   the token and the grace of a former one: as for `touch`
+ * Returns     { '', user id, the outcome }; without a live session what is stored, see FOUND
  */
 
-const BEGIN = `${CLOCK}${SESSION}${DATA}
+/** No verb on data reads the user info. */
+const LIVE = `local info
+${SESSION}`;
+
+const BEGIN = `${LIVE}${DATA}
 local entries = read_data(sid)
 if not entries then
   ${REFUSE_ON_REPLICA}
@@ -96,7 +100,7 @@ return { '', user_id, write_data(sid, entries, ARGV[4]), text }
 `;
 
 /** Deletes all data of a session. */
-export const CLEAR_DATA = `${CLOCK}${SESSION}
+export const CLEAR_DATA = `${LIVE}
 redis.call('HDEL', key, sid .. '.d')
 return { '', user_id, 'done' }
 `;

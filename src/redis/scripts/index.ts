@@ -2,7 +2,7 @@ import { ADD_TO_DATA, CLEAR_DATA, READ_DATA, TAKE_DATA, WRITE_DATA } from './dat
 import { BAN, END_ALL, REVOKE, UNBAN } from './ending';
 import { CREATE } from './login';
 import { GET_BAN, LIST, STATES } from './reading';
-import { CHECK, END, END_WITH_DATA, REFRESH, TOUCH, TOUCH_WITH_DATA } from './session';
+import { CHECK, END, END_REUSED, END_WITH_DATA, REFRESH, TOUCH, TOUCH_WITH_DATA } from './session';
 import { DELETE_USER_INFO, RENEW_USER_INFO, SET_USER_INFO } from './user-info';
 
 /**
@@ -16,6 +16,7 @@ export const SCRIPTS = {
   touchWithData: TOUCH_WITH_DATA,
   refresh: REFRESH,
   end: END,
+  endReused: END_REUSED,
   endWithData: END_WITH_DATA,
   endAll: END_ALL,
   ban: BAN,

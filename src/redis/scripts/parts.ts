@@ -26,9 +26,14 @@ export const BANNED = 'TOKENSESSION_BANNED';
 export const TOO_MANY = 'TOKENSESSION_TOO_MANY';
 export const ENDED = 'TOKENSESSION_ENDED';
 
+export const TIME = `local time = redis.call('TIME')`;
+
+/** For numbers of 13 digits, which Lua writes in full. */
+export const NOW = `local now = time[1] * 1000 + math.floor(time[2] / 1000)`;
+
 export const CLOCK = `
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+${TIME}
+${NOW}
 `;
 
 /** A write that changes nothing: no session has an empty id. */
@@ -50,9 +55,14 @@ local function announce(key)
 end
 `;
 
-/** Deletes a session that would have lived until `expires`, and remembers the reason; '' for no reason. */
+/**
+ * Deletes a session that would have lived until `expires`, and remembers the reason; '' for no reason. Of a session that
+ * was kept elsewhere before, remembers the end in any case, so that CREATE does not start it again.
+ */
 export const END_RECORD = `
 local function end_record(key, sid, expires, reason, message)
+  local attributes = reason == '' and redis.call('HMGET', key, sid .. '.a')[1] or ''
+  if string.find(attributes, '"moved":true', 1, true) then reason = 'unknown' end
   redis.call('HDEL', key, sid, sid .. '.a', sid .. '.d')
   if reason == '' or expires <= now then return nil end
   local remembered = math.min(expires, now + ${MAX_ENDED_MS})

@@ -1,88 +1,90 @@
 import { MAX_EXPIRED_MS, NO_TIME } from '../../store/limits';
 import { LUA } from '../schema';
-import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, DATA, END_RECORD, REFUSE_ON_REPLICA } from './parts';
-
-/** What a script answers, with the time, when it found a reuse after its deadline. */
-export const LATE = 'late';
+import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, DATA, END_RECORD, NOW, REFUSE_ON_REPLICA, TIME } from './parts';
 
 /*
- * The verbs on one session. `check` and `touch` are what requests pay for: on the way of a live session they read no
- * more than they need, and make neither functions nor tables, which took a third of their time.
+ * The verbs on one session. They give what is stored, and replies.ts reads the verdict from that. A script judges only
+ * whether it may write. `check` and `touch` are what requests pay for: on the way of a live session they make neither
+ * functions nor tables.
  *
  * Each has these in common:
  *
  * KEYS[1]  the user's sessions
  * KEYS[2]  the user's cached info; may be left out
  * ARGV[1]  session id
- * ARGV[2]  the token, as 'generation:when it was made, ms:when its holder last proved who they are, ms'
- * ARGV[3]  what becomes of a former token, as 'grace, ms:'end' the session or 'refuse' the token:the moment, ms, after
- *          which the caller has given up and a reuse does nothing'
- * Returns  the session, see REPLY; or why there is none, see SESSION
+ * ARGV[2]  the token: when it was made, ms. One of a later generation than 0: 'generation:when it was made, ms:when its
+ *          holder last proved who they are, ms'
+ * ARGV[3]  the grace of a former token, ms
+ * Returns  what is stored, see FOUND; nil for nothing
  */
 
-/**
- * Reads a session and judges the token, as the table at `Store` says. Leaves key, sid, record and attributes as they
- * are stored, created, seen, ttl, cap and token (the parts of the record, as text), user_id, and is_new: whether the
- * record has to move on to the token. When there is no such live session it ends the script:
- *
- * Returns  { reason, message, user id, 1 when this call has found it out, 1 when it has ended it }; 'late <now>' for a
- *          reuse that came after the deadline; nil when nothing is known of the session
- */
-export const SESSION = `
+/** Reads a session: key, sid, time, user_id, and record and attributes as they are stored. */
+const READ = `
 local key, sid = KEYS[1], ARGV[1]
+${TIME}
 local found = redis.call('HMGET', key, 'v', 'id', sid, sid .. '.a')
 local layout, user_id, record, attributes = found[1], found[2], found[3], found[4]
 ${CHECK_LAYOUT}
-local created, seen, ttl, cap, token = string.match(record or '', '${LUA.record}')
-local gen, minted, confirmed, proved = '0', created, created, created
-if created and token ~= '' then
-  gen, minted, confirmed, proved = string.match(token, '${LUA.token}')
-  if not gen or gen + minted + confirmed + proved >= ${NO_TIME} then created = nil end
-end
-if created and created + seen + ttl + cap >= ${NO_TIME} then created = nil end
+`;
 
-if not created or seen + ttl <= now or cap ~= '0' and tonumber(cap) <= now then
-  ${REFUSE_ON_REPLICA}
-  if created then return { 'expired', '', user_id, 1, 0 } end
-  if not record then return false end
-  local remembered, reason, message = string.match(record, '${LUA.ended}')
-  if not remembered or tonumber(remembered) >= ${NO_TIME} then return redis.error_reply('${CORRUPT} session') end
-  if tonumber(remembered) <= now then return false end
-  return { reason, message, user_id, 0, 0 }
-end
-
-local is_new = false
-if ARGV[2] ~= gen .. ':' .. minted .. ':' .. proved then
-  local given_gen, given_minted = string.match(ARGV[2], '^(%d+):(%d+):%d+$')
-  local grace, on_reuse, deadline = string.match(ARGV[3], '^(%d+):(%a+):(%d+)$')
-  grace = tonumber(grace)
-  is_new = tonumber(given_gen) > tonumber(gen)
-  local is_sibling = given_gen == gen and math.abs(given_minted - minted) <= grace
-  local is_in_flight = math.abs(now - confirmed) < grace
-  if not (is_new or is_sibling or is_in_flight) then
-    ${REFUSE_ON_REPLICA}
-    if on_reuse == 'refuse' then return { 'reused', '', user_id, 1, 0 } end
-    if now > tonumber(deadline) then return string.format('${LATE} %.0f', now) end
-    ${ANNOUNCE}${END_RECORD}
-    local expires = cap == '0' and seen + ttl or math.min(seen + ttl, cap)
-    end_record(key, sid, expires, 'reused', '')
-    announce(key)
-    return { 'reused', '', user_id, 1, 1 }
-  end
+/** Reads the cached info. A replica refuses that, and a full Redis takes an HSET after it. */
+const INFO = `
+local info = KEYS[2] and redis.pcall('GETEX', KEYS[2])
+if not KEYS[2] then ${REFUSE_ON_REPLICA} end
+if info then
+  local is_text = type(info) == 'string'
+  if not is_text and not string.find(info.err, 'WRONGTYPE', 1, true) then return info end
+  if not is_text or string.find(info, '\\n', 1, true) then info = false end
 end
 `;
 
 /**
- * What the verbs on one session give, as one string of lines: `record;now`, the attributes, what is in KEYS[2], the
- * user id. The first three can't hold a line break, the last may. (ioredis takes longer to decode an array than for all
- * else of a check.)
+ * What is stored of a session, as one string of lines: `record;seconds microseconds`, the attributes, what is in
+ * KEYS[2], the user id. The first three can't hold a line break, the last may. (ioredis takes longer to decode an array
+ * than for all else of a check.)
  */
-const REPLY = `
-local info = KEYS[2] and redis.pcall('GETEX', KEYS[2])
-if not KEYS[2] then ${REFUSE_ON_REPLICA} end
-if type(info) == 'table' and not string.find(info.err, 'WRONGTYPE', 1, true) then return info end
-if type(info) ~= 'string' or string.find(info, '\\n', 1, true) then info = '' end
-return record .. string.format(';%.0f\\n', now) .. (attributes or '') .. '\\n' .. info .. '\\n' .. user_id
+const STORED = `record .. ';' .. time[1] .. ' ' .. time[2] .. '\\n' .. (attributes or '') .. '\\n' .. (info or '') .. '\\n' .. user_id`;
+
+/**
+ * Gives what is stored. For a session that was ended, which may have a message of several lines: { seconds,
+ * microseconds, user id, record }.
+ */
+const FOUND = `
+if not record then return false end
+if string.sub(record, 1, 6) == 'ended:' then return { time[1], time[2], user_id, record } end
+return ${STORED}
+`;
+
+/**
+ * Judges the token, as the table at `Store` says. Leaves is_live, is_reuse, is_new: whether the record has to move on to
+ * the token; and created, seen, ttl, cap and token, the parts of the record, as text.
+ */
+const JUDGE = `
+${NOW}
+local created, seen, ttl, cap, token = string.match(record or '', '${LUA.record}')
+local expires = created and seen + ttl
+local is_live = created and expires > now and expires < ${NO_TIME} and (cap == '0' or tonumber(cap) > now)
+local is_reuse, is_new = false, false
+if is_live and (token ~= '' or ARGV[2] ~= created) then
+  local gen, minted, confirmed, proved = '0', created, created, created
+  if token ~= '' then gen, minted, confirmed, proved = string.match(token, '${LUA.token}') end
+  is_live = gen and gen + minted + confirmed + proved < ${NO_TIME}
+  if is_live then
+    local grace, given_gen, given_minted = tonumber(ARGV[3]), string.match(ARGV[2], '^(%d+):(%d+):%d+$')
+    if not given_gen then given_gen, given_minted = '0', ARGV[2] end
+    local is_sibling = given_gen == gen and math.abs(given_minted - minted) <= grace
+    is_new = tonumber(given_gen) > tonumber(gen)
+    is_reuse = not (is_new or is_sibling or math.abs(now - confirmed) < grace)
+  end
+end
+`;
+
+/** Goes on for a live session and a token that may use it. */
+export const SESSION = `${READ}${JUDGE}
+if not is_live or is_reuse then
+  ${REFUSE_ON_REPLICA}
+  ${FOUND}
+end
 `;
 
 /**
@@ -90,34 +92,35 @@ return record .. string.format(';%.0f\\n', now) .. (attributes or '') .. '\\n' .
  * is_change says is one.
  */
 const USE = `
-if is_due or is_new then
-  -- A session that has expired is remembered for as long again, an hour at most, less a sixtieth: so a busy session
-  -- extends its key once a minute, not at each use. An expiry is never shortened here.
+if is_due then
+  -- A session that has expired is remembered for as long again, an hour at most. The key lasts for that, less a sixtieth:
+  -- so a busy session extends it once a minute, not at each use. An expiry is never shortened here.
   local remembered = math.min(ttl, ${MAX_EXPIRED_MS})
-  local wanted = remembered + (cap == '0' and tonumber(ttl) or math.min(ttl, cap - now))
-  local key_left = redis.call('PTTL', key)
-  if key_left >= 0 and key_left < wanted - remembered / 60 then redis.call('PEXPIRE', key, wanted)
-  else
-    -- A write of nothing: only after another write does a full Redis take the HSET.
-    redis.call('HDEL', key, '')
+  local step = remembered / 60
+  if is_change or age < 0 or age >= step or now % step < seen % step then
+    local wanted = remembered + (cap == '0' and tonumber(ttl) or math.min(ttl, cap - now))
+    local key_left = redis.call('PTTL', key)
+    if key_left >= 0 and key_left < wanted then redis.call('PEXPIRE', key, wanted) end
   end
-  if is_due then seen = string.format('%.0f', now) end
-  if is_new then token = string.gsub(ARGV[2], '^(%d+):(%d+):(%d+)$', string.format(':%%1:%%2:%.0f:%%3', now)) end
-  if is_change then
-    ${ANNOUNCE}
-    announce(key)
-  end
+  seen = now
+end
+if is_new then token = string.gsub(ARGV[2], '^(%d+):(%d+):(%d+)$', ':%1:%2:' .. now .. ':%3') end
+if is_change then
+  ${ANNOUNCE}
+  announce(key)
+end
+if is_due or is_new then
   record = created .. ':' .. seen .. ':' .. ttl .. ':' .. cap .. token
   redis.call('HSET', key, sid, record)
 end
 `;
 
-/** Reads a session. */
-export const CHECK = `${CLOCK}${SESSION}${REPLY}`;
+/** Reads a session. Needs no ARGV but the first. */
+export const CHECK = `${INFO}${READ}${FOUND}`;
 
 const SLIDE_WHEN_DUE = `
 local age = now - seen
-local is_due, is_change = age < 0 or age >= math.min(ARGV[4], ttl / 2), is_new
+local is_due, is_change = ARGV[4] == '0' or age < 0 or age >= math.min(ARGV[4], ttl / 2), is_new
 `;
 
 /**
@@ -126,7 +129,7 @@ local is_due, is_change = age < 0 or age >= math.min(ARGV[4], ttl / 2), is_new
  *
  * ARGV[4]  ms that must have passed since it was last slid, but at most half its ttl
  */
-export const TOUCH = `${CLOCK}${SESSION}${SLIDE_WHEN_DUE}${USE}${REPLY}`;
+export const TOUCH = `${INFO}${SESSION}${SLIDE_WHEN_DUE}${USE}return ${STORED}`;
 
 /**
  * Does what TOUCH does, and reads the session's data.
@@ -134,14 +137,10 @@ export const TOUCH = `${CLOCK}${SESSION}${SLIDE_WHEN_DUE}${USE}${REPLY}`;
  * ARGV[4]  as of TOUCH
  * Returns  for a live session { what TOUCH returns, then each key and its JSON }
  */
-export const TOUCH_WITH_DATA = `${CLOCK}${SESSION}${SLIDE_WHEN_DUE}${USE}
-local function reply()${REPLY}end
-local session = reply()
-if type(session) == 'table' then return session end
-${DATA}
+export const TOUCH_WITH_DATA = `${INFO}${SESSION}${SLIDE_WHEN_DUE}${USE}${DATA}
 local entries = read_data(sid)
 if not entries then return redis.error_reply('${CORRUPT} data') end
-return with_entries({ session }, entries)
+return with_entries({ ${STORED} }, entries)
 `;
 
 /**
@@ -149,10 +148,25 @@ return with_entries({ session }, entries)
  *
  * ARGV[4]  the new ttl, ms; 0 = the one it has
  */
-export const REFRESH = `${CLOCK}${SESSION}
-local is_due, is_change = true, true
+export const REFRESH = `${INFO}${SESSION}
+local age, is_due, is_change = now - seen, true, true
 if ARGV[4] ~= '0' then ttl = ARGV[4] end
-${USE}${REPLY}`;
+${USE}return ${STORED}`;
+
+/**
+ * Ends a session for the reuse of a former token.
+ *
+ * ARGV[4]  the moment, ms, after which the caller has given up: the script then does nothing
+ * Returns  { now, 'ended' }; { now, 'kept' } for a token that is no reuse, or not any more; { now } when it came too late
+ */
+export const END_REUSED = `${REFUSE_ON_REPLICA}${READ}${JUDGE}
+if not is_reuse then return { now, 'kept' } end
+if now > tonumber(ARGV[4]) then return { now } end
+${ANNOUNCE}${END_RECORD}
+end_record(key, sid, cap == '0' and expires or math.min(expires, cap), 'reused', '')
+announce(key)
+return { now, 'ended' }
+`;
 
 /*
  * The ends of one session.

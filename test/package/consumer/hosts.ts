@@ -87,7 +87,6 @@ createServer(async (req, res) => {
   const session = await openNodeSession(req, res);
   same<typeof session, forNode.RequestSession<Account>>(true);
   forNode.sendError(res, new SessionError('ERR_NO_SESSION', 'none'));
-  // @ts-expect-error: it accepts errors of this package alone
   forNode.sendError(res, new Error());
 });
 createHttp2Server(async (req, res) => {

@@ -1,0 +1,13 @@
+import { SECRET, TTL } from './server';
+
+/** iron-session's sessions: all in the cookie, encrypted and signed. */
+export const IRON_OPTIONS = {
+  password: SECRET,
+  cookieName: 'session',
+  ttl: TTL,
+  cookieOptions: { secure: false },
+};
+
+export interface SealedUser {
+  userId?: string;
+}
