@@ -133,7 +133,7 @@ export class ChangeSubscription {
   async #subscribe(redis: Redis): Promise<void> {
     const { stream } = redis;
     this.#subscribing = stream;
-    // The client may have connected anew meanwhile, perhaps to another server. That connection has an attempt of its own.
+    // The client may have connected again, perhaps to another server. That connection has an attempt of its own.
     const isOver = () => this.#subscribing !== stream;
     try {
       const [here, there] = await Promise.all([
