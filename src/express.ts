@@ -17,7 +17,7 @@ declare global {
 
 /** The used part of Express's request. Its own type would widen `req.params` in handlers behind a middleware. */
 interface ExpressRequest extends IncomingMessage {
-  readonly secure: boolean;
+  readonly secure: boolean | undefined;
   readonly ip: string | undefined;
   readonly originalUrl: string;
   readonly app: { get(setting: string): unknown };
@@ -48,7 +48,6 @@ export function sessionMiddleware<Detail>(
   return (req, res, next) => {
     let opened: Promise<void> | undefined;
     try {
-      if (req.app === undefined && isResponse(res)) throw new TypeError(NOT_EXPRESS);
       opened = place.open(req, policy, new ExpressExchange(req, res, next));
     } catch (error) {
       return next(error);
@@ -113,9 +112,11 @@ class ExpressExchange extends NodeExchange {
 
   constructor(req: ExpressRequest, res: ServerResponse, next: (error: Error) => void) {
     super(req, res);
+    const { secure } = req;
+    if (secure === undefined && isResponse(res)) throw new TypeError(NOT_EXPRESS);
     this.#req = req;
     this.#next = next;
-    this.isSecure = req.secure === true;
+    this.isSecure = secure === true;
   }
 
   get url(): string {

@@ -11,7 +11,11 @@ import type { SessionPolicy } from './middleware-options';
 import { logIn, logOut, moveOn } from './sign-in';
 import { renewVisit, startVisit } from './visits';
 
-/** The state behind a session, for the middleware and the guards. */
+/**
+ * The state behind a session, for the middleware and the guards.
+ *
+ * @internal
+ */
 export let currentOf: <Detail>(session: RequestSession<Detail>) => CurrentSession<Detail>;
 
 /**

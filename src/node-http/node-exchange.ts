@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { Exchange } from '../http/exchange';
 import type { Refusal } from '../http/refusal';
 import type { ReplyHeaders } from '../http/reply-headers';
@@ -12,10 +12,13 @@ import { replyOf } from './node-reply';
 export abstract class NodeExchange implements Exchange {
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse | null;
+  /** Read once: a look at any property of an Express request misses V8's caches, and costs half a microsecond. */
+  readonly #headers: IncomingHttpHeaders;
 
   constructor(req: IncomingMessage, res: ServerResponse | undefined) {
     this.#req = req;
     this.#res = isResponse(res) ? res : null;
+    this.#headers = this.#res === null ? NO_HEADERS : req.headers;
   }
 
   abstract readonly url: string;
@@ -33,7 +36,7 @@ export abstract class NodeExchange implements Exchange {
   }
 
   header(name: string): string | undefined {
-    return this.#res === null ? undefined : this.#req.headers[name]?.toString();
+    return this.#headers[name]?.toString();
   }
 
   isRepeated(name: string): boolean {
@@ -60,6 +63,8 @@ export abstract class NodeExchange implements Exchange {
     else divertAnswer(this.#res, next, error);
   }
 }
+
+const NO_HEADERS: IncomingHttpHeaders = {};
 
 /** Whether a value is a response with headers to set. */
 export function isResponse(res: unknown): res is ServerResponse {
