@@ -268,6 +268,26 @@ describe('a revocation with durability', () => {
     });
   });
 
+  it('ends no sessions of database 0 when Redis refuses its own connection the database', async () => {
+    await ask(master, 'ACL', 'SETUSER', 'app', 'reset', 'on', '>app', '~*', '&*', '+@all');
+    const store = new RedisStore(
+      { port: master.port, username: 'app', password: 'app', db: 1 },
+      { ...prefixes, timeoutMs: TIMEOUT_MS, durability: { replicas: 1, timeoutMs: WAIT_MS } },
+    );
+    const sessions = new TokenManager({ store, secret: SECRET });
+    onClose(() => sessions.close());
+    const inDatabase0 = manage({});
+    const token = await inDatabase0.setToken('ada');
+    await sessions.setToken('ada');
+    // The connection of the calls stays in its database; the one for WAIT comes later.
+    await ask(master, 'ACL', 'SETUSER', 'app', '-select');
+    await expect(sessions.deleteUserToken('ada')).rejects.toMatchObject({
+      ...notReplicated,
+      cause: { message: expect.stringContaining('NOPERM') },
+    });
+    expect(await inDatabase0.checkToken(token)).not.toBeNull();
+  });
+
   it('shows in health when there are too few replicas', async () => {
     expect(await manage().health()).toMatchObject({ status: 'up' });
     expect(await manage({ durability: { replicas: 3 } }).health()).toMatchObject({

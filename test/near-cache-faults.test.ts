@@ -119,6 +119,10 @@ describe('while announcements may be lost, each check calls the store', () => {
     expect(await sessions.checkToken(token)).toBeNull();
     await untilDown(events);
     expect(events.map(({ name }) => name)).toEqual(['cache-down']);
+    expect(await sessions.health()).toMatchObject({
+      status: 'degraded',
+      reasons: [expect.stringContaining('the near cache is bypassed')],
+    });
     // From now on each check calls the store, and succeeds.
     const other = await sessions.setToken('bob');
     const { hits } = sessions.cacheStats ?? {};
@@ -199,6 +203,40 @@ describe('while announcements may be lost, each check calls the store', () => {
         error: { cause: { message: 'the subscription is connected to another server than the calls' } },
       },
     ]);
+  });
+
+  it('when the connection of the subscription breaks as it begins, and the next one leads to another server', async () => {
+    const other = await startRedis();
+    closing(() => other.stop());
+    const [calls, subscription] = [await startProxy(server.port), await startProxy(server.port)];
+    closing(() => calls.stop());
+    closing(() => subscription.stop());
+    const client = createRedisClient({ host: '127.0.0.1', port: calls.port }, { timeoutMs: 5000 });
+    closing(() => client.disconnect());
+    let asked = 0;
+    const duplicate = client.duplicate.bind(client);
+    client.duplicate = (options) => {
+      const copy = duplicate({ ...options, port: subscription.port });
+      const info = copy.info.bind(copy) as (...args: unknown[]) => Promise<string>;
+      copy.info = (async (...args: unknown[]) => {
+        const reply = await info(...args);
+        if (args[0] === 'server') asked++;
+        return reply;
+      }) as typeof copy.info;
+      return copy;
+    };
+    await until('it is connected', () => client.status === 'ready');
+    calls.hold();
+    const { sessions } = service(client);
+    await until('the first server has named itself', () => asked === 1);
+    subscription.leadTo(other.port);
+    subscription.cut();
+    await until('the second server has named itself', () => asked === 2);
+    calls.pass();
+    const token = await sessions.setToken('ada');
+    await sleep(LEASE_MS);
+    for (let i = 0; i < 5; i++) expect(await sessions.checkToken(token)).not.toBeNull();
+    expect(sessions.cacheStats).toMatchObject({ hits: 0, isUp: false });
   });
 
   it('two heartbeats after its master became a replica, which still answers', async () => {

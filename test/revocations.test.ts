@@ -190,6 +190,15 @@ describe('a revocation', () => {
     dead.forget();
   });
 
+  it('is not repeated any more once it is forgotten, not even by a replay that has begun', async () => {
+    for (let i = 0; i < 600; i++) revocations.record(`user-${i}`, kick(100), 'first');
+    revocations.lost();
+    revocations.replay();
+    revocations.forget();
+    await jest.advanceTimersByTimeAsync(0);
+    expect(repeated).toHaveLength(500);
+  });
+
   it('is repeated in batches, and no further while the first batch fails', async () => {
     for (let i = 0; i < 1200; i++) revocations.record(`user-${i}`, ended('a'), 'first');
     revocations.lost();

@@ -530,6 +530,12 @@ describeStores((open) => {
       expect((await check(token))?.session).toEqual(before?.session);
     });
 
+    it('returns the empty user id of a visitor, which is not that of an unknown user', async () => {
+      const visitor = session('');
+      await store.create(visitor.sid, visitor);
+      expect(await store.states(visitor.sid, [visitor.sid])).toMatchObject({ userId: '', states: [{ isLive: true }] });
+    });
+
     it('returns nothing for an unknown user, for any number of sessions', async () => {
       const sids = Array.from({ length: 2500 }, newSid);
       const { userId, states } = await store.states(TAG, sids);

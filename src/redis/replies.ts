@@ -174,11 +174,11 @@ export function parseList(reply: ListReply): StoredUser | null {
 }
 
 /** The answer of `states`. */
-export type StatesReply = [now: string | number, userId: string, ...states: string[]];
+export type StatesReply = [now: string | number, userId: string | null, ...states: string[]];
 
 /** The states of sessions, in the order of the ids. */
 export function parseStates([now, userId, ...states]: StatesReply): SessionStates {
-  return { userId: userId || null, now: Number(now), states: states.map(parseState) };
+  return { userId, now: Number(now), states: states.map(parseState) };
 }
 
 function parseState(text: string): SessionState {

@@ -285,7 +285,7 @@ export interface Store {
   /**
    * Adds a session. Then ends those it replaces and, as `'replaced'`, the oldest live ones over a limit. `createdAt` is
    * now, or one millisecond after the user's newest session, so that logins are in order. `seenAt` is now; `capAt` is
-   * now plus `absoluteTtlMs`, or 0. The first token has generation 0, and is made, used and proved at `createdAt`.
+   * now plus `absoluteTtlMs`, or 0. The first token has generation 0, and is made, used and proved now.
    * Gives also the ids of the live sessions it ended. Where a live session has this id already, gives that one and
    * changes nothing.
    *

@@ -54,11 +54,13 @@ export class ChangeSubscription {
   readonly #heart: NodeJS.Timeout;
   readonly #begunAt = performance.now();
   #redis: Redis | null = null;
-  /** Whether the connection is subscribing to the server of the calls, or is subscribed. */
-  #isSubscribing = false;
+  /** The connection on which an attempt to subscribe is going on; `null` for none. */
+  #subscribing: Redis['stream'] | null = null;
   #isSubscribed = false;
   /** Why the last attempt to subscribe failed. */
   #refusal: unknown = null;
+  /** Why the last source was lost; `null` while changes arrive. */
+  #lossCause: unknown = null;
   /** The time, by `performance.now()`, until which a server that refused the subscription is not asked again. */
   #refusedUntil = Number.NEGATIVE_INFINITY;
   #source: Source | null = null;
@@ -79,7 +81,7 @@ export class ChangeSubscription {
 
   /** Why changes may be missed; `null` when that isn't known. */
   get refusal(): unknown {
-    return this.#refusal;
+    return this.#refusal ?? this.#lossCause;
   }
 
   /** Whether the server refuses the subscription or the announcement. */
@@ -117,7 +119,10 @@ export class ChangeSubscription {
       this.#refusal ??= withoutArguments(error);
     });
     for (const event of ['close', 'end']) {
-      redis?.on(event, () => this.#lose(this.#refusal ?? new Error('the connection of the subscription broke')));
+      redis?.on(event, () => {
+        this.#subscribing = null;
+        this.#lose(this.#refusal ?? new Error('the connection of the subscription broke'));
+      });
     }
     redis?.on('message', (_channel: string, message: string) => {
       // A tag has the form of a session id.
@@ -126,7 +131,10 @@ export class ChangeSubscription {
   }
 
   async #subscribe(redis: Redis): Promise<void> {
-    this.#isSubscribing = true;
+    const { stream } = redis;
+    this.#subscribing = stream;
+    // The client may have connected again, perhaps to another server. That connection has an attempt of its own.
+    const isOver = () => this.#subscribing !== stream;
     try {
       const [here, there] = await Promise.all([
         redis.info('server'),
@@ -135,13 +143,16 @@ export class ChangeSubscription {
       const [hereId, thereId] = [runIdIn(here), runIdIn(there)];
       if (hereId === null || thereId === null) throw new UnknownServer();
       if (hereId !== thereId) throw new Error('the subscription is connected to another server than the calls');
+      if (isOver()) return;
       await redis.subscribe(...this.#options.channels);
+      if (isOver()) return;
       this.#isSubscribed = true;
       this.#refusal = null;
     } catch (error) {
-      return this.#refused(error);
+      if (!isOver()) this.#refused(error);
+      return;
     } finally {
-      this.#isSubscribing = false;
+      if (!isOver()) this.#subscribing = null;
     }
     await this.#beat(redis);
   }
@@ -153,7 +164,7 @@ export class ChangeSubscription {
     // When no sentinel answers, the client's options may end a connection for good.
     if (this.#redis === null || this.#redis.status === 'end') this.#connect();
     else if (this.#isSubscribed) void this.#beat(this.#redis);
-    else if (this.#isSubscribing || this.#redis.status !== 'ready' || this.isRefused) return;
+    else if (this.#subscribing !== null || this.#redis.status !== 'ready' || this.isRefused) return;
     // A server that refused may have other rights by now, and a new connection may lead to another server.
     else if (this.#refusedUntil > 0) void this.#subscribe(this.#redis);
     else this.#redis.disconnect(true);
@@ -174,6 +185,7 @@ export class ChangeSubscription {
       return this.#lose(reportable(error));
     }
     this.#refusal = null;
+    this.#lossCause = null;
     this.#refusedUntil = Number.NEGATIVE_INFINITY;
     const completeUntil = sentAt + LEASE_HEARTBEATS * this.#options.heartbeatMs;
     if (this.#isClosed || !this.#isSubscribed || performance.now() >= completeUntil) return;
@@ -194,6 +206,7 @@ export class ChangeSubscription {
 
   #lose(cause: unknown): void {
     if (this.#isClosed) return;
+    this.#lossCause = cause;
     if (this.#redis?.status !== 'ready') this.#isSubscribed = false;
     this.#options.lost(this.#giveUp(), cause);
   }

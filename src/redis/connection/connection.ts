@@ -7,6 +7,7 @@ import { askForCredentials, connectQuietly, credentialsOf } from '../client/cred
 import { isConnectionLoss, isErrorReply, isSplitSlot, sessionErrorOf } from '../client/errors';
 import { correctFalseReady } from '../client/false-ready';
 import { mendConnection } from '../client/mended-connection';
+import { leaveRefusedDatabase } from '../client/refused-database';
 import type { ScriptName } from '../scripts/index';
 import { CircuitBreaker } from './circuit-breaker';
 import { type Destination, PendingCalls } from './pending-calls';
@@ -158,6 +159,7 @@ export class RedisConnection {
       ...(this.#cluster === null && { db: this.#readiness.database }),
     });
     mendConnection(redis);
+    leaveRefusedDatabase(redis);
     // Callers get errors from their calls; without a listener, ioredis prints them.
     redis.on('error', () => undefined);
     redis.on('ready', () => correctFalseReady(redis));

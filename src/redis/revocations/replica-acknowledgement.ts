@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import { checkInteger, checkOptions } from '../../errors/arguments';
 import { SessionError } from '../../errors/session-error';
-import { withoutArguments } from '../client/errors';
+import { isConnectionLoss, isError, withoutArguments } from '../client/errors';
 import type { RedisConnection } from '../connection/connection';
 import { IDLE_MS } from '../connection/idle-connections';
 import { defineScripts } from '../connection/script-commands';
@@ -42,6 +42,8 @@ interface Lane {
   isBusy: boolean;
   /** When it was last free, by `performance.now()`. */
   freeAt: number;
+  /** The first error of the connection, which says more than those of its commands; `null` for none. */
+  error: unknown;
 }
 
 /**
@@ -104,7 +106,8 @@ export class ReplicaAcknowledgement {
     lane.freeAt = performance.now();
   }
 
-  async #acknowledge({ redis }: Lane, batch: readonly Waiting[]): Promise<void> {
+  async #acknowledge(lane: Lane, batch: readonly Waiting[]): Promise<void> {
+    const { redis } = lane;
     const { revoke } = defineScripts(redis);
     const writes = batch.map(({ key, revocation }) => revoke(1, key, ...revocationArguments(revocation)));
     const wait = redis.call('WAIT', this.#replicas, this.#timeoutMs).then(Number, asError);
@@ -113,7 +116,10 @@ export class ReplicaAcknowledgement {
     const written = await Promise.all(writes.map((write) => write.then(() => null, asError)));
     const acknowledgedBy = await wait;
     clearTimeout(timer);
-    for (const [index, { settle }] of batch.entries()) settle(written[index] ?? acknowledgedBy);
+    for (const [index, { settle }] of batch.entries()) {
+      const outcome = written[index] ?? acknowledgedBy;
+      settle(isConnectionLoss(outcome) && isError(lane.error) ? lane.error : outcome);
+    }
   }
 
   #laneTo(server: string): Lane | null {
@@ -124,7 +130,10 @@ export class ReplicaAcknowledgement {
     // A lost server may never come back; the next revocation connects again.
     const redis = this.#connection.connectTo(server, { retryStrategy: null });
     if (redis === null) return null;
-    const lane: Lane = { redis, waiting: [], isBusy: false, freeAt: performance.now() };
+    const lane: Lane = { redis, waiting: [], isBusy: false, freeAt: performance.now(), error: null };
+    redis.on('error', (error: unknown) => {
+      lane.error ??= error;
+    });
     redis.once('end', () => {
       if (this.#lanes.get(server) === lane) this.#lanes.delete(server);
     });

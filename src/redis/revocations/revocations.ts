@@ -158,6 +158,7 @@ export class Revocations {
 
   /** Whether the entry is done. */
   async #repeat(key: string, entry: Entry): Promise<boolean> {
+    if (this.#entries.get(key) !== entry) return true;
     const server = this.#servers.serverOf(key);
     const { version, before, except } = entry;
     const ban = performance.now() - entry.bannedAt < REPEAT_BAN_MS ? entry.ban : undefined;

@@ -48,8 +48,8 @@ return { user_id, record }
  *
  * KEYS[1]  the user's sessions
  * ARGV     session ids
- * Returns  { now, user id or '', then for each id: when the session expires, ms; or 'reason:message'; or '' when nothing
- *          is known of it, or its record is damaged }
+ * Returns  { now, user id or nil, then for each id: when the session expires, ms; or 'reason:message'; or '' when
+ *          nothing is known of it, or its record is damaged }
  */
 export const STATES = `${CLOCK}${USER}
 local key = KEYS[1]
@@ -67,7 +67,7 @@ end
 ${CHECK_LAYOUT}
 ${REFUSE_ON_REPLICA}
 
-local reply = { now, user_id or '' }
+local reply = { now, user_id }
 for i = 1, #ARGV do
   local session = decode(records[i] or '')
   local remembered, reason, message = string.match(records[i] or '', '${LUA.ended}')
