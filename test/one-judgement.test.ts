@@ -313,6 +313,73 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       });
     });
 
+  describe('a rotation whose answer is late', () => {
+    /** A store that judges a rotation at once, and answers later than all other calls. */
+    function lateStore(): Store {
+      return new Proxy<Store>(new MemoryStore(), {
+        get(target, name) {
+          const member: unknown = Reflect.get(target, name, target);
+          if (typeof member !== 'function') return member;
+          if (name !== 'check') return member.bind(target);
+          return async (...args: unknown[]) => {
+            const found: unknown = await member.apply(target, args);
+            await sleep(20);
+            return found;
+          };
+        },
+      });
+    }
+
+    it('does not undo a login or logout in parallel', async () => {
+      const manager = newManager({ store: lateStore() });
+      const send = await start(
+        async ({ req, session }) => {
+          await Promise.all([session.rotate(), req.url === '/logout' ? session.logout() : session.login('bob')]);
+          return { user: session.user?.id ?? null };
+        },
+        [{ manager }],
+      );
+      const out = await send([`Cookie: session=${await manager.setToken('ada')}`], '/logout');
+      expect(out).toMatchObject({ status: 200, text: '{"user":null}' });
+      expect(cookieIn(out.setCookie)).toBe('');
+      const login = await send([`Cookie: session=${await manager.setToken('ada')}`], '/login');
+      expect(login).toMatchObject({ status: 200, text: '{"user":"bob"}' });
+      expect(await manager.checkToken(cookieIn(login.setCookie) ?? '')).toMatchObject({ user: { id: 'bob' } });
+    });
+
+    it('does not sign out a login that ended the former session meanwhile', async () => {
+      const manager = newManager({ store: lateStore() });
+      const send = await start(
+        async ({ session }) => {
+          const rotated = new Promise<string | null>((resolve) => {
+            manager.once('login', () => resolve(session.rotate()));
+          });
+          await session.login('ada');
+          const token = await rotated;
+          return { user: session.user?.id ?? null, isCurrent: token === session.token };
+        },
+        [{ manager }],
+      );
+      const login = await send([`Cookie: session=${await manager.setToken('ada')}`]);
+      expect(login).toMatchObject({ status: 200, text: '{"user":"ada","isCurrent":true}' });
+    });
+  });
+
+  it('the response of a logout keeps the cookie when a rotation before it found the session ended', async () => {
+    const manager = newManager();
+    const send = await start(
+      async ({ session }) => {
+        await manager.createSession('ada', { replaces: [session.token as string] });
+        const token = await session.rotate();
+        await session.logout();
+        return { token };
+      },
+      [{ manager }],
+    );
+    const response = await send([`Cookie: session=${await manager.setToken('ada')}`]);
+    expect(response).toMatchObject({ status: 200, text: '{"token":null}', setCookie: [] });
+  });
+
   it('with tokens of two users, logout() everywhere fails, ends nothing and deletes the cookies', async () => {
     const manager = newManager();
     const send = await start(({ session }) => codeOf(session.logout({ everywhere: true })), [{ manager }]);

@@ -40,7 +40,7 @@ export class CurrentSession<Detail> {
   isRefused = false;
   /** The visitor of the request; `null` until it is looked for. */
   #visitor: RequestVisitor | null = null;
-  /** The login, logout or start of a visit in flight. */
+  /** The login, logout, rotation or start of a visit in flight. */
   #turn: Promise<unknown> | null = null;
 
   constructor(policy: SessionPolicy<Detail>, exchange: Exchange) {

@@ -62,7 +62,8 @@ export function logOut(current: CurrentSession<unknown>, { everywhere }: Checked
       ...others.map((token) => manager.deleteToken(token)),
     ]);
     // When the session was replaced, or ended after this request began, a newer login may own the cookie.
-    const wasDead = !wasLive && current.ending !== null && current.ending.reason !== 'replaced';
+    const { ending, endedToken } = current;
+    const wasDead = !wasLive && endedToken === null && ending !== null && ending.reason !== 'replaced';
     const isOver = wasDead || ended.some(Boolean);
     if (isOver && ownsCookie) current.clearCookie();
     if (isOver) current.clearVisitorCookie();
@@ -82,7 +83,7 @@ export function moveOn<Detail>(
   call: string,
   make: (token: string) => Promise<string | null>,
 ): Promise<string | null> {
-  return current.answering(async () => {
+  return current.inTurn(async () => {
     const { session } = current;
     if (session === null || session.user === null) return null;
     if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(call);
