@@ -151,7 +151,7 @@ export class CurrentSession<Detail> {
     this.failure = error;
     const isServed = this.policy.onUnavailable === 'anonymous' && isUnavailable(error);
     this.isRefused = !isServed;
-    return isServed ? null : this.reported(error);
+    return isServed ? null : this.reported(withChallenge(error, this.policy.header?.challenge) as Error);
   }
 
   /** Runs verbs that change the session of the request one after the other, as {@link answering}. */

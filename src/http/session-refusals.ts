@@ -33,7 +33,9 @@ export async function recencyRefusal(
     try {
       const inspection = await current.policy.manager.inspectToken(session.token, { cache: false });
       current.isConfirmed = true;
-      if (inspection.session === null) current.signOut(endingOf(inspection));
+      // Unless a login has taken its place meanwhile.
+      const isOver = inspection.session === null && current.session?.id === session.id;
+      if (isOver) current.signOut(endingOf(inspection));
     } catch (error) {
       return current.reported(error as Error);
     }
