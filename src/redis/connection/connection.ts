@@ -159,7 +159,8 @@ export class RedisConnection {
       ...(this.#cluster === null && { db: this.#readiness.database }),
     });
     mendConnection(redis);
-    leaveRefusedDatabase(redis);
+    // The nodes of a Cluster refuse every database but 0, and ioredis goes on there, as on the client's own connections.
+    if (this.#cluster === null) leaveRefusedDatabase(redis);
     // Callers get errors from their calls; without a listener, ioredis prints them.
     redis.on('error', () => undefined);
     redis.on('ready', () => correctFalseReady(redis));
