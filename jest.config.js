@@ -11,7 +11,7 @@ module.exports = {
     '^tokensession/([\\w-]+)$': '<rootDir>/src/$1.ts',
   },
   // More than cores: the long suites spend their time waiting for servers to notice that another one has failed.
-  maxWorkers: availableParallelism() + 1,
+  maxWorkers: availableParallelism() + 2,
   reporters: ['default', '<rootDir>/test/support/slowest-suites.js'],
   // For a busy machine; no test takes nearly as long on an idle one.
   testTimeout: 120_000,
