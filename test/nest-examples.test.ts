@@ -1,3 +1,4 @@
+import { RedisStore, TokenManager } from 'tokensession';
 import { killExamples, runExample } from './support/example-process';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 
@@ -75,6 +76,25 @@ describe.each(['express', 'fastify'])('examples/nestjs/%s.mts', (platform) => {
       status: 401,
       body: { error: 'ERR_USER_NOT_FOUND' },
     });
+  });
+
+  it('answers 403 to a user without a recent login, and ends nothing', async () => {
+    const manager = new TokenManager({ store: new RedisStore(server.url), secret: SECRET.SESSION_SECRET });
+    const { token } = await manager.createSession('grace', { actor: 'admin-7' });
+    await manager.close();
+    const refused = await ask('DELETE', '/sessions', { authorization: `Bearer ${token}` });
+    expect([refused.status, refused.body]).toEqual([403, { error: 'reauthentication_required' }]);
+    expect((await ask('GET', '/me', { authorization: `Bearer ${token}` })).status).toBe(200);
+  });
+
+  it('leaves errors of others to Nest', async () => {
+    expect(await ask('GET', '/nowhere')).toMatchObject({ status: 404, body: { statusCode: 404, error: 'Not Found' } });
+    const broken = await fetch(`${url}/login`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{',
+    });
+    expect([broken.status, await broken.json()]).toEqual([400, expect.objectContaining({ statusCode: 400 })]);
   });
 
   it('refuses a page of another origin, and changes nothing', async () => {

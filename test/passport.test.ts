@@ -151,6 +151,7 @@ describe('passport-local', () => {
 
   it.each([
     ['/orders?page=2', '/orders?page=2'],
+    ['/', '/'],
     ['//evil.example/', '/home'],
     ['https://evil.example/', '/home'],
     ['', '/home'],
@@ -168,6 +169,19 @@ describe('passport-local', () => {
     });
     await manager.banUser('ada');
     expect((await post('/login', RIGHT)).status).toBe(403);
+  });
+
+  it('leaves returnTo to the visitor when the login fails', async () => {
+    const passport = localPassport();
+    const { post, manager, browser } = await start((app) => {
+      app.post('/login', authenticate(passport, 'local', { successReturnToOrRedirect: '/home' }));
+    });
+    await browser.visit('/set?returnTo=/orders');
+    await manager.banUser('ada');
+    expect((await post('/login', RIGHT)).status).toBe(403);
+    await manager.unbanUser('ada');
+    expect((await post('/login', RIGHT)).headers.get('location')).toBe('/orders');
+    expect((await browser.visit('/data')).body).toEqual({});
   });
 
   it('names an invalid option', () => {

@@ -308,7 +308,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
   });
 });
 
-describe.each(HOSTS.filter((host) => /^(Express|Koa)/.test(host)))('on %s, a visitor under attack', (framework) => {
+describe.each(HOSTS)('on %s, a visitor under attack', (framework) => {
   const foreign = { Origin: 'https://evil.example', 'Sec-Fetch-Site': 'cross-site' };
 
   /** The token of a visitor in another browser, with this data. */

@@ -3,13 +3,12 @@ import {
   type CanActivate,
   Catch,
   createParamDecorator,
-  type ExceptionFilter,
   type ExecutionContext,
   Inject,
   Injectable,
   SetMetadata,
 } from '@nestjs/common';
-import { HttpAdapterHost, Reflector } from '@nestjs/core';
+import { BaseExceptionFilter, HttpAdapterHost, Reflector } from '@nestjs/core';
 import { SessionError } from 'tokensession';
 import { type RequestSession, requireRecentLogin, requireUser } from 'tokensession/node';
 
@@ -44,15 +43,23 @@ export class SessionGuard implements CanActivate {
   }
 }
 
-/** Answers errors of guards, logins and the middleware like the other hosts, with the reason of an ended session. */
+/**
+ * Answers errors of guards, logins and the middleware like the other hosts, with the reason of an ended session. Nest
+ * answers all other errors.
+ */
 @Catch()
-export class SessionErrorFilter implements ExceptionFilter {
-  constructor(@Inject(HttpAdapterHost) private readonly host: HttpAdapterHost) {}
+export class SessionErrorFilter extends BaseExceptionFilter {
+  constructor(@Inject(HttpAdapterHost) private readonly host: HttpAdapterHost) {
+    super(host.httpAdapter);
+  }
 
-  catch(thrown: Error, context: ArgumentsHost): void {
+  override catch(thrown: Error, context: ArgumentsHost): void {
     // Nest wraps errors of an Express middleware.
     const error = thrown.cause instanceof SessionError ? thrown.cause : thrown;
-    if (!(error instanceof SessionError)) throw thrown;
-    this.host.httpAdapter.reply(context.switchToHttp().getResponse(), error.body, error.status);
+    if (error instanceof SessionError) {
+      this.host.httpAdapter.reply(context.switchToHttp().getResponse(), error.body, error.status);
+    } else {
+      super.catch(thrown, context);
+    }
   }
 }

@@ -32,7 +32,7 @@ export interface AuthenticateOptions {
    * Default: `successRedirect`, without a look at `returnTo`.
    */
   successReturnToOrRedirect?: string | undefined;
-  /** The path of this site to redirect to when the login failed. Default: an answer of 401. */
+  /** The path of this site to redirect to when the login failed. Default: an answer with the strategy's status, or 401. */
   failureRedirect?: string | undefined;
   /** A text to append to the data's key `messages` after a login. Default: none. */
   successMessage?: Message | undefined;
@@ -59,6 +59,9 @@ const REFUSED = {
 type Next = (error?: unknown) => void;
 type Middleware = (request: IncomingMessage, response: ServerResponse, next: Next) => void;
 type Data = RequestSession<unknown>['data'];
+
+/** The key of session data with the path to redirect to after a login. */
+const RETURN_TO = 'returnTo';
 
 /** The result of a strategy: a user, or why there is none. */
 interface Verdict {
@@ -100,12 +103,14 @@ export function authenticate(
   const signIn = async (request: IncomingMessage, { user, info }: Verdict): Promise<string | undefined> => {
     const session = requestSession(request);
     const userId = readId(idOf(user));
-    const returnTo = successReturnToOrRedirect === undefined ? undefined : await session.data.pop('returnTo');
+    const returnTo = successReturnToOrRedirect === undefined ? undefined : await session.data.get(RETURN_TO);
     await session.login(userId, login);
+    // Not before, so that a failed login takes nothing from the visitor. The login has ended the visitor's other data.
+    if (returnTo !== undefined && login?.keep?.includes(RETURN_TO)) await session.data.delete(RETURN_TO);
     await keepMessages(session.data, 'success', info, successMessage, successFlash);
     Object.assign(request, { user, authInfo: await authInfoOf(passport, info ?? {}, request) });
-    const wanted = returnTo === undefined ? '/' : safeReturnTo(returnTo);
-    return wanted === '/' ? (successReturnToOrRedirect ?? successRedirect) : wanted;
+    const wanted = safeReturnTo(returnTo);
+    return wanted === returnTo ? wanted : (successReturnToOrRedirect ?? successRedirect);
   };
 
   return (request, response, next) => {

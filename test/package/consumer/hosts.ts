@@ -9,6 +9,7 @@ import { MemoryStore, type Session, SessionError, TokenManager, type User } from
 import * as forFastify from 'tokensession/fastify';
 import * as forFetch from 'tokensession/fetch';
 import * as forHono from 'tokensession/hono';
+import { type Authentication, authenticator } from 'tokensession/live';
 import * as forNode from 'tokensession/node';
 
 interface Account {
@@ -92,4 +93,14 @@ createServer(async (req, res) => {
 createHttp2Server(async (req, res) => {
   const { user } = await openNodeSession(req, res, { secure: true });
   res.end(user?.id ?? 'nobody');
+});
+
+const authenticate = authenticator(sessions, { trustedOrigins: ['https://app.example'] });
+createServer().on('upgrade', async (request, socket) => {
+  const { session, error } = await authenticate(request, { token: undefined, secure: true });
+  same<Authentication<Account>['session'], typeof session>(true);
+  if (error !== null) return socket.destroy(error);
+  const signal: AbortSignal = sessions.watch(session);
+  signal.addEventListener('abort', () => socket.end());
+  socket.once('close', () => sessions.unwatch(signal));
 });
