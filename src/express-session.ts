@@ -179,7 +179,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
     return placeSession(req, original, known.identity, known.stored) as Content & SessionMethods;
   }
 
-  /** Puts a new session in the place of a request's one. Where that can't be ended, the request and its cookie keep it. */
+  /** Replaces the session of a request. If the old session can't be ended, the request and its cookie keep it. */
   override regenerate(request: object, callback: (error?: unknown) => unknown): void {
     const req = request as SessionRequest;
     this.destroy(req.sessionID, (error: unknown) => {

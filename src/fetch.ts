@@ -25,9 +25,9 @@ const requests = new WeakMap<object, FetchRequest>();
 class FetchSession<Detail = RegisteredDetail> extends RequestSession<Detail> {
   /**
    * Adds the session's headers to a response: `Set-Cookie`, `Cache-Control`, `Clear-Site-Data`. Other headers and
-   * cookies stay, and so does the body, also a stream. The given response stays as it is: send the returned one, which a
-   * second call for the same response gives again. Call it for every response, after everything else about the session:
-   * a later login rejects.
+   * cookies stay, and so does the body, even a stream. The given response stays as it is: send the returned one, which
+   * a second call for the same response gives again. Call it for every response, after everything else about the
+   * session: a later login rejects.
    */
   commit(response: Response): Response {
     return replyTo(requests.get(this) as FetchRequest).commit(response);

@@ -58,7 +58,10 @@ afterAll(async () => {
 it('contains what it needs and nothing else', async () => {
   const [{ files }] = JSON.parse(await run(NPM, ['pack', '--dry-run', '--json', '--ignore-scripts'], ROOT));
   const folders = new Set((files as { path: string }[]).map(({ path }) => path.split('/')[0]));
-  expect([...folders].sort()).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'docs', 'package.json', 'src']);
+  expect([...folders].sort()).toEqual([
+    ...['CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'README.md', 'SECURITY.md'],
+    ...['dist', 'docs', 'package.json', 'src'],
+  ]);
 });
 
 it('works with import and with require', async () => {

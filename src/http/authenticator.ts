@@ -42,7 +42,7 @@ export interface ConnectionRequest {
   readonly socket?: unknown;
 }
 
-/** Facts that the request itself does not contain. `ip` is not used: a function that makes it for an opener serves here. */
+/** Facts that the request does not contain. `ip` is not used; it lets the function that serves an opener serve here. */
 export interface ConnectionDetails extends Connection {
   /**
    * A token from outside of the headers: Socket.IO's `socket.handshake.auth.token`, or a first message. Values of any

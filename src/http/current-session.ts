@@ -34,7 +34,7 @@ export class CurrentSession<Detail> {
    * visitor's session. `null` for none.
    */
   endedToken: string | null = null;
-  /** Why the user of the request could not be found out; `null` otherwise. */
+  /** Why the user of the request could not be determined; `null` otherwise. */
   failure: Error | null = null;
   /** Whether opening rejected with that failure. */
   isRefused = false;
@@ -70,7 +70,7 @@ export class CurrentSession<Detail> {
     return [...new Set([...this.tokens.acting, ...others])];
   }
 
-  /** Whether cookies of several users came, of which none signs in. */
+  /** Whether the request has cookies of several users, so that none of them signs in. */
   get isConflict(): boolean {
     return this.failure instanceof SessionError && this.failure.code === 'ERR_TOKEN_CONFLICT';
   }
@@ -118,7 +118,7 @@ export class CurrentSession<Detail> {
     if (!this.exchange.isTooLate()) this.policy.cookies?.user.clear(this.exchange, this.tokens.cookies.length > 1);
   }
 
-  /** Clears the cookie of the visitor that came or began, if there is one, and all where several came. */
+  /** Clears the visitor's cookie, if the request brought or started a visitor. Clears all of them if several came. */
   clearVisitorCookie(): void {
     const { token, cookies } = this.visitor;
     const isTossed = cookies.length > 1;
@@ -146,7 +146,7 @@ export class CurrentSession<Detail> {
     throw headersSent(call);
   }
 
-  /** Keeps the error that opening failed with. Gives it where opening has to reject. */
+  /** Records the error that opening failed with. Gives it if opening has to reject, else `null`. */
   fail(error: Error): Error | null {
     this.failure = error;
     const isServed = this.policy.onUnavailable === 'anonymous' && isUnavailable(error);
@@ -154,7 +154,7 @@ export class CurrentSession<Detail> {
     return isServed ? null : this.reported(withChallenge(error, this.policy.header?.challenge) as Error);
   }
 
-  /** Runs verbs that change the session of the request one after the other, as {@link answering}. */
+  /** Runs a verb that changes the session of the request after all such verbs before it, as {@link answering}. */
   inTurn<Outcome>(act: () => Promise<Outcome>): Promise<Outcome> {
     const before = this.#turn;
     const turn = this.answering(async () => {

@@ -5,7 +5,7 @@ import type { CurrentSession } from './current-session';
 import { crossOriginRefusal } from './origin-check';
 import { endingOf } from './refusal';
 
-/** Milliseconds for which an answer may still set a renewed token, at least, even with a shorter grace. */
+/** The least number of milliseconds for which an answer may set a renewed token, even with a shorter grace. */
 const MIN_FRESH_MS = 1000;
 
 /**
@@ -13,14 +13,14 @@ const MIN_FRESH_MS = 1000;
  * flight.
  *
  * @returns `undefined` when that needs no call to the store.
- * @throws or rejects when it can't be found out.
+ * @throws or rejects when the user can't be determined.
  */
 export function openSession<Detail>(current: CurrentSession<Detail>): Promise<void> | undefined {
   const { policy, tokens } = current;
   const { acting, refusal } = tokens;
   if (refusal !== null) {
     current.failure = refusal;
-    // A conflict signs no one in, and a login must be able to end it, also one of several steps.
+    // A conflict signs no one in. A login must be able to end it, also one in several steps, with a visitor's data.
     if (current.isConflict) return openVisitor(current);
     return Promise.reject(current.fail(refusal));
   }
@@ -39,8 +39,8 @@ export function reopenSession(current: CurrentSession<unknown>): Promise<void> |
 }
 
 /**
- * Goes on with a live session that the host vouches for, where no user is signed in: sets its cookie. Does nothing for
- * a page of another origin, nor where it isn't known who makes the request.
+ * Continues with a live session that the host has verified, if no user is signed in, and sets its cookie. Does nothing
+ * for a page of another origin, or if the user of the request could not be determined.
  */
 export function adoptSession(current: CurrentSession<unknown>, token: string, isPersistent: boolean): Promise<void> {
   return current.inTurn(async () => {
@@ -96,7 +96,7 @@ function signInByToken<Detail>(current: CurrentSession<Detail>, session: Request
   current.signIn(session, isInCookie);
   if (!isInCookie || cookies === null) return;
   current.isPersistent = cookies.user.isPersistent(exchange.header('cookie'), session.token);
-  // In this order: a host may create the request's signal only when it is read, at a cost.
+  // In this order: `isTooLate` may make the host create the request's signal, at a cost.
   if (!manager.isRenewalDue(session) || exchange.isTooLate()) return;
   const next = session.withToken(manager.renewedToken(session));
   current.signIn(next, true);

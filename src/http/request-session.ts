@@ -99,8 +99,8 @@ export class RequestSession<Detail = unknown> {
 
   /**
    * Aborts when the user's session ends in any process during the request. For long downloads and event streams. See
-   * `TokenManager.watch`. It is already aborted if the session turned out to have ended. Without a user it never aborts.
-   * The watch lasts from the first use of this property until the response is closed.
+   * `TokenManager.watch`. If the request has found that the session has ended, the signal is already aborted. Without a
+   * user it never aborts. The watch lasts from the first use of this property until the response is closed.
    *
    * @example
    * await pipeline(file, res, { signal: req.session.signal });
@@ -184,7 +184,7 @@ export class RequestSession<Detail = unknown> {
    * With the option `clearSiteData`, also asks the browser to delete the rest. Does nothing without a session.
    *
    * @throws SessionError when the store can't answer: the sessions may live on, and the cookie stays. With
-   *   `everywhere`, also when the user could not be found out. `ERR_CROSS_ORIGIN` and `ERR_TOKEN_CONFLICT`: no session
+   *   `everywhere`, also when the user could not be determined. `ERR_CROSS_ORIGIN` and `ERR_TOKEN_CONFLICT`: no session
    *   ended; with the latter, the cookies are cleared.
    */
   async logout(options?: LogoutOptions): Promise<void> {
@@ -192,7 +192,7 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * What passport calls at a login that it means to keep in a session of express-session: that fails, with a recipe.
+   * Fails with a hint: passport calls this to keep a login in a session of express-session.
    *
    * @internal
    */
@@ -201,7 +201,7 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * The same at a logout.
+   * Fails with the same hint: passport calls this at a logout.
    *
    * @internal
    */
@@ -210,8 +210,8 @@ export class RequestSession<Detail = unknown> {
   }
 
   /**
-   * What passport reads and writes for `failureMessage` and `successMessage`: the request fails, with a recipe. So it
-   * does for {@link flash} and {@link returnTo}. They are used in callbacks, where a thrown error would end the process.
+   * Fails the request with a hint: passport reads and writes this for `failureMessage` and `successMessage`.
+   * {@link flash} and {@link returnTo} do the same. Callbacks use them, where a thrown error would end the process.
    *
    * @internal
    */
@@ -279,7 +279,7 @@ export class RequestSession<Detail = unknown> {
   }
 }
 
-/** Makes assignments to sessions throw: to those of this class, and of a subclass by its own prototype. */
+/** Makes assignments to a session throw. A subclass passes its own prototype. */
 export function refuseAssignments(prototype: RequestSession): void {
   refuseWrites(
     prototype,
@@ -298,7 +298,10 @@ function notExpressSession(method: string): TypeError {
   );
 }
 
-/** Fails the request, in a way that a callback of another package survives where the host has one. */
+/**
+ * Fails the request. Throws only if the host has no other way: in a callback of another package, a throw would end the
+ * process.
+ */
 function refuseKey(exchange: Exchange, name: string): void {
   const error = new TypeError(
     `session.${name} is express-session's: the options failureMessage, successMessage, failureFlash, successFlash and successReturnToOrRedirect need authenticate() of tokensession/passport instead of passport.authenticate(); other code keeps data with session.data.set(${JSON.stringify(name)}, …)`,

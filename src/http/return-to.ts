@@ -13,8 +13,8 @@ const MAX_LENGTH = 1024;
 const PATH = /^\/(?![/\\])[\x21-\x5b\x5d-\x7e]*$/;
 
 /**
- * Checks a value from a request before you redirect to it after a login. Returns it when it is a path of this site, with
- * its query; `/` for any other value. Of a value longer than 1024 characters, it drops the query.
+ * Checks a value from a request before you redirect to it after a login. Returns it when it is a path of this site,
+ * with its query; `/` for any other value. Drops the query of a value longer than 1024 characters.
  *
  * @example
  * res.redirect(safeReturnTo(req.query.returnTo));

@@ -73,7 +73,7 @@ export function logOut(current: CurrentSession<unknown>, { everywhere }: Checked
 }
 
 /**
- * Gives the client the new token that the manager makes of its own.
+ * Gives the client the new token that the manager makes from its current one.
  *
  * @param call the name of the verb.
  * @returns `null` without a user, or when the session has ended meanwhile.

@@ -40,7 +40,7 @@ export interface NamedBeginning {
   data: SessionEntries;
   /** Seconds it lives without a use. Default: the option `ttl`, of a visitor `visitorTtl`. */
   ttl?: number | undefined;
-  /** Of a session that was kept elsewhere before, see `NewSession`. */
+  /** Of a session that came from another store, see `NewSession`. */
   provedAt?: number | undefined;
 }
 
@@ -52,13 +52,12 @@ export interface NamedSessionsSettings {
   events: SessionEmitter;
 }
 
-/** Whatever generation the record is of, the session is live: no token of it is looked at. */
+/** Accepts the session whatever generation its record has, because no token is judged. */
 const ANY_TOKEN: ReusePolicy = { graceMs: Number.MAX_SAFE_INTEGER, onReuse: 'refuse' };
 
 /**
- * Sessions by their names instead of their tokens, for a host that vouches for them in its own way, such as
- * express-session by its signed cookie. Users' sessions are the same as those of tokens: lists, limits, kicks, bans and
- * events know them.
+ * Sessions by tag and id instead of token, for a host that verifies them in its own way, such as express-session by its
+ * signed cookie. Users' sessions are the same as those of tokens: lists, limits, kicks, bans and events know them.
  */
 export class NamedSessions {
   readonly #policy: ManagerPolicy<unknown>;
@@ -197,7 +196,7 @@ export class NamedSessions {
     return signToken({ tag: name.tag, ...live.session, provedAt: proof }, this.#policy.keys);
   }
 
-  /** Reports that data of a session was not written: the session had ended, or the store failed in a {@link catchUp}. */
+  /** Reports that data was not written: the session had ended, or the store failed in a {@link catchUp}. */
   dropped(name: SessionName, userId: string | null): void {
     this.#events.emit('save-dropped', { userId, sessionId: name.sid });
   }

@@ -175,7 +175,8 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Starts a session for a request, with data: a copy of a visitor's, or what it inherits from a session of this user.
+   * Starts a session for a request, with data: a copy of a visitor's, or the keys that it takes over from a session of
+   * this user.
    *
    * @internal
    */
@@ -199,7 +200,7 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Restarts the clock of a live session. Never creates or revives one.
+   * Slides a live session at once. Never creates or revives one.
    *
    * @param ttl seconds the session lives from now on without a request. Default: the ttl it has.
    * @returns `false` when the token is not live.
@@ -233,8 +234,8 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Ends a visitor's session in whose place another one began, with a copy of its data. Writes there what other requests
-   * have changed since the copy was made. `keys`: the keys that were copied; `null` for all.
+   * Ends a visitor's session that `next` has replaced. Writes to `next` what other requests have changed since the data
+   * was copied. `keys`: the keys that were copied; `null` for all.
    *
    * @internal
    */
@@ -268,7 +269,7 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Sessions by their names, for a host that has its own way to vouch for them.
+   * Sessions by tag and id instead of token, for a host that verifies them in its own way.
    *
    * @internal
    */
@@ -404,7 +405,7 @@ export class TokenManager<Detail = unknown> {
 
   /**
    * Gives a live session a new token that proves its user at this moment: after a password was asked for again, for
-   * example (OWASP ASVS 7.2.4). The old token goes on as in {@link rotateToken}, and proves no more than before.
+   * example (OWASP ASVS 7.2.4). The old token stays valid as in {@link rotateToken}, and proves no more than before.
    *
    * @returns the session with its new token; `null` when the token is not live.
    */
@@ -414,9 +415,9 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Gives a token for each live session of a user, oldest login first: of the newest used generation, signed with the
-   * first secret. After a change of secrets it differs from the client's own token, and is as good. For trusted code;
-   * show users {@link listUserSessions}.
+   * Gives a token for each live session of a user, oldest login first. It has the newest used generation and is signed
+   * with the first secret. After a change of secrets, it differs from the client's token, and is equally valid. For
+   * trusted code; show users {@link listUserSessions}.
    */
   async listUserToken(userId: string): Promise<string[]> {
     const tag = tagOf(this.#logins.checkUserId(userId));
@@ -543,7 +544,7 @@ export class TokenManager<Detail = unknown> {
 
   /**
    * The state of the store, for a readiness route: `{ status: 'up' | 'degraded' | 'down', latencyMs, reasons }`. Never
-   * rejects, and settles within the store's `timeoutMs`. The store can answer one call a second without effort.
+   * rejects, and settles within the store's `timeoutMs`. One call a second is no noticeable load for the store.
    */
   async health(): Promise<StoreHealth> {
     return this.#store.health();

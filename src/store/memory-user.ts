@@ -13,7 +13,7 @@ import {
   type StoredBan,
 } from './store';
 
-/** A session whose end is remembered. `unknown`: its holder ended it, and it was kept elsewhere before. */
+/** A session whose end is remembered. `unknown`: its holder ended it, and it came from another store. */
 interface Ended {
   reason: EndedSession['reason'] | 'unknown';
   message: string | null;
@@ -118,8 +118,8 @@ export class MemoryUser {
   }
 
   /**
-   * Starts a session. Gives the ids of the live ones that it ended; `'too many'` when a limit refuses it, `'ended'` when
-   * the session was there before and may not come back. Where a live session has its id, gives that one.
+   * Starts a session. Gives the ids of the live ones that it ended; `'too many'` when a limit refuses it, `'ended'`
+   * when the session was there before and may not come back. If a live session has its id, gives that one.
    */
   create(session: NewSession, now: number): { record: SessionRecord; ended: string[] } | 'too many' | 'ended' {
     const { sid, ttlMs, absoluteTtlMs, attributes, data = [], inherits, provedAt } = session;

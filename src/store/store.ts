@@ -3,7 +3,9 @@ import type { TokenClaims } from '../token/token';
 
 export type { EndReason };
 
-/** Where a session was started, for people to recognise it by. Each at most 512 characters; `undefined` means none. */
+/**
+ * Where a session was started, so that its user can recognise it. Each at most 512 characters; `undefined` means none.
+ */
 export interface SessionAttributes {
   /** The kind or name of the device, in the application's own words. */
   device?: string | undefined;
@@ -13,13 +15,13 @@ export interface SessionAttributes {
   userAgent?: string | undefined;
 }
 
-/** {@link SessionAttributes}, and those that no caller gives. */
+/** {@link SessionAttributes}, and those that this package adds. */
 export interface StoredAttributes extends SessionAttributes {
   /** Who acts as the user. */
   actor?: string | undefined;
-  /** The session was kept elsewhere before: the store remembers its end, also where its holder ended it. */
+  /** The session came from another store: the store remembers its end, even if its holder ended it. */
   moved?: true | undefined;
-  /** Of a visitor: what took its place, in the words of the host that moved it. */
+  /** Of a visitor: the session that replaced it, in a form that the host defines. */
   movedTo?: string | undefined;
 }
 
@@ -147,13 +149,13 @@ export interface NewSession {
   /** The first data of the session, written in the same step. Default: none. */
   data?: SessionEntries | undefined;
   /**
-   * Data that the session takes over, in the same step, from a live session of this user: the keys that exist. They win
-   * over `data`. Default: none.
+   * Data that the session takes over, in the same step, from a live session of this user: the keys that exist. They
+   * override those of `data`. Default: none.
    */
   inherits?: { sid: string; keys: readonly string[] } | undefined;
   /**
-   * Of a session that was kept elsewhere before: when its holder last proved who they are, 0 for unknown. It is not
-   * started where the store remembers that one of this id has ended or expired: `attributes.moved` has it remember
+   * Of a session that came from another store: when its holder last proved who they are; 0 for unknown. The store
+   * refuses it if it remembers that a session with this id has ended or expired. With `attributes.moved`, it remembers
    * every end. Default: a new session, proved now.
    */
   provedAt?: number | undefined;
@@ -239,8 +241,8 @@ export interface ChangeFeed {
   /** The source of changes to this user; `null` while changes may be missed. */
   sourceOf(tag: string): ChangeSource | null;
   /**
-   * Counts answers that came from another source than that of their user. An answer in flight meanwhile has no known
-   * source.
+   * Counts answers that came from another source than that of their user. An answer that was in flight when this count
+   * changed has no known source.
    */
   readonly detours: number;
   /** Stops calling the follower. */
@@ -279,15 +281,14 @@ export interface ChangeFeed {
  * **Cost.** `check`, `touch`, `refresh`, `end` and `getBan` read and write a fixed number of fields, whatever else the
  * user has and whatever data the session has. `states` reads one more for each session. `create`, `endAll`, `ban`,
  * `unban` and `list` read everything of the user but data; `limits.ts` bounds that. `endWithData`, and a `create` that
- * inherits, read the data of one session more.
+ * inherits, also read the data of one session.
  */
 export interface Store {
   /**
    * Adds a session. Then ends those it replaces and, as `'replaced'`, the oldest live ones over a limit. `createdAt` is
    * now, or one millisecond after the user's newest session, so that logins are in order. `seenAt` is now; `capAt` is
-   * now plus `absoluteTtlMs`, or 0. The first token has generation 0, and is made, used and proved now.
-   * Gives also the ids of the live sessions it ended. Where a live session has this id already, gives that one and
-   * changes nothing.
+   * now plus `absoluteTtlMs`, or 0. The first token has generation 0, and is made, used and proved now. Also gives the
+   * ids of the live sessions it ended. If a live session already has this id, gives that one and changes nothing.
    *
    * Refuses with `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS` or, see {@link NewSession.provedAt}, `ERR_NO_SESSION`.
    * `ERR_STORE_CORRUPT`: the tag holds another user.
@@ -329,7 +330,7 @@ export interface Store {
 
   /**
    * Ends all sessions of a user, as `'banned'`, and has `create` refuse others for `durationMs`; `null`: until `unban`.
-   * Replaces an earlier ban. Gives also the ids of the live sessions it ended.
+   * Replaces an earlier ban. Also gives the ids of the live sessions it ended.
    */
   ban(
     tag: string,
@@ -420,8 +421,8 @@ export interface Store {
   tags?(): AsyncIterable<readonly string[]>;
 
   /**
-   * Gives the state of the store. Never rejects. A call a second costs next to nothing; simultaneous calls share one
-   * look.
+   * Gives the state of the store. Never rejects. One call a second is no noticeable load; simultaneous calls share one
+   * check.
    */
   health(): Promise<StoreHealth>;
 

@@ -159,7 +159,7 @@ export class RedisConnection {
       ...(this.#cluster === null && { db: this.#readiness.database }),
     });
     mendConnection(redis);
-    // The nodes of a Cluster refuse every database but 0, and ioredis goes on there, as on the client's own connections.
+    // The nodes of a Cluster refuse every database but 0. ioredis goes on with 0, as on the client's own connections.
     if (this.#cluster === null) leaveRefusedDatabase(redis);
     // Callers get errors from their calls; without a listener, ioredis prints them.
     redis.on('error', () => undefined);

@@ -2,8 +2,8 @@ import { CORRUPT, DATA, REFUSE_ON_REPLICA } from './parts';
 import { SESSION } from './session';
 
 /*
- * The verbs on the data of a live session. Each judges the token as `touch` does, in the same step: nothing is read or
- * written of a session that has ended.
+ * The verbs on the data of a live session. Each judges the token as `touch` does, in the same step: no data of an ended
+ * session is read or written.
  *
  * Each has these in common:
  *
@@ -79,7 +79,8 @@ return { '', user_id, json }
  * ARGV[4]  'bytes:keys' that the session may have
  * ARGV[5]  the key
  * ARGV[6]  what to add
- * Outcome  'done' and the sum, JSON; 'no-number' when the value is another one, 'no-sum' when the sum is none; 'too-large', 'too-many'
+ * Outcome  'done' and the sum, JSON; 'no-number' when the value is no number; 'no-sum' when the sum is not finite;
+ *          'too-large', 'too-many'
  */
 export const ADD_TO_DATA = `${BEGIN}
 local before = entries[ARGV[5]] or '0'

@@ -9,11 +9,11 @@ import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
  * KEYS[2]  the user's cached info
  * ARGV[1]  session id to keep; '' = none
  * ARGV[2]  a message to holders of their tokens; '' = none
- * ARGV[3]  for a user who is gone, the version at which their info was loaded: forgets the info as well, and does
- *          nothing when there is a later version, when that load took too long to be kept, or when no info can be seen
- *          here; '' = for another reason
- * Returns  { now, the ids of the live ones it ended, the ids of those of them that did not begin before now }, the
- *          latter two joined by commas
+ * ARGV[3]  for a user who no longer exists, the version of the load that found this: also forgets the info. Does
+ *          nothing if the info has a later version, if that load took too long to be kept, or without KEYS[2]; '' = for
+ *          another reason
+ * Returns  { now, the ids of the live sessions it ended, the ids of the ended ones that did not begin before now },
+ *          both lists joined by commas
  */
 export const END_ALL = `${CLOCK}${USER}${USER_INFO}
 local key, except, message, gone_at = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -45,8 +45,8 @@ return { now, ended, no_older }
  * ARGV[2]  ms that the ban lasts; 0 = until it is lifted
  * ARGV[3]  its reason, for holders of their tokens; '' = none
  * ARGV[4]  the moment, ms, after which the caller has given up: the script then does nothing
- * Returns  { now } when it came too late; else { now, the ban as 'since:until:reason', the ids of the live sessions it ended,
- *          the ids of those of them that did not begin before now }, the latter two joined by commas
+ * Returns  { now } when it came too late; else { now, the ban as 'since:until:reason', the ids of the live sessions it
+ *          ended, the ids of the ended ones that did not begin before now }, both lists joined by commas
  */
 export const BAN = `${CLOCK}${USER}
 local key, user_id, duration, reason = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -57,11 +57,11 @@ if user.is_newer then return refusal end
 if not refusal and user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
 if refusal then redis.call('UNLINK', key) end
 
--- Bans of one user are put in order by since: a clock that was set back must not make a later one the earlier.
+-- The field since orders the bans of a user: a later ban needs a later one, even if the clock was set back.
 local since = math.max(now, user.ban and user.ban.since + 1 or 0)
 local over = duration > 0 and now + duration or 0
 local ban = string.format('%.0f:%.0f:', since, over) .. reason
--- The HDEL has Redis take the HSET also when it has no memory left.
+-- After the HDEL, Redis accepts the HSET even without free memory.
 redis.call('HDEL', key, '')
 redis.call('HSET', key, 'id', user_id, 'v', '${LAYOUT_VERSION}', 'ban', ban)
 user.ban, user.corrupt.ban = decode_ban(ban), nil
@@ -77,8 +77,8 @@ return { now, ban, ended, no_older }
  *
  * KEYS[1]  the user's sessions
  * ARGV[1]  the moment, ms, after which the caller has given up: the script then does nothing
- * Returns  { now, user id, the ban as 'since:now:', which is how it is remembered for an hour }; { now, '' } when there was none; { now } when it
- *          came too late
+ * Returns  { now, user id, the ban as 'since:now:', remembered in this form for an hour }; { now, '' } when there was
+ *          none; { now } when it came too late
  */
 export const UNBAN = `${CLOCK}${USER}
 local key = KEYS[1]
@@ -96,14 +96,14 @@ return { now, user.id, user.ban.text }
 `;
 
 /**
- * Ends again what was ended, and sets or lifts a ban again, where the Redis that answers now may never have known of
- * it. Always writes: WAIT waits for no other writes than those of its own connection.
+ * Repeats ends of sessions, and the setting or lifting of a ban, on a Redis that may not have received them. Always
+ * writes, because WAIT waits only for the writes of its own connection.
  *
  * KEYS[1]  the user's sessions
  * ARGV[1]  end those that began before this moment, ms; 0 = none
  * ARGV[2]  but not this session id; '' = no exception
  * ARGV[3]  the user id, where there is a ban to set or to lift; '' = there is none
- * ARGV[4]  the ban, as 'since:until:reason', which does not count against a later one, nor against its own end
+ * ARGV[4]  the ban, as 'since:until:reason'. Ignored if Redis has a later ban, or has this one as lifted
  * ARGV[5…] ids of sessions to end in any case
  * Returns  1
  */
@@ -116,7 +116,7 @@ ${REFUSE_ON_REPLICA}
 announce(key)
 if user_id ~= '' then
   local known, repeated = user.ban, decode_ban(ban)
-  -- One that is old and not known may have been lifted, and that forgotten.
+  -- An old ban that is not stored may have been lifted, and the lifting forgotten.
   local is_later = not known and now - repeated.since < ${BAN_REMEMBERED_MS} or known and known.since < repeated.since
   if is_later or known and known.since == repeated.since and not is_banned(repeated) then
     redis.call('HSET', key, 'id', user_id, 'v', '${LAYOUT_VERSION}', 'ban', ban)

@@ -17,10 +17,11 @@ import { BANNED, CLOCK, CORRUPT, DATA, ENDED, REFUSE_ON_REPLICA, TOO_MANY, USER 
  * ARGV[9]   that device; '' = none
  * ARGV[10]  over a limit, 'replace' the oldest or 'reject' the login
  * ARGV[11]  ids of sessions of this user that the new one replaces, joined by commas
- * ARGV[12]  of a session that was kept elsewhere before, the moment, ms, when its holder last proved who they are; '' = a new one
- * ARGV[13]  id of a session of this user whose data goes over to the new one; '' = none
- * ARGV[14]  how many keys of that go over, n
- * ARGV[15…] these n keys; then the data that it begins with besides: each key and its JSON
+ * ARGV[12]  of a session that came from another store, the moment, ms, when its holder last proved who they are; '' = a
+ *           new session
+ * ARGV[13]  id of a session of this user whose data the new one takes over; '' = none
+ * ARGV[14]  how many keys of that data, n
+ * ARGV[15…] these n keys; then the other first data of the new session: each key and its JSON
  * Returns   { now, the session's record, the ids of those it ended, joined by commas }; { now } when it came too late
  */
 export const CREATE = `${CLOCK}${USER}
@@ -35,7 +36,7 @@ local user, refusal = read_user(key)
 if refusal then return refusal end
 if user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
 if next(user.corrupt) then return redis.error_reply('${CORRUPT} session') end
--- A client that sends again what it had no answer to has started it already.
+-- A client that repeats a login without an answer may have started the session already.
 local former = user.sessions[sid]
 if former and expiry(former) > now then return { now, encode(former), '' } end
 if is_banned(user.ban) then
@@ -59,7 +60,7 @@ for replaced in string.gmatch(ARGV[11], '[^,]+') do
 end
 
 local oldest_first = {}
--- Logins of one user are put in order by created-time: two of one millisecond must differ.
+-- The field created orders the logins of a user: two in one millisecond must differ.
 local newest = 0
 for other, session in pairs(user.sessions) do
   newest = math.max(newest, session.created)
@@ -97,10 +98,10 @@ if inherited and expiry(inherited) > now then
   for i = 15, first - 1 do data[ARGV[i]] = entries[ARGV[i]] or data[ARGV[i]] end
 end
 
--- First of all writes: when Redis has no memory for it, nothing has happened.
+-- Before all other writes: if Redis has no memory, this one fails and nothing has changed.
 local cap = life > 0 and now + life or 0
 local session = { created = math.max(now, newest + 1), seen = now, ttl = ttl, cap = cap, token = '' }
--- For the order of logins, created may lie ahead: by an hour where the clock was set back by one. The token is of now.
+-- To keep that order, created may be later than now, as after a clock was set back. The token's times are now.
 if session.created ~= now or proved ~= '' then
   session.token = string.format(':0:%.0f:%.0f:%.0f', now, now, tonumber(proved) or now)
 end

@@ -56,8 +56,8 @@ end
 `;
 
 /**
- * Deletes a session that would have lived until `expires`, and remembers the reason; '' for no reason. Of a session that
- * was kept elsewhere before, remembers the end in any case, so that CREATE does not start it again.
+ * Deletes a session that would have lived until `expires`, and remembers the reason; '' for no reason. If the session
+ * came from another store, remembers the end in any case, so that CREATE does not start it again.
  */
 export const END_RECORD = `
 local function end_record(key, sid, expires, reason, message)
@@ -78,7 +78,7 @@ if record and not (layout and user_id) then return redis.error_reply('${CORRUPT}
 `;
 
 export const BANS = `
--- digits as a number; nil for one that is no time: Redis takes no such expiry
+-- digits as a number; nil for a number too large for a time, which Redis refuses as an expiry
 local function time_of(digits)
   local number = tonumber(digits)
   return number and number < ${NO_TIME} and number or nil
@@ -127,8 +127,8 @@ local function forgotten_at(session)
 end
 
 -- All of a user's hash but the data of sessions, { id, ban, sessions, attributes, ended, corrupt }, the latter four by
--- session id; empty for a user without a hash. And an error reply when it is not ours to touch, is_newer when a later
--- version wrote it.
+-- session id; empty for a user without a hash. The second result is an error reply if the hash must not be changed;
+-- is_newer: a later version wrote it.
 local function read_user(key)
   local user = { sessions = {}, attributes = {}, ended = {}, corrupt = {} }
   local fields = {}
@@ -176,8 +176,8 @@ local function end_session(key, user, sid, reason, message)
   user.ended[sid] = end_record(key, sid, expires, reason, message)
 end
 
--- Ends all sessions but one, and clears away what is damaged. Gives the ids of the live ones, and of those of them that
--- did not begin before now.
+-- Ends all sessions but one, and clears away what is damaged. Gives the ids of the live ones, and of the ended ones
+-- that did not begin before now.
 local function end_all(key, user, except, reason, message)
   local ended, no_older = {}, {}
   for sid, session in pairs(user.sessions) do
@@ -191,7 +191,7 @@ local function end_all(key, user, except, reason, message)
   return table.concat(ended, ','), table.concat(no_older, ',')
 end
 
--- Forgets what is over, and of the ended and expired sessions beyond the limit those forgotten soonest.
+-- Forgets what is over. Beyond the limit, also forgets the ended and expired sessions that would be forgotten first.
 local function forget_old(key, user)
   local remembered = {}
   for sid, over in pairs(user.ended) do table.insert(remembered, { sid = sid, over = over }) end
@@ -207,7 +207,7 @@ local function forget_old(key, user)
   end
 end
 
--- Gives the key the latest expiry of what it holds, and ends it with the last of that.
+-- Makes the key expire with the last of its contents, and deletes it once it has none.
 local function settle(key, user)
   forget_old(key, user)
   if user.ban and user.ban.over == 0 then
@@ -227,8 +227,8 @@ end
 
 /** The cached user info in a key, and its version: see schema.ts. */
 export const USER_INFO = `
--- The version of the info, 0 when none is known; its text, '' when there is none or none any more; and when it expires.
--- Or nil, nil and an error. GETEX is a GET that replicas refuse.
+-- The version of the info, 0 when none is known; its text, '' when there is none or it has expired; and its expiry. Or
+-- nil, nil and an error. GETEX is a GET that replicas refuse.
 local function read_info(key)
   local value = redis.pcall('GETEX', key)
   if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE', 1, true) then return nil, nil, value end

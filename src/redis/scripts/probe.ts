@@ -1,6 +1,6 @@
 /**
- * Tries every command that the other scripts call, on keys of no user, and leaves nothing behind. What a script needs
- * is tried inside a script: there the names of commands and the rights of the user are looked up anew.
+ * Tries every command that the other scripts call, on keys of no user, and leaves nothing behind. Tries them inside a
+ * script, because Redis checks names of commands and rights of the user separately there.
  *
  * KEYS[1]  the sessions of no user; left out to try nothing but the script itself
  * KEYS[2]  the cached info of no user

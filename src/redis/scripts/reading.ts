@@ -44,7 +44,7 @@ return { user_id, record }
 `;
 
 /**
- * Looks how sessions are. Judges no token, and changes nothing.
+ * Reads the states of sessions. Judges no token, and changes nothing.
  *
  * KEYS[1]  the user's sessions
  * ARGV     session ids
@@ -56,7 +56,7 @@ local key = KEYS[1]
 local found = redis.call('HMGET', key, 'v', 'id')
 local layout, user_id, record = found[1], found[2], nil
 local records = {}
--- Not all at once: there may be more than Lua can pass.
+-- In parts: there may be more ids than Lua can pass at once.
 for first = 1, #ARGV, 1000 do
   local some = redis.call('HMGET', key, unpack(ARGV, first, math.min(first + 999, #ARGV)))
   for i = 1, #some do

@@ -3,17 +3,17 @@ import { LUA } from '../schema';
 import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, DATA, END_RECORD, NOW, REFUSE_ON_REPLICA, TIME } from './parts';
 
 /*
- * The verbs on one session. They give what is stored, and replies.ts reads the verdict from that. A script judges only
- * whether it may write. `check` and `touch` are what requests pay for: on the way of a live session they make neither
- * functions nor tables.
+ * The verbs on one session. They return what is stored, and replies.ts derives the outcome from it. A script judges
+ * only whether it may write. `check` and `touch` run for each request, so for a live session they create no functions
+ * and no tables.
  *
  * Each has these in common:
  *
  * KEYS[1]  the user's sessions
  * KEYS[2]  the user's cached info; may be left out
  * ARGV[1]  session id
- * ARGV[2]  the token: when it was made, ms. One of a later generation than 0: 'generation:when it was made, ms:when its
- *          holder last proved who they are, ms'
+ * ARGV[2]  the token: when it was made, ms. For a generation above 0: 'generation:when it was made, ms:when its holder
+ *          last proved who they are, ms'
  * ARGV[3]  the grace of a former token, ms
  * Returns  what is stored, see FOUND; nil for nothing
  */
@@ -56,8 +56,8 @@ return ${STORED}
 `;
 
 /**
- * Judges the token, as the table at `Store` says. Leaves is_live, is_reuse, is_new: whether the record has to move on to
- * the token; and created, seen, ttl, cap and token, the parts of the record, as text.
+ * Judges the token, as the table at `Store` says. Sets is_live, is_reuse, and is_new: whether the record has to move on
+ * to the token. Sets created, seen, ttl, cap and token, the parts of the record, as text.
  */
 const JUDGE = `
 ${NOW}
@@ -88,13 +88,13 @@ end
 `;
 
 /**
- * Writes the record back: slid where is_due says so, moved on to the token where is_new says so. Announces what
- * is_change says is one.
+ * Writes the record back: slid where is_due says so, moved on to the token where is_new says so. Announces a change
+ * where is_change says so.
  */
 const USE = `
 if is_due then
-  -- A session that has expired is remembered for as long again, an hour at most. The key lasts for that, less a sixtieth:
-  -- so a busy session extends it once a minute, not at each use. An expiry is never shortened here.
+  -- An expired session is remembered for another ttl, an hour at most. The key may last a sixtieth less than that, so
+  -- that a busy session extends it once a minute, not at each use. An expiry is never shortened here.
   local remembered = math.min(ttl, ${MAX_EXPIRED_MS})
   local step = remembered / 60
   if is_change or age < 0 or age >= step or now % step < seen % step then
@@ -157,7 +157,8 @@ ${USE}return ${STORED}`;
  * Ends a session for the reuse of a former token.
  *
  * ARGV[4]  the moment, ms, after which the caller has given up: the script then does nothing
- * Returns  { now, 'ended' }; { now, 'kept' } for a token that is no reuse, or not any more; { now } when it came too late
+ * Returns  { now, 'ended' }; { now, 'kept' } for a token that is not, or no longer, a reuse; { now } when it came too
+ *          late
  */
 export const END_REUSED = `${REFUSE_ON_REPLICA}${READ}${JUDGE}
 if not is_reuse then return { now, 'kept' } end
@@ -206,7 +207,7 @@ if expires <= now then return false end
 export const END = `${FIND_TO_END}${END_FOUND}return { user_id }`;
 
 /**
- * Ends a session, and gives its data: none where that is damaged, which must not keep the session from ending.
+ * Ends a session, and gives its data. Gives none if it is damaged, because the session must end in any case.
  *
  * Returns  { user id, then each key and its JSON }; nil when it was not live
  */

@@ -18,7 +18,7 @@ return version
 `;
 
 /**
- * Keeps a user's info in place of what was there.
+ * Replaces the cached info of a user.
  *
  * KEYS[1]  the user's cached info
  * ARGV[1]  the info, JSON
@@ -28,9 +28,9 @@ return version
  */
 export const SET_USER_INFO = `${CLOCK}${ANNOUNCE}${USER_INFO}
 local key, info, version = KEYS[1], ARGV[1], tonumber(ARGV[3])
--- First of all writes, and of nothing that lasts: a Redis without memory refuses it, and then keeps no info.
+-- This first write keeps nothing: a Redis without memory refuses it, and the script ends before it changes the info.
 redis.call('SET', key, '', 'NX', 'PX', 1)
--- A version of the future is one of before the clock was set back.
+-- A version in the future is from before the clock was set back.
 local expires = math.min(version, now) + ARGV[2]
 local known_version, known, refusal = read_info(key)
 if not known_version then return refusal end
@@ -41,7 +41,7 @@ return 1
 `;
 
 /**
- * Forgets a user's info. Announced also where there was none: there may be copies of one that has expired meanwhile.
+ * Forgets a user's info. Announces that even if there was none: caches may still hold info that has expired.
  *
  * KEYS[1]  the user's cached info
  * Returns  1, or 0 when there was none
