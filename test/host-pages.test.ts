@@ -107,7 +107,7 @@ async function tokenOf(userId: string): Promise<string> {
   return token;
 }
 
-describe.each(['node', 'fetch', 'hono', 'fastify'])('docs/%s.md', (page) => {
+describe.each(['express', 'koa', 'node', 'fetch', 'hono', 'fastify'])('docs/%s.md', (page) => {
   it('begins with a program that signs in, signs out, and refuses as documented', async () => {
     const url = await start(page);
     const send = (method: string, path: string, headers: Record<string, string> = {}) =>

@@ -203,7 +203,7 @@ describe('passport-local', () => {
     passport.serializeUser((user: { id: string }, done: (error: null, id: string) => void) => done(null, user.id));
     const { post, browser, errors } = await start((app) => {
       app.post('/login', passport.authenticate('local', { successRedirect: '/' }));
-      app.post('/logout', ((req, _res, next) => {
+      app.post('/logout', passport.initialize(), ((req, _res, next) => {
         (req as unknown as { logout(done: (error: unknown) => void): void }).logout(next);
       }) satisfies RequestHandler);
       app.get('/flash', flash(), ((req, res) => {
@@ -216,6 +216,8 @@ describe('passport-local', () => {
         "session.regenerate is express-session's: sign in with passport.authenticate(…, { session: false }) and then session.login(user.id), or with authenticate() of tokensession/passport; sign out with session.logout()",
       ),
     );
+    expect((await post('/logout', {})).status).toBe(500);
+    expect((errors.at(-1) as Error).message).toMatch(/^session\.save is express-session's: .* session\.logout\(\)$/);
     expect((await browser.visit('/flash')).status).toBe(500);
     expect(errors.at(-1)).toEqual(new TypeError(RECIPE('flash')));
   });

@@ -191,6 +191,11 @@ it('a second factor signs in only a user who gave the password and then the code
   expect((await browser.send('POST', '/code', { code: '000000' })).status).toBe(401);
   expect((await browser.send('POST', '/code', { code: '123456' })).status).toBe(401);
   await browser.send('POST', '/password', ADA);
+  const now = Date.now();
+  const late = jest.spyOn(Date, 'now').mockReturnValue(now + 300_001);
+  expect((await browser.send('POST', '/code', { code: '123456' })).status).toBe(401);
+  late.mockRestore();
+  await browser.send('POST', '/password', ADA);
   expect((await browser.send('POST', '/code', { code: '123456' })).json()).toEqual({ id: '17' });
   expect((await browser.send('GET', '/test/session')).json().user).toEqual({ id: '17' });
 });
