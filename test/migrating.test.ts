@@ -5,6 +5,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { Browser } from './support/browser';
+import { CLIENT, startOAuthServer } from './support/oauth-server';
 import { makeProgramFolder } from './support/program-folder';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { SECRET } from './support/stores';
@@ -111,7 +112,7 @@ it('contains only code that the tests below run', () => {
     '2. Both': 1,
     '3. Without express-session': 2,
     Passport: 2,
-    'OAuth 2 and OpenID Connect': 1,
+    'OAuth 2 and OpenID Connect': 2,
     'From koa-session': 2,
     'From redis-sessions': 2,
     'From gosession': 1,
@@ -179,6 +180,29 @@ it('OAuth 2: the strategy accepts the state store', async () => {
     env: ENV,
   });
   expect(stdout).toBe('oauth2\n');
+});
+
+it('OpenID Connect, with openid-client: signs in the browser that began the flow, once', async () => {
+  const provider = await startOAuthServer();
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const settings = { ISSUER: provider.origin, CLIENT_ID: CLIENT.id, CLIENT_SECRET: CLIENT.secret, ORIGIN: url };
+  await run('OAuth 2 and OpenID Connect', 1, port, (text) =>
+    text
+      .replace('CLIENT_SECRET, ORIGIN } = process.env', `CLIENT_SECRET, ORIGIN } = ${JSON.stringify(settings)}`)
+      // The provider of the test has no TLS.
+      .replace('CLIENT_SECRET);', 'CLIENT_SECRET, undefined, { execute: [openid.allowInsecureRequests] });'),
+  );
+  const browser = new Browser(url);
+  const { headers } = await browser.visit('/login');
+  const there = await fetch(headers.get('location') as string, { redirect: 'manual' });
+  const back = there.headers.get('location') as string;
+  const stranger = new Browser(url);
+  expect((await stranger.visit(back)).status).toBe(403);
+  expect((await browser.visit(back)).headers.get('location')).toBe('/me');
+  expect((await browser.visit('/me')).body).toEqual({ id: 'ada' });
+  expect((await browser.visit(back)).status).toBe(403);
+  await provider.close();
 });
 
 it.each([

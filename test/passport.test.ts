@@ -5,7 +5,6 @@ import { type AuthenticateOptions, authenticate, type OAuthStateStore, oauthStat
 import { listen } from './support/apps';
 import { Browser } from './support/browser';
 import { closeAfterEach } from './support/closing';
-import { killExamples, runExample } from './support/example-process';
 import { called, startBridge } from './support/express-session-app';
 import { CLIENT, startOAuthServer } from './support/oauth-server';
 import { SECRET } from './support/stores';
@@ -18,8 +17,6 @@ const flash = require('connect-flash');
 const { csrfSync } = require('csrf-sync');
 
 const onClose = closeAfterEach();
-
-afterAll(killExamples);
 
 /** A passport with two users: `ada` with the password `right`, and `grace`, whose login throws. */
 function localPassport() {
@@ -432,31 +429,6 @@ it('a state store reports a missing session', async () => {
   const store = oauthStateStore() as unknown as { store(...args: unknown[]): void };
   const error = await new Promise((resolve) => store.store({}, undefined, undefined, {}, resolve));
   expect(error).toEqual(new TypeError('tokensession/passport needs a session: mount sessionMiddleware() before it'));
-});
-
-it('openid-client signs in with state, nonce and verifier in the data of a visitor', async () => {
-  const provider = await startOAuthServer();
-  onClose(() => provider.close());
-  const program = runExample('../test/support/openid-program.mts', {
-    ISSUER: provider.origin,
-    CLIENT_ID: CLIENT.id,
-    CLIENT_SECRET: CLIENT.secret,
-    SESSION_SECRET: SECRET,
-  });
-  const [, url] = (await program.printed(/listening: (.*)\n/)) as unknown as [string, string];
-  const browser = new Browser(url);
-  const leave = async (from: Browser) => {
-    const { headers } = await from.visit('/login');
-    const there = await fetch(headers.get('location') as string, { redirect: 'manual' });
-    return there.headers.get('location') as string;
-  };
-  const back = await leave(browser);
-  const stranger = new Browser(url);
-  expect((await stranger.visit(back)).status).toBe(403);
-  expect((await browser.visit(back)).headers.get('location')).toBe('/me');
-  expect((await browser.visit('/me')).body).toEqual({ id: 'ada' });
-  expect((await browser.visit(back)).status).toBe(403);
-  await program.terminate();
 });
 
 it('passport, connect-flash and csrf-sync work on express-session with ExpressSessionStore', async () => {
