@@ -52,8 +52,6 @@ describe('sessionMiddleware', () => {
     const running = await listen(app);
     onClose(running.close);
 
-    let kept = 0;
-    let refused = 0;
     for (let round = 0; round < ROUNDS; round++) {
       const browser = new Browser(running.url);
       const { body: token } = await browser.visit('/begin');
@@ -63,10 +61,7 @@ describe('sessionMiddleware', () => {
         const data = (others[n % others.length] as TokenManager).sessionData(token);
         await data.set(key, n).then(
           () => acknowledged.add(key),
-          (error) => {
-            expect(error).toMatchObject({ code: 'ERR_NO_SESSION' });
-            refused++;
-          },
+          (error) => expect(error).toMatchObject({ code: 'ERR_NO_SESSION' }),
         );
       });
       await Promise.all([browser.visit('/go-on'), ...writing]);
@@ -75,9 +70,8 @@ describe('sessionMiddleware', () => {
       expect([round, Object.keys(body).filter((key) => key !== 'begin')].flat().sort()).toEqual(
         [round, ...acknowledged].sort(),
       );
-      kept += acknowledged.size;
+      await expect(first.sessionData(token).set('late', 1)).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
     }
-    expect([kept, refused].every((count) => count > 0)).toBe(true);
     expect(dropped).toEqual([]);
   });
 });
@@ -105,8 +99,6 @@ describe('ExpressSessionStore', () => {
     if (first === undefined) throw new Error('no application');
     const events = () => [first, ...others].flatMap((app) => app.events.filter(([name]) => name === 'save-dropped'));
 
-    let kept = 0;
-    let dropped = 0;
     for (let round = 0; round < ROUNDS; round++) {
       const browser = first.browse();
       await browser.visit('/set?begin=1');
@@ -127,10 +119,7 @@ describe('ExpressSessionStore', () => {
       const lost = written.filter(({ key, isNew }) => body.data[key] === undefined && !isNew);
       const reported = events().length - before;
       expect([round, lost.length]).toEqual([round, reported]);
-      kept += KEYS.filter((key) => body.data[key] === 1).length;
-      dropped += reported;
     }
-    expect([kept > 0, dropped > 0]).toEqual([true, true]);
   });
 });
 
