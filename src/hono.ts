@@ -129,7 +129,7 @@ function middlewareOf(guard: Guard): MiddlewareHandler {
 
 /** The bindings of `@hono/node-server`. */
 interface NodeBindings {
-  incoming?: { socket?: { remoteAddress?: string } };
+  incoming?: { socket?: { remoteAddress?: string; destroyed?: boolean } };
   outgoing?: { headersSent?: boolean; closed?: boolean; once?(event: 'close', listener: () => void): unknown };
 }
 
@@ -146,7 +146,8 @@ class HonoExchange extends FetchExchange {
   }
 
   override isTooLate(): boolean {
-    return super.isTooLate() || this.#node.outgoing?.headersSent === true;
+    const { incoming, outgoing } = this.#node;
+    return super.isTooLate() || outgoing?.headersSent === true || incoming?.socket?.destroyed === true;
   }
 
   override onClose(listener: () => void): void {
