@@ -10,9 +10,9 @@ const ROOT = resolve(__dirname, '../..');
 const CHECKS: Readonly<Record<string, string>> = {
   lint: 'npm run lint',
   types: 'npm run typecheck',
-  package: 'npm run check:package',
   reference: 'npm --prefix reference ci && npm --prefix reference run check',
-  bench: 'npm --prefix bench ci && npm --prefix bench run typecheck',
+  // One after the other: both build into dist/.
+  package: 'npm run check:package && npm --prefix bench ci && npm --prefix bench run typecheck',
 };
 
 interface Failure {
