@@ -543,12 +543,14 @@ describe.each(KINDS)('on %s, the store alone, used as in the tests of connect-re
   });
 
   it('calls the callback if there is one; an error that the callback throws stays the caller’s', async () => {
-    const { store } = await start();
+    const { store, calls } = await start();
     await called((done) => store.set('a', { n: 1, cookie: {} }, done));
     expect(await called((done) => store.get('a', done))).toEqual({ n: 1, cookie: {} });
     expect(await called((done) => store.length(done))).toBe(1);
     expect(await called((done) => store.all(done))).toHaveLength(1);
+    calls.length = 0;
     await called((done) => store.touch('a', { cookie: {} }, done));
+    expect(calls).toEqual(['refresh']);
     await called((done) => store.destroy('a', done));
     await called((done) => store.clear(done));
     expect(await called((done) => store.get('a', done))).toBeNull();

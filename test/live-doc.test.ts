@@ -25,12 +25,18 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-it('begins with a program that closes WebSockets when their session ends', async () => {
+/** Starts the page's first program, or what becomes of it. */
+async function startProgram(change = (program: string) => program) {
   const port = await freePort();
-  await writeFile(join(folder, 'server.ts'), blocks('ts', pageText('docs/live.md'))[0] as string);
+  const [program = ''] = blocks('ts', pageText('docs/live.md'));
+  await writeFile(join(folder, 'server.ts'), change(program));
   const tsx = [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), '--tsconfig', join(ROOT, 'tsconfig.json'), 'server.ts'];
   const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
-  const child = spawn(process.execPath, tsx, { cwd: folder, env, stdio: 'inherit' });
+  return { child: spawn(process.execPath, tsx, { cwd: folder, env, stdio: 'ignore' }), port };
+}
+
+it('begins with a program that closes WebSockets when their session ends', async () => {
+  const { child, port } = await startProgram();
   const manager = new TokenManager({ store: new RedisStore(server.url, PATIENT), secret: SECRET });
   try {
     await until('it listens', async () => (await fetch(`http://127.0.0.1:${port}`)).status === 404);
@@ -75,13 +81,8 @@ it('begins with a program that closes WebSockets when their session ends', async
 });
 
 it('continues when getUserInfo fails', async () => {
-  const port = await freePort();
-  const [program = ''] = blocks('ts', pageText('docs/live.md'));
   const failing = "getUserInfo: () => Promise.reject(new Error('the database is away')),\n  secret:";
-  await writeFile(join(folder, 'failing.ts'), program.replace('secret:', failing));
-  const tsx = [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), '--tsconfig', join(ROOT, 'tsconfig.json'), 'failing.ts'];
-  const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
-  const child = spawn(process.execPath, tsx, { cwd: folder, env, stdio: 'ignore' });
+  const { child, port } = await startProgram((program) => program.replace('secret:', failing));
   const manager = new TokenManager({ store: new RedisStore(server.url, PATIENT), secret: SECRET });
   try {
     await until('it listens', async () => (await fetch(`http://127.0.0.1:${port}`)).status === 404);

@@ -1,10 +1,11 @@
-import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
+import express, { type Express, type RequestHandler } from 'express';
 import { MemoryStore, TokenManager } from 'tokensession';
 import { requireUser, type SessionMiddlewareOptions, sessionMiddleware } from 'tokensession/express';
 import { type AuthenticateOptions, authenticate, type OAuthStateStore, oauthStateStore } from 'tokensession/passport';
 import { listen } from './support/apps';
 import { Browser } from './support/browser';
 import { closeAfterEach } from './support/closing';
+import { collectErrors } from './support/collected-errors';
 import { called, startBridge } from './support/express-session-app';
 import { CLIENT, startOAuthServer } from './support/oauth-server';
 import { SECRET } from './support/stores';
@@ -17,6 +18,17 @@ const flash = require('connect-flash');
 const { csrfSync } = require('csrf-sync');
 
 const onClose = closeAfterEach();
+
+/** Serves an application to a browser, and collects its errors. */
+async function serve(app: Express, manager: TokenManager) {
+  const errors = collectErrors(app);
+  const { url, close } = await listen(app);
+  onClose(async () => {
+    await close();
+    await manager.close();
+  });
+  return { errors, browser: new Browser(url), url };
+}
 
 /** A passport with two users: `ada` with the password `right`, and `grace`, whose login throws. */
 function localPassport() {
@@ -52,20 +64,10 @@ async function start(mount: (app: Express, manager: TokenManager) => void, optio
   app.get('/me', requireUser(), (req, res) => {
     res.json(req.session.user);
   });
-  const errors: unknown[] = [];
-  app.use(((error, _req, res, _next) => {
-    errors.push(error);
-    res.status((error as { status?: number }).status ?? 500).json({ error: String((error as Error).message) });
-  }) satisfies ErrorRequestHandler);
-  const running = await listen(app);
-  onClose(async () => {
-    await running.close();
-    await manager.close();
-  });
-  const browser = new Browser(running.url);
+  const { errors, browser, url } = await serve(app, manager);
   const post = (path: string, fields: Record<string, string>) =>
     browser.visit(path, { method: 'POST', body: new URLSearchParams(fields) });
-  return { manager, browser, post, errors, url: running.url };
+  return { manager, browser, post, errors, url };
 }
 
 const RIGHT = { username: 'ada', password: 'right' };
@@ -241,17 +243,7 @@ describe.each([
       res.json({ flash: (req as unknown as { flash(): unknown }).flash() });
     });
     app.use('/account', router);
-    const errors: unknown[] = [];
-    app.use(((error, _req, res, _next) => {
-      errors.push(error);
-      res.status((error as { status?: number }).status ?? 500).json({ error: String((error as Error).message) });
-    }) satisfies ErrorRequestHandler);
-    const running = await listen(app);
-    onClose(async () => {
-      await running.close();
-      await manager.close();
-    });
-    const browser = new Browser(running.url);
+    const { errors, browser } = await serve(app, manager);
     const post = (fields: Record<string, string>) =>
       browser.visit('/account/login', { method: 'POST', body: new URLSearchParams(fields) });
     return { post, browser, errors };

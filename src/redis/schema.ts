@@ -10,15 +10,17 @@ import { checkText } from '../errors/arguments';
  *               a session; expiry = min(seen + ttl, cap), cap 0 = none. Of the newest of its tokens that was used: its
  *               generation, when it was made, when it was first used, when its holder had last proved who they are;
  *               left out while all that is as at a login at `created`
- *     <sid>.a   {"device":…,"ip":…,"userAgent":…}   a session's attributes, only when there are any; also the actor, and
- *               of a session that was kept elsewhere before, `moved`
+ *     <sid>.a   {"device":…,"ip":…,"userAgent":…}   a session's attributes, only when there are any; also the actor,
+ *               and of a session that was kept elsewhere before, `moved`
  *     <sid>.d   the session's data, only when there is any: a MessagePack map of keys to JSON texts
  *     <sid>     ended:until:reason:message          why a session has ended, remembered until then; `unknown` where its
  *               holder ended one that was moved
  *     ban       since:until:reason                  a ban, and for an hour one that is over; until 0 = for ever
- *   GET session-user:{<tag>}          version:until:json   the cached user info; the version alone, `version:0:`, after a deletion
+ *   GET session-user:{<tag>}          version:until:json   the cached user info; the version alone, `version:0:`, after
+ *                                     a deletion
  *
- *   SUBSCRIBE session-token:changes   the user's tag when a session has ended or changed, in the same step; not for a slide
+ *   SUBSCRIBE session-token:changes   the user's tag when a session has ended or changed, in the same step; not for a
+ *                                     slide
  *   SUBSCRIBE session-user:changes    the tag of a user whose cached info is another, or gone
  *
  * All times are milliseconds; so is a version, which is the moment at which the load of the info began. The key

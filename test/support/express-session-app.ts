@@ -1,8 +1,9 @@
-import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
+import express, { type Express, type RequestHandler } from 'express';
 import { MemoryStore, RedisStore, type SessionEvents, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { ExpressSessionStore, type ExpressSessionStoreOptions } from 'tokensession/express-session';
 import { listen } from './apps';
 import { Browser } from './browser';
+import { collectErrors } from './collected-errors';
 import { countedStore } from './counted-store';
 import { PATIENT, randomPrefixes, SECRET } from './stores';
 
@@ -57,7 +58,6 @@ export async function startBridge(onClose: (close: () => unknown) => void, optio
   options.wrap?.(store);
   const events: [name: string, event: unknown][] = [];
   for (const name of EVENTS) manager.on(name, (event) => events.push([name, event]));
-  const errors: unknown[] = [];
   const app = express();
   app.set('env', 'test');
   const defaults = { secret: SECRET, resave: false, saveUninitialized: false };
@@ -65,11 +65,7 @@ export async function startBridge(onClose: (close: () => unknown) => void, optio
   for (const middleware of options.between ?? []) app.use(middleware);
   options.mount?.(app);
   for (const [path, route] of Object.entries({ ...ROUTES, ...options.routes })) app.all(path, handlerOf(route));
-  app.use(((error, _req, res, next) => {
-    errors.push(error);
-    if (res.headersSent) return next(error);
-    res.status((error as { status?: number }).status ?? 500).json({ error: String((error as Error).message) });
-  }) satisfies ErrorRequestHandler);
+  const errors = collectErrors(app);
   const running = await listen(app);
   onClose(async () => {
     await running.close();

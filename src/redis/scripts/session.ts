@@ -43,7 +43,8 @@ end
  * KEYS[2], the user id. The first three can't hold a line break, the last may. (ioredis takes longer to decode an array
  * than for all else of a check.)
  */
-const STORED = `record .. ';' .. time[1] .. ' ' .. time[2] .. '\\n' .. (attributes or '') .. '\\n' .. (info or '') .. '\\n' .. user_id`;
+const STORED = `record .. ';' .. time[1] .. ' ' .. time[2] .. '\\n' .. (attributes or '')
+  .. '\\n' .. (info or '') .. '\\n' .. user_id`;
 
 /**
  * Gives what is stored. For a session that was ended, which may have a message of several lines: { seconds,
