@@ -72,6 +72,11 @@ export function isConnectionLoss(error: unknown): boolean {
   return isError(error) && CONNECTION_LOSSES.some((words) => words.test(error.message));
 }
 
+/** The error for a lost connection whose reason is not known. */
+export function lostForNoKnownReason(): Error {
+  return new Error('the connection was closed without a reason');
+}
+
 /**
  * Whether an error says that the other end closed the connection, without a reason. The other end may have given one
  * before.

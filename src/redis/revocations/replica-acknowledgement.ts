@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import { checkInteger, checkOptions } from '../../errors/arguments';
 import { SessionError } from '../../errors/session-error';
-import { isConnectionLoss, isError, withoutArguments } from '../client/errors';
+import { isConnectionLoss, isError, lostForNoKnownReason, withoutArguments } from '../client/errors';
 import type { RedisConnection } from '../connection/connection';
 import { IDLE_MS } from '../connection/idle-connections';
 import { defineScripts } from '../connection/script-commands';
@@ -118,7 +118,7 @@ export class ReplicaAcknowledgement {
     clearTimeout(timer);
     for (const [index, { settle }] of batch.entries()) {
       const outcome = written[index] ?? acknowledgedBy;
-      settle(isConnectionLoss(outcome) && isError(lane.error) ? lane.error : outcome);
+      settle(isConnectionLoss(outcome) ? reasonOf(lane) : outcome);
     }
   }
 
@@ -159,6 +159,10 @@ export class ReplicaAcknowledgement {
 /** Whether a firewall, for example, may have dropped the connection. */
 function isIdle({ isBusy, freeAt }: Lane): boolean {
   return !isBusy && performance.now() - freeAt > IDLE_MS;
+}
+
+function reasonOf({ error }: Lane): Error {
+  return isError(error) && !isConnectionLoss(error) ? error : lostForNoKnownReason();
 }
 
 function asError(reason: unknown): Error {
