@@ -327,8 +327,9 @@ function mendSentinels(connector: SentinelConnector, asked: { error: Error | nul
   const connectToSentinel = own.connectToSentinel?.bind(connector);
   if (connectToSentinel === undefined) return;
   own.connectToSentinel = (endpoint, options) => {
-    const connection = connectToSentinel(endpoint, { keepAlive: KEEP_ALIVE_MS, disableClientInfo: true, ...options });
-    const redis = mendConnection(connection);
+    // The first command connects.
+    const later = { lazyConnect: true, keepAlive: KEEP_ALIVE_MS, disableClientInfo: true };
+    const redis = mendConnection(connectToSentinel(endpoint, { ...later, ...options }));
     // The sentinels that ioredis only subscribes to have options of their own.
     const isAsked = options === undefined;
     if (isAsked) asked.error = null;

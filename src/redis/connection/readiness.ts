@@ -208,7 +208,7 @@ export class Readiness {
 
   readonly #onError = (error: unknown) => {
     const saysMore = this.#lastError === undefined || !isBrokenConnection(error);
-    if (this.#isFirstError && saysMore) this.#lastError = withoutArguments(error);
+    if (this.#isFirstError && saysMore && !isConnectionLoss(error)) this.#lastError = withoutArguments(error);
     // ioredis asks one sentinel after another, and a master that one of them names may fail with its own error.
     this.#isFirstError = this.#client.status === 'connecting';
     // While no sentinel answers, ioredis goes on asking, and the attempt never ends.
