@@ -125,6 +125,13 @@ export class RedisConnection {
     return [...new Set(this.#cluster.slots.flatMap((owners) => owners?.[0] ?? []))];
   }
 
+  /** A slot that one of {@link servers} owns; `null` for none. Outside of a Cluster 0. */
+  slotOf(server: string): number | null {
+    if (this.#cluster === null) return 0;
+    const slot = this.#cluster.slots.findIndex((owners) => owners?.[0] === server);
+    return slot < 0 ? null : slot;
+  }
+
   /** The client of one of {@link servers}; `null` when there is none any more. */
   clientOf(server: string): Redis | null {
     if (this.#cluster === null) return this.#client as Redis;
