@@ -367,7 +367,10 @@ export class RedisStore implements Store {
 
   /**
    * Asks for a session, in one call. Ending it for a reuse takes another call, with a deadline: the first may have
-   * waited for Redis for so long that the grace of a request in flight is over.
+   * waited for Redis for so long that the grace of a request in flight is over. That request may also have come in
+   * between; then both calls are made again.
+   *
+   * @throws SessionError `ERR_STORE_UNAVAILABLE` when that happens {@link MAX_TRIES} times in a row.
    */
   async #ask<Outcome extends Found | FoundData<unknown>>(
     name: ScriptName,
@@ -377,15 +380,17 @@ export class RedisStore implements Store {
     parse: (asked: Asked, reply: FoundReply) => Outcome,
   ): Promise<Outcome> {
     const startedAt = performance.now();
-    let found = parse(asked, await this.#connection.run<FoundReply>(name, keys, args));
-    while (isReuse(found) && asked.policy.onReuse === 'end') {
+    let leftMs = this.#connection.timeoutMs;
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      const found = parse(asked, await this.#connection.run<FoundReply>(name, keys, args, leftMs));
+      if (!isReuse(found) || asked.policy.onReuse !== 'end') return found;
       const call = this.#callFor(asked.claims.tag, startedAt);
       if (await this.#endReused(call, asked)) return { ...found, isEndedNow: true };
       // The record has moved on meanwhile.
-      const left = Math.max(1, call.deadline - performance.now());
-      found = parse(asked, await this.#connection.run<FoundReply>(name, keys, args, left));
+      leftMs = Math.max(1, call.deadline - performance.now());
     }
-    return found;
+    const message = 'other requests moved the session on each time that it was to be ended for a reuse';
+    throw new SessionError('ERR_STORE_UNAVAILABLE', message);
   }
 
   /** Ends a session for a reuse, if its token still is one. */
@@ -453,6 +458,9 @@ export class RedisStore implements Store {
 }
 
 const NO_ARGUMENTS: readonly string[] = [];
+
+/** Tries of a check whose session others move on before it is ended for a reuse. */
+const MAX_TRIES = 3;
 
 /** Keys that Redis looks at in one step of a scan: a fraction of a millisecond. */
 const SCAN_COUNT = 500;
