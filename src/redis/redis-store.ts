@@ -25,6 +25,7 @@ import type { TokenClaims } from '../token/token';
 import { RedisChangeFeed } from './changes/change-feed';
 import { checkTimeoutMs, createRedisClient } from './client/client';
 import { refuseClient, warnOfClient } from './client/client-check';
+import { refuseUnknownClient } from './client/ioredis-members';
 import { type RedisTarget, refuseTlsOption } from './client/settings';
 import { RedisConnection } from './connection/connection';
 import { type Call, DeadlineScripts } from './connection/deadline';
@@ -112,6 +113,7 @@ export class RedisStore implements Store {
     const owned = !isClient(redis);
     if (!owned) {
       refuseTlsOption(given.tls);
+      refuseUnknownClient(redis);
       refuseClient(redis);
       warnOfClient(redis);
     }
