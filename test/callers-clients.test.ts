@@ -575,6 +575,8 @@ describe('several stores on one client', () => {
         expect((await first.setToken('user-1')).length).toBeGreaterThan(0);
         await first.close();
         expect(listenersOf(client)).toEqual(without);
+        const warnings = jest.mocked(process.emitWarning).mock.calls.map(([warning]) => String(warning));
+        expect(warnings.filter((warning) => /MaxListeners/.test(warning))).toEqual([]);
       }
     },
   );

@@ -22,7 +22,7 @@ const LOADING = 'LOADING Redis is loading the dataset in memory';
 const mended = new WeakSet<Redis>();
 
 /**
- * Corrects six faults of ioredis (5 and 6) in a client of one server, which must not have connected yet: see the
+ * Corrects five faults of ioredis (5 and 6) in a client of one server, which must not have connected yet: see the
  * functions that it calls.
  */
 export function mendConnection<Client extends Redis>(redis: Client): Client {
