@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { readOptions } from '../errors/arguments';
 import { refuseWrites } from '../errors/refuse-writes';
 import { sessionEnded } from '../errors/session-error';
 import type { SessionData } from '../manager/session-data';
@@ -6,7 +7,7 @@ import type { User } from '../manager/types';
 import type { EndReason } from '../store/store';
 import { CurrentSession } from './current-session';
 import type { Exchange } from './exchange';
-import { checkLoginOptions, checkLogoutOptions, type LoginOptions, type LogoutOptions } from './login-options';
+import { LOGIN_OPTIONS, LOGOUT_OPTIONS, type LoginOptions, type LogoutOptions } from './login-options';
 import type { SessionPolicy } from './middleware-options';
 import { logIn, logOut, moveOn } from './sign-in';
 import { renewVisit, startVisit } from './visits';
@@ -140,7 +141,7 @@ export class RequestSession<Detail = unknown> {
    * await req.session.login(String(user.id), { keep: ['cart'] });
    */
   async login(userId: string, options?: LoginOptions): Promise<string> {
-    return logIn(this.#current, userId, checkLoginOptions(options));
+    return logIn(this.#current, userId, readOptions('login', options, LOGIN_OPTIONS, ''));
   }
 
   /**
@@ -188,7 +189,7 @@ export class RequestSession<Detail = unknown> {
    *   ended; with the latter, the cookies are cleared.
    */
   async logout(options?: LogoutOptions): Promise<void> {
-    return logOut(this.#current, checkLogoutOptions(options));
+    return logOut(this.#current, readOptions('logout', options, LOGOUT_OPTIONS, ''));
   }
 
   /** The user, and the session's id and times, without the token. */

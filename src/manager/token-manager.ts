@@ -1,7 +1,7 @@
 import { DEFAULT_HEARTBEAT_MS } from '../cache/cache-options';
 import { type CacheStats, NearCache } from '../cache/near-cache';
 import { reportingOwnChanges } from '../cache/own-changes';
-import { checkSeconds, kindOf } from '../errors/arguments';
+import { checkSeconds, kindOf, readOptions } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
 import { watchAvailability } from '../store/availability';
 import { checkAttributes } from '../store/session-attributes';
@@ -16,14 +16,14 @@ import type {
 } from '../store/store';
 import { isSessionId, isVisitor, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import {
+  BAN_OPTIONS,
   type BanUserOptions,
   type CreateSessionOptions,
-  checkBanOptions,
-  checkDeleteOptions,
-  checkInspectOptions,
-  checkRevokeOptions,
+  DELETE_OPTIONS,
   type DeleteUserTokenOptions,
+  INSPECT_OPTIONS,
   type InspectTokenOptions,
+  REVOKE_OPTIONS,
   type RevokeOptions,
 } from './call-options';
 import { Logins } from './logins';
@@ -318,7 +318,7 @@ export class TokenManager<Detail = unknown> {
    * checkToken}, or with `touch` as {@link touchToken}.
    */
   async inspectToken(token: string, options?: InspectTokenOptions): Promise<Inspection<Detail>> {
-    const { touch, userInfoTtl, cache } = checkInspectOptions(options);
+    const { touch, userInfoTtl, cache } = readOptions('inspectToken', options, INSPECT_OPTIONS, '');
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     const purpose = touch ? 'use' : 'read';
     const found = cache ? await this.#lookup.find(token, purpose) : await this.#lookup.ask(token, purpose);
@@ -433,7 +433,7 @@ export class TokenManager<Detail = unknown> {
   /** Ends all sessions of a user, or all but one. Returns the number of sessions it ended. */
   async deleteUserToken(userId: string, options?: DeleteUserTokenOptions): Promise<number> {
     const tag = tagOf(this.#logins.checkUserId(userId));
-    const { except, message } = checkDeleteOptions(options);
+    const { except, message } = readOptions('deleteUserToken', options, DELETE_OPTIONS, '');
     const kept = except === null ? null : this.#sidToKeep(tag, except);
     const call = this.#store.endAll(tag, { except: kept, message, goneAtVersion: null });
     const ended = await reported(call, (sids) => this.#emitRevoked(userId, sids, message));
@@ -447,7 +447,7 @@ export class TokenManager<Detail = unknown> {
   async deleteSession(userId: string, sessionId: string, options?: RevokeOptions): Promise<boolean> {
     const tag = tagOf(this.#logins.checkUserId(userId));
     if (typeof sessionId !== 'string') throw new TypeError(`sessionId must be a string, got ${kindOf(sessionId)}`);
-    const { message } = checkRevokeOptions(options);
+    const { message } = readOptions('deleteSession', options, REVOKE_OPTIONS, '');
     if (!isSessionId(sessionId)) return false;
     const ended = await reported(this.#store.end(tag, sessionId, { reason: 'revoked', message }), (session) => {
       if (session !== null) this.#emitRevoked(userId, [sessionId], message);
@@ -463,7 +463,7 @@ export class TokenManager<Detail = unknown> {
    */
   async banUser(userId: string, options?: BanUserOptions): Promise<number> {
     const tag = tagOf(this.#logins.checkUserId(userId));
-    const { seconds, reason } = checkBanOptions(options);
+    const { seconds, reason } = readOptions('banUser', options, BAN_OPTIONS, '');
     const durationMs = seconds === null ? null : 1000 * seconds;
     const { ended } = await reported(this.#store.ban(tag, { userId, durationMs, reason }), (outcome) => {
       const { until } = banOf(outcome.ban);
