@@ -1,5 +1,5 @@
 import { DEFAULT_HEARTBEAT_MS } from '../cache/cache-options';
-import { type CacheStats, NearCache } from '../cache/near-cache';
+import { type CacheStats, type FollowableStore, NearCache } from '../cache/near-cache';
 import { reportingOwnChanges } from '../cache/own-changes';
 import { checkSeconds, kindOf, readOptions } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
@@ -35,7 +35,7 @@ import { Rotations } from './rotations';
 import { type DataAccess, type DataOwner, SessionData } from './session-data';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
 import { type FoundToken, foreignRecord, type LiveToken, liveIn, SessionLookup } from './session-lookup';
-import { banOf, infoOf, sessionOf, userOf } from './session-view';
+import { banOf, infoOf, LiveSession, userOf } from './session-view';
 import type { Ban, Inspection, Session, SessionInfo, User } from './types';
 import { UserInfo } from './user-info';
 import { type WatchableSession, type WatchedSession, Watches, watchTarget } from './watches';
@@ -87,7 +87,7 @@ export class TokenManager<Detail = unknown> {
       down: (cause: unknown) => this.#events.emit('cache-down', { error: cacheDown(cause) }),
       up: () => this.#events.emit('cache-up', {}),
     };
-    this.#cache = cache === null ? null : NearCache.on(store, cache, slideEveryMs, watcher);
+    this.#cache = cache === null ? null : new NearCache(store as FollowableStore, cache, slideEveryMs, watcher);
     this.#store = this.#cache === null ? watched : reportingOwnChanges(watched, this.#cache);
     this.#lookup = new SessionLookup({
       store: this.#store,
@@ -171,7 +171,7 @@ export class TokenManager<Detail = unknown> {
    */
   async createSession(userId: string, options?: CreateSessionOptions): Promise<Session<Detail>> {
     const { token, user, session, now } = await this.#logins.logIn(userId, options);
-    return sessionOf(token, user, session, session.provedAt, now);
+    return new LiveSession(token, user, session, session.provedAt, now);
   }
 
   /**
@@ -649,7 +649,7 @@ export class TokenManager<Detail = unknown> {
 }
 
 function viewOf<Detail>(token: string, live: LiveToken, user: User<Detail> = userOf(live.userId)): Session<Detail> {
-  return sessionOf(token, user, live.session, live.provedAt, live.now);
+  return new LiveSession(token, user, live.session, live.provedAt, live.now);
 }
 
 /** The reason why there is no live session. */

@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { kindOf } from '../errors/arguments';
 import { isUnavailable, SessionError, sessionEnded } from '../errors/session-error';
-import type { ChangeFeed, ChangeSource, SessionState, Store } from '../store/store';
+import type { ChangeFeed, ChangeFollower, ChangeSource, SessionState, Store } from '../store/store';
 import { flat, isSessionId, isVisitor, parseToken, type SigningKeys, tagOf } from '../token/token';
 import type { SessionEmitter } from './session-events';
 import { foreignRecord } from './session-lookup';
@@ -160,11 +160,11 @@ export class Watches {
     this.#hasBegun = true;
     const { followed, heartbeatMs, events } = this.#settings;
     for (const name of ENDINGS) events.on(name, ({ userId }) => this.#endedHere(tagOf(userId)));
-    const follower = {
-      changed: (tag: string) => this.#changed(tag),
+    const follower: ChangeFollower = {
+      changed: (tag) => this.#changed(tag),
       // The ticker asks again for users of a lost source, whose `completeUntil` has passed.
       lost: () => undefined,
-      completenessChanged: (outcome: { isComplete: true } | { isComplete: false; cause: unknown }) => {
+      completenessChanged: (outcome) => {
         if (this.#isClosed) return;
         if (!outcome.isComplete) return events.emit('watch-down', { error: changesMissed(outcome.cause) });
         events.emit('watch-up', {});
