@@ -44,14 +44,6 @@ export interface NamedBeginning {
   provedAt?: number | undefined;
 }
 
-export interface NamedSessionsSettings {
-  policy: ManagerPolicy<unknown>;
-  store: Store;
-  lookup: SessionLookup;
-  logins: Logins<unknown>;
-  events: SessionEmitter;
-}
-
 /** Accepts the session whatever generation its record has, because no token is judged. */
 const ANY_TOKEN: ReusePolicy = { graceMs: Number.MAX_SAFE_INTEGER, onReuse: 'refuse' };
 
@@ -66,7 +58,13 @@ export class NamedSessions {
   readonly #logins: Logins<unknown>;
   readonly #events: SessionEmitter;
 
-  constructor({ policy, store, lookup, logins, events }: NamedSessionsSettings) {
+  constructor(
+    policy: ManagerPolicy<unknown>,
+    store: Store,
+    lookup: SessionLookup,
+    logins: Logins<unknown>,
+    events: SessionEmitter,
+  ) {
     this.#policy = policy;
     this.#store = store;
     this.#lookup = lookup;

@@ -72,7 +72,7 @@ export class TokenManager<Detail = unknown> {
   readonly #userInfo: UserInfo<Detail>;
   readonly #logins: Logins<Detail>;
   readonly #rotations: Rotations;
-  #named: NamedSessions | null = null;
+  readonly #named: NamedSessions;
   readonly #watches: Watches;
 
   /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
@@ -102,6 +102,7 @@ export class TokenManager<Detail = unknown> {
     );
     this.#logins = new Logins(this.#policy, this.#store, this.#userInfo, this.#events);
     this.#rotations = new Rotations(this.#policy, this.#lookup, this.#events);
+    this.#named = new NamedSessions(this.#policy, this.#store, this.#lookup, this.#logins, this.#events);
     const heartbeatMs = cache?.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
     this.#watches = new Watches({ store: this.#store, followed: store, heartbeatMs, events: this.#events });
   }
@@ -130,15 +131,6 @@ export class TokenManager<Detail = unknown> {
   /** The option `absoluteTtl`, in seconds; `null` for none. */
   get absoluteTtl(): number | null {
     return this.#policy.absoluteTtl === 0 ? null : this.#policy.absoluteTtl;
-  }
-
-  /**
-   * The option `rotationGrace`, in milliseconds.
-   *
-   * @internal
-   */
-  get rotationGraceMs(): number {
-    return this.#policy.reuse.graceMs;
   }
 
   /**
@@ -274,13 +266,6 @@ export class TokenManager<Detail = unknown> {
    * @internal
    */
   get namedSessions(): NamedSessions {
-    this.#named ??= new NamedSessions({
-      policy: this.#policy,
-      store: this.#store,
-      lookup: this.#lookup,
-      logins: this.#logins,
-      events: this.#events,
-    });
     return this.#named;
   }
 
@@ -375,21 +360,12 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Whether a session is due for a new token by the option `rotateEvery`. Asks no store.
+   * Makes the new tokens of sessions, for the option `rotateEvery`.
    *
    * @internal
    */
-  isRenewalDue(session: RequestedSession<Detail>): boolean {
-    return this.#rotations.isDue(session);
-  }
-
-  /**
-   * The next token of a user's session. Asks no store.
-   *
-   * @internal
-   */
-  renewedToken(session: RequestedSession<Detail>): string {
-    return this.#rotations.renewed(session);
+  get rotations(): Rotations {
+    return this.#rotations;
   }
 
   /**
