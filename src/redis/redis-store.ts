@@ -158,26 +158,13 @@ export class RedisStore implements Store {
     const { sid: inheritedFrom, keys: inherited } = session.inherits ?? { sid: '', keys: NO_ARGUMENTS };
     const { maxSessions, maxOnDevice, onLimit, replaces } = session;
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
-    const limits = [maxSessions, maxOnDevice, attributes.device ?? '', onLimit];
     const call = this.#callFor(tag);
-    const [now, record = '', ended = ''] = await this.#deadlines.run(call, {
-      name: 'create',
-      args: (latest) => [
-        userId,
-        sid,
-        ttlMs,
-        absoluteTtlMs,
-        json,
-        latest,
-        ...limits,
-        replaces.join(),
-        provedAt,
-        inheritedFrom,
-        inherited.length,
-        ...inherited,
-        ...[...data].flat(),
-      ],
-    });
+    const [now, record = '', ended = ''] = await this.#deadlines.run(call, 'create', (latest) => [
+      ...[userId, sid, ttlMs, absoluteTtlMs, json, latest],
+      ...[maxSessions, maxOnDevice, attributes.device ?? '', onLimit, replaces.join(), provedAt],
+      ...[inheritedFrom, inherited.length, ...inherited],
+      ...[...data].flat(),
+    ]);
     if (ended !== '') this.#remember(call, revocationOf(...idsIn(ended)));
     if (session.provedAt !== undefined) await this.#secureMove(call);
     return { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
@@ -232,9 +219,8 @@ export class RedisStore implements Store {
     { userId, durationMs, reason }: { userId: string; durationMs: number | null; reason: string | null },
   ): Promise<{ ban: StoredBan; ended: string[] }> {
     const call = this.#callFor(tag);
-    const [now, text = '', ended = '', noOlder = ''] = await this.#deadlines.run(call, {
-      name: 'ban',
-      args: (latest) => [userId, durationMs ?? 0, reason ?? '', latest],
+    const [now, text = '', ended = '', noOlder = ''] = await this.#deadlines.run(call, 'ban', (latest) => {
+      return [userId, durationMs ?? 0, reason ?? '', latest];
     });
     const revocation = { ids: idsIn(noOlder), before: Number(now), except: '', ban: { userId, text } };
     return this.#secure(call, revocation, { ban: parseBan(userId, text), ended: idsIn(ended) });
@@ -242,10 +228,7 @@ export class RedisStore implements Store {
 
   async unban(tag: string): Promise<boolean> {
     const call = this.#callFor(tag);
-    const [, userId = '', text = ''] = await this.#deadlines.run(call, {
-      name: 'unban',
-      args: (latest) => [latest],
-    });
+    const [, userId = '', text = ''] = await this.#deadlines.run(call, 'unban', (latest) => [latest]);
     if (userId === '') return false;
     this.#remember(call, { ...revocationOf(), ban: { userId, text } });
     return true;
@@ -390,10 +373,7 @@ export class RedisStore implements Store {
 
   /** Ends a session for a reuse, if its token still is one. */
   async #endReused(call: Call, asked: Asked): Promise<boolean> {
-    const [, outcome] = await this.#deadlines.run(call, {
-      name: 'endReused',
-      args: (latest) => [...judgedBy(asked), latest],
-    });
+    const [, outcome] = await this.#deadlines.run(call, 'endReused', (latest) => [...judgedBy(asked), latest]);
     if (outcome !== 'ended') return false;
     this.#remember(call, revocationOf(asked.claims.sid));
     return true;
