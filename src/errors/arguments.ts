@@ -133,16 +133,22 @@ export function checkFunction<Function>(name: string, value: unknown): Function 
   return value as Function;
 }
 
-/** A string that survives UTF-8; a lone surrogate does not. */
-export function checkText(name: string, value: unknown): string {
+export function checkString(name: string, value: unknown): string {
   if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${kindOf(value)}`);
-  if (value === '') throw new RangeError(`${name} must not be empty`);
-  checkWellFormed(name, value);
   return value;
 }
 
-export function checkWellFormed(name: string, text: string): void {
-  if (!text.isWellFormed()) throw new RangeError(`${name} must be well-formed Unicode: it holds a lone surrogate`);
+/** A string that is not empty and {@link checkWellFormed}. */
+export function checkText(name: string, value: unknown): string {
+  if (checkString(name, value) === '') throw new RangeError(`${name} must not be empty`);
+  return checkWellFormed(name, value);
+}
+
+/** A string that survives UTF-8; a lone surrogate does not. */
+export function checkWellFormed(name: string, value: unknown): string {
+  const text = checkString(name, value);
+  if (text.isWellFormed()) return text;
+  throw new RangeError(`${name} must be well-formed Unicode: it holds a lone surrogate`);
 }
 
 /** Text for people to read, 1 to 256 characters; `null` for none. */

@@ -48,13 +48,8 @@ export function userGuard(options: RequireUserOptions | undefined, needs = MIDDL
  * @throws TypeError or RangeError when `seconds` is not a positive whole number.
  */
 export function recencyGuard(seconds: number, needs = MIDDLEWARE): Guard {
-  const within = recentSeconds(seconds);
+  const within = checkSeconds('seconds', seconds);
   return (request) => recencyRefusal(opened(request, 'requireRecentLogin', needs), within);
-}
-
-/** @throws TypeError or RangeError when `seconds` is not a positive whole number. */
-export function recentSeconds(seconds: number): number {
-  return checkSeconds('seconds', seconds);
 }
 
 function opened(request: object, guard: string, needs: string) {

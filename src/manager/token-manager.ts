@@ -1,7 +1,7 @@
 import { DEFAULT_HEARTBEAT_MS } from '../cache/cache-options';
 import { type CacheStats, type FollowableStore, NearCache } from '../cache/near-cache';
 import { reportingOwnChanges } from '../cache/own-changes';
-import { checkSeconds, kindOf, readOptions } from '../errors/arguments';
+import { checkSeconds, checkString, kindOf, readOptions } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
 import { watchAvailability } from '../store/availability';
 import { checkAttributes } from '../store/session-attributes';
@@ -422,7 +422,7 @@ export class TokenManager<Detail = unknown> {
    */
   async deleteSession(userId: string, sessionId: string, options?: RevokeOptions): Promise<boolean> {
     const tag = tagOf(this.#logins.checkUserId(userId));
-    if (typeof sessionId !== 'string') throw new TypeError(`sessionId must be a string, got ${kindOf(sessionId)}`);
+    checkString('sessionId', sessionId);
     const { message } = readOptions('deleteSession', options, REVOKE_OPTIONS, '');
     if (!isSessionId(sessionId)) return false;
     const ended = await reported(this.#store.end(tag, sessionId, { reason: 'revoked', message }), (session) => {
