@@ -74,7 +74,7 @@ export class NamedSessions {
 
   /** Milliseconds that a session lives without a use where nothing else is asked for. */
   defaultTtlMs(name: SessionName): number {
-    return 1000 * (isVisitor({ ...NEVER, ...name }) ? this.#policy.visitorTtl : this.#policy.ttl);
+    return 1000 * (isVisitor(name) ? this.#policy.visitorTtl : this.#policy.ttl);
   }
 
   /** Reads a session with its data and slides it, in one call; `null` when it is not live. */
@@ -220,7 +220,8 @@ export class NamedSessions {
 
   #reportEnd<Ended extends { userId: string }>({ tag, sid }: SessionName, ending: Promise<Ended | null>) {
     return reported(ending, (session) => {
-      if (session === null || session.userId === '' || tagOf(session.userId) !== tag) return;
+      // No event for a visitor, whose tag is no hash.
+      if (session === null || tagOf(session.userId) !== tag) return;
       this.#events.emit('logout', { userId: session.userId, sessionId: sid });
     });
   }
@@ -248,8 +249,6 @@ export class NamedSessions {
 /** Users whose sessions are asked for at a time. */
 const LISTED_AT_ONCE = 50;
 
-const NEVER = { gen: 0, mintedAt: 0, provedAt: 0 } as const;
-
 function claimsOf({ tag, sid }: SessionName): TokenClaims {
-  return { tag, sid, ...NEVER };
+  return { tag, sid, gen: 0, mintedAt: 0, provedAt: 0 };
 }

@@ -14,7 +14,7 @@ import type {
   Store,
   StoreHealth,
 } from '../store/store';
-import { isSessionId, isVisitor, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
+import { isSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import {
   BAN_OPTIONS,
   type BanUserOptions,
@@ -78,7 +78,7 @@ export class TokenManager<Detail = unknown> {
   /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
   constructor(options: TokenManagerOptions<Detail>) {
     this.#policy = managerPolicy(options);
-    const { store, keys, slideEveryMs, reuse, cache } = this.#policy;
+    const { store, slideEveryMs, cache } = this.#policy;
     const watched = watchAvailability(store, {
       down: (error) => this.#events.emit('store-down', { error }),
       up: () => this.#events.emit('store-up', {}),
@@ -89,14 +89,7 @@ export class TokenManager<Detail = unknown> {
     };
     this.#cache = cache === null ? null : new NearCache(store as FollowableStore, cache, slideEveryMs, watcher);
     this.#store = this.#cache === null ? watched : reportingOwnChanges(watched, this.#cache);
-    this.#lookup = new SessionLookup({
-      store: this.#store,
-      keys,
-      slideEveryMs,
-      reuse,
-      cache: this.#cache,
-      events: this.#events,
-    });
+    this.#lookup = new SessionLookup(this.#policy, this.#store, this.#cache, this.#events);
     this.#userInfo = new UserInfo(this.#store, this.#policy.getUserInfo, (userId, ended) =>
       this.#emitRevoked(userId, ended, null),
     );
@@ -199,9 +192,7 @@ export class TokenManager<Detail = unknown> {
    */
   async refreshToken(token: string, ttl?: number): Promise<boolean> {
     const ttlMs = ttl === undefined ? null : checkSeconds('ttl', ttl) * 1000;
-    const claims = parseToken(token, this.#policy.keys);
-    if (claims === null || isVisitor(claims)) return false;
-    return liveIn(await this.#lookup.refresh(claims, ttlMs)) !== null;
+    return liveIn(await this.#lookup.refresh(token, ttlMs)) !== null;
   }
 
   /**
@@ -271,8 +262,8 @@ export class TokenManager<Detail = unknown> {
 
   /** Ends this session, as its holder does at a logout. `false` when the token was not live. */
   async deleteToken(token: string): Promise<boolean> {
-    const parts = parseToken(token, this.#policy.keys);
-    return parts !== null && this.#logOut(parts);
+    const claims = parseToken(token, this.#policy.keys);
+    return claims !== null && this.#named.end(claims);
   }
 
   /** Reads a session. Doesn't slide it, and gives no user info. */
@@ -567,14 +558,6 @@ export class TokenManager<Detail = unknown> {
     this.#watches.close();
     this.#cache?.close();
     await this.#store.close();
-  }
-
-  async #logOut({ tag, sid }: TokenClaims): Promise<boolean> {
-    const ended = await reported(this.#store.end(tag, sid, null), (session) => {
-      if (session === null || tagOf(session.userId) !== tag) return;
-      this.#events.emit('logout', { userId: session.userId, sessionId: sid });
-    });
-    return ended !== null;
   }
 
   #emitRevoked(userId: string, ended: readonly string[], message: string | null): void {
