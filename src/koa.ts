@@ -81,7 +81,7 @@ function middlewareOf(guard: Guard): Middleware {
 function answer(refusal: Refusal | Error | null, ctx: Context, next: Next): Promise<unknown> | undefined {
   if (refusal === null) return next();
   if (refusal instanceof Error) throw refusal;
-  setRefusalHeaders(ctx.res, refusal);
+  setRefusalHeaders(ctx.res, refusal.headers);
   ctx.status = refusal.status;
   ctx.body = refusal.body;
   return undefined;

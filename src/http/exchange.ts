@@ -38,6 +38,16 @@ export interface Exchange {
   divertAnswer?(error: Error): void;
 }
 
+/** The host in an absolute URL, for a request that has no header for it. */
+export function hostIn(url: string): string | undefined {
+  return URL.canParse(url) ? new URL(url).host : undefined;
+}
+
+/** Whether a header came more than once. `rawHeaders`: names and values in turn. */
+export function isRepeatedIn(rawHeaders: readonly string[], name: string): boolean {
+  return rawHeaders.filter((text, index) => index % 2 === 0 && text.toLowerCase() === name).length > 1;
+}
+
 /** An IPv4 address in the form of an IPv6 socket (RFC 4291, 2.5.5.2), which users should not see. */
 const MAPPED_IPV4 = /^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i;
 
