@@ -44,7 +44,6 @@ export interface KnownSession {
   slideAt: number;
 }
 
-/** A live session from the store, just now. */
 export interface CheckedSession extends Pick<KnownSession, 'userId' | 'session' | 'userInfo' | 'userInfoVersion'> {
   /** The store's clock when it answered. */
   readonly now: number;

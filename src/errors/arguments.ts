@@ -55,17 +55,14 @@ export function readOptions<All extends Readonly<Record<string, Reader<unknown>>
   return Object.fromEntries(entries) as Read<All>;
 }
 
-/** The reader of an option that may be left out. */
 export function optional<Value, const Fallback>(read: Reader<Value>, fallback: Fallback): Reader<Value | Fallback> {
   return (name, value) => (value === undefined ? fallback : read(name, value));
 }
 
-/** The reader of a whole number within bounds. */
 export function integer(min: number, max: number): Reader<number> {
   return (name, value) => checkInteger(name, value, min, max);
 }
 
-/** The reader of one of a few words. */
 export function oneOf<const Word extends string>(...words: readonly Word[]): Reader<Word> {
   return (name, value) => {
     if (words.includes(value as Word)) return value as Word;
@@ -104,7 +101,6 @@ export function isPlainObject(value: unknown): value is object {
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
-/** A whole number within bounds. */
 export function checkInteger(name: string, value: unknown, min: number, max: number): number {
   if (typeof value !== 'number') throw new TypeError(`${name} must be a number, got ${kindOf(value)}`);
   if (!Number.isSafeInteger(value) || value < min || value > max) {

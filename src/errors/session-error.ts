@@ -107,7 +107,6 @@ export function withOutcome(error: unknown, outcome: unknown): unknown {
   return isEnded(error) ? Object.defineProperty(error, 'outcome', { value: outcome, enumerable: false }) : error;
 }
 
-/** The error of an ended session. */
 export function sessionEnded(ended: { reason: EndReason; message?: string | null | undefined }): SessionError {
   const { reason, message } = ended;
   const body = { error: 'unauthenticated', reason, ...(message !== undefined && message !== null && { message }) };

@@ -29,7 +29,6 @@ const OPTIONS: Record<keyof AuthenticatorOptions, true> = {
   trustedOrigins: true,
 };
 
-/** The used part of `Headers`. */
 interface HeaderGetter {
   get(name: string): string | null;
 }
@@ -129,7 +128,6 @@ async function lookUp<Detail>(
   return { session: null, error: ended ?? unauthenticated() };
 }
 
-/** The relevant parts of a request that opens a connection. */
 class Handshake implements Pick<Exchange, 'header' | 'isRepeated' | 'host' | 'isSecure'> {
   readonly #request: ConnectionRequest;
   readonly #host: string | undefined;

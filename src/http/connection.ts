@@ -13,7 +13,6 @@ export interface Connection {
   host?: string | null | undefined;
 }
 
-/** The readers of its members. */
 export const CONNECTION = {
   ip: checkTextOrNone,
   secure: optional(checkBoolean, undefined),

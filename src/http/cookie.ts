@@ -17,7 +17,6 @@ const NOT_PERSISTENT = '~';
 
 const NONE: readonly string[] = [];
 
-/** The lifetime of the cookie. */
 export interface CookieLifetime {
   /** Seconds that the session can live, at most; `null` for no bound. */
   maxAge: number | null;
@@ -47,7 +46,6 @@ export interface Cookies {
   visitor: CookieTransport;
 }
 
-/** The suffix of the name of a visitor's cookie. */
 const VISITOR = '-visitor';
 
 /** @throws TypeError for an option that is unknown or of the wrong kind, and for a combination that browsers refuse. */

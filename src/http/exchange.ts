@@ -14,7 +14,6 @@ export interface Exchange {
   readonly isSecure: boolean;
   /** A header's value, by its name in lower case. Repeated headers are joined, unless the host keeps the first only. */
   header(name: string): string | undefined;
-  /** Whether a header came more than once. */
   isRepeated(name: string): boolean;
   /** The host that the client asked for, with the port if it named one, by the trust-proxy rule. */
   host(): string | undefined;

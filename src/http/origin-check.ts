@@ -59,7 +59,6 @@ export function crossOriginRefusal(exchange: Exchange, trusted: TrustedOrigins):
   return isSafe(exchange) ? null : foreignOriginRefusal(exchange, trusted);
 }
 
-/** The parts of a request that identify its origin. */
 type Sender = Pick<Exchange, 'header' | 'isRepeated' | 'host' | 'isSecure'>;
 
 /**

@@ -28,7 +28,6 @@ export function safeReturnTo(value: unknown): string {
   return path.length <= MAX_LENGTH ? path : '/';
 }
 
-/** The `Location` of a login page, with `returnTo`. */
 export function loginLocation(redirectTo: string, url: string): string {
   return `${redirectTo}${redirectTo.includes('?') ? '&' : '?'}returnTo=${encodeURIComponent(safeReturnTo(url))}`;
 }

@@ -13,7 +13,6 @@ const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 /** The header that may hold a token. */
 export type HeaderOption = string | false;
 
-/** Reads a token from a request header. */
 export interface HeaderTransport {
   /** The value in the token's place; `undefined` without one, or when the header came twice. */
   read(request: Pick<Exchange, 'header' | 'isRepeated'>): string | undefined;

@@ -25,7 +25,6 @@ export interface VisitorOptions extends Beginning {
   attributes?: StoredAttributes | undefined;
 }
 
-/** A session that has just started. */
 export interface StartedSession<Detail> {
   token: string;
   user: User<Detail>;
@@ -106,7 +105,6 @@ export class Logins<Detail> {
     return { token: signToken({ tag, ...session }, keys), user: userOf(userId), session, now };
   }
 
-  /** Starts a visitor's session. */
   async startVisitor(options: VisitorOptions): Promise<{ token: string; session: SessionRecord; now: number }> {
     const { sid = createSessionId(), ttl = this.#policy.visitorTtl, attributes = {}, data, provedAt } = options;
     const { session, now } = await this.#store.create(sid, {

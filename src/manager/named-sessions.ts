@@ -19,7 +19,6 @@ import type { SessionLookup } from './session-lookup';
 /** Names a session without proving anything: a visitor's has its sid as its tag. */
 export type SessionName = Pick<TokenClaims, 'tag' | 'sid'>;
 
-/** A live session in a list. */
 export interface ListedSession {
   name: SessionName;
   /** `null` for a visitor. */
@@ -29,7 +28,6 @@ export interface ListedSession {
   leftMs: number;
 }
 
-/** A live session that was named. */
 export interface NamedSession extends ListedSession {
   ttlMs: number;
   data: SessionEntries;
@@ -147,7 +145,6 @@ export class NamedSessions {
     return state?.isLive === false && state.reason !== 'expired' && state.reason !== 'unknown';
   }
 
-  /** The name of a session to be started. */
   newName(userId: string): SessionName {
     return { tag: tagOf(this.#logins.checkUserId(userId)), sid: createSessionId() };
   }

@@ -7,7 +7,6 @@ import type { TokenClaims } from '../token/token';
 import { jsonOf } from './json-value';
 import type { RegisteredData } from './types';
 
-/** Tries of `update` before it gives up. */
 const MAX_TRIES = 20;
 
 /** The session that the data belongs to. */
@@ -25,7 +24,6 @@ export interface DataOwner {
   answering<Outcome>(act: () => Promise<Outcome>): Promise<Outcome>;
 }
 
-/** The way to the data. */
 export interface DataAccess {
   store: Store;
   reuse: ReusePolicy;

@@ -20,7 +20,6 @@ import type { SessionEmitter } from './session-events';
  */
 export type Purpose = 'read' | 'use' | 'use with data';
 
-/** The live session of a token. */
 export interface LiveToken extends Omit<StoredSession, 'userInfo'> {
   /** The cached user info, shared by all callers; `null` for none. */
   userInfo: SharedJson | null;
@@ -106,7 +105,6 @@ export class SessionLookup {
     return found === null ? null : { ...found, userInfo: null, provedAt: claims.provedAt, isFromMemory: false };
   }
 
-  /** Gives {@link known}, or else {@link askOnce}. */
   async find(token: unknown, purpose: 'read' | 'use'): Promise<FoundToken> {
     return this.known(token, purpose) ?? this.askOnce(token, purpose);
   }

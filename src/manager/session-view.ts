@@ -41,14 +41,12 @@ export function userOf<Detail>(id: string, detail?: DeepReadonly<Detail>): User<
   return Object.freeze(detail === undefined ? { id } : { id, detail });
 }
 
-/** Makes the form of a session without its token. */
 export function infoOf(record: SessionRecord, now: number): SessionInfo {
   const session = new LiveSession('', userOf(''), record, record.provedAt, now);
   const { token: _token, user: _user, checkedAt: _checkedAt, ...info } = session;
   return info;
 }
 
-/** Makes the form of a stored ban for applications. */
 export function banOf({ since, until, reason }: StoredBan): Ban {
   return {
     since: new Date(since),

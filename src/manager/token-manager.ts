@@ -40,7 +40,6 @@ import type { Ban, Inspection, Session, SessionInfo, User } from './types';
 import { UserInfo } from './user-info';
 import { type WatchableSession, type WatchedSession, Watches, watchTarget } from './watches';
 
-/** The reason why there is no live session. */
 interface Ending {
   session: null;
   reason: EndReason;
@@ -611,14 +610,12 @@ function viewOf<Detail>(token: string, live: LiveToken, user: User<Detail> = use
   return new LiveSession(token, user, live.session, live.provedAt, live.now);
 }
 
-/** The reason why there is no live session. */
 function reasonOf(found: FoundToken): Ending {
   if (found === null || found.session !== null) return { session: null, reason: 'unknown' };
   const { reason, message } = found;
   return { session: null, reason, ...(message !== null && { message }) };
 }
 
-/** The error of the event `cache-down`. */
 function cacheDown(cause: unknown): SessionError {
   const message = 'changes to sessions may be missed: the near cache is bypassed';
   return new SessionError('ERR_STORE_UNAVAILABLE', message, { cause });

@@ -38,7 +38,6 @@ export interface WatchedSession {
   signals: number;
 }
 
-/** The session to watch. */
 interface Target {
   tag: string;
   sid: string;
@@ -50,7 +49,6 @@ interface Watched {
   expiresAt: number;
 }
 
-/** The watched sessions of one user. */
 interface WatchedUser {
   readonly tag: string;
   /** `null` until the store has answered. */
@@ -325,7 +323,6 @@ function newUser(tag: string): WatchedUser {
   };
 }
 
-/** The error of `watch-down`. */
 function changesMissed(cause: unknown): SessionError {
   const message = 'changes to sessions may be missed: watched ones are asked for every few seconds';
   return new SessionError('ERR_STORE_UNAVAILABLE', message, { cause });

@@ -65,7 +65,6 @@ export abstract class NodeExchange implements Exchange {
 
 const NO_HEADERS: IncomingHttpHeaders = {};
 
-/** Whether a value is a response with headers to set. */
 export function isResponse(res: unknown): res is ServerResponse {
   return typeof (res as ServerResponse | null | undefined)?.setHeader === 'function';
 }
@@ -76,7 +75,6 @@ function isClosed(res: ServerResponse): boolean {
   return (closed ?? stream?.closed) === true;
 }
 
-/** Sends an answer as JSON. */
 export function sendJson(res: ServerResponse, status: number, headers: Refusal['headers'], body: object): void {
   setRefusalHeaders(res, headers);
   const text = JSON.stringify(body);

@@ -154,7 +154,6 @@ async function keepMessages(
   });
 }
 
-/** The text to keep; `undefined` for none. */
 function textOf(message: Message | undefined, info: unknown): string | undefined {
   if (typeof message === 'string') return message;
   const said = message === true ? ((info as { message?: unknown } | undefined)?.message ?? info) : undefined;

@@ -342,7 +342,6 @@ export class RedisStore implements Store {
     return feed;
   }
 
-  /** A call on the sessions of a user. */
   #callFor(tag: string, startedAt = performance.now()): Call {
     const key = this.#keys.sessions(tag);
     return { key, server: this.#connection.serverOf(key), deadline: startedAt + this.#connection.timeoutMs };
@@ -447,7 +446,6 @@ function judgedBy({ claims: { sid, gen, mintedAt, provedAt }, policy }: Asked): 
   return [sid, gen === 0 ? String(mintedAt) : `${gen}:${mintedAt}:${provedAt}`, policy.graceMs];
 }
 
-/** The bounds of a session's data, as the scripts take them. */
 function boundsOf({ maxBytes, maxKeys }: DataLimits): string {
   return `${maxBytes}:${maxKeys}`;
 }

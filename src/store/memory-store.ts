@@ -283,7 +283,6 @@ export class MemoryStore implements Store {
     for (const follower of this.#followers) follower.changed(tag);
   }
 
-  /** The time. Throws when the store is closed. */
   #nowIfOpen(): number {
     if (this.#closed) throw new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed');
     return this.#now();

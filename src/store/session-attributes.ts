@@ -5,7 +5,6 @@ export const MAX_ATTRIBUTE_LENGTH = 512;
 
 const ATTRIBUTES: Record<keyof SessionAttributes, true> = { device: true, ip: true, userAgent: true };
 
-/** A copy of the given attributes. */
 export function checkAttributes(attributes: SessionAttributes | undefined): SessionAttributes {
   const given = checkOptions('attributes', attributes, ATTRIBUTES);
   const kept: SessionAttributes = {};

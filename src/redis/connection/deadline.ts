@@ -15,7 +15,6 @@ const MARGIN_MS = 5;
 /** A call on the sessions of one user. */
 export interface Call {
   key: string;
-  /** Where it is sent. */
   server: string;
   /** When the call must have settled, by `performance.now()`. */
   deadline: number;

@@ -6,7 +6,6 @@ import type { ServerRights } from './server-rights';
 const NOT_ANNOUNCING =
   'it does not let changes be announced: near caches, here or elsewhere, keep ended sessions for their maxAgeMs';
 
-/** The findings on one server. */
 interface Look {
   latencyMs: number | null;
   isServing: boolean;
