@@ -100,7 +100,6 @@ function answer(refusal: Refusal | Error | null, res: ServerResponse, next: (err
   if (!res.headersSent) sendJson(res, refusal.status, refusal.headers, refusal.body);
 }
 
-/** A class, so that its methods are made once, not for every request. */
 class ExpressExchange extends NodeExchange {
   readonly #req: ExpressRequest;
   readonly #next: (error: Error) => void;

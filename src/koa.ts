@@ -87,7 +87,6 @@ function answer(refusal: Refusal | Error | null, ctx: Context, next: Next): Prom
   return undefined;
 }
 
-/** A class, so that its methods are made once, not for every request. */
 class KoaExchange extends NodeExchange {
   readonly #ctx: ExtendableContext;
   readonly isSecure: boolean;

@@ -4,7 +4,7 @@
  */
 
 /** A hundred years in seconds. A longer time is a mistake of units. */
-const MAX_SECONDS = 100 * 365 * 24 * 3600;
+export const MAX_SECONDS = 100 * 365 * 24 * 3600;
 
 /** A shorter secret can be searched for with one token at hand (RFC 2104, 3: keys of at least the hash's length). */
 export const MIN_SECRET_LENGTH = 32;
@@ -114,11 +114,6 @@ export function checkSeconds(name: string, value: unknown): number {
   return checkInteger(name, value, 1, MAX_SECONDS);
 }
 
-/** A duration in whole seconds that may be 0. */
-export function checkSecondsOrZero(name: string, value: unknown): number {
-  return checkInteger(name, value, 0, MAX_SECONDS);
-}
-
 export function checkBoolean(name: string, value: unknown): boolean {
   if (typeof value !== 'boolean') throw new TypeError(`${name} must be true or false, got ${kindOf(value)}`);
   return value;
@@ -162,4 +157,10 @@ export function checkUserId(userId: unknown, name = 'userId'): string {
     throw new RangeError(`${name} must have at most ${MAX_USER_ID_BYTES} bytes of UTF-8`);
   }
   return text;
+}
+
+/** A user id that may also come as a number, as databases have them. */
+export function readUserId(value: unknown, name: string): string {
+  const isNumber = Number.isFinite(value) || typeof value === 'bigint';
+  return checkUserId(isNumber ? String(value) : value, name);
 }

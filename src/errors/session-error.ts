@@ -1,4 +1,5 @@
-import type { EndReason } from './end-reason';
+/** Why a token is not live, as far as the store remembers. `docs/policies.md` has the meaning of each. */
+export type EndReason = 'replaced' | 'revoked' | 'banned' | 'reused' | 'expired' | 'unknown';
 
 /** The stable codes of a {@link SessionError}, for a `switch`. `docs/errors.md` has the meaning of each. */
 export type SessionErrorCode = keyof typeof STATUS;
