@@ -181,13 +181,8 @@ export class RedisStore implements Store {
 
   touchWithData(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number) {
     const asked = { claims, policy };
-    return this.#ask(
-      'touchWithData',
-      this.#bothKeys(tag),
-      asked,
-      [...judgedBy(asked), slideEveryMs],
-      parseFoundWithData,
-    );
+    const args = [...judgedBy(asked), slideEveryMs];
+    return this.#ask('touchWithData', this.#bothKeys(tag), asked, args, parseFoundWithData);
   }
 
   refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found> {
@@ -235,17 +230,13 @@ export class RedisStore implements Store {
   }
 
   async getBan(tag: string): Promise<StoredBan | null> {
-    const reply = await this.#connection.run<[userId: string, ban: string] | null>(
-      'getBan',
-      [this.#keys.sessions(tag)],
-      [],
-    );
+    const key = this.#keys.sessions(tag);
+    const reply = await this.#connection.run<[userId: string, ban: string] | null>('getBan', [key], []);
     return reply === null ? null : parseBan(...reply);
   }
 
   async list(tag: string): Promise<StoredUser | null> {
-    const reply = await this.#connection.run<ListReply>('list', [this.#keys.sessions(tag)], []);
-    return parseList(reply);
+    return parseList(await this.#connection.run<ListReply>('list', [this.#keys.sessions(tag)], []));
   }
 
   async states(tag: string, sids: readonly string[]): Promise<SessionStates> {

@@ -16,13 +16,11 @@ import type {
   FoundData,
   NewSession,
   ReusePolicy,
-  SessionEntries,
   SessionRecord,
   SessionState,
   SessionStates,
   Store,
   StoredBan,
-  StoredSession,
   StoredUser,
   StoreHealth,
 } from './store';
@@ -105,12 +103,7 @@ export class MemoryStore implements Store {
     return this.#touch(tag, claims, policy, slideEveryMs);
   }
 
-  async touchWithData(
-    tag: string,
-    claims: TokenClaims,
-    policy: ReusePolicy,
-    slideEveryMs: number,
-  ): Promise<(StoredSession & { data: SessionEntries }) | EndedSession | null> {
+  async touchWithData(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number) {
     const found = this.#touch(tag, claims, policy, slideEveryMs);
     if (found === null || found.session === null) return found;
     return { ...found, data: (this.#users.get(tag) as MemoryUser).dataOf(claims.sid).read(null) };
@@ -130,14 +123,10 @@ export class MemoryStore implements Store {
     return ended && { userId: ended.userId };
   }
 
-  async endWithData(
-    tag: string,
-    sid: string,
-    why: EndedFor | null,
-  ): Promise<{ userId: string; data: SessionEntries } | null> {
+  async endWithData(tag: string, sid: string, why: EndedFor | null) {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
-    const data = user?.storedData(sid, null) ?? new Map();
+    const data = user?.storedData(sid, null) ?? new Map<string, string>();
     const wasLive = user?.end(sid, now, why) === true;
     this.#dropIfEmpty(tag);
     this.#changed(tag);
