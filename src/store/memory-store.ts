@@ -16,11 +16,13 @@ import type {
   FoundData,
   NewSession,
   ReusePolicy,
+  SessionEntries,
   SessionRecord,
   SessionState,
   SessionStates,
   Store,
   StoredBan,
+  StoredSession,
   StoredUser,
   StoreHealth,
 } from './store';
@@ -103,7 +105,12 @@ export class MemoryStore implements Store {
     return this.#touch(tag, claims, policy, slideEveryMs);
   }
 
-  async touchWithData(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number) {
+  async touchWithData(
+    tag: string,
+    claims: TokenClaims,
+    policy: ReusePolicy,
+    slideEveryMs: number,
+  ): Promise<(StoredSession & { data: SessionEntries }) | EndedSession | null> {
     const found = this.#touch(tag, claims, policy, slideEveryMs);
     if (found === null || found.session === null) return found;
     return { ...found, data: (this.#users.get(tag) as MemoryUser).dataOf(claims.sid).read(null) };
