@@ -160,26 +160,13 @@ export class RedisStore implements Store {
     const { sid: inheritedFrom, keys: inherited } = session.inherits ?? { sid: '', keys: NO_ARGUMENTS };
     const { maxSessions, maxOnDevice, onLimit, replaces } = session;
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
-    const limits = [maxSessions, maxOnDevice, attributes.device ?? '', onLimit];
     const call = this.#callFor(tag);
-    const [now, record = '', ended = ''] = await this.#deadlines.run(call, {
-      name: 'create',
-      args: (latest) => [
-        userId,
-        sid,
-        ttlMs,
-        absoluteTtlMs,
-        json,
-        latest,
-        ...limits,
-        replaces.join(),
-        provedAt,
-        inheritedFrom,
-        inherited.length,
-        ...inherited,
-        ...[...data].flat(),
-      ],
-    });
+    const [now, record = '', ended = ''] = await this.#deadlines.run(call, 'create', (latest) => [
+      ...[userId, sid, ttlMs, absoluteTtlMs, json, latest],
+      ...[maxSessions, maxOnDevice, attributes.device ?? '', onLimit, replaces.join(), provedAt],
+      ...[inheritedFrom, inherited.length, ...inherited],
+      ...[...data].flat(),
+    ]);
     if (ended !== '') this.#remember(call, revocationOf(...idsIn(ended)));
     if (session.provedAt !== undefined) await this.#secureMove(call);
     return { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
@@ -196,13 +183,8 @@ export class RedisStore implements Store {
 
   touchWithData(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number) {
     const asked = { claims, policy };
-    return this.#ask(
-      'touchWithData',
-      this.#bothKeys(tag),
-      asked,
-      [...judgedBy(asked), slideEveryMs],
-      parseFoundWithData,
-    );
+    const args = [...judgedBy(asked), slideEveryMs];
+    return this.#ask('touchWithData', this.#bothKeys(tag), asked, args, parseFoundWithData);
   }
 
   refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found> {
@@ -234,9 +216,8 @@ export class RedisStore implements Store {
     { userId, durationMs, reason }: { userId: string; durationMs: number | null; reason: string | null },
   ): Promise<{ ban: StoredBan; ended: string[] }> {
     const call = this.#callFor(tag);
-    const [now, text = '', ended = '', noOlder = ''] = await this.#deadlines.run(call, {
-      name: 'ban',
-      args: (latest) => [userId, durationMs ?? 0, reason ?? '', latest],
+    const [now, text = '', ended = '', noOlder = ''] = await this.#deadlines.run(call, 'ban', (latest) => {
+      return [userId, durationMs ?? 0, reason ?? '', latest];
     });
     const revocation = { ids: idsIn(noOlder), before: Number(now), except: '', ban: { userId, text } };
     return this.#secure(call, revocation, { ban: parseBan(userId, text), ended: idsIn(ended) });
@@ -244,27 +225,20 @@ export class RedisStore implements Store {
 
   async unban(tag: string): Promise<boolean> {
     const call = this.#callFor(tag);
-    const [, userId = '', text = ''] = await this.#deadlines.run(call, {
-      name: 'unban',
-      args: (latest) => [latest],
-    });
+    const [, userId = '', text = ''] = await this.#deadlines.run(call, 'unban', (latest) => [latest]);
     if (userId === '') return false;
     this.#remember(call, { ...revocationOf(), ban: { userId, text } });
     return true;
   }
 
   async getBan(tag: string): Promise<StoredBan | null> {
-    const reply = await this.#connection.run<[userId: string, ban: string] | null>(
-      'getBan',
-      [this.#keys.sessions(tag)],
-      [],
-    );
+    const key = this.#keys.sessions(tag);
+    const reply = await this.#connection.run<[userId: string, ban: string] | null>('getBan', [key], []);
     return reply === null ? null : parseBan(...reply);
   }
 
   async list(tag: string): Promise<StoredUser | null> {
-    const reply = await this.#connection.run<ListReply>('list', [this.#keys.sessions(tag)], []);
-    return parseList(reply);
+    return parseList(await this.#connection.run<ListReply>('list', [this.#keys.sessions(tag)], []));
   }
 
   async states(tag: string, sids: readonly string[]): Promise<SessionStates> {
@@ -361,7 +335,6 @@ export class RedisStore implements Store {
     return feed;
   }
 
-  /** A call on the sessions of a user. */
   #callFor(tag: string, startedAt = performance.now()): Call {
     const key = this.#keys.sessions(tag);
     return { key, server: this.#connection.serverOf(key), deadline: startedAt + this.#connection.timeoutMs };
@@ -397,10 +370,7 @@ export class RedisStore implements Store {
 
   /** Ends a session for a reuse, if its token still is one. */
   async #endReused(call: Call, asked: Asked): Promise<boolean> {
-    const [, outcome] = await this.#deadlines.run(call, {
-      name: 'endReused',
-      args: (latest) => [...judgedBy(asked), latest],
-    });
+    const [, outcome] = await this.#deadlines.run(call, 'endReused', (latest) => [...judgedBy(asked), latest]);
     if (outcome !== 'ended') return false;
     this.#remember(call, revocationOf(asked.claims.sid));
     return true;
@@ -477,7 +447,6 @@ function judgedBy({ claims: { sid, gen, mintedAt, provedAt }, policy }: Asked): 
   return [sid, gen === 0 ? String(mintedAt) : `${gen}:${mintedAt}:${provedAt}`, policy.graceMs];
 }
 
-/** The bounds of a session's data, as the scripts take them. */
 function boundsOf({ maxBytes, maxKeys }: DataLimits): string {
   return `${maxBytes}:${maxKeys}`;
 }

@@ -16,7 +16,6 @@ import { leaveRefusedDatabase } from '../client/refused-database';
 import { IdleConnections } from './idle-connections';
 import { NodeErrors } from './node-errors';
 
-/** A watcher of changes of servers. */
 export interface ServerWatcher {
   /** A connection broke: to this server (`host:port` of a Cluster's node), or to all. */
   lost(server?: string): void;
