@@ -549,6 +549,21 @@ describe.each(Object.entries(OPEN['one Redis']))(
       await client.select(3);
       expect(await until('it is served', () => sessions.checkToken(token))).toMatchObject({ user: { id: 'user-0' } });
     });
+
+    it.each<[string, (client: Redis) => void]>([
+      ['before it connects', (client) => void client.select(99)],
+      ['on each connection', (client) => client.on('connect', () => void client.select(99))],
+    ])('leaves a connection on which the application selects it %s, and reports it', async (_name, select) => {
+      const client = open({ db: 3, retryStrategy: () => 10 }) as Redis;
+      const errors: string[] = [];
+      let closings = 0;
+      client.on('error', ({ message }) => errors.push(message));
+      client.on('close', () => closings++);
+      manage(client, {}, false);
+      select(client);
+      await until('it has left two connections', () => closings >= 2);
+      expect(errors.slice(0, 2)).toEqual(Array(2).fill('ERR DB index is out of range'));
+    });
   },
 );
 

@@ -10,6 +10,9 @@ interface Reporting {
 
 const listeners = new WeakMap<Redis, Listener>();
 
+/** The connections that were left. */
+const left = new WeakSet<Redis['stream']>();
+
 /**
  * Leaves each connection on which Redis refuses the configured database. ioredis reports the refusal and goes on in
  * database 0, perhaps among the sessions of another application.
@@ -25,6 +28,9 @@ export function leaveRefusedDatabase(redis: Redis, onRefused: Listener = () => {
   const silentEmit = reporting.silentEmit.bind(redis);
   reporting.silentEmit = (event, argument) => {
     if (event === 'error' && isRefusedDatabase(argument)) {
+      // ioredis reports the refusals in its handshake, too.
+      if (left.has(redis.stream)) return false;
+      left.add(redis.stream);
       listeners.get(redis)?.(argument);
       redis.disconnect(true);
     }
@@ -33,17 +39,15 @@ export function leaveRefusedDatabase(redis: Redis, onRefused: Listener = () => {
 }
 
 /**
- * Reports refusals of SELECT on a ready connection. ioredis selects the last database again after it has reconnected,
- * and drops the promise: a refusal, or a connection that breaks then, causes an unhandled rejection.
+ * Reports every refusal of SELECT. ioredis selects the last database again after it has reconnected, and drops the
+ * promise: a refusal, or a connection that breaks then, causes an unhandled rejection.
  */
 function reportSelections(redis: Redis, reporting: Reporting): void {
   const select = redis.select.bind(redis) as (...args: unknown[]) => Promise<unknown>;
   const reported = (...args: unknown[]) => {
     const answer = select(...args);
-    // ioredis itself reports refusals in the handshake.
-    const isReady = redis.status === 'ready';
     answer.catch((error: unknown) => {
-      if (isReady && !isConnectionLoss(error)) reporting.silentEmit('error', error);
+      if (isRefusedDatabase(error) && !isConnectionLoss(error)) reporting.silentEmit('error', error);
     });
     return answer;
   };
