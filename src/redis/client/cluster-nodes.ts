@@ -1,4 +1,5 @@
 import type { Cluster, Redis } from 'ioredis';
+import { connectQuietly } from './credentials';
 import { breakWhileLoading, mendConnection } from './mended-connection';
 
 type Callback = (error: Error | null, reply?: unknown) => void;
@@ -37,6 +38,8 @@ export function mendNodes(cluster: Cluster): void {
         completeSlots(reply, node.options.host ?? '');
         return true;
       });
+      // A node's own option says that the first command connects.
+      if (options?.lazyConnect === false) connectQuietly(connection);
       return connection;
     };
   });

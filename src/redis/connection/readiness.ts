@@ -262,9 +262,9 @@ function correctNode(this: Redis): void {
   correctFalseReady(this);
 }
 
-/** The error for a lost connection of an application's client: that client reports the reason to the application. */
+/** The error for a lost connection of an application's client: that client may report the reason to the application. */
 function lostByApplication(): Error {
-  return new Error("the connection of the application's client was lost; an error event of that client says why");
+  return new Error("the connection of the application's client was lost; an error event of that client may say why");
 }
 
 /** The database that a client has selected, or will select when it connects. */
