@@ -123,11 +123,9 @@ export class RedisConnection {
     return [...new Set(this.#cluster.slots.flatMap((owners) => owners?.[0] ?? []))];
   }
 
-  /** A slot that one of {@link servers} owns; `null` for none. Outside of a Cluster 0. */
-  slotOf(server: string): number | null {
-    if (this.#cluster === null) return 0;
-    const slot = this.#cluster.slots.findIndex((owners) => owners?.[0] === server);
-    return slot < 0 ? null : slot;
+  /** Whether one of {@link servers} owns a slot. Outside of a Cluster it owns all. */
+  isOwner(server: string, slot: number): boolean {
+    return this.#cluster === null || this.#cluster.slots[slot]?.[0] === server;
   }
 
   /** The client of one of {@link servers}; `null` when there is none any more. */

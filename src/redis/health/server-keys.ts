@@ -1,7 +1,7 @@
 import { pinsSlot } from '../client/client-check';
 import type { RedisConnection } from '../connection/connection';
 import type { RedisKeys } from '../schema';
-import { tagInSlot } from './slot-tag';
+import { tagInSlots } from './slot-tag';
 
 /**
  * Finds, for each server, a key of no user that it would hold, to test whether it takes writes. A replica does not, and
@@ -31,11 +31,10 @@ export class ServerKeys {
     const isHeld = (tag: string) => this.#connection.serverOf(this.#keys.sessions(tag)) === server;
     const known = this.#tagOn.get(server);
     if (known !== undefined && isHeld(known)) return known;
-    const slot = this.#connection.slotOf(server);
-    if (slot === null) return null;
     // A hash tag in the client's prefix puts all keys into one slot, whatever their own tags.
-    const tag = pinsSlot(this.#connection.whole('')) ? 'health' : tagInSlot(slot);
-    if (!isHeld(tag)) return null;
+    const isPinned = pinsSlot(this.#connection.whole(''));
+    const tag = isPinned ? 'health' : tagInSlots((slot) => this.#connection.isOwner(server, slot));
+    if (tag === null || !isHeld(tag)) return null;
     this.#tagOn.set(server, tag);
     return tag;
   }

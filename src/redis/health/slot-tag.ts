@@ -3,15 +3,19 @@ const SLOTS = 16_384;
 
 const POLYNOMIAL = 0x1021;
 
+/** Names to try: each slot has one of them. */
+const NAMES = 88_870;
+
 /**
- * A tag of no user whose keys are in this slot. Each slot has one among the first 88,870 names, which takes some ten
- * milliseconds to find at worst.
+ * A tag of no user whose keys are in one of these slots; `null` when there are no slots. It takes some ten milliseconds
+ * to find at worst: for a single slot.
  */
-export function tagInSlot(slot: number): string {
-  for (let i = 0; ; i++) {
+export function tagInSlots(isOne: (slot: number) => boolean): string | null {
+  for (let i = 0; i < NAMES; i++) {
     const tag = `health-${i.toString(36)}`;
-    if (slotOf(tag) === slot) return tag;
+    if (isOne(slotOf(tag))) return tag;
   }
+  return null;
 }
 
 /** The slot of an ASCII hash tag, as the Redis Cluster specification defines it: its CRC16 (XMODEM). */
