@@ -1,7 +1,8 @@
 /*
  * `npm run bench` in the root measures all parts, `npm run bench -- core http` these; `--quick` checks that it works.
- * Results are stored in results.json, beside those of other parts.
+ * Results are stored in results.json, beside those of other parts. `--sessions` bounds the sizes of the part `scale`.
  */
+import { parseArgs } from 'node:util';
 import { benchCore } from './core';
 import { benchEndings } from './endings';
 import { benchHttp } from './http';
@@ -14,7 +15,7 @@ import { type Part, printMachine, printPart } from './report';
 import { readResults, writeResults } from './results';
 import { benchRevocation } from './revocation';
 import type { Effort } from './rounds';
-import { benchScale } from './scale';
+import { benchScale, SIZES } from './scale';
 import { benchStartup } from './startup';
 
 const FULL: Effort = {
@@ -24,6 +25,7 @@ const FULL: Effort = {
   rounds: 7,
   importRounds: 15,
   users: 20_000,
+  sessions: 10_000_000,
 };
 const QUICK: Effort = {
   isQuick: true,
@@ -32,6 +34,7 @@ const QUICK: Effort = {
   rounds: 3,
   importRounds: 3,
   users: 2000,
+  sessions: 100_000,
 };
 
 const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = {
@@ -57,21 +60,36 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
 const GROUPS: Record<string, string[]> = { http: ['express', 'data', 'koa', 'node', 'fastify', 'hono', 'fetch'] };
 
 async function main(args: readonly string[]): Promise<void> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: { quick: { type: 'boolean' }, sessions: { type: 'string' } },
+  });
   // `npm start --quick`, without `--` before it, gives the option to npm, which passes it on like this.
-  const isQuick = args.includes('--quick') || process.env.npm_config_quick === 'true';
-  const names = partsNamed(args.filter((arg) => arg !== '--quick'));
+  const isQuick = values.quick === true || process.env.npm_config_quick === 'true';
+  const effort = isQuick ? QUICK : FULL;
+  const sessions = values.sessions === undefined ? effort.sessions : readSessions(values.sessions);
+  const names = partsNamed(positionals);
   const cpus = assignCpus();
   const machine = describeMachine(cpus);
   printMachine(machine);
 
   for (const name of names) {
     const began = performance.now();
-    const part = await (PARTS[name] as (typeof PARTS)[string])(isQuick ? QUICK : FULL, cpus);
+    const part = await (PARTS[name] as (typeof PARTS)[string])({ ...effort, sessions }, cpus);
     const seconds = Math.round((performance.now() - began) / 1000);
     printPart(part);
     const result = { at: new Date().toISOString(), seconds, machine, ...part };
     await writeResults({ ...(await readResults(isQuick)), [name]: result }, isQuick);
   }
+}
+
+function readSessions(text: string): number {
+  const sessions = Number(text);
+  // Two sizes at least, to be compared.
+  const sizes = SIZES.slice(2);
+  if (!sizes.includes(sessions)) throw new RangeError(`--sessions must be one of ${sizes.join(', ')}, got ${text}`);
+  return sessions;
 }
 
 function partsNamed(words: readonly string[]): string[] {

@@ -1,0 +1,84 @@
+import { hash, randomBytes } from 'node:crypto';
+import type { Redis } from 'ioredis';
+import { RedisStore, TokenManager } from 'tokensession';
+import { sessionsOf, userId } from './scale-users';
+
+const SECRET = 'a secret that is long enough to be one';
+const USERS_AT_A_TIME = 500;
+/** Scripts in flight: Redis runs one while the next is made. */
+const IN_FLIGHT = 4;
+const SID_BYTES = 16;
+const SID = /^[\w-]{22}$/;
+
+/** Sets hashes with their expiry. ARGV: the expiry in Unix milliseconds; then for each: key, words, fields and values. */
+const SET_HASHES = `
+local expiresAt = ARGV[1]
+local at = 2
+while at <= #ARGV do
+  local key, words = ARGV[at], tonumber(ARGV[at + 1])
+  redis.call('HSET', key, unpack(ARGV, at + 2, at + 1 + words))
+  redis.call('PEXPIREAT', key, expiresAt)
+  at = at + 2 + words
+end`;
+
+/** The hash of a user as a login leaves it. */
+interface Sample {
+  userId: string;
+  words: string[];
+  expiresAt: number;
+}
+
+/**
+ * Adds users whose hashes are copies of those of a user who has really signed in as often, with ids and session ids of
+ * their own. Fills Redis several times as fast as logins do.
+ */
+export async function copyUsers(redis: Redis, url: string, users: Iterable<number>, ttl: number): Promise<void> {
+  const samples = new Map<number, Sample>();
+  const sending = new Set<Promise<unknown>>();
+  let args: string[] = [];
+  let count = 0;
+  const send = async () => {
+    const expiresAt = Math.max(...[...samples.values()].map((sample) => sample.expiresAt));
+    const sent: Promise<unknown> = redis.eval(SET_HASHES, 0, expiresAt, ...args).finally(() => sending.delete(sent));
+    sending.add(sent);
+    args = [];
+    if (sending.size >= IN_FLIGHT) await Promise.race(sending);
+  };
+  for (const user of users) {
+    const sessions = sessionsOf(user);
+    const sample = samples.get(sessions) ?? (await takeSample(redis, url, sessions, ttl));
+    samples.set(sessions, sample);
+    addCopy(args, sample, userId(user));
+    if (++count % USERS_AT_A_TIME === 0) await send();
+  }
+  if (args.length > 0) await send();
+  await Promise.all(sending);
+}
+
+/** Signs a user in this often, and takes the hash out of Redis. */
+async function takeSample(redis: Redis, url: string, sessions: number, ttl: number): Promise<Sample> {
+  const manager = new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl });
+  try {
+    const id = `sample-${sessions}`;
+    for (let count = 0; count < sessions; count++) await manager.setToken(id);
+    const words = Object.entries(await redis.hgetall(keyOf(id))).flat();
+    const expiresAt = await redis.pexpiretime(keyOf(id));
+    await redis.del(keyOf(id));
+    return { userId: id, words, expiresAt };
+  } finally {
+    await manager.close();
+  }
+}
+
+function addCopy(args: string[], sample: Sample, id: string): void {
+  args.push(keyOf(id), String(sample.words.length));
+  for (const word of sample.words) {
+    if (word === sample.userId) args.push(id);
+    else args.push(SID.test(word) ? randomBytes(SID_BYTES).toString('base64url') : word);
+  }
+}
+
+/** The key of a user's sessions. */
+function keyOf(id: string): string {
+  return `session-token:{${hash('sha256', id, 'base64url').slice(0, 22)}}`;
+}
