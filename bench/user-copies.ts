@@ -1,4 +1,4 @@
-import { hash, randomBytes } from 'node:crypto';
+import { hash, randomFillSync } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { RedisStore, TokenManager } from 'tokensession';
 import { sessionsOf, userId } from './scale-users';
@@ -74,8 +74,21 @@ function addCopy(args: string[], sample: Sample, id: string): void {
   args.push(keyOf(id), String(sample.words.length));
   for (const word of sample.words) {
     if (word === sample.userId) args.push(id);
-    else args.push(SID.test(word) ? randomBytes(SID_BYTES).toString('base64url') : word);
+    else args.push(SID.test(word) ? newSessionId() : word);
   }
+}
+
+/** Random bytes for many ids: a call for each would take most of the time. */
+const random = Buffer.alloc(1024 * SID_BYTES);
+let used = random.length;
+
+function newSessionId(): string {
+  if (used === random.length) {
+    randomFillSync(random);
+    used = 0;
+  }
+  used += SID_BYTES;
+  return random.toString('base64url', used - SID_BYTES, used);
 }
 
 /** The key of a user's sessions. */
