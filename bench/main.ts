@@ -1,10 +1,12 @@
 /*
  * `npm run bench` in the root measures all parts, `npm run bench -- core http` these; `--quick` checks that it works.
  * Results are stored in results.json, beside those of other parts. `--sessions` bounds the sizes of the part `scale`.
+ * `--guard` keeps nothing: it compares the ratios with the kept results, and fails where one has become worse.
  */
 import { parseArgs } from 'node:util';
 import { benchCore } from './core';
 import { benchEndings } from './endings';
+import { compareRatios, failuresIn, hasRatios, printComparisons } from './guard';
 import { benchHttp } from './http';
 import { benchInstall } from './install';
 import { benchLive } from './live';
@@ -12,7 +14,7 @@ import { assignCpus, type CpuPlan, describeMachine } from './machine';
 import { benchMemory } from './memory';
 import { benchRedisSide } from './redis-side';
 import { type Part, printMachine, printPart } from './report';
-import { readResults, writeResults } from './results';
+import { type Results, readResults, writeResults } from './results';
 import { benchRevocation } from './revocation';
 import type { Effort } from './rounds';
 import { benchScale, SIZES } from './scale';
@@ -63,25 +65,44 @@ async function main(args: readonly string[]): Promise<void> {
   const { values, positionals } = parseArgs({
     args: [...args],
     allowPositionals: true,
-    options: { quick: { type: 'boolean' }, sessions: { type: 'string' } },
+    options: { quick: { type: 'boolean' }, guard: { type: 'boolean' }, sessions: { type: 'string' } },
   });
   // `npm start --quick`, without `--` before it, gives the option to npm, which passes it on like this.
   const isQuick = values.quick === true || process.env.npm_config_quick === 'true';
   const effort = isQuick ? QUICK : FULL;
   const sessions = values.sessions === undefined ? effort.sessions : readSessions(values.sessions);
-  const names = partsNamed(positionals);
+  const kept = values.guard === true ? await readResults(isQuick) : null;
+  const names = kept === null ? partsNamed(positionals) : partsToGuard(positionals, kept);
   const cpus = assignCpus();
   const machine = describeMachine(cpus);
   printMachine(machine);
 
+  const failures: string[] = [];
   for (const name of names) {
     const began = performance.now();
     const part = await (PARTS[name] as (typeof PARTS)[string])({ ...effort, sessions }, cpus);
     const seconds = Math.round((performance.now() - began) / 1000);
     printPart(part);
-    const result = { at: new Date().toISOString(), seconds, machine, ...part };
-    await writeResults({ ...(await readResults(isQuick)), [name]: result }, isQuick);
+    if (kept === null) {
+      const result = { at: new Date().toISOString(), seconds, machine, ...part };
+      await writeResults({ ...(await readResults(isQuick)), [name]: result }, isQuick);
+    } else {
+      const comparisons = compareRatios(kept[name] as Part, part);
+      printComparisons(comparisons);
+      failures.push(...failuresIn(comparisons).map((failure) => `${name}: ${failure}`));
+    }
   }
+  if (failures.length > 0) throw new Error(`beyond the noise of the kept results:\n${failures.join('\n')}`);
+}
+
+/** Without names, all parts with kept ratios. */
+function partsToGuard(words: readonly string[], kept: Results): string[] {
+  const hasKept = (name: string) => kept[name] !== undefined && hasRatios(kept[name]);
+  const names = words.length === 0 ? Object.keys(PARTS).filter(hasKept) : partsNamed(words);
+  const without = names.filter((name) => !hasKept(name));
+  if (names.length === 0 || without.length > 0)
+    throw new Error(`no ratios are kept of ${without.join(', ') || 'any part'}`);
+  return names;
 }
 
 function readSessions(text: string): number {
