@@ -7,9 +7,11 @@ import { parseArgs } from 'node:util';
 import { benchCore } from './core';
 import { benchEndings } from './endings';
 import { compareRatios, failuresIn, hasRatios, printComparisons } from './guard';
+import { benchHotUser } from './hot-user';
 import { benchHttp } from './http';
 import { benchInstall } from './install';
 import { benchLive } from './live';
+import { benchLoginStorm } from './login-storm';
 import { assignCpus, type CpuPlan, describeMachine } from './machine';
 import { benchMemory } from './memory';
 import { benchRedisSide } from './redis-side';
@@ -52,6 +54,8 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   memory: benchMemory,
   endings: benchEndings,
   scale: benchScale,
+  'hot-user': benchHotUser,
+  'login-storm': benchLoginStorm,
   revocation: benchRevocation,
   live: benchLive,
   startup: benchStartup,

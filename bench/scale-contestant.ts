@@ -61,7 +61,7 @@ const CONTESTANTS: Record<string, (url: string) => Promise<Contestant>> = {
     const redis = new Redis(url);
     const logIn = (user: number) => sessions.setToken(userId(user));
     return {
-      fill: (users) => copyUsers(redis, url, users, TTL),
+      fill: (users) => copyUsers(redis, sessions, users),
       logIn,
       logOut: (token) => sessions.deleteToken(token as string),
       async prepare(operation, user) {

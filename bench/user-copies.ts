@@ -1,9 +1,8 @@
 import { hash, randomFillSync } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import { RedisStore, TokenManager } from 'tokensession';
+import type { TokenManager } from 'tokensession';
 import { sessionsOf, userId } from './scale-users';
 
-const SECRET = 'a secret that is long enough to be one';
 const USERS_AT_A_TIME = 500;
 /** Scripts in flight: Redis runs one while the next is made. */
 const IN_FLIGHT = 4;
@@ -32,7 +31,7 @@ interface Sample {
  * Adds users whose hashes are copies of those of a user who has really signed in as often, with ids and session ids of
  * their own. Fills Redis several times as fast as logins do.
  */
-export async function copyUsers(redis: Redis, url: string, users: Iterable<number>, ttl: number): Promise<void> {
+export async function copyUsers(redis: Redis, manager: TokenManager, users: Iterable<number>): Promise<void> {
   const samples = new Map<number, Sample>();
   const sending = new Set<Promise<unknown>>();
   let args: string[] = [];
@@ -46,7 +45,7 @@ export async function copyUsers(redis: Redis, url: string, users: Iterable<numbe
   };
   for (const user of users) {
     const sessions = sessionsOf(user);
-    const sample = samples.get(sessions) ?? (await takeSample(redis, url, sessions, ttl));
+    const sample = samples.get(sessions) ?? (await takeSample(redis, manager, sessions));
     samples.set(sessions, sample);
     addCopy(args, sample, userId(user));
     if (++count % USERS_AT_A_TIME === 0) await send();
@@ -56,18 +55,13 @@ export async function copyUsers(redis: Redis, url: string, users: Iterable<numbe
 }
 
 /** Signs a user in this often, and takes the hash out of Redis. */
-async function takeSample(redis: Redis, url: string, sessions: number, ttl: number): Promise<Sample> {
-  const manager = new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl });
-  try {
-    const id = `sample-${sessions}`;
-    for (let count = 0; count < sessions; count++) await manager.setToken(id);
-    const words = Object.entries(await redis.hgetall(keyOf(id))).flat();
-    const expiresAt = await redis.pexpiretime(keyOf(id));
-    await redis.del(keyOf(id));
-    return { userId: id, words, expiresAt };
-  } finally {
-    await manager.close();
-  }
+async function takeSample(redis: Redis, manager: TokenManager, sessions: number): Promise<Sample> {
+  const id = `sample-${sessions}`;
+  for (let count = 0; count < sessions; count++) await manager.setToken(id);
+  const words = Object.entries(await redis.hgetall(keyOf(id))).flat();
+  const expiresAt = await redis.pexpiretime(keyOf(id));
+  await redis.del(keyOf(id));
+  return { userId: id, words, expiresAt };
 }
 
 function addCopy(args: string[], sample: Sample, id: string): void {
