@@ -6,6 +6,7 @@
 import { parseArgs } from 'node:util';
 import { benchCore } from './core';
 import { benchEndings } from './endings';
+import { benchFleet } from './fleet';
 import { compareRatios, failuresIn, hasRatios, printComparisons } from './guard';
 import { benchHotUser } from './hot-user';
 import { benchHttp } from './http';
@@ -57,6 +58,7 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   'hot-user': benchHotUser,
   'login-storm': benchLoginStorm,
   revocation: benchRevocation,
+  fleet: benchFleet,
   live: benchLive,
   startup: benchStartup,
   install: benchInstall,
