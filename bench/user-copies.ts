@@ -21,7 +21,7 @@ while at <= #ARGV do
 end`;
 
 /** The hash of a user as a login leaves it. */
-interface Sample {
+interface Original {
   userId: string;
   words: string[];
   expiresAt: number;
@@ -32,12 +32,12 @@ interface Sample {
  * their own. Fills Redis several times as fast as logins do.
  */
 export async function copyUsers(redis: Redis, manager: TokenManager, users: Iterable<number>): Promise<void> {
-  const samples = new Map<number, Sample>();
+  const originals = new Map<number, Original>();
   const sending = new Set<Promise<unknown>>();
   let args: string[] = [];
   let count = 0;
   const send = async () => {
-    const expiresAt = Math.max(...[...samples.values()].map((sample) => sample.expiresAt));
+    const expiresAt = Math.max(...[...originals.values()].map((original) => original.expiresAt));
     const sent: Promise<unknown> = redis.eval(SET_HASHES, 0, expiresAt, ...args).finally(() => sending.delete(sent));
     sending.add(sent);
     args = [];
@@ -45,9 +45,9 @@ export async function copyUsers(redis: Redis, manager: TokenManager, users: Iter
   };
   for (const user of users) {
     const sessions = sessionsOf(user);
-    const sample = samples.get(sessions) ?? (await takeSample(redis, manager, sessions));
-    samples.set(sessions, sample);
-    addCopy(args, sample, userId(user));
+    const original = originals.get(sessions) ?? (await takeOriginal(redis, manager, sessions));
+    originals.set(sessions, original);
+    addCopy(args, original, userId(user));
     if (++count % USERS_AT_A_TIME === 0) await send();
   }
   if (args.length > 0) await send();
@@ -55,8 +55,8 @@ export async function copyUsers(redis: Redis, manager: TokenManager, users: Iter
 }
 
 /** Signs a user in this often, and takes the hash out of Redis. */
-async function takeSample(redis: Redis, manager: TokenManager, sessions: number): Promise<Sample> {
-  const id = `sample-${sessions}`;
+async function takeOriginal(redis: Redis, manager: TokenManager, sessions: number): Promise<Original> {
+  const id = `original-${sessions}`;
   for (let count = 0; count < sessions; count++) await manager.setToken(id);
   const words = Object.entries(await redis.hgetall(keyOf(id))).flat();
   const expiresAt = await redis.pexpiretime(keyOf(id));
@@ -64,10 +64,10 @@ async function takeSample(redis: Redis, manager: TokenManager, sessions: number)
   return { userId: id, words, expiresAt };
 }
 
-function addCopy(args: string[], sample: Sample, id: string): void {
-  args.push(keyOf(id), String(sample.words.length));
-  for (const word of sample.words) {
-    if (word === sample.userId) args.push(id);
+function addCopy(args: string[], original: Original, id: string): void {
+  args.push(keyOf(id), String(original.words.length));
+  for (const word of original.words) {
+    if (word === original.userId) args.push(id);
     else args.push(SID.test(word) ? newSessionId() : word);
   }
 }
