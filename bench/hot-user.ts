@@ -21,7 +21,8 @@ const MESSAGE_LENGTH = 256;
 
 const ONE = 'one session';
 const MOST = 'maximal hash';
-const CALLS = ['checkToken', 'touchToken', 'touchToken, cached'];
+const ASKING = ['checkToken', 'touchToken'];
+const CALLS = [...ASKING, 'touchToken, cached'];
 
 const rowOf = (call: string, user: string) => `${call}, ${user}`;
 
@@ -67,8 +68,8 @@ export async function benchHotUser({ isQuick, rounds }: Effort, cpus: CpuPlan): 
       ],
       samples,
       targets: [
-        ...CALLS.map((call) =>
-          judge(samples, { metric: 'p50', ours: rowOf(call, MOST), theirs: rowOf(call, ONE), atMost: 1.5 }),
+        ...ASKING.map((call) =>
+          judge(samples, { metric: 'redisBusy', ours: rowOf(call, MOST), theirs: rowOf(call, ONE), atMost: 1.5 }),
         ),
         ...CALLS.map((call) => judgeValue(samples, { metric: 'errors', of: rowOf(call, MOST), atMost: 0 })),
       ],
