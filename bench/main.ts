@@ -101,13 +101,11 @@ async function main(args: readonly string[]): Promise<void> {
   if (failures.length > 0) throw new Error(`beyond the noise of the kept results:\n${failures.join('\n')}`);
 }
 
-/** Without names, all parts with kept ratios. */
+/** Those of the named parts, or of all, that have kept ratios. */
 function partsToGuard(words: readonly string[], kept: Results): string[] {
-  const hasKept = (name: string) => kept[name] !== undefined && hasRatios(kept[name]);
-  const names = words.length === 0 ? Object.keys(PARTS).filter(hasKept) : partsNamed(words);
-  const without = names.filter((name) => !hasKept(name));
-  if (names.length === 0 || without.length > 0)
-    throw new Error(`no ratios are kept of ${without.join(', ') || 'any part'}`);
+  const named = partsNamed(words);
+  const names = named.filter((name) => kept[name] !== undefined && hasRatios(kept[name]));
+  if (names.length === 0) throw new Error(`no ratios are kept of ${named.join(', ')}`);
   return names;
 }
 
