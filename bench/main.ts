@@ -16,6 +16,7 @@ import { benchRevocation } from './revocation';
 import type { Effort } from './rounds';
 import { benchScale } from './scale';
 import { benchStartup } from './startup';
+import { benchUserCost } from './user-cost';
 
 const FULL: Effort = {
   isQuick: false,
@@ -46,6 +47,7 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   'redis-side': benchRedisSide,
   memory: benchMemory,
   endings: benchEndings,
+  'user-cost': benchUserCost,
   scale: benchScale,
   revocation: benchRevocation,
   live: benchLive,
