@@ -57,18 +57,30 @@ const ON_ALL: Record<string, Verb> = {
   ban: async (manager, _, userId) => () => manager.banUser(userId),
 };
 const VERBS = { ...ON_ONE_SESSION, ...ON_ALL };
+const ON_DATA = [
+  'touch that slides',
+  'end',
+  'read one key',
+  'write a small key',
+  'list',
+  'login',
+  'end of all sessions',
+];
+const verbsOf = ({ bytes }: Load) =>
+  bytes > 0 ? ON_DATA : Object.keys(VERBS).filter((verb) => !/^(read|write) /.test(verb));
 
 /** Measured calls in a round: each on another session, or on another user. */
 const CALLS = { onOneSession: 20, onAll: 3 };
 
 /**
- * Redis's time for one call of each verb, by the size of the user: the median of a round's calls, by SLOWLOG. A login
- * is over the limit, and ends a session.
+ * Redis's time for one call of each verb, by the size of the user: the median of a round's calls, by `usec` of INFO
+ * commandstats. SLOWLOG would also take the time to log each command inside. A login is over the limit, and ends a
+ * session.
  */
 export async function benchUserCost({ rounds }: Effort): Promise<Part> {
-  const redis = await startRedis({ 'slowlog-log-slower-than': '-1', 'slowlog-max-len': '1000' });
+  const redis = await startRedis();
   try {
-    const names = Object.keys(USERS).flatMap((user) => Object.keys(VERBS).map((verb) => `${verb}, ${user}`));
+    const names = Object.entries(USERS).flatMap(([user, load]) => verbsOf(load).map((verb) => `${verb}, ${user}`));
     const samples = await interleave(names, { rounds, warmUps: 1 }, (name) => {
       const [verb = '', user = ''] = name.split(/, (.*)/s);
       return measure(redis, verb, USERS[user] as Load);
@@ -87,48 +99,57 @@ export async function benchUserCost({ rounds }: Effort): Promise<Part> {
 async function measure(redis: RedisServer, verb: string, load: Load): Promise<Sample> {
   await redis.admin.flushall();
   const store = new RedisStore(redis.url, { timeoutMs: 30_000 });
-  const manager = new TokenManager({ store, secret: SECRET, maxSessions: load.sessions, rotationGrace: 0 });
+  const manager = new TokenManager({
+    store,
+    secret: SECRET,
+    maxSessions: Math.max(load.sessions, load.ended),
+    rotationGrace: 0,
+    // Room for the small key.
+    maxDataBytes: 65 * KIB,
+  });
   try {
     const isOnOne = verb in ON_ONE_SESSION;
     const calls = isOnOne ? CALLS.onOneSession : CALLS.onAll;
     const subjects: [token: string, userId: string][] = [];
-    for (let user = 0; subjects.length < calls; user++) {
+    for (let user = 0; subjects.length <= calls; user++) {
       const tokens = await begin(manager, `user ${user}`, load);
       for (const token of isOnOne ? tokens : tokens.slice(0, 1)) subjects.push([token, `user ${user}`]);
     }
     const acts: (() => Promise<unknown>)[] = [];
-    for (const [token, userId] of subjects.slice(0, calls)) {
+    for (const [token, userId] of subjects.slice(0, calls + 1)) {
       acts.push(await (VERBS[verb] as Verb)(manager, token, userId));
     }
-    await redis.admin.config('SET', 'slowlog-log-slower-than', '0');
-    await redis.admin.slowlog('RESET');
-    for (const act of acts) await act();
-    const log = (await redis.admin.slowlog('GET', -1)) as [number, number, number, string[]][];
-    await redis.admin.config('SET', 'slowlog-log-slower-than', '-1');
-    const micros = log.filter(([, , , [command]]) => /^eval(sha)?$/i.test(command ?? '')).map(([, , taken]) => taken);
-    // A reuse is found by one script, and ended by another.
-    const scripts = micros.length / calls;
-    if (!Number.isInteger(scripts)) throw new Error(`${verb}: ${micros.length} calls of scripts for ${calls} calls`);
-    const sums = acts.map((_, i) =>
-      micros.slice(i * scripts, (i + 1) * scripts).reduce((sum, taken) => sum + taken, 0),
-    );
-    return { micros: spreadOf(sums).median };
+    // Loads the scripts.
+    await acts.shift()?.();
+    const micros: number[] = [];
+    for (const act of acts) {
+      await redis.admin.config('RESETSTAT');
+      await act();
+      micros.push(scriptTime(await redis.admin.info('commandstats')));
+    }
+    return { micros: spreadOf(micros).median };
   } finally {
     await manager.close();
   }
 }
 
+/** The time of all scripts since the last reset. A reuse is found by one, and ended by another. */
+function scriptTime(commandstats: string): number {
+  const times = [...commandstats.matchAll(/^cmdstat_eval(?:sha)?:calls=\d+,usec=(\d+)/gm)];
+  return times.reduce((sum, [, usec]) => sum + Number(usec), 0);
+}
+
 /** Starts a user's sessions. Returns the tokens of the live ones. */
 async function begin(manager: TokenManager, userId: string, { sessions, ended, bytes }: Load): Promise<string[]> {
-  const logIn = () => manager.setToken(userId, undefined, ATTRIBUTES);
-  for (let i = 0; i < ended; i++) {
-    const { id } = await manager.createSession(userId, { attributes: ATTRIBUTES });
-    await manager.deleteSession(userId, id);
-  }
-  const tokens: string[] = [];
-  for (let i = 0; i < sessions; i++) tokens.push(await logIn());
+  const gone = await times(ended, () => manager.createSession(userId, { attributes: ATTRIBUTES }));
+  await Promise.all(gone.map(({ id }) => manager.deleteSession(userId, id)));
+  const tokens = await times(sessions, () => manager.setToken(userId, undefined, ATTRIBUTES));
   const key = 'cart';
   const value = 'x'.repeat(Math.max(0, bytes - key.length - '""'.length));
-  if (bytes > 0) for (const token of tokens) await manager.sessionData(token).set(key, value);
+  if (bytes > 0) await Promise.all(tokens.map((token) => manager.sessionData(token).set(key, value)));
   return tokens;
+}
+
+function times<Result>(count: number, act: () => Promise<Result>): Promise<Result[]> {
+  return Promise.all(Array.from({ length: count }, act));
 }
