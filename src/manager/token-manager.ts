@@ -290,8 +290,10 @@ export class TokenManager<Detail = unknown> {
     return parts !== null && this.#logOut(parts);
   }
 
-  /** Reads a session. Doesn't slide it, and gives no user info. A former token that comes after `rotationGrace` is a reuse
-   * here as well, see the option `onReuse`. */
+  /**
+   * Reads a session. Doesn't slide it, and gives no user info. A former token that comes after `rotationGrace` is a
+   * reuse here as well, see the option `onReuse`.
+   */
   async checkToken(token: string): Promise<Session<Detail> | null> {
     const stored = liveIn(await this.#lookup.find(token, 'read'));
     return stored === null ? null : viewOf(token, stored);
