@@ -316,6 +316,19 @@ describe('the table', () => {
 
 const OTHER_PAGES = ['CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'examples/README.md'];
 
+it('has at most 250 lines', () => {
+  expect(pageText('README.md').split('\n').length).toBeLessThanOrEqual(250);
+});
+
+it.each([...PAGES, ...OTHER_PAGES])('%s wraps sentences at 120 columns', (page) => {
+  const sentences = pageText(page)
+    .replace(/^```.*?^```$/gms, '')
+    .replace(/<!-- results.*?\/results -->/gs, '')
+    .split('\n')
+    .filter((line) => !/^[|#<!]/.test(line));
+  expect(sentences.filter((line) => line.length > 120)).toEqual([]);
+});
+
 it.each([...PAGES, ...OTHER_PAGES])('%s links to files and headings that exist', (page) => {
   const links = [...pageText(page).matchAll(/\]\(([^)#]*)#?([^)]*)\)/g)];
   for (const [, path = '', heading = ''] of links) {
