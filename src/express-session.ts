@@ -1,4 +1,4 @@
-import { checkFunction, checkUserId, kindOf, optional, type Readers, readOptions } from './errors/arguments';
+import { checkFunction, kindOf, optional, type Readers, readOptions, readUserId } from './errors/arguments';
 import { SessionError } from './errors/session-error';
 import { ExpressSessions } from './express-session/express-sessions';
 import { LegacySessions } from './express-session/legacy-sessions';
@@ -98,7 +98,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
       throw new TypeError(`ExpressSessionStore needs a TokenManager, got ${kindOf(manager)}`);
     }
     const { userIdOf, legacy } = readOptions('ExpressSessionStore', options, READERS);
-    const checkedUserIdOf = (session: object) => readUserId(userIdOf(session));
+    const checkedUserIdOf = (session: object) => userIn(userIdOf(session));
     const former =
       legacy &&
       new LegacySessions(manager.namedSessions, {
@@ -279,13 +279,10 @@ function withoutMeaning(error: unknown): unknown {
   return new SessionError('ERR_STORE_UNAVAILABLE', 'the store can not be asked', { cause: error });
 }
 
-function readUserId(value: unknown): string | null {
+function userIn(value: unknown): string | null {
   if (value === undefined || value === null || value === false || value === '') return null;
-  if (Number.isFinite(value) || typeof value === 'bigint') return checkUserId(String(value), USER_ID);
-  return checkUserId(value, USER_ID);
+  return readUserId(value, 'what userIdOf gives');
 }
-
-const USER_ID = 'what userIdOf gives';
 
 function readMoment(value: unknown): number {
   const moment = value instanceof Date ? value.getTime() : value;

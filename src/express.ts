@@ -4,7 +4,7 @@ import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-
 import type { Refusal } from './http/refusal';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
-import { isResponse, NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
+import { isResponse, NodeExchange, sendJson } from './node-http/node-exchange';
 
 export * from './http/index';
 
@@ -97,14 +97,9 @@ function answer(refusal: Refusal | Error | null, res: ServerResponse, next: (err
     next(refusal ?? undefined);
     return;
   }
-  if (res.headersSent) return;
-  setRefusalHeaders(res, refusal);
-  res.statusCode = refusal.status;
-  res.setHeader('Content-Type', 'application/json; charset=utf-8');
-  res.end(JSON.stringify(refusal.body));
+  if (!res.headersSent) sendJson(res, refusal.status, refusal.headers, refusal.body);
 }
 
-/** A class, so that its methods are made once, not for every request. */
 class ExpressExchange extends NodeExchange {
   readonly #req: ExpressRequest;
   readonly #next: (error: Error) => void;

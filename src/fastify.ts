@@ -136,7 +136,6 @@ function hookOf(guard: Guard): FastifyHook {
   };
 }
 
-/** A class, so that its methods are made once, not for every request. */
 class FastifyExchange extends NodeExchange {
   readonly #request: FastifyRequest;
 

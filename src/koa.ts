@@ -81,13 +81,12 @@ function middlewareOf(guard: Guard): Middleware {
 function answer(refusal: Refusal | Error | null, ctx: Context, next: Next): Promise<unknown> | undefined {
   if (refusal === null) return next();
   if (refusal instanceof Error) throw refusal;
-  setRefusalHeaders(ctx.res, refusal);
+  setRefusalHeaders(ctx.res, refusal.headers);
   ctx.status = refusal.status;
   ctx.body = refusal.body;
   return undefined;
 }
 
-/** A class, so that its methods are made once, not for every request. */
 class KoaExchange extends NodeExchange {
   readonly #ctx: ExtendableContext;
   readonly isSecure: boolean;

@@ -7,7 +7,7 @@ import { RequestSession } from './http/request-session';
 import { openerPolicy, openOnce, type SessionOpenerOptions } from './http/session-opener';
 import type { TokenManager } from './manager/token-manager';
 import type { RegisteredDetail } from './manager/types';
-import { isResponse, NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
+import { isResponse, NodeExchange, sendJson } from './node-http/node-exchange';
 
 export type { Connection } from './http/connection';
 export * from './http/index';
@@ -71,12 +71,7 @@ export function sendError(res: NodeResponse, error: unknown): void {
   }
   const { status, headers = {}, body } = error instanceof SessionError ? error : UNEXPECTED;
   for (const name of BODY_HEADERS) res.removeHeader(name);
-  setRefusalHeaders(res as ServerResponse, { headers });
-  res.statusCode = status;
-  res.setHeader('Content-Type', 'application/json; charset=utf-8');
-  const text = JSON.stringify(body);
-  res.setHeader('Content-Length', Buffer.byteLength(text));
-  res.end(text);
+  sendJson(res as ServerResponse, status, headers, body);
 }
 
 class HttpExchange extends NodeExchange {

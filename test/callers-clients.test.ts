@@ -356,6 +356,26 @@ describe('an ioredis 5 client with enableReadyCheck: false', () => {
   });
 });
 
+it.each(Object.entries(OPEN['one Redis']))(
+  'a call whose connection breaks on a client of %s fails with a cause that says where the reason is',
+  async (_, open) => {
+    const proxy = await startProxy(single.port);
+    onClose(() => proxy.stop());
+    const client = open({ maxRetriesPerRequest: 0, lazyConnect: true }) as Redis;
+    client.options.port = proxy.port;
+    const sessions = manage(client, {}, false);
+    const token = await sessions.setToken('user-0');
+    const isCut = proxy.loseReplyTo(new RegExp(token.split('.')[1] as string));
+    await expect(sessions.checkToken(token)).rejects.toMatchObject({
+      code: 'ERR_STORE_UNAVAILABLE',
+      cause: {
+        message: "the connection of the application's client was lost; an error event of that client says why",
+      },
+    });
+    await isCut;
+  },
+);
+
 it('with a commandTimeout still waits for the replicas', async () => {
   const replica = sentinel.nodes[1] as RedisServer;
   const processes = Object.values(OPEN['one Redis']).map((open) =>
@@ -495,6 +515,43 @@ it('a database that an application selects on a live client is used for later co
   }
 });
 
+describe.each(Object.entries(OPEN['one Redis']))(
+  'a client of %s with another database than in its options',
+  (_, open) => {
+    it.each<[string, object, (client: Redis) => unknown]>([
+      ['may be closed', {}, (client) => client.disconnect()],
+      ['may fail without retries', { maxRetriesPerRequest: 0 }, () => undefined],
+    ])('%s while ioredis selects the database again', async (_name, options, onReady) => {
+      const client = open({ db: 3, ...options }) as Redis;
+      const sessions = manage(client, {}, false);
+      await sessions.setToken('user-0');
+      await client.select(7);
+      const isClosed = new Promise((resolve) => {
+        client.once('ready', () => {
+          client.once('close', resolve);
+          onReady(client);
+          // Before the answer to SELECT.
+          client.stream.destroy();
+        });
+      });
+      await killConnections([single], 'TYPE', 'normal');
+      await isClosed;
+    });
+
+    it('leaves a connection on which that database is refused, and reports it', async () => {
+      const client = open({ db: 3, retryStrategy: () => 10 }) as Redis;
+      const sessions = manage(client, {}, false);
+      const token = await sessions.setToken('user-0');
+      const errors: string[] = [];
+      client.on('error', ({ message }) => errors.push(message));
+      await expect(client.select(99)).rejects.toThrow('DB index is out of range');
+      await until('it reports the refusal', () => errors.includes('ERR DB index is out of range'));
+      await client.select(3);
+      expect(await until('it is served', () => sessions.checkToken(token))).toMatchObject({ user: { id: 'user-0' } });
+    });
+  },
+);
+
 describe('several stores on one client', () => {
   const listenersOf = (client: Client) =>
     client.eventNames().map((name) => [name, client.listenerCount(name)] as const);
@@ -518,6 +575,8 @@ describe('several stores on one client', () => {
         expect((await first.setToken('user-1')).length).toBeGreaterThan(0);
         await first.close();
         expect(listenersOf(client)).toEqual(without);
+        const warnings = jest.mocked(process.emitWarning).mock.calls.map(([warning]) => String(warning));
+        expect(warnings.filter((warning) => /MaxListeners/.test(warning))).toEqual([]);
       }
     },
   );

@@ -5,7 +5,7 @@ import { type RedisServer, startRedis } from './support/redis-server';
 import { HOUR, liveIn, newSession, PATIENT, randomPrefixes, startSession } from './support/stores';
 
 /*
- * The clock of the store is set back by an hour, so earlier records lie in the future.
+ * The clock of the store is set back by an hour, so earlier records lie in the future; or it leaps ahead by an hour.
  */
 
 const USER_ID = 'ada';
@@ -18,6 +18,8 @@ interface Clock {
   store: Store;
   /** Sets the clock of the store back by an hour. */
   setBack(): Promise<void>;
+  /** Sets the clock of the store an hour ahead. */
+  leapAhead(): Promise<void>;
   /** Lets this many milliseconds pass. */
   elapse(ms: number): Promise<void>;
 }
@@ -36,23 +38,28 @@ function memoryClock(): Clock {
   const elapse = async (ms: number) => {
     now += ms;
   };
-  return { store: new MemoryStore({ now: () => now }), setBack, elapse };
+  return { store: new MemoryStore({ now: () => now }), setBack, leapAhead: () => elapse(HOUR), elapse };
 }
 
-/** Redis uses the clock of the machine, so the moments in the records are moved ahead instead. */
+/** Redis uses the clock of the machine, so the moments in the records are moved the other way instead. */
 function redisClock(): Clock {
   const prefixes = randomPrefixes();
   const key = `${prefixes.tokenKeyPrefix}:{${TAG}}`;
   const infoKey = `${prefixes.userKeyPrefix}:{${TAG}}`;
-  const ahead = (value: string) => value.replace(/\d{13}/g, (time) => `${+time + HOUR}`);
-  const setBack = async () => {
+  const moveRecords = async (ms: number) => {
+    const moved = (value: string) => value.replace(/\d{13}/g, (time) => `${+time + ms}`);
     for (const [field, value] of Object.entries(await server.admin.hgetall(key))) {
-      if (field.length === 22) await server.admin.hset(key, field, ahead(value));
+      if (field.length === 22) await server.admin.hset(key, field, moved(value));
     }
     const info = await server.admin.get(infoKey);
-    if (info !== null) await server.admin.psetex(infoKey, (await server.admin.pttl(infoKey)) + HOUR, ahead(info));
+    if (info !== null) await server.admin.psetex(infoKey, (await server.admin.pttl(infoKey)) + ms, moved(info));
   };
-  return { store: new RedisStore(server.url, { ...prefixes, ...PATIENT }), setBack, elapse: sleep };
+  return {
+    store: new RedisStore(server.url, { ...prefixes, ...PATIENT }),
+    setBack: () => moveRecords(HOUR),
+    leapAhead: () => moveRecords(-HOUR),
+    elapse: sleep,
+  };
 }
 
 describe.each([
@@ -78,6 +85,18 @@ describe.each([
     await clock.setBack();
     const found = await liveIn(touch(await current(sid)));
     expect((found?.session.seenAt as number) - (found?.now as number)).toBe(0);
+  });
+
+  it('a leap ahead expires the sessions with less time left than the leap, and no other', async () => {
+    const short = await startSession(clock.store, TAG, newSession(USER_ID, { ttlMs: HOUR / 2 }));
+    const long = await logIn();
+    await clock.leapAhead();
+    const [later, now] = await Promise.all([current(long.sid), clock.store.states(TAG, [short.sid, long.sid])]);
+    expect(now).toMatchObject({ states: [{ reason: 'expired' }, { expiresAt: expect.any(Number) }] });
+    expect(await touch(short)).toMatchObject({ session: null, reason: 'expired' });
+    expect(await liveIn(touch(later))).not.toBeNull();
+    const next = await logIn();
+    expect((await clock.store.list(TAG))?.sessions.map(({ sid }) => sid)).toEqual([long.sid, next.sid]);
   });
 
   it('reuse of a former token is detected at once, not an hour later', async () => {

@@ -367,3 +367,24 @@ describe('a slot that moves to another node', () => {
     expect(await sessions.touchToken(token)).not.toBeNull();
   });
 });
+
+it('a master with a single slot is tried by health and heartbeats like any other', async () => {
+  const pair = await startClusterTopology({ masters: 1, replicas: 0, spares: 1 });
+  onClose(() => pair.stop());
+  const [from, to] = pair.nodes as [RedisServer, RedisServer];
+  await pair.endMigration(16_383, from, to);
+  const sessions = new TokenManager({
+    store: new RedisStore({ cluster: pair.startupNodes }, { ...PATIENT, ...prefixes }),
+    secret: SECRET,
+    cache: { maxAgeMs: 60_000, heartbeatMs: 100 },
+  });
+  onClose(() => sessions.close());
+  await until('the near cache is up', () => sessions.cacheStats?.isUp);
+  expect(await sessions.health()).toMatchObject({ status: 'up', reasons: [] });
+  await ask(to, 'CONFIG', 'SET', 'min-replicas-to-write', 1);
+  expect(await sessions.health()).toMatchObject({
+    status: 'degraded',
+    reasons: expect.arrayContaining([expect.stringMatching(`^127.0.0.1:${to.port}: Redis has too few replicas`)]),
+  });
+  await until('the near cache is down', () => sessions.cacheStats?.isUp === false);
+});

@@ -268,6 +268,25 @@ describe('a revocation with durability', () => {
     });
   });
 
+  it('says that the connection broke when an intermediary closes it during the wait', async () => {
+    const proxy = await startProxy(master.port);
+    onClose(() => proxy.stop());
+    const store = new RedisStore(`redis://127.0.0.1:${proxy.port}`, {
+      ...PATIENT,
+      ...prefixes,
+      durability: { replicas: 1 },
+    });
+    const sessions = new TokenManager({ store, secret: SECRET });
+    onClose(() => sessions.close());
+    const token = await sessions.setToken('ada');
+    const isCut = proxy.loseRequest(/WAIT/);
+    await expect(sessions.deleteToken(token)).rejects.toMatchObject({
+      ...notReplicated,
+      cause: { message: 'the connection was closed without a reason' },
+    });
+    await isCut;
+  });
+
   it('ends no sessions of database 0 when Redis refuses its own connection the database', async () => {
     await ask(master, 'ACL', 'SETUSER', 'app', 'reset', 'on', '>app', '~*', '&*', '+@all');
     const store = new RedisStore(

@@ -460,42 +460,59 @@ it('a reuse emits its event also on a client that returns numbers as strings', a
   expect(reused).toEqual([{ userId: 'ada', sessionId: sidOf(token), ended: true }]);
 });
 
-it('a former token whose session another request confirmed, before it was ended for the reuse, is in flight', async () => {
-  let confirm: (() => Promise<unknown>) | null = null;
-  const calls: string[] = [];
-  class Interrupted extends Redis {
-    override async sendCommand(command: Command, stream?: never): Promise<unknown> {
-      const name = Object.keys(SCRIPTS).find((script) => command.args[0] === hash('sha1', scriptNamed(script)));
-      if (name !== undefined) calls.push(name);
-      if (name === 'endReused') {
-        const interrupt = confirm;
-        confirm = null;
-        await interrupt?.();
+describe('a former token whose session another request confirms, before it is ended for the reuse,', () => {
+  /** A former token and the current one, of a client that calls `before` with each script that it sends. */
+  async function reuse(before: (script: string, confirmAt: (time: number) => Promise<unknown>) => Promise<void>) {
+    const calls: string[] = [];
+    class Interrupted extends Redis {
+      override async sendCommand(command: Command, stream?: never): Promise<unknown> {
+        const script = Object.entries(SCRIPTS).find(([, lua]) => command.args[0] === hash('sha1', lua))?.[0];
+        if (script !== undefined) {
+          calls.push(script);
+          await before(script, confirmAt);
+        }
+        return super.sendCommand(command, stream);
       }
-      return super.sendCommand(command, stream);
     }
+    const confirmAt = async (confirmed: number) => {
+      const record = (await server.admin.hget(keyOf(token), sidOf(token)))?.split(':') ?? [];
+      record[6] = String(confirmed);
+      await server.admin.hset(keyOf(token), sidOf(token), record.join(':'));
+    };
+    const setUp = manage(server.url, { rotationGrace: 60 });
+    const token = await setUp.setToken('ada');
+    const child = (await setUp.rotateToken(token)) as string;
+    await setUp.touchToken(child);
+    const client = new Interrupted(server.url, { password: PASSWORD });
+    closing.push(async () => client.disconnect());
+    return { sessions: manage(client, { rotationGrace: 60 }), token, child, calls, confirmAt };
   }
-  const scriptNamed = (name: string) => SCRIPTS[name as keyof typeof SCRIPTS];
-  const client = new Interrupted(server.url, { password: PASSWORD });
-  closing.push(async () => client.disconnect());
-  const sessions = manage(client, { rotationGrace: 60 });
-  const token = await sessions.setToken('ada');
-  const child = (await sessions.rotateToken(token)) as string;
-  await sessions.touchToken(child);
-  const confirmAt = async (confirmed: number) => {
-    const record = (await server.admin.hget(keyOf(token), sidOf(token)))?.split(':') ?? [];
-    record[6] = String(confirmed);
-    await server.admin.hset(keyOf(token), sidOf(token), record.join(':'));
-  };
-  const now = await timeOf(server);
-  await confirmAt(now - 120_000);
-  confirm = () => confirmAt(now);
-  calls.length = 0;
-  expect((await sessions.touchToken(token))?.user.id).toBe('ada');
-  expect(calls).toEqual(['touch', 'endReused', 'touch']);
-  await confirmAt(now - 120_000);
-  expect(await sessions.touchToken(token)).toBeNull();
-  expect(await sessions.touchToken(child)).toBeNull();
+
+  it('is in flight', async () => {
+    const now = await timeOf(server);
+    let isConfirmed = false;
+    const { sessions, token, child, calls, confirmAt } = await reuse(async (script, confirm) => {
+      if (script !== 'endReused' || isConfirmed) return;
+      isConfirmed = true;
+      await confirm(now);
+    });
+    await confirmAt(now - 120_000);
+    expect((await sessions.touchToken(token))?.user.id).toBe('ada');
+    expect(calls).toEqual(['touch', 'endReused', 'touch']);
+    await confirmAt(now - 120_000);
+    expect(await sessions.touchToken(token)).toBeNull();
+    expect(await sessions.touchToken(child)).toBeNull();
+  });
+
+  it('is refused with a 503 after three such tries, and nothing has ended', async () => {
+    const now = await timeOf(server);
+    const { sessions, token, child, calls } = await reuse((script, confirm) =>
+      confirm(script === 'endReused' ? now : now - 120_000).then(() => undefined),
+    );
+    await expect(sessions.touchToken(token)).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE', status: 503 });
+    expect(calls).toEqual(Array(3).fill(['touch', 'endReused']).flat());
+    expect((await sessions.touchToken(child))?.user.id).toBe('ada');
+  });
 });
 
 describe('a Redis whose memory is full', () => {

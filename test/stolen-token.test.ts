@@ -120,7 +120,7 @@ describeStores((open) => {
     const renewed = async (token: string) => {
       const { session } = await sessions.openToken(token);
       if (session === null) throw new Error('the session is not live');
-      return sessions.isRenewalDue(session) ? sessions.renewedToken(session) : null;
+      return sessions.rotations.isDue(session) ? sessions.rotations.renewed(session) : null;
     };
 
     it('renews a token of that age, without an extra call to the store', async () => {

@@ -1,5 +1,5 @@
 import { networkInterfaces } from 'node:os';
-import { type ConnectionOptions, checkServerIdentity } from 'node:tls';
+import tls, { type ConnectionOptions, checkServerIdentity } from 'node:tls';
 import { Cluster, Redis } from 'ioredis';
 import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5';
 import { createRedisClient, RedisStore, type RedisTarget, TokenManager } from 'tokensession';
@@ -169,6 +169,32 @@ describe.each(KINDS)('%s', (kind) => {
     expect(health.status).toBe('down');
     const search = new SecretSearch(secrets);
     for (const [, text] of [...printsOf(error), ...printsOf(health)]) expect(search.namesIn(text)).toEqual([]);
+  });
+
+  it('an end of our own during the TLS handshake never hides why the connections fail', async () => {
+    const { connect } = tls;
+    let handshakes = 0;
+    jest.spyOn(tls, 'connect').mockImplementation(((...args: Parameters<typeof connect>) => {
+      const socket = connect(...args);
+      if (handshakes++ % 2 === 1) socket.once('connect', () => socket.end());
+      return socket;
+    }) as typeof connect);
+    onClose(() => jest.restoreAllMocks());
+    const store = new RedisStore(settingsOf(kind, mutual, { ...withOwn(), ca: stranger.cert }), { timeoutMs: 2000 });
+    const sessions = new TokenManager({ store, secret: SECRET });
+    onClose(() => sessions.close());
+    const causes: unknown[] = [];
+    await until('many handshakes have ended', async () => {
+      const { cause } = await sessions.setToken('ada').then(
+        () => new Error('logged in'),
+        (error: Error) => error,
+      );
+      causes.push(cause);
+      return handshakes > 8;
+    });
+    const reasons = causes.map((cause) => (cause as Error | undefined)?.message ?? 'none');
+    expect(reasons).toContainEqual(expect.stringContaining('self-signed certificate in certificate chain'));
+    expect(reasons.filter((reason) => /decode error|Connection is closed/.test(reason))).toEqual([]);
   });
 });
 

@@ -25,7 +25,6 @@ export class ChangeLog {
     this.#changes.set(flat(tag), ++this.#count);
   }
 
-  /** Whether a user may have changed since that moment. */
   hasChanged(tag: string, since: number): boolean {
     return this.#forgotten > since || (this.#changes.peek(tag) ?? 0) > since;
   }

@@ -1,7 +1,14 @@
 import { timingSafeEqual } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { SharedJson } from '../store/shared-json';
-import { type ChangeFeed, type ChangeSource, expiryOf, type SessionRecord, type Store } from '../store/store';
+import {
+  type ChangeFeed,
+  type ChangeFollower,
+  type ChangeSource,
+  expiryOf,
+  type SessionRecord,
+  type Store,
+} from '../store/store';
 import { flat, MAX_TOKEN_LENGTH, sessionIdIn, type TokenClaims, tagIn } from '../token/token';
 import type { CachePolicy } from './cache-options';
 import { ChangeLog } from './change-log';
@@ -37,11 +44,13 @@ export interface KnownSession {
   slideAt: number;
 }
 
-/** A live session from the store, just now. */
 export interface CheckedSession extends Pick<KnownSession, 'userId' | 'session' | 'userInfo' | 'userInfoVersion'> {
   /** The store's clock when it answered. */
   readonly now: number;
 }
+
+/** The part of a store that a cache needs. */
+export type FollowableStore = Required<Pick<Store, 'follow'>>;
 
 /** Is called when the cache starts or stops to work. */
 export interface CacheWatcher {
@@ -83,19 +92,14 @@ export class NearCache {
   #isUp = false;
   #isClosed = false;
 
-  /** @returns `null` for a store without a change feed, or one that needs no cache. */
-  static on(store: Store, policy: CachePolicy, slideEveryMs: number, watcher: CacheWatcher): NearCache | null {
-    return store.follow === undefined ? null : new NearCache(store as FollowableStore, policy, slideEveryMs, watcher);
-  }
-
-  private constructor(store: FollowableStore, policy: CachePolicy, slideEveryMs: number, watcher: CacheWatcher) {
+  constructor(store: FollowableStore, policy: CachePolicy, slideEveryMs: number, watcher: CacheWatcher) {
     this.#policy = policy;
     this.#slideEveryMs = slideEveryMs;
     this.#users = new LRUCache({ maxSize: policy.maxEntries, sizeCalculation: (sessions) => sessions.size });
-    const follower = {
-      changed: (tag: string) => this.changed(tag),
-      lost: (source: ChangeSource) => this.#forgetAllOf(source),
-      completenessChanged: (outcome: { isComplete: true } | { isComplete: false; cause: unknown }) => {
+    const follower: ChangeFollower = {
+      changed: (tag) => this.changed(tag),
+      lost: (source) => this.#forgetAllOf(source),
+      completenessChanged: (outcome) => {
         if (this.#isClosed) return;
         this.#isUp = outcome.isComplete;
         if (outcome.isComplete) watcher.up();
@@ -189,8 +193,6 @@ export class NearCache {
     }
   }
 }
-
-type FollowableStore = Store & Required<Pick<Store, 'follow'>>;
 
 function isCurrent({ until, source }: KnownSession, now: number): boolean {
   return now < until && now < source.completeUntil;

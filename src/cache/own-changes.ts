@@ -8,7 +8,7 @@ import type { NearCache } from './near-cache';
  */
 export function reportingOwnChanges(store: Store, cache: NearCache): Store {
   const intercept: Interceptor = (call, verb, tag) => {
-    if (VERBS[verb] !== 'change') return call();
+    if (!VERBS[verb]) return call();
     cache.changed(tag);
     return call().finally(() => cache.changed(tag));
   };

@@ -4,7 +4,7 @@
  */
 
 /** A hundred years in seconds. A longer time is a mistake of units. */
-const MAX_SECONDS = 100 * 365 * 24 * 3600;
+export const MAX_SECONDS = 100 * 365 * 24 * 3600;
 
 /** A shorter secret can be searched for with one token at hand (RFC 2104, 3: keys of at least the hash's length). */
 export const MIN_SECRET_LENGTH = 32;
@@ -55,17 +55,14 @@ export function readOptions<All extends Readonly<Record<string, Reader<unknown>>
   return Object.fromEntries(entries) as Read<All>;
 }
 
-/** The reader of an option that may be left out. */
 export function optional<Value, const Fallback>(read: Reader<Value>, fallback: Fallback): Reader<Value | Fallback> {
   return (name, value) => (value === undefined ? fallback : read(name, value));
 }
 
-/** The reader of a whole number within bounds. */
 export function integer(min: number, max: number): Reader<number> {
   return (name, value) => checkInteger(name, value, min, max);
 }
 
-/** The reader of one of a few words. */
 export function oneOf<const Word extends string>(...words: readonly Word[]): Reader<Word> {
   return (name, value) => {
     if (words.includes(value as Word)) return value as Word;
@@ -104,7 +101,6 @@ export function isPlainObject(value: unknown): value is object {
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
-/** A whole number within bounds. */
 export function checkInteger(name: string, value: unknown, min: number, max: number): number {
   if (typeof value !== 'number') throw new TypeError(`${name} must be a number, got ${kindOf(value)}`);
   if (!Number.isSafeInteger(value) || value < min || value > max) {
@@ -118,11 +114,6 @@ export function checkSeconds(name: string, value: unknown): number {
   return checkInteger(name, value, 1, MAX_SECONDS);
 }
 
-/** A duration in whole seconds that may be 0. */
-export function checkSecondsOrZero(name: string, value: unknown): number {
-  return checkInteger(name, value, 0, MAX_SECONDS);
-}
-
 export function checkBoolean(name: string, value: unknown): boolean {
   if (typeof value !== 'boolean') throw new TypeError(`${name} must be true or false, got ${kindOf(value)}`);
   return value;
@@ -133,16 +124,22 @@ export function checkFunction<Function>(name: string, value: unknown): Function 
   return value as Function;
 }
 
-/** A string that survives UTF-8; a lone surrogate does not. */
-export function checkText(name: string, value: unknown): string {
+export function checkString(name: string, value: unknown): string {
   if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${kindOf(value)}`);
-  if (value === '') throw new RangeError(`${name} must not be empty`);
-  checkWellFormed(name, value);
   return value;
 }
 
-export function checkWellFormed(name: string, text: string): void {
-  if (!text.isWellFormed()) throw new RangeError(`${name} must be well-formed Unicode: it holds a lone surrogate`);
+/** A string that is not empty and {@link checkWellFormed}. */
+export function checkText(name: string, value: unknown): string {
+  if (checkString(name, value) === '') throw new RangeError(`${name} must not be empty`);
+  return checkWellFormed(name, value);
+}
+
+/** A string that survives UTF-8; a lone surrogate does not. */
+export function checkWellFormed(name: string, value: unknown): string {
+  const text = checkString(name, value);
+  if (text.isWellFormed()) return text;
+  throw new RangeError(`${name} must be well-formed Unicode: it holds a lone surrogate`);
 }
 
 /** Text for people to read, 1 to 256 characters; `null` for none. */
@@ -160,4 +157,10 @@ export function checkUserId(userId: unknown, name = 'userId'): string {
     throw new RangeError(`${name} must have at most ${MAX_USER_ID_BYTES} bytes of UTF-8`);
   }
   return text;
+}
+
+/** A user id that may also come as a number, as databases have them. */
+export function readUserId(value: unknown, name: string): string {
+  const isNumber = Number.isFinite(value) || typeof value === 'bigint';
+  return checkUserId(isNumber ? String(value) : value, name);
 }

@@ -1,4 +1,5 @@
-import type { EndReason } from './end-reason';
+/** Why a token is not live, as far as the store remembers. `docs/policies.md` has the meaning of each. */
+export type EndReason = 'replaced' | 'revoked' | 'banned' | 'reused' | 'expired' | 'unknown';
 
 /** The stable codes of a {@link SessionError}, for a `switch`. `docs/errors.md` has the meaning of each. */
 export type SessionErrorCode = keyof typeof STATUS;
@@ -107,7 +108,6 @@ export function withOutcome(error: unknown, outcome: unknown): unknown {
   return isEnded(error) ? Object.defineProperty(error, 'outcome', { value: outcome, enumerable: false }) : error;
 }
 
-/** The error of an ended session. */
 export function sessionEnded(ended: { reason: EndReason; message?: string | null | undefined }): SessionError {
   const { reason, message } = ended;
   const body = { error: 'unauthenticated', reason, ...(message !== undefined && message !== null && { message }) };

@@ -15,7 +15,6 @@ const MAX_LISTED = 10_000;
 /** The most sessions that are read in parallel. */
 const AT_ONCE = 50;
 
-/** The arguments of a save. */
 interface Save {
   identity: SessionIdentity;
   /** The identity that the session had until this save. */
@@ -117,14 +116,12 @@ export class ExpressSessions {
     return found;
   }
 
-  /** Counts the live sessions. */
   async count(): Promise<number> {
     let count = 0;
     for await (const sessions of this.#listed()) count += sessions.length;
     return count;
   }
 
-  /** Ends all sessions. */
   async endAll(): Promise<void> {
     for await (const sessions of this.#sessions.all()) {
       await Promise.all(sessions.map(({ name }) => this.#sessions.end(name)));
@@ -290,7 +287,6 @@ function inTurn<Outcome>(known: TrackedSession, act: () => Promise<Outcome>): Pr
   return turn;
 }
 
-/** The attributes of a request's login. */
 function originOf(request: SessionRequest | null): SessionAttributes {
   if (request === null) return {};
   const header = (name: string) => request.headers?.[name]?.toString();

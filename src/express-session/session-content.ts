@@ -1,11 +1,8 @@
-import { kindOf } from '../errors/arguments';
+import { kindOf, MAX_SECONDS } from '../errors/arguments';
 import type { SessionEntries } from '../store/store';
 import type { SessionCookie } from './peer';
 
 const COOKIE = 'cookie';
-
-/** The longest a session may live, in milliseconds: a hundred years. */
-const MAX_TTL_MS = 100 * 365 * 24 * 3_600_000;
 
 /**
  * The content to store: the JSON of each top-level key of a session. As in other express-session stores, a Date becomes
@@ -60,7 +57,7 @@ export function lifetimeOf(session: object): number | null {
   if (leftMs <= 0) return 0;
   const ttlMs = typeof originalMaxAge === 'number' ? originalMaxAge : leftMs;
   if (Number.isNaN(ttlMs)) return null;
-  return 1000 * Math.ceil(Math.min(Math.max(ttlMs, 0), MAX_TTL_MS) / 1000);
+  return 1000 * Math.min(Math.ceil(Math.max(ttlMs, 0) / 1000), MAX_SECONDS);
 }
 
 /** A cookie without its expiry, which changes with every request. */

@@ -26,7 +26,6 @@ export function idOf({ tag, sid }: SessionName): string {
   return `${tag}.${sid}`;
 }
 
-/** Whether an id contains a session's name. */
 export function isNamedId(id: string): boolean {
   return NAMED_ID.test(id);
 }

@@ -16,7 +16,6 @@ export interface StoredContent {
   theirs?: ReadonlyMap<string, string | null>;
 }
 
-/** The state of a request's session object. */
 export interface TrackedSession {
   /** The identity that the next save stores. Changes at once when the application signs a user in or out. */
   identity: SessionIdentity;
@@ -37,7 +36,6 @@ export function trackOf(session: object): TrackedSession | undefined {
   return tracked.get(session);
 }
 
-/** Records the state of an object. */
 export function track(session: object, identity: SessionIdentity, stored: StoredContent | null): TrackedSession {
   const known = { identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
   tracked.set(session, known);

@@ -1,5 +1,5 @@
 import { type Connection, readConnection } from '../http/connection';
-import type { Exchange } from '../http/exchange';
+import { type Exchange, hostIn } from '../http/exchange';
 import type { ReplyHeaders } from '../http/reply-headers';
 import type { FetchReply } from './fetch-reply';
 
@@ -53,7 +53,7 @@ export class FetchExchange implements Exchange {
   }
 
   host(): string | undefined {
-    return this.#connection.host ?? this.header('host') ?? hostOf(this.#request.url);
+    return this.#connection.host ?? this.header('host') ?? hostIn(this.#request.url);
   }
 
   ip(): string | undefined {
@@ -79,8 +79,4 @@ export class FetchExchange implements Exchange {
     // Nothing reads the body of an answer to HEAD.
     this.#reply.onClose(listener, this.method !== 'HEAD');
   }
-}
-
-function hostOf(url: string): string | undefined {
-  return URL.canParse(url) ? new URL(url).host : undefined;
 }

@@ -5,7 +5,7 @@ import type { Session } from '../manager/types';
 import { isVisitor } from '../token/token';
 import { CONNECTION, type Connection } from './connection';
 import type { CookieOptions } from './cookie-options';
-import type { Exchange } from './exchange';
+import { type Exchange, hostIn, isRepeatedIn } from './exchange';
 import { type SessionPolicy, sessionPolicy } from './middleware-options';
 import { type CrossOriginOptions, foreignOriginRefusal } from './origin-check';
 import { tokenConflict } from './refusal';
@@ -29,7 +29,6 @@ const OPTIONS: Record<keyof AuthenticatorOptions, true> = {
   trustedOrigins: true,
 };
 
-/** The used part of `Headers`. */
 interface HeaderGetter {
   get(name: string): string | null;
 }
@@ -129,7 +128,6 @@ async function lookUp<Detail>(
   return { session: null, error: ended ?? unauthenticated() };
 }
 
-/** The relevant parts of a request that opens a connection. */
 class Handshake implements Pick<Exchange, 'header' | 'isRepeated' | 'host' | 'isSecure'> {
   readonly #request: ConnectionRequest;
   readonly #host: string | undefined;
@@ -151,12 +149,11 @@ class Handshake implements Pick<Exchange, 'header' | 'isRepeated' | 'host' | 'is
   }
 
   isRepeated(name: string): boolean {
-    const { rawHeaders = [] } = this.#request;
-    return rawHeaders.filter((text, index) => index % 2 === 0 && text.toLowerCase() === name).length > 1;
+    return isRepeatedIn(this.#request.rawHeaders ?? [], name);
   }
 
   host(): string | undefined {
-    const { headers, url } = this.#request;
+    const { headers, url = '' } = this.#request;
     // HTTP/2 has a pseudo-header for the host, which `Headers` refuses.
     const authority = isGetter(headers) ? undefined : headers[':authority']?.toString();
     return this.#host ?? authority ?? this.header('host') ?? hostIn(url);
@@ -170,11 +167,6 @@ function isGetter(headers: ConnectionRequest['headers']): headers is HeaderGette
 function isEncrypted({ socket, url }: ConnectionRequest): boolean {
   const isTls = typeof socket === 'object' && (socket as { encrypted?: unknown } | null)?.encrypted === true;
   return isTls || /^(?:https|wss):/i.test(url ?? '');
-}
-
-/** The host in the URL of a `Request`, which may have no header for it. */
-function hostIn(url = ''): string | undefined {
-  return URL.canParse(url) ? new URL(url).host : undefined;
 }
 
 function unauthenticated(): SessionError {

@@ -1,4 +1,4 @@
-import { checkBoolean, kindOf, optional, type Readers, readOptions } from '../errors/arguments';
+import { checkBoolean, checkString, optional, type Readers, readOptions } from '../errors/arguments';
 
 /**
  * Facts about the client that the request itself does not contain, behind a proxy for example. Take them from headers
@@ -13,7 +13,6 @@ export interface Connection {
   host?: string | null | undefined;
 }
 
-/** The readers of its members. */
 export const CONNECTION = {
   ip: checkTextOrNone,
   secure: optional(checkBoolean, undefined),
@@ -29,7 +28,5 @@ export function readConnection(caller: string, connection: Connection | undefine
 
 /** Any text: it may come from a header. `undefined` for `null`, which `Headers` give for what a request lacks. */
 function checkTextOrNone(name: string, value: unknown): string | undefined {
-  if (value === undefined || value === null) return undefined;
-  if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${kindOf(value)}`);
-  return value;
+  return value === undefined || value === null ? undefined : checkString(name, value);
 }

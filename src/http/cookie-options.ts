@@ -1,6 +1,6 @@
 import {
   checkBoolean,
-  kindOf,
+  checkString,
   oneOf,
   optional,
   type Read,
@@ -93,20 +93,19 @@ export function readCookieOptions(option: CookieOptions | undefined): Read<typeo
   return { ...given, secure: true };
 }
 
-function checkText(option: string, value: unknown): string {
-  if (typeof value !== 'string') throw new TypeError(`${option} must be a string, got ${kindOf(value)}`);
+function checkFilled(option: string, value: unknown): string {
   if (value === '') throw new TypeError(`${option} must not be empty`);
-  return value;
+  return checkString(option, value);
 }
 
 function checkName(option: string, value: unknown): string {
-  const name = checkText(option, value);
+  const name = checkFilled(option, value);
   if (NAME.test(name)) return name;
   throw new TypeError(`${option} must be letters, digits and !#$%&'*+-.^_\`|~ alone, got ${shown(name)}`);
 }
 
 function checkPath(option: string, value: unknown): string {
-  const path = checkText(option, value);
+  const path = checkFilled(option, value);
   if (!path.startsWith('/')) throw new TypeError(`${option} must begin with /`);
   if (PATH.test(path) && path.length <= MAX_PATH_LENGTH) return path;
   throw new TypeError(
@@ -115,7 +114,7 @@ function checkPath(option: string, value: unknown): string {
 }
 
 function checkDomain(option: string, value: unknown): string {
-  const domain = checkText(option, value);
+  const domain = checkFilled(option, value);
   if (domain.startsWith('.') || domain.endsWith('.')) {
     throw new TypeError(
       `${option} must not begin or end with a dot: it holds for the subdomains anyway (RFC 6265, 5.2.3)`,

@@ -17,8 +17,7 @@ const NOT_PERSISTENT = '~';
 
 const NONE: readonly string[] = [];
 
-/** The lifetime of the cookie. */
-export interface CookieLifetime {
+interface CookieLifetime {
   /** Seconds that the session can live, at most; `null` for no bound. */
   maxAge: number | null;
   /** Whether the browser keeps the cookie when it is closed. */
@@ -27,27 +26,12 @@ export interface CookieLifetime {
   freshForMs?: number;
 }
 
-/** Reads, sets and clears the cookie with the token. Always HttpOnly. */
-export interface CookieTransport {
-  /**
-   * The different tokens under the cookie's name, in no meaningful order.
-   */
-  read(header: string | undefined, secure: boolean): readonly string[];
-  /** Whether the cookie in which this token came outlives the browser's session. */
-  isPersistent(header: string | undefined, token: string): boolean;
-  /** Sets the cookie. `isTossed`: other cookies of the name came along. */
-  set(exchange: Exchange, token: string, lifetime: CookieLifetime, isTossed?: boolean): void;
-  /** Makes the browser delete the cookie. */
-  clear(exchange: Exchange, isTossed: boolean): void;
-}
-
 /** The cookies of users and of visitors. Two, so that a visitor's late answer can't take the place of a login. */
 export interface Cookies {
   user: CookieTransport;
   visitor: CookieTransport;
 }
 
-/** The suffix of the name of a visitor's cookie. */
 const VISITOR = '-visitor';
 
 /** @throws TypeError for an option that is unknown or of the wrong kind, and for a combination that browsers refuse. */
@@ -57,7 +41,10 @@ export function readCookies(option: CookieOptions | false | undefined): Cookies 
   return { user: cookieTransport(given, ''), visitor: cookieTransport(given, VISITOR) };
 }
 
-function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: string): CookieTransport {
+type CookieTransport = ReturnType<typeof cookieTransport>;
+
+/** Reads, sets and clears the cookie with the token. Always HttpOnly. */
+function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: string) {
   const { path, domain, sameSite, partitioned } = given;
   const own: CookieScope = domain === undefined ? { path } : { path, domain };
 
@@ -101,15 +88,21 @@ function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: st
   };
 
   return {
-    read: (header, secure) => (header === undefined ? NONE : valuesOf(header, nameFor(secure))),
-    isPersistent: (header, token) => !header?.includes(token + NOT_PERSISTENT),
-    set(exchange, token, { maxAge, isPersistent, freshForMs }, isTossed = false) {
+    /** The different tokens under the cookie's name, in no meaningful order. */
+    read(header: string | undefined, secure: boolean): readonly string[] {
+      return header === undefined ? NONE : valuesOf(header, nameFor(secure));
+    },
+    /** Whether the cookie in which this token came outlives the browser's session. */
+    isPersistent: (header: string | undefined, token: string) => !header?.includes(token + NOT_PERSISTENT),
+    /** Sets the cookie. `isTossed`: other cookies of the name came along. */
+    set(exchange: Exchange, token: string, lifetime: CookieLifetime, isTossed = false) {
+      const { maxAge, isPersistent, freshForMs } = lifetime;
       const text = isPersistent
         ? line(exchange.isSecure, token, { maxAge: Math.min(maxAge ?? MAX_AGE, MAX_AGE) })
         : line(exchange.isSecure, token + NOT_PERSISTENT, {});
       decide(exchange, text, isTossed, freshForMs);
     },
-    clear(exchange, isTossed) {
+    clear(exchange: Exchange, isTossed: boolean) {
       decide(exchange, line(exchange.isSecure, '', { maxAge: 0, expires: new Date(0) }), isTossed);
     },
   };

@@ -15,7 +15,6 @@ import { judgeTokens, judgeVisitor, NO_VISITOR, type RequestTokens, type Request
 export class CurrentSession<Detail> {
   readonly policy: SessionPolicy<Detail>;
   readonly exchange: Exchange;
-  /** The tokens that came with the request. */
   readonly tokens: RequestTokens;
   /** The live session of a user or visitor; `null` for none. */
   session: RequestedSession<Detail> | null = null;
@@ -49,7 +48,6 @@ export class CurrentSession<Detail> {
     this.tokens = judgeTokens(policy, exchange);
   }
 
-  /** The signed-in user; `null` for none. */
   get user(): User<Detail> | null {
     return this.session === null ? null : this.session.user;
   }
@@ -58,7 +56,6 @@ export class CurrentSession<Detail> {
     return this.session === null ? null : this.session.token;
   }
 
-  /** The visitor that came, or has begun since. */
   get visitor(): RequestVisitor {
     this.#visitor ??= judgeVisitor(this.policy, this.exchange, this.tokens);
     return this.#visitor;

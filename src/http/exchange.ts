@@ -14,7 +14,6 @@ export interface Exchange {
   readonly isSecure: boolean;
   /** A header's value, by its name in lower case. Repeated headers are joined, unless the host keeps the first only. */
   header(name: string): string | undefined;
-  /** Whether a header came more than once. */
   isRepeated(name: string): boolean;
   /** The host that the client asked for, with the port if it named one, by the trust-proxy rule. */
   host(): string | undefined;
@@ -36,6 +35,16 @@ export interface Exchange {
    * leaves it out where a thrown error always reaches its error handling.
    */
   divertAnswer?(error: Error): void;
+}
+
+/** The host in an absolute URL, for a request that has no header for it. */
+export function hostIn(url: string): string | undefined {
+  return URL.canParse(url) ? new URL(url).host : undefined;
+}
+
+/** Whether a header came more than once. `rawHeaders`: names and values in turn. */
+export function isRepeatedIn(rawHeaders: readonly string[], name: string): boolean {
+  return rawHeaders.filter((text, index) => index % 2 === 0 && text.toLowerCase() === name).length > 1;
 }
 
 /** An IPv4 address in the form of an IPv6 socket (RFC 4291, 2.5.5.2), which users should not see. */

@@ -25,36 +25,21 @@ const MIDDLEWARE = 'sessionMiddleware()';
  */
 export type Guard = (request: object) => Refusal | Error | null | Promise<Refusal | Error | null>;
 
-/**
- * The path of the login page; `null` for none.
- *
- * @throws TypeError for an option that is unknown or no path.
- */
+/** The path of the login page; `null` for none. */
 export function redirectOf(options: RequireUserOptions | undefined): string | null {
   return readOptions('requireUser', options, OPTIONS, '').redirectTo;
 }
 
-/**
- * @param needs what has to be mounted before it.
- * @throws TypeError for an option that is unknown or no path.
- */
+/** @param needs what has to be mounted before it. */
 export function userGuard(options: RequireUserOptions | undefined, needs = MIDDLEWARE): Guard {
   const redirectTo = redirectOf(options);
   return (request) => userRefusal(opened(request, 'requireUser', needs), redirectTo);
 }
 
-/**
- * @param needs what has to be mounted before it.
- * @throws TypeError or RangeError when `seconds` is not a positive whole number.
- */
+/** @param needs what has to be mounted before it. */
 export function recencyGuard(seconds: number, needs = MIDDLEWARE): Guard {
-  const within = recentSeconds(seconds);
+  const within = checkSeconds('seconds', seconds);
   return (request) => recencyRefusal(opened(request, 'requireRecentLogin', needs), within);
-}
-
-/** @throws TypeError or RangeError when `seconds` is not a positive whole number. */
-export function recentSeconds(seconds: number): number {
-  return checkSeconds('seconds', seconds);
 }
 
 function opened(request: object, guard: string, needs: string) {

@@ -1,13 +1,4 @@
-import {
-  checkBoolean,
-  checkSeconds,
-  checkText,
-  kindOf,
-  optional,
-  type Read,
-  type Readers,
-  readOptions,
-} from '../errors/arguments';
+import { checkBoolean, checkSeconds, checkText, kindOf, optional, type Read, type Readers } from '../errors/arguments';
 import { MAX_DATA_KEYS } from '../store/limits';
 import { checkActor, checkAttributes } from '../store/session-attributes';
 import type { SessionAttributes } from '../store/store';
@@ -44,7 +35,7 @@ export interface LoginOptions {
   persistent?: boolean | undefined;
 }
 
-const LOGIN_OPTIONS = {
+export const LOGIN_OPTIONS = {
   ttl: optional(checkSeconds, undefined),
   absoluteTtl: optional(checkSeconds, undefined),
   attributes: readAttributes,
@@ -54,10 +45,6 @@ const LOGIN_OPTIONS = {
 } satisfies Readers<LoginOptions>;
 
 export type CheckedLoginOptions = Read<typeof LOGIN_OPTIONS>;
-
-export function checkLoginOptions(options: LoginOptions | undefined) {
-  return readOptions('login', options, LOGIN_OPTIONS, '');
-}
 
 function checkKeys(name: string, value: unknown): readonly string[] {
   if (!Array.isArray(value)) throw new TypeError(`${name} must be an array of keys, got ${kindOf(value)}`);
@@ -77,10 +64,6 @@ export interface LogoutOptions {
   everywhere?: boolean | undefined;
 }
 
-const LOGOUT_OPTIONS = { everywhere: optional(checkBoolean, false) } satisfies Readers<LogoutOptions>;
+export const LOGOUT_OPTIONS = { everywhere: optional(checkBoolean, false) } satisfies Readers<LogoutOptions>;
 
 export type CheckedLogoutOptions = Read<typeof LOGOUT_OPTIONS>;
-
-export function checkLogoutOptions(options: LogoutOptions | undefined) {
-  return readOptions('logout', options, LOGOUT_OPTIONS, '');
-}

@@ -91,15 +91,16 @@ async function lookUp<Detail>(current: CurrentSession<Detail>, tokens: readonly 
 /** Signs in with a token that came, and renews it when that is due. */
 function signInByToken<Detail>(current: CurrentSession<Detail>, session: RequestedSession<Detail>): void {
   const { policy, exchange, tokens } = current;
-  const { manager, cookies } = policy;
+  const { cookies } = policy;
+  const { rotations } = policy.manager;
   const isInCookie = tokens.cookies.includes(session.token);
   current.signIn(session, isInCookie);
   if (!isInCookie || cookies === null) return;
   current.isPersistent = cookies.user.isPersistent(exchange.header('cookie'), session.token);
   // In this order: `isTooLate` may make the host create the request's signal, at a cost.
-  if (!manager.isRenewalDue(session) || exchange.isTooLate()) return;
-  const next = session.withToken(manager.renewedToken(session));
+  if (!rotations.isDue(session) || exchange.isTooLate()) return;
+  const next = session.withToken(rotations.renewed(session));
   current.signIn(next, true);
   // A slow answer must not replace a later token in the browser.
-  current.setCookie(next, Math.max(manager.rotationGraceMs, MIN_FRESH_MS));
+  current.setCookie(next, Math.max(rotations.graceMs, MIN_FRESH_MS));
 }

@@ -6,7 +6,7 @@
  * sends.
  */
 
-import { kindOf, shown } from '../errors/arguments';
+import { checkString, kindOf, shown } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
 import type { Exchange } from './exchange';
 
@@ -59,7 +59,6 @@ export function crossOriginRefusal(exchange: Exchange, trusted: TrustedOrigins):
   return isSafe(exchange) ? null : foreignOriginRefusal(exchange, trusted);
 }
 
-/** The parts of a request that identify its origin. */
 type Sender = Pick<Exchange, 'header' | 'isRepeated' | 'host' | 'isSecure'>;
 
 /**
@@ -105,9 +104,9 @@ function isOwnOrigin(origin: string, exchange: Sender): boolean {
 }
 
 /** An entry of `trustedOrigins`, as browsers write it. */
-function originOf(entry: unknown, index: number): string {
+function originOf(value: unknown, index: number): string {
   const name = `option trustedOrigins[${index}]`;
-  if (typeof entry !== 'string') throw new TypeError(`${name} must be a string, got ${kindOf(entry)}`);
+  const entry = checkString(name, value);
   const isBare = /^https?:\/\/[^/?#@\\\s]+$/i.test(entry);
   const origin = isBare && URL.canParse(entry) ? new URL(entry).origin : '';
   if (!ORIGIN.test(origin)) {

@@ -2,7 +2,6 @@
 import { SessionError } from '../errors/session-error';
 import type { EndReason } from '../store/store';
 
-/** The answer to a refused request. */
 export interface Refusal {
   status: number;
   /** `Vary` is added to the response's own. */
@@ -35,7 +34,6 @@ export function withChallenge(error: unknown, challenge: string | undefined): un
   return new SessionError(error.code, error.message, { cause: error, headers: challengeHeaders(challenge) });
 }
 
-/** @param call the name of the late call. */
 export function headersSent(call: string): SessionError {
   const message = `${call}() came after the response had begun, or its client had gone: its cookie could not be set`;
   return new SessionError('ERR_HEADERS_SENT', message);

@@ -8,7 +8,6 @@ export interface HeaderFields {
   removeHeader(name: string): unknown;
 }
 
-/** `Set-Cookie` lines about one cookie. */
 export interface CookieDecision {
   /** The name, domain and path: a cookie's identity (RFC 6265, 5.3). */
   cookie: string;

@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { readOptions } from '../errors/arguments';
 import { refuseWrites } from '../errors/refuse-writes';
 import { sessionEnded } from '../errors/session-error';
 import type { SessionData } from '../manager/session-data';
@@ -6,7 +7,7 @@ import type { User } from '../manager/types';
 import type { EndReason } from '../store/store';
 import { CurrentSession } from './current-session';
 import type { Exchange } from './exchange';
-import { checkLoginOptions, checkLogoutOptions, type LoginOptions, type LogoutOptions } from './login-options';
+import { LOGIN_OPTIONS, LOGOUT_OPTIONS, type LoginOptions, type LogoutOptions } from './login-options';
 import type { SessionPolicy } from './middleware-options';
 import { logIn, logOut, moveOn } from './sign-in';
 import { renewVisit, startVisit } from './visits';
@@ -140,7 +141,7 @@ export class RequestSession<Detail = unknown> {
    * await req.session.login(String(user.id), { keep: ['cart'] });
    */
   async login(userId: string, options?: LoginOptions): Promise<string> {
-    return logIn(this.#current, userId, checkLoginOptions(options));
+    return logIn(this.#current, userId, readOptions('login', options, LOGIN_OPTIONS, ''));
   }
 
   /**
@@ -188,72 +189,7 @@ export class RequestSession<Detail = unknown> {
    *   ended; with the latter, the cookies are cleared.
    */
   async logout(options?: LogoutOptions): Promise<void> {
-    return logOut(this.#current, checkLogoutOptions(options));
-  }
-
-  /**
-   * Fails with a hint: passport calls this to keep a login in a session of express-session.
-   *
-   * @internal
-   */
-  regenerate(callback: (error: TypeError) => void): void {
-    callback(notExpressSession('regenerate'));
-  }
-
-  /**
-   * Fails with the same hint: passport calls this at a logout.
-   *
-   * @internal
-   */
-  save(callback: (error: TypeError) => void): void {
-    callback(notExpressSession('save'));
-  }
-
-  /**
-   * Fails the request with a hint: passport reads and writes this for `failureMessage` and `successMessage`.
-   * {@link flash} and {@link returnTo} do the same. Callbacks use them, where a thrown error would end the process.
-   *
-   * @internal
-   */
-  get messages(): unknown[] {
-    refuseKey(this.#current.exchange, 'messages');
-    // passport goes on with it.
-    return [];
-  }
-
-  /** @internal */
-  set messages(_texts: unknown) {
-    refuseKey(this.#current.exchange, 'messages');
-  }
-
-  /**
-   * What connect-flash reads and writes.
-   *
-   * @internal
-   */
-  get flash(): undefined {
-    refuseKey(this.#current.exchange, 'flash');
-    return undefined;
-  }
-
-  /** @internal */
-  set flash(_texts: unknown) {
-    refuseKey(this.#current.exchange, 'flash');
-  }
-
-  /**
-   * What passport reads for `successReturnToOrRedirect`.
-   *
-   * @internal
-   */
-  get returnTo(): undefined {
-    refuseKey(this.#current.exchange, 'returnTo');
-    return undefined;
-  }
-
-  /** @internal */
-  set returnTo(_path: unknown) {
-    refuseKey(this.#current.exchange, 'returnTo');
+    return logOut(this.#current, readOptions('logout', options, LOGOUT_OPTIONS, ''));
   }
 
   /** The user, and the session's id and times, without the token. */
@@ -290,13 +226,28 @@ export function refuseAssignments(prototype: RequestSession): void {
   );
 }
 
-refuseAssignments(RequestSession.prototype);
-
-function notExpressSession(method: string): TypeError {
-  return new TypeError(
-    `session.${method} is express-session's: sign in with passport.authenticate(…, { session: false }) and then session.login(user.id), or with authenticate() of tokensession/passport; sign out with session.logout()`,
-  );
+// passport calls these to keep a login in a session of express-session, and at a logout. They fail with a hint.
+for (const method of ['regenerate', 'save']) {
+  const hint = `session.${method} is express-session's: sign in with passport.authenticate(…, { session: false }) and then session.login(user.id), or with authenticate() of tokensession/passport; sign out with session.logout()`;
+  const value = (callback: (error: TypeError) => void) => callback(new TypeError(hint));
+  Object.defineProperty(RequestSession.prototype, method, { value, configurable: true });
 }
+
+// passport and connect-flash read and write these, and passport goes on with a list of messages.
+for (const [name, value] of Object.entries({ messages: [], flash: undefined, returnTo: undefined })) {
+  Object.defineProperty(RequestSession.prototype, name, {
+    get(this: RequestSession) {
+      refuseKey(currentOf(this).exchange, name);
+      return value?.slice();
+    },
+    set(this: RequestSession) {
+      refuseKey(currentOf(this).exchange, name);
+    },
+    configurable: true,
+  });
+}
+
+refuseAssignments(RequestSession.prototype);
 
 /**
  * Fails the request. Throws only if the host has no other way: in a callback of another package, a throw would end the

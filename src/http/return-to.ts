@@ -1,4 +1,4 @@
-import { kindOf, shown } from '../errors/arguments';
+import { checkString, shown } from '../errors/arguments';
 
 /**
  * Characters of a path that `returnTo` keeps. A longer one loses its query, then all of its path, because `Location`
@@ -28,16 +28,15 @@ export function safeReturnTo(value: unknown): string {
   return path.length <= MAX_LENGTH ? path : '/';
 }
 
-/** The `Location` of a login page, with `returnTo`. */
 export function loginLocation(redirectTo: string, url: string): string {
   return `${redirectTo}${redirectTo.includes('?') ? '&' : '?'}returnTo=${encodeURIComponent(safeReturnTo(url))}`;
 }
 
 /** @throws TypeError for a value that is no path of this site. */
 export function checkRedirectTo(name: string, value: unknown): string {
-  if (typeof value !== 'string') throw new TypeError(`${name} must be a string, got ${kindOf(value)}`);
-  if (PATH.test(value) && !value.includes('#')) return value;
-  throw new TypeError(`${name} must be a path of this site, such as /login, got ${shown(value)}`);
+  const path = checkString(name, value);
+  if (PATH.test(path) && !path.includes('#')) return path;
+  throw new TypeError(`${name} must be a path of this site, such as /login, got ${shown(path)}`);
 }
 
 /** Whether a browser asks for a page, and not a script for data. */

@@ -1,8 +1,8 @@
-import { kindOf } from '../errors/arguments';
+import { checkSeconds, kindOf } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
 import type { User } from '../manager/types';
 import type { CurrentSession } from './current-session';
-import { type RequireUserOptions, recentSeconds, redirectOf } from './guards';
+import { type RequireUserOptions, redirectOf } from './guards';
 import type { Refusal } from './refusal';
 import { currentOf, RequestSession } from './request-session';
 import { recencyRefusal, userRefusal } from './session-refusals';
@@ -32,7 +32,7 @@ export async function requireRecentLogin<Detail>(
   session: RequestSession<Detail>,
   seconds: number,
 ): Promise<User<Detail>> {
-  const within = recentSeconds(seconds);
+  const within = checkSeconds('seconds', seconds);
   return userOf(session, await recencyRefusal(checkSession('requireRecentLogin', session), within));
 }
 

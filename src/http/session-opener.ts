@@ -1,9 +1,5 @@
 import type { TokenManager } from '../manager/token-manager';
-import {
-  sessionPolicy as middlewarePolicy,
-  type SessionMiddlewareOptions,
-  type SessionPolicy,
-} from './middleware-options';
+import { type SessionMiddlewareOptions, type SessionPolicy, sessionPolicy } from './middleware-options';
 import { openSession } from './opening';
 import { currentOf, type RequestSession } from './request-session';
 
@@ -18,7 +14,7 @@ export function openerPolicy<Detail>(
   if (options !== undefined && Object.hasOwn(Object(options), 'property')) {
     throw new TypeError('sessionOpener has no option "property": the session is what openSession() gives');
   }
-  return middlewarePolicy(manager, options, 'sessionOpener');
+  return sessionPolicy(manager, options, 'sessionOpener');
 }
 
 /**

@@ -44,7 +44,6 @@ export function logIn<Detail>(
   });
 }
 
-/** Signs out, as `RequestSession.logout` says. */
 export function logOut(current: CurrentSession<unknown>, { everywhere }: CheckedLogoutOptions): Promise<void> {
   const { manager, clearSiteData } = current.policy;
   return current.inTurn(async () => {

@@ -13,16 +13,8 @@ const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 /** The header that may hold a token. */
 export type HeaderOption = string | false;
 
-/** Reads a token from a request header. */
-export interface HeaderTransport {
-  /** The value in the token's place; `undefined` without one, or when the header came twice. */
-  read(request: Pick<Exchange, 'header' | 'isRepeated'>): string | undefined;
-  /** The challenge of a 401 in `WWW-Authenticate`; `undefined` for a header that HTTP has no scheme for. */
-  readonly challenge: string | undefined;
-}
-
 /** @throws TypeError for a value that is neither `false` nor the name of a header. */
-export function headerTransport(option: HeaderOption | undefined): HeaderTransport | null {
+export function headerTransport(option: HeaderOption | undefined) {
   if (option === false) return null;
   const name: unknown = option ?? 'authorization';
   if (typeof name !== 'string')
@@ -31,8 +23,10 @@ export function headerTransport(option: HeaderOption | undefined): HeaderTranspo
   const field = name.toLowerCase();
   const isBearer = field === 'authorization';
   return {
+    /** The challenge of a 401 in `WWW-Authenticate`; `undefined` for a header that HTTP has no scheme for. */
     challenge: isBearer ? 'Bearer' : undefined,
-    read(request) {
+    /** The value in the token's place; `undefined` without one, or when the header came twice. */
+    read(request: Pick<Exchange, 'header' | 'isRepeated'>): string | undefined {
       const value = request.header(field);
       if (value === undefined || (isBearer && !BEARER.test(value)) || request.isRepeated(field)) return undefined;
       return isBearer ? value.slice(6).trim() : value;

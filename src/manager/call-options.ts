@@ -1,13 +1,5 @@
-/* Options of a manager's methods. Each check throws a TypeError or RangeError that names the option. */
-import {
-  checkBoolean,
-  checkMessage,
-  checkSeconds,
-  kindOf,
-  optional,
-  type Readers,
-  readOptions,
-} from '../errors/arguments';
+/* Options of a manager's methods. */
+import { checkBoolean, checkMessage, checkSeconds, kindOf, optional, type Readers } from '../errors/arguments';
 import { checkActor, checkAttributes } from '../store/session-attributes';
 import type { SessionAttributes } from '../store/store';
 
@@ -31,17 +23,13 @@ export interface CreateSessionOptions {
   replaces?: readonly string[] | undefined;
 }
 
-const CREATE_OPTIONS = {
+export const CREATE_OPTIONS = {
   ttl: optional(checkSeconds, undefined),
   absoluteTtl: optional(checkSeconds, undefined),
   attributes: (_name, value) => checkAttributes(value as SessionAttributes | undefined),
   actor: optional(checkActor, undefined),
   replaces: optional(checkTokens, [] as readonly unknown[]),
 } satisfies Readers<CreateSessionOptions>;
-
-export function checkCreateOptions(options: CreateSessionOptions | undefined) {
-  return readOptions('createSession', options, CREATE_OPTIONS, '');
-}
 
 function checkTokens(name: string, value: unknown): readonly unknown[] {
   if (!Array.isArray(value)) throw new TypeError(`${name} must be an array of tokens, got ${kindOf(value)}`);
@@ -61,15 +49,11 @@ export interface InspectTokenOptions {
   cache?: boolean | undefined;
 }
 
-const INSPECT_OPTIONS = {
+export const INSPECT_OPTIONS = {
   touch: optional(checkBoolean, false),
   userInfoTtl: optional(checkSeconds, undefined),
   cache: optional(checkBoolean, true),
 } satisfies Readers<InspectTokenOptions>;
-
-export function checkInspectOptions(options: InspectTokenOptions | undefined) {
-  return readOptions('inspectToken', options, INSPECT_OPTIONS, '');
-}
 
 /** Options of `deleteSession`. */
 export interface RevokeOptions {
@@ -77,11 +61,7 @@ export interface RevokeOptions {
   message?: string | undefined;
 }
 
-const REVOKE_OPTIONS = { message: checkMessage } satisfies Readers<RevokeOptions>;
-
-export function checkRevokeOptions(options: RevokeOptions | undefined) {
-  return readOptions('deleteSession', options, REVOKE_OPTIONS, '');
-}
+export const REVOKE_OPTIONS = { message: checkMessage } satisfies Readers<RevokeOptions>;
 
 /** Options of `deleteUserToken`. */
 export interface DeleteUserTokenOptions extends RevokeOptions {
@@ -92,11 +72,7 @@ export interface DeleteUserTokenOptions extends RevokeOptions {
   except?: string | null | undefined;
 }
 
-const DELETE_OPTIONS = { ...REVOKE_OPTIONS, except: checkExcept } satisfies Readers<DeleteUserTokenOptions>;
-
-export function checkDeleteOptions(options: DeleteUserTokenOptions | undefined) {
-  return readOptions('deleteUserToken', options, DELETE_OPTIONS, '');
-}
+export const DELETE_OPTIONS = { ...REVOKE_OPTIONS, except: checkExcept } satisfies Readers<DeleteUserTokenOptions>;
 
 function checkExcept(name: string, value: unknown): string | null {
   const except = value ?? null;
@@ -112,11 +88,7 @@ export interface BanUserOptions {
   reason?: string | undefined;
 }
 
-const BAN_OPTIONS = {
+export const BAN_OPTIONS = {
   seconds: optional(checkSeconds, null),
   reason: checkMessage,
 } satisfies Readers<BanUserOptions>;
-
-export function checkBanOptions(options: BanUserOptions | undefined) {
-  return readOptions('banUser', options, BAN_OPTIONS, '');
-}

@@ -1,8 +1,8 @@
-import { checkSeconds, checkUserId } from '../errors/arguments';
+import { checkSeconds, checkUserId, type Read, readOptions } from '../errors/arguments';
 import { isEnded, SessionError } from '../errors/session-error';
 import type { NewSession, SessionRecord, Store, StoredAttributes } from '../store/store';
 import { createSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
-import { type CreateSessionOptions, checkCreateOptions } from './call-options';
+import { CREATE_OPTIONS, type CreateSessionOptions } from './call-options';
 import type { ManagerPolicy } from './manager-options';
 import { reported } from './reported';
 import type { SessionEmitter } from './session-events';
@@ -16,7 +16,7 @@ interface Beginning extends Pick<NewSession, 'data' | 'inherits' | 'provedAt'> {
 }
 
 /** The checked options of a login, and what the session begins with. */
-type LoginOptions = Partial<ReturnType<typeof checkCreateOptions>> & Beginning;
+type LoginOptions = Partial<Read<typeof CREATE_OPTIONS>> & Beginning;
 
 /** What a visitor's session begins with. */
 export interface VisitorOptions extends Beginning {
@@ -25,7 +25,6 @@ export interface VisitorOptions extends Beginning {
   attributes?: StoredAttributes | undefined;
 }
 
-/** A session that has just started. */
 export interface StartedSession<Detail> {
   token: string;
   user: User<Detail>;
@@ -62,7 +61,7 @@ export class Logins<Detail> {
     beginning: Beginning = {},
   ): Promise<StartedSession<Detail>> {
     this.checkUserId(userId);
-    const given = { ...checkCreateOptions(options), ...beginning };
+    const given = { ...readOptions('createSession', options, CREATE_OPTIONS, ''), ...beginning };
     if (!this.#userInfo.hasLoader) return this.start(userId, given);
     const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtl * 1000);
     if (detail === null) throw userNotFound();
@@ -106,7 +105,6 @@ export class Logins<Detail> {
     return { token: signToken({ tag, ...session }, keys), user: userOf(userId), session, now };
   }
 
-  /** Starts a visitor's session. */
   async startVisitor(options: VisitorOptions): Promise<{ token: string; session: SessionRecord; now: number }> {
     const { sid = createSessionId(), ttl = this.#policy.visitorTtl, attributes = {}, data, provedAt } = options;
     const { session, now } = await this.#store.create(sid, {

@@ -19,7 +19,6 @@ import type { SessionLookup } from './session-lookup';
 /** Names a session without proving anything: a visitor's has its sid as its tag. */
 export type SessionName = Pick<TokenClaims, 'tag' | 'sid'>;
 
-/** A live session in a list. */
 export interface ListedSession {
   name: SessionName;
   /** `null` for a visitor. */
@@ -29,7 +28,6 @@ export interface ListedSession {
   leftMs: number;
 }
 
-/** A live session that was named. */
 export interface NamedSession extends ListedSession {
   ttlMs: number;
   data: SessionEntries;
@@ -42,14 +40,6 @@ export interface NamedBeginning {
   ttl?: number | undefined;
   /** Of a session that came from another store, see `NewSession`. */
   provedAt?: number | undefined;
-}
-
-export interface NamedSessionsSettings {
-  policy: ManagerPolicy<unknown>;
-  store: Store;
-  lookup: SessionLookup;
-  logins: Logins<unknown>;
-  events: SessionEmitter;
 }
 
 /** Accepts the session whatever generation its record has, because no token is judged. */
@@ -66,7 +56,13 @@ export class NamedSessions {
   readonly #logins: Logins<unknown>;
   readonly #events: SessionEmitter;
 
-  constructor({ policy, store, lookup, logins, events }: NamedSessionsSettings) {
+  constructor(
+    policy: ManagerPolicy<unknown>,
+    store: Store,
+    lookup: SessionLookup,
+    logins: Logins<unknown>,
+    events: SessionEmitter,
+  ) {
     this.#policy = policy;
     this.#store = store;
     this.#lookup = lookup;
@@ -76,7 +72,7 @@ export class NamedSessions {
 
   /** Milliseconds that a session lives without a use where nothing else is asked for. */
   defaultTtlMs(name: SessionName): number {
-    return 1000 * (isVisitor({ ...NEVER, ...name }) ? this.#policy.visitorTtl : this.#policy.ttl);
+    return 1000 * (isVisitor(name) ? this.#policy.visitorTtl : this.#policy.ttl);
   }
 
   /** Reads a session with its data and slides it, in one call; `null` when it is not live. */
@@ -149,7 +145,6 @@ export class NamedSessions {
     return state?.isLive === false && state.reason !== 'expired' && state.reason !== 'unknown';
   }
 
-  /** The name of a session to be started. */
   newName(userId: string): SessionName {
     return { tag: tagOf(this.#logins.checkUserId(userId)), sid: createSessionId() };
   }
@@ -222,7 +217,8 @@ export class NamedSessions {
 
   #reportEnd<Ended extends { userId: string }>({ tag, sid }: SessionName, ending: Promise<Ended | null>) {
     return reported(ending, (session) => {
-      if (session === null || session.userId === '' || tagOf(session.userId) !== tag) return;
+      // No event for a visitor, whose tag is no hash.
+      if (session === null || tagOf(session.userId) !== tag) return;
       this.#events.emit('logout', { userId: session.userId, sessionId: sid });
     });
   }
@@ -250,8 +246,6 @@ export class NamedSessions {
 /** Users whose sessions are asked for at a time. */
 const LISTED_AT_ONCE = 50;
 
-const NEVER = { gen: 0, mintedAt: 0, provedAt: 0 } as const;
-
 function claimsOf({ tag, sid }: SessionName): TokenClaims {
-  return { tag, sid, ...NEVER };
+  return { tag, sid, gen: 0, mintedAt: 0, provedAt: 0 };
 }

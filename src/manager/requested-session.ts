@@ -64,7 +64,6 @@ export class RequestedSession<Detail> {
     return this.#record.gen;
   }
 
-  /** The same session, with another of its tokens. */
   withToken(token: string): RequestedSession<Detail> {
     const stored = { session: this.#record, now: this.#now, data: this.data };
     return new RequestedSession(token, this.user, stored, this.isFromMemory);

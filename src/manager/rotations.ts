@@ -5,7 +5,7 @@ import type { SessionEmitter } from './session-events';
 import { type LiveToken, liveIn, type SessionLookup } from './session-lookup';
 import type { User } from './types';
 
-type RotationPolicy = Pick<ManagerPolicy<never>, 'keys' | 'rotateEveryMs'>;
+type RotationPolicy = Pick<ManagerPolicy<never>, 'keys' | 'rotateEveryMs' | 'reuse'>;
 
 /** Makes new tokens for live sessions. Writes nothing: a session's record moves on at the first use of a new token. */
 export class Rotations {
@@ -17,6 +17,11 @@ export class Rotations {
     this.#policy = policy;
     this.#lookup = lookup;
     this.#events = events;
+  }
+
+  /** The option `rotationGrace`, in milliseconds. */
+  get graceMs(): number {
+    return this.#policy.reuse.graceMs;
   }
 
   /**
@@ -31,7 +36,7 @@ export class Rotations {
     return { ...live, provedAt, token: this.#mint(claims, live.userId, live.session.gen, live.now) };
   }
 
-  /** Whether a session's token is older than `rotateEvery`, or signed with an older secret. */
+  /** Whether a session's token is older than `rotateEvery`, or signed with an older secret. Asks no store. */
   isDue(session: RequestedSession<unknown>): boolean {
     const { rotateEveryMs, keys } = this.#policy;
     if (rotateEveryMs === 0 || session.user === null) return false;
@@ -42,7 +47,7 @@ export class Rotations {
     return isOld || (keys.length > 1 && signToken(claims, keys) !== session.token);
   }
 
-  /** Makes a new token for a user's session that was just checked. */
+  /** Makes a new token for a user's session that was just checked. Asks no store. */
   renewed({ token, user, newestGen, checkedAt }: RequestedSession<unknown>): string {
     return this.#mint(readClaims(token) as TokenClaims, (user as User).id, newestGen, checkedAt.getTime());
   }

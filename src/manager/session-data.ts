@@ -7,7 +7,6 @@ import type { TokenClaims } from '../token/token';
 import { jsonOf } from './json-value';
 import type { RegisteredData } from './types';
 
-/** Tries of `update` before it gives up. */
 const MAX_TRIES = 20;
 
 /** The session that the data belongs to. */
@@ -25,7 +24,6 @@ export interface DataOwner {
   answering<Outcome>(act: () => Promise<Outcome>): Promise<Outcome>;
 }
 
-/** The way to the data. */
 export interface DataAccess {
   store: Store;
   reuse: ReusePolicy;
@@ -171,7 +169,8 @@ export class SessionData<Data extends object = RegisteredData> {
   async #read(keys: readonly string[] | null): Promise<SessionEntries> {
     if (this.#known !== null) return this.#known;
     const { store, reuse } = this.#access;
-    const found = await this.#onSession((claims) => store.readData(claims.tag, claims, reuse, keys));
+    const verb = (claims: TokenClaims) => store.readData(claims.tag, claims, reuse, keys);
+    const found = await this.#owner.answering(async () => this.#access.onSession(this.#owner.token(), verb));
     return found?.data ?? new Map();
   }
 
@@ -220,10 +219,6 @@ export class SessionData<Data extends object = RegisteredData> {
       if (found !== null) return found.data;
       throw new SessionError('ERR_NO_SESSION', 'there is no live session to keep data of: nothing was written');
     });
-  }
-
-  #onSession<Outcome>(verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>): Promise<{ data: Outcome } | null> {
-    return this.#owner.answering(async () => this.#access.onSession(this.#owner.token(), verb));
   }
 
   #overLimit(outcome: Exclude<DataWritten, 'done'>): SessionError {

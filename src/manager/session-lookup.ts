@@ -5,13 +5,13 @@ import type {
   EndedSession,
   Found,
   FoundData,
-  ReusePolicy,
   SessionEntries,
   SessionRecord,
   Store,
   StoredSession,
 } from '../store/store';
-import { isOwner, isVisitor, parseToken, readClaims, type SigningKeys, type TokenClaims } from '../token/token';
+import { isOwner, isVisitor, parseToken, readClaims, type TokenClaims } from '../token/token';
+import type { ManagerPolicy } from './manager-options';
 import type { SessionEmitter } from './session-events';
 
 /**
@@ -20,7 +20,6 @@ import type { SessionEmitter } from './session-events';
  */
 export type Purpose = 'read' | 'use' | 'use with data';
 
-/** The live session of a token. */
 export interface LiveToken extends Omit<StoredSession, 'userInfo'> {
   /** The cached user info, shared by all callers; `null` for none. */
   userInfo: SharedJson | null;
@@ -35,31 +34,20 @@ export interface LiveToken extends Omit<StoredSession, 'userInfo'> {
 /** {@link LiveToken}, or why there is none. */
 export type FoundToken = LiveToken | EndedSession | null;
 
-export interface LookupSettings {
-  store: Store;
-  keys: SigningKeys;
-  slideEveryMs: number;
-  reuse: ReusePolicy;
-  cache: NearCache | null;
-  events: SessionEmitter;
-}
+type LookupPolicy = Pick<ManagerPolicy<never>, 'keys' | 'slideEveryMs' | 'reuse'>;
 
 /** Looks up the session of a signed token: in the near cache, or in the store in one call. */
 export class SessionLookup {
+  readonly #policy: LookupPolicy;
   readonly #store: Store;
-  readonly #keys: SigningKeys;
-  readonly #slideEveryMs: number;
-  readonly #reuse: ReusePolicy;
   readonly #cache: NearCache | null;
   readonly #events: SessionEmitter;
   /** The calls in flight whose answers the near cache may keep, by the token. */
   readonly #asking = new Map<string, Promise<FoundToken>>();
 
-  constructor({ store, keys, slideEveryMs, reuse, cache, events }: LookupSettings) {
+  constructor(policy: LookupPolicy, store: Store, cache: NearCache | null, events: SessionEmitter) {
+    this.#policy = policy;
     this.#store = store;
-    this.#keys = keys;
-    this.#slideEveryMs = slideEveryMs;
-    this.#reuse = reuse;
     this.#cache = cache;
     this.#events = events;
   }
@@ -111,20 +99,21 @@ export class SessionLookup {
 
   /** The live session of a visitor's token; `null` for none. Never kept in the near cache. */
   async askVisitor(token: unknown, purpose: Purpose): Promise<LiveToken | null> {
-    const claims = parseToken(token, this.#keys);
+    const claims = parseToken(token, this.#policy.keys);
     if (claims === null || !isVisitor(claims)) return null;
     const found = liveIn(this.#judge(claims, await this.#look(claims, purpose)));
     return found === null ? null : { ...found, userInfo: null, provedAt: claims.provedAt, isFromMemory: false };
   }
 
-  /** Gives {@link known}, or else {@link askOnce}. */
   async find(token: unknown, purpose: 'read' | 'use'): Promise<FoundToken> {
     return this.known(token, purpose) ?? this.askOnce(token, purpose);
   }
 
-  /** Slides a session at once, with a new ttl; `null`: the one it has. */
-  async refresh(claims: TokenClaims, ttlMs: number | null): Promise<Found> {
-    return this.#judge(claims, await this.#store.refresh(claims.tag, claims, this.#reuse, ttlMs));
+  /** Slides the session of a user's token at once, with a new ttl; `null`: the one it has. */
+  async refresh(token: unknown, ttlMs: number | null): Promise<Found> {
+    const claims = this.#claimsOf(token);
+    if (claims === null) return null;
+    return this.#judge(claims, await this.#store.refresh(claims.tag, claims, this.#policy.reuse, ttlMs));
   }
 
   /** Runs a verb on the data of a token's session; `null` when there is no such live session. */
@@ -132,7 +121,7 @@ export class SessionLookup {
     token: unknown,
     verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
   ): Promise<{ data: Outcome } | null> {
-    const claims = parseToken(token, this.#keys);
+    const claims = parseToken(token, this.#policy.keys);
     return claims === null ? null : this.onDataOf(claims, verb);
   }
 
@@ -149,7 +138,7 @@ export class SessionLookup {
 
   /** The claims of a user's token; `null` for any other value. */
   #claimsOf(token: unknown): TokenClaims | null {
-    const claims = parseToken(token, this.#keys);
+    const claims = parseToken(token, this.#policy.keys);
     return claims === null || isVisitor(claims) ? null : claims;
   }
 
@@ -188,13 +177,14 @@ export class SessionLookup {
     purpose: Purpose,
   ): Promise<(StoredSession & { data?: SessionEntries }) | EndedSession | null> {
     const { tag } = claims;
+    const { reuse, slideEveryMs } = this.#policy;
     switch (purpose) {
       case 'read':
-        return this.#store.check(tag, claims, this.#reuse);
+        return this.#store.check(tag, claims, reuse);
       case 'use':
-        return this.#store.touch(tag, claims, this.#reuse, this.#slideEveryMs);
+        return this.#store.touch(tag, claims, reuse, slideEveryMs);
       case 'use with data':
-        return this.#store.touchWithData(tag, claims, this.#reuse, this.#slideEveryMs);
+        return this.#store.touchWithData(tag, claims, reuse, slideEveryMs);
     }
   }
 

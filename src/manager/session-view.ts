@@ -5,7 +5,7 @@ import type { Ban, DeepReadonly, Session, SessionInfo, User } from './types';
  * A stored session in the form for applications. A class, because V8 would put later object literals into memory that
  * only a full collection frees, once some have lived for long.
  */
-class LiveSession<Detail> implements Session<Detail> {
+export class LiveSession<Detail> implements Session<Detail> {
   readonly id: string;
   readonly token: string;
   readonly user: User<Detail>;
@@ -18,6 +18,7 @@ class LiveSession<Detail> implements Session<Detail> {
   readonly attributes: SessionAttributes;
   readonly actor: string | null;
 
+  /** @param provedAt when the holder of this token last proved who they are. Milliseconds by the store's clock, as `now`. */
   constructor(token: string, user: User<Detail>, record: SessionRecord, provedAt: number, now: number) {
     const expiresAt = expiryOf(record);
     this.id = record.sid;
@@ -35,34 +36,17 @@ class LiveSession<Detail> implements Session<Detail> {
   }
 }
 
-/**
- * Makes the form of a stored session for applications.
- *
- * @param provedAt when the holder of this token last proved who they are. Milliseconds by the store's clock, as `now`.
- */
-export function sessionOf<Detail>(
-  token: string,
-  user: User<Detail>,
-  record: SessionRecord,
-  provedAt: number,
-  now: number,
-): Session<Detail> {
-  return new LiveSession(token, user, record, provedAt, now);
-}
-
 /** Makes the form of a user for applications. `detail`: `undefined` for none; frozen already. */
 export function userOf<Detail>(id: string, detail?: DeepReadonly<Detail>): User<Detail> {
   return Object.freeze(detail === undefined ? { id } : { id, detail });
 }
 
-/** Makes the form of a session without its token. */
 export function infoOf(record: SessionRecord, now: number): SessionInfo {
-  const session = sessionOf('', userOf(''), record, record.provedAt, now);
+  const session = new LiveSession('', userOf(''), record, record.provedAt, now);
   const { token: _token, user: _user, checkedAt: _checkedAt, ...info } = session;
   return info;
 }
 
-/** Makes the form of a stored ban for applications. */
 export function banOf({ since, until, reason }: StoredBan): Ban {
   return {
     since: new Date(since),

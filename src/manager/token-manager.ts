@@ -1,7 +1,7 @@
 import { DEFAULT_HEARTBEAT_MS } from '../cache/cache-options';
-import { type CacheStats, NearCache } from '../cache/near-cache';
+import { type CacheStats, type FollowableStore, NearCache } from '../cache/near-cache';
 import { reportingOwnChanges } from '../cache/own-changes';
-import { checkSeconds, kindOf } from '../errors/arguments';
+import { checkSeconds, checkString, kindOf, readOptions } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
 import { watchAvailability } from '../store/availability';
 import { checkAttributes } from '../store/session-attributes';
@@ -14,16 +14,16 @@ import type {
   Store,
   StoreHealth,
 } from '../store/store';
-import { isSessionId, isVisitor, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
+import { isSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import {
+  BAN_OPTIONS,
   type BanUserOptions,
   type CreateSessionOptions,
-  checkBanOptions,
-  checkDeleteOptions,
-  checkInspectOptions,
-  checkRevokeOptions,
+  DELETE_OPTIONS,
   type DeleteUserTokenOptions,
+  INSPECT_OPTIONS,
   type InspectTokenOptions,
+  REVOKE_OPTIONS,
   type RevokeOptions,
 } from './call-options';
 import { Logins } from './logins';
@@ -35,12 +35,11 @@ import { Rotations } from './rotations';
 import { type DataAccess, type DataOwner, SessionData } from './session-data';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
 import { type FoundToken, foreignRecord, type LiveToken, liveIn, SessionLookup } from './session-lookup';
-import { banOf, infoOf, sessionOf, userOf } from './session-view';
+import { banOf, infoOf, LiveSession, userOf } from './session-view';
 import type { Ban, Inspection, Session, SessionInfo, User } from './types';
 import { UserInfo } from './user-info';
 import { type WatchableSession, type WatchedSession, Watches, watchTarget } from './watches';
 
-/** The reason why there is no live session. */
 interface Ending {
   session: null;
   reason: EndReason;
@@ -72,13 +71,13 @@ export class TokenManager<Detail = unknown> {
   readonly #userInfo: UserInfo<Detail>;
   readonly #logins: Logins<Detail>;
   readonly #rotations: Rotations;
-  #named: NamedSessions | null = null;
+  readonly #named: NamedSessions;
   readonly #watches: Watches;
 
   /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
   constructor(options: TokenManagerOptions<Detail>) {
     this.#policy = managerPolicy(options);
-    const { store, keys, slideEveryMs, reuse, cache } = this.#policy;
+    const { store, slideEveryMs, cache } = this.#policy;
     const watched = watchAvailability(store, {
       down: (error) => this.#events.emit('store-down', { error }),
       up: () => this.#events.emit('store-up', {}),
@@ -87,21 +86,15 @@ export class TokenManager<Detail = unknown> {
       down: (cause: unknown) => this.#events.emit('cache-down', { error: cacheDown(cause) }),
       up: () => this.#events.emit('cache-up', {}),
     };
-    this.#cache = cache === null ? null : NearCache.on(store, cache, slideEveryMs, watcher);
+    this.#cache = cache === null ? null : new NearCache(store as FollowableStore, cache, slideEveryMs, watcher);
     this.#store = this.#cache === null ? watched : reportingOwnChanges(watched, this.#cache);
-    this.#lookup = new SessionLookup({
-      store: this.#store,
-      keys,
-      slideEveryMs,
-      reuse,
-      cache: this.#cache,
-      events: this.#events,
-    });
+    this.#lookup = new SessionLookup(this.#policy, this.#store, this.#cache, this.#events);
     this.#userInfo = new UserInfo(this.#store, this.#policy.getUserInfo, (userId, ended) =>
       this.#emitRevoked(userId, ended, null),
     );
     this.#logins = new Logins(this.#policy, this.#store, this.#userInfo, this.#events);
     this.#rotations = new Rotations(this.#policy, this.#lookup, this.#events);
+    this.#named = new NamedSessions(this.#policy, this.#store, this.#lookup, this.#logins, this.#events);
     const heartbeatMs = cache?.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
     this.#watches = new Watches({ store: this.#store, followed: store, heartbeatMs, events: this.#events });
   }
@@ -130,15 +123,6 @@ export class TokenManager<Detail = unknown> {
   /** The option `absoluteTtl`, in seconds; `null` for none. */
   get absoluteTtl(): number | null {
     return this.#policy.absoluteTtl === 0 ? null : this.#policy.absoluteTtl;
-  }
-
-  /**
-   * The option `rotationGrace`, in milliseconds.
-   *
-   * @internal
-   */
-  get rotationGraceMs(): number {
-    return this.#policy.reuse.graceMs;
   }
 
   /**
@@ -171,7 +155,7 @@ export class TokenManager<Detail = unknown> {
    */
   async createSession(userId: string, options?: CreateSessionOptions): Promise<Session<Detail>> {
     const { token, user, session, now } = await this.#logins.logIn(userId, options);
-    return sessionOf(token, user, session, session.provedAt, now);
+    return new LiveSession(token, user, session, session.provedAt, now);
   }
 
   /**
@@ -207,9 +191,7 @@ export class TokenManager<Detail = unknown> {
    */
   async refreshToken(token: string, ttl?: number): Promise<boolean> {
     const ttlMs = ttl === undefined ? null : checkSeconds('ttl', ttl) * 1000;
-    const claims = parseToken(token, this.#policy.keys);
-    if (claims === null || isVisitor(claims)) return false;
-    return liveIn(await this.#lookup.refresh(claims, ttlMs)) !== null;
+    return liveIn(await this.#lookup.refresh(token, ttlMs)) !== null;
   }
 
   /**
@@ -274,20 +256,13 @@ export class TokenManager<Detail = unknown> {
    * @internal
    */
   get namedSessions(): NamedSessions {
-    this.#named ??= new NamedSessions({
-      policy: this.#policy,
-      store: this.#store,
-      lookup: this.#lookup,
-      logins: this.#logins,
-      events: this.#events,
-    });
     return this.#named;
   }
 
   /** Ends this session, as its holder does at a logout. `false` when the token was not live. */
   async deleteToken(token: string): Promise<boolean> {
-    const parts = parseToken(token, this.#policy.keys);
-    return parts !== null && this.#logOut(parts);
+    const claims = parseToken(token, this.#policy.keys);
+    return claims !== null && this.#named.end(claims);
   }
 
   /**
@@ -321,7 +296,7 @@ export class TokenManager<Detail = unknown> {
    * checkToken}, or with `touch` as {@link touchToken}.
    */
   async inspectToken(token: string, options?: InspectTokenOptions): Promise<Inspection<Detail>> {
-    const { touch, userInfoTtl, cache } = checkInspectOptions(options);
+    const { touch, userInfoTtl, cache } = readOptions('inspectToken', options, INSPECT_OPTIONS, '');
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     const purpose = touch ? 'use' : 'read';
     const found = cache ? await this.#lookup.find(token, purpose) : await this.#lookup.ask(token, purpose);
@@ -378,21 +353,12 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Whether a session is due for a new token by the option `rotateEvery`. Asks no store.
+   * Makes the new tokens of sessions, for the option `rotateEvery`.
    *
    * @internal
    */
-  isRenewalDue(session: RequestedSession<Detail>): boolean {
-    return this.#rotations.isDue(session);
-  }
-
-  /**
-   * The next token of a user's session. Asks no store.
-   *
-   * @internal
-   */
-  renewedToken(session: RequestedSession<Detail>): string {
-    return this.#rotations.renewed(session);
+  get rotations(): Rotations {
+    return this.#rotations;
   }
 
   /**
@@ -436,7 +402,7 @@ export class TokenManager<Detail = unknown> {
   /** Ends all sessions of a user, or all but one. Returns the number of sessions it ended. */
   async deleteUserToken(userId: string, options?: DeleteUserTokenOptions): Promise<number> {
     const tag = tagOf(this.#logins.checkUserId(userId));
-    const { except, message } = checkDeleteOptions(options);
+    const { except, message } = readOptions('deleteUserToken', options, DELETE_OPTIONS, '');
     const kept = except === null ? null : this.#sidToKeep(tag, except);
     const call = this.#store.endAll(tag, { except: kept, message, goneAtVersion: null });
     const ended = await reported(call, (sids) => this.#emitRevoked(userId, sids, message));
@@ -449,8 +415,8 @@ export class TokenManager<Detail = unknown> {
    */
   async deleteSession(userId: string, sessionId: string, options?: RevokeOptions): Promise<boolean> {
     const tag = tagOf(this.#logins.checkUserId(userId));
-    if (typeof sessionId !== 'string') throw new TypeError(`sessionId must be a string, got ${kindOf(sessionId)}`);
-    const { message } = checkRevokeOptions(options);
+    checkString('sessionId', sessionId);
+    const { message } = readOptions('deleteSession', options, REVOKE_OPTIONS, '');
     if (!isSessionId(sessionId)) return false;
     const ended = await reported(this.#store.end(tag, sessionId, { reason: 'revoked', message }), (session) => {
       if (session !== null) this.#emitRevoked(userId, [sessionId], message);
@@ -466,7 +432,7 @@ export class TokenManager<Detail = unknown> {
    */
   async banUser(userId: string, options?: BanUserOptions): Promise<number> {
     const tag = tagOf(this.#logins.checkUserId(userId));
-    const { seconds, reason } = checkBanOptions(options);
+    const { seconds, reason } = readOptions('banUser', options, BAN_OPTIONS, '');
     const durationMs = seconds === null ? null : 1000 * seconds;
     const { ended } = await reported(this.#store.ban(tag, { userId, durationMs, reason }), (outcome) => {
       const { until } = banOf(outcome.ban);
@@ -596,14 +562,6 @@ export class TokenManager<Detail = unknown> {
     await this.#store.close();
   }
 
-  async #logOut({ tag, sid }: TokenClaims): Promise<boolean> {
-    const ended = await reported(this.#store.end(tag, sid, null), (session) => {
-      if (session === null || tagOf(session.userId) !== tag) return;
-      this.#events.emit('logout', { userId: session.userId, sessionId: sid });
-    });
-    return ended !== null;
-  }
-
   #emitRevoked(userId: string, ended: readonly string[], message: string | null): void {
     for (const sessionId of ended) {
       this.#events.emit('revoked', { userId, sessionId, ...(message !== null && { message }) });
@@ -652,17 +610,15 @@ export class TokenManager<Detail = unknown> {
 }
 
 function viewOf<Detail>(token: string, live: LiveToken, user: User<Detail> = userOf(live.userId)): Session<Detail> {
-  return sessionOf(token, user, live.session, live.provedAt, live.now);
+  return new LiveSession(token, user, live.session, live.provedAt, live.now);
 }
 
-/** The reason why there is no live session. */
 function reasonOf(found: FoundToken): Ending {
   if (found === null || found.session !== null) return { session: null, reason: 'unknown' };
   const { reason, message } = found;
   return { session: null, reason, ...(message !== null && { message }) };
 }
 
-/** The error of the event `cache-down`. */
 function cacheDown(cause: unknown): SessionError {
   const message = 'changes to sessions may be missed: the near cache is bypassed';
   return new SessionError('ERR_STORE_UNAVAILABLE', message, { cause });

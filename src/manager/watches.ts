@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { kindOf } from '../errors/arguments';
 import { isUnavailable, SessionError, sessionEnded } from '../errors/session-error';
-import type { ChangeFeed, ChangeSource, SessionState, Store } from '../store/store';
+import type { ChangeFeed, ChangeFollower, ChangeSource, SessionState, Store } from '../store/store';
 import { flat, isSessionId, isVisitor, parseToken, type SigningKeys, tagOf } from '../token/token';
 import type { SessionEmitter } from './session-events';
 import { foreignRecord } from './session-lookup';
@@ -38,7 +38,6 @@ export interface WatchedSession {
   signals: number;
 }
 
-/** The session to watch. */
 interface Target {
   tag: string;
   sid: string;
@@ -50,7 +49,6 @@ interface Watched {
   expiresAt: number;
 }
 
-/** The watched sessions of one user. */
 interface WatchedUser {
   readonly tag: string;
   /** `null` until the store has answered. */
@@ -160,11 +158,11 @@ export class Watches {
     this.#hasBegun = true;
     const { followed, heartbeatMs, events } = this.#settings;
     for (const name of ENDINGS) events.on(name, ({ userId }) => this.#endedHere(tagOf(userId)));
-    const follower = {
-      changed: (tag: string) => this.#changed(tag),
+    const follower: ChangeFollower = {
+      changed: (tag) => this.#changed(tag),
       // The ticker asks again for users of a lost source, whose `completeUntil` has passed.
       lost: () => undefined,
-      completenessChanged: (outcome: { isComplete: true } | { isComplete: false; cause: unknown }) => {
+      completenessChanged: (outcome) => {
         if (this.#isClosed) return;
         if (!outcome.isComplete) return events.emit('watch-down', { error: changesMissed(outcome.cause) });
         events.emit('watch-up', {});
@@ -325,7 +323,6 @@ function newUser(tag: string): WatchedUser {
   };
 }
 
-/** The error of `watch-down`. */
 function changesMissed(cause: unknown): SessionError {
   const message = 'changes to sessions may be missed: watched ones are asked for every few seconds';
   return new SessionError('ERR_STORE_UNAVAILABLE', message, { cause });

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
-import type { Exchange } from '../http/exchange';
+import { type Exchange, isRepeatedIn } from '../http/exchange';
 import type { Refusal } from '../http/refusal';
 import type { ReplyHeaders } from '../http/reply-headers';
 import { divertAnswer } from './diverted-answer';
@@ -40,8 +40,7 @@ export abstract class NodeExchange implements Exchange {
   }
 
   isRepeated(name: string): boolean {
-    const { rawHeaders } = this.#req;
-    return rawHeaders.filter((text, index) => index % 2 === 0 && text.toLowerCase() === name).length > 1;
+    return isRepeatedIn(this.#req.rawHeaders, name);
   }
 
   isTooLate(): boolean {
@@ -66,7 +65,6 @@ export abstract class NodeExchange implements Exchange {
 
 const NO_HEADERS: IncomingHttpHeaders = {};
 
-/** Whether a value is a response with headers to set. */
 export function isResponse(res: unknown): res is ServerResponse {
   return typeof (res as ServerResponse | null | undefined)?.setHeader === 'function';
 }
@@ -77,8 +75,17 @@ function isClosed(res: ServerResponse): boolean {
   return (closed ?? stream?.closed) === true;
 }
 
+export function sendJson(res: ServerResponse, status: number, headers: Refusal['headers'], body: object): void {
+  setRefusalHeaders(res, headers);
+  const text = JSON.stringify(body);
+  res.statusCode = status;
+  res.setHeader('Content-Type', 'application/json; charset=utf-8');
+  res.setHeader('Content-Length', Buffer.byteLength(text));
+  res.end(text);
+}
+
 /** Sets the headers of a refusal, unless the response has begun. */
-export function setRefusalHeaders(res: ServerResponse, { headers }: Pick<Refusal, 'headers'>): void {
+export function setRefusalHeaders(res: ServerResponse, headers: Refusal['headers']): void {
   if (res.headersSent) return;
   for (const [name, value] of Object.entries(headers)) {
     const earlier = name === 'Vary' ? res.getHeader(name) : undefined;

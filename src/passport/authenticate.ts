@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { checkFunction, checkUserId, kindOf } from '../errors/arguments';
+import { checkFunction, kindOf, readUserId } from '../errors/arguments';
 import type { LoginOptions } from '../http/login-options';
 import type { RequestSession } from '../http/request-session';
 import { checkRedirectTo, safeReturnTo } from '../http/return-to';
@@ -102,7 +102,7 @@ export function authenticate(
 
   const signIn = async (request: IncomingMessage, { user, info }: Verdict): Promise<string | undefined> => {
     const session = requestSession(request);
-    const userId = readId(idOf(user));
+    const userId = readUserId(idOf(user), "the user's id, see the option userIdOf,");
     const returnTo = successReturnToOrRedirect === undefined ? undefined : await session.data.get(RETURN_TO);
     await session.login(userId, login);
     // Not before, so that a failed login takes nothing from the visitor. The login has ended the visitor's other data.
@@ -154,7 +154,6 @@ async function keepMessages(
   });
 }
 
-/** The text to keep; `undefined` for none. */
 function textOf(message: Message | undefined, info: unknown): string | undefined {
   if (typeof message === 'string') return message;
   const said = message === true ? ((info as { message?: unknown } | undefined)?.message ?? info) : undefined;
@@ -163,11 +162,6 @@ function textOf(message: Message | undefined, info: unknown): string | undefined
 
 function textsIn(value: unknown): unknown[] {
   return Array.isArray(value) ? value : [];
-}
-
-function readId(value: unknown): string {
-  const isNumber = Number.isFinite(value) || typeof value === 'bigint';
-  return checkUserId(isNumber ? String(value) : value, "the user's id, see the option userIdOf,");
 }
 
 function authInfoOf(passport: Passport, info: unknown, request: object): Promise<unknown> {

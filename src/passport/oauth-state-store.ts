@@ -35,7 +35,6 @@ export interface OAuthStateStore {
   verify(request: object, ...rest: never[]): void;
 }
 
-/** A flow in progress. */
 interface Flow {
   handle: string;
   verifier?: string;
@@ -99,7 +98,6 @@ async function finishFlow(request: object, handle: unknown): Promise<Flow | null
   return found;
 }
 
-/** The flows that have not expired. */
 function going(flows: unknown): Flow[] {
   return Array.isArray(flows) ? (flows as Flow[]).filter(({ until }) => until > Date.now()) : [];
 }

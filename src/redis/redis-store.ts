@@ -25,6 +25,7 @@ import type { TokenClaims } from '../token/token';
 import { RedisChangeFeed } from './changes/change-feed';
 import { checkTimeoutMs, createRedisClient } from './client/client';
 import { refuseClient, warnOfClient } from './client/client-check';
+import { refuseUnknownClient } from './client/ioredis-members';
 import { type RedisTarget, refuseTlsOption } from './client/settings';
 import { RedisConnection } from './connection/connection';
 import { type Call, DeadlineScripts } from './connection/deadline';
@@ -112,6 +113,7 @@ export class RedisStore implements Store {
     const owned = !isClient(redis);
     if (!owned) {
       refuseTlsOption(given.tls);
+      refuseUnknownClient(redis);
       refuseClient(redis);
       warnOfClient(redis);
     }
@@ -158,26 +160,13 @@ export class RedisStore implements Store {
     const { sid: inheritedFrom, keys: inherited } = session.inherits ?? { sid: '', keys: NO_ARGUMENTS };
     const { maxSessions, maxOnDevice, onLimit, replaces } = session;
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
-    const limits = [maxSessions, maxOnDevice, attributes.device ?? '', onLimit];
     const call = this.#callFor(tag);
-    const [now, record = '', ended = ''] = await this.#deadlines.run(call, {
-      name: 'create',
-      args: (latest) => [
-        userId,
-        sid,
-        ttlMs,
-        absoluteTtlMs,
-        json,
-        latest,
-        ...limits,
-        replaces.join(),
-        provedAt,
-        inheritedFrom,
-        inherited.length,
-        ...inherited,
-        ...[...data].flat(),
-      ],
-    });
+    const [now, record = '', ended = ''] = await this.#deadlines.run(call, 'create', (latest) => [
+      ...[userId, sid, ttlMs, absoluteTtlMs, json, latest],
+      ...[maxSessions, maxOnDevice, attributes.device ?? '', onLimit, replaces.join(), provedAt],
+      ...[inheritedFrom, inherited.length, ...inherited],
+      ...[...data].flat(),
+    ]);
     if (ended !== '') this.#remember(call, revocationOf(...idsIn(ended)));
     if (session.provedAt !== undefined) await this.#secureMove(call);
     return { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
@@ -194,13 +183,8 @@ export class RedisStore implements Store {
 
   touchWithData(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number) {
     const asked = { claims, policy };
-    return this.#ask(
-      'touchWithData',
-      this.#bothKeys(tag),
-      asked,
-      [...judgedBy(asked), slideEveryMs],
-      parseFoundWithData,
-    );
+    const args = [...judgedBy(asked), slideEveryMs];
+    return this.#ask('touchWithData', this.#bothKeys(tag), asked, args, parseFoundWithData);
   }
 
   refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found> {
@@ -232,9 +216,8 @@ export class RedisStore implements Store {
     { userId, durationMs, reason }: { userId: string; durationMs: number | null; reason: string | null },
   ): Promise<{ ban: StoredBan; ended: string[] }> {
     const call = this.#callFor(tag);
-    const [now, text = '', ended = '', noOlder = ''] = await this.#deadlines.run(call, {
-      name: 'ban',
-      args: (latest) => [userId, durationMs ?? 0, reason ?? '', latest],
+    const [now, text = '', ended = '', noOlder = ''] = await this.#deadlines.run(call, 'ban', (latest) => {
+      return [userId, durationMs ?? 0, reason ?? '', latest];
     });
     const revocation = { ids: idsIn(noOlder), before: Number(now), except: '', ban: { userId, text } };
     return this.#secure(call, revocation, { ban: parseBan(userId, text), ended: idsIn(ended) });
@@ -242,27 +225,20 @@ export class RedisStore implements Store {
 
   async unban(tag: string): Promise<boolean> {
     const call = this.#callFor(tag);
-    const [, userId = '', text = ''] = await this.#deadlines.run(call, {
-      name: 'unban',
-      args: (latest) => [latest],
-    });
+    const [, userId = '', text = ''] = await this.#deadlines.run(call, 'unban', (latest) => [latest]);
     if (userId === '') return false;
     this.#remember(call, { ...revocationOf(), ban: { userId, text } });
     return true;
   }
 
   async getBan(tag: string): Promise<StoredBan | null> {
-    const reply = await this.#connection.run<[userId: string, ban: string] | null>(
-      'getBan',
-      [this.#keys.sessions(tag)],
-      [],
-    );
+    const key = this.#keys.sessions(tag);
+    const reply = await this.#connection.run<[userId: string, ban: string] | null>('getBan', [key], []);
     return reply === null ? null : parseBan(...reply);
   }
 
   async list(tag: string): Promise<StoredUser | null> {
-    const reply = await this.#connection.run<ListReply>('list', [this.#keys.sessions(tag)], []);
-    return parseList(reply);
+    return parseList(await this.#connection.run<ListReply>('list', [this.#keys.sessions(tag)], []));
   }
 
   async states(tag: string, sids: readonly string[]): Promise<SessionStates> {
@@ -359,7 +335,6 @@ export class RedisStore implements Store {
     return feed;
   }
 
-  /** A call on the sessions of a user. */
   #callFor(tag: string, startedAt = performance.now()): Call {
     const key = this.#keys.sessions(tag);
     return { key, server: this.#connection.serverOf(key), deadline: startedAt + this.#connection.timeoutMs };
@@ -367,7 +342,10 @@ export class RedisStore implements Store {
 
   /**
    * Asks for a session, in one call. Ending it for a reuse takes another call, with a deadline: the first may have
-   * waited for Redis for so long that the grace of a request in flight is over.
+   * waited for Redis for so long that the grace of a request in flight is over. That request may also have come in
+   * between; then both calls are made again.
+   *
+   * @throws SessionError `ERR_STORE_UNAVAILABLE` when that happens {@link MAX_TRIES} times in a row.
    */
   async #ask<Outcome extends Found | FoundData<unknown>>(
     name: ScriptName,
@@ -377,23 +355,22 @@ export class RedisStore implements Store {
     parse: (asked: Asked, reply: FoundReply) => Outcome,
   ): Promise<Outcome> {
     const startedAt = performance.now();
-    let found = parse(asked, await this.#connection.run<FoundReply>(name, keys, args));
-    while (isReuse(found) && asked.policy.onReuse === 'end') {
+    let leftMs = this.#connection.timeoutMs;
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      const found = parse(asked, await this.#connection.run<FoundReply>(name, keys, args, leftMs));
+      if (!isReuse(found) || asked.policy.onReuse !== 'end') return found;
       const call = this.#callFor(asked.claims.tag, startedAt);
       if (await this.#endReused(call, asked)) return { ...found, isEndedNow: true };
       // The record has moved on meanwhile.
-      const left = Math.max(1, call.deadline - performance.now());
-      found = parse(asked, await this.#connection.run<FoundReply>(name, keys, args, left));
+      leftMs = Math.max(1, call.deadline - performance.now());
     }
-    return found;
+    const message = 'other requests moved the session on each time that it was to be ended for a reuse';
+    throw new SessionError('ERR_STORE_UNAVAILABLE', message);
   }
 
   /** Ends a session for a reuse, if its token still is one. */
   async #endReused(call: Call, asked: Asked): Promise<boolean> {
-    const [, outcome] = await this.#deadlines.run(call, {
-      name: 'endReused',
-      args: (latest) => [...judgedBy(asked), latest],
-    });
+    const [, outcome] = await this.#deadlines.run(call, 'endReused', (latest) => [...judgedBy(asked), latest]);
     if (outcome !== 'ended') return false;
     this.#remember(call, revocationOf(asked.claims.sid));
     return true;
@@ -454,6 +431,9 @@ export class RedisStore implements Store {
 
 const NO_ARGUMENTS: readonly string[] = [];
 
+/** Tries of a check whose session others move on before it is ended for a reuse. */
+const MAX_TRIES = 3;
+
 /** Keys that Redis looks at in one step of a scan: a fraction of a millisecond. */
 const SCAN_COUNT = 500;
 
@@ -467,7 +447,6 @@ function judgedBy({ claims: { sid, gen, mintedAt, provedAt }, policy }: Asked): 
   return [sid, gen === 0 ? String(mintedAt) : `${gen}:${mintedAt}:${provedAt}`, policy.graceMs];
 }
 
-/** The bounds of a session's data, as the scripts take them. */
 function boundsOf({ maxBytes, maxKeys }: DataLimits): string {
   return `${maxBytes}:${maxKeys}`;
 }

@@ -51,17 +51,14 @@ const BAN = new RegExp(`^${REGEXP.ban}$`, 's');
 /** The answer of a script that takes a deadline: the time, and when that was early enough the rest. */
 export type TupleReply = [now: string | number, ...rest: string[]];
 
-/** The answer of `list`. */
 export type ListReply = [userId: string, now: number, ...columns: (string | null)[]] | null;
 
-/** The session, or why there is none. */
 export function parseFound(asked: Asked, reply: FoundReply): Found {
   if (reply === null) return null;
   if (typeof reply === 'string') return judgeStored(asked, reply);
   return parseEnded(asked, reply as EndedReply);
 }
 
-/** The session with its data, or why there is none. */
 export function parseFoundWithData(
   asked: Asked,
   reply: FoundReply,
@@ -72,7 +69,6 @@ export function parseFoundWithData(
   return found.session === null ? found : { ...found, data: parseEntries(entries) };
 }
 
-/** The outcome of a verb on data, or why there is no session. */
 export function parseFoundData<Outcome>(
   asked: Asked,
   reply: FoundReply,
@@ -89,14 +85,12 @@ function withoutSession(found: Found): EndedSession | null {
   return found;
 }
 
-/** Keys and their JSON, in turn. */
 export function parseEntries(flat: readonly (string | null)[]): SessionEntries {
   const entries = new Map<string, string>();
   for (let i = 0; i < flat.length; i += 2) entries.set(flat[i] as string, flat[i + 1] as string);
   return entries;
 }
 
-/** Whether a token was found to be a reuse. */
 export function isReuse(found: Found | FoundData<unknown>): found is EndedSession {
   return found !== null && 'reason' in found && found.reason === 'reused' && found.isDetected;
 }
@@ -161,7 +155,6 @@ function storedSession(sid: string, reply: string): StoredSession {
   };
 }
 
-/** A user's sessions, oldest login first. */
 export function parseList(reply: ListReply): StoredUser | null {
   if (reply === null) return null;
   const [userId, now, ...columns] = reply;
@@ -173,10 +166,8 @@ export function parseList(reply: ListReply): StoredUser | null {
   return { userId, now: Number(now), sessions: sessions.sort((a, b) => a.createdAt - b.createdAt) };
 }
 
-/** The answer of `states`. */
 export type StatesReply = [now: string | number, userId: string | null, ...states: string[]];
 
-/** The states of sessions, in the order of the ids. */
 export function parseStates([now, userId, ...states]: StatesReply): SessionStates {
   return { userId, now: Number(now), states: states.map(parseState) };
 }
@@ -187,7 +178,6 @@ function parseState(text: string): SessionState {
   return { isLive: false, reason: isReason(reason) ? reason : 'unknown', message: message || null };
 }
 
-/** A session, of the record of it. */
 export function parseRecord(sid: string, record: string, attributes: string | null): SessionRecord {
   const match = RECORD.exec(record);
   if (match === null) throw notARecord();
@@ -212,14 +202,12 @@ function recordOf(sid: string, match: readonly (string | undefined)[], attribute
   };
 }
 
-/** A ban, of the text of it. */
 export function parseBan(userId: string, text: string): StoredBan {
   const [, since, until, reason] = BAN.exec(text) ?? [];
   if (since === undefined) throw notARecord();
   return { userId, since: Number(since), until: Number(until), reason: reason || null };
 }
 
-/** The ids in a list that a script has joined. */
 export function idsIn(joined: string): string[] {
   return joined === '' ? [] : joined.split(',');
 }

@@ -45,7 +45,6 @@ export const LUA = {
   userInfo: '^(%d+):(%d+):(.*)$',
 } as const;
 
-/** The same for a regular expression. */
 export const REGEXP = {
   record: `${regExpNumbers(RECORD)}(?::${regExpNumbers(TOKEN)})?`,
   ended: 'ended:(\\d{1,15}):([a-zA-Z]+):(.*)',
@@ -62,9 +61,7 @@ function regExpNumbers(fields: readonly string[]): string {
 }
 
 export interface RedisKeys {
-  /** The hash of a user's sessions. */
   sessions: (tag: string) => string;
-  /** The string with a user's cached info. */
   userInfo: (tag: string) => string;
   /**
    * Where changes of either are announced: the scripts find each by the key they change, as `announce` in

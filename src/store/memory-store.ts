@@ -7,7 +7,6 @@ import { MemoryUser } from './memory-user';
 import type {
   ChangeFeed,
   ChangeFollower,
-  ChangeSource,
   DataChange,
   DataLimits,
   EndAllOptions,
@@ -62,19 +61,13 @@ export class MemoryStore implements Store {
   readonly #sweeper: NodeJS.Timeout;
   readonly #followers = new Set<ChangeFollower>();
   /** The changes of this store, all made in this process. */
-  readonly #source: ChangeSource;
+  readonly #source = { completeUntil: Number.POSITIVE_INFINITY };
   #closed = false;
 
   /** @throws TypeError or RangeError naming the option that is unknown or of the wrong kind. */
   constructor(options?: MemoryStoreOptions) {
     const { now, sweepEvery } = readOptions('MemoryStore', options, READERS);
     this.#now = now;
-    const isClosed = () => this.#closed;
-    this.#source = {
-      get completeUntil() {
-        return isClosed() ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
-      },
-    };
     this.#sweeper = setInterval(() => this.#sweep(), sweepEvery * 1000).unref();
   }
 
@@ -137,14 +130,10 @@ export class MemoryStore implements Store {
     return ended && { userId: ended.userId };
   }
 
-  async endWithData(
-    tag: string,
-    sid: string,
-    why: EndedFor | null,
-  ): Promise<{ userId: string; data: SessionEntries } | null> {
+  async endWithData(tag: string, sid: string, why: EndedFor | null) {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
-    const data = user?.storedData(sid, null) ?? new Map();
+    const data = user?.storedData(sid, null) ?? new Map<string, string>();
     const wasLive = user?.end(sid, now, why) === true;
     this.#dropIfEmpty(tag);
     this.#changed(tag);
@@ -279,6 +268,7 @@ export class MemoryStore implements Store {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#source.completeUntil = Number.NEGATIVE_INFINITY;
     this.#followers.clear();
     clearInterval(this.#sweeper);
     this.#users.clear();
@@ -289,7 +279,6 @@ export class MemoryStore implements Store {
     for (const follower of this.#followers) follower.changed(tag);
   }
 
-  /** The time. Throws when the store is closed. */
   #nowIfOpen(): number {
     if (this.#closed) throw new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed');
     return this.#now();

@@ -17,7 +17,6 @@ import {
 interface Ended {
   reason: EndedSession['reason'] | 'unknown';
   message: string | null;
-  /** When the store forgets it. */
   rememberedUntil: number;
 }
 
@@ -43,7 +42,6 @@ export class MemoryUser {
     return this.#sessions.size;
   }
 
-  /** Whether nothing is stored of this user. */
   get isEmpty(): boolean {
     return this.#sessions.size === 0 && this.#ended.size === 0 && this.#ban === null;
   }

@@ -1,20 +1,17 @@
-import { checkOptions, checkText, checkWellFormed, kindOf } from '../errors/arguments';
+import { checkOptions, checkText, checkWellFormed } from '../errors/arguments';
 import type { SessionAttributes } from './store';
 
 export const MAX_ATTRIBUTE_LENGTH = 512;
 
 const ATTRIBUTES: Record<keyof SessionAttributes, true> = { device: true, ip: true, userAgent: true };
 
-/** A copy of the given attributes. */
 export function checkAttributes(attributes: SessionAttributes | undefined): SessionAttributes {
   const given = checkOptions('attributes', attributes, ATTRIBUTES);
   const kept: SessionAttributes = {};
   for (const name of Object.keys(ATTRIBUTES) as (keyof SessionAttributes)[]) {
     const value: unknown = given[name];
     if (value === undefined) continue;
-    if (typeof value !== 'string') throw new TypeError(`attributes.${name} must be a string, got ${kindOf(value)}`);
-    checkWellFormed(`attributes.${name}`, value);
-    kept[name] = checkLength(`attributes.${name}`, value);
+    kept[name] = checkLength(`attributes.${name}`, checkWellFormed(`attributes.${name}`, value));
   }
   return kept;
 }

@@ -1,4 +1,4 @@
-import type { EndReason } from '../errors/end-reason';
+import type { EndReason } from '../errors/session-error';
 import type { TokenClaims } from '../token/token';
 
 export type { EndReason };
@@ -436,32 +436,29 @@ export interface Store {
 /** The methods that are about one user. */
 export type Verb = Exclude<keyof Store, 'follow' | 'tags' | 'health' | 'close'>;
 
-/**
- * The effect of each verb on the sessions and the info of its user, for wrappers of a store. `read`: reads only. `use`:
- * reads, and may slide or move a record on. `change`: changes what a cache may hold. Data is never cached.
- */
-export const VERBS: Readonly<Record<Verb, 'read' | 'use' | 'change'>> = {
-  create: 'change',
-  check: 'read',
-  touch: 'use',
-  touchWithData: 'use',
-  refresh: 'change',
-  end: 'change',
-  endWithData: 'change',
-  endAll: 'change',
-  ban: 'change',
-  unban: 'read',
-  getBan: 'read',
-  list: 'read',
-  states: 'read',
-  readData: 'read',
-  writeData: 'read',
-  takeData: 'read',
-  addToData: 'read',
-  clearData: 'read',
-  renewUserInfo: 'read',
-  setUserInfo: 'change',
-  deleteUserInfo: 'change',
+/** Whether each verb changes what a near cache may hold. Slides and data do not count. */
+export const VERBS: Readonly<Record<Verb, boolean>> = {
+  create: true,
+  check: false,
+  touch: false,
+  touchWithData: false,
+  refresh: true,
+  end: true,
+  endWithData: true,
+  endAll: true,
+  ban: true,
+  unban: false,
+  getBan: false,
+  list: false,
+  states: false,
+  readData: false,
+  writeData: false,
+  takeData: false,
+  addToData: false,
+  clearData: false,
+  renewUserInfo: false,
+  setUserInfo: true,
+  deleteUserInfo: true,
 };
 
 /** Whether a value has all methods that a store must have. */

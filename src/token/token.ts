@@ -83,7 +83,6 @@ export function isOwner(userId: string, claims: TokenClaims): boolean {
   return userId === '' ? isVisitor(claims) : tagOf(userId) === claims.tag;
 }
 
-/** Whether a value has the form of a session id. */
 export function isSessionId(value: string): boolean {
   return SID_FORMAT.test(value);
 }
@@ -103,12 +102,10 @@ export function flat(text: string): string {
   return Buffer.from(text, 'latin1').toString('latin1');
 }
 
-/** The tag in a token. */
 export function tagIn(token: string): string {
   return token.slice(0, TAG_LENGTH);
 }
 
-/** The session id in a token. */
 export function sessionIdIn(token: string): string {
   return token.slice(TAG_LENGTH + 1, TAG_LENGTH + 1 + SID_LENGTH);
 }

@@ -19,7 +19,8 @@ export class RedisChangeFeed {
   readonly #serverKeys: ServerKeys;
   readonly #rights: ServerRights;
   readonly #followers = new Set<ChangeFollower>();
-  readonly #heartbeatMs: number;
+  /** Milliseconds between two checks that changes still arrive. */
+  readonly heartbeatMs: number;
   readonly #onClose: () => void;
   readonly #subscriptions = new Map<string, ChangeSubscription>();
   /** The last report to the followers; `null` before the first. */
@@ -35,14 +36,9 @@ export class RedisChangeFeed {
     this.#keys = keys;
     this.#serverKeys = serverKeys;
     this.#rights = rights;
-    this.#heartbeatMs = heartbeatMs;
+    this.heartbeatMs = heartbeatMs;
     this.#onClose = onClose;
     if (connection.isReady) this.serversChanged(false);
-  }
-
-  /** Milliseconds between two checks that changes still arrive. */
-  get heartbeatMs(): number {
-    return this.#heartbeatMs;
   }
 
   /** Adds a follower. It is called about completeness later than this call, also where that is known already. */
@@ -111,7 +107,7 @@ export class RedisChangeFeed {
       channels: this.#keys.channels.map((channel) => this.#connection.whole(channel)),
       serverKeys: this.#serverKeys,
       rights: this.#rights,
-      heartbeatMs: this.#heartbeatMs,
+      heartbeatMs: this.heartbeatMs,
       changed: (tag) => {
         for (const follower of this.#followers) follower.changed(tag);
       },

@@ -3,7 +3,7 @@ import { SessionError } from '../../errors/session-error';
 import type { ChangeSource } from '../../store/store';
 import { isSessionId } from '../../token/token';
 import { reconnectDelay } from '../client/client';
-import { isRefusal, withoutArguments } from '../client/errors';
+import { isConnectionLoss, isRefusal, withoutArguments } from '../client/errors';
 import type { RedisConnection } from '../connection/connection';
 import type { ServerKeys } from '../health/server-keys';
 import type { ServerRights } from '../health/server-rights';
@@ -116,12 +116,12 @@ export class ChangeSubscription {
     this.#redis = redis;
     redis?.on('ready', () => void this.#subscribe(redis));
     redis?.on('error', (error) => {
-      this.#refusal ??= withoutArguments(error);
+      this.#refusal ??= reportable(error);
     });
     for (const event of ['close', 'end']) {
       redis?.on(event, () => {
         this.#subscribing = null;
-        this.#lose(this.#refusal ?? new Error('the connection of the subscription broke'));
+        this.#lose(this.#refusal ?? brokenSubscription());
       });
     }
     redis?.on('message', (_channel: string, message: string) => {
@@ -224,8 +224,13 @@ function runIdIn(info: string): string | null {
   return /^run_id:(\w+)/m.exec(info)?.[1] ?? null;
 }
 
-/** An error of ioredis's holds the arguments of its command. */
+function brokenSubscription(): Error {
+  return new Error('the connection of the subscription broke');
+}
+
+/** An error of ioredis's holds the arguments of its command, and no reason for a lost connection. */
 function reportable(error: unknown): unknown {
+  if (isConnectionLoss(error)) return brokenSubscription();
   return error instanceof SessionError ? error : withoutArguments(error);
 }
 

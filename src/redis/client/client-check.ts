@@ -41,7 +41,8 @@ export function pinsSlot(keyPrefix: string): boolean {
 
 /** Warns once which promises the settings of a foreign client can't keep. */
 export function warnOfClient(client: Redis | Cluster): void {
-  const shortcomings = client.isCluster ? ofCluster(client as Cluster) : ofRedis(client as Redis);
+  const found = client.isCluster ? ofCluster(client as Cluster) : ofRedis(client as Redis);
+  const shortcomings = found.filter((text) => text !== false);
   if (shortcomings.length === 0 || warned.has(client)) return;
   warned.add(client);
   process.emitWarning(
@@ -50,67 +51,40 @@ export function warnOfClient(client: Redis | Cluster): void {
   );
 }
 
-function ofRedis({ options }: Redis): string[] {
+const SILENT = 'no socketTimeout: a connection that has gone silent is not given up';
+
+function ofRedis({ options }: Redis): (string | false)[] {
   const isSentinel = Array.isArray(options.sentinels) && options.sentinels.length > 0;
   return [
-    ...ofConnection(options),
-    ...said(
-      options.autoResendUnfulfilledCommands !== false,
+    !options.socketTimeout && SILENT,
+    options.autoResendUnfulfilledCommands !== false &&
       'autoResendUnfulfilledCommands is not false: a login whose connection broke is sent twice',
-    ),
-    ...said(
-      typeof options.reconnectOnError !== 'function',
+    typeof options.reconnectOnError !== 'function' &&
       'no reconnectOnError: a master that was made a replica is not left',
-    ),
-    ...said(
-      typeof options.retryStrategy !== 'function',
-      'no retryStrategy: the first connection that breaks is the last one',
-    ),
-    ...said(
-      isSentinel && options.failoverDetector !== true,
+    typeof options.retryStrategy !== 'function' && 'no retryStrategy: the first connection that breaks is the last one',
+    isSentinel &&
+      options.failoverDetector !== true &&
       'no failoverDetector: a paused master that was replaced is not left until it wakes',
-    ),
-    ...said(
-      isSentinel && options.Connector !== FollowingConnector,
+    isSentinel &&
+      options.Connector !== FollowingConnector &&
       'not the connector of createRedisClient: a promotion that is announced while the client looks for the master may end it for good',
-    ),
   ];
 }
 
-function ofCluster({ options }: Cluster): string[] {
+function ofCluster({ options }: Cluster): (string | false)[] {
   return [
-    ...ofConnection(options.redisOptions ?? {}),
-    ...said(
-      (options.retryDelayOnFailover ?? 0) > 0,
+    !options.redisOptions?.socketTimeout && SILENT,
+    (options.retryDelayOnFailover ?? 0) > 0 &&
       'retryDelayOnFailover is not 0: a login whose connection broke is sent twice',
-    ),
-    ...said(
-      options.enableOfflineQueue === false && !options.retryDelayOnFailover,
+    options.enableOfflineQueue === false &&
+      !options.retryDelayOnFailover &&
       'enableOfflineQueue is false and retryDelayOnFailover is 0: calls fail while a node is being connected to',
-    ),
-    ...said(
-      typeof options.clusterRetryStrategy !== 'function',
+    typeof options.clusterRetryStrategy !== 'function' &&
       'no clusterRetryStrategy: when all nodes are lost once, they are lost for good',
-    ),
-    ...said(
-      pinsSlot(options.keyPrefix ?? ''),
-      'keyPrefix has a hash tag: all users are in one slot, and so on one master',
-    ),
-    ...said(
-      (options.retryDelayOnTryAgain ?? 0) * (options.maxRedirections ?? 0) > LONGEST_TRYAGAIN_MS,
+    pinsSlot(options.keyPrefix ?? '') && 'keyPrefix has a hash tag: all users are in one slot, and so on one master',
+    (options.retryDelayOnTryAgain ?? 0) * (options.maxRedirections ?? 0) > LONGEST_TRYAGAIN_MS &&
       'retryDelayOnTryAgain times maxRedirections is long: while slots are moved, their users wait for so long',
-    ),
-    ...said(
-      !options.slotsRefreshInterval,
+    !options.slotsRefreshInterval &&
       'no slotsRefreshInterval: a master that was replaced while it was paused is not left',
-    ),
   ];
-}
-
-function ofConnection({ socketTimeout }: { socketTimeout?: number | undefined }): string[] {
-  return said(!socketTimeout, 'no socketTimeout: a connection that has gone silent is not given up');
-}
-
-function said(isSo: boolean, shortcoming: string): string[] {
-  return isSo ? [shortcoming] : [];
 }

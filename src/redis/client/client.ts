@@ -11,6 +11,7 @@ import { checkInteger, checkOptions } from '../../errors/arguments';
 import { mendNodes } from './cluster-nodes';
 import { askForCredentials, connectQuietly } from './credentials';
 import { isConnectionLoss, withoutArguments } from './errors';
+import { refuseUnknownIoredis } from './ioredis-members';
 import { breakWhileLoading, mendConnection } from './mended-connection';
 import { leaveRefusedDatabase } from './refused-database';
 import {
@@ -96,6 +97,7 @@ export function createRedisClient(target: RedisTarget, options?: RedisClientOpti
   const given = checkOptions('createRedisClient', options, { timeoutMs: true, tls: true });
   const timeoutMs = checkTimeoutMs(given.timeoutMs);
   const settings = checkSettings(target, given.tls);
+  refuseUnknownIoredis();
   const client = keepingSecrets(open(settings, timeoutMs));
   if (client instanceof Cluster) mendNodes(client);
   else breakWhileLoading(client);
@@ -144,6 +146,7 @@ function connectCluster(settings: SettingsOf<'cluster'>, timeoutMs: number): Clu
 function keepingSecrets<Client extends Redis | Cluster>(client: Client): Client {
   const own = client as unknown as Record<string, (event: string, ...args: unknown[]) => unknown>;
   for (const method of ['emit', 'silentEmit']) {
+    // A Cluster has no silentEmit.
     const emit = own[method]?.bind(client);
     if (emit !== undefined) own[method] = (event, ...args) => emit(event, ...args.map(withoutArguments));
   }
@@ -315,20 +318,18 @@ export class FollowingConnector extends SentinelConnector {
 function mendSentinels(connector: SentinelConnector, asked: { error: Error | null }): void {
   const own = connector as unknown as {
     connecting?: boolean;
-    connectToSentinel?: (endpoint: unknown, options?: object) => Redis;
-    initFailoverDetector?: () => Promise<void>;
+    connectToSentinel: (endpoint: unknown, options?: object) => Redis;
+    initFailoverDetector: () => Promise<void>;
   };
-  const listen = own.initFailoverDetector?.bind(connector);
-  if (listen !== undefined) {
-    own.initFailoverDetector = async () => {
-      if (own.connecting !== false) await listen();
-    };
-  }
-  const connectToSentinel = own.connectToSentinel?.bind(connector);
-  if (connectToSentinel === undefined) return;
+  const listen = own.initFailoverDetector.bind(connector);
+  own.initFailoverDetector = async () => {
+    if (own.connecting !== false) await listen();
+  };
+  const connectToSentinel = own.connectToSentinel.bind(connector);
   own.connectToSentinel = (endpoint, options) => {
-    const connection = connectToSentinel(endpoint, { keepAlive: KEEP_ALIVE_MS, disableClientInfo: true, ...options });
-    const redis = mendConnection(connection);
+    // The first command connects.
+    const later = { lazyConnect: true, keepAlive: KEEP_ALIVE_MS, disableClientInfo: true };
+    const redis = mendConnection(connectToSentinel(endpoint, { ...later, ...options }));
     // The sentinels that ioredis only subscribes to have options of their own.
     const isAsked = options === undefined;
     if (isAsked) asked.error = null;

@@ -31,7 +31,7 @@ export function mendNodes(cluster: Cluster): void {
     // ioredis asks for the slots over such a connection, and drops its errors.
     const duplicate = node.duplicate.bind(node);
     node.duplicate = (options) => {
-      const connection = mendConnection(duplicate(options));
+      const connection = mendConnection(duplicate({ ...options, lazyConnect: true }));
       connection.on('error', (error) => cluster.emit('node error', error, `${node.options.host}:${node.options.port}`));
       intercept(connection, (_error, reply) => {
         completeSlots(reply, node.options.host ?? '');

@@ -43,7 +43,7 @@ const MEANINGS: readonly (readonly [word: RegExp, code: SessionErrorCode, messag
   [UNKNOWN_COMMAND, 'ERR_STORE_UNAVAILABLE', 'Redis does not know a command that we need'],
 ];
 
-/** ioredis's errors for a missing connection, which give no reason. */
+/** Errors for a missing connection, which give no reason. */
 const CONNECTION_LOSSES = [
   /^Connection is closed\.$/,
   /^Reached the max retries per request limit/,
@@ -52,6 +52,8 @@ const CONNECTION_LOSSES = [
   /^Command aborted due to connection close$/,
   /^None of startup nodes is available$/,
   /^Failed to refresh slots cache\./,
+  // The answer of a server with OpenSSL 3 to a client, such as ours, that ends the connection during the handshake.
+  /\balert decode error\b/,
 ];
 
 /** Also accepts errors of another realm, such as Node's own for code in a `vm` context. */
@@ -70,6 +72,11 @@ export function sessionErrorOf(error: unknown, otherwise = 'Redis could not serv
 /** Whether an error says only that there is no connection, without a reason. */
 export function isConnectionLoss(error: unknown): boolean {
   return isError(error) && CONNECTION_LOSSES.some((words) => words.test(error.message));
+}
+
+/** The error for a lost connection whose reason is not known. */
+export function lostForNoKnownReason(): Error {
+  return new Error('the connection was closed without a reason');
 }
 
 /**

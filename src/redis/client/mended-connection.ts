@@ -1,8 +1,10 @@
+import type { Duplex } from 'node:stream';
 import type { Redis } from 'ioredis';
 
 /** The used part of ioredis's connectors. */
 interface Connector {
   stream?: { closed: boolean } | null;
+  connect(...args: unknown[]): Promise<Duplex>;
   disconnect(): void;
 }
 
@@ -19,11 +21,15 @@ const LOADING = 'LOADING Redis is loading the dataset in memory';
 
 const mended = new WeakSet<Redis>();
 
-/** Corrects five faults of ioredis (5 and 6) in a client of one server: see the functions that it calls. */
+/**
+ * Corrects five faults of ioredis (5 and 6) in a client of one server, which must not have connected yet: see the
+ * functions that it calls.
+ */
 export function mendConnection<Client extends Redis>(redis: Client): Client {
   if (mended.has(redis)) return redis;
   mended.add(redis);
   endPromptly(redis);
+  listenToAllErrors(redis);
   redis.on('connect', () => {
     readBeforeTimeout(redis);
     breakWhenTurnedAway(redis);
@@ -42,6 +48,20 @@ function endPromptly(redis: Redis): void {
   connector.disconnect = () => {
     if (connector.stream?.closed) connector.stream = null;
     disconnect();
+  };
+}
+
+/**
+ * Listens to all errors of each connection. ioredis listens to the first only, and a second one would end the process:
+ * after a refused certificate, the server's alert may follow.
+ */
+function listenToAllErrors(redis: Redis): void {
+  const { connector } = redis as unknown as { connector: Connector };
+  const connect = connector.connect.bind(connector);
+  connector.connect = async (...args) => {
+    const stream = await connect(...args);
+    stream.on('error', () => undefined);
+    return stream;
   };
 }
 

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import { isRefusedDatabase } from './errors';
+import { isConnectionLoss, isRefusedDatabase } from './errors';
 
 type Listener = (error: unknown) => void;
 
@@ -21,6 +21,7 @@ export function leaveRefusedDatabase(redis: Redis, onRefused: Listener = () => {
   listeners.set(redis, onRefused);
   if (isWatched) return;
   const reporting = redis as unknown as Reporting;
+  reportSelections(redis, reporting);
   const silentEmit = reporting.silentEmit.bind(redis);
   reporting.silentEmit = (event, argument) => {
     if (event === 'error' && isRefusedDatabase(argument)) {
@@ -29,4 +30,22 @@ export function leaveRefusedDatabase(redis: Redis, onRefused: Listener = () => {
     }
     return silentEmit(event, argument);
   };
+}
+
+/**
+ * Reports refusals of SELECT on a ready connection. ioredis selects the last database again after it has reconnected,
+ * and drops the promise: a refusal, or a connection that breaks then, causes an unhandled rejection.
+ */
+function reportSelections(redis: Redis, reporting: Reporting): void {
+  const select = redis.select.bind(redis) as (...args: unknown[]) => Promise<unknown>;
+  const reported = (...args: unknown[]) => {
+    const answer = select(...args);
+    // ioredis itself reports refusals in the handshake.
+    const isReady = redis.status === 'ready';
+    answer.catch((error: unknown) => {
+      if (isReady && !isConnectionLoss(error)) reporting.silentEmit('error', error);
+    });
+    return answer;
+  };
+  redis.select = reported as Redis['select'];
 }

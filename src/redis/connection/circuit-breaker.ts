@@ -9,7 +9,6 @@ const PROBE_EVERY_MS = 150;
 interface Circuit {
   failures: number;
   isOpen: boolean;
-  /** The error of the last call. */
   cause: SessionError;
 }
 
@@ -25,7 +24,6 @@ export class CircuitBreaker {
   /** Servers with unanswered calls since their last answer. */
   readonly #circuits = new Map<string, Circuit>();
 
-  /** Whether every server answers. */
   get isIdle(): boolean {
     return this.#circuits.size === 0;
   }

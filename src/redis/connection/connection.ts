@@ -27,7 +27,6 @@ interface ConnectionOptions {
  */
 export type ScriptArguments = readonly (string | number)[] | ((heldUpMs: number) => readonly (string | number)[]);
 
-/** A watcher of changes of servers. */
 export interface ConnectionWatcher {
   lost: ServerWatcher['lost'];
   /** As in {@link ServerWatcher}; and whether slots of a Cluster have other owners now. */
@@ -64,7 +63,6 @@ export class RedisConnection {
   };
   readonly #breaker = new CircuitBreaker();
   #watcher: ConnectionWatcher | null = null;
-  /** The masters of a Cluster. */
   #masters = '';
   /** Counts the times that other servers may have taken over. */
   #epoch = 0;
@@ -123,6 +121,13 @@ export class RedisConnection {
     if (this.#cluster === null) return [THE_SERVER];
     // Slots without an owner are holes, which flatMap skips.
     return [...new Set(this.#cluster.slots.flatMap((owners) => owners?.[0] ?? []))];
+  }
+
+  /** A slot that one of {@link servers} owns; `null` for none. Outside of a Cluster 0. */
+  slotOf(server: string): number | null {
+    if (this.#cluster === null) return 0;
+    const slot = this.#cluster.slots.findIndex((owners) => owners?.[0] === server);
+    return slot < 0 ? null : slot;
   }
 
   /** The client of one of {@link servers}; `null` when there is none any more. */
@@ -199,12 +204,10 @@ export class RedisConnection {
     return this.#calls.add(command, timeoutMs, new KeyDestination(this, key, this.#epoch));
   }
 
-  /** A call on a key was answered. */
   answered(key: string, epoch: number): void {
     if (!this.#breaker.isIdle && epoch === this.#epoch) this.#breaker.answered(this.serverOf(key));
   }
 
-  /** A call on a key has failed. */
   failed(key: string, epoch: number, error: SessionError, reason: unknown): void {
     // The nodes of a Cluster have no wait for a connection: each call would try the dead one again.
     const isBroken = this.#cluster !== null && reason !== error;
@@ -282,7 +285,6 @@ export class RedisConnection {
 class KeyDestination implements Destination {
   readonly #connection: RedisConnection;
   readonly #key: string;
-  /** The one in which the call was made. */
   readonly #epoch: number;
 
   constructor(connection: RedisConnection, key: string, epoch: number) {

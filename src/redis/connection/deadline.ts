@@ -2,7 +2,6 @@ import { SessionError } from '../../errors/session-error';
 import type { TupleReply } from '../replies';
 import type { ScriptName } from '../scripts/index';
 import type { RedisConnection } from './connection';
-import { ServerClock } from './server-clock';
 
 /** Tries of a script that Redis refuses as too late: once more, with the time of the refusal. */
 const MAX_ATTEMPTS = 3;
@@ -16,25 +15,23 @@ const MARGIN_MS = 5;
 /** A call on the sessions of one user. */
 export interface Call {
   key: string;
-  /** Where it is sent. */
   server: string;
   /** When the call must have settled, by `performance.now()`. */
   deadline: number;
 }
 
-/** A script that takes a deadline by Redis's clock, and answers with the time alone when it came too late. */
-export interface DeadlineScript {
-  name: ScriptName;
-  args(latest: number): (string | number)[];
-}
-
 /**
- * Runs scripts that do nothing once their caller has given up. A script may be too late by a clock that this process
- * doesn't know yet. The refusal then brings the time, and the script is tried again.
+ * Runs scripts that do nothing once their caller has given up: they take a deadline by Redis's clock, and answer with
+ * the time alone when they came too late. That may be by a clock that this process doesn't know yet. The refusal then
+ * brings the time, and the script is tried again.
  */
 export class DeadlineScripts {
   readonly #connection: RedisConnection;
-  readonly #clock = new ServerClock();
+  /**
+   * Milliseconds from this process's monotonic clock to each server's. Never ahead unless that clock was set back: the
+   * time in an answer is past when the answer arrives.
+   */
+  readonly #offsets = new Map<string, number>();
 
   constructor(connection: RedisConnection) {
     this.#connection = connection;
@@ -42,21 +39,26 @@ export class DeadlineScripts {
 
   /** What answers there from now on may be another server, with a clock of its own. */
   lost(server?: string): void {
-    this.#clock.forget(server);
+    if (server === undefined) this.#offsets.clear();
+    else this.#offsets.delete(server);
   }
 
-  /** @param call its `server` is set to the last target of the script. */
-  async run(call: Call, script: DeadlineScript): Promise<TupleReply> {
+  /**
+   * @param call its `server` is set to the last target of the script.
+   * @param argsUntil gives the arguments with the deadline by the server's clock; 0 before its first answer.
+   */
+  async run(call: Call, name: ScriptName, argsUntil: (latest: number) => (string | number)[]): Promise<TupleReply> {
     const margin = Math.min(MARGIN_MS, this.#connection.timeoutMs / 10);
     for (let tries = 0; tries < MAX_ATTEMPTS; tries++) {
       call.server = this.#connection.serverOf(call.key);
       const args = (heldUpMs: number) => {
         call.deadline += heldUpMs;
-        return script.args(this.#clock.at(call.server, call.deadline - margin));
+        const offset = this.#offsets.get(call.server);
+        return argsUntil(offset === undefined ? 0 : Math.floor(call.deadline - margin + offset));
       };
       const left = Math.max(1, call.deadline - performance.now());
-      const reply = await this.#connection.run<TupleReply>(script.name, [call.key], args, left);
-      this.#clock.learn(this.#connection.serverOf(call.key), Number(reply[0]));
+      const reply = await this.#connection.run<TupleReply>(name, [call.key], args, left);
+      this.#offsets.set(this.#connection.serverOf(call.key), Number(reply[0]) - performance.now());
       if (reply.length > 1) return reply;
       // An answer that is read after the deadline had arrived before. No call fails because this process was held up.
       const readAt = performance.now();

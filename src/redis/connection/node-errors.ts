@@ -28,7 +28,6 @@ export class NodeErrors {
     return at !== undefined && performance.now() - at < FRESH_MS ? error : undefined;
   }
 
-  /** The errors of all nodes, as one. */
   get all(): Error | undefined {
     const texts = [...this.#errors.keys()].flatMap((address) => {
       const error = this.of(address);

@@ -13,7 +13,6 @@ const RESERVE = 0.5;
 
 /** The server of a call, and its reactions to the call's outcome. */
 export interface Destination {
-  /** The current server of the call. */
   server(): string;
   /** The server has answered, also with an error. */
   answered?(): void;
@@ -71,7 +70,6 @@ export class PendingCalls {
     return calls;
   }
 
-  /** Calls that have not settled. */
   get count(): number {
     return this.#count;
   }

@@ -4,13 +4,18 @@ import type { SessionError } from '../../errors/session-error';
 import { catchAsking } from '../client/asking';
 import { isMadeByUs } from '../client/client';
 import { connectQuietly, followCredentials } from '../client/credentials';
-import { isBrokenConnection, isConnectionLoss, sessionErrorOf, withoutArguments } from '../client/errors';
+import {
+  isBrokenConnection,
+  isConnectionLoss,
+  lostForNoKnownReason,
+  sessionErrorOf,
+  withoutArguments,
+} from '../client/errors';
 import { correctFalseReady } from '../client/false-ready';
 import { leaveRefusedDatabase } from '../client/refused-database';
 import { IdleConnections } from './idle-connections';
 import { NodeErrors } from './node-errors';
 
-/** A watcher of changes of servers. */
 export interface ServerWatcher {
   /** A connection broke: to this server (`host:port` of a Cluster's node), or to all. */
   lost(server?: string): void;
@@ -118,7 +123,7 @@ export class Readiness {
   causeOf(error: unknown, server?: string): unknown {
     if (!isConnectionLoss(error)) return error;
     const known = this.#client.isCluster ? this.#nodeErrorOf(server) : this.#lastError;
-    return known ?? (this.#owned ? new Error('the connection was closed without a reason') : error);
+    return known ?? (this.#owned ? lostForNoKnownReason() : lostByApplication());
   }
 
   #nodeErrorOf(server: string | undefined): Error | undefined {
@@ -202,7 +207,7 @@ export class Readiness {
 
   readonly #onError = (error: unknown) => {
     const saysMore = this.#lastError === undefined || !isBrokenConnection(error);
-    if (this.#isFirstError && saysMore) this.#lastError = withoutArguments(error);
+    if (this.#isFirstError && saysMore && !isConnectionLoss(error)) this.#lastError = withoutArguments(error);
     // ioredis asks one sentinel after another, and a master that one of them names may fail with its own error.
     this.#isFirstError = this.#client.status === 'connecting';
     // While no sentinel answers, ioredis goes on asking, and the attempt never ends.
@@ -255,6 +260,11 @@ export class Readiness {
 
 function correctNode(this: Redis): void {
   correctFalseReady(this);
+}
+
+/** The error for a lost connection of an application's client: that client reports the reason to the application. */
+function lostByApplication(): Error {
+  return new Error("the connection of the application's client was lost; an error event of that client says why");
 }
 
 /** The database that a client has selected, or will select when it connects. */

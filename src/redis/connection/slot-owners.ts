@@ -1,7 +1,6 @@
 /** The owner of each slot of a Cluster, with its replicas, as ioredis keeps them: slots of one range share a list. */
 type Slots = readonly (readonly string[] | undefined)[];
 
-/** Notices when slots of a Cluster go to other masters. */
 export class SlotOwners {
   #owners: (string | undefined)[] = [];
 

@@ -6,7 +6,6 @@ import type { ServerRights } from './server-rights';
 const NOT_ANNOUNCING =
   'it does not let changes be announced: near caches, here or elsewhere, keep ended sessions for their maxAgeMs';
 
-/** The findings on one server. */
 interface Look {
   latencyMs: number | null;
   isServing: boolean;
@@ -107,11 +106,11 @@ export class RedisHealth {
   }
 
   #worriesOf(text: string): string[] {
-    const info = fieldsOf(text);
-    const number = (name: string) => Number(info.get(name) ?? 0);
+    const field = (name: string) => new RegExp(`^${name}:(.*)$`, 'm').exec(text)?.[1];
+    const number = (name: string) => Number(field(name) ?? 0);
     const worries: string[] = [];
     if (number('maxmemory') > 0 && number('used_memory') >= number('maxmemory')) {
-      const isRefusing = info.get('maxmemory_policy') === 'noeviction';
+      const isRefusing = field('maxmemory_policy') === 'noeviction';
       worries.push(`it is out of memory: ${isRefusing ? 'logins are refused' : 'sessions may be evicted'}`);
     }
     if (number('connected_slaves') < this.#replicas) {
@@ -132,10 +131,4 @@ function wordsOfRefusal(error: unknown): string {
   if (!isRefusal(error)) throw error;
   const { message, cause } = error as Error;
   return isError(cause) ? cause.message : message;
-}
-
-/** The `name:value` lines of INFO. */
-function fieldsOf(info: string): Map<string, string> {
-  const pairs = info.split('\r\n').map((line) => [line.split(':', 1)[0] ?? '', line] as const);
-  return new Map(pairs.map(([name, line]) => [name, line.slice(name.length + 1)]));
 }

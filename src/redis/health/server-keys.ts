@@ -1,9 +1,7 @@
 import { pinsSlot } from '../client/client-check';
 import type { RedisConnection } from '../connection/connection';
 import type { RedisKeys } from '../schema';
-
-/** Names to try for a key that one server of a Cluster holds: with 1,000 masters, one in a thousand fits. */
-const MAX_KEYS = 10_000;
+import { tagInSlot } from './slot-tag';
 
 /**
  * Finds, for each server, a key of no user that it would hold, to test whether it takes writes. A replica does not, and
@@ -33,13 +31,12 @@ export class ServerKeys {
     const isHeld = (tag: string) => this.#connection.serverOf(this.#keys.sessions(tag)) === server;
     const known = this.#tagOn.get(server);
     if (known !== undefined && isHeld(known)) return known;
-    const tries = pinsSlot(this.#connection.whole('')) ? 1 : MAX_KEYS;
-    for (let i = 0; i < tries; i++) {
-      const tag = `health-${i}`;
-      if (!isHeld(tag)) continue;
-      this.#tagOn.set(server, tag);
-      return tag;
-    }
-    return null;
+    const slot = this.#connection.slotOf(server);
+    if (slot === null) return null;
+    // A hash tag in the client's prefix puts all keys into one slot, whatever their own tags.
+    const tag = pinsSlot(this.#connection.whole('')) ? 'health' : tagInSlot(slot);
+    if (!isHeld(tag)) return null;
+    this.#tagOn.set(server, tag);
+    return tag;
   }
 }

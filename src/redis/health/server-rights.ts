@@ -17,7 +17,6 @@ const NEEDED_BY_REQUESTS = ['TIME', 'HMGET', 'HDEL', 'GETEX', 'PTTL', 'PEXPIRE',
 /** A command that a server refuses or doesn't know. */
 export interface RefusedCommand {
   name: string;
-  /** Redis's words. */
   words: string;
   /** Whether no request is served without the command. */
   isFatal: boolean;

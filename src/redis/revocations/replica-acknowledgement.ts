@@ -1,10 +1,10 @@
 import type { Redis } from 'ioredis';
 import { checkInteger, checkOptions } from '../../errors/arguments';
 import { SessionError } from '../../errors/session-error';
-import { isConnectionLoss, isError, withoutArguments } from '../client/errors';
+import { isConnectionLoss, isError, lostForNoKnownReason, withoutArguments } from '../client/errors';
 import type { RedisConnection } from '../connection/connection';
 import { IDLE_MS } from '../connection/idle-connections';
-import { defineScripts } from '../connection/script-commands';
+import { defineScripts, type ScriptCommands } from '../connection/script-commands';
 import { type Revocation, revocationArguments } from './revocations';
 
 /** How many replicas must confirm an end before its call resolves. */
@@ -38,6 +38,7 @@ interface Waiting {
 /** A connection of our own to one server, on which one WAIT at a time may block. */
 interface Lane {
   redis: Redis;
+  scripts: ScriptCommands;
   waiting: Waiting[];
   isBusy: boolean;
   /** When it was last free, by `performance.now()`. */
@@ -107,9 +108,8 @@ export class ReplicaAcknowledgement {
   }
 
   async #acknowledge(lane: Lane, batch: readonly Waiting[]): Promise<void> {
-    const { redis } = lane;
-    const { revoke } = defineScripts(redis);
-    const writes = batch.map(({ key, revocation }) => revoke(1, key, ...revocationArguments(revocation)));
+    const { redis, scripts } = lane;
+    const writes = batch.map(({ key, revocation }) => scripts.revoke(1, key, ...revocationArguments(revocation)));
     const wait = redis.call('WAIT', this.#replicas, this.#timeoutMs).then(Number, asError);
     // A silent connection would block all later revocations.
     const timer = setTimeout(() => redis.disconnect(), this.#timeoutMs + this.#connection.timeoutMs);
@@ -118,7 +118,7 @@ export class ReplicaAcknowledgement {
     clearTimeout(timer);
     for (const [index, { settle }] of batch.entries()) {
       const outcome = written[index] ?? acknowledgedBy;
-      settle(isConnectionLoss(outcome) && isError(lane.error) ? lane.error : outcome);
+      settle(isConnectionLoss(outcome) ? reasonOf(lane) : outcome);
     }
   }
 
@@ -130,7 +130,14 @@ export class ReplicaAcknowledgement {
     // A lost server may never come back; the next revocation connects again.
     const redis = this.#connection.connectTo(server, { retryStrategy: null });
     if (redis === null) return null;
-    const lane: Lane = { redis, waiting: [], isBusy: false, freeAt: performance.now(), error: null };
+    const lane: Lane = {
+      redis,
+      scripts: defineScripts(redis),
+      waiting: [],
+      isBusy: false,
+      freeAt: performance.now(),
+      error: null,
+    };
     redis.on('error', (error: unknown) => {
       lane.error ??= error;
     });
@@ -159,6 +166,10 @@ export class ReplicaAcknowledgement {
 /** Whether a firewall, for example, may have dropped the connection. */
 function isIdle({ isBusy, freeAt }: Lane): boolean {
   return !isBusy && performance.now() - freeAt > IDLE_MS;
+}
+
+function reasonOf({ error }: Lane): Error {
+  return isError(error) && !isConnectionLoss(error) ? error : lostForNoKnownReason();
 }
 
 function asError(reason: unknown): Error {

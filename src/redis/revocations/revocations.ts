@@ -15,7 +15,6 @@ export interface Revocation {
   ban?: { userId: string; text: string };
 }
 
-/** The end of sessions by their ids. */
 export function revocationOf(...ids: string[]): Revocation {
   return { ids, before: 0, except: '' };
 }
@@ -25,11 +24,8 @@ export function revocationArguments({ before, except, ban, ids }: Revocation): (
   return [before, except, ban?.userId ?? '', ban?.text ?? '', ...ids];
 }
 
-/** The servers that carry revocations out. */
 export interface RevocationServers {
-  /** The server that holds this key now. */
   serverOf(key: string): string;
-  /** Carries a revocation out once more. */
   revoke(key: string, revocation: Revocation): Promise<unknown>;
 }
 
@@ -112,7 +108,6 @@ export class Revocations {
     if (!this.#isReplaying) void this.#replayInBatches();
   }
 
-  /** Forgets all revocations, and repeats none. */
   forget(): void {
     this.#entries.clear();
     if (this.#retry !== null) clearTimeout(this.#retry);

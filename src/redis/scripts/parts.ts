@@ -225,7 +225,6 @@ local function settle(key, user)
 end
 `;
 
-/** The cached user info in a key, and its version: see schema.ts. */
 export const USER_INFO = `
 -- The version of the info, 0 when none is known; its text, '' when there is none or it has expired; and its expiry. Or
 -- nil, nil and an error. GETEX is a GET that replicas refuse.
@@ -253,7 +252,6 @@ local function forget_info(key, version)
 end
 `;
 
-/** The data of sessions in the hash `key`: see schema.ts. */
 export const DATA = `
 -- Gives a table of keys and JSON texts; nil for a value that is none.
 local function read_data(sid)
