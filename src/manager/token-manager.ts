@@ -120,11 +120,6 @@ export class TokenManager<Detail = unknown> {
     return this;
   }
 
-  /** The option `absoluteTtl`, in seconds; `null` for none. */
-  get absoluteTtl(): number | null {
-    return this.#policy.absoluteTtl === 0 ? null : this.#policy.absoluteTtl;
-  }
-
   /**
    * Whether a value is a token signed with one of the secrets. Asks no store, and so says nothing about the session.
    */
