@@ -22,6 +22,7 @@ import { benchRevocation } from './revocation';
 import type { Effort } from './rounds';
 import { benchScale, SIZES } from './scale';
 import { benchStartup } from './startup';
+import { benchUserCost } from './user-cost';
 
 const FULL: Effort = {
   isQuick: false,
@@ -54,6 +55,7 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   'redis-side': benchRedisSide,
   memory: benchMemory,
   endings: benchEndings,
+  'user-cost': benchUserCost,
   scale: benchScale,
   'hot-user': benchHotUser,
   'login-storm': benchLoginStorm,
