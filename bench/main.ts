@@ -1,21 +1,28 @@
 /*
  * `npm run bench` in the root measures all parts, `npm run bench -- core http` these; `--quick` checks that it works.
- * Results are stored in results.json, beside those of other parts.
+ * Results are stored in results.json, beside those of other parts. `--sessions` bounds the sizes of the part `scale`.
+ * `--guard` keeps nothing: it compares the ratios with the kept results, and fails where one has become worse.
  */
+import { parseArgs } from 'node:util';
 import { benchCore } from './core';
 import { benchEndings } from './endings';
+import { benchFleet } from './fleet';
+import { compareRatios, failuresIn, hasRatios, printComparisons } from './guard';
+import { benchHotUser } from './hot-user';
 import { benchHttp } from './http';
 import { benchInstall } from './install';
 import { benchLive } from './live';
+import { benchLoginStorm } from './login-storm';
 import { assignCpus, type CpuPlan, describeMachine } from './machine';
 import { benchMemory } from './memory';
 import { benchRedisSide } from './redis-side';
 import { type Part, printMachine, printPart } from './report';
-import { readResults, writeResults } from './results';
+import { type Results, readResults, writeResults } from './results';
 import { benchRevocation } from './revocation';
 import type { Effort } from './rounds';
-import { benchScale } from './scale';
+import { benchScale, SIZES } from './scale';
 import { benchStartup } from './startup';
+import { benchUserCost } from './user-cost';
 
 const FULL: Effort = {
   isQuick: false,
@@ -24,6 +31,7 @@ const FULL: Effort = {
   rounds: 7,
   importRounds: 15,
   users: 20_000,
+  sessions: 10_000_000,
 };
 const QUICK: Effort = {
   isQuick: true,
@@ -32,6 +40,7 @@ const QUICK: Effort = {
   rounds: 3,
   importRounds: 3,
   users: 2000,
+  sessions: 100_000,
 };
 
 const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = {
@@ -46,8 +55,12 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   'redis-side': benchRedisSide,
   memory: benchMemory,
   endings: benchEndings,
+  'user-cost': benchUserCost,
   scale: benchScale,
+  'hot-user': benchHotUser,
+  'login-storm': benchLoginStorm,
   revocation: benchRevocation,
+  fleet: benchFleet,
   live: benchLive,
   startup: benchStartup,
   install: benchInstall,
@@ -57,21 +70,53 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
 const GROUPS: Record<string, string[]> = { http: ['express', 'data', 'koa', 'node', 'fastify', 'hono', 'fetch'] };
 
 async function main(args: readonly string[]): Promise<void> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: { quick: { type: 'boolean' }, guard: { type: 'boolean' }, sessions: { type: 'string' } },
+  });
   // `npm start --quick`, without `--` before it, gives the option to npm, which passes it on like this.
-  const isQuick = args.includes('--quick') || process.env.npm_config_quick === 'true';
-  const names = partsNamed(args.filter((arg) => arg !== '--quick'));
+  const isQuick = values.quick === true || process.env.npm_config_quick === 'true';
+  const effort = isQuick ? QUICK : FULL;
+  const sessions = values.sessions === undefined ? effort.sessions : readSessions(values.sessions);
+  const kept = values.guard === true ? await readResults(isQuick) : null;
+  const names = kept === null ? partsNamed(positionals) : partsToGuard(positionals, kept);
   const cpus = assignCpus();
   const machine = describeMachine(cpus);
   printMachine(machine);
 
+  const failures: string[] = [];
   for (const name of names) {
     const began = performance.now();
-    const part = await (PARTS[name] as (typeof PARTS)[string])(isQuick ? QUICK : FULL, cpus);
+    const part = await (PARTS[name] as (typeof PARTS)[string])({ ...effort, sessions }, cpus);
     const seconds = Math.round((performance.now() - began) / 1000);
     printPart(part);
-    const result = { at: new Date().toISOString(), seconds, machine, ...part };
-    await writeResults({ ...(await readResults(isQuick)), [name]: result }, isQuick);
+    if (kept === null) {
+      const result = { at: new Date().toISOString(), seconds, machine, ...part };
+      await writeResults({ ...(await readResults(isQuick)), [name]: result }, isQuick);
+    } else {
+      const comparisons = compareRatios(kept[name] as Part, part);
+      printComparisons(comparisons);
+      failures.push(...failuresIn(comparisons).map((failure) => `${name}: ${failure}`));
+    }
   }
+  if (failures.length > 0) throw new Error(`beyond the noise of the kept results:\n${failures.join('\n')}`);
+}
+
+/** Those of the named parts, or of all, that have kept ratios. */
+function partsToGuard(words: readonly string[], kept: Results): string[] {
+  const named = partsNamed(words);
+  const names = named.filter((name) => kept[name] !== undefined && hasRatios(kept[name]));
+  if (names.length === 0) throw new Error(`no ratios are kept of ${named.join(', ')}`);
+  return names;
+}
+
+function readSessions(text: string): number {
+  const sessions = Number(text);
+  // Two sizes at least, to be compared.
+  const sizes = SIZES.slice(2);
+  if (!sizes.includes(sessions)) throw new RangeError(`--sessions must be one of ${sizes.join(', ')}, got ${text}`);
+  return sessions;
 }
 
 function partsNamed(words: readonly string[]): string[] {

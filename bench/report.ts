@@ -48,6 +48,14 @@ export interface Target {
   met: boolean;
 }
 
+/** Between the two contestants of a ratio. */
+const OVER = ' / ';
+
+/** Whether a target compares two contestants. */
+export function isRatio({ what }: Target): boolean {
+  return what.includes(OVER);
+}
+
 interface Bounds {
   atLeast?: number;
   atMost?: number;
@@ -58,7 +66,7 @@ export function judge(
   samples: Samples,
   { metric, ours, theirs, ...bounds }: { metric: string; ours: string; theirs: string } & Bounds,
 ): Target {
-  return judged(metric, `${ours} / ${theirs}`, ratiosOf(samples, metric, ours, theirs), bounds);
+  return judged(metric, `${ours}${OVER}${theirs}`, ratiosOf(samples, metric, ours, theirs), bounds);
 }
 
 /** The metric itself is judged, by its median. */
@@ -129,15 +137,19 @@ export function seriesRows({ x, lines }: Series): string[][] {
   ];
 }
 
-export function targetRows({ targets, metrics }: Part): string[][] {
-  return targets.map(({ metric, what, value, atLeast, atMost, met }) => {
-    const label = metrics.find(({ name }) => name === metric)?.label ?? metric;
+export function targetRows(part: Part): string[][] {
+  return part.targets.map((target) => {
+    const { value, atLeast, atMost, met } = target;
     const wanted = atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`;
-    return [`${label}: ${what}`, spreadText(value, 2), wanted, met ? 'met' : 'missed'];
+    return [targetName(part, target), spreadText(value, 2), wanted, met ? 'met' : 'missed'];
   });
 }
 
-function printTable(rows: string[][]): void {
+export function targetName({ metrics }: Part, { metric, what }: Target): string {
+  return `${metrics.find(({ name }) => name === metric)?.label ?? metric}: ${what}`;
+}
+
+export function printTable(rows: string[][]): void {
   const widths = rows.reduce<number[]>((most, row) => row.map((cell, i) => Math.max(most[i] ?? 0, cell.length)), []);
   for (const row of rows) {
     const cells = row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)));
@@ -145,7 +157,7 @@ function printTable(rows: string[][]): void {
   }
 }
 
-function spreadText({ median, low, high }: Spread, digits: number): string {
+export function spreadText({ median, low, high }: Spread, digits: number): string {
   // Not every contestant has every metric.
   if (Number.isNaN(median)) return '';
   const [middle, from, to] = [median, low, high].map((value) =>

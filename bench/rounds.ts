@@ -9,6 +9,8 @@ export interface Effort {
   rounds: number;
   importRounds: number;
   users: number;
+  /** The most sessions in one Redis. */
+  sessions: number;
 }
 
 /** The results of one contestant in one round: numbers by metric. */

@@ -6,12 +6,14 @@ import { ok, strictEqual } from 'node:assert';
 import { randomBytes, randomInt } from 'node:crypto';
 import { RedisStore as ConnectRedisStore } from 'connect-redis';
 import session from 'express-session';
+import { Redis } from 'ioredis';
 import { createClient } from 'redis';
 import { RedisStore, TokenManager } from 'tokensession';
 import { answerQuestions } from './child';
 import { quantile } from './quantile';
 import { sessionsOf, userId } from './scale-users';
 import { contestantNamed } from './server';
+import { copyUsers } from './user-copies';
 
 const SECRET = 'a secret that is long enough to be one';
 const TTL = 7 * 24 * 3600;
@@ -38,6 +40,8 @@ export interface Times {
 }
 
 interface Contestant {
+  /** Adds users with all their sessions. */
+  fill(users: Iterable<number>): Promise<unknown>;
   logIn(user: number): Promise<unknown>;
   /** Prepares the operation for this user. */
   prepare(operation: Operation, user: number): Promise<() => Promise<unknown>>;
@@ -54,8 +58,10 @@ const CONTESTANTS: Record<string, (url: string) => Promise<Contestant>> = {
     });
     // Waits for the connection.
     await sessions.health();
+    const redis = new Redis(url);
     const logIn = (user: number) => sessions.setToken(userId(user));
     return {
+      fill: (users) => copyUsers(redis, sessions, users),
       logIn,
       logOut: (token) => sessions.deleteToken(token as string),
       async prepare(operation, user) {
@@ -78,12 +84,14 @@ const CONTESTANTS: Record<string, (url: string) => Promise<Contestant>> = {
   'connect-redis': async (url) => {
     const client = await createClient({ url }).connect();
     const store = new ConnectRedisStore({ client });
+    const logIn = (user: number) =>
+      store.set(randomBytes(24).toString('base64url'), {
+        cookie: new session.Cookie({ maxAge: TTL * 1000 }),
+        userId: userId(user),
+      });
     return {
-      logIn: (user) =>
-        store.set(randomBytes(24).toString('base64url'), {
-          cookie: new session.Cookie({ maxAge: TTL * 1000 }),
-          userId: userId(user),
-        }),
+      fill: (users) => logInAll(logIn, users),
+      logIn,
       logOut: async () => undefined,
       async prepare(operation, user) {
         if (operation !== 'kick all') throw new Error(`connect-redis knows no ${operation}`);
@@ -109,7 +117,7 @@ async function main([name = '', url = '']: string[]): Promise<void> {
   const perform = async (question: Question): Promise<Times | null> => {
     switch (question.task) {
       case 'fill':
-        await logInAll(contestant, rangeOf(users, question.users));
+        await contestant.fill(rangeOf(users, question.users));
         users = question.users;
         return null;
       case 'prepare':
@@ -130,7 +138,7 @@ async function main([name = '', url = '']: string[]): Promise<void> {
       case 'restore':
         if (operation === 'login') for (const login of outcomes) await contestant.logOut(login);
         if (operation === 'kick one') for (const user of picked) await contestant.logIn(user);
-        if (operation === 'kick all') await logInAll(contestant, picked);
+        if (operation === 'kick all') await logInAll(contestant.logIn, picked);
         return null;
     }
   };
@@ -138,7 +146,7 @@ async function main([name = '', url = '']: string[]): Promise<void> {
 }
 
 /** Signs users in, once for each session. */
-async function logInAll({ logIn }: Contestant, users: Iterable<number>): Promise<void> {
+async function logInAll(logIn: Contestant['logIn'], users: Iterable<number>): Promise<void> {
   const waiting = users[Symbol.iterator]();
   const work = async () => {
     for (let next = waiting.next(); !next.done; next = waiting.next()) {

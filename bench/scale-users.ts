@@ -1,4 +1,7 @@
-/* The users of the scale part, as both contestants have them: of each 70, 49 have one session, 12 have two and 9 three, 100 in all. */
+/*
+ * The users of the scale part, for both contestants. Of each 70 users, 49 have one session, 12 have two and 9 have
+ * three: 100 sessions.
+ */
 
 const USERS = 70;
 const SESSIONS = 100;

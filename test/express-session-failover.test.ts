@@ -23,7 +23,7 @@ const DURABILITY: RedisStoreOptions['durability'] = { replicas: 1 };
 
 type Done = (error?: unknown, reply?: unknown) => void;
 
-/** A set of servers with a Sentinel, and a former store: of connect-redis on a server of its own, or in the same set. */
+/** Servers with a Sentinel, and a former store: of connect-redis on a server of its own, or on the same servers. */
 async function startMove(place: 'another server' | 'the same servers') {
   const topology = await startSentinelTopology({ replicas: 2 });
   onClose(() => topology.stop());

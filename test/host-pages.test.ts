@@ -25,7 +25,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** What the recipe for Next.js takes of Next and React, with the request in a global. `npm run try:next` has the real ones. */
+/** The used parts of Next and React, with the request in a global. `npm run try:next` has the real ones. */
 const NEXT_STAND_INS = {
   'next/headers.js': 'exports.headers = async () => asked.headers; exports.cookies = async () => asked.cookies;',
   'next/server.js': `

@@ -31,6 +31,10 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
+it.each(PAGES.slice(1))('%s begins with the code that does it', (page) => {
+  expect(pageText(page)).toMatch(/^# .+\n\n```(ts|sh)\n/);
+});
+
 it.each(PAGES)('%s has code blocks in tested languages only', (page) => {
   const languages = [...pageText(page).matchAll(/^```(\w*)\n.*?^```$/gms)].map(([, language]) => language);
   // Programs with untyped libraries, which migrating.test.ts runs.
@@ -222,14 +226,15 @@ it('has an example that its start command starts', async () => {
 });
 
 describe('the table', () => {
-  /** The names in the first cells of the table with this header. */
-  const rows = (page: string, header: string) => {
+  const tableOf = (page: string, header: string) => {
     const [, rest = ''] = pageText(page).split(`\n| ${header} |`);
-    const [table = ''] = rest.split('\n\n');
-    return [...table.matchAll(/^\| ([^|]+) \|/gm)].flatMap(([, cell = '']) =>
+    return rest.split('\n\n', 1)[0] as string;
+  };
+  /** The names in the first cells of the table with this header. */
+  const rows = (page: string, header: string) =>
+    [...tableOf(page, header).matchAll(/^\| ([^|]+) \|/gm)].flatMap(([, cell = '']) =>
       [...cell.matchAll(/`([\w-]+)/g)].map(([, name]) => name),
     );
-  };
   /** The members of an interface, or the keys of an object, as the source has them. */
   const members = (file: string, declaration: string) => {
     const [, body = ''] = pageText(file).split(declaration);
@@ -240,7 +245,7 @@ describe('the table', () => {
   it.each([
     [
       'of a manager’s options',
-      rows('docs/manager.md', 'option | default'),
+      rows('docs/manager.md', 'option of `TokenManager`'),
       members('src/manager/manager-options.ts', 'const READERS = {'),
     ],
     [
@@ -270,6 +275,38 @@ describe('the table', () => {
     expect([...inTable].sort()).toEqual([...inSource].sort());
   });
 
+  // The docstrings explain each; the page leads to them, from the reference that is generated.
+  it.each([
+    ['docs/manager.md', 'option of `TokenManager`', 'api/index.md#tokenmanageroptions'],
+    ['docs/middleware.md', 'option of `sessionMiddleware`', 'api/express.md#sessionmiddlewareoptions'],
+    ['docs/middleware.md', 'option of `login`', 'api/express.md#loginoptions'],
+    ['docs/middleware.md', 'member of `req.session`', 'api/express.md#requestsession'],
+    ['docs/redis.md', 'option of `RedisStore`', 'api/index.md#redisstoreoptions'],
+    ['docs/near-cache.md', 'option of `cache`', 'api/index.md#cacheoptions'],
+    ['docs/policies.md', 'event', 'api/index.md#sessionevents'],
+  ])('of %s, "%s", only says what to use each for, and links to its explanation', (page, header, reference) => {
+    expect(pageText(page)).toContain(`](${reference})`);
+    for (const [, , purpose = ''] of tableOf(page, header).matchAll(/^\| ([^|]+) \| ([^|]+) \|$/gm)) {
+      const visible = purpose.replace(/\]\([^)]*\)/g, ']');
+      expect({ purpose, isShort: visible.length <= 100 }).toEqual({ purpose, isShort: true });
+    }
+  });
+
+  it('of methods links to each method of a manager in the reference', () => {
+    const reference = pageText('docs/api/index.md');
+    const [, rest = ''] = reference.split('\n### TokenManager\n');
+    const own = rest.split('\n## ', 1)[0] as string;
+    const first = headingsOf(reference.slice(0, reference.length - rest.length)).length;
+    const anchors = headingsOf(reference).slice(first, first + headingsOf(own).length);
+    const names = [...own.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => heading.replace('()', ''));
+    const methods = names.flatMap((name, i) =>
+      /^[a-z]/.test(name) ? [`[\`${name}\`](api/index.md#${anchors[i]})`] : [],
+    );
+    expect(methods.length).toBeGreaterThan(25);
+    const page = pageText('docs/manager.md');
+    expect(methods.filter((link) => !page.includes(link))).toEqual([]);
+  });
+
   it('of errors has the status of each', () => {
     for (const [, code, status] of pageText('docs/errors.md').matchAll(/^\| `(ERR_\w+)` \| (\d+) \|/gm)) {
       expect([code, new SessionError(code as SessionErrorCode, '').status]).toEqual([code, Number(status)]);
@@ -278,6 +315,19 @@ describe('the table', () => {
 });
 
 const OTHER_PAGES = ['CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'examples/README.md'];
+
+it('has at most 250 lines', () => {
+  expect(pageText('README.md').split('\n').length).toBeLessThanOrEqual(250);
+});
+
+it.each([...PAGES, ...OTHER_PAGES])('%s wraps sentences at 120 columns', (page) => {
+  const sentences = pageText(page)
+    .replace(/^```.*?^```$/gms, '')
+    .replace(/<!-- results.*?\/results -->/gs, '')
+    .split('\n')
+    .filter((line) => !/^[|#<!]/.test(line));
+  expect(sentences.filter((line) => line.length > 120)).toEqual([]);
+});
 
 it.each([...PAGES, ...OTHER_PAGES])('%s links to files and headings that exist', (page) => {
   const links = [...pageText(page).matchAll(/\]\(([^)#]*)#?([^)]*)\)/g)];
@@ -289,13 +339,19 @@ it.each([...PAGES, ...OTHER_PAGES])('%s links to files and headings that exist',
   }
 });
 
-const headingsOf = (text: string) =>
-  [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
-    (heading as string)
+/** The anchors of a page's headings, as GitHub makes them: a repeated heading gets a number. */
+function headingsOf(text: string): string[] {
+  const counts = new Map<string, number>();
+  return [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => {
+    const anchor = heading
       .toLowerCase()
       .replace(/[^\w\s-]/g, '')
-      .replaceAll(' ', '-'),
-  );
+      .replaceAll(' ', '-');
+    const count = counts.get(anchor) ?? 0;
+    counts.set(anchor, count + 1);
+    return count === 0 ? anchor : `${anchor}-${count}`;
+  });
+}
 
 /** Replaces values that change from run to run. */
 function likeTranscript(text: string): string {

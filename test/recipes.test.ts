@@ -201,7 +201,7 @@ it('a second factor signs in only a user who gave the password and then the code
 });
 
 it('a login takes over the visitor’s data that it names', async () => {
-  const browser = (await serve('docs/session-data.md', 'Visitors', { isMounted: true })).browser();
+  const browser = (await serve('docs/session-data.md', 'Keep data before a login', { isMounted: true })).browser();
   expect((await browser.send('POST', '/theme', { theme: 'dark' })).status).toBe(204);
   const visitor = (await browser.send('GET', '/test/session')).json();
   expect(visitor).toMatchObject({ user: null, id: expect.stringMatching(/^[\w-]{22}$/) });
@@ -211,7 +211,7 @@ it('a login takes over the visitor’s data that it names', async () => {
 });
 
 it('a member of support acts as a user, and everyone can see it', async () => {
-  const { browser: open, sessions } = await serve('docs/session-data.md', 'Impersonation', { isMounted: true });
+  const { browser: open, sessions } = await serve('docs/session-data.md', 'Impersonate a user', { isMounted: true });
   const browser = open();
   expect((await browser.send('POST', '/support/act-as/18')).status).toBe(401);
   await browser.send('POST', '/test/login', {});
@@ -276,7 +276,7 @@ it('a store with a private certificate authority reaches a Redis with TLS', asyn
   const server = await startRedis({}, { tls: { certificate, isMutual: false } });
   onClose(() => server.stop());
   const env = { REDIS_URL: server.url, REDIS_CA_FILE: authority.certFile };
-  const store = await made<RedisStore>(recipe('docs/redis.md', 'TLS'), 'store', env);
+  const store = await made<RedisStore>(recipe('docs/redis.md', 'Connect with TLS'), 'store', env);
   onClose(() => store.close());
   const sessions = new TokenManager({ store, secret: SECRET });
   expect(await sessions.checkToken(await sessions.setToken('ada'))).toMatchObject({ user: { id: 'ada' } });

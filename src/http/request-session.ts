@@ -41,7 +41,7 @@ export class RequestSession<Detail = unknown> {
     Object.preventExtensions(this);
   }
 
-  /** The signed-in user; `null` for none. */
+  /** The signed-in user; `null` for none. Read-only at every level, because requests share it. */
   get user(): User<Detail> | null {
     return this.#current.user;
   }

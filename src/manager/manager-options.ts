@@ -26,8 +26,7 @@ export interface TokenManagerOptions<Detail> {
   store: Store;
   /**
    * The secret that signs tokens, or several. Each has at least 32 characters and is no well-known placeholder. The
-   * first signs, all verify. To replace a secret, put the new one behind the old one in every process, then in front,
-   * and remove the old one once its tokens are gone. Required.
+   * first signs, all verify. `docs/recipes.md` replaces a secret without signing anyone out. Required.
    */
   secret: string | readonly string[] | undefined;
   /** Seconds a session lives without a request. Default 604,800 (7 days). */

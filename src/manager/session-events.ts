@@ -6,7 +6,7 @@ import type { SessionAttributes } from '../store/store';
 
 /** The events of one manager, in this process. No event holds a token. */
 export interface SessionEvents {
-  /** A user signed in, or an `actor` as that user. */
+  /** A user signed in; or `actor` signed in to act as that user. */
   login: { userId: string; sessionId: string; attributes: SessionAttributes; actor?: string };
   /** A holder of the token ended its session. */
   logout: { userId: string; sessionId: string };
@@ -16,13 +16,13 @@ export interface SessionEvents {
   revoked: { userId: string; sessionId: string; message?: string };
   /** A token of an expired session was used. */
   'expired-on-use': { userId: string; sessionId: string };
-  /** A ban ended these sessions of a user. */
+  /** A ban ended these sessions of a user. `until` is `null` for a ban without an end. */
   banned: { userId: string; sessionIds: string[]; until: Date | null; reason?: string };
   /** A session got a new token: by a rotation, a re-authentication, or the option `rotateEvery`. */
   rotated: { userId: string; sessionId: string };
   /**
-   * A former token was used after its grace: one token of the session is stolen. `ended`: whether that ended the
-   * session, by the option `onReuse`.
+   * A former token was used after its grace: two clients hold tokens of the session, and one may be a thief. `ended`:
+   * whether that ended the session, by the option `onReuse`.
    */
   reused: { userId: string; sessionId: string; ended: boolean };
   /**
@@ -40,13 +40,16 @@ export interface SessionEvents {
   'store-down': { error: SessionError };
   /** The store answers again, and no call has failed for a second. */
   'store-up': Record<string, never>;
-  /** The near cache may miss changes. It is emptied, and the manager asks the store. */
+  /**
+   * The near cache may miss changes to some users, or to all; `error.cause` says why. It drops their sessions, and the
+   * manager asks the store.
+   */
   'cache-down': { error: SessionError };
   /** The near cache gets all changes again. */
   'cache-up': Record<string, never>;
   /**
    * The end of a watched session may be noticed late: announcements may be missed, and the manager asks for each
-   * session every five seconds. While the store can't answer either, the signals of ended sessions wait for it.
+   * session every five seconds. `error.cause` says why. While the store can't answer either, signals wait for it.
    */
   'watch-down': { error: SessionError };
   /**

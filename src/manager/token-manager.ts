@@ -120,11 +120,6 @@ export class TokenManager<Detail = unknown> {
     return this;
   }
 
-  /** The option `absoluteTtl`, in seconds; `null` for none. */
-  get absoluteTtl(): number | null {
-    return this.#policy.absoluteTtl === 0 ? null : this.#policy.absoluteTtl;
-  }
-
   /**
    * Whether a value is a token signed with one of the secrets. Asks no store, and so says nothing about the session.
    */
@@ -265,7 +260,10 @@ export class TokenManager<Detail = unknown> {
     return claims !== null && this.#named.end(claims);
   }
 
-  /** Reads a session. Doesn't slide it, and gives no user info. */
+  /**
+   * Reads a session. Doesn't slide it, and gives no user info. A former token that comes after `rotationGrace` is a
+   * reuse here as well, see the option `onReuse`.
+   */
   async checkToken(token: string): Promise<Session<Detail> | null> {
     const stored = liveIn(await this.#lookup.find(token, 'read'));
     return stored === null ? null : viewOf(token, stored);

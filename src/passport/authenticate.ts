@@ -32,7 +32,7 @@ export interface AuthenticateOptions {
    * Default: `successRedirect`, without a look at `returnTo`.
    */
   successReturnToOrRedirect?: string | undefined;
-  /** The path of this site to redirect to after a failed login. Default: an answer with the strategy's status, or 401. */
+  /** The path of this site to redirect to after a failed login. Default: an answer with the strategy's status or 401. */
   failureRedirect?: string | undefined;
   /** A text to append to the data's key `messages` after a login. Default: none. */
   successMessage?: Message | undefined;

@@ -6,8 +6,8 @@ import { checkDistinct, checkSecret } from './secret';
 /*
  * A token is `tag.sid.gen.minted.proved.sig`:
  *
- *   tag     22 characters   the first 132 bits of SHA-256(user id), base64url (RFC 4648, 5): names the user's key in the
- *                           store; for a visitor the sid
+ *   tag     22 characters   the first 132 bits of SHA-256(user id), base64url (RFC 4648, 5): names the user's key in
+ *                           the store; for a visitor the sid
  *   sid     22 characters   132 random bits, base64url: the session's public id for its whole life
  *   gen     base 36         generation: 0 at login, one more at each rotation
  *   minted  base 36         when this token was made, in milliseconds by the store's clock

@@ -1,7 +1,7 @@
 import type { RedisTarget } from 'tokensession';
 import { useEveryConnection } from './every-connection';
 
-/* Uses every connection to each of some Redises, for what only a whole process can be given: authorities that Node trusts. */
+/* Uses every connection to each of some Redises. Only a whole process can be given other authorities to trust. */
 async function main(): Promise<void> {
   const targets = JSON.parse(process.env.REDIS_TARGETS ?? '[]') as RedisTarget[];
   console.log(JSON.stringify(await Promise.all(targets.map((target) => useEveryConnection(target)))));

@@ -1,6 +1,6 @@
 /*
- * `npm run try:next`: builds examples/next with Next.js and what `npm pack` gives of this package, starts it, and asks it
- * as a browser would. Not among the tests, because Next takes 340 MB and minutes.
+ * `npm run try:next`: builds examples/next with Next.js and the packed package, starts it, and asks it as a browser
+ * would. Not among the tests, because Next takes 340 MB and minutes.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';

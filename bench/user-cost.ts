@@ -1,0 +1,155 @@
+import { RedisStore, TokenManager } from 'tokensession';
+import { type RedisServer, startRedis } from '../test/support/redis-server';
+import type { Part } from './report';
+import { type Effort, interleave, type Sample, spreadOf } from './rounds';
+
+const SECRET = 'a secret that is long enough to be one';
+const KIB = 1024;
+const MOST_SESSIONS = 250;
+/** Ended sessions that the store remembers of a user. */
+const MOST_ENDED = 100;
+const ATTRIBUTES = {
+  device: 'web',
+  ip: '192.0.2.1',
+  userAgent: 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0',
+};
+
+/** A user's live and ended sessions, and the bytes of data in each live one. */
+interface Load {
+  sessions: number;
+  ended: number;
+  bytes: number;
+}
+
+const USERS: Record<string, Load> = {
+  'one session': { sessions: 1, ended: 0, bytes: 0 },
+  'the worst user': { sessions: MOST_SESSIONS, ended: MOST_ENDED, bytes: 0 },
+  'one session, 1 KiB': { sessions: 1, ended: 0, bytes: KIB },
+  'one session, 64 KiB': { sessions: 1, ended: 0, bytes: 64 * KIB },
+  '250 sessions, 64 KiB each': { sessions: MOST_SESSIONS, ended: 0, bytes: 64 * KIB },
+};
+
+/** Prepares a call on a session, and gives the measured one. */
+type Verb = (manager: TokenManager, token: string, userId: string) => Promise<() => Promise<unknown>>;
+
+const ON_ONE_SESSION: Record<string, Verb> = {
+  check: async (manager, token) => () => manager.checkToken(token),
+  'touch that slides': async (manager, token) => () => manager.touchToken(token),
+  'touch with a new token': async (manager, token) => {
+    const child = await manager.rotateToken(token);
+    return () => manager.touchToken(child as string);
+  },
+  refresh: async (manager, token) => () => manager.refreshToken(token),
+  'read one key': async (manager, token) => () => manager.sessionData(token).get('cart'),
+  'write a small key': async (manager, token) => () => manager.sessionData(token).set('theme', 'dark'),
+  end: async (manager, token) => () => manager.deleteToken(token),
+  'a reuse': async (manager, token) => {
+    const child = await manager.rotateToken(token);
+    await manager.touchToken(child as string);
+    return () => manager.checkToken(token);
+  },
+};
+const ON_ALL: Record<string, Verb> = {
+  getBan: async (manager, _, userId) => () => manager.getBan(userId),
+  list: async (manager, _, userId) => () => manager.listUserSessions(userId),
+  login: async (manager, _, userId) => () => manager.setToken(userId, undefined, ATTRIBUTES),
+  'end of all sessions': async (manager, _, userId) => () => manager.deleteUserToken(userId),
+  ban: async (manager, _, userId) => () => manager.banUser(userId),
+};
+const VERBS = { ...ON_ONE_SESSION, ...ON_ALL };
+const ON_DATA = [
+  'touch that slides',
+  'end',
+  'read one key',
+  'write a small key',
+  'list',
+  'login',
+  'end of all sessions',
+];
+const verbsOf = ({ bytes }: Load) =>
+  bytes > 0 ? ON_DATA : Object.keys(VERBS).filter((verb) => !/^(read|write) /.test(verb));
+
+/** Measured calls in a round: each on another session, or on another user. */
+const CALLS = { onOneSession: 20, onAll: 3 };
+
+/**
+ * Redis's time for one call of each verb, by the size of the user: the median of a round's calls, by `usec` of INFO
+ * commandstats. SLOWLOG would also take the time to log each command inside. A login is over the limit, and ends a
+ * session.
+ */
+export async function benchUserCost({ rounds }: Effort): Promise<Part> {
+  const redis = await startRedis();
+  try {
+    const names = Object.entries(USERS).flatMap(([user, load]) => verbsOf(load).map((verb) => `${verb}, ${user}`));
+    const samples = await interleave(names, { rounds, warmUps: 1 }, (name) => {
+      const [verb = '', user = ''] = name.split(/, (.*)/s);
+      return measure(redis, verb, USERS[user] as Load);
+    });
+    return {
+      title: 'What one user can cost, µs of Redis',
+      metrics: [{ name: 'micros', label: 'µs/call', digits: 0 }],
+      samples,
+      targets: [],
+    };
+  } finally {
+    await redis.stop();
+  }
+}
+
+async function measure(redis: RedisServer, verb: string, load: Load): Promise<Sample> {
+  await redis.admin.flushall();
+  const store = new RedisStore(redis.url, { timeoutMs: 30_000 });
+  const manager = new TokenManager({
+    store,
+    secret: SECRET,
+    maxSessions: Math.max(load.sessions, load.ended),
+    rotationGrace: 0,
+    // Room for the small key.
+    maxDataBytes: 65 * KIB,
+  });
+  try {
+    const isOnOne = verb in ON_ONE_SESSION;
+    const calls = isOnOne ? CALLS.onOneSession : CALLS.onAll;
+    const subjects: [token: string, userId: string][] = [];
+    for (let user = 0; subjects.length <= calls; user++) {
+      const tokens = await begin(manager, `user ${user}`, load);
+      for (const token of isOnOne ? tokens : tokens.slice(0, 1)) subjects.push([token, `user ${user}`]);
+    }
+    const acts: (() => Promise<unknown>)[] = [];
+    for (const [token, userId] of subjects.slice(0, calls + 1)) {
+      acts.push(await (VERBS[verb] as Verb)(manager, token, userId));
+    }
+    // Loads the scripts.
+    await acts.shift()?.();
+    const micros: number[] = [];
+    for (const act of acts) {
+      await redis.admin.config('RESETSTAT');
+      await act();
+      micros.push(scriptTime(await redis.admin.info('commandstats')));
+    }
+    return { micros: spreadOf(micros).median };
+  } finally {
+    await manager.close();
+  }
+}
+
+/** The time of all scripts since the last reset. A reuse is found by one, and ended by another. */
+function scriptTime(commandstats: string): number {
+  const times = [...commandstats.matchAll(/^cmdstat_eval(?:sha)?:calls=\d+,usec=(\d+)/gm)];
+  return times.reduce((sum, [, usec]) => sum + Number(usec), 0);
+}
+
+/** Starts a user's sessions. Returns the tokens of the live ones. */
+async function begin(manager: TokenManager, userId: string, { sessions, ended, bytes }: Load): Promise<string[]> {
+  const gone = await times(ended, () => manager.createSession(userId, { attributes: ATTRIBUTES }));
+  await Promise.all(gone.map(({ id }) => manager.deleteSession(userId, id)));
+  const tokens = await times(sessions, () => manager.setToken(userId, undefined, ATTRIBUTES));
+  const key = 'cart';
+  const value = 'x'.repeat(Math.max(0, bytes - key.length - '""'.length));
+  if (bytes > 0) await Promise.all(tokens.map((token) => manager.sessionData(token).set(key, value)));
+  return tokens;
+}
+
+function times<Result>(count: number, act: () => Promise<Result>): Promise<Result[]> {
+  return Promise.all(Array.from({ length: count }, act));
+}
