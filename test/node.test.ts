@@ -9,7 +9,9 @@ import {
 } from 'node:http2';
 import { createServer as createHttpsServer, request as requestSecurely } from 'node:https';
 import type { AddressInfo, Server } from 'node:net';
+import express from 'express';
 import { MemoryStore, SessionError, TokenManager } from 'tokensession';
+import { requireUser as requireUserOfExpress, sessionMiddleware } from 'tokensession/express';
 import {
   type NodeRequest,
   type NodeResponse,
@@ -222,6 +224,31 @@ describe('sendError', () => {
     const answer = await fetch(app.url);
     expect([answer.status, await answer.text()]).toEqual([401, '{"error":"ERR_UNAUTHENTICATED"}']);
     for (const name of ['content-encoding', 'etag', 'cache-control']) expect(answer.headers.get(name)).toBeNull();
+  });
+
+  it('has no Content-Length beside the Transfer-Encoding that the handler had set, as a guard of Express', async () => {
+    const own = await sending((res) => {
+      res.setHeader('Transfer-Encoding', 'chunked');
+      sendError(res, new SessionError('ERR_UNAUTHENTICATED', 'no user is signed in'));
+    });
+    const host = express();
+    host.use(sessionMiddleware(newManager()), (_req, res, next) => {
+      res.set('Transfer-Encoding', 'chunked');
+      next();
+    });
+    host.use(requireUserOfExpress());
+    const guarded = await listen(host);
+    onClose(guarded.close);
+    for (const { url } of [own, guarded]) {
+      const { status, headers, text } = await sendRaw(url, 'GET', '/', [HOST]);
+      const names = headers.map(([name]) => name);
+      expect([status, names.includes('transfer-encoding'), names.includes('content-length')]).toEqual([
+        401,
+        true,
+        false,
+      ]);
+      expect(text).toMatch(/^\w+\r\n\{"error":"\w+"\}\r\n0\r\n/);
+    }
   });
 
   it.each([

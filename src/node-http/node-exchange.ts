@@ -80,7 +80,8 @@ export function sendJson(res: ServerResponse, status: number, headers: Refusal['
   const text = JSON.stringify(body);
   res.statusCode = status;
   res.setHeader('Content-Type', 'application/json; charset=utf-8');
-  res.setHeader('Content-Length', Buffer.byteLength(text));
+  // A message with both is malformed (RFC 9112, 6.2).
+  if (res.getHeader('Transfer-Encoding') === undefined) res.setHeader('Content-Length', Buffer.byteLength(text));
   res.end(text);
 }
 

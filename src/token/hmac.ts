@@ -30,6 +30,7 @@ export class HmacSha256 {
     }
   }
 
+  /** The MAC of a text, base64url. */
   digest(text: string): string {
     const message = this.#upTo[text.length];
     if (message === undefined) throw new RangeError(`the text must have at most ${this.#upTo.length - 1} characters`);
