@@ -32,7 +32,7 @@ const SCENARIOS: Record<string, Scenario> = {
   [ONE_PROCESS]: { processes: 1, timeoutMs: 1000 },
 };
 
-/** Many logins in the same turn of several processes: each settles, and Redis has exactly those that succeeded. */
+/** Many logins at the same moment in several processes: each settles, and Redis has exactly those that succeeded. */
 export async function benchLoginStorm({ isQuick, rounds }: Effort, cpus: CpuPlan): Promise<Part> {
   const logins = isQuick ? QUICK_LOGINS : LOGINS;
   const samples = await interleave(Object.keys(SCENARIOS), { rounds, warmUps: 0 }, (name) =>
@@ -61,9 +61,9 @@ export async function benchLoginStorm({ isQuick, rounds }: Effort, cpus: CpuPlan
       judgeValue(samples, { metric: 'growthMiB', of: DEFAULT, atMost: 100 }),
     ],
     notes: [
-      'Each process calls setToken for all its users in one turn of its event loop, at the same moment as the others. ' +
-        'A wait is from that moment to the outcome, stored or failed. Calling: until the slowest process had made all calls; ' +
-        'its answers and deadlines wait for that. timeoutMs is 1,000, the default, unless named.',
+      'Each process calls setToken for all its users, 100 in each turn of its event loop, from the same moment as the ' +
+        'others. A wait is from that moment to the outcome, stored or failed. Calling: until the slowest process had ' +
+        'made all calls. timeoutMs is 1,000, the default, unless named.',
       'Not sent: ERR_STORE_UNAVAILABLE, refused where too many calls wait, or where they have waited too long. ' +
         'No answer in time: ERR_STORE_TIMEOUT. Any other outcome fails the bench.',
       'After each storm another process reads the sessions of every user. Lost: reported as stored, and not in Redis.',
