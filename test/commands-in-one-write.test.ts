@@ -14,21 +14,45 @@ afterAll(() => server.stop());
 const closing = closeAfterEach();
 const TAG = 'a'.repeat(22);
 
-it('a lone call is sent at once; calls made while it is in flight are sent in one write', async () => {
+async function startWriting() {
   const client = new Redis(server.url, { enableOfflineQueue: false, socketTimeout: 5000 });
   closing(() => client.disconnect());
   await once(client, 'ready');
   const store = new RedisStore(client, { ...PATIENT, ...randomPrefixes() });
   closing(() => store.close());
   await store.getBan(TAG);
-  const write = jest.spyOn(client.stream, 'write');
-  const uncork = jest.spyOn(client.stream, 'uncork');
+  const { stream } = client;
+  const write = jest.spyOn(stream, 'write');
+  const uncork = jest.spyOn(stream, 'uncork');
+  /** For each write, whether others may join it. */
+  const isJoined: boolean[] = [];
+  write.mockImplementation((...args) => {
+    isJoined.push(stream.writableCorked > 0);
+    return (Object.getPrototypeOf(stream) as typeof stream).write.apply(stream, args);
+  });
+  return { store, write, uncork, isJoined };
+}
 
+/** Resolves before any timer or answer. */
+const soon = () => new Promise<void>((resolve) => process.nextTick(resolve));
+
+it('a lone call waits for no turn of the event loop; calls made while it is in flight are sent in one write', async () => {
+  const { store, write, uncork } = await startWriting();
   const alone = store.getBan(TAG);
+  await soon();
   expect(write).toHaveBeenCalledTimes(1);
   const others = Array.from({ length: 5 }, () => store.getBan(TAG));
+  await soon();
   expect(write).toHaveBeenCalledTimes(1);
   expect(await Promise.all([alone, ...others])).toEqual(Array.from({ length: 6 }, () => null));
   expect(write).toHaveBeenCalledTimes(6);
   expect(uncork).toHaveBeenCalledTimes(1);
+});
+
+it('calls that follow answers which arrived together are sent in one write', async () => {
+  const { store, uncork, isJoined } = await startWriting();
+  const first = Array.from({ length: 5 }, () => store.getBan(TAG));
+  await Promise.all(first.map((call) => call.then(() => store.getBan(TAG))));
+  expect(isJoined).toEqual(Array(10).fill(true));
+  expect(uncork).toHaveBeenCalledTimes(2);
 });

@@ -7,7 +7,7 @@ if (WANTED !== null && !(Number.isSafeInteger(WANTED) && WANTED > 0)) {
 }
 
 /** Milliseconds for a property with its default number of runs, shrinking included; a slower one hangs. */
-const LONGEST = 150_000;
+const LONGEST = 400_000;
 
 /** How long Jest waits for a property, so that its finding is printed. */
 export const PROPERTY_TIMEOUT = WANTED === null ? 2 * LONGEST : 24 * 3_600_000;

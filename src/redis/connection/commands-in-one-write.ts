@@ -14,6 +14,7 @@ export interface QueuedCall {
  */
 export class TurnQueue {
   readonly #clients: () => readonly Redis[];
+  readonly #sendNow = () => this.#sendAll();
   #waiting: QueuedCall[] = [];
 
   /** @param clients the clients that may send now. */
@@ -21,11 +22,18 @@ export class TurnQueue {
     this.#clients = clients;
   }
 
-  /** Sends a call when the turn ends, or when there are enough calls for a write. */
-  add(call: QueuedCall): void {
+  /**
+   * Sends a call when the turn ends, or when there are enough calls for a write.
+   *
+   * @param isAlone whether no other call has yet to settle: then it goes out as soon as the running code has ended, with
+   *   the calls that the code makes meanwhile. Answers that arrive together are often followed by calls.
+   */
+  add(call: QueuedCall, isAlone: boolean): void {
     this.#waiting.push(call);
     if (this.#waiting.length >= ENOUGH) this.#sendAll();
-    else if (this.#waiting.length === 1) setImmediate(() => this.#sendAll());
+    else if (this.#waiting.length > 1) return;
+    else if (isAlone) process.nextTick(this.#sendNow);
+    else setImmediate(this.#sendNow);
   }
 
   #sendAll(): void {

@@ -132,9 +132,7 @@ class PendingCall<Reply> implements WaitingCall, QueuedCall {
     if (!readiness.isReady) this.#startWhenReady();
     else {
       this.#queuedAt = performance.now();
-      // One that is alone would wait for nothing.
-      if (this.#calls.count === 1) this.onTurn();
-      else turn.add(this);
+      turn.add(this, this.#calls.count === 1);
     }
   }
 
