@@ -198,7 +198,8 @@ it('names commands that exist', async () => {
   const commands = blocks('sh').flatMap((text) => text.trim().split(/ && |\n/));
   expect(commands).toEqual([
     `npm install ${name} ioredis express`,
-    'REDIS_URL=redis://localhost:6379 SESSION_SECRET=$(openssl rand -base64 32) npx tsx server.ts',
+    'export SESSION_SECRET=$(openssl rand -base64 32) # once; keep it: with another one, all users must log in again',
+    'REDIS_URL=redis://localhost:6379 npx tsx server.ts',
     `npm install ${name} ioredis koa`,
     'npm ci',
     'npm test',
