@@ -31,7 +31,10 @@ it("an application's client without a member is refused, also one of another cop
   const sentence = (found: string) =>
     new TypeError(`tokensession needs ioredis ${SUPPORTED}: ${found} has no Redis.select, which it relies on`);
   expect(() => new RedisStore(own)).toThrow(sentence(`ioredis ${INSTALLED}`));
-  expect(() => new RedisStore(other as unknown as Redis)).toThrow(sentence('the ioredis of this client'));
+  // Where ioredis 5 is the one that is installed, there is no other copy.
+  const isInstalled = (other as unknown) instanceof Redis;
+  const found = isInstalled ? `ioredis ${INSTALLED}` : 'the ioredis of this client';
+  expect(() => new RedisStore(other as unknown as Redis)).toThrow(sentence(found));
 });
 
 it('the supported versions are those of the peer dependency', () => {

@@ -63,7 +63,6 @@ async function main(): Promise<void> {
   if (unknown !== undefined) throw new RangeError(`there is no row ${unknown}, only 1 to ${ROWS.length}`);
 
   const lines = [TITLE];
-  const failures: string[] = [];
   const work = await mkdtemp(join(tmpdir(), 'tokensession-matrix-work-'));
   try {
     for (const [i, row] of ROWS.entries()) {
@@ -75,6 +74,7 @@ async function main(): Promise<void> {
         continue;
       }
       const begin = performance.now();
+      const failures: string[] = [];
       try {
         const { versions, report } = await runRow(row, names, work);
         const failed = report.testResults.flatMap(failuresOf).map(({ name, message }) => `${name}\n${message}`);
@@ -89,14 +89,14 @@ async function main(): Promise<void> {
         failures.push(`run ${i + 1} did not take place: ${error instanceof Error ? error.message : error}`);
       }
       console.error(lines.at(-1));
+      for (const failure of failures) console.error(`\n${failure}\n`);
+      if (failures.length > 0) process.exitCode = 1;
     }
   } finally {
     await rm(work, { recursive: true });
   }
   if (values.list) return;
   console.log(`\n${lines.join('\n')}`);
-  for (const failure of failures) console.log(`\n${failure}`);
-  if (failures.length > 0) process.exitCode = 1;
 }
 
 async function runRow(row: Row, names: readonly string[], work: string) {
