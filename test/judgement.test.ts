@@ -18,6 +18,8 @@ const situation = fc.record({
   moved: fc.option(fc.record({ gen, minted: ago, confirmed: ago, proved: ago })),
   token: fc.record({ gen, minted: ago, proved: ago }),
   graceMs: fc.constantFrom(0, 1000, 2000, 60_000),
+  /** Of a record written by hand: the numbers begin with a zero. */
+  isPadded: fc.boolean(),
 });
 
 describe('the judgement of a token', () => {
@@ -35,12 +37,13 @@ describe('the judgement of a token', () => {
 
   it('by the scripts that write is the one by which check and the memory store go', async () => {
     const key = `${prefixes.tokenKeyPrefix}:{${TAG}}`;
-    const property = fc.asyncProperty(situation, async ({ moved, token, graceMs }) => {
+    const property = fc.asyncProperty(situation, async ({ moved, token, graceMs, isPadded }) => {
       const begin = await timeOf(server);
       const parts = [begin, begin, TTL_MS, 0];
       if (moved !== null)
         parts.push(moved.gen, ...[moved.minted, moved.confirmed, moved.proved].map((ms) => begin - ms));
-      await server.admin.hset(key, 'id', 'ada', 'v', '1', SID, parts.join(':'));
+      const written = parts.map((number) => (isPadded ? `0${number}` : number));
+      await server.admin.hset(key, 'id', 'ada', 'v', '1', SID, written.join(':'));
       const claims = {
         tag: TAG,
         sid: SID,

@@ -64,7 +64,7 @@ const JUDGE = `
 ${NOW}
 local created, seen, ttl, cap, token = string.match(record or '', '${LUA.record}')
 local expires = created and seen + ttl
-local is_live = created and expires > now and expires < ${NO_TIME} and (cap == '0' or tonumber(cap) > now)
+local is_live = created and expires > now and expires < ${NO_TIME} and (tonumber(cap) == 0 or tonumber(cap) > now)
 local is_reuse, is_new = false, false
 if is_live and (token ~= '' or ARGV[2] ~= created) then
   local gen, minted, confirmed, proved = '0', created, created, created
@@ -73,7 +73,7 @@ if is_live and (token ~= '' or ARGV[2] ~= created) then
   if is_live then
     local grace, given_gen, given_minted = tonumber(ARGV[3]), string.match(ARGV[2], '^(%d+):(%d+):%d+$')
     if not given_gen then given_gen, given_minted = '0', ARGV[2] end
-    local is_sibling = given_gen == gen and math.abs(given_minted - minted) <= grace
+    local is_sibling = tonumber(given_gen) == tonumber(gen) and math.abs(given_minted - minted) <= grace
     is_new = tonumber(given_gen) > tonumber(gen)
     is_reuse = not (is_new or is_sibling or math.abs(now - confirmed) < grace)
   end
@@ -99,7 +99,7 @@ if is_due then
   local remembered = math.min(ttl, ${MAX_EXPIRED_MS})
   local step = remembered / 60
   if is_change or age < 0 or age >= step or now % step < seen % step then
-    local wanted = remembered + (cap == '0' and tonumber(ttl) or math.min(ttl, cap - now))
+    local wanted = remembered + (tonumber(cap) == 0 and tonumber(ttl) or math.min(ttl, cap - now))
     local key_left = redis.call('PTTL', key)
     if key_left >= 0 and key_left < wanted then redis.call('PEXPIRE', key, wanted) end
   end
@@ -165,7 +165,7 @@ export const END_REUSED = `${REFUSE_ON_REPLICA}${READ}${JUDGE}
 if not is_reuse then return { now, 'kept' } end
 if now > tonumber(ARGV[4]) then return { now } end
 ${ANNOUNCE}${END_RECORD}
-end_record(key, sid, cap == '0' and expires or math.min(expires, cap), 'reused', '')
+end_record(key, sid, tonumber(cap) == 0 and expires or math.min(expires, cap), 'reused', '')
 announce(key)
 return { now, 'ended' }
 `;
@@ -190,7 +190,7 @@ if not record or string.match(record, '${LUA.ended}') then return false end
 
 local _, seen, ttl, cap = string.match(record, '${LUA.record}')
 local expires = seen and seen + ttl or 0
-if seen and cap ~= '0' then expires = math.min(expires, cap) end
+if seen and tonumber(cap) ~= 0 then expires = math.min(expires, cap) end
 `;
 
 const END_FOUND = `
