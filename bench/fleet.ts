@@ -83,8 +83,8 @@ export async function benchFleet({ isQuick, rounds }: Effort, cpus: CpuPlan): Pr
         `A request is touchToken of a random one of ${LIVE.toLocaleString('en')} live sessions, in any process: no ` +
           'process has users of its own. A kick is deleteUserToken of a session; another one takes its place.',
         'Accepted after the kick: from the return of the kick until the last check began, in any process, that still ' +
-          `accepted the token; 0 where none did. ${WATCHED_PER_SECOND} kicks a second are looked at: beside its requests, ` +
-          'each process checks those tokens every millisecond around the kick, with a near cache of its own.',
+          `accepted the token; 0 where none did. ${WATCHED_PER_SECOND} kicks a second are looked at: beside its ` +
+          'requests, each process checks those tokens every millisecond around the kick, with a near cache of its own.',
         'A wait is from a request to its answer. Requests come at a constant rate, whether earlier ones have been ' +
           'answered or not. An error is a request that failed, or refused a live session.',
       ],

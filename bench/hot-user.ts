@@ -76,9 +76,10 @@ export async function benchHotUser({ isQuick, rounds }: Effort, cpus: CpuPlan): 
       notes: [
         `Maximal hash: ${MAX_SESSIONS} live sessions with attributes of ${MAX_ATTRIBUTE_LENGTH} characters each and ` +
           `${DATA_BYTES.toLocaleString('en')} bytes of data, and ${MAX_REMEMBERED} ended ones with a message of ` +
-          `${MESSAGE_LENGTH} characters; ${Math.round(bytes / 2 ** 20)} MiB of Redis. The process watches all its sessions.`,
-        'Each check is of a random session of the user. A wait is from the call to its answer, in a process that makes ' +
-          'calls at a constant rate, whether earlier ones have been answered or not.',
+          `${MESSAGE_LENGTH} characters; ${Math.round(bytes / 2 ** 20)} MiB of Redis. ` +
+          'The process watches all its sessions.',
+        'Each check is of a random session of the user. A wait is from the call to its answer, in a process that ' +
+          'makes calls at a constant rate, whether earlier ones have been answered or not.',
         'Cached: a burst finds all sessions too old in the cache, and so asks Redis once for each.',
       ],
     };

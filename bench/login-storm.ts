@@ -61,13 +61,14 @@ export async function benchLoginStorm({ isQuick, rounds }: Effort, cpus: CpuPlan
       judgeValue(samples, { metric: 'growthMiB', of: DEFAULT, atMost: 100 }),
     ],
     notes: [
-      'Each process calls setToken for all its users, 100 in each turn of its event loop, from the same moment as the ' +
-        'others. A wait is from that moment to the outcome, stored or failed. Calling: until the slowest process had ' +
-        'made all calls. timeoutMs is 1,000, the default, unless named.',
+      'Each process calls setToken for all its users, 100 in each turn of its event loop, from the same moment as ' +
+        'the others. A wait is from that moment to the outcome, stored or failed. Calling: until the slowest process ' +
+        'had made all calls. timeoutMs is 1,000, the default, unless named.',
       'Not sent: ERR_STORE_UNAVAILABLE, refused where too many calls wait, or where they have waited too long. ' +
         'No answer in time: ERR_STORE_TIMEOUT. Any other outcome fails the bench.',
       'After each storm another process reads the sessions of every user. Lost: reported as stored, and not in Redis.',
-      'RSS is the peak of the largest process, and idle what it had before the storm. New processes in each round, which have signed other users in before.',
+      'RSS is the peak of the largest process, and idle what it had before the storm. Each round has new processes, ' +
+        'which have signed other users in before.',
     ],
   };
 }

@@ -76,9 +76,12 @@ export async function benchScale({ isQuick, rounds, sessions }: Effort, cpus: Cp
     ],
     notes: [
       `${largest.toLocaleString('en')} sessions of ${usersWith(largest).toLocaleString('en')} users: ${DISTRIBUTION}.`,
-      'Each operation is done to random users, all sessions of theirs being there; what it has changed is undone outside the measurement.',
-      `tokensession: ${ours.filling}, as copies of users who had signed in. connect-redis: ${theirs.filling}, by store.set().`,
-      "connect-redis kicks by store.all() (SCAN of all keys, one MGET), a look for the user in each, and store.destroy() of the user's.",
+      'Each operation is done to random users, all sessions of theirs being there; what it has changed is undone ' +
+        'outside the measurement.',
+      `tokensession: ${ours.filling}, as copies of users who had signed in. connect-redis: ${theirs.filling}, ` +
+        'by store.set().',
+      'connect-redis kicks by store.all() (SCAN of all keys, one MGET), a look for the user in each, and ' +
+        "store.destroy() of the user's.",
     ],
   };
 }

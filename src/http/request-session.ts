@@ -228,7 +228,9 @@ export function refuseAssignments(prototype: RequestSession): void {
 
 // passport calls these to keep a login in a session of express-session, and at a logout. They fail with a hint.
 for (const method of ['regenerate', 'save']) {
-  const hint = `session.${method} is express-session's: sign in with passport.authenticate(…, { session: false }) and then session.login(user.id), or with authenticate() of tokensession/passport; sign out with session.logout()`;
+  const hint =
+    `session.${method} is express-session's: sign in with passport.authenticate(…, { session: false }) and then ` +
+    'session.login(user.id), or with authenticate() of tokensession/passport; sign out with session.logout()';
   const value = (callback: (error: TypeError) => void) => callback(new TypeError(hint));
   Object.defineProperty(RequestSession.prototype, method, { value, configurable: true });
 }
