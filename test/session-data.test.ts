@@ -292,18 +292,18 @@ describeStores((open) => {
     });
 
     it('expiry', async () => {
-      const brief = await sessions.setToken('ada', 1);
+      const brief = await sessions.setToken('ada', 60);
       const ofBrief: Data = sessions.sessionData(brief);
       await ofBrief.set('key', 1);
-      await fixture.elapse(1000);
+      await fixture.elapse(60_000);
       await expectGone(ofBrief);
     });
 
     it('slides with its session, and survives rotations', async () => {
-      const brief = await sessions.setToken('ada', 2);
+      const brief = await sessions.setToken('ada', 60);
       await sessions.sessionData(brief).set('key', 1);
       for (let i = 0; i < 4; i++) {
-        await fixture.elapse(1200);
+        await fixture.elapse(40_000);
         expect(await sessions.touchToken(brief)).not.toBeNull();
       }
       const rotated = (await sessions.rotateToken(brief)) as string;

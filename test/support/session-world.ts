@@ -24,7 +24,7 @@ export interface BegunLoad {
 /** How time passes for a store, and how exactly it can be read. */
 export interface WorldClock {
   readonly msPerSecond: number;
-  /** The longest time of a call in milliseconds, and so the uncertainty of the times in its result. */
+  /** The longest time that a call may take, in milliseconds: a run with a longer one is discarded. */
   readonly slackMs: number;
   /** Seconds that a step waits at most for a share of the grace. */
   readonly longestWait: number;
@@ -66,6 +66,7 @@ export class SessionWorld {
   readonly loads: BegunLoad[] = [];
   readonly #stores: readonly Store[];
   readonly #events: ModelEvent[] = [];
+  #uncertaintyMs = 0;
 
   /** @param heldData the ids of the sessions whose data the store holds, if that is visible from outside. */
   constructor(
@@ -90,6 +91,11 @@ export class SessionWorld {
       }
       return manager;
     });
+  }
+
+  /** How much a time in a result may exceed that of the model: the longest time that a call has taken. */
+  get uncertaintyMs(): number {
+    return this.#uncertaintyMs;
   }
 
   /** A token signed like this manager's, made without the package. */
@@ -134,7 +140,9 @@ export class SessionWorld {
       if (!(error instanceof SessionError)) throw error;
       outcome = { rejects: error.code };
     }
-    fc.pre((await this.clock.now()) - model.now <= slackMs);
+    const tookMs = (await this.clock.now()) - model.now;
+    fc.pre(tookMs <= slackMs);
+    this.#uncertaintyMs = Math.max(this.#uncertaintyMs, tookMs);
     return { ...outcome, events: this.#events.splice(0) };
   }
 
@@ -184,15 +192,15 @@ export function memoryWorlds(): WorldFixture {
   };
 }
 
-/** The length of a second on Redis, whose clock cannot be set. */
-const SHORT = { msPerSecond: 60, longestWait: 3 };
-const REDIS_SLACK_MS = 10;
+/** Waits by Redis's own clock, which cannot be set: seconds are short. */
+export const WAITING = { msPerSecond: 60, longestWait: 3, slackMs: 10 };
+/** No step waits, and nothing changes by time alone: a call may take long. */
+export const NOT_WAITING = { msPerSecond: 1000, longestWait: 0, slackMs: 500 };
 
 /** @param admin another client of that Redis. */
-export function redisWorlds(url: string, admin: Redis, seconds = SHORT): WorldFixture {
+export function redisWorlds(url: string, admin: Redis, pace: typeof WAITING): WorldFixture {
   const clock: WorldClock = {
-    ...seconds,
-    slackMs: REDIS_SLACK_MS,
+    ...pace,
     async now() {
       const [seconds, microseconds] = await admin.time();
       return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
