@@ -291,9 +291,11 @@ describeStores((open) => {
       expect(reused).toHaveBeenCalledTimes(1);
     });
 
-    it('expiry', async () => {
-      const brief = await sessions.setToken('ada', 60);
-      const ofBrief: Data = sessions.sessionData(brief);
+    it.each([
+      ['expiry', { ttl: 60 }],
+      ['absolute expiry', { absoluteTtl: 60 }],
+    ])('%s', async (_name, bound) => {
+      const ofBrief = await dataWith(bound);
       await ofBrief.set('key', 1);
       await fixture.elapse(60_000);
       await expectGone(ofBrief);
