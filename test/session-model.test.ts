@@ -29,7 +29,7 @@ describe('any sequence of operations has the results, reasons and events of a pl
 
   it('with a RedisStore, over two clients', async () => {
     const worlds = redisWorlds(server.url, server.admin, WAITING);
-    await fc.assert(sequences(worlds, steps(fc.constantFrom(0.5, 1, 2), 40)), runs(16));
+    await fc.assert(sequences(worlds, steps(fc.constantFrom(0.5, 1, 2, 60, 1800, 3600), 60)), runs(60));
   });
 
   it('with a RedisStore, without waiting for time to pass', async () => {

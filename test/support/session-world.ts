@@ -1,11 +1,11 @@
 import { createHash, createHmac } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { Redis } from 'ioredis';
 import { MemoryStore, RedisStore, SessionError, type SessionEvents, type Store, TokenManager } from 'tokensession';
+import { scaleSeconds } from './scaled-seconds';
 import { type ManagerRules, type ModelEvent, type ModelToken, type SessionModel, VISITOR } from './session-model';
-import { shortSeconds } from './short-seconds';
 import { PATIENT, randomPrefixes } from './stores';
+import { VirtualTime } from './virtual-time';
 
 /** Each verifies what the other signs. */
 const SECRETS = ['the first of two secrets, with enough to it', 'and this is the second, which is no shorter'] as const;
@@ -75,7 +75,7 @@ export class SessionWorld {
     readonly rules: readonly [ManagerRules, ManagerRules],
     readonly heldData: () => Promise<string[]>,
   ) {
-    this.#stores = stores.map((store) => shortSeconds(store, clock.msPerSecond));
+    this.#stores = stores.map((store) => scaleSeconds(store, clock.msPerSecond));
     this.managers = this.#stores.map((store, index) => {
       const secret = index === 0 ? SECRETS : SECRETS.toReversed();
       const { absoluteTtl, maxSessionsPerDevice, ...given } = rules[index] as ManagerRules;
@@ -192,26 +192,20 @@ export function memoryWorlds(): WorldFixture {
   };
 }
 
-/** Waits by Redis's own clock, which cannot be set: seconds are short. */
-export const WAITING = { msPerSecond: 60, longestWait: 3, slackMs: 10 };
-/** No step waits, and nothing changes by time alone: a call may take long. */
-export const NOT_WAITING = { msPerSecond: 1000, longestWait: 0, slackMs: 500 };
+/** Seconds are long, since the time of Redis goes on during a call. */
+export const WAITING = { msPerSecond: 60_000, longestWait: 25, slackMs: 2000 };
+/** No step waits. */
+export const NOT_WAITING = { msPerSecond: 1000, longestWait: 0, slackMs: 2000 };
 
 /** @param admin another client of that Redis. */
 export function redisWorlds(url: string, admin: Redis, pace: typeof WAITING): WorldFixture {
-  const clock: WorldClock = {
-    ...pace,
-    async now() {
-      const [seconds, microseconds] = await admin.time();
-      return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
-    },
-    pass: (ms) => sleep(Math.ceil(ms)),
-  };
   return {
     async open(rules) {
       const prefixes = randomPrefixes();
-      const stores = [1, 2].map(() => new RedisStore(url, { ...PATIENT, ...prefixes })) as [RedisStore, RedisStore];
-      return new SessionWorld(stores, clock, rules, async () => {
+      const time = new VirtualTime(admin, prefixes);
+      const clock: WorldClock = { ...pace, now: () => time.now(), pass: (ms) => time.pass(Math.ceil(ms)) };
+      const open = () => time.wrap(new RedisStore(url, { ...PATIENT, ...prefixes }));
+      return new SessionWorld([open(), open()], clock, rules, async () => {
         const fields = (await admin.keys(`${prefixes.tokenKeyPrefix}:*`)).map((key) => admin.hkeys(key));
         return (await Promise.all(fields)).flat().flatMap((field) => /^(.{22})\.d$/.exec(field)?.[1] ?? []);
       });

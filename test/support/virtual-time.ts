@@ -20,6 +20,11 @@ export class VirtualTime {
     readonly prefixes: ReturnType<typeof randomPrefixes>,
   ) {}
 
+  async now(): Promise<number> {
+    const [seconds, microseconds] = await this.admin.time();
+    return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000) + this.#passedMs;
+  }
+
   async pass(ms: number): Promise<void> {
     // A write in flight would arrive with its moments unmoved.
     await Promise.allSettled(this.#inFlight);
