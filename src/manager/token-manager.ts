@@ -530,7 +530,7 @@ export class TokenManager<Detail = unknown> {
    *
    * @param session a session of `createSession`, `checkToken` or a request; or a token. The signal of one that is not
    *   live aborts at once, or as soon as the store has answered.
-   * @throws TypeError for any other value.
+   * @throws TypeError for any other value. SessionError `ERR_STORE_UNAVAILABLE` after {@link close}.
    * @example
    * const signal = manager.watch(session);
    * signal.addEventListener('abort', () => socket.close(4401, signal.reason.endReason));
