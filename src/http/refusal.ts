@@ -39,6 +39,11 @@ export function headersSent(call: string): SessionError {
   return new SessionError('ERR_HEADERS_SENT', message);
 }
 
+export function signalTooLate(): SessionError {
+  const message = 'session.signal came after the response was committed: nothing would end its watch';
+  return new SessionError('ERR_HEADERS_SENT', message);
+}
+
 export function tokenConflict(): SessionError {
   const message = 'the request has cookies of several users, or of too many sessions: a login or a logout clears them';
   return new SessionError('ERR_TOKEN_CONFLICT', message);

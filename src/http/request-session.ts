@@ -103,6 +103,8 @@ export class RequestSession<Detail = unknown> {
    * `TokenManager.watch`. If the request has found that the session has ended, the signal is already aborted. Without a
    * user it never aborts. The watch lasts from the first use of this property until the response is closed.
    *
+   * @throws SessionError `ERR_HEADERS_SENT` at a first use after a response of `Request` and `Response` was committed.
+   *   `ERR_STORE_UNAVAILABLE` after the manager was closed.
    * @example
    * await pipeline(file, res, { signal: req.session.signal });
    */
@@ -210,7 +212,13 @@ export class RequestSession<Detail = unknown> {
       return isOver ? AbortSignal.abort(sessionEnded(ending)) : new AbortController().signal;
     }
     const signal = policy.manager.watch({ id, user });
-    exchange.onClose(() => policy.manager.unwatch(signal));
+    const unwatch = () => policy.manager.unwatch(signal);
+    try {
+      exchange.onClose(unwatch);
+    } catch (error) {
+      unwatch();
+      throw error;
+    }
     return signal;
   }
 }
