@@ -74,5 +74,10 @@ export function sessionPolicy<Detail>(
   if (cookies === null && policy.header === null) {
     throw new TypeError('options cookie and header must not both be false: no token could ever arrive');
   }
+  if (crossOrigin === 'allow' && trustedOrigins.size > 0) {
+    throw new TypeError(
+      "option crossOrigin is 'allow', which ignores the list of option trustedOrigins: leave one out",
+    );
+  }
   return { ...policy, cookies, manager, trustedOrigins: crossOrigin === 'allow' ? null : trustedOrigins };
 }

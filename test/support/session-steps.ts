@@ -43,7 +43,7 @@ const siblings = {
   second: fc.nat({ max: 2 }),
 };
 
-export const rules: fc.Arbitrary<ManagerRules> = fc.record({
+const anyRules: fc.Arbitrary<ManagerRules> = fc.record({
   ttl: fc.constantFrom(3600, 3, 1),
   visitorTtl: fc.constantFrom(3600, 2),
   slideEvery: fc.constantFrom(0, 1, 3600),
@@ -55,6 +55,8 @@ export const rules: fc.Arbitrary<ManagerRules> = fc.record({
   rotationGrace: fc.constantFrom(10, 0, 1, 3600),
   onReuse: fc.constantFrom('end-session', 'ignore'),
 });
+
+export const rules = anyRules.map((some) => (some.singleMode ? { ...some, maxSessions: 1 } : some));
 
 /** Sequences of all operations. `wait` generates the seconds for which time passes. */
 export function steps(wait: fc.Arbitrary<number>, maxSteps: number): fc.Arbitrary<Iterable<Step>> {
