@@ -514,7 +514,7 @@ describe('an answer in flight', () => {
     const store = new MemoryStore();
     const { states, follow } = store;
     let source = { completeUntil: Number.POSITIVE_INFINITY };
-    let [detours, asked] = [0, 0];
+    let [askRedirections, asked] = [0, 0];
     store.states = async (tag, sids) => {
       asked++;
       const answer = await states.call(store, tag, sids);
@@ -524,8 +524,8 @@ describe('an answer in flight', () => {
     store.follow = (follower) => ({
       ...follow.call(store, follower),
       sourceOf: () => source,
-      get detours() {
-        return detours;
+      get askRedirections() {
+        return askRedirections;
       },
     });
     return {
@@ -535,7 +535,7 @@ describe('an answer in flight', () => {
         source = { completeUntil: Number.POSITIVE_INFINITY };
       },
       detour() {
-        detours++;
+        askRedirections++;
       },
     };
   };

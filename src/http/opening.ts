@@ -1,5 +1,5 @@
 /* How the session of a request is opened. */
-import type { RequestedSession } from '../manager/requested-session';
+import type { OpenedSession } from '../manager/opened-session';
 import { isVisitor } from '../token/token';
 import type { CurrentSession } from './current-session';
 import { crossOriginRefusal } from './origin-check';
@@ -89,7 +89,7 @@ async function lookUp<Detail>(current: CurrentSession<Detail>, tokens: readonly 
 }
 
 /** Signs in with a token that came, and renews it when that is due. */
-function signInByToken<Detail>(current: CurrentSession<Detail>, session: RequestedSession<Detail>): void {
+function signInByToken<Detail>(current: CurrentSession<Detail>, session: OpenedSession<Detail>): void {
   const { policy, exchange, tokens } = current;
   const { cookies } = policy;
   const { rotations } = policy.manager;

@@ -13,7 +13,8 @@ import { logIn, logOut, moveOn } from './sign-in';
 import { renewVisit, startVisit } from './visits';
 
 /**
- * The state behind a session, for the middleware and the guards.
+ * The state behind a session, for the middleware and the guards. Lets this package, not applications, reach the private
+ * state.
  *
  * @internal
  */

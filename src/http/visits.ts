@@ -1,5 +1,5 @@
 /* How a visitor's session starts, and gets a new token. */
-import type { RequestedSession } from '../manager/requested-session';
+import type { OpenedSession } from '../manager/opened-session';
 import type { SessionEntries } from '../store/store';
 import type { CurrentSession } from './current-session';
 
@@ -35,7 +35,7 @@ async function beginVisit<Detail>(
   current: CurrentSession<Detail>,
   call: string,
   entries: SessionEntries,
-): Promise<RequestedSession<Detail>> {
+): Promise<OpenedSession<Detail>> {
   const visitor = await current.policy.manager.startVisitor(entries);
   await current.checkCookieOf(call, visitor);
   current.visitAs(visitor);

@@ -29,8 +29,8 @@ import {
 import { Logins } from './logins';
 import { type ManagerPolicy, managerPolicy, type TokenManagerOptions } from './manager-options';
 import { NamedSessions } from './named-sessions';
+import { OpenedSession } from './opened-session';
 import { reported } from './reported';
-import { RequestedSession } from './requested-session';
 import { Rotations } from './rotations';
 import { type DataAccess, type DataOwner, SessionData } from './session-data';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
@@ -47,7 +47,7 @@ interface Ending {
 }
 
 /** The session that a token opens for a request, or the reason why there is none. */
-export type OpenedToken<Detail> = { session: RequestedSession<Detail> } | Ending;
+export type OpenedToken<Detail> = { session: OpenedSession<Detail> } | Ending;
 
 /** Users that `refreshUser` loads at a time. */
 const REFRESH_CONCURRENCY = 16;
@@ -163,9 +163,9 @@ export class TokenManager<Detail = unknown> {
     userId: string,
     options: CreateSessionOptions,
     beginning: Pick<NewSession, 'data' | 'inherits'>,
-  ): Promise<RequestedSession<Detail>> {
+  ): Promise<OpenedSession<Detail>> {
     const { token, user, ...stored } = await this.#logins.logIn(userId, options, beginning);
-    return new RequestedSession(token, user, stored, false);
+    return new OpenedSession(token, user, stored, false);
   }
 
   /**
@@ -173,9 +173,9 @@ export class TokenManager<Detail = unknown> {
    *
    * @internal
    */
-  async startVisitor(data: SessionEntries): Promise<RequestedSession<Detail>> {
+  async startVisitor(data: SessionEntries): Promise<OpenedSession<Detail>> {
     const { token, ...stored } = await this.#logins.startVisitor({ data });
-    return new RequestedSession<Detail>(token, null, stored, false);
+    return new OpenedSession<Detail>(token, null, stored, false);
   }
 
   /**
@@ -218,7 +218,7 @@ export class TokenManager<Detail = unknown> {
    */
   async endVisitor(
     token: string,
-    next: RequestedSession<Detail>,
+    next: OpenedSession<Detail>,
     copy: SessionEntries,
     keys: readonly string[] | null,
   ): Promise<void> {
@@ -316,10 +316,10 @@ export class TokenManager<Detail = unknown> {
    *
    * @internal
    */
-  openKnownToken(token: string): RequestedSession<Detail> | null {
+  openKnownToken(token: string): OpenedSession<Detail> | null {
     const stored = this.#lookup.known(token, 'use');
     const user = stored === null ? null : this.#knownUser(stored);
-    return stored === null || user === null ? null : new RequestedSession(token, user, stored, stored.isFromMemory);
+    return stored === null || user === null ? null : new OpenedSession(token, user, stored, stored.isFromMemory);
   }
 
   /**
@@ -334,7 +334,7 @@ export class TokenManager<Detail = unknown> {
     if (stored === null) return reasonOf(found);
     const user = this.#knownUser(stored) ?? (await this.#loadUser(stored, this.#userInfoTtlMs(undefined)));
     if (user === null) return { session: null, reason: 'revoked' };
-    return { session: new RequestedSession(token, user, stored, stored.isFromMemory) };
+    return { session: new OpenedSession(token, user, stored, stored.isFromMemory) };
   }
 
   /**
@@ -342,9 +342,9 @@ export class TokenManager<Detail = unknown> {
    *
    * @internal
    */
-  async openVisitor(token: string, withData: boolean): Promise<RequestedSession<Detail> | null> {
+  async openVisitor(token: string, withData: boolean): Promise<OpenedSession<Detail> | null> {
     const live = await this.#lookup.askVisitor(token, withData ? 'use with data' : 'use');
-    return live === null ? null : new RequestedSession<Detail>(token, null, live, false);
+    return live === null ? null : new OpenedSession<Detail>(token, null, live, false);
   }
 
   /**

@@ -241,14 +241,14 @@ export class Watches {
     this.#inFlight++;
     try {
       const source = this.#feed?.sourceOf(tag) ?? null;
-      const detours = this.#feed?.detours;
+      const askRedirections = this.#feed?.askRedirections;
       const sids = [...sessions.keys()];
       const { userId, now, states } = await this.#settings.store.states(tag, sids);
       if (this.#isClosed) return;
       if (userId !== null && tagOf(userId) !== tag) throw foreignRecord();
       user.userId = userId;
       // If the source changed while the call was in flight, the answer may predate changes that were not announced.
-      const isOfSource = this.#feed?.sourceOf(tag) === source && this.#feed?.detours === detours;
+      const isOfSource = this.#feed?.sourceOf(tag) === source && this.#feed?.askRedirections === askRedirections;
       user.source = isOfSource ? source : null;
       user.dueAt = performance.now() + LOOK_AGAIN_MS * (0.5 + Math.random() / 2);
       for (const [index, sid] of sids.entries()) this.#judge(user, sid, states[index] as SessionState, now);
