@@ -9,6 +9,7 @@ import {
   authenticator,
   type ConnectionDetails,
 } from 'tokensession/live';
+import { requestSessionsOf } from '../src/manager/token-manager';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { sendRaw } from './support/raw-request';
@@ -176,7 +177,7 @@ it('accepts a Request object, too', async () => {
 
 it('gives a visitor no user', async () => {
   const { manager, authenticate } = await start();
-  const { token } = await manager.startVisitor(new Map([['cart', '[]']]));
+  const { token } = await requestSessionsOf(manager).startVisitor(new Map([['cart', '[]']]));
   expect((await authenticate({ headers: {} }, { token })).error?.code).toBe('ERR_UNAUTHENTICATED');
 });
 

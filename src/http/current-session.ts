@@ -1,11 +1,11 @@
 import { isUnavailable, SessionError } from '../errors/session-error';
 import type { OpenedSession } from '../manager/opened-session';
 import type { SessionData } from '../manager/session-data';
-import type { User } from '../manager/types';
+import type { Ending, User } from '../manager/types';
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './middleware-options';
 import { crossOriginRefusal } from './origin-check';
-import { type Ending, headersSent, withChallenge } from './refusal';
+import { headersSent, withChallenge } from './refusal';
 import { judgeTokens, judgeVisitor, NO_VISITOR, type RequestTokens, type RequestVisitor } from './request-tokens';
 
 /**

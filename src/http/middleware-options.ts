@@ -1,5 +1,6 @@
 import { kindOf, oneOf, optional, type Read, type Readers, readOptions } from '../errors/arguments';
-import { TokenManager } from '../manager/token-manager';
+import type { RequestSessions } from '../manager/request-sessions';
+import { requestSessionsOf, TokenManager } from '../manager/token-manager';
 import { clearSiteDataOf, type SiteData } from './clear-site-data';
 import { type Cookies, readCookies } from './cookie';
 import type { CookieOptions } from './cookie-options';
@@ -55,6 +56,7 @@ const READERS = {
 export interface SessionPolicy<Detail> extends Omit<Read<typeof READERS>, 'cookie' | 'crossOrigin' | 'trustedOrigins'> {
   cookies: Cookies | null;
   manager: TokenManager<Detail>;
+  sessions: RequestSessions<Detail>;
   trustedOrigins: TrustedOrigins;
 }
 
@@ -79,5 +81,6 @@ export function sessionPolicy<Detail>(
       "option crossOrigin is 'allow', which ignores the list of option trustedOrigins: leave one out",
     );
   }
-  return { ...policy, cookies, manager, trustedOrigins: crossOrigin === 'allow' ? null : trustedOrigins };
+  const sessions = requestSessionsOf(manager);
+  return { ...policy, cookies, manager, sessions, trustedOrigins: crossOrigin === 'allow' ? null : trustedOrigins };
 }

@@ -86,7 +86,7 @@ export class RequestSession<Detail = unknown> {
    */
   get data(): SessionData {
     const current = this.#current;
-    current.data ??= current.policy.manager.dataOf({
+    current.data ??= current.policy.sessions.dataOf({
       token: () => {
         // Without knowing the user, their data can't be known either.
         if (current.session === null && current.failure !== null && !current.isConflict) throw current.failure;

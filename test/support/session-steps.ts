@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import type { NewSession, Session, SessionAttributes, TokenManager } from 'tokensession';
+import { requestSessionsOf } from '../../src/manager/token-manager';
 import { entries, readAll, readsAndWrites } from './data-steps';
 import {
   compare,
@@ -131,7 +132,8 @@ const logins = fc
         if (isBare) return sessions.setToken(userId, ttl, attributes);
         return data === undefined
           ? sessions.createSession(userId, options)
-          : (await sessions.startSession(userId, options, inherits === undefined ? { data } : { inherits })).token;
+          : (await requestSessionsOf(sessions).start(userId, options, inherits === undefined ? { data } : { inherits }))
+              .token;
       });
       const admitted = model.admit(userId, login, rulesOf(world, index));
       if ('code' in admitted || outcome.rejects !== undefined) {
