@@ -9,6 +9,7 @@ import {
   authenticator,
   type ConnectionDetails,
 } from 'tokensession/live';
+import { requestSessionsOf } from '../src/manager/token-manager';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { sendRaw } from './support/raw-request';
@@ -131,7 +132,7 @@ describe.each([
 
   it('with a cookie of its user and one of a visitor, which a subdomain can plant, gets the user', async () => {
     const { send, manager, cookie } = await start();
-    const visitor = await manager.startVisitor(new Map([['cart', '[]']]));
+    const visitor = await requestSessionsOf(manager).startVisitor(new Map([['cart', '[]']]));
     for (const both of [
       `${cookie}; session=${visitor.token}`,
       `Cookie: session=${visitor.token}; ${cookie.slice(8)}`,
@@ -188,7 +189,7 @@ it('accepts a Request object, too', async () => {
 
 it('gives a visitor no user', async () => {
   const { manager, authenticate } = await start();
-  const { token } = await manager.startVisitor(new Map([['cart', '[]']]));
+  const { token } = await requestSessionsOf(manager).startVisitor(new Map([['cart', '[]']]));
   expect((await authenticate({ headers: {} }, { token })).error?.code).toBe('ERR_UNAUTHENTICATED');
 });
 
