@@ -1,11 +1,11 @@
 import { isUnavailable, SessionError } from '../errors/session-error';
-import type { RequestedSession } from '../manager/requested-session';
+import type { OpenedSession } from '../manager/opened-session';
 import type { SessionData } from '../manager/session-data';
-import type { User } from '../manager/types';
+import type { Ending, User } from '../manager/types';
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './middleware-options';
 import { crossOriginRefusal } from './origin-check';
-import { type Ending, headersSent, withChallenge } from './refusal';
+import { headersSent, withChallenge } from './refusal';
 import { judgeTokens, judgeVisitor, NO_VISITOR, type RequestTokens, type RequestVisitor } from './request-tokens';
 
 /**
@@ -17,7 +17,7 @@ export class CurrentSession<Detail> {
   readonly exchange: Exchange;
   readonly tokens: RequestTokens;
   /** The live session of a user or visitor; `null` for none. */
-  session: RequestedSession<Detail> | null = null;
+  session: OpenedSession<Detail> | null = null;
   /** The access to its data; `null` until the application asks for it. */
   data: SessionData | null = null;
   /** Whether the cookie of users carries the session's token: it came there, or this answer sets it. */
@@ -72,7 +72,7 @@ export class CurrentSession<Detail> {
     return this.failure instanceof SessionError && this.failure.code === 'ERR_TOKEN_CONFLICT';
   }
 
-  signIn(session: RequestedSession<Detail>, isInCookie: boolean): void {
+  signIn(session: OpenedSession<Detail>, isInCookie: boolean): void {
     if (session.id !== this.session?.id) this.data?.forgetKnown();
     this.session = session;
     this.isInCookie = isInCookie;
@@ -90,7 +90,7 @@ export class CurrentSession<Detail> {
   }
 
   /** Goes on as a visitor, and sets the visitor's cookie. */
-  visitAs(visitor: RequestedSession<Detail>): void {
+  visitAs(visitor: OpenedSession<Detail>): void {
     const { cookies } = this.visitor;
     this.data?.forgetKnown();
     this.session = visitor;
@@ -102,7 +102,7 @@ export class CurrentSession<Detail> {
   }
 
   /** @param freshForMs milliseconds until the answer is too late to renew a cookie; `undefined` for a login. */
-  setCookie(session: RequestedSession<Detail>, freshForMs?: number): void {
+  setCookie(session: OpenedSession<Detail>, freshForMs?: number): void {
     const { capAt, checkedAt } = session;
     const maxAge = capAt === 0 ? null : Math.ceil((capAt - checkedAt.getTime()) / 1000);
     const lifetime = { maxAge, isPersistent: this.isPersistent, ...(freshForMs !== undefined && { freshForMs }) };

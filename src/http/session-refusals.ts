@@ -1,6 +1,6 @@
 /* The judgements of the guards. Each gives an answer, an error for the host's error path, or `null` to go on. */
 import type { CurrentSession } from './current-session';
-import { endingOf, type Refusal, reauthenticationRequired, unauthenticated } from './refusal';
+import { type Refusal, reauthenticationRequired, unauthenticated } from './refusal';
 import { isPageRequest, loginLocation } from './return-to';
 
 /**
@@ -34,8 +34,10 @@ export async function recencyRefusal(
       const inspection = await current.policy.manager.inspectToken(session.token, { cache: false });
       current.isConfirmed = true;
       // Unless a login has taken its place meanwhile.
-      const isOver = inspection.session === null && current.session?.id === session.id;
-      if (isOver) current.signOut(endingOf(inspection));
+      if (inspection.session === null && current.session?.id === session.id) {
+        const { session: _, ...ending } = inspection;
+        current.signOut(ending);
+      }
     } catch (error) {
       return current.reported(error as Error);
     }

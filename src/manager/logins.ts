@@ -1,5 +1,5 @@
 import { checkSeconds, checkUserId, type Read, readOptions } from '../errors/arguments';
-import { isEnded, SessionError } from '../errors/session-error';
+import { isUnconfirmed, SessionError } from '../errors/session-error';
 import type { NewSession, SessionRecord, Store, StoredAttributes } from '../store/store';
 import { createSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import { CREATE_OPTIONS, type CreateSessionOptions } from './call-options';
@@ -143,7 +143,7 @@ export class Logins<Detail> {
       }),
     );
     const failure = (await Promise.allSettled(ending)).find(
-      (outcome) => outcome.status === 'rejected' && !isEnded(outcome.reason),
+      (outcome) => outcome.status === 'rejected' && !isUnconfirmed(outcome.reason),
     );
     if (failure === undefined) return;
     // No client has its token, so an outage need not wait for this.

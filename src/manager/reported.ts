@@ -1,4 +1,4 @@
-import { isEnded } from '../errors/session-error';
+import { isUnconfirmed } from '../errors/session-error';
 
 /** Notifies listeners of the outcome of a call, even when replication is unconfirmed. */
 export async function reported<Outcome>(call: Promise<Outcome>, report: (outcome: Outcome) => void): Promise<Outcome> {
@@ -7,7 +7,7 @@ export async function reported<Outcome>(call: Promise<Outcome>, report: (outcome
     report(outcome);
     return outcome;
   } catch (error) {
-    if (isEnded(error) && error.outcome !== undefined) report(error.outcome as Outcome);
+    if (isUnconfirmed(error) && error.outcome !== undefined) report(error.outcome as Outcome);
     throw error;
   }
 }
