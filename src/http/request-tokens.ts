@@ -40,10 +40,7 @@ export function judgeTokens<Detail>(policy: SessionPolicy<Detail>, exchange: Exc
   if (refusal !== null) {
     return { acting: NONE, cookies, refusal: cookies.some((token) => manager.isToken(token)) ? refusal : null };
   }
-  const candidates = candidatesOf(
-    cookies.some(isVisitors) ? cookies.filter((token) => !isVisitors(token)) : cookies,
-    sessions,
-  );
+  const candidates = candidatesOf(cookies, sessions);
   return { acting: candidates ?? NONE, cookies, refusal: candidates === null ? tokenConflict() : null };
 }
 
@@ -86,8 +83,8 @@ function isVisitors(token: string): boolean {
 
 /**
  * The tokens of a cookie's values to look up. Their order has no meaning, because an attacker who plants a cookie
- * chooses its place. Signed ones count: the newest of each session, newest first. An older one is an accident, such as
- * a cookie for another path.
+ * chooses its place. Signed ones of users count: the newest of each session, newest first. An older one is an accident,
+ * such as a cookie for another path.
  *
  * @returns `null` for a conflict: signed tokens of several users, or of too many sessions.
  */
@@ -95,10 +92,11 @@ export function candidatesOf(
   values: readonly string[],
   sessions: Pick<RequestSessions<unknown>, 'readToken'>,
 ): readonly string[] | null {
-  if (values.length < 2) return values;
+  const ofUsers = values.some(isVisitors) ? values.filter((token) => !isVisitors(token)) : values;
+  if (ofUsers.length < 2) return ofUsers;
   const newest = new Map<string, { token: string; claims: TokenClaims }>();
   let user: string | null = null;
-  for (const token of values) {
+  for (const token of ofUsers) {
     const claims = sessions.readToken(token);
     if (claims === null) continue;
     user ??= claims.tag;
