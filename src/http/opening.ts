@@ -21,7 +21,7 @@ export function openSession<Detail>(current: CurrentSession<Detail>): Promise<vo
     current.failure = refusal;
     // A conflict signs no one in. A login must be able to end it, also one in several steps, with a visitor's data.
     if (current.isConflict) return openVisitor(current);
-    return Promise.reject(current.fail(refusal));
+    return Promise.reject(current.failOpening(refusal));
   }
   const [token] = acting;
   if (token === undefined) return openVisitor(current);
@@ -33,8 +33,8 @@ export function openSession<Detail>(current: CurrentSession<Detail>): Promise<vo
 
 /** The outcome of opening, for a second middleware with the same manager. */
 export function reopenSession(current: CurrentSession<unknown>): Promise<void> | undefined {
-  const { failure, isRefused } = current;
-  return failure !== null && isRefused ? Promise.reject(current.reported(failure)) : undefined;
+  const { failure, isOpeningRefused } = current;
+  return failure !== null && isOpeningRefused ? Promise.reject(current.withErrorHeaders(failure)) : undefined;
 }
 
 /**
@@ -82,7 +82,7 @@ async function lookUp<Detail>(current: CurrentSession<Detail>, tokens: readonly 
     if (refusal !== null) throw refusal;
     if (token !== null) current.session = await sessions.openVisitor(token, data === 'eager');
   } catch (error) {
-    const failure = current.fail(error as Error);
+    const failure = current.failOpening(error as Error);
     if (failure !== null) throw failure;
   }
 }

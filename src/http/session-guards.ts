@@ -43,7 +43,7 @@ function checkSession<Detail>(guard: string, session: RequestSession<Detail>): C
 
 function userOf<Detail>(session: RequestSession<Detail>, refusal: Refusal | Error | null): User<Detail> {
   if (refusal instanceof Error) throw refusal;
-  if (refusal !== null) throw currentOf(session).reported(refusalError(refusal));
+  if (refusal !== null) throw currentOf(session).withErrorHeaders(refusalError(refusal));
   return session.user as User<Detail>;
 }
 

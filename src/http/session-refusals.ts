@@ -11,7 +11,7 @@ import { isPageRequest, loginLocation } from './return-to';
 export function userRefusal(current: CurrentSession<unknown>, loginPage: string | null): Refusal | Error | null {
   if (current.user !== null) return null;
   const { policy, exchange, failure } = current;
-  if (failure !== null && !current.isConflict) return current.reported(failure);
+  if (failure !== null && !current.isConflict) return current.withErrorHeaders(failure);
   const refusal = unauthenticated(policy.header?.challenge, current.ending);
   if (loginPage === null) return refusal;
   if (!isPageRequest(exchange.method, exchange.header('accept'))) {
@@ -39,7 +39,7 @@ export async function recencyRefusal(
         current.signOut(ending);
       }
     } catch (error) {
-      return current.reported(error as Error);
+      return current.withErrorHeaders(error as Error);
     }
     if (current.session === null) return userRefusal(current, null);
   }

@@ -4,7 +4,7 @@ import type { NewSession, SessionRecord, Store, StoredAttributes } from '../stor
 import { createSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import { CREATE_OPTIONS, type CreateSessionOptions } from './call-options';
 import type { ManagerPolicy } from './manager-options';
-import { reported } from './reported';
+import { reportOutcome } from './report-outcome';
 import type { SessionEmitter } from './session-events';
 import { userOf } from './session-view';
 import type { User } from './types';
@@ -137,7 +137,7 @@ export class Logins<Detail> {
    */
   async #endReplaced(replaced: readonly TokenClaims[], by: { tag: string; sid: string }): Promise<void> {
     const ending = replaced.map(({ tag, sid: sessionId }) =>
-      reported(this.#store.end(tag, sessionId, { reason: 'replaced', message: null }), (session) => {
+      reportOutcome(this.#store.end(tag, sessionId, { reason: 'replaced', message: null }), (session) => {
         if (session === null || tagOf(session.userId) !== tag) return;
         this.#events.emit('replaced', { userId: session.userId, sessionId, by: by.sid });
       }),

@@ -20,7 +20,7 @@ import {
 } from './call-options';
 import { Logins } from './logins';
 import { type ManagerPolicy, managerPolicy, type TokenManagerOptions } from './manager-options';
-import { reported } from './reported';
+import { reportOutcome } from './report-outcome';
 import { RequestSessions } from './request-sessions';
 import type { SessionData } from './session-data';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
@@ -261,7 +261,7 @@ export class TokenManager<Detail = unknown> {
     const { except, message } = readOptions('deleteUserToken', options, DELETE_OPTIONS, '');
     const kept = except === null ? null : this.#sidToKeep(tag, except);
     const call = this.#store.endAll(tag, { except: kept, message, goneAtVersion: null });
-    const ended = await reported(call, (sids) => this.#emitRevoked(userId, sids, message));
+    const ended = await reportOutcome(call, (sids) => this.#emitRevoked(userId, sids, message));
     return ended.length;
   }
 
@@ -274,7 +274,7 @@ export class TokenManager<Detail = unknown> {
     checkString('sessionId', sessionId);
     const { message } = readOptions('deleteSession', options, REVOKE_OPTIONS, '');
     if (!isSessionId(sessionId)) return false;
-    const ended = await reported(this.#store.end(tag, sessionId, { reason: 'revoked', message }), (session) => {
+    const ended = await reportOutcome(this.#store.end(tag, sessionId, { reason: 'revoked', message }), (session) => {
       if (session !== null) this.#emitRevoked(userId, [sessionId], message);
     });
     return ended !== null;
@@ -290,7 +290,7 @@ export class TokenManager<Detail = unknown> {
     const tag = tagOf(this.#logins.checkUserId(userId));
     const { seconds, reason } = readOptions('banUser', options, BAN_OPTIONS, '');
     const durationMs = seconds === null ? null : 1000 * seconds;
-    const { ended } = await reported(this.#store.ban(tag, { userId, durationMs, reason }), (outcome) => {
+    const { ended } = await reportOutcome(this.#store.ban(tag, { userId, durationMs, reason }), (outcome) => {
       const { until } = banOf(outcome.ban);
       this.#events.emit('banned', {
         userId,

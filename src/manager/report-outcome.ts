@@ -1,7 +1,10 @@
 import { isUnconfirmed } from '../errors/session-error';
 
 /** Notifies listeners of the outcome of a call, even when replication is unconfirmed. */
-export async function reported<Outcome>(call: Promise<Outcome>, report: (outcome: Outcome) => void): Promise<Outcome> {
+export async function reportOutcome<Outcome>(
+  call: Promise<Outcome>,
+  report: (outcome: Outcome) => void,
+): Promise<Outcome> {
   try {
     const outcome = await call;
     report(outcome);
