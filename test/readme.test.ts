@@ -101,11 +101,12 @@ it('has a Koa program that signs a user in', async () => {
 });
 
 it('begins with a program that answers curl as the transcript says', async () => {
+  await server.admin.flushall();
   const port = await start(blocks('ts')[0] as string);
   const curl = blocks('console')[0] as string;
   let id = '';
   for (const [command, expected] of transcript(curl)) {
-    const line = command.replaceAll('localhost:3000', `127.0.0.1:${port}`).replace(/(?<=devices\/).*/, () => id);
+    const line = command.replaceAll('localhost:3000', `127.0.0.1:${port}`).replace('ID-FROM-YOUR-LIST', () => id);
     const { stdout } = await promisify(execFile)('sh', ['-c', line], { cwd: folder });
     id = /^\[\{"id":"([^"]+)"/.exec(stdout)?.[1] ?? id;
     expect(likeTranscript(stdout)).toBe(likeTranscript(expected));
@@ -194,13 +195,17 @@ it('finds the key of a user', async () => {
 });
 
 it('names commands that exist', async () => {
-  const { scripts, name, peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  const { scripts, name, version, peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   const commands = blocks('sh').flatMap((text) => text.trim().split(/ && |\n/));
   expect(commands).toEqual([
-    `npm install ${name} ioredis express`,
+    `npm install ../${name}/${name}-${version}.tgz ioredis express`,
+    'npm install --save-dev tsx typescript @types/node @types/express',
+    'npm pkg set type=module',
     'export SESSION_SECRET=$(openssl rand -base64 32) # once; keep it: with another one, all users must log in again',
     'REDIS_URL=redis://localhost:6379 npx tsx server.ts',
-    `npm install ${name} ioredis koa`,
+    `npm install ../${name}/${name}-${version}.tgz ioredis koa`,
+    'npm install --save-dev tsx typescript @types/node @types/koa',
+    'npm pkg set type=module',
     'npm ci',
     'npm test',
   ]);
