@@ -331,7 +331,7 @@ describe('a session that was just checked', () => {
     expect(here.cacheStats?.entries).toBeGreaterThan(290);
   });
 
-  it("keeps no answer of Redis in memory, and neither does an application that keeps a user's id", async () => {
+  it("keeps no answer of Redis in memory, nor does an application that keeps a user's id from there", async () => {
     // Each answer has 96 kB of JSON for 16 kB of info.
     const { here } = await twoServices({ getUserInfo: () => ({ name: '\u0001'.repeat(16_000) }) });
     const userIds = Array.from({ length: 200 }, () => randomUUID());
