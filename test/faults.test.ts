@@ -358,9 +358,11 @@ describe('a rotation whose answer is lost', () => {
     const sessions = manage(proxied(), { rotationGrace: 1 });
     const direct = manage(server.url, { rotationGrace: 1 });
     const token = await sessions.setToken('ada', undefined, { device: 'web' });
+    await ask(server, 'CONFIG', 'RESETSTAT');
     const lost = lose(_ === 'at once' ? proxy.loseReplyTo(/evalsha|eval/i) : Promise.resolve());
     const [{ outcome }] = await Promise.all([timed(sessions.rotateToken(token)), lost]);
     expect(outcome).toMatchObject({ status: 'rejected', reason: { status: 503 } });
+    expect(await scriptCalls()).toBe(1);
     proxy.pass();
     await sleep(1100);
     expect(await direct.touchToken(token)).toMatchObject({ attributes: { device: 'web' } });
