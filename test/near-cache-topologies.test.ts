@@ -461,11 +461,7 @@ describe('behind Sentinels', () => {
     'a master that is %s is not trusted beyond two heartbeats, and the promoted one is subscribed to',
     async (scene, strike, recover) => {
       const { topology, ours } = topologyFor(scene);
-      await followedThrough(topology, ours, {
-        strike,
-        recover,
-        isSilent: true,
-      });
+      await followedThrough(topology, ours, { strike, recover, isSilent: true });
     },
   );
 
