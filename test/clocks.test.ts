@@ -1,11 +1,11 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { MemoryStore, RedisStore, type Store, type TokenClaims } from 'tokensession';
 import { tagOf } from '../src/token/token';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { HOUR, liveIn, newSession, PATIENT, randomPrefixes, startSession } from './support/stores';
+import { moveRecords } from './support/virtual-time';
 
 /*
- * The clock of the store is set back by an hour, so earlier records lie in the future; or it leaps ahead by an hour.
+ * The clock of the store is set back by an hour, so that earlier records lie in the future; or it leaps ahead.
  */
 
 const USER_ID = 'ada';
@@ -18,10 +18,8 @@ interface Clock {
   store: Store;
   /** Sets the clock of the store back by an hour. */
   setBack(): Promise<void>;
-  /** Sets the clock of the store an hour ahead. */
-  leapAhead(): Promise<void>;
-  /** Lets this many milliseconds pass. */
-  elapse(ms: number): Promise<void>;
+  /** Sets the clock of the store ahead by this many milliseconds. */
+  leapAhead(ms: number): Promise<void>;
 }
 
 let server: RedisServer;
@@ -35,30 +33,19 @@ function memoryClock(): Clock {
   const setBack = async () => {
     now -= HOUR;
   };
-  const elapse = async (ms: number) => {
+  const leapAhead = async (ms: number) => {
     now += ms;
   };
-  return { store: new MemoryStore({ now: () => now }), setBack, leapAhead: () => elapse(HOUR), elapse };
+  return { store: new MemoryStore({ now: () => now }), setBack, leapAhead };
 }
 
 /** Redis uses the clock of the machine, so the moments in the records are moved the other way instead. */
 function redisClock(): Clock {
   const prefixes = randomPrefixes();
-  const key = `${prefixes.tokenKeyPrefix}:{${TAG}}`;
-  const infoKey = `${prefixes.userKeyPrefix}:{${TAG}}`;
-  const moveRecords = async (ms: number) => {
-    const moved = (value: string) => value.replace(/\d{13}/g, (time) => `${+time + ms}`);
-    for (const [field, value] of Object.entries(await server.admin.hgetall(key))) {
-      if (field.length === 22) await server.admin.hset(key, field, moved(value));
-    }
-    const info = await server.admin.get(infoKey);
-    if (info !== null) await server.admin.psetex(infoKey, (await server.admin.pttl(infoKey)) + ms, moved(info));
-  };
   return {
     store: new RedisStore(server.url, { ...prefixes, ...PATIENT }),
-    setBack: () => moveRecords(HOUR),
-    leapAhead: () => moveRecords(-HOUR),
-    elapse: sleep,
+    setBack: () => moveRecords(server.admin, prefixes, HOUR),
+    leapAhead: (ms) => moveRecords(server.admin, prefixes, -ms),
   };
 }
 
@@ -90,7 +77,7 @@ describe.each([
   it('a leap ahead expires the sessions with less time left than the leap, and no other', async () => {
     const short = await startSession(clock.store, TAG, newSession(USER_ID, { ttlMs: HOUR / 2 }));
     const long = await logIn();
-    await clock.leapAhead();
+    await clock.leapAhead(HOUR);
     const [later, now] = await Promise.all([current(long.sid), clock.store.states(TAG, [short.sid, long.sid])]);
     expect(now).toMatchObject({ states: [{ reason: 'expired' }, { expiresAt: expect.any(Number) }] });
     expect(await touch(short)).toMatchObject({ session: null, reason: 'expired' });
@@ -131,10 +118,10 @@ describe.each([
     const { store } = clock;
     await store.setUserInfo(TAG, '1', HOUR, await store.renewUserInfo(TAG));
     await clock.setBack();
-    await store.setUserInfo(TAG, '2', 2000, await store.renewUserInfo(TAG));
+    await store.setUserInfo(TAG, '2', 30_000, await store.renewUserInfo(TAG));
     const token = await logIn();
     expect((await liveIn(touch(token)))?.userInfo).toBe('2');
-    await clock.elapse(2010);
+    await clock.leapAhead(30_000);
     expect((await liveIn(touch(token)))?.userInfo).toBeNull();
   });
 });

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { type RedisServer, startRedis } from './support/redis-server';
+import { secondsLeft } from './support/seconds-left';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { until } from './support/until';
 
@@ -175,15 +176,12 @@ it('9: a session of a hundred days can be listed and ended for as long as it liv
 
 it('10: 50 rounds of login against "delete all" never leave a session that is live and not listed', async () => {
   const [one, two] = [service(), service()];
-  const seen = { survived: 0, ended: 0 };
   for (let round = 0; round < 50; round++) {
     const [token] = await Promise.all([one.setToken('ada'), two.deleteUserToken('ada')]);
     const isLive = (await two.checkToken(token)) !== null;
     expect(await one.listUserToken('ada')).toEqual(isLive ? [token] : []);
-    seen[isLive ? 'survived' : 'ended']++;
     await one.deleteUserToken('ada');
   }
-  expect(seen.survived + seen.ended).toBe(50);
 });
 
 it('11: expiry uses the clock of Redis alone: a service whose clock is a year off agrees', async () => {
@@ -192,9 +190,9 @@ it('11: expiry uses the clock of Redis alone: a service whose clock is a year of
   const token = await right.setToken('ada', 100);
   const now = jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 365 * 24 * 3_600_000);
   try {
-    expect(await off.touchToken(token)).toMatchObject({ ttl: 100 });
+    expect(await off.touchToken(token)).toMatchObject({ ttl: secondsLeft(100) });
     const other = await off.setToken('ada', 100);
-    expect(await right.checkToken(other)).toMatchObject({ ttl: 100 });
+    expect(await right.checkToken(other)).toMatchObject({ ttl: secondsLeft(100) });
   } finally {
     now.mockRestore();
   }
@@ -205,13 +203,7 @@ it('12: absoluteTtl limits the whole life of a session, however often it is used
   const begin = performance.now();
   const token = await sessions.setToken('ada', 3600);
   await sessions.refreshToken(token, 3600);
-  let checks = 0;
-  await until('it has ended', async () => {
-    if ((await sessions.touchToken(token)) === null) return true;
-    checks++;
-    return false;
-  });
-  expect(checks).toBeGreaterThan(0);
+  await until('it has ended', async () => (await sessions.touchToken(token)) === null);
   expect(performance.now() - begin).toBeGreaterThan(990);
 });
 

@@ -28,8 +28,13 @@ describe('MemoryStore', () => {
 
   it('does not keep a process from ending, closed or not', async () => {
     const root = join(__dirname, '..');
-    const program = "const { MemoryStore } = require('tokensession'); new MemoryStore(); console.log('made');";
-    const args = [join(root, 'node_modules/tsx/dist/cli.mjs'), '--eval', program];
+    const program = `
+      const { MemoryStore } = require('tokensession');
+      new MemoryStore();
+      new MemoryStore().close();
+      console.log('made');
+    `;
+    const args = ['--import', 'tsx', '--eval', program];
     expect((await promisify(execFile)(process.execPath, args, { cwd: root, timeout: 60_000 })).stdout).toBe('made\n');
   });
 });

@@ -134,7 +134,13 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       let now = Date.now();
       const store = new MemoryStore({ now: () => now });
       const manager = newManager({ store, rotateEvery: 60, rotationGrace: 0 });
-      const send = await start(({ req }) => sleep(req.url === '/slow' ? 1100 : 0), [{ manager }]);
+      let moment = performance.now();
+      const clock = jest.spyOn(performance, 'now').mockImplementation(() => moment);
+      onClose(() => clock.mockRestore());
+      const answer = ({ req }: Visit) => {
+        if (req.url === '/slow') moment += 1100;
+      };
+      const send = await start(answer, [{ manager }]);
       const token = await manager.setToken('ada');
       now += 61_000;
       expect((await send([`Cookie: session=${token}`])).setCookie).toHaveLength(1);

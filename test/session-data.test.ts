@@ -292,19 +292,21 @@ describeStores((open) => {
       expect(reused).toHaveBeenCalledTimes(1);
     });
 
-    it('expiry', async () => {
-      const brief = await sessions.setToken('ada', 1);
-      const ofBrief: Data = sessions.sessionData(brief);
+    it.each([
+      ['expiry', { ttl: 60 }],
+      ['absolute expiry', { absoluteTtl: 60 }],
+    ])('%s', async (_name, bound) => {
+      const ofBrief = await dataWith(bound);
       await ofBrief.set('key', 1);
-      await fixture.elapse(1000);
+      await fixture.elapse(60_000);
       await expectGone(ofBrief);
     });
 
     it('slides with its session, and survives rotations', async () => {
-      const brief = await sessions.setToken('ada', 2);
+      const brief = await sessions.setToken('ada', 60);
       await sessions.sessionData(brief).set('key', 1);
       for (let i = 0; i < 4; i++) {
-        await fixture.elapse(1200);
+        await fixture.elapse(40_000);
         expect(await sessions.touchToken(brief)).not.toBeNull();
       }
       const rotated = (await sessions.rotateToken(brief)) as string;

@@ -5,7 +5,7 @@ import { type RedisServer, startRedis } from './support/redis-server';
 import { PROPERTY_TIMEOUT, runs } from './support/runs';
 import { SessionModel } from './support/session-model';
 import { compareAll, rules, steps } from './support/session-steps';
-import { memoryWorlds, redisWorlds, type WorldFixture } from './support/session-world';
+import { memoryWorlds, NOT_WAITING, redisWorlds, WAITING, type WorldFixture } from './support/session-world';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 
 jest.setTimeout(PROPERTY_TIMEOUT);
@@ -28,8 +28,8 @@ describe('any sequence of operations has the results, reasons and events of a pl
   });
 
   it('with a RedisStore, over two clients', async () => {
-    const worlds = redisWorlds(server.url, server.admin);
-    await fc.assert(sequences(worlds, steps(fc.constantFrom(0.5, 1, 2), 40)), runs(16));
+    const worlds = redisWorlds(server.url, server.admin, WAITING);
+    await fc.assert(sequences(worlds, steps(fc.constantFrom(0.5, 1, 2, 60, 1800, 3600), 60)), runs(60));
   });
 
   it('with a RedisStore, without waiting for time to pass', async () => {
@@ -41,7 +41,7 @@ describe('any sequence of operations has the results, reasons and events of a pl
           { ...other, ...lasting },
         ] as const,
     );
-    const worlds = redisWorlds(server.url, server.admin, { msPerSecond: 1000, longestWait: 0 });
+    const worlds = redisWorlds(server.url, server.admin, NOT_WAITING);
     await fc.assert(sequences(worlds, steps(fc.constant(0), 60), bothRules), runs(60));
   });
 });

@@ -5,6 +5,8 @@ import { countedStore } from './support/counted-store';
 import { describeStores, SECRET, type StoreFixture } from './support/stores';
 import { until } from './support/until';
 
+/** Of most managers here, in seconds. */
+const GRACE = 60;
 const NEXT_SECRET = 'the secret that takes the place of the other one';
 
 describeStores((open) => {
@@ -23,7 +25,7 @@ describeStores((open) => {
   async function manage(options: Partial<TokenManagerOptions<unknown>> = {}): Promise<TokenManager> {
     const counted = countedStore(fixture.store);
     calls = counted.calls;
-    sessions = new TokenManager({ store: counted.store, secret: SECRET, rotationGrace: 1, ...options });
+    sessions = new TokenManager({ store: counted.store, secret: SECRET, rotationGrace: GRACE, ...options });
     await sessions.checkToken(await sessions.setToken('another user'));
     if (sessions.cacheStats !== null) await until('the cache is up', () => sessions.cacheStats?.isUp);
     return sessions;
@@ -75,11 +77,11 @@ describeStores((open) => {
       const stolen = await sessions.setToken('ada');
       await use(stolen);
       await rotate(stolen);
-      await fixture.elapse(1000);
+      await fixture.elapse(GRACE * 1000);
       await use(stolen);
       const next = await rotate(stolen);
       await use(next);
-      await fixture.elapse(1000);
+      await fixture.elapse(GRACE * 1000);
       expect(await sessions.inspectToken(stolen)).toEqual({ session: null, reason: 'reused' });
       expect(await sessions.inspectToken(next)).toEqual({ session: null, reason: 'reused' });
     });
@@ -107,7 +109,7 @@ describeStores((open) => {
           token = await rotate(token);
           expect(await sessions.touchToken(token)).toMatchObject({ id });
         }
-        await fixture.elapse(1000);
+        await fixture.elapse(GRACE * 1000);
         expect(await sessions[end](first)).toEqual(end === 'deleteToken' ? true : null);
         expect(await sessions.checkToken(token)).toBeNull();
         expect(await sessions.listUserToken('ada')).toEqual([]);
@@ -127,10 +129,10 @@ describeStores((open) => {
     };
 
     it('renews a token of that age, without an extra call to the store', async () => {
-      await manage({ rotateEvery: 1 });
+      await manage({ rotateEvery: GRACE });
       const token = await sessions.setToken('ada');
       expect(await renewed(token)).toBeNull();
-      await fixture.elapse(1000);
+      await fixture.elapse(GRACE * 1000);
       calls.length = 0;
       const next = (await renewed(token)) as string;
       expect(calls).toEqual(['touch']);
@@ -150,12 +152,12 @@ describeStores((open) => {
     });
 
     it('renews no former token in its grace, and none at all without the option', async () => {
-      await manage({ rotateEvery: 1, rotationGrace: 60 });
+      await manage({ rotateEvery: 60, rotationGrace: 3600 });
       const token = await sessions.setToken('ada');
       await use(await rotate(token));
-      await fixture.elapse(1000);
+      await fixture.elapse(GRACE * 1000);
       expect(await renewed(token)).toBeNull();
-      await manage({ secret: [NEXT_SECRET, SECRET], rotationGrace: 60 });
+      await manage({ secret: [NEXT_SECRET, SECRET], rotationGrace: 3600 });
       expect(await renewed(token)).toBeNull();
       expect(await renewed(await rotate(token))).toBeNull();
     });

@@ -110,9 +110,9 @@ export function compareEnded(
   compare(world, outcome, { gives: isKnown(seen) ? { ...ended, userId, sid } : null, events: [] });
 }
 
-export function compare({ clock }: SessionWorld, actual: Outcome, expected: Outcome): void {
+export function compare({ uncertaintyMs }: SessionWorld, actual: Outcome, expected: Outcome): void {
   const wanted = { ...expected, events: sorted(expected.events) };
-  expect(aligned({ ...actual, events: sorted(actual.events) }, wanted, clock.slackMs)).toEqual(wanted);
+  expect(aligned({ ...actual, events: sorted(actual.events) }, wanted, uncertaintyMs)).toEqual(wanted);
 }
 
 /** Compares a new token with its expected claims; times may differ by the uncertainty of the clock. */
@@ -122,11 +122,10 @@ export function compareToken(
   { token, ...said }: IssuedToken,
   expected: ModelToken,
 ): void {
-  const { slackMs } = world.clock;
   expect(token).toBe(world.signed(index, said));
   expect([said.userId, said.id, said.gen]).toEqual([expected.userId, expected.id, expected.gen]);
   for (const name of ['mintedAt', 'provedAt'] as const) {
-    expect(Math.abs(said[name] - expected[name])).toBeLessThanOrEqual(slackMs);
+    expect(Math.abs(said[name] - expected[name])).toBeLessThanOrEqual(world.uncertaintyMs);
   }
 }
 
@@ -139,19 +138,19 @@ function sorted(events: readonly ModelEvent[]): unknown[] {
 }
 
 /** The actual value, with each time that is close enough replaced by the expected one. */
-function aligned(actual: unknown, expected: unknown, slackMs: number): unknown {
+function aligned(actual: unknown, expected: unknown, uncertaintyMs: number): unknown {
   if (actual instanceof Date && expected instanceof Date) {
-    return Math.abs(actual.getTime() - expected.getTime()) <= slackMs ? expected : actual;
+    return Math.abs(actual.getTime() - expected.getTime()) <= uncertaintyMs ? expected : actual;
   }
   if (Array.isArray(actual) && Array.isArray(expected)) {
-    return actual.map((item, index) => aligned(item, expected[index], slackMs));
+    return actual.map((item, index) => aligned(item, expected[index], uncertaintyMs));
   }
   if (typeof actual !== 'object' || actual === null || actual instanceof Date) return actual;
   if (typeof expected !== 'object' || expected === null) return actual;
   const pairs = Object.entries(actual).map(([name, value]) => {
     const wanted: unknown = (expected as Record<string, unknown>)[name];
-    const isAsGood = name === 'ttl' && slackMs > 0 && Math.abs(Number(value) - Number(wanted)) <= 1;
-    return [name, isAsGood ? wanted : aligned(value, wanted, slackMs)];
+    const isAsGood = name === 'ttl' && uncertaintyMs > 0 && Math.abs(Number(value) - Number(wanted)) <= 1;
+    return [name, isAsGood ? wanted : aligned(value, wanted, uncertaintyMs)];
   });
   return Object.fromEntries(pairs);
 }

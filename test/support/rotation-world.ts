@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MemoryStore, RedisStore, type Store, TokenManager } from 'tokensession';
 import type { RedisServer } from './redis-server';
-import { shortSeconds } from './short-seconds';
+import { scaleSeconds } from './scaled-seconds';
 import { PATIENT, randomPrefixes, SECRET } from './stores';
 
 const GRACE_SECONDS = 10;
@@ -64,7 +64,7 @@ export function memoryRotationWorld(): RotationWorld {
 export function redisRotationWorld(server: RedisServer, graceMs: number): RotationWorld {
   const prefixes = randomPrefixes();
   const store = new RedisStore(server.url, { ...prefixes, ...PATIENT });
-  const short = shortSeconds(store, graceMs / GRACE_SECONDS);
+  const short = scaleSeconds(store, graceMs / GRACE_SECONDS);
   const placeOf = (token: string) => {
     const [tag, sid] = token.split('.') as [string, string];
     return [`${prefixes.tokenKeyPrefix}:{${tag}}`, sid] as const;

@@ -1,11 +1,11 @@
 import { createHash, createHmac } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { Redis } from 'ioredis';
 import { MemoryStore, RedisStore, SessionError, type SessionEvents, type Store, TokenManager } from 'tokensession';
+import { scaleSeconds } from './scaled-seconds';
 import { type ManagerRules, type ModelEvent, type ModelToken, type SessionModel, VISITOR } from './session-model';
-import { shortSeconds } from './short-seconds';
 import { PATIENT, randomPrefixes } from './stores';
+import { VirtualTime } from './virtual-time';
 
 /** Each verifies what the other signs. */
 const SECRETS = ['the first of two secrets, with enough to it', 'and this is the second, which is no shorter'] as const;
@@ -24,7 +24,7 @@ export interface BegunLoad {
 /** How time passes for a store, and how exactly it can be read. */
 export interface WorldClock {
   readonly msPerSecond: number;
-  /** The longest time of a call in milliseconds, and so the uncertainty of the times in its result. */
+  /** The longest time that a call may take, in milliseconds: a run with a longer one is discarded. */
   readonly slackMs: number;
   /** Seconds that a step waits at most for a share of the grace. */
   readonly longestWait: number;
@@ -66,6 +66,7 @@ export class SessionWorld {
   readonly loads: BegunLoad[] = [];
   readonly #stores: readonly Store[];
   readonly #events: ModelEvent[] = [];
+  #uncertaintyMs = 0;
 
   /** @param heldData the ids of the sessions whose data the store holds, if that is visible from outside. */
   constructor(
@@ -74,7 +75,7 @@ export class SessionWorld {
     readonly rules: readonly [ManagerRules, ManagerRules],
     readonly heldData: () => Promise<string[]>,
   ) {
-    this.#stores = stores.map((store) => shortSeconds(store, clock.msPerSecond));
+    this.#stores = stores.map((store) => scaleSeconds(store, clock.msPerSecond));
     this.managers = this.#stores.map((store, index) => {
       const secret = index === 0 ? SECRETS : SECRETS.toReversed();
       const { absoluteTtl, maxSessionsPerDevice, ...given } = rules[index] as ManagerRules;
@@ -90,6 +91,11 @@ export class SessionWorld {
       }
       return manager;
     });
+  }
+
+  /** How much a time in a result may exceed that of the model: the longest time that a call has taken. */
+  get uncertaintyMs(): number {
+    return this.#uncertaintyMs;
   }
 
   /** A token signed like this manager's, made without the package. */
@@ -134,7 +140,9 @@ export class SessionWorld {
       if (!(error instanceof SessionError)) throw error;
       outcome = { rejects: error.code };
     }
-    fc.pre((await this.clock.now()) - model.now <= slackMs);
+    const tookMs = (await this.clock.now()) - model.now;
+    fc.pre(tookMs <= slackMs);
+    this.#uncertaintyMs = Math.max(this.#uncertaintyMs, tookMs);
     return { ...outcome, events: this.#events.splice(0) };
   }
 
@@ -184,26 +192,20 @@ export function memoryWorlds(): WorldFixture {
   };
 }
 
-/** The length of a second on Redis, whose clock cannot be set. */
-const SHORT = { msPerSecond: 60, longestWait: 3 };
-const REDIS_SLACK_MS = 10;
+/** Seconds are long, since the time of Redis goes on during a call. */
+export const WAITING = { msPerSecond: 60_000, longestWait: 25, slackMs: 2000 };
+/** No step waits. */
+export const NOT_WAITING = { msPerSecond: 1000, longestWait: 0, slackMs: 2000 };
 
 /** @param admin another client of that Redis. */
-export function redisWorlds(url: string, admin: Redis, seconds = SHORT): WorldFixture {
-  const clock: WorldClock = {
-    ...seconds,
-    slackMs: REDIS_SLACK_MS,
-    async now() {
-      const [seconds, microseconds] = await admin.time();
-      return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
-    },
-    pass: (ms) => sleep(Math.ceil(ms)),
-  };
+export function redisWorlds(url: string, admin: Redis, pace: typeof WAITING): WorldFixture {
   return {
     async open(rules) {
       const prefixes = randomPrefixes();
-      const stores = [1, 2].map(() => new RedisStore(url, { ...PATIENT, ...prefixes })) as [RedisStore, RedisStore];
-      return new SessionWorld(stores, clock, rules, async () => {
+      const time = new VirtualTime(admin, prefixes);
+      const clock: WorldClock = { ...pace, now: () => time.now(), pass: (ms) => time.pass(Math.ceil(ms)) };
+      const open = () => time.wrap(new RedisStore(url, { ...PATIENT, ...prefixes }));
+      return new SessionWorld([open(), open()], clock, rules, async () => {
         const fields = (await admin.keys(`${prefixes.tokenKeyPrefix}:*`)).map((key) => admin.hkeys(key));
         return (await Promise.all(fields)).flat().flatMap((field) => /^(.{22})\.d$/.exec(field)?.[1] ?? []);
       });

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Found,
   MemoryStore,
@@ -11,6 +10,7 @@ import {
   type TokenClaims,
 } from 'tokensession';
 import { type RedisServer, startRedis } from './redis-server';
+import { VirtualTime } from './virtual-time';
 
 export const SECRET = 'a secret for tests, long enough to sign with';
 
@@ -53,13 +53,13 @@ export function describeStores(promises: (open: () => Promise<StoreFixture>) => 
 
     promises(async () => {
       const prefixes = randomPrefixes();
-      const store = new RedisStore(server.url, { ...prefixes, ...PATIENT });
-      const other = new RedisStore(server.url, { ...prefixes, ...PATIENT });
+      const time = new VirtualTime(server.admin, prefixes);
+      const openStore = () => time.wrap(new RedisStore(server.url, { ...prefixes, ...PATIENT }));
+      const [store, other] = [openStore(), openStore()];
       return {
         store,
         other,
-        // Node rounds its timers and Redis its clock, each to a millisecond.
-        elapse: (ms) => sleep(ms + 5),
+        elapse: (ms) => time.pass(ms),
         async close() {
           await Promise.all([store.close(), other.close()]);
         },

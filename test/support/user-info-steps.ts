@@ -86,7 +86,7 @@ export function checkLoad(index: number, which: number): Step {
 }
 
 /** A version is at least the expected one, and exceeds it at most by the uncertainty of the clock. */
-function expectMoment({ clock }: SessionWorld, version: number, expected: number): void {
+function expectMoment({ uncertaintyMs }: SessionWorld, version: number, expected: number): void {
   expect(version).toBeGreaterThanOrEqual(expected);
-  expect(version).toBeLessThanOrEqual(expected + clock.slackMs);
+  expect(version).toBeLessThanOrEqual(expected + uncertaintyMs);
 }
