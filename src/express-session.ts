@@ -9,7 +9,7 @@ import { adoptSession } from './http/opening';
 import { checkProperty } from './http/property';
 import { currentOf, type RequestSession } from './http/request-session';
 import { isManagedBy, SessionPlace } from './http/session-place';
-import { TokenManager } from './manager/token-manager';
+import { requestSessionsOf, TokenManager } from './manager/token-manager';
 
 export type { AnyStore, SessionMethods, SessionRequest } from './express-session/peer';
 
@@ -99,15 +99,16 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
     }
     const { userIdOf, legacy } = readOptions('ExpressSessionStore', options, READERS);
     const checkedUserIdOf = (session: object) => userIn(userIdOf(session));
+    const { named } = requestSessionsOf(manager);
     const former =
       legacy &&
-      new LegacySessions(manager.namedSessions, {
+      new LegacySessions(named, {
         store: legacy.store,
         userIdOf: checkedUserIdOf,
         provedAtOf: (session) => readMoment(legacy.authenticatedAt(session)),
       });
     this.#manager = manager;
-    this.#sessions = new ExpressSessions(manager.namedSessions, checkedUserIdOf, former);
+    this.#sessions = new ExpressSessions(named, checkedUserIdOf, former);
   }
 
   /** Reads a live session and slides it. `null` when there is none. */
@@ -163,7 +164,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
    * @internal
    */
   tokenOf(sid: string): Promise<string | null> {
-    return this.#manager.namedSessions.tokenOf(nameOf(sid));
+    return requestSessionsOf(this.#manager).named.tokenOf(nameOf(sid));
   }
 
   /** Makes the request's session object from the content that `get` returned. */

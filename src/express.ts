@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Guard, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
+import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import type { Refusal } from './http/refusal';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
-import { isResponse, NodeExchange, sendJson } from './node-http/node-exchange';
+import { cutOff, isResponse, NodeExchange, sendJson } from './node-http/node-exchange';
 
 export * from './http/index';
 
@@ -65,7 +65,7 @@ const NOT_EXPRESS =
  * `reason` when a signed token came that is not live, and the `message` given when its session ended. With
  * `redirectTo`, browsers are redirected to the login page.
  *
- * @throws TypeError for an option that is unknown, or for a value that is no path.
+ * @throws TypeError for an option that is unknown or of the wrong kind.
  * @example
  * app.get('/me', requireUser(), (req, res) => res.json(req.session.user));
  */
@@ -78,10 +78,10 @@ export function requireUser(options?: RequireUserOptions): ExpressMiddleware {
  * "reauthentication_required" }`; without a user, the answer of `requireUser()`. Refuses sessions with an `actor`. Asks
  * the store, never the near cache.
  *
- * @throws TypeError or RangeError when `seconds` is not a positive whole number.
+ * @throws TypeError or RangeError when `seconds` is not a positive whole number, and for an option that is unknown.
  */
-export function requireRecentLogin(seconds: number): ExpressMiddleware {
-  return middlewareOf(recencyGuard(seconds));
+export function requireRecentLogin(seconds: number, options?: GuardOptions): ExpressMiddleware {
+  return middlewareOf(recencyGuard(seconds, options));
 }
 
 function middlewareOf(guard: Guard): ExpressMiddleware {
@@ -97,7 +97,7 @@ function answer(refusal: Refusal | Error | null, res: ServerResponse, next: (err
     next(refusal ?? undefined);
     return;
   }
-  if (!res.headersSent) sendJson(res, refusal.status, refusal.headers, refusal.body);
+  if (!cutOff(res)) sendJson(res, refusal.status, refusal.headers, refusal.body);
 }
 
 class ExpressExchange extends NodeExchange {

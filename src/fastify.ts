@@ -1,10 +1,10 @@
 import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
-import { type Guard, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
+import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import type { Refusal } from './http/refusal';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
-import { NodeExchange } from './node-http/node-exchange';
+import { cutOff, NodeExchange } from './node-http/node-exchange';
 
 export * from './http/index';
 
@@ -25,6 +25,7 @@ interface GuardedReply {
   header(name: string, value: string): unknown;
   code(status: number): unknown;
   send(payload: unknown): unknown;
+  readonly raw: Parameters<typeof cutOff>[0];
 }
 
 /** A hook of Fastify before a handler: for `onRequest`, `preHandler` and others. */
@@ -94,7 +95,7 @@ function addSession(fastify: FastifyInstance, options: SessionPluginOptions & Re
  * `reason` when a signed token came that is not live, and the `message` given when its session ended. With
  * `redirectTo`, browsers are redirected to the login page.
  *
- * @throws TypeError for an option that is unknown, or for a value that is no path.
+ * @throws TypeError for an option that is unknown or of the wrong kind.
  * @example
  * app.get('/me', { onRequest: requireUser() }, (request) => request.session.user);
  */
@@ -107,10 +108,10 @@ export function requireUser(options?: RequireUserOptions): FastifyHook {
  * "error": "reauthentication_required" }`; without a user, the answer of `requireUser()`. Refuses sessions with an
  * `actor`. Asks the store, never the near cache.
  *
- * @throws TypeError or RangeError when `seconds` is not a positive whole number.
+ * @throws TypeError or RangeError when `seconds` is not a positive whole number, and for an option that is unknown.
  */
-export function requireRecentLogin(seconds: number): FastifyHook {
-  return hookOf(recencyGuard(seconds, 'sessionPlugin'));
+export function requireRecentLogin(seconds: number, options?: GuardOptions): FastifyHook {
+  return hookOf(recencyGuard(seconds, options, 'sessionPlugin'));
 }
 
 function hookOf(guard: Guard): FastifyHook {
@@ -118,6 +119,7 @@ function hookOf(guard: Guard): FastifyHook {
     const answer = (refusal: Refusal | Error | null) => {
       if (refusal === null) return done();
       if (refusal instanceof Error) return done(refusal);
+      if (cutOff(reply.raw)) return;
       const { Vary, ...headers } = refusal.headers;
       const varied = reply.getHeader('Vary');
       if (Vary !== undefined) reply.header('Vary', varied === undefined ? Vary : `${String(varied)}, ${Vary}`);

@@ -5,7 +5,7 @@ import { SessionError } from './errors/session-error';
 import { FetchExchange } from './fetch-http/fetch-exchange';
 import { replyTo } from './fetch-http/fetch-reply';
 import type { Connection } from './http/connection';
-import { type Guard, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
+import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import type { RegisteredProperty } from './http/property';
 import { type SessionContext, SessionPlace, sessionAt } from './http/session-place';
@@ -29,8 +29,10 @@ export interface HonoSessionOptions<Property extends string = string> extends Se
   connection?: ((c: Context) => Connection) | undefined;
 }
 
-/** The variables behind `requireUser()`: the user is present, at `session` or the name in `Register`. */
-export type SignedInVariables = { [Key in RegisteredProperty]: { readonly user: User<unknown>; readonly id: string } };
+/** The variables behind a guard: the user is present, at its option `property` or the name in `Register`. */
+export type SignedInVariables<Property extends string = RegisteredProperty> = {
+  [Key in Property]: { readonly user: User<unknown>; readonly id: string };
+};
 
 /**
  * Puts `c.var.session` on every request, for Hono 4. By default it takes tokens from `Authorization: Bearer`, and from
@@ -100,9 +102,11 @@ function showSession(c: Context<{ Variables: Record<string, unknown> }>, propert
  * `redirectTo`, browsers are redirected to the login page. In the handlers chained behind it, `c.var.session.user` is
  * not `null`.
  *
- * @throws TypeError for an option that is unknown, or for a value that is no path.
+ * @throws TypeError for an option that is unknown or of the wrong kind.
  */
-export function requireUser(options?: RequireUserOptions): MiddlewareHandler<{ Variables: SignedInVariables }> {
+export function requireUser<Property extends string = RegisteredProperty>(
+  options?: RequireUserOptions<Property>,
+): MiddlewareHandler<{ Variables: SignedInVariables<Property> }> {
   return middlewareOf(userGuard(options));
 }
 
@@ -111,10 +115,13 @@ export function requireUser(options?: RequireUserOptions): MiddlewareHandler<{ V
  * "reauthentication_required" }`; without a user, the answer of `requireUser()`. Refuses sessions with an `actor`. Asks
  * the store, never the near cache.
  *
- * @throws TypeError or RangeError when `seconds` is not a positive whole number.
+ * @throws TypeError or RangeError when `seconds` is not a positive whole number, and for an option that is unknown.
  */
-export function requireRecentLogin(seconds: number): MiddlewareHandler<{ Variables: SignedInVariables }> {
-  return middlewareOf(recencyGuard(seconds));
+export function requireRecentLogin<Property extends string = RegisteredProperty>(
+  seconds: number,
+  options?: GuardOptions<Property>,
+): MiddlewareHandler<{ Variables: SignedInVariables<Property> }> {
+  return middlewareOf(recencyGuard(seconds, options));
 }
 
 function middlewareOf(guard: Guard): MiddlewareHandler {

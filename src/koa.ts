@@ -1,12 +1,12 @@
 import type { Context, DefaultState, ExtendableContext, Middleware, Next } from 'koa';
-import { type Guard, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
+import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import type { RegisteredProperty } from './http/property';
 import type { Refusal } from './http/refusal';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
-import { NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
+import { cutOff, NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
 
 export * from './http/index';
 
@@ -15,8 +15,10 @@ declare module 'koa' {
   interface DefaultContext extends SessionContext {}
 }
 
-/** The context behind `requireUser()`: the user is present, at `session` or the property that `Register` names. */
-export type SignedInContext = { [Key in RegisteredProperty]: { readonly user: User<unknown>; readonly id: string } };
+/** The context behind `requireUser()`: the user is present, at its option `property` or the one that `Register` names. */
+export type SignedInContext<Property extends string = RegisteredProperty> = {
+  [Key in Property]: { readonly user: User<unknown>; readonly id: string };
+};
 
 /**
  * Puts `ctx.session` on every request, for Koa 3 and 2. By default it takes tokens from `Authorization: Bearer`, and
@@ -50,12 +52,14 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
  * `redirectTo`, browsers are redirected to the login page. In the handlers chained behind it, `ctx.session.user` is not
  * `null`.
  *
- * @throws TypeError for an option that is unknown, or for a value that is no path.
+ * @throws TypeError for an option that is unknown or of the wrong kind.
  * @example
  * app.use(requireUser());
  */
-export function requireUser(options?: RequireUserOptions): Middleware & Middleware<DefaultState, SignedInContext> {
-  return middlewareOf(userGuard(options)) as Middleware & Middleware<DefaultState, SignedInContext>;
+export function requireUser<Property extends string = RegisteredProperty>(
+  options?: RequireUserOptions<Property>,
+): Middleware & Middleware<DefaultState, SignedInContext<Property>> {
+  return middlewareOf(userGuard(options)) as Middleware & Middleware<DefaultState, SignedInContext<Property>>;
 }
 
 /**
@@ -63,10 +67,10 @@ export function requireUser(options?: RequireUserOptions): Middleware & Middlewa
  * "reauthentication_required" }`; without a user, the answer of `requireUser()`. Refuses sessions with an `actor`. Asks
  * the store, never the near cache.
  *
- * @throws TypeError or RangeError when `seconds` is not a positive whole number.
+ * @throws TypeError or RangeError when `seconds` is not a positive whole number, and for an option that is unknown.
  */
-export function requireRecentLogin(seconds: number): Middleware {
-  return middlewareOf(recencyGuard(seconds));
+export function requireRecentLogin(seconds: number, options?: GuardOptions): Middleware {
+  return middlewareOf(recencyGuard(seconds, options));
 }
 
 function middlewareOf(guard: Guard): Middleware {
@@ -81,6 +85,7 @@ function middlewareOf(guard: Guard): Middleware {
 function answer(refusal: Refusal | Error | null, ctx: Context, next: Next): Promise<unknown> | undefined {
   if (refusal === null) return next();
   if (refusal instanceof Error) throw refusal;
+  if (cutOff(ctx.res)) return undefined;
   setRefusalHeaders(ctx.res, refusal.headers);
   ctx.status = refusal.status;
   ctx.body = refusal.body;

@@ -7,7 +7,7 @@ import { RequestSession } from './http/request-session';
 import { openerPolicy, openOnce, type SessionOpenerOptions } from './http/session-opener';
 import type { TokenManager } from './manager/token-manager';
 import type { RegisteredDetail } from './manager/types';
-import { isResponse, NodeExchange, sendJson } from './node-http/node-exchange';
+import { cutOff, isResponse, NodeExchange, sendJson } from './node-http/node-exchange';
 
 export type { Connection } from './http/connection';
 export * from './http/index';
@@ -64,11 +64,7 @@ const UNEXPECTED = { status: 500, headers: {}, body: { error: 'internal_server_e
  * the handler meant to send. Cuts off a response that has begun; leaves one that is complete.
  */
 export function sendError(res: NodeResponse, error: unknown): void {
-  if (res.writableEnded) return;
-  if (res.headersSent) {
-    res.destroy();
-    return;
-  }
+  if (cutOff(res)) return;
   const { status, headers = {}, body } = error instanceof SessionError ? error : UNEXPECTED;
   for (const name of BODY_HEADERS) res.removeHeader(name);
   sendJson(res as ServerResponse, status, headers, body);

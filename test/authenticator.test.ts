@@ -9,6 +9,7 @@ import {
   authenticator,
   type ConnectionDetails,
 } from 'tokensession/live';
+import { requestSessionsOf } from '../src/manager/token-manager';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { sendRaw } from './support/raw-request';
@@ -128,6 +129,18 @@ describe.each([
     const other = await manager.setToken('grace');
     expect(await send(HOST, `${cookie}; session=${other}`, ...more)).toEqual([409, 'ERR_TOKEN_CONFLICT']);
   });
+
+  it('with a cookie of its user and one of a visitor, which a subdomain can plant, gets the user', async () => {
+    const { send, manager, cookie } = await start();
+    const visitor = await requestSessionsOf(manager).startVisitor(new Map([['cart', '[]']]));
+    for (const both of [
+      `${cookie}; session=${visitor.token}`,
+      `Cookie: session=${visitor.token}; ${cookie.slice(8)}`,
+    ]) {
+      expect(await send(HOST, both, ...more)).toEqual([200, ADA]);
+    }
+    expect(await send(HOST, `Cookie: session=${visitor.token}`, ...more)).toEqual([401, 'ERR_UNAUTHENTICATED']);
+  });
 });
 
 it('slides the session, like any HTTP request', async () => {
@@ -176,7 +189,7 @@ it('accepts a Request object, too', async () => {
 
 it('gives a visitor no user', async () => {
   const { manager, authenticate } = await start();
-  const { token } = await manager.startVisitor(new Map([['cart', '[]']]));
+  const { token } = await requestSessionsOf(manager).startVisitor(new Map([['cart', '[]']]));
   expect((await authenticate({ headers: {} }, { token })).error?.code).toBe('ERR_UNAUTHENTICATED');
 });
 

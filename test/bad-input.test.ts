@@ -300,6 +300,12 @@ describe('an option of the wrong type is named when the object is built:', () =>
       'option maxSessions must be a whole number from 1 to 250, got 0',
     ],
     [
+      'maxSessions',
+      manager({ maxSessions: 5, singleMode: true }),
+      TypeError,
+      'option singleMode is short for maxSessions: 1, and option maxSessions is 5',
+    ],
+    [
       'maxSessionsPerDevice',
       manager({ maxSessionsPerDevice: 0 }),
       RangeError,
@@ -424,6 +430,8 @@ describe('an option of the wrong type is named when the object is built:', () =>
 
   it('an option that is undefined counts as left out', () => {
     expect(manager({ ttl: undefined, getUserInfo: undefined, singleMode: undefined })).not.toThrow();
+    expect(manager({ singleMode: true, maxSessions: 1 })).not.toThrow();
+    expect(manager({ singleMode: false, maxSessions: 5 })).not.toThrow();
   });
 
   it('a property of Object.prototype counts as no option', () => {

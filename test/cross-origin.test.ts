@@ -392,6 +392,11 @@ describe('the refusal', () => {
     ['a port that is none', { trustedOrigins: ['https://a.example:99999'] }, 'trustedOrigins[0]'],
     ['a space', { trustedOrigins: [' https://a.example'] }, 'trustedOrigins[0]'],
     ['a number', { trustedOrigins: [7] }, 'option trustedOrigins[0] must be a string, got a value of type number'],
+    [
+      'a list that it would ignore',
+      { crossOrigin: 'allow', trustedOrigins: ['https://a.example'] },
+      "option crossOrigin is 'allow', which ignores the list of option trustedOrigins",
+    ],
     ['a hole', { trustedOrigins: [undefined] }, 'option trustedOrigins[0] must be a string, got undefined'],
   ])('rejects %s at setup, on any host', (_, options, message) => {
     for (const [, { direct }] of ALL_HOSTS) {
@@ -405,6 +410,7 @@ describe('the refusal', () => {
     const trustedOrigins = Object.freeze(['https://App.example']);
     for (const [, { direct }] of ALL_HOSTS) {
       expect(() => direct(manager, { trustedOrigins, crossOrigin: undefined })).not.toThrow();
+      expect(() => direct(manager, { trustedOrigins: [], crossOrigin: 'allow' })).not.toThrow();
     }
     expect(trustedOrigins).toEqual(['https://App.example']);
   });

@@ -3,6 +3,7 @@ import { type FetchSession, requireUser, sessionOpener } from 'tokensession/fetc
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { SECRET } from './support/stores';
+import { until } from './support/until';
 
 const URL_OF_APP = 'https://shop.example.com/';
 const onClose = closeAfterEach();
@@ -89,6 +90,29 @@ describe('commit', () => {
     const { signal } = session;
     session.commit(new Response(new ReadableStream()));
     expect([manager.unwatch(signal), signal.aborted]).toEqual([false, false]);
+  });
+
+  it('leaves no watch behind: a signal asked for later throws, unless it was asked for before', async () => {
+    const manager = newManager();
+    const token = await manager.setToken('ada');
+    const hasNoWatch = () => until('it is released', () => manager.watched().length === 0);
+    const openSession = sessionOpener(manager);
+    const late = await openSession(asking(token));
+    const sent = late.commit(new Response('hello'));
+    const isLate = { code: 'ERR_HEADERS_SENT', message: expect.stringMatching(/^session\.signal came after/) };
+    expect(() => late.signal).toThrow(expect.objectContaining(isLate));
+    expect(await sent.text()).toBe('hello');
+    const early = await openSession(asking(token));
+    const { signal } = early;
+    await until('it is watched', () => manager.watched().length === 1);
+    const body = early.commit(new Response('hello'));
+    expect(early.signal).toBe(signal);
+    expect(await body.text()).toBe('hello');
+    await hasNoWatch();
+    // Without a user there is nothing to watch.
+    const stranger = await openSession(asking());
+    stranger.commit(new Response());
+    expect(stranger.signal.aborted).toBe(false);
   });
 
   it('works after the signal has aborted because the session had ended', async () => {

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { RedisStore, SessionError, TokenManager } from 'tokensession';
+import { requestSessionsOf } from '../src/manager/token-manager';
 import { tagOf } from '../src/token/token';
 import { type Damage, damages, dataDamages, SIDS } from './support/damages';
 import { checkPrototypes, prototypeState } from './support/prototypes';
@@ -43,14 +44,14 @@ const DATA_VERBS: Record<string, Verb> = {
   'data.increment': (manager, _, token) => manager.sessionData(token).increment('n'),
   'data.update': (manager, _, token) => manager.sessionData(token).update('k', () => 1),
   'data.clear': (manager, _, token) => manager.sessionData(token).clear(),
-  storedData: (manager, _, token) => manager.storedData(token, ['k']),
-  'openToken with data': (manager, _, token) => manager.openToken(token, true),
+  storedData: (manager, _, token) => requestSessionsOf(manager).storedData(token, ['k']),
+  'openToken with data': (manager, _, token) => requestSessionsOf(manager).open(token, true),
 };
 
 const VISITOR_VERBS: Record<string, Verb> = {
   ...DATA_VERBS,
-  openVisitor: (manager, _, token) => manager.openVisitor(token, false),
-  'openVisitor with data': (manager, _, token) => manager.openVisitor(token, true),
+  openVisitor: (manager, _, token) => requestSessionsOf(manager).openVisitor(token, false),
+  'openVisitor with data': (manager, _, token) => requestSessionsOf(manager).openVisitor(token, true),
   checkToken: (manager, _, token) => manager.checkToken(token),
   deleteToken: (manager, _, token) => manager.deleteToken(token),
   'createSession replaces': (manager, userId, token) => manager.createSession(userId, { replaces: [token] }),
@@ -123,7 +124,7 @@ describe('with arbitrary content in a user’s keys in Redis,', () => {
       const [first, second] = [await damagedVisitor([damage]), await damagedVisitor([damage])];
       expect(await manager.deleteToken(first)).toBe(true);
       await manager.createSession('ada', { replaces: [second] });
-      expect(await manager.openVisitor(second, false)).toBeNull();
+      expect(await requestSessionsOf(manager).openVisitor(second, false)).toBeNull();
     });
     await fc.assert(property, runs(100));
   });
@@ -153,7 +154,7 @@ describe('with arbitrary content in a user’s keys in Redis,', () => {
 
   /** The token of a visitor whose valid record was then damaged so. */
   async function damagedVisitor(all: readonly Damage[]): Promise<string> {
-    const { id: sid, token } = await manager.startVisitor(new Map([['k', '"value"']]));
+    const { id: sid, token } = await requestSessionsOf(manager).startVisitor(new Map([['k', '"value"']]));
     await damageAll(all, sid, { sid, userId: '' });
     return token;
   }

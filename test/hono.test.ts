@@ -151,6 +151,25 @@ it('takes the connection from the option, and rejects an invalid one', async () 
   );
 });
 
+it('throws for a signal that is first asked for after the response', async () => {
+  const manager = newManager();
+  const late: unknown[] = [];
+  const app = new Hono()
+    .use(async (c, next) => {
+      await next();
+      try {
+        late.push(c.var.session.signal);
+      } catch (error) {
+        late.push(error);
+      }
+    })
+    .use(sessionMiddleware(manager))
+    .get('/', (c) => c.text('hello'));
+  const authorization = `Bearer ${await manager.setToken('ada')}`;
+  expect(await (await app.request('/', { headers: { authorization } })).text()).toBe('hello');
+  expect(late).toEqual([expect.objectContaining({ code: 'ERR_HEADERS_SENT' })]);
+});
+
 it('guards in any mounted application', async () => {
   const manager = newManager();
   const below = new Hono().get('/me', requireUser(), (c) => c.json(c.var.session.user.id));

@@ -31,7 +31,7 @@ const LAW: Record<string, string[]> = {
     'token',
     'errors',
   ],
-  'redis/revocations': ['redis/revocations', 'redis/connection', 'redis/client', 'errors'],
+  'redis/revocations': ['redis/revocations', 'redis/connection', 'redis/client', 'token', 'errors'],
   'redis/connection': ['redis/connection', 'redis/client', 'redis/scripts', 'redis', 'errors'],
   'redis/client': ['redis/client', 'redis/scripts', 'errors'],
   'redis/scripts': ['redis/scripts', 'redis', 'store'],

@@ -107,11 +107,11 @@ it('contains only code that the tests below run', () => {
   );
   expect(counts).toEqual({
     'From express-session': 1,
-    '1. Another store': 1,
-    '2. Both': 1,
-    '3. Without express-session': 2,
-    Passport: 2,
-    'OAuth 2 and OpenID Connect': 2,
+    '1. Replace the store': 1,
+    '2. Run both libraries': 1,
+    '3. Remove express-session': 2,
+    'Keep passport': 2,
+    'Sign in with OAuth 2 or OpenID Connect': 2,
     'From koa-session': 2,
     'From redis-sessions': 2,
     'From gosession': 1,
@@ -123,7 +123,7 @@ it('contains only code that the tests below run', () => {
 it('from express-session: each stage works, and a user who signed in before the first is still signed in after the last', async () => {
   const port = await freePort();
   const browser = new Browser(`http://127.0.0.1:${port}`);
-  const stages = ['From express-session', '1. Another store', '2. Both', '3. Without express-session'];
+  const stages = ['From express-session', '1. Replace the store', '2. Run both libraries', '3. Remove express-session'];
   for (const stage of stages) {
     await run(stage, 0, port);
     if (stage === 'From express-session') await browser.visit('/login?user=grace', POST);
@@ -137,14 +137,14 @@ it('from express-session: each stage works, and a user who signed in before the 
 it('from express-session: the keys that it has left can be deleted', async () => {
   const port = await freePort();
   const browser = new Browser(`http://127.0.0.1:${port}`);
-  await run('1. Another store', 0, port);
+  await run('1. Replace the store', 0, port);
   await browser.visit('/login?user=hopper', POST);
-  await run('2. Both', 0, port);
+  await run('2. Run both libraries', 0, port);
   await browser.visit('/me');
-  const [, snippet] = programs.get('3. Without express-session') ?? [];
+  const [, snippet] = programs.get('3. Remove express-session') ?? [];
   const mounted = 'app.use(sessionMiddleware(sessions));\n';
   const showing = "app.get('/data', async (req, res) => res.json(await req.session.data.getAll()));\n";
-  const last = '3. Without express-session';
+  const last = '3. Remove express-session';
   await run(last, 0, port, (text) => text.replace(mounted, `${mounted}${showing}`));
   expect((await browser.visit('/data')).body).toEqual({
     cookie: expect.objectContaining({ originalMaxAge: null }),
@@ -158,7 +158,7 @@ it('from express-session: the keys that it has left can be deleted', async () =>
 });
 
 it.each([0, 1])('passport, program %i: signs in and out, and shows why a login failed', async (index) => {
-  const browser = await open('Passport', index);
+  const browser = await open('Keep passport', index);
   const login = (password: string) =>
     browser.visit('/login', { method: 'POST', body: new URLSearchParams({ username: 'ada', password }) });
   const refused = await login('wrong');
@@ -179,7 +179,7 @@ it.each([
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const settings = { ISSUER: provider.origin, CLIENT_ID: CLIENT.id, CLIENT_SECRET: CLIENT.secret, ORIGIN: url };
-  await run('OAuth 2 and OpenID Connect', index, port, (text) =>
+  await run('Sign in with OAuth 2 or OpenID Connect', index, port, (text) =>
     text
       .replace('CLIENT_SECRET, ORIGIN } = process.env', `CLIENT_SECRET, ORIGIN } = ${JSON.stringify(settings)}`)
       // The provider of the test has no TLS.

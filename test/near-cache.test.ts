@@ -1,6 +1,5 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import {
   MemoryStore,
   RedisStore,
@@ -13,6 +12,7 @@ import { interceptStore } from '../src/store/intercepted-store';
 import { FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
+import { inHeader, usedHeap } from './support/heap';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy } from './support/tcp-proxy';
@@ -323,22 +323,29 @@ describe('a session that was just checked', () => {
 
   it('keeps no request header in memory', async () => {
     const { here } = await twoServices();
-    const size = () => {
-      setFlagsFromString('--expose-gc');
-      runInNewContext('gc')();
-      return process.memoryUsage().heapUsed;
-    };
     const tokens = await Promise.all(Array.from({ length: 300 }, (_, i) => here.setToken(`user ${i}`)));
-    const before = size();
-    for (const token of tokens)
-      await here.touchToken(
-        Buffer.from(`${token}${'x'.repeat(100_000)}`)
-          .toString()
-          .slice(0, token.length),
-      );
+    const before = usedHeap();
+    for (const token of tokens) await here.touchToken(inHeader(token));
     // Far below the 30 MB of headers.
-    expect(size() - before).toBeLessThan(5_000_000);
+    expect(usedHeap() - before).toBeLessThan(5_000_000);
     expect(here.cacheStats?.entries).toBeGreaterThan(290);
+  });
+
+  it("keeps no answer of Redis in memory, and neither does an application that keeps a user's id", async () => {
+    // Each answer has 96 kB of JSON for 16 kB of info.
+    const { here } = await twoServices({ getUserInfo: () => ({ name: '\u0001'.repeat(16_000) }) });
+    const userIds = Array.from({ length: 200 }, () => randomUUID());
+    const tokens: string[] = [];
+    const kept: unknown[] = [];
+    const before = usedHeap();
+    for (const userId of userIds) tokens.push(await hot(here, userId));
+    for (const token of tokens) kept.push((await here.checkToken(token))?.user.id);
+    expect(here.cacheStats?.entries).toBeGreaterThan(190);
+    // The info alone, far below the 19 MB of answers.
+    expect(usedHeap() - before).toBeLessThan(9_000_000);
+    await here.close();
+    expect(usedHeap() - before).toBeLessThan(4_000_000);
+    expect(kept).toEqual(userIds);
   });
 
   it('is cached for the newest used token alone: only the store knows the grace of a former one', async () => {

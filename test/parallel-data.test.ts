@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { RedisStore, SessionError, TokenManager } from 'tokensession';
+import { requestSessionsOf } from '../src/manager/token-manager';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { DataLedger } from './support/data-ledger';
@@ -217,7 +218,10 @@ describe('a Redis with an append-only file', () => {
 /** The token of a new session, which has data. */
 async function startedBy(manager: TokenManager<Detail>, whose: string): Promise<string> {
   const data = new Map([['begin', '0']]);
-  const session = whose === 'a user’s' ? manager.startSession('ada', {}, { data }) : manager.startVisitor(data);
+  const session =
+    whose === 'a user’s'
+      ? requestSessionsOf(manager).start('ada', {}, { data })
+      : requestSessionsOf(manager).startVisitor(data);
   return (await session).token;
 }
 

@@ -425,7 +425,7 @@ it("a state store returns the application's own state, to callbacks of each arit
 it('a state store reports a missing session', async () => {
   const store = oauthStateStore() as unknown as { store(...args: unknown[]): void };
   const error = await new Promise((resolve) => store.store({}, undefined, undefined, {}, resolve));
-  expect(error).toEqual(new TypeError('tokensession/passport needs a session: mount sessionMiddleware() before it'));
+  expect(error).toEqual(new TypeError('tokensession/passport needs sessionMiddleware() before it'));
 });
 
 it('passport, connect-flash and csrf-sync work on express-session with ExpressSessionStore', async () => {

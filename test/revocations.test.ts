@@ -1,5 +1,6 @@
 import { SessionError } from '../src/errors/session-error';
 import { type Revocation, Revocations } from '../src/redis/revocations/revocations';
+import { inHeader, usedHeap } from './support/heap';
 
 /** The policy alone, with a clock of its own; test/sentinel.test.ts and test/cluster.test.ts show it at work. */
 let server: string;
@@ -37,6 +38,20 @@ async function replay(): Promise<typeof repeated> {
 }
 
 describe('a revocation', () => {
+  it('keeps no request header in memory', () => {
+    const before = usedHeap();
+    for (let i = 0; i < 300; i++) {
+      const ids = [1, 2].map((number) => inHeader(`session ${number} of user ${i}`));
+      revocations.record(
+        `user ${i}`,
+        { ...ended(...ids), before: 1, except: inHeader(`another of user ${i}`) },
+        'first',
+      );
+    }
+    // Far below the 90 MB of headers.
+    expect(usedHeap() - before).toBeLessThan(5_000_000);
+  });
+
   it('is repeated once when the key moves to another server, and not to the server that has it', async () => {
     revocations.record('ada', ended('a', 'b'), 'first');
     expect(await replay()).toEqual([]);

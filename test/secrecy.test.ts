@@ -13,6 +13,7 @@ import { scopesOf } from '../src/http/cookie-scopes';
 import { crossOriginRefusal } from '../src/http/origin-check';
 import { candidatesOf } from '../src/http/request-tokens';
 import { headerTransport } from '../src/http/token-header';
+import { requestSessionsOf } from '../src/manager/token-manager';
 import { setAcl } from './support/acl';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
@@ -282,8 +283,8 @@ describe('the time to read', () => {
       host: () => host,
     }) as never;
   const read: Record<string, (text: string) => unknown> = {
-    Cookie: (text) => candidatesOf(cookie?.read(text, false) ?? [], manager),
-    'Cookie, when it is secure': (text) => candidatesOf(cookie?.read(text, true) ?? [], manager),
+    Cookie: (text) => candidatesOf(cookie?.read(text, false) ?? [], requestSessionsOf(manager)),
+    'Cookie, when it is secure': (text) => candidatesOf(cookie?.read(text, true) ?? [], requestSessionsOf(manager)),
     Authorization: (text) => manager.isToken(header?.read(exchange({ authorization: text }))),
     Origin: (text) => crossOriginRefusal(exchange({ origin: text }), new Set()),
     'Sec-Fetch-Site': (text) => crossOriginRefusal(exchange({ 'sec-fetch-site': text }), new Set()),

@@ -1,4 +1,5 @@
 import { type Session, type TokenClaims, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { requestSessionsOf } from '../src/manager/token-manager';
 import { importSecret, signToken } from '../src/token/token';
 import { countedStore } from './support/counted-store';
 import { describeStores, SECRET, type StoreFixture } from './support/stores';
@@ -60,7 +61,7 @@ describeStores((open) => {
       const login = (await sessions.checkToken(stolen))?.authenticatedAt as Date;
       await fixture.elapse(20);
       const proved = (await sessions.reauthenticateToken(stolen)) as Session;
-      const claims = sessions.readToken(proved.token) as TokenClaims;
+      const claims = requestSessionsOf(sessions).readToken(proved.token) as TokenClaims;
       const taken = signToken({ ...claims, provedAt: Number(login) }, importSecret(SECRET));
       await use(proved.token);
       for (const token of [taken, taken, taken, proved.token, proved.token, taken]) {
@@ -118,9 +119,11 @@ describeStores((open) => {
 
   describe('rotateEvery', () => {
     const renewed = async (token: string) => {
-      const { session } = await sessions.openToken(token);
+      const { session } = await requestSessionsOf(sessions).open(token);
       if (session === null) throw new Error('the session is not live');
-      return sessions.rotations.isDue(session) ? sessions.rotations.renewed(session) : null;
+      return requestSessionsOf(sessions).rotations.isDue(session)
+        ? requestSessionsOf(sessions).rotations.renewed(session)
+        : null;
     };
 
     it('renews a token of that age, without an extra call to the store', async () => {

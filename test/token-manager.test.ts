@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   type GetUserInfo,
@@ -9,6 +11,7 @@ import {
   type TokenManagerOptions,
 } from 'tokensession';
 import { readClaims } from '../src/token/token';
+import { ROOT } from './support/doc-pages';
 import { describeStores, POLICY, SECRET, type StoreFixture } from './support/stores';
 
 interface Detail {
@@ -524,4 +527,13 @@ describeStores((open) => {
       }
     });
   });
+});
+
+it('has the members of its reference page, and no others at run time', () => {
+  const page = readFileSync(join(ROOT, 'docs/api/index.md'), 'utf8');
+  const section = page.split('\n### ').find((part) => part.startsWith('TokenManager\n')) ?? '';
+  const documented = [...section.matchAll(/^##### (\w+)/gm)].map(([, name]) =>
+    name?.replace('Constructor', 'constructor'),
+  );
+  expect(new Set(Object.getOwnPropertyNames(TokenManager.prototype))).toEqual(new Set(documented));
 });

@@ -20,8 +20,8 @@ export interface Ticket {
   readonly askedAt: number;
   /** The change log's moment. */
   readonly change: number;
-  /** The count of the feed's detours at that moment. */
-  readonly detours: number;
+  /** The feed's count at that moment. */
+  readonly askRedirections: number;
 }
 
 /** A live session from a recent answer of the store. */
@@ -130,7 +130,7 @@ export class NearCache {
     const askedAt = performance.now();
     const source = this.#feed.sourceOf(tag);
     if (source === null) return null;
-    return { source, askedAt, change: this.#changes.now, detours: this.#feed.detours };
+    return { source, askedAt, change: this.#changes.now, askRedirections: this.#feed.askRedirections };
   }
 
   /**
@@ -138,7 +138,7 @@ export class NearCache {
    * the very token that the record holds: the store must judge any other at each use.
    */
   keep(ticket: Ticket, token: string, claims: TokenClaims, checked: CheckedSession): void {
-    const { source, askedAt, change, detours } = ticket;
+    const { source, askedAt, change, askRedirections } = ticket;
     const { userId, session, now, userInfo, userInfoVersion } = checked;
     // Of two tokens made in one millisecond, one may prove less.
     const isHeld = claims.gen === session.gen && claims.mintedAt === session.mintedAt;
@@ -147,7 +147,7 @@ export class NearCache {
     const [tag, sid] = [flat(claims.tag), flat(claims.sid)];
     if (this.#changes.hasChanged(tag, change)) return;
     // The source was lost meanwhile, or the user's sessions may be on another server by now.
-    if (this.#feed.sourceOf(tag) !== source || this.#feed.detours !== detours) return;
+    if (this.#feed.sourceOf(tag) !== source || this.#feed.askRedirections !== askRedirections) return;
     const clockOffset = now - askedAt;
     const slideDueAt = Math.min(session.seenAt, now) + Math.min(this.#slideEveryMs, session.ttlMs / 2);
     const known = {

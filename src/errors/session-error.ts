@@ -99,13 +99,13 @@ export function isUnavailable(error: unknown): error is SessionError {
 }
 
 /** Whether sessions have ended although their call failed, because replicas have not confirmed it. */
-export function isEnded(error: unknown): error is SessionError {
+export function isUnconfirmed(error: unknown): error is SessionError {
   return error instanceof SessionError && error.code === 'ERR_NOT_REPLICATED';
 }
 
 /** Adds the result of the call to an error of unconfirmed replication. */
 export function withOutcome(error: unknown, outcome: unknown): unknown {
-  return isEnded(error) ? Object.defineProperty(error, 'outcome', { value: outcome, enumerable: false }) : error;
+  return isUnconfirmed(error) ? Object.defineProperty(error, 'outcome', { value: outcome, enumerable: false }) : error;
 }
 
 export function sessionEnded(ended: { reason: EndReason; message?: string | null | undefined }): SessionError {

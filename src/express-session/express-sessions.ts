@@ -220,11 +220,11 @@ export class ExpressSessions {
     const ttlMs = wanted ?? this.#sessions.defaultTtlMs(name);
     const data = new Map(entries);
     if (former !== null && former.identity.userId !== null) {
-      const theirs = await this.#endFormer(former, entries);
-      for (const [key, json] of theirs ?? []) json === null ? data.delete(key) : data.set(key, json);
+      const changesByOthers = await this.#endFormer(former, entries);
+      for (const [key, json] of changesByOthers ?? []) json === null ? data.delete(key) : data.set(key, json);
       // What was a user's goes on as a visitor's only where that user's session had not ended by other ways, and as
       // another user's not where it was kicked. Of two requests that make it another user's, both do.
-      if (theirs === null && (userId === null || (await this.#sessions.wasEnded(former.identity.name)))) {
+      if (changesByOthers === null && (userId === null || (await this.#sessions.wasEnded(former.identity.name)))) {
         known.stored = { identity, entries, ttlMs, isLive: false };
         return this.#sessions.dropped(former.identity.name, former.identity.userId);
       }
@@ -232,8 +232,8 @@ export class ExpressSessions {
     await this.#start({ ...save, entries: data }, ttlMs);
     try {
       // The new one is there before a visitor's ends, so that a refused sign-in takes nothing from the visitor.
-      const theirs = former?.isLive ? await this.#endFormer(former, entries) : null;
-      if (theirs !== null) await this.#sessions.catchUp(name, userId, theirs);
+      const changesByOthers = former?.isLive ? await this.#endFormer(former, entries) : null;
+      if (changesByOthers !== null) await this.#sessions.catchUp(name, userId, changesByOthers);
     } catch (error) {
       // The client gets no cookie for the new session. In an outage, waiting for its end would only delay the error.
       void this.#sessions.end(name).catch(() => undefined);
@@ -263,9 +263,11 @@ export class ExpressSessions {
     const { identity, entries: before, isLive } = former;
     const ended = isLive ? await this.#sessions.endCopied(identity.name, before) : null;
     former.isLive = false;
-    if (ended !== null) former.theirs = ended;
-    const { theirs } = former;
-    return theirs ? new Map([...theirs].filter(([key]) => before.get(key) === entries.get(key))) : null;
+    if (ended !== null) former.changesByOthers = ended;
+    const { changesByOthers } = former;
+    return changesByOthers
+      ? new Map([...changesByOthers].filter(([key]) => before.get(key) === entries.get(key)))
+      : null;
   }
 
   async #endStored({ stored }: TrackedSession): Promise<void> {

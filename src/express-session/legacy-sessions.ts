@@ -89,8 +89,9 @@ export class LegacySessions {
       });
     } catch (error) {
       const message = 'the store that sessions are moved from can not be asked';
-      // Other properties of a client's error may contain session ids.
-      const cause = new Error(error instanceof Error ? error.message : String(error));
+      // Other properties of a client's error may contain session ids, and the message of JSON.parse quotes the session.
+      const text = error instanceof Error ? error.message : String(error);
+      const cause = new Error(error instanceof SyntaxError ? 'a session of it is no JSON' : text);
       throw new SessionError('ERR_STORE_UNAVAILABLE', message, { cause });
     } finally {
       clearTimeout(timer);

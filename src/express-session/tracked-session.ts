@@ -13,7 +13,7 @@ export interface StoredContent {
    * What other requests had changed when this one ended the session, for the session that takes its place. Kept for a
    * second try at that; left out before.
    */
-  theirs?: ReadonlyMap<string, string | null>;
+  changesByOthers?: ReadonlyMap<string, string | null>;
 }
 
 export interface TrackedSession {

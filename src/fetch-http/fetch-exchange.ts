@@ -68,15 +68,14 @@ export class FetchExchange implements Exchange {
     return this.#reply.get();
   }
 
-  /** Where the host doesn't report that its client has gone, and the response was committed already: never called. */
   onClose(listener: () => void): void {
     const { signal } = this.#request;
     if (signal?.aborted === true) {
       listener();
       return;
     }
-    signal?.addEventListener('abort', listener, { once: true });
     // Nothing reads the body of an answer to HEAD.
     this.#reply.onClose(listener, this.method !== 'HEAD');
+    signal?.addEventListener('abort', listener, { once: true });
   }
 }

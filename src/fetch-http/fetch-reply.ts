@@ -1,3 +1,4 @@
+import { signalTooLate } from '../http/refusal';
 import { type HeaderFields, ReplyHeaders } from '../http/reply-headers';
 
 const replies = new WeakMap<object, FetchReply>();
@@ -34,11 +35,14 @@ class FetchReply implements HeaderFields {
 
   /**
    * Calls the function when the body of the response has been read or cancelled; when the response is committed, if its
-   * body is not sent; not for a response committed earlier.
+   * body is not sent.
+   *
+   * @throws SessionError when a response was committed: its body is not observed.
    */
   onClose(listener: () => void, hasBody: boolean): void {
+    if (this.#isCommitted) throw signalTooLate();
     this.#hasBody = hasBody;
-    if (!this.#isCommitted) this.#closing.add(listener);
+    this.#closing.add(listener);
   }
 
   /**

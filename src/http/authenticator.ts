@@ -90,7 +90,7 @@ export function authenticator<Detail>(
     const handshake = new Handshake(request, given);
     try {
       const { tokens, error } = judge(policy, handshake, given.token);
-      return error === null ? await lookUp(manager, tokens) : { session: null, error };
+      return error === null ? await lookUp(policy, tokens) : { session: null, error };
     } catch (error) {
       if (error instanceof SessionError) return { session: null, error };
       throw error;
@@ -100,7 +100,7 @@ export function authenticator<Detail>(
 
 /** The tokens to look up, in turn, or why none may act. */
 function judge<Detail>(
-  { manager, header, cookies, trustedOrigins }: SessionPolicy<Detail>,
+  { manager, sessions, header, cookies, trustedOrigins }: SessionPolicy<Detail>,
   handshake: Handshake,
   given: unknown,
 ): { tokens: readonly string[]; error: SessionError | null } {
@@ -109,17 +109,17 @@ function judge<Detail>(
   const refusal = foreignOriginRefusal(handshake, trustedOrigins);
   if (refusal !== null) return { tokens: [], error: refusal };
   const values = cookies?.user.read(handshake.header('cookie'), handshake.isSecure) ?? [];
-  const candidates = candidatesOf(values, manager);
+  const candidates = candidatesOf(values, sessions);
   return { tokens: candidates ?? [], error: candidates === null ? tokenConflict() : null };
 }
 
 async function lookUp<Detail>(
-  manager: TokenManager<Detail>,
+  { manager, sessions }: SessionPolicy<Detail>,
   tokens: readonly string[],
 ): Promise<Authentication<Detail>> {
   let ended: SessionError | null = null;
   for (const token of tokens) {
-    const claims = manager.readToken(token);
+    const claims = sessions.readToken(token);
     if (claims === null || isVisitor(claims)) continue;
     const inspection = await manager.inspectToken(token, { touch: true });
     if (inspection.session !== null) return { session: inspection.session, error: null };

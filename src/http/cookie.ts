@@ -76,13 +76,13 @@ function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: st
       return room >= 0;
     });
   };
-  const decide = (exchange: Exchange, text: string, isTossed: boolean, freshForMs?: number) => {
+  const decide = (exchange: Exchange, text: string, hasOtherCookies: boolean, freshForMs?: number) => {
     const name = nameFor(exchange.isSecure);
     exchange.reply()?.decide({
       cookie: `${name};${domain ?? ''};${path}`,
       // The own line comes last: some browsers treat a cookie for a host alone and one for the domain of that name as
       // the same.
-      lines: [...(isTossed ? guessedDeletions(exchange) : []), text],
+      lines: [...(hasOtherCookies ? guessedDeletions(exchange) : []), text],
       ...(freshForMs !== undefined && { freshForMs }),
     });
   };
@@ -94,16 +94,16 @@ function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: st
     },
     /** Whether the cookie in which this token came outlives the browser's session. */
     isPersistent: (header: string | undefined, token: string) => !header?.includes(token + NOT_PERSISTENT),
-    /** Sets the cookie. `isTossed`: other cookies of the name came along. */
-    set(exchange: Exchange, token: string, lifetime: CookieLifetime, isTossed = false) {
+    /** Sets the cookie. `hasOtherCookies`: other cookies of the name came along. */
+    set(exchange: Exchange, token: string, lifetime: CookieLifetime, hasOtherCookies = false) {
       const { maxAge, isPersistent, freshForMs } = lifetime;
       const text = isPersistent
         ? line(exchange.isSecure, token, { maxAge: Math.min(maxAge ?? MAX_AGE, MAX_AGE) })
         : line(exchange.isSecure, token + NOT_PERSISTENT, {});
-      decide(exchange, text, isTossed, freshForMs);
+      decide(exchange, text, hasOtherCookies, freshForMs);
     },
-    clear(exchange: Exchange, isTossed: boolean) {
-      decide(exchange, line(exchange.isSecure, '', { maxAge: 0, expires: new Date(0) }), isTossed);
+    clear(exchange: Exchange, hasOtherCookies: boolean) {
+      decide(exchange, line(exchange.isSecure, '', { maxAge: 0, expires: new Date(0) }), hasOtherCookies);
     },
   };
 }

@@ -1,11 +1,11 @@
 import { isUnavailable, SessionError } from '../errors/session-error';
-import type { RequestedSession } from '../manager/requested-session';
+import type { OpenedSession } from '../manager/opened-session';
 import type { SessionData } from '../manager/session-data';
-import type { User } from '../manager/types';
+import type { Ending, User } from '../manager/types';
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './middleware-options';
 import { crossOriginRefusal } from './origin-check';
-import { type Ending, headersSent, withChallenge } from './refusal';
+import { headersSent, withChallenge } from './refusal';
 import { judgeTokens, judgeVisitor, NO_VISITOR, type RequestTokens, type RequestVisitor } from './request-tokens';
 
 /**
@@ -17,7 +17,7 @@ export class CurrentSession<Detail> {
   readonly exchange: Exchange;
   readonly tokens: RequestTokens;
   /** The live session of a user or visitor; `null` for none. */
-  session: RequestedSession<Detail> | null = null;
+  session: OpenedSession<Detail> | null = null;
   /** The access to its data; `null` until the application asks for it. */
   data: SessionData | null = null;
   /** Whether the cookie of users carries the session's token: it came there, or this answer sets it. */
@@ -36,7 +36,7 @@ export class CurrentSession<Detail> {
   /** Why the user of the request could not be determined; `null` otherwise. */
   failure: Error | null = null;
   /** Whether opening rejected with that failure. */
-  isRefused = false;
+  isOpeningRefused = false;
   /** The visitor of the request; `null` until it is looked for. */
   #visitor: RequestVisitor | null = null;
   /** The login, logout, rotation or start of a visit in flight. */
@@ -72,7 +72,7 @@ export class CurrentSession<Detail> {
     return this.failure instanceof SessionError && this.failure.code === 'ERR_TOKEN_CONFLICT';
   }
 
-  signIn(session: RequestedSession<Detail>, isInCookie: boolean): void {
+  signIn(session: OpenedSession<Detail>, isInCookie: boolean): void {
     if (session.id !== this.session?.id) this.data?.forgetKnown();
     this.session = session;
     this.isInCookie = isInCookie;
@@ -90,7 +90,7 @@ export class CurrentSession<Detail> {
   }
 
   /** Goes on as a visitor, and sets the visitor's cookie. */
-  visitAs(visitor: RequestedSession<Detail>): void {
+  visitAs(visitor: OpenedSession<Detail>): void {
     const { cookies } = this.visitor;
     this.data?.forgetKnown();
     this.session = visitor;
@@ -102,13 +102,13 @@ export class CurrentSession<Detail> {
   }
 
   /** @param freshForMs milliseconds until the answer is too late to renew a cookie; `undefined` for a login. */
-  setCookie(session: RequestedSession<Detail>, freshForMs?: number): void {
+  setCookie(session: OpenedSession<Detail>, freshForMs?: number): void {
     const { capAt, checkedAt } = session;
     const maxAge = capAt === 0 ? null : Math.ceil((capAt - checkedAt.getTime()) / 1000);
     const lifetime = { maxAge, isPersistent: this.isPersistent, ...(freshForMs !== undefined && { freshForMs }) };
     // A renewal leaves other cookies alone; only a login or logout deletes them.
-    const isTossed = freshForMs === undefined && this.tokens.cookies.length > 1;
-    this.policy.cookies?.user.set(this.exchange, session.token, lifetime, isTossed);
+    const hasOtherCookies = freshForMs === undefined && this.tokens.cookies.length > 1;
+    this.policy.cookies?.user.set(this.exchange, session.token, lifetime, hasOtherCookies);
   }
 
   clearCookie(): void {
@@ -118,10 +118,10 @@ export class CurrentSession<Detail> {
   /** Clears the visitor's cookie, if the request brought or started a visitor. Clears all of them if several came. */
   clearVisitorCookie(): void {
     const { token, cookies } = this.visitor;
-    const isTossed = cookies.length > 1;
+    const hasOtherCookies = cookies.length > 1;
     this.#visitor = NO_VISITOR;
-    if ((!isTossed && (token === null || !cookies.includes(token))) || this.exchange.isTooLate()) return;
-    this.policy.cookies?.visitor.clear(this.exchange, isTossed);
+    if ((!hasOtherCookies && (token === null || !cookies.includes(token))) || this.exchange.isTooLate()) return;
+    this.policy.cookies?.visitor.clear(this.exchange, hasOtherCookies);
   }
 
   /**
@@ -144,11 +144,11 @@ export class CurrentSession<Detail> {
   }
 
   /** Records the error that opening failed with. Gives it if opening has to reject, else `null`. */
-  fail(error: Error): Error | null {
+  failOpening(error: Error): Error | null {
     this.failure = error;
     const isServed = this.policy.onUnavailable === 'anonymous' && isUnavailable(error);
-    this.isRefused = !isServed;
-    return isServed ? null : this.reported(withChallenge(error, this.policy.header?.challenge) as Error);
+    this.isOpeningRefused = !isServed;
+    return isServed ? null : this.withErrorHeaders(withChallenge(error, this.policy.header?.challenge) as Error);
   }
 
   /** Runs a verb that changes the session of the request after all such verbs before it, as {@link answering}. */
@@ -162,18 +162,18 @@ export class CurrentSession<Detail> {
     return turn;
   }
 
-  /** Runs a verb. Its error is {@link reported}. */
+  /** Runs a verb. Its error gets {@link withErrorHeaders}. */
   async answering<Outcome>(act: () => Promise<Outcome>): Promise<Outcome> {
     try {
       return await act();
     } catch (error) {
-      throw this.reported(withChallenge(error, this.policy.header?.challenge));
+      throw this.withErrorHeaders(withChallenge(error, this.policy.header?.challenge));
     }
   }
 
   /** Adds the headers of an error to the answer that has its status, also to one that the application writes. */
-  reported<Thrown>(error: Thrown): Thrown {
-    if (error instanceof SessionError && error.headers !== undefined) this.exchange.reply()?.failWith(error);
+  withErrorHeaders<Thrown>(error: Thrown): Thrown {
+    if (error instanceof SessionError && error.headers !== undefined) this.exchange.reply()?.addErrorHeaders(error);
     return error;
   }
 }

@@ -28,6 +28,8 @@ export interface Exchange {
   reply(): ReplyHeaders | null;
   /**
    * Calls the function once the response is sent or the client has gone; at once if so already, or without a response.
+   *
+   * @throws SessionError when the host no longer notices that.
    */
   onClose(listener: () => void): void;
   /**

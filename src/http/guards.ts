@@ -1,12 +1,22 @@
 import { checkSeconds, optional, type Readers, readOptions } from '../errors/arguments';
+import { checkProperty } from './property';
 import type { Refusal } from './refusal';
 import { currentOf } from './request-session';
 import { checkRedirectTo } from './return-to';
-import { sessionOf } from './session-place';
+import { chosenSession } from './session-place';
 import { recencyRefusal, userRefusal } from './session-refusals';
 
-/** Options of `requireUser()`. */
-export interface RequireUserOptions {
+/** The option of `requireRecentLogin()` where a middleware puts sessions on requests. */
+export interface GuardOptions<Property extends string = string> {
+  /**
+   * The property of the session to judge, as in `sessionMiddleware()`. A request with several sessions needs it. Default:
+   * the request's only session.
+   */
+  property?: Property | undefined;
+}
+
+/** The option of `requireUser()` for pages. */
+export interface RedirectOptions {
   /**
    * The path of a login page. A browser that asks for a page is redirected there with 303. The query's `returnTo` is
    * the path that it asked for: pass it through `safeReturnTo()` before you redirect to it. Other requests get 401.
@@ -15,7 +25,11 @@ export interface RequireUserOptions {
   redirectTo?: string | undefined;
 }
 
-const OPTIONS = { redirectTo: optional(checkRedirectTo, null) } satisfies Readers<RequireUserOptions>;
+/** Options of `requireUser()` where a middleware puts sessions on requests. */
+export interface RequireUserOptions<Property extends string = string> extends GuardOptions<Property>, RedirectOptions {}
+
+const REDIRECT = { redirectTo: optional(checkRedirectTo, null) } satisfies Readers<RedirectOptions>;
+const PROPERTY = { property: optional(checkProperty, null) } satisfies Readers<GuardOptions>;
 
 const MIDDLEWARE = 'sessionMiddleware()';
 
@@ -26,24 +40,20 @@ const MIDDLEWARE = 'sessionMiddleware()';
 export type Guard = (request: object) => Refusal | Error | null | Promise<Refusal | Error | null>;
 
 /** The path of the login page; `null` for none. */
-export function redirectOf(options: RequireUserOptions | undefined): string | null {
-  return readOptions('requireUser', options, OPTIONS, '').redirectTo;
+export function redirectOf(options: RedirectOptions | undefined): string | null {
+  return readOptions('requireUser', options, REDIRECT, '').redirectTo;
 }
 
 /** @param needs what has to be mounted before it. */
 export function userGuard(options: RequireUserOptions | undefined, needs = MIDDLEWARE): Guard {
-  const redirectTo = redirectOf(options);
-  return (request) => userRefusal(opened(request, 'requireUser', needs), redirectTo);
+  const { redirectTo, property } = readOptions('requireUser', options, { ...REDIRECT, ...PROPERTY }, '');
+  return (request) => userRefusal(currentOf(chosenSession(request, property, 'requireUser()', needs)), redirectTo);
 }
 
 /** @param needs what has to be mounted before it. */
-export function recencyGuard(seconds: number, needs = MIDDLEWARE): Guard {
+export function recencyGuard(seconds: number, options: GuardOptions | undefined, needs = MIDDLEWARE): Guard {
   const within = checkSeconds('seconds', seconds);
-  return (request) => recencyRefusal(opened(request, 'requireRecentLogin', needs), within);
-}
-
-function opened(request: object, guard: string, needs: string) {
-  const session = sessionOf(request);
-  if (session === null) throw new TypeError(`${guard}() needs ${needs} before it`);
-  return currentOf(session);
+  const { property } = readOptions('requireRecentLogin', options, PROPERTY, '');
+  return (request) =>
+    recencyRefusal(currentOf(chosenSession(request, property, 'requireRecentLogin()', needs)), within);
 }

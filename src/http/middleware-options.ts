@@ -1,5 +1,6 @@
 import { kindOf, oneOf, optional, type Read, type Readers, readOptions } from '../errors/arguments';
-import { TokenManager } from '../manager/token-manager';
+import type { RequestSessions } from '../manager/request-sessions';
+import { requestSessionsOf, TokenManager } from '../manager/token-manager';
 import { clearSiteDataOf, type SiteData } from './clear-site-data';
 import { type Cookies, readCookies } from './cookie';
 import type { CookieOptions } from './cookie-options';
@@ -55,6 +56,7 @@ const READERS = {
 export interface SessionPolicy<Detail> extends Omit<Read<typeof READERS>, 'cookie' | 'crossOrigin' | 'trustedOrigins'> {
   cookies: Cookies | null;
   manager: TokenManager<Detail>;
+  sessions: RequestSessions<Detail>;
   trustedOrigins: TrustedOrigins;
 }
 
@@ -74,5 +76,11 @@ export function sessionPolicy<Detail>(
   if (cookies === null && policy.header === null) {
     throw new TypeError('options cookie and header must not both be false: no token could ever arrive');
   }
-  return { ...policy, cookies, manager, trustedOrigins: crossOrigin === 'allow' ? null : trustedOrigins };
+  if (crossOrigin === 'allow' && trustedOrigins.size > 0) {
+    throw new TypeError(
+      "option crossOrigin is 'allow', which ignores the list of option trustedOrigins: leave one out",
+    );
+  }
+  const sessions = requestSessionsOf(manager);
+  return { ...policy, cookies, manager, sessions, trustedOrigins: crossOrigin === 'allow' ? null : trustedOrigins };
 }

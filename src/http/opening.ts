@@ -1,9 +1,8 @@
 /* How the session of a request is opened. */
-import type { RequestedSession } from '../manager/requested-session';
+import type { OpenedSession } from '../manager/opened-session';
 import { isVisitor } from '../token/token';
 import type { CurrentSession } from './current-session';
 import { crossOriginRefusal } from './origin-check';
-import { endingOf } from './refusal';
 
 /** The least number of milliseconds for which an answer may set a renewed token, even with a shorter grace. */
 const MIN_FRESH_MS = 1000;
@@ -22,11 +21,11 @@ export function openSession<Detail>(current: CurrentSession<Detail>): Promise<vo
     current.failure = refusal;
     // A conflict signs no one in. A login must be able to end it, also one in several steps, with a visitor's data.
     if (current.isConflict) return openVisitor(current);
-    return Promise.reject(current.fail(refusal));
+    return Promise.reject(current.failOpening(refusal));
   }
   const [token] = acting;
   if (token === undefined) return openVisitor(current);
-  const known = acting.length === 1 && policy.data === 'lazy' ? policy.manager.openKnownToken(token) : null;
+  const known = acting.length === 1 && policy.data === 'lazy' ? policy.sessions.openKnown(token) : null;
   if (known === null) return lookUp(current, acting);
   signInByToken(current, known);
   return undefined;
@@ -34,8 +33,8 @@ export function openSession<Detail>(current: CurrentSession<Detail>): Promise<vo
 
 /** The outcome of opening, for a second middleware with the same manager. */
 export function reopenSession(current: CurrentSession<unknown>): Promise<void> | undefined {
-  const { failure, isRefused } = current;
-  return failure !== null && isRefused ? Promise.reject(current.reported(failure)) : undefined;
+  const { failure, isOpeningRefused } = current;
+  return failure !== null && isOpeningRefused ? Promise.reject(current.withErrorHeaders(failure)) : undefined;
 }
 
 /**
@@ -44,17 +43,17 @@ export function reopenSession(current: CurrentSession<unknown>): Promise<void> |
  */
 export function adoptSession(current: CurrentSession<unknown>, token: string, isPersistent: boolean): Promise<void> {
   return current.inTurn(async () => {
-    const { manager, cookies, trustedOrigins, data } = current.policy;
+    const { sessions, cookies, trustedOrigins, data } = current.policy;
     const isTooLate = cookies !== null && current.exchange.isTooLate();
     if (current.user !== null || current.failure !== null || isTooLate) return;
     if (cookies !== null && crossOriginRefusal(current.exchange, trustedOrigins) !== null) return;
-    const claims = manager.readToken(token);
+    const claims = sessions.readToken(token);
     if (claims !== null && isVisitor(claims)) {
-      const visitor = current.session === null ? await manager.openVisitor(token, data === 'eager') : null;
+      const visitor = current.session === null ? await sessions.openVisitor(token, data === 'eager') : null;
       if (visitor !== null) current.visitAs(visitor);
       return;
     }
-    const { session } = await manager.openToken(token, data === 'eager');
+    const { session } = await sessions.open(token, data === 'eager');
     if (session === null) return;
     current.isPersistent = isPersistent;
     current.signIn(session, cookies !== null);
@@ -71,28 +70,28 @@ function openVisitor(current: CurrentSession<unknown>): Promise<void> | undefine
 
 /** Signs in with the first live token, or else opens the visitor's session that came. */
 async function lookUp<Detail>(current: CurrentSession<Detail>, tokens: readonly string[]): Promise<void> {
-  const { manager, data } = current.policy;
+  const { sessions, data } = current.policy;
   try {
     for (const token of tokens) {
-      const opened = await manager.openToken(token, data === 'eager');
+      const opened = await sessions.open(token, data === 'eager');
       if (opened.session !== null) return signInByToken(current, opened.session);
-      const claims = current.ending === null ? manager.readToken(token) : null;
-      if (claims !== null && !isVisitor(claims)) current.ending = endingOf(opened);
+      const claims = current.ending === null ? sessions.readToken(token) : null;
+      if (claims !== null && !isVisitor(claims)) current.ending = opened.ending;
     }
     const { token, refusal } = current.visitor;
     if (refusal !== null) throw refusal;
-    if (token !== null) current.session = await manager.openVisitor(token, data === 'eager');
+    if (token !== null) current.session = await sessions.openVisitor(token, data === 'eager');
   } catch (error) {
-    const failure = current.fail(error as Error);
+    const failure = current.failOpening(error as Error);
     if (failure !== null) throw failure;
   }
 }
 
 /** Signs in with a token that came, and renews it when that is due. */
-function signInByToken<Detail>(current: CurrentSession<Detail>, session: RequestedSession<Detail>): void {
+function signInByToken<Detail>(current: CurrentSession<Detail>, session: OpenedSession<Detail>): void {
   const { policy, exchange, tokens } = current;
   const { cookies } = policy;
-  const { rotations } = policy.manager;
+  const { rotations } = policy.sessions;
   const isInCookie = tokens.cookies.includes(session.token);
   current.signIn(session, isInCookie);
   if (!isInCookie || cookies === null) return;

@@ -17,7 +17,7 @@ export interface CrossOriginOptions {
    *
    * `'refuse'` (default): a request with the session's cookie gets 403 `ERR_CROSS_ORIGIN`, without a call to the store.
    * `login()` rejects with that error, with or without a cookie. `'allow'`: no check, for applications that check
-   * anti-forgery tokens.
+   * anti-forgery tokens. It allows no `trustedOrigins` besides.
    *
    * Clients other than browsers pass the check. A request with a signed token in the header passes, too, but its
    * `login()` is still checked if it sets a cookie.

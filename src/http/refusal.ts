@@ -1,18 +1,12 @@
 /* The refusals of requests and logins. */
 import { SessionError } from '../errors/session-error';
-import type { EndReason } from '../store/store';
+import type { Ending } from '../manager/types';
 
 export interface Refusal {
   status: number;
   /** `Vary` is added to the response's own. */
   headers: Record<string, string>;
-  body: { error: string; reason?: EndReason; message?: string };
-}
-
-/** Why the session of the token that came has ended. */
-export interface Ending {
-  reason: EndReason;
-  message?: string;
+  body: { error: string } & Partial<Ending>;
 }
 
 /**
@@ -39,6 +33,11 @@ export function headersSent(call: string): SessionError {
   return new SessionError('ERR_HEADERS_SENT', message);
 }
 
+export function signalTooLate(): SessionError {
+  const message = 'session.signal came after the response was committed: nothing would end its watch';
+  return new SessionError('ERR_HEADERS_SENT', message);
+}
+
 export function tokenConflict(): SessionError {
   const message = 'the request has cookies of several users, or of too many sessions: a login or a logout clears them';
   return new SessionError('ERR_TOKEN_CONFLICT', message);
@@ -46,9 +45,4 @@ export function tokenConflict(): SessionError {
 
 function challengeHeaders(challenge: string | undefined): Record<string, string> {
   return challenge === undefined ? {} : { 'WWW-Authenticate': challenge };
-}
-
-/** What {@link Ending} has of an outcome. */
-export function endingOf({ reason, message }: Ending): Ending {
-  return { reason, ...(message !== undefined && { message }) };
 }

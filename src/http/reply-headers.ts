@@ -69,7 +69,7 @@ export class ReplyHeaders {
   }
 
   /** Adds an error's headers to the answer with its status, also to one that the application writes. */
-  failWith(error: SessionError): void {
+  addErrorHeaders(error: SessionError): void {
     this.#error = error;
   }
 

@@ -13,7 +13,8 @@ import { logIn, logOut, moveOn } from './sign-in';
 import { renewVisit, startVisit } from './visits';
 
 /**
- * The state behind a session, for the middleware and the guards.
+ * The state behind a session, for the middleware and the guards. Lets this package, not applications, reach the private
+ * state.
  *
  * @internal
  */
@@ -85,7 +86,7 @@ export class RequestSession<Detail = unknown> {
    */
   get data(): SessionData {
     const current = this.#current;
-    current.data ??= current.policy.manager.dataOf({
+    current.data ??= current.policy.sessions.dataOf({
       token: () => {
         // Without knowing the user, their data can't be known either.
         if (current.session === null && current.failure !== null && !current.isConflict) throw current.failure;
@@ -103,6 +104,8 @@ export class RequestSession<Detail = unknown> {
    * `TokenManager.watch`. If the request has found that the session has ended, the signal is already aborted. Without a
    * user it never aborts. The watch lasts from the first use of this property until the response is closed.
    *
+   * @throws SessionError `ERR_HEADERS_SENT` at a first use after a response of `Request` and `Response` was committed.
+   *   `ERR_STORE_UNAVAILABLE` after the manager was closed.
    * @example
    * await pipeline(file, res, { signal: req.session.signal });
    */
@@ -210,7 +213,13 @@ export class RequestSession<Detail = unknown> {
       return isOver ? AbortSignal.abort(sessionEnded(ending)) : new AbortController().signal;
     }
     const signal = policy.manager.watch({ id, user });
-    exchange.onClose(() => policy.manager.unwatch(signal));
+    const unwatch = () => policy.manager.unwatch(signal);
+    try {
+      exchange.onClose(unwatch);
+    } catch (error) {
+      unwatch();
+      throw error;
+    }
     return signal;
   }
 }

@@ -1,5 +1,5 @@
 import type { SessionError } from '../errors/session-error';
-import type { TokenManager } from '../manager/token-manager';
+import type { RequestSessions } from '../manager/request-sessions';
 import { isVisitor, sessionIdIn, type TokenClaims, tagIn } from '../token/token';
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './middleware-options';
@@ -30,7 +30,7 @@ const NONE: readonly string[] = [];
  * signature of a single token is verified when it is looked up.
  */
 export function judgeTokens<Detail>(policy: SessionPolicy<Detail>, exchange: Exchange): RequestTokens {
-  const { manager, trustedOrigins } = policy;
+  const { manager, sessions, trustedOrigins } = policy;
   const header = policy.header?.read(exchange);
   const cookies = policy.cookies?.user.read(exchange.header('cookie'), exchange.isSecure) ?? NONE;
   if (header !== undefined && (cookies.length === 0 || manager.isToken(header))) {
@@ -40,10 +40,7 @@ export function judgeTokens<Detail>(policy: SessionPolicy<Detail>, exchange: Exc
   if (refusal !== null) {
     return { acting: NONE, cookies, refusal: cookies.some((token) => manager.isToken(token)) ? refusal : null };
   }
-  const candidates = candidatesOf(
-    cookies.some(isVisitors) ? cookies.filter((token) => !isVisitors(token)) : cookies,
-    manager,
-  );
+  const candidates = candidatesOf(cookies, sessions);
   return { acting: candidates ?? NONE, cookies, refusal: candidates === null ? tokenConflict() : null };
 }
 
@@ -86,20 +83,21 @@ function isVisitors(token: string): boolean {
 
 /**
  * The tokens of a cookie's values to look up. Their order has no meaning, because an attacker who plants a cookie
- * chooses its place. Signed ones count: the newest of each session, newest first. An older one is an accident, such as
- * a cookie for another path.
+ * chooses its place. Signed ones of users count: the newest of each session, newest first. An older one is an accident,
+ * such as a cookie for another path.
  *
  * @returns `null` for a conflict: signed tokens of several users, or of too many sessions.
  */
 export function candidatesOf(
   values: readonly string[],
-  manager: Pick<TokenManager, 'readToken'>,
+  sessions: Pick<RequestSessions<unknown>, 'readToken'>,
 ): readonly string[] | null {
-  if (values.length < 2) return values;
+  const ofUsers = values.some(isVisitors) ? values.filter((token) => !isVisitors(token)) : values;
+  if (ofUsers.length < 2) return ofUsers;
   const newest = new Map<string, { token: string; claims: TokenClaims }>();
   let user: string | null = null;
-  for (const token of values) {
-    const claims = manager.readToken(token);
+  for (const token of ofUsers) {
+    const claims = sessions.readToken(token);
     if (claims === null) continue;
     user ??= claims.tag;
     const other = newest.get(claims.sid);

@@ -2,7 +2,7 @@ import { checkSeconds, kindOf } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
 import type { User } from '../manager/types';
 import type { CurrentSession } from './current-session';
-import { type RequireUserOptions, redirectOf } from './guards';
+import { type RedirectOptions, redirectOf } from './guards';
 import type { Refusal } from './refusal';
 import { currentOf, RequestSession } from './request-session';
 import { recencyRefusal, userRefusal } from './session-refusals';
@@ -16,7 +16,7 @@ import { recencyRefusal, userRefusal } from './session-refusals';
  * @example
  * const user = requireUser(session);
  */
-export function requireUser<Detail>(session: RequestSession<Detail>, options?: RequireUserOptions): User<Detail> {
+export function requireUser<Detail>(session: RequestSession<Detail>, options?: RedirectOptions): User<Detail> {
   const redirectTo = redirectOf(options);
   return userOf(session, userRefusal(checkSession('requireUser', session), redirectTo));
 }
@@ -43,7 +43,7 @@ function checkSession<Detail>(guard: string, session: RequestSession<Detail>): C
 
 function userOf<Detail>(session: RequestSession<Detail>, refusal: Refusal | Error | null): User<Detail> {
   if (refusal instanceof Error) throw refusal;
-  if (refusal !== null) throw currentOf(session).reported(refusalError(refusal));
+  if (refusal !== null) throw currentOf(session).withErrorHeaders(refusalError(refusal));
   return session.user as User<Detail>;
 }
 

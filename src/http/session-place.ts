@@ -34,11 +34,54 @@ export function sessionOf(request: object): RequestSession<unknown> | null {
   return (request as Holder)[LATEST] ?? null;
 }
 
+/**
+ * The session of a request that a guard or a bridge acts on.
+ *
+ * @param property the property that the application names; `null` for the only one.
+ * @param caller the name of the guard, for errors.
+ * @param needs what puts the session there, for errors.
+ * @throws TypeError when there is none, or when several properties hold sessions and none is named: a guard must not
+ *   take a user of one manager for a user of another.
+ */
+export function chosenSession(
+  request: object,
+  property: string | null,
+  caller: string,
+  needs: string,
+): RequestSession<unknown> {
+  if (property !== null) {
+    const named = sessionAt(request, property);
+    if (named === undefined) throw new TypeError(`${caller} needs ${needs} with the property ${property} before it`);
+    return named;
+  }
+  const session = sessionOf(request);
+  if (session === null) throw new TypeError(`${caller} needs ${needs} before it`);
+  const others = earlierThan(session).filter((one) => propertyOf(one) !== propertyOf(session));
+  if (others.length > 0) {
+    const held = [session, ...others].map(propertyOf).join(' and ');
+    throw new TypeError(`${caller} needs the option property: the request has sessions at ${held}`);
+  }
+  return session;
+}
+
 /** The session of a request at this property; `undefined` when no middleware has run. */
 export function sessionAt(request: object, property: string): RequestSession<unknown> | undefined {
   let session = (request as Holder)[LATEST];
-  while (session !== undefined && currentOf(session).policy.property !== property) session = earlierOf.get(session);
+  while (session !== undefined && propertyOf(session) !== property) session = earlierOf.get(session);
   return session;
+}
+
+const NONE: readonly RequestSession<unknown>[] = [];
+
+/** The sessions that were opened on the same request before this one, latest first. */
+function earlierThan(session: RequestSession<unknown>): readonly RequestSession<unknown>[] {
+  // Without a second place, a request has one session.
+  const earlier = places.size > 1 ? earlierOf.get(session) : undefined;
+  return earlier === undefined ? NONE : [earlier, ...earlierThan(earlier)];
+}
+
+function propertyOf(session: RequestSession<unknown>): string {
+  return currentOf(session).policy.property;
 }
 
 /**
@@ -94,18 +137,29 @@ export class SessionPlace {
    * another manager replaces the session.
    *
    * @returns `undefined` when that needs no call to the store.
-   * @throws or rejects when the session can't be opened, also at each later opening.
+   * @throws or rejects when the session can't be opened, also at each later opening. TypeError when the manager's session
+   *   is at another property.
    */
   open<Detail>(request: object, policy: SessionPolicy<Detail>, exchange: Exchange): Promise<void> | undefined {
     const present = this.find(request);
     if (present !== null && isManagedBy(present, policy.manager)) return reopenSession(currentOf(present));
     // A look for a missing property costs an Express request as much as all the rest of this.
     const earlier = places.size > 1 ? sessionOf(request) : null;
+    if (earlier !== null) this.#refuseSecondPlace([earlier, ...earlierThan(earlier)], policy);
     const session = new RequestSession(policy, exchange);
     if (earlier !== null) earlierOf.set(session as RequestSession<unknown>, earlier);
     (request as Holder)[LATEST] = session as RequestSession<unknown>;
     if (present === null) Object.defineProperty(request, this.#property, this.#descriptor);
     return openSession(currentOf(session));
+  }
+
+  /** A second session of one manager would stay signed in after a logout of the first. */
+  #refuseSecondPlace<Detail>(earlier: readonly RequestSession<unknown>[], { manager }: SessionPolicy<Detail>): void {
+    const same = earlier.find((one) => isManagedBy(one, manager) && propertyOf(one) !== this.#property);
+    if (same === undefined) return;
+    throw new TypeError(
+      `${this.#name} can't hold a second session of a manager whose session is at ${propertyOf(same)}: mount sessionMiddleware() once for each manager`,
+    );
   }
 }
 

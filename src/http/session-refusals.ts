@@ -1,6 +1,6 @@
 /* The judgements of the guards. Each gives an answer, an error for the host's error path, or `null` to go on. */
 import type { CurrentSession } from './current-session';
-import { endingOf, type Refusal, reauthenticationRequired, unauthenticated } from './refusal';
+import { type Refusal, reauthenticationRequired, unauthenticated } from './refusal';
 import { isPageRequest, loginLocation } from './return-to';
 
 /**
@@ -11,7 +11,7 @@ import { isPageRequest, loginLocation } from './return-to';
 export function userRefusal(current: CurrentSession<unknown>, loginPage: string | null): Refusal | Error | null {
   if (current.user !== null) return null;
   const { policy, exchange, failure } = current;
-  if (failure !== null && !current.isConflict) return current.reported(failure);
+  if (failure !== null && !current.isConflict) return current.withErrorHeaders(failure);
   const refusal = unauthenticated(policy.header?.challenge, current.ending);
   if (loginPage === null) return refusal;
   if (!isPageRequest(exchange.method, exchange.header('accept'))) {
@@ -34,10 +34,12 @@ export async function recencyRefusal(
       const inspection = await current.policy.manager.inspectToken(session.token, { cache: false });
       current.isConfirmed = true;
       // Unless a login has taken its place meanwhile.
-      const isOver = inspection.session === null && current.session?.id === session.id;
-      if (isOver) current.signOut(endingOf(inspection));
+      if (inspection.session === null && current.session?.id === session.id) {
+        const { session: _, ...ending } = inspection;
+        current.signOut(ending);
+      }
     } catch (error) {
-      return current.reported(error as Error);
+      return current.withErrorHeaders(error as Error);
     }
     if (current.session === null) return userRefusal(current, null);
   }

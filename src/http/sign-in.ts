@@ -12,7 +12,7 @@ export function logIn<Detail>(
   { ttl, absoluteTtl, attributes, actor, keep, persistent }: CheckedLoginOptions,
 ): Promise<string> {
   const { policy, exchange } = current;
-  const { manager, cookies, clearSiteData } = policy;
+  const { manager, sessions, cookies, clearSiteData } = policy;
   return current.inTurn(async () => {
     current.checkCookie('login');
     const { session: former } = current;
@@ -20,7 +20,7 @@ export function logIn<Detail>(
     const isOwn = former !== null && former.user !== null && former.user.id === userId;
     const inherits = isOwn ? { sid: former.id, keys: keep } : undefined;
     const isCopied = inherits === undefined && visitor !== null && keep.length > 0;
-    const data = (isCopied ? await manager.storedData(visitor, keep) : null) ?? undefined;
+    const data = (isCopied ? await sessions.storedData(visitor, keep) : null) ?? undefined;
     const options = {
       ttl,
       absoluteTtl,
@@ -28,7 +28,7 @@ export function logIn<Detail>(
       actor,
       replaces: current.actingTokens.filter((token) => token !== visitor),
     };
-    const session = await manager.startSession(userId, options, { data, inherits });
+    const session = await sessions.start(userId, options, { data, inherits });
     await current.checkCookieOf('login', session);
     current.isPersistent = persistent;
     current.signIn(session, cookies !== null);
@@ -38,7 +38,7 @@ export function logIn<Detail>(
     if (clearSiteData.length > 0) exchange.reply()?.clearSiteData([]);
     // Last, so that a failed login takes nothing from the visitor. A visitor's session that is left over signs no one
     // in.
-    if (data !== undefined && visitor !== null) await manager.endVisitor(visitor, session, data, keep).catch(() => {});
+    if (data !== undefined && visitor !== null) await sessions.endVisitor(visitor, session, data, keep).catch(() => {});
     else if (visitor !== null) await manager.deleteToken(visitor).catch(() => false);
     return session.token;
   });

@@ -1,5 +1,5 @@
 /* How a visitor's session starts, and gets a new token. */
-import type { RequestedSession } from '../manager/requested-session';
+import type { OpenedSession } from '../manager/opened-session';
 import type { SessionEntries } from '../store/store';
 import type { CurrentSession } from './current-session';
 
@@ -15,18 +15,18 @@ export function startVisit(current: CurrentSession<unknown>, entries: SessionEnt
 
 /** Moves a visitor's data to a new session, under a new token, and ends the old one. Gives the token. */
 export function renewVisit(current: CurrentSession<unknown>, token: string): Promise<string | null> {
-  const { manager } = current.policy;
+  const { sessions } = current.policy;
   return current.inTurn(async () => {
     // Another call has signed in or out meanwhile.
     if (current.token !== token) return current.user === null ? current.token : null;
     current.checkCookie('rotate');
-    const data = await manager.storedData(token, null);
+    const data = await sessions.storedData(token, null);
     if (data === null) {
       current.signOut(null);
       return null;
     }
     const next = await beginVisit(current, 'rotate', data);
-    await manager.endVisitor(token, next, data, null);
+    await sessions.endVisitor(token, next, data, null);
     return next.token;
   });
 }
@@ -35,8 +35,8 @@ async function beginVisit<Detail>(
   current: CurrentSession<Detail>,
   call: string,
   entries: SessionEntries,
-): Promise<RequestedSession<Detail>> {
-  const visitor = await current.policy.manager.startVisitor(entries);
+): Promise<OpenedSession<Detail>> {
+  const visitor = await current.policy.sessions.startVisitor(entries);
   await current.checkCookieOf(call, visitor);
   current.visitAs(visitor);
   return visitor;

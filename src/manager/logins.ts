@@ -1,10 +1,10 @@
 import { checkSeconds, checkUserId, type Read, readOptions } from '../errors/arguments';
-import { isEnded, SessionError } from '../errors/session-error';
+import { isUnconfirmed, SessionError } from '../errors/session-error';
 import type { NewSession, SessionRecord, Store, StoredAttributes } from '../store/store';
 import { createSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
 import { CREATE_OPTIONS, type CreateSessionOptions } from './call-options';
 import type { ManagerPolicy } from './manager-options';
-import { reported } from './reported';
+import { reportOutcome } from './report-outcome';
 import type { SessionEmitter } from './session-events';
 import { userOf } from './session-view';
 import type { User } from './types';
@@ -137,13 +137,13 @@ export class Logins<Detail> {
    */
   async #endReplaced(replaced: readonly TokenClaims[], by: { tag: string; sid: string }): Promise<void> {
     const ending = replaced.map(({ tag, sid: sessionId }) =>
-      reported(this.#store.end(tag, sessionId, { reason: 'replaced', message: null }), (session) => {
+      reportOutcome(this.#store.end(tag, sessionId, { reason: 'replaced', message: null }), (session) => {
         if (session === null || tagOf(session.userId) !== tag) return;
         this.#events.emit('replaced', { userId: session.userId, sessionId, by: by.sid });
       }),
     );
     const failure = (await Promise.allSettled(ending)).find(
-      (outcome) => outcome.status === 'rejected' && !isEnded(outcome.reason),
+      (outcome) => outcome.status === 'rejected' && !isUnconfirmed(outcome.reason),
     );
     if (failure === undefined) return;
     // No client has its token, so an outage need not wait for this.

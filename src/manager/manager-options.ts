@@ -43,9 +43,9 @@ export interface TokenManagerOptions<Detail> {
    * it. Default 3,600.
    */
   visitorTtl?: number | undefined;
-  /** Whether a user may have one session only: `maxSessions` of 1. Default false. */
+  /** Whether a user may have one session only: short for `maxSessions` of 1. Default false. */
   singleMode?: boolean | undefined;
-  /** Live sessions a user may have. Default 100. Range 1 to 250. */
+  /** Live sessions a user may have. Default 100, or 1 with `singleMode`. Range 1 to 250. */
   maxSessions?: number | undefined;
   /**
    * Live sessions a user may have on one kind of device, `attributes.device` of the login. A number bounds every kind;
@@ -101,7 +101,7 @@ const READERS = {
   absoluteTtl: optional(checkSeconds, 0),
   visitorTtl: optional(checkSeconds, 3600),
   singleMode: optional(checkBoolean, false),
-  maxSessions: optional(integer(1, MAX_SESSIONS), 100),
+  maxSessions: optional(integer(1, MAX_SESSIONS), null),
   maxSessionsPerDevice: readDeviceLimits,
   onLimit: optional(oneOf('replace', 'reject'), 'replace'),
   // A grace of more than an hour is no longer about requests in flight.
@@ -127,6 +127,7 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>) {
     secret,
     slideEvery: given,
     singleMode,
+    maxSessions,
     maxSessionsPerDevice,
     rotationGrace,
     onReuse,
@@ -141,6 +142,9 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>) {
   if (cache !== null && slideEvery === 0) {
     throw new RangeError('option slideEvery must be at least 1 with a cache: at 0 each request would ask the store');
   }
+  if (singleMode && maxSessions !== null && maxSessions !== 1) {
+    throw new TypeError(`option singleMode is short for maxSessions: 1, and option maxSessions is ${maxSessions}`);
+  }
   const reuse: ReusePolicy = { graceMs: 1000 * rotationGrace, onReuse: onReuse === 'ignore' ? 'refuse' : 'end' };
   return {
     ...policy,
@@ -148,7 +152,7 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>) {
     cache,
     keys: secret,
     slideEveryMs: 1000 * slideEvery,
-    maxSessions: singleMode ? 1 : policy.maxSessions,
+    maxSessions: maxSessions ?? (singleMode ? 1 : 100),
     /** Gives the limit of live sessions on a device; 0 for none. */
     maxOnDevice: maxSessionsPerDevice,
     reuse,

@@ -11,7 +11,7 @@ import { createSessionId, isVisitor, signToken, type TokenClaims, tagOf } from '
 import { changesBetween } from './data-changes';
 import type { Logins } from './logins';
 import type { ManagerPolicy } from './manager-options';
-import { reported } from './reported';
+import { reportOutcome } from './report-outcome';
 import { overLimit } from './session-data';
 import type { SessionEmitter } from './session-events';
 import type { SessionLookup } from './session-lookup';
@@ -216,7 +216,7 @@ export class NamedSessions {
   }
 
   #reportEnd<Ended extends { userId: string }>({ tag, sid }: SessionName, ending: Promise<Ended | null>) {
-    return reported(ending, (session) => {
+    return reportOutcome(ending, (session) => {
       // No event for a visitor, whose tag is no hash.
       if (session === null || tagOf(session.userId) !== tag) return;
       this.#events.emit('logout', { userId: session.userId, sessionId: sid });

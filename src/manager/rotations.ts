@@ -1,6 +1,6 @@
 import { readClaims, signToken, type TokenClaims } from '../token/token';
 import type { ManagerPolicy } from './manager-options';
-import type { RequestedSession } from './requested-session';
+import type { OpenedSession } from './opened-session';
 import type { SessionEmitter } from './session-events';
 import { type LiveToken, liveIn, type SessionLookup } from './session-lookup';
 import type { User } from './types';
@@ -37,7 +37,7 @@ export class Rotations {
   }
 
   /** Whether a session's token is older than `rotateEvery`, or signed with an older secret. Asks no store. */
-  isDue(session: RequestedSession<unknown>): boolean {
+  isDue(session: OpenedSession<unknown>): boolean {
     const { rotateEveryMs, keys } = this.#policy;
     if (rotateEveryMs === 0 || session.user === null) return false;
     const claims = readClaims(session.token);
@@ -48,7 +48,7 @@ export class Rotations {
   }
 
   /** Makes a new token for a user's session that was just checked. Asks no store. */
-  renewed({ token, user, newestGen, checkedAt }: RequestedSession<unknown>): string {
+  renewed({ token, user, newestGen, checkedAt }: OpenedSession<unknown>): string {
     return this.#mint(readClaims(token) as TokenClaims, (user as User).id, newestGen, checkedAt.getTime());
   }
 

@@ -3,6 +3,7 @@ import { refuseWrites } from '../errors/refuse-writes';
 import { SessionError } from '../errors/session-error';
 import { bytesOfData } from '../store/limits';
 import type { DataLimits, DataWritten, FoundData, ReusePolicy, SessionEntries, Store } from '../store/store';
+import { parseStored } from '../store/stored-json';
 import type { TokenClaims } from '../token/token';
 import { jsonOf } from './json-value';
 import type { RegisteredData } from './types';
@@ -239,12 +240,7 @@ refuseWrites(
 );
 
 function parsed<Value>(json: string | undefined): Value | undefined {
-  if (json === undefined) return undefined;
-  try {
-    return JSON.parse(json) as Value;
-  } catch (cause) {
-    throw new SessionError('ERR_STORE_CORRUPT', "a value of this session's data is no JSON", { cause });
-  }
+  return json === undefined ? undefined : (parseStored(json, "a value of this session's data is no JSON") as Value);
 }
 
 function entriesOf(values: unknown): [string, unknown][] {

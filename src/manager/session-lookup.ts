@@ -13,6 +13,7 @@ import type {
 import { isOwner, isVisitor, parseToken, readClaims, type TokenClaims } from '../token/token';
 import type { ManagerPolicy } from './manager-options';
 import type { SessionEmitter } from './session-events';
+import type { Ending } from './types';
 
 /**
  * The purpose of a look-up: a use slides the session and moves it on to a new token, a read doesn't. Data is never in
@@ -226,6 +227,13 @@ function isEnded(found: object): found is EndedSession {
 /** The live session of a look-up; `null` for none. */
 export function liveIn<Live extends { session: SessionRecord }>(found: Live | EndedSession | null): Live | null {
   return found === null || found.session === null ? null : found;
+}
+
+/** Why a look-up has found no live session. */
+export function endingOf(found: FoundToken): Ending {
+  if (found === null || found.session !== null) return { reason: 'unknown' };
+  const { reason, message } = found;
+  return { reason, ...(message !== null && { message }) };
 }
 
 /**

@@ -5,16 +5,8 @@ import { checkSeconds, checkString, kindOf, readOptions } from '../errors/argume
 import { SessionError } from '../errors/session-error';
 import { watchAvailability } from '../store/availability';
 import { checkAttributes } from '../store/session-attributes';
-import type {
-  EndReason,
-  NewSession,
-  SessionAttributes,
-  SessionEntries,
-  SessionRecord,
-  Store,
-  StoreHealth,
-} from '../store/store';
-import { isSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
+import type { SessionAttributes, SessionRecord, Store, StoreHealth } from '../store/store';
+import { isSessionId, parseToken, signToken, tagOf } from '../token/token';
 import {
   BAN_OPTIONS,
   type BanUserOptions,
@@ -28,29 +20,25 @@ import {
 } from './call-options';
 import { Logins } from './logins';
 import { type ManagerPolicy, managerPolicy, type TokenManagerOptions } from './manager-options';
-import { NamedSessions } from './named-sessions';
-import { reported } from './reported';
-import { RequestedSession } from './requested-session';
-import { Rotations } from './rotations';
-import { type DataAccess, type DataOwner, SessionData } from './session-data';
+import { reportOutcome } from './report-outcome';
+import { RequestSessions } from './request-sessions';
+import type { SessionData } from './session-data';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
-import { type FoundToken, foreignRecord, type LiveToken, liveIn, SessionLookup } from './session-lookup';
+import { endingOf, foreignRecord, type LiveToken, liveIn, SessionLookup } from './session-lookup';
 import { banOf, infoOf, LiveSession, userOf } from './session-view';
 import type { Ban, Inspection, Session, SessionInfo, User } from './types';
 import { UserInfo } from './user-info';
 import { type WatchableSession, type WatchedSession, Watches, watchTarget } from './watches';
 
-interface Ending {
-  session: null;
-  reason: EndReason;
-  message?: string;
-}
-
-/** The session that a token opens for a request, or the reason why there is none. */
-export type OpenedToken<Detail> = { session: RequestedSession<Detail> } | Ending;
-
 /** Users that `refreshUser` loads at a time. */
 const REFRESH_CONCURRENCY = 16;
+
+/**
+ * What the sessions of requests need of a manager. Lets this package, not applications, reach the private state.
+ *
+ * @internal
+ */
+export let requestSessionsOf: <Detail>(manager: TokenManager<Detail>) => RequestSessions<Detail>;
 
 /**
  * Issues, checks and ends sign-in sessions.
@@ -70,33 +58,40 @@ export class TokenManager<Detail = unknown> {
   readonly #lookup: SessionLookup;
   readonly #userInfo: UserInfo<Detail>;
   readonly #logins: Logins<Detail>;
-  readonly #rotations: Rotations;
-  readonly #named: NamedSessions;
+  readonly #requests: RequestSessions<Detail>;
   readonly #watches: Watches;
+
+  static {
+    requestSessionsOf = (manager) => manager.#requests;
+  }
 
   /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
   constructor(options: TokenManagerOptions<Detail>) {
-    this.#policy = managerPolicy(options);
-    const { store, slideEveryMs, cache } = this.#policy;
-    const watched = watchAvailability(store, {
-      down: (error) => this.#events.emit('store-down', { error }),
-      up: () => this.#events.emit('store-up', {}),
+    const policy = managerPolicy(options);
+    const { slideEveryMs, cache: cachePolicy } = policy;
+    const events = this.#events;
+    const watched = watchAvailability(policy.store, {
+      down: (error) => events.emit('store-down', { error }),
+      up: () => events.emit('store-up', {}),
     });
     const watcher = {
-      down: (cause: unknown) => this.#events.emit('cache-down', { error: cacheDown(cause) }),
-      up: () => this.#events.emit('cache-up', {}),
+      down: (cause: unknown) => events.emit('cache-down', { error: cacheDown(cause) }),
+      up: () => events.emit('cache-up', {}),
     };
-    this.#cache = cache === null ? null : new NearCache(store as FollowableStore, cache, slideEveryMs, watcher);
-    this.#store = this.#cache === null ? watched : reportingOwnChanges(watched, this.#cache);
-    this.#lookup = new SessionLookup(this.#policy, this.#store, this.#cache, this.#events);
-    this.#userInfo = new UserInfo(this.#store, this.#policy.getUserInfo, (userId, ended) =>
-      this.#emitRevoked(userId, ended, null),
-    );
-    this.#logins = new Logins(this.#policy, this.#store, this.#userInfo, this.#events);
-    this.#rotations = new Rotations(this.#policy, this.#lookup, this.#events);
-    this.#named = new NamedSessions(this.#policy, this.#store, this.#lookup, this.#logins, this.#events);
-    const heartbeatMs = cache?.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
-    this.#watches = new Watches({ store: this.#store, followed: store, heartbeatMs, events: this.#events });
+    const cache = cachePolicy && new NearCache(policy.store as FollowableStore, cachePolicy, slideEveryMs, watcher);
+    const store = cache === null ? watched : reportingOwnChanges(watched, cache);
+    const lookup = new SessionLookup(policy, store, cache, events);
+    const userInfo = new UserInfo(store, policy.getUserInfo, (userId, ended) => this.#emitRevoked(userId, ended, null));
+    const logins = new Logins(policy, store, userInfo, events);
+    const heartbeatMs = cachePolicy?.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
+    this.#policy = policy;
+    this.#cache = cache;
+    this.#store = store;
+    this.#lookup = lookup;
+    this.#userInfo = userInfo;
+    this.#logins = logins;
+    this.#requests = new RequestSessions(policy, store, lookup, userInfo, logins, events);
+    this.#watches = new Watches({ store, followed: policy.store, heartbeatMs, events });
   }
 
   /**
@@ -154,31 +149,6 @@ export class TokenManager<Detail = unknown> {
   }
 
   /**
-   * Starts a session for a request, with data: a copy of a visitor's, or the keys that it takes over from a session of
-   * this user.
-   *
-   * @internal
-   */
-  async startSession(
-    userId: string,
-    options: CreateSessionOptions,
-    beginning: Pick<NewSession, 'data' | 'inherits'>,
-  ): Promise<RequestedSession<Detail>> {
-    const { token, user, ...stored } = await this.#logins.logIn(userId, options, beginning);
-    return new RequestedSession(token, user, stored, false);
-  }
-
-  /**
-   * Starts a visitor's session, with data.
-   *
-   * @internal
-   */
-  async startVisitor(data: SessionEntries): Promise<RequestedSession<Detail>> {
-    const { token, ...stored } = await this.#logins.startVisitor({ data });
-    return new RequestedSession<Detail>(token, null, stored, false);
-  }
-
-  /**
    * Slides a live session at once. Never creates or revives one.
    *
    * @param ttl seconds the session lives from now on without a request. Default: the ttl it has.
@@ -196,68 +166,13 @@ export class TokenManager<Detail = unknown> {
    * await manager.sessionData(token).set('theme', 'dark');
    */
   sessionData(token: string): SessionData {
-    return this.dataOf({ token: () => token, known: null, startVisitor: null, answering: (act) => act() });
-  }
-
-  /**
-   * The data of a token's session as JSON, under some keys, or all of it for `null`. `null` without a live session.
-   *
-   * @internal
-   */
-  async storedData(token: string, keys: readonly string[] | null): Promise<SessionEntries | null> {
-    const { reuse } = this.#policy;
-    const found = await this.#lookup.onData(token, (claims) => this.#store.readData(claims.tag, claims, reuse, keys));
-    return found?.data ?? null;
-  }
-
-  /**
-   * Ends a visitor's session that `next` has replaced. Writes to `next` what other requests have changed since the data
-   * was copied. `keys`: the keys that were copied; `null` for all.
-   *
-   * @internal
-   */
-  async endVisitor(
-    token: string,
-    next: RequestedSession<Detail>,
-    copy: SessionEntries,
-    keys: readonly string[] | null,
-  ): Promise<void> {
-    const [former, name] = [token, next.token].map((one) => parseToken(one, this.#policy.keys));
-    if (!former || !name) return;
-    const changes = await this.namedSessions.endCopied(former, copy);
-    const moving = [...(changes ?? [])].filter(([key]) => keys === null || keys.includes(key));
-    await this.namedSessions.catchUp(name, next.user?.id ?? null, new Map(moving));
-  }
-
-  /**
-   * The data of a request's session.
-   *
-   * @internal
-   */
-  dataOf(owner: DataOwner): SessionData {
-    const { reuse, dataLimits: limits } = this.#policy;
-    const access: DataAccess = {
-      store: this.#store,
-      reuse,
-      limits,
-      onSession: (token, verb) => this.#lookup.onData(token, verb),
-    };
-    return new SessionData(access, owner);
-  }
-
-  /**
-   * Sessions by tag and id instead of token, for a host that verifies them in its own way.
-   *
-   * @internal
-   */
-  get namedSessions(): NamedSessions {
-    return this.#named;
+    return this.#requests.dataOf({ token: () => token, known: null, startVisitor: null, answering: (act) => act() });
   }
 
   /** Ends this session, as its holder does at a logout. `false` when the token was not live. */
   async deleteToken(token: string): Promise<boolean> {
     const claims = parseToken(token, this.#policy.keys);
-    return claims !== null && this.#named.end(claims);
+    return claims !== null && this.#requests.named.end(claims);
   }
 
   /**
@@ -296,64 +211,10 @@ export class TokenManager<Detail = unknown> {
     const purpose = touch ? 'use' : 'read';
     const found = cache ? await this.#lookup.find(token, purpose) : await this.#lookup.ask(token, purpose);
     const stored = liveIn(found);
-    if (stored === null) return reasonOf(found);
+    if (stored === null) return { session: null, ...endingOf(found) };
     if (!touch) return { session: viewOf(token, stored) };
     const session = await this.#withDetail(token, stored, ttlMs);
     return session === null ? { session, reason: 'revoked' } : { session };
-  }
-
-  /**
-   * The claims of a signed token; `null` for any other value. Asks no store.
-   *
-   * @internal
-   */
-  readToken(token: unknown): TokenClaims | null {
-    return parseToken(token, this.#policy.keys);
-  }
-
-  /**
-   * The session that {@link touchToken} would give, if the near cache has all of it; else `null`. Asks no store.
-   *
-   * @internal
-   */
-  openKnownToken(token: string): RequestedSession<Detail> | null {
-    const stored = this.#lookup.known(token, 'use');
-    const user = stored === null ? null : this.#knownUser(stored);
-    return stored === null || user === null ? null : new RequestedSession(token, user, stored, stored.isFromMemory);
-  }
-
-  /**
-   * Opens the session of a token for a request, as {@link touchToken}, or gives the reason why there is none. Asks the
-   * store.
-   *
-   * @internal
-   */
-  async openToken(token: string, withData = false): Promise<OpenedToken<Detail>> {
-    const found = await (withData ? this.#lookup.ask(token, 'use with data') : this.#lookup.askOnce(token, 'use'));
-    const stored = liveIn(found);
-    if (stored === null) return reasonOf(found);
-    const user = this.#knownUser(stored) ?? (await this.#loadUser(stored, this.#userInfoTtlMs(undefined)));
-    if (user === null) return { session: null, reason: 'revoked' };
-    return { session: new RequestedSession(token, user, stored, stored.isFromMemory) };
-  }
-
-  /**
-   * Opens a visitor's session for a request; `null` when the token is not live.
-   *
-   * @internal
-   */
-  async openVisitor(token: string, withData: boolean): Promise<RequestedSession<Detail> | null> {
-    const live = await this.#lookup.askVisitor(token, withData ? 'use with data' : 'use');
-    return live === null ? null : new RequestedSession<Detail>(token, null, live, false);
-  }
-
-  /**
-   * Makes the new tokens of sessions, for the option `rotateEvery`.
-   *
-   * @internal
-   */
-  get rotations(): Rotations {
-    return this.#rotations;
   }
 
   /**
@@ -364,7 +225,7 @@ export class TokenManager<Detail = unknown> {
    * @returns `null` when the token is not live.
    */
   async rotateToken(token: string): Promise<string | null> {
-    return (await this.#rotations.rotate(token, 'inherited'))?.token ?? null;
+    return (await this.#requests.rotations.rotate(token, 'inherited'))?.token ?? null;
   }
 
   /**
@@ -374,7 +235,7 @@ export class TokenManager<Detail = unknown> {
    * @returns the session with its new token; `null` when the token is not live.
    */
   async reauthenticateToken(token: string): Promise<Session<Detail> | null> {
-    const rotated = await this.#rotations.rotate(token, 'now');
+    const rotated = await this.#requests.rotations.rotate(token, 'now');
     return rotated === null ? null : viewOf(rotated.token, rotated);
   }
 
@@ -400,7 +261,7 @@ export class TokenManager<Detail = unknown> {
     const { except, message } = readOptions('deleteUserToken', options, DELETE_OPTIONS, '');
     const kept = except === null ? null : this.#sidToKeep(tag, except);
     const call = this.#store.endAll(tag, { except: kept, message, goneAtVersion: null });
-    const ended = await reported(call, (sids) => this.#emitRevoked(userId, sids, message));
+    const ended = await reportOutcome(call, (sids) => this.#emitRevoked(userId, sids, message));
     return ended.length;
   }
 
@@ -413,7 +274,7 @@ export class TokenManager<Detail = unknown> {
     checkString('sessionId', sessionId);
     const { message } = readOptions('deleteSession', options, REVOKE_OPTIONS, '');
     if (!isSessionId(sessionId)) return false;
-    const ended = await reported(this.#store.end(tag, sessionId, { reason: 'revoked', message }), (session) => {
+    const ended = await reportOutcome(this.#store.end(tag, sessionId, { reason: 'revoked', message }), (session) => {
       if (session !== null) this.#emitRevoked(userId, [sessionId], message);
     });
     return ended !== null;
@@ -429,7 +290,7 @@ export class TokenManager<Detail = unknown> {
     const tag = tagOf(this.#logins.checkUserId(userId));
     const { seconds, reason } = readOptions('banUser', options, BAN_OPTIONS, '');
     const durationMs = seconds === null ? null : 1000 * seconds;
-    const { ended } = await reported(this.#store.ban(tag, { userId, durationMs, reason }), (outcome) => {
+    const { ended } = await reportOutcome(this.#store.ban(tag, { userId, durationMs, reason }), (outcome) => {
       const { until } = banOf(outcome.ban);
       this.#events.emit('banned', {
         userId,
@@ -530,7 +391,7 @@ export class TokenManager<Detail = unknown> {
    *
    * @param session a session of `createSession`, `checkToken` or a request; or a token. The signal of one that is not
    *   live aborts at once, or as soon as the store has answered.
-   * @throws TypeError for any other value.
+   * @throws TypeError for any other value. SessionError `ERR_STORE_UNAVAILABLE` after {@link close}.
    * @example
    * const signal = manager.watch(session);
    * signal.addEventListener('abort', () => socket.close(4401, signal.reason.endReason));
@@ -570,20 +431,8 @@ export class TokenManager<Detail = unknown> {
   }
 
   async #withDetail(token: string, stored: LiveToken, userInfoTtlMs: number): Promise<Session<Detail> | null> {
-    const user = this.#knownUser(stored) ?? (await this.#loadUser(stored, userInfoTtlMs));
+    const user = this.#userInfo.known(stored) ?? (await this.#userInfo.load(stored, userInfoTtlMs));
     return user === null ? null : viewOf(token, stored, user);
-  }
-
-  /** The user of a session, with info that `getUserInfo` loads; `null` when it knows no such user. */
-  async #loadUser({ userId, userInfoVersion }: LiveToken, userInfoTtlMs: number): Promise<User<Detail> | null> {
-    const detail = await this.#userInfo.load(userId, userInfoTtlMs, userInfoVersion);
-    return detail === null ? null : userOf<Detail>(userId, detail);
-  }
-
-  /** The user of a session, with cached info; `null` when the info has to be loaded. */
-  #knownUser({ userId, userInfo }: LiveToken): User<Detail> | null {
-    const detail = this.#userInfo.read(userInfo);
-    return detail === undefined && this.#userInfo.hasLoader ? null : userOf<Detail>(userId, detail);
   }
 
   async #list(tag: string): Promise<{ sessions: SessionRecord[]; now: number }> {
@@ -606,12 +455,6 @@ export class TokenManager<Detail = unknown> {
 
 function viewOf<Detail>(token: string, live: LiveToken, user: User<Detail> = userOf(live.userId)): Session<Detail> {
   return new LiveSession(token, user, live.session, live.provedAt, live.now);
-}
-
-function reasonOf(found: FoundToken): Ending {
-  if (found === null || found.session !== null) return { session: null, reason: 'unknown' };
-  const { reason, message } = found;
-  return { session: null, reason, ...(message !== null && { message }) };
 }
 
 function cacheDown(cause: unknown): SessionError {

@@ -1,7 +1,9 @@
 import { SharedJson } from '../store/shared-json';
 import type { Store } from '../store/store';
 import { tagOf } from '../token/token';
-import type { DeepReadonly, GetUserInfo } from './types';
+import type { LiveToken } from './session-lookup';
+import { userOf } from './session-view';
+import type { DeepReadonly, GetUserInfo, User } from './types';
 
 /** Milliseconds after which other calls no longer join a load: a loader that hangs must not lock its user out. */
 const SHARED_FOR_MS = 10_000;
@@ -45,19 +47,23 @@ export class UserInfo<Detail> {
     return this.#getUserInfo !== undefined;
   }
 
-  /** The cached info; `undefined` when there is none, or none that can be read, and it must be loaded. */
-  read(cached: SharedJson | null): DeepReadonly<Detail> | undefined {
-    return (cached?.value as DeepReadonly<Detail> | null | undefined) ?? undefined;
+  /** The user of a session, with cached info; `null` when there is none that can be read, and it must be loaded. */
+  known({ userId, userInfo }: Pick<LiveToken, 'userId' | 'userInfo'>): User<Detail> | null {
+    const detail = (userInfo?.value as DeepReadonly<Detail> | null | undefined) ?? undefined;
+    return detail === undefined && this.hasLoader ? null : userOf<Detail>(userId, detail);
   }
 
   /**
-   * Loads for a check, or joins a load. Doesn't wait for the cache: when that can't be written, the next request loads
-   * again. Rejects when the sessions of a missing user can't be ended.
-   *
-   * @param version `userInfoVersion` of the check.
+   * Loads the user of a session that was just checked, or joins a load; `null` when there is no such user. Doesn't wait
+   * for the cache: when that can't be written, the next request loads again. Rejects when the sessions of a missing user
+   * can't be ended.
    */
-  load(userId: string, ttlMs: number, version: number): Promise<DeepReadonly<Detail> | null> {
-    return detailOf(this.#loads.get(userId) ?? this.#start(userId, ttlMs, version));
+  async load(
+    { userId, userInfoVersion }: Pick<LiveToken, 'userId' | 'userInfoVersion'>,
+    ttlMs: number,
+  ): Promise<User<Detail> | null> {
+    const detail = await detailOf(this.#loads.get(userId) ?? this.#start(userId, ttlMs, userInfoVersion));
+    return detail === null ? null : userOf<Detail>(userId, detail);
   }
 
   /**

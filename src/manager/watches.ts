@@ -102,13 +102,17 @@ export class Watches {
     this.#settings = settings;
   }
 
-  /** Returns a signal that aborts when the session ends. For `null`, it has already aborted. */
+  /**
+   * Returns a signal that aborts when the session ends. For `null`, it has already aborted.
+   *
+   * @throws SessionError after {@link close}.
+   */
   watch(target: Target | null): AbortSignal {
     if (target === null) return AbortSignal.abort(sessionEnded({ reason: 'unknown' }));
+    if (this.#isClosed) throw new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed');
     const controller = new AbortController();
     const { signal } = controller;
     setMaxListeners(0, signal);
-    if (this.#isClosed) return signal;
     this.#begin();
     const { tag, sid } = target;
     this.#targets.set(signal, { tag, sid, controller });
@@ -237,14 +241,14 @@ export class Watches {
     this.#inFlight++;
     try {
       const source = this.#feed?.sourceOf(tag) ?? null;
-      const detours = this.#feed?.detours;
+      const askRedirections = this.#feed?.askRedirections;
       const sids = [...sessions.keys()];
       const { userId, now, states } = await this.#settings.store.states(tag, sids);
       if (this.#isClosed) return;
       if (userId !== null && tagOf(userId) !== tag) throw foreignRecord();
       user.userId = userId;
       // If the source changed while the call was in flight, the answer may predate changes that were not announced.
-      const isOfSource = this.#feed?.sourceOf(tag) === source && this.#feed?.detours === detours;
+      const isOfSource = this.#feed?.sourceOf(tag) === source && this.#feed?.askRedirections === askRedirections;
       user.source = isOfSource ? source : null;
       user.dueAt = performance.now() + LOOK_AGAIN_MS * (0.5 + Math.random() / 2);
       for (const [index, sid] of sids.entries()) this.#judge(user, sid, states[index] as SessionState, now);
@@ -306,7 +310,7 @@ export function watchTarget(session: unknown, keys: SigningKeys): Target | null 
   if (typeof id !== 'string' || typeof user?.id !== 'string') {
     throw new TypeError('session must have an id, and a user with an id');
   }
-  return isSessionId(id) ? { tag: tagOf(user.id), sid: id } : null;
+  return isSessionId(id) ? { tag: tagOf(user.id), sid: flat(id) } : null;
 }
 
 function newUser(tag: string): WatchedUser {

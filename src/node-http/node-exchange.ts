@@ -85,9 +85,17 @@ export function sendJson(res: ServerResponse, status: number, headers: Refusal['
   res.end(text);
 }
 
-/** Sets the headers of a refusal, unless the response has begun. */
+/**
+ * Cuts off a response that has begun and takes no other status any more, so that its client does not take it for whole.
+ *
+ * @returns whether it had begun.
+ */
+export function cutOff(res: { headersSent: boolean; writableEnded: boolean; destroy(): unknown }): boolean {
+  if (res.headersSent && !res.writableEnded) res.destroy();
+  return res.headersSent;
+}
+
 export function setRefusalHeaders(res: ServerResponse, headers: Refusal['headers']): void {
-  if (res.headersSent) return;
   for (const [name, value] of Object.entries(headers)) {
     const earlier = name === 'Vary' ? res.getHeader(name) : undefined;
     res.setHeader(name, earlier === undefined ? value : `${String(earlier)}, ${value}`);

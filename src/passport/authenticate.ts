@@ -1,9 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { checkFunction, kindOf, readUserId } from '../errors/arguments';
 import type { LoginOptions } from '../http/login-options';
+import { checkProperty } from '../http/property';
 import type { RequestSession } from '../http/request-session';
 import { checkRedirectTo, safeReturnTo } from '../http/return-to';
-import { requestSession } from './session-data';
+import { requestSession } from './request-session';
 
 /** The used part of passport. */
 export interface Passport {
@@ -25,6 +26,8 @@ export interface AuthenticateOptions {
   userIdOf?: ((user: never) => unknown) | undefined;
   /** Options for `session.login`. Default: none. */
   login?: LoginOptions | undefined;
+  /** The option `property` of `sessionMiddleware()`. A request with several sessions needs it. Default: its only one. */
+  property?: string | undefined;
   /** The path of this site to redirect to after a login. Default: the next handler answers. */
   successRedirect?: string | undefined;
   /**
@@ -88,7 +91,7 @@ export function authenticate(
   if (typeof passport?.authenticate !== 'function') {
     throw new TypeError(`authenticate needs a passport, got ${kindOf(passport)}`);
   }
-  const { userIdOf, login, successMessage, failureMessage, successFlash, failureFlash, ...others } = options;
+  const { userIdOf, login, property, successMessage, failureMessage, successFlash, failureFlash, ...others } = options;
   const { successRedirect, successReturnToOrRedirect, failureRedirect, failWithError, ...rest } = others;
   for (const [name, value] of Object.entries({ successRedirect, successReturnToOrRedirect })) {
     if (value !== undefined) checkRedirectTo(`option ${name}`, value);
@@ -98,10 +101,11 @@ export function authenticate(
     if (rest[name] !== undefined) throw new TypeError(`authenticate has no option ${name}: ${instead}`);
   }
   if (userIdOf !== undefined) checkFunction('option userIdOf', userIdOf);
+  const named = property === undefined ? null : checkProperty('option property', property);
   const idOf = (userIdOf as ((user: unknown) => unknown) | undefined) ?? ((user) => (user as { id?: unknown }).id);
 
   const signIn = async (request: IncomingMessage, { user, info }: Verdict): Promise<string | undefined> => {
-    const session = requestSession(request);
+    const session = requestSession(request, named);
     const userId = readUserId(idOf(user), "the user's id, see the option userIdOf,");
     const returnTo = successReturnToOrRedirect === undefined ? undefined : await session.data.get(RETURN_TO);
     await session.login(userId, login);
@@ -120,7 +124,7 @@ export function authenticate(
         return location === undefined ? next() : redirect(response, location);
       }
       const [info] = [verdict.info].flat();
-      await keepMessages(requestSession(request).data, 'error', info, failureMessage, failureFlash);
+      await keepMessages(requestSession(request, named).data, 'error', info, failureMessage, failureFlash);
       if (failureRedirect !== undefined) return redirect(response, failureRedirect);
       const status = [verdict.status].flat().find((one) => typeof one === 'number') ?? 401;
       if (failWithError) return next(Object.assign(new Error('no user was signed in'), { status }));

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { checkSeconds, oneOf, optional, type Readers, readOptions } from '../errors/arguments';
-import { requestSession } from './session-data';
+import { checkProperty } from '../http/property';
+import { requestSession } from './request-session';
 
 /** The key of the session's data that holds the flows. */
 const KEY = 'oauth';
@@ -20,11 +21,14 @@ export interface OAuthStateStoreOptions {
    * also without PKCE. `'plain'`: with three.
    */
   calls?: 'pkce' | 'plain' | undefined;
+  /** The option `property` of `sessionMiddleware()`. A request with several sessions needs it. Default: its only one. */
+  property?: string | undefined;
 }
 
 const READERS = {
   ttl: optional(checkSeconds, 600),
   calls: optional(oneOf('pkce', 'plain'), 'pkce'),
+  property: optional(checkProperty, null),
 } satisfies Readers<OAuthStateStoreOptions>;
 
 /** A state store for passport-oauth2, which counts the parameters of these functions. */
@@ -52,11 +56,11 @@ interface Flow {
  * passport.use(new OAuth2Strategy({ …, pkce: true, state: true, store: oauthStateStore() }, verify));
  */
 export function oauthStateStore(options?: OAuthStateStoreOptions): OAuthStateStore {
-  const { ttl, calls } = readOptions('oauthStateStore', options, READERS);
+  const { ttl, calls, property } = readOptions('oauthStateStore', options, READERS);
   const begin = (request: object, state: unknown, callback: Callback, verifier?: string) =>
-    settle(beginFlow(request, { verifier, state, ttl }), callback, (handle) => callback(null, handle));
+    settle(beginFlow(request, property, { verifier, state, ttl }), callback, (handle) => callback(null, handle));
   const finish = (request: object, handle: unknown, callback: Callback) =>
-    settle(finishFlow(request, handle), callback, (flow) => {
+    settle(finishFlow(request, property, handle), callback, (flow) => {
       if (flow === null) callback(null, false, { message: 'Invalid authorization request state.' });
       else callback(null, flow.verifier ?? true, flow.state);
     });
@@ -75,6 +79,7 @@ export function oauthStateStore(options?: OAuthStateStoreOptions): OAuthStateSto
 
 async function beginFlow(
   request: object,
+  property: string | null,
   { verifier, state, ttl }: { verifier: string | undefined; state: unknown; ttl: number },
 ): Promise<string> {
   const flow: Flow = {
@@ -83,14 +88,14 @@ async function beginFlow(
     ...(state !== undefined && { state }),
     until: Date.now() + 1000 * ttl,
   };
-  await requestSession(request).data.update(KEY, (flows) => [...going(flows).slice(1 - MAX_FLOWS), flow]);
+  await requestSession(request, property).data.update(KEY, (flows) => [...going(flows).slice(1 - MAX_FLOWS), flow]);
   return flow.handle;
 }
 
 /** Removes and returns a flow; `null` when the session has none with that handle. */
-async function finishFlow(request: object, handle: unknown): Promise<Flow | null> {
+async function finishFlow(request: object, property: string | null, handle: unknown): Promise<Flow | null> {
   let found: Flow | null = null;
-  await requestSession(request).data.update(KEY, (flows) => {
+  await requestSession(request, property).data.update(KEY, (flows) => {
     found = going(flows).find((flow) => flow.handle === handle) ?? null;
     const others = going(flows).filter((flow) => flow !== found && flow.handle !== handle);
     return others.length === 0 ? undefined : others;

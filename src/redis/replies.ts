@@ -15,7 +15,8 @@ import {
   type StoredSession,
   type StoredUser,
 } from '../store/store';
-import type { TokenClaims } from '../token/token';
+import { parseStored } from '../store/stored-json';
+import { flat, type TokenClaims } from '../token/token';
 import { DAMAGED } from './client/errors';
 import { REGEXP } from './schema';
 
@@ -147,7 +148,8 @@ function storedSession(sid: string, reply: string): StoredSession {
   const version = match[FIELDS + 4];
   const isExpired = Number(match[FIELDS + 5]) <= now;
   return {
-    userId: match[FIELDS + 7] as string,
+    // Near cache and applications keep it; a substring would keep the whole answer, with the user info, in memory.
+    userId: flat(match[FIELDS + 7] as string),
     session: recordOf(sid, match, match[FIELDS + 3] as string),
     now,
     userInfo: (!isExpired && match[FIELDS + 6]) || null,
@@ -218,12 +220,7 @@ function notARecord(): SessionError {
 
 function attributesOf(json: string | null): StoredAttributes {
   if (json === null || json === '') return {};
-  let attributes: unknown;
-  try {
-    attributes = JSON.parse(json);
-  } catch (cause) {
-    throw new SessionError('ERR_STORE_CORRUPT', "this session's attributes in Redis are no JSON", { cause });
-  }
+  const attributes = parseStored(json, "this session's attributes in Redis are no JSON");
   if (typeof attributes !== 'object' || attributes === null) throw notARecord();
   return attributes;
 }

@@ -1,4 +1,4 @@
-import { isEnded, isUnavailable, type SessionError } from '../errors/session-error';
+import { isUnavailable, isUnconfirmed, type SessionError } from '../errors/session-error';
 import { interceptStore } from './intercepted-store';
 import type { Store } from './store';
 
@@ -23,7 +23,7 @@ export function watchAvailability(store: Store, watcher: AvailabilityWatcher): S
     watcher.up();
   };
   const failed = (error: unknown) => {
-    if (!isUnavailable(error) || isEnded(error)) return answered();
+    if (!isUnavailable(error) || isUnconfirmed(error)) return answered();
     const isFirst = failedAt === null;
     failedAt = performance.now();
     if (isFirst) watcher.down(error);

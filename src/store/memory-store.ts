@@ -256,7 +256,7 @@ export class MemoryStore implements Store {
     });
     return {
       sourceOf: () => (this.#closed ? null : this.#source),
-      detours: 0,
+      askRedirections: 0,
       close: () => this.#followers.delete(follower),
     };
   }

@@ -241,10 +241,10 @@ export interface ChangeFeed {
   /** The source of changes to this user; `null` while changes may be missed. */
   sourceOf(tag: string): ChangeSource | null;
   /**
-   * Counts answers that came from another source than that of their user. An answer that was in flight when this count
-   * changed has no known source.
+   * Counts answers that came from another source than that of their user, as after an ASK redirection of a Cluster. An
+   * answer that was in flight when this count changed has no known source.
    */
-  readonly detours: number;
+  readonly askRedirections: number;
   /** Stops calling the follower. */
   close(): void;
 }

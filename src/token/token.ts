@@ -96,10 +96,10 @@ export function createSessionId(): string {
 }
 
 /**
- * A copy of a text in memory of its own. A substring of a longer text, such as a header, keeps all of that in memory.
+ * A copy of any text in memory of its own. A substring of a longer text, such as a header, keeps all of that in memory.
  */
 export function flat(text: string): string {
-  return Buffer.from(text, 'latin1').toString('latin1');
+  return JSON.parse(JSON.stringify(text)) as string;
 }
 
 export function tagIn(token: string): string {

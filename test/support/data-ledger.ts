@@ -1,4 +1,5 @@
 import { SessionError, type TokenManager } from 'tokensession';
+import { requestSessionsOf } from '../../src/manager/token-manager';
 
 /** A session, and the acknowledged changes to it. */
 interface Account {
@@ -70,7 +71,10 @@ export class DataLedger {
   async #begin(manager: TokenManager, turn: number): Promise<void> {
     const user = USERS[turn % USERS.length] ?? null;
     const data = new Map([['begin', '0']]);
-    const starting = user === null ? manager.startVisitor(data) : manager.startSession(user, {}, { data });
+    const starting =
+      user === null
+        ? requestSessionsOf(manager).startVisitor(data)
+        : requestSessionsOf(manager).start(user, {}, { data });
     await this.#isDone(
       starting.then(({ token }) => {
         const noted = { set: new Map(), taken: new Set<string>(), tried: 0, counted: 0, end: 'none' as const };

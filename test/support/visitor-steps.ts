@@ -1,5 +1,6 @@
 import fc from 'fast-check';
-import type { TokenManager } from 'tokensession';
+import type { RequestSessions } from '../../src/manager/request-sessions';
+import { requestSessionsOf } from '../../src/manager/token-manager';
 import type { Entries } from './data-model';
 import { entries, sorted } from './data-steps';
 import { compare, compareToken, manager, rulesOf, type Step, step, tokenIndex, tokenStep } from './model-step';
@@ -12,8 +13,12 @@ export const visits: fc.Arbitrary<Step>[] = [
     fc.record({ manager, data: entries }).map((given) =>
       step('startVisitor', given, async (model, world) => {
         const { manager: index, data } = given;
-        const outcome = await world.call(model, index, async (sessions) => sessions.startVisitor(data));
-        const { token, user, id, expiresAt } = outcome.gives as Awaited<ReturnType<TokenManager['startVisitor']>>;
+        const outcome = await world.call(model, index, async (sessions) =>
+          requestSessionsOf(sessions).startVisitor(data),
+        );
+        const { token, user, id, expiresAt } = outcome.gives as Awaited<
+          ReturnType<RequestSessions<unknown>['startVisitor']>
+        >;
         const issued = world.issue(VISITOR, token);
         compareToken(world, index, issued, { ...issued, gen: 0, mintedAt: model.now, provedAt: model.now });
         const session = model.visit(issued, data, rulesOf(world, index));
@@ -26,7 +31,7 @@ export const visits: fc.Arbitrary<Step>[] = [
     tokenStep('openVisitor', given, async (model, world, issued) => {
       const { manager: index, withData } = given;
       const outcome = await world.call(model, index, async (sessions) => {
-        const visitor = await sessions.openVisitor(issued.token, withData);
+        const visitor = await requestSessionsOf(sessions).openVisitor(issued.token, withData);
         if (visitor === null) return null;
         const { user, id, expiresAt, data } = visitor;
         return { user, id, expiresAt, data: data && sorted(data) };
@@ -56,7 +61,9 @@ export async function readKept(
   issued: IssuedToken,
   keys: readonly string[],
 ): Promise<Entries> {
-  const outcome = await world.call(model, index, (sessions) => sessions.storedData(issued.token, keys));
+  const outcome = await world.call(model, index, (sessions) =>
+    requestSessionsOf(sessions).storedData(issued.token, keys),
+  );
   const seen = model.find(issued, rulesOf(world, index));
   const kept = new Map('session' in seen ? seen.session.data.read(keys) : []);
   const absence =

@@ -50,8 +50,8 @@ export class RedisChangeFeed {
     const connection = this.#connection;
     return {
       sourceOf: (tag) => this.#sourceOf(tag),
-      get detours() {
-        return connection.detours;
+      get askRedirections() {
+        return connection.askRedirections;
       },
       close: () => {
         if (this.#followers.delete(follower) && this.#followers.size === 0) this.close();

@@ -12,7 +12,7 @@ export interface QueuedCall {
  * Sends the calls of one turn of the event loop in few writes to each server, for requests that arrive together. A
  * write is a system call; one for each call would be most of its cost.
  */
-export class TurnQueue {
+export class CommandsInOneWrite {
   readonly #clients: () => readonly Redis[];
   readonly #sendNow = () => this.#sendAll();
   #waiting: QueuedCall[] = [];

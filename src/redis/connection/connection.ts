@@ -96,7 +96,7 @@ export class RedisConnection {
   }
 
   /** Counts the calls that were sent on to a node that their slot is moving to. */
-  get detours(): number {
+  get askRedirections(): number {
     return this.#cluster === null ? 0 : askingsOf(this.#cluster);
   }
 

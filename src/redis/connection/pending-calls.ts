@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import { SessionError } from '../../errors/session-error';
 import { isErrorReply } from '../client/errors';
 import { CallsInFlight, type WaitingCall } from './calls-in-flight';
-import { type QueuedCall, TurnQueue } from './commands-in-one-write';
+import { CommandsInOneWrite, type QueuedCall } from './commands-in-one-write';
 import type { Readiness } from './readiness';
 
 /** Milliseconds of a turn of the event loop beyond which the process counts as held up. */
@@ -30,7 +30,7 @@ export type SendCommand<Reply> = (heldUpMs: number) => Promise<Reply>;
  */
 export class PendingCalls {
   readonly readiness: Readiness;
-  readonly turn: TurnQueue;
+  readonly turn: CommandsInOneWrite;
   readonly errorOf: (reason: unknown, server?: string) => SessionError;
   /** By server, so that a slow one delays no calls to another. */
   readonly #inFlight = new Map<string, CallsInFlight>();
@@ -49,7 +49,7 @@ export class PendingCalls {
   ) {
     this.readiness = readiness;
     this.errorOf = errorOf;
-    this.turn = new TurnQueue(clients);
+    this.turn = new CommandsInOneWrite(clients);
   }
 
   add<Reply>(command: SendCommand<Reply>, timeoutMs: number, destination: Destination | null = null): Promise<Reply> {

@@ -1,4 +1,5 @@
 import { isUnavailable } from '../../errors/session-error';
+import { flat } from '../../token/token';
 
 /** A change of a user that must not be undone: sessions ended before their time, a ban set or lifted. */
 export interface Revocation {
@@ -80,12 +81,12 @@ export class Revocations {
   record(key: string, { ids, before, except, ban }: Revocation, server: string | null): void {
     const entry = this.#entries.get(key) ?? newEntry(server);
     // A later kick includes an earlier one: it keeps the same exception, or ends that session, too.
-    if (before > 0 && before >= entry.before) Object.assign(entry, { before, except });
+    if (before > 0 && before >= entry.before) Object.assign(entry, { before, except: flat(except) });
     if (ban !== undefined) Object.assign(entry, { ban, bannedAt: performance.now() });
     // A server with the new part may lack the old one.
     if (entry.server !== server) entry.server = null;
     entry.version++;
-    this.#written(key, entry, ids);
+    this.#written(key, entry, ids.map(flat));
     this.#forgetOld(entry);
     if (entry.server === null) this.replay();
   }

@@ -87,7 +87,7 @@ if now > tonumber(ARGV[1]) then return { now } end
 local user, refusal = read_user(key)
 if refusal then return refusal end
 ${REFUSE_ON_REPLICA}
-if user.corrupt.ban then end_session(key, user, 'ban', '', '') end
+clear_damaged(key, user, 'ban')
 if not is_banned(user.ban) then return { now, '' } end
 user.ban = decode_ban(string.format('%.0f:%.0f:', user.ban.since, now))
 redis.call('HSET', key, 'ban', user.ban.text)

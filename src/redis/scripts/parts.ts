@@ -127,8 +127,8 @@ local function forgotten_at(session)
 end
 
 -- All of a user's hash but the data of sessions, { id, ban, sessions, attributes, ended, corrupt }, the latter four by
--- session id; empty for a user without a hash. The second result is an error reply if the hash must not be changed;
--- is_newer: a later version wrote it.
+-- session id, and a damaged ban as corrupt.ban; empty for a user without a hash. The second result is an error reply if
+-- the hash must not be changed; is_newer: a later version wrote it.
 local function read_user(key)
   local user = { sessions = {}, attributes = {}, ended = {}, corrupt = {} }
   local fields = {}
@@ -176,6 +176,11 @@ local function end_session(key, user, sid, reason, message)
   user.ended[sid] = end_record(key, sid, expires, reason, message)
 end
 
+-- Deletes a damaged field, if it is one: a session's record, or the ban.
+local function clear_damaged(key, user, field)
+  end_session(key, user, field, '', '')
+end
+
 -- Ends all sessions but one, and clears away what is damaged. Gives the ids of the live ones, and of the ended ones
 -- that did not begin before now.
 local function end_all(key, user, except, reason, message)
@@ -187,7 +192,7 @@ local function end_all(key, user, except, reason, message)
       end_session(key, user, sid, reason, message)
     end
   end
-  for sid in pairs(user.corrupt) do end_session(key, user, sid, '', '') end
+  for field in pairs(user.corrupt) do clear_damaged(key, user, field) end
   return table.concat(ended, ','), table.concat(no_older, ',')
 end
 

@@ -95,7 +95,7 @@ end
 const USE = `
 if is_due then
   -- An expired session is remembered for another ttl, an hour at most. The key may last a sixtieth less than that, so
-  -- that a busy session extends it once a minute, not at each use. An expiry is never shortened here.
+  -- that a busy session extends it once a minute, not at each use: when a new step begins. No expiry is shortened here.
   local remembered = math.min(ttl, ${MAX_EXPIRED_MS})
   local step = remembered / 60
   if is_change or age < 0 or age >= step or now % step < seen % step then

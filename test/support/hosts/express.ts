@@ -6,6 +6,8 @@ const GUARDS: Record<GuardName, forExpress.ExpressMiddleware> = {
   user: forExpress.requireUser(),
   page: forExpress.requireUser({ redirectTo: '/login' }),
   recent: forExpress.requireRecentLogin(RECENT),
+  'user of auth': forExpress.requireUser({ property: 'auth' }),
+  'recent of auth': forExpress.requireRecentLogin(RECENT, { property: 'auth' }),
 };
 
 export function expressHost(express: () => Express): Host {

@@ -12,6 +12,8 @@ const GUARDS: Record<GuardName, forFastify.FastifyHook> = {
   user: forFastify.requireUser(),
   page: forFastify.requireUser({ redirectTo: '/login' }),
   recent: forFastify.requireRecentLogin(RECENT),
+  'user of auth': forFastify.requireUser({ property: 'auth' }),
+  'recent of auth': forFastify.requireRecentLogin(RECENT, { property: 'auth' }),
 };
 
 export const fastifyHost: Host = {

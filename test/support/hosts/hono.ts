@@ -17,6 +17,8 @@ const GUARDS: Record<GuardName, MiddlewareHandler> = {
   user: forHono.requireUser(),
   page: forHono.requireUser({ redirectTo: '/login' }),
   recent: forHono.requireRecentLogin(RECENT),
+  'user of auth': forHono.requireUser({ property: 'auth' }),
+  'recent of auth': forHono.requireRecentLogin(RECENT, { property: 'auth' }),
 };
 
 export const honoHost: Host = {

@@ -30,8 +30,11 @@ export interface Mount {
   isSwallowed?: boolean;
 }
 
-/** `page`: `user`, with a redirect to `/login`. `recent`: within {@link RECENT} seconds. */
-export type GuardName = 'user' | 'page' | 'recent';
+/**
+ * `page`: `user`, with a redirect to `/login`. `recent`: within {@link RECENT} seconds. `of auth`: of the session at
+ * the property `auth`, on hosts with middleware.
+ */
+export type GuardName = 'user' | 'page' | 'recent' | 'user of auth' | 'recent of auth';
 
 /** Seconds for which the guard `recent` accepts a proof of identity as recent. */
 export const RECENT = 60;

@@ -7,6 +7,8 @@ const GUARDS: Record<GuardName, Koa3.Middleware> = {
   user: forKoa.requireUser(),
   page: forKoa.requireUser({ redirectTo: '/login' }),
   recent: forKoa.requireRecentLogin(RECENT),
+  'user of auth': forKoa.requireUser({ property: 'auth' }),
+  'recent of auth': forKoa.requireRecentLogin(RECENT, { property: 'auth' }),
 };
 
 export function koaHost(Koa: typeof Koa3): Host {

@@ -3,7 +3,7 @@ import { readClaims } from '../token/token';
 import type { User } from './types';
 
 /** A live session of a request, a user's or a visitor's. Its Dates are made on demand, since most requests use none. */
-export class RequestedSession<Detail> {
+export class OpenedSession<Detail> {
   readonly token: string;
   /** `null` for a visitor. */
   readonly user: User<Detail> | null;
@@ -64,8 +64,8 @@ export class RequestedSession<Detail> {
     return this.#record.gen;
   }
 
-  withToken(token: string): RequestedSession<Detail> {
+  withToken(token: string): OpenedSession<Detail> {
     const stored = { session: this.#record, now: this.#now, data: this.data };
-    return new RequestedSession(token, this.user, stored, this.isFromMemory);
+    return new OpenedSession(token, this.user, stored, this.isFromMemory);
   }
 }
