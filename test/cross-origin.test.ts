@@ -395,7 +395,7 @@ describe('the refusal', () => {
     [
       'a list that it would ignore',
       { crossOrigin: 'allow', trustedOrigins: ['https://a.example'] },
-      "option crossOrigin is 'allow', which ignores the list of option trustedOrigins",
+      "option crossOrigin: 'allow' ignores the list of option trustedOrigins",
     ],
     ['a hole', { trustedOrigins: [undefined] }, 'option trustedOrigins[0] must be a string, got undefined'],
   ])('rejects %s at setup, on any host', (_, options, message) => {

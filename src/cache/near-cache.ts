@@ -143,7 +143,7 @@ export class NearCache {
     // Of two tokens made in one millisecond, one may prove less.
     const isHeld = claims.gen === session.gen && claims.mintedAt === session.mintedAt;
     if (!isHeld || claims.provedAt !== session.provedAt) return;
-    // A substring of a header keeps the whole header in memory.
+    // A substring of a header, or of Redis's answer, keeps all of it in memory.
     const [tag, sid] = [flat(claims.tag), flat(claims.sid)];
     if (this.#changes.hasChanged(tag, change)) return;
     // The source was lost meanwhile, or the user's sessions may be on another server by now.
@@ -152,7 +152,7 @@ export class NearCache {
     const slideDueAt = Math.min(session.seenAt, now) + Math.min(this.#slideEveryMs, session.ttlMs / 2);
     const known = {
       token: bytesOf(token),
-      userId,
+      userId: flat(userId),
       session: { ...session, sid },
       userInfo,
       userInfoVersion,

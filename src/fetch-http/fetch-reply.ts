@@ -37,10 +37,13 @@ class FetchReply implements HeaderFields {
    * Calls the function when the body of the response has been read or cancelled; when the response is committed, if its
    * body is not sent.
    *
-   * @throws SessionError when a response was committed: its body is not observed.
+   * @throws SessionError when a response was committed, whose body is not observed. Has called the function then.
    */
   onClose(listener: () => void, hasBody: boolean): void {
-    if (this.#isCommitted) throw signalTooLate();
+    if (this.#isCommitted) {
+      listener();
+      throw signalTooLate();
+    }
     this.#hasBody = hasBody;
     this.#closing.add(listener);
   }

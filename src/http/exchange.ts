@@ -29,7 +29,7 @@ export interface Exchange {
   /**
    * Calls the function once the response is sent or the client has gone; at once if so already, or without a response.
    *
-   * @throws SessionError when the host no longer notices that.
+   * @throws SessionError, after calling it, when the host no longer notices that.
    */
   onClose(listener: () => void): void;
   /**

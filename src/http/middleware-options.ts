@@ -77,9 +77,7 @@ export function sessionPolicy<Detail>(
     throw new TypeError('options cookie and header must not both be false: no token could ever arrive');
   }
   if (crossOrigin === 'allow' && trustedOrigins.size > 0) {
-    throw new TypeError(
-      "option crossOrigin is 'allow', which ignores the list of option trustedOrigins: leave one out",
-    );
+    throw new TypeError("option crossOrigin: 'allow' ignores the list of option trustedOrigins: leave one out");
   }
   const sessions = requestSessionsOf(manager);
   return { ...policy, cookies, manager, sessions, trustedOrigins: crossOrigin === 'allow' ? null : trustedOrigins };

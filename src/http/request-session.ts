@@ -213,13 +213,7 @@ export class RequestSession<Detail = unknown> {
       return isOver ? AbortSignal.abort(sessionEnded(ending)) : new AbortController().signal;
     }
     const signal = policy.manager.watch({ id, user });
-    const unwatch = () => policy.manager.unwatch(signal);
-    try {
-      exchange.onClose(unwatch);
-    } catch (error) {
-      unwatch();
-      throw error;
-    }
+    exchange.onClose(() => policy.manager.unwatch(signal));
     return signal;
   }
 }

@@ -16,7 +16,7 @@ import {
   type StoredUser,
 } from '../store/store';
 import { parseStored } from '../store/stored-json';
-import { flat, type TokenClaims } from '../token/token';
+import type { TokenClaims } from '../token/token';
 import { DAMAGED } from './client/errors';
 import { REGEXP } from './schema';
 
@@ -148,8 +148,7 @@ function storedSession(sid: string, reply: string): StoredSession {
   const version = match[FIELDS + 4];
   const isExpired = Number(match[FIELDS + 5]) <= now;
   return {
-    // Near cache and applications keep it; a substring would keep the whole answer, with the user info, in memory.
-    userId: flat(match[FIELDS + 7] as string),
+    userId: match[FIELDS + 7] as string,
     session: recordOf(sid, match, match[FIELDS + 3] as string),
     now,
     userInfo: (!isExpired && match[FIELDS + 6]) || null,

@@ -99,7 +99,8 @@ export function createSessionId(): string {
  * A copy of any text in memory of its own. A substring of a longer text, such as a header, keeps all of that in memory.
  */
 export function flat(text: string): string {
-  return JSON.parse(JSON.stringify(text)) as string;
+  // Twice as fast as by JSON; UTF-8 would change lone surrogates.
+  return Buffer.from(text, 'utf16le').toString('utf16le');
 }
 
 export function tagIn(token: string): string {
