@@ -9,6 +9,7 @@ import { RedisStore, SessionError, type SessionErrorCode, TokenManager } from 't
 import { refusalsOf } from './support/acl';
 import { blocks, GIVEN, NEXT_TYPES, PAGES, pageText, ROOT, section, transcript } from './support/doc-pages';
 import { makeProgramFolder } from './support/program-folder';
+import { OUR_SOURCES, TSX } from './support/programs';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { PATIENT, SECRET } from './support/stores';
 import { until } from './support/until';
@@ -78,14 +79,9 @@ it.each(PROGRAMS.map((pages) => [pages.join(', '), pages]))(
 async function start(program: string): Promise<number> {
   const port = await freePort();
   await writeFile(join(folder, `server-${port}.ts`), program);
-  const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
-  const tsconfig = ['--tsconfig', join(ROOT, 'tsconfig.json')];
-  const tsx = join(ROOT, 'node_modules/tsx/dist/cli.mjs');
-  const child = spawn(process.execPath, [tsx, ...tsconfig, `server-${port}.ts`], {
-    cwd: folder,
-    env,
-    stdio: 'inherit',
-  });
+  const settings = { REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
+  const env = { ...process.env, ...OUR_SOURCES, ...settings };
+  const child = spawn(process.execPath, [...TSX, `server-${port}.ts`], { cwd: folder, env, stdio: 'inherit' });
   children.push(child);
   await untilListening(port);
   return port;
@@ -292,7 +288,9 @@ describe('the table', () => {
     ['docs/policies.md', 'event', 'api/index.md#sessionevents'],
   ])('of %s, "%s", only says what to use each for, and links to its explanation', (page, header, reference) => {
     expect(pageText(page)).toContain(`](${reference})`);
-    for (const [, , purpose = ''] of tableOf(page, header).matchAll(/^\| ([^|]+) \| ([^|]+) \|$/gm)) {
+    const lines = [...tableOf(page, header).matchAll(/^\| ([^|]+) \| ([^|]+) \|$/gm)];
+    expect(lines).toHaveLength(tableOf(page, header).trim().split('\n').length - 2);
+    for (const [, , purpose = ''] of lines) {
       const visible = purpose.replace(/\]\([^)]*\)/g, ']');
       expect({ purpose, isShort: visible.length <= 100 }).toEqual({ purpose, isShort: true });
     }
@@ -314,7 +312,9 @@ describe('the table', () => {
   });
 
   it('of errors has the status of each', () => {
-    for (const [, code, status] of pageText('docs/errors.md').matchAll(/^\| `(ERR_\w+)` \| (\d+) \|/gm)) {
+    const lines = [...pageText('docs/errors.md').matchAll(/^\| `(ERR_\w+)` \| (\d+) \|/gm)];
+    expect(lines).toHaveLength(rows('docs/errors.md', 'code').length);
+    for (const [, code, status] of lines) {
       expect([code, new SessionError(code as SessionErrorCode, '').status]).toEqual([code, Number(status)]);
     }
   });
