@@ -33,7 +33,7 @@ beforeEach(() => {
 
 type Target = ConstructorParameters<typeof RedisStore>[0];
 
-function manage(target: Target = { cluster: topology.startupNodes }, options: RedisStoreOptions = {}) {
+function manage(target: Target | Cluster = { cluster: topology.startupNodes }, options: RedisStoreOptions = {}) {
   const store = new RedisStore(target, { ...PATIENT, ...prefixes, ...options });
   const manager = new TokenManager<{ name: string }>({ store, secret: SECRET, getUserInfo: (id) => ({ name: id }) });
   onClose(() => manager.close());
@@ -174,12 +174,11 @@ describe('a Cluster', () => {
     const port = await freePort();
     const sessions = manage({ cluster: [{ host: '127.0.0.1', port }] });
     await sessions.setToken('ada').catch(() => null);
-    const begin = performance.now();
+    // Not the deadline, which has another code.
     await expect(sessions.setToken('ada')).rejects.toMatchObject({
       code: 'ERR_STORE_UNAVAILABLE',
       cause: { message: `127.0.0.1:${port}: connect ECONNREFUSED 127.0.0.1:${port}` },
     });
-    expect(performance.now() - begin).toBeLessThan(PATIENT.timeoutMs / 2);
   });
 });
 
@@ -365,6 +364,55 @@ describe('a slot that moves to another node', () => {
     await topology.migrateKeys(slot, from, to);
     await Promise.all(topology.nodes.map((node) => ask(node, 'SCRIPT', 'FLUSH')));
     expect(await sessions.touchToken(token)).not.toBeNull();
+  });
+});
+
+describe('durability in a Cluster', () => {
+  const durability = { replicas: 1, timeoutMs: 1000 };
+  const notReplicated = { name: 'SessionError', code: 'ERR_NOT_REPLICATED', status: 503 };
+
+  beforeEach(() => topology.untilHealed());
+
+  it('waits on the node that owns the user, also with a keyPrefix, and ends nothing without it', async () => {
+    for (const keyPrefix of ['staging:', '{app}:']) {
+      const client = new Cluster(topology.startupNodes, { keyPrefix });
+      onClose(() => client.disconnect());
+      const [own, prefixed] = [undefined, client].map((target) =>
+        manage(target, { timeoutMs: TIMEOUT_MS, durability }),
+      ) as [ReturnType<typeof manage>, ReturnType<typeof manage>];
+      for (let i = 0; i < 6; i++) {
+        const [mine, theirs] = [await own.setToken(`user-${i}`), await prefixed.setToken(`user-${i}`)];
+        expect(await prefixed.deleteUserToken(`user-${i}`)).toBe(1);
+        expect(await prefixed.checkToken(theirs)).toBeNull();
+        expect(await own.checkToken(mine)).not.toBeNull();
+      }
+    }
+  });
+
+  it('waits on the node that owns the user, also after a promotion', async () => {
+    const sessions = manage(undefined, { timeoutMs: TIMEOUT_MS, durability });
+    const tokens = [...(await logIn(sessions, 12)).values()];
+    const master = await topology.ownerOf(keyOf(tokens[0] as string));
+    const replica = await topology.replicaOf(master);
+    const theirs = await tokensOn(master, tokens);
+    const others = tokens.filter((token) => !theirs.includes(token));
+
+    replica.pause();
+    for (const token of others) expect(await sessions.deleteToken(token)).toBe(true);
+    await expect(sessions.deleteToken(theirs[0] as string)).rejects.toMatchObject(notReplicated);
+    replica.resume();
+    await until('it is confirmed', async () => (await sessions.deleteToken(theirs[0] as string)) === false);
+
+    const promoted = await sessions.setToken('user-0');
+    await topology.untilReplicated();
+    await master.kill();
+    await topology.untilOwner(keyOf(promoted), master);
+    await until('service is back', async () => (await sessions.checkToken(promoted)) !== null);
+    // Its only replica is now the master, and has no replica itself.
+    await expect(sessions.deleteToken(promoted)).rejects.toMatchObject(notReplicated);
+    await master.restart();
+    await topology.untilHealed();
+    await until('it is confirmed', async () => (await sessions.deleteToken(promoted)) === false);
   });
 });
 

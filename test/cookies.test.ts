@@ -108,8 +108,10 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
         expect(response).toMatchObject({ user: 'ada', setCookie: [] });
         calls.push(response.calls);
       }
-      expect(calls[0]).toEqual(calls[1]);
-      expect(['touch', 'touch', 'touch']).toEqual(expect.arrayContaining(calls[0] as string[]));
+      const [tried = []] = calls as string[][];
+      expect(calls[1]).toEqual(tried);
+      expect([1, 2, 3]).toContain(tried.length);
+      expect(tried).toEqual(tried.map(() => 'touch'));
     });
 
     it('that are all live give the same session in any order, in one call', async () => {

@@ -1,9 +1,7 @@
-import { Cluster } from 'ioredis';
 import { createRedisClient, RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
 import { tagOf } from '../src/token/token';
 import { FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
-import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
 import { ask, askInfo, type RedisServer, startRedis } from './support/redis-server';
 import { startStopwatch } from './support/stopwatch';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
@@ -116,7 +114,9 @@ describe('a revocation with durability', () => {
   });
 
   it('rejects in time when the replicas are unreachable, though the session has ended; parallel checks are served', async () => {
-    const sessions = manage();
+    // Long enough for two calls on a busy machine.
+    const waitMs = 2 * WAIT_MS;
+    const sessions = manage({ durability: { replicas: 1, timeoutMs: waitMs } });
     const [token, other] = [await sessions.setToken('ada'), await sessions.setToken('grace')];
     for (const replica of replicas) replica.pause();
     const elapsedMs = startStopwatch();
@@ -133,7 +133,7 @@ describe('a revocation with durability', () => {
     expect(await sessions.checkToken(token)).toBeNull();
     expect(isWaiting).toBe(true);
     await answered;
-    expect(elapsedMs()).toBeLessThan(WAIT_MS + SLACK_MS);
+    expect(elapsedMs()).toBeLessThan(waitMs + SLACK_MS);
   });
 
   it('notifies listeners once even when replication is unconfirmed: the sessions have ended', async () => {
@@ -315,84 +315,23 @@ describe('a revocation with durability', () => {
     });
   });
 
-  it.each(Object.entries(FRAMEWORKS))(
-    'a logout on %s is a 503 that can be repeated until it is confirmed',
-    async (_name, build) => {
-      const sessions = manage();
+  it('a logout is a 503 on every host, and can be repeated until it is confirmed', async () => {
+    const sessions = manage();
+    const signIn = async ([name, build]: [string, (typeof FRAMEWORKS)[keyof typeof FRAMEWORKS]]) => {
       const app = await listen(build(sessions as never, {}));
       onClose(app.close);
-      const login = await fetch(`${app.url}/login?user=ada`, { method: 'POST' });
+      const login = await fetch(`${app.url}/login?user=${name}`, { method: 'POST' });
       const cookie = login.headers.getSetCookie()[0]?.split(';')[0] as string;
-      const logout = () => fetch(`${app.url}/logout`, { method: 'POST', headers: { cookie } });
-      for (const replica of replicas) replica.pause();
-      const refused = await logout();
-      expect([refused.status, refused.headers.getSetCookie()]).toEqual([503, []]);
-      for (const replica of replicas) replica.resume();
-      const repeated = await logout();
-      expect(repeated.status).toBe(200);
-      expect(repeated.headers.getSetCookie()).toHaveLength(1);
-    },
-  );
-});
-
-describe('in a Cluster, durability', () => {
-  let topology: ClusterTopology;
-
-  beforeAll(async () => {
-    topology = await startClusterTopology();
-  });
-  afterAll(() => topology.stop());
-
-  it('waits on the node that owns the user, also with a keyPrefix, and ends nothing without it', async () => {
-    for (const keyPrefix of ['staging:', '{app}:']) {
-      const client = new Cluster(topology.startupNodes, { keyPrefix });
-      onClose(() => client.disconnect());
-      const durability = { replicas: 1, timeoutMs: WAIT_MS };
-      const [own, prefixed] = [{ cluster: topology.startupNodes }, client].map((target) => {
-        const store = new RedisStore(target as Cluster, { timeoutMs: TIMEOUT_MS, durability });
-        const manager = new TokenManager({ store, secret: SECRET });
-        onClose(() => manager.close());
-        return manager;
-      }) as [TokenManager, TokenManager];
-      for (let i = 0; i < 6; i++) {
-        const [mine, theirs] = [await own.setToken(`user-${i}`), await prefixed.setToken(`user-${i}`)];
-        expect(await prefixed.deleteUserToken(`user-${i}`)).toBe(1);
-        expect(await prefixed.checkToken(theirs)).toBeNull();
-        expect(await own.checkToken(mine)).not.toBeNull();
-      }
-    }
-  });
-
-  it('waits on the node that owns the user, also after a promotion', async () => {
-    const store = new RedisStore(
-      { cluster: topology.startupNodes },
-      { timeoutMs: TIMEOUT_MS, durability: { replicas: 1, timeoutMs: WAIT_MS } },
-    );
-    const sessions = new TokenManager({ store, secret: SECRET });
-    onClose(() => sessions.close());
-    const tokens = await Promise.all(Array.from({ length: 12 }, (_, i) => sessions.setToken(`user-${i}`)));
-    const keyOf = (token: string) => `session-token:{${token.split('.')[0]}}`;
-    const master = await topology.ownerOf(keyOf(tokens[0] as string));
-    const replica = await topology.replicaOf(master);
-    const theirs: string[] = [];
-    for (const token of tokens) if ((await topology.ownerOf(keyOf(token))) === master) theirs.push(token);
-    const others = tokens.filter((token) => !theirs.includes(token));
-
-    replica.pause();
-    for (const token of others) expect(await sessions.deleteToken(token)).toBe(true);
-    await expect(sessions.deleteToken(theirs[0] as string)).rejects.toMatchObject(notReplicated);
-    replica.resume();
-    await until('it is confirmed', async () => (await sessions.deleteToken(theirs[0] as string)) === false);
-
-    const promoted = await sessions.setToken('user-0');
-    await topology.untilReplicated();
-    await master.kill();
-    await topology.untilOwner(keyOf(promoted), master);
-    await until('service is back', async () => (await sessions.checkToken(promoted)) !== null);
-    // Its only replica is now the master, and has no replica itself.
-    await expect(sessions.deleteToken(promoted)).rejects.toMatchObject(notReplicated);
-    await master.restart();
-    await topology.untilHealed();
-    await until('it is confirmed', async () => (await sessions.deleteToken(promoted)) === false);
+      return async () => {
+        const { status, headers } = await fetch(`${app.url}/logout`, { method: 'POST', headers: { cookie } });
+        return [name, status, headers.getSetCookie().length];
+      };
+    };
+    const logouts = await Promise.all(Object.entries(FRAMEWORKS).map(signIn));
+    const names = Object.keys(FRAMEWORKS);
+    for (const replica of replicas) replica.pause();
+    expect(await Promise.all(logouts.map((logout) => logout()))).toEqual(names.map((name) => [name, 503, 0]));
+    for (const replica of replicas) replica.resume();
+    expect(await Promise.all(logouts.map((logout) => logout()))).toEqual(names.map((name) => [name, 200, 1]));
   });
 });

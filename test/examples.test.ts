@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { portFromEnvironment, secretFromEnvironment, storeFromEnvironment } from '../examples/settings';
 import { importSecret, readClaims, signToken } from '../src/token/token';
 import { startClusterTopology } from './support/cluster-topology';
 import { type ExampleProcess, killExamples, runExample } from './support/example-process';
@@ -20,53 +21,38 @@ const CODES = { status: 200, body: Array(4).fill(expect.stringMatching(/^[\da-f]
 const CONFIRMATION_REQUIRED = { status: 403, body: { error: 'reauthentication_required' } };
 
 let redis: RedisServer;
+/** In memory and on Redis. They wait for ten seconds, while the other tests go on. */
+let gosessions: ExampleProcess[];
+let gosession: ReturnType<typeof watchGosession>;
+/** Each serves the tests that need no process of their own. */
+let onExpress: Served;
+let onKoa: Served;
+
 beforeAll(async () => {
   redis = await startRedis();
+  gosessions = [runExample('gosession.ts'), runExample('gosession.ts', { REDIS_URL: redis.url })];
+  gosession = watchGosession();
+  // The test that awaits it reports a failure.
+  gosession.catch(() => undefined);
+  [onExpress, onKoa] = await Promise.all([
+    serve('express/server.ts', { REDIS_URL: redis.url, SESSION_SECRET: SECRET }),
+    serve('koa/server.ts', { SESSION_SECRET: SECRET }),
+  ]);
 });
-afterAll(() => redis.stop());
-afterEach(killExamples);
-
-describe('the gosession program', () => {
-  /** The seconds left, on a busy machine, may be one less. */
-  const STEPS = [
-    'list: 4 tokens',
-    'check: user 000001, detail {"detail":"000001"}, [12] s left',
-    'refresh to 5 s: true',
-    'check: user 000001, [45] s left',
-    'wait 10 s',
-    'check: gone',
-    'list: 3 tokens',
-    'delete all: 3',
-    'list: 0 tokens',
-    '',
-  ].join('\n');
-
-  it('runs its steps and ends by itself, in memory and on Redis', async () => {
-    const examples = [runExample('gosession.ts'), runExample('gosession.ts', { REDIS_URL: redis.url })];
-    await examples[1]?.printed(/list: 4/);
-    expect(await redis.admin.keys('go-token:*')).toHaveLength(1);
-    for (const example of examples) {
-      expect(await example.ended).toBe(0);
-      expect(example.stdout).toMatch(new RegExp(`^${STEPS}$`));
-      expect(example.stderr).toBe('');
-    }
-    // Only the reason of each end stays, for as long as the session would have lived.
-    const [key = '', ...others] = await redis.admin.keys('go-token:*');
-    expect(others).toEqual([]);
-    const { id, v, ...remembered } = await redis.admin.hgetall(key);
-    for (const record of Object.values(remembered)) expect(record).toMatch(/^ended:\d+:revoked:$/);
-    expect(await redis.admin.ttl(key)).toBeLessThanOrEqual(100);
-  });
-
-  it('says in one line that Redis does not answer', async () => {
-    const example = runExample('gosession.ts', { REDIS_URL: `redis://:hush-hush@127.0.0.1:${await freePort()}` });
-    expect(await example.ended).toBe(1);
-    expect(example.stderr).toMatch(/^Redis can't be reached.*ECONNREFUSED.*\n$/);
-    expect(example.stdout).toBe('');
-  });
+afterEach(() => killExamples([...gosessions, onExpress.example, onKoa.example]));
+afterAll(async () => {
+  await killExamples();
+  await redis.stop();
 });
 
 describe('the Express example', () => {
+  beforeEach(async () => {
+    for (const user of ['ada', 'grace']) {
+      const token = await login(onExpress.address, user);
+      await call(onExpress.address, 'POST /logout', token, '{"everywhere":true}');
+    }
+  });
+
   it('starts without Redis, and its printed curl commands work', async () => {
     const { example } = await serve('express/server.ts');
     const [login = '', me = ''] = example.stdout.match(/^curl .*$/gm) ?? [];
@@ -78,7 +64,7 @@ describe('the Express example', () => {
   });
 
   it('serves a page without resources from other hosts', async () => {
-    const { address } = await serve('express/server.ts');
+    const { address } = onExpress;
     const response = await fetch(address);
     expect(response.headers.get('content-type')).toMatch(/^text\/html/);
     const page = await response.text();
@@ -89,7 +75,8 @@ describe('the Express example', () => {
   });
 
   it('does what the commands in the README show, and logs no token', async () => {
-    const { example, address } = await serve('express/server.ts', { REDIS_URL: redis.url, SESSION_SECRET: SECRET });
+    const { example, address } = onExpress;
+    const printedBefore = example.stdout.length;
     const steps = await transcriptOf('The Express app', { 'http://localhost:3000': address });
     const tokens: string[] = [];
     for (const [command, expected] of steps) {
@@ -99,15 +86,16 @@ describe('the Express example', () => {
     }
     expect(steps).toHaveLength(11);
     expect(tokens).toHaveLength(4);
+    const log = example.stdout.slice(printedBefore);
     for (const event of ['login', 'replaced', 'revoked', 'rotated']) {
-      expect(example.stdout).toMatch(new RegExp(`^${event}: ada, session [\\w-]{22}$`, 'm'));
+      expect(log).toMatch(new RegExp(`^${event}: ada, session [\\w-]{22}$`, 'm'));
     }
     expect(example.stdout).not.toMatch(TOKEN);
     expect(example.stderr).toBe('');
   });
 
   it('lets a phone and three browsers be signed in: the oldest of the same kind ends first', async () => {
-    const { address } = await serve('express/server.ts');
+    const { address } = onExpress;
     const phone = await login(address, 'ada', 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile Safari');
     const inBrowsers = await Promise.all([1, 2, 3, 4].map(() => login(address, 'ada', 'Firefox (Windows)')));
     const answers = await Promise.all([phone, ...inBrowsers].map((token) => call(address, 'GET /me', token)));
@@ -119,7 +107,7 @@ describe('the Express example', () => {
   });
 
   it('shows a client whose session was ended elsewhere where that happened', async () => {
-    const { address } = await serve('express/server.ts');
+    const { address } = onExpress;
     const [one, two, three] = [await login(address, 'ada'), await login(address, 'ada'), await login(address, 'ada')];
     const { body } = await call(address, 'GET /sessions', one);
     expect(await call(address, `DELETE /sessions/${body[1].id}`, one)).toMatchObject({ status: 204 });
@@ -131,7 +119,7 @@ describe('the Express example', () => {
   });
 
   it('shows recovery codes later than a minute after the login only after re-authentication', async () => {
-    const { address } = await serve('express/server.ts', { REDIS_URL: redis.url, SESSION_SECRET: SECRET });
+    const { address } = onExpress;
     const token = await login(address, 'grace');
     expect(await call(address, 'POST /recovery-codes')).toEqual({ status: 401, body: { error: 'unauthenticated' } });
     expect(await call(address, 'POST /recovery-codes', token)).toEqual(CODES);
@@ -149,7 +137,7 @@ describe('the Express example', () => {
   });
 
   it('accepts requests of its own page with the cookie, and refuses those of any other', async () => {
-    const { address } = await serve('express/server.ts');
+    const { address } = onExpress;
     const cookie = `session=${await login(address, 'ada')}`;
     const { port } = new URL(address);
     const post = async (headers: Record<string, string>) => {
@@ -165,7 +153,7 @@ describe('the Express example', () => {
   });
 
   it('identifies a user by a Bearer token, lists and ends their sessions, but never those of others', async () => {
-    const { address } = await serve('express/server.ts');
+    const { address } = onExpress;
     const [first, second, grace] = await Promise.all(['ada', 'ada', 'grace'].map((user) => login(address, user)));
     expect(await call(address, 'GET /me', second)).toMatchObject({ status: 200, body: { user: ADA } });
 
@@ -182,7 +170,7 @@ describe('the Express example', () => {
   });
 
   it('logs out one session or all', async () => {
-    const { address } = await serve('express/server.ts');
+    const { address } = onExpress;
     const tokens = await Promise.all(['ada', 'ada', 'ada'].map((user) => login(address, user)));
     const statuses = () => Promise.all(tokens.map(async (token) => (await call(address, 'GET /me', token)).status));
     expect(await call(address, 'POST /logout', tokens[0])).toMatchObject({ status: 204 });
@@ -192,7 +180,7 @@ describe('the Express example', () => {
   });
 
   it('answers a refused login with JSON, without a stack trace', async () => {
-    const { address, example } = await serve('express/server.ts');
+    const { address, example } = onExpress;
     for (const [body, status, error] of [
       ['{"user":"nobody"}', 401, 'ERR_USER_NOT_FOUND'],
       ['{"user":"constructor"}', 401, 'ERR_USER_NOT_FOUND'],
@@ -222,7 +210,7 @@ describe('the Express example', () => {
       await away.kill();
       const env = { REDIS_URL: away.url, SESSION_SECRET: SECRET };
       const { example, address } = await serve('express/server.ts', env);
-      const token = await login((await serve('express/server.ts', { ...env, REDIS_URL: redis.url })).address, 'ada');
+      const token = await login(onExpress.address, 'ada');
 
       expect((await fetch(address)).status).toBe(200);
       expect(await call(address, 'GET /ready')).toMatchObject({ status: 503, body: { status: 'down' } });
@@ -284,7 +272,7 @@ describe('the Express example', () => {
 
 describe('the Koa example', () => {
   it('logs in, shows the user, and logs out', async () => {
-    const { example, address } = await serve('koa/server.ts');
+    const { example, address } = onKoa;
     const [first = '', second = ''] = example.stdout.match(/^curl .*$/gm) ?? [];
     const { user, token } = JSON.parse(await shell(first));
     expect(user).toEqual(ADA);
@@ -292,23 +280,24 @@ describe('the Koa example', () => {
     expect(await call(address, 'GET /me', token)).toMatchObject({ status: 200, body: { user: ADA } });
     expect(await call(address, 'POST /logout', token)).toMatchObject({ status: 204 });
     expect(await call(address, 'GET /me', token)).toMatchObject({ status: 401, body: { error: 'unauthenticated' } });
-    expect(await example.terminate()).toBe(0);
     expect(example.stderr).toBe('');
   });
 
   it('ends the other sessions of a user, whose next request gets the reason, and logs no token', async () => {
-    const { example, address } = await serve('koa/server.ts');
+    const { example, address } = onKoa;
+    const printedBefore = example.stdout.length;
     const [one, other] = [await login(address, 'ada'), await login(address, 'ada')];
     expect(await call(address, 'DELETE /sessions', one)).toEqual({ status: 204, body: null });
     const ended = { error: 'unauthenticated', reason: 'revoked', message: 'ended on another device' };
     expect(await call(address, 'GET /me', other)).toEqual({ status: 401, body: ended });
     expect(await call(address, 'GET /me', one)).toMatchObject({ status: 200 });
-    expect(example.stdout.match(/^(login|revoked): ada, session [\w-]{22}$/gm)).toHaveLength(3);
+    const log = example.stdout.slice(printedBefore);
+    expect(log.match(/^(login|revoked): ada, session [\w-]{22}$/gm)).toHaveLength(3);
     expect(example.stdout).not.toMatch(TOKEN);
   });
 
   it('shows recovery codes later than a minute after the login only after re-authentication', async () => {
-    const { address } = await serve('koa/server.ts', { REDIS_URL: redis.url, SESSION_SECRET: SECRET });
+    const { address } = onKoa;
     const token = await login(address, 'ada');
     expect(await call(address, 'POST /recovery-codes')).toMatchObject({ status: 401 });
     expect(await call(address, 'POST /recovery-codes', token)).toEqual(CODES);
@@ -321,7 +310,7 @@ describe('the Koa example', () => {
   });
 
   it('answers invalid input with JSON, without a stack trace', async () => {
-    const { example, address } = await serve('koa/server.ts');
+    const { example, address } = onKoa;
     for (const [body, status] of [
       ['{"user":"nobody"}', 401],
       ['{"user":["ada"]}', 400],
@@ -342,6 +331,12 @@ describe('the Koa example', () => {
     const { address } = await serve('koa/server.ts', { REDIS_URL: `redis://127.0.0.1:${await freePort()}` });
     const answer = await fetch(`${address}/login`, jsonRequest('POST', undefined, '{"user":"ada"}'));
     expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1']);
+  });
+
+  it('exits with code 0 on SIGTERM', async () => {
+    const { example } = await serve('koa/server.ts');
+    expect(await example.terminate()).toBe(0);
+    expect(example.stderr).toBe('');
   });
 });
 
@@ -390,6 +385,33 @@ describe('the two services', () => {
 });
 
 describe('an invalid setting', () => {
+  /** What the examples read, with this environment, until the program ends. */
+  function readSettings(settings: Record<string, string>) {
+    const before = process.env;
+    const lines: string[] = [];
+    let exitCode: unknown = null;
+    const watched = [
+      jest.spyOn(console, 'log').mockImplementation((line) => void lines.push(line)),
+      jest.spyOn(console, 'error').mockImplementation((line) => void lines.push(line)),
+      jest.spyOn(process, 'exit').mockImplementation((code) => {
+        exitCode = code;
+        throw new Error('the program has ended');
+      }),
+    ];
+    process.env = { SESSION_SECRET: SECRET, ...settings };
+    try {
+      portFromEnvironment(3000);
+      secretFromEnvironment();
+      storeFromEnvironment();
+    } catch (error) {
+      if (exitCode === null) throw error;
+    } finally {
+      process.env = before;
+      for (const spy of watched) spy.mockRestore();
+    }
+    return { printed: lines.map((line) => `${line}\n`).join(''), exitCode };
+  }
+
   it.each([
     ['REDIS_URL', 'nonsense', /^REDIS_URL can't be used: .*redis:\/\/host:6379\n$/],
     [
@@ -409,23 +431,27 @@ describe('an invalid setting', () => {
     ['PORT', '65536', /^PORT must be a whole number from 0 to 65535, got "65536"\n$/],
     ['SESSION_SECRET', 'hush-hush', /^SESSION_SECRET must have at least 32 characters, got 9; .*\n$/],
     ['SESSION_SECRET', 'hush-hush'.repeat(4), /^SESSION_SECRET repeats a short text, .*\n$/],
-  ])('ends an example with one line that shows no secret: %s=%s', async (name, value, line) => {
-    const example = runExample('express/server.ts', { [name]: value });
+  ])('is refused in one line that shows no secret: %s=%s', (name, value, line) => {
+    const { printed, exitCode } = readSettings({ [name]: value });
+    expect(exitCode).toBe(1);
+    expect(printed).toMatch(line);
+    expect(printed).not.toContain('hush-hush');
+  });
+
+  it('is refused when Redis is configured twice', () => {
+    const { printed, exitCode } = readSettings({ REDIS_URL: redis.url, REDIS_CLUSTER: '127.0.0.1:7001' });
+    expect(exitCode).toBe(1);
+    expect(printed).toMatch(/^REDIS_URL and REDIS_CLUSTER are both set: .*\n$/);
+  });
+
+  it.each([
+    ['express/server.ts', 'REDIS_URL', 'redis://:hush-hush@', /^REDIS_URL can't be used: .*\n$/],
+    ['koa/server.ts', 'PORT', 'eighty', /^PORT must be a whole number from 0 to 65535, got "eighty"\n$/],
+  ])('ends %s with one line that shows no secret: %s=%s', async (path, name, value, line) => {
+    const example = runExample(path, { [name]: value });
     expect(await example.ended).toBe(1);
     expect(example.stderr).toMatch(line);
     expect(example.stdout + example.stderr).not.toContain('hush-hush');
-  });
-
-  it('ends the Koa example with one line, too', async () => {
-    const example = runExample('koa/server.ts', { PORT: 'eighty' });
-    expect(await example.ended).toBe(1);
-    expect(example.stderr).toMatch(/^PORT must be a whole number from 0 to 65535, got "eighty"\n$/);
-  });
-
-  it('ends an example with one line when Redis is configured twice', async () => {
-    const example = runExample('express/server.ts', { REDIS_URL: redis.url, REDIS_CLUSTER: '127.0.0.1:7001' });
-    expect(await example.ended).toBe(1);
-    expect(example.stderr).toMatch(/^REDIS_URL and REDIS_CLUSTER are both set: .*\n$/);
   });
 
   it('ends an example with one line when the port is taken', async () => {
@@ -436,6 +462,43 @@ describe('an invalid setting', () => {
     expect(await example.ended).toBe(1);
     expect(example.stderr).toBe(`Port ${port} is taken: choose another one with PORT\n`);
     taken.close();
+  });
+});
+
+describe('the gosession program', () => {
+  /** On a busy machine, fewer seconds are left. */
+  const STEPS = [
+    'list: 4 tokens',
+    'check: user 000001, detail {"detail":"000001"}, [12] s left',
+    'refresh to 5 s: true',
+    'check: user 000001, [1-5] s left',
+    'wait 10 s',
+    'check: gone',
+    'list: 3 tokens',
+    'delete all: 3',
+    'list: 0 tokens',
+    '',
+  ].join('\n');
+
+  it('runs its steps and ends by itself, in memory and on Redis', async () => {
+    const { keysAtFirst, keysAtLast, remembered, ttl } = await gosession;
+    for (const example of gosessions) {
+      expect(await example.ended).toBe(0);
+      expect(example.stdout).toMatch(new RegExp(`^${STEPS}$`));
+      expect(example.stderr).toBe('');
+    }
+    expect(keysAtFirst).toHaveLength(1);
+    // Only the reason of each end stays, for as long as the session would have lived.
+    expect(keysAtLast).toEqual(keysAtFirst);
+    for (const record of remembered) expect(record).toMatch(/^ended:\d+:revoked:$/);
+    expect(ttl).toBeLessThanOrEqual(100);
+  });
+
+  it('says in one line that Redis does not answer', async () => {
+    const example = runExample('gosession.ts', { REDIS_URL: `redis://:hush-hush@127.0.0.1:${await freePort()}` });
+    expect(await example.ended).toBe(1);
+    expect(example.stderr).toMatch(/^Redis can't be reached.*ECONNREFUSED.*\n$/);
+    expect(example.stdout).toBe('');
   });
 });
 
@@ -475,19 +538,31 @@ async function ageCookieFile(path: string): Promise<string> {
   return '';
 }
 
+interface Served {
+  example: ExampleProcess;
+  address: string;
+}
+
 const listOf = (addresses: { host: string; port: number }[]) =>
   addresses.map(({ host, port }) => `${host}:${port}`).join();
 
 /** Starts an example that serves HTTP on a free port. */
-async function serve(
-  path: string,
-  env: Record<string, string> = {},
-): Promise<{ example: ExampleProcess; address: string }> {
-  const port = await freePort();
-  const example = runExample(path, { PORT: String(port), ...env });
-  const address = `http://localhost:${port}`;
-  await example.printed(new RegExp(address));
+async function serve(path: string, env: Record<string, string> = {}): Promise<Served> {
+  const example = runExample(path, { PORT: '0', ...env });
+  const [address] = await example.printed(/http:\/\/localhost:\d+/);
   return { example, address };
+}
+
+/** What the program on Redis stores, at its first step and after its end. */
+async function watchGosession() {
+  const onRedis = gosessions[1] as ExampleProcess;
+  await onRedis.printed(/list: 4/);
+  const keysAtFirst = await redis.admin.keys('go-token:*');
+  await onRedis.ended;
+  const keysAtLast = await redis.admin.keys('go-token:*');
+  const [key = ''] = keysAtLast;
+  const { id, v, ...remembered } = await redis.admin.hgetall(key);
+  return { keysAtFirst, keysAtLast, remembered: Object.values(remembered), ttl: await redis.admin.ttl(key) };
 }
 
 async function login(address: string, user: string, userAgent = 'a test'): Promise<string> {

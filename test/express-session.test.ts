@@ -200,7 +200,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
   });
 
   it('stores values under the names that it uses itself', async () => {
-    const { browse, store, manager } = await start();
+    const { browse, store } = await start();
     const browser = browse();
     const { body } = await browser.visit('/set?a=1');
     const content = (await store.get(body.id)) as Record<string, unknown>;
@@ -208,7 +208,6 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     await browser.visit('/set?b=2');
     expect((await browser.visit('/session')).body.data).toEqual({ cookie: expect.anything(), a: '1', b: '2' });
     expect(await store.get(body.id)).toMatchObject({ save: 'mine', a: '1', b: '2' });
-    expect(manager).toBeDefined();
   });
 
   it('shows only data and cookie of a session', async () => {
@@ -236,7 +235,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
   });
 
   it('works when other middleware has removed the cookie from the data', async () => {
-    const { browse, manager, store, inner } = await start();
+    const { browse, manager } = await start();
     const browser = browse();
     const { body } = await browser.visit('/login');
     const [token] = await manager.listUserToken('ada');
@@ -245,7 +244,6 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       id: body.id,
       data: { cookie: expect.objectContaining({ originalMaxAge: null }) },
     });
-    expect([store, inner]).toBeDefined();
   });
 
   describe('the option genid', () => {

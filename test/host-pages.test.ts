@@ -6,6 +6,7 @@ import { MemoryStore, SessionError, type Store, TokenManager } from 'tokensessio
 import { type FetchSession, sessionOpener } from 'tokensession/fetch';
 import { blocks, pageText, ROOT, section } from './support/doc-pages';
 import { makeProgramFolder } from './support/program-folder';
+import { OUR_SOURCES, TSX } from './support/programs';
 import { freePort } from './support/redis-server';
 import { SECRET } from './support/stores';
 import { until } from './support/until';
@@ -76,10 +77,9 @@ async function start(page: string): Promise<string> {
   await writeFile(join(folder, `${page}.ts`), blocks('ts', pageText(`docs/${page}.md`))[0] as string);
   if (page === 'fetch') await writeFile(join(folder, 'served.ts'), SERVED);
   const port = await freePort();
-  const program = [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), '--tsconfig', join(ROOT, 'tsconfig.json')];
-  const child = spawn(process.execPath, [...program, page === 'fetch' ? 'served.ts' : `${page}.ts`], {
+  const child = spawn(process.execPath, [...TSX, page === 'fetch' ? 'served.ts' : `${page}.ts`], {
     cwd: folder,
-    env: { ...process.env, SESSION_SECRET: SECRET, PORT: String(port) },
+    env: { ...process.env, ...OUR_SOURCES, SESSION_SECRET: SECRET, PORT: String(port) },
     stdio: 'inherit',
   });
   children.push(child);

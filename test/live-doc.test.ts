@@ -5,8 +5,9 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { RedisStore, TokenManager } from 'tokensession';
 import { WebSocket } from 'ws';
-import { blocks, pageText, ROOT } from './support/doc-pages';
+import { blocks, pageText } from './support/doc-pages';
 import { makeProgramFolder } from './support/program-folder';
+import { OUR_SOURCES, TSX } from './support/programs';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { PATIENT, SECRET } from './support/stores';
 import { until, within } from './support/until';
@@ -30,9 +31,9 @@ async function startProgram(change = (program: string) => program) {
   const port = await freePort();
   const [program = ''] = blocks('ts', pageText('docs/live.md'));
   await writeFile(join(folder, 'server.ts'), change(program));
-  const tsx = [join(ROOT, 'node_modules/tsx/dist/cli.mjs'), '--tsconfig', join(ROOT, 'tsconfig.json'), 'server.ts'];
-  const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
-  return { child: spawn(process.execPath, tsx, { cwd: folder, env, stdio: 'ignore' }), port };
+  const settings = { REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
+  const env = { ...process.env, ...OUR_SOURCES, ...settings };
+  return { child: spawn(process.execPath, [...TSX, 'server.ts'], { cwd: folder, env, stdio: 'ignore' }), port };
 }
 
 it('begins with a program that closes WebSockets when their session ends', async () => {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { io, type Socket } from 'socket.io-client';
 import { WebSocket } from 'ws';
-import { killExamples, runExample } from './support/example-process';
+import { type ExampleProcess, killExamples, runExample } from './support/example-process';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { within } from './support/until';
 
@@ -9,15 +9,22 @@ const SECRET = 'a secret that the tests of the examples share';
 const WAIT_MS = 60_000;
 
 let redis: RedisServer;
+/** Serves the tests that need no settings of their own. */
+let example: ExampleProcess;
+let address: string;
 beforeAll(async () => {
   redis = await startRedis();
+  ({ example, address } = await serve());
 });
-afterAll(() => redis.stop());
+afterAll(async () => {
+  await killExamples();
+  await redis.stop();
+});
 
 const closing: (() => void)[] = [];
 afterEach(async () => {
   for (const close of closing.splice(0)) close();
-  await killExamples();
+  await killExamples([example]);
 });
 
 async function serve(env: Record<string, string> = {}) {
@@ -115,7 +122,6 @@ it('a kick in another process closes the WebSocket, both transports of Socket.IO
 });
 
 it('a client without a live session is refused at the handshake', async () => {
-  const { address } = await serve();
   const [token, kept] = [await login(address), await login(address)];
   await kickOthers(address, kept);
   const ended = { authorization: `Bearer ${token}` };
@@ -132,7 +138,6 @@ it('a client without a live session is refused at the handshake', async () => {
 });
 
 it('a page of another origin gets no connection, with and without the cookie', async () => {
-  const { address } = await serve();
   const cookie = `session=${await login(address)}`;
   const origin = 'https://evil.example';
   expect(await openWebSocket(address, { origin, cookie }).refused).toBe(403);
@@ -147,7 +152,6 @@ it('a page of another origin gets no connection, with and without the cookie', a
 });
 
 it('stops watching for a client that disconnects, and survives invalid input', async () => {
-  const { address, example } = await serve();
   const token = await login(address);
   const authorization = `Bearer ${token}`;
   const online = async () => (await fetch(`${address}/online`, { headers: { authorization } })).json();
@@ -172,5 +176,10 @@ it('stops watching for a client that disconnects, and survives invalid input', a
   const again = openWebSocket(address, { authorization });
   expect(await again.opened).toBe('hello ada');
   expect(example.stderr).toBe('');
-  expect(await example.terminate()).toBe(0);
+});
+
+it('exits with code 0 on SIGTERM, with a WebSocket open', async () => {
+  const own = await serve();
+  await openWebSocket(own.address, { authorization: `Bearer ${await login(own.address)}` }).opened;
+  expect(await own.example.terminate()).toBe(0);
 });

@@ -7,7 +7,6 @@ import Koa from 'koa';
 import { MemoryStore, RedisStore, SessionError, type Store, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
-import { headerTransport } from '../src/http/token-header';
 import { type AppOptions, type Detail, FRAMEWORKS, listen, type RunningApp, type Session } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
@@ -139,7 +138,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect((await manager.listUserSessions('ada'))[0]?.attributes).toEqual({});
     });
 
-    it('takes a ttl, and slides by it', async () => {
+    it('takes a ttl', async () => {
       const { manager, send } = await start();
       const { body } = await send('/login?user=ada&ttl=77');
       expect(await manager.checkToken(body.token as string)).toMatchObject({ ttl: 77 });
@@ -381,18 +380,12 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect((await send('/session', { authorization: `bEARER   ${ada} ` })).body.user).toEqual({ id: 'ada' });
     });
 
-    it('accepts any Bearer header as the token, even with a space in it, and reads a long one fast', async () => {
+    it('accepts any Bearer header as the token, even with a space in it', async () => {
       const { send, login } = await start();
       const cookie = `session=${await login('ada')}`;
       expect((await send('/session', { authorization: 'Bearer x y', cookie })).body.user).toEqual({ id: 'ada' });
       expect((await send('/session', { authorization: 'Bearer x y' })).body.user).toBeNull();
       expect((await send('/session', { authorization: 'Bearerx', cookie })).body.user).toEqual({ id: 'ada' });
-      const read = headerTransport(undefined)?.read;
-      const begin = process.cpuUsage();
-      const request = { header: () => `bearer${' '.repeat(15_900)}a b`, isRepeated: () => false };
-      for (let i = 0; i < 100; i++) read?.(request);
-      // A regular expression with backtracking over the spaces would take minutes.
-      expect(process.cpuUsage(begin).user).toBeLessThan(1_000_000);
     });
 
     it('with raw bytes in its headers gets a response', async () => {
@@ -795,7 +788,7 @@ describe.each(ALL_HOSTS)('opened several times for one request: %s', (_, host) =
     return { status: response.status, body: await response.json() };
   }
 
-  it('with one manager, it calls the store once', async () => {
+  it('with one manager, middleware calls the store once, and an opener of sessions once a time', async () => {
     const { store, calls } = countedStore(new MemoryStore());
     const manager = new TokenManager({ store, secret: SECRET });
     onClose(() => manager.close());

@@ -53,13 +53,13 @@ async function twoServices(options: Options = {}, options2: Options = options, t
 }
 
 async function up(sessions: TokenManager<{ name: string }>): Promise<void> {
-  await sessions.checkToken(await sessions.setToken('another user'));
+  await until('it serves', async () => sessions.checkToken(await sessions.setToken('another user')));
   await until('the cache is up', () => sessions.cacheStats?.isUp);
 }
 
 /** A session that the near cache answers for. */
 async function hot(sessions: TokenManager<{ name: string }>, userId = 'ada'): Promise<string> {
-  const token = await sessions.setToken(userId);
+  const token = await until('it is logged in', () => sessions.setToken(userId));
   await heat(sessions, token);
   return token;
 }
@@ -157,13 +157,13 @@ describe('a session that was just checked', () => {
   });
 
   it('ends at its expiry, whatever the clock of this machine says', async () => {
-    const { here } = await twoServices({ ttl: 2 });
+    const { here } = await twoServices({ ttl: 4 });
     const now = Date.now();
     const clock = jest.spyOn(Date, 'now').mockImplementation(() => now - 3_600_000);
     try {
       const token = await hot(here);
       expect(await here.checkToken(token)).not.toBeNull();
-      await sleep(2010);
+      await sleep(4010);
       expect(await here.checkToken(token)).toBeNull();
       const other = await hot(here);
       clock.mockImplementation(() => now + 3_600_000);
@@ -331,7 +331,7 @@ describe('a session that was just checked', () => {
     expect(here.cacheStats?.entries).toBeGreaterThan(290);
   });
 
-  it("keeps no answer of Redis in memory, and neither does an application that keeps a user's id", async () => {
+  it("keeps no answer of Redis in memory, nor does an application that keeps a user's id from there", async () => {
     // Each answer has 96 kB of JSON for 16 kB of info.
     const { here } = await twoServices({ getUserInfo: () => ({ name: '\u0001'.repeat(16_000) }) });
     const userIds = Array.from({ length: 200 }, () => randomUUID());
@@ -396,18 +396,8 @@ describe('a change that another process makes to a session takes effect at once:
     ],
     ["another user's login there", (there, token) => there.createSession('bob', { replaces: [token] })],
     ['a ttl that is short', (there, token) => there.refreshToken(token, 1)],
-    [
-      'a theft',
-      async (there, token) => {
-        const stolen = await there.setToken('ada', 100);
-        await there.rotateToken(stolen);
-        await sleep(1100);
-        await there.checkToken(stolen);
-        await there.deleteToken(token);
-      },
-    ],
   ])('%s ends it', async (_, act) => {
-    const { here, there } = await twoServices({ rotationGrace: 1 });
+    const { here, there } = await twoServices();
     const token = await hot(here);
     await act(there, token);
     await refuses(here, token);
@@ -502,6 +492,7 @@ describe('a change that another process makes to a session takes effect at once:
     const proved = await there.reauthenticateToken(token);
     expect((await here.checkToken(proved?.token ?? ''))?.authenticatedAt).toEqual(proved?.authenticatedAt);
     expect((await here.checkToken(token))?.authenticatedAt).toEqual(before?.authenticatedAt);
+    expect(Number(proved?.authenticatedAt)).toBeGreaterThan(Number(before?.authenticatedAt));
   });
 
   it.each<[string, (there: TokenManager<{ name: string }>) => Promise<unknown>]>([
@@ -520,14 +511,16 @@ describe('a change that another process makes to a session takes effect at once:
 
   it('changes of other users, slides, checks, and logins that end nothing evict nothing', async () => {
     const { here, there, calls } = await twoServices({}, { slideEvery: 0 });
-    const token = await hot(here);
+    const [token, last] = [await hot(here), await hot(here, 'carl')];
     const other = await there.setToken('bob');
-    calls.length = 0;
     await there.touchToken(token);
     await there.checkToken(token);
     await there.setToken('ada');
     await there.deleteToken(other);
-    await sleep(100);
+    // Announcements arrive in order.
+    await there.deleteToken(last);
+    await refuses(here, last);
+    calls.length = 0;
     expect(await here.checkToken(token)).not.toBeNull();
     expect(calls).toEqual([]);
   });
@@ -558,17 +551,29 @@ describe('a change that another process makes to a session takes effect at once:
 });
 
 describe('what this process does to a session', () => {
-  it('counts before the call has settled, without any announcement', async () => {
-    const { here } = await twoServices({ getUserInfo: (id) => ({ name: id }) });
-    for (const act of [
-      (token: string) => here.deleteToken(token),
-      () => here.deleteUserToken('ada'),
-      () => here.banUser('ada').then(() => here.unbanUser('ada')),
-      async (token: string) => here.deleteSession('ada', token.split('.')[1] ?? ''),
-      (token: string) => here.createSession('bob', { replaces: [token] }),
-    ]) {
-      const token = await hot(here);
-      await act(token);
+  it('counts once the call has settled, without any announcement', async () => {
+    const proxy = await startProxy(server.port);
+    closing(() => proxy.stop());
+    const store = new RedisStore({ host: '127.0.0.1', port: proxy.port }, { ...PATIENT, ...randomPrefixes() });
+    const here = new TokenManager<{ name: string }>({ store, secret: SECRET, cache: CACHE });
+    closing(() => here.close());
+    await up(here);
+    const acts: ((userId: string, token: string) => Promise<unknown>)[] = [
+      (_, token) => here.deleteToken(token),
+      (userId) => here.deleteUserToken(userId),
+      (userId) => here.banUser(userId).then(() => here.unbanUser(userId)),
+      (userId, token) => here.deleteSession(userId, token.split('.')[1] ?? ''),
+      (_, token) => here.createSession('bob', { replaces: [token] }),
+    ];
+    const tokens: string[] = [];
+    for (const index of acts.keys()) tokens.push(await hot(here, `user ${index}`));
+    proxy.swallowOf(/subscribe/i);
+    for (const [index, act] of acts.entries()) {
+      const token = tokens[index] as string;
+      const { hits } = here.cacheStats ?? {};
+      expect(await here.checkToken(token)).not.toBeNull();
+      expect(here.cacheStats?.hits).toBeGreaterThan(hits ?? 0);
+      await act(`user ${index}`, token);
       expect(await here.checkToken(token)).toBeNull();
     }
   });

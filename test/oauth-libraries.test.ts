@@ -1,7 +1,7 @@
 import type { RequestHandler } from 'express';
 import { Browser } from './support/browser';
 import { closeAfterEach } from './support/closing';
-import { killExamples, runExample } from './support/example-process';
+import { type ExampleProcess, killExamples, runExample } from './support/example-process';
 import { called, startBridge } from './support/express-session-app';
 import { CLIENT, startOAuthServer } from './support/oauth-server';
 import { type RedisServer, startRedis } from './support/redis-server';
@@ -100,28 +100,34 @@ describe.each(['MemoryStore', 'RedisStore'])('grant on express-session and %s', 
 });
 
 describe('express-openid-connect with ExpressSessionStore as its store', () => {
-  const start = async () => {
-    const provider = await startOAuthServer();
-    onClose(() => provider.close());
-    const program = runExample('../test/support/express-openid-program.mts', {
+  let provider: Awaited<ReturnType<typeof startOAuthServer>>;
+  let program: ExampleProcess;
+  let url: string;
+  beforeAll(async () => {
+    provider = await startOAuthServer();
+    program = runExample('../test/support/express-openid-program.mts', {
       ISSUER: provider.origin,
       CLIENT_ID: CLIENT.id,
       CLIENT_SECRET: CLIENT.secret,
       SESSION_SECRET: SECRET,
       REDIS_URL: server.url,
-      PREFIX: `openid-${Math.random().toString(36).slice(2)}`,
+      PREFIX: 'openid',
     });
-    onClose(() => program.terminate());
-    const [, url] = (await program.printed(/listening: (.*)\n/)) as unknown as [string, string];
-    const logIn = async (browser: Browser) => {
-      const back = await agree((await browser.visit('/login')).headers.get('location'));
-      return { back, answer: await browser.visit(back) };
-    };
-    return { program, url, logIn, browse: () => new Browser(url) };
+    [, url] = (await program.printed(/listening: (.*)\n/)) as unknown as [string, string];
+  });
+  afterEach(() => server.admin.flushall());
+  afterAll(async () => {
+    await program.terminate();
+    await provider.close();
+  });
+
+  const browse = () => new Browser(url);
+  const logIn = async (browser: Browser) => {
+    const back = await agree((await browser.visit('/login')).headers.get('location'));
+    return { back, answer: await browser.visit(back) };
   };
 
   it('signs in and out, and each flow once', async () => {
-    const { url, logIn, browse } = await start();
     const browser = browse();
     expect((await browser.visit('/me')).status).toBe(302);
     const { back, answer } = await logIn(browser);
@@ -136,7 +142,6 @@ describe('express-openid-connect with ExpressSessionStore as its store', () => {
   });
 
   it('goes on in another process, and takes no cookie that it has not signed', async () => {
-    const { logIn, browse } = await start();
     const browser = browse();
     await logIn(browser);
     const [name, value] = [...browser.cookies].find(([key]) => key === 'appSession') as [string, string];
@@ -147,7 +152,6 @@ describe('express-openid-connect with ExpressSessionStore as its store', () => {
   });
 
   it('does not bring a session back that was logged out while a slow request went on', async () => {
-    const { logIn, browse, program } = await start();
     const browser = browse();
     await logIn(browser);
     const stolen = browser.tab();

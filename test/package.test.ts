@@ -11,6 +11,8 @@ const NPM = process.platform === 'win32' ? 'npm.cmd' : 'npm';
 let server: RedisServer;
 /** An empty folder with the packed package installed in it, as a project would have it. */
 let project: string;
+/** In that folder. */
+let tarball: string;
 
 const run = async (program: string, args: string[], cwd = project) => {
   const env = {
@@ -42,12 +44,13 @@ beforeAll(async () => {
   await writeFile(join(project, 'package.json'), '{ "name": "consumer", "private": true, "type": "module" }');
   await run(NPM, ['pack', '--pack-destination', project], ROOT);
   const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'));
+  tarball = `./tokensession-${version}.tgz`;
   const types = ['@types/node', '@types/koa', '@types/express', '@types/express-session'];
   const others = ['ioredis', 'express', 'express-session', 'fastify', 'hono', ...types].map(ours);
   // An application on Express 5.3 would get untyped content-disposition declarations from @types/koa: they're kept out
   // of the way.
   const neighbours = [await ours('content-disposition'), ...(await Promise.all(others))];
-  await install(`./tokensession-${version}.tgz`, ...neighbours);
+  await install(tarball, ...neighbours, 'typescript@5.9');
   await cp(join(__dirname, 'package/consumer'), project, { recursive: true });
 });
 afterAll(async () => {
@@ -56,8 +59,8 @@ afterAll(async () => {
 });
 
 it('contains what it needs and nothing else', async () => {
-  const [{ files }] = JSON.parse(await run(NPM, ['pack', '--dry-run', '--json', '--ignore-scripts'], ROOT));
-  const folders = new Set((files as { path: string }[]).map(({ path }) => path.split('/')[0]));
+  const files = (await run('tar', ['-tzf', tarball])).trim().split('\n');
+  const folders = new Set(files.map((path) => path.split('/')[1]));
   expect([...folders].sort()).toEqual([
     ...['CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'README.md', 'SECURITY.md'],
     ...['dist', 'docs', 'package.json', 'src'],
@@ -74,7 +77,7 @@ describe('has types that resolve, strictly and without skipLibCheck,', () => {
     typescript: string,
     type: 'module' | 'commonjs',
     options: Record<string, unknown>,
-    file = 'app.ts',
+    files = ['app.ts', 'hosts.ts'],
   ) => {
     const manifest = JSON.parse(await readFile(join(project, 'package.json'), 'utf8'));
     await writeFile(join(project, 'package.json'), JSON.stringify({ ...manifest, type }));
@@ -84,12 +87,14 @@ describe('has types that resolve, strictly and without skipLibCheck,', () => {
       exactOptionalPropertyTypes: true,
       noUncheckedIndexedAccess: true,
       skipLibCheck: false,
+      // TypeScript's own declarations are not ours to check.
+      skipDefaultLibCheck: true,
       esModuleInterop: true,
       noEmit: true,
       types: ['node'],
       ...options,
     };
-    await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: [file] }));
+    await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }));
     await run(process.execPath, [typescript, '-p', '.']);
   };
   const ourTypescript = join(ROOT, 'node_modules/typescript/bin/tsc');
@@ -103,18 +108,14 @@ describe('has types that resolve, strictly and without skipLibCheck,', () => {
     await compile(ourTypescript, type, options);
   });
 
-  it.each(['module', 'commonjs'] as const)('on the other hosts: %s', async (type) => {
-    await compile(ourTypescript, type, { module: 'node16', moduleResolution: 'node16' }, 'hosts.ts');
-  });
-
   it.each(['module', 'commonjs'] as const)('together with those of express-session: %s', async (type) => {
-    await compile(ourTypescript, type, { module: 'node16', moduleResolution: 'node16' }, 'beside-express-session.ts');
+    await compile(ourTypescript, type, { module: 'node16', moduleResolution: 'node16' }, ['beside-express-session.ts']);
   });
 
   it('also with the previous TypeScript, and ioredis 5', async () => {
-    await install('typescript@5.9', 'ioredis@5');
+    await install('ioredis@5');
     const [[, type, options]] = RESOLUTIONS;
-    await compile(join(project, 'node_modules/typescript/bin/tsc'), type, options);
+    await compile(join(project, 'node_modules/typescript/bin/tsc'), type, options, ['app.ts']);
     expect(await run(process.execPath, ['run.mjs'])).toBe('import works\n');
   });
 });

@@ -154,7 +154,7 @@ describe('passport-local', () => {
     ['//evil.example/', '/home'],
     ['https://evil.example/', '/home'],
     ['', '/home'],
-  ])('redirects to %j for a successReturnToOrRedirect of %j', async (returnTo, location) => {
+  ])('with %j in returnTo, successReturnToOrRedirect redirects to %j', async (returnTo, location) => {
     const { post, browser } = await withOptions({ successReturnToOrRedirect: '/home' });
     if (returnTo !== '') await browser.visit(`/set?returnTo=${encodeURIComponent(returnTo)}`);
     expect((await post('/login', RIGHT)).headers.get('location')).toBe(location);
@@ -277,13 +277,13 @@ describe.each([
     expect(errors).toEqual([expect.objectContaining({ name: 'AuthenticationError' })]);
   });
 
-  it('successMessage with a session of its own: the same', async () => {
+  it('successMessage with a session of its own: the error handler gets a TypeError', async () => {
     const { post, errors } = await open({ successMessage: true, successRedirect: '/' });
     expect((await post(RIGHT)).status).toBe(500);
     expect(errors).toEqual([expect.any(TypeError)]);
   });
 
-  it('a handler that answers in parts', async () => {
+  it('a handler that answers in parts: the error handler gets the same error, once', async () => {
     const { post, errors } = await open({ session: false, successMessage: true }, (_req, res) => {
       res.write('some');
       setImmediate(() => res.end('thing'));
@@ -393,8 +393,13 @@ describe.each([
 
     const short = await startOAuth(oauthStateStore({ ...storeOptions, ttl: 1 }));
     const late = await short.leave(short.browser);
-    await new Promise((done) => setTimeout(done, 1100));
-    expect((await short.browser.visit(late)).status).toBe(403);
+    const now = Date.now();
+    const clock = jest.spyOn(Date, 'now').mockImplementation(() => now + 1100);
+    try {
+      expect((await short.browser.visit(late)).status).toBe(403);
+    } finally {
+      clock.mockRestore();
+    }
   });
 });
 

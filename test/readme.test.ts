@@ -9,6 +9,7 @@ import { RedisStore, SessionError, type SessionErrorCode, TokenManager } from 't
 import { refusalsOf } from './support/acl';
 import { blocks, GIVEN, NEXT_TYPES, PAGES, pageText, ROOT, section, transcript } from './support/doc-pages';
 import { makeProgramFolder } from './support/program-folder';
+import { OUR_SOURCES, TSX } from './support/programs';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { PATIENT, SECRET } from './support/stores';
 import { until } from './support/until';
@@ -78,14 +79,9 @@ it.each(PROGRAMS.map((pages) => [pages.join(', '), pages]))(
 async function start(program: string): Promise<number> {
   const port = await freePort();
   await writeFile(join(folder, `server-${port}.ts`), program);
-  const env = { ...process.env, REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
-  const tsconfig = ['--tsconfig', join(ROOT, 'tsconfig.json')];
-  const tsx = join(ROOT, 'node_modules/tsx/dist/cli.mjs');
-  const child = spawn(process.execPath, [tsx, ...tsconfig, `server-${port}.ts`], {
-    cwd: folder,
-    env,
-    stdio: 'inherit',
-  });
+  const settings = { REDIS_URL: server.url, SESSION_SECRET: SECRET, PORT: String(port) };
+  const env = { ...process.env, ...OUR_SOURCES, ...settings };
+  const child = spawn(process.execPath, [...TSX, `server-${port}.ts`], { cwd: folder, env, stdio: 'inherit' });
   children.push(child);
   await untilListening(port);
   return port;
@@ -101,11 +97,12 @@ it('has a Koa program that signs a user in', async () => {
 });
 
 it('begins with a program that answers curl as the transcript says', async () => {
+  await server.admin.flushall();
   const port = await start(blocks('ts')[0] as string);
   const curl = blocks('console')[0] as string;
   let id = '';
   for (const [command, expected] of transcript(curl)) {
-    const line = command.replaceAll('localhost:3000', `127.0.0.1:${port}`).replace(/(?<=devices\/).*/, () => id);
+    const line = command.replaceAll('localhost:3000', `127.0.0.1:${port}`).replace('ID-FROM-YOUR-LIST', () => id);
     const { stdout } = await promisify(execFile)('sh', ['-c', line], { cwd: folder });
     id = /^\[\{"id":"([^"]+)"/.exec(stdout)?.[1] ?? id;
     expect(likeTranscript(stdout)).toBe(likeTranscript(expected));
@@ -194,13 +191,17 @@ it('finds the key of a user', async () => {
 });
 
 it('names commands that exist', async () => {
-  const { scripts, name, peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  const { scripts, name, version, peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   const commands = blocks('sh').flatMap((text) => text.trim().split(/ && |\n/));
   expect(commands).toEqual([
-    `npm install ${name} ioredis express`,
+    `npm install ../${name}/${name}-${version}.tgz ioredis express`,
+    'npm install --save-dev tsx typescript @types/node @types/express',
+    'npm pkg set type=module',
     'export SESSION_SECRET=$(openssl rand -base64 32) # once; keep it: with another one, all users must log in again',
     'REDIS_URL=redis://localhost:6379 npx tsx server.ts',
-    `npm install ${name} ioredis koa`,
+    `npm install ../${name}/${name}-${version}.tgz ioredis koa`,
+    'npm install --save-dev tsx typescript @types/node @types/koa',
+    'npm pkg set type=module',
     'npm ci',
     'npm test',
   ]);
@@ -287,7 +288,9 @@ describe('the table', () => {
     ['docs/policies.md', 'event', 'api/index.md#sessionevents'],
   ])('of %s, "%s", only says what to use each for, and links to its explanation', (page, header, reference) => {
     expect(pageText(page)).toContain(`](${reference})`);
-    for (const [, , purpose = ''] of tableOf(page, header).matchAll(/^\| ([^|]+) \| ([^|]+) \|$/gm)) {
+    const lines = [...tableOf(page, header).matchAll(/^\| ([^|]+) \| ([^|]+) \|$/gm)];
+    expect(lines).toHaveLength(tableOf(page, header).trim().split('\n').length - 2);
+    for (const [, , purpose = ''] of lines) {
       const visible = purpose.replace(/\]\([^)]*\)/g, ']');
       expect({ purpose, isShort: visible.length <= 100 }).toEqual({ purpose, isShort: true });
     }
@@ -309,7 +312,9 @@ describe('the table', () => {
   });
 
   it('of errors has the status of each', () => {
-    for (const [, code, status] of pageText('docs/errors.md').matchAll(/^\| `(ERR_\w+)` \| (\d+) \|/gm)) {
+    const lines = [...pageText('docs/errors.md').matchAll(/^\| `(ERR_\w+)` \| (\d+) \|/gm)];
+    expect(lines).toHaveLength(rows('docs/errors.md', 'code').length);
+    for (const [, code, status] of lines) {
       expect([code, new SessionError(code as SessionErrorCode, '').status]).toEqual([code, Number(status)]);
     }
   });

@@ -22,7 +22,9 @@ const SENTINEL_PASSWORD = 'another-password-for-tests';
 let shared: SentinelTopology;
 let topology: SentinelTopology;
 /** For the next test with a promotion: recovery takes longer than a new start. It starts during the test before. */
-let next: Promise<SentinelTopology>;
+let next: Promise<SentinelTopology> | undefined;
+/** How many of them are still to start. */
+let nextOnes = 6;
 const onClose = closeAfterEach();
 
 beforeAll(async () => {
@@ -30,7 +32,7 @@ beforeAll(async () => {
   startNext();
 });
 afterAll(async () => {
-  await Promise.all([shared.stop(), next.then((unused) => unused.stop())]);
+  await Promise.all([shared.stop(), next?.then((unused) => unused.stop())]);
 });
 beforeEach(async () => {
   topology = shared;
@@ -38,13 +40,13 @@ beforeEach(async () => {
 });
 
 function startNext(): void {
-  next = start();
+  next = nextOnes-- > 0 ? start() : undefined;
   // The test that needs it reports the failure.
-  next.catch(() => undefined);
+  next?.catch(() => undefined);
 }
 
 async function startOwn(): Promise<void> {
-  const own = await next;
+  const own = await (next ?? start());
   onClose(() => own.stop());
   topology = own;
   startNext();
@@ -167,11 +169,10 @@ it('unreachable Sentinels give a 503 at once, and service returns with them', as
   const token = await manage().setToken('ada');
   await Promise.all(topology.sentinelServers.map((sentinel) => sentinel.kill()));
   const sessions = manage();
-  await until('the client has found no sentinel', async () => {
-    const begin = performance.now();
-    await expect(sessions.checkToken(token)).rejects.toMatchObject({ status: 503 });
-    return performance.now() - begin < TIMEOUT_MS / 2;
-  });
+  await until('the client has found no sentinel', () =>
+    sessions.checkToken(token).catch(({ code }) => code === 'ERR_STORE_UNAVAILABLE'),
+  );
+  // Not the deadline, which has another code.
   await expect(sessions.checkToken(token)).rejects.toMatchObject({
     code: 'ERR_STORE_UNAVAILABLE',
     cause: { message: expect.stringMatching(/^no sentinel named the master: .*ECONNREFUSED/) },
@@ -198,8 +199,8 @@ it('a promotion announced while the client looks for the master does not end the
   const token = await until('it is there', () => sessions.setToken('ada'));
   await topology.untilReplicated();
   const master = await topology.master();
-  // The sentinel that it queries is slow; another one, to which it subscribes, is not.
-  proxy.delay(600);
+  // The sentinel that it queries is silent; another one, to which it subscribes, is not.
+  proxy.hold();
   await ask(master, 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
   await until('it looks for the master', () =>
     sessions.checkToken(token).then(
@@ -252,12 +253,10 @@ it.each([
   const settings = { sentinels, name, password: PASSWORD, sentinelPassword: SENTINEL_PASSWORD, ...wrong };
   const store = new RedisStore(settings, PATIENT);
   onClose(() => store.close());
-  const begin = performance.now();
   await expect(store.list('A'.repeat(22))).rejects.toMatchObject({
     code: 'ERR_STORE_UNAVAILABLE',
     cause: { message: expect.stringMatching(/^no sentinel named the master: .*(WRONGPASS|No such master)/) },
   });
-  expect(performance.now() - begin).toBeLessThan(PATIENT.timeoutMs / 2);
 });
 
 /** The number of clients subscribed to promotions at a sentinel. */
@@ -282,6 +281,7 @@ it('connections that wait for replicas do not subscribe to a sentinel, and leave
   const sessions = manage({ durability: { replicas: 1 } });
   for (let i = 0; i < 3; i++) {
     await until('it is confirmed', async () => sessions.deleteToken(await sessions.setToken('ada')));
+    await until('the client of the calls alone is subscribed', async () => (await listenersOf(sentinel)) === 1);
     await ask(await topology.master(), 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
   }
   await sessions.close();

@@ -61,14 +61,14 @@ afterAll(async () => {
 });
 
 async function startPlace(host: string, tls: ServerTls): Promise<Place> {
-  const starting = startClusterTopology({ host, tls, nodeTimeoutMs: 10_000 });
+  const starting = startClusterTopology({ host, tls, masters: 2, replicas: 2, nodeTimeoutMs: 10_000 });
   const [sentinel, cluster] = await Promise.all([startSentinels({ host, tls }), starting]);
   await setAcl(cluster.nodes, aclsIn('docs/redis.md')[1] as string[]);
   return { sentinel, cluster };
 }
 
 async function startSentinels(options: Parameters<typeof startSentinelTopology>[0]): Promise<SentinelTopology> {
-  const topology = await startSentinelTopology({ ...options, replicas: 1, downAfterMs: 10_000 });
+  const topology = await startSentinelTopology({ ...options, replicas: 1, sentinels: 1, downAfterMs: 10_000 });
   const [ofServers, , ofSentinels] = aclsIn('docs/redis.md') as [string[], string[], string[]];
   await setAcl(topology.nodes, ofServers);
   await setAcl(topology.sentinelServers, ofSentinels);
@@ -226,7 +226,7 @@ describe("a client of the application's own with mutual TLS", () => {
 const LOOKUP = (name: string, callback: (error: null, address: string) => void) => callback(null, name);
 
 describe('without TLS', () => {
-  it('IPv6: a URL, settings and a client', async () => {
+  it('every connection works over IPv6, given by a URL, settings or a client', async () => {
     const { host, port } = masterOf(plain);
     const targets = [
       urlOf(masterOf(plain)),
@@ -236,7 +236,7 @@ describe('without TLS', () => {
     for (const target of targets) expect(await useEveryConnection(target)).toEqual(ALL_IS_WELL);
   });
 
-  it('a Unix socket: settings and a client', async () => {
+  it('every connection works over a Unix socket, given by settings or a client', async () => {
     const [, folder] = await ask<[string, string]>(masterOf(plain), 'CONFIG', 'GET', 'dir');
     const path = `${folder}/redis.sock`;
     const targets = [{ path, ...ACL_LOGIN }, kept(new Redis({ path, ...ACL_LOGIN }))];

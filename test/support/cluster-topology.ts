@@ -118,7 +118,7 @@ export async function startClusterTopology(options: ClusterTopologyOptions = {})
       async masters() {
         const seen = await views();
         return seen
-          .filter(({ node, own }) => own.slots.some((slot) => ownerIn(seen, slot) === node))
+          .filter(({ node, own }) => slotsIn(own).some((slot) => ownerIn(seen, slot) === node))
           .map(({ node }) => node);
       },
       replicaOf: (master) =>
@@ -178,7 +178,7 @@ export async function startClusterTopology(options: ClusterTopologyOptions = {})
         const others = (await topology.masters()).filter((node) => node !== from && node !== to);
         for (const node of [to, from, ...others]) await ask(node, 'CLUSTER', 'SETSLOT', slot, 'NODE', idOf(to));
         await until(`all know the new owner of slot ${slot}`, async () =>
-          (await views()).every((view) => view.owners[slot] === idOf(to)),
+          (await views()).every((view) => ownerIdIn(view, slot) === idOf(to)),
         );
       },
       breakBus() {
@@ -239,26 +239,24 @@ interface NodeLine {
   readonly masterId: string | undefined;
   readonly epoch: number;
   readonly isConnected: boolean;
-  readonly slots: readonly number[];
+  readonly slots: readonly SlotRange[];
 }
+
+type SlotRange = readonly [first: number, last: number];
 
 /** A node's view of its cluster. */
 interface View {
   readonly node: RedisServer;
   readonly own: NodeLine;
   readonly lines: readonly NodeLine[];
-  /** The owner's id, by slot. */
-  readonly owners: readonly (string | undefined)[];
 }
 
 async function viewOf(node: RedisServer): Promise<View> {
   const text = await ask<string>(node, 'CLUSTER', 'NODES');
   const lines = text.trim().split('\n').map(parseNode);
-  const owners: (string | undefined)[] = new Array(SLOTS).fill(undefined);
-  for (const line of lines) for (const slot of line.slots) owners[slot] = line.id;
   const own = lines.find(({ flags }) => flags.includes('myself'));
   if (own === undefined) throw new Error(`${node.port} does not know itself`);
-  return { node, own, lines, owners };
+  return { node, own, lines };
 }
 
 function parseNode(line: string): NodeLine {
@@ -270,19 +268,34 @@ function parseNode(line: string): NodeLine {
     epoch: Number(epoch),
     isConnected: link === 'connected',
     // Slots in brackets are being migrated.
-    slots: ranges.filter((range) => !range.startsWith('[')).flatMap(parseRange),
+    slots: ranges.filter((range) => !range.startsWith('[')).map(parseRange),
   };
 }
 
-function parseRange(range: string): number[] {
-  const [first, last = first] = range.split('-').map(Number);
-  return Array.from({ length: Number(last) - Number(first) + 1 }, (_, offset) => Number(first) + offset);
+function parseRange(range: string): SlotRange {
+  const [first = 0, last = first] = range.split('-').map(Number);
+  return [first, last];
 }
+
+const slotsIn = ({ slots }: NodeLine) =>
+  slots.flatMap(([first, last]) => Array.from({ length: last - first + 1 }, (_, offset) => first + offset));
+
+const owns = ({ slots }: NodeLine, slot: number) => slots.some(([first, last]) => first <= slot && slot <= last);
+
+const ownerIdIn = ({ lines }: View, slot: number) => lines.find((line) => owns(line, slot))?.id;
+
+/** All owners and their slots, as text: the same for nodes that agree. */
+const layoutIn = ({ lines }: View) =>
+  lines
+    .filter(({ slots }) => slots.length > 0)
+    .map(({ id, slots }) => `${id} ${slots.join()}`)
+    .sort()
+    .join('\n');
 
 /** The owner with the highest epoch: a master that was away may not yet know that it lost the slot. */
 function ownerIn(views: readonly View[], slot: number): RedisServer | undefined {
   return views
-    .filter(({ own, owners }) => owners[slot] === own.id)
+    .filter(({ own }) => owns(own, slot))
     .reduce<View | undefined>(
       (latest, view) => (latest && latest.own.epoch > view.own.epoch ? latest : view),
       undefined,
@@ -308,9 +321,9 @@ async function linkedOffset(replica: RedisServer): Promise<number> {
 
 async function isHealed(nodes: readonly RedisServer[], masters: number, replicas: number): Promise<boolean> {
   const views = await Promise.all(nodes.map(viewOf));
-  const owners = views.map((view) => view.owners.join());
+  const layouts = views.map(layoutIn);
   const agree =
-    owners.every((list) => list === owners[0]) &&
+    layouts.every((layout) => layout === layouts[0]) &&
     views.every(
       ({ lines }) =>
         lines.length === nodes.length &&
@@ -318,7 +331,7 @@ async function isHealed(nodes: readonly RedisServer[], masters: number, replicas
     );
   if (!agree) return false;
 
-  const owning = new Set(views[0]?.owners);
+  const owning = new Set(views[0]?.lines.filter(({ slots }) => slots.length > 0).map(({ id }) => id));
   const spares = nodes.length - masters - replicas;
   const wellRoled = views.map(async ({ node, own }) => {
     const { cluster_state, cluster_slots_assigned } = await askInfo(node, 'CLUSTER', 'INFO');

@@ -11,18 +11,21 @@ import { until } from './until';
  * On each host, clients disconnect during calls to the store, or a middleware answers in the meantime. An uncaught
  * error ends the program. Prints the results as JSON.
  */
-const calls = new EventEmitter();
-let isFailing = false;
+interface Network {
+  /** Emits `call`, with the method, and `end`. */
+  calls: EventEmitter;
+  isFailing: boolean;
+}
 
 /** Answers late, or fails late. */
-function slow(store: Store): Store {
+function slow(store: Store, network: Network): Store {
   return new Proxy(store, {
     get(target, name) {
       const member: unknown = Reflect.get(target, name, target);
       if (typeof member !== 'function') return member;
       if (name === 'close') return member.bind(target);
       return async (...args: unknown[]) => {
-        const fails = isFailing;
+        const { calls, isFailing: fails } = network;
         calls.emit('call', name);
         await sleep(40);
         // Node runs timers before sockets: a client that has hung up is noticed first, also by a process held up.
@@ -37,62 +40,65 @@ function slow(store: Store): Store {
 }
 
 /** Disconnects when this method of the store is called. */
-async function hangUpAtCall(verb: string, socket: Socket): Promise<void> {
+async function hangUpAtCall({ calls }: Network, verb: string, socket: Socket): Promise<void> {
   socket.on('error', () => undefined);
   let [called] = await once(calls, 'call');
   while (called !== verb) [called] = await once(calls, 'call');
   socket.destroy();
 }
 
-async function main(): Promise<void> {
-  const outcomes: Record<string, unknown> = {};
-  for (const [name, build] of Object.entries(FRAMEWORKS)) {
-    const manager = new TokenManager<Detail>({ store: slow(new MemoryStore()), secret: SECRET });
-    const listener = build(manager, { routes: { '/rotate': (session) => session.rotate() } });
-    const app = await listen(listener);
-    const cookie = `Cookie: session=${await manager.setToken('ada')}`;
-    let hungUp = 0;
-    for (isFailing of [false, true]) {
-      for (const [method, path, headers] of [
-        ['POST', '/login?user=ada', []],
-        ['POST', '/login?user=ada', [cookie]],
-        ['GET', '/session', [cookie]],
-        ['POST', '/logout', [cookie]],
-      ] as const) {
-        for (const hangUp of ['destroy', 'resetAndDestroy'] as const) {
-          const [called, ended] = [once(calls, 'call'), once(calls, 'end')];
-          const socket = openRequest(app.url, method, path, ['Host: x', ...headers]).on('error', () => undefined);
-          await called;
-          socket[hangUp]();
-          await ended;
-          hungUp++;
-        }
+async function disconnectOn(build: (typeof FRAMEWORKS)[keyof typeof FRAMEWORKS]) {
+  const network: Network = { calls: new EventEmitter(), isFailing: false };
+  const { calls } = network;
+  const manager = new TokenManager<Detail>({ store: slow(new MemoryStore(), network), secret: SECRET });
+  const listener = build(manager, { routes: { '/rotate': (session) => session.rotate() } });
+  const app = await listen(listener);
+  const cookie = `Cookie: session=${await manager.setToken('ada')}`;
+  let hungUp = 0;
+  for (network.isFailing of [false, true]) {
+    for (const [method, path, headers] of [
+      ['POST', '/login?user=ada', []],
+      ['POST', '/login?user=ada', [cookie]],
+      ['GET', '/session', [cookie]],
+      ['POST', '/logout', [cookie]],
+    ] as const) {
+      for (const hangUp of ['destroy', 'resetAndDestroy'] as const) {
+        const [called, ended] = [once(calls, 'call'), once(calls, 'end')];
+        const socket = openRequest(app.url, method, path, ['Host: x', ...headers]).on('error', () => undefined);
+        await called;
+        socket[hangUp]();
+        await ended;
+        hungUp++;
       }
     }
-    const impatient = await listen((req, res) => {
-      setTimeout(() => res.writeHead(504).end(), 10);
-      listener(req, res);
-    });
-    const { status: answered } = await sendRaw(impatient.url, 'GET', '/session', ['Host: x', cookie]);
-    await sleep(200);
-    await impatient.close();
-    isFailing = false;
-
-    const kept = await manager.setToken('joan');
-    await hangUpAtCall('create', openRequest(app.url, 'POST', '/login?user=mary', ['Host: x']));
-    await once(calls, 'end');
-    await hangUpAtCall('check', openRequest(app.url, 'POST', '/rotate', ['Host: x', `Cookie: session=${kept}`]));
-    await sleep(200);
-    const orphansOf = async () => (await manager.listUserToken('mary')).length;
-    await until('no orphan is left', async () => (await orphansOf()) === 0).catch(() => undefined);
-    const orphans = await orphansOf();
-    const isKept = (await manager.listUserToken('joan')).join() === kept;
-    const { status, setCookie } = await sendRaw(app.url, 'POST', '/login?user=grace', ['Host: x']);
-    outcomes[name] = { hungUp, answered, orphans, isKept, status, cookies: setCookie.length };
-    await app.close();
-    await manager.close();
   }
-  console.log(JSON.stringify(outcomes));
+  const impatient = await listen((req, res) => {
+    setTimeout(() => res.writeHead(504).end(), 10);
+    listener(req, res);
+  });
+  const { status: answered } = await sendRaw(impatient.url, 'GET', '/session', ['Host: x', cookie]);
+  await sleep(200);
+  await impatient.close();
+  network.isFailing = false;
+
+  const kept = await manager.setToken('joan');
+  await hangUpAtCall(network, 'create', openRequest(app.url, 'POST', '/login?user=mary', ['Host: x']));
+  await once(calls, 'end');
+  await hangUpAtCall(network, 'check', openRequest(app.url, 'POST', '/rotate', ['Host: x', `Cookie: session=${kept}`]));
+  await sleep(200);
+  const orphansOf = async () => (await manager.listUserToken('mary')).length;
+  await until('no orphan is left', async () => (await orphansOf()) === 0).catch(() => undefined);
+  const orphans = await orphansOf();
+  const isKept = (await manager.listUserToken('joan')).join() === kept;
+  const { status, setCookie } = await sendRaw(app.url, 'POST', '/login?user=grace', ['Host: x']);
+  await app.close();
+  await manager.close();
+  return { hungUp, answered, orphans, isKept, status, cookies: setCookie.length };
+}
+
+async function main(): Promise<void> {
+  const outcomes = Object.entries(FRAMEWORKS).map(async ([host, build]) => [host, await disconnectOn(build)] as const);
+  console.log(JSON.stringify(Object.fromEntries(await Promise.all(outcomes))));
 }
 
 void main();

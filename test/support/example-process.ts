@@ -17,7 +17,8 @@ export interface ExampleProcess {
   terminate(): Promise<number | null>;
 }
 
-const running = new Set<{ kill(): Promise<void> }>();
+/** How to end each process that hasn't ended. */
+const running = new Map<ExampleProcess, () => Promise<void>>();
 
 /** Runs an example as its reader would, with this environment and nothing of the tests' own settings. */
 export function runExample(path: string, env: Record<string, string> = {}): ExampleProcess {
@@ -36,18 +37,10 @@ export function runExample(path: string, env: Record<string, string> = {}): Exam
   let hasEnded = false;
   const ended = once(child, 'close').then(([code]) => {
     hasEnded = true;
-    running.delete(handle);
+    running.delete(example);
     return code as number | null;
   });
-  const handle = {
-    async kill() {
-      child.kill('SIGKILL');
-      await ended;
-    },
-  };
-  running.add(handle);
-
-  return {
+  const example: ExampleProcess = {
     get stdout() {
       return output.stdout;
     },
@@ -71,9 +64,14 @@ export function runExample(path: string, env: Record<string, string> = {}): Exam
       ]);
     },
   };
+  running.set(example, async () => {
+    child.kill('SIGKILL');
+    await ended;
+  });
+  return example;
 }
 
-/** Ends the processes that a test has left running, however the test ended. */
-export async function killExamples(): Promise<void> {
-  await Promise.all([...running].map((child) => child.kill()));
+/** Ends the processes that a test has left running, however the test ended, but those that later tests use. */
+export async function killExamples(except: readonly ExampleProcess[] = []): Promise<void> {
+  await Promise.all([...running].map(([example, kill]) => !except.includes(example) && kill()));
 }

@@ -6,7 +6,7 @@ async function main(): Promise<void> {
   const store = new RedisStore(JSON.parse(process.env.REDIS_SENTINEL_SETTINGS ?? '{}'), { timeoutMs: 10_000 });
   const sessions = new TokenManager({ store, secret: 'a secret for tests, long enough to sign with' });
   await sessions.setToken('ada');
-  await sleep(7000);
+  await sleep(5500);
   await sessions.close();
 }
 

@@ -1,13 +1,18 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 
 const ROOT = join(__dirname, '../..');
-const TSX = join(ROOT, 'node_modules/tsx/dist/cli.mjs');
+
+/** Arguments of Node for a program in TypeScript, in any folder. The command line of tsx would start a second Node. */
+export const TSX = ['--import', pathToFileURL(require.resolve('tsx')).href];
+/** Resolves the package's name to our sources. */
+export const OUR_SOURCES = { TSX_TSCONFIG_PATH: join(ROOT, 'tsconfig.json') };
 
 /** Runs a program of this folder in a separate process. Rejects when it fails or does not end. */
 export function runProgram(file: string, env: Record<string, string>): Promise<{ stdout: string; stderr: string }> {
-  return promisify(execFile)(process.execPath, [TSX, join(__dirname, file)], {
+  return promisify(execFile)(process.execPath, [...TSX, join(__dirname, file)], {
     cwd: ROOT,
     env: { ...process.env, ...env },
     timeout: 100_000,

@@ -100,15 +100,18 @@ export async function timeOf(server: RedisServer): Promise<number> {
 /** The only port of this range that `fetch` blocks (WHATWG Fetch, port blocking). */
 const REFUSED_BY_FETCH = 10_080;
 
-/** Each Jest worker has ports of its own: none takes the port of a server that another worker has killed. */
-const WORKERS = 8;
+/**
+ * Each Jest worker has ports of its own: none takes the port of a server that another worker has killed. The number
+ * divides CLUSTER_BUS, so that bus ports are their worker's own, too.
+ */
+const WORKERS = 50;
 const WORKER = Number(process.env.JEST_WORKER_ID ?? 0) % WORKERS;
 
 /** A free port; if required, one whose cluster bus port is free as well. */
 export async function freePort({ clusterBus = false } = {}): Promise<number> {
   for (;;) {
     // Below the range of outgoing connections, for the same reason.
-    const port = WORKERS * randomInt(10_000 / WORKERS, (32_768 - CLUSTER_BUS) / WORKERS) + WORKER;
+    const port = WORKERS * randomInt(10_000 / WORKERS, Math.floor((32_768 - CLUSTER_BUS) / WORKERS)) + WORKER;
     if (given.has(port) || port === REFUSED_BY_FETCH) continue;
     given.add(port);
     if ((await isFree(port)) && (!clusterBus || (await isFree(port + CLUSTER_BUS)))) return port;
@@ -243,9 +246,11 @@ const quote = (word: string) => `"${word.replace(/["\\]/g, '\\$&')}"`;
 function redisProgram(): string {
   const named = process.env.REDIS_SERVER;
   if (named !== undefined && named !== '') return named;
+  if (programOnPath !== undefined) return programOnPath;
   for (const program of ['redis-server', 'valkey-server']) {
     try {
       execFileSync(program, ['--version'], { stdio: 'ignore' });
+      programOnPath = program;
       return program;
     } catch {
       // Not on the PATH: the next one.
@@ -253,6 +258,9 @@ function redisProgram(): string {
   }
   throw new Error('no redis-server: run `npm test`, which installs it, or set REDIS_SERVER to its path');
 }
+
+/** Looked up once: that blocks the process. */
+let programOnPath: string | undefined;
 
 async function spawnRedis(args: readonly string[]): Promise<ChildProcess> {
   const child = spawn(redisProgram(), args, { stdio: ['ignore', 'pipe', 'pipe'] });

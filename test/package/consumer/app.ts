@@ -26,7 +26,7 @@ import {
 } from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
 
-interface Account {
+export interface Account {
   name: string;
   roles: string[];
 }

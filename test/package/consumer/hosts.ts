@@ -1,5 +1,5 @@
 /*
- * A project that uses the package on the other hosts: compiled by package.test.ts as app.ts is.
+ * A project that uses the package on the other hosts: compiled by package.test.ts together with app.ts.
  */
 import { createServer } from 'node:http';
 import { createServer as createHttp2Server } from 'node:http2';
@@ -11,23 +11,13 @@ import * as forFetch from 'tokensession/fetch';
 import * as forHono from 'tokensession/hono';
 import { type Authentication, authenticator } from 'tokensession/live';
 import * as forNode from 'tokensession/node';
-
-interface Account {
-  name: string;
-}
-
-declare module 'tokensession' {
-  interface Register {
-    detail: Account;
-    data: { cart: string[] };
-  }
-}
+import type { Account } from './app.js';
 
 /** Compiles only where both types are the same; `any` is the same as nothing else. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 const same = <A, B>(_: Same<A, B>) => undefined;
 
-const getUserInfo = (name: string): Account => ({ name });
+const getUserInfo = (name: string): Account => ({ name, roles: [] });
 const sessions = new TokenManager({ store: new MemoryStore(), secret: process.env.SESSION_SECRET, getUserInfo });
 
 const app = fastify();
