@@ -13,7 +13,7 @@ import {
   unknownToken,
 } from './support/stores';
 
-/** How long a session, a grace or a ban lasts whose end a test lets pass. What comes before takes no machine as long. */
+/** How long what a test lets end lasts: a session, a grace, a ban. What comes before takes no machine as long. */
 const SHORT = 10_000;
 
 describeStores((open) => {

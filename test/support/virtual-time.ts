@@ -3,7 +3,7 @@ import type { RedisStore, Store } from 'tokensession';
 import { VERBS, type Verb } from '../../src/store/store';
 import type { randomPrefixes } from './stores';
 
-/** The store's moments that a test may meet, from 2001 to 2033. No duration, and no number of a test's data, is as large. */
+/** Moments, from 2001 to 2033: no duration of a test, and no number in its data, is as large. */
 const MOMENTS = { from: 1e12, to: 2e12 };
 
 /**
