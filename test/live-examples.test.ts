@@ -178,8 +178,15 @@ it('stops watching for a client that disconnects, and survives invalid input', a
   expect(example.stderr).toBe('');
 });
 
-it('exits with code 0 on SIGTERM, with a WebSocket open', async () => {
+it('exits with code 0 on SIGTERM, with a WebSocket, both transports of Socket.IO and a stream open', async () => {
   const own = await serve();
-  await openWebSocket(own.address, { authorization: `Bearer ${await login(own.address)}` }).opened;
+  const token = await login(own.address);
+  await openWebSocket(own.address, { authorization: `Bearer ${token}` }).opened;
+  for (const transport of ['websocket', 'polling'] as const) {
+    await received(openSocketIo(own.address, transport, { auth: { token } }), 'hello');
+  }
+  const events = eventsOf(own.address, token);
+  await events.next();
+  events.next().catch(() => undefined);
   expect(await own.example.terminate()).toBe(0);
 });

@@ -40,5 +40,9 @@ export function serveSocketIo(server: Server, sessions: TokenManager, authentica
     socket.once('disconnect', () => sessions.unwatch(signal));
     socket.emit('hello', session.user.id);
   });
-  return () => io.disconnectSockets(true);
+  return () => {
+    io.disconnectSockets(true);
+    // Otherwise a client that polls, and has no request open just now, holds the process for 30 seconds.
+    io.engine.close();
+  };
 }
