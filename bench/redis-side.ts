@@ -3,7 +3,7 @@ import { type RedisServer, startRedis } from '../test/support/redis-server';
 import { Child } from './child';
 import { type CpuPlan, pin } from './machine';
 import type { Done, Question } from './redis-side-contestant';
-import { judge, type Part } from './report';
+import { judge, judgeValue, type Part } from './report';
 import { type Effort, interleave, type Sample } from './rounds';
 
 const SATURATED = ', saturated';
@@ -63,6 +63,16 @@ export async function benchRedisSide({ bursts, burstMs }: Effort, cpus: CpuPlan)
           theirs: CONNECT_REDIS,
           atMost: 0.1,
         }),
+        judgeValue(samples, { metric: 'redisMicros', of: `checkToken${SATURATED}`, atMost: 5 }),
+        judgeValue(samples, { metric: 'redisMicros', of: `touchToken${SATURATED}`, atMost: 8 }),
+        ...['checkToken', 'touchToken'].map((call) =>
+          judge(samples, {
+            metric: 'callsPerSecond',
+            ours: `${CONNECT_REDIS}${SATURATED}`,
+            theirs: `${call}${SATURATED}`,
+            atMost: 1.5,
+          }),
+        ),
       ],
       notes: [
         'CPU and network are by INFO: used_cpu_user + used_cpu_sys, total_net_input_bytes, total_net_output_bytes, less what INFO itself takes.',

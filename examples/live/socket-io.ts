@@ -40,9 +40,6 @@ export function serveSocketIo(server: Server, sessions: TokenManager, authentica
     socket.once('disconnect', () => sessions.unwatch(signal));
     socket.emit('hello', session.user.id);
   });
-  return () => {
-    io.disconnectSockets(true);
-    // Otherwise a client that polls, and has no request open just now, holds the process for 30 seconds.
-    io.engine.close();
-  };
+  // Clients then connect to another process. A disconnect for each would wait for the next poll of a client that polls.
+  return () => io.engine.close();
 }
