@@ -120,14 +120,15 @@ it('contains only code that the tests below run', () => {
   });
 });
 
-it('from express-session: each stage works, and a user who signed in before the first is still signed in after the last', async () => {
+it('from express-session: each stage works, and users who signed in before the first stay signed in, also one who comes back in the second', async () => {
   const port = await freePort();
-  const browser = new Browser(`http://127.0.0.1:${port}`);
+  const [browser, late] = [new Browser(`http://127.0.0.1:${port}`), new Browser(`http://127.0.0.1:${port}`)];
   const stages = ['From express-session', '1. Replace the store', '2. Run both libraries', '3. Remove express-session'];
   for (const stage of stages) {
     await run(stage, 0, port);
-    if (stage === 'From express-session') await browser.visit('/login?user=grace', POST);
+    if (stage === stages[0]) for (const one of [browser, late]) await one.visit('/login?user=grace', POST);
     expect([stage, (await browser.visit('/me')).body]).toEqual([stage, { id: 'grace' }]);
+    if (stage === stages[2]) expect((await late.visit('/me')).body).toEqual({ id: 'grace' });
     await signInAndOut(new Browser(`http://127.0.0.1:${port}`));
   }
   expect((await browser.visit('/logout', POST)).status).toBe(200);
