@@ -1,3 +1,4 @@
+import dns from 'node:dns';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
 import { closeAfterEach } from './support/closing';
@@ -93,6 +94,80 @@ describe('a name that does not resolve', () => {
       status: 'degraded',
       reasons: [expect.stringContaining(GONE.host)],
     });
+  });
+});
+
+describe('a name that stops resolving while the process runs', () => {
+  const PODS = ['pod-0.example', 'pod-1.example'] as const;
+  /** Names that the resolver no longer knows. */
+  const missing = new Set<string>();
+  /** Missing names that it was asked for. */
+  const missed = new Set<string>();
+
+  beforeEach(() => {
+    missing.clear();
+    missed.clear();
+    const lookUp = dns.lookup as (...args: unknown[]) => void;
+    jest.spyOn(dns, 'lookup').mockImplementation(((name: string, ...rest: unknown[]) => {
+      if (!PODS.some((pod) => pod === name)) return lookUp(name, ...rest);
+      const answer = rest.at(-1) as (...found: unknown[]) => void;
+      if (missing.has(name)) {
+        missed.add(name);
+        return setImmediate(answer, Object.assign(new Error(`getaddrinfo ENOTFOUND ${name}`), { code: 'ENOTFOUND' }));
+      }
+      const { all } = rest[0] as { all?: boolean };
+      return all ? setImmediate(answer, null, [{ address: HOST, family: 4 }]) : setImmediate(answer, null, HOST, 4);
+    }) as never);
+  });
+  afterEach(() => jest.restoreAllMocks());
+
+  it.each(PODS)('of a seed of a Cluster is harmless while the other seed works: %s', async (pod) => {
+    const seeds = PODS.map((host, i) => ({ host, port: cluster.nodes[i]?.port as number }));
+    const sessions = manage({ cluster: seeds });
+    const tokens = await Promise.all(USERS.map((user) => sessions.setToken(user)));
+    missing.add(pod);
+    await until('the client has missed the name', async () => {
+      await breakConnections(cluster.nodes);
+      await Promise.allSettled(tokens.map((token) => sessions.checkToken(token)));
+      return missed.has(pod);
+    });
+    for (const token of tokens) {
+      await until('it is served again', async () => (await sessions.checkToken(token)) !== null);
+    }
+    expect(await Promise.all(USERS.map((user) => sessions.setToken(user)))).toHaveLength(USERS.length);
+  });
+
+  it.each(PODS)('of a sentinel is harmless while the other sentinel works: %s', async (pod) => {
+    // One sentinel under two names.
+    const sentinels = PODS.map((host) => ({ host, port: sentinel.sentinels[0]?.port as number }));
+    const sessions = manage({ sentinels, name: sentinel.name });
+    const token = await sessions.setToken('ada');
+    missing.add(pod);
+    await until('the client has missed the name', async () => {
+      await breakConnections([...sentinel.nodes, ...sentinel.sentinelServers]);
+      await sessions.checkToken(token).catch(() => null);
+      return missed.has(pod);
+    });
+    await until('it is served again', async () => (await sessions.checkToken(token)) !== null);
+    expect(await sessions.setToken('ada')).toEqual(expect.any(String));
+  });
+
+  it('of the one Redis fails calls with that reason, until the name is back', async () => {
+    const server = await startRedis();
+    onClose(() => server.stop());
+    const sessions = manage({ host: PODS[0], port: server.port });
+    const token = await sessions.setToken('ada');
+    missing.add(PODS[0]);
+    await breakConnections([server]);
+    const reason = await until('the name is missed', () =>
+      sessions.checkToken(token).then(
+        () => null,
+        (error) => missed.has(PODS[0]) && error,
+      ),
+    );
+    expect(reason).toMatchObject({ status: 503, cause: { message: expect.stringContaining(`ENOTFOUND ${PODS[0]}`) } });
+    missing.clear();
+    await until('it is served again', async () => (await sessions.checkToken(token)) !== null);
   });
 });
 
