@@ -526,9 +526,16 @@ it('credentials of the sentinels that are changed at run time are used for all l
 });
 
 it('a database that an application selects on a live client is used for later connections', async () => {
-  for (const open of [OPEN['one Redis']['ioredis 6'], OPEN['one Redis']['ioredis 5'], OPEN.Sentinel['ioredis 6']]) {
+  const { 'one Redis': ofRedis, Sentinel: ofSentinel } = OPEN;
+  for (const [open, first] of [
+    [ofRedis['ioredis 6'], 3],
+    [ofRedis['ioredis 5'], 3],
+    [ofSentinel['ioredis 6'], 3],
+    [ofRedis['ioredis 6'], 0],
+  ] as const) {
     prefixes = randomPrefixes();
-    const client = open({ db: 3 }) as Redis;
+    // 0 is the database of a client that names none.
+    const client = open(first === 0 ? {} : { db: first }) as Redis;
     const sessions = manage(client, DURABLE);
     const tokens = await logIn(sessions);
     await sessions.banUser('user-1');
@@ -546,7 +553,8 @@ it('a database that an application selects on a live client is used for later co
     expect(await until('it is served', () => sessions.checkToken(token))).toMatchObject({ user: { id: 'user-1' } });
     await sessions.banUser('user-3');
     const after = await keysIn([single]);
-    expect(after.filter((key) => key.startsWith('3:')).sort()).toEqual(before);
+    expect(after.filter((key) => !key.startsWith('7:')).sort()).toEqual(before);
+    expect(before.filter((key) => !key.startsWith(`${first}:`))).toEqual([]);
     expect(after.filter((key) => key.startsWith('7:') && key.includes(prefixes.tokenKeyPrefix))).toHaveLength(3);
   }
 });
