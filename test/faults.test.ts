@@ -71,11 +71,17 @@ async function untilSpared(sessions: TokenManager<never>, token: string) {
   });
 }
 
-/** Logs in through a patient manager, then waits until the hasty one serves. */
-async function logIn(sessions: TokenManager<never>, userId = 'ada'): Promise<string> {
-  const token = await manage(server.url, {}, PATIENT).setToken(userId);
-  await until('it serves', async () => (await sessions.checkToken(token)) !== null);
+/** Logs in through a patient manager, then waits until the hasty one serves and knows the clock of its Redis. */
+async function logIn(sessions: TokenManager<never>, userId = 'ada', target = server.url): Promise<string> {
+  const token = await manage(target, {}, PATIENT).setToken(userId);
+  await untilServing(sessions, token);
   return token;
+}
+
+async function untilServing(sessions: TokenManager<never>, token: string): Promise<void> {
+  await until('it serves', async () => (await sessions.checkToken(token)) !== null);
+  // Without the clock, Redis refuses a first write that has a deadline, whether late or not.
+  await until('it knows the clock', () => sessions.unbanUser('stranger').then(() => true));
 }
 
 /** Waits until so many calls for sessions have run since the last CONFIG RESETSTAT. */
@@ -133,7 +139,7 @@ describe('a Redis that has become silent', () => {
 
   it('does not keep a process that only waits for it from ending', async () => {
     const sessions = manage(proxied());
-    const token = await sessions.setToken('ada');
+    const token = await logIn(sessions);
     proxy.swallow();
     await untilSpared(sessions, token);
     const { ms } = await timed(sessions.close());
@@ -147,7 +153,7 @@ describe("a client of the application's own", () => {
     client.on('error', () => undefined);
     onClose(() => client.disconnect());
     const sessions = manage(client);
-    const token = await sessions.setToken('ada');
+    const token = await logIn(sessions);
     server.pause();
     expect((await timed(sessions.checkToken(token))).outcome).toMatchObject(timeout);
     await untilSpared(sessions, token);
@@ -157,7 +163,7 @@ describe("a client of the application's own", () => {
 
   it('that is reconnecting is given no command that would wait in its queue', async () => {
     const client = ownClient(server.port);
-    const sessions = manage(client);
+    const sessions = manage(client, {}, PATIENT);
     const token = await sessions.setToken('ada');
     for (let i = 0; i < 5; i++) {
       client.disconnect(true);
@@ -170,7 +176,7 @@ describe("a client of the application's own", () => {
   });
 
   it('that sends a login twice starts one session, whose token is valid', async () => {
-    const sessions = manage(ownClient(proxy.port), { singleMode: true });
+    const sessions = manage(ownClient(proxy.port), { singleMode: true }, PATIENT);
     await sessions.setToken('ada');
     const lost = proxy.loseReplyTo(/evalsha|eval/i);
     const [token] = await Promise.all([sessions.setToken('ada'), lost]);
@@ -179,7 +185,7 @@ describe("a client of the application's own", () => {
 
   it('leaves nothing running when the store is closed in the middle of an outage', async () => {
     const sessions = manage(ownClient(proxy.port));
-    const token = await sessions.setToken('ada');
+    const token = await logIn(sessions);
     proxy.hold();
     const calls = Array.from({ length: 8 }, () => sessions.checkToken(token));
     await sessions.close();
@@ -194,9 +200,9 @@ describe("a client of the application's own", () => {
 
 describe('a Redis that is slow', () => {
   it('serves as long as it answers before the deadline', async () => {
-    const sessions = manage(proxied());
+    const sessions = manage(proxied(), {}, PATIENT);
     const token = await sessions.setToken('ada');
-    proxy.delay(60);
+    proxy.delay(PATIENT.timeoutMs / 20);
     for (let i = 0; i < 5; i++)
       expect((await timed(sessions.touchToken(token))).outcome).toMatchObject({ status: 'fulfilled' });
   });
@@ -223,7 +229,7 @@ describe('a Redis that is slow', () => {
     ],
   ] as const)('for a while, by %s, signs no user out', async (_, command) => {
     const sessions = manage(proxied());
-    const tokens = new Map([['ada', await sessions.setToken('ada')]]);
+    const tokens = new Map([['ada', await logIn(sessions)]]);
     const traffic = startTraffic(sessions, tokens);
     await traffic.untilServed();
     const over = server.admin.call(...(command as unknown as [string, ...string[]]));
@@ -239,8 +245,8 @@ describe('a Redis that is slow', () => {
 describe('a login that Redis executes after its deadline', () => {
   it('has no effect: it ends no other session', async () => {
     const sessions = manage(proxied(), { singleMode: true });
-    const direct = manage(server.url, { singleMode: true });
-    const [ada, grace] = [await sessions.setToken('ada'), await sessions.setToken('grace')];
+    const direct = manage(server.url, {}, PATIENT);
+    const [ada, grace] = [await logIn(sessions), await logIn(sessions, 'grace')];
     proxy.hold();
     const [alone, replacing] = await Promise.all([
       timed(sessions.setToken('ada')),
@@ -258,9 +264,9 @@ describe('a login that Redis executes after its deadline', () => {
 
   it('has no effect; nor has a late ban, unban, rotation or re-authentication', async () => {
     const sessions = manage(proxied());
-    const direct = manage(server.url);
-    const [ada, eve] = [await sessions.setToken('ada'), await sessions.setToken('eve')];
-    await sessions.banUser('mallory');
+    const direct = manage(server.url, {}, PATIENT);
+    const [ada, eve] = [await logIn(sessions), await logIn(sessions, 'eve')];
+    await direct.banUser('mallory');
     const before = await direct.checkToken(ada);
     proxy.hold();
     const calls: (() => Promise<unknown>)[] = [
@@ -283,7 +289,7 @@ describe('a login that Redis executes after its deadline', () => {
   });
 
   it('costs a second call only when the clock of the Redis is not yet known', async () => {
-    const sessions = manage(server.url);
+    const sessions = manage(server.url, {}, PATIENT);
     await ask(server, 'CONFIG', 'RESETSTAT');
     await sessions.setToken('ada');
     expect(await scriptCalls()).toBe(2);
@@ -306,7 +312,7 @@ describe('a reply that is lost after the command was executed', () => {
 
   it.each(verbs)('of %s gives a 503 at once, and the call is sent once', async (_, call) => {
     const sessions = manage(proxied(), {}, PATIENT);
-    const direct = manage(server.url);
+    const direct = manage(server.url, {}, PATIENT);
     const token = await sessions.setToken('ada');
     await sessions.checkToken(token);
     const lost = proxy.loseReplyTo(/evalsha|eval/i);
@@ -326,11 +332,11 @@ describe('a reply that is lost after the command was executed', () => {
 describe('a rotated token', () => {
   it('whose request Redis executes after the deadline is not taken for a theft', async () => {
     const sessions = manage(proxied(), { rotationGrace: 2 });
-    const direct = manage(server.url, { rotationGrace: 2 });
-    const token = await sessions.setToken('ada');
+    const direct = manage(server.url, { rotationGrace: 2 }, PATIENT);
+    const token = await logIn(sessions);
     const next = (await direct.rotateToken(token)) as string;
     expect(await direct.touchToken(next)).not.toBeNull();
-    expect(await sessions.touchToken(token)).not.toBeNull();
+    expect(await direct.touchToken(token)).not.toBeNull();
     proxy.hold();
     const calls: (() => Promise<unknown>)[] = [
       () => sessions.touchToken(token),
@@ -356,8 +362,9 @@ describe('a rotation whose answer is lost', () => {
     ['by a silence', async () => proxy.swallowReplies()],
   ])('%s costs nothing: the user goes on with the token they have', async (_, lose) => {
     const sessions = manage(proxied(), { rotationGrace: 1 });
-    const direct = manage(server.url, { rotationGrace: 1 });
-    const token = await sessions.setToken('ada', undefined, { device: 'web' });
+    const direct = manage(server.url, { rotationGrace: 1 }, PATIENT);
+    const token = await direct.setToken('ada', undefined, { device: 'web' });
+    await untilServing(sessions, token);
     await ask(server, 'CONFIG', 'RESETSTAT');
     const lost = lose(_ === 'at once' ? proxy.loseReplyTo(/evalsha|eval/i) : Promise.resolve());
     const [{ outcome }] = await Promise.all([timed(sessions.rotateToken(token)), lost]);
@@ -393,9 +400,11 @@ describe('a master that becomes a replica while we are connected', () => {
 
   it('is not trusted, whatever data it has, until it is a master again', async () => {
     const sessions = manage(demoted.url, { slideEvery: 3600 });
-    const [token, ended] = [await sessions.setToken('ada'), await sessions.setToken('grace', 1)];
-    const former = await sessions.setToken('joan');
-    await sessions.rotateToken(former);
+    const patient = manage(demoted.url, { slideEvery: 3600 }, PATIENT);
+    const [token, ended] = [await patient.setToken('ada'), await patient.setToken('grace', 1)];
+    const former = await patient.setToken('joan');
+    await patient.rotateToken(former);
+    await untilServing(sessions, token);
     await sleep(1010);
     // A replica that can't reach its master keeps what it had; one that can takes over what the master has: nothing.
     for (const master of [
@@ -453,7 +462,7 @@ describe('a master that becomes a replica while we are connected', () => {
 
   it('is left for a new connection, which may reach another server, at a limited rate', async () => {
     const sessions = manage(demoted.url);
-    const token = await sessions.setToken('ada');
+    const token = await logIn(sessions, 'ada', demoted.url);
     await ask(demoted, 'REPLICAOF', '127.0.0.1', '1');
     const connections = async () => Number((await askInfo(demoted, 'INFO', 'stats')).total_connections_received);
     const before = await connections();
@@ -473,7 +482,7 @@ describe('a Redis that refuses to write', () => {
   it('for lack of replicas gives an error that says so', async () => {
     const lone = await startRedis({ 'min-replicas-to-write': '1' });
     onClose(() => lone.stop());
-    const sessions = manage(lone.url);
+    const sessions = manage(lone.url, {}, PATIENT);
     await ask(lone, 'CONFIG', 'SET', 'min-replicas-to-write', '0');
     const token = await sessions.setToken('ada');
     await ask(lone, 'CONFIG', 'SET', 'min-replicas-to-write', '1');
