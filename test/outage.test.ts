@@ -6,6 +6,7 @@ import { Redis as Redis5 } from 'ioredis5';
 import { createRedisClient, RedisStore, TokenManager } from 'tokensession';
 import { mendConnection } from '../src/redis/client/mended-connection';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
+import { CertificateAuthority } from './support/certificates';
 import { runProgram } from './support/programs';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { startStopwatch } from './support/stopwatch';
@@ -339,7 +340,8 @@ describe('a process that was suspended', () => {
   it('uses an answer that has arrived in the meantime, instead of timing out', async () => {
     const server = await redis();
     const sessions = manage(server.url);
-    const token = await sessions.setToken('ada');
+    const token = await tokenFrom(server);
+    await untilBack(sessions, token);
     const check = sessions.checkToken(token);
     await nextTurn();
     hold();
@@ -377,7 +379,8 @@ describe('a process that was suspended', () => {
   it('fails no call that could not be sent in that time', async () => {
     const server = await redis();
     const sessions = manage(server.url);
-    const token = await sessions.setToken('ada');
+    const token = await tokenFrom(server);
+    await untilBack(sessions, token);
     const check = sessions.checkToken(token);
     hold();
     expect(await check).not.toBeNull();
@@ -388,6 +391,32 @@ describe('a process that was suspended', () => {
     expect(elapsedMs()).toBeLessThan(TIMEOUT_MS + SLACK_MS);
     server.resume();
   });
+
+  /** Longer, since a TLS handshake has to end in it on a busy machine. */
+  const CONNECT_MS = 2000;
+
+  it.each(['TCP', 'TLS'])(
+    'for longer than a connection may take to be set up gives up no attempt: %s',
+    async (kind) => {
+      const authority = await CertificateAuthority.create();
+      closing.push(() => authority.remove());
+      const tls = kind === 'TLS' && { certificate: await authority.issue('server', '127.0.0.1'), isMutual: false };
+      const server = await startRedis({}, { ...(tls && { tls }) });
+      closing.push(() => server.stop());
+      const options = { ...(tls && { tls: { ca: authority.cert } }) };
+      const client = createRedisClient(server.url, { timeoutMs: CONNECT_MS, ...options });
+      const reported = jest.fn();
+      client.on('error', reported);
+      closing.push(async () => client.disconnect());
+      const sessions = manage(client, PATIENT.timeoutMs);
+      // No turn of the event loop, in which the connection would be noticed.
+      for (let i = 0; i < 20; i++) await new Promise<void>((resolve) => process.nextTick(resolve));
+      expect(client.stream.connecting).toBe(true);
+      hold(CONNECT_MS + 500);
+      expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
+      expect(reported).not.toHaveBeenCalled();
+    },
+  );
 
   /** Blocks the event loop, without keeping a core from others. */
   function hold(ms = TIMEOUT_MS + 50): void {
@@ -403,14 +432,21 @@ describe('more calls than this process can get answers for in time', () => {
     const server = await redis();
     const sessions = manage(server.url, PATIENT.timeoutMs);
     await sessions.setToken('first');
+    const elapsedMs = startStopwatch();
+    let lastRefusalMs = 0;
     const outcomes = await Promise.all(
       Array.from({ length: LOGINS }, (_, index) =>
         sessions.setToken(`user-${index}`).then(
           () => 'stored',
-          (error) => `${error.status} ${error.code} ${error.headers['Retry-After']}`,
+          (error) => {
+            lastRefusalMs = Math.max(lastRefusalMs, elapsedMs());
+            return `${error.status} ${error.code} ${error.headers['Retry-After']}`;
+          },
         ),
       ),
     );
+    // Early: long before these calls would time out.
+    expect(lastRefusalMs).toBeLessThan(PATIENT.timeoutMs);
     expect(new Set(outcomes)).toEqual(new Set(['stored', '503 ERR_STORE_UNAVAILABLE 1']));
     expect(await server.admin.dbsize()).toBe(1 + outcomes.filter((outcome) => outcome === 'stored').length);
   });
@@ -439,12 +475,14 @@ describe('more calls than this process can get answers for in time', () => {
   it('do not block later calls while Redis is silent', async () => {
     const server = await redis();
     const sessions = manage(server.url);
-    const token = await sessions.setToken('ada');
+    const token = await tokenFrom(server);
+    await untilBack(sessions, token);
     server.pause();
-    const checks = Array.from({ length: 3000 }, () => sessions.checkToken(token));
-    const outcomes = await Promise.allSettled(checks);
+    // More than may be in flight: those that wait for others have the same deadline.
+    const checks = Array.from({ length: 3000 }, () => timed(sessions.checkToken(token)));
+    const outcomes = await Promise.all(checks);
     server.resume();
-    for (const { status } of outcomes) expect(status).toBe('rejected');
+    for (const { outcome } of outcomes) expect(outcome.status).toBe('rejected');
     expect(await untilBack(sessions, token)).not.toBeNull();
   });
 });

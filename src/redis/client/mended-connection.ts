@@ -1,10 +1,10 @@
-import type { Duplex } from 'node:stream';
+import type { Socket } from 'node:net';
 import type { Redis } from 'ioredis';
 
 /** The used part of ioredis's connectors. */
 interface Connector {
   stream?: { closed: boolean } | null;
-  connect(...args: unknown[]): Promise<Duplex>;
+  connect(...args: unknown[]): Promise<Socket>;
   disconnect(): void;
 }
 
@@ -19,10 +19,13 @@ const TURNED_AWAY = /^-((?:ERR max number of clients|DENIED)[^\r\n]*)/;
 /** Redis's own refusal of commands while it reads its data. */
 const LOADING = 'LOADING Redis is loading the dataset in memory';
 
+/** A timer that fires so many milliseconds late shows that this process was held up. */
+const HELD_UP_MS = 50;
+
 const mended = new WeakSet<Redis>();
 
 /**
- * Corrects five faults of ioredis (5 and 6) in a client of one server, which must not have connected yet: see the
+ * Corrects six faults of ioredis (5 and 6) in a client of one server, which must not have connected yet: see the
  * functions that it calls.
  */
 export function mendConnection<Client extends Redis>(redis: Client): Client {
@@ -30,6 +33,7 @@ export function mendConnection<Client extends Redis>(redis: Client): Client {
   mended.add(redis);
   endPromptly(redis);
   listenToAllErrors(redis);
+  allowForHeldUpProcess(redis);
   redis.on('connect', () => {
     readBeforeTimeout(redis);
     breakWhenTurnedAway(redis);
@@ -61,6 +65,28 @@ function listenToAllErrors(redis: Redis): void {
   connector.connect = async (...args) => {
     const stream = await connect(...args);
     stream.on('error', () => undefined);
+    return stream;
+  };
+}
+
+/**
+ * Gives an attempt to connect its time again when this process was held up in it. Node runs timers before it notices
+ * connections: after a blocked event loop, ioredis's `connectTimeout` gives up a connection that is there.
+ */
+function allowForHeldUpProcess(redis: Redis): void {
+  const { connector } = redis as unknown as { connector: Connector };
+  const connect = connector.connect.bind(connector);
+  connector.connect = async (...args) => {
+    const stream = await connect(...args);
+    const setTimeout = stream.setTimeout.bind(stream);
+    stream.setTimeout = (ms, onTimeout) => {
+      if (onTimeout === undefined) return setTimeout(ms);
+      const due = performance.now() + ms;
+      return setTimeout(ms, () => {
+        if (performance.now() - due < HELD_UP_MS) onTimeout();
+        else setTimeout(ms, onTimeout);
+      });
+    };
     return stream;
   };
 }
