@@ -22,6 +22,7 @@ const DATA = new Map([
   ['cart', JSON.stringify({ items: ['book', 'lamp'] })],
   ['theme', '"dark"'],
 ]);
+const LIMITS = { maxBytes: 1000, maxKeys: 10 };
 const ENDS: ReusePolicy = { graceMs: 0, onReuse: 'end' };
 const KICKED = { reason: 'revoked', message: null } as const;
 
@@ -82,6 +83,14 @@ async function observeVerbs<Seen>(
     'check of a session that never was': await observe(() =>
       store.check(tag, { ...used, sid: 'x'.repeat(22) }, POLICY),
     ),
+    touchWithData: await observe(() => store.touchWithData(tag, childOf(used), POLICY, 0)),
+    readData: await observe(() => store.readData(tag, childOf(used), POLICY, ['cart'])),
+    writeData: await observe(() =>
+      store.writeData(tag, childOf(used), POLICY, { entries: new Map([['count', '1']]) }, LIMITS),
+    ),
+    addToData: await observe(() => store.addToData(tag, childOf(used), POLICY, { key: 'count', by: 1 }, LIMITS)),
+    takeData: await observe(() => store.takeData(tag, childOf(used), POLICY, 'count')),
+    clearData: await observe(() => store.clearData(tag, childOf(used), POLICY)),
     reuse: await observe(() => store.check(reused.tag, reused, ENDS)),
     'check of an ended session': await observe(() => store.check(reused.tag, reused, POLICY)),
     end: await observe(() => store.end(ended.tag, ended.sid, KICKED)),
