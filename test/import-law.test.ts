@@ -52,7 +52,7 @@ const LAW: Record<string, string[]> = {
   ],
 };
 
-/** The packages that each folder may import at run time; types are free. */
+/** The packages that each folder may import at run time; types are free, except in {@link HOSTLESS}. */
 const PACKAGES: Record<string, string[]> = {
   errors: [],
   token: ['node:crypto', 'nanoid'],
@@ -74,6 +74,9 @@ const PACKAGES: Record<string, string[]> = {
   '.': [],
 };
 
+/** The folder that knows no host: it may not even import a type of Node's HTTP, Express or Koa. */
+const HOSTLESS = 'http';
+
 const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
 
 function importsOf(file: string): { target: string; isType: boolean }[] {
@@ -91,7 +94,7 @@ it.each(files)('%s imports only what its folder may', (file) => {
     if (target.startsWith('.')) {
       expect(files).toContain(resolved(file, target));
       expect(allowed).toContain(folderOf(resolved(file, target)));
-    } else if (!isType) {
+    } else if (!isType || folderOf(file) === HOSTLESS) {
       expect(PACKAGES[folderOf(file)]).toContain(target);
     }
   }
@@ -101,6 +104,27 @@ it('the folders in redis/ take nothing from it but its schema and the replies of
   const inside = files.filter((file) => folderOf(file).startsWith('redis/'));
   const above = inside.flatMap(importsOf).filter(({ target }) => /^\.\.\/[\w-]+$/.test(target));
   expect(new Set(above.map(({ target }) => target))).toEqual(new Set(['../schema', '../replies']));
+});
+
+it('the folder that knows no host takes no type from elsewhere, except by its imports', () => {
+  const inside = files.filter((file) => folderOf(file) === HOSTLESS);
+  expect(inside.length).toBeGreaterThan(10);
+  for (const file of inside) {
+    expect({ file, text: readFileSync(join(SRC, file), 'utf8') }).toEqual({
+      file,
+      text: expect.not.stringMatching(/\bimport\(|\brequire\(|<reference|\bdeclare (?:global|module)/),
+    });
+  }
+});
+
+it('each file of src/ itself is a public import path, with types and a page of the reference', () => {
+  const { exports, typesVersions } = JSON.parse(readFileSync(resolve(SRC, '../package.json'), 'utf8'));
+  const { entryPoints } = JSON.parse(readFileSync(resolve(SRC, '../reference/typedoc.json'), 'utf8'));
+  const names = files.filter((file) => folderOf(file) === '.').map((file) => file.replace(/\.ts$/, ''));
+  const paths = names.map((name) => (name === 'index' ? '.' : `./${name}`));
+  expect(Object.keys(exports).sort()).toEqual([...paths, './package.json'].sort());
+  expect(Object.keys(typesVersions['*']).sort()).toEqual(names.filter((name) => name !== 'index').sort());
+  expect(entryPoints.toSorted()).toEqual(names.map((name) => `../src/${name}.ts`).sort());
 });
 
 it('finds every kind of import that it checks', () => {

@@ -129,6 +129,17 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       });
     });
 
+    it.each([
+      ['::ffff:192.0.2.7', '192.0.2.7'],
+      ['::FFFF:192.0.2.7', '192.0.2.7'],
+      ['::ffff:c000:207', '::ffff:c000:207'],
+      ['2001:db8::ffff:1', '2001:db8::ffff:1'],
+    ])('stores an IPv4 address as users know it: %s as %s', async (given, ip) => {
+      const { manager, send } = await start({ trustProxy: true });
+      await send('/login?user=ada', { 'x-forwarded-for': given });
+      expect((await manager.listUserSessions('ada'))[0]?.attributes.ip).toBe(ip);
+    });
+
     it('stores neither ip nor user agent when switched off', async () => {
       const routes = {
         '/private': (session: Session) => session.login('ada', { attributes: { ip: undefined, userAgent: undefined } }),

@@ -441,20 +441,66 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       });
     });
 
-  it.each(['logout', 'login'])('tokens beyond the three that may act cost a %s no call', async (verb) => {
-    const { store, calls } = countedStore(new MemoryStore());
-    const manager = newManager({ store, maxSessions: 200 });
-    // As many as Node's header limit allows.
-    const tokens = [];
-    for (let i = 0; i < 125; i++) tokens.push(await manager.setToken('ada'));
-    await manager.deleteUserToken('ada');
-    const send = await start(
-      ({ session }) => codeOf(verb === 'login' ? session.login('ada') : session.logout()),
-      [{ manager }],
-    );
-    calls.splice(0);
-    await send([`Cookie: ${tokens.map((token) => `session=${token}`).join('; ')}`]);
-    expect(calls).toEqual(verb === 'login' ? ['create'] : []);
+  describe('of many tokens of one user', () => {
+    type Call = (session: Visit['session']) => Promise<unknown>;
+    const VERBS: Record<string, Call> = {
+      login: (session) => session.login('ada'),
+      logout: (session) => session.logout(),
+      'logout everywhere': (session) => session.logout({ everywhere: true }),
+      rotate: (session) => session.rotate(),
+      reauthenticated: (session) => session.reauthenticated(),
+    };
+
+    /** The outcome of a verb, and the calls to the store, for a request with these tokens. */
+    async function callsOf(verb: Call, tokensFrom: (manager: TokenManager) => Promise<string[]>) {
+      const { store, calls } = countedStore(new MemoryStore());
+      const manager = newManager({ store, maxSessions: 200 });
+      const tokens = await tokensFrom(manager);
+      const send = await start(async ({ session }) => ({ outcome: await codeOf(verb(session)) }), [{ manager }]);
+      calls.splice(0);
+      const { status, text } = await send([`Cookie: ${tokens.map((token) => `session=${token}`).join('; ')}`]);
+      return { status, ...(JSON.parse(text) as { outcome: string }), calls };
+    }
+
+    it.each([
+      ['login', 'done', ['create']],
+      ['logout', 'ERR_TOKEN_CONFLICT', []],
+      ['logout everywhere', 'ERR_TOKEN_CONFLICT', []],
+      ['rotate', 'done', []],
+      ['reauthenticated', 'done', []],
+    ])('of more than three sessions, none costs a %s a call', async (verb, outcome, calls) => {
+      for (const isLive of [false, true]) {
+        const seen = await callsOf(VERBS[verb] as Call, async (manager) => {
+          // As many as Node's header limit allows.
+          const tokens = [];
+          for (let i = 0; i < 125; i++) tokens.push(await manager.setToken('ada'));
+          if (!isLive) await manager.deleteUserToken('ada');
+          return tokens;
+        });
+        expect(seen).toEqual({ status: 200, outcome, calls });
+      }
+    });
+
+    it.each([
+      ['login', ['touch', 'create']],
+      ['logout', ['touch', 'end', 'end', 'end']],
+      ['logout everywhere', ['touch', 'endAll', 'end', 'end']],
+      ['rotate', ['touch', 'check']],
+      ['reauthenticated', ['touch', 'check']],
+    ])('of three sessions, at most three act in a %s', async (verb, calls) => {
+      const seen = await callsOf(VERBS[verb] as Call, async (manager) => {
+        const tokens = [];
+        for (let session = 0; session < 3; session++) {
+          let token: string | null = await manager.setToken('ada');
+          for (let i = 0; i < 40; i++) {
+            tokens.push(token as string);
+            token = await manager.rotateToken(token as string);
+          }
+        }
+        return tokens;
+      });
+      expect(seen).toEqual({ status: 200, outcome: 'done', calls });
+    });
   });
 
   describe('the cookie', () => {

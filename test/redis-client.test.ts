@@ -163,6 +163,24 @@ describe('a Redis with a certificate of a private authority', () => {
     expect(await connect({ ca, servername: 'other.example' })).toBe('ERR_TLS_CERT_ALTNAME_INVALID');
     expect(await connect({ rejectUnauthorized: false })).toBe('ready');
   });
+
+  it('that wants a certificate of its clients is reached with cert and key, by a client and by a store', async () => {
+    const [certificate, { cert, key }, strange] = await Promise.all([
+      authority.issue('mutual.example', '127.0.0.1'),
+      authority.issue('client.example'),
+      stranger.issue('client.example'),
+    ]);
+    const mutual = await startRedis({}, { tls: { certificate, isMutual: true } });
+    onClose(() => mutual.stop());
+    const ca = authority.cert;
+    const reach = (tls: object) => outcomeOf(createRedisClient(mutual.url, { timeoutMs, tls }));
+    expect(await reach({ ca, cert, key })).toBe('ready');
+    expect(await reach({ ca })).not.toBe('ready');
+    expect(await reach({ ca, cert: strange.cert, key: strange.key })).not.toBe('ready');
+    const store = new RedisStore(mutual.url, { timeoutMs, tls: { ca, cert, key } });
+    onClose(() => store.close());
+    expect(await store.getBan('tag')).toBeNull();
+  });
 });
 
 describe('a client of the application', () => {

@@ -267,6 +267,27 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       }
     });
 
+    it.each(['older', 'newer'])(
+      'ends the session when two former tokens come after the grace without the current one: the %s first',
+      async (order) => {
+        const { manager, send, login, pass } = await start();
+        const reused: unknown[] = [];
+        manager.on('reused', (event) => void reused.push(event));
+        const first = await login('ada');
+        const second = (await manager.rotateToken(first)) as string;
+        expect(await send('/me', inCookie(second))).toMatchObject({ status: 200 });
+        const third = (await manager.rotateToken(second)) as string;
+        expect(await send('/me', inCookie(third))).toMatchObject({ status: 200 });
+        pass(11);
+        const pair = order === 'older' ? [first, second] : [second, first];
+        const refused = await send('/me', inCookie(pair.join('; session=')));
+        expect(refused).toMatchObject({ status: 401, body: { error: 'unauthenticated', reason: 'reused' } });
+        expect(reused).toEqual([{ userId: 'ada', sessionId: idOf(first), ended: true }]);
+        expect(await manager.listUserToken('ada')).toEqual([]);
+        expect((await send('/me', inCookie(third))).body).toEqual({ error: 'unauthenticated', reason: 'reused' });
+      },
+    );
+
     it('keeps its cookie against a stale parallel request, which gets 401', async () => {
       const { send, login, pass } = await start({ onReuse: 'ignore' });
       const old = await login('ada');
@@ -335,6 +356,25 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await send('/vault', inCookie(body.token))).toMatchObject({ status: 200 });
       expect(await send('/me', inCookie(old))).toMatchObject({ status: 200 });
       expect((await send('/vault', inCookie(old))).body).toEqual({ error: 'reauthentication_required' });
+    });
+
+    it.each(['cookie', 'header'])('refuses what a thief rotates from the old token, in a %s', async (place) => {
+      const holding = place === 'cookie' ? inCookie : inHeader;
+      const { send, login, pass } = await start();
+      const stolen = await login('ada');
+      pass(RECENT + 1);
+      const { token: proved } = (await send('/reauthenticate', holding(stolen))).body;
+      const early = (await send('/rotate', holding(stolen))).body.token;
+      expect(await send('/vault', holding(proved))).toMatchObject({ status: 200 });
+      const late = (await send('/rotate', holding(stolen))).body.token;
+      const again = (await send('/rotate', holding(late))).body.token;
+      for (const token of [stolen, early, late, again]) {
+        expect(token).not.toBe(proved);
+        expect(await send('/me', holding(token))).toMatchObject({ status: 200, body: { user: { id: 'ada' } } });
+        const refused = await send('/vault', holding(token));
+        expect(refused).toMatchObject({ status: 403, body: { error: 'reauthentication_required' } });
+      }
+      expect(await send('/vault', holding(proved))).toMatchObject({ status: 200 });
     });
 
     it('uses the store’s clock, and answers 503 while the store is down', async () => {

@@ -1,6 +1,7 @@
 import { type Session, type TokenClaims, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { requestSessionsOf } from '../src/manager/token-manager';
 import { importSecret, signToken } from '../src/token/token';
+import { type Detail, FRAMEWORKS, listen, RECENT } from './support/apps';
 import { countedStore } from './support/counted-store';
 import { describeStores, SECRET, type StoreFixture } from './support/stores';
 import { until } from './support/until';
@@ -55,6 +56,39 @@ describeStores((open) => {
       }
       expect((await sessions.checkToken(proved?.token as string))?.authenticatedAt).toEqual(proved?.authenticatedAt);
       expect(Number(proved?.authenticatedAt)).toBeGreaterThan(Number(login));
+    });
+
+    it('over HTTP, what a thief rotates from the old token is no recent login', async () => {
+      await manage({ cache, rotationGrace: 100 });
+      const app = await listen(
+        FRAMEWORKS['Express 5'](sessions as TokenManager<Detail>, {
+          routes: {
+            '/rotate': (session) => session.rotate(),
+            '/reauthenticate': (session) => session.reauthenticated(),
+          },
+        }),
+      );
+      const ask = (path: string, token: string) =>
+        fetch(app.url + path, { headers: { authorization: `Bearer ${token}` } });
+      const tokenFrom = async (path: string, token: string) => (await (await ask(path, token)).json()) as string;
+      try {
+        const stolen = await sessions.setToken('ada');
+        await use(stolen);
+        await fixture.elapse((RECENT + 1) * 1000);
+        const proved = await tokenFrom('/reauthenticate', stolen);
+        expect((await ask('/vault', proved)).status).toBe(200);
+        const taken = await tokenFrom('/rotate', stolen);
+        for (const token of [stolen, taken, await tokenFrom('/rotate', taken)]) {
+          expect(token).not.toBe(proved);
+          expect((await ask('/me', token)).status).toBe(200);
+          const refused = await ask('/vault', token);
+          expect(refused.status).toBe(403);
+          expect(await refused.json()).toEqual({ error: 'reauthentication_required' });
+        }
+        expect((await ask('/vault', proved)).status).toBe(200);
+      } finally {
+        await app.close();
+      }
     });
 
     it('a token made in the same millisecond as the re-authenticated one keeps the older proof', async () => {

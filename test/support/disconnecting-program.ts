@@ -11,10 +11,14 @@ import { until } from './until';
  * On each host, clients disconnect during calls to the store, or a middleware answers in the meantime. An uncaught
  * error ends the program. Prints the results as JSON.
  */
+type HangUp = 'destroy' | 'resetAndDestroy';
+
 interface Network {
   /** Emits `call`, with the method, and `end`. */
   calls: EventEmitter;
   isFailing: boolean;
+  /** Keeps each `check` from ending until it resolves. */
+  held: Promise<void>;
 }
 
 /** Answers late, or fails late. */
@@ -28,6 +32,7 @@ function slow(store: Store, network: Network): Store {
         const { calls, isFailing: fails } = network;
         calls.emit('call', name);
         await sleep(40);
+        if (name === 'check') await network.held;
         // Node runs timers before sockets: a client that has hung up is noticed first, also by a process held up.
         await nextTurn();
         await nextTurn();
@@ -40,17 +45,40 @@ function slow(store: Store, network: Network): Store {
 }
 
 /** Disconnects when this method of the store is called. */
-async function hangUpAtCall({ calls }: Network, verb: string, socket: Socket): Promise<void> {
+async function hangUpAtCall({ calls }: Network, verb: string, socket: Socket, hangUp: HangUp): Promise<void> {
   socket.on('error', () => undefined);
   let [called] = await once(calls, 'call');
   while (called !== verb) [called] = await once(calls, 'call');
-  socket.destroy();
+  socket[hangUp]();
+}
+
+/**
+ * A client disconnects during the store call of a rotation, and the owner rotates the same token meanwhile. Returns
+ * whether the owner's new token lives on.
+ */
+async function rotateMeanwhile(network: Network, url: string, owner: TokenManager, hangUp: HangUp): Promise<boolean> {
+  const token = await owner.setToken(hangUp);
+  let release = () => {};
+  network.held = new Promise((resolve) => {
+    release = resolve;
+  });
+  const request = openRequest(url, 'POST', '/rotate', ['Host: x', `Cookie: session=${token}`]);
+  await hangUpAtCall(network, 'check', request, hangUp);
+  const child = (await owner.rotateToken(token)) as string;
+  const isUsed = (await owner.touchToken(child)) !== null;
+  const ended = once(network.calls, 'end');
+  release();
+  await ended;
+  await sleep(100);
+  const isLive = (await owner.touchToken(child)) !== null;
+  return isUsed && isLive && (await owner.listUserToken(hangUp)).join() === child;
 }
 
 async function disconnectOn(build: (typeof FRAMEWORKS)[keyof typeof FRAMEWORKS]) {
-  const network: Network = { calls: new EventEmitter(), isFailing: false };
+  const network: Network = { calls: new EventEmitter(), isFailing: false, held: Promise.resolve() };
   const { calls } = network;
-  const manager = new TokenManager<Detail>({ store: slow(new MemoryStore(), network), secret: SECRET });
+  const store = new MemoryStore();
+  const manager = new TokenManager<Detail>({ store: slow(store, network), secret: SECRET });
   const listener = build(manager, { routes: { '/rotate': (session) => session.rotate() } });
   const app = await listen(listener);
   const cookie = `Cookie: session=${await manager.setToken('ada')}`;
@@ -82,18 +110,23 @@ async function disconnectOn(build: (typeof FRAMEWORKS)[keyof typeof FRAMEWORKS])
   network.isFailing = false;
 
   const kept = await manager.setToken('joan');
-  await hangUpAtCall(network, 'create', openRequest(app.url, 'POST', '/login?user=mary', ['Host: x']));
+  await hangUpAtCall(network, 'create', openRequest(app.url, 'POST', '/login?user=mary', ['Host: x']), 'destroy');
   await once(calls, 'end');
-  await hangUpAtCall(network, 'check', openRequest(app.url, 'POST', '/rotate', ['Host: x', `Cookie: session=${kept}`]));
+  const rotation = openRequest(app.url, 'POST', '/rotate', ['Host: x', `Cookie: session=${kept}`]);
+  await hangUpAtCall(network, 'check', rotation, 'destroy');
   await sleep(200);
   const orphansOf = async () => (await manager.listUserToken('mary')).length;
   await until('no orphan is left', async () => (await orphansOf()) === 0).catch(() => undefined);
   const orphans = await orphansOf();
   const isKept = (await manager.listUserToken('joan')).join() === kept;
+  const owner = new TokenManager({ store, secret: SECRET });
+  const ownersTokens = [];
+  for (const hangUp of ['destroy', 'resetAndDestroy'] as const)
+    ownersTokens.push(await rotateMeanwhile(network, app.url, owner, hangUp));
   const { status, setCookie } = await sendRaw(app.url, 'POST', '/login?user=grace', ['Host: x']);
   await app.close();
   await manager.close();
-  return { hungUp, answered, orphans, isKept, status, cookies: setCookie.length };
+  return { hungUp, answered, orphans, isKept, ownersTokens, status, cookies: setCookie.length };
 }
 
 async function main(): Promise<void> {
