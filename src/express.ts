@@ -6,6 +6,7 @@ import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import { cutOff, isResponse, NodeExchange, sendJson } from './node-http/node-exchange';
 
+export type { GuardOptions, RequireUserOptions } from './http/guards';
 export * from './http/index';
 
 declare global {
@@ -30,7 +31,8 @@ export type ExpressMiddleware = (req: ExpressRequest, res: ServerResponse, next:
  * Puts `req.session` on every request, for Express 5 and 4. By default it takes tokens from `Authorization: Bearer`,
  * and from the cookie `__Host-session` (`session` where a request isn't secure). A request without a signed token costs
  * no call to the store; one with a token costs one. Mounted twice with one manager, it works once, with the options of
- * the first. A request without a response, such as that of an `upgrade`, is anonymous.
+ * the first; at two properties, requests fail with a TypeError. A request without a response, such as that of an
+ * `upgrade`, is anonymous.
  *
  * While the store can't answer, a request with a token fails with a `SessionError` of status 503. An unsafe request of
  * another origin with a token in the cookie fails with one of status 403. These errors go to Express's error handling.

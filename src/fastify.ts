@@ -6,6 +6,7 @@ import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import { cutOff, NodeExchange } from './node-http/node-exchange';
 
+export type { GuardOptions, RequireUserOptions } from './http/guards';
 export * from './http/index';
 
 declare module 'fastify' {
@@ -35,7 +36,8 @@ export type FastifyHook = (request: object, reply: GuardedReply, done: (error?: 
  * Puts `request.session` on every request, for Fastify 5: in an `onRequest` hook of the instance that registers it, and
  * of all below. By default it takes tokens from `Authorization: Bearer`, and from the cookie `__Host-session`
  * (`session` where a request isn't secure). A request without a signed token costs no call to the store; one with a
- * token costs one. Registered twice with one manager, it works once, with the options of the first.
+ * token costs one. Registered twice with one manager, it works once, with the options of the first; at two properties,
+ * requests fail with a TypeError.
  *
  * While the store can't answer, a request with a token fails with a `SessionError` of status 503. An unsafe request of
  * another origin with a token in the cookie fails with one of status 403. Fastify's error handler answers with it.

@@ -7,12 +7,13 @@ import { replyTo } from './fetch-http/fetch-reply';
 import type { Connection } from './http/connection';
 import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
-import type { RegisteredProperty } from './http/property';
+import type { OneProperty, RegisteredProperty } from './http/property';
 import { type SessionContext, SessionPlace, sessionAt } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
 
 export type { Connection } from './http/connection';
+export type { GuardOptions, RequireUserOptions } from './http/guards';
 export * from './http/index';
 
 declare module 'hono' {
@@ -31,14 +32,14 @@ export interface HonoSessionOptions<Property extends string = string> extends Se
 
 /** The variables behind a guard: the user is present, at its option `property` or the name in `Register`. */
 export type SignedInVariables<Property extends string = RegisteredProperty> = {
-  [Key in Property]: { readonly user: User<unknown>; readonly id: string };
+  [Key in OneProperty<Property>]: { readonly user: User<unknown>; readonly id: string };
 };
 
 /**
  * Puts `c.var.session` on every request, for Hono 4. By default it takes tokens from `Authorization: Bearer`, and from
  * the cookie `__Host-session` (`session` where a request isn't secure). A request without a signed token costs no call
  * to the store; one with a token costs one. Mounted twice with one manager, it works once, with the options of the
- * first.
+ * first; at two properties, requests fail with a TypeError.
  *
  * While the store can't answer, a request with a token fails with a `SessionError` of status 503. An unsafe request of
  * another origin with a token in the cookie fails with one of status 403. Hono's error handling answers with it.

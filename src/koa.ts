@@ -1,13 +1,14 @@
 import type { Context, DefaultState, ExtendableContext, Middleware, Next } from 'koa';
 import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
-import type { RegisteredProperty } from './http/property';
+import type { OneProperty, RegisteredProperty } from './http/property';
 import type { Refusal } from './http/refusal';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
 import { cutOff, NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
 
+export type { GuardOptions, RequireUserOptions } from './http/guards';
 export * from './http/index';
 
 declare module 'koa' {
@@ -17,14 +18,15 @@ declare module 'koa' {
 
 /** The context behind `requireUser()`: the user is present, at its option `property` or the one that `Register` names. */
 export type SignedInContext<Property extends string = RegisteredProperty> = {
-  [Key in Property]: { readonly user: User<unknown>; readonly id: string };
+  [Key in OneProperty<Property>]: { readonly user: User<unknown>; readonly id: string };
 };
 
 /**
  * Puts `ctx.session` on every request, for Koa 3 and 2. By default it takes tokens from `Authorization: Bearer`, and
  * from the cookie `__Host-session` (`session` where a request isn't secure). A request without a signed token costs no
  * call to the store; one with a token costs one. Mounted twice with one manager, it works once, with the options of the
- * first. A context without a response, such as that of a WebSocket, is anonymous.
+ * first; at two properties, requests fail with a TypeError. A context without a response, such as that of a WebSocket,
+ * is anonymous.
  *
  * While the store can't answer, a request with a token fails with a `SessionError` of status 503. An unsafe request of
  * another origin with a token in the cookie fails with one of status 403. Koa answers with the status of these errors,

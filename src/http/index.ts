@@ -1,6 +1,6 @@
 export type { SiteData } from './clear-site-data';
 export type { CookieOptions } from './cookie-options';
-export type { GuardOptions, RedirectOptions, RequireUserOptions } from './guards';
+export type { RedirectOptions } from './guards';
 export type { LoginOptions, LogoutOptions } from './login-options';
 export type { SessionMiddlewareOptions } from './middleware-options';
 export type { RequestSession } from './request-session';

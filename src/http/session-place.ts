@@ -30,7 +30,7 @@ const earlierOf = new WeakMap<RequestSession<unknown>, RequestSession<unknown>>(
  * The last opened session of a request, at any property; also of a wrapped request, `Object.create(req)`. `null`: no
  * middleware has run.
  */
-export function sessionOf(request: object): RequestSession<unknown> | null {
+function sessionOf(request: object): RequestSession<unknown> | null {
   return (request as Holder)[LATEST] ?? null;
 }
 
@@ -56,12 +56,10 @@ export function chosenSession(
   }
   const session = sessionOf(request);
   if (session === null) throw new TypeError(`${caller} needs ${needs} before it`);
-  const others = earlierThan(session).filter((one) => propertyOf(one) !== propertyOf(session));
-  if (others.length > 0) {
-    const held = [session, ...others].map(propertyOf).join(' and ');
-    throw new TypeError(`${caller} needs the option property: the request has sessions at ${held}`);
-  }
-  return session;
+  const other = earlierThan(session).find((one) => propertyOf(one) !== propertyOf(session));
+  if (other === undefined) return session;
+  const held = `${propertyOf(other)} and ${propertyOf(session)}`;
+  throw new TypeError(`${caller} needs the option property: the request has sessions at ${held}`);
 }
 
 /** The session of a request at this property; `undefined` when no middleware has run. */
@@ -145,7 +143,7 @@ export class SessionPlace {
     if (present !== null && isManagedBy(present, policy.manager)) return reopenSession(currentOf(present));
     // A look for a missing property costs an Express request as much as all the rest of this.
     const earlier = places.size > 1 ? sessionOf(request) : null;
-    if (earlier !== null) this.#refuseSecondPlace([earlier, ...earlierThan(earlier)], policy);
+    if (earlier !== null) this.#refuseSecondPlace(request, [earlier, ...earlierThan(earlier)], policy);
     const session = new RequestSession(policy, exchange);
     if (earlier !== null) earlierOf.set(session as RequestSession<unknown>, earlier);
     (request as Holder)[LATEST] = session as RequestSession<unknown>;
@@ -154,9 +152,13 @@ export class SessionPlace {
   }
 
   /** A second session of one manager would stay signed in after a logout of the first. */
-  #refuseSecondPlace<Detail>(earlier: readonly RequestSession<unknown>[], { manager }: SessionPolicy<Detail>): void {
-    const same = earlier.find((one) => isManagedBy(one, manager) && propertyOf(one) !== this.#property);
-    if (same === undefined) return;
+  #refuseSecondPlace<Detail>(
+    request: object,
+    earlier: readonly RequestSession<unknown>[],
+    { manager }: SessionPolicy<Detail>,
+  ): void {
+    const same = earlier.find((one) => isManagedBy(one, manager) && sessionAt(request, propertyOf(one)) === one);
+    if (same === undefined || propertyOf(same) === this.#property) return;
     throw new TypeError(
       `${this.#name} can't hold a second session of a manager whose session is at ${propertyOf(same)}: mount sessionMiddleware() once for each manager`,
     );

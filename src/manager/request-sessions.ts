@@ -13,7 +13,7 @@ import type { Ending } from './types';
 import type { UserInfo } from './user-info';
 
 /** The session that a token opens for a request, or the reason why there is none. */
-export type OpenedToken<Detail> = { session: OpenedSession<Detail>; ending: null } | { session: null; ending: Ending };
+type OpenedToken<Detail> = { session: OpenedSession<Detail>; ending: null } | { session: null; ending: Ending };
 
 /** The part of a manager that the sessions of requests need, and that applications don't see. */
 export class RequestSessions<Detail> {

@@ -87,6 +87,7 @@ export function sendJson(res: ServerResponse, status: number, headers: Refusal['
 
 /**
  * Cuts off a response that has begun and takes no other status any more, so that its client does not take it for whole.
+ * A response that was ended stays.
  *
  * @returns whether it had begun.
  */

@@ -82,9 +82,17 @@ function allowForHeldUpProcess(redis: Redis): void {
     stream.setTimeout = (ms, onTimeout) => {
       if (onTimeout === undefined) return setTimeout(ms);
       const due = performance.now() + ms;
+      let isHeldUp = false;
+      // The timer of the socket begins again at each step of the attempt, so it may be late without a held-up process.
+      globalThis
+        .setTimeout(() => {
+          isHeldUp = performance.now() - due >= HELD_UP_MS;
+        }, ms)
+        .unref();
       return setTimeout(ms, () => {
-        if (performance.now() - due < HELD_UP_MS) onTimeout();
-        else setTimeout(ms, onTimeout);
+        if (isHeldUp) setTimeout(ms, onTimeout);
+        // Node notices a connection that is there before it runs this.
+        else setImmediate(onTimeout);
       });
     };
     return stream;
