@@ -16,7 +16,7 @@ declare module 'koa' {
   interface DefaultContext extends SessionContext {}
 }
 
-/** The context behind `requireUser()`: the user is present, at its option `property` or the one that `Register` names. */
+/** The context behind `requireUser()`: the user is present, at its option `property` or the name in `Register`. */
 export type SignedInContext<Property extends string = RegisteredProperty> = {
   [Key in OneProperty<Property>]: { readonly user: User<unknown>; readonly id: string };
 };

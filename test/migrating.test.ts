@@ -120,7 +120,7 @@ it('contains only code that the tests below run', () => {
   });
 });
 
-it('from express-session: each stage works, and users who signed in before the first stay signed in, also one who comes back in the second', async () => {
+it('from express-session: each stage works, and users stay signed in, also after an absence', async () => {
   const port = await freePort();
   const [browser, late] = [new Browser(`http://127.0.0.1:${port}`), new Browser(`http://127.0.0.1:${port}`)];
   const stages = ['From express-session', '1. Replace the store', '2. Run both libraries', '3. Remove express-session'];
@@ -223,7 +223,7 @@ async function signInAndOutByHeader(browser: Browser): Promise<void> {
   expect((await browser.visit('/me', { headers })).status).toBe(401);
 }
 
-it('from JWT: a JWT stays valid after its logout and can be exchanged for a session; program 1 signs in and out by a token in a header', async () => {
+it('from JWT: a JWT outlives its logout and is exchanged for a session; program 1 takes it in a header', async () => {
   const port = await freePort();
   const browser = new Browser(`http://127.0.0.1:${port}`);
   await run('From JWT', 0, port);

@@ -1,6 +1,6 @@
 import { kindOf, MAX_SECONDS } from '../errors/arguments';
 import type { SessionEntries } from '../store/store';
-import { parseStored } from '../store/stored-json';
+import { parseDataValue } from '../store/stored-json';
 import type { SessionCookie } from './peer';
 
 const COOKIE = 'cookie';
@@ -31,7 +31,7 @@ export function contentOf(
   const content: Record<string, unknown> = {};
   for (const [key, json] of entries) {
     Object.defineProperty(content, key, {
-      value: parseStored(json, "a value of this session's data is no JSON"),
+      value: parseDataValue(json),
       enumerable: true,
       writable: true,
       configurable: true,

@@ -9,8 +9,8 @@ import { recencyRefusal, userRefusal } from './session-refusals';
 /** The option of `requireRecentLogin()` where a middleware puts sessions on requests. */
 export interface GuardOptions<Property extends string = string> {
   /**
-   * The property of the session to judge, as in `sessionMiddleware()`. A request with several sessions needs it. Default:
-   * the request's only session.
+   * The property of the session to judge, as in `sessionMiddleware()`. A request with several sessions needs it.
+   * Default: the request's only session.
    */
   property?: Property | undefined;
 }

@@ -135,8 +135,8 @@ export class SessionPlace {
    * another manager replaces the session.
    *
    * @returns `undefined` when that needs no call to the store.
-   * @throws or rejects when the session can't be opened, also at each later opening. TypeError when the manager's session
-   *   is at another property.
+   * @throws or rejects when the session can't be opened, also at each later opening. TypeError when the manager's
+   *   session is at another property.
    */
   open<Detail>(request: object, policy: SessionPolicy<Detail>, exchange: Exchange): Promise<void> | undefined {
     const present = this.find(request);
@@ -160,7 +160,7 @@ export class SessionPlace {
     const same = earlier.find((one) => isManagedBy(one, manager) && sessionAt(request, propertyOf(one)) === one);
     if (same === undefined || propertyOf(same) === this.#property) return;
     throw new TypeError(
-      `${this.#name} can't hold a second session of a manager whose session is at ${propertyOf(same)}: mount sessionMiddleware() once for each manager`,
+      `${this.#name} can't hold a second session of one manager: its session is at ${propertyOf(same)} already`,
     );
   }
 }

@@ -3,7 +3,7 @@ import { refuseWrites } from '../errors/refuse-writes';
 import { SessionError } from '../errors/session-error';
 import { bytesOfData } from '../store/limits';
 import type { DataLimits, DataWritten, FoundData, ReusePolicy, SessionEntries, Store } from '../store/store';
-import { parseStored } from '../store/stored-json';
+import { parseDataValue } from '../store/stored-json';
 import type { TokenClaims } from '../token/token';
 import { jsonOf } from './json-value';
 import type { RegisteredData } from './types';
@@ -240,7 +240,7 @@ refuseWrites(
 );
 
 function parsed<Value>(json: string | undefined): Value | undefined {
-  return json === undefined ? undefined : (parseStored(json, "a value of this session's data is no JSON") as Value);
+  return json === undefined ? undefined : (parseDataValue(json) as Value);
 }
 
 function entriesOf(values: unknown): [string, unknown][] {

@@ -96,6 +96,7 @@ export function cutOff(res: { headersSent: boolean; writableEnded: boolean; dest
   return res.headersSent;
 }
 
+/** Sets the headers of a refusal. Adds to a `Vary` that is there. */
 export function setRefusalHeaders(res: ServerResponse, headers: Refusal['headers']): void {
   for (const [name, value] of Object.entries(headers)) {
     const earlier = name === 'Vary' ? res.getHeader(name) : undefined;

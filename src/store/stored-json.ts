@@ -1,5 +1,10 @@
 import { SessionError } from '../errors/session-error';
 
+/** Parses a value of a session's data. */
+export function parseDataValue(json: string): unknown {
+  return parseStored(json, "a value of this session's data is no JSON");
+}
+
 /**
  * Parses JSON that the store gave.
  *
