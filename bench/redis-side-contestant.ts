@@ -11,7 +11,7 @@ import { createClient } from 'redis';
 import RedisSessions from 'redis-sessions';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { answerQuestions } from './child';
-import { type Request, record, replay } from './replay';
+import { record, replay, type Turn } from './replay';
 import { contestantNamed } from './server';
 
 const SESSIONS = 1000;
@@ -21,7 +21,7 @@ const CALLS_A_TURN = 16;
 const SECRET = 'a secret that is long enough to be one';
 const TTL = 7 * 24 * 3600;
 
-/** `warm` makes a call for each session, `once` for one. `record` records the bytes of each, for `replay`. */
+/** `warm` makes a call for each session, `once` for one. `record` records the bytes of all, for `replay`. */
 export type Question = { task: 'warm' | 'once' | 'record' } | { task: 'call' | 'replay'; durationMs: number };
 
 /** The results of `call` and `replay`. */
@@ -108,7 +108,7 @@ async function main([name = '', url = '']: string[]): Promise<void> {
     };
   };
   const check = await make(url);
-  let requests: Request[] = [];
+  let turns: Turn[] = [];
 
   const perform = async (question: Question): Promise<Done | null> => {
     switch (question.task) {
@@ -119,12 +119,12 @@ async function main([name = '', url = '']: string[]): Promise<void> {
         await check(0);
         return null;
       case 'record':
-        requests = await record(url, make, SESSIONS);
+        turns = await record(url, make, SESSIONS, IN_FLIGHT);
         return null;
       case 'call':
         return callFor(check, question.durationMs);
       case 'replay':
-        return replay(url, requests, question.durationMs);
+        return replay(url, turns, question.durationMs);
     }
   };
   answerQuestions((question) => perform(question as Question));

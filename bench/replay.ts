@@ -2,16 +2,17 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
 const CONNECTIONS = 16;
-const REQUESTS_AT_A_TIME = 50;
+const TURNS_AT_A_TIME = 3;
 
-/** The bytes of one call. */
-export interface Request {
+/** The bytes of calls that were made at once. */
+export interface Turn {
   bytes: Buffer;
+  calls: number;
   commands: number;
 }
 
 /**
- * Records the bytes that each of the first `calls` calls sends to Redis.
+ * Records the bytes that the first `calls` calls send to Redis, `atOnce` of them in flight.
  *
  * @param make returns the call, made by a client of this URL.
  */
@@ -19,7 +20,8 @@ export async function record(
   redisUrl: string,
   make: (url: string) => Promise<(index: number) => Promise<unknown>>,
   calls: number,
-): Promise<Request[]> {
+  atOnce: number,
+): Promise<Turn[]> {
   let recorded: Buffer[] = [];
   const { port, hostname } = new URL(redisUrl);
   const relay = createServer((client) => {
@@ -35,35 +37,37 @@ export async function record(
   const call = await make(`redis://127.0.0.1:${(relay.address() as AddressInfo).port}`);
   // The first call may load a script.
   await call(0);
-  const requests: Request[] = [];
-  for (let index = 0; index < calls; index++) {
+  const turns: Turn[] = [];
+  for (let first = 0; first < calls; first += atOnce) {
     recorded = [];
-    await call(index);
+    const made = Math.min(atOnce, calls - first);
+    await Promise.all(Array.from({ length: made }, (_, i) => call(first + i)));
     const bytes = Buffer.concat(recorded);
-    // A request is an array of bulk strings, as a reply may be.
-    requests.push({ bytes, commands: new ReplyCounter().count(bytes) });
+    // A command is an array of bulk strings, as a reply may be.
+    turns.push({ bytes, calls: made, commands: new ReplyCounter().count(bytes) });
   }
   relay.close();
-  return requests;
+  return turns;
 }
 
 /**
- * Sends the requests repeatedly, many at a time on several connections, so that Redis is always busy. Fails on an error
- * reply.
+ * Sends the recorded bytes repeatedly, many at a time on several connections, so that Redis is always busy. Fails on an
+ * error reply.
  *
- * @returns the number of replies, and the time.
+ * @returns the number of calls, and the time.
  */
 export async function replay(
   redisUrl: string,
-  requests: readonly Request[],
+  turns: readonly Turn[],
   durationMs: number,
 ): Promise<{ calls: number; seconds: number }> {
   const { port, hostname } = new URL(redisUrl);
-  const batches: Request[] = [];
-  for (let first = 0; first < requests.length; first += REQUESTS_AT_A_TIME) {
-    const some = requests.slice(first, first + REQUESTS_AT_A_TIME);
+  const batches: Turn[] = [];
+  for (let first = 0; first < turns.length; first += TURNS_AT_A_TIME) {
+    const some = turns.slice(first, first + TURNS_AT_A_TIME);
     batches.push({
       bytes: Buffer.concat(some.map(({ bytes }) => bytes)),
+      calls: some.reduce((sum, { calls }) => sum + calls, 0),
       commands: some.reduce((sum, { commands }) => sum + commands, 0),
     });
   }
@@ -77,17 +81,19 @@ export async function replay(
   );
   const seconds = (performance.now() - began) / 1000;
   for (const socket of sockets) socket.destroy();
-  return { calls: done.reduce((sum, batchesDone) => sum + batchesDone, 0) * REQUESTS_AT_A_TIME, seconds };
+  return { calls: done.reduce((sum, calls) => sum + calls, 0), seconds };
 }
 
-/** Sends one batch after the other until the time is up. Resolves to the number of replies. */
-function sendAll(socket: Socket, batches: readonly Request[], first: number, until: number): Promise<number> {
+/** Sends one batch after the other until the time is up. Resolves to the number of calls. */
+function sendAll(socket: Socket, batches: readonly Turn[], first: number, until: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const counter = new ReplyCounter();
+    let next = first;
     let sent = 0;
     let due = 0;
     const sendNext = () => {
-      const batch = batches[(first + sent++) % batches.length] as Request;
+      const batch = batches[next++ % batches.length] as Turn;
+      sent += batch.calls;
       due += batch.commands;
       socket.write(batch.bytes);
     };

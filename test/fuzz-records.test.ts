@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { RedisStore, SessionError, TokenManager } from 'tokensession';
 import { requestSessionsOf } from '../src/manager/token-manager';
 import { tagOf } from '../src/token/token';
-import { type Damage, damages, dataDamages, SIDS } from './support/damages';
+import { applyAll, type Damage, damages, dataDamages, SIDS } from './support/damages';
 import { checkPrototypes, prototypeState } from './support/prototypes';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PROPERTY_TIMEOUT, runs } from './support/runs';
@@ -161,8 +161,7 @@ describe('with arbitrary content in a user’s keys in Redis,', () => {
 
   async function damageAll(all: readonly Damage[], tag: string, own: { sid: string; userId: string }): Promise<void> {
     const keys = { sessions: `${prefixes.tokenKeyPrefix}:{${tag}}`, info: `${prefixes.userKeyPrefix}:{${tag}}` };
-    const inOrder = all.toSorted((a, b) => Number(a.isLast ?? false) - Number(b.isLast ?? false));
-    for (const damage of inOrder) await damage.apply(server.admin, keys, own);
+    await applyAll(all, server.admin, keys, own);
   }
 });
 

@@ -14,6 +14,12 @@ export interface Damage {
   apply(redis: Redis, keys: { sessions: string; info: string }, own: { sid: string; userId: string }): Promise<unknown>;
 }
 
+/** Applies damages; those that leave no hash for a further one come last. */
+export async function applyAll(all: readonly Damage[], ...to: Parameters<Damage['apply']>): Promise<void> {
+  const inOrder = all.toSorted((a, b) => Number(a.isLast ?? false) - Number(b.isLast ?? false));
+  for (const damage of inOrder) await damage.apply(...to);
+}
+
 /** Ids of further sessions in a damaged record. */
 export const SIDS: readonly string[] = ['a', 'b', '-'].map((character) => character.repeat(22));
 

@@ -8,11 +8,12 @@ import { isConnectionLoss, isErrorReply, isSplitSlot, sessionErrorOf } from '../
 import { correctFalseReady } from '../client/false-ready';
 import { mendConnection } from '../client/mended-connection';
 import { leaveRefusedDatabase } from '../client/refused-database';
-import type { ScriptName } from '../scripts/index';
+import { FOR_EACH_SESSION, type ScriptName } from '../scripts/index';
 import { CircuitBreaker } from './circuit-breaker';
 import { type Destination, PendingCalls } from './pending-calls';
 import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
+import { SessionsInOneScript } from './sessions-in-one-script';
 import { SlotOwners } from './slot-owners';
 
 interface ConnectionOptions {
@@ -52,6 +53,8 @@ export class RedisConnection {
   readonly #cluster: Cluster | null;
   readonly #owned: boolean;
   readonly #scripts: ScriptCommands;
+  /** Of the scripts that take several sessions at once; none for a Cluster. */
+  readonly #together: ReadonlyMap<ScriptName, SessionsInOneScript>;
   readonly #readiness: Readiness;
   readonly #serverWatcher: ServerWatcher = {
     lost: (server) => this.#watcher?.lost(server),
@@ -76,6 +79,8 @@ export class RedisConnection {
     this.#cluster = client.isCluster ? (client as Cluster) : null;
     this.#owned = owned;
     this.#scripts = defineScripts(client);
+    const together = this.#cluster === null ? FOR_EACH_SESSION : [];
+    this.#together = new Map(together.map((name) => [name, new SessionsInOneScript(this.#scripts[name])]));
     this.#readiness = Readiness.of(client, owned, timeoutMs);
     this.#readiness.watch(this.#serverWatcher);
     this.#calls = new PendingCalls(
@@ -190,8 +195,10 @@ export class RedisConnection {
       if (refusal !== null) return Promise.reject(refusal);
     }
     const script = this.#scripts[name] as (...args: (string | number)[]) => Promise<Reply>;
+    const together = this.#together.get(name);
     const command = (heldUpMs: number) => {
       const given = typeof args === 'function' ? args(heldUpMs) : args;
+      if (together !== undefined) return together.ask(keys as [string, string], given) as Promise<Reply>;
       const reply = script(keys.length, ...keys, ...given);
       if (this.#cluster === null || keys.length === 1) return reply;
       return reply.catch((error: unknown) => {

@@ -2,9 +2,9 @@ import { hash } from 'node:crypto';
 import type { Cluster, Redis } from 'ioredis';
 import { SCRIPTS, type ScriptName } from '../scripts/index';
 
-type Command = (numberOfKeys: number, ...keysAndArguments: (string | number)[]) => Promise<unknown>;
+export type ScriptCommand = (numberOfKeys: number, ...keysAndArguments: (string | number)[]) => Promise<unknown>;
 
-export type ScriptCommands = Record<ScriptName, Command>;
+export type ScriptCommands = Record<ScriptName, ScriptCommand>;
 
 /**
  * Defines our scripts as commands of the client. Their names carry this package's name and the script's version, so
@@ -21,7 +21,7 @@ export function defineScripts(client: Redis | Cluster): ScriptCommands {
     const ignored = client.options.autoPipeliningIgnoredCommands ?? [];
     // The list may be shared: the default of all clients.
     if (!ignored.includes(command)) client.options.autoPipeliningIgnoredCommands = [...ignored, command];
-    const script = (client as unknown as Record<string, Command>)[command] as Command;
+    const script = (client as unknown as Record<string, ScriptCommand>)[command] as ScriptCommand;
     return [name, script.bind(client)];
   });
   return Object.fromEntries(scripts) as ScriptCommands;

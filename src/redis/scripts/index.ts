@@ -6,8 +6,8 @@ import { CHECK, END, END_REUSED, END_WITH_DATA, REFRESH, TOUCH, TOUCH_WITH_DATA 
 import { DELETE_USER_INFO, RENEW_USER_INFO, SET_USER_INFO } from './user-info';
 
 /**
- * One script a verb, each atomic, each on the keys of one user (schema.ts has what is in them); `revoke` repeats what
- * has been ended.
+ * One script a verb, each atomic, on the keys of one user (schema.ts has what is in them); `revoke` repeats what has
+ * been ended.
  */
 export const SCRIPTS = {
   create: CREATE,
@@ -34,5 +34,8 @@ export const SCRIPTS = {
   deleteUserInfo: DELETE_USER_INFO,
   revoke: REVOKE,
 } as const;
+
+/** Those that also take sessions of several users at once. Each request waits for one of them. */
+export const FOR_EACH_SESSION = ['check', 'touch'] as const;
 
 export type ScriptName = keyof typeof SCRIPTS;

@@ -28,12 +28,10 @@ export const ENDED = 'TOKENSESSION_ENDED';
 
 export const TIME = `local time = redis.call('TIME')`;
 
-/** For numbers of 13 digits, which Lua writes in full. */
-export const NOW = `local now = time[1] * 1000 + math.floor(time[2] / 1000)`;
-
+/** A number of 13 digits, which Lua writes in full. */
 export const CLOCK = `
 ${TIME}
-${NOW}
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `;
 
 /** A write that changes nothing: no session has an empty id. */

@@ -23,6 +23,7 @@ try('HMGET', sessions, 'v', 'id')
 try('HKEYS', sessions)
 try('HLEN', sessions)
 try('GETEX', info)
+try('MGET', info)
 local can_delete = try('HDEL', sessions, '')
 -- Only what can be removed is written.
 if try('UNLINK', sessions, info) or can_delete then

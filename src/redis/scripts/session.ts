@@ -1,11 +1,10 @@
 import { MAX_EXPIRED_MS, NO_TIME } from '../../store/limits';
 import { LUA } from '../schema';
-import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, DATA, END_RECORD, NOW, REFUSE_ON_REPLICA, TIME } from './parts';
+import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, DATA, END_RECORD, REFUSE_ON_REPLICA, TIME } from './parts';
 
 /*
  * The verbs on one session. They return what is stored, and replies.ts derives the outcome from it. A script judges
- * only whether it may write. `check` and `touch` run for each request, so for a live session they create no functions
- * and no tables.
+ * only whether it may write.
  *
  * Each has these in common:
  *
@@ -18,25 +17,75 @@ import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, DATA, END_RECORD, NOW, REFUSE_O
  * Returns  what is stored, see FOUND; nil for nothing
  */
 
-/** Reads a session: key, sid, time, user_id, and record and attributes as they are stored. */
+/** What the parts below call these. */
+const ONE_SESSION = `
+${CLOCK}
+local key, sid, presented, grace = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+`;
+
+/** Reads the session `sid` of `key`: user_id, and record and attributes as they are stored. */
 const READ = `
-local key, sid = KEYS[1], ARGV[1]
-${TIME}
-local found = redis.call('HMGET', key, 'v', 'id', sid, sid .. '.a')
+local found = redis.pcall('HMGET', key, 'v', 'id', sid, sid .. '.a')
+if found.err then return found end
 local layout, user_id, record, attributes = found[1], found[2], found[3], found[4]
 ${CHECK_LAYOUT}
 `;
 
-/** Reads the cached info. A replica refuses that, and a full Redis takes an HSET after it. */
+/** Reads the info of the only user or the first one. A replica refuses that, and a full Redis takes an HSET after it. */
 const INFO = `
-local info = KEYS[2] and redis.pcall('GETEX', KEYS[2])
+local sessions = #KEYS / 2
+local info = KEYS[2] and redis.pcall('GETEX', KEYS[sessions + 1])
 if not KEYS[2] then ${REFUSE_ON_REPLICA} end
-if info then
-  local is_text = type(info) == 'string'
-  if not is_text and not string.find(info.err, 'WRONGTYPE', 1, true) then return info end
-  if not is_text or string.find(info, '\\n', 1, true) then info = false end
+if info and type(info) == 'table' then
+  if not string.find(info.err, 'WRONGTYPE', 1, true) then return info end
+  info = false
 end
 `;
+
+/** In a reply the info has one line. */
+const CHECK_INFO = `if info and string.find(info, '\\n', 1, true) then info = false end`;
+
+/**
+ * A script on any number of sessions. A process asks for the sessions of all its requests at once, because most of the
+ * cost of a script is to start it.
+ *
+ * KEYS     of each session, the user's sessions; then of each, the user's cached info. Of one session, the info may be
+ *          left out
+ * ARGV     of each session in turn, the arguments of the verb
+ * Returns  of one session, what the verb returns; of several, that of each
+ *
+ * @param clock TIME, or CLOCK for a verb that needs now.
+ * @param names the verb's arguments.
+ * @param verb returns its reply, of these and of key and info.
+ */
+function forEachSession(clock: string, names: readonly string[], verb: string): string {
+  const values = names.map((_, index) => `ARGV[first + ${index}]`);
+  const body = `
+    local ${names.join(', ')} = ${values.join(', ')}
+    ${CHECK_INFO}${verb}
+  `;
+  return `
+${clock}${INFO}
+if sessions <= 1 then
+  -- The same as below, without the cost of a function.
+  local key, first = KEYS[1], 1
+  ${body}
+end
+
+local infos = redis.call('MGET', unpack(KEYS, sessions + 1))
+local function ask(key, info, first)
+  ${body}
+end
+local replies = {}
+for i = 1, sessions do
+  -- A damaged session is no reason to refuse the others.
+  local is_done, reply = pcall(ask, KEYS[i], infos[i], ${names.length} * (i - 1) + 1)
+  if not is_done then reply = redis.error_reply(type(reply) == 'table' and reply.err or reply) end
+  replies[i] = reply
+end
+return replies
+`;
+}
 
 /**
  * What is stored of a session, as one string of lines: `record;seconds microseconds`, the attributes, what is in
@@ -61,18 +110,18 @@ return ${STORED}
  * to the token. Sets created, seen, ttl, cap and token, the parts of the record, as text.
  */
 const JUDGE = `
-${NOW}
 local created, seen, ttl, cap, token = string.match(record or '', '${LUA.record}')
 local expires = created and seen + ttl
 local is_live = created and expires > now and expires < ${NO_TIME} and (tonumber(cap) == 0 or tonumber(cap) > now)
 local is_reuse, is_new = false, false
-if is_live and (token ~= '' or ARGV[2] ~= created) then
+if is_live and (token ~= '' or presented ~= created) then
   local gen, minted, confirmed, proved = '0', created, created, created
   if token ~= '' then gen, minted, confirmed, proved = string.match(token, '${LUA.token}') end
   is_live = gen and gen + minted + confirmed + proved < ${NO_TIME}
   if is_live then
-    local grace, given_gen, given_minted = tonumber(ARGV[3]), string.match(ARGV[2], '^(%d+):(%d+):%d+$')
-    if not given_gen then given_gen, given_minted = '0', ARGV[2] end
+    local given_gen, given_minted = string.match(presented, '^(%d+):(%d+):%d+$')
+    if not given_gen then given_gen, given_minted = '0', presented end
+    grace = tonumber(grace)
     local is_sibling = tonumber(given_gen) == tonumber(gen) and math.abs(given_minted - minted) <= grace
     is_new = tonumber(given_gen) > tonumber(gen)
     is_reuse = not (is_new or is_sibling or math.abs(now - confirmed) < grace)
@@ -81,11 +130,8 @@ end
 `;
 
 /** Goes on for a live session and a token that may use it. */
-export const SESSION = `${READ}${JUDGE}
-if not is_live or is_reuse then
-  ${REFUSE_ON_REPLICA}
-  ${FOUND}
-end
+const WHEN_LIVE = `${READ}${JUDGE}
+if not is_live or is_reuse then ${FOUND} end
 `;
 
 /**
@@ -105,7 +151,7 @@ if is_due then
   end
   seen = now
 end
-if is_new then token = string.gsub(ARGV[2], '^(%d+):(%d+):(%d+)$', ':%1:%2:' .. now .. ':%3') end
+if is_new then token = string.gsub(presented, '^(%d+):(%d+):(%d+)$', ':%1:%2:' .. now .. ':%3') end
 if is_change then
   ${ANNOUNCE}
   announce(key)
@@ -116,12 +162,12 @@ if is_due or is_new then
 end
 `;
 
-/** Reads a session. Needs no ARGV but the first. */
-export const CHECK = `${INFO}${READ}${FOUND}`;
+/** Reads a session. Has no ARGV but the first. */
+export const CHECK = forEachSession(TIME, ['sid'], `${READ}${FOUND}`);
 
 const SLIDE_WHEN_DUE = `
 local age = now - seen
-local is_due, is_change = ARGV[4] == '0' or age < 0 or age >= math.min(ARGV[4], ttl / 2), is_new
+local is_due, is_change = slide_every == '0' or age < 0 or age >= math.min(slide_every, ttl / 2), is_new
 `;
 
 /**
@@ -130,7 +176,11 @@ local is_due, is_change = ARGV[4] == '0' or age < 0 or age >= math.min(ARGV[4], 
  *
  * ARGV[4]  ms that must have passed since it was last slid, but at most half its ttl
  */
-export const TOUCH = `${INFO}${SESSION}${SLIDE_WHEN_DUE}${USE}return ${STORED}`;
+export const TOUCH = forEachSession(
+  CLOCK,
+  ['sid', 'presented', 'grace', 'slide_every'],
+  `${WHEN_LIVE}${SLIDE_WHEN_DUE}${USE}return ${STORED}`,
+);
 
 /**
  * Does what TOUCH does, and reads the session's data.
@@ -138,7 +188,9 @@ export const TOUCH = `${INFO}${SESSION}${SLIDE_WHEN_DUE}${USE}return ${STORED}`;
  * ARGV[4]  as of TOUCH
  * Returns  for a live session { what TOUCH returns, then each key and its JSON }
  */
-export const TOUCH_WITH_DATA = `${INFO}${SESSION}${SLIDE_WHEN_DUE}${USE}${DATA}
+export const TOUCH_WITH_DATA = `${ONE_SESSION}${INFO}${CHECK_INFO}
+local slide_every = ARGV[4]
+${WHEN_LIVE}${SLIDE_WHEN_DUE}${USE}${DATA}
 local entries = read_data(sid)
 if not entries then return redis.error_reply('${CORRUPT} data') end
 return with_entries({ ${STORED} }, entries)
@@ -149,10 +201,18 @@ return with_entries({ ${STORED} }, entries)
  *
  * ARGV[4]  the new ttl, ms; 0 = the one it has
  */
-export const REFRESH = `${INFO}${SESSION}
+export const REFRESH = `${ONE_SESSION}${INFO}${CHECK_INFO}${WHEN_LIVE}
 local age, is_due, is_change = now - seen, true, true
 if ARGV[4] ~= '0' then ttl = ARGV[4] end
 ${USE}return ${STORED}`;
+
+/** Goes on for a live session and a token that may use it, in a script on one session. */
+export const SESSION = `${ONE_SESSION}${READ}${JUDGE}
+if not is_live or is_reuse then
+  ${REFUSE_ON_REPLICA}
+  ${FOUND}
+end
+`;
 
 /**
  * Ends a session for the reuse of a former token.
@@ -161,7 +221,7 @@ ${USE}return ${STORED}`;
  * Returns  { now, 'ended' }; { now, 'kept' } for a token that is not, or no longer, a reuse; { now } when it came too
  *          late
  */
-export const END_REUSED = `${REFUSE_ON_REPLICA}${READ}${JUDGE}
+export const END_REUSED = `${REFUSE_ON_REPLICA}${ONE_SESSION}${READ}${JUDGE}
 if not is_reuse then return { now, 'kept' } end
 if now > tonumber(ARGV[4]) then return { now } end
 ${ANNOUNCE}${END_RECORD}
