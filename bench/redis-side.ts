@@ -13,6 +13,7 @@ const CONNECT_REDIS = 'connect-redis get + touch';
 const ASKING = [
   'GET',
   'GETEX',
+  'HMGET + GET',
   'checkToken',
   'touchToken',
   'touchToken, slideEvery 60',
