@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis5';
-import { RedisStore, type Store, type TokenClaims } from 'tokensession';
+import { RedisStore, type RedisStoreOptions, SessionError, type Store, type TokenClaims } from 'tokensession';
 import { tagOf } from '../src/token/token';
 import { closeAfterEach } from './support/closing';
 import { applyAll, type Damage, damages } from './support/damages';
@@ -32,6 +32,7 @@ const VERBS = {
   'touch, thinned out': (store, claims) => store.touch(claims.tag, claims, STRICT, HOUR),
 } satisfies Record<string, (store: Store, claims: TokenClaims) => Promise<unknown>>;
 type Verb = keyof typeof VERBS;
+const { check, touch } = VERBS;
 const NAMES = Object.keys(VERBS) as Verb[];
 
 /** States of a session, and what a call finds. */
@@ -51,26 +52,38 @@ const STATES = Object.keys(OUTCOMES) as State[];
 let server: RedisServer;
 const closing = closeAfterEach();
 beforeAll(async () => {
-  server = await startRedis();
+  server = await startRedis({ 'repl-diskless-sync-delay': '0' });
 });
 afterAll(() => server.stop());
 
-function openStore(target: string | Redis = server.url, prefixes = randomPrefixes()): RedisStore {
-  const store = new RedisStore(target, { ...PATIENT, ...prefixes });
+function openStore(target: string | Redis = server.url, options: RedisStoreOptions = {}): RedisStore {
+  const store = new RedisStore(target, { ...PATIENT, ...randomPrefixes(), ...options });
   closing(() => store.close());
   return store;
 }
 
-async function scriptsRun(by: RedisServer = server): Promise<number> {
-  const stats = await by.admin.info('commandstats');
-  return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1] ?? 0);
+/** A store that has seen that all keys are on one server. */
+async function openTogether(target?: string | Redis, options?: RedisStoreOptions): Promise<RedisStore> {
+  const store = openStore(target, options);
+  const ask = () => Promise.all([check(store, unknownToken(tagOf('a'))), check(store, unknownToken(tagOf('b')))]);
+  await until('two calls take one script', async () => (await scriptsDuring(ask)) === 1);
+  return store;
 }
 
-/** How many scripts clients send during the work. Those that a script is loaded with don't count. */
+/** How many scripts clients send during the work. */
 async function scriptsDuring(work: () => Promise<unknown>): Promise<number> {
   const before = await scriptsRun();
   await work();
   return (await scriptsRun()) - before;
+}
+
+async function scriptsRun(): Promise<number> {
+  const stats = await server.admin.info('commandstats');
+  // A connection sends each script itself at first.
+  return [...stats.matchAll(/cmdstat_(?:evalsha|eval):calls=(\d+)/g)].reduce(
+    (sum, [, calls]) => sum + Number(calls),
+    0,
+  );
 }
 
 async function logIn(store: Store, users: number): Promise<TokenClaims[]> {
@@ -78,13 +91,13 @@ async function logIn(store: Store, users: number): Promise<TokenClaims[]> {
   return Promise.all(ids.map((id) => startSession(store, tagOf(id), newSession(id))));
 }
 
+const usersOf = (claims: readonly TokenClaims[]) => claims.map((_, i) => ({ userId: `user ${i}` }));
+
 describe('calls that go out in one turn of the event loop', () => {
   it.each(NAMES)('%s: take one script for each 16 sessions, and each gets its own answer', async (name) => {
-    const store = openStore();
+    const store = await openTogether();
     const users = await logIn(store, 40);
     for (const [i, { tag }] of users.entries()) if (i % 3 === 0) await keepUserInfo(store, tag, `{"n":${i}}`);
-    await VERBS[name](store, users[0] as TokenClaims);
-
     let found: unknown[] = [];
     const scripts = await scriptsDuring(async () => {
       found = await Promise.all(users.map((claims) => VERBS[name](store, claims)));
@@ -101,7 +114,7 @@ describe('calls that go out in one turn of the event loop', () => {
 
   it('give the same answers as calls that are made alone, whatever is stored', async () => {
     const worlds = [randomPrefixes(), randomPrefixes()] as const;
-    const stores = worlds.map((prefixes) => openStore(server.url, prefixes)) as [RedisStore, RedisStore];
+    const stores = [openStore(server.url, worlds[0]), await openTogether(server.url, worlds[1])] as const;
     let users = 0;
 
     /** A user in both worlds, in the same state. */
@@ -157,16 +170,16 @@ describe('calls that go out in one turn of the event loop', () => {
   });
 
   it('of one session, twice: the second sees what the first has written', async () => {
-    const store = openStore();
+    const store = await openTogether();
     const [claims] = await logIn(store, 1);
     const newer = { ...(claims as TokenClaims), gen: 1, mintedAt: (claims as TokenClaims).mintedAt + 1 };
-    const found = await Promise.all([newer, claims as TokenClaims].map((one) => VERBS.touch(store, one)));
+    const found = await Promise.all([newer, claims as TokenClaims].map((one) => touch(store, one)));
     expect(found).toMatchObject([{ session: { gen: 1 } }, { session: null, reason: 'reused', isEndedNow: true }]);
   });
 
   it('announce each change', async () => {
     const prefixes = randomPrefixes();
-    const store = openStore(server.url, prefixes);
+    const store = await openTogether(server.url, prefixes);
     const users = await logIn(store, 20);
     const listener = new Redis(server.url);
     closing(() => listener.disconnect());
@@ -174,21 +187,23 @@ describe('calls that go out in one turn of the event loop', () => {
     listener.on('message', (_channel: string, tag: string) => changed.push(tag));
     await listener.subscribe(`${prefixes.tokenKeyPrefix}:changes`);
     const newer = users.map((claims) => ({ ...claims, gen: 1, mintedAt: claims.mintedAt + 1 }));
-    await Promise.all(newer.map((claims) => VERBS.touch(store, claims)));
+    await Promise.all(newer.map((claims) => touch(store, claims)));
     await until('all are announced', () => changed.length >= users.length);
     expect(changed.toSorted()).toEqual(users.map(({ tag }) => tag).toSorted());
   });
 
-  it('all fail at a replica, and none is answered from it', async () => {
-    const [replica] = await startAll([startRedis({ replicaof: [['127.0.0.1', String(server.port)]] })]);
-    closing(() => replica?.stop());
-    const store = openStore(replica?.url);
-    const failed = await Promise.allSettled(['a', 'b', 'c'].map((id) => VERBS.check(store, unknownToken(tagOf(id)))));
-    const reason = expect.objectContaining({
-      code: 'ERR_STORE_UNAVAILABLE',
-      message: expect.stringContaining('replica'),
-    });
-    expect(failed).toEqual(Array(3).fill({ status: 'rejected', reason }));
+  it('of sessions that are unknown take no second script', async () => {
+    const store = await openTogether();
+    const ask = () => Promise.all(['a', 'b', 'c'].map((id) => check(store, unknownToken(tagOf(id)))));
+    expect(await scriptsDuring(ask)).toBe(1);
+    expect(await ask()).toEqual([null, null, null]);
+  });
+
+  it('take one script again after the server has lost its scripts', async () => {
+    const store = await openTogether();
+    const users = await logIn(store, 3);
+    await server.admin.script('FLUSH');
+    expect(await Promise.all(users.map((claims) => touch(store, claims)))).toMatchObject(usersOf(users));
   });
 
   it.each([
@@ -198,10 +213,10 @@ describe('calls that go out in one turn of the event loop', () => {
     const client = connect(server.port);
     closing(() => client.disconnect());
     const prefixes = randomPrefixes();
-    const store = openStore(client, prefixes);
+    const store = await openTogether(client, prefixes);
     const users = await logIn(store, 3);
     await server.admin.set(`app:${prefixes.tokenKeyPrefix}:{${users[1]?.tag}}`, 'no hash');
-    const found = await Promise.allSettled(users.map((claims) => VERBS.touch(store, claims)));
+    const found = await Promise.allSettled(users.map((claims) => touch(store, claims)));
     expect(found).toMatchObject([
       { value: { userId: 'user 0' } },
       { reason: { code: 'ERR_STORE_CORRUPT' } },
@@ -209,29 +224,101 @@ describe('calls that go out in one turn of the event loop', () => {
     ]);
   });
 
-  it('work on one node of a Cluster, which takes the keys of one slot in a script', async () => {
+  it('are answered although the server refuses the write that another of them needs', async () => {
+    const { store } = await openLimited();
+    const [first, second] = (await logIn(store, 2)) as [TokenClaims, TokenClaims];
+    await forbid('-hset');
+    const found = await Promise.allSettled([touch(store, first), VERBS['touch, thinned out'](store, second)]);
+    expect(found).toMatchObject([{ reason: { code: 'ERR_STORE_UNAVAILABLE' } }, { value: { userId: 'user 1' } }]);
+  });
+
+  it('are answered although the server refuses a key of another of them', async () => {
+    const { store, prefixes } = await openLimited();
+    const users = await logIn(store, 3);
+    const infos = [0, 2].map((i) => `~${prefixes.userKeyPrefix}:{${users[i]?.tag}}`);
+    await forbid('resetkeys', `~${prefixes.tokenKeyPrefix}:*`, ...infos);
+    const found = await Promise.allSettled(users.map((claims) => check(store, claims)));
+    expect(found).toMatchObject([
+      { value: { userId: 'user 0' } },
+      { reason: { code: 'ERR_STORE_UNAVAILABLE' } },
+      { value: { userId: 'user 2' } },
+    ]);
+  });
+
+  it('all fail at a replica, and none is answered from it', async () => {
+    const prefixes = randomPrefixes();
+    const users = await logIn(await openTogether(server.url, prefixes), 3);
+    const replica = await startRedis({ replicaof: [['127.0.0.1', String(server.port)]] });
+    closing(() => replica.stop());
+    await until(
+      'the replica has the sessions',
+      async () => (await replica.admin.keys(`${prefixes.tokenKeyPrefix}*`)).length === 3,
+    );
+    const store = openStore(replica.url, prefixes);
+    const reason = expect.objectContaining({
+      code: 'ERR_STORE_UNAVAILABLE',
+      message: expect.stringContaining('replica'),
+    });
+    for (let round = 0; round < 2; round++) {
+      const failed = await Promise.allSettled(users.map((claims) => check(store, claims)));
+      expect(failed).toEqual(Array(3).fill({ status: 'rejected', reason }));
+    }
+  });
+
+  it.each([
+    [
+      'throws',
+      () => {
+        throw new Error('thrown by an instrumentation');
+      },
+    ],
+    ['gives no reply of the script', () => Promise.resolve('QUEUED')],
+  ])('are refused where the client %s', async (_, sendCommand) => {
+    const client = new Redis(server.url);
+    closing(() => client.disconnect());
+    const store = await openTogether(client);
+    const users = await logIn(store, 3);
+    client.sendCommand = sendCommand;
+    for (const some of [users, users.slice(1)]) {
+      const failed = await Promise.allSettled(some.map((claims) => touch(store, claims)));
+      expect(failed).toEqual(some.map(() => ({ status: 'rejected', reason: expect.any(SessionError) })));
+    }
+  });
+});
+
+describe('where users are on several servers, calls of one turn', () => {
+  it('are sent one by one to one node of a Cluster, which takes the keys of one slot in a script', async () => {
     const node = await startRedis({ 'cluster-enabled': 'yes' });
     closing(() => node.stop());
     await node.admin.call('CLUSTER', 'ADDSLOTSRANGE', 0, 16_383);
     const store = openStore(node.url);
     await until('the node serves its slots', () => logIn(store, 1));
-    for (let round = 0; round < 2; round++) {
+    for (let round = 0; round < 3; round++) {
       const users = await logIn(store, 20);
-      const found = await Promise.all(users.map((claims) => VERBS.touch(store, claims)));
-      expect(found).toMatchObject(users.map((_, i) => ({ userId: `user ${i}` })));
+      expect(await Promise.all(users.map((claims) => touch(store, claims)))).toMatchObject(usersOf(users));
     }
   });
 
-  it('end no session behind a proxy that sends a script to the server of its first key', async () => {
+  it('are answered by the right one, behind a proxy that sends a script to the server of its first key', async () => {
     const shards = await startAll([startRedis(), startRedis()]);
     closing(() => Promise.all(shards.map((shard) => shard.stop())));
-    const store = openStore(new Sharded(shards.map(({ port }) => port)));
+    const prefixes = randomPrefixes();
+    const store = openStore(new Sharded(shards.map(({ port }) => port)), prefixes);
     const users = await logIn(store, 20);
-    for (const verb of [VERBS.check, VERBS.touch]) {
-      const found = await Promise.all(users.map((claims) => verb(store, claims)));
-      expect(found).toMatchObject(users.map((_, i) => ({ userId: `user ${i}` })));
+    // Former copies, as after keys were moved to another server.
+    for (const { tag } of users) {
+      const key = `${prefixes.tokenKeyPrefix}:{${tag}}`;
+      const held = await Promise.all(shards.map((shard) => shard.admin.dumpBuffer(key)));
+      const other = held[0] === null ? 0 : 1;
+      await shards[other]?.admin.restore(key, 0, held[1 - other] as Buffer);
     }
-    for (const shard of shards) expect(await shard.admin.dbsize()).toBeGreaterThan(0);
+    const ended = users.slice(10);
+    for (const { tag, sid } of ended) await store.end(tag, sid, { reason: 'revoked', message: '' });
+    for (let round = 0; round < 3; round++) {
+      const found = await Promise.all(users.map((claims) => touch(store, claims)));
+      expect(found.slice(0, 10)).toMatchObject(usersOf(users).slice(0, 10));
+      expect(found.slice(10)).toMatchObject(ended.map(() => ({ session: null, reason: 'revoked' })));
+    }
   });
 });
 
@@ -249,10 +336,23 @@ class Sharded extends Redis {
   override sendCommand(...[command, stream]: Parameters<Redis['sendCommand']>): unknown {
     const [key] = command.getKeys();
     if (key === undefined) return super.sendCommand(command, stream);
-    const shard = key.toString().charCodeAt(key.length - 2) % this.#shards.length;
+    const sum = Buffer.from(key).reduce((total, byte) => total + byte, 0);
+    const shard = sum % this.#shards.length;
     return (this.#shards[shard] as Redis).sendCommand(command);
   }
 }
+
+const ACCOUNT = 'limited';
+
+/** A store whose rights the test takes away. */
+async function openLimited() {
+  const prefixes = randomPrefixes();
+  await forbid('reset', 'on', 'nopass', '+@all', 'allkeys', 'allchannels');
+  const store = await openTogether(server.url.replace('//', `//${ACCOUNT}:any@`), prefixes);
+  return { store, prefixes };
+}
+
+const forbid = (...rules: string[]) => server.admin.call('ACL', 'SETUSER', ACCOUNT, ...rules);
 
 /** A result without the moments at which it was found. */
 async function outcomeOf(call: Promise<unknown>): Promise<unknown> {

@@ -118,7 +118,7 @@ export class RedisStore implements Store {
       warnOfClient(redis);
     }
     const client = owned ? createRedisClient(redis, { timeoutMs, tls: given.tls }) : redis;
-    this.#connection = new RedisConnection(client, { owned, timeoutMs });
+    this.#connection = new RedisConnection(client, { markOf: this.#keys.userInfo, owned, timeoutMs });
     this.#deadlines = new DeadlineScripts(this.#connection);
     this.#revocations = new Revocations({
       serverOf: (key) => this.#connection.serverOf(key),

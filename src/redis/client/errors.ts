@@ -106,11 +106,6 @@ export function isSplitSlot(error: unknown): boolean {
   return error instanceof Error && (/\bTRYAGAIN\b/.test(error.message) || isRedirection(error));
 }
 
-/** Whether a server takes only keys of one slot in a call: it is a node of a Cluster, or a proxy before one. */
-export function isOneSlotOnly(error: unknown): boolean {
-  return error instanceof Error && /\bCROSSSLOT\b/.test(error.message);
-}
-
 function isRedirection(error: Error): boolean {
   return error.message.startsWith('Too many Cluster redirections');
 }

@@ -14,12 +14,17 @@ export interface QueuedCall {
  */
 export class CommandsInOneWrite {
   readonly #clients: () => readonly Redis[];
+  readonly #onTurn: () => void;
   readonly #sendNow = () => this.#sendAll();
   #waiting: QueuedCall[] = [];
 
-  /** @param clients the clients that may send now. */
-  constructor(clients: () => readonly Redis[]) {
+  /**
+   * @param clients the clients that may send now.
+   * @param onTurn is called after the calls, and may send more in the same write.
+   */
+  constructor(clients: () => readonly Redis[], onTurn: () => void) {
     this.#clients = clients;
+    this.#onTurn = onTurn;
   }
 
   /**
@@ -43,6 +48,7 @@ export class CommandsInOneWrite {
     const streams = calls.length === 1 ? [] : this.#clients().map(({ stream }) => stream);
     for (const stream of streams) stream?.cork();
     for (const call of calls) call.onTurn();
+    this.#onTurn();
     for (const stream of streams) stream?.uncork();
   }
 }

@@ -10,13 +10,16 @@ import { mendConnection } from '../client/mended-connection';
 import { leaveRefusedDatabase } from '../client/refused-database';
 import { FOR_EACH_SESSION, type ScriptName } from '../scripts/index';
 import { CircuitBreaker } from './circuit-breaker';
-import { type Destination, PendingCalls } from './pending-calls';
+import { OneServer } from './one-server';
+import { type Destination, PendingCalls, type SentCall } from './pending-calls';
 import { addressOf, Readiness, type ServerWatcher } from './readiness';
 import { defineScripts, type ScriptCommands } from './script-commands';
 import { SessionsInOneScript } from './sessions-in-one-script';
 import { SlotOwners } from './slot-owners';
 
 interface ConnectionOptions {
+  /** Names a key of no user, to see where keys are. */
+  markOf: (tag: string) => string;
   /** Whether the store made the client, and so listens to it and closes it. */
   owned: boolean;
   timeoutMs: number;
@@ -53,11 +56,15 @@ export class RedisConnection {
   readonly #cluster: Cluster | null;
   readonly #owned: boolean;
   readonly #scripts: ScriptCommands;
+  readonly #oneServer: OneServer;
   /** Of the scripts that take several sessions at once; none for a Cluster. */
   readonly #together: ReadonlyMap<ScriptName, SessionsInOneScript>;
   readonly #readiness: Readiness;
   readonly #serverWatcher: ServerWatcher = {
-    lost: (server) => this.#watcher?.lost(server),
+    lost: (server) => {
+      this.#oneServer.forget();
+      this.#watcher?.lost(server);
+    },
     changed: () => {
       this.#lookForNewMasters();
       this.#watcher?.changed(this.#cluster !== null && this.#slots.haveMoved(this.#cluster.slots));
@@ -73,19 +80,25 @@ export class RedisConnection {
   readonly #slots = new SlotOwners();
   #closed: Promise<void> | null = null;
 
-  constructor(client: Redis | Cluster, { owned, timeoutMs }: ConnectionOptions) {
+  constructor(client: Redis | Cluster, { markOf, owned, timeoutMs }: ConnectionOptions) {
     this.timeoutMs = timeoutMs;
     this.#client = client;
     this.#cluster = client.isCluster ? (client as Cluster) : null;
     this.#owned = owned;
     this.#scripts = defineScripts(client);
+    this.#oneServer = new OneServer(this.#scripts, markOf);
     const together = this.#cluster === null ? FOR_EACH_SESSION : [];
-    this.#together = new Map(together.map((name) => [name, new SessionsInOneScript(this.#scripts[name])]));
+    this.#together = new Map(
+      together.map((name) => [name, new SessionsInOneScript(this.#scripts[name], this.#oneServer)]),
+    );
     this.#readiness = Readiness.of(client, owned, timeoutMs);
     this.#readiness.watch(this.#serverWatcher);
     this.#calls = new PendingCalls(
       this.#readiness,
       () => this.#cluster?.nodes('master') ?? [client as Redis],
+      () => {
+        for (const sessions of this.#together.values()) sessions.sendAll();
+      },
       (reason, server) => this.#errorOf(reason, server),
     );
   }
@@ -196,9 +209,11 @@ export class RedisConnection {
     }
     const script = this.#scripts[name] as (...args: (string | number)[]) => Promise<Reply>;
     const together = this.#together.get(name);
-    const command = (heldUpMs: number) => {
-      const given = typeof args === 'function' ? args(heldUpMs) : args;
-      if (together !== undefined) return together.ask(keys as [string, string], given) as Promise<Reply>;
+    const command = (call: SentCall) => {
+      const given = typeof args === 'function' ? args(call.heldUpMs) : args;
+      if (together !== undefined) {
+        return together.ask({ keys: keys as [string, string], args: given, call }) as Promise<Reply>;
+      }
       const reply = script(keys.length, ...keys, ...given);
       if (this.#cluster === null || keys.length === 1) return reply;
       return reply.catch((error: unknown) => {

@@ -20,8 +20,15 @@ export interface Destination {
   failed?(error: SessionError, reason: unknown): void;
 }
 
-/** Sends a call. `heldUpMs`: milliseconds that this process was held up between call and sending; 0 for none. */
-export type SendCommand<Reply> = (heldUpMs: number) => Promise<Reply>;
+/** A call that is being sent. */
+export interface SentCall {
+  /** Milliseconds that this process was held up between call and sending; 0 for none. */
+  readonly heldUpMs: number;
+  /** Whether it still waits for an answer, and there is a connection. */
+  readonly canSend: boolean;
+}
+
+export type SendCommand<Reply> = (call: SentCall) => Promise<Reply>;
 
 /**
  * Settles each call within its deadline. The deadline begins with the call, and includes the wait for a connection, for
@@ -40,16 +47,18 @@ export class PendingCalls {
 
   /**
    * @param clients the clients that may send now.
+   * @param onTurn is called when the calls of a turn of the event loop have been sent.
    * @param errorOf makes the error for a client's error.
    */
   constructor(
     readiness: Readiness,
     clients: () => readonly Redis[],
+    onTurn: () => void,
     errorOf: (reason: unknown, server?: string) => SessionError,
   ) {
     this.readiness = readiness;
     this.errorOf = errorOf;
-    this.turn = new CommandsInOneWrite(clients);
+    this.turn = new CommandsInOneWrite(clients, onTurn);
   }
 
   add<Reply>(command: SendCommand<Reply>, timeoutMs: number, destination: Destination | null = null): Promise<Reply> {
@@ -92,8 +101,9 @@ export class PendingCalls {
 }
 
 /** One call. A class, because closures for each call would cost more than all else here. */
-class PendingCall<Reply> implements WaitingCall, QueuedCall {
+class PendingCall<Reply> implements WaitingCall, QueuedCall, SentCall {
   until = 0;
+  heldUpMs = 0;
   readonly #calls: PendingCalls;
   readonly #command: SendCommand<Reply>;
   readonly #timeoutMs: number;
@@ -102,7 +112,6 @@ class PendingCall<Reply> implements WaitingCall, QueuedCall {
   readonly #reject: (error: SessionError) => void;
   #timer: NodeJS.Timeout;
   #deadline: number;
-  #heldUpMs = 0;
   /** When the call was ready to be sent; it waits for the end of the turn. */
   #queuedAt: number | null = null;
   /** The server that the call is in flight to; `null` for none. */
@@ -138,11 +147,15 @@ class PendingCall<Reply> implements WaitingCall, QueuedCall {
 
   onTurn(): void {
     const waitedMs = performance.now() - (this.#queuedAt ?? 0);
-    this.#heldUpMs = waitedMs > LONGEST_TURN_MS ? waitedMs : 0;
+    this.heldUpMs = waitedMs > LONGEST_TURN_MS ? waitedMs : 0;
     this.#queuedAt = null;
-    this.#deadline += this.#heldUpMs;
+    this.#deadline += this.heldUpMs;
     this.until = this.#deadline - RESERVE * this.#timeoutMs;
     this.#calls.callsTo(this.#destination?.server() ?? '').add(this);
+  }
+
+  get canSend(): boolean {
+    return !this.#isSettled && this.#calls.readiness.isConnected;
   }
 
   send(inFlight: CallsInFlight): boolean {
@@ -153,7 +166,7 @@ class PendingCall<Reply> implements WaitingCall, QueuedCall {
     }
     this.#inFlight = inFlight;
     try {
-      this.#command(this.#heldUpMs).then(
+      this.#command(this).then(
         (reply) => this.#succeed(reply),
         (reason: unknown) => this.refuse(reason),
       );

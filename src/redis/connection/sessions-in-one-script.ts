@@ -1,78 +1,90 @@
-import { isErrorReply, isOneSlotOnly } from '../client/errors';
+import { isErrorReply } from '../client/errors';
+import type { OneServer } from './one-server';
 import type { ScriptCommand } from './script-commands';
 
-/** Sessions that one script asks for, at most: Redis answers nobody else meanwhile. */
+/** Sessions that one script asks for, at most: meanwhile Redis answers no other client. */
 const MOST = 16;
 
-/** One session: the user's keys, and the arguments of the script. */
-interface Asked {
+/** The user's keys, and the arguments of the script. */
+export interface SessionQuestion {
   keys: readonly [sessions: string, userInfo: string];
   args: readonly (string | number)[];
+  /** The call that asks: whether it waits for an answer, and there is a connection. */
+  call: { readonly canSend: boolean };
+}
+
+interface Waiting extends SessionQuestion {
   resolve(reply: unknown): void;
   reject(reason: unknown): void;
 }
 
 /**
  * Asks for the sessions of all calls that are sent in one turn of the event loop by one run of a script: most of its
- * cost, for Redis and for this process, is to start it. In a Cluster that isn't possible, because users are on different
- * nodes.
+ * cost, for Redis and for this process, is to start it. Where users are on several servers, each has a run of its own.
  */
 export class SessionsInOneScript {
   readonly #script: ScriptCommand;
-  readonly #send = () => this.#sendWaiting();
-  #waiting: Asked[] = [];
-  /** Whether this server has refused keys of several users in one script: one node of a Cluster does. */
-  #isOneByOne = false;
+  readonly #oneServer: OneServer;
+  readonly #sendAll = () => this.sendAll();
+  #waiting: Waiting[] = [];
 
-  constructor(script: ScriptCommand) {
+  constructor(script: ScriptCommand, oneServer: OneServer) {
     this.#script = script;
+    this.#oneServer = oneServer;
   }
 
-  ask(keys: readonly [sessions: string, userInfo: string], args: readonly (string | number)[]): Promise<unknown> {
-    if (this.#isOneByOne) return this.#script(keys.length, ...keys, ...args);
+  ask(question: SessionQuestion): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ keys, args, resolve, reject });
-      if (this.#waiting.length >= MOST) this.#sendWaiting();
-      else if (this.#waiting.length === 1) process.nextTick(this.#send);
+      this.#waiting.push({ ...question, resolve, reject });
+      if (this.#waiting.length >= MOST) this.sendAll();
+      else if (this.#waiting.length === 1) process.nextTick(this.#sendAll);
     });
   }
 
-  #sendWaiting(): void {
+  /** Sends what waits. */
+  sendAll(): void {
     const all = this.#waiting;
     if (all.length === 0) return;
     this.#waiting = [];
-    if (all.length === 1) this.#sendAlone(all[0] as Asked);
-    else this.#sendTogether(all);
+    if (all.length > 1 && this.#oneServer.isKnown()) void this.#sendTogether(all);
+    else for (const one of all) this.#sendAlone(one);
   }
 
-  #sendTogether(all: readonly Asked[]): void {
-    const keys = [...all.map((asked) => asked.keys[0]), ...all.map((asked) => asked.keys[1])];
-    const args = all.flatMap((asked) => asked.args);
-    this.#script(keys.length, ...keys, ...args).then(
-      (replies) => this.#settle(all, replies as unknown[]),
-      (reason: unknown) => this.#fail(all, reason),
+  #sendTogether(all: readonly Waiting[]): void {
+    const keys = [...all.map((one) => one.keys[0]), ...all.map((one) => one.keys[1])];
+    const args = all.flatMap((one) => one.args);
+    this.#run(keys, args).then(
+      (replies) => this.#settle(all, replies),
+      (reason: unknown) => this.#refuse(all, reason),
     );
   }
 
-  #settle(all: readonly Asked[], replies: readonly unknown[]): void {
-    for (const [index, asked] of all.entries()) {
-      const reply = replies[index];
-      if (isErrorReply(reply)) asked.reject(reply);
-      // A proxy before several servers may have sent all keys to the server of the first one.
-      else if (reply === null) this.#sendAlone(asked);
-      else asked.resolve(reply);
+  #settle(all: readonly Waiting[], replies: unknown): void {
+    if (!Array.isArray(replies) || replies.length !== all.length) {
+      this.#refuse(all, new TypeError('the client gave no reply of the script'));
+      return;
+    }
+    for (const [index, one] of all.entries()) {
+      const reply: unknown = replies[index];
+      if (isErrorReply(reply)) one.reject(reply);
+      else one.resolve(reply);
     }
   }
 
-  #fail(all: readonly Asked[], reason: unknown): void {
-    this.#isOneByOne ||= isOneSlotOnly(reason);
-    for (const asked of all) {
-      if (this.#isOneByOne) this.#sendAlone(asked);
-      else asked.reject(reason);
+  /** What Redis refuses may be a part of the script: then it answers the others. */
+  #refuse(all: readonly Waiting[], reason: unknown): void {
+    for (const one of all) {
+      if (isErrorReply(reason) && one.call.canSend) this.#sendAlone(one);
+      else one.reject(reason);
     }
   }
 
-  #sendAlone({ keys, args, resolve, reject }: Asked): void {
-    this.#script(keys.length, ...keys, ...args).then(resolve, reject);
+  #sendAlone({ keys, args, resolve, reject }: Waiting): void {
+    this.#run(keys, args).then(resolve, reject);
+  }
+
+  /** Async, because a client that an application has changed may throw. */
+  async #run(keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+    return this.#script(keys.length, ...keys, ...args);
   }
 }

@@ -1,13 +1,14 @@
 import { ADD_TO_DATA, CLEAR_DATA, READ_DATA, TAKE_DATA, WRITE_DATA } from './data';
 import { BAN, END_ALL, REVOKE, UNBAN } from './ending';
 import { CREATE } from './login';
+import { MARK, TAKE_MARK } from './mark';
 import { GET_BAN, LIST, STATES } from './reading';
 import { CHECK, END, END_REUSED, END_WITH_DATA, REFRESH, TOUCH, TOUCH_WITH_DATA } from './session';
 import { DELETE_USER_INFO, RENEW_USER_INFO, SET_USER_INFO } from './user-info';
 
 /**
  * One script a verb, each atomic, on the keys of one user (schema.ts has what is in them); `revoke` repeats what has
- * been ended.
+ * been ended, `mark` looks where keys are.
  */
 export const SCRIPTS = {
   create: CREATE,
@@ -33,6 +34,8 @@ export const SCRIPTS = {
   setUserInfo: SET_USER_INFO,
   deleteUserInfo: DELETE_USER_INFO,
   revoke: REVOKE,
+  mark: MARK,
+  takeMark: TAKE_MARK,
 } as const;
 
 /** Those that also take sessions of several users at once. Each request waits for one of them. */

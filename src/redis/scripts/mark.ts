@@ -1,0 +1,23 @@
+/**
+ * Marks keys of no user, for a moment.
+ *
+ * KEYS  names in the place of cached info
+ */
+export const MARK = `
+for i = 1, #KEYS do redis.call('SET', KEYS[i], 'marked', 'PX', 10000) end
+-- As the scripts on several sessions do.
+redis.call('MGET', unpack(KEYS))
+return 'marked'
+`;
+
+/**
+ * Takes a mark away.
+ *
+ * KEYS[1]  a name that may be marked
+ * Returns  the mark; nil for none
+ */
+export const TAKE_MARK = `
+local mark = redis.call('GETEX', KEYS[1])
+redis.call('UNLINK', KEYS[1])
+return mark
+`;
