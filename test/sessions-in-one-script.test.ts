@@ -18,6 +18,7 @@ import {
   startSession,
   unknownToken,
 } from './support/stores';
+import { startProxy } from './support/tcp-proxy';
 import { until } from './support/until';
 
 jest.setTimeout(PROPERTY_TIMEOUT);
@@ -80,10 +81,9 @@ async function scriptsDuring(work: () => Promise<unknown>): Promise<number> {
 async function scriptsRun(): Promise<number> {
   const stats = await server.admin.info('commandstats');
   // A connection sends each script itself at first.
-  return [...stats.matchAll(/cmdstat_(?:evalsha|eval):calls=(\d+)/g)].reduce(
-    (sum, [, calls]) => sum + Number(calls),
-    0,
-  );
+  const lines = stats.split('\n').filter((line) => /^cmdstat_(evalsha|eval):/.test(line));
+  const counts = lines.flatMap((line) => [...line.matchAll(/[:,](?:rejected_)?calls=(\d+)/g)]);
+  return counts.reduce((sum, [, calls]) => sum + Number(calls), 0);
 }
 
 async function logIn(store: Store, users: number): Promise<TokenClaims[]> {
@@ -243,6 +243,28 @@ describe('calls that go out in one turn of the event loop', () => {
       { reason: { code: 'ERR_STORE_UNAVAILABLE' } },
       { value: { userId: 'user 2' } },
     ]);
+  });
+
+  it('that were given up before the refusal came are not sent again', async () => {
+    const { prefixes } = await openLimited();
+    const proxy = await startProxy(server.port);
+    closing(() => proxy.stop());
+    const client = new Redis(`redis://${ACCOUNT}:any@127.0.0.1:${proxy.port}`);
+    closing(() => client.disconnect());
+    const store = await openTogether(client, { ...prefixes, timeoutMs: 400 });
+    const users = await logIn(store, 3);
+    await forbid('resetkeys', `~${prefixes.tokenKeyPrefix}:*`);
+    proxy.delay(300);
+    const scripts = await scriptsDuring(async () => {
+      const failed = await Promise.allSettled(users.map((claims) => check(store, claims)));
+      expect(failed).toEqual(
+        Array(3).fill({ status: 'rejected', reason: expect.objectContaining({ code: 'ERR_STORE_TIMEOUT' }) }),
+      );
+      proxy.pass();
+      // Its answer comes after the refusal, and after what would be sent then.
+      for (let i = 0; i < 2; i++) await client.ping();
+    });
+    expect(scripts).toBe(1);
   });
 
   it('all fail at a replica, and none is answered from it', async () => {
