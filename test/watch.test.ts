@@ -303,7 +303,7 @@ describe('the announcements', () => {
     await there.deleteToken(kicked);
     expect((await ending(signal)).endReason).toBe('unknown');
     expect(other.aborted).toBe(false);
-    expect(events).toContain('watch-down');
+    await until('the event says so', () => events.includes('watch-down'));
   });
 
   it('may stop with Redis: no signal aborts, and sessions that ended abort once it is back', async () => {

@@ -294,6 +294,7 @@ export class RedisConnection {
     const settled = this.#calls.close();
     if (this.#owned) await settled;
     this.#breaker.reset();
+    this.#oneServer.close();
     this.#watcher = null;
     // An owned client still reports its end, and an error without a listener is printed.
     if (this.#owned && this.#client.status !== 'end') this.#client.disconnect();

@@ -31,25 +31,31 @@ export class OneServer {
     return this.#isOne;
   }
 
-  /** Forgets the last look: another server may answer from now on. */
+  /** Forgets the last look, and gives up one that is being made: another server may answer from now on. */
   forget(): void {
     this.#epoch++;
     this.#isOne = false;
     this.#lookAt = 0;
   }
 
+  /** Gives up for good. */
+  close(): void {
+    this.forget();
+    this.#lookAt = Number.POSITIVE_INFINITY;
+  }
+
   async #look(): Promise<void> {
     this.#lookAt = performance.now() + LOOK_EVERY_MS;
     const epoch = this.#epoch;
     const keys = Array.from({ length: MARKS }, () => this.#keyOf(randomBytes(16).toString('base64url')));
-    // A server that refuses takes no keys of several users in a script, or is not well: the next look will show.
-    const isOne = await this.#findsAll(keys).catch(() => false);
-    if (epoch === this.#epoch) this.#isOne = isOne;
-  }
-
-  async #findsAll(keys: readonly string[]): Promise<boolean> {
-    await this.#scripts.mark(keys.length, ...keys);
-    const marks = await Promise.all(keys.map((key) => this.#scripts.takeMark(1, key)));
-    return marks.every((mark) => mark !== null);
+    try {
+      await this.#scripts.mark(keys.length, ...keys);
+      if (epoch !== this.#epoch) return;
+      const marks = await Promise.all(keys.map((key) => this.#scripts.takeMark(1, key)));
+      if (epoch === this.#epoch) this.#isOne = marks.every((mark) => mark !== null);
+    } catch {
+      // It takes no keys of several users in a script, or is not well.
+      if (epoch === this.#epoch) this.#isOne = false;
+    }
   }
 }

@@ -52,7 +52,8 @@ const CHECK_INFO = `if info and string.find(info, '\\n', 1, true) then info = fa
  * KEYS     of each session, the user's sessions; then of each, the user's cached info. Of one session, the info may be
  *          left out
  * ARGV     of each session in turn, the arguments of the verb
- * Returns  of one session, what the verb returns; of several, that of each
+ * Returns  of one session, what the verb returns; of several, that of each, which may be an error. An error of the whole
+ *          script may be about one session: it can be run again for each
  *
  * @param clock TIME, or CLOCK for a verb that needs now.
  * @param names the verb's arguments.
@@ -77,12 +78,7 @@ local function ask(key, info, first)
   ${body}
 end
 local replies = {}
-for i = 1, sessions do
-  -- A damaged session is no reason to refuse the others.
-  local is_done, reply = pcall(ask, KEYS[i], infos[i], ${names.length} * (i - 1) + 1)
-  if not is_done then reply = redis.error_reply(type(reply) == 'table' and reply.err or reply) end
-  replies[i] = reply
-end
+for i = 1, sessions do replies[i] = ask(KEYS[i], infos[i], ${names.length} * (i - 1) + 1) end
 return replies
 `;
 }
