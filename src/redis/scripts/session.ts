@@ -17,13 +17,13 @@ import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, DATA, END_RECORD, REFUSE_ON_REP
  * Returns  what is stored, see FOUND; nil for nothing
  */
 
-/** What the parts below call these. */
+/** The names that the parts below have for these; forEachSession gives the same names. */
 const ONE_SESSION = `
 ${CLOCK}
 local key, sid, presented, grace = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 `;
 
-/** Reads the session `sid` of `key`: user_id, and record and attributes as they are stored. */
+/** Reads the session `sid` of `key`: user_id, and record and attributes as they are stored; nil where there are none. */
 const READ = `
 local found = redis.pcall('HMGET', key, 'v', 'id', sid, sid .. '.a')
 if found.err then return found end
@@ -68,7 +68,7 @@ function forEachSession(clock: string, names: readonly string[], verb: string): 
   return `
 ${clock}${INFO}
 if sessions <= 1 then
-  -- The same as below, without the cost of a function.
+  -- The same as below, without the cost of a function: mostly there is one session.
   local key, first = KEYS[1], 1
   ${body}
 end
