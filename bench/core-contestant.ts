@@ -8,6 +8,7 @@ import { Redis } from 'ioredis';
 import RedisSessions from 'redis-sessions';
 import { RedisStore, TokenManager } from 'tokensession';
 import { answerQuestions } from './child';
+import { plainReads } from './plain-reads';
 import { contestantNamed } from './server';
 
 const SESSIONS = 1000;
@@ -28,20 +29,8 @@ const CONTESTANTS: Record<string, Contestant> = {
     return async (index) => (await redis.get(`plain:${index}`))?.trimEnd();
   },
 
-  /** What a check reads, by plain commands in one write: no script, signature or judgement. A replica would answer. */
-  'HMGET + GET': async (url) => {
-    const redis = new Redis(url, { enableAutoPipelining: true });
-    const tokens = await signIn(new TokenManager({ store: new RedisStore(url), secret: SECRET }));
-    return async (index) => {
-      const [tag, sid] = (tokens[index] as string).split('.');
-      const reads = [
-        redis.hmget(`session-token:{${tag}}`, 'v', 'id', `${sid}`, `${sid}.a`),
-        redis.get(`session-user:{${tag}}`),
-      ];
-      const [session] = (await Promise.all(reads)) as [(string | null)[], string | null];
-      return session[1] ?? undefined;
-    };
-  },
+  'HMGET + GET': async (url) =>
+    plainReads(url, await signIn(new TokenManager({ store: new RedisStore(url), secret: SECRET }))),
 
   checkToken: (url) => checkToken(url),
   'checkToken, cached': (url) => checkToken(url, { cache: true }),

@@ -11,6 +11,7 @@ import { createClient } from 'redis';
 import RedisSessions from 'redis-sessions';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { answerQuestions } from './child';
+import { plainReads } from './plain-reads';
 import { record, replay, type Turn } from './replay';
 import { contestantNamed } from './server';
 
@@ -41,20 +42,8 @@ const CONTESTANTS: Record<string, Contestant> = {
   /** The least that reads and slides a session. */
   GETEX: (url) => plain(url, (redis, key) => redis.getex(key, 'EX', TTL)),
 
-  /** What a check reads, by plain commands in one write. */
-  'HMGET + GET': async (url) => {
-    const redis = new Redis(url, { enableAutoPipelining: true });
-    const made = await logIn(new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL }));
-    return async (index) => {
-      const [tag, sid] = (made[index] as string).split('.');
-      const reads = [
-        redis.hmget(`session-token:{${tag}}`, 'v', 'id', `${sid}`, `${sid}.a`),
-        redis.get(`session-user:{${tag}}`),
-      ];
-      const [session] = (await Promise.all(reads)) as [(string | null)[], string | null];
-      return session[1] ?? undefined;
-    };
-  },
+  'HMGET + GET': async (url) =>
+    plainReads(url, await logIn(new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL }))),
 
   checkToken: (url) => tokens(url, {}, (sessions, token) => sessions.checkToken(token)),
 

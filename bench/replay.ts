@@ -35,16 +35,17 @@ export async function record(
   }).listen(0, '127.0.0.1');
   await once(relay, 'listening');
   const call = await make(`redis://127.0.0.1:${(relay.address() as AddressInfo).port}`);
-  // The first call may load a script.
-  await call(0);
+  const makeTurn = (first: number) =>
+    Promise.all(Array.from({ length: Math.min(atOnce, calls - first) }, (_, i) => call(first + i)));
+  // What a connection sends at first, such as a script itself, is not a part of each call.
+  for (let first = 0; first < calls; first += atOnce) await makeTurn(first);
   const turns: Turn[] = [];
   for (let first = 0; first < calls; first += atOnce) {
     recorded = [];
-    const made = Math.min(atOnce, calls - first);
-    await Promise.all(Array.from({ length: made }, (_, i) => call(first + i)));
+    const { length } = await makeTurn(first);
     const bytes = Buffer.concat(recorded);
     // A command is an array of bulk strings, as a reply may be.
-    turns.push({ bytes, calls: made, commands: new ReplyCounter().count(bytes) });
+    turns.push({ bytes, calls: length, commands: new ReplyCounter().count(bytes) });
   }
   relay.close();
   return turns;

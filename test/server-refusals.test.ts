@@ -317,6 +317,7 @@ describe('health', () => {
     ['-time', 'down', /it refuses TIME/],
     ['-hmget', 'down', /it refuses HMGET/],
     ['-hdel', 'down', /it refuses HDEL/],
+    ['-mget', 'degraded', /it refuses MGET/],
     ['-getex', 'down', /it refuses GETEX/],
     ['-hset', 'down', /it refuses HSET/],
     ['-hkeys', 'degraded', /it refuses HKEYS/],

@@ -18,7 +18,6 @@ import {
   startSession,
   unknownToken,
 } from './support/stores';
-import { startProxy } from './support/tcp-proxy';
 import { until } from './support/until';
 
 jest.setTimeout(PROPERTY_TIMEOUT);
@@ -64,22 +63,22 @@ function openStore(target: string | Redis = server.url, options: RedisStoreOptio
 }
 
 /** A store that has seen that all keys are on one server. */
-async function openTogether(target?: string | Redis, options?: RedisStoreOptions): Promise<RedisStore> {
+async function openTogether(target?: string | Redis, options?: RedisStoreOptions, on = server): Promise<RedisStore> {
   const store = openStore(target, options);
   const ask = () => Promise.all([check(store, unknownToken(tagOf('a'))), check(store, unknownToken(tagOf('b')))]);
-  await until('two calls take one script', async () => (await scriptsDuring(ask)) === 1);
+  await until('two calls take one script', async () => (await scriptsDuring(ask, on)) === 1);
   return store;
 }
 
 /** How many scripts clients send during the work. */
-async function scriptsDuring(work: () => Promise<unknown>): Promise<number> {
-  const before = await scriptsRun();
+async function scriptsDuring(work: () => Promise<unknown>, on: RedisServer = server): Promise<number> {
+  const before = await scriptsRun(on);
   await work();
-  return (await scriptsRun()) - before;
+  return (await scriptsRun(on)) - before;
 }
 
-async function scriptsRun(): Promise<number> {
-  const stats = await server.admin.info('commandstats');
+async function scriptsRun(on: RedisServer): Promise<number> {
+  const stats = await on.admin.info('commandstats');
   // A connection sends each script itself at first.
   const lines = stats.split('\n').filter((line) => /^cmdstat_(evalsha|eval):/.test(line));
   const counts = lines.flatMap((line) => [...line.matchAll(/[:,](?:rejected_)?calls=(\d+)/g)]);
@@ -246,25 +245,60 @@ describe('calls that go out in one turn of the event loop', () => {
   });
 
   it('that were given up before the refusal came are not sent again', async () => {
-    const { prefixes } = await openLimited();
-    const proxy = await startProxy(server.port);
-    closing(() => proxy.stop());
-    const client = new Redis(`redis://${ACCOUNT}:any@127.0.0.1:${proxy.port}`);
+    const own = await startRedis();
+    closing(() => own.stop());
+    const prefixes = randomPrefixes();
+    const users = await logIn(openStore(own.url, prefixes), 3);
+    const client = new Redis(own.url);
     closing(() => client.disconnect());
-    const store = await openTogether(client, { ...prefixes, timeoutMs: 400 });
-    const users = await logIn(store, 3);
-    await forbid('resetkeys', `~${prefixes.tokenKeyPrefix}:*`);
-    proxy.delay(300);
+    const store = await openTogether(client, { ...prefixes, timeoutMs: 1000 }, own);
+    await own.admin.call('ACL', 'SETUSER', 'default', 'resetkeys', `~${prefixes.tokenKeyPrefix}:*`);
     const scripts = await scriptsDuring(async () => {
+      own.pause();
       const failed = await Promise.allSettled(users.map((claims) => check(store, claims)));
-      expect(failed).toEqual(
-        Array(3).fill({ status: 'rejected', reason: expect.objectContaining({ code: 'ERR_STORE_TIMEOUT' }) }),
-      );
-      proxy.pass();
-      // Its answer comes after the refusal, and after what would be sent then.
+      own.resume();
+      const reason = expect.objectContaining({ code: 'ERR_STORE_TIMEOUT' });
+      expect(failed).toEqual(users.map(() => ({ status: 'rejected', reason })));
+      // Its answer comes after the refusal; the second one's after what would be sent then.
       for (let i = 0; i < 2; i++) await client.ping();
-    });
+    }, own);
     expect(scripts).toBe(1);
+  });
+
+  it('all fail at a master that was made a replica', async () => {
+    const own = await startRedis();
+    closing(() => own.stop());
+    const store = await openTogether(own.url, {}, own);
+    const users = await logIn(store, 3);
+    await own.admin.call('REPLICAOF', '127.0.0.1', String(server.port));
+    const failed = await Promise.allSettled(users.map((claims) => check(store, claims)));
+    const reason = expect.objectContaining({ code: 'ERR_STORE_UNAVAILABLE' });
+    expect(failed).toEqual(users.map(() => ({ status: 'rejected', reason })));
+  });
+
+  it('take a script each after the connection was lost, until one server was seen to hold all keys again', async () => {
+    const client = new Redis(server.url);
+    closing(() => client.disconnect());
+    const store = await openTogether(client);
+    const users = await logIn(store, 2);
+    const askAll = () => Promise.all(users.map((claims) => check(store, claims)));
+    expect(await scriptsDuring(askAll)).toBe(1);
+    await server.admin.call('CLIENT', 'KILL', 'ID', await client.client('ID'));
+    await until('it is connected again', () => check(store, users[0] as TokenClaims));
+    expect(await scriptsDuring(askAll)).toBeGreaterThan(1);
+    await until('it is seen again', async () => (await scriptsDuring(askAll)) === 1);
+  });
+
+  it('take a script each when that was last seen a minute ago', async () => {
+    const store = await openTogether();
+    const users = await logIn(store, 2);
+    const askAll = () => Promise.all(users.map((claims) => check(store, claims)));
+    expect(await scriptsDuring(askAll)).toBe(1);
+    const now = performance.now.bind(performance);
+    const later = jest.spyOn(performance, 'now').mockImplementation(() => now() + 60_000);
+    closing(() => later.mockRestore());
+    expect(await scriptsDuring(askAll)).toBeGreaterThan(1);
+    await until('it is seen again', async () => (await scriptsDuring(askAll)) === 1);
   });
 
   it('all fail at a replica, and none is answered from it', async () => {
@@ -315,10 +349,12 @@ describe('where users are on several servers, calls of one turn', () => {
     await node.admin.call('CLUSTER', 'ADDSLOTSRANGE', 0, 16_383);
     const store = openStore(node.url);
     await until('the node serves its slots', () => logIn(store, 1));
-    for (let round = 0; round < 3; round++) {
-      const users = await logIn(store, 20);
+    const users = await logIn(store, 20);
+    const touchAll = async () => {
       expect(await Promise.all(users.map((claims) => touch(store, claims)))).toMatchObject(usersOf(users));
-    }
+    };
+    await touchAll();
+    expect(await scriptsDuring(touchAll, node)).toBe(20);
   });
 
   it('are answered by the right one, behind a proxy that sends a script to the server of its first key', async () => {
@@ -336,7 +372,10 @@ describe('where users are on several servers, calls of one turn', () => {
     }
     const ended = users.slice(10);
     for (const { tag, sid } of ended) await store.end(tag, sid, { reason: 'revoked', message: '' });
-    for (let round = 0; round < 3; round++) {
+    let scripts = 0;
+    // With the look for where keys are: 65.
+    while (scripts < 65 + 3 * 20) {
+      scripts = (await Promise.all(shards.map(scriptsRun))).reduce((sum, run) => sum + run, 0);
       const found = await Promise.all(users.map((claims) => touch(store, claims)));
       expect(found.slice(0, 10)).toMatchObject(usersOf(users).slice(0, 10));
       expect(found.slice(10)).toMatchObject(ended.map(() => ({ session: null, reason: 'revoked' })));

@@ -18,6 +18,7 @@ import { checkText } from '../errors/arguments';
  *     ban       since:until:reason                  a ban, and for an hour one that is over; until 0 = for ever
  *   GET session-user:{<tag>}          version:until:json   the cached user info; the version alone, `version:0:`, after
  *                                     a deletion
+ *   GET session-user:{<random>}       marked: of no user, for ten seconds at most, see scripts/mark.ts
  *
  *   SUBSCRIBE session-token:changes   the user's tag when a session has ended or changed, in the same step; not for a
  *                                     slide

@@ -14,17 +14,17 @@ export interface QueuedCall {
  */
 export class CommandsInOneWrite {
   readonly #clients: () => readonly Redis[];
-  readonly #onTurn: () => void;
+  readonly #afterTurn: () => void;
   readonly #sendNow = () => this.#sendAll();
   #waiting: QueuedCall[] = [];
 
   /**
    * @param clients the clients that may send now.
-   * @param onTurn is called after the calls, and may send more in the same write.
+   * @param afterTurn is called after the calls of a turn, and may send more in the same write.
    */
-  constructor(clients: () => readonly Redis[], onTurn: () => void) {
+  constructor(clients: () => readonly Redis[], afterTurn: () => void) {
     this.#clients = clients;
-    this.#onTurn = onTurn;
+    this.#afterTurn = afterTurn;
   }
 
   /**
@@ -48,7 +48,7 @@ export class CommandsInOneWrite {
     const streams = calls.length === 1 ? [] : this.#clients().map(({ stream }) => stream);
     for (const stream of streams) stream?.cork();
     for (const call of calls) call.onTurn();
-    this.#onTurn();
+    this.#afterTurn();
     for (const stream of streams) stream?.uncork();
   }
 }

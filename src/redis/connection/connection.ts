@@ -57,7 +57,7 @@ export class RedisConnection {
   readonly #owned: boolean;
   readonly #scripts: ScriptCommands;
   readonly #oneServer: OneServer;
-  /** Of the scripts that take several sessions at once; none for a Cluster. */
+  /** The calls of each script that takes several sessions at once; empty for a Cluster. */
   readonly #together: ReadonlyMap<ScriptName, SessionsInOneScript>;
   readonly #readiness: Readiness;
   readonly #serverWatcher: ServerWatcher = {

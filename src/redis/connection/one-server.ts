@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import type { ScriptCommands } from './script-commands';
 
-/** Keys that are tried. Of two servers that share keys out evenly, one holds them all once in 2^63 times. */
+/** Keys that are tried. If each server holds at least a tenth of the keys, one of them holds all these in 1 of 850 looks. */
 const MARKS = 64;
 
-/** Milliseconds until the next look. */
-const LOOK_EVERY_MS = 60_000;
+/** Milliseconds for which a look is believed. */
+const BELIEVED_MS = 60_000;
 
 /**
  * Whether one server holds all keys. The client can't know that by itself: behind an address, a proxy may share keys out
@@ -15,7 +15,9 @@ const LOOK_EVERY_MS = 60_000;
 export class OneServer {
   readonly #scripts: Pick<ScriptCommands, 'mark' | 'takeMark'>;
   readonly #keyOf: (tag: string) => string;
-  #isOne = false;
+  #holdsAllKeys = false;
+  /** Set once a mark was missing, and when the store is closed: there are no further looks. */
+  #isSettled = false;
   #lookAt = 0;
   /** Counts the times that another server may have taken over. */
   #epoch = 0;
@@ -25,37 +27,38 @@ export class OneServer {
     this.#keyOf = keyOf;
   }
 
-  /** Whether that was so at the last look. Looks again when that is long ago. */
-  isKnown(): boolean {
-    if (performance.now() >= this.#lookAt) void this.#look();
-    return this.#isOne;
+  /** `false` also while that is not known; then a look begins. */
+  holdsAllKeys(): boolean {
+    if (!this.#isSettled && performance.now() >= this.#lookAt) void this.#look();
+    return this.#holdsAllKeys;
   }
 
   /** Forgets the last look, and gives up one that is being made: another server may answer from now on. */
   forget(): void {
     this.#epoch++;
-    this.#isOne = false;
+    this.#holdsAllKeys = false;
     this.#lookAt = 0;
   }
 
-  /** Gives up for good. */
   close(): void {
     this.forget();
-    this.#lookAt = Number.POSITIVE_INFINITY;
+    this.#isSettled = true;
   }
 
   async #look(): Promise<void> {
-    this.#lookAt = performance.now() + LOOK_EVERY_MS;
-    const epoch = this.#epoch;
+    this.#holdsAllKeys = false;
+    this.#lookAt = performance.now() + BELIEVED_MS;
+    const epoch = ++this.#epoch;
     const keys = Array.from({ length: MARKS }, () => this.#keyOf(randomBytes(16).toString('base64url')));
     try {
-      await this.#scripts.mark(keys.length, ...keys);
+      const marked = await this.#scripts.mark(keys.length, ...keys);
       if (epoch !== this.#epoch) return;
-      const marks = await Promise.all(keys.map((key) => this.#scripts.takeMark(1, key)));
-      if (epoch === this.#epoch) this.#isOne = marks.every((mark) => mark !== null);
+      const marks = await Promise.all(keys.map(async (key) => this.#scripts.takeMark(1, key)));
+      if (epoch !== this.#epoch) return;
+      this.#holdsAllKeys = marks.every((mark) => mark === marked);
+      this.#isSettled = !this.#holdsAllKeys;
     } catch {
-      // It takes no keys of several users in a script, or is not well.
-      if (epoch === this.#epoch) this.#isOne = false;
+      // It takes no keys of several users in a script, or is not well. The next look will show.
     }
   }
 }

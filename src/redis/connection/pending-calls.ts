@@ -24,8 +24,8 @@ export interface Destination {
 export interface SentCall {
   /** Milliseconds that this process was held up between call and sending; 0 for none. */
   readonly heldUpMs: number;
-  /** Whether it still waits for an answer, and there is a connection. */
-  readonly canSend: boolean;
+  /** Whether its caller still waits for an answer, and there is a connection. */
+  readonly isAwaited: boolean;
 }
 
 export type SendCommand<Reply> = (call: SentCall) => Promise<Reply>;
@@ -47,18 +47,18 @@ export class PendingCalls {
 
   /**
    * @param clients the clients that may send now.
-   * @param onTurn is called when the calls of a turn of the event loop have been sent.
+   * @param afterTurn is called when the calls of a turn of the event loop have been sent.
    * @param errorOf makes the error for a client's error.
    */
   constructor(
     readiness: Readiness,
     clients: () => readonly Redis[],
-    onTurn: () => void,
+    afterTurn: () => void,
     errorOf: (reason: unknown, server?: string) => SessionError,
   ) {
     this.readiness = readiness;
     this.errorOf = errorOf;
-    this.turn = new CommandsInOneWrite(clients, onTurn);
+    this.turn = new CommandsInOneWrite(clients, afterTurn);
   }
 
   add<Reply>(command: SendCommand<Reply>, timeoutMs: number, destination: Destination | null = null): Promise<Reply> {
@@ -154,7 +154,7 @@ class PendingCall<Reply> implements WaitingCall, QueuedCall, SentCall {
     this.#calls.callsTo(this.#destination?.server() ?? '').add(this);
   }
 
-  get canSend(): boolean {
+  get isAwaited(): boolean {
     return !this.#isSettled && this.#calls.readiness.isConnected;
   }
 

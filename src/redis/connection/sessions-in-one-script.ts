@@ -1,16 +1,16 @@
 import { isErrorReply } from '../client/errors';
 import type { OneServer } from './one-server';
+import type { SentCall } from './pending-calls';
 import type { ScriptCommand } from './script-commands';
 
 /** Sessions that one script asks for, at most: meanwhile Redis answers no other client. */
-const MOST = 16;
+const MAX_SESSIONS = 16;
 
 /** The user's keys, and the arguments of the script. */
 export interface SessionQuestion {
   keys: readonly [sessions: string, userInfo: string];
   args: readonly (string | number)[];
-  /** The call that asks: whether it waits for an answer, and there is a connection. */
-  call: { readonly canSend: boolean };
+  call: Pick<SentCall, 'isAwaited'>;
 }
 
 interface Waiting extends SessionQuestion {
@@ -19,8 +19,9 @@ interface Waiting extends SessionQuestion {
 }
 
 /**
- * Asks for the sessions of all calls that are sent in one turn of the event loop by one run of a script: most of its
- * cost, for Redis and for this process, is to start it. Where users are on several servers, each has a run of its own.
+ * Asks for the sessions of all calls that are sent in one turn of the event loop by one run of a script. To start a
+ * script is most of its cost, for Redis and for this process. Where users are on several servers, each call has a run of
+ * its own.
  */
 export class SessionsInOneScript {
   readonly #script: ScriptCommand;
@@ -33,10 +34,11 @@ export class SessionsInOneScript {
     this.#oneServer = oneServer;
   }
 
-  ask(question: SessionQuestion): Promise<unknown> {
+  ask({ keys, args, call }: SessionQuestion): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ ...question, resolve, reject });
-      if (this.#waiting.length >= MOST) this.sendAll();
+      // A spread of the question takes V8 longer than all else of a check.
+      this.#waiting.push({ keys, args, call, resolve, reject });
+      if (this.#waiting.length >= MAX_SESSIONS) this.sendAll();
       else if (this.#waiting.length === 1) process.nextTick(this.#sendAll);
     });
   }
@@ -46,16 +48,18 @@ export class SessionsInOneScript {
     const all = this.#waiting;
     if (all.length === 0) return;
     this.#waiting = [];
-    if (all.length > 1 && this.#oneServer.isKnown()) void this.#sendTogether(all);
+    if (all.length > 1 && this.#oneServer.holdsAllKeys()) this.#sendTogether(all);
     else for (const one of all) this.#sendAlone(one);
   }
 
   #sendTogether(all: readonly Waiting[]): void {
     const keys = [...all.map((one) => one.keys[0]), ...all.map((one) => one.keys[1])];
     const args = all.flatMap((one) => one.args);
-    this.#run(keys, args).then(
+    this.#run(
+      keys,
+      args,
       (replies) => this.#settle(all, replies),
-      (reason: unknown) => this.#refuse(all, reason),
+      (reason) => this.#refuse(all, reason),
     );
   }
 
@@ -74,17 +78,26 @@ export class SessionsInOneScript {
   /** What Redis refuses may be a part of the script: then it answers the others. */
   #refuse(all: readonly Waiting[], reason: unknown): void {
     for (const one of all) {
-      if (isErrorReply(reason) && one.call.canSend) this.#sendAlone(one);
+      if (isErrorReply(reason) && one.call.isAwaited) this.#sendAlone(one);
       else one.reject(reason);
     }
   }
 
   #sendAlone({ keys, args, resolve, reject }: Waiting): void {
-    this.#run(keys, args).then(resolve, reject);
+    this.#run(keys, args, resolve, reject);
   }
 
-  /** Async, because a client that an application has changed may throw. */
-  async #run(keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
-    return this.#script(keys.length, ...keys, ...args);
+  #run(
+    keys: readonly string[],
+    args: readonly (string | number)[],
+    resolve: (reply: unknown) => void,
+    reject: (reason: unknown) => void,
+  ): void {
+    try {
+      this.#script(keys.length, ...keys, ...args).then(resolve, reject);
+    } catch (error) {
+      // Of a client that an application has changed.
+      reject(error);
+    }
   }
 }

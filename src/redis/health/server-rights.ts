@@ -12,7 +12,7 @@ const ANNOUNCING_KNOWN_MS = 60_000;
 const PROBE_SHA = hash('sha1', PROBE);
 
 /** The commands without which no request with a token is served: reading a session and sliding it. */
-const NEEDED_BY_REQUESTS = ['TIME', 'HMGET', 'HDEL', 'GETEX', 'MGET', 'PTTL', 'PEXPIRE', 'HSET'];
+const NEEDED_BY_REQUESTS = ['TIME', 'HMGET', 'HDEL', 'GETEX', 'PTTL', 'PEXPIRE', 'HSET'];
 
 /** A command that a server refuses or doesn't know. */
 export interface RefusedCommand {

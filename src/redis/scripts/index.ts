@@ -7,8 +7,8 @@ import { CHECK, END, END_REUSED, END_WITH_DATA, REFRESH, TOUCH, TOUCH_WITH_DATA 
 import { DELETE_USER_INFO, RENEW_USER_INFO, SET_USER_INFO } from './user-info';
 
 /**
- * One script a verb, each atomic, on the keys of one user (schema.ts has what is in them); `revoke` repeats what has
- * been ended, `mark` looks where keys are.
+ * One script a verb, each atomic, on the keys of one user (schema.ts has what is in them). `revoke` repeats what has been
+ * ended. `mark` and `takeMark` show whether one server holds all keys.
  */
 export const SCRIPTS = {
   create: CREATE,
@@ -38,7 +38,7 @@ export const SCRIPTS = {
   takeMark: TAKE_MARK,
 } as const;
 
-/** Those that also take sessions of several users at once. Each request waits for one of them. */
+/** Those that also take the sessions of several users. Nearly every request waits for one of them. */
 export const FOR_EACH_SESSION = ['check', 'touch'] as const;
 
 export type ScriptName = keyof typeof SCRIPTS;

@@ -1,7 +1,8 @@
 /**
- * Marks keys of no user, for a moment.
+ * Marks keys of no user, for ten seconds.
  *
- * KEYS  names in the place of cached info
+ * KEYS     names in the place of cached info
+ * Returns  the mark
  */
 export const MARK = `
 for i = 1, #KEYS do redis.call('SET', KEYS[i], 'marked', 'PX', 10000) end

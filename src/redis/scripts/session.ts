@@ -6,7 +6,7 @@ import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, DATA, END_RECORD, REFUSE_ON_REP
  * The verbs on one session. They return what is stored, and replies.ts derives the outcome from it. A script judges
  * only whether it may write.
  *
- * Each has these in common:
+ * Each has these in common. CHECK and TOUCH take them for several sessions, see forEachSession:
  *
  * KEYS[1]  the user's sessions
  * KEYS[2]  the user's cached info; may be left out
@@ -56,8 +56,8 @@ const CHECK_INFO = `if info and string.find(info, '\\n', 1, true) then info = fa
  *          script may be about one session: it can be run again for each
  *
  * @param clock TIME, or CLOCK for a verb that needs now.
- * @param names the verb's arguments.
- * @param verb returns its reply, of these and of key and info.
+ * @param names the names of the verb's arguments.
+ * @param verb Lua that returns the reply for one session, from these variables and from key and info.
  */
 function forEachSession(clock: string, names: readonly string[], verb: string): string {
   const values = names.map((_, index) => `ARGV[first + ${index}]`);
@@ -158,7 +158,7 @@ if is_due or is_new then
 end
 `;
 
-/** Reads a session. Has no ARGV but the first. */
+/** Reads a session. Its only argument is the session id. */
 export const CHECK = forEachSession(TIME, ['sid'], `${READ}${FOUND}`);
 
 const SLIDE_WHEN_DUE = `
