@@ -1,7 +1,8 @@
 import { Redis } from 'ioredis';
 
 /**
- * Reads what a check reads, by plain commands in one write: no script, signature or judgement, and a replica would answer.
+ * Reads what a check reads, by plain commands in one write: no script, signature or judgement. A replica would answer,
+ * too.
  *
  * @returns a function that finds the user of a session.
  */

@@ -9,6 +9,10 @@ import { type Effort, interleave, type Sample } from './rounds';
 const SATURATED = ', saturated';
 const CONNECT_REDIS = 'connect-redis get + touch';
 
+/** µs of Redis's CPU, on a machine where GET and EXPIRE take this long. Other machines are compared by the ratio. */
+const WANTED_MICROS = { checkToken: 5, touchToken: 8 };
+const GET_AND_EXPIRE_MICROS = 1.4;
+
 /** Contestants of redis-side-contestant.ts. Each of their calls reaches Redis. */
 const ASKING = [
   'GET',
@@ -20,10 +24,6 @@ const ASKING = [
   CONNECT_REDIS,
   'redis-sessions get',
 ];
-/** µs of Redis's CPU, on a machine where GET and EXPIRE take this long. Other machines are compared by the ratio. */
-const WANTED_MICROS = { checkToken: 5, touchToken: 8 };
-const GET_AND_EXPIRE_MICROS = 1.4;
-
 const CACHED = ['checkToken, cached', 'touchToken, cached'];
 
 /** The cost of a check for Redis, which all services share: CPU, network, and how many checks one core can serve. */
@@ -87,7 +87,11 @@ export async function benchRedisSide({ bursts, burstMs }: Effort, cpus: CpuPlan)
       ],
       notes: [
         'CPU and network are by INFO: used_cpu_user + used_cpu_sys, total_net_input_bytes, total_net_output_bytes, less what INFO itself takes.',
-        'A process has 16 calls in flight on one connection. Saturated, the very bytes of such calls, 16 in flight, come on 16 connections, 48 calls at a time on each; Redis is on one CPU, and the column says how much of it it had.',
+        [
+          'A process has 16 calls in flight on one connection. Saturated, the very bytes of such calls, 16 in flight,',
+          'come on 16 connections, 48 calls at a time on each; Redis is on one CPU, and the column says how much of it',
+          'it had.',
+        ].join(' '),
         'Cached, each session had been checked a moment before. One that is asked for every second reaches Redis with one check in 5 (maxAgeMs).',
         `Sent for a call, by MONITOR: ${[...sent].map(([name, commands]) => `${name}: ${commands.join(' ') || 'nothing'}`).join('; ')}.`,
         'A request of express-session with rolling: true was seen to send the same as its contestant.',

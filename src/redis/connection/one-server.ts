@@ -1,16 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import type { ScriptCommands } from './script-commands';
 
-/** Keys that are tried. If each server holds at least a tenth of the keys, one of them holds all these in 1 of 850 looks. */
+/**
+ * Keys that are tried. Where one of two servers holds a tenth of all keys, the other holds all these in 1 of 850 looks.
+ */
 const MARKS = 64;
 
 /** Milliseconds for which a look is believed. */
 const BELIEVED_MS = 60_000;
 
 /**
- * Whether one server holds all keys. The client can't know that by itself: behind an address, a proxy may share keys out
- * to several servers, and send a script to the server of its first key. So a script marks keys of no user, and each key
- * is then asked for its mark alone.
+ * Whether one server holds all keys. The client can't know that by itself: behind an address, a proxy may share keys
+ * out to several servers, and send a script to the server of its first key. So a script marks keys of no user, and each
+ * key is then asked for its mark alone.
  */
 export class OneServer {
   readonly #scripts: Pick<ScriptCommands, 'mark' | 'takeMark'>;

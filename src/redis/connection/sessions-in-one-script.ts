@@ -7,7 +7,7 @@ import type { ScriptCommand } from './script-commands';
 const MAX_SESSIONS = 16;
 
 /** The user's keys, and the arguments of the script. */
-export interface SessionQuestion {
+interface SessionQuestion {
   keys: readonly [sessions: string, userInfo: string];
   args: readonly (string | number)[];
   call: Pick<SentCall, 'isAwaited'>;
@@ -20,8 +20,8 @@ interface Waiting extends SessionQuestion {
 
 /**
  * Asks for the sessions of all calls that are sent in one turn of the event loop by one run of a script. To start a
- * script is most of its cost, for Redis and for this process. Where users are on several servers, each call has a run of
- * its own.
+ * script is most of its cost, for Redis and for this process. Where users are on several servers, each call has its own
+ * run.
  */
 export class SessionsInOneScript {
   readonly #script: ScriptCommand;

@@ -7,8 +7,8 @@ import { CHECK, END, END_REUSED, END_WITH_DATA, REFRESH, TOUCH, TOUCH_WITH_DATA 
 import { DELETE_USER_INFO, RENEW_USER_INFO, SET_USER_INFO } from './user-info';
 
 /**
- * One script a verb, each atomic, on the keys of one user (schema.ts has what is in them). `revoke` repeats what has been
- * ended. `mark` and `takeMark` show whether one server holds all keys.
+ * One script a verb, each atomic, on the keys of one user (schema.ts has what is in them). `revoke` repeats what has
+ * been ended. `mark` and `takeMark` show whether one server holds all keys.
  */
 export const SCRIPTS = {
   create: CREATE,

@@ -23,7 +23,7 @@ ${CLOCK}
 local key, sid, presented, grace = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 `;
 
-/** Reads the session `sid` of `key`: user_id, and record and attributes as they are stored; nil where there are none. */
+/** Reads the session `sid` of `key`: user_id, record and attributes, as they are stored; nil for none. */
 const READ = `
 local found = redis.pcall('HMGET', key, 'v', 'id', sid, sid .. '.a')
 if found.err then return found end
@@ -31,7 +31,7 @@ local layout, user_id, record, attributes = found[1], found[2], found[3], found[
 ${CHECK_LAYOUT}
 `;
 
-/** Reads the info of the only user or the first one. A replica refuses that, and a full Redis takes an HSET after it. */
+/** Reads the info of the first user. A replica refuses that, and a full Redis takes an HSET after it. */
 const INFO = `
 local sessions = #KEYS / 2
 local info = KEYS[2] and redis.pcall('GETEX', KEYS[sessions + 1])
@@ -52,8 +52,8 @@ const CHECK_INFO = `if info and string.find(info, '\\n', 1, true) then info = fa
  * KEYS     of each session, the user's sessions; then of each, the user's cached info. Of one session, the info may be
  *          left out
  * ARGV     of each session in turn, the arguments of the verb
- * Returns  of one session, what the verb returns; of several, that of each, which may be an error. An error of the whole
- *          script may be about one session: it can be run again for each
+ * Returns  of one session, what the verb returns; of several, that of each, which may be an error. An error of the
+ *          whole script may be about one session: it can be run again for each
  *
  * @param clock TIME, or CLOCK for a verb that needs now.
  * @param names the names of the verb's arguments.
