@@ -48,6 +48,8 @@ export interface RedisServerOptions {
   host?: string;
   /** Makes it speak TLS only. */
   tls?: ServerTls;
+  /** The path of the server. Default: REDIS_SERVER, or the one that is installed. */
+  program?: string;
 }
 
 const START_MS = 30_000;
@@ -137,7 +139,7 @@ async function isFree(port: number): Promise<boolean> {
 async function startOn(
   port: number,
   settings: RedisConfig,
-  { sentinel = false, host = '127.0.0.1', tls }: RedisServerOptions,
+  { sentinel = false, host = '127.0.0.1', tls, program }: RedisServerOptions,
 ): Promise<RedisServer> {
   const folder = await mkdtemp(join(tmpdir(), 'tokensession-redis-'));
   // A file, since Sentinel requires one, and a server stores its changed role in it.
@@ -145,7 +147,7 @@ async function startOn(
   let child: ChildProcess | undefined;
   let isPaused = false;
   const start = async () => {
-    child = await spawnRedis(sentinel ? [file, '--sentinel'] : [file], clockOf(folder));
+    child = await spawnRedis(program ?? redisProgram(), sentinel ? [file, '--sentinel'] : [file], clockOf(folder));
   };
   const kill = async () => {
     isPaused = false;
@@ -263,8 +265,8 @@ function redisProgram(): string {
 /** Looked up once: that blocks the process. */
 let programOnPath: string | undefined;
 
-async function spawnRedis(args: readonly string[], env: NodeJS.ProcessEnv): Promise<ChildProcess> {
-  const child = spawn(redisProgram(), args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+async function spawnRedis(program: string, args: readonly string[], clock: NodeJS.ProcessEnv): Promise<ChildProcess> {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...clock } });
   let log = '';
   const ready = new Promise<void>((resolve, reject) => {
     const read = (chunk: Buffer) => {
