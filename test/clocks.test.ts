@@ -92,6 +92,23 @@ describeStores((open) => {
     expect((await liveIn(touch(token)))?.userInfo).toBeNull();
   });
 
+  it('a ban that was lifted does not come back when the clock does', async () => {
+    for (const [userId, durationMs] of [[USER_ID, null] as const, ['eve', 48 * HOUR] as const]) {
+      const tag = tagOf(userId);
+      const ban = { userId, durationMs, reason: null };
+      await clock.store.ban(tag, ban);
+      await clock.elapse(-HOUR);
+      expect(await clock.store.getBan(tag)).not.toBeNull();
+      expect(await clock.store.unban(tag)).toBe(true);
+      await clock.elapse(-24 * HOUR);
+      expect(await clock.store.getBan(tag)).toBeNull();
+      expect(await clock.store.unban(tag)).toBe(false);
+      expect(await startSession(clock.store, tag, newSession(userId))).toMatchObject({ tag });
+      await clock.store.ban(tag, ban);
+      expect(await clock.store.getBan(tag)).not.toBeNull();
+    }
+  });
+
   describe.each([
     ['an hour ahead', HOUR],
     ['an hour back', -HOUR],
