@@ -4,9 +4,9 @@ import { Redis } from 'ioredis';
 export type PlainCommands = 'HMGET + GET' | 'HGETEX + GETEX' | 'HGETEX';
 
 /**
- * Reads what a check reads, by plain commands in one write: no script, signature or judgement. HMGET and GET are also
- * answered by a replica. HGETEX (Redis 8.0, Valkey 9.0) and GETEX are not. HGETEX alone would be enough if the user info
- * were a field of the same hash.
+ * Reads what a check reads, by plain commands in one write: no script, signature or judgement. A replica answers HMGET
+ * and GET, and refuses HGETEX (Redis 8.0, Valkey 9.0) and GETEX. HGETEX alone would be enough if the user info were a
+ * field of the same hash.
  *
  * @returns a function that finds the user of a session.
  */

@@ -80,8 +80,8 @@ export async function benchRedisSide({ bursts, burstMs }: Effort, cpus: CpuPlan)
       notes: [
         'CPU and network are by INFO: used_cpu_user + used_cpu_sys, total_net_input_bytes, total_net_output_bytes, less what INFO itself takes.',
         [
-          'A process has 16 calls in flight on one connection. For the saturated rows, the bench records the bytes that',
-          'such a process sends. 16 connections then repeat them, 48 calls at a time on each.',
+          'A process has 16 calls in flight on one connection. For the saturated rows, the bench records the bytes',
+          'that such a process sends. 16 connections then repeat them, 48 calls at a time on each.',
         ].join(' '),
         'Cached, each session had been checked a moment before. One that is asked for every second reaches Redis with one check in 5 (maxAgeMs).',
         `Sent for a call, by MONITOR: ${[...sent].map(([name, commands]) => `${name}: ${commands.join(' ') || 'nothing'}`).join('; ')}.`,

@@ -24,7 +24,7 @@ const contestantsOn = (server: DebianServer) => [
   CONNECT_REDIS,
 ];
 
-/** The cost of a check on other versions of the server, by scripts and by plain commands. Needs apt-get and dpkg-deb. */
+/** The cost of a check on other versions of the server, by scripts and plain commands. Needs apt-get and dpkg-deb. */
 export async function benchServers({ bursts, burstMs }: Effort, cpus: CpuPlan): Promise<Part> {
   const running: RedisServer[] = [];
   const rows = new Map<string, { redis: RedisServer; child: Child }>();

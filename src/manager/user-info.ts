@@ -60,8 +60,8 @@ export class UserInfo<Detail> {
 
   /**
    * Loads the user of a session that was just checked, or joins a load; `null` when there is no such user. Doesn't wait
-   * for the cache: when that can't be written, the next request loads again. Rejects when the sessions of a missing user
-   * can't be ended.
+   * for the cache: when that can't be written, the next request loads again. Rejects when the sessions of a missing
+   * user can't be ended.
    */
   async load(
     { userId, userInfoVersion }: Pick<LiveToken, 'userId' | 'userInfoVersion'>,

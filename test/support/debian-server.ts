@@ -92,7 +92,8 @@ async function writeProgram(name: string, release: string, folder: string): Prom
     '#!/bin/sh',
     'faked=$FAKETIME$FAKETIME_TIMESTAMP_FILE',
     'export FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_NO_CACHE=1',
-    `exec '${join(root, loader)}' --library-path '${libraries.join(':')}' ${preload} '${join(root, 'usr/bin', name)}' "$@"`,
+    `set -- ${preload} '${join(root, 'usr/bin', name)}' "$@"`,
+    `exec '${join(root, loader)}' --library-path '${libraries.join(':')}' "$@"`,
   ];
   const [unfinished, program] = [join(folder, `server-${process.pid}`), join(folder, 'server')];
   await writeFile(unfinished, `${script.join('\n')}\n`, { mode: 0o755 });

@@ -76,8 +76,8 @@ function moved<Value>(value: Value, ms: number): Value {
 }
 
 /**
- * Makes all moments under these prefixes later by this many milliseconds, and the keys expire as much later; or sets the
- * clock of the server back by as much.
+ * Makes all moments under these prefixes later by this many milliseconds, and the keys expire as much later; or sets
+ * the clock of the server back by as much.
  */
 export async function moveRecords(
   admin: Redis,

@@ -77,8 +77,8 @@ return { now, ban, ended, no_older }
  *
  * KEYS[1]  the user's sessions
  * ARGV[1]  the moment, ms, after which the caller has given up: the script then does nothing
- * Returns  { now, user id, the ban as 'since:1:', remembered in this form for an hour after it began }; { now, '' } when
- *          there was none; { now } when it came too late
+ * Returns  { now, user id, the ban as 'since:1:', remembered in this form for an hour after it began }; { now, '' }
+ *          when there was none; { now } when it came too late
  */
 export const UNBAN = `${CLOCK}${USER}
 local key = KEYS[1]
