@@ -22,6 +22,7 @@ export class RedisChangeFeed {
   /** Milliseconds between two checks that changes still arrive. */
   readonly heartbeatMs: number;
   readonly #onClose: () => void;
+  readonly #heart: NodeJS.Timeout;
   readonly #subscriptions = new Map<string, ChangeSubscription>();
   /** The last report to the followers; `null` before the first. */
   #outcome: Outcome | null = null;
@@ -38,6 +39,7 @@ export class RedisChangeFeed {
     this.#rights = rights;
     this.heartbeatMs = heartbeatMs;
     this.#onClose = onClose;
+    this.#heart = setInterval(() => this.#beat(), heartbeatMs).unref();
     if (connection.isReady) this.serversChanged(false);
   }
 
@@ -92,10 +94,15 @@ export class RedisChangeFeed {
 
   close(): void {
     if (this.#isClosed) return;
+    clearInterval(this.#heart);
     for (const [address, subscription] of this.#subscriptions) this.#drop(address, subscription);
     this.#report(new Error('the store is closed'));
     this.#isClosed = true;
     this.#onClose();
+  }
+
+  #beat(): void {
+    if (this.#outcome?.isComplete !== true) this.#connection.lookForServers();
   }
 
   #sourceOf(tag: string): ChangeSource | null {
