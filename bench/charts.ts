@@ -1,6 +1,6 @@
 /*
- * Writes the results into docs: charts into docs/charts, and tables into docs/performance.md, between their markers.
- * `--quick` uses the results of a quick run, and writes to quick-docs instead.
+ * Writes the results into the documentation: charts into docs/charts, and tables into docs/performance.md and
+ * README.md, between their markers. `--quick` uses the results of a quick run, and writes to quick-docs instead.
  */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,19 +10,23 @@ import { type Results, readResults } from './results';
 import { spreadOf } from './rounds';
 import { fillTables } from './tables';
 
-const DOCS = join(__dirname, '../docs');
+const ROOT = join(__dirname, '..');
+/** Pages with tables. */
+const PAGES = ['docs/performance.md', 'README.md'];
 
 async function main(args: readonly string[]): Promise<void> {
   const isQuick = args.includes('--quick') || process.env.npm_config_quick === 'true';
   const results = await readResults(isQuick);
   if (Object.keys(results).length === 0) throw new Error('nothing is measured: npm run bench');
-  const target = isQuick ? join(__dirname, 'quick-docs') : DOCS;
+  const target = isQuick ? join(__dirname, 'quick-docs') : ROOT;
   const charts = drawAll(results);
-  await rm(join(target, 'charts'), { recursive: true, force: true });
-  await mkdir(join(target, 'charts'), { recursive: true });
-  for (const [name, svg] of charts) await writeFile(join(target, 'charts', `${name}.svg`), svg);
-  const text = await readFile(join(DOCS, 'performance.md'), 'utf8');
-  await writeFile(join(target, 'performance.md'), fillTables(text, results));
+  const folder = join(target, 'docs/charts');
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true });
+  for (const [name, svg] of charts) await writeFile(join(folder, `${name}.svg`), svg);
+  for (const page of PAGES) {
+    await writeFile(join(target, page), fillTables(await readFile(join(ROOT, page), 'utf8'), results));
+  }
 }
 
 function drawAll(results: Results): Map<string, string> {

@@ -30,7 +30,7 @@ const CONTESTANTS: Record<string, Contestant> = {
   },
 
   'HMGET + GET': async (url) =>
-    plainReads(url, await signIn(new TokenManager({ store: new RedisStore(url), secret: SECRET }))),
+    plainReads(url, await signIn(new TokenManager({ store: new RedisStore(url), secret: SECRET })), 'HMGET + GET'),
 
   checkToken: (url) => checkToken(url),
   'checkToken, cached': (url) => checkToken(url, { cache: true }),

@@ -129,15 +129,15 @@ export function benchHttp(framework: keyof typeof FRAMEWORKS) {
         ),
       };
     } finally {
-      for (const { load } of servers.values()) load?.close();
-      await Promise.all([...servers.values()].map(({ child }) => child.stop()));
+      await closeServers([...servers.values()]);
       await redis.stop();
       pin(process.pid, cpus.load);
     }
   };
 }
 
-interface Server {
+/** A contestant, and the connections to it. */
+export interface Server {
   name: string;
   port: number;
   child: Child;
@@ -148,6 +148,19 @@ interface Server {
 async function startServer(program: string, name: string, redisUrl: string, cpu: number | null): Promise<Server> {
   const child = await Child.start(program, [name, redisUrl], cpu);
   return { name, port: await child.ask<number>('port'), child, cookies: [], load: null };
+}
+
+/** Starts a contestant with sessions, and opens the connections to it. */
+export async function openServer(program: string, name: string, redisUrl: string, cpu: number | null): Promise<Server> {
+  const server = await startServer(program, name, redisUrl, cpu);
+  pinInTurns(server.child.pid, cpu);
+  await sendTo(server, []);
+  return server;
+}
+
+export async function closeServers(servers: readonly Server[]): Promise<void> {
+  for (const { load } of servers) load?.close();
+  await Promise.all(servers.map(({ child }) => child.stop()));
 }
 
 const urlOf = ({ port }: Server) => `http://127.0.0.1:${port}`;

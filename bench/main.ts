@@ -8,6 +8,7 @@ import { benchCore } from './core';
 import { benchEndings } from './endings';
 import { benchFleet } from './fleet';
 import { compareRatios, failuresIn, hasRatios, printComparisons } from './guard';
+import { benchHmac } from './hmac';
 import { benchHotUser } from './hot-user';
 import { benchHttp } from './http';
 import { benchInstall } from './install';
@@ -15,12 +16,14 @@ import { benchLive } from './live';
 import { benchLoginStorm } from './login-storm';
 import { assignCpus, type CpuPlan, describeMachine } from './machine';
 import { benchMemory } from './memory';
+import { benchProfile } from './profile';
 import { benchRedisSide } from './redis-side';
 import { type Part, printMachine, printPart } from './report';
 import { type Results, readResults, writeResults } from './results';
 import { benchRevocation } from './revocation';
 import type { Effort } from './rounds';
 import { benchScale, SIZES } from './scale';
+import { benchServers } from './servers';
 import { benchStartup } from './startup';
 import { benchUserCost } from './user-cost';
 
@@ -53,6 +56,9 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   hono: benchHttp('hono'),
   fetch: benchHttp('fetch'),
   'redis-side': benchRedisSide,
+  servers: benchServers,
+  hmac: benchHmac,
+  profile: benchProfile,
   memory: benchMemory,
   endings: benchEndings,
   'user-cost': benchUserCost,

@@ -11,7 +11,7 @@ import { createClient } from 'redis';
 import RedisSessions from 'redis-sessions';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { answerQuestions } from './child';
-import { plainReads } from './plain-reads';
+import { type PlainCommands, plainReads } from './plain-reads';
 import { record, replay, type Turn } from './replay';
 import { contestantNamed } from './server';
 
@@ -42,8 +42,9 @@ const CONTESTANTS: Record<string, Contestant> = {
   /** The least that reads and slides a session. */
   GETEX: (url) => plain(url, (redis, key) => redis.getex(key, 'EX', TTL)),
 
-  'HMGET + GET': async (url) =>
-    plainReads(url, await logIn(new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL }))),
+  'HMGET + GET': (url) => reads(url, 'HMGET + GET'),
+  'HGETEX + GETEX': (url) => reads(url, 'HGETEX + GETEX'),
+  HGETEX: (url) => reads(url, 'HGETEX'),
 
   checkToken: (url) => tokens(url, {}, (sessions, token) => sessions.checkToken(token)),
 
@@ -98,6 +99,14 @@ async function tokens(
   const sessions = new TokenManager({ ...options, store: new RedisStore(url), secret: SECRET, ttl: TTL });
   const made = await logIn(sessions);
   return async (index) => (await check(sessions, made[index] as string))?.user.id;
+}
+
+async function reads(url: string, commands: PlainCommands): Promise<Call> {
+  return plainReads(
+    url,
+    await logIn(new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL })),
+    commands,
+  );
 }
 
 /** One by one: at once, on a busy machine, some would miss their deadline. */

@@ -4,6 +4,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { RedisStore, TokenManager } from 'tokensession';
 import { answerQuestions } from './child';
+import { startProfile, stopProfile } from './profiler';
 
 /** The signing key of all contestants. */
 export const SECRET = 'a secret that is long enough to be one';
@@ -21,7 +22,8 @@ export function managerOn(url: string, options: ManagerOptions): TokenManager {
 }
 
 /**
- * Starts the contestant that the program's arguments name, `<name> <Redis URL>`, and lets the bench ask for its port.
+ * Starts the contestant that the program's arguments name, `<name> <Redis URL>`, and lets the bench ask for its port
+ * and its profile.
  * Its connections stay open while others have their turns.
  */
 export async function serve<Contestant>(
@@ -32,7 +34,11 @@ export async function serve<Contestant>(
   const server = await listen(contestantNamed(name, contestants), url);
   server.keepAliveTimeout = 0;
   if (!server.listening) await once(server, 'listening');
-  answerQuestions(() => (server.address() as AddressInfo).port);
+  answerQuestions((question) => {
+    if (question === 'start profile') return startProfile();
+    if (question === 'stop profile') return stopProfile();
+    return (server.address() as AddressInfo).port;
+  });
 }
 
 export function contestantNamed<Contestant>(name: string, contestants: Record<string, Contestant>): Contestant {

@@ -1,12 +1,13 @@
 import type { Machine } from './machine';
-import { sampleRows, seriesRows, targetRows } from './report';
+import { sampleRows, seriesRows, targetRows, valuesOf } from './report';
 import type { Result, Results } from './results';
+import { spreadOf } from './rounds';
 
 const BLOCK = /(<!-- results: (\S+) -->\n)[\s\S]*?(<!-- \/results -->)/g;
 
 /**
  * Fills the text between `<!-- results: … -->` and `<!-- /results -->`: for the name of a part, its tables and notes;
- * for `machine`, the environment; for `targets`, the targets of all parts.
+ * for `machine`, the environment; for `targets`, the targets of all parts; for `summary`, one number of the main parts.
  */
 export function fillTables(markdown: string, results: Results): string {
   return markdown.replace(
@@ -18,6 +19,7 @@ export function fillTables(markdown: string, results: Results): string {
 function blockOf(name: string, results: Results): string {
   if (name === 'machine') return machines(results);
   if (name === 'targets') return targets(results);
+  if (name === 'summary') return summary(results);
   const result = results[name];
   if (result === undefined) return 'Not measured.\n';
   const { title, series = [], notes = [] } = result;
@@ -32,6 +34,79 @@ function blockOf(name: string, results: Results): string {
 function targets(results: Results): string {
   const rows = Object.values(results).flatMap((result) => targetRows(result).map((row) => [partOf(result), ...row]));
   return table([['', '', 'median', 'wanted', ''], ...rows], 2);
+}
+
+/** A row of the summary: a metric of a part, of ours, of ours with a cache, and of the package that it can replace. */
+interface SummaryRow {
+  title: string;
+  part: string;
+  metric: string;
+  digits: number;
+  contestants: [ours: string, cached: string | null, other: string];
+  other: string;
+}
+
+const SUMMARY: readonly SummaryRow[] = [
+  {
+    title: 'Express 5: CPU of a request, µs',
+    part: 'express',
+    metric: 'cpuMicros',
+    digits: 0,
+    contestants: ['tokensession', 'tokensession, cached', 'express-session'],
+    other: 'express-session',
+  },
+  {
+    title: 'Koa 3: CPU of a request, µs',
+    part: 'koa',
+    metric: 'cpuMicros',
+    digits: 0,
+    contestants: ['tokensession', 'tokensession, cached', 'koa-session'],
+    other: 'koa-session',
+  },
+  {
+    title: 'CPU of a check alone, 16 in flight, µs',
+    part: 'core',
+    metric: 'cpuMicros',
+    digits: 1,
+    contestants: ['checkToken, 16 in flight', 'checkToken, cached', 'redis-sessions get, 16 in flight'],
+    other: 'redis-sessions',
+  },
+  {
+    title: 'CPU of Redis for a check that slides, µs',
+    part: 'redis-side',
+    metric: 'redisMicros',
+    digits: 1,
+    contestants: ['touchToken, saturated', 'touchToken, cached', 'connect-redis get + touch, saturated'],
+    other: 'connect-redis',
+  },
+  {
+    title: 'Memory of Redis for a session, three a user, bytes',
+    part: 'memory',
+    metric: 'bytes',
+    digits: 0,
+    contestants: ['tokensession, 3 a user', null, 'connect-redis, 3 a user'],
+    other: 'connect-redis',
+  },
+  {
+    title: 'To end all sessions of a user, among a million, ms',
+    part: 'scale',
+    metric: 'p50',
+    digits: 1,
+    contestants: ['kick all, 1,000,000 sessions', null, 'kick all, connect-redis, 1,000,000 sessions'],
+    other: 'connect-redis',
+  },
+];
+
+function summary(results: Results): string {
+  const rows = SUMMARY.map(({ title, part, metric, digits, contestants, other }) => {
+    const [ours, cached, theirs] = contestants.map((name) => {
+      if (name === null) return '';
+      const { median } = spreadOf(valuesOf(results[part]?.samples[name], metric));
+      return median.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+    });
+    return [title, ours ?? '', cached ?? '', `${theirs} (${other})`];
+  });
+  return table([['', 'tokensession', 'with `cache: true`', 'the other package'], ...rows]);
 }
 
 const partOf = ({ title }: Result) => title.split(':', 1)[0] ?? '';

@@ -63,7 +63,7 @@ export class RequestSessions<Detail> {
     const stored = liveIn(found);
     if (stored === null) return { session: null, ending: endingOf(found) };
     const ttlMs = 1000 * this.#policy.userInfoTtl;
-    const user = this.#userInfo.known(stored) ?? (await this.#userInfo.load(stored, ttlMs));
+    const user = await this.#userInfo.find(stored, ttlMs);
     if (user === null) return { session: null, ending: { reason: 'revoked' } };
     return { session: new OpenedSession(token, user, stored, stored.isFromMemory), ending: null };
   }

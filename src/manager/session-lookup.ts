@@ -106,7 +106,8 @@ export class SessionLookup {
     return found === null ? null : { ...found, userInfo: null, provedAt: claims.provedAt, isFromMemory: false };
   }
 
-  async find(token: unknown, purpose: 'read' | 'use'): Promise<FoundToken> {
+  /** From the near cache, or from the store. */
+  find(token: unknown, purpose: 'read' | 'use'): LiveToken | Promise<FoundToken> {
     return this.known(token, purpose) ?? this.askOnce(token, purpose);
   }
 

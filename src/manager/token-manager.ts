@@ -192,12 +192,12 @@ export class TokenManager<Detail = unknown> {
    *   have then ended.
    * @throws the error of `getUserInfo`; nothing is cached and no session ends.
    */
-  async checkTokenOrUpdateUser(token: string, userInfoTtl?: number): Promise<Session<Detail> | null> {
+  checkTokenOrUpdateUser(token: string, userInfoTtl?: number): Promise<Session<Detail> | null> {
     return this.#findWithDetail(token, 'read', userInfoTtl);
   }
 
   /** Does what a request does: {@link checkTokenOrUpdateUser}, and slides the session, in one call to the store. */
-  async touchToken(token: string, userInfoTtl?: number): Promise<Session<Detail> | null> {
+  touchToken(token: string, userInfoTtl?: number): Promise<Session<Detail> | null> {
     return this.#findWithDetail(token, 'use', userInfoTtl);
   }
 
@@ -213,8 +213,8 @@ export class TokenManager<Detail = unknown> {
     const stored = liveIn(found);
     if (stored === null) return { session: null, ...endingOf(found) };
     if (!touch) return { session: viewOf(token, stored) };
-    const session = await this.#withDetail(token, stored, ttlMs);
-    return session === null ? { session, reason: 'revoked' } : { session };
+    const user = await this.#userInfo.find(stored, ttlMs);
+    return user === null ? { session: null, reason: 'revoked' } : { session: viewOf(token, stored, user) };
   }
 
   /**
@@ -427,12 +427,8 @@ export class TokenManager<Detail = unknown> {
   async #findWithDetail(token: string, purpose: 'read' | 'use', userInfoTtl?: number): Promise<Session<Detail> | null> {
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     const stored = liveIn(await this.#lookup.find(token, purpose));
-    return stored === null ? null : this.#withDetail(token, stored, ttlMs);
-  }
-
-  async #withDetail(token: string, stored: LiveToken, userInfoTtlMs: number): Promise<Session<Detail> | null> {
-    const user = this.#userInfo.known(stored) ?? (await this.#userInfo.load(stored, userInfoTtlMs));
-    return user === null ? null : viewOf(token, stored, user);
+    const user = stored === null ? null : await this.#userInfo.find(stored, ttlMs);
+    return stored === null || user === null ? null : viewOf(token, stored, user);
   }
 
   async #list(tag: string): Promise<{ sessions: SessionRecord[]; now: number }> {

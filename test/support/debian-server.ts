@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { access, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { DOWNLOADS } from './downloads';
 
 /** A server packaged by a release of Debian. */
 export interface DebianServer {
@@ -11,6 +12,11 @@ export interface DebianServer {
   release: string;
 }
 
+export const REDIS_7: DebianServer = { name: 'Redis', version: '7.0', release: 'bookworm' };
+export const REDIS_8: DebianServer = { name: 'Redis', version: '8.0', release: 'trixie' };
+export const VALKEY_8: DebianServer = { name: 'Valkey', version: '8.1', release: 'trixie' };
+export const VALKEY_9: DebianServer = { name: 'Valkey', version: '9.1', release: 'forky' };
+
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
 const run = async (program: string, ...args: string[]) => {
@@ -19,15 +25,15 @@ const run = async (program: string, ...args: string[]) => {
 };
 
 /**
- * Unpacks a server and its libraries into a folder below `cache`, unless they are there. Nothing is installed. With the
+ * Unpacks a server and its libraries into a folder of their own, unless they are there. Nothing is installed. With the
  * variable FAKETIME, libfaketime shifts the program's clock; only Redis 7.0 starts with it.
  *
  * @returns the program, for REDIS_SERVER, and its full version
  * @throws when the release has another version, or the packages are not available
  */
-export async function unpackServer(server: DebianServer, cache: string): Promise<{ program: string; version: string }> {
+export async function unpackServer(server: DebianServer): Promise<{ program: string; version: string }> {
   const { name, release } = server;
-  const folder = join(cache, `${release}-${name.toLowerCase()}`);
+  const folder = join(DOWNLOADS, `${release}-${name.toLowerCase()}`);
   const program = join(folder, 'server');
   const isThere = await access(program).then(
     () => true,

@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process';
-import { access, cp, mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
+import { access, cp, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
-import { type DebianServer, unpackServer } from './debian-server';
+import { type DebianServer, REDIS_7, REDIS_8, unpackServer, VALKEY_8, VALKEY_9 } from './debian-server';
+import { nodeProgram } from './downloads';
 import { failuresOf, type JestReport, runJest } from './jest-run';
 
 /*
@@ -18,12 +19,6 @@ import { failuresOf, type JestReport, runJest } from './jest-run';
  * hour ahead in the rows with Redis 7.0: the other servers do not start with libfaketime.
  */
 const ROOT = join(__dirname, '../..');
-const CACHE = join(tmpdir(), 'tokensession-matrix');
-
-const REDIS_7: DebianServer = { name: 'Redis', version: '7.0', release: 'bookworm' };
-const REDIS_8: DebianServer = { name: 'Redis', version: '8.0', release: 'trixie' };
-const VALKEY_8: DebianServer = { name: 'Valkey', version: '8.1', release: 'trixie' };
-const VALKEY_9: DebianServer = { name: 'Valkey', version: '9.1', release: 'forky' };
 
 /** Suites that only some rows run, and patterns of their file names. */
 const SOME_ROWS = {
@@ -101,7 +96,7 @@ async function main(): Promise<void> {
 
 async function runRow(row: Row, names: readonly string[], work: string) {
   const node = await nodeProgram(row.node);
-  const { program, version } = await unpackServer(row.server, CACHE);
+  const { program, version } = await unpackServer(row.server);
   const root = join(work, `ioredis-${row.ioredis}`);
   const ioredis = await copyProject(root, row.ioredis);
 
@@ -118,22 +113,6 @@ async function runRow(row: Row, names: readonly string[], work: string) {
   });
   const { stdout } = await promisify(execFile)(node, ['--version']);
   return { report, versions: [stdout.trim().slice(1), `${row.server.name} ${version}`, ioredis] };
-}
-
-/** Node from the npm registry, which has a package for each system. */
-async function nodeProgram(version: number): Promise<string> {
-  const folder = join(CACHE, `node-${version}`);
-  const name = `node-${process.platform}-${process.arch}`;
-  const program = join(folder, 'node_modules', name, 'bin/node');
-  const isThere = await access(program).then(
-    () => true,
-    () => false,
-  );
-  if (isThere) return program;
-  await mkdir(folder, { recursive: true });
-  await promisify(execFile)('npm', ['install', '--no-save', '--prefix', folder, `${name}@${version}`]);
-  await access(program);
-  return program;
 }
 
 /** Copies the project once, and installs this ioredis in the copy. Returns the full version. */

@@ -47,6 +47,8 @@ export interface RedisServerOptions {
   host?: string;
   /** Makes it speak TLS only. */
   tls?: ServerTls;
+  /** The path of the server. Default: REDIS_SERVER, or the one that is installed. */
+  program?: string;
 }
 
 const START_MS = 30_000;
@@ -136,7 +138,7 @@ async function isFree(port: number): Promise<boolean> {
 async function startOn(
   port: number,
   settings: RedisConfig,
-  { sentinel = false, host = '127.0.0.1', tls }: RedisServerOptions,
+  { sentinel = false, host = '127.0.0.1', tls, program }: RedisServerOptions,
 ): Promise<RedisServer> {
   const folder = await mkdtemp(join(tmpdir(), 'tokensession-redis-'));
   // A file, since Sentinel requires one, and a server stores its changed role in it.
@@ -144,7 +146,7 @@ async function startOn(
   let child: ChildProcess | undefined;
   let isPaused = false;
   const start = async () => {
-    child = await spawnRedis(sentinel ? [file, '--sentinel'] : [file]);
+    child = await spawnRedis(program ?? redisProgram(), sentinel ? [file, '--sentinel'] : [file]);
   };
   const kill = async () => {
     isPaused = false;
@@ -262,8 +264,8 @@ function redisProgram(): string {
 /** Looked up once: that blocks the process. */
 let programOnPath: string | undefined;
 
-async function spawnRedis(args: readonly string[]): Promise<ChildProcess> {
-  const child = spawn(redisProgram(), args, { stdio: ['ignore', 'pipe', 'pipe'] });
+async function spawnRedis(program: string, args: readonly string[]): Promise<ChildProcess> {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   const ready = new Promise<void>((resolve, reject) => {
     const read = (chunk: Buffer) => {

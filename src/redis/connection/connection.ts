@@ -56,13 +56,14 @@ export class RedisConnection {
   readonly #cluster: Cluster | null;
   readonly #owned: boolean;
   readonly #scripts: ScriptCommands;
-  readonly #oneServer: OneServer;
+  /** `null` for a Cluster. */
+  readonly #oneServer: OneServer | null;
   /** The calls of each script that takes several sessions at once; empty for a Cluster. */
-  readonly #together: ReadonlyMap<ScriptName, SessionsInOneScript>;
+  readonly #together = new Map<ScriptName, SessionsInOneScript>();
   readonly #readiness: Readiness;
   readonly #serverWatcher: ServerWatcher = {
     lost: (server) => {
-      this.#oneServer.forget();
+      this.#oneServer?.forget();
       this.#watcher?.lost(server);
     },
     changed: () => {
@@ -86,11 +87,12 @@ export class RedisConnection {
     this.#cluster = client.isCluster ? (client as Cluster) : null;
     this.#owned = owned;
     this.#scripts = defineScripts(client);
-    this.#oneServer = new OneServer(this.#scripts, markOf);
-    const together = this.#cluster === null ? FOR_EACH_SESSION : [];
-    this.#together = new Map(
-      together.map((name) => [name, new SessionsInOneScript(this.#scripts[name], this.#oneServer)]),
-    );
+    this.#oneServer = this.#cluster === null ? new OneServer(this.#scripts, markOf) : null;
+    if (this.#oneServer !== null) {
+      for (const name of FOR_EACH_SESSION) {
+        this.#together.set(name, new SessionsInOneScript(this.#scripts[name], this.#oneServer));
+      }
+    }
     this.#readiness = Readiness.of(client, owned, timeoutMs);
     this.#readiness.watch(this.#serverWatcher);
     this.#calls = new PendingCalls(
@@ -299,7 +301,7 @@ export class RedisConnection {
     const settled = this.#calls.close();
     if (this.#owned) await settled;
     this.#breaker.reset();
-    this.#oneServer.close();
+    this.#oneServer?.close();
     this.#watcher = null;
     // An owned client still reports its end, and an error without a listener is printed.
     if (this.#owned && this.#client.status !== 'end') this.#client.disconnect();

@@ -53,11 +53,13 @@ export class SessionsInOneScript {
   }
 
   #sendTogether(all: readonly Waiting[]): void {
-    const keys = [...all.map((one) => one.keys[0]), ...all.map((one) => one.keys[1])];
-    const args = all.flatMap((one) => one.args);
+    // One array for all: spreads and maps take a tenth of a check.
+    const given: Parameters<ScriptCommand> = [2 * all.length];
+    for (const { keys } of all) given.push(keys[0]);
+    for (const { keys } of all) given.push(keys[1]);
+    for (const { args } of all) given.push(...args);
     this.#run(
-      keys,
-      args,
+      given,
       (replies) => this.#settle(all, replies),
       (reason) => this.#refuse(all, reason),
     );
@@ -84,17 +86,12 @@ export class SessionsInOneScript {
   }
 
   #sendAlone({ keys, args, resolve, reject }: Waiting): void {
-    this.#run(keys, args, resolve, reject);
+    this.#run([keys.length, ...keys, ...args], resolve, reject);
   }
 
-  #run(
-    keys: readonly string[],
-    args: readonly (string | number)[],
-    resolve: (reply: unknown) => void,
-    reject: (reason: unknown) => void,
-  ): void {
+  #run(given: Parameters<ScriptCommand>, resolve: (reply: unknown) => void, reject: (reason: unknown) => void): void {
     try {
-      this.#script(keys.length, ...keys, ...args).then(resolve, reject);
+      this.#script(...given).then(resolve, reject);
     } catch (error) {
       // Of a client that an application has changed.
       reject(error);
