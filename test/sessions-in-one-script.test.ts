@@ -15,6 +15,7 @@ import {
   PATIENT,
   POLICY,
   randomPrefixes,
+  sidsOf,
   startSession,
   unknownToken,
 } from './support/stores';
@@ -34,6 +35,8 @@ const VERBS = {
 type Verb = keyof typeof VERBS;
 const { check, touch } = VERBS;
 const NAMES = Object.keys(VERBS) as Verb[];
+
+type Calls = readonly (() => Promise<void>)[];
 
 /** States of a session, and what a call finds. */
 const OUTCOMES = {
@@ -181,6 +184,68 @@ describe('calls that go out in one turn of the event loop', () => {
     const newer = { ...(claims as TokenClaims), gen: 1, mintedAt: (claims as TokenClaims).mintedAt + 1 };
     const found = await Promise.all([newer, claims as TokenClaims].map((one) => touch(store, one)));
     expect(found).toMatchObject([{ session: { gen: 1 } }, { session: null, reason: 'reused', isEndedNow: true }]);
+  });
+
+  it.each([
+    ['after all of them', true, (touches: Calls, ends: Calls) => [...touches, ...ends]],
+    ['before all of them', false, (touches: Calls, ends: Calls) => [...ends, ...touches]],
+    ['each after its own', true, (touches: Calls, ends: Calls) => touches.flatMap((one, i) => [one, ends[i] ?? one])],
+  ])(
+    'of sessions that are ended in the same turn, %s: none revives, and no answer is older than its call',
+    async (_, mayBeLive, put) => {
+      const prefixes = randomPrefixes();
+      const store = await openTogether(server.url, prefixes);
+      const other = openStore(server.url, prefixes);
+      const used = (claims: TokenClaims, gen: number) => ({ ...claims, gen, mintedAt: claims.mintedAt + gen });
+      // A script takes 16 sessions; fewer wait for the end of the turn, and the ends go out before them.
+      for (const [count, name] of [1, 2, 15, 16, 17, 40].flatMap((n) => NAMES.map((verb) => [n, verb] as const))) {
+        const users = await logIn(other, count);
+        // Done by another process before the turn: tokens of a new generation, and new user info.
+        await Promise.all(users.map((claims) => touch(other, used(claims, 1))));
+        for (const [i, { tag }] of users.entries()) await keepUserInfo(other, tag, `"${name} ${i}"`);
+
+        const found: unknown[] = [];
+        const ended: unknown[] = [];
+        // Every other token is of the next generation: its first use writes the record.
+        const touches = users.map((claims, i) => async () => {
+          found[i] = await VERBS[name](store, used(claims, 1 + (i % 2)));
+        });
+        const ends = users.map(({ tag, sid }, i) => async () => {
+          ended[i] = await store.end(tag, sid, { reason: 'revoked', message: '' });
+        });
+        await Promise.all(put(touches, ends).map((call) => call()));
+
+        for (const [i, one] of found.entries()) {
+          const live = { userInfo: `"${name} ${i}"`, session: { gen: name === 'check' ? 1 : 1 + (i % 2) } };
+          const isLive = (one as { session: unknown }).session !== null;
+          expect(one).toMatchObject(isLive && mayBeLive ? live : { session: null, reason: 'revoked' });
+        }
+        expect(ended).toEqual(users.map((_user, i) => expect.objectContaining({ userId: `user ${i}` })));
+        for (const claims of users) {
+          expect(await touch(store, used(claims, 3))).toMatchObject({ session: null, reason: 'revoked' });
+          expect(await sidsOf(other, claims.tag)).toEqual([]);
+        }
+      }
+    },
+  );
+
+  it('are answered right where each user has a large info', async () => {
+    const store = await openTogether();
+    const users = await logIn(store, 16);
+    // Other bytes and another length for each.
+    const infos = users.map((_, i) => JSON.stringify({ i, text: String.fromCharCode(0x20ac + i).repeat(100_000 + i) }));
+    expect(Buffer.byteLength(infos[0] as string)).toBeGreaterThan(300_000);
+    for (const [i, { tag }] of users.entries()) await keepUserInfo(store, tag, infos[i] as string);
+    for (const name of NAMES) {
+      let found: unknown[] = [];
+      const scripts = await scriptsDuring(async () => {
+        found = await Promise.all(users.map((claims) => VERBS[name](store, claims)));
+      });
+      expect(scripts).toBe(1);
+      expect(found).toMatchObject(users.map(({ sid }, i) => ({ userId: `user ${i}`, session: { sid } })));
+      // Not toEqual: it would print megabytes.
+      expect(found.every((one, i) => (one as { userInfo: string }).userInfo === infos[i])).toBe(true);
+    }
   });
 
   it('announce each change', async () => {

@@ -26,7 +26,8 @@ const run = async (program: string, ...args: string[]) => {
 
 /**
  * Unpacks a server and its libraries into a folder of their own, unless they are there. Nothing is installed. With the
- * variable FAKETIME, libfaketime shifts the program's clock; only Redis 7.0 starts with it.
+ * variable FAKETIME, libfaketime shifts the program's clock; with FAKETIME_TIMESTAMP_FILE by what that file says at the
+ * moment. Only Redis 7.0 starts with libfaketime.
  *
  * @returns the program, for REDIS_SERVER, and its full version
  * @throws when the release has another version, or the packages are not available
@@ -34,8 +35,7 @@ const run = async (program: string, ...args: string[]) => {
 export async function unpackServer(server: DebianServer): Promise<{ program: string; version: string }> {
   const { name, release } = server;
   const folder = join(DOWNLOADS, `${release}-${name.toLowerCase()}`);
-  const program = join(folder, 'server');
-  const isThere = await access(program).then(
+  const isThere = await access(join(folder, 'root')).then(
     () => true,
     () => false,
   );
@@ -43,13 +43,14 @@ export async function unpackServer(server: DebianServer): Promise<{ program: str
     await rm(folder, { recursive: true, force: true });
     await unpack(`${name.toLowerCase()}-server`, release, folder);
   }
+  const program = await writeProgram(`${name.toLowerCase()}-server`, release, folder);
   const version = /v=(\S+)/.exec(await run(program, '--version'))?.[1] ?? 'none';
   if (version.startsWith(`${server.version}.`)) return { program, version };
   throw new Error(`Debian ${release} has ${name} ${version}, not ${server.version}: name another release`);
 }
 
 async function unpack(name: string, release: string, folder: string): Promise<void> {
-  const [apt, root] = [join(folder, 'apt'), join(folder, 'root')];
+  const [apt, unfinished] = [join(folder, 'apt'), join(folder, 'unfinished')];
   await mkdir(apt, { recursive: true });
   await writeFile(join(apt, 'sources.list'), `deb [signed-by=${KEYRING}] ${await debianMirror()} ${release} main\n`);
   // No package counts as installed, so that all dependencies of the server are downloaded.
@@ -69,10 +70,15 @@ async function unpack(name: string, release: string, folder: string): Promise<vo
   await run('apt-get', ...options, ...install, name, 'libfaketime');
   const archives = join(apt, 'archives');
   for (const file of await readdir(archives)) {
-    if (file.endsWith('.deb')) await run('dpkg-deb', '-x', join(archives, file), root);
+    if (file.endsWith('.deb')) await run('dpkg-deb', '-x', join(archives, file), unfinished);
   }
   await rm(apt, { recursive: true });
+  await rename(unfinished, join(folder, 'root'));
+}
 
+/** Writes the program that starts the server with its own loader and libraries, and returns its path. */
+async function writeProgram(name: string, release: string, folder: string): Promise<string> {
+  const root = join(folder, 'root');
   // The loader in the folder of the C library: its other name is a link, which may point outside.
   const files = await readdir(root, { recursive: true });
   const loader = files.find((file) => /-linux-gnu[^/]*\/ld-linux[^/]*\.so\.\d+$/.test(file));
@@ -81,13 +87,17 @@ async function unpack(name: string, release: string, folder: string): Promise<vo
   const libraries = [join(root, 'lib', platform), join(root, 'usr/lib', platform)];
   const faketime = join(root, 'usr/lib', platform, 'faketime/libfaketime.so.1');
   // libfaketime does not start with jemalloc: the C library is loaded first, for its malloc.
-  const preload = `\${FAKETIME:+--preload '${faketime}:${join(root, dirname(loader), 'libc.so.6')}'}`;
-  const command = [
-    `FAKETIME_DONT_FAKE_MONOTONIC=1 exec '${join(root, loader)}' --library-path '${libraries.join(':')}'`,
-    `${preload} '${join(root, 'usr/bin', name)}' "$@"`,
+  const preload = `\${faked:+--preload '${faketime}:${join(root, dirname(loader), 'libc.so.6')}'}`;
+  const script = [
+    '#!/bin/sh',
+    'faked=$FAKETIME$FAKETIME_TIMESTAMP_FILE',
+    'export FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_NO_CACHE=1',
+    `exec '${join(root, loader)}' --library-path '${libraries.join(':')}' ${preload} '${join(root, 'usr/bin', name)}' "$@"`,
   ];
-  await writeFile(join(folder, 'unfinished'), `#!/bin/sh\n${command.join(' ')}\n`, { mode: 0o755 });
-  await rename(join(folder, 'unfinished'), join(folder, 'server'));
+  const [unfinished, program] = [join(folder, `server-${process.pid}`), join(folder, 'server')];
+  await writeFile(unfinished, `${script.join('\n')}\n`, { mode: 0o755 });
+  await rename(unfinished, program);
+  return program;
 }
 
 /** The mirror that this system's apt is set to, where the system is a Debian. */

@@ -16,7 +16,8 @@ import { failuresOf, type JestReport, runJest } from './jest-run';
  *   npm run matrix -- --list             prints the rows
  *
  * The suites run on a copy of the project, so that work on it can go on. With FAKETIME=+1h the server's clock is an
- * hour ahead in the rows with Redis 7.0: the other servers do not start with libfaketime.
+ * hour ahead. With STEP_CLOCK=1 suites that let time pass step the clock of the running server. Both only work in the
+ * rows with Redis 7.0: the other servers do not start with libfaketime.
  */
 const ROOT = join(__dirname, '../..');
 

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import type { Certificate } from './certificates';
+import { clockOf } from './stepped-clock';
 import { within } from './until';
 
 /** A real Redis (or Valkey) for one test: on loopback, on a free port, in a temporary folder. */
@@ -146,7 +147,7 @@ async function startOn(
   let child: ChildProcess | undefined;
   let isPaused = false;
   const start = async () => {
-    child = await spawnRedis(program ?? redisProgram(), sentinel ? [file, '--sentinel'] : [file]);
+    child = await spawnRedis(program ?? redisProgram(), sentinel ? [file, '--sentinel'] : [file], clockOf(folder));
   };
   const kill = async () => {
     isPaused = false;
@@ -264,8 +265,8 @@ function redisProgram(): string {
 /** Looked up once: that blocks the process. */
 let programOnPath: string | undefined;
 
-async function spawnRedis(program: string, args: readonly string[]): Promise<ChildProcess> {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+async function spawnRedis(program: string, args: readonly string[], clock: NodeJS.ProcessEnv): Promise<ChildProcess> {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...clock } });
   let log = '';
   const ready = new Promise<void>((resolve, reject) => {
     const read = (chunk: Buffer) => {

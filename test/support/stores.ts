@@ -22,7 +22,7 @@ export interface StoreFixture {
   store: Store;
   /** A second store on the same sessions, with its own client if it has clients. */
   other: Store;
-  /** Lets this many milliseconds pass by the store's clock. */
+  /** Lets this many milliseconds pass by the store's clock; a negative number sets it back. */
   elapse(ms: number): Promise<void>;
   close(): Promise<void>;
 }

@@ -1,19 +1,22 @@
 import type { Redis } from 'ioredis';
 import type { RedisStore, Store } from 'tokensession';
 import { VERBS, type Verb } from '../../src/store/store';
+import { IS_CLOCK_STEPPED, stepClock } from './stepped-clock';
 import type { randomPrefixes } from './stores';
 
 /** Moments, from 2001 to 2033: no duration of a test, and no number in its data, is as large. */
 const MOMENTS = { from: 1e12, to: 2e12 };
 
 /**
- * Time that passes for the stores of one test alone: nothing can set the clock of a real Redis. Moves the moments in
- * the test's keys into the past, and the expiry of each key nearer. What the stores give and accept is shifted by the
- * time that has passed, so that it fits to what the test holds: tokens, versions, earlier results.
+ * Time that passes for the stores of one test alone. Moves the moments in the test's keys into the past, and the expiry
+ * of each key nearer. What the stores give and accept is shifted by the time that has passed, so that it fits to what
+ * the test holds: tokens, versions, earlier results. With a stepped clock none of that is necessary.
  */
 export class VirtualTime {
   #passedMs = 0;
   readonly #inFlight = new Set<Promise<unknown>>();
+  /** Calls wait for it, so that they begin before or after time has passed. */
+  #passing = Promise.resolve();
 
   constructor(
     readonly admin: Redis,
@@ -25,7 +28,14 @@ export class VirtualTime {
     return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000) + this.#passedMs;
   }
 
-  async pass(ms: number): Promise<void> {
+  /** Lets time pass; a negative number sets the clock back. */
+  pass(ms: number): Promise<void> {
+    if (IS_CLOCK_STEPPED) return stepClock(this.admin, ms);
+    this.#passing = this.#move(ms);
+    return this.#passing;
+  }
+
+  async #move(ms: number): Promise<void> {
     // A write in flight would arrive with its moments unmoved.
     await Promise.allSettled(this.#inFlight);
     await moveRecords(this.admin, this.prefixes, -ms);
@@ -36,10 +46,8 @@ export class VirtualTime {
     const verbs = (Object.keys(VERBS) as Verb[]).map((verb) => [
       verb,
       async (...args: unknown[]) => {
-        const call = (store[verb] as (...args: unknown[]) => Promise<unknown>).apply(
-          store,
-          moved(args, -this.#passedMs),
-        );
+        const method = store[verb] as (...args: unknown[]) => Promise<unknown>;
+        const call = this.#passing.then(() => method.apply(store, moved(args, -this.#passedMs)));
         this.#inFlight.add(call);
         try {
           return moved(await call, this.#passedMs);
@@ -67,12 +75,16 @@ function moved<Value>(value: Value, ms: number): Value {
   return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, moved(one, ms)])) as Value;
 }
 
-/** Makes all moments under these prefixes later by this many milliseconds, and the keys expire as much later. */
+/**
+ * Makes all moments under these prefixes later by this many milliseconds, and the keys expire as much later; or sets the
+ * clock of the server back by as much.
+ */
 export async function moveRecords(
   admin: Redis,
   { tokenKeyPrefix, userKeyPrefix }: ReturnType<typeof randomPrefixes>,
   ms: number,
 ): Promise<void> {
+  if (IS_CLOCK_STEPPED) return stepClock(admin, -ms);
   await admin.eval(MOVE_RECORDS, 0, tokenKeyPrefix, userKeyPrefix, ms);
 }
 

@@ -217,7 +217,8 @@ local function settle(key, user)
     redis.call('PERSIST', key)
     return
   end
-  local latest = user.ban and user.ban.over + ${BAN_REMEMBERED_MS} or 0
+  -- A lifted ban is remembered for as long as REVOKE would repeat it.
+  local latest = user.ban and math.max(user.ban.over, user.ban.since) + ${BAN_REMEMBERED_MS} or 0
   if user.ban and latest <= now then redis.call('HDEL', key, 'ban') end
   for _, session in pairs(user.sessions) do latest = math.max(latest, forgotten_at(session)) end
   for _, remembered in pairs(user.ended) do latest = math.max(latest, remembered) end

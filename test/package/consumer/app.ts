@@ -120,6 +120,22 @@ app.get('/users/:id', requireUser(), requireRecentLogin(60), sessionMiddleware(s
   same<typeof req.params, { id: string }>(true);
   res.json(req.session.user);
 });
+app.get(
+  '/admin',
+  requireUser({ property: 'admin', redirectTo: '/login' }),
+  requireRecentLogin(60, { property: 'admin' }),
+);
+app.use(requireUser({ property: undefined }), requireRecentLogin(60, {}));
+// @ts-expect-error: the name of a property
+requireUser({ property: 1 });
+// @ts-expect-error: no such option
+requireUser({ place: 'admin' });
+// @ts-expect-error: not the name alone
+requireUser('admin');
+// @ts-expect-error: not the name alone
+requireRecentLogin(60, 'admin');
+// @ts-expect-error: only requireUser redirects
+requireRecentLogin(60, { property: 'admin', redirectTo: '/login' });
 
 const koa = new Koa().use(forKoa.sessionMiddleware(syncLoader));
 koa.use(async (ctx) => {
@@ -139,6 +155,24 @@ koa
     // @ts-expect-error: only the user is never null
     ctx.session.expiresAt.getTime();
   });
+new Koa()
+  .use(forKoa.sessionMiddleware(syncLoader))
+  .use(forKoa.requireUser({ property: 'admin' }))
+  .use(forKoa.requireRecentLogin(60, { property: 'admin' }))
+  .use((ctx) => {
+    same<typeof ctx.admin.user.id, string>(true);
+    // @ts-expect-error: the guard has judged another session
+    ctx.session.user.id;
+  });
+const property = process.env.PROPERTY ?? 'session';
+new Koa()
+  .use(forKoa.sessionMiddleware(syncLoader))
+  .use(forKoa.requireUser({ property }))
+  .use((ctx) => same<typeof ctx.session.user.id, string>(true));
+// @ts-expect-error: the name of a property
+forKoa.requireUser({ property: 1 });
+// @ts-expect-error: no such option
+forKoa.requireRecentLogin(60, { place: 'admin' });
 // An application with a type that TypeScript cannot infer is accepted, too.
 const untyped: Koa.Middleware[] = [forKoa.requireUser({ redirectTo: '/login' }), forKoa.requireRecentLogin(60)];
 for (const middleware of untyped) koa.use(middleware);

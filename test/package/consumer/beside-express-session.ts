@@ -50,6 +50,14 @@ app.use(continueSession(store));
 const passport = { authenticate: (_strategy: string, _options: object, _callback: () => void) => () => undefined };
 app.post('/login', authenticate(passport, 'local', { userIdOf: (user: { id: number }) => user.id, scope: ['email'] }));
 oauthStateStore({ ttl: 60 });
+app.get('/callback', authenticate(passport, 'oauth2', { property: 'auth' }));
+oauthStateStore({ property: 'auth' });
+// @ts-expect-error: the name of a property
+authenticate(passport, 'local', { property: 1 });
+// @ts-expect-error: the name of a property
+oauthStateStore({ property: 1 });
+// @ts-expect-error: no such option
+oauthStateStore({ place: 'auth' });
 app.get('/', requireUser(), async (req, res) => {
   same<typeof req.session.views, number | undefined>(true);
   same<typeof req.auth.user, Session<Account>['user'] | null>(true);
@@ -66,6 +74,13 @@ new Koa()
   .use(forKoa.sessionMiddleware(sessions, { property: 'auth' }))
   .use(async (ctx, next) => {
     same<typeof ctx.auth.user, Session<Account>['user'] | null>(true);
+    await next();
+  })
+  .use(forKoa.requireUser({ property: 'admin' }))
+  .use(async (ctx, next) => {
+    same<typeof ctx.admin.user.id, string>(true);
+    // @ts-expect-error: the guard has judged another session
+    ctx.auth.user.id;
     await next();
   })
   .use(forKoa.requireUser())

@@ -36,6 +36,18 @@ app.get<{ Params: { id: string } }>(
     return cart;
   },
 );
+app.get(
+  '/admin',
+  {
+    onRequest: forFastify.requireUser({ property: 'admin', redirectTo: '/login' }),
+    preHandler: forFastify.requireRecentLogin(60, { property: 'admin' }),
+  },
+  async () => 'yes',
+);
+// @ts-expect-error: the name of a property
+forFastify.requireUser({ property: 1 });
+// @ts-expect-error: only requireUser redirects
+forFastify.requireRecentLogin(60, { redirectTo: '/login' });
 
 const http2 = fastify({ http2: true, https: {} });
 http2.register(forFastify.sessionPlugin, { manager: sessions });
@@ -54,6 +66,20 @@ const hono = new Hono()
     const name: string | undefined = c.var.session.user.detail?.name;
     return c.json({ id: c.var.session.user.id, name });
   });
+new Hono()
+  .get('/admin', forHono.requireUser({ property: 'admin' }), (c) => {
+    same<typeof c.var.admin.user.id, string>(true);
+    // @ts-expect-error: the guard has judged another session
+    c.var.session.user.id;
+    return c.body(null);
+  })
+  .get('/recent', forHono.requireRecentLogin(60, { property: 'admin' }), (c) => c.text(c.var.admin.user.id))
+  // @ts-expect-error: no guard has named this property
+  .get('/other', forHono.requireUser({ property: 'admin' }), (c) => c.text(c.var.other.user.id));
+// @ts-expect-error: the name of a property
+forHono.requireUser({ property: 1 });
+// @ts-expect-error: no such option
+forHono.requireRecentLogin(60, { place: 'admin' });
 export const elsewhere = (c: Context) => c.var.session.user?.detail?.name;
 export default hono;
 
@@ -66,6 +92,10 @@ export async function answer(request: Request): Promise<Response> {
     const user = forFetch.requireUser(session, { redirectTo: '/login' });
     same<typeof user, User<Account>>(true);
     same<Awaited<ReturnType<typeof forFetch.requireRecentLogin<Account>>>, User<Account>>(true);
+    // @ts-expect-error: the session itself is given
+    forFetch.requireUser(session, { property: 'admin' });
+    // @ts-expect-error: the session itself is given
+    await forFetch.requireRecentLogin(session, 60, { property: 'admin' });
     return session.commit(Response.json(user.detail?.name));
   } catch (error) {
     if (error instanceof SessionError) return error.getResponse();
