@@ -62,8 +62,8 @@ const OPEN = {
       kept(new Redis5({ ...options, sentinels: sentinel.sentinels, name: sentinel.name })),
   },
   'a Cluster': {
-    'ioredis 6': (options: object) => kept(new Cluster(cluster.startupNodes, options)),
-    'ioredis 5': (options: object) => kept(new Cluster5(cluster.startupNodes, options)),
+    'ioredis 6': (options: object, nodes = cluster.startupNodes) => kept(new Cluster(nodes, options)),
+    'ioredis 5': (options: object, nodes = cluster.startupNodes) => kept(new Cluster5(nodes, options)),
   },
 };
 
@@ -310,6 +310,28 @@ describe('a Cluster client', () => {
     refusing.mockRestore();
     expect(await sessions.checkToken(token)).toMatchObject({ user: { id: 'user-0' } });
   });
+
+  it.each(Object.entries(OPEN['a Cluster']))(
+    'of %s without slotsRefreshInterval and without calls: the near cache is up again once its master is',
+    async (_, open) => {
+      const pair = await startClusterTopology({ masters: 1, replicas: 1 });
+      onClose(() => pair.stop());
+      const [master, replica] = pair.nodes as [RedisServer, RedisServer];
+      const client = open({}, pair.startupNodes);
+      const sessions = manage(client);
+      let losses = 0;
+      sessions.on('cache-down', () => losses++);
+      await untilCaching(sessions);
+      // Connections of the calls alone.
+      await killConnections([master], 'TYPE', 'normal');
+      await until('the loss is noticed', () => losses === 1);
+      await untilCaching(sessions);
+      await ask(replica, 'CLUSTER', 'FAILOVER', 'TAKEOVER');
+      await until('the promotion is noticed', () => losses === 2);
+      await untilCaching(sessions);
+      expect(await sessions.health()).toMatchObject({ status: 'up', reasons: [] });
+    },
+  );
 
   it('with keyPrefix and a Redis user limited to it is healthy, cached and durable', async () => {
     for (const node of cluster.nodes) {

@@ -8,7 +8,7 @@ import {
   type TokenManagerOptions,
 } from 'tokensession';
 import { closeAfterEach } from './support/closing';
-import { type RedisServer, startRedis } from './support/redis-server';
+import { ask, type RedisServer, startRedis } from './support/redis-server';
 import { startStopwatch } from './support/stopwatch';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy } from './support/tcp-proxy';
@@ -239,6 +239,25 @@ describe('while announcements may be lost, each check calls the store', () => {
     expect(sessions.cacheStats).toMatchObject({ hits: 0, isUp: false });
   });
 
+  it('for as long as the subscription answers later than in two heartbeats, and the readiness says so', async () => {
+    const slow = await startProxy(server.port);
+    closing(() => slow.stop());
+    slow.delay(200);
+    const client = createRedisClient(server.url, PATIENT);
+    closing(() => client.disconnect());
+    const duplicate = client.duplicate.bind(client);
+    client.duplicate = (options) => duplicate({ ...options, port: slow.port });
+    const { sessions, events } = service(client, { cache: { ...CACHE, heartbeatMs: 100 } });
+    const token = await sessions.setToken('ada');
+    await until('the event arrives', () => events.length > 0);
+    expect(events).toMatchObject([
+      { name: 'cache-down', error: { cause: { message: expect.stringContaining('heartbeats') } } },
+    ]);
+    expect((await sessions.health()).reasons).toEqual([expect.stringContaining('heartbeats')]);
+    slow.pass();
+    await heat(sessions, token);
+  });
+
   it('two heartbeats after its master became a replica, which still answers', async () => {
     const own = await startRedis();
     closing(() => own.stop());
@@ -276,6 +295,21 @@ describe('while announcements may be lost, each check calls the store', () => {
     const token = await until('it serves', () => sessions.setToken('ada'));
     await heat(sessions, token);
   });
+});
+
+it('a manager may be closed in a listener of cache-down', async () => {
+  const own = await startRedis();
+  closing(() => own.stop());
+  const { sessions, events } = service(own.url);
+  const isClosed = new Promise<void>((resolve) => sessions.on('cache-down', () => void sessions.close().then(resolve)));
+  await hot(sessions);
+  await own.admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+  await isClosed;
+  const connections = async () => (await ask<string>(own, 'CLIENT', 'LIST')).trim().split('\n').length;
+  await until('it has left', async () => (await connections()) === 1);
+  await sleep(2 * HEARTBEAT_MS);
+  expect(await connections()).toBe(1);
+  expect(events.map(({ name }) => name)).toEqual(['cache-up', 'cache-down']);
 });
 
 describe('a process that was suspended', () => {

@@ -394,14 +394,14 @@ describe('a near cache', () => {
     expect((await here.health()).reasons.join()).toMatch(/announced.*near cache is bypassed/s);
   });
 
-  it('starts once they can be announced', async () => {
-    await ask(single, 'ACL', 'SETUSER', 'quiet', ...ALL, '-publish');
+  it.each(['publish', 'subscribe', 'info'])('starts once %s is no longer refused', async (command) => {
+    await ask(single, 'ACL', 'SETUSER', 'quiet', ...ALL, `-${command}`);
     const target = { host: HOST, port: single.port, username: 'quiet', password: 'secret' };
     const sessions = manage(target, CACHE);
     const downs = listened(sessions);
     await sessions.setToken('ada');
     await until('the cache-down event arrives', () => downs.length > 0);
-    await ask(single, 'ACL', 'SETUSER', 'quiet', '+publish');
+    await ask(single, 'ACL', 'SETUSER', 'quiet', `+${command}`);
     await until('it is up', () => sessions.cacheStats?.isUp);
     expect(await sessions.health()).toEqual({ status: 'up', latencyMs: expect.any(Number), reasons: [] });
   });

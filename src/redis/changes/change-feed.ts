@@ -22,6 +22,7 @@ export class RedisChangeFeed {
   /** Milliseconds between two checks that changes still arrive. */
   readonly heartbeatMs: number;
   readonly #onClose: () => void;
+  readonly #heart: NodeJS.Timeout;
   readonly #subscriptions = new Map<string, ChangeSubscription>();
   /** The last report to the followers; `null` before the first. */
   #outcome: Outcome | null = null;
@@ -38,6 +39,7 @@ export class RedisChangeFeed {
     this.#rights = rights;
     this.heartbeatMs = heartbeatMs;
     this.#onClose = onClose;
+    this.#heart = setInterval(() => this.#beat(), heartbeatMs).unref();
     if (connection.isReady) this.serversChanged(false);
   }
 
@@ -61,10 +63,10 @@ export class RedisChangeFeed {
 
   /** Why changes may be missed: a sentence for each such server. A server whose subscription is starting has none. */
   get worries(): string[] {
-    return [...this.#subscriptions].flatMap(([server, { source, isComingUp, refusal }]) => {
-      if (source !== null || isComingUp || !isError(refusal)) return [];
+    return [...this.#subscriptions].flatMap(([server, { source, isComingUp, cause: reason }]) => {
+      if (source !== null || isComingUp || !isError(reason)) return [];
       const prefix = this.#subscriptions.size > 1 ? `${server}: ` : '';
-      const { message, cause } = refusal;
+      const { message, cause } = reason;
       return `${prefix}changes to sessions may be missed, and the near cache is bypassed: ${isError(cause) ? `${message} (${cause.message})` : message}`;
     });
   }
@@ -92,10 +94,16 @@ export class RedisChangeFeed {
 
   close(): void {
     if (this.#isClosed) return;
+    clearInterval(this.#heart);
     for (const [address, subscription] of this.#subscriptions) this.#drop(address, subscription);
     this.#report(new Error('the store is closed'));
     this.#isClosed = true;
     this.#onClose();
+  }
+
+  #beat(): void {
+    if (this.#outcome?.isComplete !== true) this.#connection.lookForServers();
+    for (const subscription of this.#subscriptions.values()) subscription.beat();
   }
 
   #sourceOf(tag: string): ChangeSource | null {
@@ -137,7 +145,7 @@ export class RedisChangeFeed {
    */
   #report(given: unknown): void {
     const refused = [...this.#subscriptions.values()].find(({ source, isRefused }) => source === null && isRefused);
-    const cause = given ?? refused?.refusal ?? null;
+    const cause = given ?? refused?.cause ?? null;
     const servers = this.#connection.servers();
     const isComplete = servers.length > 0 && servers.every((server) => this.#subscriptions.get(server)?.source != null);
     if (this.#isClosed || isComplete === this.#outcome?.isComplete) return;

@@ -3,19 +3,13 @@ import { SessionError } from '../../errors/session-error';
 import type { ChangeSource } from '../../store/store';
 import { isSessionId } from '../../token/token';
 import { reconnectDelay } from '../client/client';
-import { isConnectionLoss, isRefusal, withoutArguments } from '../client/errors';
+import { isBrokenConnection, isConnectionLoss, isRefusal, withoutArguments } from '../client/errors';
 import type { RedisConnection } from '../connection/connection';
 import type { ServerKeys } from '../health/server-keys';
 import type { ServerRights } from '../health/server-rights';
 
 /** Heartbeats for which changes count as complete, counted from the sending of the last answered one. */
 const LEASE_HEARTBEATS = 2;
-
-/**
- * Milliseconds until a server that has refused the subscription is asked again. A new connection would be refused as
- * well.
- */
-const REFUSED_AGAIN_MS = 60_000;
 
 interface SubscriptionOptions {
   channels: readonly string[];
@@ -32,6 +26,23 @@ interface SubscriptionOptions {
 interface Source extends ChangeSource {
   completeUntil: number;
 }
+
+interface Subscribed {
+  is: 'subscribed';
+  /** `null` until a heartbeat is answered in time, and again after one has failed. */
+  source: Source | null;
+}
+
+/**
+ * - `connecting`: until ioredis reports a connection. Each one that breaks leads back here.
+ * - `subscribing`: asks both servers who they are, and subscribes.
+ * - `failed`: waits for the next beat to subscribe again.
+ * - `subscribed`: each beat sends a heartbeat.
+ * - `closed`: for good.
+ *
+ * Each transition makes a new object, by which an answer that comes too late is recognized.
+ */
+type State = { is: 'connecting' | 'subscribing' | 'failed' | 'closed' } | Subscribed;
 
 /**
  * A subscription to the changes that one server announces, and whether it is known to bring all of them. That takes
@@ -51,77 +62,84 @@ export class ChangeSubscription {
   readonly #connection: RedisConnection;
   readonly #server: string;
   readonly #options: SubscriptionOptions;
-  readonly #heart: NodeJS.Timeout;
   readonly #begunAt = performance.now();
   #redis: Redis | null = null;
-  /** The connection on which an attempt to subscribe is going on; `null` for none. */
-  #subscribing: Redis['stream'] | null = null;
-  #isSubscribed = false;
-  /** Why the last attempt to subscribe failed. */
-  #refusal: unknown = null;
-  /** Why the last source was lost; `null` while changes arrive. */
-  #lossCause: unknown = null;
-  /** The time, by `performance.now()`, until which a server that refused the subscription is not asked again. */
-  #refusedUntil = Number.NEGATIVE_INFINITY;
-  #source: Source | null = null;
-  #isClosed = false;
+  #state: State = { is: 'connecting' };
+  /** What failed since the last answered heartbeat. */
+  #cause: unknown = null;
 
   constructor(connection: RedisConnection, server: string, options: SubscriptionOptions) {
     this.#connection = connection;
     this.#server = server;
     this.#options = options;
     this.#connect();
-    this.#heart = setInterval(() => this.#onBeat(), options.heartbeatMs).unref();
   }
 
   /** The source while all of its changes arrive; else `null`. */
   get source(): ChangeSource | null {
-    return this.#source !== null && performance.now() < this.#source.completeUntil ? this.#source : null;
+    const source = this.#state.is === 'subscribed' ? this.#state.source : null;
+    return source !== null && performance.now() < source.completeUntil ? source : null;
   }
 
   /** Why changes may be missed; `null` when that isn't known. */
-  get refusal(): unknown {
-    return this.#refusal ?? this.#lossCause;
+  get cause(): unknown {
+    return this.#cause;
   }
 
   /** Whether the server refuses the subscription or the announcement. */
   get isRefused(): boolean {
-    return performance.now() < this.#refusedUntil;
+    return isRefusal(this.#cause) || this.#cause instanceof UnknownServer;
   }
 
   /** Whether the first attempt is still going on. */
   get isComingUp(): boolean {
-    if (this.isRefused) return false;
-    return this.#source === null && performance.now() - this.#begunAt < LEASE_HEARTBEATS * this.#options.heartbeatMs;
+    if (this.isRefused || this.source !== null) return false;
+    return performance.now() - this.#begunAt < LEASE_HEARTBEATS * this.#options.heartbeatMs;
+  }
+
+  /** Goes on from every state in which nothing else does. Call it each `heartbeatMs`. */
+  beat(): void {
+    const [redis, state] = [this.#redis, this.#state];
+    // When no sentinel answers, the client's options may end a connection for good.
+    if (redis === null || redis.status === 'end') this.#connect();
+    else if (state.is === 'subscribed') {
+      if (state.source !== null && this.source === null) this.#lose(unanswered());
+      void this.#sendHeartbeat(redis, state);
+    } else if (state.is === 'failed') {
+      // A server that refused may have other rights by now, and a new connection may lead to another server.
+      if (this.isRefused) void this.#subscribe(redis);
+      else redis.disconnect(true);
+    }
   }
 
   /** Continues as another source. Gives the lost one. */
   renew(): ChangeSource | null {
-    const completeUntil = this.#source?.completeUntil;
+    const state = this.#state;
+    const completeUntil = this.source?.completeUntil;
     const former = this.#giveUp();
-    if (completeUntil !== undefined) this.#source = { completeUntil };
+    if (state.is === 'subscribed' && completeUntil !== undefined) state.source = { completeUntil };
     return former;
   }
 
   /** Ends the subscription. Gives the lost source. */
   close(): ChangeSource | null {
-    this.#isClosed = true;
-    clearInterval(this.#heart);
+    const source = this.#giveUp();
+    this.#state = { is: 'closed' };
     this.#redis?.disconnect();
-    return this.#giveUp();
+    return source;
   }
 
   #connect(): void {
     const redis = this.#connection.connectTo(this.#server, { retryStrategy: reconnectDelay });
     this.#redis = redis;
+    this.#state = { is: 'connecting' };
     redis?.on('ready', () => void this.#subscribe(redis));
     redis?.on('error', (error) => {
-      this.#refusal ??= reportable(error);
+      if (this.#cause === null || !isBrokenConnection(error)) this.#cause = reportable(error);
     });
     for (const event of ['close', 'end']) {
       redis?.on(event, () => {
-        this.#subscribing = null;
-        this.#lose(this.#refusal ?? brokenSubscription());
+        if (this.#state.is !== 'closed') this.#lose(this.#cause ?? brokenSubscription(), { is: 'connecting' });
       });
     }
     redis?.on('message', (_channel: string, message: string) => {
@@ -131,10 +149,9 @@ export class ChangeSubscription {
   }
 
   async #subscribe(redis: Redis): Promise<void> {
-    const { stream } = redis;
-    this.#subscribing = stream;
-    // The client may have connected again, perhaps to another server. That connection has an attempt of its own.
-    const isOver = () => this.#subscribing !== stream;
+    if (this.#state.is === 'closed') return;
+    const state: State = { is: 'subscribing' };
+    this.#state = state;
     try {
       const [here, there] = await Promise.all([
         redis.info('server'),
@@ -143,78 +160,57 @@ export class ChangeSubscription {
       const [hereId, thereId] = [runIdIn(here), runIdIn(there)];
       if (hereId === null || thereId === null) throw new UnknownServer();
       if (hereId !== thereId) throw new Error('the subscription is connected to another server than the calls');
-      if (isOver()) return;
+      // The client may have connected again, perhaps to another server. That connection has an attempt of its own.
+      if (this.#state !== state) return;
       await redis.subscribe(...this.#options.channels);
-      if (isOver()) return;
-      this.#isSubscribed = true;
-      this.#refusal = null;
     } catch (error) {
-      if (!isOver()) this.#refused(error);
+      if (this.#state === state) this.#lose(reportable(error), { is: 'failed' });
       return;
-    } finally {
-      if (!isOver()) this.#subscribing = null;
     }
-    await this.#beat(redis);
+    if (this.#state !== state) return;
+    const subscribed: Subscribed = { is: 'subscribed', source: null };
+    this.#state = subscribed;
+    await this.#sendHeartbeat(redis, subscribed);
   }
 
-  #onBeat(): void {
-    if (this.#source !== null && performance.now() >= this.#source.completeUntil) {
-      this.#lose(new Error(`Redis left ${LEASE_HEARTBEATS} heartbeats of the subscription unanswered`));
-    }
-    // When no sentinel answers, the client's options may end a connection for good.
-    if (this.#redis === null || this.#redis.status === 'end') this.#connect();
-    else if (this.#isSubscribed) void this.#beat(this.#redis);
-    else if (this.#subscribing !== null || this.#redis.status !== 'ready' || this.isRefused) return;
-    // A server that refused may have other rights by now, and a new connection may lead to another server.
-    else if (this.#refusedUntil > 0) void this.#subscribe(this.#redis);
-    else this.#redis.disconnect(true);
-  }
-
-  async #beat(redis: Redis): Promise<void> {
-    const sentAt = performance.now();
+  async #sendHeartbeat(redis: Redis, state: Subscribed): Promise<void> {
+    const { serverKeys, rights, heartbeatMs } = this.#options;
+    const timeoutMs = LEASE_HEARTBEATS * heartbeatMs;
+    const completeUntil = performance.now() + timeoutMs;
     try {
-      const { serverKeys, rights, heartbeatMs } = this.#options;
-      const timeoutMs = LEASE_HEARTBEATS * heartbeatMs;
       const [, , refusal] = await Promise.all([
         redis.ping(),
         serverKeys.writeNothing(this.#server, timeoutMs),
         rights.refusalToAnnounce(this.#server, timeoutMs),
       ]);
-      if (refusal !== null) return this.#refused(refusal);
+      if (refusal !== null) throw refusal;
+      if (performance.now() >= completeUntil && this.source === null) throw unanswered();
     } catch (error) {
-      return this.#lose(reportable(error));
-    }
-    this.#refusal = null;
-    this.#lossCause = null;
-    this.#refusedUntil = Number.NEGATIVE_INFINITY;
-    const completeUntil = sentAt + LEASE_HEARTBEATS * this.#options.heartbeatMs;
-    if (this.#isClosed || !this.#isSubscribed || performance.now() >= completeUntil) return;
-    if (this.#source !== null) {
-      this.#source.completeUntil = Math.max(this.#source.completeUntil, completeUntil);
+      if (this.#state === state) this.#lose(reportable(error));
       return;
     }
-    this.#source = { completeUntil };
+    if (this.#state !== state) return;
+    this.#cause = null;
+    if (state.source !== null) {
+      state.source.completeUntil = Math.max(state.source.completeUntil, completeUntil);
+      return;
+    }
+    state.source = { completeUntil };
     this.#options.gained();
   }
 
-  #refused(error: unknown): void {
-    this.#refusal = reportable(error);
-    const isLasting = isRefusal(error) || error instanceof UnknownServer;
-    this.#refusedUntil = isLasting ? performance.now() + REFUSED_AGAIN_MS : Number.NEGATIVE_INFINITY;
-    this.#lose(this.#refusal);
-  }
-
-  #lose(cause: unknown): void {
-    if (this.#isClosed) return;
-    this.#lossCause = cause;
-    if (this.#redis?.status !== 'ready') this.#isSubscribed = false;
-    this.#options.lost(this.#giveUp(), cause);
+  #lose(cause: unknown, next = this.#state): void {
+    const source = this.#giveUp();
+    this.#state = next;
+    this.#cause = cause;
+    this.#options.lost(source, cause);
   }
 
   #giveUp(): ChangeSource | null {
-    const source = this.#source;
+    if (this.#state.is !== 'subscribed') return null;
+    const { source } = this.#state;
     if (source !== null) source.completeUntil = Number.NEGATIVE_INFINITY;
-    this.#source = null;
+    this.#state.source = null;
     return source;
   }
 }
@@ -224,6 +220,10 @@ function runIdIn(info: string): string | null {
   return /^run_id:(\w+)/m.exec(info)?.[1] ?? null;
 }
 
+function unanswered(): Error {
+  return new Error(`Redis left ${LEASE_HEARTBEATS} heartbeats of the subscription unanswered`);
+}
+
 function brokenSubscription(): Error {
   return new Error('the connection of the subscription broke');
 }
@@ -231,7 +231,7 @@ function brokenSubscription(): Error {
 /** An error of ioredis's holds the arguments of its command, and no reason for a lost connection. */
 function reportable(error: unknown): unknown {
   if (isConnectionLoss(error)) return brokenSubscription();
-  return error instanceof SessionError ? error : withoutArguments(error);
+  return error instanceof SessionError || error instanceof UnknownServer ? error : withoutArguments(error);
 }
 
 /** Nothing shows whether two connections lead to the same server. */

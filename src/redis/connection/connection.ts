@@ -143,6 +143,11 @@ export class RedisConnection {
     return [...new Set(this.#cluster.slots.flatMap((owners) => owners?.[0] ?? []))];
   }
 
+  /** Has a Cluster's client look for {@link servers} now. By itself it may look only when a call is redirected. */
+  lookForServers(): void {
+    if (this.isReady) this.#cluster?.refreshSlotsCache();
+  }
+
   /** Whether one of {@link servers} owns a slot. Outside of a Cluster it owns all. */
   isOwner(server: string, slot: number): boolean {
     return this.#cluster === null || this.#cluster.slots[slot]?.[0] === server;
