@@ -453,6 +453,17 @@ describe('a ban that is repeated', () => {
     expect(await sessions.getBan('ada')).toBeNull();
   });
 
+  it('does not return once it was lifted while the clock was ahead', async () => {
+    const sessions = manage();
+    await sessions.banUser('ada');
+    const ban = await stored('ada');
+    await elapse(2 * 3600);
+    expect(await sessions.unbanUser('ada')).toBe(true);
+    await elapse(-2 * 3600);
+    await repeat('ada', ban);
+    expect(await sessions.getBan('ada')).toBeNull();
+  });
+
   it('is ordered after an earlier one by its start, even when the clock was set back', async () => {
     const sessions = manage();
     const ahead = (await timeOf(server)) + 60_000;

@@ -16,7 +16,7 @@ import { checkText } from '../errors/arguments';
  *     <sid>     ended:until:reason:message          why a session has ended, remembered until then; `unknown` where its
  *               holder ended one that was moved
  *     ban       since:until:reason                  a ban, and for an hour one that is over; until 0 = for ever,
- *               1 = lifted, remembered until an hour after it began
+ *               1 = lifted, and since when
  *   GET session-user:{<tag>}          version:until:json   the cached user info; the version alone, `version:0:`, after
  *                                     a deletion
  *   GET session-user:{<random>}       marked: of no user, for ten seconds at most, see scripts/mark.ts

@@ -77,8 +77,8 @@ return { now, ban, ended, no_older }
  *
  * KEYS[1]  the user's sessions
  * ARGV[1]  the moment, ms, after which the caller has given up: the script then does nothing
- * Returns  { now, user id, the ban as 'since:1:', remembered in this form for an hour after it began }; { now, '' }
- *          when there was none; { now } when it came too late
+ * Returns  { now, user id, the lifting as 'since:1:', remembered in place of the ban for an hour }; { now, '' } when
+ *          there was none; { now } when it came too late
  */
 export const UNBAN = `${CLOCK}${USER}
 local key = KEYS[1]
@@ -89,8 +89,9 @@ if refusal then return refusal end
 ${REFUSE_ON_REPLICA}
 clear_damaged(key, user, 'ban')
 if not is_banned(user.ban) then return { now, '' } end
--- Not until now: a clock that is set back would bring the ban back.
-user.ban = decode_ban(string.format('%.0f:1:', user.ban.since))
+-- Since now, to be remembered for an hour whenever the ban began. Not until now: a clock that is set back would bring
+-- the ban back.
+user.ban = decode_ban(string.format('%.0f:1:', math.max(now, user.ban.since)))
 redis.call('HSET', key, 'ban', user.ban.text)
 settle(key, user)
 return { now, user.id, user.ban.text }
