@@ -333,6 +333,24 @@ describe('a Cluster client', () => {
     },
   );
 
+  it.each(Object.entries(OPEN['a Cluster']))(
+    'of %s with a clusterNodeRetryStrategy: ends are repeated to a node that came back without them',
+    async (_, open) => {
+      const alone = await startClusterTopology({ masters: 1, replicas: 0 });
+      onClose(() => alone.stop());
+      const [node] = alone.nodes as [RedisServer];
+      const sessions = manage(open({ clusterNodeRetryStrategy: () => 20 }, alone.startupNodes));
+      const [loggedOut = '', live = ''] = await logIn(sessions);
+      await untilCaching(sessions);
+      await ask(node, 'SAVE');
+      expect(await sessions.deleteToken(loggedOut)).toBe(true);
+      await node.restart();
+      await until('it serves again', () => sessions.checkToken(live));
+      await until('the logout is repeated', async () => (await sessions.checkToken(loggedOut)) === null);
+      await untilCaching(sessions);
+    },
+  );
+
   it('with keyPrefix and a Redis user limited to it is healthy, cached and durable', async () => {
     for (const node of cluster.nodes) {
       await ask(node, 'ACL', 'SETUSER', 'prefixed', 'reset', 'on', '>password', '~app:*', '&app:*', '+@all');

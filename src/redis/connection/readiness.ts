@@ -28,6 +28,8 @@ export interface ServerWatcher {
 type Listener = (argument: unknown, second: unknown) => void;
 
 const ofClients = new WeakMap<Redis | Cluster, Readiness>();
+/** The nodes of Clusters whose connections are followed. */
+const followed = new WeakSet<Redis>();
 
 /**
  * Follows a client's connection, and lets calls wait for it. All stores on one client share one instance, and so its
@@ -251,15 +253,22 @@ export class Readiness {
   }
 
   #followNode(node: Redis): void {
-    followCredentials(node, this.#client as Cluster);
-    catchAsking(node, this.#client as Cluster);
+    const cluster = this.#client as Cluster;
+    followCredentials(node, cluster);
+    catchAsking(node, cluster);
     // An earlier store, closed by now, may have followed the node.
-    node.off('ready', correctNode).on('ready', correctNode);
+    if (followed.has(node)) return;
+    followed.add(node);
+    // With a clusterNodeRetryStrategy, ioredis reports neither the loss of a node nor its return.
+    node.on('close', () => {
+      const readiness = ofClients.get(cluster);
+      if (readiness !== undefined) readiness.#onNodeLost(node);
+    });
+    node.on('ready', () => {
+      const readiness = ofClients.get(cluster);
+      if (!correctFalseReady(node) && readiness !== undefined) readiness.#onNodesChanged();
+    });
   }
-}
-
-function correctNode(this: Redis): void {
-  correctFalseReady(this);
 }
 
 /** The error for a lost connection of an application's client: that client may report the reason to the application. */
