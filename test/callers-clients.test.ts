@@ -351,6 +351,25 @@ describe('a Cluster client', () => {
     },
   );
 
+  it('looks for masters twice a second at most while the subscription is refused, however short the heartbeat', async () => {
+    for (const node of cluster.nodes) {
+      await ask(node, 'ACL', 'SETUSER', 'deaf', 'reset', 'on', '>password', '~*', 'resetchannels', '+@all');
+    }
+    const client = OPEN['a Cluster']['ioredis 6']({
+      redisOptions: { username: 'deaf', password: 'password' },
+    }) as Cluster;
+    const store = new RedisStore(client, { ...PATIENT, ...prefixes });
+    const sessions = new TokenManager({ store, secret: SECRET, cache: { heartbeatMs: 100 } });
+    onClose(() => sessions.close());
+    const isDown = new Promise((resolve) => sessions.once('cache-down', resolve));
+    await sessions.setToken('user-0');
+    await isDown;
+    const looks = jest.spyOn(client, 'refreshSlotsCache');
+    const begin = performance.now();
+    await until('it has looked again', () => looks.mock.calls.length > 2);
+    expect(looks.mock.calls.length).toBeLessThanOrEqual(2 + (performance.now() - begin) / 500);
+  });
+
   it('with keyPrefix and a Redis user limited to it is healthy, cached and durable', async () => {
     for (const node of cluster.nodes) {
       await ask(node, 'ACL', 'SETUSER', 'prefixed', 'reset', 'on', '>password', '~app:*', '&app:*', '+@all');

@@ -41,6 +41,9 @@ export interface ConnectionWatcher {
 /** The name of a Redis outside of a Cluster, where the address doesn't matter. */
 const THE_SERVER = 'redis';
 
+/** Milliseconds between two looks for the masters of a Cluster, at least. */
+const LOOK_EVERY_MS = 500;
+
 /** Deadlines after which the next probe replaces an unanswered one. ioredis may silently drop a command. */
 const PROBE_FACTOR = 5;
 
@@ -79,6 +82,8 @@ export class RedisConnection {
   #epoch = 0;
   readonly #calls: PendingCalls;
   readonly #slots = new SlotOwners();
+  /** The time, by `performance.now()`, before which the client is not made to look for masters. */
+  #nextLookAt = Number.NEGATIVE_INFINITY;
   #closed: Promise<void> | null = null;
 
   constructor(client: Redis | Cluster, { markOf, owned, timeoutMs }: ConnectionOptions) {
@@ -143,9 +148,14 @@ export class RedisConnection {
     return [...new Set(this.#cluster.slots.flatMap((owners) => owners?.[0] ?? []))];
   }
 
-  /** Has a Cluster's client look for {@link servers} now. By itself it may look only when a call is redirected. */
+  /**
+   * Has a Cluster's client look for {@link servers} now, twice a second at most: a look takes a connection. By itself
+   * the client may look only when a call is redirected.
+   */
   lookForServers(): void {
-    if (this.isReady) this.#cluster?.refreshSlotsCache();
+    if (!this.isReady || this.#cluster === null || performance.now() < this.#nextLookAt) return;
+    this.#nextLookAt = performance.now() + LOOK_EVERY_MS;
+    this.#cluster.refreshSlotsCache();
   }
 
   /** Whether one of {@link servers} owns a slot. Outside of a Cluster it owns all. */
