@@ -122,7 +122,8 @@ export class RedisChangeFeed {
       gained: () => this.#report(null),
       lost: (source, cause) => {
         this.#lose(source);
-        this.#report(cause);
+        // A loss completes nothing. While a server refuses, there is one at each heartbeat, and a report costs.
+        if (this.#outcome?.isComplete !== false) this.#report(cause);
       },
     });
     this.#subscriptions.set(server, subscription);
