@@ -9,7 +9,7 @@ const CONNECTIONS = 32;
 
 const CACHED = 'tokensession, cached';
 const UNCACHED = 'tokensession';
-/** Handwritten, with at least what ours promises. */
+/** Handwritten, with a signature and a list of each user's sessions, as ours have. */
 const LISTED = 'GETEX, signed and listed';
 
 /**

@@ -21,7 +21,7 @@ export async function benchProfile({ bursts, burstMs }: Effort, cpus: CpuPlan): 
   try {
     const places = new Map<string, Sample>();
     for (const [metric, name] of Object.entries(CONTESTANTS)) {
-      // On all CPUs: V8's profiler looks at the server from another thread.
+      // A child inherits the CPU of this process, where load and Redis are, too. Their turns count as the server's time.
       const server = await openServer('koa-server.ts', name, redis.url, null);
       servers.push(server);
       const load = server.load as Load;
