@@ -153,7 +153,6 @@ async function startServer(program: string, name: string, redisUrl: string, cpu:
 /** Starts a contestant with sessions, and opens the connections to it. */
 export async function openServer(program: string, name: string, redisUrl: string, cpu: number | null): Promise<Server> {
   const server = await startServer(program, name, redisUrl, cpu);
-  pinInTurns(server.child.pid, cpu);
   await sendTo(server, []);
   return server;
 }
