@@ -8,7 +8,7 @@ export interface HandmadeSessions {
 }
 
 /**
- * The lowest possible cost of sessions in Redis: a JSON string under an unsigned token, read and slid by one command.
+ * The least that sessions in Redis do: a JSON string under an unsigned token, read and slid by one command.
  * It cannot list or end a user's sessions, and calls Redis for every forged token.
  */
 export class GetexSessions implements HandmadeSessions {
@@ -35,8 +35,8 @@ export class GetexSessions implements HandmadeSessions {
 }
 
 /**
- * The same, with a signature against forged tokens, and a list of each user's sessions to end them all. Two commands in
- * one write.
+ * The same, with a signature against forged tokens, and a list of each user's sessions to end them all. Two commands at
+ * a time.
  */
 export class ListedGetexSessions implements HandmadeSessions {
   readonly #redis: Redis;

@@ -9,7 +9,7 @@ const CONNECTIONS = 32;
 
 const CACHED = 'tokensession, cached';
 const UNCACHED = 'tokensession';
-/** Handwritten, with at least what ours promises. */
+/** Handwritten, with a signature and a list of each user's sessions, as ours have. */
 const LISTED = 'GETEX, signed and listed';
 
 /**
@@ -153,7 +153,6 @@ async function startServer(program: string, name: string, redisUrl: string, cpu:
 /** Starts a contestant with sessions, and opens the connections to it. */
 export async function openServer(program: string, name: string, redisUrl: string, cpu: number | null): Promise<Server> {
   const server = await startServer(program, name, redisUrl, cpu);
-  pinInTurns(server.child.pid, cpu);
   await sendTo(server, []);
   return server;
 }

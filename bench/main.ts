@@ -3,6 +3,7 @@
  * Results are stored in results.json, beside those of other parts. `--sessions` bounds the sizes of the part `scale`.
  * `--guard` keeps nothing: it compares the ratios with the kept results, and fails where one has become worse.
  */
+import { execFileSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { benchCore } from './core';
 import { benchEndings } from './endings';
@@ -56,8 +57,6 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   hono: benchHttp('hono'),
   fetch: benchHttp('fetch'),
   'redis-side': benchRedisSide,
-  servers: benchServers,
-  hmac: benchHmac,
   profile: benchProfile,
   memory: benchMemory,
   endings: benchEndings,
@@ -70,6 +69,9 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   live: benchLive,
   startup: benchStartup,
   install: benchInstall,
+  // They download programs, which may fail.
+  hmac: benchHmac,
+  servers: benchServers,
 };
 
 /** Names for several parts. */
@@ -98,7 +100,7 @@ async function main(args: readonly string[]): Promise<void> {
     const seconds = Math.round((performance.now() - began) / 1000);
     printPart(part);
     if (kept === null) {
-      const result = { at: new Date().toISOString(), seconds, machine, ...part };
+      const result = { at: new Date().toISOString(), commit: commitHere(), seconds, machine, ...part };
       await writeResults({ ...(await readResults(isQuick)), [name]: result }, isQuick);
     } else {
       const comparisons = compareRatios(kept[name] as Part, part);
@@ -107,6 +109,12 @@ async function main(args: readonly string[]): Promise<void> {
     }
   }
   if (failures.length > 0) throw new Error(`beyond the noise of the kept results:\n${failures.join('\n')}`);
+}
+
+/** The commit of the measured sources; with a plus sign where they differ from it. */
+function commitHere(): string {
+  const git = (...args: string[]) => execFileSync('git', args, { cwd: __dirname, encoding: 'utf8' }).trim();
+  return `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain', '--', '../src') === '' ? '' : '+'}`;
 }
 
 /** Those of the named parts, or of all, that have kept ratios. */

@@ -9,6 +9,8 @@ export type Results = Record<string, Result>;
 export interface Result extends Part {
   /** ISO 8601. */
   at: string;
+  /** The measured sources. */
+  commit: string;
   seconds: number;
   machine: Machine;
 }

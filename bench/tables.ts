@@ -36,7 +36,7 @@ function targets(results: Results): string {
   return table([['', '', 'median', 'wanted', ''], ...rows], 2);
 }
 
-/** A row of the summary: a metric of a part, of ours, of ours with a cache, and of the package that it can replace. */
+/** A row of the summary: a metric of a part, of ours, of ours from memory, and of the package that it can replace. */
 interface SummaryRow {
   title: string;
   part: string;
@@ -53,7 +53,7 @@ const SUMMARY: readonly SummaryRow[] = [
     metric: 'cpuMicros',
     digits: 0,
     contestants: ['tokensession', 'tokensession, cached', 'express-session'],
-    other: 'express-session',
+    other: 'express-session, rolling',
   },
   {
     title: 'Koa 3: CPU of a request, µs',
@@ -61,7 +61,7 @@ const SUMMARY: readonly SummaryRow[] = [
     metric: 'cpuMicros',
     digits: 0,
     contestants: ['tokensession', 'tokensession, cached', 'koa-session'],
-    other: 'koa-session',
+    other: 'koa-session, rolling',
   },
   {
     title: 'CPU of a check alone, 16 in flight, µs',
@@ -80,11 +80,11 @@ const SUMMARY: readonly SummaryRow[] = [
     other: 'connect-redis',
   },
   {
-    title: 'Memory of Redis for a session, three a user, bytes',
+    title: 'Memory of Redis for a session, one a user, bytes',
     part: 'memory',
     metric: 'bytes',
     digits: 0,
-    contestants: ['tokensession, 3 a user', null, 'connect-redis, 3 a user'],
+    contestants: ['tokensession, 1 a user', null, 'connect-redis, 1 a user'],
     other: 'connect-redis',
   },
   {
@@ -93,20 +93,22 @@ const SUMMARY: readonly SummaryRow[] = [
     metric: 'p50',
     digits: 1,
     contestants: ['kick all, 1,000,000 sessions', null, 'kick all, connect-redis, 1,000,000 sessions'],
-    other: 'connect-redis',
+    other: 'connect-redis, by a scan',
   },
 ];
 
 function summary(results: Results): string {
-  const rows = SUMMARY.map(({ title, part, metric, digits, contestants, other }) => {
-    const [ours, cached, theirs] = contestants.map((name) => {
-      if (name === null) return '';
-      const { median } = spreadOf(valuesOf(results[part]?.samples[name], metric));
-      return median.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
-    });
-    return [title, ours ?? '', cached ?? '', `${theirs} (${other})`];
-  });
-  return table([['', 'tokensession', 'with `cache: true`', 'the other package'], ...rows]);
+  const rows = SUMMARY.filter(({ part }) => part in results).map(
+    ({ title, part, metric, digits, contestants, other }) => {
+      const [ours = '', cached = '', theirs] = contestants.map((name) => {
+        if (name === null) return '';
+        const { median } = spreadOf(valuesOf(results[part]?.samples[name], metric));
+        return median.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+      });
+      return [title, ours, cached, `${theirs} (${other})`];
+    },
+  );
+  return table([['', 'tokensession', '`cache: true`, from memory', 'the other package'], ...rows]);
 }
 
 const partOf = ({ title }: Result) => title.split(':', 1)[0] ?? '';
@@ -119,9 +121,10 @@ function machines(results: Results): string {
     .map((text) => {
       const group = all.filter(([, { machine }]) => machineText(machine) === text);
       const days = new Set(group.map(([, { at }]) => at.slice(0, 10)));
+      const commits = new Set(group.map(([, { commit }]) => commit));
       const parts = texts.length > 1 ? `${group.map(([part]) => part).join(', ')}: ` : '';
       const minutes = Math.round(group.reduce((sum, [, { seconds }]) => sum + seconds, 0) / 60);
-      return `${parts}${[...days].join(', ')}, in ${minutes} minutes. ${text}\n`;
+      return `${parts}${[...days].join(', ')}, in ${minutes} minutes, at ${[...commits].join(', ')}. ${text}\n`;
     })
     .join('\n');
 }
@@ -132,7 +135,7 @@ function machineText({ cpu, cores, memoryGiB, node, redis, pinned, packages }: M
     `${cpu}, ${cores} cores, ${memoryGiB} GiB; Node ${node.slice(1)}, Redis ${redis} on the same machine.`,
     pinned
       ? 'Kept on cores: in the parts over HTTP and of the core, all on one by turns; ' +
-        'elsewhere the measured process has one of its own.'
+        'in parts that measure one process, that has one of its own.'
       : 'Processes were not kept on cores of their own.',
     `Packages: ${versions.join(', ')}.`,
   ].join(' ');

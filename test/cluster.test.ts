@@ -438,7 +438,7 @@ it('a master with a single slot is tried by health and heartbeats like any other
   const sessions = new TokenManager({
     store: new RedisStore({ cluster: pair.startupNodes }, { ...PATIENT, ...prefixes }),
     secret: SECRET,
-    cache: { maxAgeMs: 60_000, heartbeatMs: 100 },
+    cache: { maxAgeMs: 60_000, heartbeatMs: 1000 },
   });
   onClose(() => sessions.close());
   await until('the near cache is up', () => sessions.cacheStats?.isUp);

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MemoryStore, SessionError, type Store, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
+import { HmacSha256 } from '../src/token/hmac';
 import { listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
@@ -54,6 +55,18 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
     onClose(app.close);
     return async (headers: string[], path = '/', method = 'POST') => sendRaw(app.url, method, path, [HOST, ...headers]);
   }
+
+  it.each(['live', 'ended', 'forged'])('a cookie with a token that is %s costs one signature', async (kind) => {
+    const manager = newManager();
+    const send = await start(({ session }) => ({ reason: session.endReason }), [{ manager }]);
+    const token = await manager.setToken('ada');
+    const sent = kind === 'forged' ? `${token.slice(0, -1)}${token.endsWith('A') ? 'B' : 'A'}` : token;
+    if (kind === 'ended') await manager.deleteToken(token);
+    const digest = jest.spyOn(HmacSha256.prototype, 'digest');
+    onClose(() => digest.mockRestore());
+    expect(await send([`Cookie: session=${sent}`], '/', 'GET')).toMatchObject({ status: 200 });
+    expect(digest).toHaveBeenCalledTimes(1);
+  });
 
   it('the response of a logout keeps the cookie of a login that replaced its session in the meantime', async () => {
     const manager = newManager();

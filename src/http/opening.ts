@@ -75,8 +75,7 @@ async function lookUp<Detail>(current: CurrentSession<Detail>, tokens: readonly 
     for (const token of tokens) {
       const opened = await sessions.open(token, data === 'eager');
       if (opened.session !== null) return signInByToken(current, opened.session);
-      const claims = current.ending === null ? sessions.readToken(token) : null;
-      if (claims !== null && !isVisitor(claims)) current.ending = opened.ending;
+      current.ending ??= opened.ending;
     }
     const { token, refusal } = current.visitor;
     if (refusal !== null) throw refusal;

@@ -12,8 +12,8 @@ import { endingOf, liveIn, type SessionLookup } from './session-lookup';
 import type { Ending } from './types';
 import type { UserInfo } from './user-info';
 
-/** The session that a token opens for a request, or the reason why there is none. */
-type OpenedToken<Detail> = { session: OpenedSession<Detail>; ending: null } | { session: null; ending: Ending };
+/** The session that a token opens for a request, or the reason why there is none; `null` for no token of a user. */
+type OpenedToken<Detail> = { session: OpenedSession<Detail>; ending: null } | { session: null; ending: Ending | null };
 
 /** The part of a manager that the sessions of requests need, and that applications don't see. */
 export class RequestSessions<Detail> {
@@ -59,7 +59,11 @@ export class RequestSessions<Detail> {
 
   /** Opens the session of a user's token, and slides it. Asks the store. */
   async open(token: string, withData = false): Promise<OpenedToken<Detail>> {
-    const found = await (withData ? this.#lookup.ask(token, 'use with data') : this.#lookup.askOnce(token, 'use'));
+    const claims = this.#lookup.claimsOf(token);
+    if (claims === null) return { session: null, ending: null };
+    const found = await (withData
+      ? this.#lookup.ask(token, 'use with data', claims)
+      : this.#lookup.askOnce(token, 'use', claims));
     const stored = liveIn(found);
     if (stored === null) return { session: null, ending: endingOf(found) };
     const ttlMs = 1000 * this.#policy.userInfoTtl;

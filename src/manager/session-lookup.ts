@@ -67,9 +67,12 @@ export class SessionLookup {
     return { userId, session, userInfo, userInfoVersion, now, provedAt, isFromMemory: true };
   }
 
-  /** The live session of a user's token, or why there is none. Never answered from the near cache. */
-  async ask(token: unknown, purpose: Purpose): Promise<FoundToken> {
-    const claims = this.#claimsOf(token);
+  /**
+   * The live session of a user's token, or why there is none. Never answered from the near cache.
+   *
+   * @param claims those of the token, where the caller has verified it; `null` when it is not a user's.
+   */
+  async ask(token: unknown, purpose: Purpose, claims = this.claimsOf(token)): Promise<FoundToken> {
     return claims === null ? null : this.#ask(token as string, claims, purpose, this.#ticketFor(claims));
   }
 
@@ -77,8 +80,7 @@ export class SessionLookup {
    * {@link ask}, once for all who ask for a token that the near cache doesn't have: the others wait for the first, and
    * find the session in the cache. A session that has ended meanwhile is not there: they ask for themselves.
    */
-  async askOnce(token: unknown, purpose: 'read' | 'use'): Promise<FoundToken> {
-    const claims = this.#claimsOf(token);
+  async askOnce(token: unknown, purpose: 'read' | 'use', claims = this.claimsOf(token)): Promise<FoundToken> {
     if (claims === null) return null;
     const text = token as string;
     const asked = this.#asking.get(text);
@@ -113,7 +115,7 @@ export class SessionLookup {
 
   /** Slides the session of a user's token at once, with a new ttl; `null`: the one it has. */
   async refresh(token: unknown, ttlMs: number | null): Promise<Found> {
-    const claims = this.#claimsOf(token);
+    const claims = this.claimsOf(token);
     if (claims === null) return null;
     return this.#judge(claims, await this.#store.refresh(claims.tag, claims, this.#policy.reuse, ttlMs));
   }
@@ -139,7 +141,7 @@ export class SessionLookup {
   }
 
   /** The claims of a user's token; `null` for any other value. */
-  #claimsOf(token: unknown): TokenClaims | null {
+  claimsOf(token: unknown): TokenClaims | null {
     const claims = parseToken(token, this.#policy.keys);
     return claims === null || isVisitor(claims) ? null : claims;
   }
