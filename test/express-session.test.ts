@@ -306,6 +306,24 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       expect(calls).toEqual(['touchWithData']);
     });
 
+    it.each([true, false])(
+      '%s takes a millisecond that express-session loses of maxAge for no change',
+      async (resave) => {
+        const { visit, calls } = await serve(
+          (req) => {
+            req.session.a ??= 1;
+            req.session.cookie.originalMaxAge -= 1;
+            return req.session.cookie.originalMaxAge;
+          },
+          { resave, cookie: { maxAge: 60_000 } },
+        );
+        await visit();
+        calls.length = 0;
+        expect((await visit()).body).toBe(59_999);
+        expect(calls).toEqual(['touchWithData']);
+      },
+    );
+
     it('false saves what has changed, in two calls', async () => {
       const { visit, calls } = await serve((req) => {
         req.session.n = (req.session.n ?? 0) + 1;

@@ -58,14 +58,23 @@ export function lifetimeOf(session: object): number | null {
   if (leftMs <= 0) return 0;
   const ttlMs = typeof originalMaxAge === 'number' ? originalMaxAge : leftMs;
   if (Number.isNaN(ttlMs)) return null;
-  return 1000 * Math.min(Math.ceil(Math.max(ttlMs, 0) / 1000), MAX_SECONDS);
+  return Math.min(wholeSeconds(Math.max(ttlMs, 0)), 1000 * MAX_SECONDS);
 }
 
-/** A cookie without its expiry, which changes with every request. */
+/**
+ * A cookie without what changes with every request: its expiry, and the milliseconds that express-session may lose of
+ * `originalMaxAge` each time.
+ */
 function lasting(cookie: unknown): unknown {
   const json: unknown = JSON.parse(JSON.stringify(cookie ?? null));
-  if (isObject(json) && typeof json.originalMaxAge === 'number') delete json.expires;
-  return json;
+  if (!isObject(json) || typeof json.originalMaxAge !== 'number') return json;
+  const { expires: _, ...lasts } = json;
+  return { ...lasts, originalMaxAge: wholeSeconds(json.originalMaxAge) };
+}
+
+/** Milliseconds, rounded up to whole seconds. */
+function wholeSeconds(ms: number): number {
+  return 1000 * Math.ceil(ms / 1000);
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
