@@ -8,10 +8,10 @@ import type { Effort, Sample } from './rounds';
 const CONTESTANTS = { cachedMicros: 'tokensession, cached', micros: 'tokensession' };
 
 /** The profiler runs for this many bursts of the HTTP parts. */
-const BURSTS = 10;
+const BURSTS = 40;
 
 /** µs below which a function has no row: there are a hundred of them. */
-const LEAST_MICROS = 0.15;
+const LEAST_MICROS = 0.2;
 
 /** Where the CPU time of a request of Koa goes, by V8's profiler. */
 export async function benchProfile({ bursts, burstMs }: Effort, cpus: CpuPlan): Promise<Part> {

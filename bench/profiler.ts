@@ -2,7 +2,7 @@ import type { Profiler, Runtime } from 'node:inspector';
 import { Session } from 'node:inspector/promises';
 
 /** Microseconds between two looks of the profiler. */
-const INTERVAL = 100;
+const INTERVAL = 1000;
 
 const session = new Session();
 
