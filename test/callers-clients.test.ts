@@ -351,7 +351,7 @@ describe('a Cluster client', () => {
     },
   );
 
-  it('looks for masters twice a second at most while the subscription is refused, however short the heartbeat', async () => {
+  it('looks for masters twice a second at most while a subscription is refused at each short heartbeat', async () => {
     for (const node of cluster.nodes) {
       await ask(node, 'ACL', 'SETUSER', 'deaf', 'reset', 'on', '>password', '~*', 'resetchannels', '+@all');
     }
