@@ -8,6 +8,8 @@ import {
   TokenManager,
   type TokenManagerOptions,
 } from 'tokensession';
+import { sessionOpener } from 'tokensession/fetch';
+import { NearCache } from '../src/cache/near-cache';
 import { interceptStore } from '../src/store/intercepted-store';
 import { FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
@@ -101,6 +103,18 @@ describe.each(Object.entries(FRAMEWORKS))('requireRecentLogin in %s', (_, build)
     expect(await ask('/vault')).toEqual([401, 'check']);
     expect(await ask('/me')).toEqual([401, 'touch']);
   });
+});
+
+it.each(['a hit', 'a miss'])('a request looks into the cache once: %s', async (outcome) => {
+  const { here } = await twoServices();
+  const token = await (outcome === 'a hit' ? hot(here) : here.setToken('ada'));
+  const find = jest.spyOn(NearCache.prototype, 'find');
+  closing(() => find.mockRestore());
+  const session = await sessionOpener(here)(
+    new Request('http://localhost/', { headers: { cookie: `session=${token}` } }),
+  );
+  expect(session.user).toMatchObject({ id: 'ada' });
+  expect(find.mock.results.map(({ value }) => value !== null)).toEqual([outcome === 'a hit']);
 });
 
 describe('a session that was just checked', () => {
