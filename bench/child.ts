@@ -50,6 +50,13 @@ export class Child {
     return nanos.reduce((sum, value) => sum + value, 0) / 1000;
   }
 
+  /** Microseconds of that for each of the calls that some work makes. The work gives their number. */
+  async cpuMicrosPerCall(work: () => Promise<number>): Promise<number> {
+    const before = this.cpuMicros;
+    const calls = await work();
+    return (this.cpuMicros - before) / calls;
+  }
+
   async stop(): Promise<void> {
     if (this.#process.exitCode !== null) return;
     const exited = once(this.#process, 'exit');

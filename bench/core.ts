@@ -32,9 +32,7 @@ export async function benchCore({ bursts, burstMs }: Effort, cpus: CpuPlan): Pro
     const samples = await interleave([...rows.keys()], bursts, async (row): Promise<Sample> => {
       const { child, inFlight } = rows.get(row) as { child: Child; inFlight: number };
       if (CACHED.includes(row)) await child.ask('warm');
-      const cpuBefore = child.cpuMicros;
-      const calls = await child.ask<number>({ inFlight, durationMs: burstMs });
-      return { cpuMicros: (child.cpuMicros - cpuBefore) / calls };
+      return { cpuMicros: await child.cpuMicrosPerCall(() => child.ask({ inFlight, durationMs: burstMs })) };
     });
     return {
       title: 'Core: a call, 1,000 sessions',

@@ -32,10 +32,11 @@ export async function benchHmac({ bursts, burstMs }: Effort, cpus: CpuPlan): Pro
     }
     const samples = await interleave([...rows.keys()], bursts, async (row): Promise<Sample> => {
       const { signing, checking } = rows.get(row) as { signing: Child; checking: Child };
-      const ours = await cpuOfCall(signing, { way: 'two hashes', durationMs: burstMs / 2 });
-      const text = await cpuOfCall(signing, { way: 'createHmac', durationMs: burstMs / 2 });
-      const keyObject = await cpuOfCall(signing, { way: 'createHmac, KeyObject', durationMs: burstMs / 2 });
-      const check = await cpuOfCall(checking, { inFlight: IN_FLIGHT, durationMs: burstMs });
+      const sign = (way: string) => signing.cpuMicrosPerCall(() => signing.ask({ way, durationMs: burstMs / 2 }));
+      const ours = await sign('two hashes');
+      const text = await sign('createHmac');
+      const keyObject = await sign('createHmac, KeyObject');
+      const check = await checking.cpuMicrosPerCall(() => checking.ask({ inFlight: IN_FLIGHT, durationMs: burstMs }));
       return { ours, text, keyObject, check, saved: (100 * (Math.min(text, keyObject) - ours)) / check };
     });
     return {
@@ -54,10 +55,4 @@ export async function benchHmac({ bursts, burstMs }: Effort, cpus: CpuPlan): Pro
     await Promise.all(children.map((child) => child.stop()));
     await redis.stop();
   }
-}
-
-async function cpuOfCall(child: Child, question: object): Promise<number> {
-  const cpuBefore = child.cpuMicros;
-  const calls = await child.ask<number>(question);
-  return (child.cpuMicros - cpuBefore) / calls;
 }

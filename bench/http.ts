@@ -209,11 +209,11 @@ async function checkAll(servers: readonly Server[]): Promise<void> {
 
 async function measure({ name, child, load }: Server, durationMs: number): Promise<Sample> {
   await (load as Load).burst(0);
-  const cpuBefore = child.cpuMicros;
-  const requests = await (load as Load).burst(durationMs).catch((cause) => {
-    throw new Error(`${name} failed`, { cause });
-  });
-  return { cpuMicros: (child.cpuMicros - cpuBefore) / requests };
+  const send = () =>
+    (load as Load).burst(durationMs).catch((cause) => {
+      throw new Error(`${name} failed`, { cause });
+    });
+  return { cpuMicros: await child.cpuMicrosPerCall(send) };
 }
 
 function userId(index: number): string {

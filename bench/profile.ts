@@ -13,7 +13,7 @@ const BURSTS = 40;
 /** µs below which a function has no row: there are a hundred of them. */
 const LEAST_MICROS = 0.2;
 
-/** Where the CPU time of a request of Koa goes, by V8's profiler. */
+/** Where the time of a request of Koa goes, by V8's profiler. */
 export async function benchProfile({ bursts, burstMs }: Effort, cpus: CpuPlan): Promise<Part> {
   const redis = await startRedis();
   pin(redis.pid, cpus.load);
@@ -34,7 +34,7 @@ export async function benchProfile({ bursts, burstMs }: Effort, cpus: CpuPlan): 
       }
     }
     return {
-      title: 'Koa 3: where the CPU time of a request goes',
+      title: 'Koa 3: where the time of a request goes',
       metrics: [
         { name: 'cachedMicros', label: 'cached, µs/request', digits: 2 },
         { name: 'micros', label: 'not cached, µs/request', digits: 2 },

@@ -44,9 +44,10 @@ export async function benchServers({ bursts, burstMs }: Effort, cpus: CpuPlan): 
       const { redis, child } = rows.get(row) as { redis: RedisServer; child: Child };
       const ask = (question: Question) => child.ask<Done>(question);
       await ask({ task: 'warm' });
-      const cpuBefore = child.cpuMicros;
-      const { calls } = await ask({ task: 'call', durationMs: burstMs });
-      const serviceMicros = (child.cpuMicros - cpuBefore) / calls;
+      const serviceMicros = await child.cpuMicrosPerCall(async () => {
+        const { calls } = await ask({ task: 'call', durationMs: burstMs });
+        return calls;
+      });
       const cost = await measure(redis, () => ask({ task: 'replay', durationMs: burstMs }));
       return { ...cost, serviceMicros };
     });

@@ -427,8 +427,9 @@ export class TokenManager<Detail = unknown> {
   async #findWithDetail(token: string, purpose: 'read' | 'use', userInfoTtl?: number): Promise<Session<Detail> | null> {
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     const stored = liveIn(await this.#lookup.find(token, purpose));
-    const user = stored === null ? null : await this.#userInfo.find(stored, ttlMs);
-    return stored === null || user === null ? null : viewOf(token, stored, user);
+    if (stored === null) return null;
+    const user = await this.#userInfo.find(stored, ttlMs);
+    return user === null ? null : viewOf(token, stored, user);
   }
 
   async #list(tag: string): Promise<{ sessions: SessionRecord[]; now: number }> {
