@@ -29,16 +29,17 @@ export interface TrackedSession {
   queue: Promise<unknown>;
 }
 
-const tracked = new WeakMap<object, TrackedSession>();
+const TRACK = Symbol('tokensession');
 
 /** The state of a session object, or of content that `get` returned; `undefined` for any other object. */
 export function trackOf(session: object): TrackedSession | undefined {
-  return tracked.get(session);
+  return (session as { [TRACK]?: TrackedSession })[TRACK];
 }
 
 export function track(session: object, identity: SessionIdentity, stored: StoredContent | null): TrackedSession {
   const known = { identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
-  tracked.set(session, known);
+  // Not enumerable, so that a copy of the session object has none.
+  Object.defineProperty(session, TRACK, { value: known });
   return known;
 }
 
