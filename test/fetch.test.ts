@@ -194,6 +194,30 @@ describe('openSession', () => {
     expect([one.user, calls]).toEqual([{ id: 'ada' }, ['touch']]);
   });
 
+  it('opens a copy of a request, or a wrapped one, for itself: it may have other headers', async () => {
+    const manager = newManager();
+    const open = sessionOpener(manager);
+    const of = async (user: string) => ({
+      method: 'GET',
+      url: URL_OF_APP,
+      headers: new Headers({ authorization: `Bearer ${await manager.setToken(user)}` }),
+    });
+    const [ada, bob] = [await of('ada'), await of('bob')];
+    expect((await open(ada)).user?.id).toBe('ada');
+    const copy = await open({ ...ada, headers: bob.headers });
+    expect(copy.user?.id).toBe('bob');
+    expect((await open(Object.create(ada, { headers: { value: bob.headers } }))).user?.id).toBe('bob');
+    await copy.login('eve');
+    expect(names((await open(ada)).commit(new Response()))).toEqual([]);
+    expect(Reflect.ownKeys(ada)).toEqual(['method', 'url', 'headers']);
+  });
+
+  it('opens a frozen request once', async () => {
+    const open = sessionOpener(newManager());
+    const request = Object.freeze(asking());
+    expect(await open(request)).toBe(await open(request));
+  });
+
   it('fails the same way each time for one request', async () => {
     const manager = newManager();
     const open = sessionOpener(manager);

@@ -1,13 +1,16 @@
+import { privateField } from '../http/private-field';
 import { signalTooLate } from '../http/refusal';
 import { type HeaderFields, ReplyHeaders } from '../http/reply-headers';
 
-const REPLY = Symbol('tokensession.reply');
+const replies = privateField<FetchReply>();
 
 /** The headers that this package adds to the response of each request, or context. */
 export function replyTo(request: object): FetchReply {
-  const holder = request as { [REPLY]?: FetchReply };
-  holder[REPLY] ??= new FetchReply();
-  return holder[REPLY];
+  const present = replies.get(request);
+  if (present !== undefined) return present;
+  const reply = new FetchReply();
+  replies.add(request, reply);
+  return reply;
 }
 
 /** Keeps headers until there is a `Response`, and puts them on the one that is sent. */

@@ -1,6 +1,7 @@
 import type { TokenManager } from '../manager/token-manager';
 import { type SessionMiddlewareOptions, type SessionPolicy, sessionPolicy } from './middleware-options';
 import { openSession } from './opening';
+import { privateField } from './private-field';
 import { currentOf, type RequestSession } from './request-session';
 
 /** The options of `sessionMiddleware()` without `property`: the opener returns the session. */
@@ -25,15 +26,13 @@ export function openerPolicy<Detail>(
 export function openOnce<Request extends object, More extends unknown[], Session extends RequestSession<unknown>>(
   create: (request: Request, ...more: More) => Session,
 ): (request: Request, ...more: More) => Promise<Session> {
-  // A WeakMap would cost more than all the rest of a cached session (`npm run bench -- node`).
-  const OPENING = Symbol('tokensession');
-  type Holder = { [OPENING]?: Promise<Session> };
+  const openings = privateField<Promise<Session>>();
   return async (request, ...more) => {
-    const present = (request as Holder | undefined)?.[OPENING];
+    const present = Object(request) === request ? openings.get(request) : undefined;
     if (present !== undefined) return present;
     const session = create(request, ...more);
     const opening = Promise.resolve(openSession(currentOf(session))).then(() => session);
-    (request as Holder)[OPENING] = opening;
+    openings.add(request, opening);
     return opening;
   };
 }
