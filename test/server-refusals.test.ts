@@ -235,11 +235,13 @@ describe.each(TOPOLOGIES)('%s', (topology) => {
   });
 });
 
-/** Has a server that is loading its data go on without delay. */
+/** Has a server that is loading its data go on without delay, unless it is a Redis 6.2. */
 async function loadFast(port: number): Promise<void> {
   const client = new Redis(port, HOST, { enableReadyCheck: false });
   try {
-    await client.config('SET', 'key-load-delay', '0');
+    await client.config('SET', 'key-load-delay', '0').catch((error) => {
+      if (!/Only CONFIG GET is allowed during loading/.test(error.message)) throw error;
+    });
   } finally {
     client.disconnect();
   }
@@ -267,9 +269,10 @@ it('a Cluster that is down, or does not report its state, gives an error that sa
   await until('it is down', async () => (await askInfo(server, 'CLUSTER', 'INFO')).cluster_state === 'fail');
   expect(await failureOf(manage(target).setToken('ada'))).toMatch(/no node serves.*CLUSTERDOWN/);
 
-  await ask(server, 'ACL', 'SETUSER', 'blind', 'on', '>secret', '~*', '&*', '+@all', '-cluster|info');
+  // Redis 6.2 can't take away a subcommand, and names none in its refusal.
+  await ask(server, 'ACL', 'SETUSER', 'blind', 'on', '>secret', '~*', '&*', '+@all', '-cluster', '+cluster|slots');
   const blind = manage({ ...target, username: 'blind', password: 'secret' } as Target);
-  expect(await failureOf(blind.setToken('ada'))).toMatch(/refused us a command.*NOPERM.*cluster\|info/);
+  expect(await failureOf(blind.setToken('ada'))).toMatch(/refused us a command.*NOPERM.*'cluster(\|info)?'/);
 });
 
 it('sentinels that do not know the master, or name one that is none, give an error that says so', async () => {
@@ -344,10 +347,11 @@ describe('health', () => {
   });
 
   it.each([
-    ['EVAL', 'down', /does not know a command.*'eval'/i],
-    ['EVALSHA', 'down', /does not know a command.*'evalsha'/i],
+    // Redis 6.2 quotes the name in backticks.
+    ['EVAL', 'down', /does not know a command.*['`]eval['`]/i],
+    ['EVALSHA', 'down', /does not know a command.*['`]evalsha['`]/i],
     ['TIME', 'down', /it refuses TIME .*Unknown/i],
-    ['PUBLISH', 'degraded', /does not let changes be announced.*'publish'/i],
+    ['PUBLISH', 'degraded', /does not let changes be announced.*['`]publish['`]/i],
   ])('names a renamed command: %s', async (command, status, words) => {
     const server = await startRedis({ 'rename-command': [[command, '']] });
     onClose(() => server.stop());
