@@ -5,6 +5,7 @@ import express, { type Express, type Request, type RequestHandler, type Response
 import session from 'express-session';
 import { createClient } from 'redis';
 import { type RequestSession, requireUser, sessionMiddleware } from 'tokensession/express';
+import { ExpressSessionStore } from 'tokensession/express-session';
 import { GetexSessions, type HandmadeSessions, ListedGetexSessions } from './getex-sessions';
 import { type ManagerOptions, managerOn, SECRET, serve, TTL } from './server';
 
@@ -40,12 +41,29 @@ const CONTESTANTS: Record<string, (app: Express, url: string) => unknown> = {
   /** Its sessions slide in Redis, but the browser drops the cookie a week after login. */
   'express-session, not rolling': (app, url) => useExpressSession(app, url, { rolling: false }),
 
+  /** For an application that keeps express-session: sessions that our manager lists and ends. */
+  'express-session, our store': (app, url) => useExpressSession(app, url, { rolling: true, storeOf: ourStore }),
+
   'tokensession, reads data': (app, url) => useTokensession(app, url, {}, { data: 'lazy', act: readData }),
   'tokensession, eager data': (app, url) => useTokensession(app, url, {}, { data: 'eager', act: readData }),
   'tokensession, writes a key': (app, url) => useTokensession(app, url, {}, { data: 'lazy', act: writeKey }),
   'express-session, reads data': (app, url) => useExpressSession(app, url, { rolling: true, data: 'read' }),
   'express-session, writes a key': (app, url) => useExpressSession(app, url, { rolling: true, data: 'write' }),
+  'express-session, our store, reads data': (app, url) =>
+    useExpressSession(app, url, { rolling: true, data: 'read', storeOf: ourStore }),
+  'express-session, our store, writes a key': (app, url) =>
+    useExpressSession(app, url, { rolling: true, data: 'write', storeOf: ourStore }),
 };
+
+type StoreOf = (url: string) => Promise<session.Store>;
+
+const connectRedis: StoreOf = async (url) => new ConnectRedisStore({ client: await createClient({ url }).connect() });
+
+const ourStore: StoreOf = async (url) =>
+  new ExpressSessionStore<{ userId?: string }>(managerOn(url, {}), { userIdOf: ({ userId }) => userId });
+
+/** Signs the cookies of express-session. */
+const COOKIE_SECRET = `${SECRET}, for cookies`;
 
 /** About 1 KiB in five keys. */
 const DATA = Object.fromEntries(['cart', 'flash', 'theme', 'tour', 'state'].map((key) => [key, key.padEnd(200, '.')]));
@@ -102,13 +120,12 @@ function useHandmade(app: Express, sessions: HandmadeSessions): void {
 async function useExpressSession(
   app: Express,
   url: string,
-  { rolling, data }: { rolling: boolean; data?: 'read' | 'write' },
+  { rolling, data, storeOf = connectRedis }: { rolling: boolean; data?: 'read' | 'write'; storeOf?: StoreOf },
 ): Promise<void> {
-  const client = await createClient({ url }).connect();
   app.use(
     session({
-      store: new ConnectRedisStore({ client }),
-      secret: SECRET,
+      store: await storeOf(url),
+      secret: COOKIE_SECRET,
       resave: false,
       saveUninitialized: false,
       rolling,

@@ -28,6 +28,7 @@ const FRAMEWORKS = {
       LISTED,
       'express-session',
       'express-session, not rolling',
+      'express-session, our store',
     ],
     wanted: [
       [CACHED, 'bare', 0.95],
@@ -45,7 +46,9 @@ const FRAMEWORKS = {
       'tokensession, reads data',
       'tokensession, writes a key',
       'express-session, reads data',
+      'express-session, our store, reads data',
       'express-session, writes a key',
+      'express-session, our store, writes a key',
     ],
     wanted: [],
   },

@@ -1,7 +1,7 @@
 import { FetchExchange, type FetchRequest } from './fetch-http/fetch-exchange';
 import { replyTo } from './fetch-http/fetch-reply';
 import type { Connection } from './http/connection';
-import { RequestSession, refuseAssignments } from './http/request-session';
+import { currentOf, RequestSession, refuseAssignments } from './http/request-session';
 import { openerPolicy, openOnce, type SessionOpenerOptions } from './http/session-opener';
 import type { TokenManager } from './manager/token-manager';
 import type { RegisteredDetail } from './manager/types';
@@ -18,9 +18,6 @@ export type OpenSession<Detail = RegisteredDetail> = (
   connection?: Connection,
 ) => Promise<FetchSession<Detail>>;
 
-/** The request of each session, by which `commit` finds its headers. */
-const requests = new WeakMap<object, FetchRequest>();
-
 /** The session of a `Request`. */
 class FetchSession<Detail = RegisteredDetail> extends RequestSession<Detail> {
   /**
@@ -30,7 +27,7 @@ class FetchSession<Detail = RegisteredDetail> extends RequestSession<Detail> {
    * session: a later login rejects.
    */
   commit(response: Response): Response {
-    return replyTo(requests.get(this) as FetchRequest).commit(response);
+    return (currentOf(this).exchange as FetchExchange).commit(response);
   }
 }
 refuseAssignments(FetchSession.prototype);
@@ -59,9 +56,6 @@ export function sessionOpener<Detail>(
   const policy = openerPolicy(manager, options);
   return openOnce((request: FetchRequest, connection?: Connection) => {
     if (typeof request?.headers?.get !== 'function') throw new TypeError('openSession() needs a Request');
-    const exchange = new FetchExchange(request, connection, replyTo(request));
-    const session = new FetchSession(policy, exchange);
-    requests.set(session, request);
-    return session;
+    return new FetchSession(policy, new FetchExchange(request, connection, replyTo(request)));
   });
 }

@@ -156,16 +156,31 @@ it('over HTTPS sets the cookie of a secure request', async () => {
 });
 
 describe('openSession', () => {
-  it('opens a request once', async () => {
+  it('opens a request once, also one that the application has wrapped', async () => {
     const manager = newManager();
     const open = sessionOpener(manager);
     const app = await listen(async (req, res) => {
       const [one, two] = await Promise.all([open(req, res), open(req, res)]);
-      res.end(String(one === two && one === (await open(req, res))));
+      res.end(String(one === two && one === (await open(req, res)) && one === (await open(Object.create(req), res))));
     });
     onClose(app.close);
     const cookie = `Cookie: session=${await manager.setToken('ada')}`;
     expect((await sendRaw(app.url, 'GET', '/', [HOST, cookie])).text).toBe('true');
+  });
+
+  it('opens a session for each opener, which all reach the response', async () => {
+    const cookies = ['staff', 'shop'];
+    const openers = cookies.map((cookie) => sessionOpener(newManager(), { cookie: { name: cookie } }));
+    const app = await listen(async (req, res) => {
+      const sessions = await Promise.all(openers.map((open) => open(req, res)));
+      for (const [index, session] of sessions.entries()) await session.login(cookies[index] as string);
+      res.end(JSON.stringify(sessions.map(({ user }) => user?.id)));
+    });
+    onClose(app.close);
+    const { text, headers } = await sendRaw(app.url, 'POST', '/', [HOST]);
+    expect(JSON.parse(text)).toEqual(cookies);
+    const set = headers.filter(([name]) => name === 'set-cookie').map(([, line]) => line.split('=', 1)[0]);
+    expect(set).toEqual(cookies);
   });
 
   it('uses the path that a router has left in originalUrl', async () => {

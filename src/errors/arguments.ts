@@ -51,8 +51,9 @@ export function readOptions<All extends Readonly<Record<string, Reader<unknown>>
   prefix = 'option ',
 ): Read<All> {
   const given = checkOptions(owner, options as Record<string, unknown> | undefined, readers);
-  const entries = Object.entries(readers).map(([name, read]) => [name, read(prefix + name, given[name])]);
-  return Object.fromEntries(entries) as Read<All>;
+  const values: Record<string, unknown> = {};
+  for (const name of Object.keys(readers)) values[name] = readers[name]?.(prefix + name, given[name]);
+  return values as Read<All>;
 }
 
 export function optional<Value, const Fallback>(read: Reader<Value>, fallback: Fallback): Reader<Value | Fallback> {
@@ -85,6 +86,7 @@ export function checkOptions<Options extends object>(
   if (options !== undefined && !isPlainObject(options)) {
     throw new TypeError(`${owner}: the options must be a plain object, got ${kindOf(options)}`);
   }
+  if (options === undefined) return NO_OPTIONS;
   const own: Partial<Options> = Object.assign(Object.create(null), options);
   for (const name of Object.keys(own)) {
     if (!Object.hasOwn(names, name)) {
@@ -93,6 +95,8 @@ export function checkOptions<Options extends object>(
   }
   return own;
 }
+
+const NO_OPTIONS = Object.freeze(Object.create(null));
 
 /** Also an object of another realm, with another `Object.prototype`. */
 export function isPlainObject(value: unknown): value is object {

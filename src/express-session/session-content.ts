@@ -28,15 +28,9 @@ export function contentOf(
   entries: SessionEntries,
   leftMs: number,
 ): Record<string, unknown> & { cookie: SessionCookie } {
-  const content: Record<string, unknown> = {};
-  for (const [key, json] of entries) {
-    Object.defineProperty(content, key, {
-      value: parseDataValue(json),
-      enumerable: true,
-      writable: true,
-      configurable: true,
-    });
-  }
+  const content: Record<string, unknown> = Object.fromEntries(
+    Array.from(entries, ([key, json]) => [key, parseDataValue(json)]),
+  );
   // The application may have deleted this key through session data.
   const cookie: SessionCookie = isObject(content[COOKIE]) ? content[COOKIE] : { originalMaxAge: null };
   const expires = new Date(Date.now() + leftMs).toISOString();
@@ -66,10 +60,10 @@ export function lifetimeOf(session: object): number | null {
  * `originalMaxAge` each time.
  */
 function lasting(cookie: unknown): unknown {
-  const json: unknown = JSON.parse(JSON.stringify(cookie ?? null));
-  if (!isObject(json) || typeof json.originalMaxAge !== 'number') return json;
-  const { expires: _, ...lasts } = json;
-  return { ...lasts, originalMaxAge: wholeSeconds(json.originalMaxAge) };
+  const shown: unknown = isObject(cookie) && typeof cookie.toJSON === 'function' ? cookie.toJSON() : cookie;
+  if (!isObject(shown) || !Number.isFinite(shown.originalMaxAge)) return shown ?? null;
+  const { expires: _, ...lasts } = shown;
+  return { ...lasts, originalMaxAge: wholeSeconds(shown.originalMaxAge as number) };
 }
 
 /** Milliseconds, rounded up to whole seconds. */

@@ -29,33 +29,39 @@ export interface TrackedSession {
   queue: Promise<unknown>;
 }
 
-const tracked = new WeakMap<object, TrackedSession>();
+const TRACK = Symbol('tokensession');
 
 /** The state of a session object, or of content that `get` returned; `undefined` for any other object. */
 export function trackOf(session: object): TrackedSession | undefined {
-  return tracked.get(session);
+  return (session as { [TRACK]?: TrackedSession })[TRACK];
 }
 
 export function track(session: object, identity: SessionIdentity, stored: StoredContent | null): TrackedSession {
   const known = { identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
-  tracked.set(session, known);
+  // Not enumerable, so that a copy of the session object has none.
+  Object.defineProperty(session, TRACK, { value: known });
   return known;
 }
 
-/**
- * Gives a request a copy of express-session's session object whose `id` follows the identity. The `id` of the original
- * can't be changed.
- */
+/** express-session's, with an `id` that follows the identity. One for all: V8 is slow with a getter for each session. */
+const PROTOTYPE: object = Object.create(Session.prototype, {
+  id: {
+    get(this: object) {
+      return trackOf(this)?.identity.id;
+    },
+  },
+});
+
+/** Gives a request a copy of express-session's session object, whose own `id` can't be changed. */
 export function placeSession(
   request: SessionRequest,
   original: object,
   identity: SessionIdentity,
   stored: StoredContent | null,
 ): object {
-  const session: object = Object.create(Session.prototype);
+  const session: object = Object.create(PROTOTYPE);
   const known = track(session, identity, stored);
   Object.defineProperty(session, 'req', { value: request });
-  Object.defineProperty(session, 'id', { get: () => known.identity.id });
   Object.assign(session, original);
   // express-session drops keys with the names of its own members. Their absence must not count as a deletion.
   if (stored !== null) {

@@ -68,6 +68,11 @@ export class FetchExchange implements Exchange {
     return this.#reply.get();
   }
 
+  /** See {@link FetchReply.commit}. */
+  commit(response: Response): Response {
+    return this.#reply.commit(response);
+  }
+
   onClose(listener: () => void): void {
     const { signal } = this.#request;
     if (signal?.aborted === true) {

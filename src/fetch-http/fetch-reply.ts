@@ -1,19 +1,19 @@
 import { signalTooLate } from '../http/refusal';
 import { type HeaderFields, ReplyHeaders } from '../http/reply-headers';
 
-const replies = new WeakMap<object, FetchReply>();
+const REPLY = Symbol('tokensession.reply');
 
 /** The headers that this package adds to the response of each request, or context. */
 export function replyTo(request: object): FetchReply {
-  const reply = replies.get(request) ?? new FetchReply();
-  replies.set(request, reply);
-  return reply;
+  const holder = request as { [REPLY]?: FetchReply };
+  holder[REPLY] ??= new FetchReply();
+  return holder[REPLY];
 }
 
 /** Keeps headers until there is a `Response`, and puts them on the one that is sent. */
 class FetchReply implements HeaderFields {
-  /** Before there is a response: those of this package alone. */
-  #headers = new Headers();
+  /** Before there is a response: those of this package alone; `null` for none. */
+  #headers: Headers | null = null;
   #reply: ReplyHeaders | null = null;
   #isCommitted = false;
   /** The latest response that was committed, and what was sent for it. */
@@ -81,18 +81,19 @@ class FetchReply implements HeaderFields {
   }
 
   getHeader(name: string): string | readonly string[] | undefined {
-    if (name.toLowerCase() !== 'set-cookie') return this.#headers.get(name) ?? undefined;
-    const lines = this.#headers.getSetCookie();
+    if (name.toLowerCase() !== 'set-cookie') return this.#headers?.get(name) ?? undefined;
+    const lines = this.#headers?.getSetCookie() ?? [];
     return lines.length > 0 ? lines : undefined;
   }
 
   setHeader(name: string, value: string | readonly string[]): void {
+    this.#headers ??= new Headers();
     this.#headers.delete(name);
     for (const line of [value].flat()) this.#headers.append(name, line);
   }
 
   removeHeader(name: string): void {
-    this.#headers.delete(name);
+    this.#headers?.delete(name);
   }
 }
 

@@ -25,13 +25,15 @@ export function openerPolicy<Detail>(
 export function openOnce<Request extends object, More extends unknown[], Session extends RequestSession<unknown>>(
   create: (request: Request, ...more: More) => Session,
 ): (request: Request, ...more: More) => Promise<Session> {
-  const opened = new WeakMap<Request, Promise<Session>>();
+  // A WeakMap would cost more than all the rest of a cached session (`npm run bench -- node`).
+  const OPENING = Symbol('tokensession');
+  type Holder = { [OPENING]?: Promise<Session> };
   return async (request, ...more) => {
-    const present = opened.get(request);
+    const present = (request as Holder | undefined)?.[OPENING];
     if (present !== undefined) return present;
     const session = create(request, ...more);
     const opening = Promise.resolve(openSession(currentOf(session))).then(() => session);
-    opened.set(request, opening);
+    (request as Holder)[OPENING] = opening;
     return opening;
   };
 }

@@ -4,15 +4,15 @@ import { ReplyHeaders } from '../http/reply-headers';
 /** The forms in which Node's `writeHead` takes headers. */
 type GivenHeaders = OutgoingHttpHeaders | readonly OutgoingHttpHeader[] | readonly (readonly OutgoingHttpHeader[])[];
 
-const replies = new WeakMap<ServerResponse, ReplyHeaders>();
+const REPLY = Symbol('tokensession.reply');
 
 /** The headers that this package adds to a response of Node; `null` when it has begun. One for each response. */
-export function replyOf(res: ServerResponse): ReplyHeaders | null {
+export function replyOf(res: ServerResponse & { [REPLY]?: ReplyHeaders }): ReplyHeaders | null {
   if (res.headersSent) return null;
-  const known = replies.get(res);
+  const known = res[REPLY];
   if (known !== undefined) return known;
   const reply = new ReplyHeaders(res);
-  replies.set(res, reply);
+  res[REPLY] = reply;
   sendAtEachAttempt(res, reply);
   return reply;
 }
