@@ -27,12 +27,13 @@ export function openOnce<Request extends object, More extends unknown[], Session
 ): (request: Request, ...more: More) => Promise<Session> {
   // A WeakMap would cost more than all the rest of a cached session (`npm run bench -- node`).
   const OPENING = Symbol('tokensession');
-  type Holder = { [OPENING]?: Promise<Session> };
+  type Holder = { [OPENING]?: Session | Promise<Session> };
   return async (request, ...more) => {
     const present = (request as Holder | undefined)?.[OPENING];
     if (present !== undefined) return present;
     const session = create(request, ...more);
-    const opening = Promise.resolve(openSession(currentOf(session))).then(() => session);
+    const opened = openSession(currentOf(session));
+    const opening = opened === undefined ? session : opened.then(() => session);
     (request as Holder)[OPENING] = opening;
     return opening;
   };
