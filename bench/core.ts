@@ -2,7 +2,7 @@ import { startRedis } from '../test/support/redis-server';
 import { Child } from './child';
 import { type CpuPlan, pinInTurns } from './machine';
 import { judge, type Part } from './report';
-import { type Effort, interleave, type Sample } from './rounds';
+import { type Effort, interleaveAfresh, type Sample } from './rounds';
 
 /** Contestants of core-contestant.ts that call Redis, measured with this many calls in flight. */
 const ASKING = ['GET', 'HMGET + GET', 'checkToken', 'touchToken', 'redis-sessions get'];
@@ -12,6 +12,16 @@ const CACHED = ['checkToken, cached', 'touchToken, cached', 'redis-sessions get,
 
 const rowOf = (name: string, inFlight: number) => `${name}, ${inFlight} in flight`;
 
+interface Row {
+  name: string;
+  inFlight: number;
+}
+
+const ROWS: ReadonlyMap<string, Row> = new Map([
+  ...ASKING.flatMap((name) => IN_FLIGHT.map((inFlight): [string, Row] => [rowOf(name, inFlight), { name, inFlight }])),
+  ...CACHED.map((name): [string, Row] => [name, { name, inFlight: 1 }]),
+]);
+
 /**
  * One call that finds the user of a token, in Node alone: no HTTP. All use one Redis; each runs in its own process, one
  * at a time.
@@ -19,20 +29,18 @@ const rowOf = (name: string, inFlight: number) => `${name}, ${inFlight} in fligh
 export async function benchCore({ bursts, burstMs }: Effort, cpus: CpuPlan): Promise<Part> {
   const redis = await startRedis();
   pinInTurns(redis.pid, cpus.measured);
-  const rows = new Map<string, { child: Child; inFlight: number }>();
-  const children: Child[] = [];
   try {
-    for (const name of [...ASKING, ...CACHED]) {
-      const child = await Child.start('core-contestant.ts', [name, redis.url], cpus.measured);
-      children.push(child);
-      pinInTurns(child.pid, cpus.measured);
-      if (CACHED.includes(name)) rows.set(name, { child, inFlight: 1 });
-      else for (const inFlight of IN_FLIGHT) rows.set(rowOf(name, inFlight), { child, inFlight });
-    }
-    const samples = await interleave([...rows.keys()], bursts, async (row): Promise<Sample> => {
-      const { child, inFlight } = rows.get(row) as { child: Child; inFlight: number };
-      if (CACHED.includes(row)) await child.ask('warm');
-      return { cpuMicros: await child.cpuMicrosPerCall(() => child.ask({ inFlight, durationMs: burstMs })) };
+    const samples = await interleaveAfresh([...ROWS.keys()], bursts, async () => {
+      const children = await startChildren(redis.url, cpus.measured);
+      return {
+        async measure(row): Promise<Sample> {
+          const { name, inFlight } = ROWS.get(row) as Row;
+          const child = children.get(name) as Child;
+          if (CACHED.includes(row)) await child.ask('warm');
+          return { cpuMicros: await child.cpuMicrosPerCall(() => child.ask({ inFlight, durationMs: burstMs })) };
+        },
+        stop: () => Promise.all([...children.values()].map((child) => child.stop())),
+      };
     });
     return {
       title: 'Core: a call, 1,000 sessions',
@@ -53,7 +61,17 @@ export async function benchCore({ bursts, burstMs }: Effort, cpus: CpuPlan): Pro
       ],
     };
   } finally {
-    await Promise.all(children.map((child) => child.stop()));
     await redis.stop();
   }
+}
+
+/** Starts a process of each contestant, one for all its rows. */
+async function startChildren(redisUrl: string, cpu: number | null): Promise<ReadonlyMap<string, Child>> {
+  const children = new Map<string, Child>();
+  for (const name of [...ASKING, ...CACHED]) {
+    const child = await Child.start('core-contestant.ts', [name, redisUrl], cpu);
+    children.set(name, child);
+    pinInTurns(child.pid, cpu);
+  }
+  return children;
 }

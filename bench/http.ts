@@ -3,7 +3,7 @@ import { Child } from './child';
 import { Load } from './load';
 import { type CpuPlan, pin, pinInTurns } from './machine';
 import { judge, type Part } from './report';
-import { type Effort, interleave, type Sample } from './rounds';
+import { type Effort, interleaveAfresh, type Sample } from './rounds';
 
 const CONNECTIONS = 32;
 
@@ -110,18 +110,14 @@ export function benchHttp(framework: keyof typeof FRAMEWORKS) {
     const redis = await startRedis();
     pinInTurns(redis.pid, cpus.measured);
     pinInTurns(process.pid, cpus.measured);
-    const servers = new Map<string, Server>();
     try {
-      for (const name of contestants) {
-        const server = await startServer(program, name, redis.url, cpus.measured);
-        servers.set(name, server);
-        pinInTurns(server.child.pid, cpus.measured);
-      }
-      const ours = await cookiesOf(servers.get(UNCACHED) as Server);
-      for (const server of servers.values()) await sendTo(server, ours);
-      await checkAll([...servers.values()]);
-      const samples = await interleave(contestants, bursts, (name) => measure(servers.get(name) as Server, burstMs));
-      await checkAll([...servers.values()]);
+      const samples = await interleaveAfresh(contestants, bursts, async () => {
+        const servers = await openServers(program, contestants, redis.url, cpus.measured);
+        return {
+          measure: (name) => measure(servers.get(name) as Server, burstMs),
+          stop: () => closeServers([...servers.values()]),
+        };
+      });
       return {
         title: `${title}: a request of a signed-in user, ${CONNECTIONS} connections`,
         metrics: [{ name: 'cpuMicros', label: 'server CPU µs/request', digits: 1 }],
@@ -132,7 +128,6 @@ export function benchHttp(framework: keyof typeof FRAMEWORKS) {
         ),
       };
     } finally {
-      await closeServers([...servers.values()]);
       await redis.stop();
       pin(process.pid, cpus.load);
     }
@@ -146,6 +141,30 @@ export interface Server {
   child: Child;
   cookies: readonly string[];
   load: Load | null;
+}
+
+/** Starts a process of each contestant, signs users in, and checks that all do what they should. */
+async function openServers(
+  program: string,
+  contestants: readonly string[],
+  redisUrl: string,
+  cpu: number | null,
+): Promise<ReadonlyMap<string, Server>> {
+  const servers = new Map<string, Server>();
+  try {
+    for (const name of contestants) {
+      const server = await startServer(program, name, redisUrl, cpu);
+      servers.set(name, server);
+      pinInTurns(server.child.pid, cpu);
+    }
+    const ours = await cookiesOf(servers.get(UNCACHED) as Server);
+    for (const server of servers.values()) await sendTo(server, ours);
+    await checkAll([...servers.values()]);
+    return servers;
+  } catch (error) {
+    await closeServers([...servers.values()]);
+    throw error;
+  }
 }
 
 async function startServer(program: string, name: string, redisUrl: string, cpu: number | null): Promise<Server> {

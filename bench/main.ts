@@ -30,7 +30,7 @@ import { benchUserCost } from './user-cost';
 
 const FULL: Effort = {
   isQuick: false,
-  bursts: { rounds: 30, warmUps: 6 },
+  bursts: { rounds: 30, warmUps: 6, processes: 3 },
   burstMs: 350,
   rounds: 7,
   importRounds: 15,
@@ -39,7 +39,7 @@ const FULL: Effort = {
 };
 const QUICK: Effort = {
   isQuick: true,
-  bursts: { rounds: 5, warmUps: 4 },
+  bursts: { rounds: 6, warmUps: 4, processes: 2 },
   burstMs: 300,
   rounds: 3,
   importRounds: 3,

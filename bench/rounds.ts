@@ -2,8 +2,7 @@
 export interface Effort {
   /** Selects the sizes of parts that have their own. */
   isQuick: boolean;
-  /** Measured rounds of bursts, and warm-up rounds, in which V8 compiles. */
-  bursts: { rounds: number; warmUps: number };
+  bursts: Bursts;
   burstMs: number;
   /** Rounds of the parts with long rounds. */
   rounds: number;
@@ -11,6 +10,15 @@ export interface Effort {
   users: number;
   /** The most sessions in one Redis. */
   sessions: number;
+}
+
+export interface Bursts {
+  /** Measured rounds. */
+  rounds: number;
+  /** Rounds before them that do not count, in which V8 compiles. Each process has them. */
+  warmUps: number;
+  /** Processes of a contestant, one after another, which share the measured rounds. */
+  processes: number;
 }
 
 /** The results of one contestant in one round: numbers by metric. */
@@ -24,17 +32,51 @@ export type Samples = Record<string, Sample[]>;
  * no one profits from its predecessor.
  *
  * @param warmUps rounds at the start that do not count.
+ * @param earlier rounds before these, whose orders are not repeated.
  */
 export async function interleave(
   contestants: readonly string[],
-  { rounds, warmUps }: { rounds: number; warmUps: number },
+  { rounds, warmUps }: Pick<Bursts, 'rounds' | 'warmUps'>,
   measure: (contestant: string) => Promise<Sample>,
+  earlier = 0,
 ): Promise<Samples> {
   const samples: Samples = Object.fromEntries(contestants.map((contestant) => [contestant, []]));
   for (let round = 0; round < warmUps + rounds; round++) {
-    for (const contestant of inTurn(contestants, round)) {
+    for (const contestant of inTurn(contestants, earlier + round)) {
       const sample = await measure(contestant);
       if (round >= warmUps) samples[contestant]?.push(sample);
+    }
+  }
+  return samples;
+}
+
+/** Contestants whose processes run. */
+export interface Running {
+  measure(contestant: string): Promise<Sample>;
+  stop(): Promise<unknown>;
+}
+
+/**
+ * {@link interleave}, with fresh processes after a part of the rounds. V8 compiles a program differently in each
+ * process, so that the rounds of one process differ less than two runs do.
+ *
+ * @param start starts a process of each contestant.
+ */
+export async function interleaveAfresh(
+  contestants: readonly string[],
+  { rounds, warmUps, processes }: Bursts,
+  start: () => Promise<Running>,
+): Promise<Samples> {
+  const samples: Samples = Object.fromEntries(contestants.map((contestant) => [contestant, []]));
+  for (let process = 0; process < processes; process++) {
+    const running = await start();
+    try {
+      const share = Math.round(rounds / processes);
+      const earlier = process * (warmUps + share);
+      const more = await interleave(contestants, { rounds: share, warmUps }, running.measure, earlier);
+      for (const contestant of contestants) samples[contestant]?.push(...(more[contestant] ?? []));
+    } finally {
+      await running.stop();
     }
   }
   return samples;

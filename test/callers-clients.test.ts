@@ -372,7 +372,19 @@ describe('a Cluster client', () => {
 
   it('with keyPrefix and a Redis user limited to it is healthy, cached and durable', async () => {
     for (const node of cluster.nodes) {
-      await ask(node, 'ACL', 'SETUSER', 'prefixed', 'reset', 'on', '>password', '~app:*', '&app:*', '+@all');
+      await ask(
+        node,
+        'ACL',
+        'SETUSER',
+        'prefixed',
+        'reset',
+        'on',
+        '>password',
+        '~app:*',
+        'resetchannels',
+        '&app:*',
+        '+@all',
+      );
     }
     const access = { username: 'prefixed', password: 'password' };
     for (const options of [

@@ -308,6 +308,24 @@ describe('a slot that moves to another node', () => {
     }
   });
 
+  it('whose keys have not moved yet forgets user info, renews it, and ends the sessions of a deleted user', async () => {
+    let exists = true;
+    const store = new RedisStore({ cluster: topology.startupNodes }, { ...PATIENT, ...prefixes });
+    const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: (id) => (exists ? { name: id } : null) });
+    onClose(() => sessions.close());
+    const { token, from, to, slot } = await aSlot(sessions);
+    await sessions.checkTokenOrUpdateUser(token);
+    await topology.beginMigration(slot, from, to);
+    expect(await sessions.deleteUser('ada')).toBe(true);
+    // The second one finds no info.
+    expect(await sessions.deleteUser('ada')).toBe(false);
+    expect(await sessions.refreshUser(['ada'])).toBe(1);
+    expect(await sessions.touchToken(token)).toMatchObject({ user: { detail: { name: 'ada' } } });
+    exists = false;
+    expect(await sessions.addUser('ada')).toBeNull();
+    expect(await sessions.checkToken(token)).toBeNull();
+  });
+
   it('with only half of its keys, as user info is cached alone, ends the sessions of a deleted user', async () => {
     let exists = true;
     const store = new RedisStore({ cluster: topology.startupNodes }, { ...PATIENT, ...prefixes });

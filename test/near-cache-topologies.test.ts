@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster, Redis } from 'ioredis';
 import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5';
 import { RedisStore, type Session, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { askingsOf, catchAsking } from '../src/redis/client/asking';
 import { tagOf } from '../src/token/token';
 import { closeAfterEach } from './support/closing';
 import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
@@ -338,6 +339,32 @@ describe('in a Cluster', () => {
     await untilFromMemory(near, [last]);
     await answered(() => far.banUser('ada'));
     expect(await untilAnnounced(near, last)).toBeNull();
+  });
+
+  // Redis 6.2 also redirects a call whose first key has not moved: the other node refuses it, and the first answers.
+  it.each([
+    ['ioredis', () => new Cluster(topology.startupNodes)],
+    ['ioredis 5', () => new Cluster5(topology.startupNodes) as unknown as Cluster],
+  ])('a redirection to a node that is receiving a slot counts once that node answers, with %s', async (_, open) => {
+    const client = open();
+    onClose(() => client.disconnect());
+    const keys = ['a', 'b'].map((name) => `{${prefixes.tokenKeyPrefix}}${name}`) as [string, string];
+    const [from, slot] = [await topology.ownerOf(keys[0]), await topology.slotOf(keys[0])];
+    const to = (await topology.masters()).find((node) => node !== from) as RedisServer;
+    onClose(() => Promise.all([from, to].map((node) => ask(node, 'CLUSTER', 'SETSLOT', slot, 'STABLE'))));
+    await topology.beginMigration(slot, from, to);
+    await client.get('any');
+    const node = client.nodes('master').find(({ options }) => options.port === to.port) as Redis;
+    catchAsking(node, client);
+    for (let i = 0; i < 2; i++) {
+      node.asking();
+      await expect(node.mget(keys)).rejects.toThrow('TRYAGAIN');
+      expect(askingsOf(client)).toBe(i);
+      node.asking();
+      expect(await Promise.all([node.get(keys[0]), node.ping()])).toEqual([null, 'PONG']);
+      expect(askingsOf(client)).toBe(i + 1);
+    }
+    expect(Object.hasOwn(node, 'sendCommand')).toBe(false);
   });
 
   it.each([

@@ -642,6 +642,15 @@ describe('a Redis whose memory is full', () => {
     expect(getUserInfo).toHaveBeenCalledTimes(4);
   });
 
+  it('still forgets user info, known or not', async () => {
+    const sessions = manage(server.url, { getUserInfo: (id) => ({ name: id }) });
+    await sessions.addUser('ada');
+    await server.admin.config('SET', 'maxmemory', '1');
+    expect(await sessions.deleteUser('ada')).toBe(true);
+    expect(await sessions.deleteUser('ada')).toBe(false);
+    expect(await sessions.deleteUser('nobody')).toBe(false);
+  });
+
   it('still bans and lifts bans, rotates, re-authenticates, and detects a reuse', async () => {
     const sessions = manage(server.url, { rotationGrace: 0 });
     const [ada, grace] = [await sessions.setToken('ada'), await sessions.setToken('grace')];

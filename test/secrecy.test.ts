@@ -102,7 +102,7 @@ describe('a process that makes all calls, valid and invalid', () => {
     expect(Object.keys(tally).sort()).toEqual(EXPECTED.sort());
     expect(tokens.length).toBeGreaterThan(100);
     expect(output.stdout).toContain("id: 'ada-Express'");
-    const unsaid = SAID.filter((said) => !seen.some(([, text]) => text.includes(said)));
+    const unsaid = SAID.filter((said) => !seen.some(([, text]) => new RegExp(said).test(text)));
     expect(unsaid).toEqual([]);
     for (const printed of PRINTED) expect(output.stderr).toMatch(printed);
   });
@@ -132,7 +132,8 @@ const EXPECTED = [
 /** Messages of Redis and Node for each refusal. */
 const SAID = [
   ...['ECONNREFUSED', 'WRONGPASS', 'NOAUTH', 'NOPERM', 'OOM', 'READONLY', 'NOREPLICAS'],
-  ...['auth', 'evalsha'].map((command) => `unknown command '${command}'`),
+  // Redis 6.2 quotes the name in backticks.
+  ...['auth', 'evalsha'].map((command) => new RegExp(`unknown command ['\`]${command}['\`]`)),
   ...['DB index is out of range', 'cluster support disabled', 'no sentinel named the master'],
   ...['Redis gave no answer within 250 ms', 'Redis has stopped answering', 'the store is closed'],
 ];

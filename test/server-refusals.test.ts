@@ -21,15 +21,11 @@ const AT_ONCE_MS = PATIENT.timeoutMs / 2;
 /** How long after Redis is ready it must be used again, plus the delay of a busy machine. */
 const BACK_MS = 1000 + 1000;
 
-/** Makes Redis load each key slowly, in microseconds, and answer clients in between. */
-const SLOW_TO_LOAD: RedisConfig = {
-  save: '3600 1000000',
-  'key-load-delay': '20000',
-  'loading-process-events-interval-bytes': '1024',
-  // Otherwise the keys are so small that it answers clients but once a second.
-  rdbcompression: 'no',
-};
+/** Makes Redis load each key slowly, in microseconds, and keep the size of the keys in its file. */
+const SLOW_TO_LOAD: RedisConfig = { save: '3600 1000000', 'key-load-delay': '20000', rdbcompression: 'no' };
 const KEYS_TO_LOAD = 300;
+/** A server that is loading answers clients after each 2 MB: in 6.2, no setting changes that. */
+const BYTES_OF_KEY = 100_000;
 
 /** A name that no resolver is asked for: its label is too long (RFC 1035). */
 const GONE = `${'x'.repeat(64)}.invalid`;
@@ -217,8 +213,8 @@ describe.each(TOPOLOGIES)('%s', (topology) => {
 
   it('that is loading its data refuses at once, and serves within about a second of being ready', async () => {
     const { server, target } = ways[topology];
-    const fill = "for i = 1, ARGV[1] do redis.call('SET', KEYS[1] .. i, string.rep('x', 100)) end";
-    await ask(server, 'EVAL', fill, 1, '{fill}', KEYS_TO_LOAD);
+    const fill = "for i = 1, ARGV[1] do redis.call('SET', KEYS[1] .. i, string.rep('x', ARGV[2])) end";
+    await ask(server, 'EVAL', fill, 1, '{fill}', KEYS_TO_LOAD, BYTES_OF_KEY);
     await ask(server, 'SAVE');
     const served = manage(target);
     await served.setToken('ada');
@@ -239,11 +235,13 @@ describe.each(TOPOLOGIES)('%s', (topology) => {
   });
 });
 
-/** Has a server that is loading its data go on without delay. */
+/** Has a server that is loading its data go on without delay, unless it is a Redis 6.2. */
 async function loadFast(port: number): Promise<void> {
   const client = new Redis(port, HOST, { enableReadyCheck: false });
   try {
-    await client.config('SET', 'key-load-delay', '0');
+    await client.config('SET', 'key-load-delay', '0').catch((error) => {
+      if (!/Only CONFIG GET is allowed during loading/.test(error.message)) throw error;
+    });
   } finally {
     client.disconnect();
   }
@@ -271,9 +269,10 @@ it('a Cluster that is down, or does not report its state, gives an error that sa
   await until('it is down', async () => (await askInfo(server, 'CLUSTER', 'INFO')).cluster_state === 'fail');
   expect(await failureOf(manage(target).setToken('ada'))).toMatch(/no node serves.*CLUSTERDOWN/);
 
-  await ask(server, 'ACL', 'SETUSER', 'blind', 'on', '>secret', '~*', '&*', '+@all', '-cluster|info');
+  // Redis 6.2 can't take away a subcommand, and names none in its refusal.
+  await ask(server, 'ACL', 'SETUSER', 'blind', 'on', '>secret', '~*', '&*', '+@all', '-cluster', '+cluster|slots');
   const blind = manage({ ...target, username: 'blind', password: 'secret' } as Target);
-  expect(await failureOf(blind.setToken('ada'))).toMatch(/refused us a command.*NOPERM.*cluster\|info/);
+  expect(await failureOf(blind.setToken('ada'))).toMatch(/refused us a command.*NOPERM.*'cluster(\|info)?'/);
 });
 
 it('sentinels that do not know the master, or name one that is none, give an error that says so', async () => {
@@ -348,10 +347,11 @@ describe('health', () => {
   });
 
   it.each([
-    ['EVAL', 'down', /does not know a command.*'eval'/i],
-    ['EVALSHA', 'down', /does not know a command.*'evalsha'/i],
+    // Redis 6.2 quotes the name in backticks.
+    ['EVAL', 'down', /does not know a command.*['`]eval['`]/i],
+    ['EVALSHA', 'down', /does not know a command.*['`]evalsha['`]/i],
     ['TIME', 'down', /it refuses TIME .*Unknown/i],
-    ['PUBLISH', 'degraded', /does not let changes be announced.*'publish'/i],
+    ['PUBLISH', 'degraded', /does not let changes be announced.*['`]publish['`]/i],
   ])('names a renamed command: %s', async (command, status, words) => {
     const server = await startRedis({ 'rename-command': [[command, '']] });
     onClose(() => server.stop());

@@ -26,12 +26,13 @@ export function openerPolicy<Detail>(
 export function openOnce<Request extends object, More extends unknown[], Session extends RequestSession<unknown>>(
   create: (request: Request, ...more: More) => Session,
 ): (request: Request, ...more: More) => Promise<Session> {
-  const openings = privateField<Promise<Session>>();
+  const openings = privateField<Session | Promise<Session>>();
   return async (request, ...more) => {
     const present = Object(request) === request ? openings.get(request) : undefined;
     if (present !== undefined) return present;
     const session = create(request, ...more);
-    const opening = Promise.resolve(openSession(currentOf(session))).then(() => session);
+    const opened = openSession(currentOf(session));
+    const opening = opened === undefined ? session : opened.then(() => session);
     openings.add(request, opening);
     return opening;
   };

@@ -2,6 +2,8 @@ import {
   ask,
   askInfo,
   freePort,
+  isPortTaken,
+  PORT_TRIES,
   type RedisConfig,
   type RedisServer,
   type ServerTls,
@@ -87,19 +89,24 @@ export async function startClusterTopology(options: ClusterTopologyOptions = {})
     ...settings,
   };
   const buses: TcpProxy[] = [];
-  const start = async () => {
+  const start = async (tries = PORT_TRIES): Promise<RedisServer> => {
     if (!options.hasBreakableBus) return startRedis(config, listening);
     const port = await freePort({ clusterBus: true });
     const bus = await startProxy(port + CLUSTER_BUS);
     buses.push(bus);
-    return startRedis({ ...config, 'cluster-announce-bus-port': String(bus.port) }, { port, ...listening });
+    try {
+      return await startRedis({ ...config, 'cluster-announce-bus-port': String(bus.port) }, { port, ...listening });
+    } catch (error) {
+      if (tries === 1 || !isPortTaken(error)) throw error;
+      return start(tries - 1);
+    }
   };
   const nodes: RedisServer[] = [];
   const stop = async () => {
     await Promise.all([...nodes, ...buses].map((opened) => opened.stop()));
   };
   try {
-    nodes.push(...(await startAll(Array.from({ length: masters + replicas + spares }, start))));
+    nodes.push(...(await startAll(Array.from({ length: masters + replicas + spares }, () => start()))));
     const ids = await join(nodes, masters, replicas);
     const upNodes = () => nodes.filter((node) => node.isUp);
     const views = () => Promise.all(upNodes().map(viewOf));

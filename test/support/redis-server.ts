@@ -54,7 +54,7 @@ export interface RedisServerOptions {
 
 const START_MS = 30_000;
 const ANSWER_MS = 15_000;
-const PORT_TRIES = 5;
+export const PORT_TRIES = 5;
 /** A cluster node's second port, for the other nodes, is this much higher: 6.2 knows no setting for it. */
 const CLUSTER_BUS = 10_000;
 
@@ -289,4 +289,5 @@ async function spawnRedis(program: string, args: readonly string[], clock: NodeJ
   return child;
 }
 
-const isPortTaken = (error: unknown) => error instanceof Error && /Address already in use/.test(error.message);
+/** Whether another process has taken the port, or the one of the cluster bus. */
+export const isPortTaken = (error: unknown) => error instanceof Error && /Address already in use/.test(error.message);

@@ -1,6 +1,6 @@
-import type { Cluster, Redis } from 'ioredis';
+import type { Cluster, Command, Redis } from 'ioredis';
 
-/** Counts, for each Cluster, the calls sent on to a node that a slot is moving to. */
+/** Counts, for each Cluster, the calls that a node has answered while a slot is moving to it. */
 const askings = new WeakMap<Cluster, number>();
 const quieted = new WeakSet<Redis>();
 
@@ -14,14 +14,33 @@ export function catchAsking(node: Redis, cluster: Cluster): void {
   quieted.add(node);
   const asking = node.asking.bind(node);
   node.asking = () => {
-    askings.set(cluster, askingsOf(cluster) + 1);
     const answer = asking();
     answer.catch(() => undefined);
+    countAnswer(node, cluster);
     return answer;
   };
 }
 
-/** Counts the calls of this Cluster sent on like that since {@link catchAsking}. */
+/** Counts the calls of this Cluster answered like that since {@link catchAsking}. */
 export function askingsOf(cluster: Cluster): number {
   return askings.get(cluster) ?? 0;
+}
+
+/**
+ * Counts the next command of this node, which ioredis sends right after ASKING, once it has an answer. Until then it
+ * may still get TRYAGAIN, and its caller an answer from the other node: Redis 6.2 redirects a call for two keys of
+ * which it holds one.
+ */
+function countAnswer(node: Redis, cluster: Cluster): void {
+  const own = Object.getOwnPropertyDescriptor(node, 'sendCommand');
+  node.sendCommand = (command: Command, ...rest) => {
+    if (own === undefined) Reflect.deleteProperty(node, 'sendCommand');
+    else Object.defineProperty(node, 'sendCommand', own);
+    const { resolve } = command;
+    command.resolve = (reply) => {
+      askings.set(cluster, askingsOf(cluster) + 1);
+      resolve(reply);
+    };
+    return node.sendCommand(command, ...rest);
+  };
 }

@@ -16,6 +16,7 @@ const MEMBERS = {
     'handleReconnection',
     'info',
     'select',
+    'sendCommand',
     'silentEmit',
     'time',
   ],

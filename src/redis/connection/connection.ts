@@ -120,7 +120,7 @@ export class RedisConnection {
     return redis.options.keyPrefix ? key : this.whole(key);
   }
 
-  /** Counts the calls that were sent on to a node that their slot is moving to. */
+  /** Counts the calls that a node has answered while their slot is moving to it. */
   get askRedirections(): number {
     return this.#cluster === null ? 0 : askingsOf(this.#cluster);
   }

@@ -31,8 +31,7 @@ if refusal and (user.is_newer or except ~= '') then return refusal end
 announce(key)
 
 local ended, no_older = end_all(key, user, except, 'revoked', message)
-settle(key, user)
-if refusal then redis.call('UNLINK', key) end
+if refusal then redis.call('UNLINK', key) else settle(key, user) end
 return { now, ended, no_older }
 `;
 

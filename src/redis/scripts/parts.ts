@@ -5,9 +5,9 @@
  * A replica may know less than its master. So a script answers only where it may write: each calls a command that a
  * replica refuses (READONLY), also when it changes nothing.
  *
- * Ending a session never needs memory, so that it works on a full Redis. A full Redis accepts UNLINK, HDEL, PERSIST and
- * PEXPIRE, and after one of these also a SET or HSET of the same script. It refuses a script that begins with a SET or
- * HSET as a whole: a login, new data, user info.
+ * Ending a session never needs memory, so that it works on a full Redis. A full Redis accepts UNLINK, HDEL, GETEX,
+ * PERSIST and PEXPIRE, and after one of these also a SET or HSET of the same script. It refuses a script that begins
+ * with a SET or HSET as a whole: a login, new data, user info.
  */
 import {
   BAN_REMEMBERED_MS,
@@ -247,10 +247,10 @@ local function write_info(key, version, expires, text)
   redis.call('SET', key, string.format('%.0f:%.0f:', version, expires) .. text, 'PX', string.format('%.0f', left))
 end
 
--- Forgets the info, and keeps a version beyond that of every load that has begun. Needs no memory.
+-- Forgets the info, and keeps a version beyond that of every load that has begun. Needs no memory after read_info. No
+-- UNLINK comes first: while a Cluster moves the slot, Redis refuses a script that writes a key which it has deleted.
 local function forget_info(key, version)
   version = math.max(now, version) + 1
-  redis.call('UNLINK', key)
   write_info(key, version, 0, '')
   return version
 end
