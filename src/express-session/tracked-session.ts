@@ -1,3 +1,4 @@
+import { privateField } from '../http/private-field';
 import type { SessionEntries } from '../store/store';
 import { Session, type SessionRequest } from './peer';
 import type { SessionIdentity } from './session-identity';
@@ -29,17 +30,16 @@ export interface TrackedSession {
   queue: Promise<unknown>;
 }
 
-const TRACK = Symbol('tokensession');
+const tracked = privateField<TrackedSession>();
 
 /** The state of a session object, or of content that `get` returned; `undefined` for any other object. */
 export function trackOf(session: object): TrackedSession | undefined {
-  return (session as { [TRACK]?: TrackedSession })[TRACK];
+  return tracked.get(session);
 }
 
 export function track(session: object, identity: SessionIdentity, stored: StoredContent | null): TrackedSession {
   const known = { identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
-  // Not enumerable, so that a copy of the session object has none.
-  Object.defineProperty(session, TRACK, { value: known });
+  tracked.add(session, known);
   return known;
 }
 

@@ -1,18 +1,19 @@
 import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { privateField } from '../http/private-field';
 import { ReplyHeaders } from '../http/reply-headers';
 
 /** The forms in which Node's `writeHead` takes headers. */
 type GivenHeaders = OutgoingHttpHeaders | readonly OutgoingHttpHeader[] | readonly (readonly OutgoingHttpHeader[])[];
 
-const REPLY = Symbol('tokensession.reply');
+const replies = privateField<ReplyHeaders>();
 
 /** The headers that this package adds to a response of Node; `null` when it has begun. One for each response. */
-export function replyOf(res: ServerResponse & { [REPLY]?: ReplyHeaders }): ReplyHeaders | null {
+export function replyOf(res: ServerResponse): ReplyHeaders | null {
   if (res.headersSent) return null;
-  const known = res[REPLY];
+  const known = replies.get(res);
   if (known !== undefined) return known;
   const reply = new ReplyHeaders(res);
-  res[REPLY] = reply;
+  replies.add(res, reply);
   sendAtEachAttempt(res, reply);
   return reply;
 }
