@@ -372,6 +372,20 @@ describe('an option of the wrong type is named when the object is built:', () =>
     }
   });
 
+  it.each([
+    { get: () => 'polluted', set: () => {} },
+    { value: 'polluted', writable: false },
+  ])('a property of Object.prototype keeps no option out, and replaces none: %o', async (property) => {
+    Object.defineProperty(Object.prototype, 'singleMode', { ...property, configurable: true });
+    try {
+      const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET, singleMode: true });
+      const [first, second] = [await manager.setToken('ada'), await manager.setToken('ada')];
+      expect([await manager.checkToken(first), (await manager.checkToken(second))?.user.id]).toEqual([null, 'ada']);
+    } finally {
+      delete (Object.prototype as unknown as Record<string, unknown>).singleMode;
+    }
+  });
+
   it('no options object is modified', () => {
     const options = Object.freeze({ store, secret: Object.freeze([SECRET]), ttl: 60 });
     expect(() => new TokenManager(options)).not.toThrow();

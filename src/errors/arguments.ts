@@ -51,7 +51,8 @@ export function readOptions<All extends Readonly<Record<string, Reader<unknown>>
   prefix = 'option ',
 ): Read<All> {
   const given = checkOptions(owner, options as Record<string, unknown> | undefined, readers);
-  const values: Record<string, unknown> = {};
+  // No setter on `Object.prototype` may see a value, or keep it out.
+  const values: Record<string, unknown> = Object.create(null);
   for (const name of Object.keys(readers)) values[name] = readers[name]?.(prefix + name, given[name]);
   return values as Read<All>;
 }
