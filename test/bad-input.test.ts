@@ -373,8 +373,8 @@ describe('an option of the wrong type is named when the object is built:', () =>
   });
 
   it.each([
-    { get: () => 'polluted', set: () => {} },
-    { value: 'polluted', writable: false },
+    { get: () => false, set: () => {} },
+    { value: false, writable: false },
   ])('a property of Object.prototype keeps no option out, and replaces none: %o', async (property) => {
     Object.defineProperty(Object.prototype, 'singleMode', { ...property, configurable: true });
     try {
