@@ -38,7 +38,7 @@ export type { FetchSession };
  * Opens sessions for hosts with `Request` and `Response`. By default it takes tokens from `Authorization: Bearer`, and
  * from the cookie `__Host-session` (`session` where a request isn't secure). A request without a signed token costs no
  * call to the store; one with a token costs one. The URL says whether a request is secure, unless `connection` does.
- * Opened again, a request has the same session.
+ * Opened again, a request has the same session. A copy of it, or an object that wraps it, has its own.
  *
  * While the store can't answer, a request with a token fails with a `SessionError` of status 503. An unsafe request of
  * another origin with a token in the cookie fails with one of status 403. The error's `getResponse()` is the answer.

@@ -61,9 +61,9 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
     const c = context as unknown as Context<{ Variables: Record<string, unknown> }>;
     // Throws when another session library owns the variable.
     place.find({ [property]: c.get(property) });
-    const reply = replyTo(c);
+    const exchange = new HonoExchange(c, connection?.(c));
     try {
-      const opened = place.open(c, policy, new HonoExchange(c, connection?.(c)));
+      const opened = place.open(c, policy, exchange);
       showSession(c, property);
       await opened;
     } catch (error) {
@@ -73,7 +73,7 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
       throw error;
     }
     await next();
-    const response = reply.commit(c.res);
+    const response = exchange.commit(c.res);
     if (response === c.res) return;
     // Otherwise Hono would add the headers of the previous response.
     c.res = undefined;

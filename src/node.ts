@@ -30,7 +30,8 @@ export type OpenSession<Detail = RegisteredDetail> = (
  * Opens sessions for plain `node:http`, `https` and `http2`. By default it takes tokens from `Authorization: Bearer`,
  * and from the cookie `__Host-session` (`session` where a request isn't secure). The socket says whether a request is
  * secure, unless `connection` does. A request without a signed token costs no call to the store; one with a token costs
- * one. Opened again, a request has the same session. Cookies and headers reach the response by themselves.
+ * one. Opened again, a request has the same session. A copy of it, or an object that wraps it, has its own. Cookies and
+ * headers reach the response by themselves.
  *
  * While the store can't answer, a request with a token fails with a `SessionError` of status 503. An unsafe request of
  * another origin with a token in the cookie fails with one of status 403. `sendError` answers with these errors.

@@ -326,6 +326,30 @@ describe('a slot that moves to another node', () => {
     expect(await sessions.checkToken(token)).toBeNull();
   });
 
+  it.each([
+    ['without its layout', ['v']],
+    ['without its layout and id', ['v', 'id']],
+  ])('whose keys have not moved yet ends the sessions of a damaged record: %s', async (_, lost) => {
+    const sessions = manage();
+    const { token, from, to, slot } = await aSlot(sessions);
+    await topology.beginMigration(slot, from, to);
+    await ask(from, 'HDEL', keyOf(token), ...lost);
+    await expect(sessions.checkToken(token)).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT' });
+    expect(await sessions.deleteUserToken('ada')).toBe(1);
+    expect(await sessions.checkToken(token)).toBeNull();
+  });
+
+  it('whose keys have not moved yet bans the user of a damaged record', async () => {
+    const sessions = manage();
+    const { token, from, to, slot } = await aSlot(sessions);
+    await topology.beginMigration(slot, from, to);
+    await ask(from, 'HDEL', keyOf(token), 'v', 'id');
+    await sessions.banUser('ada');
+    expect(await sessions.getBan('ada')).not.toBeNull();
+    await expect(sessions.setToken('ada')).rejects.toMatchObject({ code: 'ERR_USER_BANNED' });
+    expect(await sessions.checkToken(token)).toBeNull();
+  });
+
   it('with only half of its keys, as user info is cached alone, ends the sessions of a deleted user', async () => {
     let exists = true;
     const store = new RedisStore({ cluster: topology.startupNodes }, { ...PATIENT, ...prefixes });

@@ -30,6 +30,27 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     return { ...app, browser, visit: () => browser.visit('/') };
   };
 
+  it.each([
+    ['a Proxy', (session: object) => new Proxy(session, {})],
+    ['an object that inherits from it', (session: object) => Object.create(session)],
+  ])('keeps the id of a session that the application has put into %s', async (_, wrap) => {
+    const app = await start({
+      between: [(req, _res, next) => next(void Object.assign(req, { session: wrap(req.session) }))],
+      routes: {
+        '/': (req) => {
+          req.session.cart = req.query.cart ?? req.session.cart;
+          return { cart: req.session.cart, isOwn: req.session.id === req.sessionID };
+        },
+      },
+    });
+    const [ada, grace] = [app.browse(), app.browse()];
+    for (const [browser, cart] of [[ada, 'books'] as const, [grace, 'tea'] as const]) {
+      expect((await browser.visit(`/?cart=${cart}`)).body).toEqual({ cart, isOwn: true });
+    }
+    expect([(await ada.visit('/')).body.isOwn, (await grace.visit('/')).body.isOwn]).toEqual([true, true]);
+    expect(await app.store.length()).toBe(2);
+  });
+
   it('creates a session, and finds it again by its cookie', async () => {
     const { visit, browser } = await serve((req) => {
       req.session.hits = (req.session.hits ?? 0) + 1;

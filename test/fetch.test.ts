@@ -208,6 +208,7 @@ describe('openSession', () => {
     expect(copy.user?.id).toBe('bob');
     expect((await open(Object.create(ada, { headers: { value: bob.headers } }))).user?.id).toBe('bob');
     await copy.login('eve');
+    expect(names(copy.commit(new Response()))).toEqual(['__Host-session']);
     expect(names((await open(ada)).commit(new Response()))).toEqual([]);
     expect(Reflect.ownKeys(ada)).toEqual(['method', 'url', 'headers']);
   });

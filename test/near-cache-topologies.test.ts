@@ -365,6 +365,9 @@ describe('in a Cluster', () => {
       expect(askingsOf(client)).toBe(i + 1);
     }
     expect(Object.hasOwn(node, 'sendCommand')).toBe(false);
+    // ioredis itself sends a command right after ASKING.
+    expect(await client.get(keys[0])).toBeNull();
+    expect(askingsOf(client)).toBe(3);
   });
 
   it.each([

@@ -168,7 +168,7 @@ describe('openSession', () => {
     expect((await sendRaw(app.url, 'GET', '/', [HOST, cookie])).text).toBe('true');
   });
 
-  it('opens a session for each opener, which all reach the response', async () => {
+  it('opens a session for each opener, and the cookies of all reach the response', async () => {
     const cookies = ['staff', 'shop'];
     const openers = cookies.map((cookie) => sessionOpener(newManager(), { cookie: { name: cookie } }));
     const app = await listen(async (req, res) => {

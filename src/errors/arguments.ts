@@ -51,9 +51,10 @@ export function readOptions<All extends Readonly<Record<string, Reader<unknown>>
   prefix = 'option ',
 ): Read<All> {
   const given = checkOptions(owner, options as Record<string, unknown> | undefined, readers);
-  // No setter on `Object.prototype` may see a value, or keep it out.
+  // Without a prototype: a setter or a read-only property of `Object.prototype` would keep a value out.
   const values: Record<string, unknown> = Object.create(null);
-  for (const name of Object.keys(readers)) values[name] = readers[name]?.(prefix + name, given[name]);
+  for (const name of Object.keys(readers))
+    values[name] = (readers[name] as Reader<unknown>)(prefix + name, given[name]);
   return values as Read<All>;
 }
 
@@ -97,6 +98,7 @@ export function checkOptions<Options extends object>(
   return own;
 }
 
+/** One for all: `requireUser(session)` reads its options in each request. */
 const NO_OPTIONS = Object.freeze(Object.create(null));
 
 /** Also an object of another realm, with another `Object.prototype`. */

@@ -43,16 +43,17 @@ export function track(session: object, identity: SessionIdentity, stored: Stored
   return known;
 }
 
-/** express-session's, with an `id` that follows the identity. One for all: V8 is slow with a getter for each session. */
+/** The prototype of session objects, with an `id` that follows the identity. V8 is slow with a getter on each object. */
 const PROTOTYPE: object = Object.create(Session.prototype, {
   id: {
-    get(this: object) {
-      return trackOf(this)?.identity.id;
+    get(this: { readonly req?: SessionRequest }) {
+      // An application may have wrapped the session: that shows only `req`.
+      return trackOf(this)?.identity.id ?? this.req?.sessionID;
     },
   },
 });
 
-/** Gives a request a copy of express-session's session object, whose own `id` can't be changed. */
+/** Gives a request a copy of express-session's session object. The `id` of the original can't be changed. */
 export function placeSession(
   request: SessionRequest,
   original: object,
@@ -65,7 +66,7 @@ export function placeSession(
   Object.assign(session, original);
   // express-session drops keys with the names of its own members. Their absence must not count as a deletion.
   if (stored !== null) {
-    const entries = [...stored.entries].filter(([key]) => Object.hasOwn(session, key));
+    const entries = [...stored.entries].filter(([key]) => Object.prototype.propertyIsEnumerable.call(session, key));
     known.stored = { ...stored, entries: new Map(entries) };
   }
   request.session = session;

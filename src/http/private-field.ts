@@ -1,4 +1,4 @@
-class Given {
+class ReturnsHolder {
   constructor(holder: object) {
     // biome-ignore lint/correctness/noConstructorReturn: a subclass adds its private field to what this returns
     return holder;
@@ -6,20 +6,22 @@ class Given {
 }
 
 /** A field of objects that belong to others. */
-export interface PrivateField<Value> {
-  /** `undefined` without a value. */
-  get(holder: object): Value | undefined;
+interface PrivateField<Value> {
+  /** `undefined` without a value, and for what is no object. */
+  get(holder: unknown): Value | undefined;
   /** Call it once for each holder. */
   add(holder: object, value: Value): void;
 }
 
 /**
- * Behaves as a WeakMap, which would cost more than all the rest of a cached session (`npm run bench -- node`). Unlike a
- * property, it also fits frozen objects, and isn't shown, copied or inherited: a copy of a request with other headers
- * must not get the session of the original.
+ * A WeakMap without its cost: in Node 20, an entry for a short-lived request takes more CPU than the rest of a cached
+ * session. A property would be shown, copied and inherited. A copy of a request with other headers must not get the
+ * session of the original.
  */
 export function privateField<Value>(): PrivateField<Value> {
-  return class Holder extends Given {
+  /** For objects that take no property: a coming ECMAScript adds no private field to them either. */
+  const ofFixed = new WeakMap<object, Value>();
+  return class Holder extends ReturnsHolder {
     readonly #value: Value;
 
     private constructor(holder: object, value: Value) {
@@ -27,12 +29,16 @@ export function privateField<Value>(): PrivateField<Value> {
       this.#value = value;
     }
 
-    static get(holder: object): Value | undefined {
-      return #value in holder ? (holder as Holder).#value : undefined;
+    static get(holder: unknown): Value | undefined {
+      if (Object(holder) !== holder) return undefined;
+      const object = holder as object;
+      if (#value in object) return (object as Holder).#value;
+      return Object.isExtensible(object) ? undefined : ofFixed.get(object);
     }
 
     static add(holder: object, value: Value): void {
-      new Holder(holder, value);
+      if (Object.isExtensible(holder)) new Holder(holder, value);
+      else ofFixed.set(holder, value);
     }
   };
 }

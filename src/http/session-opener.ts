@@ -28,7 +28,7 @@ export function openOnce<Request extends object, More extends unknown[], Session
 ): (request: Request, ...more: More) => Promise<Session> {
   const openings = privateField<Session | Promise<Session>>();
   return async (request, ...more) => {
-    const present = Object(request) === request ? openings.get(request) : undefined;
+    const present = openings.get(request);
     if (present !== undefined) return present;
     const session = create(request, ...more);
     const opened = openSession(currentOf(session));

@@ -17,7 +17,8 @@ const places = new Map<string, SessionPlace>();
 
 /**
  * Where a request holds the last opened session. Nothing else is stored there: each further property or object costs an
- * Express request several µs, and a WeakMap more.
+ * Express request several µs, and a WeakMap more. A property, and no private field, so that a wrapped request,
+ * `Object.create(req)`, has the session, too.
  */
 const LATEST = Symbol('tokensession');
 

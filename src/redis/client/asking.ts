@@ -27,9 +27,9 @@ export function askingsOf(cluster: Cluster): number {
 }
 
 /**
- * Counts the next command of this node, which ioredis sends right after ASKING, once it has an answer. Until then it
- * may still get TRYAGAIN, and its caller an answer from the other node: Redis 6.2 redirects a call for two keys of
- * which it holds one.
+ * Counts the next command of this node, which ioredis sends right after ASKING, once it is answered. It is not counted
+ * when it is sent: Redis 6.2 also redirects a call for two keys when it holds one of them. The other node refuses that
+ * call with TRYAGAIN. A command that ioredis sends again may count several times; only a change of the count matters.
  */
 function countAnswer(node: Redis, cluster: Cluster): void {
   const own = Object.getOwnPropertyDescriptor(node, 'sendCommand');

@@ -28,10 +28,12 @@ end
 
 local user, refusal = read_user(key)
 if refusal and (user.is_newer or except ~= '') then return refusal end
+if refusal then ${REFUSE_ON_REPLICA} end
 announce(key)
 
 local ended, no_older = end_all(key, user, except, 'revoked', message)
-if refusal then redis.call('UNLINK', key) else settle(key, user) end
+-- A node whose slot moves refuses to delete a key that has lost its last field.
+if refusal then redis.pcall('UNLINK', key) else settle(key, user) end
 return { now, ended, no_older }
 `;
 
@@ -51,10 +53,11 @@ export const BAN = `${CLOCK}${USER}
 local key, user_id, duration, reason = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
 if now > tonumber(ARGV[4]) then return { now } end
 
+-- A record without its id or layout gets both, with the ban. No UNLINK comes first: while a Cluster moves the slot,
+-- Redis refuses a script that writes a key which it has deleted.
 local user, refusal = read_user(key)
 if user.is_newer then return refusal end
 if not refusal and user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
-if refusal then redis.call('UNLINK', key) end
 
 -- The field since orders the bans of a user: a later ban needs a later one, even if the clock was set back.
 local since = math.max(now, user.ban and user.ban.since + 1 or 0)

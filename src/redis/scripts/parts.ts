@@ -247,8 +247,9 @@ local function write_info(key, version, expires, text)
   redis.call('SET', key, string.format('%.0f:%.0f:', version, expires) .. text, 'PX', string.format('%.0f', left))
 end
 
--- Forgets the info, and keeps a version beyond that of every load that has begun. Needs no memory after read_info. No
--- UNLINK comes first: while a Cluster moves the slot, Redis refuses a script that writes a key which it has deleted.
+-- Forgets the info, and keeps a version beyond that of every load that has begun. Call it after read_info: its GETEX
+-- makes a full Redis accept the SET. No UNLINK comes first: while a Cluster moves the slot, Redis refuses a script that
+-- writes a key which it has deleted.
 local function forget_info(key, version)
   version = math.max(now, version) + 1
   write_info(key, version, 0, '')
