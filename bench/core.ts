@@ -23,8 +23,8 @@ const ROWS: ReadonlyMap<string, Row> = new Map([
 ]);
 
 /**
- * One call that finds the user of a token, in Node alone: no HTTP. All use one Redis; each runs in its own process, one
- * at a time.
+ * One call that finds the user of a token, in Node alone: no HTTP. All use one Redis; each runs in processes of its
+ * own, one at a time.
  */
 export async function benchCore({ bursts, burstMs }: Effort, cpus: CpuPlan): Promise<Part> {
   const redis = await startRedis();
@@ -39,7 +39,10 @@ export async function benchCore({ bursts, burstMs }: Effort, cpus: CpuPlan): Pro
           if (CACHED.includes(row)) await child.ask('warm');
           return { cpuMicros: await child.cpuMicrosPerCall(() => child.ask({ inFlight, durationMs: burstMs })) };
         },
-        stop: () => Promise.all([...children.values()].map((child) => child.stop())),
+        async stop() {
+          await stopAll(children);
+          await redis.admin.flushall();
+        },
       };
     });
     return {
@@ -68,10 +71,19 @@ export async function benchCore({ bursts, burstMs }: Effort, cpus: CpuPlan): Pro
 /** Starts a process of each contestant, one for all its rows. */
 async function startChildren(redisUrl: string, cpu: number | null): Promise<ReadonlyMap<string, Child>> {
   const children = new Map<string, Child>();
-  for (const name of [...ASKING, ...CACHED]) {
-    const child = await Child.start('core-contestant.ts', [name, redisUrl], cpu);
-    children.set(name, child);
-    pinInTurns(child.pid, cpu);
+  try {
+    for (const name of [...ASKING, ...CACHED]) {
+      const child = await Child.start('core-contestant.ts', [name, redisUrl], cpu);
+      children.set(name, child);
+      pinInTurns(child.pid, cpu);
+    }
+    return children;
+  } catch (error) {
+    await stopAll(children);
+    throw error;
   }
-  return children;
+}
+
+async function stopAll(children: ReadonlyMap<string, Child>): Promise<void> {
+  await Promise.all([...children.values()].map((child) => child.stop()));
 }

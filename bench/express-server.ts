@@ -62,7 +62,7 @@ const connectRedis: StoreOf = async (url) => new ConnectRedisStore({ client: awa
 const ourStore: StoreOf = async (url) =>
   new ExpressSessionStore<{ userId?: string }>(managerOn(url, {}), { userIdOf: ({ userId }) => userId });
 
-/** Signs the cookies of express-session. */
+/** Signs the cookies of express-session: `ExpressSessionStore` needs another secret than the manager's. */
 const COOKIE_SECRET = `${SECRET}, for cookies`;
 
 /** About 1 KiB in five keys. */

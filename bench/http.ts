@@ -103,7 +103,7 @@ const FRAMEWORKS = {
 /** Contestants without sessions. They get the cookies of ours, and treat every request as the first user's. */
 const WITHOUT_SESSIONS = ['bare', 'floor'];
 
-/** Each server in a process of its own, and all on one Redis; 32 connections, each of another user. */
+/** Each contestant in processes of its own, and all on one Redis; 32 connections, each of another user. */
 export function benchHttp(framework: keyof typeof FRAMEWORKS) {
   const { program, title, contestants, wanted } = FRAMEWORKS[framework];
   return async ({ bursts, burstMs }: Effort, cpus: CpuPlan): Promise<Part> => {
@@ -115,7 +115,10 @@ export function benchHttp(framework: keyof typeof FRAMEWORKS) {
         const servers = await openServers(program, contestants, redis.url, cpus.measured);
         return {
           measure: (name) => measure(servers.get(name) as Server, burstMs),
-          stop: () => closeServers([...servers.values()]),
+          async stop() {
+            await closeServers([...servers.values()]);
+            await redis.admin.flushall();
+          },
         };
       });
       return {

@@ -13,11 +13,11 @@ export interface Effort {
 }
 
 export interface Bursts {
-  /** Measured rounds. */
+  /** Measured rounds: a multiple of `processes`. */
   rounds: number;
   /** Rounds before them that do not count, in which V8 compiles. Each process has them. */
   warmUps: number;
-  /** Processes of a contestant, one after another, which share the measured rounds. */
+  /** Processes of a contestant, one after another, where {@link interleaveAfresh} measures; other parts have one. */
   processes: number;
 }
 
@@ -32,7 +32,7 @@ export type Samples = Record<string, Sample[]>;
  * no one profits from its predecessor.
  *
  * @param warmUps rounds at the start that do not count.
- * @param earlier rounds before these, whose orders are not repeated.
+ * @param earlier measured rounds before these: the orders go on from theirs.
  */
 export async function interleave(
   contestants: readonly string[],
@@ -68,11 +68,10 @@ export async function interleaveAfresh(
   start: () => Promise<Running>,
 ): Promise<Samples> {
   const samples: Samples = Object.fromEntries(contestants.map((contestant) => [contestant, []]));
-  for (let process = 0; process < processes; process++) {
+  const share = rounds / processes;
+  for (let earlier = 0; earlier < rounds; earlier += share) {
     const running = await start();
     try {
-      const share = Math.round(rounds / processes);
-      const earlier = process * (warmUps + share);
       const more = await interleave(contestants, { rounds: share, warmUps }, running.measure, earlier);
       for (const contestant of contestants) samples[contestant]?.push(...(more[contestant] ?? []));
     } finally {
