@@ -21,7 +21,7 @@ const AT_ONCE_MS = PATIENT.timeoutMs / 2;
 /** How long after Redis is ready it must be used again, plus the delay of a busy machine. */
 const BACK_MS = 1000 + 1000;
 
-/** Makes Redis load each key slowly, in microseconds, and keep the size of the keys in its file. */
+/** Delays the load of each key by 20 ms. Without compression, the file is as large as the keys. */
 const SLOW_TO_LOAD: RedisConfig = { save: '3600 1000000', 'key-load-delay': '20000', rdbcompression: 'no' };
 const KEYS_TO_LOAD = 300;
 /** A server that is loading answers clients after each 2 MB: in 6.2, no setting changes that. */

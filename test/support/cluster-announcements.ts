@@ -6,8 +6,8 @@ import { until } from './until';
 const TYPE = 'cluster-preferred-endpoint-type';
 
 /**
- * Has clients find one node by a name, at most 45 characters long. Redis 6.2 announces any word in the place of the
- * address, also to the other nodes: they keep the connections that they have, and make no new one.
+ * Has clients find one node by a name, at most 45 characters long. In Redis 6.2 the name takes the place of the
+ * address, for the other nodes as well. They keep their open connections to it, and make no new ones.
  */
 export async function announceName({ nodes }: ClusterTopology, named: RedisServer, name: string): Promise<void> {
   if (!(await hasTypes(nodes))) {
@@ -23,8 +23,8 @@ export async function announceName({ nodes }: ClusterTopology, named: RedisServe
 }
 
 /**
- * Has clients find nodes without an address, or only with a question mark for a name. A node of Redis 6.2 without an
- * address asks the others for it. So that one hides from them first, and says of them that they are at a question mark.
+ * Has clients find nodes without an address, or only with a question mark for a name. A Redis 6.2 that announces no
+ * address gets one from the other nodes. So all nodes first announce a question mark.
  */
 export async function hideAddresses({ nodes }: ClusterTopology, as: '' | '?'): Promise<void> {
   if (await hasTypes(nodes)) return setAll(nodes, TYPE, as === '' ? 'unknown-endpoint' : 'hostname');
@@ -55,7 +55,7 @@ async function setAll(nodes: readonly RedisServer[], setting: string, value: str
   await Promise.all(nodes.map((node) => ask(node, 'CONFIG', 'SET', setting, value)));
 }
 
-/** Waits until the nodes know of each other's words. */
+/** Waits until each node shows all these words. */
 async function untilAllShow(nodes: readonly RedisServer[], words: readonly string[]): Promise<void> {
   await until(`the nodes know ${words}`, async () => {
     const texts = await Promise.all(nodes.map((node) => ask<string>(node, 'CLUSTER', 'NODES')));
