@@ -115,6 +115,7 @@ export function benchHttp(framework: keyof typeof FRAMEWORKS) {
         const servers = await openServers(program, contestants, redis.url, cpus.measured);
         return {
           measure: (name) => measure(servers.get(name) as Server, burstMs),
+          check: () => checkAll([...servers.values()]),
           async stop() {
             await closeServers([...servers.values()]);
             await redis.admin.flushall();

@@ -53,6 +53,8 @@ export async function interleave(
 /** Contestants whose processes run. */
 export interface Running {
   measure(contestant: string): Promise<Sample>;
+  /** Is called after the rounds. Fails where a contestant does not do what it should. */
+  check?(): Promise<void>;
   stop(): Promise<unknown>;
 }
 
@@ -73,6 +75,7 @@ export async function interleaveAfresh(
     const running = await start();
     try {
       const more = await interleave(contestants, { rounds: share, warmUps }, running.measure, earlier);
+      await running.check?.();
       for (const contestant of contestants) samples[contestant]?.push(...(more[contestant] ?? []));
     } finally {
       await running.stop();

@@ -68,6 +68,25 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
     expect(digest).toHaveBeenCalledTimes(1);
   });
 
+  it('the options are read when it is mounted, and by no request', async () => {
+    let reads = 0;
+    const options = Object.defineProperty({}, 'header', {
+      enumerable: true,
+      get: () => {
+        reads++;
+        return 'x-token';
+      },
+    });
+    const manager = newManager();
+    const send = await start(({ session }) => ({ user: session.user }), [{ manager, options }]);
+    const before = reads;
+    for (let i = 0; i < 3; i++) {
+      const { text } = await send([`X-Token: ${await manager.setToken('ada')}`], '/', 'GET');
+      expect(JSON.parse(text)).toEqual({ user: { id: 'ada' } });
+    }
+    expect([before, reads]).toEqual([1, 1]);
+  });
+
   it('the response of a logout keeps the cookie of a login that replaced its session in the meantime', async () => {
     const manager = newManager();
     const send = await start(

@@ -43,7 +43,7 @@ export function track(session: object, identity: SessionIdentity, stored: Stored
   return known;
 }
 
-/** The prototype of session objects, with an `id` that follows the identity. V8 is slow with a getter on each object. */
+/** The prototype of session objects: their `id` follows the identity. V8 is slow with a getter on each of them. */
 const PROTOTYPE: object = Object.create(Session.prototype, {
   id: {
     get(this: { readonly req?: SessionRequest }) {
