@@ -9,7 +9,6 @@ import { benchCore } from './core';
 import { benchEndings } from './endings';
 import { benchFleet } from './fleet';
 import { compareRatios, failuresIn, hasRatios, printComparisons } from './guard';
-import { benchHmac } from './hmac';
 import { benchHotUser } from './hot-user';
 import { benchHttp } from './http';
 import { benchInstall } from './install';
@@ -69,8 +68,7 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   live: benchLive,
   startup: benchStartup,
   install: benchInstall,
-  // They download programs, which may fail.
-  hmac: benchHmac,
+  // It downloads programs, which may fail.
   servers: benchServers,
 };
 
