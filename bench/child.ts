@@ -15,9 +15,14 @@ export class Child {
     this.#process = child;
   }
 
-  /** Starts `program` and waits until it is ready. */
-  static async start(program: string, args: readonly string[], cpu: number | null): Promise<Child> {
-    const child = spawn(process.execPath, ['--import', 'tsx', join(__dirname, program), ...args], {
+  /** Starts `program` and waits until it is ready. `node`: the path of a Node; by default this one. */
+  static async start(
+    program: string,
+    args: readonly string[],
+    cpu: number | null,
+    node = process.execPath,
+  ): Promise<Child> {
+    const child = spawn(node, ['--import', 'tsx', join(__dirname, program), ...args], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       env: { ...process.env, NODE_ENV: 'production' },
     });

@@ -9,6 +9,7 @@ import { benchCore } from './core';
 import { benchEndings } from './endings';
 import { benchFleet } from './fleet';
 import { compareRatios, failuresIn, hasRatios, printComparisons } from './guard';
+import { benchHmac } from './hmac';
 import { benchHotUser } from './hot-user';
 import { benchHttp } from './http';
 import { benchInstall } from './install';
@@ -68,7 +69,8 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
   live: benchLive,
   startup: benchStartup,
   install: benchInstall,
-  // It downloads programs, which may fail.
+  // They download programs, which may fail.
+  hmac: benchHmac,
   servers: benchServers,
 };
 

@@ -1,5 +1,6 @@
-import { createHmac, createSecretKey, hash, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import { nanoid } from 'nanoid';
+import { HmacSha256 } from './hmac';
 import { checkDistinct, checkSecret } from './secret';
 
 /*
@@ -28,9 +29,10 @@ const SID_FORMAT = /^[\w-]{22}$/;
  */
 export const MAX_TOKEN_LENGTH = TAG_LENGTH + 1 + SID_LENGTH + 1 + 6 + 1 + 10 + 1 + 10 + 1 + SIG_LENGTH;
 const MIN_TOKEN_LENGTH = TAG_LENGTH + SID_LENGTH + 3 + SIG_LENGTH + 5;
+const MAX_SIGNED_LENGTH = MAX_TOKEN_LENGTH - SIG_LENGTH - 1;
 
 /** The keys that tokens are signed with: the first signs, all verify. */
-export type SigningKeys = readonly [KeyObject, ...KeyObject[]];
+export type SigningKeys = readonly [HmacSha256, ...HmacSha256[]];
 
 /** The content of a token without its signature. Moments are milliseconds since the epoch by the store's clock. */
 export interface TokenClaims {
@@ -58,7 +60,7 @@ export function importSecret(secret: unknown): SigningKeys {
     ? Array.from(secret, (text: unknown, index) => checkSecret(`secret[${index}]`, text))
     : [checkSecret('secret', secret)];
   checkDistinct(secrets);
-  const [first, ...older] = secrets.map((text) => createSecretKey(text, 'utf8'));
+  const [first, ...older] = secrets.map((text) => new HmacSha256(Buffer.from(text, 'utf8'), MAX_SIGNED_LENGTH));
   if (first === undefined) throw new RangeError('option secret must hold at least one secret');
   return [first, ...older];
 }
@@ -112,7 +114,7 @@ export function sessionIdIn(token: string): string {
 /** Signs a token with these claims, with the first key. */
 export function signToken({ tag, sid, gen, mintedAt, provedAt }: TokenClaims, keys: SigningKeys): string {
   const signed = `${tag}.${sid}.${gen.toString(36)}.${mintedAt.toString(36)}.${provedAt.toString(36)}`;
-  return `${signed}.${signatureOf(signed, keys[0])}`;
+  return `${signed}.${keys[0].digest(signed)}`;
 }
 
 /**
@@ -126,12 +128,8 @@ export function parseToken(token: unknown, keys: SigningKeys): TokenClaims | nul
   const signed = text.slice(0, -SIG_LENGTH - 1);
   const given = Buffer.from(text.slice(-SIG_LENGTH), 'latin1');
   // Compared as text, because a decoder would ignore unused bits of base64url's last character.
-  const isSigned = keys.some((key) => timingSafeEqual(given, Buffer.from(signatureOf(signed, key), 'latin1')));
+  const isSigned = keys.some((key) => timingSafeEqual(given, Buffer.from(key.digest(signed), 'latin1')));
   return isSigned ? claims : null;
-}
-
-function signatureOf(signed: string, key: KeyObject): string {
-  return createHmac('sha256', key).update(signed).digest('base64url');
 }
 
 /** The claims of a value in the form of a token, unverified; `null` for any other value. */
