@@ -48,7 +48,8 @@ type CookieTransport = ReturnType<typeof cookieTransport>;
 /**
  * Reads, sets and clears the cookie with the token. Always HttpOnly.
  *
- * @param warnOfProxy is called for each request whose answer sets a cookie without `Secure`.
+ * @param warnOfProxy is called for each request whose answer sets a cookie without `Secure` because the host takes the
+ *   request for plain HTTP.
  */
 function cookieTransport(
   given: ReturnType<typeof readCookieOptions>,
@@ -107,7 +108,7 @@ function cookieTransport(
     /** Sets the cookie. `hasOtherCookies`: other cookies of the name came along. */
     set(exchange: Exchange, token: string, lifetime: CookieLifetime, hasOtherCookies = false) {
       const { maxAge, isPersistent, freshForMs } = lifetime;
-      if (!isSecure(exchange.isSecure)) warnOfProxy(exchange);
+      if (given.secure === undefined && !exchange.isSecure) warnOfProxy(exchange);
       const text = isPersistent
         ? line(exchange.isSecure, token, { maxAge: Math.min(maxAge ?? MAX_AGE, MAX_AGE) })
         : line(exchange.isSecure, token + NOT_PERSISTENT, {});
