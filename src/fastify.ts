@@ -135,7 +135,8 @@ function hookOf(guard: Guard): FastifyHook {
     } catch (error) {
       return done(error as Error);
     }
-    if (refusal instanceof Promise) refusal.then(answer, done);
+    // An answer that throws must not end the process.
+    if (refusal instanceof Promise) refusal.then(answer).catch(done);
     else answer(refusal);
   };
 }
