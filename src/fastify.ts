@@ -135,8 +135,7 @@ function hookOf(guard: Guard): FastifyHook {
     } catch (error) {
       return done(error as Error);
     }
-    // An answer that throws must not end the process.
-    if (refusal instanceof Promise) refusal.then(answer).catch(done);
+    if (refusal instanceof Promise) refusal.then(answer, done);
     else answer(refusal);
   };
 }
