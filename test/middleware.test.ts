@@ -589,6 +589,19 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
         body: { user: null },
       });
     });
+
+    // A timeout made of `setTimeout(reject, ms)` gives no reason, and Express reads 'route' as an order to skip handlers.
+    it.each([undefined, null, '', 0, false, 'route', 'router'])(
+      'a getUserInfo that rejects with %p fails the request, which does not go on without its user',
+      async (reason) => {
+        const manager = manage(new MemoryStore(), () => Promise.reject(reason) as never);
+        const cookie = `session=${await manager.setToken('ada')}`;
+        const { send } = await start({ manager });
+        expect(await send('/session', { cookie })).toMatchObject({ status: 500, setCookie: [] });
+        expect(await send('/me', { cookie })).toMatchObject({ status: 500, setCookie: [] });
+        expect(await send('/login?user=ada')).toMatchObject({ status: 500, setCookie: [] });
+      },
+    );
   });
 
   describe('on a real Redis', () => {

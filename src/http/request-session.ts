@@ -165,7 +165,7 @@ export class RequestSession<Detail = unknown> {
     const current = this.#current;
     const { session, policy } = current;
     if (session !== null && session.user === null) return renewVisit(current, session.token);
-    return moveOn(current, 'rotate', (token) => policy.manager.rotateToken(token));
+    return moveOn(current, 'rotate', (token) => policy.sessions.rotate(token, 'inherited'));
   }
 
   /**
@@ -177,10 +177,7 @@ export class RequestSession<Detail = unknown> {
    */
   async reauthenticated(): Promise<string | null> {
     const current = this.#current;
-    return moveOn(current, 'reauthenticated', async (token) => {
-      const session = await current.policy.manager.reauthenticateToken(token);
-      return session?.token ?? null;
-    });
+    return moveOn(current, 'reauthenticated', (token) => current.policy.sessions.rotate(token, 'now'));
   }
 
   /**
