@@ -270,6 +270,11 @@ function redisProgram(): string {
   throw new Error('no redis-server: run `npm test`, which installs it, or set REDIS_SERVER to its path');
 }
 
+/** Whether the server is a Redis older than 7.0, which words some refusals otherwise. */
+export function isRedis6(): boolean {
+  return /\bv=6\./.test(execFileSync(redisProgram(), ['--version'], { encoding: 'utf8' }));
+}
+
 /** Looked up once: that blocks the process. */
 let programOnPath: string | undefined;
 
