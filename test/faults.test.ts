@@ -4,7 +4,7 @@ import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession
 import { closeAfterEach } from './support/closing';
 import { ask, askInfo, type RedisServer, startRedis } from './support/redis-server';
 import { startStopwatch } from './support/stopwatch';
-import { PATIENT, randomPrefixes, SECRET } from './support/stores';
+import { newSession, PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy, type TcpProxy } from './support/tcp-proxy';
 import { startTraffic } from './support/traffic';
 import { until } from './support/until';
@@ -410,6 +410,9 @@ describe('a master that becomes a replica while we are connected', () => {
     const [token, ended] = [await patient.setToken('ada'), await patient.setToken('grace', 1)];
     const former = await patient.setToken('joan');
     await patient.rotateToken(former);
+    const store = new RedisStore(demoted.url, { timeoutMs: TIMEOUT_MS, ...prefixes });
+    onClose(() => store.close());
+    const [tag, sid] = token.split('.') as [string, string];
     await untilServing(sessions, token);
     await sleep(1010);
     // A replica that can't reach its master keeps what it had; one that can takes over what the master has: nothing.
@@ -451,6 +454,8 @@ describe('a master that becomes a replica while we are connected', () => {
         () => sessions.unbanUser('nobody'),
         () => sessions.getBan('ada'),
         () => sessions.getBan('nobody'),
+        // Also where the session with this id is live, as after a login that was sent twice.
+        () => store.create(tag, newSession('ada', { sid })),
       ];
       for (const call of calls) {
         const { outcome, ms } = await timed(call());

@@ -365,9 +365,13 @@ describe('in a Cluster', () => {
       expect(askingsOf(client)).toBe(i + 1);
     }
     expect(Object.hasOwn(node, 'sendCommand')).toBe(false);
-    // ioredis itself sends a command right after ASKING.
+    // ioredis itself sends a command right after ASKING, also where the application has a sendCommand of its own.
+    const sendCommand = jest.fn(node.sendCommand.bind(node));
+    node.sendCommand = sendCommand;
     expect(await client.get(keys[0])).toBeNull();
     expect(askingsOf(client)).toBe(3);
+    expect(sendCommand.mock.calls.map(([{ name }]) => name)).toEqual(['asking', 'get']);
+    expect(node.sendCommand).toBe(sendCommand);
   });
 
   it.each([

@@ -11,7 +11,7 @@ import { readClaims, tagOf } from '../src/token/token';
 import { freePort, type RedisServer, startRedis, timeOf } from './support/redis-server';
 import { secondsLeft } from './support/seconds-left';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
-import { until } from './support/until';
+import { answered, until } from './support/until';
 import { moveRecords } from './support/virtual-time';
 
 const PASSWORD = 'a password for tests';
@@ -332,7 +332,7 @@ describe('a damaged record', () => {
       const sessions = manage();
       const corrupt = expect.objectContaining({ code: 'ERR_STORE_CORRUPT' });
       const live = await sessions.setToken('ada');
-      const damage = () => server.admin.hset(keyOf(live), 'ban', text);
+      const damage = () => server.admin.multi().hset(keyOf(live), 'ban', text).persist(keyOf(live)).exec();
       const heal: (() => Promise<unknown>)[] = [
         () => sessions.unbanUser('ada'),
         () => sessions.deleteUserToken('ada'),
@@ -344,6 +344,7 @@ describe('a damaged record', () => {
         await expect(sessions.getBan('ada')).rejects.toEqual(corrupt);
         await call();
         expect(await sessions.getBan('ada')).toBeNull();
+        expect(await server.admin.pttl(keyOf(live))).not.toBe(-1);
         expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
       }
     },
@@ -485,6 +486,25 @@ describe('a ban that is repeated', () => {
     await sessions.setToken('ada');
     expect(await stored('ada')).toBeNull();
   });
+});
+
+it('sessions that kicks have ended stay so on a server without its last writes, whatever the kicks were to keep', async () => {
+  const lossy = await startRedis();
+  closing.push(() => lossy.stop());
+  const [here, there] = [manage(lossy.url), manage(lossy.url)];
+  const [first, second, third] = [await here.setToken('ada'), await here.setToken('ada'), await here.setToken('ada')];
+  const [loggedOut, kept] = [await here.setToken('joan'), await here.setToken('joan')];
+  await lossy.admin.save();
+  // Two devices sign each other out.
+  expect(await here.deleteUserToken('ada', { except: first })).toBe(2);
+  expect(await here.deleteUserToken('ada', { except: second })).toBe(1);
+  expect(await there.deleteToken(loggedOut)).toBe(true);
+  await there.close();
+  expect(await here.deleteUserToken('joan', { except: loggedOut })).toBe(1);
+  await lossy.restart();
+  for (const token of [first, second, third, loggedOut, kept]) {
+    expect(await answered(() => here.checkToken(token))).toBeNull();
+  }
 });
 
 it('a check of an ended session gets the reason in the same call', async () => {

@@ -186,6 +186,22 @@ describeStores((open) => {
       expect(await sidsOf(store, TAG)).toEqual([other.sid]);
     });
 
+    it('takes none over that expired before it was ended, whoever ended it', async () => {
+      const ends: ((sid: string) => Promise<unknown>)[] = [
+        (sid) => store.end(TAG, sid, null),
+        (sid) => store.end(TAG, sid, { reason: 'revoked', message: null }),
+        (sid) => store.endWithData(TAG, sid, null),
+        () => store.endAll(TAG, { except: null, message: null, goneAtVersion: null }),
+      ];
+      for (const end of ends) {
+        const moved = session(USER, { provedAt: 0, ttlMs: SHORT, attributes: { moved: true } });
+        await store.create(TAG, moved);
+        await fixture.elapse(SHORT);
+        await end(moved.sid);
+        await expect(store.create(TAG, moved)).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
+      }
+    });
+
     it('leaves exactly the allowed number of sessions under parallel logins over two clients', async () => {
       const logins = Array.from({ length: 100 }, () => session(USER, { maxSessions: 3 }));
       await Promise.all(logins.map((login, i) => (i % 2 === 0 ? store : fixture.other).create(TAG, login)));

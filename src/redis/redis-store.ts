@@ -47,6 +47,7 @@ import {
   parseRecord,
   parseStates,
   type StatesReply,
+  type TupleReply,
 } from './replies';
 import { checkDurability, type Durability, ReplicaAcknowledgement } from './revocations/replica-acknowledgement';
 import { type Revocation, Revocations, revocationArguments, revocationOf } from './revocations/revocations';
@@ -205,10 +206,10 @@ export class RedisStore implements Store {
     const call = this.#callFor(tag);
     const keys = goneAtVersion === null ? ([call.key] as [string]) : this.#bothKeys(tag);
     const args = [except ?? '', message ?? '', goneAtVersion ?? ''];
-    const [now, ended, noOlder] = await this.#connection.run<[string | number, string, string]>('endAll', keys, args);
+    const [now, ended = '', noOlder = '', kept = ''] = await this.#connection.run<TupleReply>('endAll', keys, args);
     const isDone = goneAtVersion === null || ended !== '';
     if (!isDone) return [];
-    return this.#secure(call, { ids: idsIn(noOlder), before: Number(now), except: except ?? '' }, idsIn(ended));
+    return this.#secure(call, { ids: idsIn(noOlder), before: Number(now), except: kept }, idsIn(ended));
   }
 
   async ban(

@@ -23,6 +23,7 @@ interface Ended {
 type Why = Pick<EndedSession, 'reason' | 'message'>;
 
 const MOVED = { reason: 'unknown', message: null } as const;
+const EXPIRED = { reason: 'expired', message: null } as const;
 
 /** One user in the memory store. Does what RedisStore's scripts do on one hash, in the same words. */
 export class MemoryUser {
@@ -157,10 +158,13 @@ export class MemoryUser {
     const record = this.#sessions.get(sid);
     if (record === undefined) return false;
     this.#forget(sid);
-    const isLive = expiryOf(record) > now;
-    const remembered = why ?? (record.attributes.moved ? MOVED : null);
-    if (isLive && remembered !== null) {
-      this.#ended.set(sid, { ...remembered, rememberedUntil: Math.min(expiryOf(record), now + MAX_ENDED_MS) });
+    const expiresAt = expiryOf(record);
+    const isLive = expiresAt > now;
+    const { moved } = record.attributes;
+    const remembered = isLive ? (why ?? (moved ? MOVED : null)) : moved ? EXPIRED : null;
+    if (remembered !== null) {
+      const rememberedUntil = isLive ? Math.min(expiresAt, now + MAX_ENDED_MS) : expiresAt + MAX_EXPIRED_MS;
+      this.#ended.set(sid, { ...remembered, rememberedUntil });
     }
     return isLive;
   }

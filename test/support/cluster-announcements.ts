@@ -1,5 +1,7 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { ClusterTopology } from './cluster-topology';
-import { ask, type RedisServer } from './redis-server';
+import { ask, askInfo, type RedisServer } from './redis-server';
 import { until } from './until';
 
 /** The setting of Redis 7.0 and later. */
@@ -23,14 +25,23 @@ export async function announceName({ nodes }: ClusterTopology, named: RedisServe
 }
 
 /**
- * Has clients find nodes without an address, or only with a question mark for a name. A Redis 6.2 that announces no
- * address gets one from the other nodes. So all nodes first announce a question mark.
+ * Has clients find nodes without an address, or only with a question mark for a name. Nodes of Redis 6.2 learn addresses
+ * from each other's messages. So they start again with no address in their files, and can't connect to each other.
  */
 export async function hideAddresses({ nodes }: ClusterTopology, as: '' | '?'): Promise<void> {
   if (await hasTypes(nodes)) return setAll(nodes, TYPE, as === '' ? 'unknown-endpoint' : 'hostname');
-  await setAll(nodes, 'cluster-announce-ip', '?');
-  await untilAllShow(nodes, [' ?:']);
-  if (as === '') await setAll(nodes, 'cluster-announce-ip', '');
+  await setAll(nodes, 'cluster-announce-ip', as);
+  const files = await Promise.all(nodes.map(fileOfNodes));
+  await Promise.all(nodes.map((node) => ask(node, 'CONFIG', 'REWRITE')));
+  await Promise.all(nodes.map((node) => node.kill()));
+  await Promise.all(files.map((file) => hideAddressesIn(file, as)));
+  await Promise.all(nodes.map((node) => node.restart()));
+  await until('the nodes serve', async () => {
+    const states = await Promise.all(nodes.map((node) => askInfo(node, 'CLUSTER', 'INFO')));
+    return states.every(({ cluster_state }) => cluster_state === 'ok');
+  });
+  const texts = await Promise.all(nodes.map((node) => ask<string>(node, 'CLUSTER', 'NODES')));
+  if (texts.some((text) => text !== hidden(text, as))) throw new Error(`a node shows an address:\n${texts.join('')}`);
 }
 
 /** Ends {@link announceName} and {@link hideAddresses}. */
@@ -54,6 +65,19 @@ async function hasTypes([node]: readonly RedisServer[]): Promise<boolean> {
 async function setAll(nodes: readonly RedisServer[], setting: string, value: string): Promise<void> {
   await Promise.all(nodes.map((node) => ask(node, 'CONFIG', 'SET', setting, value)));
 }
+
+/** The file in which a node keeps what it knows of the nodes. */
+async function fileOfNodes(node: RedisServer): Promise<string> {
+  const [, dir = ''] = await ask<string[]>(node, 'CONFIG', 'GET', 'dir');
+  return join(dir, 'nodes.conf');
+}
+
+async function hideAddressesIn(file: string, as: string): Promise<void> {
+  await writeFile(file, hidden(await readFile(file, 'utf8'), as));
+}
+
+/** Lines of CLUSTER NODES with another address: `<id> <address>:<port>@<bus port> …`. */
+const hidden = (lines: string, as: string) => lines.replace(/^(\w{40}) \S*(:\d+@)/gm, `$1 ${as}$2`);
 
 /** Waits until each node shows all these words. */
 async function untilAllShow(nodes: readonly RedisServer[], words: readonly string[]): Promise<void> {

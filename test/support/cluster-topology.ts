@@ -1,9 +1,7 @@
 import {
   ask,
   askInfo,
-  freePort,
-  isPortTaken,
-  PORT_TRIES,
+  onFreePort,
   type RedisConfig,
   type RedisServer,
   type ServerTls,
@@ -89,18 +87,13 @@ export async function startClusterTopology(options: ClusterTopologyOptions = {})
     ...settings,
   };
   const buses: TcpProxy[] = [];
-  const start = async (tries = PORT_TRIES): Promise<RedisServer> => {
-    if (!options.hasBreakableBus) return startRedis(config, listening);
-    const port = await freePort({ clusterBus: true });
+  const startWithBus = async (port: number): Promise<RedisServer> => {
     const bus = await startProxy(port + CLUSTER_BUS);
     buses.push(bus);
-    try {
-      return await startRedis({ ...config, 'cluster-announce-bus-port': String(bus.port) }, { port, ...listening });
-    } catch (error) {
-      if (tries === 1 || !isPortTaken(error)) throw error;
-      return start(tries - 1);
-    }
+    return startRedis({ ...config, 'cluster-announce-bus-port': String(bus.port) }, { port, ...listening });
   };
+  const start = () =>
+    options.hasBreakableBus ? onFreePort({ clusterBus: true }, startWithBus) : startRedis(config, listening);
   const nodes: RedisServer[] = [];
   const stop = async () => {
     await Promise.all([...nodes, ...buses].map((opened) => opened.stop()));

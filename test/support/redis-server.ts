@@ -54,18 +54,26 @@ export interface RedisServerOptions {
 
 const START_MS = 30_000;
 const ANSWER_MS = 15_000;
-export const PORT_TRIES = 5;
+const PORT_TRIES = 5;
 /** A cluster node's second port, for the other nodes, is this much higher: 6.2 knows no setting for it. */
 const CLUSTER_BUS = 10_000;
 
 export async function startRedis(settings: RedisConfig = {}, options: RedisServerOptions = {}): Promise<RedisServer> {
+  const start = (port: number) => startOn(port, settings, options);
+  if (options.port !== undefined) return start(options.port);
+  return onFreePort({ clusterBus: settings['cluster-enabled'] === 'yes' }, start);
+}
+
+/** Starts a server on a free port, or on another one when a process takes that port meanwhile. */
+export async function onFreePort(
+  options: { clusterBus: boolean },
+  start: (port: number) => Promise<RedisServer>,
+): Promise<RedisServer> {
   for (let tries = 1; ; tries++) {
-    const port = options.port ?? (await freePort({ clusterBus: settings['cluster-enabled'] === 'yes' }));
     try {
-      return await startOn(port, settings, options);
+      return await start(await freePort(options));
     } catch (error) {
-      // Another process has taken the port that was free a moment ago.
-      if (options.port !== undefined || tries === PORT_TRIES || !isPortTaken(error)) throw error;
+      if (tries === PORT_TRIES || !isPortTaken(error)) throw error;
     }
   }
 }
@@ -262,6 +270,11 @@ function redisProgram(): string {
   throw new Error('no redis-server: run `npm test`, which installs it, or set REDIS_SERVER to its path');
 }
 
+/** Whether the server is a Redis older than 7.0, which words some refusals otherwise. */
+export function isRedis6(): boolean {
+  return /\bv=6\./.test(execFileSync(redisProgram(), ['--version'], { encoding: 'utf8' }));
+}
+
 /** Looked up once: that blocks the process. */
 let programOnPath: string | undefined;
 
@@ -290,4 +303,4 @@ async function spawnRedis(program: string, args: readonly string[], clock: NodeJ
 }
 
 /** Whether another process has taken the port, or the one of the cluster bus. */
-export const isPortTaken = (error: unknown) => error instanceof Error && /Address already in use/.test(error.message);
+const isPortTaken = (error: unknown) => error instanceof Error && /Address already in use/.test(error.message);

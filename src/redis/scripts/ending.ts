@@ -12,17 +12,17 @@ import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
  * ARGV[3]  for a user who no longer exists, the version of the load that found this: also forgets the info. Does
  *          nothing if the info has a later version, if that load took too long to be kept, or without KEYS[2]; '' = for
  *          another reason
- * Returns  { now, the ids of the live sessions it ended, the ids of the ended ones that did not begin before now },
- *          both lists joined by commas
+ * Returns  { now, the ids of the live sessions it ended, the ids of the ended ones that did not begin before now, the
+ *          session id that it kept; '' = none }, both lists joined by commas
  */
 export const END_ALL = `${CLOCK}${USER}${USER_INFO}
 local key, except, message, gone_at = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
 if gone_at then
   ${REFUSE_ON_REPLICA}
-  if not KEYS[2] then return { now, '', '' } end
+  if not KEYS[2] then return { now, '', '', '' } end
   local version, _, refusal = read_info(KEYS[2])
   if not version then return refusal end
-  if version > gone_at or now - gone_at > ${MAX_USER_INFO_LOAD_MS} then return { now, '', '' } end
+  if version > gone_at or now - gone_at > ${MAX_USER_INFO_LOAD_MS} then return { now, '', '', '' } end
   forget_info(KEYS[2], version)
 end
 
@@ -31,10 +31,12 @@ if refusal and (user.is_newer or except ~= '') then return refusal end
 if refusal then ${REFUSE_ON_REPLICA} end
 announce(key)
 
+-- Another server may still have a session that is not here: a repetition must end it there.
+local kept = user.sessions[except] and except or ''
 local ended, no_older = end_all(key, user, except, 'revoked', message)
 -- A node whose slot moves refuses to delete a key that has lost its last field.
 if refusal then redis.pcall('UNLINK', key) else settle(key, user) end
-return { now, ended, no_older }
+return { now, ended, no_older, kept }
 `;
 
 /**
@@ -89,7 +91,11 @@ if now > tonumber(ARGV[1]) then return { now } end
 local user, refusal = read_user(key)
 if refusal then return refusal end
 ${REFUSE_ON_REPLICA}
-clear_damaged(key, user, 'ban')
+if user.corrupt.ban then
+  -- A ban without an end may have been there, and so a key without an expiry.
+  clear_damaged(key, user, 'ban')
+  settle(key, user)
+end
 if not is_banned(user.ban) then return { now, '' } end
 -- Since now, to be remembered for an hour whenever the ban began. Not until now: a clock that is set back would bring
 -- the ban back.

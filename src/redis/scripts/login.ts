@@ -38,7 +38,10 @@ if user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id')
 if next(user.corrupt) then return redis.error_reply('${CORRUPT} session') end
 -- A client that repeats a login without an answer may have started the session already.
 local former = user.sessions[sid]
-if former and expiry(former) > now then return { now, encode(former), '' } end
+if former and expiry(former) > now then
+  ${REFUSE_ON_REPLICA}
+  return { now, encode(former), '' }
+end
 if is_banned(user.ban) then
   ${REFUSE_ON_REPLICA}
   return redis.error_reply('${BANNED}')

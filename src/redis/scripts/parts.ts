@@ -55,15 +55,20 @@ end
 
 /**
  * Deletes a session that would have lived until `expires`, and remembers the reason; '' for no reason. If the session
- * came from another store, remembers the end in any case, so that CREATE does not start it again.
+ * came from another store, remembers the end in any case, also of one that had expired, so that CREATE does not start
+ * it again.
  */
 export const END_RECORD = `
 local function end_record(key, sid, expires, reason, message)
-  local attributes = reason == '' and redis.call('HMGET', key, sid .. '.a')[1] or ''
-  if string.find(attributes, '"moved":true', 1, true) then reason = 'unknown' end
+  local is_over = expires <= now
+  local attributes = (is_over or reason == '') and redis.call('HMGET', key, sid .. '.a')[1] or ''
+  local is_moved = string.find(attributes, '"moved":true', 1, true)
   redis.call('HDEL', key, sid, sid .. '.a', sid .. '.d')
-  if reason == '' or expires <= now then return nil end
   local remembered = math.min(expires, now + ${MAX_ENDED_MS})
+  if is_over and is_moved then reason, message, remembered = 'expired', '', expires + ${MAX_EXPIRED_MS}
+  elseif is_moved then reason = 'unknown'
+  end
+  if reason == '' or remembered <= now then return nil end
   redis.pcall('HSET', key, sid, string.format('ended:%.0f:', remembered) .. reason .. ':' .. message)
   return remembered
 end
