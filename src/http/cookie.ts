@@ -95,7 +95,7 @@ function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: st
     /** Whether the cookie in which this token came outlives the browser's session. */
     isPersistent: (header: string | undefined, token: string) => !header?.includes(token + NOT_PERSISTENT),
     /** Sets the cookie. `hasOtherCookies`: other cookies of the name came along. */
-    set(exchange: Exchange, token: string, lifetime: CookieLifetime, hasOtherCookies = false) {
+    set(exchange: Exchange, token: string, lifetime: CookieLifetime, hasOtherCookies: boolean) {
       const { maxAge, isPersistent, freshForMs } = lifetime;
       const text = isPersistent
         ? line(exchange.isSecure, token, { maxAge: Math.min(maxAge ?? MAX_AGE, MAX_AGE) })
