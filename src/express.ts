@@ -89,7 +89,8 @@ export function requireRecentLogin(seconds: number, options?: GuardOptions): Exp
 function middlewareOf(guard: Guard): ExpressMiddleware {
   return (req, res, next) => {
     const refusal = guard(req);
-    if (refusal instanceof Promise) refusal.then((judged) => answer(judged, res, next), next);
+    // An answer that throws must not end the process: another handler may have set what HTTP can't carry.
+    if (refusal instanceof Promise) refusal.then((judged) => answer(judged, res, next)).catch(next);
     else answer(refusal, res, next);
   };
 }

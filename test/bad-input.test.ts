@@ -1,3 +1,4 @@
+import { createClient } from 'redis';
 import { createRedisClient, MemoryStore, RedisStore, TokenManager } from 'tokensession';
 import { sessionMiddleware } from 'tokensession/express';
 import { SECRET } from './support/stores';
@@ -240,6 +241,11 @@ describe('an option of the wrong type is named when the object is built:', () =>
     [
       'TokenManager: the options must be a plain object, got a value of type string',
       () => new TokenManager('redis://x' as never),
+      TypeError,
+    ],
+    [
+      'TokenManager: the options must be a plain object, got an object of the class MemoryStore',
+      () => new TokenManager(new MemoryStore() as never),
       TypeError,
     ],
     ['TokenManager: unknown option "timeout"; known are store, secret, ttl', manager({ timeout: 1 }), TypeError],
@@ -504,7 +510,8 @@ describe('createRedisClient refuses', () => {
       'natMap["10.0.0.1:6379"] host must be a string',
     ],
     ['a number', 6379, 'the Redis to use must be a URL, an object of settings or an ioredis client'],
-    ['a Map', new Map([['host', 'x']]), 'the Redis settings: the options must be a plain object'],
+    ['a Map', new Map([['host', 'x']]), 'or an ioredis client, got an object of the class Map'],
+    ['a client of the package redis', createClient(), 'must be a URL, an object of settings or an ioredis client, got'],
     ['null', null, 'the Redis to use must be a URL, an object of settings or an ioredis client'],
   ])('%s, without showing a password', (_, target, message) => {
     const build = () => createRedisClient(target as never);

@@ -196,6 +196,10 @@ function ownRoutes(app: Express): void {
     handlerOf(({ auth }) => auth.rotate()),
   );
   app.all(
+    '/auth-set',
+    handlerOf(({ auth, query }) => auth.data.set({ ...query })),
+  );
+  app.all(
     '/auth-data',
     handlerOf(({ auth }) => auth.data.getAll()),
   );
@@ -454,6 +458,20 @@ it('continues in sessionMiddleware with the same session and data, and ends in b
   await browser.visit('/auth-logout');
   expect((await browser.visit('/who')).body.user).toBeNull();
   expect(await manager.listUserSessions('bob')).toEqual([]);
+});
+
+it('shares a visitor’s data only with a client that has the cookie of express-session', async () => {
+  const { browse, goTo } = await startMoving();
+  const [unknown, known] = [browse(), browse()];
+  goTo('both');
+  await unknown.visit('/auth-set?cart=book');
+  expect((await unknown.visit('/who')).body).toEqual({ user: null, cart: null });
+  await unknown.visit('/login?user=ada');
+  expect((await unknown.visit('/auth-data')).body).not.toHaveProperty('cart');
+
+  await known.visit('/set?theme=dark');
+  await known.visit('/auth-set?cart=pen');
+  expect((await known.visit('/who')).body).toEqual({ user: null, cart: 'pen' });
 });
 
 it('a cookie of express-session never carries a later proof', async () => {

@@ -59,3 +59,22 @@ it.each(Object.entries(APPS))(
     await expect(fetch(app.url).then((response) => response.text())).rejects.toThrow(/fetch failed|terminated/);
   },
 );
+
+it.each(
+  Object.entries({ requireUser: forExpress.requireUser(), requireRecentLogin: forExpress.requireRecentLogin(60) }),
+)("a refusal by %s that HTTP can't carry goes to Express's error handling, and ends no process", async (_, guard) => {
+  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+  onClose(() => manager.close());
+  const app = express();
+  app.set('env', 'test');
+  app.use(forExpress.sessionMiddleware(manager), (_req, res, next) => {
+    res.statusMessage = '保存';
+    next();
+  });
+  app.use(guard);
+  const { url, close } = await listen(app);
+  onClose(close);
+  const answer = await fetch(url);
+  expect(answer.status).toBe(401);
+  expect(await answer.text()).toContain('Invalid character in statusMessage');
+});

@@ -441,6 +441,34 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect((await wary.send('/login?user=ada', secure)).setCookie[0]).toMatch(/^session=/);
     });
 
+    it('without Secure causes one process warning where a proxy says HTTPS and the framework does not', async () => {
+      const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+      onClose(() => warn.mockRestore());
+      const warnings = () =>
+        warn.mock.calls.filter(([, options]) => (options as { code?: string }).code === 'TOKENSESSION_PROXY');
+      const secure = { 'x-forwarded-proto': 'https' };
+      const trusting = await start({ trustProxy: true });
+      await trusting.send('/login?user=ada', secure);
+      const set = await start({ cookie: { secure: true } });
+      await set.send('/login?user=ada', secure);
+      const wary = await start();
+      await wary.send('/login?user=ada');
+      await wary.send('/login?user=ada', { 'x-forwarded-proto': 'http' });
+      await wary.send('/me', secure);
+      expect(warnings()).toEqual([]);
+      await wary.send('/login?user=ada', secure);
+      await wary.send('/login?user=grace', secure);
+      expect(warnings()).toEqual([
+        [
+          expect.stringMatching(/the session's cookie lacks Secure\. Set "trust proxy"/),
+          {
+            type: 'TokensessionWarning',
+            code: 'TOKENSESSION_PROXY',
+          },
+        ],
+      ]);
+    });
+
     it('lives no longer than absoluteTtl allows', async () => {
       const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET, absoluteTtl: 3600 });
       onClose(() => manager.close());
@@ -561,6 +589,19 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
         body: { user: null },
       });
     });
+
+    // A timeout made of `setTimeout(reject, ms)` gives no reason, and Express reads 'route' as an order to skip handlers.
+    it.each([undefined, null, '', 0, false, 'route', 'router'])(
+      'a getUserInfo that rejects with %p fails the request, which does not go on without its user',
+      async (reason) => {
+        const manager = manage(new MemoryStore(), () => Promise.reject(reason) as never);
+        const cookie = `session=${await manager.setToken('ada')}`;
+        const { send } = await start({ manager });
+        expect(await send('/session', { cookie })).toMatchObject({ status: 500, setCookie: [] });
+        expect(await send('/me', { cookie })).toMatchObject({ status: 500, setCookie: [] });
+        expect(await send('/login?user=ada')).toMatchObject({ status: 500, setCookie: [] });
+      },
+    );
   });
 
   describe('on a real Redis', () => {

@@ -8,7 +8,7 @@ import {
   TokenManager,
   type TokenManagerOptions,
 } from 'tokensession';
-import { sessionOpener } from 'tokensession/fetch';
+import { requireRecentLogin, sessionOpener } from 'tokensession/fetch';
 import { NearCache } from '../src/cache/near-cache';
 import { interceptStore } from '../src/store/intercepted-store';
 import { FRAMEWORKS, listen } from './support/apps';
@@ -98,6 +98,26 @@ describe.each(Object.entries(FRAMEWORKS))('requireRecentLogin in %s', (_, build)
     expect(await ask('/me')).toEqual([401, 'touch']);
   });
 });
+
+it.each(['a visitor', 'a user for whom another acts'])(
+  'requireRecentLogin judges who is signed in after its call to the store: %s',
+  async (who) => {
+    const store = new RedisStore(server.url, { ...PATIENT, ...randomPrefixes() });
+    const sessions = new TokenManager<{ name: string }>({ store, secret: SECRET, cache: CACHE });
+    closing(() => sessions.close());
+    await up(sessions);
+    const headers = { authorization: `Bearer ${await hot(sessions)}` };
+    const session = await sessionOpener(sessions)(new Request('https://app/', { headers }));
+    const { check } = store;
+    jest.spyOn(store, 'check').mockImplementationOnce(async (...asked) => {
+      await session.logout();
+      if (who === 'a visitor') await session.data.set('key' as never, 1 as never);
+      else await session.login('bob', { actor: 'eve' });
+      return check.apply(store, asked);
+    });
+    await expect(requireRecentLogin(session, 60)).rejects.toMatchObject({ status: who === 'a visitor' ? 401 : 403 });
+  },
+);
 
 it.each(['a hit', 'a miss'])('a request looks into the cache once: %s', async (outcome) => {
   const { here } = await twoServices();

@@ -7,7 +7,7 @@ import { listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { ALL_HOSTS } from './support/hosts';
-import type { GuardName, Mount, Plan, Visit } from './support/hosts/host';
+import type { AnySession, GuardName, Mount, Plan, Visit } from './support/hosts/host';
 import { sendRaw } from './support/raw-request';
 import { SECRET } from './support/stores';
 
@@ -274,6 +274,43 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
     });
   });
 
+  describe.each(['end-session', 'ignore'] as const)("a request that outlasts the grace, onReuse '%s'", (onReuse) => {
+    it.each<[string, (session: AnySession) => Promise<unknown>, outcome: unknown]>([
+      ['data.get', ({ data }) => data.get('key'), 'value'],
+      ['data.set', ({ data }) => data.set('key', 'other'), undefined],
+      ['data.increment', ({ data }) => data.increment('count'), 1],
+      ['data.pop', ({ data }) => data.pop('key'), 'value'],
+      ['rotate', async (session) => (await session.rotate()) === session.token, true],
+      ['reauthenticated', async (session) => (await session.reauthenticated()) === session.token, true],
+    ])('of a rotation by another request goes on: %s', async (_, verb, expected) => {
+      let now = 1e12;
+      const manager = newManager({ store: new MemoryStore({ now: () => now }), onReuse });
+      const token = await manager.setToken('ada');
+      await manager.sessionData(token).set('key', 'value');
+      let newer: string | null = null;
+      let outcome: unknown;
+      const send = await start(
+        async ({ session }) => {
+          newer = await manager.rotateToken(token);
+          await manager.touchToken(newer as string);
+          now += 11_000;
+          outcome = await verb(session);
+          return { user: session.user };
+        },
+        [{ manager }],
+      );
+      const response = await send([`Cookie: session=${token}`]);
+      expect(response).toMatchObject({ status: 200, text: '{"user":{"id":"ada"}}' });
+      expect(outcome).toBe(expected);
+      expect(await manager.checkToken(newer as unknown as string)).not.toBeNull();
+      const given = cookieIn(response.setCookie);
+      if (given !== null) expect(await manager.touchToken(given)).not.toBeNull();
+      // A new request with the former token is a reuse.
+      now += 11_000;
+      expect(await manager.inspectToken(token)).toMatchObject({ session: null, reason: 'reused' });
+    });
+  });
+
   it('with two managers and one cookie name, the latest decision wins', async () => {
     const [old, current] = [newManager(), newManager({ secret: SECRET.toUpperCase() })];
     const mounts = [{ manager: old }, { manager: current, options: { property: 'auth' } }];
@@ -442,7 +479,11 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
         ['"use strict"; delete holder.session', 'delete property'],
         ['Object.defineProperty(holder, "session", { configurable: true, get: () => ({}) })', 'redefine property'],
         ['session.cart = []', "session.cart can't be assigned: keep data with session.data.set"],
-        ['session.user = { id: "eve" }', "session.user can't be assigned"],
+        ['session.user = { id: "eve" }', 'only session.login(userId) signs a user in'],
+        ['session.regenerate()', "session.regenerate is express-session's: sign in with"],
+        ['session.save()', "session.save is express-session's"],
+        ['session.destroy()', "session.destroy is express-session's"],
+        ['session.destroy((error) => { throw error; })', 'sign out with session.logout()'],
         ['session.login = () => "in"', "session.login can't be assigned"],
         ['session.toString = null', "session.toString can't be assigned"],
         ['Object.defineProperty(session, "cart", { value: 1 })', 'not extensible'],

@@ -17,7 +17,12 @@ export function kindOf(value: unknown): string {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'an array';
   if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
+  if (typeof value === 'object' && !isPlainObject(value)) return `an object of the class ${classNameOf(value)}`;
   return value === undefined ? 'undefined' : `a value of type ${typeof value}`;
+}
+
+export function classNameOf(value: object): string {
+  return value.constructor?.name || 'unknown';
 }
 
 /**

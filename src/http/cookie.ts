@@ -2,6 +2,7 @@ import { parseCookie, stringifySetCookie } from 'cookie';
 import { type CookieOptions, defaultCookieName, isHostPrefixed, readCookieOptions } from './cookie-options';
 import { type CookieScope, scopesOf } from './cookie-scopes';
 import type { Exchange } from './exchange';
+import { proxyWarning } from './proxy-warning';
 
 /** 400 days in seconds: browsers keep no cookie for longer (RFC 6265bis, 5.5). */
 const MAX_AGE = 400 * 24 * 3600;
@@ -38,13 +39,23 @@ const VISITOR = '-visitor';
 export function readCookies(option: CookieOptions | false | undefined): Cookies | null {
   if (option === false) return null;
   const given = readCookieOptions(option);
-  return { user: cookieTransport(given, ''), visitor: cookieTransport(given, VISITOR) };
+  const warn = proxyWarning();
+  return { user: cookieTransport(given, '', warn), visitor: cookieTransport(given, VISITOR, warn) };
 }
 
 type CookieTransport = ReturnType<typeof cookieTransport>;
 
-/** Reads, sets and clears the cookie with the token. Always HttpOnly. */
-function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: string) {
+/**
+ * Reads, sets and clears the cookie with the token. Always HttpOnly.
+ *
+ * @param warnOfProxy is called for each request whose answer sets a cookie without `Secure` because the host takes the
+ *   request for plain HTTP.
+ */
+function cookieTransport(
+  given: ReturnType<typeof readCookieOptions>,
+  suffix: string,
+  warnOfProxy: (exchange: Exchange) => void,
+) {
   const { path, domain, sameSite, partitioned } = given;
   const own: CookieScope = domain === undefined ? { path } : { path, domain };
 
@@ -97,6 +108,7 @@ function cookieTransport(given: ReturnType<typeof readCookieOptions>, suffix: st
     /** Sets the cookie. `hasOtherCookies`: other cookies of the name came along. */
     set(exchange: Exchange, token: string, lifetime: CookieLifetime, hasOtherCookies: boolean) {
       const { maxAge, isPersistent, freshForMs } = lifetime;
+      if (given.secure === undefined && !exchange.isSecure) warnOfProxy(exchange);
       const text = isPersistent
         ? line(exchange.isSecure, token, { maxAge: Math.min(maxAge ?? MAX_AGE, MAX_AGE) })
         : line(exchange.isSecure, token + NOT_PERSISTENT, {});

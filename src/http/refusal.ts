@@ -29,7 +29,7 @@ export function withChallenge(error: unknown, challenge: string | undefined): un
 }
 
 export function headersSent(call: string): SessionError {
-  const message = `${call}() came after the response had begun, or its client had gone: its cookie could not be set`;
+  const message = `${call}() came after the response had begun, or its client had gone: its cookie could not be set (an await missing?)`;
   return new SessionError('ERR_HEADERS_SENT', message);
 }
 

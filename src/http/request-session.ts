@@ -165,7 +165,7 @@ export class RequestSession<Detail = unknown> {
     const current = this.#current;
     const { session, policy } = current;
     if (session !== null && session.user === null) return renewVisit(current, session.token);
-    return moveOn(current, 'rotate', (token) => policy.manager.rotateToken(token));
+    return moveOn(current, 'rotate', (token) => policy.sessions.rotate(token, 'inherited'));
   }
 
   /**
@@ -177,10 +177,7 @@ export class RequestSession<Detail = unknown> {
    */
   async reauthenticated(): Promise<string | null> {
     const current = this.#current;
-    return moveOn(current, 'reauthenticated', async (token) => {
-      const session = await current.policy.manager.reauthenticateToken(token);
-      return session?.token ?? null;
-    });
+    return moveOn(current, 'reauthenticated', (token) => current.policy.sessions.rotate(token, 'now'));
   }
 
   /**
@@ -224,17 +221,21 @@ export function refuseAssignments(prototype: RequestSession): void {
     prototype,
     (name) =>
       new TypeError(
-        `session.${name} can't be assigned: keep data with session.data.set(${JSON.stringify(name)}, …). Another session library needs a property of its own, or name one here with the option property`,
+        `session.${name} can't be assigned: keep data with session.data.set(${JSON.stringify(name)}, …); only session.login(userId) signs a user in. Another session library needs a property of its own, or name one here with the option property`,
       ),
   );
 }
 
-// passport calls these to keep a login in a session of express-session, and at a logout. They fail with a hint.
-for (const method of ['regenerate', 'save']) {
+// passport calls the first two, and code written for express-session all of them. They fail with a hint.
+for (const method of ['regenerate', 'save', 'destroy']) {
   const hint =
     `session.${method} is express-session's: sign in with passport.authenticate(…, { session: false }) and then ` +
     'session.login(user.id), or with authenticate() of tokensession/passport; sign out with session.logout()';
-  const value = (callback: (error: TypeError) => void) => callback(new TypeError(hint));
+  const value = (callback?: unknown) => {
+    const error = new TypeError(hint);
+    if (typeof callback !== 'function') throw error;
+    callback(error);
+  };
   Object.defineProperty(RequestSession.prototype, method, { value, configurable: true });
 }
 

@@ -27,9 +27,7 @@ export async function recencyRefusal(
   seconds: number,
 ): Promise<Refusal | Error | null> {
   const { session } = current;
-  if (session === null || session.user === null) return userRefusal(current, null);
-  if (session.actor !== null) return reauthenticationRequired();
-  if (session.isFromMemory && !current.isConfirmed) {
+  if (session?.isFromMemory && !current.isConfirmed) {
     try {
       const inspection = await current.policy.manager.inspectToken(session.token, { cache: false });
       current.isConfirmed = true;
@@ -41,9 +39,12 @@ export async function recencyRefusal(
     } catch (error) {
       return current.withErrorHeaders(error as Error);
     }
-    if (current.session === null) return userRefusal(current, null);
   }
-  const { checkedAt, authenticatedAt } = current.session ?? session;
+  // Not before that call, during which another verb of the request may have signed someone else in or out.
+  const { session: judged } = current;
+  if (judged === null || judged.user === null) return userRefusal(current, null);
+  if (judged.actor !== null) return reauthenticationRequired();
+  const { checkedAt, authenticatedAt } = judged;
   // A proof in the future dates from before the clock was set back: its age is unknown.
   const isRecent = Math.abs(checkedAt.getTime() - authenticatedAt.getTime()) <= seconds * 1000;
   return isRecent ? null : reauthenticationRequired();

@@ -1,4 +1,4 @@
-import { isPlainObject, kindOf } from '../errors/arguments';
+import { classNameOf, isPlainObject, kindOf } from '../errors/arguments';
 
 /** Levels of objects and arrays. Deeper values are cycles of new objects, or not made by hand. */
 const MAX_DEPTH = 100;
@@ -44,5 +44,5 @@ function checkJson(name: string, value: unknown, above: readonly object[]): void
 
 function classOf(value: object): string {
   if (value instanceof Date) return 'a Date: keep its time, or its ISO string';
-  return `an object of the class ${value.constructor?.name ?? 'unknown'}`;
+  return `an object of the class ${classNameOf(value)}`;
 }

@@ -1,7 +1,6 @@
 import { bytesOfData } from '../store/limits';
 import {
   expiryOf,
-  type ReusePolicy,
   type SessionAttributes,
   type SessionEntries,
   type Store,
@@ -14,7 +13,7 @@ import type { ManagerPolicy } from './manager-options';
 import { reportOutcome } from './report-outcome';
 import { overLimit } from './session-data';
 import type { SessionEmitter } from './session-events';
-import type { SessionLookup } from './session-lookup';
+import { ANY_TOKEN, type SessionLookup } from './session-lookup';
 
 /** Names a session without proving anything: a visitor's has its sid as its tag. */
 export type SessionName = Pick<TokenClaims, 'tag' | 'sid'>;
@@ -41,9 +40,6 @@ interface NamedBeginning {
   /** Of a session that came from another store, see `NewSession`. */
   provedAt?: number | undefined;
 }
-
-/** Accepts the session whatever generation its record has, because no token is judged. */
-const ANY_TOKEN: ReusePolicy = { graceMs: Number.MAX_SAFE_INTEGER, onReuse: 'refuse' };
 
 /**
  * Sessions by tag and id instead of token, for a host that verifies them in its own way, such as express-session by its

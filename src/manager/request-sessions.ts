@@ -8,7 +8,7 @@ import { OpenedSession } from './opened-session';
 import { Rotations } from './rotations';
 import { type DataAccess, type DataOwner, SessionData } from './session-data';
 import type { SessionEmitter } from './session-events';
-import { endingOf, liveIn, type SessionLookup } from './session-lookup';
+import { ANY_TOKEN, endingOf, liveIn, type SessionLookup } from './session-lookup';
 import type { Ending } from './types';
 import type { UserInfo } from './user-info';
 
@@ -22,6 +22,8 @@ export class RequestSessions<Detail> {
   readonly #userInfo: UserInfo<Detail>;
   readonly #logins: Logins<Detail>;
   readonly #data: DataAccess;
+  /** Of a session whose token was judged when its request was opened. */
+  readonly #dataOfRequests: DataAccess;
   /** Makes the new tokens of sessions. */
   readonly rotations: Rotations;
   /** Sessions by tag and id instead of token, for a host that verifies them in its own way. */
@@ -41,6 +43,7 @@ export class RequestSessions<Detail> {
     this.#logins = logins;
     const { reuse, dataLimits: limits } = policy;
     this.#data = { store, reuse, limits, onSession: (token, verb) => lookup.onData(token, verb) };
+    this.#dataOfRequests = { ...this.#data, reuse: ANY_TOKEN };
     this.rotations = new Rotations(policy, lookup, events);
     this.named = new NamedSessions(policy, store, lookup, logins, events);
   }
@@ -118,8 +121,22 @@ export class RequestSessions<Detail> {
     return found?.data ?? null;
   }
 
-  /** The data of a session that may change during the request. */
+  /**
+   * Makes a new token for the session of an open request; `null` when the session has ended meanwhile. Judges the token
+   * no second time: another request may have rotated longer ago than the grace.
+   */
+  async rotate(token: string, proof: 'inherited' | 'now'): Promise<string | null> {
+    return (await this.rotations.rotate(token, proof, ANY_TOKEN))?.token ?? null;
+  }
+
+  /** The data of the session of an open request, which may change meanwhile. Judges its token no second time. */
   dataOf(owner: DataOwner): SessionData {
+    return new SessionData(this.#dataOfRequests, owner);
+  }
+
+  /** The data of a token's session, outside of requests. Each call judges the token. */
+  dataOfToken(token: string): SessionData {
+    const owner: DataOwner = { token: () => token, known: null, startVisitor: null, answering: (act) => act() };
     return new SessionData(this.#data, owner);
   }
 }

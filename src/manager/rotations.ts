@@ -1,3 +1,4 @@
+import type { ReusePolicy } from '../store/store';
 import { readClaims, signToken, type TokenClaims } from '../token/token';
 import type { ManagerPolicy } from './manager-options';
 import type { OpenedSession } from './opened-session';
@@ -27,9 +28,15 @@ export class Rotations {
   /**
    * Makes a new token for the session of this one. `proof`: `'inherited'` keeps the proof of this token, `'now'` proves
    * its user at this moment. `null`: the token is not live.
+   *
+   * @param reuse {@link ANY_TOKEN} for a token that was judged before.
    */
-  async rotate(token: string, proof: 'inherited' | 'now'): Promise<(LiveToken & { token: string }) | null> {
-    const live = liveIn(await this.#lookup.ask(token, 'read'));
+  async rotate(
+    token: string,
+    proof: 'inherited' | 'now',
+    reuse?: ReusePolicy,
+  ): Promise<(LiveToken & { token: string }) | null> {
+    const live = liveIn(await this.#lookup.ask(token, 'read', undefined, reuse));
     if (live === null) return null;
     const provedAt = proof === 'now' ? live.now : live.provedAt;
     const claims = { ...(readClaims(token) as TokenClaims), provedAt };

@@ -5,6 +5,7 @@ import type {
   EndedSession,
   Found,
   FoundData,
+  ReusePolicy,
   SessionEntries,
   SessionRecord,
   Store,
@@ -34,6 +35,12 @@ export interface LiveToken extends Omit<StoredSession, 'userInfo'> {
 
 /** {@link LiveToken}, or why there is none. */
 type FoundToken = LiveToken | EndedSession | null;
+
+/**
+ * Accepts a live session whatever generation its record has: where a host names it without a token, and for the rest of
+ * a request whose token was judged when the request was opened.
+ */
+export const ANY_TOKEN: ReusePolicy = { graceMs: Number.MAX_SAFE_INTEGER, onReuse: 'refuse' };
 
 type LookupPolicy = Pick<ManagerPolicy<never>, 'keys' | 'slideEveryMs' | 'reuse'>;
 
@@ -72,8 +79,13 @@ export class SessionLookup {
    *
    * @param claims those of the token, where the caller has verified it; `null` when it is not a user's.
    */
-  async ask(token: unknown, purpose: Purpose, claims = this.claimsOf(token)): Promise<FoundToken> {
-    return claims === null ? null : this.#ask(token as string, claims, purpose, this.#ticketFor(claims));
+  async ask(
+    token: unknown,
+    purpose: Purpose,
+    claims = this.claimsOf(token),
+    reuse = this.#policy.reuse,
+  ): Promise<FoundToken> {
+    return claims === null ? null : this.#ask(token as string, claims, purpose, this.#ticketFor(claims), reuse);
   }
 
   /**
@@ -161,9 +173,15 @@ export class SessionLookup {
   }
 
   /** @param ticket made right before; `null` where the answer can't be kept. */
-  async #ask(token: string, claims: TokenClaims, purpose: Purpose, ticket: Ticket | null): Promise<FoundToken> {
+  async #ask(
+    token: string,
+    claims: TokenClaims,
+    purpose: Purpose,
+    ticket: Ticket | null,
+    reuse = this.#policy.reuse,
+  ): Promise<FoundToken> {
     const { tag } = claims;
-    const found = this.#judge(claims, await this.#look(claims, purpose));
+    const found = this.#judge(claims, await this.#look(claims, purpose, reuse));
     if (found === null || found.session === null) {
       // The cache may hold the session under another of its tokens.
       this.#cache?.changed(tag);
@@ -179,9 +197,10 @@ export class SessionLookup {
   #look(
     claims: TokenClaims,
     purpose: Purpose,
+    reuse = this.#policy.reuse,
   ): Promise<(StoredSession & { data?: SessionEntries }) | EndedSession | null> {
     const { tag } = claims;
-    const { reuse, slideEveryMs } = this.#policy;
+    const { slideEveryMs } = this.#policy;
     switch (purpose) {
       case 'read':
         return this.#store.check(tag, claims, reuse);

@@ -161,12 +161,14 @@ export class TokenManager<Detail = unknown> {
 
   /**
    * The data of a token's session: outside of requests, what `req.session.data` is inside. Asks no store by itself.
+   * Each of its methods judges the token: a former one that comes after `rotationGrace` is a reuse here as well, see the
+   * option `onReuse`.
    *
    * @example
    * await manager.sessionData(token).set('theme', 'dark');
    */
   sessionData(token: string): SessionData {
-    return this.#requests.dataOf({ token: () => token, known: null, startVisitor: null, answering: (act) => act() });
+    return this.#requests.dataOfToken(token);
   }
 
   /** Ends this session, as its holder does at a logout. `false` when the token was not live. */

@@ -130,7 +130,7 @@ export class UserInfo<Detail> {
 
   async #run(userId: string): Promise<string | null> {
     if (this.#getUserInfo === undefined) throw new TypeError('loading user info needs the option getUserInfo');
-    const loaded = await this.#getUserInfo(userId);
+    const loaded = await withError(this.#getUserInfo, userId);
     if (loaded === null || loaded === undefined) return null;
     const text: string | undefined = JSON.stringify(loaded);
     if (text === undefined || text === 'null') {
@@ -145,6 +145,19 @@ export class UserInfo<Detail> {
     const tag = tagOf(userId);
     if (text !== null) await this.#store.setUserInfo(tag, text, ttlMs, version);
     else this.#onGone(userId, await this.#store.endAll(tag, { except: null, message: null, goneAtVersion: version }));
+  }
+}
+
+/**
+ * Runs the loader. It may reject with nothing, as `setTimeout(reject, ms)` does, or with a word such as `'route'`:
+ * frameworks would go on without the user then, and Koa would never answer.
+ */
+async function withError<Detail>(load: GetUserInfo<Detail>, userId: string): Promise<Detail | null | undefined> {
+  try {
+    return await load(userId);
+  } catch (reason) {
+    if (typeof reason === 'object' && reason !== null) throw reason;
+    throw new Error('getUserInfo failed without an error', { cause: reason });
   }
 }
 

@@ -1,5 +1,5 @@
 import type { ConnectionOptions } from 'node:tls';
-import { checkInteger, checkOptions, checkText, kindOf, shown } from '../../errors/arguments';
+import { checkInteger, checkOptions, checkText, isPlainObject, kindOf, shown } from '../../errors/arguments';
 import type { Credentials } from './credentials';
 
 /** Where one server listens. */
@@ -91,7 +91,8 @@ export type CheckedSettings = ReturnType<typeof checkSettings>;
 export function checkSettings(target: RedisTarget, tls?: ConnectionOptions) {
   const settings = typeof target === 'string' ? settingsOfUrl(target, tls) : target;
   if (typeof target !== 'string') refuseTlsOption(tls);
-  if (typeof settings !== 'object' || settings === null) {
+  // Such as a client of the package redis.
+  if (!isPlainObject(settings)) {
     throw new TypeError(
       `the Redis to use must be a URL, an object of settings or an ioredis client, got ${kindOf(settings)}`,
     );
