@@ -8,16 +8,14 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import RedisSessions from 'redis-sessions';
-import { RedisStore, TokenManager } from 'tokensession';
 import { answerQuestions } from './child';
+import { contestantNamed, type ManagerOptions, managerOn, signIn, userIds } from './contestants';
 import { plainReads } from './plain-reads';
-import { contestantNamed } from './server';
 
 const SESSIONS = 1000;
-const USER_IDS = Array.from({ length: SESSIONS }, (_, index) => `user-${String(index).padStart(5, '0')}`);
+const USER_IDS = userIds(SESSIONS);
 /** Contestants that answer from memory would leave timers and connections waiting, unlike a server. */
 const CALLS_A_TURN = 512;
-const SECRET = 'a secret that is long enough to be one';
 
 /** Starts sessions, and returns a function that finds the user of one. */
 type Contestant = (url: string) => Promise<(index: number) => Promise<string | undefined>>;
@@ -31,8 +29,7 @@ const CONTESTANTS: Record<string, Contestant> = {
     return async (index) => (await redis.get(`plain:${index}`))?.trimEnd();
   },
 
-  'HMGET + GET': async (url) =>
-    plainReads(url, await signIn(new TokenManager({ store: new RedisStore(url), secret: SECRET })), 'HMGET + GET'),
+  'HMGET + GET': async (url) => plainReads(url, await signIn(managerOn(url), USER_IDS), 'HMGET + GET'),
 
   checkToken: (url) => checkToken(url),
   'checkToken, cached': (url) => checkToken(url, { cache: true }),
@@ -49,9 +46,9 @@ const CONTESTANTS: Record<string, Contestant> = {
   'redis-sessions get, cached': (url) => redisSessions(url, { cachetime: 5 }),
 };
 
-async function checkToken(url: string, options: { cache?: true } = {}): ReturnType<Contestant> {
-  const sessions = new TokenManager({ store: new RedisStore(url), secret: SECRET, ...options });
-  const tokens = await signIn(sessions);
+async function checkToken(url: string, options: ManagerOptions = {}): ReturnType<Contestant> {
+  const sessions = managerOn(url, options);
+  const tokens = await signIn(sessions, USER_IDS);
   return async (index) => (await sessions.checkToken(tokens[index] as string))?.user.id;
 }
 
@@ -72,26 +69,17 @@ function signWithCreateHmac(): void {
 }
 
 async function touchToken(url: string, options: { cache?: true } = {}): ReturnType<Contestant> {
-  const sessions = new TokenManager({
-    store: new RedisStore(url),
-    secret: SECRET,
-    getUserInfo: (id) => ({ id, name: `The name of ${id}`, email: `${id}@example.com` }),
+  const sessions = managerOn(url, {
+    getUserInfo: (id: string) => ({ id, name: `The name of ${id}`, email: `${id}@example.com` }),
     userInfoTtl: 3600,
     ...options,
   });
-  const tokens = await signIn(sessions);
+  const tokens = await signIn(sessions, USER_IDS);
   await sessions.refreshUser(USER_IDS);
   return async (index) => {
     const user = (await sessions.touchToken(tokens[index] as string))?.user;
     return user?.detail?.id;
   };
-}
-
-/** One after the other: in parallel they could time out on a busy machine. */
-async function signIn(sessions: Pick<TokenManager, 'setToken'>): Promise<string[]> {
-  const tokens: string[] = [];
-  for (const id of USER_IDS) tokens.push(await sessions.setToken(id));
-  return tokens;
 }
 
 /** @param options.cachetime seconds; as long as ours by default. */

@@ -1,9 +1,11 @@
-import { RedisStore, TokenManager } from 'tokensession';
+import type { TokenManager } from 'tokensession';
 import { type RedisServer, startRedis } from '../test/support/redis-server';
+import { managerOn } from './contestants';
+import { infoNumber } from './redis-info';
 import type { Part } from './report';
 import { type Effort, interleave, type Sample } from './rounds';
+import { keyOf } from './soak/keys';
 
-const SECRET = 'a secret that is long enough to be one';
 const KIB = 1024;
 /** The most data of a session with the default limits. */
 const MOST = 64 * KIB;
@@ -73,12 +75,12 @@ async function measure({ sessions, bytes, users, act }: Row): Promise<Sample> {
   try {
     const first = await begin(manager, 'first', { sessions, bytes });
     await act(manager, 'first', first, redis);
-    const before = await usedMemory(redis);
+    const before = await infoNumber(redis, 'used_memory');
     const tokens: [userId: string, token: string][] = [];
     for (let user = 0; user < users; user++) {
       tokens.push([`user ${user}`, await begin(manager, `user ${user}`, { sessions, bytes })]);
     }
-    const held = (await usedMemory(redis)) - before;
+    const held = (await infoNumber(redis, 'used_memory')) - before;
     await redis.admin.config('SET', 'slowlog-log-slower-than', '0');
     await redis.admin.slowlog('RESET');
     await redis.admin.config('RESETSTAT');
@@ -104,18 +106,17 @@ async function bytesWithData(bytes: number): Promise<string> {
   const manager = open(redis);
   try {
     await begin(manager, 'first', { sessions: 1, bytes });
-    const before = await usedMemory(redis);
+    const before = await infoNumber(redis, 'used_memory');
     for (let user = 0; user < MEMORY_USERS; user++) await begin(manager, `user ${user}`, { sessions: 1, bytes });
-    return Math.round(((await usedMemory(redis)) - before) / MEMORY_USERS).toLocaleString('en');
+    return Math.round(((await infoNumber(redis, 'used_memory')) - before) / MEMORY_USERS).toLocaleString('en');
   } finally {
     await manager.close();
     await redis.stop();
   }
 }
 
-function open(redis: RedisServer): TokenManager {
-  const store = new RedisStore(redis.url, { timeoutMs: 30_000 });
-  return new TokenManager({ store, secret: SECRET, maxSessions: MOST_SESSIONS });
+function open({ url }: RedisServer): TokenManager {
+  return managerOn(url, { maxSessions: MOST_SESSIONS }, 30_000);
 }
 
 /** Starts a user's sessions with data of that size, in one value. Returns the token of one of them. */
@@ -132,13 +133,4 @@ async function begin(
     tokens.push(token);
   }
   return tokens[Math.floor(sessions / 2)] as string;
-}
-
-async function usedMemory({ admin }: RedisServer): Promise<number> {
-  return Number(/^used_memory:(\d+)/m.exec(await admin.info('memory'))?.[1]);
-}
-
-/** The key of a user's sessions. */
-function keyOf(token: string): string {
-  return `session-token:{${token.split('.', 1)[0]}}`;
 }

@@ -6,8 +6,9 @@ import session from 'express-session';
 import { createClient } from 'redis';
 import { type RequestSession, requireUser, sessionMiddleware } from 'tokensession/express';
 import { ExpressSessionStore } from 'tokensession/express-session';
+import { type ManagerOptions, managerOn, SECRET, TTL } from './contestants';
 import { GetexSessions, type HandmadeSessions, ListedGetexSessions } from './getex-sessions';
-import { type ManagerOptions, managerOn, SECRET, serve, TTL } from './server';
+import { serve } from './server';
 
 /** All have the same routes: the cost of Express's routing is a part of each request. */
 const CONTESTANTS: Record<string, (app: Express, url: string) => unknown> = {

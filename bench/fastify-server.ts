@@ -11,7 +11,8 @@ import createFastify, {
 } from 'fastify';
 import { createClient } from 'redis';
 import { type RequestSession, requireUser, sessionPlugin } from 'tokensession/fastify';
-import { type ManagerOptions, managerOn, SECRET, serve, TTL } from './server';
+import { type ManagerOptions, managerOn, SECRET, TTL } from './contestants';
+import { serve } from './server';
 
 declare module 'fastify' {
   /** What the application keeps in sessions of @fastify/session. */

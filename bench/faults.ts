@@ -9,6 +9,7 @@ import { type SentinelTopology, startSentinelTopology } from '../test/support/se
 import { startProxy } from '../test/support/tcp-proxy';
 import { startTraffic, type TrafficReport } from '../test/support/traffic';
 import { describeMachine } from './machine';
+import { keyOf } from './soak/keys';
 
 const TIMEOUT_MS = 500;
 const DOWN_AFTER_MS = 1000;
@@ -37,8 +38,6 @@ interface Result {
   /** Sessions that ended just before the fault, and are live again after it. */
   revived: number;
 }
-
-const keyOf = (token: string) => `session-token:{${token.split('.')[0]}}`;
 
 async function single(
   fault: (server: RedisServer, proxy: Awaited<ReturnType<typeof startProxy>>) => Fault,

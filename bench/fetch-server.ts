@@ -5,8 +5,9 @@ import { parseCookie } from 'cookie';
 import { getIronSession } from 'iron-session';
 import { SessionError } from 'tokensession';
 import { requireUser, sessionOpener } from 'tokensession/fetch';
+import { type ManagerOptions, managerOn } from './contestants';
 import { IRON_OPTIONS, type SealedUser } from './iron-options';
-import { type ManagerOptions, managerOn, serve } from './server';
+import { serve } from './server';
 
 type Serve = (request: Request) => Response | Promise<Response>;
 

@@ -6,13 +6,11 @@ import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RedisStore, TokenManager } from 'tokensession';
 import { answerQuestions } from './child';
+import { PATIENT_MS, SECRET } from './contestants';
 import { type FleetPlan, kicksDue, kickTime } from './fleet-plan';
 import { monotonicMs } from './monotonic';
 import { callAtRate, type Paced } from './paced';
 
-const SECRET = 'a secret that is long enough to be one';
-/** So long that a busy machine shows in the times, and fails nothing. */
-const TIMEOUT_MS = 10_000;
 /** Requests before the run, which fill the cache. */
 const WARM_UP_MS = 2000;
 /** When the use of a session begins that will be kicked. */
@@ -39,7 +37,7 @@ export interface Run extends Paced {
 }
 
 function main([url = '']: string[]): void {
-  const store = new RedisStore(url, { timeoutMs: TIMEOUT_MS });
+  const store = new RedisStore(url, { timeoutMs: PATIENT_MS });
   const manager = new TokenManager({ store, secret: SECRET, cache: true });
   // With a cache and counts of its own, on the same connections.
   const watcher = new TokenManager({ store, secret: SECRET, cache: true });

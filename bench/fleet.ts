@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RedisStore, TokenManager } from 'tokensession';
+import type { TokenManager } from 'tokensession';
 import { type RedisServer, startRedis } from '../test/support/redis-server';
 import { Child } from './child';
+import { managerOn, PATIENT_MS, signIn } from './contestants';
 import { type FleetPlan, kicksIn, kickTime } from './fleet-plan';
 import type { Question, Run } from './fleet-service';
 import { type CpuPlan, pin } from './machine';
@@ -11,8 +12,6 @@ import { redisCpuMs } from './redis-info';
 import { judgeValue, type Part, valuesOf } from './report';
 import { type Effort, interleave, type Sample, type Samples, spreadOf } from './rounds';
 
-const SECRET = 'a secret that is long enough to be one';
-const TIMEOUT_MS = 10_000;
 const PROCESSES = 8;
 const REQUESTS_PER_SECOND = 5000;
 const LIVE = 1000;
@@ -36,7 +35,7 @@ export async function benchFleet({ isQuick, rounds }: Effort, cpus: CpuPlan): Pr
   const durationMs = isQuick ? QUICK_RUN_MS : RUN_MS;
   const redis = await startRedis();
   pin(redis.pid, cpus.redis);
-  const manager = new TokenManager({ store: new RedisStore(redis.url, { timeoutMs: TIMEOUT_MS }), secret: SECRET });
+  const manager = managerOn(redis.url, {}, PATIENT_MS);
   const services: Child[] = [];
   try {
     for (let index = 0; index < PROCESSES; index++) {
@@ -109,14 +108,14 @@ async function measure(
   pace: Pick<FleetPlan, 'kicksPerSecond' | 'durationMs'>,
 ): Promise<Sample> {
   const kicks = kicksIn(pace);
-  const userId = (place: number) => `${prefix}-user-${place}`;
-  const tokens = await logIn(manager, LIVE + kicks, userId);
+  const userIds = Array.from({ length: LIVE + kicks }, (_, place) => `${prefix}-user-${place}`);
+  const tokens = await signIn(manager, userIds, LOGINS_AT_A_TIME);
   const plan: FleetPlan = { ...pace, tokens, live: LIVE, startAt: monotonicMs() + START_IN_MS };
   const step = Math.max(1, Math.round(pace.kicksPerSecond / WATCHED_PER_SECOND));
   const watched = Array.from({ length: Math.floor(kicks / step) }, (_, index) => index * step);
   const question: Question = { plan, perSecond: REQUESTS_PER_SECOND / PROCESSES, watched };
   const [{ returnedAt, redisBusy }, ...runs] = await Promise.all([
-    conduct(redis, manager, plan, userId),
+    conduct(redis, manager, plan, userIds),
     ...services.map((service) => service.ask<Run>(question)),
   ]);
   const sumOf = (count: (run: Run) => number) => runs.reduce((sum, run) => sum + count(run), 0);
@@ -142,36 +141,26 @@ async function conduct(
   redis: RedisServer,
   manager: TokenManager,
   plan: FleetPlan,
-  userId: (place: number) => string,
+  userIds: readonly string[],
 ): Promise<{ returnedAt: number[]; redisBusy: number }> {
   await sleep(Math.max(0, plan.startAt - monotonicMs()));
   const [beganAt, cpuBefore] = [monotonicMs(), await redisCpuMs(redis)];
-  const returnedAt = await kickAll(manager, plan, userId);
+  const returnedAt = await kickAll(manager, plan, userIds);
   await sleep(Math.max(0, plan.startAt + plan.durationMs - monotonicMs()));
   const cpuMs = (await redisCpuMs(redis)) - cpuBefore;
   return { returnedAt, redisBusy: (100 * cpuMs) / (monotonicMs() - beganAt) };
 }
 
 /** Kicks each user when it is due. Returns when each kick returned. */
-async function kickAll(manager: TokenManager, plan: FleetPlan, userId: (place: number) => string): Promise<number[]> {
+async function kickAll(manager: TokenManager, plan: FleetPlan, userIds: readonly string[]): Promise<number[]> {
   const kicks = Array.from({ length: kicksIn(plan) }, async (_, kick) => {
     await sleep(Math.max(0, kickTime(plan, kick) - monotonicMs()));
-    const ended = await manager.deleteUserToken(userId(kick));
+    const ended = await manager.deleteUserToken(userIds[kick] as string);
     const returnedAt = monotonicMs();
     if (ended !== 1) throw new Error(`the kick ended ${ended} sessions`);
     return returnedAt;
   });
   return Promise.all(kicks);
-}
-
-async function logIn(manager: TokenManager, count: number, userId: (place: number) => string): Promise<string[]> {
-  const tokens: string[] = [];
-  while (tokens.length < count) {
-    const length = Math.min(LOGINS_AT_A_TIME, count - tokens.length);
-    const first = tokens.length;
-    tokens.push(...(await Promise.all(Array.from({ length }, (_, i) => manager.setToken(userId(first + i))))));
-  }
-  return tokens;
 }
 
 function lineOf(samples: Samples, name: string, metric: string) {

@@ -5,7 +5,8 @@ import { getCookie } from 'hono/cookie';
 import { CookieStore, sessionMiddleware as honoSessions, type Session, type Store } from 'hono-sessions';
 import { Redis } from 'ioredis';
 import { requireUser, sessionMiddleware } from 'tokensession/hono';
-import { type ManagerOptions, managerOn, SECRET, serve, TTL } from './server';
+import { type ManagerOptions, managerOn, SECRET, TTL } from './contestants';
+import { serve } from './server';
 
 const CONTESTANTS: Record<string, (app: Hono, url: string) => void> = {
   bare: (app) => {

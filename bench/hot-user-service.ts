@@ -3,14 +3,10 @@
  * sessions, and then checks random ones at a constant rate.
  */
 import { randomInt } from 'node:crypto';
-import { RedisStore, TokenManager } from 'tokensession';
+import type { TokenManager } from 'tokensession';
 import { answerQuestions } from './child';
+import { contestantNamed, managerOn, PATIENT_MS } from './contestants';
 import { callAtRate, type Pace, type Paced } from './paced';
-import { contestantNamed } from './server';
-
-const SECRET = 'a secret that is long enough to be one';
-/** So long that a busy machine shows in the times, and fails nothing. */
-const TIMEOUT_MS = 10_000;
 
 export type Question = { task: 'watch'; tokens: string[] } | { task: 'check'; tokens: string[]; pace: Pace };
 
@@ -29,7 +25,7 @@ const CALLS: Record<string, { cache: boolean; check: Check }> = {
 
 function main([url = '', call = '']: string[]): void {
   const { cache, check } = contestantNamed(call, CALLS);
-  const manager = new TokenManager({ store: new RedisStore(url, { timeoutMs: TIMEOUT_MS }), secret: SECRET, cache });
+  const manager = managerOn(url, { cache }, PATIENT_MS);
   let watched: AbortSignal[] = [];
 
   answerQuestions(async (given): Promise<Checks | null> => {

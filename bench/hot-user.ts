@@ -1,16 +1,14 @@
-import { RedisStore, TokenManager } from 'tokensession';
 import { MAX_REMEMBERED, MAX_SESSIONS } from '../src/store/limits';
 import { MAX_ATTRIBUTE_LENGTH } from '../src/store/session-attributes';
 import { startRedis } from '../test/support/redis-server';
 import { Child } from './child';
+import { managerOn, PATIENT_MS } from './contestants';
 import type { Checks, Question } from './hot-user-service';
 import { type CpuPlan, pin } from './machine';
 import { infoNumber, redisCpuMs } from './redis-info';
 import { judge, judgeValue, type Part } from './report';
 import { type Effort, interleave } from './rounds';
 
-const SECRET = 'a secret that is long enough to be one';
-const TIMEOUT_MS = 10_000;
 const CHECKS_PER_SECOND = 1000;
 const BURST_MS = 3000;
 const QUICK_BURST_MS = 1000;
@@ -91,7 +89,7 @@ export async function benchHotUser({ isQuick, rounds }: Effort, cpus: CpuPlan): 
 
 /** Fills a user's hash to the limits. Returns the live tokens. */
 async function signInMost(url: string): Promise<string[]> {
-  const manager = managerOn(url);
+  const manager = managerOn(url, { maxSessions: MAX_SESSIONS }, PATIENT_MS);
   try {
     const userId = 'hot user';
     for (let count = 0; count < MAX_REMEMBERED; count++) await manager.setToken(userId);
@@ -114,15 +112,10 @@ async function signInMost(url: string): Promise<string[]> {
 }
 
 async function signInOnce(url: string): Promise<string> {
-  const manager = managerOn(url);
+  const manager = managerOn(url, { maxSessions: MAX_SESSIONS }, PATIENT_MS);
   try {
     return await manager.setToken('user with one session');
   } finally {
     await manager.close();
   }
-}
-
-function managerOn(url: string): TokenManager {
-  const store = new RedisStore(url, { timeoutMs: TIMEOUT_MS });
-  return new TokenManager({ store, secret: SECRET, maxSessions: MAX_SESSIONS });
 }

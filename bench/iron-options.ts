@@ -1,4 +1,4 @@
-import { SECRET, TTL } from './server';
+import { SECRET, TTL } from './contestants';
 
 /** iron-session's sessions: all in the cookie, encrypted and signed. */
 export const IRON_OPTIONS = {

@@ -5,8 +5,9 @@ import Koa, { type Context, type Middleware } from 'koa';
 import redisStore from 'koa-redis';
 import { createSession } from 'koa-session';
 import { requireUser, sessionMiddleware } from 'tokensession/koa';
+import { type ManagerOptions, managerOn, SECRET, TTL } from './contestants';
 import { GetexSessions, type HandmadeSessions, ListedGetexSessions } from './getex-sessions';
-import { type ManagerOptions, managerOn, SECRET, serve, TTL } from './server';
+import { serve } from './server';
 
 const CONTESTANTS: Record<string, (app: Koa, url: string) => void> = {
   bare: (app) => {

@@ -5,13 +5,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { RedisStore, TokenManager } from 'tokensession';
 import { answerQuestions } from './child';
+import { managerOn, PATIENT_MS } from './contestants';
 import { monotonicMs } from './monotonic';
 
-const SECRET = 'a secret that is long enough to be one';
-/** So long that a busy machine shows in the times, and fails nothing. */
-const TIMEOUT_MS = 10_000;
 const POLL_MS = 20;
 
 export type Question = { task: 'watch'; tokens: string[] } | { task: 'await'; indexes: number[] };
@@ -26,8 +23,7 @@ export interface Watching {
 function main([url = '', cacheText = '']: string[]): void {
   setFlagsFromString('--expose-gc');
   const collectGarbage: () => void = runInNewContext('gc');
-  const store = new RedisStore(url, { timeoutMs: TIMEOUT_MS });
-  const sessions = new TokenManager({ store, secret: SECRET, cache: JSON.parse(cacheText) });
+  const sessions = managerOn(url, { cache: JSON.parse(cacheText) }, PATIENT_MS);
   const isUp = new Promise<void>((resolve) => sessions.once('watch-up', () => resolve()));
   let signals: AbortSignal[] = [];
 

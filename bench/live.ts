@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RedisStore, TokenManager } from 'tokensession';
 import { startRedis } from '../test/support/redis-server';
 import { Child } from './child';
+import { managerOn, PATIENT_MS, signIn, userIds } from './contestants';
 import type { Question, Watching } from './live-watcher';
 import { type CpuPlan, pin } from './machine';
 import { monotonicMs } from './monotonic';
@@ -9,13 +9,11 @@ import { quantile } from './quantile';
 import { judgeValue, type Part } from './report';
 import type { Effort, Sample } from './rounds';
 
-const SECRET = 'a secret that is long enough to be one';
 const WATCHERS = 8;
 const SESSIONS = 10_000;
 const QUICK_SESSIONS = 1000;
 /** Logins at a time while the sessions are started. */
 const LOGINS = 100;
-const TIMEOUT_MS = 10_000;
 
 interface Scenario {
   cache: boolean;
@@ -78,10 +76,11 @@ async function benchScenario(
 ): Promise<Sample> {
   const redis = await startRedis();
   pin(redis.pid, cpus.redis);
-  const kicker = new TokenManager({ store: new RedisStore(redis.url, { timeoutMs: TIMEOUT_MS }), secret: SECRET });
+  const kicker = managerOn(redis.url, {}, PATIENT_MS);
   const watchers: Child[] = [];
   try {
-    const tokens = await logIn(kicker, sessions);
+    const ids = userIds(sessions);
+    const tokens = await signIn(kicker, ids, LOGINS);
     for (let index = 0; index < WATCHERS; index++) {
       const cpu = index % 2 === 0 ? cpus.measured : cpus.load;
       watchers.push(await Child.start('live-watcher.ts', [redis.url, JSON.stringify(cache)], cpu));
@@ -97,7 +96,7 @@ async function benchScenario(
       // Time to begin.
       await sleep(5 + 2 * Math.random());
       const calledAt = monotonicMs();
-      await Promise.all(kicked.map((index) => kicker.deleteUserToken(`user-${index}`)));
+      await Promise.all(kicked.map((index) => kicker.deleteUserToken(ids[index] as string)));
       const returnedAt = monotonicMs();
       const last = Math.max(...(await ends));
       fromCall.push(last - calledAt);
@@ -120,15 +119,4 @@ async function benchScenario(
     await kicker.close();
     await redis.stop();
   }
-}
-
-/** Starts a session for each of this many users: `user-0` and on. */
-async function logIn(manager: TokenManager, count: number): Promise<string[]> {
-  const tokens: string[] = [];
-  while (tokens.length < count) {
-    const length = Math.min(LOGINS, count - tokens.length);
-    const first = tokens.length;
-    tokens.push(...(await Promise.all(Array.from({ length }, (_, i) => manager.setToken(`user-${first + i}`)))));
-  }
-  return tokens;
 }

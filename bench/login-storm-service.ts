@@ -1,10 +1,10 @@
 /* A process that signs many users in at once: `login-storm-service.ts <Redis URL> <timeoutMs>`. */
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import { RedisStore, SessionError, TokenManager } from 'tokensession';
+import { SessionError, type TokenManager } from 'tokensession';
 import { answerQuestions } from './child';
+import { managerOn } from './contestants';
 import { monotonicMs } from './monotonic';
 
-const SECRET = 'a secret that is long enough to be one';
 /** Logins of other users beforehand: V8 has compiled what a service runs. */
 const WARM_UPS = 2000;
 const WARM_UPS_AT_A_TIME = 50;
@@ -39,7 +39,7 @@ export interface Storm {
 }
 
 async function main([url = '', timeoutMs = '']: string[]): Promise<void> {
-  const manager = new TokenManager({ store: new RedisStore(url, { timeoutMs: Number(timeoutMs) }), secret: SECRET });
+  const manager = managerOn(url, {}, Number(timeoutMs));
   // Waits for the connection.
   await manager.health();
   for (let first = 0; first < WARM_UPS; first += WARM_UPS_AT_A_TIME) {

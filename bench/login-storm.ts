@@ -1,6 +1,6 @@
-import { RedisStore, TokenManager } from 'tokensession';
 import { type RedisServer, startRedis } from '../test/support/redis-server';
 import { Child } from './child';
+import { managerOn } from './contestants';
 import type { Login, Question, Storm } from './login-storm-service';
 import { type CpuPlan, pin } from './machine';
 import { monotonicMs } from './monotonic';
@@ -8,7 +8,6 @@ import { quantile } from './quantile';
 import { judgeValue, type Part } from './report';
 import { type Effort, interleave, type Sample } from './rounds';
 
-const SECRET = 'a secret that is long enough to be one';
 const LOGINS = 20_000;
 const QUICK_LOGINS = 2000;
 /** For the look after a storm. */
@@ -113,8 +112,7 @@ async function measure({ processes, timeoutMs }: Scenario, logins: number, cpus:
 
 /** Compares what was reported with what is in Redis. */
 async function lookFor(redis: RedisServer, outcomes: readonly Login[]): Promise<{ lost: number; stray: number }> {
-  const store = new RedisStore(redis.url, { timeoutMs: TIMEOUT_MS });
-  const manager = new TokenManager({ store, secret: SECRET });
+  const manager = managerOn(redis.url, {}, TIMEOUT_MS);
   const found = { lost: 0, stray: 0 };
   const waiting = outcomes.values();
   const look = async () => {

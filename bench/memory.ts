@@ -3,13 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { RedisStore as ConnectRedisStore } from 'connect-redis';
 import session from 'express-session';
 import { createClient } from 'redis';
-import { RedisStore, TokenManager } from 'tokensession';
 import { type RedisServer, startRedis } from '../test/support/redis-server';
+import { managerOn, TTL, userIds } from './contestants';
+import { infoNumber } from './redis-info';
 import { judge, type Part } from './report';
 import { type Effort, interleave } from './rounds';
 
-const SECRET = 'a secret that is long enough to be one';
-const TTL = 7 * 24 * 3600;
 const LOGINS_AT_A_TIME = 100;
 const SESSIONS_A_USER = [1, 3];
 /** Signs a user in, and closes its connection at the end. */
@@ -22,7 +21,7 @@ type ContestantMaker = (url: string) => Promise<Contestant>;
 
 const CONTESTANTS: Record<string, ContestantMaker> = {
   tokensession: async (url) => {
-    const sessions = new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL });
+    const sessions = managerOn(url);
     return { login: (userId) => sessions.setToken(userId), close: () => sessions.close() };
   },
 
@@ -70,34 +69,33 @@ function contestantName(name: string, sessions: number): string {
 async function bytesPerSession(name: string, users: number, sessionsPerUser: number): Promise<number> {
   const redis = await startRedis();
   try {
-    const userIds = Array.from({ length: users }, (_, index) => `user-${String(index).padStart(5, '0')}`);
     // Memory that Redis needs from the first login on, such as scripts, belongs to no session.
     await logIn(name, redis.url, ['first']);
     const before = await usedMemory(redis);
-    for (let round = 0; round < sessionsPerUser; round++) await logIn(name, redis.url, userIds);
+    for (let round = 0; round < sessionsPerUser; round++) await logIn(name, redis.url, userIds(users));
     return ((await usedMemory(redis)) - before) / (users * sessionsPerUser);
   } finally {
     await redis.stop();
   }
 }
 
-async function logIn(name: string, url: string, userIds: readonly string[]): Promise<void> {
+async function logIn(name: string, url: string, ids: readonly string[]): Promise<void> {
   const contestant = await (CONTESTANTS[name] as ContestantMaker)(url);
-  for (let first = 0; first < userIds.length; first += LOGINS_AT_A_TIME) {
-    const some = userIds.slice(first, first + LOGINS_AT_A_TIME);
+  for (let first = 0; first < ids.length; first += LOGINS_AT_A_TIME) {
+    const some = ids.slice(first, first + LOGINS_AT_A_TIME);
     await Promise.all(some.map((userId) => contestant.login(userId)));
   }
   await contestant.close();
 }
 
 /** Waits until the value is stable: Redis frees buffers of closed connections, and outgrown tables, after a while. */
-async function usedMemory({ admin }: RedisServer): Promise<number> {
+async function usedMemory(redis: RedisServer): Promise<number> {
   let previous: number;
   let used = Number.NaN;
   do {
     previous = used;
     await sleep(250);
-    used = Number(/^used_memory:(\d+)/m.exec(await admin.info('memory'))?.[1]);
+    used = await infoNumber(redis, 'used_memory');
   } while (Math.abs(used - previous) > 1024 || Number.isNaN(previous));
   return used;
 }

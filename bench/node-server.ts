@@ -3,9 +3,10 @@ import { createServer, type IncomingMessage, type RequestListener, type ServerRe
 import { parseCookie, stringifySetCookie } from 'cookie';
 import { getIronSession } from 'iron-session';
 import { requireUser, sendError, sessionOpener } from 'tokensession/node';
+import { type ManagerOptions, managerOn, SECRET, TTL } from './contestants';
 import { GetexSessions, type HandmadeSessions, ListedGetexSessions } from './getex-sessions';
 import { IRON_OPTIONS, type SealedUser } from './iron-options';
-import { type ManagerOptions, managerOn, SECRET, serve, TTL } from './server';
+import { serve } from './server';
 
 const CONTESTANTS: Record<string, (url: string) => RequestListener> = {
   bare: () => (_req, res) => sendUser(res, 'user-00'),

@@ -9,18 +9,16 @@ import session from 'express-session';
 import { Redis } from 'ioredis';
 import { createClient } from 'redis';
 import RedisSessions from 'redis-sessions';
-import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
+import type { TokenManager } from 'tokensession';
 import { answerQuestions } from './child';
+import { contestantNamed, type ManagerOptions, managerOn, signIn, TTL, userIds } from './contestants';
 import { type PlainCommands, plainReads } from './plain-reads';
 import { record, replay, type Turn } from './replay';
-import { contestantNamed } from './server';
 
 const SESSIONS = 1000;
-const USER_IDS = Array.from({ length: SESSIONS }, (_, index) => `user-${String(index).padStart(5, '0')}`);
+const USER_IDS = userIds(SESSIONS);
 const IN_FLIGHT = 16;
 const CALLS_A_TURN = 16;
-const SECRET = 'a secret that is long enough to be one';
-const TTL = 7 * 24 * 3600;
 
 /** `warm` makes a call for each session, `once` for one. `record` records the bytes of all, for `replay`. */
 export type Question = { task: 'warm' | 'once' | 'record' } | { task: 'call' | 'replay'; durationMs: number };
@@ -93,27 +91,16 @@ async function plain(url: string, get: (redis: Redis, key: string) => Promise<st
 
 async function tokens(
   url: string,
-  options: Partial<TokenManagerOptions<unknown>>,
+  options: ManagerOptions,
   check: (sessions: TokenManager, token: string) => ReturnType<TokenManager['checkToken']>,
 ): Promise<Call> {
-  const sessions = new TokenManager({ ...options, store: new RedisStore(url), secret: SECRET, ttl: TTL });
-  const made = await logIn(sessions);
+  const sessions = managerOn(url, options);
+  const made = await signIn(sessions, USER_IDS);
   return async (index) => (await check(sessions, made[index] as string))?.user.id;
 }
 
 async function reads(url: string, commands: PlainCommands): Promise<Call> {
-  return plainReads(
-    url,
-    await logIn(new TokenManager({ store: new RedisStore(url), secret: SECRET, ttl: TTL })),
-    commands,
-  );
-}
-
-/** One by one: at once, on a busy machine, some would miss their deadline. */
-async function logIn(sessions: Pick<TokenManager, 'setToken'>): Promise<string[]> {
-  const made: string[] = [];
-  for (const id of USER_IDS) made.push(await sessions.setToken(id));
-  return made;
+  return plainReads(url, await signIn(managerOn(url), USER_IDS), commands);
 }
 
 async function main([name = '', url = '']: string[]): Promise<void> {

@@ -4,11 +4,10 @@
  */
 import { subscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
-import { RedisStore, TokenManager } from 'tokensession';
 import { answerQuestions } from './child';
+import { managerOn } from './contestants';
 import { monotonicMs } from './monotonic';
 
-const SECRET = 'a secret that is long enough to be one';
 /** The shortest timer in Node. */
 const LOOK_EVERY_MS = 1;
 /** So long that a busy machine shows in the times, and fails nothing. */
@@ -39,7 +38,7 @@ function main([url = '', cacheText = '']: string[]): void {
   const cache = JSON.parse(cacheText);
   // Without a cache Redis answers each check, which would cause the next one at once.
   if (cache !== false) listenToInput();
-  const sessions = new TokenManager({ store: new RedisStore(url, { timeoutMs: TIMEOUT_MS }), secret: SECRET, cache });
+  const sessions = managerOn(url, { cache }, TIMEOUT_MS);
 
   /**
    * Checks each millisecond, and after each message from Redis: no observer waits for the CPU while others only check.

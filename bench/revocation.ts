@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
-import { type RedisServer, startRedis } from '../test/support/redis-server';
+import type { TokenManager, TokenManagerOptions } from 'tokensession';
+import { type RedisServer, scriptCalls, startRedis } from '../test/support/redis-server';
 import { Child } from './child';
+import { managerOn } from './contestants';
 import { type DeafeningProxy, startDeafeningProxy } from './deafening-proxy';
 import { type CpuPlan, pin } from './machine';
 import { monotonicMs } from './monotonic';
@@ -10,7 +11,6 @@ import { judgeValue, type Part, type Series } from './report';
 import type { Question, Refusal } from './revocation-observer';
 import type { Effort, Sample } from './rounds';
 
-const SECRET = 'a secret that is long enough to be one';
 const OBSERVERS = 8;
 const RUNS = 1000;
 const QUICK_RUNS = 100;
@@ -88,7 +88,7 @@ async function benchScenario(
   const redis = await startRedis();
   pin(redis.pid, cpus.redis);
   const proxy = await startDeafeningProxy(redis.port);
-  const kicker = new TokenManager({ store: new RedisStore(redis.url), secret: SECRET });
+  const kicker = managerOn(redis.url);
   const observers: Child[] = [];
   try {
     const url = scenario.isCutOff ? proxy.url : redis.url;
@@ -167,11 +167,6 @@ async function untilCached(redis: RedisServer, checkAll: () => Promise<boolean[]
     await sleep(RETRY_MS);
   }
   throw new Error('the caches do not answer');
-}
-
-async function scriptCalls({ admin }: RedisServer): Promise<number> {
-  const info = await admin.info('commandstats');
-  return [...info.matchAll(/^cmdstat_eval(?:sha)?:calls=(\d+)/gm)].reduce((sum, [, calls]) => sum + Number(calls), 0);
 }
 
 function summaryOf(kicks: readonly Kick[]): Sample {

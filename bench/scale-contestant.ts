@@ -8,17 +8,12 @@ import { RedisStore as ConnectRedisStore } from 'connect-redis';
 import session from 'express-session';
 import { Redis } from 'ioredis';
 import { createClient } from 'redis';
-import { RedisStore, TokenManager } from 'tokensession';
 import { answerQuestions } from './child';
+import { contestantNamed, managerOn, PATIENT_MS, TTL } from './contestants';
 import { quantile } from './quantile';
 import { sessionsOf, userId } from './scale-users';
-import { contestantNamed } from './server';
 import { copyUsers } from './user-copies';
 
-const SECRET = 'a secret that is long enough to be one';
-const TTL = 7 * 24 * 3600;
-/** So long that a busy machine shows in the times, and ends nothing. */
-const TIMEOUT_MS = 10_000;
 /** Calls at a time while sessions are started, not while operations are measured. */
 const IN_FLIGHT = 400;
 
@@ -51,11 +46,7 @@ interface Contestant {
 
 const CONTESTANTS: Record<string, (url: string) => Promise<Contestant>> = {
   tokensession: async (url) => {
-    const sessions = new TokenManager({
-      store: new RedisStore(url, { timeoutMs: TIMEOUT_MS }),
-      secret: SECRET,
-      ttl: TTL,
-    });
+    const sessions = managerOn(url, {}, PATIENT_MS);
     // Waits for the connection.
     await sessions.health();
     const redis = new Redis(url);

@@ -1,9 +1,9 @@
-import { RedisStore, TokenManager } from 'tokensession';
+import type { TokenManager } from 'tokensession';
 import { type RedisServer, startRedis } from '../test/support/redis-server';
+import { managerOn } from './contestants';
 import type { Part } from './report';
 import { type Effort, interleave, type Sample, spreadOf } from './rounds';
 
-const SECRET = 'a secret that is long enough to be one';
 const KIB = 1024;
 const MOST_SESSIONS = 250;
 /** Ended sessions that the store remembers of a user. */
@@ -98,15 +98,13 @@ export async function benchUserCost({ rounds }: Effort): Promise<Part> {
 
 async function measure(redis: RedisServer, verb: string, load: Load): Promise<Sample> {
   await redis.admin.flushall();
-  const store = new RedisStore(redis.url, { timeoutMs: 30_000 });
-  const manager = new TokenManager({
-    store,
-    secret: SECRET,
+  const options = {
     maxSessions: Math.max(load.sessions, load.ended),
     rotationGrace: 0,
     // Room for the small key.
     maxDataBytes: 65 * KIB,
-  });
+  };
+  const manager = managerOn(redis.url, options, 30_000);
   try {
     const isOnOne = verb in ON_ONE_SESSION;
     const calls = isOnOne ? CALLS.onOneSession : CALLS.onAll;

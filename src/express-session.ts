@@ -282,7 +282,7 @@ function withoutMeaning(error: unknown): unknown {
 
 function userIn(value: unknown): string | null {
   if (value === undefined || value === null || value === false || value === '') return null;
-  return readUserId(value, 'what userIdOf gives');
+  return readUserId('what userIdOf gives', value);
 }
 
 function readMoment(value: unknown): number {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster, Redis } from 'ioredis';
 import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5';
 import { createRedisClient, RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
@@ -744,7 +745,7 @@ describe('a password given as a function', () => {
         target(async () => {
           asked++;
           // Settles later, like a password fetched over the network.
-          await new Promise((resolve) => setTimeout(resolve, 5));
+          await sleep(5);
           return current;
         }),
         DURABLE,
@@ -836,7 +837,7 @@ describe('a password given as a function', () => {
     give('late');
     await until('it has ended', () => statuses.length > 0);
     // Long enough for a connection.
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await sleep(100);
     expect(statuses).toEqual(['end']);
     expect((await connections()).filter((id) => !before.includes(id))).toEqual([]);
   });

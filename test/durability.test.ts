@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createRedisClient, RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
 import { tagOf } from '../src/token/token';
 import { FRAMEWORKS, listen } from './support/apps';
@@ -132,7 +133,7 @@ describe('a revocation with durability', () => {
     const answered = logout.finally(() => {
       isWaiting = false;
     });
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await sleep(20);
     expect(await sessions.touchToken(other)).not.toBeNull();
     expect(await sessions.checkToken(token)).toBeNull();
     expect(isWaiting).toBe(true);
@@ -177,7 +178,7 @@ describe('a revocation with durability', () => {
       const elapsedMs = startStopwatch();
       const [first, ...others] = tokens as [string, ...string[]];
       const calls = [sessions.deleteToken(first)];
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await sleep(50);
       calls.push(...others.map((token) => sessions.deleteToken(token)));
       const outcomes = await Promise.allSettled(calls);
       expect(elapsedMs()).toBeLessThan((areAway ? TIMEOUT_MS : PATIENT.timeoutMs) + 50 + SLACK_MS);

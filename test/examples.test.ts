@@ -12,6 +12,7 @@ import { startClusterTopology } from './support/cluster-topology';
 import { type ExampleProcess, killExamples, runExample } from './support/example-process';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { startSentinelTopology } from './support/sentinel-topology';
+import { until } from './support/until';
 
 const SECRET = 'a secret that the tests of the examples share';
 const PASSWORD = 'a password of the servers';
@@ -221,7 +222,8 @@ describe('the Express example', () => {
       expect(example.stderr).toMatch(/^Redis can't be reached.*ECONNREFUSED.*get 503 until it answers\.\n/);
 
       await away.restart();
-      await until(async () => (await call(address, 'POST /login', undefined, '{"user":"ada"}')).status === 200);
+      const loggedIn = async () => (await call(address, 'POST /login', undefined, '{"user":"ada"}')).status === 200;
+      await until('a login succeeds', loggedIn);
       expect(await call(address, 'GET /ready')).toMatchObject({ status: 200, body: { status: 'up' } });
     } finally {
       await away.stop();
@@ -581,7 +583,7 @@ async function call(address: string, route: string, token?: string, body?: strin
   return { status: response.status, body: text === '' ? null : JSON.parse(text) };
 }
 
-function jsonRequest(method: string, token?: string, body?: string): RequestInit {
+function jsonRequest(method: string, token: string | undefined, body: string | undefined): RequestInit {
   return {
     method,
     headers: {
@@ -595,8 +597,4 @@ function jsonRequest(method: string, token?: string, body?: string): RequestInit
 async function shell(command: string): Promise<string> {
   const { stdout } = await promisify(execFile)('sh', ['-c', command]);
   return stdout;
-}
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 50));
 }

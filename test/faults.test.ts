@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { closeAfterEach } from './support/closing';
-import { ask, askInfo, type RedisServer, startRedis } from './support/redis-server';
+import { ask, askInfo, callsOf, type RedisServer, scriptCalls, startRedis } from './support/redis-server';
 import { startStopwatch } from './support/stopwatch';
 import { newSession, PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy, type TcpProxy } from './support/tcp-proxy';
@@ -85,17 +85,10 @@ async function untilServing(sessions: TokenManager<never>, token: string): Promi
 }
 
 /** Waits until so many calls for sessions have run since the last CONFIG RESETSTAT. */
-const untilRun = (calls: number) => until(`${calls} calls have run`, async () => (await scriptCalls()) >= calls);
+const untilRun = (calls: number) => until(`${calls} calls have run`, async () => (await scriptCalls(server)) >= calls);
 
 /** Scripts by which a store sees whether one server holds all keys, at its first calls of one turn: see `OneServer`. */
 const LOOK = 65;
-
-const scriptCalls = async () => (await commandsOf('eval')) + (await commandsOf('evalsha'));
-
-async function commandsOf(name: string): Promise<number> {
-  const stats = await ask<string>(server, 'INFO', 'commandstats');
-  return Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0);
-}
 
 describe('a Redis that has become silent', () => {
   it.each([
@@ -139,8 +132,8 @@ describe('a Redis that has become silent', () => {
     server.resume();
     await until('service is back', async () => (await sessions.checkToken(token)) !== null);
     // Of 5,000 requests and some seconds of probes, only those before the circuit opened and one probe.
-    expect(await commandsOf('evalsha')).toBeLessThan(40);
-    expect(await commandsOf('pttl')).toBeLessThan(10);
+    expect(await callsOf(server, 'evalsha')).toBeLessThan(40);
+    expect(await callsOf(server, 'pttl')).toBeLessThan(10);
   });
 
   it('does not keep a process that only waits for it from ending', async () => {
@@ -200,7 +193,7 @@ describe("a client of the application's own", () => {
     proxy.pass();
     await sleep(TIMEOUT_MS + 100);
     // Only what had been sent, without a probe.
-    expect(await commandsOf('evalsha')).toBeLessThanOrEqual(8);
+    expect(await callsOf(server, 'evalsha')).toBeLessThanOrEqual(8);
   });
 });
 
@@ -298,10 +291,10 @@ describe('a login that Redis executes after its deadline', () => {
     const sessions = manage(server.url, {}, PATIENT);
     await ask(server, 'CONFIG', 'RESETSTAT');
     await sessions.setToken('ada');
-    expect(await scriptCalls()).toBe(2);
+    expect(await scriptCalls(server)).toBe(2);
     await sessions.setToken('ada');
     await sessions.setToken('grace');
-    expect(await scriptCalls()).toBe(4);
+    expect(await scriptCalls(server)).toBe(4);
   });
 });
 
@@ -328,7 +321,7 @@ describe('a reply that is lost after the command was executed', () => {
     expect(ms).toBeLessThan(PATIENT.timeoutMs / 2);
     await until('service is back', async () => (await sessions.listUserToken('grace')).length === 0);
     // The listing differed.
-    expect(await scriptCalls()).toBe(2);
+    expect(await scriptCalls(server)).toBe(2);
     // Redis has run the command, but the reply is lost: no client has the token of the login.
     const live = await direct.listUserToken('ada');
     expect(live.length).toBe(_ === 'setToken' ? 2 : /^delete|^ban/.test(_) ? 0 : 1);
@@ -375,7 +368,7 @@ describe('a rotation whose answer is lost', () => {
     const lost = lose(_ === 'at once' ? proxy.loseReplyTo(/evalsha|eval/i) : Promise.resolve());
     const [{ outcome }] = await Promise.all([timed(sessions.rotateToken(token)), lost]);
     expect(outcome).toMatchObject({ status: 'rejected', reason: { status: 503 } });
-    expect(await scriptCalls()).toBe(1);
+    expect(await scriptCalls(server)).toBe(1);
     proxy.pass();
     await sleep(1100);
     expect(await direct.touchToken(token)).toMatchObject({ attributes: { device: 'web' } });

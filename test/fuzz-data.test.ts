@@ -4,7 +4,8 @@ import { importSecret, signToken, tagOf } from '../src/token/token';
 import { anyValue, mutatedTokens } from './support/arbitraries';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
-import { type DirectRequest, type DirectSession, directMiddlewares } from './support/direct-requests';
+import { directMiddlewares } from './support/hosts';
+import type { AnySession, DirectRequest } from './support/hosts/host';
 import { holds } from './support/properties';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PROPERTY_TIMEOUT } from './support/runs';
@@ -79,7 +80,7 @@ interface Act {
   name: string;
   /** The number of calls to the store that it may cost. */
   most: number;
-  run(session: DirectSession): Promise<unknown>;
+  run(session: AnySession): Promise<unknown>;
 }
 
 function act(name: string, most: number, run: Act['run']): Act {
@@ -168,7 +169,7 @@ describe('unsigned or foreign tokens in any cookies', () => {
         const session = (await allowed(
           send(request).then((sent) => sent.session),
           'open',
-        )) as DirectSession | undefined;
+        )) as AnySession | undefined;
         expect(calls.length).toBeLessThanOrEqual(MOST_TO_OPEN);
         if (session === undefined) continue;
         if (mustBeAnonymous(request)) expect(session.token).toBeNull();

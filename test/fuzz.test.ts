@@ -13,8 +13,8 @@ import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { anyAttributes, anyOptions, anyValue, headerText, mutatedTokens, userIds } from './support/arbitraries';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
-import { type DirectRequest, type DirectSession, directMiddlewares } from './support/direct-requests';
-import { ALL_HOSTS } from './support/hosts';
+import { ALL_HOSTS, directMiddlewares } from './support/hosts';
+import type { AnySession, DirectRequest } from './support/hosts/host';
 import { holds } from './support/properties';
 import { sendRaw } from './support/raw-request';
 import { type RedisServer, startRedis } from './support/redis-server';
@@ -254,7 +254,7 @@ describe('an argument of any value', () => {
     });
   });
 
-  type OfSession = (session: DirectSession, value: never) => Promise<unknown>;
+  type OfSession = (session: AnySession, value: never) => Promise<unknown>;
   it.each<[string, Given, RegExp, OfSession]>([
     ['login', anyValue, /userId/, (session, id) => session.login(id)],
     [
@@ -501,7 +501,7 @@ function ownerOf(token: string, ada: readonly string[]): string {
 }
 
 /** The session of a request; `null` if it was refused for its origin. */
-async function sessionOf(sending: Promise<{ session: DirectSession }>): Promise<DirectSession | null> {
+async function sessionOf(sending: Promise<{ session: AnySession }>): Promise<AnySession | null> {
   try {
     return (await sending).session;
   } catch (error) {

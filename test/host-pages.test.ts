@@ -85,18 +85,7 @@ async function start(page: string): Promise<string> {
   children.push(child);
   // A name may have several addresses; a program may listen on one of them only.
   const urls = [`http://127.0.0.1:${port}`, `http://[::1]:${port}`];
-  let found: string | undefined;
-  await until(`${page} listens`, async () => {
-    for (const url of urls)
-      if (
-        await fetch(url)
-          .then(() => true)
-          .catch(() => false)
-      )
-        found = url;
-    return found !== undefined;
-  });
-  return found as string;
+  return until(`${page} listens`, () => Promise.any(urls.map((url) => fetch(url).then(() => url))));
 }
 
 /** A signed token of a session that the program does not have. */

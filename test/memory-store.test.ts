@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { MemoryStore, TokenManager } from 'tokensession';
+import { ROOT } from './support/doc-pages';
 import { SECRET } from './support/stores';
 
 describe('MemoryStore', () => {
@@ -27,7 +27,6 @@ describe('MemoryStore', () => {
   });
 
   it('does not keep a process from ending, closed or not', async () => {
-    const root = join(__dirname, '..');
     const program = `
       const { MemoryStore } = require('tokensession');
       new MemoryStore();
@@ -35,6 +34,6 @@ describe('MemoryStore', () => {
       console.log('made');
     `;
     const args = ['--import', 'tsx', '--eval', program];
-    expect((await promisify(execFile)(process.execPath, args, { cwd: root, timeout: 60_000 })).stdout).toBe('made\n');
+    expect((await promisify(execFile)(process.execPath, args, { cwd: ROOT, timeout: 60_000 })).stdout).toBe('made\n');
   });
 });

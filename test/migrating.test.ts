@@ -1,16 +1,17 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { Browser } from './support/browser';
+import { pageText } from './support/doc-pages';
 import { CLIENT, startOAuthServer } from './support/oauth-server';
 import { makeProgramFolder } from './support/program-folder';
+import { OUR_SOURCES } from './support/programs';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { SECRET } from './support/stores';
+import { until } from './support/until';
 
-const ROOT = resolve(__dirname, '..');
-const PAGE = readFileSync(join(ROOT, 'docs/migrating.md'), 'utf8');
+const PAGE = pageText('docs/migrating.md');
 
 /** The programs of each chapter, in order. */
 const programs = new Map<string, { language: string; text: string }[]>();
@@ -46,8 +47,7 @@ async function stop(child: ChildProcess): Promise<void> {
   await once(child, 'exit');
 }
 
-/** Resolves the package's name to our sources. */
-const ENV = { PATH: process.env.PATH, TSX_TSCONFIG_PATH: join(ROOT, 'tsconfig.json') };
+const ENV = { PATH: process.env.PATH, ...OUR_SOURCES };
 
 let count = 0;
 
@@ -72,16 +72,9 @@ async function run(chapter: string, index: number, port: number, change = (text:
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   children.add(child);
-  for (let tries = 0; tries < 1200; tries++) {
-    if (child.exitCode !== null) throw new Error(`the program ended with ${child.exitCode}`);
-    const isUp = await fetch(`http://127.0.0.1:${port}/`).then(
-      () => true,
-      () => false,
-    );
-    if (isUp) return;
-    await new Promise((done) => setTimeout(done, 50));
-  }
-  throw new Error('the program does not listen');
+  const hasBegun = async () => child.exitCode !== null || (await fetch(`http://127.0.0.1:${port}/`)).status > 0;
+  await until('the program listens', hasBegun, 60_000);
+  if (child.exitCode !== null) throw new Error(`the program ended with ${child.exitCode}`);
 }
 
 /** Runs one program and returns a browser that visits it. */

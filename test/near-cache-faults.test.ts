@@ -44,8 +44,8 @@ function service(target: Target, options: Partial<TokenManagerOptions<unknown>> 
 const untilDown = (events: { name: string }[]) =>
   until('the loss is noticed', () => events.some(({ name }) => name === 'cache-down'));
 
-async function hot(sessions: TokenManager, userId = 'ada'): Promise<string> {
-  const token = await sessions.setToken(userId);
+async function hot(sessions: TokenManager): Promise<string> {
+  const token = await sessions.setToken('ada');
   await heat(sessions, token);
   return token;
 }

@@ -7,7 +7,7 @@ import { tagOf } from '../src/token/token';
 import { closeAfterEach } from './support/closing';
 import { type ClusterTopology, startClusterTopology } from './support/cluster-topology';
 import { runProgram } from './support/programs';
-import { ask, askInfo, type RedisServer } from './support/redis-server';
+import { ask, askInfo, type RedisServer, scriptCalls } from './support/redis-server';
 import { type SentinelTopology, startSentinelTopology } from './support/sentinel-topology';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { answered, until } from './support/until';
@@ -101,13 +101,13 @@ function isFromMemory(sessions: Sessions, token: string): boolean {
   return isFromMemory;
 }
 
-async function untilFromMemory(sessions: Sessions, tokens: readonly string[], timeoutMs?: number): Promise<void> {
+async function untilFromMemory(sessions: Sessions, tokens: readonly string[]): Promise<void> {
   const areFromMemory = async () => {
     const touched = tokens.map((token) => touch(sessions, token));
     await Promise.all(touched.map(({ answer }) => answer));
     return touched.every(({ isFromMemory }) => isFromMemory);
   };
-  await until('memory answers for all of them', areFromMemory, timeoutMs);
+  await until('memory answers for all of them', areFromMemory);
 }
 
 /** Waits until the near cache no longer answers for a session, and returns the answer of the store. */
@@ -175,9 +175,7 @@ async function subscribersAt(server: RedisServer): Promise<number> {
 
 /** The number of calls for sessions on these servers. */
 async function scriptCallsAt(servers: readonly RedisServer[]): Promise<number> {
-  const infos = await Promise.all(servers.map((server) => askInfo(server, 'INFO', 'commandstats')));
-  const calls = infos.flatMap((info) => [info.cmdstat_evalsha, info.cmdstat_eval]);
-  return calls.reduce((sum, text) => sum + Number(text?.match(/calls=(\d+)/)?.[1] ?? 0), 0);
+  return (await Promise.all(servers.map(scriptCalls))).reduce((sum, calls) => sum + calls, 0);
 }
 
 /** Changes that another process makes to a user with a session, each with the expected answer for its token. */

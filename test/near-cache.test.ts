@@ -15,7 +15,7 @@ import { FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { inHeader, usedHeap } from './support/heap';
-import { type RedisServer, startRedis } from './support/redis-server';
+import { type RedisServer, scriptCalls, startRedis } from './support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy } from './support/tcp-proxy';
 import { until } from './support/until';
@@ -38,7 +38,7 @@ const CACHE = { maxAgeMs: 60_000, heartbeatMs: 10_000 };
 const HASTY = { timeoutMs: 1000 };
 
 /** A separate service on the sessions under these prefixes. */
-function service(prefixes: ReturnType<typeof randomPrefixes>, options: Options = {}, timing = PATIENT) {
+function service(prefixes: ReturnType<typeof randomPrefixes>, options: Options, timing = PATIENT) {
   const counted = countedStore(new RedisStore(server.url, { ...timing, ...prefixes }));
   const sessions = new TokenManager({ store: counted.store, secret: SECRET, cache: CACHE, ...options });
   closing(() => sessions.close());
@@ -72,12 +72,6 @@ async function heat(sessions: TokenManager<{ name: string }>, token: string): Pr
     expect(await sessions.touchToken(token)).not.toBeNull();
     return (sessions.cacheStats?.hits ?? 0) > before;
   });
-}
-
-/** Commands on sessions that clients have sent to the server. */
-async function scriptCalls(): Promise<number> {
-  const calls = [...(await server.admin.info('commandstats')).matchAll(/^cmdstat_eval(?:sha)?:calls=(\d+)/gm)];
-  return calls.reduce((sum, [, count]) => sum + Number(count), 0);
 }
 
 const refuses = (sessions: TokenManager<{ name: string }>, token: string) =>
@@ -141,7 +135,7 @@ describe('a session that was just checked', () => {
   it('is answered without a command to Redis, by each method that checks a token', async () => {
     const { here, calls } = await twoServices();
     const token = await hot(here);
-    const before = await scriptCalls();
+    const before = await scriptCalls(server);
     calls.length = 0;
     for (let i = 0; i < 100; i++) {
       expect((await here.touchToken(token))?.user).toEqual({ id: 'ada' });
@@ -150,7 +144,7 @@ describe('a session that was just checked', () => {
       expect((await here.inspectToken(token, { touch: true })).session?.user.id).toBe('ada');
     }
     expect(calls).toEqual([]);
-    expect(await scriptCalls()).toBe(before);
+    expect(await scriptCalls(server)).toBe(before);
   });
 
   it('is loaded again once it is maxAgeMs old', async () => {

@@ -378,14 +378,5 @@ function asRedisCli(reply: unknown): string {
   return typeof reply === 'number' ? `(integer) ${reply}` : JSON.stringify(reply);
 }
 
-async function untilListening(port: number) {
-  for (let tries = 0; tries < 1200; tries++) {
-    const isUp = await fetch(`http://127.0.0.1:${port}/`).then(
-      () => true,
-      () => false,
-    );
-    if (isUp) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`nothing listens on ${port}`);
-}
+const untilListening = (port: number) =>
+  until(`a program listens on ${port}`, () => fetch(`http://127.0.0.1:${port}/`), 60_000);

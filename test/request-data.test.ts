@@ -2,7 +2,7 @@ import { MemoryStore, RedisStore, SessionError, TokenManager, type TokenManagerO
 import { type AppOptions, type Detail, FRAMEWORKS, listen, type Session } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
-import { type RedisServer, startRedis } from './support/redis-server';
+import { type RedisServer, scriptCalls, startRedis } from './support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { until } from './support/until';
 
@@ -157,7 +157,7 @@ describe('with Redis', () => {
       await visit(path);
       await server.admin.config('RESETSTAT');
       await visit(path);
-      return Number(/cmdstat_evalsha:calls=(\d+)/.exec(await server.admin.info('commandstats'))?.[1]);
+      return scriptCalls(server);
     };
     expect(await scripts('/data')).toBe(1);
     // The process reads its own write.

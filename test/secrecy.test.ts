@@ -4,8 +4,7 @@ import { once } from 'node:events';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import type { IncomingHttpHeaders, RequestListener } from 'node:http';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { join } from 'node:path';
 import express from 'express';
 import { MemoryStore, TokenManager } from 'tokensession';
 import { readCookies } from '../src/http/cookie';
@@ -17,6 +16,7 @@ import { requestSessionsOf } from '../src/manager/token-manager';
 import { setAcl } from './support/acl';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
+import { OUR_SOURCES, TSX } from './support/programs';
 import { freePort, isRedis6, type RedisServer, startAll, startRedis } from './support/redis-server';
 import type { Briefing } from './support/secrecy-program';
 import type { Testimony } from './support/secrecy-witness';
@@ -25,7 +25,6 @@ import { SECRET } from './support/stores';
 import { type FoundText, printsOf, textsIn } from './support/texts-in';
 import { within } from './support/until';
 
-const ROOT = resolve(__dirname, '..');
 /** The longest run of the program on a busy machine. */
 const PROGRAM_MS = 300_000;
 
@@ -49,12 +48,8 @@ describe('a process that makes all calls, valid and invalid', () => {
     const folder = await mkdtemp(join(tmpdir(), 'tokensession-secrecy-'));
     const program = fork(join(__dirname, 'support/secrecy-program.ts'), {
       cwd: folder,
-      execArgv: ['--import', pathToFileURL(require.resolve('tsx')).href],
-      env: {
-        PATH: process.env.PATH,
-        TSX_TSCONFIG_PATH: join(ROOT, 'tsconfig.json'),
-        BRIEFING: JSON.stringify(briefing),
-      },
+      execArgv: TSX,
+      env: { PATH: process.env.PATH, ...OUR_SOURCES, BRIEFING: JSON.stringify(briefing) },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     for (const stream of ['stdout', 'stderr'] as const) {

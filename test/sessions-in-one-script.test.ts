@@ -5,7 +5,7 @@ import { RedisStore, type RedisStoreOptions, SessionError, type Store, type Toke
 import { tagOf } from '../src/token/token';
 import { closeAfterEach } from './support/closing';
 import { applyAll, type Damage, damages } from './support/damages';
-import { type RedisServer, startAll, startRedis } from './support/redis-server';
+import { type RedisServer, scriptCalls, startAll, startRedis } from './support/redis-server';
 import { PROPERTY_TIMEOUT, runs } from './support/runs';
 import {
   claimsOf,
@@ -75,17 +75,9 @@ async function openTogether(target?: string | Redis, options?: RedisStoreOptions
 
 /** How many scripts clients send during the work. */
 async function scriptsDuring(work: () => Promise<unknown>, on: RedisServer = server): Promise<number> {
-  const before = await scriptsRun(on);
+  const before = await scriptCalls(on);
   await work();
-  return (await scriptsRun(on)) - before;
-}
-
-async function scriptsRun(on: RedisServer): Promise<number> {
-  const stats = await on.admin.info('commandstats');
-  // A connection sends each script itself at first.
-  const lines = stats.split('\n').filter((line) => /^cmdstat_(evalsha|eval):/.test(line));
-  const counts = lines.flatMap((line) => [...line.matchAll(/[:,](?:rejected_)?calls=(\d+)/g)]);
-  return counts.reduce((sum, [, calls]) => sum + Number(calls), 0);
+  return (await scriptCalls(on)) - before;
 }
 
 async function logIn(store: Store, users: number): Promise<TokenClaims[]> {
@@ -439,7 +431,7 @@ describe('where users are on several servers, calls of one turn', () => {
     let scripts = 0;
     // With the look for where keys are: 65.
     while (scripts < 65 + 3 * 20) {
-      scripts = (await Promise.all(shards.map(scriptsRun))).reduce((sum, run) => sum + run, 0);
+      scripts = (await Promise.all(shards.map(scriptCalls))).reduce((sum, run) => sum + run, 0);
       const found = await Promise.all(users.map((claims) => touch(store, claims)));
       expect(found.slice(0, 10)).toMatchObject(usersOf(users).slice(0, 10));
       expect(found.slice(10)).toMatchObject(ended.map(() => ({ session: null, reason: 'revoked' })));

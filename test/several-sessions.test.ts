@@ -6,7 +6,7 @@ import { authenticate, oauthStateStore } from 'tokensession/passport';
 import { listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { ALL_HOSTS } from './support/hosts';
-import type { GuardName, Mount, Plan } from './support/hosts/host';
+import type { GuardName, Mount } from './support/hosts/host';
 import { SECRET } from './support/stores';
 
 const { Passport } = require('passport');
@@ -23,8 +23,8 @@ describe.each(WITH_MIDDLEWARE)('%s', (_, host) => {
     return manager;
   }
 
-  async function start(mounts: readonly Mount[], guard?: GuardName, handle: Plan['handle'] = () => 'in') {
-    const app = await listen(host.build({ mounts, guardOf: () => guard, handle }));
+  async function start(mounts: readonly Mount[], guard?: GuardName) {
+    const app = await listen(host.build({ mounts, guardOf: () => guard, handle: () => 'in' }));
     onClose(app.close);
     return (cookies: Record<string, string>) => {
       const cookie = Object.entries(cookies).map(([name, token]) => `${name}=${token}`);

@@ -23,7 +23,7 @@ describeStores((open) => {
     await fixture.close();
   });
 
-  async function manage(options: Partial<TokenManagerOptions<unknown>> = {}): Promise<TokenManager> {
+  async function manage(options: Partial<TokenManagerOptions<unknown>>): Promise<TokenManager> {
     const counted = countedStore(fixture.store);
     calls = counted.calls;
     sessions = new TokenManager({ store: counted.store, secret: SECRET, rotationGrace: GRACE, ...options });

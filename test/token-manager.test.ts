@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import {
   type GetUserInfo,
   SessionError,
@@ -485,7 +485,7 @@ describeStores((open) => {
       let most = 0;
       const getUserInfo: GetUserInfo<Detail> = async (name) => {
         most = Math.max(most, ++running);
-        await new Promise((resolve) => setTimeout(resolve, 2));
+        await sleep(2);
         running--;
         return { name };
       };

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { RedisStore, TokenManager } from 'tokensession';
 import { type RedisServer, startRedis } from './support/redis-server';
@@ -135,7 +136,7 @@ class World {
         proxy.cut();
         return;
       case 'wait':
-        await new Promise((resolve) => setTimeout(resolve, 20));
+        await sleep(20);
     }
   }
 

@@ -30,7 +30,8 @@ afterAll(() => Promise.all([cluster, sentinels].map((topology) => topology?.stop
 type Target = ConstructorParameters<typeof RedisStore>[0];
 
 /** A process that watches a session of each user, and a second process. */
-async function watchAll(target: Target, prefixes = randomPrefixes()) {
+async function watchAll(target: Target) {
+  const prefixes = randomPrefixes();
   const open = () => {
     const manager = new TokenManager({
       store: new RedisStore(target, { timeoutMs: 2000, ...prefixes }),

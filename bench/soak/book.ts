@@ -1,4 +1,4 @@
-import { machineNow } from './clock';
+import { monotonicMs } from '../monotonic';
 import { type DataEntry, newDataEntry } from './data-entry';
 import { generationOf, idOf } from './keys';
 
@@ -8,7 +8,7 @@ import { generationOf, idOf } from './keys';
  */
 export type Fate = 'live' | 'ended' | 'unknown';
 
-/** A session that this process has started. Moments are of {@link machineNow}. */
+/** A session that this process has started. Moments are of {@link monotonicMs}. */
 export interface SessionEntry {
   id: string;
   /** The newest of its tokens that its client has taken. */
@@ -161,6 +161,7 @@ export class Book {
   /** Users whose last call failed. */
   readonly failing = new Set<Account>();
   readonly #pages: Page[] = [];
+  #devices = 0;
 
   constructor(userIds: readonly string[]) {
     this.accounts = userIds.map((id) => ({
@@ -176,6 +177,22 @@ export class Book {
     }));
   }
 
+  /** Runs a write to an account, excluding others. */
+  async asOnlyWriter(account: Account, write: () => Promise<void>): Promise<void> {
+    account.isBusy = true;
+    account.version++;
+    try {
+      await write();
+    } finally {
+      account.isBusy = false;
+    }
+  }
+
+  /** The name of a device of the user that no other login has. */
+  nextDevice({ id }: Account): string {
+    return `${id}#${++this.#devices}`;
+  }
+
   /** @param data the initial data of the session. */
   loggedIn(account: Account, token: string, device: string, loginBegunAt: number, data = newDataEntry()): void {
     const page: Page = {
@@ -184,7 +201,7 @@ export class Book {
       userId: account.id,
       device,
       loginBegunAt,
-      loggedInAt: machineNow(),
+      loggedInAt: monotonicMs(),
       fate: 'live',
       endBegunAt: null,
       endedAt: null,
@@ -233,18 +250,18 @@ export class Book {
   ending(page: Page): void {
     page.fate = 'unknown';
     page.version++;
-    page.endBegunAt ??= machineNow();
+    page.endBegunAt ??= monotonicMs();
   }
 
   /** A call to end it has settled: it may have ended it even if it failed. */
   endSettled(page: Page): void {
-    page.endSettledAt = machineNow();
+    page.endSettledAt = monotonicMs();
   }
 
   ended(account: Account, page: Page, callBegunAt: number, isConfirmed: boolean): void {
     page.fate = 'ended';
     page.version++;
-    page.endedAt = machineNow();
+    page.endedAt = monotonicMs();
     page.endCallBegunAt = callBegunAt;
     page.isConfirmed = isConfirmed;
     account.open = account.open.filter((other) => other !== page);
@@ -283,7 +300,7 @@ export class Book {
     account.lastServedBegun = Math.max(account.lastServedBegun, begun);
     const outage = account.outages.at(-1);
     if (outage === undefined || outage.to !== null || begun < outage.from) return;
-    outage.to = machineNow();
+    outage.to = monotonicMs();
     this.failing.delete(account);
   }
 
@@ -292,7 +309,7 @@ export class Book {
     if (begun < account.lastServedBegun) return;
     let outage = account.outages.at(-1);
     if (outage === undefined || outage.to !== null) {
-      outage = { from: machineNow(), to: null, failures: 0 };
+      outage = { from: monotonicMs(), to: null, failures: 0 };
       account.outages.push(outage);
       this.failing.add(account);
     }

@@ -1,5 +1,5 @@
 import type { TokenManager } from 'tokensession';
-import { machineNow } from './clock';
+import { monotonicMs } from '../monotonic';
 import type { CachePromise } from './messages';
 
 /** Statistics of a worker's near cache. */
@@ -36,7 +36,7 @@ export class CacheDiary {
       const why = cause instanceof Error ? cause.message : String(cause);
       this.#causes[why] = (this.#causes[why] ?? 0) + 1;
       this.#downs++;
-      this.#downAt ??= machineNow();
+      this.#downAt ??= monotonicMs();
     });
     manager.on('cache-up', () => {
       this.#ups++;
@@ -63,7 +63,7 @@ export class CacheDiary {
 
   #wasDown(): void {
     if (this.#downAt === null) return;
-    const ms = machineNow() - this.#downAt;
+    const ms = monotonicMs() - this.#downAt;
     this.#downMs += ms;
     this.#longestDownMs = Math.max(this.#longestDownMs, ms);
   }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask, askInfo, type RedisServer } from '../../test/support/redis-server';
-import { machineNow } from './clock';
+import { monotonicMs } from '../monotonic';
 import { isIn, keyOf, slotOf } from './keys';
 import type { SlotRange, Topology } from './topologies';
 
@@ -13,7 +13,7 @@ import type { SlotRange, Topology } from './topologies';
  */
 export type FaultKind = PlannedKind | 'unplanned';
 
-/** A fault of a master. Moments are those of {@link machineNow}. */
+/** A fault of a master. Moments are those of {@link monotonicMs}. */
 export interface Fault {
   kind: FaultKind;
   /** The failed master; for an unplanned promotion, the promoted server. */
@@ -77,14 +77,14 @@ export async function makeFaults(
 ): Promise<Fault[]> {
   const { anyToken, until, onFault } = options;
   const faults: Fault[] = [];
-  while (machineNow() < until - MIN_LEFT_MS) {
+  while (monotonicMs() < until - MIN_LEFT_MS) {
     const kind = KINDS[faults.length % KINDS.length] as PlannedKind;
     const fault = await makeFault(kind, otherToken(anyToken, faults.at(-1)), options);
     faults.push(fault);
     onFault(fault, faults.length);
     await sleep(CALM_MS);
   }
-  await sleep(Math.max(0, until - machineNow()));
+  await sleep(Math.max(0, until - monotonicMs()));
   return faults;
 }
 
@@ -119,7 +119,7 @@ async function makeFault(
   const isUp = kind === 'handover' || isHarmless(kind);
   const catchUp = isBehind ? await holdBack(topology, master) : null;
   const letGo = isBehind ? holdWorker() : null;
-  const at = machineNow();
+  const at = monotonicMs();
   let promotedAt: number | null = null;
   if (kind === 'handover') await topology.handOver(master);
   else if (isKill) await master.kill();
@@ -132,7 +132,7 @@ async function makeFault(
     else if (kind === 'password') await topology.changePassword(announcePassword);
     else {
       await topology.untilPromoted(key, master);
-      promotedAt = machineNow();
+      promotedAt = monotonicMs();
     }
     if (isKill) {
       await sleep(AWAY_MS);
@@ -141,20 +141,20 @@ async function makeFault(
   } finally {
     if (!isKill && !isUp) master.resume();
   }
-  const backAt = isUp ? at : machineNow();
+  const backAt = isUp ? at : monotonicMs();
   let letGoAt: number | null = null;
   if (letGo !== null) {
     await sleep(HELD_MS);
     letGo();
-    letGoAt = machineNow();
+    letGoAt = monotonicMs();
   }
   await topology.untilHealed();
-  return { kind, port: master.port, slots, at, promotedAt, backAt, letGoAt, healedAt: machineNow() };
+  return { kind, port: master.port, slots, at, promotedAt, backAt, letGoAt, healedAt: monotonicMs() };
 }
 
 /** Cuts the subscriptions to a master, except those of sentinels, which would replace it. */
 async function deafen(master: RedisServer): Promise<void> {
-  for (const until = machineNow() + DEAFEN_MS; machineNow() < until; ) {
+  for (const until = monotonicMs() + DEAFEN_MS; monotonicMs() < until; ) {
     const clients = await ask<string>(master, 'CLIENT', 'LIST', 'TYPE', 'pubsub');
     for (const [, id = ''] of clients.matchAll(/^id=(\d+) .* name=(?!sentinel)/gm)) {
       await ask(master, 'CLIENT', 'KILL', 'ID', id);

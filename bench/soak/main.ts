@@ -3,8 +3,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { monotonicMs } from '../monotonic';
 import { judgeCaches } from './cache-verdict';
-import { machineNow } from './clock';
 import { Crew } from './crew';
 import { makeFaults } from './faults';
 import { lookAtAll } from './final-look';
@@ -117,7 +117,7 @@ async function soak(
   }));
   const crew = estate.crew(names);
   await crew.begin(orders);
-  const beganAt = machineNow();
+  const beganAt = monotonicMs();
   console.log(`\n${topology.title}: ${workers} workers, ${cached} with a near cache, ${seconds} s`);
   await sleep(WARM_UP_MS);
   const watch = new PromotionWatch(topology.nodes);
@@ -135,7 +135,7 @@ async function soak(
   });
   await topology.untilHealed();
   const records = await crew.drain();
-  const endedAt = machineNow();
+  const endedAt = monotonicMs();
   await sleep(QUIET_MS);
   const unplanned = await watch.unplanned(planned);
   const target = { ...topology.target, password: topology.password.now };

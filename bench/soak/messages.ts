@@ -45,6 +45,13 @@ export interface News {
   ended: readonly string[];
 }
 
+/** Receives the news of a worker's users. */
+export interface Announce {
+  loggedIn(token: DealtToken): void;
+  rotated(token: string): void;
+  ended(token: string): void;
+}
+
 export type ToWorker =
   | { tell: 'begin'; orders: Orders }
   | { tell: 'news'; news: News }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askInfo, type RedisServer } from '../../test/support/redis-server';
-import { machineNow } from './clock';
+import { monotonicMs } from '../monotonic';
 import type { Fault } from './faults';
 
 const POLL_MS = 200;
@@ -59,7 +59,7 @@ export class PromotionWatch {
     const info = await askInfo(node, 'INFO', 'replication').catch(() => null);
     if (info === null) return;
     const isMaster = info.role === 'master';
-    if (isMaster && this.#isMaster.get(node) === false) this.#promotions.push({ port: node.port, at: machineNow() });
+    if (isMaster && this.#isMaster.get(node) === false) this.#promotions.push({ port: node.port, at: monotonicMs() });
     this.#isMaster.set(node, isMaster);
   }
 }

@@ -1,3 +1,4 @@
+import { printTable as printRows } from '../report';
 import { type CacheVerdict, TOLERANCE_MS } from './cache-verdict';
 import type { WorkerRecord } from './messages';
 import type { FaultReport } from './service';
@@ -230,11 +231,7 @@ function printFindings(title: string, findings: readonly string[]): void {
 }
 
 function printTable(rows: string[][]): void {
-  const widths = rows.reduce<number[]>((most, row) => row.map((cell, i) => Math.max(most[i] ?? 0, cell.length)), []);
-  for (const row of rows) {
-    const cells = row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)));
-    console.log(`  ${cells.join('  ')}`);
-  }
+  printRows(rows);
   console.log();
 }
 

@@ -1,5 +1,5 @@
+import { monotonicMs } from '../monotonic';
 import type { Account, Foreign, Page } from './book';
-import { machineNow } from './clock';
 
 /** A session that is checked repeatedly; `account` is `null` for another process's. */
 export type Watched = { account: Account; page: Page } | { account: null; entry: Foreign };
@@ -32,12 +32,12 @@ export class Vigil {
     const seat = this.#seats[this.#turn] ?? null;
     if (seat !== null && !isOver(seat)) return seat.watched;
     const watched = this.#turn < SEATS.own ? this.#pickOwn() : this.#pickForeign();
-    this.#seats[this.#turn] = watched && { watched, since: machineNow() };
+    this.#seats[this.#turn] = watched && { watched, since: monotonicMs() };
     return watched;
   }
 }
 
 function isOver({ watched, since }: { watched: Watched; since: number }): boolean {
   const endedAt = watched.account === null ? watched.entry.seenDead?.settled : watched.page.endedAt;
-  return machineNow() > Math.min(since + MOST_MS, (endedAt ?? Infinity) + LINGER_MS);
+  return monotonicMs() > Math.min(since + MOST_MS, (endedAt ?? Infinity) + LINGER_MS);
 }

@@ -2,12 +2,15 @@ import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import type { TokenManager } from 'tokensession';
 import { type RequestSession, sessionMiddleware } from 'tokensession/express';
+import { monotonicMs } from '../monotonic';
 import type { Account, Book, Sighting } from './book';
-import { machineNow } from './clock';
+import type { Calls, Outcome } from './calls';
 import { COUNTER, compareCounter, compareData, type DataEntry, newDataEntry, valueFor } from './data-entry';
+import type { Announce } from './messages';
+import { pick } from './picks';
 import type { Operation } from './tally';
 
-/** A visitor, as known to the process that started the session. Moments are those of {@link machineNow}. */
+/** A visitor, as known to the process that started the session. Moments are those of {@link monotonicMs}. */
 export interface VisitEntry {
   /** The name in the visitor's session data, kept after a login, too. */
   name: string;
@@ -27,16 +30,11 @@ export interface VisitEntry {
   data: DataEntry;
 }
 
-/** The parts of the load that {@link Visits} uses. */
-export interface VisitLoad {
+interface Settings {
   manager: TokenManager;
   book: Book;
-  call<Reply>(operation: Operation, work: () => Promise<Reply>): Promise<{ reply: Reply; sighting: Sighting } | null>;
-  /** Runs a write to an account, excluding others. */
-  asOnlyWriter(account: Account, write: () => Promise<void>): Promise<void>;
-  nextName(account: Account): string;
-  onLogin(token: string, account: Account): void;
-  mixUp(note: string): void;
+  calls: Calls;
+  announce: Announce;
 }
 
 interface Visit extends VisitEntry {
@@ -58,24 +56,32 @@ const MAX_OPEN = 8;
 
 /** Visitors that write data, log in with it, or expire. Each request goes through the middleware. */
 export class Visits {
-  readonly entries: VisitEntry[] = [];
-  readonly #load: VisitLoad;
+  readonly #visits: Visit[] = [];
+  readonly #book: Book;
+  readonly #calls: Calls;
+  readonly #announce: Announce;
   readonly #middleware: ReturnType<typeof sessionMiddleware>;
   #open: Visit[] = [];
   #ended: Visit[] = [];
 
-  constructor(load: VisitLoad) {
-    this.#load = load;
-    this.#middleware = sessionMiddleware(load.manager, { cookie: { secure: false } });
+  constructor({ manager, book, calls, announce }: Settings) {
+    this.#book = book;
+    this.#calls = calls;
+    this.#announce = announce;
+    this.#middleware = sessionMiddleware(manager, { cookie: { secure: false } });
+  }
+
+  get entries(): VisitEntry[] {
+    return this.#visits.map(({ account: _account, isBusy: _isBusy, isLeft: _isLeft, ...entry }) => entry);
   }
 
   async step(): Promise<void> {
-    const visit = this.#open[Math.floor(Math.random() * this.#open.length)];
+    const visit = pick(this.#open);
     if (visit === undefined || (this.#open.length < MOST_OPEN && Math.random() < 0.3)) return this.#begin();
     if (visit.isBusy) return;
     visit.isBusy = true;
     const chance = Math.random();
-    const isLate = machineNow() > visit.used.begun + LEAST_LEFT_MS - MARGIN_MS;
+    const isLate = monotonicMs() > visit.used.begun + LEAST_LEFT_MS - MARGIN_MS;
     if (visit.isLeft || isLate) await this.#leave(visit);
     else if (chance < 0.05) visit.isLeft = true;
     else if (chance < 0.15) await this.#login(visit);
@@ -86,24 +92,23 @@ export class Visits {
   }
 
   async #begin(): Promise<void> {
-    const { accounts } = this.#load.book;
-    const account = accounts[Math.floor(Math.random() * accounts.length)] as Account;
-    const name = this.#load.nextName(account);
+    const account = pick(this.#book.accounts) as Account;
+    const name = this.#book.nextDevice(account);
     const key = 'key 0';
-    const outcome = await this.#load.call('visit', () =>
+    const outcome = await this.#calls.make('visit', null, () =>
       this.#request(null, async (session) => {
         await session.data.set(key, valueFor(name, key));
         return session.token as string;
       }),
     );
-    if (outcome === null) return;
+    if (!outcome.ok) return;
     const { reply: token, sighting } = outcome;
     const data = { ...newDataEntry(), set: { [key]: sighting }, written: 1 };
     const seen = { login: null, seenDead: null, seenAlive: null, outlived: null };
     const entry = { name, token, began: sighting, used: sighting, fate: 'live' as const, data, ...seen };
     const visit: Visit = { ...entry, account, isBusy: false, isLeft: false };
     this.#open.push(visit);
-    this.entries.push(visit);
+    this.#visits.push(visit);
   }
 
   async #write(visit: Visit, isSet: boolean): Promise<void> {
@@ -119,22 +124,23 @@ export class Visits {
     if (isSet) data.set[key] = found.sighting;
     else {
       data.added.push(found.sighting);
-      for (const note of compareCounter(data, name, found.reply, found.sighting.settled)) this.#load.mixUp(note);
+      for (const note of compareCounter(data, name, found.reply, found.sighting.settled)) this.#calls.mixedUp(note);
     }
   }
 
   async #read(visit: Visit): Promise<void> {
     const found = await this.#use(visit, 'visit read', (session) => session.data.getAll());
     if (found === null) return;
-    for (const note of compareData(visit.data, visit.name, found.reply, found.sighting.settled)) this.#load.mixUp(note);
+    for (const note of compareData(visit.data, visit.name, found.reply, found.sighting.settled))
+      this.#calls.mixedUp(note);
   }
 
   /** Logs in as a user, and keeps all data. */
   async #login(visit: Visit): Promise<void> {
     const { account, data, name } = visit;
     if (account.isBusy || account.open.length >= MAX_OPEN) return;
-    await this.#load.asOnlyWriter(account, async () => {
-      const begun = machineNow();
+    await this.#book.asOnlyWriter(account, async () => {
+      const begun = monotonicMs();
       visit.fate = 'unknown';
       const found = await this.#use(visit, 'visit login', async (session) => {
         const before = await session.data.getAll();
@@ -148,7 +154,7 @@ export class Visits {
         return;
       }
       const { reply, sighting } = found;
-      for (const note of compareData(data, name, reply.before, sighting.settled)) this.#load.mixUp(note);
+      for (const note of compareData(data, name, reply.before, sighting.settled)) this.#calls.mixedUp(note);
       Object.assign(visit, { fate: 'logged in', login: sighting });
       this.#ended.push(visit);
       const set = Object.entries(data.set).map(([key, write]) => [key, write && sighting] as const);
@@ -159,32 +165,32 @@ export class Visits {
         losses: [],
         written: 0,
       };
-      this.#load.book.loggedIn(account, reply.token, name, begun, kept);
-      this.#load.onLogin(reply.token, account);
+      this.#book.loggedIn(account, reply.token, name, begun, kept);
+      this.#announce.loggedIn([reply.token, account.id]);
     });
   }
 
   /** Checks that it is dead after its expiry. */
   async #leave(visit: Visit): Promise<void> {
     visit.isLeft = true;
-    if (machineNow() < visit.used.settled + TTL_MS + MARGIN_MS) return;
+    if (monotonicMs() < visit.used.settled + TTL_MS + MARGIN_MS) return;
     this.#open = this.#open.filter((other) => other !== visit);
     const outcome = await this.#look(visit);
-    if (outcome === null || visit.fate !== 'live') return;
+    if (!outcome.ok || visit.fate !== 'live') return;
     visit.fate = 'expired';
     if (outcome.reply) visit.outlived = outcome.sighting;
   }
 
   async #lookAtEnded(): Promise<void> {
-    const visit = this.#ended[Math.floor(Math.random() * this.#ended.length)];
+    const visit = pick(this.#ended);
     if (visit === undefined) return;
     const outcome = await this.#look(visit);
-    if (outcome?.reply) visit.seenAlive ??= outcome.sighting;
+    if (outcome.ok && outcome.reply) visit.seenAlive ??= outcome.sighting;
     this.#ended = this.#ended.slice(-MOST_OPEN);
   }
 
-  #look({ token }: Visit): Promise<{ reply: boolean; sighting: Sighting } | null> {
-    return this.#load.call('visit read', () => this.#request(token, async ({ id }) => id !== null));
+  #look({ token }: Visit): Promise<Outcome<boolean>> {
+    return this.#calls.make('visit read', null, () => this.#request(token, async ({ id }) => id !== null));
   }
 
   /** A request of a live visitor; `null` when it failed, or found it dead. */
@@ -193,16 +199,16 @@ export class Visits {
     operation: Operation,
     work: (session: RequestSession) => Promise<Reply>,
   ): Promise<{ reply: Reply; sighting: Sighting } | null> {
-    const outcome = await this.#load.call(operation, () =>
+    const outcome = await this.#calls.make(operation, null, () =>
       this.#request(visit.token, async (session) => (session.id === null ? null : { done: await work(session) })),
     );
     // A failed request may have slid it, or may still do so.
-    if (outcome === null) visit.fate = 'unknown';
-    if (outcome?.reply === null) {
+    if (!outcome.ok) visit.fate = 'unknown';
+    else if (outcome.reply === null) {
       if (outcome.sighting.settled < visit.used.begun + LEAST_LEFT_MS - MARGIN_MS) visit.seenDead ??= outcome.sighting;
       visit.fate = 'unknown';
     }
-    if (outcome === null || outcome.reply === null) {
+    if (!outcome.ok || outcome.reply === null) {
       this.#open = this.#open.filter((other) => other !== visit);
       return null;
     }

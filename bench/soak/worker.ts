@@ -1,6 +1,6 @@
 import { RedisStore, TokenManager } from 'tokensession';
+import { monotonicMs } from '../monotonic';
 import { CacheDiary } from './cache-diary';
-import { machineNow } from './clock';
 import { Load } from './load';
 import type { DealtToken, News, Orders, ToParent, ToWorker, WorkerRecord } from './messages';
 import { VISITOR_TTL } from './visits';
@@ -63,13 +63,15 @@ class Worker {
       isCached: cache !== null,
       graceMs: 1000 * rotationGrace,
       operationsPerSecond,
-      onLogin: (token) => this.#loggedIn.push(token),
-      onRotation: (token) => {
-        this.#rotated.push(token);
-        // Before its first use: if this process is stopped later, the others must not use the former token.
-        this.#deal();
+      announce: {
+        loggedIn: (token) => this.#loggedIn.push(token),
+        rotated: (token) => {
+          this.#rotated.push(token);
+          // Before its first use: if this process is stopped later, the others must not use the former token.
+          this.#deal();
+        },
+        ended: (token) => this.#ended.push(token),
       },
-      onEnd: (token) => this.#ended.push(token),
     });
     this.#load.start();
     this.#timers.push(
@@ -94,19 +96,11 @@ class Worker {
     await this.#load.stop();
     const waits = await this.#waits.summary();
     const after = measure();
-    const { book, tally, mixUps, unexpected, reuses, foreign, visits } = this.#load;
     return {
       name: this.#orders.name,
       isDurable: this.#orders.durability !== null,
-      sessions: book.sessions(),
-      users: book.users(),
-      foreign: [...foreign],
-      visits,
-      mixUps,
-      unexpected,
-      reuses,
+      ...this.#load.record(),
       crashes,
-      tally,
       waits,
       cache: this.#cache?.record() ?? null,
       memory: {
@@ -130,7 +124,7 @@ class Worker {
   }
 
   #deal(): void {
-    const news = { at: machineNow(), loggedIn: this.#loggedIn, rotated: this.#rotated, ended: this.#ended };
+    const news = { at: monotonicMs(), loggedIn: this.#loggedIn, rotated: this.#rotated, ended: this.#ended };
     tell({ tell: 'news', news });
     this.#loggedIn = [];
     this.#rotated = [];

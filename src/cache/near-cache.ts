@@ -44,7 +44,7 @@ export interface KnownSession {
   slideAt: number;
 }
 
-export interface CheckedSession extends Pick<KnownSession, 'userId' | 'session' | 'userInfo' | 'userInfoVersion'> {
+interface CheckedSession extends Pick<KnownSession, 'userId' | 'session' | 'userInfo' | 'userInfoVersion'> {
   /** The store's clock when it answered. */
   readonly now: number;
 }
@@ -53,7 +53,7 @@ export interface CheckedSession extends Pick<KnownSession, 'userId' | 'session' 
 export type FollowableStore = Required<Pick<Store, 'follow'>>;
 
 /** Is called when the cache starts or stops to work. */
-export interface CacheWatcher {
+interface CacheWatcher {
   down(cause: unknown): void;
   up(): void;
 }

@@ -163,8 +163,8 @@ export function checkMessage(name: string, value: unknown): string | null {
 }
 
 /** Any text of 1 to 1,024 bytes of UTF-8. */
-export function checkUserId(userId: unknown, name = 'userId'): string {
-  const text = checkText(name, userId);
+export function checkUserId(name: string, value: unknown): string {
+  const text = checkText(name, value);
   if (text.length > MAX_USER_ID_BYTES || Buffer.byteLength(text) > MAX_USER_ID_BYTES) {
     throw new RangeError(`${name} must have at most ${MAX_USER_ID_BYTES} bytes of UTF-8`);
   }
@@ -172,7 +172,7 @@ export function checkUserId(userId: unknown, name = 'userId'): string {
 }
 
 /** A user id that may also come as a number, as databases have them. */
-export function readUserId(value: unknown, name: string): string {
+export function readUserId(name: string, value: unknown): string {
   const isNumber = Number.isFinite(value) || typeof value === 'bigint';
-  return checkUserId(isNumber ? String(value) : value, name);
+  return checkUserId(name, isNumber ? String(value) : value);
 }

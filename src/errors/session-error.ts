@@ -25,7 +25,7 @@ const STATUS = {
 } as const;
 
 /** Options of a {@link SessionError}, besides its code and message. */
-export interface SessionErrorOptions {
+interface SessionErrorOptions {
   cause?: unknown;
   headers?: Readonly<Record<string, string>>;
   /** Default: the code's own. */

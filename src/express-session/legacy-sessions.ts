@@ -15,7 +15,7 @@ export function isRefusal(error: unknown): boolean {
   return error instanceof SessionError && REFUSALS.includes(error.code);
 }
 
-export interface LegacySettings {
+interface LegacySettings {
   store: AnyStore;
   /** The user in a session; `null` for none. */
   userIdOf(session: object): string | null;

@@ -37,7 +37,7 @@ export interface SessionMethods {
 }
 
 /** The base class of stores. */
-export interface BaseStore extends EventEmitter {
+interface BaseStore extends EventEmitter {
   /** Starts the session of a request. express-session's middleware sets this function. */
   generate?: ((request: SessionRequest) => void) | undefined;
   /** Replaces the session of a request by a new one. */

@@ -106,7 +106,7 @@ function cookieTransport(
     /** Whether the cookie in which this token came outlives the browser's session. */
     isPersistent: (header: string | undefined, token: string) => !header?.includes(token + NOT_PERSISTENT),
     /** Sets the cookie. `hasOtherCookies`: other cookies of the name came along. */
-    set(exchange: Exchange, token: string, lifetime: CookieLifetime, hasOtherCookies = false) {
+    set(exchange: Exchange, token: string, lifetime: CookieLifetime, hasOtherCookies: boolean) {
       const { maxAge, isPersistent, freshForMs } = lifetime;
       if (given.secure === undefined && !exchange.isSecure) warnOfProxy(exchange);
       const text = isPersistent

@@ -8,7 +8,7 @@ export interface HeaderFields {
   removeHeader(name: string): unknown;
 }
 
-export interface CookieDecision {
+interface CookieDecision {
   /** The name, domain and path: a cookie's identity (RFC 6265, 5.3). */
   cookie: string;
   lines: readonly string[];

@@ -19,13 +19,13 @@ interface Beginning extends Pick<NewSession, 'data' | 'inherits' | 'provedAt'> {
 type LoginOptions = Partial<Read<typeof CREATE_OPTIONS>> & Beginning;
 
 /** What a visitor's session begins with. */
-export interface VisitorOptions extends Beginning {
+interface VisitorOptions extends Beginning {
   /** Seconds it lives without a request. Default: the option `visitorTtl`. */
   ttl?: number | undefined;
   attributes?: StoredAttributes | undefined;
 }
 
-export interface StartedSession<Detail> {
+interface StartedSession<Detail> {
   token: string;
   user: User<Detail>;
   session: SessionRecord;
@@ -49,7 +49,7 @@ export class Logins<Detail> {
 
   /** Checks a user id. A token in its place is a mistake, and would end up in events and records. */
   checkUserId(userId: unknown, name = 'userId'): string {
-    const text = checkUserId(userId, name);
+    const text = checkUserId(name, userId);
     if (parseToken(text, this.#policy.keys) === null) return text;
     throw new TypeError(`${name} must be a user's id, and is a token`);
   }

@@ -18,7 +18,7 @@ import { ANY_TOKEN, type SessionLookup } from './session-lookup';
 /** Names a session without proving anything: a visitor's has its sid as its tag. */
 export type SessionName = Pick<TokenClaims, 'tag' | 'sid'>;
 
-export interface ListedSession {
+interface ListedSession {
   name: SessionName;
   /** `null` for a visitor. */
   userId: string | null;
@@ -33,7 +33,7 @@ export interface NamedSession extends ListedSession {
 }
 
 /** What a session begins with. */
-export interface NamedBeginning {
+interface NamedBeginning {
   data: SessionEntries;
   /** Seconds it lives without a use. Default: the option `ttl`, of a visitor `visitorTtl`. */
   ttl?: number | undefined;

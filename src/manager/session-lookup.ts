@@ -20,7 +20,7 @@ import type { Ending } from './types';
  * The purpose of a look-up: a use slides the session and moves it on to a new token, a read doesn't. Data is never in
  * the near cache.
  */
-export type Purpose = 'read' | 'use' | 'use with data';
+type Purpose = 'read' | 'use' | 'use with data';
 
 export interface LiveToken extends Omit<StoredSession, 'userInfo'> {
   /** The cached user info, shared by all callers; `null` for none. */
@@ -34,7 +34,7 @@ export interface LiveToken extends Omit<StoredSession, 'userInfo'> {
 }
 
 /** {@link LiveToken}, or why there is none. */
-export type FoundToken = LiveToken | EndedSession | null;
+type FoundToken = LiveToken | EndedSession | null;
 
 /**
  * Accepts a live session whatever generation its record has: where a host names it without a token, and for the rest of

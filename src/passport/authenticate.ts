@@ -106,7 +106,7 @@ export function authenticate(
 
   const signIn = async (request: IncomingMessage, { user, info }: Verdict): Promise<string | undefined> => {
     const session = requestSession(request, named);
-    const userId = readUserId(idOf(user), "the user's id, see the option userIdOf,");
+    const userId = readUserId("the user's id, see the option userIdOf,", idOf(user));
     const returnTo = successReturnToOrRedirect === undefined ? undefined : await session.data.get(RETURN_TO);
     await session.login(userId, login);
     // Not before, so that a failed login takes nothing from the visitor. The login has ended the visitor's other data.

@@ -9,7 +9,7 @@ import type { Store } from './store';
 const QUIET_MS = 1000;
 
 /** Follows when a store fails to answer, and when it answers again. */
-export interface AvailabilityWatcher {
+interface AvailabilityWatcher {
   down(error: SessionError): void;
   up(): void;
 }

@@ -2,7 +2,7 @@ import type { TokenClaims } from '../token/token';
 import type { SessionRecord } from './store';
 
 /** What a token is to the record of its live session: see the table at `Store`. */
-export type Judgement = 'current' | 'new' | 'in flight' | 'reuse';
+type Judgement = 'current' | 'new' | 'in flight' | 'reuse';
 
 /** Judges a token by the record of its live session. The scripts of RedisStore do the same before they write. */
 export function judge({ gen, mintedAt }: TokenClaims, record: SessionRecord, graceMs: number, now: number): Judgement {

@@ -1,16 +1,12 @@
-import { readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { pageText } from './doc-pages';
 import { ask, type RedisServer } from './redis-server';
-
-const ROOT = resolve(__dirname, '../..');
 
 /** The user and the password in the documented ACLs. */
 export const ACL_LOGIN = { username: 'sessions', password: 'a password' };
 
 /** The `ACL SETUSER` lines of a document, each as the words that redis-cli would send. */
 export function aclsIn(document: string): string[][] {
-  const text = readFileSync(join(ROOT, document), 'utf8');
-  return [...text.matchAll(/^\$ redis-cli (ACL SETUSER .*)$/gm)].map(([, command]) =>
+  return [...pageText(document).matchAll(/^\$ redis-cli (ACL SETUSER .*)$/gm)].map(([, command]) =>
     [...(command as string).matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, word]) => (quoted ?? word) as string),
   );
 }

@@ -2,10 +2,8 @@
  * Runs all checks but the tests, in parallel: `npm run check`. With names, only those: `npm run check -- lint types`.
  */
 import { execFile } from 'node:child_process';
-import { resolve } from 'node:path';
 import { promisify } from 'node:util';
-
-const ROOT = resolve(__dirname, '../..');
+import { ROOT } from './doc-pages';
 
 const CHECKS: Readonly<Record<string, string>> = {
   lint: 'npm run lint',

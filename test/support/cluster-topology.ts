@@ -11,7 +11,7 @@ import {
 import { startProxy, type TcpProxy } from './tcp-proxy';
 import { until } from './until';
 
-export interface ClusterTopologyOptions {
+interface ClusterTopologyOptions {
   /** Default 3. */
   masters?: number;
   /** The sum over all masters. Default 3. */

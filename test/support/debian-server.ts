@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { access, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { DOWNLOADS } from './downloads';
@@ -35,11 +36,7 @@ const run = async (program: string, ...args: string[]) => {
 export async function unpackServer(server: DebianServer): Promise<{ program: string; version: string }> {
   const { name, release } = server;
   const folder = join(DOWNLOADS, `${release}-${name.toLowerCase()}`);
-  const isThere = await access(join(folder, 'root')).then(
-    () => true,
-    () => false,
-  );
-  if (!isThere) {
+  if (!existsSync(join(folder, 'root'))) {
     await rm(folder, { recursive: true, force: true });
     await unpack(`${name.toLowerCase()}-server`, release, folder);
   }

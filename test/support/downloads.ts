@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { access, mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,11 +13,7 @@ export async function nodeProgram(version: number): Promise<string> {
   const folder = join(DOWNLOADS, `node-${version}`);
   const name = `node-${process.platform}-${process.arch}`;
   const program = join(folder, 'node_modules', name, 'bin/node');
-  const isThere = await access(program).then(
-    () => true,
-    () => false,
-  );
-  if (isThere) return program;
+  if (existsSync(program)) return program;
   await mkdir(folder, { recursive: true });
   await promisify(execFile)('npm', ['install', '--no-save', '--prefix', folder, `${name}@${version}`]);
   await access(program);

@@ -2,8 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-
-const ROOT = join(__dirname, '../..');
+import { ROOT } from './doc-pages';
 
 export interface ExampleProcess {
   /** What it has printed so far. */

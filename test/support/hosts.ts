@@ -1,5 +1,7 @@
 import express5 from 'express';
 import Koa3 from 'koa';
+import type { TokenManager } from 'tokensession';
+import type { SessionMiddlewareOptions } from 'tokensession/express';
 import { expressHost } from './hosts/express';
 import { fastifyHost } from './hosts/fastify';
 import { fetchHost } from './hosts/fetch';
@@ -22,3 +24,7 @@ export const HOSTS = {
 
 /** The same as an array of entries. */
 export const ALL_HOSTS: [name: string, host: Host][] = Object.entries(HOSTS);
+
+/** The middleware alone, on each host. */
+export const directMiddlewares = (manager: TokenManager, options?: SessionMiddlewareOptions) =>
+  ALL_HOSTS.map(([name, host]) => ({ name, send: host.direct(manager, options) }));

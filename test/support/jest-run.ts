@@ -15,7 +15,7 @@ export interface JestReport {
   }[];
 }
 
-export interface JestRun {
+interface JestRun {
   /** The folder of the project. */
   root: string;
   /** The file for the report. */

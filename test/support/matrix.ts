@@ -1,9 +1,11 @@
 import { execFile } from 'node:child_process';
-import { access, cp, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { cp, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { type DebianServer, REDIS_7, REDIS_8, unpackServer, VALKEY_8, VALKEY_9 } from './debian-server';
+import { ROOT } from './doc-pages';
 import { nodeProgram } from './downloads';
 import { failuresOf, type JestReport, runJest } from './jest-run';
 
@@ -19,7 +21,6 @@ import { failuresOf, type JestReport, runJest } from './jest-run';
  * hour ahead. With STEP_CLOCK=1 suites that let time pass step the clock of the running server. Both only work in the
  * rows with Redis 7.0: the other servers do not start with libfaketime.
  */
-const ROOT = join(__dirname, '../..');
 
 /** Suites that only some rows run, and patterns of their file names. */
 const SOME_ROWS = {
@@ -118,12 +119,8 @@ async function runRow(row: Row, names: readonly string[], work: string) {
 
 /** Copies the project once, and installs this ioredis in the copy. Returns the full version. */
 async function copyProject(root: string, version: 5 | 6): Promise<string> {
-  const isThere = await access(root).then(
-    () => true,
-    () => false,
-  );
   const ioredis = join(root, 'node_modules/ioredis');
-  if (!isThere) {
+  if (!existsSync(root)) {
     await cp(ROOT, root, { recursive: true, verbatimSymlinks: true, filter: (path) => path !== resolve(ROOT, '.git') });
     if (version === 5) {
       await rm(ioredis, { recursive: true });

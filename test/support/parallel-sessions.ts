@@ -12,7 +12,7 @@ type Verb =
   | { verb: 'kickOthers' | 'ban' | 'unban' };
 
 /** One operation: its user, its client, and one of the tokens that exist by then. */
-export type ParallelStep = Verb & { manager: number; user: string; token: number };
+type ParallelStep = Verb & { manager: number; user: string; token: number };
 
 const verb: fc.Arbitrary<Verb> = fc.oneof(
   {

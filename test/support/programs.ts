@@ -2,8 +2,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-
-const ROOT = join(__dirname, '../..');
+import { ROOT } from './doc-pages';
 
 /** Arguments of Node for a program in TypeScript, in any folder. The command line of tsx would start a second Node. */
 export const TSX = ['--import', pathToFileURL(require.resolve('tsx')).href];

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
-export interface RawResponse {
+interface RawResponse {
   status: number;
   headers: [name: string, value: string][];
   setCookie: string[];

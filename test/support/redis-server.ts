@@ -39,7 +39,7 @@ export interface ServerTls {
   isMutual: boolean;
 }
 
-export interface RedisServerOptions {
+interface RedisServerOptions {
   /** A Sentinel instead of a server. */
   sentinel?: boolean;
   /** For tests that must know it beforehand. Default: a free port. */
@@ -101,6 +101,18 @@ export async function askInfo(server: RedisServer, ...command: [string, ...strin
   const text = await ask<string>(server, ...command);
   return Object.fromEntries(text.split('\r\n').map((line) => [line.split(':', 1)[0], line.replace(/^[^:]*:/, '')]));
 }
+
+/** How often these commands were called since CONFIG RESETSTAT, by clients and in scripts, refused calls included. */
+export async function callsOf(server: RedisServer, ...commands: string[]): Promise<number> {
+  const stats = await askInfo(server, 'INFO', 'commandstats');
+  const counts = commands.flatMap((command) => [
+    ...(stats[`cmdstat_${command}`] ?? '').matchAll(/\b(?:rejected_)?calls=(\d+)/g),
+  ]);
+  return counts.reduce((sum, [, calls]) => sum + Number(calls), 0);
+}
+
+/** {@link callsOf} scripts: the commands on sessions. A connection sends each script itself at first. */
+export const scriptCalls = (server: RedisServer) => callsOf(server, 'eval', 'evalsha');
 
 /** The server's clock in milliseconds, which may differ from this process's. */
 export async function timeOf(server: RedisServer): Promise<number> {

@@ -67,7 +67,7 @@ const WRONG: ((session: Session, token: string) => unknown)[] = [
   (session, token) => Object.assign(session, { user: token }),
 ];
 
-export type AppOptions = forExpress.SessionMiddlewareOptions;
+type AppOptions = forExpress.SessionMiddlewareOptions;
 
 type Build = (manager: TokenManager<Detail>, options: AppOptions, witness: Witness) => RequestListener;
 

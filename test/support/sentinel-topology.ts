@@ -11,7 +11,7 @@ import {
 } from './redis-server';
 import { until } from './until';
 
-export interface SentinelTopologyOptions {
+interface SentinelTopologyOptions {
   /** Default 2. */
   replicas?: number;
   /** Default 3; more than half of them have to agree on a failover. */

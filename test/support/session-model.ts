@@ -98,7 +98,7 @@ export interface Absence {
 }
 
 /** The expected view of a token: its session, or one of several absences if the promise leaves that open. */
-export type Sight = { session: ModelSession } | readonly [Absence, ...Absence[]];
+type Sight = { session: ModelSession } | readonly [Absence, ...Absence[]];
 
 interface ModelBan {
   since: number;

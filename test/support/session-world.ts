@@ -16,13 +16,13 @@ export interface IssuedToken extends ModelToken {
 }
 
 /** A load of a user's info that has begun. */
-export interface BegunLoad {
+interface BegunLoad {
   userId: string;
   version: number;
 }
 
 /** How time passes for a store, and how exactly it can be read. */
-export interface WorldClock {
+interface WorldClock {
   readonly msPerSecond: number;
   /** The longest time that a call may take, in milliseconds: a run with a longer one is discarded. */
   readonly slackMs: number;

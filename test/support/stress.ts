@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { ROOT } from './doc-pages';
 import { failuresOf, runJest } from './jest-run';
 
 /*
@@ -12,7 +13,6 @@ import { failuresOf, runJest } from './jest-run';
  *
  * A name selects all suites whose file names contain it. Without names, all suites run.
  */
-const ROOT = join(__dirname, '../..');
 
 /** Keeps a core busy, and ends with the process that started it. */
 const HOG = `

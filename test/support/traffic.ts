@@ -23,7 +23,7 @@ export interface TrafficReport {
 }
 
 /** Requests of signed-in users at a steady rate, independent of earlier results. */
-export interface Traffic {
+interface Traffic {
   /** Waits until a request that began after this call has succeeded for every user. */
   untilServed(timeoutMs?: number): Promise<void>;
   /** Waits until a request has failed. */

@@ -11,7 +11,7 @@ export interface RedisAddress {
 }
 
 /** Credentials and transport, for every topology. */
-export interface RedisAccess {
+interface RedisAccess {
   /** An ACL user. Default: Redis's `default` user. */
   username?: string | undefined;
   /**

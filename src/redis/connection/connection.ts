@@ -29,9 +29,9 @@ interface ConnectionOptions {
  * Arguments of a script, or a function that gives them at the time of sending. `heldUpMs`: milliseconds that this
  * process was held up between call and sending; 0 for none.
  */
-export type ScriptArguments = readonly (string | number)[] | ((heldUpMs: number) => readonly (string | number)[]);
+type ScriptArguments = readonly (string | number)[] | ((heldUpMs: number) => readonly (string | number)[]);
 
-export interface ConnectionWatcher {
+interface ConnectionWatcher {
   lost: ServerWatcher['lost'];
   /** As in {@link ServerWatcher}; and whether slots of a Cluster have other owners now. */
   changed(haveSlotsMoved: boolean): void;

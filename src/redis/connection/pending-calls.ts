@@ -28,7 +28,7 @@ export interface SentCall {
   readonly isAwaited: boolean;
 }
 
-export type SendCommand<Reply> = (call: SentCall) => Promise<Reply>;
+type SendCommand<Reply> = (call: SentCall) => Promise<Reply>;
 
 /**
  * Settles each call within its deadline. The deadline begins with the call, and includes the wait for a connection, for

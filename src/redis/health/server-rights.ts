@@ -15,7 +15,7 @@ const PROBE_SHA = hash('sha1', PROBE);
 const NEEDED_BY_REQUESTS = ['TIME', 'HMGET', 'HDEL', 'GETEX', 'PTTL', 'PEXPIRE', 'HSET'];
 
 /** A command that a server refuses or doesn't know. */
-export interface RefusedCommand {
+interface RefusedCommand {
   name: string;
   words: string;
   /** Whether no request is served without the command. */

@@ -18,7 +18,7 @@ export interface Durability {
 const OPTIONS: Record<keyof Durability, true> = { replicas: true, timeoutMs: true };
 const MAX_REPLICAS = 100;
 
-export type CheckedDurability = ReturnType<typeof checkDurability>;
+type CheckedDurability = ReturnType<typeof checkDurability>;
 
 /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
 export function checkDurability(durability: Durability, storeTimeoutMs: number) {

@@ -25,7 +25,7 @@ export function revocationArguments({ before, except, ban, ids }: Revocation): (
   return [before, except, ban?.userId ?? '', ban?.text ?? '', ...ids];
 }
 
-export interface RevocationServers {
+interface RevocationServers {
   serverOf(key: string): string;
   revoke(key: string, revocation: Revocation): Promise<unknown>;
 }
