@@ -5,20 +5,29 @@ import { type CpuPlan, pin, pinInTurns } from './machine';
 import { judge, type Part } from './report';
 import { type Effort, interleaveAfresh, type Sample } from './rounds';
 
-const CONNECTIONS = 32;
+/** So many that requests wait for the server, and checks share a script. */
+const MANY = 32;
 
 const CACHED = 'tokensession, cached';
 const UNCACHED = 'tokensession';
 /** Handwritten, with a signature and a list of each user's sessions, as ours have. */
 const LISTED = 'GETEX, signed and listed';
 
-/**
- * The server program of each framework, its contestants, and how much less CPU the first is to take than the second.
- */
-const FRAMEWORKS = {
+interface Comparison {
+  /** The server program of a framework. */
+  program: string;
+  title: string;
+  connections: number;
+  contestants: readonly string[];
+  /** How much less CPU the first contestant is to take than the second. */
+  wanted: readonly (readonly [ours: string, theirs: string, atLeast: number])[];
+}
+
+const COMPARISONS = {
   express: {
     program: 'express-server.ts',
     title: 'Express 5',
+    connections: MANY,
     contestants: [
       'bare',
       'floor',
@@ -40,6 +49,7 @@ const FRAMEWORKS = {
   data: {
     program: 'express-server.ts',
     title: 'Express 5, 1 KiB of session data',
+    connections: MANY,
     contestants: [
       UNCACHED,
       'tokensession, eager data',
@@ -52,9 +62,26 @@ const FRAMEWORKS = {
     ],
     wanted: [],
   },
+  lone: {
+    program: 'express-server.ts',
+    title: 'Express 5',
+    connections: 1,
+    contestants: [
+      'bare',
+      'floor',
+      CACHED,
+      UNCACHED,
+      'GETEX',
+      LISTED,
+      'express-session',
+      'express-session, not rolling',
+    ],
+    wanted: [],
+  },
   koa: {
     program: 'koa-server.ts',
     title: 'Koa 3',
+    connections: MANY,
     contestants: ['bare', 'floor', CACHED, UNCACHED, 'GETEX', LISTED, 'koa-session'],
     wanted: [
       [CACHED, 'bare', 0.85],
@@ -66,6 +93,7 @@ const FRAMEWORKS = {
   node: {
     program: 'node-server.ts',
     title: 'node:http',
+    connections: MANY,
     contestants: [
       'bare',
       'floor',
@@ -83,36 +111,39 @@ const FRAMEWORKS = {
   fastify: {
     program: 'fastify-server.ts',
     title: 'Fastify 5',
+    connections: MANY,
     contestants: ['bare', 'floor', CACHED, UNCACHED, '@fastify/session', '@fastify/session, not rolling'],
     wanted: [],
   },
   hono: {
     program: 'hono-server.ts',
     title: 'Hono 4',
+    connections: MANY,
     contestants: ['bare', 'floor', CACHED, UNCACHED, 'hono-sessions', 'hono-sessions, in the cookie'],
     wanted: [],
   },
   fetch: {
     program: 'fetch-server.ts',
     title: 'Request and Response',
+    connections: MANY,
     contestants: ['bare', 'floor', CACHED, UNCACHED, 'iron-session', 'iron-session, not rolling'],
     wanted: [],
   },
-} as const;
+} satisfies Record<string, Comparison>;
 
 /** Contestants without sessions. They get the cookies of ours, and treat every request as the first user's. */
 const WITHOUT_SESSIONS = ['bare', 'floor'];
 
-/** Each contestant in processes of its own, and all on one Redis; 32 connections, each of another user. */
-export function benchHttp(framework: keyof typeof FRAMEWORKS) {
-  const { program, title, contestants, wanted } = FRAMEWORKS[framework];
+/** Each contestant in processes of its own, and all on one Redis; each connection is of another user. */
+export function benchHttp(comparison: keyof typeof COMPARISONS) {
+  const { program, title, connections, contestants, wanted }: Comparison = COMPARISONS[comparison];
   return async ({ bursts, burstMs }: Effort, cpus: CpuPlan): Promise<Part> => {
     const redis = await startRedis();
     pinInTurns(redis.pid, cpus.measured);
     pinInTurns(process.pid, cpus.measured);
     try {
       const samples = await interleaveAfresh(contestants, bursts, async () => {
-        const servers = await openServers(program, contestants, redis.url, cpus.measured);
+        const servers = await openServers(program, contestants, connections, redis.url, cpus.measured);
         return {
           measure: (name) => measure(servers.get(name) as Server, burstMs),
           check: () => checkAll([...servers.values()]),
@@ -123,7 +154,7 @@ export function benchHttp(framework: keyof typeof FRAMEWORKS) {
         };
       });
       return {
-        title: `${title}: a request of a signed-in user, ${CONNECTIONS} connections`,
+        title: `${title}: a request of a signed-in user, ${connections} connection${connections === 1 ? '' : 's'}`,
         metrics: [{ name: 'cpuMicros', label: 'server CPU µs/request', digits: 1 }],
         samples,
         standards: WITHOUT_SESSIONS.filter((name) => name in samples),
@@ -151,6 +182,7 @@ export interface Server {
 async function openServers(
   program: string,
   contestants: readonly string[],
+  connections: number,
   redisUrl: string,
   cpu: number | null,
 ): Promise<ReadonlyMap<string, Server>> {
@@ -161,8 +193,10 @@ async function openServers(
       servers.set(name, server);
       pinInTurns(server.child.pid, cpu);
     }
-    const ours = await cookiesOf(servers.get(UNCACHED) as Server);
-    for (const server of servers.values()) await sendTo(server, ours);
+    const ours = await cookiesOf(servers.get(UNCACHED) as Server, connections);
+    for (const server of servers.values()) {
+      await sendTo(server, WITHOUT_SESSIONS.includes(server.name) ? ours : await cookiesOf(server, connections));
+    }
     await checkAll([...servers.values()]);
     return servers;
   } catch (error) {
@@ -179,7 +213,7 @@ async function startServer(program: string, name: string, redisUrl: string, cpu:
 /** Starts a contestant with sessions, and opens the connections to it. */
 export async function openServer(program: string, name: string, redisUrl: string, cpu: number | null): Promise<Server> {
   const server = await startServer(program, name, redisUrl, cpu);
-  await sendTo(server, []);
+  await sendTo(server, await cookiesOf(server, MANY));
   return server;
 }
 
@@ -190,21 +224,20 @@ export async function closeServers(servers: readonly Server[]): Promise<void> {
 
 const urlOf = ({ port }: Server) => `http://127.0.0.1:${port}`;
 
-/** Opens the connections to a server. */
-async function sendTo(server: Server, ours: readonly string[]): Promise<void> {
-  const isWithoutSessions = WITHOUT_SESSIONS.includes(server.name);
-  server.cookies = isWithoutSessions ? ours : await cookiesOf(server);
-  const visitors = server.cookies.map((cookie, index) => ({
+/** Opens a connection to a server for each cookie. */
+async function sendTo(server: Server, cookies: readonly string[]): Promise<void> {
+  server.cookies = cookies;
+  const visitors = cookies.map((cookie, index) => ({
     cookie,
-    body: JSON.stringify({ user: userId(isWithoutSessions ? 0 : index) }),
+    body: JSON.stringify({ user: userId(WITHOUT_SESSIONS.includes(server.name) ? 0 : index) }),
   }));
   server.load = await Load.open(server.port, visitors);
 }
 
-/** Signs each user in. */
-async function cookiesOf(server: Server): Promise<string[]> {
+/** Signs users in. */
+async function cookiesOf(server: Server, users: number): Promise<string[]> {
   const cookies: string[] = [];
-  for (let index = 0; index < CONNECTIONS; index++) {
+  for (let index = 0; index < users; index++) {
     const response = await fetch(`${urlOf(server)}/login/${userId(index)}`, { method: 'POST' });
     if (!response.ok) throw new Error(`a login at ${server.name} got ${response.status}: ${await response.text()}`);
     cookies.push(cookieHeaderOf(response.headers.getSetCookie()));

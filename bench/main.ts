@@ -50,6 +50,7 @@ const QUICK: Effort = {
 const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = {
   core: benchCore,
   express: benchHttp('express'),
+  lone: benchHttp('lone'),
   data: benchHttp('data'),
   koa: benchHttp('koa'),
   node: benchHttp('node'),
@@ -75,7 +76,9 @@ const PARTS: Record<string, (effort: Effort, cpus: CpuPlan) => Promise<Part>> = 
 };
 
 /** Names for several parts. */
-const GROUPS: Record<string, string[]> = { http: ['express', 'data', 'koa', 'node', 'fastify', 'hono', 'fetch'] };
+const GROUPS: Record<string, string[]> = {
+  http: ['express', 'lone', 'data', 'koa', 'node', 'fastify', 'hono', 'fetch'],
+};
 
 async function main(args: readonly string[]): Promise<void> {
   const { values, positionals } = parseArgs({
