@@ -248,6 +248,11 @@ describe('an option of the wrong type is named when the object is built:', () =>
       () => new TokenManager(new MemoryStore() as never),
       TypeError,
     ],
+    [
+      'TokenManager: the options must be a plain object, got an object of the class unknown',
+      () => new TokenManager(Object.create({ constructor: { name: () => 'a row' } })),
+      TypeError,
+    ],
     ['TokenManager: unknown option "timeout"; known are store, secret, ttl', manager({ timeout: 1 }), TypeError],
     ['option store must be a RedisStore', manager({ store: {} }), TypeError],
     ['option secret must be a string, got undefined', manager({ secret: undefined }), TypeError],

@@ -119,6 +119,27 @@ it.each(['a visitor', 'a user for whom another acts'])(
   },
 );
 
+it('a request whose token turns out to be a reuse has no data of the session, which goes on', async () => {
+  const store = new RedisStore(server.url, { ...PATIENT, ...randomPrefixes() });
+  const options = { store, secret: SECRET, cache: CACHE, rotationGrace: 0, onReuse: 'ignore' } as const;
+  const sessions = new TokenManager<{ name: string }>(options);
+  closing(() => sessions.close());
+  await up(sessions);
+  const token = await hot(sessions);
+  await sessions.sessionData(token).set('key' as never, 'secret' as never);
+  await heat(sessions, token);
+  const session = await sessionOpener(sessions)(
+    new Request('https://app/', { headers: { authorization: `Bearer ${token}` } }),
+  );
+  const newer = await sessions.rotateToken(token);
+  await sessions.touchToken(newer as string);
+  await expect(requireRecentLogin(session, 60)).rejects.toMatchObject({ status: 401 });
+  expect(session).toMatchObject({ user: null, endReason: 'reused' });
+  expect(await session.data.getAll()).toEqual({});
+  await expect(session.data.set('key' as never, 'other' as never)).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
+  expect(await sessions.sessionData(newer as string).getAll()).toEqual({ key: 'secret' });
+});
+
 it.each(['a hit', 'a miss'])('a request looks into the cache once: %s', async (outcome) => {
   const { here } = await twoServices();
   const token = await (outcome === 'a hit' ? hot(here) : here.setToken('ada'));

@@ -388,6 +388,24 @@ describe('a damaged record', () => {
     expect(await sessions.listUserToken('ada')).toEqual([kept]);
   });
 
+  it.each(['end', 'endAll'] as const)(
+    'of a session from another store is not taken over again after %s',
+    async (end) => {
+      const store = new RedisStore(server.url, { ...prefixes, ...PATIENT });
+      closing.push(() => store.close());
+      const [userId, tag, sid] = ['ada', tagOf('ada'), 'a'.repeat(22)];
+      const limits = { maxSessions: 100, maxOnDevice: 0, onLimit: 'replace', replaces: [] } as const;
+      const lifetime = { ttlMs: 60_000, absoluteTtlMs: 0, provedAt: 0 };
+      const moved = { userId, sid, ...lifetime, attributes: { moved: true }, ...limits } as const;
+      await store.create(tag, moved);
+      await server.admin.hset(`${prefixes.tokenKeyPrefix}:{${tag}}`, sid, 'x');
+      if (end === 'end') await store.end(tag, sid, null);
+      else await store.endAll(tag, { except: null, message: null, goneAtVersion: null });
+      await expect(store.create(tag, moved)).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
+      expect(await server.admin.pttl(`${prefixes.tokenKeyPrefix}:{${tag}}`)).toBeGreaterThan(0);
+    },
+  );
+
   it('without an expiry keeps every session, and gets an expiry at the next login', async () => {
     const sessions = manage();
     const [short, long] = [await sessions.setToken('ada', 5), await sessions.setToken('ada', 500)];

@@ -22,7 +22,9 @@ export function kindOf(value: unknown): string {
 }
 
 export function classNameOf(value: object): string {
-  return value.constructor?.name || 'unknown';
+  // A class may have a static member of that name.
+  const name: unknown = value.constructor?.name;
+  return typeof name === 'string' && name !== '' ? name : 'unknown';
 }
 
 /**

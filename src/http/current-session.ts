@@ -29,10 +29,10 @@ export class CurrentSession<Detail> {
   /** Why the token that came opens no session; `null` without one. */
   ending: Ending | null = null;
   /**
-   * The token of a session that turned out to have ended during the request. Later writes of its user must not start a
-   * visitor's session. `null` for none.
+   * Whether the session turned out to have ended during the request. Later writes of its user must not start a
+   * visitor's session.
    */
-  endedToken: string | null = null;
+  hasEnded = false;
   /** Why the user of the request could not be determined; `null` otherwise. */
   failure: Error | null = null;
   /** Whether opening rejected with that failure. */
@@ -83,7 +83,7 @@ export class CurrentSession<Detail> {
   /** @param ending why the session has ended meanwhile; `null` when this request has ended it. */
   signOut(ending: Ending | null): void {
     this.data?.forgetKnown();
-    this.endedToken = ending === null ? null : this.token;
+    this.hasEnded = ending !== null;
     this.session = null;
     this.isInCookie = false;
     this.ending = ending;

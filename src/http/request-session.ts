@@ -13,6 +13,12 @@ import { logIn, logOut, moveOn } from './sign-in';
 import { renewVisit, startVisit } from './visits';
 
 /**
+ * In the place of the token of a session that has ended: it opens none, and starts no visitor's. The token itself may
+ * have been refused as a reuse, while the session goes on.
+ */
+const ENDED = '';
+
+/**
  * The state behind a session, for the middleware and the guards. Lets this package, not applications, reach the private
  * state.
  *
@@ -90,7 +96,7 @@ export class RequestSession<Detail = unknown> {
       token: () => {
         // Without knowing the user, their data can't be known either.
         if (current.session === null && current.failure !== null && !current.isConflict) throw current.failure;
-        return current.token ?? current.endedToken;
+        return current.token ?? (current.hasEnded ? ENDED : null);
       },
       known: current.session?.data ?? null,
       startVisitor: (entries) => startVisit(current, entries),
@@ -203,10 +209,10 @@ export class RequestSession<Detail = unknown> {
   }
 
   #watch(): AbortSignal {
-    const { policy, exchange, endedToken, ending } = this.#current;
+    const { policy, exchange, hasEnded, ending } = this.#current;
     const { id, user } = this;
     if (user === null) {
-      const isOver = endedToken !== null && ending !== null;
+      const isOver = hasEnded && ending !== null;
       return isOver ? AbortSignal.abort(sessionEnded(ending)) : new AbortController().signal;
     }
     const signal = policy.manager.watch({ id, user });

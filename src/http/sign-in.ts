@@ -61,8 +61,8 @@ export function logOut(current: CurrentSession<unknown>, { everywhere }: Checked
       ...others.map((token) => manager.deleteToken(token)),
     ]);
     // When the session was replaced, or ended after this request began, a newer login may own the cookie.
-    const { ending, endedToken } = current;
-    const wasDead = !wasLive && endedToken === null && ending !== null && ending.reason !== 'replaced';
+    const { ending, hasEnded } = current;
+    const wasDead = !wasLive && !hasEnded && ending !== null && ending.reason !== 'replaced';
     const isOver = wasDead || ended.some(Boolean);
     if (isOver && ownsCookie) current.clearCookie();
     if (isOver) current.clearVisitorCookie();

@@ -65,7 +65,9 @@ local function end_record(key, sid, expires, reason, message)
   local is_moved = string.find(attributes, '"moved":true', 1, true)
   redis.call('HDEL', key, sid, sid .. '.a', sid .. '.d')
   local remembered = math.min(expires, now + ${MAX_ENDED_MS})
-  if is_over and is_moved then reason, message, remembered = 'expired', '', expires + ${MAX_EXPIRED_MS}
+  if is_over and is_moved then
+    -- The record of one that would have lived until 0 was damaged.
+    reason, message, remembered = 'expired', '', (expires > 0 and expires or now) + ${MAX_EXPIRED_MS}
   elseif is_moved then reason = 'unknown'
   end
   if reason == '' or remembered <= now then return nil end
