@@ -9,7 +9,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import RedisSessions from 'redis-sessions';
 import { answerQuestions } from './child';
-import { contestantNamed, type ManagerOptions, managerOn, signIn, userIds } from './contestants';
+import { contestantNamed, type ManagerOptions, managerOn, SECRET, signIn, userIds } from './contestants';
 import { plainReads } from './plain-reads';
 
 const SESSIONS = 1000;
@@ -52,9 +52,13 @@ async function checkToken(url: string, options: ManagerOptions = {}): ReturnType
   return async (index) => (await sessions.checkToken(tokens[index] as string))?.user.id;
 }
 
+interface Hmac {
+  digest(text: string): string;
+}
+
 /** Has the managers made from now on sign with Node's own HMAC. Ours is not an export of the package. */
 function signWithCreateHmac(): void {
-  class StandardHmac {
+  class StandardHmac implements Hmac {
     readonly #key: KeyObject;
 
     constructor(key: Buffer) {
@@ -65,7 +69,13 @@ function signWithCreateHmac(): void {
       return createHmac('sha256', this.#key).update(text).digest('base64url');
     }
   }
-  Object.assign(require(join(__dirname, 'node_modules/tokensession/dist/token/hmac.js')), { HmacSha256: StandardHmac });
+  const exported = require(join(__dirname, 'node_modules/tokensession/dist/token/hmac.js')) as {
+    HmacSha256: new (key: Buffer, maxTextBytes: number) => Hmac;
+  };
+  const [key, text] = [Buffer.from(SECRET), 'a text'];
+  const macs = [new exported.HmacSha256(key, text.length), new StandardHmac(key)].map((hmac) => hmac.digest(text));
+  if (macs[0] !== macs[1]) throw new Error('the ways sign differently');
+  exported.HmacSha256 = StandardHmac;
 }
 
 async function touchToken(url: string, options: { cache?: true } = {}): ReturnType<Contestant> {

@@ -17,7 +17,7 @@ export async function benchHmac({ bursts, burstMs }: Effort, cpus: CpuPlan): Pro
   const redis = await startRedis();
   pinInTurns(redis.pid, cpus.measured);
   const children: Child[] = [];
-  const rows = new Map<string, { ours: Child; standard: Child }>();
+  const rows = new Map<string, { ours: Child; standard: Child; isOursFirst: boolean }>();
   const start = async (name: string, node: string) => {
     const child = await Child.start('core-contestant.ts', [name, redis.url], cpus.measured, node);
     children.push(child);
@@ -27,14 +27,22 @@ export async function benchHmac({ bursts, burstMs }: Effort, cpus: CpuPlan): Pro
   try {
     for (const version of NODES) {
       const node = await nodeProgram(version);
-      rows.set(`Node ${version}`, { ours: await start(OURS, node), standard: await start(STANDARD, node) });
+      const [ours, standard] = [await start(OURS, node), await start(STANDARD, node)];
+      rows.set(`Node ${version}`, { ours, standard, isOursFirst: false });
     }
-    const samples = await interleave([...rows.keys()], bursts, async (row): Promise<Sample> => {
-      const { ours, standard } = rows.get(row) as { ours: Child; standard: Child };
-      const microsOf = (child: Child, inFlight: number) =>
-        child.cpuMicrosPerCall(() => child.ask({ inFlight, durationMs: burstMs }));
-      const [lone, loneStandard] = [await microsOf(ours, 1), await microsOf(standard, 1)];
-      const [many, manyStandard] = [await microsOf(ours, 16), await microsOf(standard, 16)];
+    const samples = await interleave([...rows.keys()], bursts, async (name): Promise<Sample> => {
+      const row = rows.get(name) as { ours: Child; standard: Child; isOursFirst: boolean };
+      // Neither always profits from its predecessor.
+      row.isOursFirst = !row.isOursFirst;
+      const { ours, standard, isOursFirst } = row;
+      const microsOf = async (inFlight: number): Promise<[ours: number, standard: number]> => {
+        const burst = (child: Child) => child.cpuMicrosPerCall(() => child.ask({ inFlight, durationMs: burstMs }));
+        if (isOursFirst) return [await burst(ours), await burst(standard)];
+        const micros = await burst(standard);
+        return [await burst(ours), micros];
+      };
+      const [lone, loneStandard] = await microsOf(1);
+      const [many, manyStandard] = await microsOf(16);
       const percent = (micros: number, standardMicros: number) => (100 * (standardMicros - micros)) / standardMicros;
       return {
         lone,

@@ -4,7 +4,7 @@
  */
 
 /** The longest time of a load. */
-const MAX_LOAD = 60_000;
+export const MAX_LOAD = 60_000;
 
 export class UserInfoModel {
   #text: string | null = null;

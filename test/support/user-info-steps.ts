@@ -16,6 +16,7 @@ import {
 } from './model-step';
 import { VISITOR } from './session-model';
 import { type SessionWorld, tagOf } from './session-world';
+import { MAX_LOAD } from './user-info-model';
 
 const text = fc.constantFrom('{"name":"a: \\n é"}', '"text"', '[1]');
 
@@ -50,7 +51,7 @@ export const loads: fc.Arbitrary<Step>[] = [
             if (found !== null) return store.setUserInfo(tag, found, 1000 * ttl, version);
             return (await store.endAll(tag, { except: null, message: null, goneAtVersion: version })).toSorted();
           },
-          [version + ttlMs],
+          [version + ttlMs, version + MAX_LOAD],
         );
         const { now } = model;
         const gives =
