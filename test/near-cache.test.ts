@@ -119,7 +119,7 @@ it.each(['a visitor', 'a user for whom another acts'])(
   },
 );
 
-it('a request whose token turns out to be a reuse has no data of the session, which goes on', async () => {
+it('a request from the cache outlasts the grace of a rotation, also at requireRecentLogin, but not its session', async () => {
   const store = new RedisStore(server.url, { ...PATIENT, ...randomPrefixes() });
   const options = { store, secret: SECRET, cache: CACHE, rotationGrace: 0, onReuse: 'ignore' } as const;
   const sessions = new TokenManager<{ name: string }>(options);
@@ -128,16 +128,21 @@ it('a request whose token turns out to be a reuse has no data of the session, wh
   const token = await hot(sessions);
   await sessions.sessionData(token).set('key' as never, 'secret' as never);
   await heat(sessions, token);
-  const session = await sessionOpener(sessions)(
-    new Request('https://app/', { headers: { authorization: `Bearer ${token}` } }),
-  );
+  const open = (bearer: string) =>
+    sessionOpener(sessions)(new Request('https://app/', { headers: { authorization: `Bearer ${bearer}` } }));
+  const session = await open(token);
   const newer = await sessions.rotateToken(token);
   await sessions.touchToken(newer as string);
-  await expect(requireRecentLogin(session, 60)).rejects.toMatchObject({ status: 401 });
-  expect(session).toMatchObject({ user: null, endReason: 'reused' });
-  expect(await session.data.getAll()).toEqual({});
-  await expect(session.data.set('key' as never, 'other' as never)).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
-  expect(await sessions.sessionData(newer as string).getAll()).toEqual({ key: 'secret' });
+  expect(await requireRecentLogin(session, 60)).toMatchObject({ id: 'ada' });
+  expect(await session.data.getAll()).toEqual({ key: 'secret' });
+  expect(await sessions.inspectToken(token)).toMatchObject({ session: null, reason: 'reused' });
+  await heat(sessions, newer as string);
+  const next = await open(newer as string);
+  await sessions.deleteUserToken('ada');
+  await expect(requireRecentLogin(next, 60)).rejects.toMatchObject({ status: 401 });
+  expect(next).toMatchObject({ user: null, endReason: 'revoked' });
+  expect(await next.data.getAll()).toEqual({});
+  await expect(next.data.set('key' as never, 'other' as never)).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
 });
 
 it.each(['a hit', 'a miss'])('a request looks into the cache once: %s', async (outcome) => {

@@ -29,13 +29,10 @@ export async function recencyRefusal(
   const { session } = current;
   if (session?.isFromMemory && !current.isConfirmed) {
     try {
-      const inspection = await current.policy.manager.inspectToken(session.token, { cache: false });
+      const ending = await current.policy.sessions.endingNow(session.token);
       current.isConfirmed = true;
       // Unless a login has taken its place meanwhile.
-      if (inspection.session === null && current.session?.id === session.id) {
-        const { session: _, ...ending } = inspection;
-        current.signOut(ending);
-      }
+      if (ending !== null && current.session?.id === session.id) current.signOut(ending);
     } catch (error) {
       return current.withErrorHeaders(error as Error);
     }

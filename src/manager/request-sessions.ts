@@ -121,6 +121,12 @@ export class RequestSessions<Detail> {
     return found?.data ?? null;
   }
 
+  /** Why the session of an open request has ended, by the store; `null` while it lives. Judges no token a second time. */
+  async endingNow(token: string): Promise<Ending | null> {
+    const found = await this.#lookup.ask(token, 'read', undefined, ANY_TOKEN);
+    return liveIn(found) === null ? endingOf(found) : null;
+  }
+
   /**
    * Makes a new token for the session of an open request; `null` when the session has ended meanwhile. Judges the token
    * no second time: another request may have rotated longer ago than the grace.
