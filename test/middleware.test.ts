@@ -590,7 +590,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       });
     });
 
-    // A timeout made of `setTimeout(reject, ms)` gives no reason, and Express reads 'route' as an order to skip handlers.
+    // A timeout made of `setTimeout(reject, ms)` gives no reason, and to Express 'route' means to skip handlers.
     it.each([undefined, null, '', 0, false, 'route', 'router'])(
       'a getUserInfo that rejects with %p fails the request, which does not go on without its user',
       async (reason) => {

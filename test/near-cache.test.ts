@@ -119,7 +119,7 @@ it.each(['a visitor', 'a user for whom another acts'])(
   },
 );
 
-it('a request from the cache outlasts the grace of a rotation, also at requireRecentLogin, but not its session', async () => {
+it('a request from the cache outlasts the grace of a rotation, also at a guard, but not its session', async () => {
   const store = new RedisStore(server.url, { ...PATIENT, ...randomPrefixes() });
   const options = { store, secret: SECRET, cache: CACHE, rotationGrace: 0, onReuse: 'ignore' } as const;
   const sessions = new TokenManager<{ name: string }>(options);

@@ -502,7 +502,7 @@ describe('a ban that is repeated', () => {
   });
 });
 
-it('sessions that kicks have ended stay so on a server without its last writes, whatever the kicks were to keep', async () => {
+it('sessions that kicks have ended stay so on a server without its last writes, whatever they were to keep', async () => {
   const lossy = await startRedis();
   closing.push(() => lossy.stop());
   const [here, there] = [manage(lossy.url), manage(lossy.url)];

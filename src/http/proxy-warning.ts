@@ -12,7 +12,9 @@ export function proxyWarning(): (exchange: Pick<Exchange, 'header'>) => void {
     if (isGiven || exchange.header('x-forwarded-proto')?.split(',', 1)[0]?.trim() !== 'https') return;
     isGiven = true;
     process.emitWarning(
-      'a request came over HTTPS, by its X-Forwarded-Proto, but the framework takes it for plain HTTP: the session\'s cookie lacks Secure. Set "trust proxy", or what your framework calls it: see docs/getting-started.md, Run behind a proxy',
+      'a request came over HTTPS, by its X-Forwarded-Proto, but the framework takes it for plain HTTP: ' +
+        'the session\'s cookie lacks Secure. Set "trust proxy", or what your framework calls it: ' +
+        'see docs/getting-started.md, Run behind a proxy',
       WARNING,
     );
   };

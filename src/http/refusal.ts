@@ -29,8 +29,8 @@ export function withChallenge(error: unknown, challenge: string | undefined): un
 }
 
 export function headersSent(call: string): SessionError {
-  const message = `${call}() came after the response had begun, or its client had gone: its cookie could not be set (an await missing?)`;
-  return new SessionError('ERR_HEADERS_SENT', message);
+  const reason = 'the response had begun, or its client had gone: its cookie could not be set (an await missing?)';
+  return new SessionError('ERR_HEADERS_SENT', `${call}() came after ${reason}`);
 }
 
 export function signalTooLate(): SessionError {

@@ -227,7 +227,9 @@ export function refuseAssignments(prototype: RequestSession): void {
     prototype,
     (name) =>
       new TypeError(
-        `session.${name} can't be assigned: keep data with session.data.set(${JSON.stringify(name)}, …); only session.login(userId) signs a user in. Another session library needs a property of its own, or name one here with the option property`,
+        `session.${name} can't be assigned: keep data with session.data.set(${JSON.stringify(name)}, …); ` +
+          'only session.login(userId) signs a user in. Another session library needs a property of its own, ' +
+          'or name one here with the option property',
       ),
   );
 }

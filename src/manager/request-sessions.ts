@@ -121,7 +121,7 @@ export class RequestSessions<Detail> {
     return found?.data ?? null;
   }
 
-  /** Why the session of an open request has ended, by the store; `null` while it lives. Judges no token a second time. */
+  /** Why the session of an open request has ended, by the store; `null` while it lives. Doesn't judge its token. */
   async endingNow(token: string): Promise<Ending | null> {
     const found = await this.#lookup.ask(token, 'read', undefined, ANY_TOKEN);
     return liveIn(found) === null ? endingOf(found) : null;

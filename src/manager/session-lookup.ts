@@ -116,7 +116,7 @@ export class SessionLookup {
   async askVisitor(token: unknown, purpose: Purpose): Promise<LiveToken | null> {
     const claims = parseToken(token, this.#policy.keys);
     if (claims === null || !isVisitor(claims)) return null;
-    const found = liveIn(this.#judge(claims, await this.#look(claims, purpose)));
+    const found = liveIn(this.#judge(claims, await this.#look(claims, purpose, this.#policy.reuse)));
     return found === null ? null : { ...found, userInfo: null, provedAt: claims.provedAt, isFromMemory: false };
   }
 
@@ -197,7 +197,7 @@ export class SessionLookup {
   #look(
     claims: TokenClaims,
     purpose: Purpose,
-    reuse = this.#policy.reuse,
+    reuse: ReusePolicy,
   ): Promise<(StoredSession & { data?: SessionEntries }) | EndedSession | null> {
     const { tag } = claims;
     const { slideEveryMs } = this.#policy;

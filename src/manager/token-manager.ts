@@ -161,8 +161,8 @@ export class TokenManager<Detail = unknown> {
 
   /**
    * The data of a token's session: outside of requests, what `req.session.data` is inside. Asks no store by itself.
-   * Each of its methods judges the token: a former one that comes after `rotationGrace` is a reuse here as well, see the
-   * option `onReuse`.
+   * Each of its methods judges the token: a former one that comes after `rotationGrace` is a reuse here as well, see
+   * the option `onReuse`.
    *
    * @example
    * await manager.sessionData(token).set('theme', 'dark');

@@ -14,7 +14,7 @@ import { checkText } from '../errors/arguments';
  *               and of a session that was kept elsewhere before, `moved`
  *     <sid>.d   the session's data, only when there is any: a MessagePack map of keys to JSON texts
  *     <sid>     ended:until:reason:message          why a session has ended, remembered until then. Of one that was
- *               moved also `unknown`, where its holder ended it, and `expired`, where it was over or damaged before that
+ *               moved also `unknown`, where its holder ended it, and `expired`, where it was over or damaged by then
  *     ban       since:until:reason                  a ban, and for an hour one that is over; until 0 = for ever,
  *               1 = lifted, and since when
  *   GET session-user:{<tag>}          version:until:json   the cached user info; the version alone, `version:0:`, after

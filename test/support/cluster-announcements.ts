@@ -25,8 +25,9 @@ export async function announceName({ nodes }: ClusterTopology, named: RedisServe
 }
 
 /**
- * Has clients find nodes without an address, or only with a question mark for a name. Nodes of Redis 6.2 learn addresses
- * from each other's messages. So they start again with no address in their files, and can't connect to each other.
+ * Has clients find nodes without an address, or only with a question mark for a name. Nodes of Redis 6.2 learn
+ * addresses from each other's messages. So they start again with no address in their files, and can't connect to each
+ * other.
  */
 export async function hideAddresses({ nodes }: ClusterTopology, as: '' | '?'): Promise<void> {
   if (await hasTypes(nodes)) return setAll(nodes, TYPE, as === '' ? 'unknown-endpoint' : 'hostname');
