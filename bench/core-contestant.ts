@@ -3,7 +3,7 @@
  * of calls in flight makes it call for that long; `warm` calls once for each session. It answers with the number of
  * calls.
  */
-import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
+import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Redis } from 'ioredis';
@@ -31,6 +31,8 @@ const CONTESTANTS: Record<string, Contestant> = {
 
   'HMGET + GET': async (url) => plainReads(url, await signIn(managerOn(url), USER_IDS), 'HMGET + GET'),
 
+  'EVALSHA, signed': (url) => signedScript(url),
+
   checkToken: (url) => checkToken(url),
   'checkToken, cached': (url) => checkToken(url, { cache: true }),
   'checkToken, createHmac': (url) => {
@@ -56,7 +58,26 @@ interface Hmac {
   digest(text: string): string;
 }
 
-/** Has the managers made from now on sign with Node's own HMAC. Ours is not an export of the package. */
+/** The least that a check by a script takes: a signature, and the read of a session. No judgement, and no deadline. */
+async function signedScript(url: string): ReturnType<Contestant> {
+  const tokens = await signIn(managerOn(url), USER_IDS);
+  const redis = new Redis(url);
+  const lua = `return redis.call('HMGET', KEYS[1], 'v', 'id', ARGV[1], ARGV[1] .. '.a')[2]`;
+  redis.defineCommand('readSession', { lua, numberOfKeys: 2 });
+  const { readSession } = redis as unknown as { readSession(...args: string[]): Promise<string> };
+  const { HmacSha256 } = hmacOfThePackage();
+  const hmac = new HmacSha256(Buffer.from(SECRET), 100);
+  return async (index) => {
+    const token = tokens[index] as string;
+    const end = token.lastIndexOf('.');
+    const [given, right] = [token.slice(end + 1), hmac.digest(token.slice(0, end))].map((mac) => Buffer.from(mac));
+    if (!timingSafeEqual(given as Buffer, right as Buffer)) return undefined;
+    const [tag = '', sid = ''] = token.split('.', 2);
+    return readSession.call(redis, `session-token:{${tag}}`, `session-user:{${tag}}`, sid);
+  };
+}
+
+/** Has the managers made from now on sign with Node's own HMAC. */
 function signWithCreateHmac(): void {
   class StandardHmac implements Hmac {
     readonly #key: KeyObject;
@@ -69,13 +90,16 @@ function signWithCreateHmac(): void {
       return createHmac('sha256', this.#key).update(text).digest('base64url');
     }
   }
-  const exported = require(join(__dirname, 'node_modules/tokensession/dist/token/hmac.js')) as {
-    HmacSha256: new (key: Buffer, maxTextBytes: number) => Hmac;
-  };
+  const exported = hmacOfThePackage();
   const [key, text] = [Buffer.from(SECRET), 'a text'];
   const macs = [new exported.HmacSha256(key, text.length), new StandardHmac(key)].map((hmac) => hmac.digest(text));
   if (macs[0] !== macs[1]) throw new Error('the ways sign differently');
   exported.HmacSha256 = StandardHmac;
+}
+
+/** Not an export of the package. */
+function hmacOfThePackage(): { HmacSha256: new (key: Buffer, maxTextBytes: number) => Hmac } {
+  return require(join(__dirname, 'node_modules/tokensession/dist/token/hmac.js'));
 }
 
 async function touchToken(url: string, options: { cache?: true } = {}): ReturnType<Contestant> {

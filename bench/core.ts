@@ -5,7 +5,7 @@ import { judge, type Part } from './report';
 import { type Effort, interleaveAfresh, type Sample } from './rounds';
 
 /** Contestants of core-contestant.ts that call Redis, measured with this many calls in flight. */
-const ASKING = ['GET', 'HMGET + GET', 'checkToken', 'touchToken', 'redis-sessions get'];
+const ASKING = ['GET', 'HMGET + GET', 'EVALSHA, signed', 'checkToken', 'touchToken', 'redis-sessions get'];
 const IN_FLIGHT = [1, 16, 100];
 /** Contestants that answer from memory, where no calls are in flight together. */
 const CACHED = ['checkToken, cached', 'touchToken, cached', 'redis-sessions get, cached'];

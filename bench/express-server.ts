@@ -6,6 +6,7 @@ import session from 'express-session';
 import { createClient } from 'redis';
 import { type RequestSession, requireUser, sessionMiddleware } from 'tokensession/express';
 import { ExpressSessionStore } from 'tokensession/express-session';
+import { CachedByHand, userIdOf } from './cached-by-hand';
 import { type ManagerOptions, managerOn, SECRET, TTL } from './contestants';
 import { GetexSessions, type HandmadeSessions, ListedGetexSessions } from './getex-sessions';
 import { serve } from './server';
@@ -32,6 +33,20 @@ const CONTESTANTS: Record<string, (app: Express, url: string) => unknown> = {
 
   tokensession: (app, url) => useTokensession(app, url),
   'tokensession, cached': (app, url) => useTokensession(app, url, { cache: true }),
+
+  'cached by hand': (app, url) => {
+    const sessions = new CachedByHand(url);
+    app.use((req, _res, next) => {
+      sessions.open(req, req.headers);
+      next();
+    });
+    app.post('/login/:user', async (req, res) => {
+      res.cookie('session', await sessions.login(req.params.user), { httpOnly: true });
+      res.sendStatus(204);
+    });
+    const guard: RequestHandler = (req, res, next) => (userIdOf(req) === undefined ? res.sendStatus(401) : next());
+    app.get('/', guard, (req, res) => void res.json({ user: userIdOf(req) }));
+  },
 
   GETEX: (app, url) => useHandmade(app, new GetexSessions(url, TTL)),
   'GETEX, signed and listed': (app, url) => useHandmade(app, new ListedGetexSessions(url, SECRET, TTL)),

@@ -5,6 +5,7 @@ import Koa, { type Context, type Middleware } from 'koa';
 import redisStore from 'koa-redis';
 import { createSession } from 'koa-session';
 import { requireUser, sessionMiddleware } from 'tokensession/koa';
+import { CachedByHand, userIdOf } from './cached-by-hand';
 import { type ManagerOptions, managerOn, SECRET, TTL } from './contestants';
 import { GetexSessions, type HandmadeSessions, ListedGetexSessions } from './getex-sessions';
 import { serve } from './server';
@@ -31,6 +32,24 @@ const CONTESTANTS: Record<string, (app: Koa, url: string) => void> = {
 
   tokensession: (app, url) => useTokensession(app, url),
   'tokensession, cached': (app, url) => useTokensession(app, url, { cache: true }),
+
+  'cached by hand': (app, url) => {
+    const sessions = new CachedByHand(url);
+    app.use((ctx, next) => {
+      sessions.open(ctx, ctx.req.headers);
+      return next();
+    });
+    const login = async (ctx: Context, user: string) => void ctx.cookies.set('session', await sessions.login(user));
+    app.use(
+      loginOr(
+        login,
+        guard((ctx) => userIdOf(ctx) !== undefined),
+      ),
+    );
+    app.use((ctx) => {
+      ctx.body = { user: userIdOf(ctx) };
+    });
+  },
 
   /** With our ioredis, which is newer than its own. Rolling, so that its sessions slide, as ours do. */
   'koa-session': (app, url) => {
