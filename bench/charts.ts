@@ -1,6 +1,6 @@
 /*
- * Writes the results into the documentation: charts into docs/charts, and tables into docs/performance.md and
- * README.md, between their markers. `--quick` uses the results of a quick run, and writes to quick-docs instead.
+ * Writes the results into the documentation: charts into docs/charts, and tables into the pages below, between
+ * their markers. `--quick` uses the results of a quick run, and writes to quick-docs instead.
  */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ import { fillTables } from './tables';
 
 const ROOT = join(__dirname, '..');
 /** Pages with tables. */
-const PAGES = ['docs/performance.md', 'README.md'];
+const PAGES = ['docs/performance.md', 'docs/operations.md', 'docs/live.md', 'README.md'];
 
 async function main(args: readonly string[]): Promise<void> {
   const isQuick = args.includes('--quick') || process.env.npm_config_quick === 'true';
