@@ -303,8 +303,10 @@ export class RedisStore implements Store {
   }
 
   async *tags(): AsyncIterable<readonly string[]> {
-    const [before, after] = this.#connection.whole(this.#keys.sessions('\n')).split('\n') as [string, string];
+    const [before, after] = [this.#connection.whole(this.#keys.sessions('')).slice(0, -1), '}'];
     const pattern = `${escapedGlob(before)}*${after}`;
+    // Before that, a Cluster's client knows no servers.
+    await this.#connection.ready();
     for (const server of this.#connection.servers()) {
       let cursor = '0';
       do {
