@@ -124,6 +124,7 @@ local user, refusal = read_user(key)
 if refusal then return refusal end
 ${REFUSE_ON_REPLICA}
 announce(key)
+local bans_now = false
 if user_id ~= '' then
   local known, repeated = user.ban, decode_ban(ban)
   -- An old ban that is not stored may have been lifted, and the lifting forgotten.
@@ -131,11 +132,13 @@ if user_id ~= '' then
   if is_later or known and known.since == repeated.since and not is_banned(repeated) then
     redis.call('HSET', key, 'id', user_id, 'v', '${LAYOUT_VERSION}', 'ban', ban)
     user.id, user.ban, user.corrupt.ban = user_id, repeated, nil
+    bans_now = is_banned(repeated)
   end
 end
 
+-- Without the ban, this server has accepted logins: they end whenever they were made.
 for sid, session in pairs(user.sessions) do
-  if session.created < before and sid ~= except then
+  if bans_now or session.created < before and sid ~= except then
     if is_banned(user.ban) then end_session(key, user, sid, 'banned', user.ban.reason)
     else end_session(key, user, sid, 'revoked', '')
     end
