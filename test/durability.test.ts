@@ -270,6 +270,30 @@ describe('a revocation with durability', () => {
     }
   });
 
+  it('notifies listeners of ends by a lost user or a moved session, although no replica confirms them', async () => {
+    const store = new RedisStore(master.url, {
+      timeoutMs: TIMEOUT_MS,
+      ...prefixes,
+      durability: { replicas: 3, timeoutMs: 50 },
+    });
+    const sessions = new TokenManager({ store, secret: SECRET, maxSessions: 1, getUserInfo: () => null });
+    onClose(() => sessions.close());
+    const seen: [name: string, sessionId: string][] = [];
+    for (const name of ['replaced', 'revoked'] as const) {
+      sessions.on(name, ({ sessionId }) => seen.push([name, sessionId]));
+    }
+    const first = await sessions.setToken('ada');
+    const { named } = requestSessionsOf(sessions);
+    const name = named.newName('ada');
+    await expect(named.startUser('ada', name, { data: new Map(), provedAt: 0 })).rejects.toMatchObject(notReplicated);
+    const token = (await named.tokenOf(name)) as string;
+    await expect(sessions.touchToken(token)).rejects.toMatchObject(notReplicated);
+    expect(seen).toEqual([
+      ['replaced', first.split('.')[1]],
+      ['revoked', name.sid],
+    ]);
+  });
+
   it('waits on the server that the client is connected to, after each reconnect', async () => {
     const lone = await startRedis();
     onClose(() => lone.stop());

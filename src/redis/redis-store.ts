@@ -168,9 +168,10 @@ export class RedisStore implements Store {
       ...[inheritedFrom, inherited.length, ...inherited],
       ...[...data].flat(),
     ]);
-    if (ended !== '') this.#remember(call, revocationOf(...idsIn(ended)));
-    if (session.provedAt !== undefined) await this.#secureMove(call);
-    return { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
+    const created = { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
+    if (ended !== '') this.#remember(call, revocationOf(...created.ended));
+    if (session.provedAt !== undefined) await this.#secureMove(call, created);
+    return created;
   }
 
   check(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<Found> {
@@ -416,9 +417,10 @@ export class RedisStore implements Store {
   }
 
   /** Has replicas confirm a moved session if the store is durable: its former record may be deleted then. */
-  async #secureMove({ key, deadline }: Call): Promise<void> {
+  async #secureMove({ key, deadline }: Call, outcome: unknown): Promise<void> {
     await this.#replicas?.confirm(key, revocationOf(), deadline).catch((cause: unknown) => {
-      throw new SessionError('ERR_NOT_REPLICATED', 'the session was moved, but too few replicas have it', { cause });
+      const message = 'the session was moved, but too few replicas have it';
+      throw withOutcome(new SessionError('ERR_NOT_REPLICATED', message, { cause }), outcome);
     });
   }
 
