@@ -304,8 +304,9 @@ export class RedisStore implements Store {
   }
 
   async *tags(): AsyncIterable<readonly string[]> {
-    const [before, after] = [this.#connection.whole(this.#keys.sessions('')).slice(0, -1), '}'];
-    const pattern = `${escapedGlob(before)}*${after}`;
+    // A tag stands between this and a brace.
+    const before = this.#connection.whole(this.#keys.sessions('')).slice(0, -1);
+    const pattern = `${escapedGlob(before)}*}`;
     // Before that, a Cluster's client knows no servers.
     await this.#connection.ready();
     for (const server of this.#connection.servers()) {
@@ -314,7 +315,7 @@ export class RedisStore implements Store {
         const from = cursor;
         const scan = (redis: Redis) => redis.scan(from, 'MATCH', pattern, 'COUNT', SCAN_COUNT);
         const [next, keys] = await this.#connection.sendTo(server, scan);
-        yield keys.map((key) => key.slice(before.length, key.length - after.length));
+        yield keys.map((key) => key.slice(before.length, -1));
         cursor = next;
       } while (cursor !== '0');
     }
