@@ -162,13 +162,13 @@ export class RedisStore implements Store {
     const { maxSessions, maxOnDevice, onLimit, replaces } = session;
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
     const call = this.#callFor(tag);
-    const [now, record = '', ended = ''] = await this.#deadlines.run(call, 'create', (latest) => [
+    const [now, record = '', ended = '', stored = json] = await this.#deadlines.run(call, 'create', (latest) => [
       ...[userId, sid, ttlMs, absoluteTtlMs, json, latest],
       ...[maxSessions, maxOnDevice, attributes.device ?? '', onLimit, replaces.join(), provedAt],
       ...[inheritedFrom, inherited.length, ...inherited],
       ...[...data].flat(),
     ]);
-    const created = { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
+    const created = { session: parseRecord(sid, record, stored), now: Number(now), ended: idsIn(ended) };
     if (ended !== '') this.#remember(call, revocationOf(...created.ended));
     if (session.provedAt !== undefined) await this.#secureMove(call, created);
     return created;
