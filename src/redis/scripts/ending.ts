@@ -113,7 +113,8 @@ return { now, user.id, user.ban.text }
  * ARGV[1]  end those that began before this moment, ms; 0 = none
  * ARGV[2]  but not this session id; '' = no exception
  * ARGV[3]  the user id, where there is a ban to set or to lift; '' = there is none
- * ARGV[4]  the ban, as 'since:until:reason'. Ignored if Redis has a later ban, or has this one as lifted
+ * ARGV[4]  the ban, as 'since:until:reason'. Ignored if Redis has a later ban, or has this one as lifted. Where Redis
+ *          lacked it, it ends all sessions
  * ARGV[5…] ids of sessions to end in any case
  * Returns  1
  */
@@ -136,7 +137,7 @@ if user_id ~= '' then
   end
 end
 
--- Without the ban, this server has accepted logins: they end whenever they were made.
+-- A server that lacked the ban may have accepted logins since it began.
 for sid, session in pairs(user.sessions) do
   if bans_now or session.created < before and sid ~= except then
     if is_banned(user.ban) then end_session(key, user, sid, 'banned', user.ban.reason)
