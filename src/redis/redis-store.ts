@@ -310,6 +310,8 @@ export class RedisStore implements Store {
     // Before that, a Cluster's client knows no servers.
     await this.#connection.ready();
     for (const server of this.#connection.servers()) {
+      // A replica, which may know less than its master, refuses that.
+      await this.#serverKeys.writeNothing(server, this.#connection.timeoutMs);
       let cursor = '0';
       do {
         const from = cursor;
