@@ -1,9 +1,9 @@
 import { checkFunction, kindOf, optional, type Readers, readOptions, readUserId } from './errors/arguments';
-import { SessionError } from './errors/session-error';
+import { isUnconfirmed, SessionError } from './errors/session-error';
 import { ExpressSessions } from './express-session/express-sessions';
 import { LegacySessions } from './express-session/legacy-sessions';
 import { type AnyStore, type SessionMethods, type SessionRequest, Store } from './express-session/peer';
-import { nameOf } from './express-session/session-identity';
+import { isNamedId, nameOf } from './express-session/session-identity';
 import { placeSession, trackOf } from './express-session/tracked-session';
 import { adoptSession } from './http/opening';
 import { checkProperty } from './http/property';
@@ -183,8 +183,10 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
   /** Replaces the session of a request. If the old session can't be ended, the request and its cookie keep it. */
   override regenerate(request: object, callback: (error?: unknown) => unknown): void {
     const req = request as SessionRequest;
+    const isVisitor = !isNamedId(req.sessionID);
     this.destroy(req.sessionID, (error: unknown) => {
-      if (error) return callback(error);
+      // A visitor's session that ends for another one is no logout, which replicas would have to confirm.
+      if (error && !(isVisitor && isUnconfirmed(error))) return callback(error);
       this.generate?.(req);
       callback();
     });

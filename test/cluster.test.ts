@@ -87,6 +87,27 @@ describe('a Cluster', () => {
     }
   });
 
+  it('lists all users for a process that has just started, and lists nothing where it can not look', async () => {
+    await logIn(manage(), 20);
+    const tagsOf = async (store: RedisStore) => {
+      const found: string[] = [];
+      for await (const tags of store.tags()) found.push(...tags);
+      return found;
+    };
+    const open = (target: Target) => {
+      const store = new RedisStore(target, { ...PATIENT, ...prefixes });
+      onClose(() => store.close());
+      return store;
+    };
+    const store = open({ cluster: topology.startupNodes });
+    expect(new Set(await tagsOf(store)).size).toBe(20);
+    await store.close();
+    const unreachable = open({ cluster: [{ host: '127.0.0.1', port: await freePort() }] });
+    for (const other of [store, unreachable]) {
+      await expect(tagsOf(other)).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' });
+    }
+  });
+
   it('is healthy at the first check', async () => {
     expect(await manage().health()).toMatchObject({ status: 'up' });
   });

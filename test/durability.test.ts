@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createRedisClient, RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
+import { requestSessionsOf } from '../src/manager/token-manager';
 import { tagOf } from '../src/token/token';
 import { FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
+import { type Route, startBridge } from './support/express-session-app';
 import { ask, askInfo, type RedisServer, startRedis } from './support/redis-server';
 import { startStopwatch } from './support/stopwatch';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
@@ -225,6 +227,71 @@ describe('a revocation with durability', () => {
     const elapsedMs = startStopwatch();
     await Promise.all([expect(late).rejects.toMatchObject({ status: 503 }), sessions.close()]);
     expect(elapsedMs()).toBeLessThan(TIMEOUT_MS + SLACK_MS);
+  });
+
+  it('takes nothing from a visitor whose session goes on as another one, while no replica answers', async () => {
+    const sessions = manage();
+    const requests = requestSessionsOf(sessions);
+    const [before, after] = [new Map([['cart', '["tea"]']]), ['tea', 'milk']];
+    for (const replica of replicas) replica.pause();
+    for (const start of [() => requests.start('ada', {}, { data: before }), () => requests.startVisitor(before)]) {
+      const visitor = await requests.startVisitor(before);
+      // Another request, after the data was copied.
+      await sessions.sessionData(visitor.token).set('cart', after);
+      const next = await start();
+      await requests.endVisitor(visitor.token, next, before, null);
+      expect(await sessions.sessionData(visitor.token).get('cart')).toBeUndefined();
+      expect(await sessions.sessionData(next.token).get('cart')).toEqual(after);
+    }
+  });
+
+  it('stops no login by express-session, which keeps what the visitor had', async () => {
+    const store = new RedisStore(master.url, {
+      timeoutMs: TIMEOUT_MS,
+      ...prefixes,
+      durability: { replicas: 1, timeoutMs: 50 },
+    });
+    const routes: Record<string, Route> = {
+      '/sign-in': (req) => {
+        req.session.passport = { user: req.query.user };
+      },
+    };
+    const { browse } = await startBridge(onClose, { policy: { store }, routes });
+    for (const replica of replicas) replica.pause();
+    for (const login of ['/login', '/sign-in']) {
+      const browser = browse();
+      await browser.visit('/set?cart=tea');
+      for (const user of login === '/login' ? ['ada'] : ['ada', 'grace']) {
+        expect(await browser.visit(`${login}?user=${user}`)).toMatchObject({ status: 200 });
+        const { body } = await browser.visit('/session');
+        expect(body).toMatchObject({ data: { passport: { user }, ...(login === '/sign-in' && { cart: 'tea' }) } });
+      }
+      expect(await browser.visit('/logout')).toMatchObject({ status: 503 });
+    }
+  });
+
+  it('notifies listeners of ends by a lost user or a moved session, although no replica confirms them', async () => {
+    const store = new RedisStore(master.url, {
+      timeoutMs: TIMEOUT_MS,
+      ...prefixes,
+      durability: { replicas: 3, timeoutMs: 50 },
+    });
+    const sessions = new TokenManager({ store, secret: SECRET, maxSessions: 1, getUserInfo: () => null });
+    onClose(() => sessions.close());
+    const seen: [name: string, sessionId: string][] = [];
+    for (const name of ['replaced', 'revoked'] as const) {
+      sessions.on(name, ({ sessionId }) => seen.push([name, sessionId]));
+    }
+    const first = await sessions.setToken('ada');
+    const { named } = requestSessionsOf(sessions);
+    const name = named.newName('ada');
+    await expect(named.startUser('ada', name, { data: new Map(), provedAt: 0 })).rejects.toMatchObject(notReplicated);
+    const token = (await named.tokenOf(name)) as string;
+    await expect(sessions.touchToken(token)).rejects.toMatchObject(notReplicated);
+    expect(seen).toEqual([
+      ['replaced', first.split('.')[1]],
+      ['revoked', name.sid],
+    ]);
   });
 
   it('waits on the server that the client is connected to, after each reconnect', async () => {

@@ -449,6 +449,7 @@ describe('a master that becomes a replica while we are connected', () => {
         () => sessions.getBan('nobody'),
         // Also where the session with this id is live, as after a login that was sent twice.
         () => store.create(tag, newSession('ada', { sid })),
+        () => store.tags()[Symbol.asyncIterator]().next(),
       ];
       for (const call of calls) {
         const { outcome, ms } = await timed(call());

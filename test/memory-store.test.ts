@@ -26,6 +26,12 @@ describe('MemoryStore', () => {
     }
   });
 
+  it('takes a clock that counts fractions of milliseconds', async () => {
+    const sessions = new TokenManager({ store: new MemoryStore({ now: () => Date.now() + 0.25 }), secret: SECRET });
+    const token = await sessions.setToken('ada');
+    expect(await sessions.touchToken((await sessions.rotateToken(token)) as string)).not.toBeNull();
+  });
+
   it('does not keep a process from ending, closed or not', async () => {
     const program = `
       const { MemoryStore } = require('tokensession');

@@ -449,6 +449,16 @@ describe('a ban that is repeated', () => {
     expect(await sessions.getBan('grace')).toEqual({ since: new Date(since), until: null });
   });
 
+  it('ends the logins that a server without it has accepted', async () => {
+    const sessions = manage();
+    const since = await timeOf(server);
+    await sleep(5);
+    const token = await sessions.setToken('ada');
+    await repeat('ada', `${since}:0:spam`, since);
+    expect(await sessions.inspectToken(token)).toEqual({ session: null, reason: 'banned', message: 'spam' });
+    expect(await sessions.listUserSessions('ada')).toEqual([]);
+  });
+
   it('does not return once it was lifted, nor override a later one', async () => {
     const sessions = manage();
     await sessions.banUser('ada', { reason: 'first' });

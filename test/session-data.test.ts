@@ -84,6 +84,7 @@ describeStores((open) => {
     ['an object with toJSON', { toJSON: () => 1 }, 'key'],
     ['an array with a property', [Object.assign([1], { total: 1 })], 'key[0]'],
     ['a property with a symbol for its key', { a: { [Symbol('s')]: 1 } }, 'key.a'],
+    ['an instance of a class of arrays', [new (class Cart extends Array {})()], 'key[0]'],
     ['an array with toJSON', [Object.assign([1], { toJSON: () => 1 })], 'key[0]'],
   ])('rejects %s with its path, and keeps the old value', async (_name, value, place) => {
     await data.set({ key: 'old', other: 1 });

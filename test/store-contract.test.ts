@@ -124,7 +124,8 @@ describeStores((open) => {
     it('returns the live session with the same id, and changes nothing', async () => {
       const given = session(USER, { data: new Map([['a', '1']]) });
       const { session: first } = await store.create(TAG, given);
-      const again = await store.create(TAG, { ...given, ttlMs: 5, data: new Map([['a', '2']]) });
+      const other = { ttlMs: 5, attributes: { device: 'tv' }, data: new Map([['a', '2']]) };
+      const again = await store.create(TAG, { ...given, ...other });
       expect(again.session).toEqual(first);
       expect(again.ended).toEqual([]);
       expect(await store.readData(TAG, claimsOf(TAG, first), POLICY, null)).toMatchObject({

@@ -220,7 +220,7 @@ export class ExpressSessions {
     const ttlMs = wanted ?? this.#sessions.defaultTtlMs(name);
     const data = new Map(entries);
     if (former !== null && former.identity.userId !== null) {
-      const changesByOthers = await this.#endFormer(former, entries);
+      const changesByOthers = await this.#endFormer(former, entries, userId === null);
       for (const [key, json] of changesByOthers ?? []) json === null ? data.delete(key) : data.set(key, json);
       // What was a user's goes on as a visitor's only where that user's session had not ended by other ways, and as
       // another user's not where it was kicked. Of two requests that make it another user's, both do.
@@ -259,9 +259,13 @@ export class ExpressSessions {
    * Ends a session that goes on as another one. Gives what other requests have changed since this one read it, but for
    * the keys that this request has changed; `null` when this request has not ended it.
    */
-  async #endFormer(former: StoredContent, entries: SessionEntries): Promise<Map<string, string | null> | null> {
+  async #endFormer(
+    former: StoredContent,
+    entries: SessionEntries,
+    isLogout = false,
+  ): Promise<Map<string, string | null> | null> {
     const { identity, entries: before, isLive } = former;
-    const ended = isLive ? await this.#sessions.endCopied(identity.name, before) : null;
+    const ended = isLive ? await this.#sessions.endCopied(identity.name, before, isLogout) : null;
     former.isLive = false;
     if (ended !== null) former.changesByOthers = ended;
     const { changesByOthers } = former;

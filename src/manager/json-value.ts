@@ -31,12 +31,15 @@ function checkJson(name: string, value: unknown, above: readonly object[]): void
     const kind = isMore ? 'an array with a property' : 'a property with a symbol for its key';
     throw new TypeError(`${name} must be what JSON can hold, got ${kind}`);
   }
-  if (Array.isArray(value)) {
+  const isArray = Array.isArray(value);
+  if (!isPlainObject(isArray ? Object.getPrototypeOf(value) : value)) {
+    throw new TypeError(`${name} must be what JSON can hold, got ${classOf(value)}`);
+  }
+  if (isArray) {
     // Not forEach, which skips holes.
     for (let index = 0; index < value.length; index++) checkJson(`${name}[${index}]`, value[index], path);
     return;
   }
-  if (!isPlainObject(value)) throw new TypeError(`${name} must be what JSON can hold, got ${classOf(value)}`);
   for (const [key, member] of Object.entries(value)) {
     if (member !== undefined) checkJson(`${name}.${key}`, member, path);
   }

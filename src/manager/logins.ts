@@ -80,7 +80,7 @@ export class Logins<Detail> {
     this.#userInfo.ignoreLoad(userId);
     const replaced = replaces.map((old) => parseToken(old, keys)).filter((old) => old !== null);
 
-    const { session, now, ended } = await this.#store.create(tag, {
+    const creation = this.#store.create(tag, {
       userId,
       sid,
       ttlMs: ttl * 1000,
@@ -94,7 +94,9 @@ export class Logins<Detail> {
       onLimit,
       replaces: replaced.filter((old) => old.tag === tag).map((old) => old.sid),
     });
-    for (const sessionId of ended) this.#events.emit('replaced', { userId, sessionId, by: sid });
+    const { session, now } = await reportOutcome(creation, ({ ended }) => {
+      for (const sessionId of ended) this.#events.emit('replaced', { userId, sessionId, by: sid });
+    });
     await this.#endReplaced(
       replaced.filter((old) => old.tag !== tag),
       { tag, sid },

@@ -1,3 +1,4 @@
+import { isUnconfirmed } from '../errors/session-error';
 import { bytesOfData } from '../store/limits';
 import {
   expiryOf,
@@ -119,9 +120,19 @@ export class NamedSessions {
   /**
    * Ends a session that goes on as another one, which began with a copy of its data. Gives what other requests have
    * changed since the copy was made: for {@link catchUp}. `null` when it was not live.
+   *
+   * @param isLogout whether replicas must confirm the end, if the store is durable.
    */
-  async endCopied(name: SessionName, copy: SessionEntries): Promise<Map<string, string | null> | null> {
-    const ended = await this.#reportEnd(name, this.#store.endWithData(name.tag, name.sid, null));
+  async endCopied(
+    name: SessionName,
+    copy: SessionEntries,
+    isLogout = false,
+  ): Promise<Map<string, string | null> | null> {
+    const ending = this.#store.endWithData(name.tag, name.sid, null);
+    const ended = await this.#reportEnd(name, ending).catch((error: unknown) => {
+      if (isLogout || !isUnconfirmed(error) || error.outcome === undefined) throw error;
+      return error.outcome as Awaited<typeof ending>;
+    });
     return ended && changesBetween(copy, ended.data);
   }
 

@@ -1,6 +1,7 @@
 import { SharedJson } from '../store/shared-json';
 import type { Store } from '../store/store';
 import { tagOf } from '../token/token';
+import { reportOutcome } from './report-outcome';
 import type { LiveToken } from './session-lookup';
 import { userOf } from './session-view';
 import type { DeepReadonly, GetUserInfo, User } from './types';
@@ -144,7 +145,10 @@ export class UserInfo<Detail> {
   async #keep(userId: string, text: string | null, ttlMs: number, version: number): Promise<void> {
     const tag = tagOf(userId);
     if (text !== null) await this.#store.setUserInfo(tag, text, ttlMs, version);
-    else this.#onGone(userId, await this.#store.endAll(tag, { except: null, message: null, goneAtVersion: version }));
+    else {
+      const ending = this.#store.endAll(tag, { except: null, message: null, goneAtVersion: version });
+      await reportOutcome(ending, (ended) => this.#onGone(userId, ended));
+    }
   }
 }
 

@@ -162,15 +162,16 @@ export class RedisStore implements Store {
     const { maxSessions, maxOnDevice, onLimit, replaces } = session;
     const json = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
     const call = this.#callFor(tag);
-    const [now, record = '', ended = ''] = await this.#deadlines.run(call, 'create', (latest) => [
+    const [now, record = '', ended = '', stored = json] = await this.#deadlines.run(call, 'create', (latest) => [
       ...[userId, sid, ttlMs, absoluteTtlMs, json, latest],
       ...[maxSessions, maxOnDevice, attributes.device ?? '', onLimit, replaces.join(), provedAt],
       ...[inheritedFrom, inherited.length, ...inherited],
       ...[...data].flat(),
     ]);
-    if (ended !== '') this.#remember(call, revocationOf(...idsIn(ended)));
-    if (session.provedAt !== undefined) await this.#secureMove(call);
-    return { session: parseRecord(sid, record, json), now: Number(now), ended: idsIn(ended) };
+    const created = { session: parseRecord(sid, record, stored), now: Number(now), ended: idsIn(ended) };
+    if (ended !== '') this.#remember(call, revocationOf(...created.ended));
+    if (session.provedAt !== undefined) await this.#secureMove(call, created);
+    return created;
   }
 
   check(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<Found> {
@@ -303,15 +304,20 @@ export class RedisStore implements Store {
   }
 
   async *tags(): AsyncIterable<readonly string[]> {
-    const [before, after] = this.#connection.whole(this.#keys.sessions('\n')).split('\n') as [string, string];
-    const pattern = `${escapedGlob(before)}*${after}`;
+    // A tag stands between this and a brace.
+    const before = this.#connection.whole(this.#keys.sessions('')).slice(0, -1);
+    const pattern = `${escapedGlob(before)}*}`;
+    // Before that, a Cluster's client knows no servers.
+    await this.#connection.ready();
     for (const server of this.#connection.servers()) {
+      // A replica, which may know less than its master, refuses that.
+      await this.#serverKeys.writeNothing(server, this.#connection.timeoutMs);
       let cursor = '0';
       do {
         const from = cursor;
         const scan = (redis: Redis) => redis.scan(from, 'MATCH', pattern, 'COUNT', SCAN_COUNT);
         const [next, keys] = await this.#connection.sendTo(server, scan);
-        yield keys.map((key) => key.slice(before.length, key.length - after.length));
+        yield keys.map((key) => key.slice(before.length, -1));
         cursor = next;
       } while (cursor !== '0');
     }
@@ -414,9 +420,10 @@ export class RedisStore implements Store {
   }
 
   /** Has replicas confirm a moved session if the store is durable: its former record may be deleted then. */
-  async #secureMove({ key, deadline }: Call): Promise<void> {
+  async #secureMove({ key, deadline }: Call, outcome: unknown): Promise<void> {
     await this.#replicas?.confirm(key, revocationOf(), deadline).catch((cause: unknown) => {
-      throw new SessionError('ERR_NOT_REPLICATED', 'the session was moved, but too few replicas have it', { cause });
+      const message = 'the session was moved, but too few replicas have it';
+      throw withOutcome(new SessionError('ERR_NOT_REPLICATED', message, { cause }), outcome);
     });
   }
 

@@ -281,7 +281,8 @@ export class MemoryStore implements Store {
 
   #nowIfOpen(): number {
     if (this.#closed) throw new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed');
-    return this.#now();
+    // Tokens hold whole milliseconds.
+    return Math.floor(this.#now());
   }
 
   /** The user under this tag, or a new one that is not stored yet. */

@@ -113,7 +113,8 @@ return { now, user.id, user.ban.text }
  * ARGV[1]  end those that began before this moment, ms; 0 = none
  * ARGV[2]  but not this session id; '' = no exception
  * ARGV[3]  the user id, where there is a ban to set or to lift; '' = there is none
- * ARGV[4]  the ban, as 'since:until:reason'. Ignored if Redis has a later ban, or has this one as lifted
+ * ARGV[4]  the ban, as 'since:until:reason'. Ignored if Redis has a later ban, or has this one as lifted. Where Redis
+ *          lacked it, it ends all sessions
  * ARGV[5…] ids of sessions to end in any case
  * Returns  1
  */
@@ -124,6 +125,7 @@ local user, refusal = read_user(key)
 if refusal then return refusal end
 ${REFUSE_ON_REPLICA}
 announce(key)
+local bans_now = false
 if user_id ~= '' then
   local known, repeated = user.ban, decode_ban(ban)
   -- An old ban that is not stored may have been lifted, and the lifting forgotten.
@@ -131,11 +133,13 @@ if user_id ~= '' then
   if is_later or known and known.since == repeated.since and not is_banned(repeated) then
     redis.call('HSET', key, 'id', user_id, 'v', '${LAYOUT_VERSION}', 'ban', ban)
     user.id, user.ban, user.corrupt.ban = user_id, repeated, nil
+    bans_now = is_banned(repeated)
   end
 end
 
+-- A server that lacked the ban may have accepted logins since it began.
 for sid, session in pairs(user.sessions) do
-  if session.created < before and sid ~= except then
+  if bans_now or session.created < before and sid ~= except then
     if is_banned(user.ban) then end_session(key, user, sid, 'banned', user.ban.reason)
     else end_session(key, user, sid, 'revoked', '')
     end

@@ -22,7 +22,8 @@ import { BANNED, CLOCK, CORRUPT, DATA, ENDED, REFUSE_ON_REPLICA, TOO_MANY, USER 
  * ARGV[13]  id of a session of this user whose data the new one takes over; '' = none
  * ARGV[14]  how many keys of that data, n
  * ARGV[15…] these n keys; then the other first data of the new session: each key and its JSON
- * Returns   { now, the session's record, the ids of those it ended, joined by commas }; { now } when it came too late
+ * Returns   { now, the session's record, the ids of those it ended, joined by commas }, and the attributes of a session
+ *           that was there before; { now } when it came too late
  */
 export const CREATE = `${CLOCK}${USER}
 local key = KEYS[1]
@@ -40,7 +41,7 @@ if next(user.corrupt) then return redis.error_reply('${CORRUPT} session') end
 local former = user.sessions[sid]
 if former and expiry(former) > now then
   ${REFUSE_ON_REPLICA}
-  return { now, encode(former), '' }
+  return { now, encode(former), '', user.attributes[sid] or '' }
 end
 if is_banned(user.ban) then
   ${REFUSE_ON_REPLICA}
