@@ -26,12 +26,13 @@ function checkJson(name: string, value: unknown, above: readonly object[]): void
   if (above.length === MAX_DEPTH) throw new TypeError(`${name} must not be nested deeper than ${MAX_DEPTH} levels`);
   const path = [...above, value];
   if ('toJSON' in value) throw new TypeError(`${name} must be what JSON can hold, got ${classOf(value)}`);
-  const isMore = Array.isArray(value) && Object.keys(value).length > value.length;
+  const isArray = Array.isArray(value);
+  const isMore = isArray && Object.keys(value).length > value.length;
   if (isMore || Object.getOwnPropertySymbols(value).length > 0) {
     const kind = isMore ? 'an array with a property' : 'a property with a symbol for its key';
     throw new TypeError(`${name} must be what JSON can hold, got ${kind}`);
   }
-  const isArray = Array.isArray(value);
+  // The prototype of arrays is a plain object; that of a class of arrays is not.
   if (!isPlainObject(isArray ? Object.getPrototypeOf(value) : value)) {
     throw new TypeError(`${name} must be what JSON can hold, got ${classOf(value)}`);
   }
