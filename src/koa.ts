@@ -36,7 +36,8 @@ export type SignedInContext<Property extends string = RegisteredProperty> = {
  * @example
  * app.use(sessionMiddleware(manager));
  */
-export function sessionMiddleware<Detail, Property extends string = 'session'>(
+// `const`: `app.use()` expects any context, and TypeScript would take `string` for the property.
+export function sessionMiddleware<Detail, const Property extends string = 'session'>(
   manager: TokenManager<Detail>,
   options?: SessionMiddlewareOptions<Property>,
 ): Middleware<DefaultState, SessionContext<Detail, Property>> {

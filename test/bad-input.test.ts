@@ -1,6 +1,12 @@
+import express from 'express';
+import { Hono } from 'hono';
+import Koa from 'koa';
 import { createClient } from 'redis';
 import { createRedisClient, MemoryStore, RedisStore, TokenManager } from 'tokensession';
-import { sessionMiddleware } from 'tokensession/express';
+import { requireUser, sessionMiddleware } from 'tokensession/express';
+import * as forHono from 'tokensession/hono';
+import * as forKoa from 'tokensession/koa';
+import { listen } from './support/apps';
 import { SECRET } from './support/stores';
 
 /** Records its calls; everything in these tests must be rejected before a call. */
@@ -23,7 +29,7 @@ describe('a call with an argument of the wrong type names that argument, before 
   const USER_IDS: [unknown, string, string][] = [
     [undefined, 'TypeError', 'userId must be a string, got undefined'],
     [null, 'TypeError', 'userId must be a string, got null'],
-    [7, 'TypeError', 'userId must be a string, got a value of type number'],
+    [7, 'TypeError', 'userId must be a string, got a number: pass String(id)'],
     [['ada'], 'TypeError', 'userId must be a string, got an array'],
     [{}, 'TypeError', 'userId must be a string, got a value of type object'],
     ['', 'RangeError', 'userId must not be empty'],
@@ -551,5 +557,40 @@ describe('createRedisClient refuses', () => {
       ['127.0.0.1', 1, 2, null, null, 0],
     ]);
     for (const client of clients) client.disconnect();
+  });
+});
+
+describe('a middleware that is mounted without a call says so', () => {
+  const onExpress = async (middleware: unknown) => {
+    const app = express().use(middleware as express.RequestHandler);
+    app.use(((error, _req, res, _next) => res.send(String(error))) satisfies express.ErrorRequestHandler);
+    return visit(app);
+  };
+  const onKoa = async (middleware: unknown) => {
+    const app = new Koa().use(async (ctx, next) => {
+      ctx.body = await next().catch(String);
+    });
+    return visit(app.use(middleware as Koa.Middleware).callback());
+  };
+  const onHono = async (middleware: unknown) => {
+    const app = new Hono().use(middleware as never).onError((error, c) => c.text(String(error)));
+    return (await app.request('/')).text();
+  };
+  async function visit(app: Parameters<typeof listen>[0]): Promise<string> {
+    const { url, close } = await listen(app);
+    const text = await (await fetch(url)).text();
+    await close();
+    return text;
+  }
+
+  it.each([
+    ['Express', () => onExpress(requireUser), 'requireUser'],
+    ['Koa', () => onKoa(forKoa.requireUser), 'requireUser'],
+    ['Hono', () => onHono(forHono.requireUser), 'requireUser'],
+    ['Express', () => onExpress(sessionMiddleware), 'sessionMiddleware'],
+    ['Koa', () => onKoa(forKoa.sessionMiddleware), 'sessionMiddleware'],
+    ['Hono', () => onHono(forHono.sessionMiddleware), 'sessionMiddleware'],
+  ])('in %s', async (_, answer, name) => {
+    expect(await answer()).toMatch(new RegExp(`^TypeError: ${name}.*: mount what ${name}\\(\\) returns$`));
   });
 });

@@ -218,6 +218,30 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await manager.listUserToken('ada')).toEqual([]);
     });
 
+    it("after the response has begun rejects, and so does a visitor's first data, with an error that names it", async () => {
+      const { manager } = await start();
+      const outcomes: unknown[] = [];
+      const app = await listen((req, res) => {
+        build(manager, {
+          routes: {
+            '/late': async (session) => {
+              begin(session, res);
+              outcomes.push(await session.login('ada').catch((error) => error));
+              outcomes.push(await session.data.increment('visits').catch((error) => error));
+              res.end();
+            },
+          },
+        })(req, res);
+      });
+      onClose(app.close);
+      await (await fetch(`${app.url}/late`)).text();
+      const late = (act: string) => ({
+        code: 'ERR_HEADERS_SENT',
+        message: expect.stringContaining(`${act} came after`),
+      });
+      expect(outcomes).toMatchObject([late('login()'), late("the first write of a visitor's session data")]);
+    });
+
     it('after the response has begun returns its token where there is no cookie to set', async () => {
       let token = '';
       const { manager } = await start();
@@ -282,7 +306,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       await send('/nonsense');
       expect(outcomes).toEqual([
         'RangeError: userId must not be empty',
-        'TypeError: userId must be a string, got a value of type number',
+        'TypeError: userId must be a string, got a number: pass String(id)',
         'RangeError: ttl must be a whole number from 1 to 3153600000, got 0',
         'TypeError: ttl must be a number, got a value of type string',
         'TypeError: login: unknown option "tll"; known are ttl, absoluteTtl, attributes, actor, keep, persistent',

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -311,6 +311,23 @@ describe('the table', () => {
     expect(methods.filter((link) => !page.includes(link))).toEqual([]);
   });
 
+  it('of messages has that of each error of a store', () => {
+    const text = '(["\'`])((?:(?!\\1).)+)\\1';
+    const code = "'(?:ERR_STORE_\\w+|ERR_NOT_REPLICATED)'";
+    const patterns = [
+      `${code},\\s*${text}`,
+      `const message = ${text};(?:(?!const message)[^])*?new SessionError\\(\\s*${code}, message`,
+    ];
+    const messages = sourceTexts().flatMap((source) =>
+      patterns.flatMap((pattern) => [...source.matchAll(new RegExp(pattern, 'g'))].map(([, , message]) => message)),
+    );
+    expect(messages.length).toBeGreaterThan(30);
+    const page = pageText('docs/operations.md');
+    // Values in a message are dots on the page.
+    const missing = messages.filter((message = '') => !page.includes(message.replace(/\$\{.*?\}/g, '…')));
+    expect(missing).toEqual([]);
+  });
+
   it('of errors has the status of each', () => {
     const lines = [...pageText('docs/errors.md').matchAll(/^\| `(ERR_\w+)` \| (\d+) \|/gm)];
     expect(lines).toHaveLength(rows('docs/errors.md', 'code').length);
@@ -344,6 +361,12 @@ it.each([...PAGES, ...OTHER_PAGES])('%s links to files and headings that exist',
     if (heading !== '') expect(headingsOf(readFileSync(file, 'utf8'))).toContain(heading);
   }
 });
+
+/** The text of each file in `src`. */
+function sourceTexts(): string[] {
+  const files = readdirSync(join(ROOT, 'src'), { recursive: true }) as string[];
+  return files.filter((name) => name.endsWith('.ts')).map((name) => pageText(`src/${name}`));
+}
 
 /** The anchors of a page's headings, as GitHub makes them: a repeated heading gets a number. */
 function headingsOf(text: string): string[] {

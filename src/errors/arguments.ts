@@ -93,7 +93,8 @@ export function checkOptions<Options extends object>(
   names: Readonly<Record<keyof Options, unknown>>,
 ): Partial<Options> {
   if (options !== undefined && !isPlainObject(options)) {
-    throw new TypeError(`${owner}: the options must be a plain object, got ${kindOf(options)}`);
+    const got = `${kindOf(options)}${callHint(owner, options)}`;
+    throw new TypeError(`${owner}: the options must be a plain object, got ${got}`);
   }
   if (options === undefined) return NO_OPTIONS;
   const own: Partial<Options> = Object.assign(Object.create(null), options);
@@ -103,6 +104,11 @@ export function checkOptions<Options extends object>(
     }
   }
   return own;
+}
+
+/** A hint for `app.use(requireUser)`, where the framework passes a request or context: a call is missing. */
+export function callHint(name: string, given: unknown): string {
+  return 'headers' in Object(given) || 'req' in Object(given) ? `: mount what ${name}() returns` : '';
 }
 
 /** One for all: `requireUser(session)` reads its options in each request. */
@@ -166,6 +172,7 @@ export function checkMessage(name: string, value: unknown): string | null {
 
 /** Any text of 1 to 1,024 bytes of UTF-8. */
 export function checkUserId(name: string, value: unknown): string {
+  if (typeof value === 'number') throw new TypeError(`${name} must be a string, got a number: pass String(id)`);
   const text = checkText(name, value);
   if (text.length > MAX_USER_ID_BYTES || Buffer.byteLength(text) > MAX_USER_ID_BYTES) {
     throw new RangeError(`${name} must have at most ${MAX_USER_ID_BYTES} bytes of UTF-8`);

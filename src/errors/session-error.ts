@@ -57,14 +57,14 @@ export class SessionError extends Error {
    * Headers that the middleware adds to the error response: `Retry-After` (RFC 9110, 10.2.3) with a 503, and
    * `WWW-Authenticate` (RFC 9110, 11.6.1) with the 401 of a login where tokens come in `Authorization`.
    */
-  readonly headers?: Readonly<Record<string, string>>;
+  declare readonly headers?: Readonly<Record<string, string>>;
   readonly #body: Readonly<Record<string, string>>;
   /** The result of a call that failed with `ERR_NOT_REPLICATED`, and would have resolved to it. Not printed. */
   declare readonly outcome?: unknown;
   /** Why the session has ended, of an `ERR_SESSION_ENDED`. */
-  readonly endReason?: EndReason;
+  declare readonly endReason?: EndReason;
   /** The message given when the session was revoked or its user banned; absent for none. */
-  readonly endMessage?: string;
+  declare readonly endMessage?: string;
 
   constructor(code: SessionErrorCode, message: string, options: SessionErrorOptions = {}) {
     super(message, 'cause' in options ? { cause: options.cause } : {});

@@ -125,22 +125,22 @@ export class CurrentSession<Detail> {
   }
 
   /**
-   * @param call the name of the verb that will set a cookie.
+   * @param act what will set a cookie, for errors.
    * @throws SessionError for a page of another origin, or when it is too late.
    */
-  checkCookie(call: string): void {
+  checkCookie(act: string): void {
     const { cookies, trustedOrigins } = this.policy;
     if (cookies === null) return;
     const refusal = crossOriginRefusal(this.exchange, trustedOrigins);
     if (refusal !== null) throw refusal;
-    if (this.exchange.isTooLate()) throw headersSent(call);
+    if (this.exchange.isTooLate()) throw headersSent(act);
   }
 
   /** Ends a session that started too late for its cookie. */
-  async checkCookieOf(call: string, { token }: { token: string }): Promise<void> {
+  async checkCookieOf(act: string, { token }: { token: string }): Promise<void> {
     if (this.policy.cookies === null || !this.exchange.isTooLate()) return;
     await this.policy.manager.deleteToken(token);
-    throw headersSent(call);
+    throw headersSent(act);
   }
 
   /** Records the error that opening failed with. Gives it if opening has to reject, else `null`. */

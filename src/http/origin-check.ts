@@ -16,8 +16,8 @@ export interface CrossOriginOptions {
    * unsafe (RFC 9110, 9.2.1). So are a body and a WebSocket handshake.
    *
    * `'refuse'` (default): a request with the session's cookie gets 403 `ERR_CROSS_ORIGIN`, without a call to the store.
-   * `login()` rejects with that error, with or without a cookie. `'allow'`: no check, for applications that check
-   * anti-forgery tokens. It allows no `trustedOrigins` besides.
+   * `login()` and a visitor's first write of session data reject with that error, with or without a cookie. `'allow'`:
+   * no check, for applications that check anti-forgery tokens. It allows no `trustedOrigins` besides.
    *
    * Clients other than browsers pass the check. A request with a signed token in the header passes, too, but its
    * `login()` is still checked if it sets a cookie.

@@ -171,7 +171,7 @@ export class RequestSession<Detail = unknown> {
     const current = this.#current;
     const { session, policy } = current;
     if (session !== null && session.user === null) return renewVisit(current, session.token);
-    return moveOn(current, 'rotate', (token) => policy.sessions.rotate(token, 'inherited'));
+    return moveOn(current, 'rotate()', (token) => policy.sessions.rotate(token, 'inherited'));
   }
 
   /**
@@ -183,7 +183,7 @@ export class RequestSession<Detail = unknown> {
    */
   async reauthenticated(): Promise<string | null> {
     const current = this.#current;
-    return moveOn(current, 'reauthenticated', (token) => current.policy.sessions.rotate(token, 'now'));
+    return moveOn(current, 'reauthenticated()', (token) => current.policy.sessions.rotate(token, 'now'));
   }
 
   /**

@@ -14,7 +14,7 @@ export function logIn<Detail>(
   const { policy, exchange } = current;
   const { manager, sessions, cookies, clearSiteData } = policy;
   return current.inTurn(async () => {
-    current.checkCookie('login');
+    current.checkCookie('login()');
     const { session: former } = current;
     const visitor = current.visitor.token;
     const isOwn = former !== null && former.user !== null && former.user.id === userId;
@@ -29,7 +29,7 @@ export function logIn<Detail>(
       replaces: current.actingTokens.filter((token) => token !== visitor),
     };
     const session = await sessions.start(userId, options, { data, inherits });
-    await current.checkCookieOf('login', session);
+    await current.checkCookieOf('login()', session);
     current.isPersistent = persistent;
     current.signIn(session, cookies !== null);
     current.setCookie(session);
@@ -74,24 +74,24 @@ export function logOut(current: CurrentSession<unknown>, { everywhere }: Checked
 /**
  * Gives the client the new token that the manager makes from its current one.
  *
- * @param call the name of the verb.
+ * @param act the verb, for errors.
  * @returns `null` without a user, or when the session has ended meanwhile.
  */
 export function moveOn<Detail>(
   current: CurrentSession<Detail>,
-  call: string,
+  act: string,
   make: (token: string) => Promise<string | null>,
 ): Promise<string | null> {
   return current.inTurn(async () => {
     const { session } = current;
     if (session === null || session.user === null) return null;
-    if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(call);
+    if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(act);
     const token = await make(session.token);
     if (token === null) {
       current.signOut({ reason: 'unknown' });
       return null;
     }
-    if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(call);
+    if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(act);
     const next = session.withToken(token);
     current.signIn(next, current.isInCookie);
     if (current.isInCookie) current.setCookie(next);

@@ -3,12 +3,14 @@ import type { OpenedSession } from '../manager/opened-session';
 import type { SessionEntries } from '../store/store';
 import type { CurrentSession } from './current-session';
 
+const FIRST_WRITE = "the first write of a visitor's session data";
+
 /** Starts a visitor's session with this data. `false`: the request has a session by now. */
 export function startVisit(current: CurrentSession<unknown>, entries: SessionEntries): Promise<boolean> {
   return current.inTurn(async () => {
     if (current.session !== null) return false;
-    current.checkCookie('data.set');
-    await beginVisit(current, 'data.set', entries);
+    current.checkCookie(FIRST_WRITE);
+    await beginVisit(current, FIRST_WRITE, entries);
     return true;
   });
 }
@@ -19,13 +21,13 @@ export function renewVisit(current: CurrentSession<unknown>, token: string): Pro
   return current.inTurn(async () => {
     // Another call has signed in or out meanwhile.
     if (current.token !== token) return current.user === null ? current.token : null;
-    current.checkCookie('rotate');
+    current.checkCookie('rotate()');
     const data = await sessions.storedData(token, null);
     if (data === null) {
       current.signOut(null);
       return null;
     }
-    const next = await beginVisit(current, 'rotate', data);
+    const next = await beginVisit(current, 'rotate()', data);
     await sessions.endVisitor(token, next, data, null);
     return next.token;
   });
@@ -33,11 +35,11 @@ export function renewVisit(current: CurrentSession<unknown>, token: string): Pro
 
 async function beginVisit<Detail>(
   current: CurrentSession<Detail>,
-  call: string,
+  act: string,
   entries: SessionEntries,
 ): Promise<OpenedSession<Detail>> {
   const visitor = await current.policy.sessions.startVisitor(entries);
-  await current.checkCookieOf(call, visitor);
+  await current.checkCookieOf(act, visitor);
   current.visitAs(visitor);
   return visitor;
 }

@@ -46,7 +46,8 @@ const NONE: SessionEntries = new Map();
  * requests lose none of each other's keys. The data lives as long as its session and ends with it.
  *
  * In a request without a user, the first write starts a visitor's session and sets its cookie, see the option
- * `visitorTtl`.
+ * `visitorTtl`. It rejects with `ERR_CROSS_ORIGIN` for a page of an origin that is not trusted, and with
+ * `ERR_HEADERS_SENT` when it is too late for a cookie.
  *
  * A key is any non-empty text. After the session has ended, reads find nothing, and writes reject with
  * `ERR_NO_SESSION`. An argument of the wrong kind is a TypeError or RangeError. All methods reject with a {@link

@@ -164,6 +164,9 @@ new Koa()
     // @ts-expect-error: the guard has judged another session
     ctx.session.user.id;
   });
+new Koa().use(forKoa.sessionMiddleware(syncLoader, { property: 'auth' })).use((ctx) => {
+  same<typeof ctx.auth.user, Session<{ n: number }>['user'] | null>(true);
+});
 const property = process.env.PROPERTY ?? 'session';
 new Koa()
   .use(forKoa.sessionMiddleware(syncLoader))
