@@ -48,6 +48,9 @@ export interface TokenClaims {
   provedAt: number;
 }
 
+/** Names a session without proving anything: a visitor's has its sid as its tag. */
+export type SessionName = Pick<TokenClaims, 'tag' | 'sid'>;
+
 /**
  * Makes keys of one secret or several, each of at least 32 characters. The first signs, all verify.
  *
@@ -74,7 +77,7 @@ export function tagOf(userId: string): string {
  * Whether a token is a visitor's. The tag of a visitor is the session's own id, because there is no user id. A user's
  * session has that by chance once in 2^132.
  */
-export function isVisitor({ tag, sid }: Pick<TokenClaims, 'tag' | 'sid'>): boolean {
+export function isVisitor({ tag, sid }: SessionName): boolean {
   return tag === sid;
 }
 
