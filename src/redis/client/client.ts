@@ -7,7 +7,7 @@ import {
   type SentinelConnectionOptions,
   SentinelConnector,
 } from 'ioredis';
-import { checkInteger, checkOptions } from '../../errors/arguments';
+import { integer, optional, type Readers, readOptions } from '../../errors/arguments';
 import { mendNodes } from './cluster-nodes';
 import { askForCredentials, connectQuietly } from './credentials';
 import { isConnectionLoss, withoutArguments } from './errors';
@@ -36,9 +36,6 @@ export interface RedisClientOptions {
    */
   tls?: ConnectionOptions | undefined;
 }
-
-const DEFAULT_TIMEOUT_MS = 1000;
-const MAX_TIMEOUT_MS = 10 * 60 * 1000;
 
 /**
  * Deadlines for which a connection may be silent with an answer due. More than one, because a process that was held up
@@ -71,10 +68,12 @@ const SENTINEL_PORT = 26_379;
 /** Milliseconds until the client looks for a lost sentinel again; until then the others announce a promotion. */
 const SENTINEL_RECONNECT_MS = 5000;
 
-/** Checks the option `timeoutMs` of a store. */
-export function checkTimeoutMs(timeoutMs: number = DEFAULT_TIMEOUT_MS): number {
-  return checkInteger('option timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
-}
+/** Also those of a store that opens its client. */
+export const CLIENT_READERS = {
+  timeoutMs: optional(integer(1, 10 * 60 * 1000), 1000),
+  // Checked with the target.
+  tls: (_name, value) => value as ConnectionOptions | undefined,
+} satisfies Readers<RedisClientOptions>;
 
 /**
  * Creates an ioredis client for sessions. It fails calls instead of queueing them without a connection, and sends
@@ -94,9 +93,8 @@ export function createRedisClient(
 ): Redis;
 export function createRedisClient(target: RedisTarget, options?: RedisClientOptions): Redis | Cluster;
 export function createRedisClient(target: RedisTarget, options?: RedisClientOptions): Redis | Cluster {
-  const given = checkOptions('createRedisClient', options, { timeoutMs: true, tls: true });
-  const timeoutMs = checkTimeoutMs(given.timeoutMs);
-  const settings = checkSettings(target, given.tls);
+  const { timeoutMs, tls } = readOptions('createRedisClient', options, CLIENT_READERS);
+  const settings = checkSettings(target, tls);
   refuseUnknownIoredis();
   const client = keepingSecrets(open(settings, timeoutMs));
   if (client instanceof Cluster) mendNodes(client);
