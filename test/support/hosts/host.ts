@@ -57,7 +57,7 @@ export interface DirectRequest {
   headers: IncomingHttpHeaders;
 }
 
-export interface DirectAnswer {
+interface DirectAnswer {
   session: AnySession;
   /** Sends the response, and returns the headers that it sets. */
   setCookie(): Promise<readonly string[]>;
