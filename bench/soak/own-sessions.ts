@@ -235,5 +235,6 @@ export class OwnSessions {
 
 /** A session ends by any of its tokens. */
 function tokenToEndBy({ token, former, child }: Page): string {
-  return (Math.random() < FORMER_SHARE ? (pick([former, child]) ?? token) : token) ?? token;
+  const other = Math.random() < FORMER_SHARE ? pick([former, child]) : null;
+  return other ?? token;
 }
