@@ -92,6 +92,20 @@ export interface Host {
   begin(session: AnySession, res: ServerResponse): void;
 }
 
+/** The guards of a host that sets them up once. */
+export function guardsOf<Guard>(host: {
+  requireUser(options?: { property?: string; redirectTo?: string }): Guard;
+  requireRecentLogin(withinSeconds: number, options?: { property?: string }): Guard;
+}): Record<GuardName, Guard> {
+  return {
+    user: host.requireUser(),
+    page: host.requireUser({ redirectTo: '/login' }),
+    recent: host.requireRecentLogin(RECENT),
+    'user of auth': host.requireUser({ property: 'auth' }),
+    'recent of auth': host.requireRecentLogin(RECENT, { property: 'auth' }),
+  };
+}
+
 export const write = (_session: AnySession, res: ServerResponse) => void res.write('begun');
 
 /** A request without a connection. */
