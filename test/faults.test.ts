@@ -3,6 +3,7 @@ import { Redis } from 'ioredis';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { closeAfterEach } from './support/closing';
 import { ask, askInfo, callsOf, type RedisServer, scriptCalls, startRedis } from './support/redis-server';
+import { idOf } from './support/session-id';
 import { startStopwatch } from './support/stopwatch';
 import { newSession, PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy, type TcpProxy } from './support/tcp-proxy';
@@ -305,7 +306,7 @@ describe('a reply that is lost after the command was executed', () => {
     ['refreshToken', (sessions, token) => sessions.refreshToken(token, 500)],
     ['deleteToken', (sessions, token) => sessions.deleteToken(token)],
     ['deleteUserToken', (sessions) => sessions.deleteUserToken('ada')],
-    ['deleteSession', (sessions, token) => sessions.deleteSession('ada', token.split('.')[1] as string)],
+    ['deleteSession', (sessions, token) => sessions.deleteSession('ada', idOf(token))],
     ['banUser', (sessions) => sessions.banUser('ada')],
   ];
 

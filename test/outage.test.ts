@@ -9,6 +9,7 @@ import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { CertificateAuthority } from './support/certificates';
 import { runProgram } from './support/programs';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
+import { idOf } from './support/session-id';
 import { startStopwatch } from './support/stopwatch';
 import { PATIENT, SECRET } from './support/stores';
 import { until } from './support/until';
@@ -62,7 +63,7 @@ const calls = (sessions: TokenManager<Detail>, token: string): (() => Promise<un
   () => sessions.listUserToken('ada'),
   () => sessions.listUserSessions('ada'),
   () => sessions.deleteUserToken('ada'),
-  () => sessions.deleteSession('ada', token.split('.')[1] as string),
+  () => sessions.deleteSession('ada', idOf(token)),
   () => sessions.deleteUser('ada'),
 ];
 

@@ -8,6 +8,7 @@ import {
   type TokenManagerOptions,
 } from 'tokensession';
 import { secondsLeft } from './support/seconds-left';
+import { idOf } from './support/session-id';
 import { describeStores, SECRET, type StoreFixture } from './support/stores';
 import { until } from './support/until';
 
@@ -31,7 +32,6 @@ function recordEvents(manager: TokenManager<unknown>): [keyof SessionEvents, obj
   return seen;
 }
 
-const idOf = (token: string) => token.split('.')[1] as string;
 
 describeStores((open) => {
   let fixture: StoreFixture;

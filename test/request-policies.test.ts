@@ -3,6 +3,7 @@ import { type AppOptions, type Detail, FRAMEWORKS, listen, RECENT, type Routes }
 import { closeAfterEach } from './support/closing';
 import { ALL_HOSTS, HOSTS } from './support/hosts';
 import { anySession } from './support/hosts/host';
+import { idOf } from './support/session-id';
 import { SECRET } from './support/stores';
 
 const ROUTES: Routes = {
@@ -15,7 +16,6 @@ const ROUTES: Routes = {
   }),
 };
 
-const idOf = (token: string) => token.split('.')[1];
 
 describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   const { begin } = HOSTS[name as keyof typeof HOSTS];

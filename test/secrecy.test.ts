@@ -21,6 +21,7 @@ import { freePort, isRedis6, type RedisServer, startAll, startRedis } from './su
 import type { Briefing } from './support/secrecy-program';
 import type { Testimony } from './support/secrecy-witness';
 import { SecretSearch } from './support/secret-search';
+import { idOf } from './support/session-id';
 import { SECRET } from './support/stores';
 import { type FoundText, printsOf, textsIn } from './support/texts-in';
 import { within } from './support/until';
@@ -219,7 +220,7 @@ describe('the search finds', () => {
 
   it('nothing in public ids or in other tokens', () => {
     const other = `${token.slice(0, 45)}.${randomBytes(32).toString('base64url')}`;
-    expect(namesIn(failing({ id: token.split('.')[1], cookie: `session=${other}`, session: 15 }))).toEqual([]);
+    expect(namesIn(failing({ id: idOf(token), cookie: `session=${other}`, session: 15 }))).toEqual([]);
     expect(namesIn(process.env.PATH)).toEqual([]);
   });
 

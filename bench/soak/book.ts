@@ -1,6 +1,7 @@
+import { idOf } from '../../test/support/session-id';
 import { monotonicMs } from '../monotonic';
 import { type DataEntry, newDataEntry } from './data-entry';
-import { generationOf, idOf } from './keys';
+import { generationOf } from './keys';
 
 /**
  * The expected state of a session. `live`: its login was acknowledged, and no call since may have ended it. `ended`:

@@ -1,8 +1,8 @@
 import type { TokenManager } from 'tokensession';
+import { idOf } from '../../test/support/session-id';
 import { monotonicMs } from '../monotonic';
 import type { Account, Book, Page, Sighting } from './book';
 import type { Calls, Outcome } from './calls';
-import { idOf } from './keys';
 import type { Announce } from './messages';
 import { liveOf, pick, pickPage, RECENT } from './picks';
 
