@@ -32,7 +32,6 @@ function recordEvents(manager: TokenManager<unknown>): [keyof SessionEvents, obj
   return seen;
 }
 
-
 describeStores((open) => {
   let fixture: StoreFixture;
   let store: Store;
@@ -114,26 +113,6 @@ describeStores((open) => {
       expect(await sessions.listUserToken('ada')).toEqual([token]);
       const again = await sessions.createSession('ada', { replaces: [token] });
       expect(await sessions.listUserToken('ada')).toEqual([again.token]);
-    });
-  });
-
-  describe('user info that changes during a load in another process', () => {
-    it.each(['refreshUser', 'deleteUser'] as const)('is not overwritten by the slow load: %s', async (change) => {
-      let arrive: (detail: object) => void = () => undefined;
-      const getUserInfo = jest.fn<Promise<object>, [string]>(() => new Promise((resolve) => (arrive = resolve)));
-      const slow = manage({ getUserInfo });
-      const other = manage({ store: fixture.other, getUserInfo: () => ({ role: 'reader' }) });
-      const token = await slow.setToken('ada');
-      const loading = slow.touchToken(token);
-      await until('the slow load has begun', () => getUserInfo.mock.calls.length === 1);
-      if (change === 'refreshUser') await other.refreshUser(['ada']);
-      else await other.deleteUser('ada');
-      arrive({ role: 'admin' });
-      await loading;
-      // Comes after the write of the load, on the same connection.
-      await slow.checkToken(token);
-      expect((await other.touchToken(token))?.user.detail).toEqual({ role: 'reader' });
-      expect((await slow.touchToken(token))?.user.detail).toEqual({ role: 'reader' });
     });
   });
 

@@ -16,7 +16,6 @@ const ROUTES: Routes = {
   }),
 };
 
-
 describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   const { begin } = HOSTS[name as keyof typeof HOSTS];
   const onClose = closeAfterEach();
@@ -346,16 +345,6 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(again.setCookie).toEqual([]);
       expect(await send('/vault', inHeader(header))).toMatchObject({ status: 403 });
       expect(await send('/vault', inHeader(again.body.token))).toMatchObject({ status: 200 });
-    });
-
-    it('refuses the old token after a re-authentication', async () => {
-      const { send, login, pass } = await start();
-      const old = await login('ada');
-      pass(RECENT + 1);
-      const { body } = await send('/reauthenticate', inCookie(old));
-      expect(await send('/vault', inCookie(body.token))).toMatchObject({ status: 200 });
-      expect(await send('/me', inCookie(old))).toMatchObject({ status: 200 });
-      expect((await send('/vault', inCookie(old))).body).toEqual({ error: 'reauthentication_required' });
     });
 
     it.each(['cookie', 'header'])('refuses what a thief rotates from the old token, in a %s', async (place) => {
