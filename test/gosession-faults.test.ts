@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { closeAfterEach } from './support/closing';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { secondsLeft } from './support/seconds-left';
 import { idOf } from './support/session-id';
@@ -17,7 +18,7 @@ interface Detail {
 
 let server: RedisServer;
 let prefixes: { tokenKeyPrefix: string; userKeyPrefix: string };
-const managers: TokenManager<Detail>[] = [];
+const closing = closeAfterEach();
 
 /** A separate service: its own client and manager, the same Redis and secret. */
 function service(options: Partial<TokenManagerOptions<Detail>> = {}): TokenManager<Detail> {
@@ -26,7 +27,7 @@ function service(options: Partial<TokenManagerOptions<Detail>> = {}): TokenManag
     secret: SECRET,
     ...options,
   });
-  managers.push(manager);
+  closing(() => manager.close());
   return manager;
 }
 
@@ -38,9 +39,6 @@ beforeAll(async () => {
 beforeEach(async () => {
   prefixes = randomPrefixes();
   await server.admin.flushall();
-});
-afterEach(async () => {
-  await Promise.all(managers.splice(0).map((manager) => manager.close()));
 });
 afterAll(() => server.stop());
 

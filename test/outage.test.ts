@@ -7,6 +7,7 @@ import { createRedisClient, RedisStore, TokenManager } from 'tokensession';
 import { mendConnection } from '../src/redis/client/mended-connection';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { CertificateAuthority } from './support/certificates';
+import { closeAfterEach } from './support/closing';
 import { runProgram } from './support/programs';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { idOf } from './support/session-id';
@@ -18,14 +19,11 @@ const TIMEOUT_MS = 1000;
 /** The margin of a call beyond its deadline on a busy machine; shorter than a deadline. */
 const SLACK_MS = 900;
 
-const closing: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
-});
+const closing = closeAfterEach();
 
 async function redis(): Promise<RedisServer> {
   const server = await startRedis({ save: '3600 1' });
-  closing.push(() => server.stop());
+  closing(() => server.stop());
   return server;
 }
 
@@ -34,7 +32,7 @@ function manage(target: ConstructorParameters<typeof RedisStore>[0], timeoutMs =
     store: new RedisStore(target, { timeoutMs }),
     secret: SECRET,
   });
-  closing.push(() => manager.close());
+  closing(() => manager.close());
   return manager;
 }
 
@@ -182,7 +180,7 @@ describe('the first call', () => {
     const server = await redis();
     const client = new Redis(server.url);
     client.on('error', () => undefined);
-    closing.push(async () => client.disconnect());
+    closing(() => client.disconnect());
     for (const sessions of [manage(server.url, PATIENT.timeoutMs), manage(client, PATIENT.timeoutMs)]) {
       const token = await sessions.setToken('ada');
       await server.admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
@@ -208,7 +206,7 @@ describe('the first call', () => {
     const sockets: Socket[] = [];
     silent.on('connection', (socket) => sockets.push(socket));
     await once(silent, 'listening');
-    closing.push(async () => {
+    closing(async () => {
       for (const socket of sockets) socket.destroy();
       silent.close();
     });
@@ -284,7 +282,7 @@ describe('a Redis that is paused', () => {
     const server = await redis();
     const client = new Redis(server.url);
     client.on('error', () => undefined);
-    closing.push(async () => client.disconnect());
+    closing(() => client.disconnect());
     const sessions = manage(client);
     const token = await tokenFrom(server);
     await untilBack(sessions, token);
@@ -312,7 +310,7 @@ describe('a client of createRedisClient', () => {
     const server = await redis();
     const client = createRedisClient(server.url, { timeoutMs: TIMEOUT_MS });
     client.on('error', () => undefined);
-    closing.push(async () => client.disconnect());
+    closing(() => client.disconnect());
     await new Promise((resolve) => client.once('ready', resolve));
     server.pause();
     const closed = new Promise((resolve) => client.once('close', resolve));
@@ -400,15 +398,15 @@ describe('a process that was suspended', () => {
     'for longer than a connection may take to be set up gives up no attempt: %s',
     async (kind) => {
       const authority = await CertificateAuthority.create();
-      closing.push(() => authority.remove());
+      closing(() => authority.remove());
       const tls = kind === 'TLS' && { certificate: await authority.issue('server', '127.0.0.1'), isMutual: false };
       const server = await startRedis({}, { ...(tls && { tls }) });
-      closing.push(() => server.stop());
+      closing(() => server.stop());
       const options = { ...(tls && { tls: { ca: authority.cert } }) };
       const client = createRedisClient(server.url, { timeoutMs: CONNECT_MS, ...options });
       const reported = jest.fn();
       client.on('error', reported);
-      closing.push(async () => client.disconnect());
+      closing(() => client.disconnect());
       const sessions = manage(client, PATIENT.timeoutMs);
       // No turn of the event loop, in which the connection would be noticed.
       for (let i = 0; i < 20; i++) await new Promise<void>((resolve) => process.nextTick(resolve));
@@ -504,7 +502,7 @@ describe('a network that fails', () => {
       for (const end of [socket, upstream]) end.on('error', () => end.destroy());
     }).listen(0, '127.0.0.1');
     await once(proxy, 'listening');
-    closing.push(async () => proxy.close());
+    closing(() => proxy.close());
     const cut = manage({ host: '127.0.0.1', port: (proxy.address() as { port: number }).port });
     expect((await timed(cut.setToken('ada'))).outcome).toMatchObject(unavailable);
     // Sent and run once: not again after the reconnect.
@@ -520,7 +518,7 @@ it('an application on any host answers 503 in time while Redis is down, and cont
       const token = await tokenFrom(server);
       await untilBack(manager, token);
       const app = await listen(build(manager, {}));
-      closing.push(app.close);
+      closing(app.close);
       const me = (headers: Record<string, string>) => fetch(`${app.url}/me`, { headers });
       return { host, manager, token, me: () => me({ cookie: `session=${token}` }), meAsStranger: () => me({}) };
     }),

@@ -8,6 +8,7 @@ import { createRedisClient, RedisStore, type TokenClaims, TokenManager, type Tok
 import { defineScripts } from '../src/redis/connection/script-commands';
 import { SCRIPTS } from '../src/redis/scripts/index';
 import { readClaims, tagOf } from '../src/token/token';
+import { closeAfterEach } from './support/closing';
 import { callsOf, freePort, type RedisServer, scriptCalls, startRedis, timeOf } from './support/redis-server';
 import { secondsLeft } from './support/seconds-left';
 import { idOf } from './support/session-id';
@@ -18,7 +19,7 @@ import { moveRecords } from './support/virtual-time';
 const PASSWORD = 'a password for tests';
 let server: RedisServer;
 let prefixes: ReturnType<typeof randomPrefixes>;
-const closing: (() => Promise<unknown>)[] = [];
+const closing = closeAfterEach();
 
 function manage(
   redis: ConstructorParameters<typeof RedisStore>[0] = server.url,
@@ -29,7 +30,7 @@ function manage(
     secret: SECRET,
     ...options,
   });
-  closing.push(() => manager.close());
+  closing(() => manager.close());
   return manager;
 }
 
@@ -42,9 +43,6 @@ beforeAll(async () => {
 });
 beforeEach(() => {
   prefixes = randomPrefixes();
-});
-afterEach(async () => {
-  await Promise.all(closing.splice(0).map((close) => close()));
 });
 afterAll(() => server.stop());
 
@@ -392,7 +390,7 @@ describe('a damaged record', () => {
     'of a session from another store is not taken over again after %s',
     async (end) => {
       const store = new RedisStore(server.url, { ...prefixes, ...PATIENT });
-      closing.push(() => store.close());
+      closing(() => store.close());
       const [userId, tag, sid] = ['ada', tagOf('ada'), 'a'.repeat(22)];
       const limits = { maxSessions: 100, maxOnDevice: 0, onLimit: 'replace', replaces: [] } as const;
       const lifetime = { ttlMs: 60_000, absoluteTtlMs: 0, provedAt: 0 };
@@ -504,7 +502,7 @@ describe('a ban that is repeated', () => {
 
 it('sessions that kicks have ended stay so on a server without its last writes, whatever they were to keep', async () => {
   const lossy = await startRedis();
-  closing.push(() => lossy.stop());
+  closing(() => lossy.stop());
   const [here, there] = [manage(lossy.url), manage(lossy.url)];
   const [first, second, third] = [await here.setToken('ada'), await here.setToken('ada'), await here.setToken('ada')];
   const [loggedOut, kept] = [await here.setToken('joan'), await here.setToken('joan')];
@@ -545,7 +543,7 @@ it('a check of an ended session gets the reason in the same call', async () => {
 
 it('a reuse emits its event also on a client that returns numbers as strings', async () => {
   const client = new Redis({ port: server.port, password: PASSWORD, stringNumbers: true });
-  closing.push(async () => client.disconnect());
+  closing(() => client.disconnect());
   const sessions = manage(client, { rotationGrace: 0 });
   const reused: unknown[] = [];
   sessions.on('reused', (event) => reused.push(event));
@@ -579,7 +577,7 @@ describe('a former token whose session another request confirms, before it is en
     const child = (await setUp.rotateToken(token)) as string;
     await setUp.touchToken(child);
     const client = new Interrupted(server.url, { password: PASSWORD });
-    closing.push(async () => client.disconnect());
+    closing(() => client.disconnect());
     return { sessions: manage(client, { rotationGrace: 60 }), token, child, calls, confirmAt };
   }
 
@@ -712,7 +710,7 @@ describe('the client', () => {
       new Redis5({ ...settings, lazyConnect: true }),
       new Redis({ ...settings, stringNumbers: true }),
     ];
-    closing.push(async () => clients.map((client) => client.disconnect()));
+    closing(() => clients.map((client) => client.disconnect()));
     for (const redis of [server.url, settings, { ...settings, db: 3 }, `${server.url}/3`, ...clients]) {
       const sessions = manage(redis as Redis, { getUserInfo: (id) => ({ name: id }) });
       const token = await sessions.setToken('ada', 60);
@@ -732,7 +730,7 @@ describe('the client', () => {
 
   it('passed in may serve two stores and the application at the same time', async () => {
     const client = new Redis(server.url);
-    closing.push(() => client.quit());
+    closing(() => client.quit());
     const [one, two] = [manage(client), manage(client)];
     const token = await one.setToken('ada');
     expect(await two.checkToken(token)).not.toBeNull();
@@ -743,7 +741,7 @@ describe('the client', () => {
 
   it('loses our listeners when the store is closed, and works on for the application', async () => {
     const client = new Redis(server.url);
-    closing.push(() => client.quit());
+    closing(() => client.quit());
     const before = client.eventNames().map((name) => client.listenerCount(name));
     for (let i = 0; i < 20; i++) {
       const sessions = manage(client);
@@ -838,7 +836,7 @@ describe('errors', () => {
     const hardened = await startRedis({
       'rename-command': ['EVAL', 'EVALSHA', 'HELLO', 'AUTH'].map((name) => [name, `hidden-${name}`]),
     });
-    closing.push(() => hardened.stop());
+    closing(() => hardened.stop());
     const sessions = manage(hardened.url, { getUserInfo: () => 'private detail' });
     const cached = (await sessions.addUser('ada').catch((reason: unknown) => reason)) as Error;
     const shut = manage({ host: '127.0.0.1', port: hardened.port, password: 'private password' });
