@@ -9,7 +9,7 @@ import { RedisStore, SessionError, type SessionErrorCode, TokenManager } from 't
 import { ACL_LOGIN, aclsIn, refusalsOf, setAcl } from './support/acl';
 import { blocks, GIVEN, NEXT_TYPES, PAGES, pageText, ROOT, section, transcript } from './support/doc-pages';
 import { makeProgramFolder } from './support/program-folder';
-import { OUR_SOURCES, TSX } from './support/programs';
+import { endProgram, OUR_SOURCES, TSX } from './support/programs';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { PATIENT, SECRET } from './support/stores';
 import { until } from './support/until';
@@ -23,11 +23,7 @@ beforeAll(async () => {
   folder = await makeProgramFolder();
 });
 afterAll(async () => {
-  for (const child of children) {
-    if (child.exitCode !== null || child.signalCode !== null) continue;
-    child.kill();
-    await once(child, 'exit');
-  }
+  for (const child of children) await endProgram(child);
   await server.stop();
   await rm(folder, { recursive: true, force: true });
 });
