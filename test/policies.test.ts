@@ -7,28 +7,16 @@ import {
   TokenManager,
   type TokenManagerOptions,
 } from 'tokensession';
+import { EVENT_NAMES } from '../src/manager/session-events';
 import { secondsLeft } from './support/seconds-left';
 import { idOf } from './support/session-id';
 import { describeStores, SECRET, type StoreFixture } from './support/stores';
 import { until } from './support/until';
 
-const EVENTS = [
-  'login',
-  'logout',
-  'replaced',
-  'revoked',
-  'expired-on-use',
-  'banned',
-  'rotated',
-  'reused',
-  'store-down',
-  'store-up',
-] as const;
-
 /** All events of a manager, in order. */
 function recordEvents(manager: TokenManager<unknown>): [keyof SessionEvents, object][] {
   const seen: [keyof SessionEvents, object][] = [];
-  for (const name of EVENTS) manager.on(name, (event) => void seen.push([name, event]));
+  for (const name of EVENT_NAMES) manager.on(name, (event) => void seen.push([name, event]));
   return seen;
 }
 
