@@ -142,6 +142,12 @@ it.each([
   expect(await sessions.touchToken(token)).not.toBeNull();
   expect(await sessions.checkToken(token)).not.toBeNull();
   expect(await sessions.refreshToken(token, 5)).toBe(true);
+  const data = sessions.sessionData(token);
+  await data.set({ cart: 'book' });
+  expect(await data.increment('visits')).toBe(1);
+  expect(await data.pop('cart')).toBe('book');
+  expect(await data.getAll()).toEqual({ visits: 1 });
+  await data.clear();
   expect(await sessions.listUserSessions('ada')).toHaveLength(2);
   expect(await sessions.reauthenticateToken(token)).not.toBeNull();
   expect(await sessions.rotateToken(token)).not.toBeNull();
