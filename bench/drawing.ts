@@ -37,7 +37,7 @@ const COLOURS: Record<string, string> = {
 };
 const OTHERS = ['#3b7dd8', '#b0418e', '#8a6d1f', '#5b4bb5', '#c0392b', '#2c8c99'];
 
-export interface Groups {
+interface Groups {
   title: string;
   /** Below the title: the unit, and which way is better. */
   unit: string;
@@ -87,7 +87,7 @@ export function drawGroups({ title, unit, groups, bars, line }: Groups): string 
   });
 }
 
-export interface Bars {
+interface Bars {
   title: string;
   unit: string;
   bars: { name: string; value: number }[];

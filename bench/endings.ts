@@ -1,6 +1,6 @@
 import type { TokenManager } from 'tokensession';
 import { type RedisServer, startRedis } from '../test/support/redis-server';
-import { managerOn } from './contestants';
+import { managerOn, storeData } from './contestants';
 import { infoNumber } from './redis-info';
 import type { Part } from './report';
 import { type Effort, interleave, type Sample } from './rounds';
@@ -119,7 +119,7 @@ function open({ url }: RedisServer): TokenManager {
   return managerOn(url, { maxSessions: MOST_SESSIONS }, 30_000);
 }
 
-/** Starts a user's sessions with data of that size, in one value. Returns the token of one of them. */
+/** Starts a user's sessions with data of that size. Returns the token of one of them. */
 async function begin(
   manager: TokenManager,
   userId: string,
@@ -128,8 +128,7 @@ async function begin(
   const tokens: string[] = [];
   for (let i = 0; i < sessions; i++) {
     const token = await manager.setToken(userId);
-    const key = 'cart';
-    if (bytes > 0) await manager.sessionData(token).set(key, 'x'.repeat(bytes - key.length - '""'.length));
+    if (bytes > 0) await storeData(manager, token, bytes);
     tokens.push(token);
   }
   return tokens[Math.floor(sessions / 2)] as string;

@@ -9,6 +9,7 @@ import { type SentinelTopology, startSentinelTopology } from '../test/support/se
 import { startProxy } from '../test/support/tcp-proxy';
 import { startTraffic, type TrafficReport } from '../test/support/traffic';
 import { describeMachine } from './machine';
+import { quantile } from './quantile';
 import { keyOf } from './soak/keys';
 
 const TIMEOUT_MS = 500;
@@ -216,7 +217,7 @@ const FAULTS: [string, () => Promise<Ground>][] = [
   ['Cluster: a slot half moved to another node', migration],
 ];
 
-const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+const median = (values: readonly number[]) => quantile(values, 0.5);
 const seconds = (ms: number) => `${(ms / 1000).toFixed(2)} s`;
 
 async function main(): Promise<void> {

@@ -2,7 +2,7 @@ import { MAX_REMEMBERED, MAX_SESSIONS } from '../src/store/limits';
 import { MAX_ATTRIBUTE_LENGTH } from '../src/store/session-attributes';
 import { startRedis } from '../test/support/redis-server';
 import { Child } from './child';
-import { managerOn, PATIENT_MS } from './contestants';
+import { managerOn, PATIENT_MS, storeData } from './contestants';
 import type { Checks, Question } from './hot-user-service';
 import { type CpuPlan, pin } from './machine';
 import { infoNumber, redisCpuMs } from './redis-info';
@@ -99,8 +99,7 @@ async function signInMost(url: string): Promise<string[]> {
     const tokens: string[] = [];
     for (let count = 0; count < MAX_SESSIONS; count++) {
       const token = await manager.setToken(userId, undefined, attributes);
-      const key = 'cart';
-      await manager.sessionData(token).set(key, 'x'.repeat(DATA_BYTES - key.length - '""'.length));
+      await storeData(manager, token, DATA_BYTES);
       tokens.push(token);
     }
     const { length } = await manager.listUserToken(userId);

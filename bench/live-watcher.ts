@@ -3,8 +3,7 @@
  * watched, and again when the last of some has ended.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
+import { usedHeap } from '../test/support/heap';
 import { answerQuestions } from './child';
 import { managerOn, PATIENT_MS } from './contestants';
 import { monotonicMs } from './monotonic';
@@ -21,18 +20,12 @@ export interface Watching {
 }
 
 function main([url = '', cacheText = '']: string[]): void {
-  setFlagsFromString('--expose-gc');
-  const collectGarbage: () => void = runInNewContext('gc');
   const sessions = managerOn(url, { cache: JSON.parse(cacheText) }, PATIENT_MS);
   const isUp = new Promise<void>((resolve) => sessions.once('watch-up', () => resolve()));
   let signals: AbortSignal[] = [];
 
-  const heapUsed = () => {
-    collectGarbage();
-    return process.memoryUsage().heapUsed;
-  };
   const watch = async (tokens: string[]): Promise<Watching> => {
-    const heapBefore = heapUsed();
+    const heapBefore = usedHeap();
     const begin = monotonicMs();
     signals = tokens.map((token) => sessions.watch(token));
     await isUp;
@@ -40,7 +33,7 @@ function main([url = '', cacheText = '']: string[]): void {
     const ms = monotonicMs() - begin;
     // The second check, after announcements have begun to arrive, is also over.
     await sleep(2000);
-    return { bytes: (heapUsed() - heapBefore) / tokens.length, ms };
+    return { bytes: (usedHeap() - heapBefore) / tokens.length, ms };
   };
   const lastEnd = (indexes: number[]) =>
     new Promise<number>((resolve) => {

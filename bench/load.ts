@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
 /** One user of a server: the request, and the body of the expected response. */
-export interface Visitor {
+interface Visitor {
   cookie: string;
   body: string;
 }

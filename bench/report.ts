@@ -183,7 +183,7 @@ export function shareOf(samples: Samples, standard: string, contestant: string):
  * The ratio of two contestants in each round: they are neighbours in time, so that a slow phase of the machine cancels
  * out.
  */
-export function ratiosOf(samples: Samples, metric: string, ours: string, theirs: string): number[] {
+function ratiosOf(samples: Samples, metric: string, ours: string, theirs: string): number[] {
   const theirValues = valuesOf(samples[theirs], metric);
   return valuesOf(samples[ours], metric).map((value, round) => value / (theirValues[round] ?? Number.NaN));
 }

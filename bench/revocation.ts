@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TokenManager, TokenManagerOptions } from 'tokensession';
 import { type RedisServer, scriptCalls, startRedis } from '../test/support/redis-server';
+import { startProxy, type TcpProxy } from '../test/support/tcp-proxy';
 import { Child } from './child';
 import { managerOn } from './contestants';
-import { type DeafeningProxy, startDeafeningProxy } from './deafening-proxy';
 import { type CpuPlan, pin } from './machine';
 import { monotonicMs } from './monotonic';
 import { quantile } from './quantile';
@@ -87,11 +87,11 @@ async function benchScenario(
 ): Promise<{ kicks: Kick[]; uncounted: number }> {
   const redis = await startRedis();
   pin(redis.pid, cpus.redis);
-  const proxy = await startDeafeningProxy(redis.port);
+  const proxy = await startProxy(redis.port);
   const kicker = managerOn(redis.url);
   const observers: Child[] = [];
   try {
-    const url = scenario.isCutOff ? proxy.url : redis.url;
+    const url = scenario.isCutOff ? `redis://127.0.0.1:${proxy.port}` : redis.url;
     for (let index = 0; index < OBSERVERS; index++) {
       const cpu = index % 2 === 0 ? cpus.measured : cpus.load;
       observers.push(await Child.start('revocation-observer.ts', [url, JSON.stringify(scenario.cache)], cpu));
@@ -114,7 +114,7 @@ async function benchScenario(
 
 interface Scene {
   redis: RedisServer;
-  proxy: DeafeningProxy;
+  proxy: TcpProxy;
   kicker: TokenManager;
   observers: readonly Child[];
 }
@@ -136,14 +136,14 @@ async function kick(userId: string, { cache, isCutOff }: Scenario, scene: Scene)
   if (cache !== false) await untilCached(redis, () => askAll<boolean>('check'));
 
   const scriptsBefore = await scriptCalls(redis);
-  if (isCutOff) proxy.deafen();
+  if (isCutOff) proxy.swallowOf(/subscribe/i);
   const watching = askAll<Refusal>('watch');
   // Time to begin, and to be at any point between two checks when the kick comes.
   await sleep(5 + 2 * Math.random());
   const ended = await kicker.deleteUserToken(userId);
   const kickedAt = monotonicMs();
   const refusals = await watching;
-  if (isCutOff) proxy.restore();
+  if (isCutOff) proxy.pass();
 
   if (ended !== 1) throw new Error(`the kick ended ${ended} sessions`);
   const scripts = (await scriptCalls(redis)) - scriptsBefore;

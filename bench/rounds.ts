@@ -12,7 +12,7 @@ export interface Effort {
   sessions: number;
 }
 
-export interface Bursts {
+interface Bursts {
   /** Measured rounds: a multiple of `processes`. */
   rounds: number;
   /** Rounds before them that do not count, in which V8 compiles. Each process has them. */
@@ -51,7 +51,7 @@ export async function interleave(
 }
 
 /** Contestants whose processes run. */
-export interface Running {
+interface Running {
   measure(contestant: string): Promise<Sample>;
   /** Is called after the rounds. Fails where a contestant does not do what it should. */
   check?(): Promise<void>;

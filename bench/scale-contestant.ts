@@ -8,6 +8,7 @@ import { RedisStore as ConnectRedisStore } from 'connect-redis';
 import session from 'express-session';
 import { Redis } from 'ioredis';
 import { createClient } from 'redis';
+import { idOf } from '../test/support/session-id';
 import { answerQuestions } from './child';
 import { contestantNamed, managerOn, PATIENT_MS, TTL } from './contestants';
 import { quantile } from './quantile';
@@ -58,12 +59,11 @@ const CONTESTANTS: Record<string, (url: string) => Promise<Contestant>> = {
       async prepare(operation, user) {
         const id = userId(user);
         const token = oneOf(await sessions.listUserToken(id));
-        const [, sessionId = ''] = token.split('.');
         const operations: Record<Operation, () => Promise<unknown>> = {
           check: async () => strictEqual((await sessions.checkToken(token))?.user.id, id),
           login: () => logIn(user),
           list: async () => strictEqual((await sessions.listUserSessions(id)).length, sessionsOf(user)),
-          'kick one': async () => ok(await sessions.deleteSession(id, sessionId)),
+          'kick one': async () => ok(await sessions.deleteSession(id, idOf(token))),
           'kick all': async () => strictEqual(await sessions.deleteUserToken(id), sessionsOf(user)),
         };
         return operations[operation];

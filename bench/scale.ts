@@ -2,7 +2,7 @@ import { startRedis } from '../test/support/redis-server';
 import { Child } from './child';
 import { type CpuPlan, pin } from './machine';
 import { infoNumber, redisCpuMs } from './redis-info';
-import { judge, type Line, type Part, type Series } from './report';
+import { judge, type Line, type Part, type Series, valuesOf } from './report';
 import { type Effort, interleave, type Sample, type Samples, spreadOf } from './rounds';
 import type { Operation, Question, Times } from './scale-contestant';
 import { DISTRIBUTION, usersWith } from './scale-users';
@@ -144,9 +144,6 @@ function seriesOf(title: string, lines: Line[]): Series {
 function lineOf(samples: Samples, sizes: readonly number[], operation: string, metric: string): Line {
   return {
     name: `${operation}, ${metric}`,
-    points: sizes.map((x) => ({
-      x,
-      y: spreadOf((samples[rowOf(operation, x)] ?? []).map((sample) => sample[metric] ?? Number.NaN)).median,
-    })),
+    points: sizes.map((x) => ({ x, y: spreadOf(valuesOf(samples[rowOf(operation, x)], metric)).median })),
   };
 }

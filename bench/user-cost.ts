@@ -1,6 +1,6 @@
 import type { TokenManager } from 'tokensession';
 import { type RedisServer, startRedis } from '../test/support/redis-server';
-import { managerOn } from './contestants';
+import { managerOn, storeData } from './contestants';
 import type { Part } from './report';
 import { type Effort, interleave, type Sample, spreadOf } from './rounds';
 
@@ -144,9 +144,7 @@ async function begin(manager: TokenManager, userId: string, { sessions, ended, b
   const gone = await times(ended, () => manager.createSession(userId, { attributes: ATTRIBUTES }));
   await Promise.all(gone.map(({ id }) => manager.deleteSession(userId, id)));
   const tokens = await times(sessions, () => manager.setToken(userId, undefined, ATTRIBUTES));
-  const key = 'cart';
-  const value = 'x'.repeat(Math.max(0, bytes - key.length - '""'.length));
-  if (bytes > 0) await Promise.all(tokens.map((token) => manager.sessionData(token).set(key, value)));
+  if (bytes > 0) await Promise.all(tokens.map((token) => storeData(manager, token, bytes)));
   return tokens;
 }
 

@@ -45,7 +45,7 @@ export interface ExpressSessionStoreOptions<Session extends object = PassportSes
 }
 
 const READERS = {
-  userIdOf: (name, value) => checkFunction<(session: object) => unknown>(name, value),
+  userIdOf: checkFunction<(session: object) => unknown>,
   legacy: optional((_name, value) => readOptions('legacy', value as object, LEGACY_READERS, ''), null),
 } satisfies Readers<ExpressSessionStoreOptions>;
 

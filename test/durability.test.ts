@@ -6,6 +6,7 @@ import { FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { type Route, startBridge } from './support/express-session-app';
 import { ask, askInfo, type RedisServer, startRedis } from './support/redis-server';
+import { idOf } from './support/session-id';
 import { startStopwatch } from './support/stopwatch';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy } from './support/tcp-proxy';
@@ -53,7 +54,7 @@ describe('a revocation with durability', () => {
   const keyOf = (token: string) => `${prefixes.tokenKeyPrefix}:{${token.split('.')[0]}}`;
   const keyOfUser = (userId: string) => `${prefixes.tokenKeyPrefix}:{${tagOf(userId)}}`;
   const isOn = async (replica: RedisServer, token: string) =>
-    /^\d/.test((await ask<string | null>(replica, 'HGET', keyOf(token), token.split('.')[1] as string)) ?? '');
+    /^\d/.test((await ask<string | null>(replica, 'HGET', keyOf(token), idOf(token))) ?? '');
 
   it('confirms a session that was moved here, before its former record may be deleted', async () => {
     const store = new RedisStore(master.url, {
@@ -96,8 +97,7 @@ describe('a revocation with durability', () => {
     ['a kick', (sessions: TokenManager<{ name: string }>) => sessions.deleteUserToken('ada')],
     [
       'a kick of one session',
-      (sessions: TokenManager<{ name: string }>, token: string) =>
-        sessions.deleteSession('ada', token.split('.')[1] as string),
+      (sessions: TokenManager<{ name: string }>, token: string) => sessions.deleteSession('ada', idOf(token)),
     ],
     [
       'a ban',
@@ -312,7 +312,7 @@ describe('a revocation with durability', () => {
     proxy.leadTo(lone.port);
     await ask(master, 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
     const token = await until('it is there', () => sessions.setToken('ada'));
-    expect(await ask(lone, 'HEXISTS', keyOf(token), token.split('.')[1] as string)).toBe(1);
+    expect(await ask(lone, 'HEXISTS', keyOf(token), idOf(token))).toBe(1);
     await expect(sessions.deleteToken(token)).rejects.toMatchObject(notReplicated);
   });
 

@@ -3,6 +3,7 @@ import { Redis } from 'ioredis';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { closeAfterEach } from './support/closing';
 import { ask, askInfo, callsOf, type RedisServer, scriptCalls, startRedis } from './support/redis-server';
+import { idOf } from './support/session-id';
 import { startStopwatch } from './support/stopwatch';
 import { newSession, PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy, type TcpProxy } from './support/tcp-proxy';
@@ -305,11 +306,11 @@ describe('a reply that is lost after the command was executed', () => {
     ['refreshToken', (sessions, token) => sessions.refreshToken(token, 500)],
     ['deleteToken', (sessions, token) => sessions.deleteToken(token)],
     ['deleteUserToken', (sessions) => sessions.deleteUserToken('ada')],
-    ['deleteSession', (sessions, token) => sessions.deleteSession('ada', token.split('.')[1] as string)],
+    ['deleteSession', (sessions, token) => sessions.deleteSession('ada', idOf(token))],
     ['banUser', (sessions) => sessions.banUser('ada')],
   ];
 
-  it.each(verbs)('of %s gives a 503 at once, and the call is sent once', async (_, call) => {
+  it.each(verbs)('of %s gives a 503 at once, and the call is sent once', async (name, call) => {
     const sessions = manage(proxied(), {}, PATIENT);
     const direct = manage(server.url, {}, PATIENT);
     const token = await sessions.setToken('ada');
@@ -324,7 +325,7 @@ describe('a reply that is lost after the command was executed', () => {
     expect(await scriptCalls(server)).toBe(2);
     // Redis has run the command, but the reply is lost: no client has the token of the login.
     const live = await direct.listUserToken('ada');
-    expect(live.length).toBe(_ === 'setToken' ? 2 : /^delete|^ban/.test(_) ? 0 : 1);
+    expect(live.length).toBe(name === 'setToken' ? 2 : /^delete|^ban/.test(name) ? 0 : 1);
   });
 });
 
@@ -357,7 +358,7 @@ describe('a rotated token', () => {
 
 describe('a rotation whose answer is lost', () => {
   it.each([
-    ['at once', (lost: Promise<void>) => lost],
+    ['at once', () => proxy.loseReplyTo(/evalsha|eval/i)],
     ['by a silence', async () => proxy.swallowReplies()],
   ])('%s costs nothing: the user goes on with the token they have', async (_, lose) => {
     const sessions = manage(proxied(), { rotationGrace: 1 });
@@ -365,7 +366,7 @@ describe('a rotation whose answer is lost', () => {
     const token = await direct.setToken('ada', undefined, { device: 'web' });
     await untilServing(sessions, token);
     await ask(server, 'CONFIG', 'RESETSTAT');
-    const lost = lose(_ === 'at once' ? proxy.loseReplyTo(/evalsha|eval/i) : Promise.resolve());
+    const lost = lose();
     const [{ outcome }] = await Promise.all([timed(sessions.rotateToken(token)), lost]);
     expect(outcome).toMatchObject({ status: 'rejected', reason: { status: 503 } });
     expect(await scriptCalls(server)).toBe(1);

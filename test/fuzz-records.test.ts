@@ -6,6 +6,7 @@ import { applyAll, type Damage, damages, dataDamages, SIDS } from './support/dam
 import { checkPrototypes, prototypeState } from './support/prototypes';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PROPERTY_TIMEOUT, runs } from './support/runs';
+import { idOf } from './support/session-id';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 
 jest.setTimeout(PROPERTY_TIMEOUT);
@@ -148,7 +149,7 @@ describe('with arbitrary content in a user’s keys in Redis,', () => {
     const tag = tagOf(userId);
     const token = await manager.setToken(userId, 60, { device: 'web', ip: '::1' });
     await manager.sessionData(token).set({ k: 'value', n: 1 });
-    await damageAll(all, tag, { sid: token.split('.')[1] as string, userId });
+    await damageAll(all, tag, { sid: idOf(token), userId });
     return { userId, token };
   }
 

@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { RedisStore, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { closeAfterEach } from './support/closing';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { secondsLeft } from './support/seconds-left';
+import { idOf } from './support/session-id';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { until } from './support/until';
 
@@ -16,7 +18,7 @@ interface Detail {
 
 let server: RedisServer;
 let prefixes: { tokenKeyPrefix: string; userKeyPrefix: string };
-const managers: TokenManager<Detail>[] = [];
+const closing = closeAfterEach();
 
 /** A separate service: its own client and manager, the same Redis and secret. */
 function service(options: Partial<TokenManagerOptions<Detail>> = {}): TokenManager<Detail> {
@@ -25,7 +27,7 @@ function service(options: Partial<TokenManagerOptions<Detail>> = {}): TokenManag
     secret: SECRET,
     ...options,
   });
-  managers.push(manager);
+  closing(() => manager.close());
   return manager;
 }
 
@@ -37,9 +39,6 @@ beforeAll(async () => {
 beforeEach(async () => {
   prefixes = randomPrefixes();
   await server.admin.flushall();
-});
-afterEach(async () => {
-  await Promise.all(managers.splice(0).map((manager) => manager.close()));
 });
 afterAll(() => server.stop());
 
@@ -161,7 +160,7 @@ it('7: nothing in Redis, key or value, can be used to sign in', async () => {
 it('8: a thousand sessions have a thousand random ids', async () => {
   const sessions = service();
   const tokens = await Promise.all(Array.from({ length: 1000 }, (_, i) => sessions.setToken(`user ${i % 100}`)));
-  expect(new Set(tokens.map((token) => token.split('.')[1])).size).toBe(1000);
+  expect(new Set(tokens.map(idOf)).size).toBe(1000);
 });
 
 it('9: a session of a hundred days can be listed and ended for as long as it lives', async () => {

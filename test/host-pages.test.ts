@@ -1,12 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MemoryStore, SessionError, type Store, TokenManager } from 'tokensession';
 import { type FetchSession, sessionOpener } from 'tokensession/fetch';
 import { blocks, pageText, ROOT, section } from './support/doc-pages';
 import { makeProgramFolder } from './support/program-folder';
-import { OUR_SOURCES, TSX } from './support/programs';
+import { endProgram, OUR_SOURCES, TSX } from './support/programs';
 import { freePort } from './support/redis-server';
 import { SECRET } from './support/stores';
 import { until } from './support/until';
@@ -18,11 +17,7 @@ beforeAll(async () => {
   folder = await makeProgramFolder();
 });
 afterAll(async () => {
-  for (const child of children) {
-    if (child.exitCode !== null || child.signalCode !== null) continue;
-    child.kill();
-    await once(child, 'exit');
-  }
+  for (const child of children) await endProgram(child);
   await rm(folder, { recursive: true, force: true });
 });
 

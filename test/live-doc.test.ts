@@ -7,7 +7,7 @@ import { RedisStore, TokenManager } from 'tokensession';
 import { WebSocket } from 'ws';
 import { blocks, pageText } from './support/doc-pages';
 import { makeProgramFolder } from './support/program-folder';
-import { OUR_SOURCES, TSX } from './support/programs';
+import { endProgram, OUR_SOURCES, TSX } from './support/programs';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { PATIENT, SECRET } from './support/stores';
 import { until, within } from './support/until';
@@ -75,8 +75,7 @@ it('begins with a program that closes WebSockets when their session ends', async
       lasting.destroy();
     }
   } finally {
-    child.kill();
-    await once(child, 'exit');
+    await endProgram(child);
     await manager.close();
   }
 });
@@ -92,8 +91,7 @@ it('continues when getUserInfo fails', async () => {
     await within(20_000, 'the close', new Promise((resolve) => ws.once('close', resolve)));
     expect((await fetch(`http://127.0.0.1:${port}`)).status).toBe(404);
   } finally {
-    child.kill();
-    if (child.exitCode === null) await once(child, 'exit');
+    await endProgram(child);
     await manager.close();
   }
 });

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { io, type Socket } from 'socket.io-client';
 import { WebSocket } from 'ws';
+import { closeAfterEach } from './support/closing';
 import { type ExampleProcess, killExamples, runExample } from './support/example-process';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { within } from './support/until';
@@ -21,11 +22,8 @@ afterAll(async () => {
   await redis.stop();
 });
 
-const closing: (() => void)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0)) close();
-  await killExamples([example]);
-});
+const closing = closeAfterEach();
+afterEach(() => killExamples([example]));
 
 async function serve(env: Record<string, string> = {}) {
   const example = runExample('live/server.ts', { PORT: '0', SESSION_SECRET: SECRET, ...env });
@@ -50,7 +48,7 @@ const MESSAGE = /^you were signed out on Firefox at \d\d:\d\d$/;
 
 function openWebSocket(address: string, headers: Record<string, string>) {
   const ws = new WebSocket(`${address.replace('http', 'ws')}/ws`, { headers });
-  closing.push(() => ws.terminate());
+  closing(() => ws.terminate());
   const seen: string[] = [];
   ws.on('message', (data) => seen.push(String(data)));
   ws.on('error', () => undefined);
@@ -79,7 +77,7 @@ async function* eventsOf(address: string, token: string) {
 
 function openSocketIo(address: string, transport: 'websocket' | 'polling', options: object): Socket {
   const socket = io(address, { transports: [transport], forceNew: true, reconnection: false, ...options });
-  closing.push(() => socket.disconnect());
+  closing(() => socket.disconnect());
   return socket;
 }
 

@@ -1,12 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Browser } from './support/browser';
 import { pageText } from './support/doc-pages';
 import { CLIENT, startOAuthServer } from './support/oauth-server';
 import { makeProgramFolder } from './support/program-folder';
-import { OUR_SOURCES } from './support/programs';
+import { endProgram, OUR_SOURCES } from './support/programs';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
 import { SECRET } from './support/stores';
 import { until } from './support/until';
@@ -26,26 +25,19 @@ for (const chapter of PAGE.split(/^##+ /m).slice(1)) {
 
 let folder: string;
 let server: RedisServer;
-const children = new Set<ChildProcess>();
+const children: ChildProcess[] = [];
 
 beforeAll(async () => {
   server = await startRedis();
   folder = await makeProgramFolder();
 });
 afterEach(async () => {
-  for (const child of children) await stop(child);
+  for (const child of children) await endProgram(child);
 });
 afterAll(async () => {
   await server.stop();
   await rm(folder, { recursive: true, force: true });
 });
-
-async function stop(child: ChildProcess): Promise<void> {
-  children.delete(child);
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  child.kill('SIGKILL');
-  await once(child, 'exit');
-}
 
 const ENV = { PATH: process.env.PATH, ...OUR_SOURCES };
 
@@ -53,7 +45,7 @@ let count = 0;
 
 /** Runs a program of the page, or what becomes of it, in the place of the one before it, until the test is over. */
 async function run(chapter: string, index: number, port: number, change = (text: string) => text): Promise<void> {
-  for (const child of children) await stop(child);
+  for (const child of children) await endProgram(child);
   const program = programs.get(chapter)?.[index];
   if (program === undefined) throw new Error(`no program ${index} in the chapter ${chapter}`);
   const file = `program-${count++}.${program.language === 'ts' ? 'mts' : 'mjs'}`;
@@ -71,7 +63,7 @@ async function run(chapter: string, index: number, port: number, change = (text:
     },
     stdio: ['ignore', 'inherit', 'inherit'],
   });
-  children.add(child);
+  children.push(child);
   const hasBegun = async () => child.exitCode !== null || (await fetch(`http://127.0.0.1:${port}/`)).status > 0;
   await until('the program listens', hasBegun, 60_000);
   if (child.exitCode !== null) throw new Error(`the program ended with ${child.exitCode}`);

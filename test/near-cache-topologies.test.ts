@@ -9,6 +9,7 @@ import { type ClusterTopology, startClusterTopology } from './support/cluster-to
 import { runProgram } from './support/programs';
 import { ask, askInfo, type RedisServer, scriptCalls } from './support/redis-server';
 import { type SentinelTopology, startSentinelTopology } from './support/sentinel-topology';
+import { idOf } from './support/session-id';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { answered, until } from './support/until';
 
@@ -193,7 +194,6 @@ const CHANGES: Record<string, (far: Sessions, id: string, token: string) => Prom
 };
 
 const keyOf = (token: string, prefix = prefixes.tokenKeyPrefix) => `${prefix}:{${token.split('.')[0]}}`;
-const idOf = (token: string) => token.split('.')[1] as string;
 
 describe('in a Cluster', () => {
   let topology: ClusterTopology;

@@ -16,6 +16,7 @@ import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { inHeader, usedHeap } from './support/heap';
 import { type RedisServer, scriptCalls, startRedis } from './support/redis-server';
+import { idOf } from './support/session-id';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy } from './support/tcp-proxy';
 import { until } from './support/until';
@@ -471,7 +472,7 @@ describe('a change that another process makes to a session takes effect at once:
 
   it.each<[string, (there: TokenManager<{ name: string }>, token: string) => Promise<unknown>]>([
     ['a kick', (there) => there.deleteUserToken('ada')],
-    ['a kick of one', (there, token) => there.deleteSession('ada', token.split('.')[1] ?? '')],
+    ['a kick of one', (there, token) => there.deleteSession('ada', idOf(token))],
     ['a logout', (there, token) => there.deleteToken(token)],
     ['a ban', (there) => there.banUser('ada')],
     ['a login in its place', (there, token) => there.createSession('ada', { replaces: [token] })],
@@ -616,7 +617,7 @@ describe('what this process does to a session', () => {
       (_, token) => here.deleteToken(token),
       (userId) => here.deleteUserToken(userId),
       (userId) => here.banUser(userId).then(() => here.unbanUser(userId)),
-      (userId, token) => here.deleteSession(userId, token.split('.')[1] ?? ''),
+      (userId, token) => here.deleteSession(userId, idOf(token)),
       (_, token) => here.createSession('bob', { replaces: [token] }),
     ];
     const tokens: string[] = [];
@@ -819,7 +820,7 @@ describe('sliding', () => {
     try {
       for (let i = 0; i < 10; i++) expect(await here.touchToken(token)).not.toBeNull();
       await until('the slide has failed', () => failed.length > 0);
-      expect(failed).toMatchObject([{ userId: 'ada', sessionId: token.split('.')[1], error: { status: 503 } }]);
+      expect(failed).toMatchObject([{ userId: 'ada', sessionId: idOf(token), error: { status: 503 } }]);
       await expect(here.touchToken(token)).rejects.toMatchObject({ status: 503 });
     } finally {
       server.resume();
@@ -849,7 +850,7 @@ describe('sliding', () => {
     await up(here);
     const there = service(prefixes, { cache: false, rotationGrace }).sessions;
     const token = await hot(here);
-    const [, sessionId] = token.split('.');
+    const sessionId = idOf(token);
     proxy.swallowOf(/subscribe/i);
     const next = (await there.rotateToken(token)) ?? '';
     expect((await there.touchToken(next))?.id).toBe(sessionId);

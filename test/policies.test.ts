@@ -7,31 +7,18 @@ import {
   TokenManager,
   type TokenManagerOptions,
 } from 'tokensession';
+import { EVENT_NAMES } from '../src/manager/session-events';
 import { secondsLeft } from './support/seconds-left';
+import { idOf } from './support/session-id';
 import { describeStores, SECRET, type StoreFixture } from './support/stores';
 import { until } from './support/until';
-
-const EVENTS = [
-  'login',
-  'logout',
-  'replaced',
-  'revoked',
-  'expired-on-use',
-  'banned',
-  'rotated',
-  'reused',
-  'store-down',
-  'store-up',
-] as const;
 
 /** All events of a manager, in order. */
 function recordEvents(manager: TokenManager<unknown>): [keyof SessionEvents, object][] {
   const seen: [keyof SessionEvents, object][] = [];
-  for (const name of EVENTS) manager.on(name, (event) => void seen.push([name, event]));
+  for (const name of EVENT_NAMES) manager.on(name, (event) => void seen.push([name, event]));
   return seen;
 }
-
-const idOf = (token: string) => token.split('.')[1] as string;
 
 describeStores((open) => {
   let fixture: StoreFixture;
@@ -114,26 +101,6 @@ describeStores((open) => {
       expect(await sessions.listUserToken('ada')).toEqual([token]);
       const again = await sessions.createSession('ada', { replaces: [token] });
       expect(await sessions.listUserToken('ada')).toEqual([again.token]);
-    });
-  });
-
-  describe('user info that changes during a load in another process', () => {
-    it.each(['refreshUser', 'deleteUser'] as const)('is not overwritten by the slow load: %s', async (change) => {
-      let arrive: (detail: object) => void = () => undefined;
-      const getUserInfo = jest.fn<Promise<object>, [string]>(() => new Promise((resolve) => (arrive = resolve)));
-      const slow = manage({ getUserInfo });
-      const other = manage({ store: fixture.other, getUserInfo: () => ({ role: 'reader' }) });
-      const token = await slow.setToken('ada');
-      const loading = slow.touchToken(token);
-      await until('the slow load has begun', () => getUserInfo.mock.calls.length === 1);
-      if (change === 'refreshUser') await other.refreshUser(['ada']);
-      else await other.deleteUser('ada');
-      arrive({ role: 'admin' });
-      await loading;
-      // Comes after the write of the load, on the same connection.
-      await slow.checkToken(token);
-      expect((await other.touchToken(token))?.user.detail).toEqual({ role: 'reader' });
-      expect((await slow.touchToken(token))?.user.detail).toEqual({ role: 'reader' });
     });
   });
 

@@ -8,8 +8,10 @@ import { createRedisClient, RedisStore, type TokenClaims, TokenManager, type Tok
 import { defineScripts } from '../src/redis/connection/script-commands';
 import { SCRIPTS } from '../src/redis/scripts/index';
 import { readClaims, tagOf } from '../src/token/token';
+import { closeAfterEach } from './support/closing';
 import { callsOf, freePort, type RedisServer, scriptCalls, startRedis, timeOf } from './support/redis-server';
 import { secondsLeft } from './support/seconds-left';
+import { idOf } from './support/session-id';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { answered, until } from './support/until';
 import { moveRecords } from './support/virtual-time';
@@ -17,7 +19,7 @@ import { moveRecords } from './support/virtual-time';
 const PASSWORD = 'a password for tests';
 let server: RedisServer;
 let prefixes: ReturnType<typeof randomPrefixes>;
-const closing: (() => Promise<unknown>)[] = [];
+const closing = closeAfterEach();
 
 function manage(
   redis: ConstructorParameters<typeof RedisStore>[0] = server.url,
@@ -28,12 +30,11 @@ function manage(
     secret: SECRET,
     ...options,
   });
-  closing.push(() => manager.close());
+  closing(() => manager.close());
   return manager;
 }
 
 const keyOf = (token: string, prefix = prefixes.tokenKeyPrefix) => `${prefix}:{${token.split('.')[0]}}`;
-const sidOf = (token: string) => token.split('.')[1] as string;
 /** Lets this much time pass for the records of this test. */
 const elapse = (seconds: number) => moveRecords(server.admin, prefixes, -1000 * seconds);
 
@@ -42,9 +43,6 @@ beforeAll(async () => {
 });
 beforeEach(() => {
   prefixes = randomPrefixes();
-});
-afterEach(async () => {
-  await Promise.all(closing.splice(0).map((close) => close()));
 });
 afterAll(() => server.stop());
 
@@ -59,10 +57,10 @@ describe('what is in Redis', () => {
     for (const token of [ended, expired, live]) await sessions.sessionData(token).set('key', 1);
     await sessions.deleteToken(ended);
     const longAgo = (await timeOf(server)) - 3 * 3_600_000;
-    await server.admin.hset(keyOf(live), sidOf(expired), `${longAgo}:${longAgo}:1000:0`);
+    await server.admin.hset(keyOf(live), idOf(expired), `${longAgo}:${longAgo}:1000:0`);
     await sessions.setToken('ada');
     const fields = await server.admin.hkeys(keyOf(live));
-    expect(fields.filter((field) => field.endsWith('.d'))).toEqual([`${sidOf(live)}.d`]);
+    expect(fields.filter((field) => field.endsWith('.d'))).toEqual([`${idOf(live)}.d`]);
   });
 
   it('is one hash a user, with a field for each session, and one string for the cached user info', async () => {
@@ -78,14 +76,14 @@ describe('what is in Redis', () => {
       keyOf(plain, prefixes.userKeyPrefix),
     ]);
     const hash = await server.admin.hgetall(keyOf(plain));
-    const record = /^(\d{13}):(\d{13}):60000:(\d{13})$/.exec(hash[sidOf(plain)] ?? '');
+    const record = /^(\d{13}):(\d{13}):60000:(\d{13})$/.exec(hash[idOf(plain)] ?? '');
     expect(Number(record?.[3]) - Number(record?.[2])).toBe(3_600_000);
     expect(hash).toEqual({
       id: 'ada',
       v: '1',
-      [sidOf(plain)]: record?.[0],
-      [sidOf(known)]: expect.stringMatching(/^\d{13}:\d{13}:100000:\d{13}$/),
-      [`${sidOf(known)}.a`]: '{"device":"web"}',
+      [idOf(plain)]: record?.[0],
+      [idOf(known)]: expect.stringMatching(/^\d{13}:\d{13}:100000:\d{13}$/),
+      [`${idOf(known)}.a`]: '{"device":"web"}',
     });
     expect(await server.admin.get(keyOf(plain, prefixes.userKeyPrefix))).toMatch(/^\d{13}:\d{13}:{"name":"ada"}$/);
   });
@@ -99,8 +97,8 @@ describe('what is in Redis', () => {
     // A sixtieth may have begun between two of them.
     expect((await callsOf(server, 'pexpire')) - before).toBeLessThanOrEqual(1);
     await server.admin.pexpire(key, 1_180_000);
-    const [created, seen, ...rest] = (await server.admin.hget(key, sidOf(token)))?.split(':') ?? [];
-    await server.admin.hset(key, sidOf(token), [created, Number(seen) - 10_000, ...rest].join(':'));
+    const [created, seen, ...rest] = (await server.admin.hget(key, idOf(token)))?.split(':') ?? [];
+    await server.admin.hset(key, idOf(token), [created, Number(seen) - 10_000, ...rest].join(':'));
     await sessions.touchToken(token);
     expect(await server.admin.pttl(key)).toBeGreaterThan(1_190_000);
   });
@@ -136,13 +134,13 @@ describe('what is in Redis', () => {
     await sessions.setToken('ada', 3600);
     await elapse(60);
     const fields = () => server.admin.hkeys(keyOf(expired));
-    expect(await fields()).toContain(sidOf(expired));
+    expect(await fields()).toContain(idOf(expired));
     expect(await sessions.inspectToken(expired)).toEqual({ session: null, reason: 'expired' });
     await sessions.setToken('ada', 3600);
-    expect(await fields()).toContain(sidOf(expired));
+    expect(await fields()).toContain(idOf(expired));
     await elapse(60);
     await sessions.setToken('ada', 3600);
-    expect((await fields()).filter((field) => field.startsWith(sidOf(expired)))).toEqual([]);
+    expect((await fields()).filter((field) => field.startsWith(idOf(expired)))).toEqual([]);
   });
 
   it('has layout 1 after any operation on the user', async () => {
@@ -173,7 +171,7 @@ describe('what is in Redis', () => {
     const hash = await server.admin.hgetall(keyOf(token));
     expect(Object.keys(hash).sort()).toEqual(Object.keys(before).sort());
     const { gen, mintedAt, provedAt } = readClaims(proved) as TokenClaims;
-    expect(hash[sidOf(token)]).toMatch(new RegExp(`^\\d{13}:\\d{13}:60000:0:${gen}:${mintedAt}:\\d{13}:${provedAt}$`));
+    expect(hash[idOf(token)]).toMatch(new RegExp(`^\\d{13}:\\d{13}:60000:0:${gen}:${mintedAt}:\\d{13}:${provedAt}$`));
   });
 
   it('uses the default prefixes when none are set', async () => {
@@ -294,7 +292,7 @@ describe('a damaged record', () => {
     async (record) => {
       const sessions = manage();
       const [damaged, healthy] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
-      await server.admin.hset(keyOf(damaged), sidOf(damaged), record);
+      await server.admin.hset(keyOf(damaged), idOf(damaged), record);
       const corrupt = expect.objectContaining({
         code: 'ERR_STORE_CORRUPT',
         message: expect.stringContaining('deleteUserToken'),
@@ -303,10 +301,10 @@ describe('a damaged record', () => {
       await expect(sessions.refreshToken(damaged)).rejects.toEqual(corrupt);
       await expect(sessions.listUserToken('ada')).rejects.toEqual(corrupt);
       await expect(sessions.setToken('ada')).rejects.toEqual(corrupt);
-      expect(await server.admin.hget(keyOf(damaged), sidOf(damaged))).toBe(record);
+      expect(await server.admin.hget(keyOf(damaged), idOf(damaged))).toBe(record);
       expect(await sessions.touchToken(healthy)).not.toBeNull();
       expect(await sessions.deleteUserToken('ada')).toBe(1);
-      expect(await server.admin.hexists(keyOf(damaged), sidOf(damaged))).toBe(0);
+      expect(await server.admin.hexists(keyOf(damaged), idOf(damaged))).toBe(0);
       expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
     },
   );
@@ -351,7 +349,7 @@ describe('a damaged record', () => {
     async (json) => {
       const sessions = manage();
       const token = await sessions.setToken('ada', 60, { device: 'web' });
-      await server.admin.hset(keyOf(token), `${sidOf(token)}.a`, json);
+      await server.admin.hset(keyOf(token), `${idOf(token)}.a`, json);
       await expect(sessions.checkToken(token)).rejects.toEqual(refused('ERR_STORE_CORRUPT'));
       expect(await sessions.deleteToken(token)).toBe(true);
     },
@@ -375,7 +373,7 @@ describe('a damaged record', () => {
   it('of the last session goes with its key when that session is ended', async () => {
     const sessions = manage();
     const token = await sessions.setToken('ada');
-    await server.admin.hset(keyOf(token), sidOf(token), 'x');
+    await server.admin.hset(keyOf(token), idOf(token), 'x');
     expect(await sessions.deleteToken(token)).toBe(false);
     expect(await server.admin.exists(keyOf(token))).toBe(0);
   });
@@ -383,7 +381,7 @@ describe('a damaged record', () => {
   it('of another session is removed with the others when one session is kept', async () => {
     const sessions = manage();
     const [kept, damaged] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
-    await server.admin.hset(keyOf(kept), sidOf(damaged), 'x');
+    await server.admin.hset(keyOf(kept), idOf(damaged), 'x');
     expect(await sessions.deleteUserToken('ada', { except: kept })).toBe(0);
     expect(await sessions.listUserToken('ada')).toEqual([kept]);
   });
@@ -392,7 +390,7 @@ describe('a damaged record', () => {
     'of a session from another store is not taken over again after %s',
     async (end) => {
       const store = new RedisStore(server.url, { ...prefixes, ...PATIENT });
-      closing.push(() => store.close());
+      closing(() => store.close());
       const [userId, tag, sid] = ['ada', tagOf('ada'), 'a'.repeat(22)];
       const limits = { maxSessions: 100, maxOnDevice: 0, onLimit: 'replace', replaces: [] } as const;
       const lifetime = { ttlMs: 60_000, absoluteTtlMs: 0, provedAt: 0 };
@@ -514,7 +512,7 @@ describe('a ban that is repeated', () => {
 
 it('sessions that kicks have ended stay so on a server without its last writes, whatever they were to keep', async () => {
   const lossy = await startRedis();
-  closing.push(() => lossy.stop());
+  closing(() => lossy.stop());
   const [here, there] = [manage(lossy.url), manage(lossy.url)];
   const [first, second, third] = [await here.setToken('ada'), await here.setToken('ada'), await here.setToken('ada')];
   const [loggedOut, kept] = [await here.setToken('joan'), await here.setToken('joan')];
@@ -555,14 +553,14 @@ it('a check of an ended session gets the reason in the same call', async () => {
 
 it('a reuse emits its event also on a client that returns numbers as strings', async () => {
   const client = new Redis({ port: server.port, password: PASSWORD, stringNumbers: true });
-  closing.push(async () => client.disconnect());
+  closing(() => client.disconnect());
   const sessions = manage(client, { rotationGrace: 0 });
   const reused: unknown[] = [];
   sessions.on('reused', (event) => reused.push(event));
   const token = await sessions.setToken('ada');
   await sessions.touchToken((await sessions.rotateToken(token)) as string);
   expect(await sessions.checkToken(token)).toBeNull();
-  expect(reused).toEqual([{ userId: 'ada', sessionId: sidOf(token), ended: true }]);
+  expect(reused).toEqual([{ userId: 'ada', sessionId: idOf(token), ended: true }]);
 });
 
 describe('a former token whose session another request confirms, before it is ended for the reuse,', () => {
@@ -580,16 +578,16 @@ describe('a former token whose session another request confirms, before it is en
       }
     }
     const confirmAt = async (confirmed: number) => {
-      const record = (await server.admin.hget(keyOf(token), sidOf(token)))?.split(':') ?? [];
+      const record = (await server.admin.hget(keyOf(token), idOf(token)))?.split(':') ?? [];
       record[6] = String(confirmed);
-      await server.admin.hset(keyOf(token), sidOf(token), record.join(':'));
+      await server.admin.hset(keyOf(token), idOf(token), record.join(':'));
     };
     const setUp = manage(server.url, { rotationGrace: 60 });
     const token = await setUp.setToken('ada');
     const child = (await setUp.rotateToken(token)) as string;
     await setUp.touchToken(child);
     const client = new Interrupted(server.url, { password: PASSWORD });
-    closing.push(async () => client.disconnect());
+    closing(() => client.disconnect());
     return { sessions: manage(client, { rotationGrace: 60 }), token, child, calls, confirmAt };
   }
 
@@ -643,7 +641,7 @@ describe('a Redis whose memory is full', () => {
     expect(await sessions.refreshToken(tokens[0], 5)).toBe(true);
     expect(await sessions.listUserToken('ada')).toEqual([tokens[0]]);
     expect(await sessions.deleteToken(tokens[0])).toBe(true);
-    expect(await sessions.deleteSession('grace', sidOf(tokens[1]))).toBe(true);
+    expect(await sessions.deleteSession('grace', idOf(tokens[1]))).toBe(true);
     expect(await sessions.deleteUserToken('joan', { message: 'bye' })).toBe(1);
     expect(await sessions.inspectToken(tokens[2])).toEqual({ session: null, reason: 'revoked', message: 'bye' });
   });
@@ -722,7 +720,7 @@ describe('the client', () => {
       new Redis5({ ...settings, lazyConnect: true }),
       new Redis({ ...settings, stringNumbers: true }),
     ];
-    closing.push(async () => clients.map((client) => client.disconnect()));
+    closing(() => clients.map((client) => client.disconnect()));
     for (const redis of [server.url, settings, { ...settings, db: 3 }, `${server.url}/3`, ...clients]) {
       const sessions = manage(redis as Redis, { getUserInfo: (id) => ({ name: id }) });
       const token = await sessions.setToken('ada', 60);
@@ -742,7 +740,7 @@ describe('the client', () => {
 
   it('passed in may serve two stores and the application at the same time', async () => {
     const client = new Redis(server.url);
-    closing.push(() => client.quit());
+    closing(() => client.quit());
     const [one, two] = [manage(client), manage(client)];
     const token = await one.setToken('ada');
     expect(await two.checkToken(token)).not.toBeNull();
@@ -753,7 +751,7 @@ describe('the client', () => {
 
   it('loses our listeners when the store is closed, and works on for the application', async () => {
     const client = new Redis(server.url);
-    closing.push(() => client.quit());
+    closing(() => client.quit());
     const before = client.eventNames().map((name) => client.listenerCount(name));
     for (let i = 0; i < 20; i++) {
       const sessions = manage(client);
@@ -848,7 +846,7 @@ describe('errors', () => {
     const hardened = await startRedis({
       'rename-command': ['EVAL', 'EVALSHA', 'HELLO', 'AUTH'].map((name) => [name, `hidden-${name}`]),
     });
-    closing.push(() => hardened.stop());
+    closing(() => hardened.stop());
     const sessions = manage(hardened.url, { getUserInfo: () => 'private detail' });
     const cached = (await sessions.addUser('ada').catch((reason: unknown) => reason)) as Error;
     const shut = manage({ host: '127.0.0.1', port: hardened.port, password: 'private password' });

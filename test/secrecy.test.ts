@@ -7,11 +7,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import express from 'express';
 import { MemoryStore, TokenManager } from 'tokensession';
+import { STATUS } from '../src/errors/session-error';
 import { readCookies } from '../src/http/cookie';
 import { scopesOf } from '../src/http/cookie-scopes';
 import { crossOriginRefusal } from '../src/http/origin-check';
 import { candidatesOf } from '../src/http/request-tokens';
 import { headerTransport } from '../src/http/token-header';
+import { EVENT_NAMES } from '../src/manager/session-events';
 import { requestSessionsOf } from '../src/manager/token-manager';
 import { setAcl } from './support/acl';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
@@ -21,6 +23,7 @@ import { freePort, isRedis6, type RedisServer, startAll, startRedis } from './su
 import type { Briefing } from './support/secrecy-program';
 import type { Testimony } from './support/secrecy-witness';
 import { SecretSearch } from './support/secret-search';
+import { idOf } from './support/session-id';
 import { SECRET } from './support/stores';
 import { type FoundText, printsOf, textsIn } from './support/texts-in';
 import { within } from './support/until';
@@ -112,15 +115,8 @@ const EXCEPTIONS: [finding: RegExp, reason: string][] = [
 
 /** Everything that the program must have counted: what is missing was not searched. */
 const EXPECTED = [
-  ...['login', 'logout', 'replaced', 'revoked', 'expired-on-use', 'banned', 'rotated', 'reused', 'store-down'].map(
-    (name) => `event ${name}`,
-  ),
-  ...['store-up', 'slide-failed', 'cache-down', 'cache-up'].map((name) => `event ${name}`),
-  ...['UNAVAILABLE', 'TIMEOUT', 'CORRUPT', 'LAYOUT'].map((name) => `error ERR_STORE_${name}`),
-  ...['NOT_REPLICATED', 'USER_NOT_FOUND', 'USER_BANNED', 'TOO_MANY_SESSIONS', 'CROSS_ORIGIN', 'HEADERS_SENT'].map(
-    (name) => `error ERR_${name}`,
-  ),
-  ...['TypeError', 'RangeError', 'AggregateError', 'Error'].map((name) => `error ${name}`),
+  ...EVENT_NAMES.map((name) => `event ${name}`),
+  ...[...Object.keys(STATUS), 'TypeError', 'RangeError', 'AggregateError', 'Error'].map((name) => `error ${name}`),
   ...[200, 204, 401, 403, 409, 500, 503].map((status) => `status ${status}`),
 ];
 
@@ -219,7 +215,7 @@ describe('the search finds', () => {
 
   it('nothing in public ids or in other tokens', () => {
     const other = `${token.slice(0, 45)}.${randomBytes(32).toString('base64url')}`;
-    expect(namesIn(failing({ id: token.split('.')[1], cookie: `session=${other}`, session: 15 }))).toEqual([]);
+    expect(namesIn(failing({ id: idOf(token), cookie: `session=${other}`, session: 15 }))).toEqual([]);
     expect(namesIn(process.env.PATH)).toEqual([]);
   });
 

@@ -321,11 +321,10 @@ describeStores((open) => {
       async (which) => {
         await data.set('key', 1);
         if (which === 'older') await sessions.setToken('ada');
-        const [opened] = await Promise.all([
-          requestSessionsOf(sessions).open(token, true),
-          sessions.deleteToken(token),
-        ]);
-        if (opened.session !== null) expect(opened.session.data).toEqual(new Map([['key', '1']]));
+        const read = () => requestSessionsOf(sessions).open(token, true);
+        const [before, , after] = await Promise.all([read(), sessions.deleteToken(token), read()]);
+        expect(before.session?.data).toEqual(new Map([['key', '1']]));
+        expect(after.session).toBeNull();
         await expectGone(data);
       },
     );

@@ -1,12 +1,13 @@
+import { idOf } from '../../test/support/session-id';
 import { monotonicMs } from '../monotonic';
 import { type DataEntry, newDataEntry } from './data-entry';
-import { generationOf, idOf } from './keys';
+import { generationOf } from './keys';
 
 /**
  * The expected state of a session. `live`: its login was acknowledged, and no call since may have ended it. `ended`:
  * its end was acknowledged. `unknown`: a call that may have ended it is in flight or has failed.
  */
-export type Fate = 'live' | 'ended' | 'unknown';
+type Fate = 'live' | 'ended' | 'unknown';
 
 /** A session that this process has started. Moments are of {@link monotonicMs}. */
 export interface SessionEntry {
@@ -88,7 +89,7 @@ export interface UserEntry {
 }
 
 /** A period in which calls for a user failed. */
-export interface Outage {
+interface Outage {
   from: number;
   /** When the first successful call was answered; `null` for none yet. */
   to: number | null;
@@ -121,7 +122,7 @@ export function addRecall<Kind extends Recall>(recalls: Kind[], recall: Kind): v
 }
 
 /** The state of the book when a call began. */
-export interface Snapshot {
+interface Snapshot {
   fate: Fate;
   version: number;
   token: string;

@@ -1,7 +1,7 @@
 import { SessionError, type TokenManager } from 'tokensession';
+import { idOf } from '../../test/support/session-id';
 import { monotonicMs } from '../monotonic';
 import type { Account, Book, Sighting } from './book';
-import { idOf } from './keys';
 import { count, type Operation, type Tally } from './tally';
 import type { Waits } from './waits';
 

@@ -14,7 +14,7 @@ export interface DataEntry {
 }
 
 /** Acknowledged writes that a read has missed. */
-export interface DataLoss {
+interface DataLoss {
   /** The missing ones are among these. */
   writes: Sighting[];
   missing: number;

@@ -1,5 +1,5 @@
 import { RedisStore, type RedisTarget, TokenManager } from 'tokensession';
-import { idOf } from './keys';
+import { idOf } from '../../test/support/session-id';
 import type { WorkerRecord } from './messages';
 
 /** The state of the servers at the end. */

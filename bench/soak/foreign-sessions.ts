@@ -1,7 +1,7 @@
+import { idOf } from '../../test/support/session-id';
 import { monotonicMs } from '../monotonic';
 import { addRecall, type Foreign, type ForeignEntry } from './book';
 import type { Calls } from './calls';
-import { idOf } from './keys';
 import type { News } from './messages';
 import { pick } from './picks';
 import type { Waits } from './waits';

@@ -12,11 +12,6 @@ export function slotOf(token: string): number {
   return slot;
 }
 
-/** The id of a token's session, the same for all its tokens. */
-export function idOf(token: string): string {
-  return token.split('.')[1] ?? '';
-}
-
 export function generationOf(token: string): number {
   return Number.parseInt(token.split('.')[2] ?? '', 36);
 }

@@ -1,8 +1,8 @@
 import type { TokenManager } from 'tokensession';
+import { idOf } from '../../test/support/session-id';
 import { monotonicMs } from '../monotonic';
 import type { Account, Book, Page, Sighting } from './book';
 import type { Calls, Outcome } from './calls';
-import { idOf } from './keys';
 import type { Announce } from './messages';
 import { liveOf, pick, pickPage, RECENT } from './picks';
 
@@ -235,5 +235,6 @@ export class OwnSessions {
 
 /** A session ends by any of its tokens. */
 function tokenToEndBy({ token, former, child }: Page): string {
-  return (Math.random() < FORMER_SHARE ? (pick([former, child]) ?? token) : token) ?? token;
+  const other = Math.random() < FORMER_SHARE ? pick([former, child]) : null;
+  return other ?? token;
 }

@@ -1,6 +1,7 @@
+import { idOf } from '../../test/support/session-id';
 import type { Fault } from './faults';
 import type { FinalLook } from './final-look';
-import { idOf, isIn, slotOf } from './keys';
+import { isIn, slotOf } from './keys';
 import type { WorkerRecord } from './messages';
 import { GRACE_MS, mayLose } from './verdict';
 import type { VisitEntry } from './visits';

@@ -4,7 +4,8 @@ export type EndReason = 'replaced' | 'revoked' | 'banned' | 'reused' | 'expired'
 /** The stable codes of a {@link SessionError}, for a `switch`. `docs/errors.md` has the meaning of each. */
 export type SessionErrorCode = keyof typeof STATUS;
 
-const STATUS = {
+/** The HTTP status of each code. */
+export const STATUS = {
   ERR_STORE_UNAVAILABLE: 503,
   ERR_STORE_TIMEOUT: 503,
   ERR_STORE_CORRUPT: 500,

@@ -90,9 +90,10 @@ export class ExpressSessions {
 
   /** Ends a session. Does nothing when there is none. */
   async end(id: string): Promise<void> {
+    const legacy = isNamedId(id) ? null : this.#legacy;
     // A session that was not moved yet is moved, so that its end counts against a move in progress, too.
-    const session = this.#legacy === null || isNamedId(id) ? null : await this.#namedBy(id, this.#legacy);
-    await this.#legacy?.forget(id);
+    const session = legacy && ((await this.#sessions.use(nameOf(id))) ?? (await legacy.move(id)));
+    await legacy?.forget(id);
     await this.#sessions.end(nameOf(session?.attributes.movedTo ?? id));
   }
 
@@ -142,11 +143,6 @@ export class ExpressSessions {
     const session = known ?? (await this.#legacy?.move(id)) ?? null;
     const moved = session?.attributes.movedTo;
     return moved === undefined ? session : this.#sessions.use(nameOf(moved));
-  }
-
-  /** The session that an id of the former store names, which may point to another. */
-  async #namedBy(id: string, legacy: LegacySessions): Promise<NamedSession | null> {
-    return (await this.#sessions.use(nameOf(id))) ?? legacy.move(id);
   }
 
   #newIdentity(userId: string | null): SessionIdentity {

@@ -54,9 +54,9 @@ export class LegacySessions {
     return this.#sessions.use(nameOf(id));
   }
 
-  /** Deletes the former record of a session. */
+  /** Deletes the former record of a session, whose id is no named one. */
   async forget(id: string): Promise<void> {
-    if (!isNamedId(id)) await this.#ask((done) => this.#settings.store.destroy(id, done));
+    await this.#ask((done) => this.#settings.store.destroy(id, done));
   }
 
   async #start(id: string, former: object, lifetimeMs: number | null): Promise<void> {

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { SessionName } from '../manager/named-sessions';
+import type { SessionName } from '../token/token';
 
 /** The identity of a session: its id in express-session, its name in the store, and its user; `null` for a visitor. */
 export interface SessionIdentity {

@@ -1,7 +1,7 @@
 import { checkSeconds, checkUserId, type Read, readOptions } from '../errors/arguments';
 import { isUnconfirmed, SessionError } from '../errors/session-error';
 import type { NewSession, SessionRecord, Store, StoredAttributes } from '../store/store';
-import { createSessionId, parseToken, signToken, type TokenClaims, tagOf } from '../token/token';
+import { createSessionId, parseToken, type SessionName, signToken, type TokenClaims, tagOf } from '../token/token';
 import { CREATE_OPTIONS, type CreateSessionOptions } from './call-options';
 import type { ManagerPolicy } from './manager-options';
 import { reportOutcome } from './report-outcome';
@@ -137,7 +137,7 @@ export class Logins<Detail> {
    * Ends sessions of other users, and of a visitor, that a login replaces. Their keys may be on other nodes of a
    * Cluster, and so are no part of the same script. When one can't be ended, the new session is ended as well.
    */
-  async #endReplaced(replaced: readonly TokenClaims[], by: { tag: string; sid: string }): Promise<void> {
+  async #endReplaced(replaced: readonly TokenClaims[], by: SessionName): Promise<void> {
     const ending = replaced.map(({ tag, sid: sessionId }) =>
       reportOutcome(this.#store.end(tag, sessionId, { reason: 'replaced', message: null }), (session) => {
         if (session === null || tagOf(session.userId) !== tag) return;

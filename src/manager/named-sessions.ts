@@ -7,7 +7,7 @@ import {
   type Store,
   type StoredAttributes,
 } from '../store/store';
-import { createSessionId, isVisitor, signToken, type TokenClaims, tagOf } from '../token/token';
+import { createSessionId, isVisitor, type SessionName, signToken, type TokenClaims, tagOf } from '../token/token';
 import { changesBetween } from './data-changes';
 import type { Logins } from './logins';
 import type { ManagerPolicy } from './manager-options';
@@ -15,9 +15,6 @@ import { reportOutcome } from './report-outcome';
 import { overLimit } from './session-data';
 import type { SessionEmitter } from './session-events';
 import { ANY_TOKEN, type SessionLookup } from './session-lookup';
-
-/** Names a session without proving anything: a visitor's has its sid as its tag. */
-export type SessionName = Pick<TokenClaims, 'tag' | 'sid'>;
 
 interface ListedSession {
   name: SessionName;

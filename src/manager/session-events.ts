@@ -80,6 +80,7 @@ const NAMES: Record<keyof SessionEvents, true> = {
   'watch-up': true,
   'watch-failed': true,
 };
+export const EVENT_NAMES = Object.keys(NAMES) as (keyof SessionEvents)[];
 
 /** A listener of an event of {@link SessionEvents}. */
 export type SessionListener<Name extends keyof SessionEvents> = (event: SessionEvents[Name]) => void;
@@ -119,7 +120,7 @@ export class SessionEmitter {
 function checked(name: unknown, listener: unknown): string {
   if (typeof name !== 'string' || !Object.hasOwn(NAMES, name)) {
     const given = typeof name === 'string' ? shown(name) : kindOf(name);
-    throw new TypeError(`there is no event ${given}; there are ${Object.keys(NAMES).join(', ')}`);
+    throw new TypeError(`there is no event ${given}; there are ${EVENT_NAMES.join(', ')}`);
   }
   checkFunction('listener', listener);
   return name;

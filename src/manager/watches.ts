@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { kindOf } from '../errors/arguments';
 import { isUnavailable, SessionError, sessionEnded } from '../errors/session-error';
 import type { ChangeFeed, ChangeFollower, ChangeSource, SessionState, Store } from '../store/store';
-import { flat, isSessionId, isVisitor, parseToken, type SigningKeys, tagOf } from '../token/token';
+import { flat, isSessionId, isVisitor, parseToken, type SessionName, type SigningKeys, tagOf } from '../token/token';
 import type { SessionEmitter } from './session-events';
 import { foreignRecord } from './session-lookup';
 
@@ -36,11 +36,6 @@ export interface WatchedSession {
   sessionId: string;
   /** The number of signals that watch it. */
   signals: number;
-}
-
-interface Target {
-  tag: string;
-  sid: string;
 }
 
 interface Watched {
@@ -85,7 +80,7 @@ interface WatchesSettings {
 export class Watches {
   readonly #settings: WatchesSettings;
   readonly #users = new Map<string, WatchedUser>();
-  readonly #targets = new WeakMap<AbortSignal, Target & { controller: AbortController }>();
+  readonly #targets = new WeakMap<AbortSignal, SessionName & { controller: AbortController }>();
   /** Users to ask for at once, and those to ask for unless a call has just failed. */
   readonly #urgent = new Set<WatchedUser>();
   readonly #waiting = new Set<WatchedUser>();
@@ -107,7 +102,7 @@ export class Watches {
    *
    * @throws SessionError after {@link close}.
    */
-  watch(target: Target | null): AbortSignal {
+  watch(target: SessionName | null): AbortSignal {
     if (target === null) return AbortSignal.abort(sessionEnded({ reason: 'unknown' }));
     if (this.#isClosed) throw new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed');
     const controller = new AbortController();
@@ -297,7 +292,7 @@ export class Watches {
  *
  * @throws TypeError for a value that is neither a token nor a session.
  */
-export function watchTarget(session: unknown, keys: SigningKeys): Target | null {
+export function watchTarget(session: unknown, keys: SigningKeys): SessionName | null {
   if (typeof session === 'string') {
     const claims = parseToken(session, keys);
     return claims === null || isVisitor(claims) ? null : { tag: flat(claims.tag), sid: flat(claims.sid) };

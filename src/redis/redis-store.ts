@@ -1,6 +1,6 @@
 import type { ConnectionOptions } from 'node:tls';
 import { Cluster, Redis } from 'ioredis';
-import { checkOptions, kindOf } from '../errors/arguments';
+import { kindOf, optional, type Readers, readOptions } from '../errors/arguments';
 import { SessionError, withOutcome } from '../errors/session-error';
 import type {
   ChangeFeed,
@@ -23,7 +23,7 @@ import type {
 } from '../store/store';
 import type { TokenClaims } from '../token/token';
 import { RedisChangeFeed } from './changes/change-feed';
-import { checkTimeoutMs, createRedisClient } from './client/client';
+import { CLIENT_READERS, createRedisClient } from './client/client';
 import { refuseClient, warnOfClient } from './client/client-check';
 import { refuseUnknownClient } from './client/ioredis-members';
 import { type RedisTarget, refuseTlsOption } from './client/settings';
@@ -49,9 +49,9 @@ import {
   type StatesReply,
   type TupleReply,
 } from './replies';
-import { checkDurability, type Durability, ReplicaAcknowledgement } from './revocations/replica-acknowledgement';
+import { type Durability, ReplicaAcknowledgement, readDurability } from './revocations/replica-acknowledgement';
 import { type Revocation, Revocations, revocationArguments, revocationOf } from './revocations/revocations';
-import { type RedisKeys, redisKeys } from './schema';
+import { checkPrefix, type RedisKeys, redisKeys } from './schema';
 import type { ScriptName } from './scripts/index';
 
 /** Options of a {@link RedisStore}. */
@@ -76,13 +76,13 @@ export interface RedisStoreOptions {
   durability?: Durability | undefined;
 }
 
-const OPTIONS: Record<keyof RedisStoreOptions, true> = {
-  tokenKeyPrefix: true,
-  userKeyPrefix: true,
-  timeoutMs: true,
-  tls: true,
-  durability: true,
-};
+const READERS = {
+  tokenKeyPrefix: optional(checkPrefix, 'session-token'),
+  userKeyPrefix: optional(checkPrefix, 'session-user'),
+  ...CLIENT_READERS,
+  // Its range depends on `timeoutMs`.
+  durability: (_name, value) => value as Durability | undefined,
+} satisfies Readers<RedisStoreOptions>;
 
 /** Keeps sessions in Redis: one hash a user, one script a verb. `docs/redis.md` shows the keys. */
 export class RedisStore implements Store {
@@ -101,10 +101,8 @@ export class RedisStore implements Store {
    * @throws TypeError or RangeError naming the argument that is missing, unknown or of the wrong kind.
    */
   constructor(redis: RedisTarget | Redis | Cluster | undefined, options?: RedisStoreOptions) {
-    const given = checkOptions('RedisStore', options, OPTIONS);
-    const { tokenKeyPrefix = 'session-token', userKeyPrefix = 'session-user' } = given;
-    const timeoutMs = checkTimeoutMs(given.timeoutMs);
-    const durability = given.durability === undefined ? null : checkDurability(given.durability, timeoutMs);
+    const { tokenKeyPrefix, userKeyPrefix, timeoutMs, tls, ...given } = readOptions('RedisStore', options, READERS);
+    const durability = given.durability === undefined ? null : readDurability(given.durability, timeoutMs);
     this.#keys = redisKeys(tokenKeyPrefix, userKeyPrefix);
     if (redis === undefined) {
       throw new TypeError(
@@ -113,12 +111,12 @@ export class RedisStore implements Store {
     }
     const owned = !isClient(redis);
     if (!owned) {
-      refuseTlsOption(given.tls);
+      refuseTlsOption(tls);
       refuseUnknownClient(redis);
       refuseClient(redis);
       warnOfClient(redis);
     }
-    const client = owned ? createRedisClient(redis, { timeoutMs, tls: given.tls }) : redis;
+    const client = owned ? createRedisClient(redis, { timeoutMs, tls }) : redis;
     this.#connection = new RedisConnection(client, { markOf: this.#keys.userInfo, owned, timeoutMs });
     this.#deadlines = new DeadlineScripts(this.#connection);
     this.#revocations = new Revocations({

@@ -72,10 +72,8 @@ export interface RedisKeys {
   channels: readonly [sessions: string, userInfo: string];
 }
 
-/** @throws TypeError or RangeError for a prefix that can't keep these keys apart and in one slot. */
+/** @throws RangeError for prefixes that can't keep these keys apart. */
 export function redisKeys(tokenKeyPrefix: string, userKeyPrefix: string): RedisKeys {
-  checkPrefix('option tokenKeyPrefix', tokenKeyPrefix);
-  checkPrefix('option userKeyPrefix', userKeyPrefix);
   if (tokenKeyPrefix === userKeyPrefix) {
     throw new RangeError('option userKeyPrefix must differ from tokenKeyPrefix: their keys would be the same');
   }
@@ -86,10 +84,10 @@ export function redisKeys(tokenKeyPrefix: string, userKeyPrefix: string): RedisK
   };
 }
 
-function checkPrefix(name: string, prefix: string): void {
-  if (/[{}]/.test(checkText(name, prefix))) {
-    throw new RangeError(
-      `${name} must not hold braces: they would put every user into one Cluster slot, or a user's keys into two`,
-    );
-  }
+export function checkPrefix(name: string, value: unknown): string {
+  const prefix = checkText(name, value);
+  if (!/[{}]/.test(prefix)) return prefix;
+  throw new RangeError(
+    `${name} must not hold braces: they would put every user into one Cluster slot, or a user's keys into two`,
+  );
 }

@@ -23,10 +23,7 @@ const SID_LENGTH = 22;
 const SIG_LENGTH = 43;
 const SID_FORMAT = /^[\w-]{22}$/;
 
-/**
- * The pattern of a token: 6 digits at most for the generation, and 10 for each moment, which is beyond the range of a
- * Date.
- */
+/** With 6 digits for the generation, and 10 for each moment, which is beyond the range of a Date. */
 export const MAX_TOKEN_LENGTH = TAG_LENGTH + 1 + SID_LENGTH + 1 + 6 + 1 + 10 + 1 + 10 + 1 + SIG_LENGTH;
 const MIN_TOKEN_LENGTH = TAG_LENGTH + SID_LENGTH + 3 + SIG_LENGTH + 5;
 const MAX_SIGNED_LENGTH = MAX_TOKEN_LENGTH - SIG_LENGTH - 1;
@@ -47,6 +44,9 @@ export interface TokenClaims {
   /** When its holder last proved who they are. */
   provedAt: number;
 }
+
+/** Names a session without proving anything: a visitor's has its sid as its tag. */
+export type SessionName = Pick<TokenClaims, 'tag' | 'sid'>;
 
 /**
  * Makes keys of one secret or several, each of at least 32 characters. The first signs, all verify.
@@ -74,7 +74,7 @@ export function tagOf(userId: string): string {
  * Whether a token is a visitor's. The tag of a visitor is the session's own id, because there is no user id. A user's
  * session has that by chance once in 2^132.
  */
-export function isVisitor({ tag, sid }: Pick<TokenClaims, 'tag' | 'sid'>): boolean {
+export function isVisitor({ tag, sid }: SessionName): boolean {
   return tag === sid;
 }
 

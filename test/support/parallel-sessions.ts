@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { SessionError, type SessionEvents, type TokenManager } from 'tokensession';
+import { idOf } from './session-id';
 
 /*
  * Parallel operations of several callers. Their results depend on the order; the invariants checked afterwards do not.
@@ -116,7 +117,7 @@ export class ParallelSessions {
         this.dead.add(token);
         return;
       case 'kick':
-        await manager.deleteSession(user, token.split('.')[1] as string);
+        await manager.deleteSession(user, idOf(token));
         this.dead.add(token);
         return;
       case 'rotate': {

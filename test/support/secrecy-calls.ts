@@ -1,5 +1,6 @@
 import type { TokenManager } from 'tokensession';
 import type { Witness } from './secrecy-witness';
+import { idOf } from './session-id';
 
 type Call = (manager: TokenManager<never>) => unknown;
 
@@ -76,7 +77,7 @@ const askingCalls = (token: string): Call[] => [
   (m) => m.listUserToken('ada'),
   (m) => m.listUserSessions(token),
   (m) => m.deleteUserToken('ada', { except: token, message: token }),
-  (m) => m.deleteSession('ada', token.split('.')[1] ?? '', { message: token }),
+  (m) => m.deleteSession('ada', idOf(token), { message: token }),
   (m) => m.banUser('eve', { reason: token }),
   (m) => m.unbanUser(token),
   (m) => m.getBan(token),

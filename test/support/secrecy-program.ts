@@ -7,6 +7,8 @@ import {
   TokenManager,
   type TokenManagerOptions,
 } from 'tokensession';
+import { ExpressSessionStore } from 'tokensession/express-session';
+import { requireRecentLogin, requireUser, sessionOpener } from 'tokensession/fetch';
 import type { Detail } from './apps';
 import { APPS } from './secrecy-apps';
 import { callEverything, misplacedTokens } from './secrecy-calls';
@@ -75,6 +77,7 @@ async function served(where: string, store: Store): Promise<void> {
   });
   await tourOfHttp(manager, witness);
   await replacing(`${where}, replacing`, store);
+  await refusing(`${where}, refusing`, manager);
 
   const token = await manager.setToken('misplaced');
   const others = await manager.setToken('others');
@@ -93,6 +96,36 @@ async function served(where: string, store: Store): Promise<void> {
 async function replacing(where: string, store: Store): Promise<void> {
   const manager = manage(where, store, { singleMode: true });
   for (let i = 0; i < 2; i++) witness.issued(await manager.setToken('replaced'));
+}
+
+/** What data, guards and a watch say when they refuse, or when the session has ended. */
+async function refusing(where: string, manager: TokenManager<Detail>): Promise<void> {
+  const { token, id } = await manager.createSession('acted for', { actor: 'support' });
+  const other = await manager.setToken('another');
+  for (const issued of [token, other]) witness.issued(issued);
+  const open = sessionOpener(manager);
+  const opened = (cookie: string) => open(new Request('https://app.example', { method: 'POST', headers: { cookie } }));
+  const cookieOf = (value: string) => `__Host-session=${value}`;
+  const fails = (call: () => unknown) => witness.failure(where, call);
+
+  const data = manager.sessionData(token);
+  await fails(() => data.set('text', token.repeat(1000)));
+  let writes = 0;
+  await fails(() => data.update('text', () => data.set('text', `${token} ${writes++}`).then(() => token)));
+  const session = await opened(cookieOf(token));
+  await fails(() => requireRecentLogin(session, 60));
+  const ofBoth = await opened(`${cookieOf(token)}; ${cookieOf(other)}`);
+  await fails(() => ofBoth.logout({ everywhere: true }));
+
+  const signal = manager.watch(token);
+  await manager.deleteToken(token);
+  await until('its signal aborts', () => signal.aborted);
+  witness.error(`${where}: signal`, signal.reason);
+  await fails(() => data.set('text', token));
+  const ended = await opened(cookieOf(token));
+  await fails(() => requireUser(ended));
+  const store = new ExpressSessionStore(manager, { userIdOf: () => null });
+  await store.set(`${token.slice(0, 22)}.${id}`, { text: token, cookie: {} });
 }
 
 /** The outcome of each call, and of each request with a token, while the store fails. */
@@ -141,6 +174,7 @@ async function corrupt(store: RedisStore): Promise<void> {
     witness.issued(token);
     const [tag, sid = ''] = token.split('.');
     await spoil(`session-token:{${tag}}`, sid, token);
+    manager.watch(token);
     const calls: (() => Promise<unknown>)[] = [
       () => manager.touchToken(token),
       () => manager.rotateToken(token),
@@ -151,6 +185,7 @@ async function corrupt(store: RedisStore): Promise<void> {
     ];
     for (const call of calls) await witness.failure(`a corrupt record ${i}`, call);
   }
+  await until('a watch has failed', () => witness.testimony.tally['event watch-failed']);
   admin.disconnect();
   await manager.close();
 }

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
 import { SessionError, type TokenManager } from 'tokensession';
+import { EVENT_NAMES } from '../../src/manager/session-events';
 import { type FoundText, printsOf, textsIn, type WalkOptions } from './texts-in';
 
 /** What a program has seen, for another process to search. */
@@ -9,11 +10,6 @@ export interface Testimony {
   /** How often each thing happened: `event login`, `error ERR_STORE_TIMEOUT`, `status 503`. */
   tally: Record<string, number>;
 }
-
-const EVENTS = [
-  ...(['login', 'logout', 'replaced', 'revoked', 'expired-on-use', 'banned', 'rotated', 'reused'] as const),
-  ...(['store-down', 'store-up', 'slide-failed', 'cache-down', 'cache-up'] as const),
-];
 
 /** Records all texts that an application could print or log, and the issued tokens. */
 export class Witness {
@@ -63,7 +59,7 @@ export class Witness {
 
   /** Keeps every event. */
   watch(path: string, manager: TokenManager<never>): void {
-    for (const name of EVENTS) {
+    for (const name of EVENT_NAMES) {
       manager.on(name, (event) => {
         this.count(`event ${name}`);
         this.value(`${path}: event ${name}`, event);

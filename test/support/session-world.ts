@@ -1,7 +1,8 @@
 import { createHash, createHmac } from 'node:crypto';
 import fc from 'fast-check';
 import type { Redis } from 'ioredis';
-import { MemoryStore, RedisStore, SessionError, type SessionEvents, type Store, TokenManager } from 'tokensession';
+import { MemoryStore, RedisStore, SessionError, type Store, TokenManager } from 'tokensession';
+import { EVENT_NAMES } from '../../src/manager/session-events';
 import { scaleSeconds } from './scaled-seconds';
 import { type ManagerRules, type ModelEvent, type ModelToken, type SessionModel, VISITOR } from './session-model';
 import { PATIENT, randomPrefixes } from './stores';
@@ -39,26 +40,6 @@ export interface Outcome {
   events: ModelEvent[];
 }
 
-const EVENTS: Record<keyof SessionEvents, true> = {
-  login: true,
-  logout: true,
-  replaced: true,
-  revoked: true,
-  'expired-on-use': true,
-  banned: true,
-  rotated: true,
-  reused: true,
-  'store-down': true,
-  'store-up': true,
-  'slide-failed': true,
-  'save-dropped': true,
-  'cache-down': true,
-  'cache-up': true,
-  'watch-down': true,
-  'watch-up': true,
-  'watch-failed': true,
-};
-
 /** The real implementation: two managers with separate clients, on the same sessions. */
 export class SessionWorld {
   readonly managers: readonly TokenManager[];
@@ -86,7 +67,7 @@ export class SessionWorld {
         ...(absoluteTtl !== null && { absoluteTtl }),
         ...(maxSessionsPerDevice !== null && { maxSessionsPerDevice }),
       });
-      for (const name of Object.keys(EVENTS) as (keyof SessionEvents)[]) {
+      for (const name of EVENT_NAMES) {
         manager.on(name, (event) => this.#events.push([name, event] as ModelEvent));
       }
       return manager;

@@ -1,5 +1,5 @@
 import type { Cluster, Redis } from 'ioredis';
-import { FollowingConnector } from './client';
+import { FollowingConnector } from './following-connector';
 
 /** The code of process warnings about a client, by which users can silence them. */
 const WARNING = { type: 'TokensessionWarning', code: 'TOKENSESSION_CLIENT' };

@@ -1,16 +1,10 @@
 import type { ConnectionOptions } from 'node:tls';
-import {
-  Cluster,
-  type ClusterOptions,
-  Redis,
-  type RedisOptions,
-  type SentinelConnectionOptions,
-  SentinelConnector,
-} from 'ioredis';
-import { checkInteger, checkOptions } from '../../errors/arguments';
+import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
+import { integer, optional, type Readers, readOptions } from '../../errors/arguments';
 import { mendNodes } from './cluster-nodes';
 import { askForCredentials, connectQuietly } from './credentials';
-import { isConnectionLoss, withoutArguments } from './errors';
+import { withoutArguments } from './errors';
+import { FollowingConnector, KEEP_ALIVE_MS } from './following-connector';
 import { refuseUnknownIoredis } from './ioredis-members';
 import { breakWhileLoading, mendConnection } from './mended-connection';
 import { leaveRefusedDatabase } from './refused-database';
@@ -37,9 +31,6 @@ export interface RedisClientOptions {
   tls?: ConnectionOptions | undefined;
 }
 
-const DEFAULT_TIMEOUT_MS = 1000;
-const MAX_TIMEOUT_MS = 10 * 60 * 1000;
-
 /**
  * Deadlines for which a connection may be silent with an answer due. More than one, because a process that was held up
  * must read the answers that have arrived before a timer drops them.
@@ -57,9 +48,6 @@ const SLOTS_REFRESH_MS = 1000;
 const MAX_REDIRECTIONS = 5;
 const TRYAGAIN_DELAY_MS = 10;
 
-/** Milliseconds of silence after which the system sends keepalives. */
-const KEEP_ALIVE_MS = 10_000;
-
 /** Milliseconds between two looks at whether Redis has read its data, on a connection that waits for that. */
 const LOADING_RETRY_MS = 250;
 
@@ -71,10 +59,12 @@ const SENTINEL_PORT = 26_379;
 /** Milliseconds until the client looks for a lost sentinel again; until then the others announce a promotion. */
 const SENTINEL_RECONNECT_MS = 5000;
 
-/** Checks the option `timeoutMs` of a store. */
-export function checkTimeoutMs(timeoutMs: number = DEFAULT_TIMEOUT_MS): number {
-  return checkInteger('option timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
-}
+/** Also those of a store that opens its client. */
+export const CLIENT_READERS = {
+  timeoutMs: optional(integer(1, 10 * 60 * 1000), 1000),
+  // Checked with the target.
+  tls: (_name, value) => value as ConnectionOptions | undefined,
+} satisfies Readers<RedisClientOptions>;
 
 /**
  * Creates an ioredis client for sessions. It fails calls instead of queueing them without a connection, and sends
@@ -94,9 +84,8 @@ export function createRedisClient(
 ): Redis;
 export function createRedisClient(target: RedisTarget, options?: RedisClientOptions): Redis | Cluster;
 export function createRedisClient(target: RedisTarget, options?: RedisClientOptions): Redis | Cluster {
-  const given = checkOptions('createRedisClient', options, { timeoutMs: true, tls: true });
-  const timeoutMs = checkTimeoutMs(given.timeoutMs);
-  const settings = checkSettings(target, given.tls);
+  const { timeoutMs, tls } = readOptions('createRedisClient', options, CLIENT_READERS);
+  const settings = checkSettings(target, tls);
   refuseUnknownIoredis();
   const client = keepingSecrets(open(settings, timeoutMs));
   if (client instanceof Cluster) mendNodes(client);
@@ -256,85 +245,5 @@ function reconnectOnReadOnly(): (error: Error) => boolean {
     if (!/\bREADONLY\b/.test(error.message) || performance.now() - last < RECONNECT_MAX_MS) return false;
     last = performance.now();
     return true;
-  };
-}
-
-type Connect = SentinelConnector['connect'];
-type ErrorEmitter = Parameters<Connect>[0];
-
-/**
- * ioredis's connector for sentinels, without two faults. The watch over the last connection goes on while the next one
- * is made, and a promotion announced then breaks the attempt off for good. And the error of an unreachable sentinel
- * says only that its connection is closed.
- */
-export class FollowingConnector extends SentinelConnector {
-  #emit: ErrorEmitter = () => undefined;
-  /** Why the connection to the sentinel in question failed. */
-  readonly #asked: { error: Error | null } = { error: null };
-  /** Why each sentinel of this round leads to no master. */
-  #refusals: string[] = [];
-
-  constructor(options: SentinelConnectionOptions) {
-    super(options);
-    mendSentinels(this, this.#asked);
-  }
-
-  override connect(...[emit]: Parameters<Connect>): ReturnType<Connect> {
-    this.disconnect();
-    this.#refusals = [];
-    this.#emit = emit;
-    return super.connect((type, error) => {
-      const explained = this.#explained(type, error);
-      if (explained !== null) emit(type, explained);
-    });
-  }
-
-  override check(...args: Parameters<SentinelConnector['check']>): boolean {
-    const isMaster = super.check(...args);
-    if (!isMaster) this.#emit('error', new Error('the sentinels lead to a server that is not a master'));
-    return isMaster;
-  }
-
-  /** Gives `null` where ioredis reports the end of its list without having asked a sentinel. */
-  #explained(type: string, error: Error): Error | null {
-    if (type === 'sentinelError') {
-      const { error: cause } = this.#asked;
-      const { message } = error;
-      this.#refusals.push(cause === null ? message : message.replace(/ because .*/s, ` because ${cause.message}`));
-      this.#asked.error = null;
-    }
-    if (type !== 'error') return error;
-    const refusals = this.#refusals;
-    this.#refusals = [];
-    return refusals.length === 0 ? null : new Error(`no sentinel named the master: ${refusals.join('; ')}`);
-  }
-}
-
-/**
- * Records why connections to sentinels fail. ioredis subscribes to other sentinels without listening to their errors,
- * and so prints one every few seconds while a sentinel is away. It also subscribes once it reaches the master, even if
- * the client was closed meanwhile.
- */
-function mendSentinels(connector: SentinelConnector, asked: { error: Error | null }): void {
-  const own = connector as unknown as {
-    connecting?: boolean;
-    connectToSentinel: (endpoint: unknown, options?: object) => Redis;
-    initFailoverDetector: () => Promise<void>;
-  };
-  const listen = own.initFailoverDetector.bind(connector);
-  own.initFailoverDetector = async () => {
-    if (own.connecting !== false) await listen();
-  };
-  const connectToSentinel = own.connectToSentinel.bind(connector);
-  own.connectToSentinel = (endpoint, options) => {
-    // The first command connects.
-    const later = { lazyConnect: true, keepAlive: KEEP_ALIVE_MS, disableClientInfo: true };
-    const redis = mendConnection(connectToSentinel(endpoint, { ...later, ...options }));
-    // The sentinels that ioredis only subscribes to have options of their own.
-    const isAsked = options === undefined;
-    if (isAsked) asked.error = null;
-    return redis.on('error', (error: Error) => {
-      if (isAsked && !isConnectionLoss(error)) asked.error ??= error;
-    });
   };
 }

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import { checkInteger, checkOptions } from '../../errors/arguments';
+import { integer, optional, type Readers, readOptions } from '../../errors/arguments';
 import { SessionError } from '../../errors/session-error';
 import { isConnectionLoss, isError, lostForNoKnownReason, withoutArguments } from '../client/errors';
 import type { RedisConnection } from '../connection/connection';
@@ -15,18 +15,13 @@ export interface Durability {
   timeoutMs?: number | undefined;
 }
 
-const OPTIONS: Record<keyof Durability, true> = { replicas: true, timeoutMs: true };
-const MAX_REPLICAS = 100;
-
-type CheckedDurability = ReturnType<typeof checkDurability>;
-
 /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
-export function checkDurability(durability: Durability, storeTimeoutMs: number) {
-  const { replicas, timeoutMs = Math.ceil(storeTimeoutMs / 2) } = checkOptions('durability', durability, OPTIONS);
-  return {
-    replicas: checkInteger('durability.replicas', replicas, 1, MAX_REPLICAS),
-    timeoutMs: checkInteger('durability.timeoutMs', timeoutMs, 1, storeTimeoutMs),
-  };
+export function readDurability(durability: Durability, storeTimeoutMs: number) {
+  const readers = {
+    replicas: integer(1, 100),
+    timeoutMs: optional(integer(1, storeTimeoutMs), Math.ceil(storeTimeoutMs / 2)),
+  } satisfies Readers<Durability>;
+  return readOptions('durability', durability, readers, 'durability.');
 }
 
 interface Waiting {
@@ -60,7 +55,7 @@ export class ReplicaAcknowledgement {
   readonly #lanes = new Map<string, Lane>();
   #isClosed = false;
 
-  constructor(connection: RedisConnection, { replicas, timeoutMs }: CheckedDurability) {
+  constructor(connection: RedisConnection, { replicas, timeoutMs }: ReturnType<typeof readDurability>) {
     this.#connection = connection;
     this.#replicas = replicas;
     this.#timeoutMs = timeoutMs;

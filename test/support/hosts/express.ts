@@ -1,14 +1,8 @@
 import type { ErrorRequestHandler, Express, RequestHandler } from 'express';
 import * as forExpress from 'tokensession/express';
-import { cookiesOf, exchange, type GuardName, type Host, RECENT, type Visit, write } from './host';
+import { cookiesOf, exchange, guardsOf, type Host, type Visit, write } from './host';
 
-const GUARDS: Record<GuardName, forExpress.ExpressMiddleware> = {
-  user: forExpress.requireUser(),
-  page: forExpress.requireUser({ redirectTo: '/login' }),
-  recent: forExpress.requireRecentLogin(RECENT),
-  'user of auth': forExpress.requireUser({ property: 'auth' }),
-  'recent of auth': forExpress.requireRecentLogin(RECENT, { property: 'auth' }),
-};
+const GUARDS = guardsOf<forExpress.ExpressMiddleware>(forExpress);
 
 export function expressHost(express: () => Express): Host {
   return {

@@ -6,15 +6,9 @@ import {
   type onRequestHookHandler,
 } from 'fastify';
 import * as forFastify from 'tokensession/fastify';
-import { cookiesOf, deletedCookie, exchange, type GuardName, type Host, RECENT, type Visit, write } from './host';
+import { cookiesOf, deletedCookie, exchange, guardsOf, type Host, type Visit, write } from './host';
 
-const GUARDS: Record<GuardName, forFastify.FastifyHook> = {
-  user: forFastify.requireUser(),
-  page: forFastify.requireUser({ redirectTo: '/login' }),
-  recent: forFastify.requireRecentLogin(RECENT),
-  'user of auth': forFastify.requireUser({ property: 'auth' }),
-  'recent of auth': forFastify.requireRecentLogin(RECENT, { property: 'auth' }),
-};
+const GUARDS = guardsOf<forFastify.FastifyHook>(forFastify);
 
 export const fastifyHost: Host = {
   hasMiddleware: true,

@@ -3,7 +3,7 @@ import { type Context, Hono, type MiddlewareHandler } from 'hono';
 import { SessionError } from 'tokensession';
 import * as forHono from 'tokensession/hono';
 import { directRequest } from './fetch';
-import { deletedCookie, forwarded, type GuardName, type Host, RECENT, statusOf, type Visit, write } from './host';
+import { deletedCookie, forwarded, guardsOf, type Host, statusOf, type Visit, write } from './host';
 
 // Not imported: its types need those of a browser.
 const { getRequestListener } = require('@hono/node-server') as {
@@ -13,13 +13,7 @@ const { RESPONSE_ALREADY_SENT } = require('@hono/node-server/utils/response') as
 
 type Env = { Bindings: { incoming: IncomingMessage; outgoing: ServerResponse } };
 
-const GUARDS: Record<GuardName, MiddlewareHandler> = {
-  user: forHono.requireUser(),
-  page: forHono.requireUser({ redirectTo: '/login' }),
-  recent: forHono.requireRecentLogin(RECENT),
-  'user of auth': forHono.requireUser({ property: 'auth' }),
-  'recent of auth': forHono.requireRecentLogin(RECENT, { property: 'auth' }),
-};
+const GUARDS = guardsOf<MiddlewareHandler>(forHono);
 
 export const honoHost: Host = {
   hasMiddleware: true,

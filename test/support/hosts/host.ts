@@ -57,7 +57,7 @@ export interface DirectRequest {
   headers: IncomingHttpHeaders;
 }
 
-export interface DirectAnswer {
+interface DirectAnswer {
   session: AnySession;
   /** Sends the response, and returns the headers that it sets. */
   setCookie(): Promise<readonly string[]>;
@@ -90,6 +90,20 @@ export interface Host {
   forwardedHost: 'first' | 'last';
   /** Begins the response, so that a cookie would be too late. */
   begin(session: AnySession, res: ServerResponse): void;
+}
+
+/** The guards of a host that sets them up once. */
+export function guardsOf<Guard>(host: {
+  requireUser(options?: { property?: string; redirectTo?: string }): Guard;
+  requireRecentLogin(withinSeconds: number, options?: { property?: string }): Guard;
+}): Record<GuardName, Guard> {
+  return {
+    user: host.requireUser(),
+    page: host.requireUser({ redirectTo: '/login' }),
+    recent: host.requireRecentLogin(RECENT),
+    'user of auth': host.requireUser({ property: 'auth' }),
+    'recent of auth': host.requireRecentLogin(RECENT, { property: 'auth' }),
+  };
 }
 
 export const write = (_session: AnySession, res: ServerResponse) => void res.write('begun');

@@ -1,15 +1,9 @@
 import type Koa3 from 'koa';
 import { SessionError } from 'tokensession';
 import * as forKoa from 'tokensession/koa';
-import { cookiesOf, exchange, type GuardName, type Host, RECENT, type Visit, write } from './host';
+import { cookiesOf, exchange, guardsOf, type Host, type Visit, write } from './host';
 
-const GUARDS: Record<GuardName, Koa3.Middleware> = {
-  user: forKoa.requireUser(),
-  page: forKoa.requireUser({ redirectTo: '/login' }),
-  recent: forKoa.requireRecentLogin(RECENT),
-  'user of auth': forKoa.requireUser({ property: 'auth' }),
-  'recent of auth': forKoa.requireRecentLogin(RECENT, { property: 'auth' }),
-};
+const GUARDS = guardsOf<Koa3.Middleware>(forKoa);
 
 export function koaHost(Koa: typeof Koa3): Host {
   return {

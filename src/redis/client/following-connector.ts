@@ -1,0 +1,86 @@
+import { type Redis, type SentinelConnectionOptions, SentinelConnector } from 'ioredis';
+import { isConnectionLoss } from './errors';
+import { mendConnection } from './mended-connection';
+
+/** Milliseconds of silence after which the system sends keepalives, on connections to servers and sentinels. */
+export const KEEP_ALIVE_MS = 10_000;
+
+type Connect = SentinelConnector['connect'];
+type ErrorEmitter = Parameters<Connect>[0];
+
+/**
+ * ioredis's connector for sentinels, without two faults. The watch over the last connection goes on while the next one
+ * is made, and a promotion announced then breaks the attempt off for good. And the error of an unreachable sentinel
+ * says only that its connection is closed.
+ */
+export class FollowingConnector extends SentinelConnector {
+  #emit: ErrorEmitter = () => undefined;
+  /** Why the connection to the sentinel in question failed. */
+  readonly #asked: { error: Error | null } = { error: null };
+  /** Why each sentinel of this round leads to no master. */
+  #refusals: string[] = [];
+
+  constructor(options: SentinelConnectionOptions) {
+    super(options);
+    mendSentinels(this, this.#asked);
+  }
+
+  override connect(...[emit]: Parameters<Connect>): ReturnType<Connect> {
+    this.disconnect();
+    this.#refusals = [];
+    this.#emit = emit;
+    return super.connect((type, error) => {
+      const explained = this.#explained(type, error);
+      if (explained !== null) emit(type, explained);
+    });
+  }
+
+  override check(...args: Parameters<SentinelConnector['check']>): boolean {
+    const isMaster = super.check(...args);
+    if (!isMaster) this.#emit('error', new Error('the sentinels lead to a server that is not a master'));
+    return isMaster;
+  }
+
+  /** Gives `null` where ioredis reports the end of its list without having asked a sentinel. */
+  #explained(type: string, error: Error): Error | null {
+    if (type === 'sentinelError') {
+      const { error: cause } = this.#asked;
+      const { message } = error;
+      this.#refusals.push(cause === null ? message : message.replace(/ because .*/s, ` because ${cause.message}`));
+      this.#asked.error = null;
+    }
+    if (type !== 'error') return error;
+    const refusals = this.#refusals;
+    this.#refusals = [];
+    return refusals.length === 0 ? null : new Error(`no sentinel named the master: ${refusals.join('; ')}`);
+  }
+}
+
+/**
+ * Records why connections to sentinels fail. ioredis subscribes to other sentinels without listening to their errors,
+ * and so prints one every few seconds while a sentinel is away. It also subscribes once it reaches the master, even if
+ * the client was closed meanwhile.
+ */
+function mendSentinels(connector: SentinelConnector, asked: { error: Error | null }): void {
+  const own = connector as unknown as {
+    connecting?: boolean;
+    connectToSentinel: (endpoint: unknown, options?: object) => Redis;
+    initFailoverDetector: () => Promise<void>;
+  };
+  const listen = own.initFailoverDetector.bind(connector);
+  own.initFailoverDetector = async () => {
+    if (own.connecting !== false) await listen();
+  };
+  const connectToSentinel = own.connectToSentinel.bind(connector);
+  own.connectToSentinel = (endpoint, options) => {
+    // The first command connects.
+    const later = { lazyConnect: true, keepAlive: KEEP_ALIVE_MS, disableClientInfo: true };
+    const redis = mendConnection(connectToSentinel(endpoint, { ...later, ...options }));
+    // The sentinels that ioredis only subscribes to have options of their own.
+    const isAsked = options === undefined;
+    if (isAsked) asked.error = null;
+    return redis.on('error', (error: Error) => {
+      if (isAsked && !isConnectionLoss(error)) asked.error ??= error;
+    });
+  };
+}
