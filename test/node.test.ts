@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, request, type ServerResponse } from
 import {
   type ClientHttp2Session,
   connect,
+  constants,
   createServer as createHttp2Server,
   createSecureServer,
   type IncomingHttpHeaders,
@@ -116,6 +117,21 @@ describe('over HTTP/2', () => {
         '{"error":"unauthenticated","reason":"unknown"}',
       ]);
     }
+  });
+
+  it('cuts off a response that has begun, with an error', async () => {
+    const server = createHttp2Server((_req, res) => {
+      res.write('begun');
+      setImmediate(() => sendError(res, new SessionError('ERR_STORE_TIMEOUT', 'late')));
+    });
+    const client = connect(`http://127.0.0.1:${await portOf(server)}`);
+    onClose(() => client.destroy());
+    const stream = client.request(post('/')).on('error', () => undefined);
+    const reading = async () => {
+      for await (const _ of stream);
+    };
+    await expect(reading()).rejects.toThrow();
+    expect(stream.rstCode).toBe(constants.NGHTTP2_INTERNAL_ERROR);
   });
 
   it('makes no login for a client that has disconnected', async () => {
@@ -239,6 +255,27 @@ describe('sendError', () => {
     const answer = await fetch(app.url);
     expect([answer.status, await answer.text()]).toEqual([401, '{"error":"ERR_UNAUTHENTICATED"}']);
     for (const name of ['content-encoding', 'etag', 'cache-control']) expect(answer.headers.get(name)).toBeNull();
+  });
+
+  it.each(['Accept-Ranges', 'Content-Disposition', 'Content-Language', 'Content-Location', 'Content-Range', 'Trailer'])(
+    'drops the header %s',
+    async (name) => {
+      const app = await sending((res) => {
+        res.setHeader(name, 'attachment');
+        sendError(res, new SessionError('ERR_UNAUTHENTICATED', 'no user is signed in'));
+      });
+      const answer = await fetch(app.url);
+      expect([answer.status, answer.headers.get(name)]).toEqual([401, null]);
+    },
+  );
+
+  it.each(['Created', '保存'])('drops the status message of the handler: %s', async (message) => {
+    const app = await sending((res) => {
+      res.statusMessage = message;
+      sendError(res, new SessionError('ERR_UNAUTHENTICATED', 'no user is signed in'));
+    });
+    const answer = await fetch(app.url);
+    expect([answer.status, answer.statusText]).toEqual([401, 'Unauthorized']);
   });
 
   it('has no Content-Length beside the Transfer-Encoding that the handler had set, as a guard of Express', async () => {

@@ -85,14 +85,29 @@ export function sendJson(res: ServerResponse, status: number, headers: Refusal['
   res.end(text);
 }
 
+/** RFC 9113, 7. */
+const INTERNAL_ERROR = 2;
+
+interface CuttableResponse {
+  headersSent: boolean;
+  writableEnded: boolean;
+  destroy(): unknown;
+  /** Of HTTP/2. */
+  stream?: { close(code: number): unknown };
+}
+
 /**
  * Cuts off a response that has begun and takes no other status any more, so that its client does not take it for whole.
  * A response that was ended stays.
  *
  * @returns whether it had begun.
  */
-export function cutOff(res: { headersSent: boolean; writableEnded: boolean; destroy(): unknown }): boolean {
-  if (res.headersSent && !res.writableEnded) res.destroy();
+export function cutOff(res: CuttableResponse): boolean {
+  if (res.headersSent && !res.writableEnded) {
+    // Over HTTP/2, destroy() closes the stream without an error, as after a whole response.
+    if (res.stream === undefined) res.destroy();
+    else res.stream.close(INTERNAL_ERROR);
+  }
   return res.headersSent;
 }
 
