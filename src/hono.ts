@@ -149,8 +149,8 @@ class HonoExchange extends FetchExchange {
     this.#node = (c.env as NodeBindings | undefined) ?? {};
   }
 
-  override ip(): string | undefined {
-    return super.ip() ?? this.#node.incoming?.socket?.remoteAddress;
+  protected override get remoteAddress(): string | undefined {
+    return this.#node.incoming?.socket?.remoteAddress;
   }
 
   override isTooLate(): boolean {

@@ -107,7 +107,8 @@ class HttpExchange extends NodeExchange {
   }
 
   ip(): string | undefined {
-    return this.#connection.ip ?? this.#req.socket?.remoteAddress;
+    const { ip = this.#req.socket?.remoteAddress } = this.#connection;
+    return ip ?? undefined;
   }
 
   /** HTTP/2 has a pseudo-header for it. */

@@ -151,6 +151,21 @@ it('takes the connection from the option, and rejects an invalid one', async () 
   );
 });
 
+it('stores the address of the socket unless the connection has another, or null for none', async () => {
+  const manager = newManager();
+  let ip: string | null | undefined;
+  const app = new Hono().use(sessionMiddleware(manager, { connection: () => ({ ip }) }));
+  app.post('/', async (c) => c.text(await c.var.session.login('ada')));
+  const env = { incoming: { socket: { remoteAddress: '192.0.2.1' } } };
+  const addresses: unknown[] = [];
+  for (ip of [undefined, '192.0.2.7', null]) {
+    await app.request('/', { method: 'POST' }, env);
+    addresses.push((await manager.listUserSessions('ada'))[0]?.attributes.ip);
+    await manager.deleteUserToken('ada');
+  }
+  expect(addresses).toEqual(['192.0.2.1', '192.0.2.7', undefined]);
+});
+
 it('throws for a signal that is first asked for after the response', async () => {
   const manager = newManager();
   const late: unknown[] = [];

@@ -199,6 +199,24 @@ describe('openSession', () => {
     expect(set).toEqual(cookies);
   });
 
+  it('stores the address that the connection has, none for null, and by default that of the socket', async () => {
+    const manager = newManager();
+    const open = sessionOpener(manager);
+    const connections = { ada: { ip: '192.0.2.7' }, eve: { ip: null }, bob: { ip: undefined } };
+    const app = await listen(async (req, res) => {
+      const user = req.url?.slice(1) as keyof typeof connections;
+      await (await open(req, res, connections[user])).login(user);
+      res.end();
+    });
+    onClose(app.close);
+    const addresses: unknown[] = [];
+    for (const user of Object.keys(connections)) {
+      await sendRaw(app.url, 'POST', `/${user}`, [HOST]);
+      addresses.push((await manager.listUserSessions(user))[0]?.attributes.ip);
+    }
+    expect(addresses).toEqual(['192.0.2.7', undefined, '127.0.0.1']);
+  });
+
   it('uses the path that a router has left in originalUrl', async () => {
     const open = sessionOpener(newManager());
     const app = await listen((req, res) => {
