@@ -1,13 +1,26 @@
+import { once } from 'node:events';
+import { connect, constants, createServer, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Context, Hono } from 'hono';
-import { MemoryStore, SessionError, TokenManager } from 'tokensession';
+import { MemoryStore, SessionError, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { requireUser, sessionMiddleware } from 'tokensession/hono';
 import { closeAfterEach } from './support/closing';
 import { SECRET } from './support/stores';
+import { until } from './support/until';
+
+// Not imported: its types need those of a browser.
+const { getRequestListener } = require('@hono/node-server') as {
+  getRequestListener(
+    fetch: (request: Request, env: { outgoing: Http2ServerResponse }) => Response | Promise<Response>,
+    options: { overrideGlobalObjects: boolean },
+  ): (req: Http2ServerRequest, res: Http2ServerResponse) => void;
+};
 
 const onClose = closeAfterEach();
 
-function newManager(store = new MemoryStore()) {
-  const manager = new TokenManager({ store, secret: SECRET });
+function newManager(store = new MemoryStore(), options: Partial<TokenManagerOptions<unknown>> = {}) {
+  const manager = new TokenManager({ store, secret: SECRET, ...options });
   onClose(() => manager.close());
   return manager;
 }
@@ -183,6 +196,58 @@ it('throws for a signal that is first asked for after the response', async () =>
   const authorization = `Bearer ${await manager.setToken('ada')}`;
   expect(await (await app.request('/', { headers: { authorization } })).text()).toBe('hello');
   expect(late).toEqual([expect.objectContaining({ code: 'ERR_HEADERS_SENT' })]);
+});
+
+it('over HTTP/2, releases a signal that is read after the client has gone', async () => {
+  const manager = newManager();
+  let signal: AbortSignal | undefined;
+  const app = new Hono<{ Bindings: { outgoing: Http2ServerResponse } }>();
+  app.use(sessionMiddleware(manager)).get('/', async (c) => {
+    await once(c.env.outgoing.stream, 'close');
+    signal = c.var.session.signal;
+    return c.text('late');
+  });
+  const server = createServer(getRequestListener(app.fetch, { overrideGlobalObjects: false })).listen(0);
+  onClose(() => server.close());
+  await once(server, 'listening');
+  const client = connect(`http://localhost:${(server.address() as AddressInfo).port}`);
+  onClose(() => client.destroy());
+  const stream = client.request({ authorization: `Bearer ${await manager.setToken('ada')}` });
+  stream.on('error', () => undefined);
+  server.once('request', () => stream.close(constants.NGHTTP2_CANCEL));
+  await until('it is read', () => signal !== undefined);
+  await sleep(50);
+  expect(manager.watched()).toEqual([]);
+});
+
+it('a login in an application that is mounted as a handler outlives the renewal of the one around it', async () => {
+  let now = Date.now();
+  const manager = newManager(new MemoryStore({ now: () => now }), { rotateEvery: 60 });
+  const inner = new Hono().use(sessionMiddleware(manager)).post('/login', async (c) => {
+    await c.var.session.login('bob');
+    return c.text('in');
+  });
+  const app = new Hono().use(sessionMiddleware(manager)).mount('/inner', inner.fetch);
+  const cookie = `session=${await manager.setToken('ada')}`;
+  now += 61_000;
+  const response = await app.request('/inner/login', { method: 'POST', headers: { cookie } });
+  const [line = ''] = response.headers.getSetCookie();
+  expect(names(response)).toEqual(['session']);
+  expect((await manager.checkToken(/^session=([^;]*)/.exec(line)?.[1] ?? ''))?.user.id).toBe('bob');
+});
+
+it.each(['one manager', 'two managers'])('between two mounts with %s, a handler may still log in', async (managers) => {
+  const manager = newManager();
+  const inner = managers === 'one manager' ? sessionMiddleware(manager) : sessionMiddleware(newManager());
+  const app = new Hono().use(sessionMiddleware(manager));
+  app.use(async (c, next) => {
+    const { session } = c.var;
+    await next();
+    await session.login('ada');
+  });
+  app.use(inner).post('/', (c) => c.text('in'));
+  const response = await app.request('/', { method: 'POST' });
+  expect([response.status, names(response)]).toEqual([200, ['session']]);
 });
 
 it('guards in any mounted application', async () => {

@@ -4,6 +4,7 @@ import type { Refusal } from '../http/refusal';
 import type { ReplyHeaders } from '../http/reply-headers';
 import { divertAnswer } from './diverted-answer';
 import { replyOf } from './node-reply';
+import { onceClosed } from './once-closed';
 
 /**
  * The common part of hosts on Node's requests and responses. Without a response (a WebSocket's context, an `upgrade`
@@ -52,8 +53,8 @@ export abstract class NodeExchange implements Exchange {
   }
 
   onClose(listener: () => void): void {
-    if (this.#res === null || isClosed(this.#res)) listener();
-    else this.#res.once('close', listener);
+    if (this.#res === null) listener();
+    else onceClosed(this.#req.socket, this.#res, listener);
   }
 
   /** Passes an error to the host in the place of the application's answer. */
@@ -67,12 +68,6 @@ const NO_HEADERS: IncomingHttpHeaders = {};
 
 export function isResponse(res: unknown): res is ServerResponse {
   return typeof (res as ServerResponse | null | undefined)?.setHeader === 'function';
-}
-
-/** Whether a response has emitted `close`. The stream of an HTTP/2 response shows it. */
-function isClosed(res: ServerResponse): boolean {
-  const { closed, stream } = res as { closed?: boolean; stream?: { closed: boolean } };
-  return (closed ?? stream?.closed) === true;
 }
 
 export function sendJson(res: ServerResponse, status: number, headers: Refusal['headers'], body: object): void {
