@@ -862,14 +862,16 @@ describe.each(ALL_HOSTS)('opened several times for one request: %s', (_, host) =
 });
 
 describe('a 503', () => {
-  it("has Retry-After after the application's own error handler, too", async () => {
+  it.each([503, '503'])("has Retry-After after the application's own error handler, too: %j", async (status) => {
     const sessions = new TokenManager({ store: new RedisStore('redis://127.0.0.1:1'), secret: SECRET });
     const token = await new TokenManager({ store: new MemoryStore(), secret: SECRET }).setToken('ada');
     const app = express();
     app.use(forExpress.sessionMiddleware(sessions));
     app.use(
-      ((error, _req, res, _next) =>
-        void res.status(error.status).json({ error: error.code })) satisfies ErrorRequestHandler,
+      ((error, _req, res, _next) => {
+        res.statusCode = status as number;
+        res.json({ error: error.code });
+      }) satisfies ErrorRequestHandler,
     );
     const running = await listen(app);
     const response = await fetch(running.url, { headers: { authorization: `Bearer ${token}` } });
