@@ -867,12 +867,10 @@ describe('a 503', () => {
     const token = await new TokenManager({ store: new MemoryStore(), secret: SECRET }).setToken('ada');
     const app = express();
     app.use(forExpress.sessionMiddleware(sessions));
-    app.use(
-      ((error, _req, res, _next) => {
-        res.statusCode = status as number;
-        res.json({ error: error.code });
-      }) satisfies ErrorRequestHandler,
-    );
+    app.use(((error, _req, res, _next) => {
+      res.statusCode = status as number;
+      res.json({ error: error.code });
+    }) satisfies ErrorRequestHandler);
     const running = await listen(app);
     const response = await fetch(running.url, { headers: { authorization: `Bearer ${token}` } });
     await running.close();

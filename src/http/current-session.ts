@@ -89,14 +89,14 @@ export class CurrentSession<Detail> {
     this.ending = ending;
   }
 
-  /** Goes on as a visitor, and sets the visitor's cookie. */
-  visitAs(visitor: OpenedSession<Detail>): void {
+  /** Goes on as a visitor, and sets the visitor's cookie. `freshForMs`: as of {@link setCookie}. */
+  visitAs(visitor: OpenedSession<Detail>, freshForMs?: number): void {
     const { cookies } = this.visitor;
     this.data?.forgetKnown();
     this.session = visitor;
     this.#visitor = { token: visitor.token, refusal: null, cookies: [...cookies, visitor.token] };
     if (this.policy.cookies === null) return;
-    const lifetime = { maxAge: null, isPersistent: false };
+    const lifetime = { maxAge: null, isPersistent: false, ...(freshForMs !== undefined && { freshForMs }) };
     this.policy.cookies.visitor.set(this.exchange, visitor.token, lifetime, cookies.length > 1);
     this.exchange.reply()?.keepCookies();
   }

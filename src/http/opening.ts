@@ -50,7 +50,7 @@ export function adoptSession(current: CurrentSession<unknown>, token: string, is
     const claims = sessions.readToken(token);
     if (claims !== null && isVisitor(claims)) {
       const visitor = current.session === null ? await sessions.openVisitor(token, data === 'eager') : null;
-      if (visitor !== null) current.visitAs(visitor);
+      if (visitor !== null) current.visitAs(visitor, freshForMs(current));
       return;
     }
     const { session } = await sessions.open(token, data === 'eager');
