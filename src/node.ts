@@ -81,8 +81,8 @@ export function sendError(res: NodeResponse, error: unknown): void {
   if (cutOff(res)) return;
   const { status, headers = {}, body } = error instanceof SessionError ? error : UNEXPECTED;
   for (const name of BODY_HEADERS) res.removeHeader(name);
-  // It belongs to another status, and may be what HTTP can't carry. HTTP/2 has none, and warns of a write.
-  if (res.statusMessage) (res as ServerResponse).statusMessage = '';
+  // It belongs to another status, and may be what HTTP can't carry. HTTP/2 has none, and warns of a look at it.
+  if (!('stream' in res)) res.statusMessage = '';
   sendJson(res as ServerResponse, status, headers, body);
 }
 

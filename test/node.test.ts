@@ -119,6 +119,19 @@ describe('over HTTP/2', () => {
     }
   });
 
+  it('sends an error without a look at the status message, of which Node warns', async () => {
+    const looks: unknown[] = [];
+    const server = createHttp2Server((_req, res) => {
+      const look = (...given: unknown[]) => looks.push(given);
+      Object.defineProperty(res, 'statusMessage', { get: look, set: look });
+      sendError(res, new SessionError('ERR_STORE_TIMEOUT', 'late'));
+    });
+    const client = connect(`http://127.0.0.1:${await portOf(server)}`);
+    onClose(() => client.destroy());
+    expect((await send(client, post('/'))).status).toBe(503);
+    expect(looks).toEqual([]);
+  });
+
   it('cuts off a response that has begun, with an error', async () => {
     const server = createHttp2Server((_req, res) => {
       res.write('begun');
