@@ -118,16 +118,16 @@ export function requireRecentLogin(seconds: number, options?: GuardOptions): Fas
 
 function hookOf(guard: Guard): FastifyHook {
   return (request, reply, done) => {
-    const answer = (refusal: Refusal | Error | null) => {
+    const settle = (refusal: Refusal | Error | null) => {
       if (refusal === null) return done();
       if (refusal instanceof Error) return done(refusal);
       if (cutOff(reply.raw)) return;
-      const { Vary, ...headers } = refusal.headers;
-      const varied = reply.getHeader('Vary');
-      if (Vary !== undefined) reply.header('Vary', varied === undefined ? Vary : `${String(varied)}, ${Vary}`);
-      for (const [name, value] of Object.entries(headers)) reply.header(name, value);
-      reply.code(refusal.status);
-      reply.send(refusal.body);
+      try {
+        answer(refusal, reply);
+      } catch (error) {
+        // In the rejection of a promise it would end the process: an earlier hook may have set what HTTP can't carry.
+        done(error as Error);
+      }
     };
     let refusal: ReturnType<Guard>;
     try {
@@ -135,9 +135,19 @@ function hookOf(guard: Guard): FastifyHook {
     } catch (error) {
       return done(error as Error);
     }
-    if (refusal instanceof Promise) refusal.then(answer, done);
-    else answer(refusal);
+    if (refusal instanceof Promise) refusal.then(settle, done);
+    else settle(refusal);
   };
+}
+
+function answer({ status, headers: { Vary, ...headers }, body }: Refusal, reply: GuardedReply): void {
+  const varied = reply.getHeader('Vary');
+  if (Vary !== undefined) reply.header('Vary', varied === undefined ? Vary : `${String(varied)}, ${Vary}`);
+  for (const [name, value] of Object.entries(headers)) reply.header(name, value);
+  // Fastify makes JSON of an object only if no hook has set another type.
+  reply.header('Content-Type', 'application/json; charset=utf-8');
+  reply.code(status);
+  reply.send(body);
 }
 
 class FastifyExchange extends NodeExchange {

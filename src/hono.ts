@@ -7,10 +7,12 @@ import { replyTo } from './fetch-http/fetch-reply';
 import type { Connection } from './http/connection';
 import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
+import { privateField } from './http/private-field';
 import type { OneProperty, RegisteredProperty } from './http/property';
 import { type SessionContext, SessionPlace, sessionAt } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
+import { type ClosingResponse, onceClosed } from './node-http/once-closed';
 
 export type { Connection } from './http/connection';
 export type { GuardOptions, RequireUserOptions } from './http/guards';
@@ -72,7 +74,10 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
       if (error instanceof SessionError) for (const [name, value] of Object.entries(headers)) c.header(name, value);
       throw error;
     }
+    const isOutermost = entered.get(c) === undefined;
+    if (isOutermost) entered.add(c, true);
     await next();
+    if (!isOutermost) return;
     const response = exchange.commit(c.res);
     if (response === c.res) return;
     // Otherwise Hono would add the headers of the previous response.
@@ -80,6 +85,12 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
     c.res = response;
   };
 }
+
+/**
+ * Contexts whose response the outermost of several middlewares commits. Handlers between two of them may still change
+ * the session.
+ */
+const entered = privateField<true>();
 
 /** Sets the variable that holds the session, and refuses other values there. */
 function showSession(c: Context<{ Variables: Record<string, unknown> }>, property: string): void {
@@ -137,8 +148,8 @@ function middlewareOf(guard: Guard): MiddlewareHandler {
 
 /** The bindings of `@hono/node-server`. */
 interface NodeBindings {
-  incoming?: { socket?: { remoteAddress?: string; destroyed?: boolean } };
-  outgoing?: { headersSent?: boolean; closed?: boolean; once?(event: 'close', listener: () => void): unknown };
+  incoming?: { socket?: Parameters<typeof onceClosed>[0] & { remoteAddress?: string } };
+  outgoing?: ClosingResponse & { headersSent?: boolean };
 }
 
 class HonoExchange extends FetchExchange {
@@ -149,8 +160,8 @@ class HonoExchange extends FetchExchange {
     this.#node = (c.env as NodeBindings | undefined) ?? {};
   }
 
-  override ip(): string | undefined {
-    return super.ip() ?? this.#node.incoming?.socket?.remoteAddress;
+  protected override get remoteAddress(): string | undefined {
+    return this.#node.incoming?.socket?.remoteAddress;
   }
 
   override isTooLate(): boolean {
@@ -159,9 +170,8 @@ class HonoExchange extends FetchExchange {
   }
 
   override onClose(listener: () => void): void {
-    const { outgoing } = this.#node;
+    const { incoming, outgoing } = this.#node;
     if (outgoing?.once === undefined) super.onClose(listener);
-    else if (outgoing.closed === true) listener();
-    else outgoing.once('close', listener);
+    else onceClosed(incoming?.socket, outgoing, listener);
   }
 }

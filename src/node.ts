@@ -53,21 +53,36 @@ export function sessionOpener<Detail>(
   });
 }
 
-/** Headers about the body that the handler meant to send. */
-const BODY_HEADERS = ['Content-Encoding', 'Cache-Control', 'Expires', 'ETag', 'Last-Modified'];
+/** Headers about the body that the handler meant to send. Node throws for a `Trailer` beside a `Content-Length`. */
+const BODY_HEADERS = [
+  'Accept-Ranges',
+  'Cache-Control',
+  'Content-Disposition',
+  'Content-Encoding',
+  'Content-Language',
+  'Content-Location',
+  'Content-Range',
+  'ETag',
+  'Expires',
+  'Last-Modified',
+  'Trailer',
+];
 
 /** The answer to a failure that is none of this package. */
 const UNEXPECTED = { status: 500, headers: {}, body: { error: 'internal_server_error' } };
 
 /**
  * Answers a failed request with the error's status, headers and body, as JSON. Any other value than a `SessionError`
- * gets 500 and `{ "error": "internal_server_error" }`, without its message: log it. Drops headers about the body that
- * the handler meant to send. Cuts off a response that has begun; leaves one that is complete.
+ * gets 500 and `{ "error": "internal_server_error" }`, without its message: log it. Drops the status message of the
+ * handler, and headers about the body that it meant to send. Cuts off a response that has begun; leaves one that is
+ * complete.
  */
 export function sendError(res: NodeResponse, error: unknown): void {
   if (cutOff(res)) return;
   const { status, headers = {}, body } = error instanceof SessionError ? error : UNEXPECTED;
   for (const name of BODY_HEADERS) res.removeHeader(name);
+  // It belongs to another status, and may be what HTTP can't carry. HTTP/2 has none, and warns of a look at it.
+  if (!('stream' in res)) res.statusMessage = '';
   sendJson(res as ServerResponse, status, headers, body);
 }
 
@@ -92,7 +107,8 @@ class HttpExchange extends NodeExchange {
   }
 
   ip(): string | undefined {
-    return this.#connection.ip ?? this.#req.socket?.remoteAddress;
+    const { ip = this.#req.socket?.remoteAddress } = this.#connection;
+    return ip ?? undefined;
   }
 
   /** HTTP/2 has a pseudo-header for it. */

@@ -490,6 +490,44 @@ it('a cookie of express-session never carries a later proof', async () => {
   expect((await former.visit('/vault')).status).toBe(403);
 });
 
+it('a late response does not set the cookie of a continued session: the browser may have a later token', async () => {
+  let moment = performance.now();
+  const clock = jest.spyOn(performance, 'now').mockImplementation(() => moment);
+  onClose(() => clock.mockRestore());
+  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET, rotationGrace: 0 });
+  onClose(() => manager.close());
+  const store = new ExpressSessionStore<AnySession>(manager, { userIdOf: ({ user }) => user });
+  const app = express();
+  app.use(expressSession({ secret: SECRET, resave: false, saveUninitialized: false, store }));
+  app.use(sessionMiddleware(manager, { property: 'auth' }), continueSession(store));
+  app.all(
+    '/login',
+    handlerOf(({ session }) => void Object.assign(session, { user: 'ada' })),
+  );
+  app.all(
+    '/set',
+    handlerOf(({ session }) => void Object.assign(session, { cart: 'book' })),
+  );
+  app.all(
+    '/wait',
+    handlerOf(({ query }) => {
+      moment += Number(query.ms);
+    }),
+  );
+  const running = await listen(app);
+  onClose(running.close);
+  for (const [path, cookie] of [
+    ['/login', 'session'],
+    ['/set', 'session-visitor'],
+  ] as const) {
+    const browser = new Browser(running.url);
+    await browser.visit(path);
+    const { lines } = await browser.tab().visit('/wait?ms=900');
+    expect(lines.map((line) => line.split('=', 1)[0])).toEqual([cookie]);
+    expect((await browser.tab().visit('/wait?ms=1100')).lines).toEqual([]);
+  }
+});
+
 it('rejects a sessionMiddleware with another manager than the store’s', async () => {
   const { store } = await startBridge(onClose);
   const other = new TokenManager({ store: new MemoryStore(), secret: SECRET });

@@ -1,5 +1,5 @@
 import type { AddressInfo } from 'node:net';
-import { type FastifyInstance, fastify } from 'fastify';
+import { type FastifyInstance, type FastifyReply, fastify } from 'fastify';
 import { MemoryStore, RedisStore, TokenManager } from 'tokensession';
 import { requireRecentLogin, requireUser, type SessionPluginOptions, sessionPlugin } from 'tokensession/fastify';
 import { closeAfterEach } from './support/closing';
@@ -147,6 +147,35 @@ it('guards in any hook before the handler, and adds to Vary', async () => {
     '/login?returnTo=%2Fpage',
     'Origin, Accept',
   ]);
+});
+
+describe.each([
+  ['requireUser', requireUser()],
+  ['requireRecentLogin', requireRecentLogin(60)],
+])('the refusal of %s', (_, guard) => {
+  const refusedAfter = (prepare: (reply: FastifyReply) => unknown) => {
+    const app = newApp();
+    app.register(sessionPlugin, { manager: newManager() });
+    app.addHook('onRequest', async (_request, reply) => void prepare(reply));
+    app.get('/', { preHandler: guard }, async () => 'in');
+    return ask(app, { url: '/' });
+  };
+
+  it('is JSON, also where an earlier hook has set another type', async () => {
+    const { statusCode, headers, json } = await refusedAfter((reply) => reply.type('text/html'));
+    expect([statusCode, headers.get('content-type')]).toEqual([401, 'application/json; charset=utf-8']);
+    expect(json()).toEqual({ error: 'unauthenticated' });
+  });
+
+  it("goes to Fastify's error handling where HTTP can't carry it, and ends no process", async () => {
+    // As for a header with a character that HTTP refuses. Node's own error is no Error of Jest's realm.
+    const { statusCode, json } = await refusedAfter(({ raw }) =>
+      jest.spyOn(raw, 'writeHead').mockImplementationOnce(() => {
+        throw new Error('Invalid character in header content');
+      }),
+    );
+    expect([statusCode, json().message]).toEqual([401, 'Invalid character in header content']);
+  });
 });
 
 it('names the missing plugin when a guard runs without it', async () => {

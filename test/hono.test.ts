@@ -1,13 +1,26 @@
+import { once } from 'node:events';
+import { connect, constants, createServer, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Context, Hono } from 'hono';
-import { MemoryStore, SessionError, TokenManager } from 'tokensession';
+import { MemoryStore, SessionError, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { requireUser, sessionMiddleware } from 'tokensession/hono';
 import { closeAfterEach } from './support/closing';
 import { SECRET } from './support/stores';
+import { until } from './support/until';
+
+// Not imported: its types need those of a browser.
+const { getRequestListener } = require('@hono/node-server') as {
+  getRequestListener(
+    fetch: (request: Request, env: { outgoing: Http2ServerResponse }) => Response | Promise<Response>,
+    options: { overrideGlobalObjects: boolean },
+  ): (req: Http2ServerRequest, res: Http2ServerResponse) => void;
+};
 
 const onClose = closeAfterEach();
 
-function newManager(store = new MemoryStore()) {
-  const manager = new TokenManager({ store, secret: SECRET });
+function newManager(store = new MemoryStore(), options: Partial<TokenManagerOptions<unknown>> = {}) {
+  const manager = new TokenManager({ store, secret: SECRET, ...options });
   onClose(() => manager.close());
   return manager;
 }
@@ -151,6 +164,21 @@ it('takes the connection from the option, and rejects an invalid one', async () 
   );
 });
 
+it('stores the address of the socket unless the connection has another, or null for none', async () => {
+  const manager = newManager();
+  let ip: string | null | undefined;
+  const app = new Hono().use(sessionMiddleware(manager, { connection: () => ({ ip }) }));
+  app.post('/', async (c) => c.text(await c.var.session.login('ada')));
+  const env = { incoming: { socket: { remoteAddress: '192.0.2.1' } } };
+  const addresses: unknown[] = [];
+  for (ip of [undefined, '192.0.2.7', null]) {
+    await app.request('/', { method: 'POST' }, env);
+    addresses.push((await manager.listUserSessions('ada'))[0]?.attributes.ip);
+    await manager.deleteUserToken('ada');
+  }
+  expect(addresses).toEqual(['192.0.2.1', '192.0.2.7', undefined]);
+});
+
 it('throws for a signal that is first asked for after the response', async () => {
   const manager = newManager();
   const late: unknown[] = [];
@@ -168,6 +196,58 @@ it('throws for a signal that is first asked for after the response', async () =>
   const authorization = `Bearer ${await manager.setToken('ada')}`;
   expect(await (await app.request('/', { headers: { authorization } })).text()).toBe('hello');
   expect(late).toEqual([expect.objectContaining({ code: 'ERR_HEADERS_SENT' })]);
+});
+
+it('over HTTP/2, releases a signal that is read after the client has gone', async () => {
+  const manager = newManager();
+  let signal: AbortSignal | undefined;
+  const app = new Hono<{ Bindings: { outgoing: Http2ServerResponse } }>();
+  app.use(sessionMiddleware(manager)).get('/', async (c) => {
+    await once(c.env.outgoing.stream, 'close');
+    signal = c.var.session.signal;
+    return c.text('late');
+  });
+  const server = createServer(getRequestListener(app.fetch, { overrideGlobalObjects: false })).listen(0);
+  onClose(() => server.close());
+  await once(server, 'listening');
+  const client = connect(`http://localhost:${(server.address() as AddressInfo).port}`);
+  onClose(() => client.destroy());
+  const stream = client.request({ authorization: `Bearer ${await manager.setToken('ada')}` });
+  stream.on('error', () => undefined);
+  server.once('request', () => stream.close(constants.NGHTTP2_CANCEL));
+  await until('it is read', () => signal !== undefined);
+  await sleep(50);
+  expect(manager.watched()).toEqual([]);
+});
+
+it('a login in an application that is mounted as a handler outlives the renewal of the one around it', async () => {
+  let now = Date.now();
+  const manager = newManager(new MemoryStore({ now: () => now }), { rotateEvery: 60 });
+  const inner = new Hono().use(sessionMiddleware(manager)).post('/login', async (c) => {
+    await c.var.session.login('bob');
+    return c.text('in');
+  });
+  const app = new Hono().use(sessionMiddleware(manager)).mount('/inner', inner.fetch);
+  const cookie = `session=${await manager.setToken('ada')}`;
+  now += 61_000;
+  const response = await app.request('/inner/login', { method: 'POST', headers: { cookie } });
+  const [line = ''] = response.headers.getSetCookie();
+  expect(names(response)).toEqual(['session']);
+  expect((await manager.checkToken(/^session=([^;]*)/.exec(line)?.[1] ?? ''))?.user.id).toBe('bob');
+});
+
+it.each(['one manager', 'two managers'])('between two mounts with %s, a handler may still log in', async (managers) => {
+  const manager = newManager();
+  const inner = managers === 'one manager' ? sessionMiddleware(manager) : sessionMiddleware(newManager());
+  const app = new Hono().use(sessionMiddleware(manager));
+  app.use(async (c, next) => {
+    const { session } = c.var;
+    await next();
+    await session.login('ada');
+  });
+  app.use(inner).post('/', (c) => c.text('in'));
+  const response = await app.request('/', { method: 'POST' });
+  expect([response.status, names(response)]).toEqual([200, ['session']]);
 });
 
 it('guards in any mounted application', async () => {

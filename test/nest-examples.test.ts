@@ -116,3 +116,19 @@ describe.each(['express', 'fastify'])('examples/nestjs/%s.mts', (platform) => {
     }
   });
 });
+
+it("the guard of examples/nestjs judges by what the handler says, and then by its controller's word", async () => {
+  const example = runExample('../test/support/nest-guard-program.mts', {});
+  const [printed] = await example.printed(/\{.*\}/);
+  expect(JSON.parse(printed)).toEqual({
+    'nothing, nothing': 401,
+    'nothing, public': true,
+    'nothing, recent login': 401,
+    'public, nothing': true,
+    'public, public': true,
+    'public, recent login': 401,
+    'recent login, nothing': 401,
+    'recent login, public': true,
+    'recent login, recent login': 401,
+  });
+});

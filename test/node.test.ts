@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, request, type ServerResponse } from
 import {
   type ClientHttp2Session,
   connect,
+  constants,
   createServer as createHttp2Server,
   createSecureServer,
   type IncomingHttpHeaders,
@@ -118,6 +119,34 @@ describe('over HTTP/2', () => {
     }
   });
 
+  it('sends an error without a look at the status message, of which Node warns', async () => {
+    const looks: unknown[] = [];
+    const server = createHttp2Server((_req, res) => {
+      const look = (...given: unknown[]) => looks.push(given);
+      Object.defineProperty(res, 'statusMessage', { get: look, set: look });
+      sendError(res, new SessionError('ERR_STORE_TIMEOUT', 'late'));
+    });
+    const client = connect(`http://127.0.0.1:${await portOf(server)}`);
+    onClose(() => client.destroy());
+    expect((await send(client, post('/'))).status).toBe(503);
+    expect(looks).toEqual([]);
+  });
+
+  it('cuts off a response that has begun, with an error', async () => {
+    const server = createHttp2Server((_req, res) => {
+      res.write('begun');
+      setImmediate(() => sendError(res, new SessionError('ERR_STORE_TIMEOUT', 'late')));
+    });
+    const client = connect(`http://127.0.0.1:${await portOf(server)}`);
+    onClose(() => client.destroy());
+    const stream = client.request(post('/')).on('error', () => undefined);
+    const reading = async () => {
+      for await (const _ of stream);
+    };
+    await expect(reading()).rejects.toThrow();
+    expect(stream.rstCode).toBe(constants.NGHTTP2_INTERNAL_ERROR);
+  });
+
   it('makes no login for a client that has disconnected', async () => {
     const manager = newManager();
     const open = sessionOpener(manager);
@@ -183,6 +212,24 @@ describe('openSession', () => {
     expect(set).toEqual(cookies);
   });
 
+  it('stores the address that the connection has, none for null, and by default that of the socket', async () => {
+    const manager = newManager();
+    const open = sessionOpener(manager);
+    const connections = { ada: { ip: '192.0.2.7' }, eve: { ip: null }, bob: { ip: undefined } };
+    const app = await listen(async (req, res) => {
+      const user = req.url?.slice(1) as keyof typeof connections;
+      await (await open(req, res, connections[user])).login(user);
+      res.end();
+    });
+    onClose(app.close);
+    const addresses: unknown[] = [];
+    for (const user of Object.keys(connections)) {
+      await sendRaw(app.url, 'POST', `/${user}`, [HOST]);
+      addresses.push((await manager.listUserSessions(user))[0]?.attributes.ip);
+    }
+    expect(addresses).toEqual(['192.0.2.7', undefined, '127.0.0.1']);
+  });
+
   it('uses the path that a router has left in originalUrl', async () => {
     const open = sessionOpener(newManager());
     const app = await listen((req, res) => {
@@ -239,6 +286,27 @@ describe('sendError', () => {
     const answer = await fetch(app.url);
     expect([answer.status, await answer.text()]).toEqual([401, '{"error":"ERR_UNAUTHENTICATED"}']);
     for (const name of ['content-encoding', 'etag', 'cache-control']) expect(answer.headers.get(name)).toBeNull();
+  });
+
+  it.each(['Accept-Ranges', 'Content-Disposition', 'Content-Language', 'Content-Location', 'Content-Range', 'Trailer'])(
+    'drops the header %s',
+    async (name) => {
+      const app = await sending((res) => {
+        res.setHeader(name, 'attachment');
+        sendError(res, new SessionError('ERR_UNAUTHENTICATED', 'no user is signed in'));
+      });
+      const answer = await fetch(app.url);
+      expect([answer.status, answer.headers.get(name)]).toEqual([401, null]);
+    },
+  );
+
+  it.each(['Created', '保存'])('drops the status message of the handler: %s', async (message) => {
+    const app = await sending((res) => {
+      res.statusMessage = message;
+      sendError(res, new SessionError('ERR_UNAUTHENTICATED', 'no user is signed in'));
+    });
+    const answer = await fetch(app.url);
+    expect([answer.status, answer.statusText]).toEqual([401, 'Unauthorized']);
   });
 
   it('has no Content-Length beside the Transfer-Encoding that the handler had set, as a guard of Express', async () => {

@@ -674,6 +674,24 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       expect(await ask([`Cookie: session=${token}`])).toMatchObject({ setCookie: [], id: fresh.id });
     });
 
+    it('leaves the cookie that a service behind this one has set or deleted, and no other', async () => {
+      let now = Date.now();
+      const manager = newManager({ store: new MemoryStore({ now: () => now }), rotateEvery: 60 });
+      let line = '';
+      const send = await start(({ setHeader }) => setHeader('Set-Cookie', line), [{ manager }]);
+      const token = await manager.setToken('ada');
+      now += 61_000;
+      const scope = 'Path=/; HttpOnly; SameSite=Lax';
+      const login = `session=${await manager.setToken('bob')}; Max-Age=34560000; ${scope}`;
+      for (line of [login, `session=; Max-Age=0; ${scope}`])
+        expect((await send([`Cookie: session=${token}`])).setCookie).toEqual([line]);
+      for (line of [`session=1; Path=/forum`, `session=1; Domain=example.com; Path=/`, `sessions=1; ${scope}`]) {
+        const { setCookie } = await send([`Cookie: session=${token}`]);
+        expect([setCookie[0], setCookie.length]).toEqual([line, 2]);
+        expect((await manager.checkToken(cookieIn(setCookie) ?? ''))?.user.id).toBe('ada');
+      }
+    });
+
     it('renews a token signed with an older secret', async () => {
       const store = new MemoryStore();
       const newer = SECRET.toUpperCase();

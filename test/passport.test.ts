@@ -114,6 +114,11 @@ describe('passport-local', () => {
     expect([broken.status, broken.body]).toEqual([500, { error: 'the database is down' }]);
   });
 
+  it("leaves the strategy's info alone with authInfo: false, as passport does", async () => {
+    const { post } = await withOptions({ authInfo: false });
+    expect((await post('/login', RIGHT)).body).toEqual({ user: { id: 'ada', name: 'ada' }, session: { id: 'ada' } });
+  });
+
   it('stores failureMessage and failureFlash where the next page finds them', async () => {
     const { post, browser } = await withOptions({
       failureRedirect: '/login',

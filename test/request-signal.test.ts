@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { MemoryStore, TokenManager } from 'tokensession';
 import { type Detail, FRAMEWORKS, listen, type Session } from './support/apps';
 import { closeAfterEach } from './support/closing';
@@ -86,6 +87,19 @@ describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, se
     leaving.destroy();
     await until('it is released', () => manager.watched().length === 0);
   });
+
+  // A host with `Request` and `Response` says itself when the client has gone.
+  if (framework !== 'fetch')
+    it('is released when the client of pipelined requests disconnects', async () => {
+      const { app, manager, token, seen } = await start(framework);
+      const { port } = new URL(app.url);
+      const socket = connect(Number(port), '127.0.0.1');
+      const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: app\r\nAuthorization: Bearer ${token}\r\n\r\n`;
+      socket.write(get('/wait').repeat(3));
+      await until('all are open', () => seen.length === 3);
+      socket.destroy();
+      await until('they are released', () => manager.watched().length === 0);
+    });
 
   it('never aborts without a user', async () => {
     const { visit, manager } = await start(framework);

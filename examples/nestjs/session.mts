@@ -15,7 +15,7 @@ import { type RequestSession, requireRecentLogin, requireUser } from 'tokensessi
 /** Marks a handler, or a whole controller, that needs no user. */
 export const Public = () => SetMetadata('public', true);
 
-/** Requires a login or a `session.reauthenticated()` within `seconds`. */
+/** Requires a login or a `session.reauthenticated()` within `seconds`, also in a public controller. */
 export const RecentLogin = (seconds: number) => SetMetadata('recent login', seconds);
 
 /** A request of either platform. */
@@ -33,13 +33,14 @@ export class SessionGuard implements CanActivate {
   constructor(@Inject(Reflector) private readonly reflector: Reflector) {}
 
   async canActivate(context: ExecutionContext): Promise<boolean> {
-    const places = [context.getHandler(), context.getClass()];
-    if (this.reflector.getAllAndOverride('public', places)) return true;
-    const seconds: number | undefined = this.reflector.getAllAndOverride('recent login', places);
     const session = sessionOf(context);
-    if (seconds === undefined) requireUser(session);
-    else await requireRecentLogin(session, seconds);
-    return true;
+    // What a handler says counts more than what its controller says.
+    for (const place of [context.getHandler(), context.getClass()]) {
+      const seconds: number | undefined = this.reflector.get('recent login', place);
+      if (seconds !== undefined) return (await requireRecentLogin(session, seconds)) !== null;
+      if (this.reflector.get('public', place)) return true;
+    }
+    return requireUser(session) !== null;
   }
 }
 

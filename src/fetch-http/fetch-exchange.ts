@@ -57,7 +57,13 @@ export class FetchExchange implements Exchange {
   }
 
   ip(): string | undefined {
-    return this.#connection.ip;
+    const { ip = this.remoteAddress } = this.#connection;
+    return ip ?? undefined;
+  }
+
+  /** What the host knows of the client's address. */
+  protected get remoteAddress(): string | undefined {
+    return undefined;
   }
 
   isTooLate(): boolean {

@@ -14,7 +14,7 @@ export interface Connection {
 }
 
 export const CONNECTION = {
-  ip: checkTextOrNone,
+  ip: (name, value) => (value === null ? null : checkTextOrNone(name, value)),
   secure: optional(checkBoolean, undefined),
   host: checkTextOrNone,
 } satisfies Readers<Connection>;

@@ -3,6 +3,7 @@ import { type CookieOptions, defaultCookieName, isHostPrefixed, readCookieOption
 import { type CookieScope, scopesOf } from './cookie-scopes';
 import type { Exchange } from './exchange';
 import { proxyWarning } from './proxy-warning';
+import { cookieIdentity } from './reply-headers';
 
 /** 400 days in seconds: browsers keep no cookie for longer (RFC 6265bis, 5.5). */
 const MAX_AGE = 400 * 24 * 3600;
@@ -88,9 +89,8 @@ function cookieTransport(
     });
   };
   const decide = (exchange: Exchange, text: string, hasOtherCookies: boolean, freshForMs?: number) => {
-    const name = nameFor(exchange.isSecure);
     exchange.reply()?.decide({
-      cookie: `${name};${domain ?? ''};${path}`,
+      cookie: cookieIdentity({ name: nameFor(exchange.isSecure), ...own }),
       // The own line comes last: some browsers treat a cookie for a host alone and one for the domain of that name as
       // the same.
       lines: [...(hasOtherCookies ? guessedDeletions(exchange) : []), text],

@@ -89,24 +89,24 @@ export class CurrentSession<Detail> {
     this.ending = ending;
   }
 
-  /** Goes on as a visitor, and sets the visitor's cookie. */
-  visitAs(visitor: OpenedSession<Detail>): void {
+  /** Goes on as a visitor, and sets the visitor's cookie. `freshForMs`: as of {@link setCookie}. */
+  visitAs(visitor: OpenedSession<Detail>, freshForMs?: number): void {
     const { cookies } = this.visitor;
     this.data?.forgetKnown();
     this.session = visitor;
     this.#visitor = { token: visitor.token, refusal: null, cookies: [...cookies, visitor.token] };
     if (this.policy.cookies === null) return;
-    const lifetime = { maxAge: null, isPersistent: false };
+    const lifetime = { maxAge: null, isPersistent: false, ...(freshForMs !== undefined && { freshForMs }) };
     this.policy.cookies.visitor.set(this.exchange, visitor.token, lifetime, cookies.length > 1);
     this.exchange.reply()?.keepCookies();
   }
 
-  /** @param freshForMs milliseconds until the answer is too late to renew a cookie; `undefined` for a login. */
+  /** @param freshForMs milliseconds until the answer is too late, for a token that is set unasked. Default: never. */
   setCookie(session: OpenedSession<Detail>, freshForMs?: number): void {
     const { capAt, checkedAt } = session;
     const maxAge = capAt === 0 ? null : Math.ceil((capAt - checkedAt.getTime()) / 1000);
     const lifetime = { maxAge, isPersistent: this.isPersistent, ...(freshForMs !== undefined && { freshForMs }) };
-    // A renewal leaves other cookies alone; only a login or logout deletes them.
+    // It also leaves other cookies alone: only a verb deletes them.
     const hasOtherCookies = freshForMs === undefined && this.tokens.cookies.length > 1;
     this.policy.cookies?.user.set(this.exchange, session.token, lifetime, hasOtherCookies);
   }

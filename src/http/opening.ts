@@ -4,7 +4,7 @@ import { isVisitor } from '../token/token';
 import type { CurrentSession } from './current-session';
 import { crossOriginRefusal } from './origin-check';
 
-/** The least number of milliseconds for which an answer may set a renewed token, even with a shorter grace. */
+/** The least number of milliseconds for which an answer may set a token unasked, even with a shorter grace. */
 const MIN_FRESH_MS = 1000;
 
 /**
@@ -50,14 +50,14 @@ export function adoptSession(current: CurrentSession<unknown>, token: string, is
     const claims = sessions.readToken(token);
     if (claims !== null && isVisitor(claims)) {
       const visitor = current.session === null ? await sessions.openVisitor(token, data === 'eager') : null;
-      if (visitor !== null) current.visitAs(visitor);
+      if (visitor !== null) current.visitAs(visitor, freshForMs(current));
       return;
     }
     const { session } = await sessions.open(token, data === 'eager');
     if (session === null) return;
     current.isPersistent = isPersistent;
     current.signIn(session, cookies !== null);
-    current.setCookie(session);
+    current.setCookie(session, freshForMs(current));
     current.clearVisitorCookie();
   });
 }
@@ -99,6 +99,10 @@ function signInByToken<Detail>(current: CurrentSession<Detail>, session: OpenedS
   if (!rotations.isDue(session) || exchange.isTooLate()) return;
   const next = session.withToken(rotations.renewed(session));
   current.signIn(next, true);
-  // A slow answer must not replace a later token in the browser.
-  current.setCookie(next, Math.max(rotations.graceMs, MIN_FRESH_MS));
+  current.setCookie(next, freshForMs(current));
+}
+
+/** Milliseconds after which an answer is too late to set a token: it must not replace a later one in the browser. */
+function freshForMs({ policy }: CurrentSession<unknown>): number {
+  return Math.max(policy.sessions.rotations.graceMs, MIN_FRESH_MS);
 }

@@ -1,3 +1,4 @@
+import { parseSetCookie, type SetCookie } from 'cookie';
 import type { SessionError } from '../errors/session-error';
 import { withoutCookies } from './clear-site-data';
 
@@ -9,10 +10,13 @@ export interface HeaderFields {
 }
 
 interface CookieDecision {
-  /** The name, domain and path: a cookie's identity (RFC 6265, 5.3). */
+  /** See {@link cookieIdentity}. */
   cookie: string;
   lines: readonly string[];
-  /** Milliseconds after which the decision is too old to be sent. Default: none. */
+  /**
+   * Of a token that is set unasked: milliseconds after which it is too old to be sent. It also gives way to a cookie of
+   * the same identity that the response has from elsewhere: the login of a service behind this one, say. Default: none.
+   */
   freshForMs?: number;
 }
 
@@ -76,7 +80,11 @@ export class ReplyHeaders {
   /** The host calls it whenever the headers are about to be sent. */
   send(status: number): void {
     const now = performance.now();
-    for (const [cookie, { until }] of this.#decisions) if (now > until) this.#decisions.delete(cookie);
+    for (const [cookie, { until }] of this.#decisions) {
+      const isUnasked = Number.isFinite(until);
+      if (isUnasked && (now > until || this.#cookiesOfOthers().some((line) => identityIn(line) === cookie)))
+        this.#decisions.delete(cookie);
+    }
     this.#put();
     if (this.#error?.status !== status) return;
     for (const [name, value] of Object.entries(this.#error.headers ?? {})) {
@@ -84,13 +92,17 @@ export class ReplyHeaders {
     }
   }
 
+  #cookiesOfOthers(): string[] {
+    const lines = [this.#fields.getHeader(COOKIE) ?? []].flat().map(String);
+    return lines.filter((line) => !this.#issued.has(line));
+  }
+
   #put(): void {
     const fields = this.#fields;
     if (this.#issued.size > 0) {
-      const others = [fields.getHeader(COOKIE) ?? []].flat().map(String);
       const ours = [...this.#decisions.values()].flatMap(({ lines }) => lines);
       // Our lines come last: browsers obey the later of two lines about one cookie.
-      const lines = [...others.filter((line) => !this.#issued.has(line)), ...ours];
+      const lines = [...this.#cookiesOfOthers(), ...ours];
       if (lines.length > 0) fields.setHeader(COOKIE, lines);
       else fields.removeHeader(COOKIE);
       if (ours.length > 0 && !/\bno-store\b/i.test(String(fields.getHeader(CACHE))))
@@ -101,6 +113,15 @@ export class ReplyHeaders {
       fields.setHeader(SITE_DATA, [...kinds].join(', '));
     }
   }
+}
+
+/** What browsers tell cookies apart by (RFC 6265, 5.3). */
+export function cookieIdentity({ name, domain = '', path = '' }: Pick<SetCookie, 'name' | 'domain' | 'path'>): string {
+  return `${name};${domain};${path}`;
+}
+
+function identityIn(line: string): string {
+  return cookieIdentity(parseSetCookie(line, { decode: (value) => value }));
 }
 
 function listOf(value: number | string | readonly string[] | undefined): string[] {

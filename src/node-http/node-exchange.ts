@@ -4,6 +4,7 @@ import type { Refusal } from '../http/refusal';
 import type { ReplyHeaders } from '../http/reply-headers';
 import { divertAnswer } from './diverted-answer';
 import { replyOf } from './node-reply';
+import { onceClosed } from './once-closed';
 
 /**
  * The common part of hosts on Node's requests and responses. Without a response (a WebSocket's context, an `upgrade`
@@ -52,8 +53,8 @@ export abstract class NodeExchange implements Exchange {
   }
 
   onClose(listener: () => void): void {
-    if (this.#res === null || isClosed(this.#res)) listener();
-    else this.#res.once('close', listener);
+    if (this.#res === null) listener();
+    else onceClosed(this.#req.socket, this.#res, listener);
   }
 
   /** Passes an error to the host in the place of the application's answer. */
@@ -69,12 +70,6 @@ export function isResponse(res: unknown): res is ServerResponse {
   return typeof (res as ServerResponse | null | undefined)?.setHeader === 'function';
 }
 
-/** Whether a response has emitted `close`. The stream of an HTTP/2 response shows it. */
-function isClosed(res: ServerResponse): boolean {
-  const { closed, stream } = res as { closed?: boolean; stream?: { closed: boolean } };
-  return (closed ?? stream?.closed) === true;
-}
-
 export function sendJson(res: ServerResponse, status: number, headers: Refusal['headers'], body: object): void {
   setRefusalHeaders(res, headers);
   const text = JSON.stringify(body);
@@ -85,14 +80,29 @@ export function sendJson(res: ServerResponse, status: number, headers: Refusal['
   res.end(text);
 }
 
+/** RFC 9113, 7. */
+const INTERNAL_ERROR = 2;
+
+interface CuttableResponse {
+  headersSent: boolean;
+  writableEnded: boolean;
+  destroy(): unknown;
+  /** Of HTTP/2. */
+  stream?: { close(code: number): unknown };
+}
+
 /**
  * Cuts off a response that has begun and takes no other status any more, so that its client does not take it for whole.
  * A response that was ended stays.
  *
  * @returns whether it had begun.
  */
-export function cutOff(res: { headersSent: boolean; writableEnded: boolean; destroy(): unknown }): boolean {
-  if (res.headersSent && !res.writableEnded) res.destroy();
+export function cutOff(res: CuttableResponse): boolean {
+  if (res.headersSent && !res.writableEnded) {
+    // Over HTTP/2, destroy() closes the stream without an error, as after a whole response.
+    if (res.stream === undefined) res.destroy();
+    else res.stream.close(INTERNAL_ERROR);
+  }
   return res.headersSent;
 }
 

@@ -30,7 +30,8 @@ function sendAtEachAttempt(res: ServerResponse, reply: ReplyHeaders): void {
     // As Node reads them: the headers may take the place of the reason, or follow one left out.
     const given = typeof reason === 'string' ? headers : (headers ?? reason);
     setAll(res, given as GivenHeaders | null | undefined);
-    reply.send(status);
+    // Node takes a text, too.
+    reply.send(Number(status));
     return typeof reason === 'string' ? writeHead.call(res, status, reason) : writeHead.call(res, status);
   };
 }

@@ -112,7 +112,8 @@ export function authenticate(
     // Not before, so that a failed login takes nothing from the visitor. The login has ended the visitor's other data.
     if (returnTo !== undefined && login?.keep?.includes(RETURN_TO)) await session.data.delete(RETURN_TO);
     await keepMessages(session.data, 'success', info, successMessage, successFlash);
-    Object.assign(request, { user, authInfo: await authInfoOf(passport, info ?? {}, request) });
+    const authInfo = rest.authInfo !== false && { authInfo: await authInfoOf(passport, info ?? {}, request) };
+    Object.assign(request, { user, ...authInfo });
     const wanted = safeReturnTo(returnTo);
     return wanted === returnTo ? wanted : (successReturnToOrRedirect ?? successRedirect);
   };
