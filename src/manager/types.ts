@@ -22,12 +22,18 @@ export type RegisteredDetail = Register extends { detail: infer Detail } ? Detai
 /** The type of session data in {@link Register}; by default any keys, with unknown values. */
 export type RegisteredData = Register extends { data: infer Data extends object } ? Data : Record<string, unknown>;
 
-/** A type that can't be written to, at any level. */
+/** A type as JSON carries it, read-only at every level: what a `toJSON` gives takes the place of its object. */
 export type DeepReadonly<Type> = Type extends (...args: never[]) => unknown
   ? Type
-  : Type extends object
-    ? { readonly [Key in keyof Type]: DeepReadonly<Type[Key]> }
-    : Type;
+  : Type extends WithJson<infer Json>
+    ? ReadonlyMembers<Json>
+    : ReadonlyMembers<Type>;
+
+interface WithJson<Json> {
+  toJSON(...args: never[]): Json;
+}
+
+type ReadonlyMembers<Type> = Type extends object ? { readonly [Key in keyof Type]: DeepReadonly<Type[Key]> } : Type;
 
 /**
  * A user who is signed in. Frozen at every level, as requests share it: a write throws in strict mode, and is ignored
@@ -37,7 +43,7 @@ export interface User<Detail = unknown> {
   /** The user id given at login, exactly. */
   readonly id: string;
   /**
-   * What `getUserInfo` gave for this user, as JSON carries it (a Date arrives as a string). Absent without a
+   * What `getUserInfo` gave for this user, as JSON carries it: a `Date` is a string. Absent without a
    * `getUserInfo`.
    */
   readonly detail?: DeepReadonly<Detail>;

@@ -54,6 +54,16 @@ same<Session<Account>['user']['detail'], { readonly name: string; readonly roles
   true,
 );
 
+interface Dated {
+  born: Date;
+  seen: (Date | null)[];
+}
+// As JSON carries it.
+same<
+  Session<Dated>['user']['detail'],
+  { readonly born: string; readonly seen: readonly (string | null)[] } | undefined
+>(true);
+
 const withoutLoader = new TokenManager({
   store: new MemoryStore(),
   secret: ['the newer of two secrets of this project', 'the older of two secrets of this project'],
