@@ -1,4 +1,12 @@
-import { checkFunction, kindOf, optional, type Readers, readOptions, readUserId } from './errors/arguments';
+import {
+  checkFunction,
+  kindOf,
+  kindOfOther,
+  optional,
+  type Readers,
+  readOptions,
+  readUserId,
+} from './errors/arguments';
 import { isUnconfirmed, SessionError } from './errors/session-error';
 import { ExpressSessions } from './express-session/express-sessions';
 import { LegacySessions } from './express-session/legacy-sessions';
@@ -95,7 +103,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
   constructor(manager: TokenManager<unknown>, options: ExpressSessionStoreOptions<Session>) {
     super();
     if (!(manager instanceof TokenManager)) {
-      throw new TypeError(`ExpressSessionStore needs a TokenManager, got ${kindOf(manager)}`);
+      throw new TypeError(`ExpressSessionStore needs a TokenManager, got ${kindOfOther(manager, 'TokenManager')}`);
     }
     const { userIdOf, legacy } = readOptions('ExpressSessionStore', options, READERS);
     const checkedUserIdOf = (session: object) => userIn(userIdOf(session));

@@ -4,6 +4,7 @@ import Koa from 'koa';
 import { createClient } from 'redis';
 import { createRedisClient, MemoryStore, RedisStore, TokenManager } from 'tokensession';
 import { requireUser, sessionMiddleware } from 'tokensession/express';
+import { ExpressSessionStore } from 'tokensession/express-session';
 import * as forHono from 'tokensession/hono';
 import * as forKoa from 'tokensession/koa';
 import { listen } from './support/apps';
@@ -557,6 +558,20 @@ describe('createRedisClient refuses', () => {
       ['127.0.0.1', 1, 2, null, null, 0],
     ]);
     for (const client of clients) client.disconnect();
+  });
+});
+
+it('a manager of another copy of the package is named as such', () => {
+  jest.isolateModules(() => {
+    const other: { TokenManager: typeof TokenManager } = require('tokensession');
+    const manager = new other.TokenManager({ store: new MemoryStore(), secret: SECRET });
+    const got = 'an object of the class TokenManager, of another copy of tokensession: see npm ls tokensession';
+    expect(() => sessionMiddleware(manager)).toThrow(
+      new TypeError(`sessionMiddleware needs a TokenManager, got ${got}`),
+    );
+    expect(() => new ExpressSessionStore(manager, { userIdOf: () => null })).toThrow(
+      new TypeError(`ExpressSessionStore needs a TokenManager, got ${got}`),
+    );
   });
 });
 

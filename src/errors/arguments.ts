@@ -21,6 +21,12 @@ export function kindOf(value: unknown): string {
   return value === undefined ? 'undefined' : `a value of type ${typeof value}`;
 }
 
+/** {@link kindOf}, where an object of our class is needed. Two copies of a package have two classes of one name. */
+export function kindOfOther(value: unknown, needed: string): string {
+  const isOfCopy = typeof value === 'object' && value !== null && classNameOf(value) === needed;
+  return kindOf(value) + (isOfCopy ? ', of another copy of tokensession: see npm ls tokensession' : '');
+}
+
 export function classNameOf(value: object): string {
   // A class may have a static member of that name.
   const name: unknown = value.constructor?.name;
@@ -172,7 +178,7 @@ export function checkMessage(name: string, value: unknown): string | null {
 
 /** Any text of 1 to 1,024 bytes of UTF-8. */
 export function checkUserId(name: string, value: unknown): string {
-  if (typeof value === 'number') throw new TypeError(`${name} must be a string, got a number: pass String(id)`);
+  if (Number.isFinite(value)) throw new TypeError(`${name} must be a string, got a number: pass String(id)`);
   const text = checkText(name, value);
   if (text.length > MAX_USER_ID_BYTES || Buffer.byteLength(text) > MAX_USER_ID_BYTES) {
     throw new RangeError(`${name} must have at most ${MAX_USER_ID_BYTES} bytes of UTF-8`);
