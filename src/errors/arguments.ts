@@ -172,7 +172,7 @@ export function checkMessage(name: string, value: unknown): string | null {
 
 /** Any text of 1 to 1,024 bytes of UTF-8. */
 export function checkUserId(name: string, value: unknown): string {
-  if (typeof value === 'number') throw new TypeError(`${name} must be a string, got a number: pass String(id)`);
+  if (isNumericId(value)) throw new TypeError(`${name} must be a string, got a ${typeof value}: pass String(id)`);
   const text = checkText(name, value);
   if (text.length > MAX_USER_ID_BYTES || Buffer.byteLength(text) > MAX_USER_ID_BYTES) {
     throw new RangeError(`${name} must have at most ${MAX_USER_ID_BYTES} bytes of UTF-8`);
@@ -182,6 +182,10 @@ export function checkUserId(name: string, value: unknown): string {
 
 /** A user id that may also come as a number, as databases have them. */
 export function readUserId(name: string, value: unknown): string {
-  const isNumber = Number.isFinite(value) || typeof value === 'bigint';
-  return checkUserId(name, isNumber ? String(value) : value);
+  return checkUserId(name, isNumericId(value) ? String(value) : value);
+}
+
+/** NaN and the infinities are no ids, but mistakes. */
+function isNumericId(value: unknown): boolean {
+  return Number.isFinite(value) || typeof value === 'bigint';
 }
