@@ -87,8 +87,8 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
 }
 
 /**
- * Contexts whose response the outermost of several middlewares commits. Handlers between two of them may still change
- * the session.
+ * Contexts that a middleware of ours has entered. Only the outermost commits the response, because handlers between two
+ * of them may still change the session.
  */
 const entered = privateField<true>();
 

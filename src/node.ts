@@ -57,6 +57,7 @@ export function sessionOpener<Detail>(
 const BODY_HEADERS = [
   'Accept-Ranges',
   'Cache-Control',
+  'Content-Digest',
   'Content-Disposition',
   'Content-Encoding',
   'Content-Language',
@@ -65,6 +66,7 @@ const BODY_HEADERS = [
   'ETag',
   'Expires',
   'Last-Modified',
+  'Repr-Digest',
   'Trailer',
 ];
 

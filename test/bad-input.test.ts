@@ -31,6 +31,8 @@ describe('a call with an argument of the wrong type names that argument, before 
     [undefined, 'TypeError', 'userId must be a string, got undefined'],
     [null, 'TypeError', 'userId must be a string, got null'],
     [7, 'TypeError', 'userId must be a string, got a number: pass String(id)'],
+    [7n, 'TypeError', 'userId must be a string, got a bigint: pass String(id)'],
+    [Number.NaN, 'TypeError', 'userId must be a string, got NaN'],
     [['ada'], 'TypeError', 'userId must be a string, got an array'],
     [{}, 'TypeError', 'userId must be a string, got a value of type object'],
     ['', 'RangeError', 'userId must not be empty'],
@@ -599,13 +601,16 @@ describe('a middleware that is mounted without a call says so', () => {
   }
 
   it.each([
-    ['Express', () => onExpress(requireUser), 'requireUser'],
-    ['Koa', () => onKoa(forKoa.requireUser), 'requireUser'],
-    ['Hono', () => onHono(forHono.requireUser), 'requireUser'],
-    ['Express', () => onExpress(sessionMiddleware), 'sessionMiddleware'],
-    ['Koa', () => onKoa(forKoa.sessionMiddleware), 'sessionMiddleware'],
-    ['Hono', () => onHono(forHono.sessionMiddleware), 'sessionMiddleware'],
-  ])('in %s', async (_, answer, name) => {
-    expect(await answer()).toMatch(new RegExp(`^TypeError: ${name}.*: mount what ${name}\\(\\) returns$`));
+    ['Express', 'requireUser', () => onExpress(requireUser)],
+    ['Koa', 'requireUser', () => onKoa(forKoa.requireUser)],
+    ['Hono', 'requireUser', () => onHono(forHono.requireUser)],
+    ['Express', 'requireRecentLogin', () => onExpress(requireRecentLogin)],
+    ['Koa', 'requireRecentLogin', () => onKoa(forKoa.requireRecentLogin)],
+    ['Hono', 'requireRecentLogin', () => onHono(forHono.requireRecentLogin)],
+    ['Express', 'sessionMiddleware', () => onExpress(sessionMiddleware)],
+    ['Koa', 'sessionMiddleware', () => onKoa(forKoa.sessionMiddleware)],
+    ['Hono', 'sessionMiddleware', () => onHono(forHono.sessionMiddleware)],
+  ])('in %s: %s', async (_, name, answer) => {
+    expect(await answer()).toMatch(new RegExp(`^TypeError: ${name} was mounted without a call: mount what ${name}\\(\\) returns$`));
   });
 });

@@ -516,14 +516,19 @@ it('a late response does not set the cookie of a continued session: the browser 
   );
   const running = await listen(app);
   onClose(running.close);
-  for (const [path, cookie] of [
-    ['/login', 'session'],
-    ['/set', 'session-visitor'],
+  for (const [paths, cookies] of [
+    [['/login'], ['session']],
+    [['/set'], ['session-visitor']],
+    // It clears the visitor's.
+    [
+      ['/set', '/login'],
+      ['session', 'session-visitor'],
+    ],
   ] as const) {
     const browser = new Browser(running.url);
-    await browser.visit(path);
+    for (const path of paths) await browser.visit(path);
     const { lines } = await browser.tab().visit('/wait?ms=900');
-    expect(lines.map((line) => line.split('=', 1)[0])).toEqual([cookie]);
+    expect(lines.map((line) => line.split('=', 1)[0])).toEqual(cookies);
     expect((await browser.tab().visit('/wait?ms=1100')).lines).toEqual([]);
   }
 });

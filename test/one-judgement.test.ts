@@ -692,6 +692,22 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       }
     });
 
+    it('leaves such a cookie for a domain, too, in any spelling that browsers read alike', async () => {
+      let now = Date.now();
+      const manager = newManager({ store: new MemoryStore({ now: () => now }), rotateEvery: 60 });
+      let line = '';
+      const send = await start(
+        ({ setHeader }) => setHeader('Set-Cookie', line),
+        [{ manager, options: { cookie: { domain: 'Example.com' } } }],
+      );
+      const token = await manager.setToken('ada');
+      now += 61_000;
+      for (const domain of ['example.com', '.example.com', 'EXAMPLE.COM']) {
+        line = `session=1; Domain=${domain}; Path=/`;
+        expect((await send([`Cookie: session=${token}`])).setCookie).toEqual([line]);
+      }
+    });
+
     it('renews a token signed with an older secret', async () => {
       const store = new MemoryStore();
       const newer = SECRET.toUpperCase();

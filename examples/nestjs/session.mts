@@ -33,14 +33,13 @@ export class SessionGuard implements CanActivate {
   constructor(@Inject(Reflector) private readonly reflector: Reflector) {}
 
   async canActivate(context: ExecutionContext): Promise<boolean> {
-    const session = sessionOf(context);
     // What a handler says counts more than what its controller says.
     for (const place of [context.getHandler(), context.getClass()]) {
       const seconds: number | undefined = this.reflector.get('recent login', place);
-      if (seconds !== undefined) return (await requireRecentLogin(session, seconds)) !== null;
+      if (seconds !== undefined) return (await requireRecentLogin(sessionOf(context), seconds)) !== null;
       if (this.reflector.get('public', place)) return true;
     }
-    return requireUser(session) !== null;
+    return requireUser(sessionOf(context)) !== null;
   }
 }
 

@@ -99,8 +99,7 @@ export function checkOptions<Options extends object>(
   names: Readonly<Record<keyof Options, unknown>>,
 ): Partial<Options> {
   if (options !== undefined && !isPlainObject(options)) {
-    const got = `${kindOf(options)}${callHint(owner, options)}`;
-    throw new TypeError(`${owner}: the options must be a plain object, got ${got}`);
+    throw new TypeError(`${owner}: the options must be a plain object, got ${kindOf(options)}`);
   }
   if (options === undefined) return NO_OPTIONS;
   const own: Partial<Options> = Object.assign(Object.create(null), options);
@@ -112,9 +111,14 @@ export function checkOptions<Options extends object>(
   return own;
 }
 
-/** A hint for `app.use(requireUser)`, where the framework passes a request or context: a call is missing. */
-export function callHint(name: string, given: unknown): string {
-  return 'headers' in Object(given) || 'req' in Object(given) ? `: mount what ${name}() returns` : '';
+/**
+ * Checks the first argument of what returns a middleware: in `app.use(requireUser)` it is a request or a context.
+ *
+ * @throws TypeError when it is.
+ */
+export function checkCalled(name: string, given: unknown): void {
+  const isRequest = 'headers' in Object(given) || 'req' in Object(given);
+  if (isRequest) throw new TypeError(`${name} was mounted without a call: mount what ${name}() returns`);
 }
 
 /** One for all: `requireUser(session)` reads its options in each request. */
@@ -178,7 +182,7 @@ export function checkMessage(name: string, value: unknown): string | null {
 
 /** Any text of 1 to 1,024 bytes of UTF-8. */
 export function checkUserId(name: string, value: unknown): string {
-  if (Number.isFinite(value)) throw new TypeError(`${name} must be a string, got a number: pass String(id)`);
+  if (isNumericId(value)) throw new TypeError(`${name} must be a string, got a ${typeof value}: pass String(id)`);
   const text = checkText(name, value);
   if (text.length > MAX_USER_ID_BYTES || Buffer.byteLength(text) > MAX_USER_ID_BYTES) {
     throw new RangeError(`${name} must have at most ${MAX_USER_ID_BYTES} bytes of UTF-8`);
@@ -188,6 +192,10 @@ export function checkUserId(name: string, value: unknown): string {
 
 /** A user id that may also come as a number, as databases have them. */
 export function readUserId(name: string, value: unknown): string {
-  const isNumber = Number.isFinite(value) || typeof value === 'bigint';
-  return checkUserId(name, isNumber ? String(value) : value);
+  return checkUserId(name, isNumericId(value) ? String(value) : value);
+}
+
+/** NaN and the infinities are no ids, but mistakes. */
+function isNumericId(value: unknown): boolean {
+  return Number.isFinite(value) || typeof value === 'bigint';
 }

@@ -114,8 +114,8 @@ function cookieTransport(
         : line(exchange.isSecure, token + NOT_PERSISTENT, {});
       decide(exchange, text, hasOtherCookies, freshForMs);
     },
-    clear(exchange: Exchange, hasOtherCookies: boolean) {
-      decide(exchange, line(exchange.isSecure, '', { maxAge: 0, expires: new Date(0) }), hasOtherCookies);
+    clear(exchange: Exchange, hasOtherCookies: boolean, freshForMs?: number) {
+      decide(exchange, line(exchange.isSecure, '', { maxAge: 0, expires: new Date(0) }), hasOtherCookies, freshForMs);
     },
   };
 }

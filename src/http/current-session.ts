@@ -115,13 +115,16 @@ export class CurrentSession<Detail> {
     if (!this.exchange.isTooLate()) this.policy.cookies?.user.clear(this.exchange, this.tokens.cookies.length > 1);
   }
 
-  /** Clears the visitor's cookie, if the request brought or started a visitor. Clears all of them if several came. */
-  clearVisitorCookie(): void {
+  /**
+   * Clears the visitor's cookie, if the request brought or started a visitor. Clears all of them if several came.
+   * `freshForMs`: as of {@link setCookie}.
+   */
+  clearVisitorCookie(freshForMs?: number): void {
     const { token, cookies } = this.visitor;
     const hasOtherCookies = cookies.length > 1;
     this.#visitor = NO_VISITOR;
     if ((!hasOtherCookies && (token === null || !cookies.includes(token))) || this.exchange.isTooLate()) return;
-    this.policy.cookies?.visitor.clear(this.exchange, hasOtherCookies);
+    this.policy.cookies?.visitor.clear(this.exchange, hasOtherCookies, freshForMs);
   }
 
   /**

@@ -1,4 +1,4 @@
-import { callHint, kindOfOther, oneOf, optional, type Read, type Readers, readOptions } from '../errors/arguments';
+import { checkCalled, kindOfOther, oneOf, optional, type Read, type Readers, readOptions } from '../errors/arguments';
 import type { RequestSessions } from '../manager/request-sessions';
 import { requestSessionsOf, TokenManager } from '../manager/token-manager';
 import { clearSiteDataOf, type SiteData } from './clear-site-data';
@@ -69,10 +69,9 @@ export function sessionPolicy<Detail>(
   options: SessionMiddlewareOptions | undefined,
   caller = 'sessionMiddleware',
 ): SessionPolicy<Detail> {
+  checkCalled(caller, manager);
   if (!(manager instanceof TokenManager)) {
-    throw new TypeError(
-      `${caller} needs a TokenManager, got ${kindOfOther(manager, 'TokenManager')}${callHint(caller, manager)}`,
-    );
+    throw new TypeError(`${caller} needs a TokenManager, got ${kindOfOther(manager, 'TokenManager')}`);
   }
   const { cookie: cookies, crossOrigin, trustedOrigins, ...policy } = readOptions(caller, options, READERS);
   if (cookies === null && policy.header === null) {

@@ -58,7 +58,7 @@ export function adoptSession(current: CurrentSession<unknown>, token: string, is
     current.isPersistent = isPersistent;
     current.signIn(session, cookies !== null);
     current.setCookie(session, freshForMs(current));
-    current.clearVisitorCookie();
+    current.clearVisitorCookie(freshForMs(current));
   });
 }
 

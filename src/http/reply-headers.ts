@@ -14,8 +14,9 @@ interface CookieDecision {
   cookie: string;
   lines: readonly string[];
   /**
-   * Of a token that is set unasked: milliseconds after which it is too old to be sent. It also gives way to a cookie of
-   * the same identity that the response has from elsewhere: the login of a service behind this one, say. Default: none.
+   * Of a decision that no verb has asked for: milliseconds after which it is too old to be sent. It also gives way to a
+   * cookie of the same identity that the response has from elsewhere, such as from the login of a service behind this
+   * one. Default: none.
    */
   freshForMs?: number;
 }
@@ -115,9 +116,9 @@ export class ReplyHeaders {
   }
 }
 
-/** What browsers tell cookies apart by (RFC 6265, 5.3). */
+/** What browsers tell cookies apart by (RFC 6265, 5.3). They read a domain in any case, and without a leading dot. */
 export function cookieIdentity({ name, domain = '', path = '' }: Pick<SetCookie, 'name' | 'domain' | 'path'>): string {
-  return `${name};${domain};${path}`;
+  return `${name};${domain.replace(/^\./, '').toLowerCase()};${path}`;
 }
 
 function identityIn(line: string): string {
