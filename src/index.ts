@@ -14,9 +14,9 @@ export type { SessionEvents, SessionListener } from './manager/session-events';
 export { TokenManager } from './manager/token-manager';
 export type {
   Ban,
-  DeepReadonly,
   GetUserInfo,
   Inspection,
+  ReadonlyJson,
   Register,
   RegisteredData,
   RegisteredDetail,

@@ -101,13 +101,15 @@ export class CurrentSession<Detail> {
     this.exchange.reply()?.keepCookies();
   }
 
-  /** @param freshForMs milliseconds until the answer is too late, for a token that is set unasked. Default: never. */
-  setCookie(session: OpenedSession<Detail>, freshForMs?: number): void {
+  /**
+   * @param freshForMs milliseconds until the answer is too late, for a token that is set unasked. Default: never.
+   * @param leavesOthers whether other cookies of the name stay. Default: they are deleted.
+   */
+  setCookie(session: OpenedSession<Detail>, freshForMs?: number, leavesOthers = false): void {
     const { capAt, checkedAt } = session;
     const maxAge = capAt === 0 ? null : Math.ceil((capAt - checkedAt.getTime()) / 1000);
     const lifetime = { maxAge, isPersistent: this.isPersistent, ...(freshForMs !== undefined && { freshForMs }) };
-    // It also leaves other cookies alone: only a verb deletes them.
-    const hasOtherCookies = freshForMs === undefined && this.tokens.cookies.length > 1;
+    const hasOtherCookies = !leavesOthers && this.tokens.cookies.length > 1;
     this.policy.cookies?.user.set(this.exchange, session.token, lifetime, hasOtherCookies);
   }
 
@@ -128,22 +130,22 @@ export class CurrentSession<Detail> {
   }
 
   /**
-   * @param act what will set a cookie, for errors.
+   * @param what will set a cookie, for errors.
    * @throws SessionError for a page of another origin, or when it is too late.
    */
-  checkCookie(act: string): void {
+  checkCookie(what: string): void {
     const { cookies, trustedOrigins } = this.policy;
     if (cookies === null) return;
     const refusal = crossOriginRefusal(this.exchange, trustedOrigins);
     if (refusal !== null) throw refusal;
-    if (this.exchange.isTooLate()) throw headersSent(act);
+    if (this.exchange.isTooLate()) throw headersSent(what);
   }
 
   /** Ends a session that started too late for its cookie. */
-  async checkCookieOf(act: string, { token }: { token: string }): Promise<void> {
+  async checkCookieOf(what: string, { token }: { token: string }): Promise<void> {
     if (this.policy.cookies === null || !this.exchange.isTooLate()) return;
     await this.policy.manager.deleteToken(token);
-    throw headersSent(act);
+    throw headersSent(what);
   }
 
   /** Records the error that opening failed with. Gives it if opening has to reject, else `null`. */

@@ -99,7 +99,7 @@ function signInByToken<Detail>(current: CurrentSession<Detail>, session: OpenedS
   if (!rotations.isDue(session) || exchange.isTooLate()) return;
   const next = session.withToken(rotations.renewed(session));
   current.signIn(next, true);
-  current.setCookie(next, freshForMs(current));
+  current.setCookie(next, freshForMs(current), true);
 }
 
 /** Milliseconds after which an answer is too late to set a token: it must not replace a later one in the browser. */

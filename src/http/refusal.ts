@@ -28,10 +28,10 @@ export function withChallenge(error: unknown, challenge: string | undefined): un
   return new SessionError(error.code, error.message, { cause: error, headers: challengeHeaders(challenge) });
 }
 
-/** @param act what would have set the cookie. */
-export function headersSent(act: string): SessionError {
+/** @param what would have set the cookie. */
+export function headersSent(what: string): SessionError {
   const reason = 'the response had begun, or its client had gone: its cookie could not be set (an await missing?)';
-  return new SessionError('ERR_HEADERS_SENT', `${act} came after ${reason}`);
+  return new SessionError('ERR_HEADERS_SENT', `${what} came after ${reason}`);
 }
 
 export function signalTooLate(): SessionError {

@@ -1,5 +1,5 @@
 import { expiryOf, type SessionAttributes, type SessionRecord, type StoredBan } from '../store/store';
-import type { Ban, DeepReadonly, Session, SessionInfo, User } from './types';
+import type { Ban, ReadonlyJson, Session, SessionInfo, User } from './types';
 
 /**
  * A stored session in the form for applications. A class, because V8 would put later object literals into memory that
@@ -37,7 +37,7 @@ export class LiveSession<Detail> implements Session<Detail> {
 }
 
 /** Makes the form of a user for applications. `detail`: `undefined` for none; frozen already. */
-export function userOf<Detail>(id: string, detail?: DeepReadonly<Detail>): User<Detail> {
+export function userOf<Detail>(id: string, detail?: ReadonlyJson<Detail>): User<Detail> {
   return Object.freeze(detail === undefined ? { id } : { id, detail });
 }
 

@@ -23,7 +23,7 @@ export type RegisteredDetail = Register extends { detail: infer Detail } ? Detai
 export type RegisteredData = Register extends { data: infer Data extends object } ? Data : Record<string, unknown>;
 
 /** A type as JSON carries it, read-only at every level: what a `toJSON` gives takes the place of its object. */
-export type DeepReadonly<Type> = Type extends (...args: never[]) => unknown
+export type ReadonlyJson<Type> = Type extends (...args: never[]) => unknown
   ? Type
   : Type extends WithJson<infer Json>
     ? ReadonlyMembers<Json>
@@ -33,7 +33,7 @@ interface WithJson<Json> {
   toJSON(...args: never[]): Json;
 }
 
-type ReadonlyMembers<Type> = Type extends object ? { readonly [Key in keyof Type]: DeepReadonly<Type[Key]> } : Type;
+type ReadonlyMembers<Type> = Type extends object ? { readonly [Key in keyof Type]: ReadonlyJson<Type[Key]> } : Type;
 
 /**
  * A user who is signed in. Frozen at every level, as requests share it: a write throws in strict mode, and is ignored
@@ -46,7 +46,7 @@ export interface User<Detail = unknown> {
    * What `getUserInfo` gave for this user, as JSON carries it: a `Date` is a string. Absent without a
    * `getUserInfo`.
    */
-  readonly detail?: DeepReadonly<Detail>;
+  readonly detail?: ReadonlyJson<Detail>;
 }
 
 /** A session without its token, safe to show to its user. All times are by the store's clock. */

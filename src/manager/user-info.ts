@@ -4,7 +4,7 @@ import { tagOf } from '../token/token';
 import { reportOutcome } from './report-outcome';
 import type { LiveToken } from './session-lookup';
 import { userOf } from './session-view';
-import type { DeepReadonly, GetUserInfo, User } from './types';
+import type { GetUserInfo, ReadonlyJson, User } from './types';
 
 /** Milliseconds after which other calls no longer join a load: a loader that hangs must not lock its user out. */
 const SHARED_FOR_MS = 10_000;
@@ -12,7 +12,7 @@ const SHARED_FOR_MS = 10_000;
 /** One run of the application's loader, shared by all calls for this user meanwhile. */
 interface Load<Detail> {
   /** The loader's value, after JSON; `null` when there is no such user. */
-  detail: Promise<DeepReadonly<Detail> | null>;
+  detail: Promise<ReadonlyJson<Detail> | null>;
   /** Settles when the store has stored the value, or has refused it for a later change. */
   stored: Promise<void>;
   /** Resolves when no caller can join any more. */
@@ -50,7 +50,7 @@ export class UserInfo<Detail> {
 
   /** The user of a session, with cached info; `null` when there is none that can be read, and it must be loaded. */
   known({ userId, userInfo }: Pick<LiveToken, 'userId' | 'userInfo'>): User<Detail> | null {
-    const detail = (userInfo?.value as DeepReadonly<Detail> | null | undefined) ?? undefined;
+    const detail = (userInfo?.value as ReadonlyJson<Detail> | null | undefined) ?? undefined;
     return detail === undefined && this.hasLoader ? null : userOf<Detail>(userId, detail);
   }
 
@@ -76,12 +76,12 @@ export class UserInfo<Detail> {
    * Loads the current info, since an earlier load may be older than this call. Earlier loads, in any process, can't be
    * stored any more.
    */
-  async loadAfresh(userId: string, ttlMs: number): Promise<DeepReadonly<Detail> | null> {
+  async loadAfresh(userId: string, ttlMs: number): Promise<ReadonlyJson<Detail> | null> {
     return detailOf(await this.#joinLater(userId, ttlMs));
   }
 
   /** Does what {@link loadAfresh} does, and waits for the cache: rejects when it can't be written. */
-  async loadAndCache(userId: string, ttlMs: number): Promise<DeepReadonly<Detail> | null> {
+  async loadAndCache(userId: string, ttlMs: number): Promise<ReadonlyJson<Detail> | null> {
     const load = await this.#joinLater(userId, ttlMs);
     const [detail] = await Promise.all([detailOf(load), load.stored]);
     return detail;
@@ -123,7 +123,7 @@ export class UserInfo<Detail> {
     const over = settledWithin(stored, SHARED_FOR_MS).then(() => {
       if (this.#loads.get(userId) === load) this.#loads.delete(userId);
     });
-    const detail = text.then((json) => (json === null ? null : (new SharedJson(json).value as DeepReadonly<Detail>)));
+    const detail = text.then((json) => (json === null ? null : (new SharedJson(json).value as ReadonlyJson<Detail>)));
     const load: Load<Detail> = { detail, stored, over, isAfresh: known === null };
     this.#loads.set(userId, load);
     return load;
@@ -166,7 +166,7 @@ async function withError<Detail>(load: GetUserInfo<Detail>, userId: string): Pro
 }
 
 /** The result of a load. A missing user is reported only once the store has ended their sessions. */
-async function detailOf<Detail>({ detail, stored }: Load<Detail>): Promise<DeepReadonly<Detail> | null> {
+async function detailOf<Detail>({ detail, stored }: Load<Detail>): Promise<ReadonlyJson<Detail> | null> {
   const loaded = await detail;
   if (loaded === null) await stored;
   return loaded;

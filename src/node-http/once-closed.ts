@@ -5,7 +5,7 @@ interface Closing {
 }
 
 /** The used part of a connection of Node, or of a stream of HTTP/2. */
-interface Connection extends Closing {
+interface NodeConnection extends Closing {
   readonly destroyed?: boolean;
 }
 
@@ -22,7 +22,7 @@ export interface ClosingResponse extends Closing {
 const waiting = privateField<Set<() => void>>();
 
 /** Calls the function once the response is sent or its client has gone, at once if so already. */
-export function onceClosed(connection: Connection | undefined, res: ClosingResponse, listener: () => void): void {
+export function onceClosed(connection: NodeConnection | undefined, res: ClosingResponse, listener: () => void): void {
   if ((res.closed ?? res.stream?.closed) === true || connection?.destroyed === true) {
     listener();
     return;
@@ -36,7 +36,7 @@ export function onceClosed(connection: Connection | undefined, res: ClosingRespo
 }
 
 /** One listener for all responses: Node warns of more than ten. */
-function waitOn(connection: Connection): Set<() => void> {
+function waitOn(connection: NodeConnection): Set<() => void> {
   const listeners = new Set<() => void>();
   waiting.add(connection, listeners);
   connection.once('close', () => {
