@@ -22,11 +22,16 @@ export type RegisteredDetail = Register extends { detail: infer Detail } ? Detai
 /** The type of session data in {@link Register}; by default any keys, with unknown values. */
 export type RegisteredData = Register extends { data: infer Data extends object } ? Data : Record<string, unknown>;
 
-/** A type as JSON carries it, read-only at every level: what a `toJSON` gives takes the place of its object. */
+/**
+ * A type as JSON carries it, read-only at every level: a `Date` is a string, as by its `toJSON`. A `toJSON` that gives
+ * an object has no effect here, because models of ORMs declare no useful type for it.
+ */
 export type DeepReadonly<Type> = Type extends (...args: never[]) => unknown
   ? Type
   : Type extends WithJson<infer Json>
-    ? ReadonlyMembers<Json>
+    ? [Json] extends [string | number | boolean | null]
+      ? Json
+      : ReadonlyMembers<Type>
     : ReadonlyMembers<Type>;
 
 interface WithJson<Json> {
