@@ -3,7 +3,7 @@ import { Hono } from 'hono';
 import Koa from 'koa';
 import { createClient } from 'redis';
 import { createRedisClient, MemoryStore, RedisStore, TokenManager } from 'tokensession';
-import { requireUser, sessionMiddleware } from 'tokensession/express';
+import { requireRecentLogin, requireUser, sessionMiddleware } from 'tokensession/express';
 import * as forHono from 'tokensession/hono';
 import * as forKoa from 'tokensession/koa';
 import { listen } from './support/apps';
@@ -587,10 +587,17 @@ describe('a middleware that is mounted without a call says so', () => {
     ['Express', () => onExpress(requireUser), 'requireUser'],
     ['Koa', () => onKoa(forKoa.requireUser), 'requireUser'],
     ['Hono', () => onHono(forHono.requireUser), 'requireUser'],
+    ['Express', () => onExpress(requireRecentLogin), 'requireRecentLogin'],
     ['Express', () => onExpress(sessionMiddleware), 'sessionMiddleware'],
     ['Koa', () => onKoa(forKoa.sessionMiddleware), 'sessionMiddleware'],
     ['Hono', () => onHono(forHono.sessionMiddleware), 'sessionMiddleware'],
   ])('in %s', async (_, answer, name) => {
     expect(await answer()).toMatch(new RegExp(`^TypeError: ${name}.*: mount what ${name}\\(\\) returns$`));
+  });
+
+  it('and no method that gets a request in the place of options', async () => {
+    const sessions = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+    const created = sessions.createSession('ada', new Request('https://app.example') as never);
+    await expect(created).rejects.toThrow(/got an object of the class Request$/);
   });
 });

@@ -93,8 +93,7 @@ export function checkOptions<Options extends object>(
   names: Readonly<Record<keyof Options, unknown>>,
 ): Partial<Options> {
   if (options !== undefined && !isPlainObject(options)) {
-    const got = `${kindOf(options)}${callHint(owner, options)}`;
-    throw new TypeError(`${owner}: the options must be a plain object, got ${got}`);
+    throw new TypeError(`${owner}: the options must be a plain object, got ${kindOf(options)}`);
   }
   if (options === undefined) return NO_OPTIONS;
   const own: Partial<Options> = Object.assign(Object.create(null), options);
@@ -106,9 +105,11 @@ export function checkOptions<Options extends object>(
   return own;
 }
 
-/** A hint for `app.use(requireUser)`, where the framework passes a request or context: a call is missing. */
-export function callHint(name: string, given: unknown): string {
-  return 'headers' in Object(given) || 'req' in Object(given) ? `: mount what ${name}() returns` : '';
+/** Refuses a request or context, which a framework passes to `app.use(requireUser)`: a call is missing. */
+export function refuseRequest(name: string, given: unknown): void {
+  const isRequest = 'headers' in Object(given) || 'req' in Object(given);
+  if (!isRequest || isPlainObject(given)) return;
+  throw new TypeError(`${name} was given ${kindOf(given)}: mount what ${name}() returns`);
 }
 
 /** One for all: `requireUser(session)` reads its options in each request. */

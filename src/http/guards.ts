@@ -1,4 +1,4 @@
-import { checkSeconds, optional, type Readers, readOptions } from '../errors/arguments';
+import { checkSeconds, optional, type Readers, readOptions, refuseRequest } from '../errors/arguments';
 import { checkProperty } from './property';
 import type { Refusal } from './refusal';
 import { currentOf } from './request-session';
@@ -46,12 +46,14 @@ export function redirectOf(options: RedirectOptions | undefined): string | null 
 
 /** @param needs what has to be mounted before it. */
 export function userGuard(options: RequireUserOptions | undefined, needs = MIDDLEWARE): Guard {
+  refuseRequest('requireUser', options);
   const { redirectTo, property } = readOptions('requireUser', options, { ...REDIRECT, ...PROPERTY }, '');
   return (request) => userRefusal(currentOf(chosenSession(request, property, 'requireUser()', needs)), redirectTo);
 }
 
 /** @param needs what has to be mounted before it. */
 export function recencyGuard(seconds: number, options: GuardOptions | undefined, needs = MIDDLEWARE): Guard {
+  refuseRequest('requireRecentLogin', seconds);
   const within = checkSeconds('seconds', seconds);
   const { property } = readOptions('requireRecentLogin', options, PROPERTY, '');
   return (request) =>

@@ -1,4 +1,4 @@
-import { callHint, kindOf, oneOf, optional, type Read, type Readers, readOptions } from '../errors/arguments';
+import { kindOf, oneOf, optional, type Read, type Readers, readOptions, refuseRequest } from '../errors/arguments';
 import type { RequestSessions } from '../manager/request-sessions';
 import { requestSessionsOf, TokenManager } from '../manager/token-manager';
 import { clearSiteDataOf, type SiteData } from './clear-site-data';
@@ -70,7 +70,8 @@ export function sessionPolicy<Detail>(
   caller = 'sessionMiddleware',
 ): SessionPolicy<Detail> {
   if (!(manager instanceof TokenManager)) {
-    throw new TypeError(`${caller} needs a TokenManager, got ${kindOf(manager)}${callHint(caller, manager)}`);
+    refuseRequest(caller, manager);
+    throw new TypeError(`${caller} needs a TokenManager, got ${kindOf(manager)}`);
   }
   const { cookie: cookies, crossOrigin, trustedOrigins, ...policy } = readOptions(caller, options, READERS);
   if (cookies === null && policy.header === null) {
