@@ -30,6 +30,7 @@ describe('a call with an argument of the wrong type names that argument, before 
     [undefined, 'TypeError', 'userId must be a string, got undefined'],
     [null, 'TypeError', 'userId must be a string, got null'],
     [7, 'TypeError', 'userId must be a string, got a number: pass String(id)'],
+    [Number.NaN, 'TypeError', 'userId must be a string, got NaN'],
     [['ada'], 'TypeError', 'userId must be a string, got an array'],
     [{}, 'TypeError', 'userId must be a string, got a value of type object'],
     ['', 'RangeError', 'userId must not be empty'],

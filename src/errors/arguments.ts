@@ -173,7 +173,7 @@ export function checkMessage(name: string, value: unknown): string | null {
 
 /** Any text of 1 to 1,024 bytes of UTF-8. */
 export function checkUserId(name: string, value: unknown): string {
-  if (typeof value === 'number') throw new TypeError(`${name} must be a string, got a number: pass String(id)`);
+  if (Number.isFinite(value)) throw new TypeError(`${name} must be a string, got a number: pass String(id)`);
   const text = checkText(name, value);
   if (text.length > MAX_USER_ID_BYTES || Buffer.byteLength(text) > MAX_USER_ID_BYTES) {
     throw new RangeError(`${name} must have at most ${MAX_USER_ID_BYTES} bytes of UTF-8`);
