@@ -613,4 +613,10 @@ describe('a middleware that is mounted without a call says so', () => {
   ])('in %s: %s', async (_, name, answer) => {
     expect(await answer()).toBe(`TypeError: ${name} was mounted without a call: mount what ${name}() returns`);
   });
+
+  it('and no method that gets a request in the place of options', async () => {
+    const sessions = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+    const created = sessions.createSession('ada', new Request('https://app.example') as never);
+    await expect(created).rejects.toThrow(/got an object of the class Request$/);
+  });
 });

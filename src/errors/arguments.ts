@@ -118,7 +118,8 @@ export function checkOptions<Options extends object>(
  */
 export function checkCalled(name: string, given: unknown): void {
   const isRequest = 'headers' in Object(given) || 'req' in Object(given);
-  if (isRequest) throw new TypeError(`${name} was mounted without a call: mount what ${name}() returns`);
+  if (!isRequest || isPlainObject(given)) return;
+  throw new TypeError(`${name} was mounted without a call: mount what ${name}() returns`);
 }
 
 /** One for all: `requireUser(session)` reads its options in each request. */

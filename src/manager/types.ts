@@ -22,18 +22,17 @@ export type RegisteredDetail = Register extends { detail: infer Detail } ? Detai
 /** The type of session data in {@link Register}; by default any keys, with unknown values. */
 export type RegisteredData = Register extends { data: infer Data extends object } ? Data : Record<string, unknown>;
 
-/** A type as JSON carries it, read-only at every level: what a `toJSON` gives takes the place of its object. */
+/**
+ * A type as JSON carries it, read-only at every level: a `Date` is a string, as by its `toJSON`. A `toJSON` that gives
+ * an object has no effect here, because models of ORMs declare no useful type for it.
+ */
 export type ReadonlyJson<Type> = Type extends (...args: never[]) => unknown
   ? Type
-  : Type extends WithJson<infer Json>
-    ? ReadonlyMembers<Json>
-    : ReadonlyMembers<Type>;
-
-interface WithJson<Json> {
-  toJSON(...args: never[]): Json;
-}
-
-type ReadonlyMembers<Type> = Type extends object ? { readonly [Key in keyof Type]: ReadonlyJson<Type[Key]> } : Type;
+  : Type extends { toJSON(...args: never[]): infer Json extends string | number | boolean | null }
+    ? Json
+    : Type extends object
+      ? { readonly [Key in keyof Type]: ReadonlyJson<Type[Key]> }
+      : Type;
 
 /**
  * A user who is signed in. Frozen at every level, as requests share it: a write throws in strict mode, and is ignored
@@ -43,8 +42,7 @@ export interface User<Detail = unknown> {
   /** The user id given at login, exactly. */
   readonly id: string;
   /**
-   * What `getUserInfo` gave for this user, as JSON carries it: a `Date` is a string. Absent without a
-   * `getUserInfo`.
+   * What `getUserInfo` gave for this user, as JSON carries it: a `Date` is a string. Absent without a `getUserInfo`.
    */
   readonly detail?: ReadonlyJson<Detail>;
 }

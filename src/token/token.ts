@@ -23,7 +23,7 @@ const SID_LENGTH = 22;
 const SIG_LENGTH = 43;
 const SID_FORMAT = /^[\w-]{22}$/;
 
-/** With 6 digits for the generation, and 10 for each moment, which is beyond the range of a Date. */
+/** With 6 digits for the generation, and 10 for each moment, enough until the year 117,000. */
 export const MAX_TOKEN_LENGTH = TAG_LENGTH + 1 + SID_LENGTH + 1 + 6 + 1 + 10 + 1 + 10 + 1 + SIG_LENGTH;
 const MIN_TOKEN_LENGTH = TAG_LENGTH + SID_LENGTH + 3 + SIG_LENGTH + 5;
 const MAX_SIGNED_LENGTH = MAX_TOKEN_LENGTH - SIG_LENGTH - 1;

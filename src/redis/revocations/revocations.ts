@@ -62,7 +62,7 @@ interface Entry {
 /**
  * Remembers this process's revocations of the last minute, and repeats them to a server that may lack them: one that
  * was promoted before it had them, or that came back without its last writes. A revocation names a session or bounds
- * its beginning, so that a repetition ends no later one.
+ * its beginning, so that a repetition ends no later one. Only a ban ends those, on a server that lacked it.
  */
 export class Revocations {
   readonly #servers: RevocationServers;

@@ -22,8 +22,8 @@ import { BANNED, CLOCK, CORRUPT, DATA, ENDED, REFUSE_ON_REPLICA, TOO_MANY, USER 
  * ARGV[13]  id of a session of this user whose data the new one takes over; '' = none
  * ARGV[14]  how many keys of that data, n
  * ARGV[15…] these n keys; then the other first data of the new session: each key and its JSON
- * Returns   { now, the session's record, the ids of those it ended, joined by commas }, and the attributes of a session
- *           that was there before; { now } when it came too late
+ * Returns   { now, the session's record, the ids of those it ended, joined by commas }; with a fourth element, the
+ *           attributes, for a session that was there before; { now } when it came too late
  */
 export const CREATE = `${CLOCK}${USER}
 local key = KEYS[1]

@@ -58,11 +58,19 @@ interface Dated {
   born: Date;
   seen: (Date | null)[];
 }
+
+/** As models of ORMs declare it. */
+interface Model {
+  name: string;
+  toJSON<Json>(): Json;
+  toJSON(): object;
+}
 // As JSON carries it.
 same<
   Session<Dated>['user']['detail'],
   { readonly born: string; readonly seen: readonly (string | null)[] } | undefined
 >(true);
+same<NonNullable<Session<Model>['user']['detail']>['name'], string>(true);
 
 const withoutLoader = new TokenManager({
   store: new MemoryStore(),
