@@ -28,11 +28,17 @@ export type RegisteredData = Register extends { data: infer Data extends object 
  */
 export type ReadonlyJson<Type> = Type extends (...args: never[]) => unknown
   ? Type
-  : Type extends { toJSON(...args: never[]): infer Json extends string | number | boolean | null }
-    ? Json
-    : Type extends object
-      ? { readonly [Key in keyof Type]: ReadonlyJson<Type[Key]> }
-      : Type;
+  : Type extends WithJson<infer Json>
+    ? [Json] extends [string | number | boolean | null]
+      ? Json
+      : ReadonlyMembers<Type>
+    : ReadonlyMembers<Type>;
+
+interface WithJson<Json> {
+  toJSON(...args: never[]): Json;
+}
+
+type ReadonlyMembers<Type> = Type extends object ? { readonly [Key in keyof Type]: ReadonlyJson<Type[Key]> } : Type;
 
 /**
  * A user who is signed in. Frozen at every level, as requests share it: a write throws in strict mode, and is ignored
