@@ -56,3 +56,15 @@ it('calls that follow answers which arrived together are sent in one write', asy
   expect(isJoined).toEqual(Array(10).fill(true));
   expect(uncork).toHaveBeenCalledTimes(2);
 });
+
+it('after calls that were sent together, the first call of a turn waits for those of other requests', async () => {
+  const { store, isJoined } = await startWriting();
+  await Promise.all(Array.from({ length: 5 }, () => store.getBan(TAG)));
+  const calls: Promise<unknown>[] = [];
+  for (let request = 0; request < 5; request++) {
+    calls.push(store.getBan(TAG));
+    await soon();
+  }
+  await Promise.all(calls);
+  expect(isJoined).toEqual(Array(10).fill(true));
+});

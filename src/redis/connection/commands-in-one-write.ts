@@ -17,6 +17,8 @@ export class CommandsInOneWrite {
   readonly #afterTurn: () => void;
   readonly #sendNow = () => this.#sendAll();
   #waiting: QueuedCall[] = [];
+  /** Whether the last write was of one call. */
+  #wasAlone = true;
 
   /**
    * @param clients the clients that may send now.
@@ -30,14 +32,14 @@ export class CommandsInOneWrite {
   /**
    * Sends a call when the turn ends, or when there are enough calls for a write.
    *
-   * @param isAlone whether no other call has yet to settle: then it goes out as soon as the running code has ended, with
-   *   the calls that the code makes meanwhile. Answers that arrive together are often followed by calls.
+   * @param isAlone whether no other call has yet to settle. If the last one was alone, too, this one does not wait for
+   *   the turn: it goes out as soon as the running code has ended, with the calls that the code makes meanwhile.
    */
   add(call: QueuedCall, isAlone: boolean): void {
     this.#waiting.push(call);
     if (this.#waiting.length >= ENOUGH) this.#sendAll();
     else if (this.#waiting.length > 1) return;
-    else if (isAlone) process.nextTick(this.#sendNow);
+    else if (isAlone && this.#wasAlone) process.nextTick(this.#sendNow);
     else setImmediate(this.#sendNow);
   }
 
@@ -45,6 +47,7 @@ export class CommandsInOneWrite {
     const calls = this.#waiting;
     if (calls.length === 0) return;
     this.#waiting = [];
+    this.#wasAlone = calls.length === 1;
     const streams = calls.length === 1 ? [] : this.#clients().map(({ stream }) => stream);
     for (const stream of streams) stream?.cork();
     for (const call of calls) call.onTurn();
