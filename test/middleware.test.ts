@@ -218,7 +218,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await manager.listUserToken('ada')).toEqual([]);
     });
 
-    it("after the response has begun rejects, and so does a visitor's first data, with an error that names it", async () => {
+    it("after the response has begun rejects, like a visitor's first data, with an error that names it", async () => {
       const { manager } = await start();
       const outcomes: unknown[] = [];
       const app = await listen((req, res) => {

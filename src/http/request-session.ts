@@ -53,7 +53,7 @@ export class RequestSession<Detail = unknown> {
     return this.#current.user;
   }
 
-  /** The public id of the user's or visitor's session, which keeps it for its whole life. Not a secret. `null` for none. */
+  /** The public id of the user's or visitor's session, for its whole life. Not a secret. `null` for none. */
   get id(): string | null {
     return this.#current.session?.id ?? null;
   }

@@ -74,24 +74,24 @@ export function logOut(current: CurrentSession<unknown>, { everywhere }: Checked
 /**
  * Gives the client the new token that the manager makes from its current one.
  *
- * @param act the verb, for errors.
+ * @param what will set a cookie, for errors.
  * @returns `null` without a user, or when the session has ended meanwhile.
  */
 export function moveOn<Detail>(
   current: CurrentSession<Detail>,
-  act: string,
+  what: string,
   make: (token: string) => Promise<string | null>,
 ): Promise<string | null> {
   return current.inTurn(async () => {
     const { session } = current;
     if (session === null || session.user === null) return null;
-    if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(act);
+    if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(what);
     const token = await make(session.token);
     if (token === null) {
       current.signOut({ reason: 'unknown' });
       return null;
     }
-    if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(act);
+    if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(what);
     const next = session.withToken(token);
     current.signIn(next, current.isInCookie);
     if (current.isInCookie) current.setCookie(next);

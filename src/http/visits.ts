@@ -35,11 +35,11 @@ export function renewVisit(current: CurrentSession<unknown>, token: string): Pro
 
 async function beginVisit<Detail>(
   current: CurrentSession<Detail>,
-  act: string,
+  what: string,
   entries: SessionEntries,
 ): Promise<OpenedSession<Detail>> {
   const visitor = await current.policy.sessions.startVisitor(entries);
-  await current.checkCookieOf(act, visitor);
+  await current.checkCookieOf(what, visitor);
   current.visitAs(visitor);
   return visitor;
 }
