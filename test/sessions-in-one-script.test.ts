@@ -1,7 +1,14 @@
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis5';
-import { RedisStore, type RedisStoreOptions, SessionError, type Store, type TokenClaims } from 'tokensession';
+import {
+  RedisStore,
+  type RedisStoreOptions,
+  type ReusePolicy,
+  SessionError,
+  type Store,
+  type TokenClaims,
+} from 'tokensession';
 import { tagOf } from '../src/token/token';
 import { closeAfterEach } from './support/closing';
 import { applyAll, type Damage, damages } from './support/damages';
@@ -111,6 +118,22 @@ describe('calls that go out in one turn of the event loop', () => {
         session: { sid },
       })),
     );
+  });
+
+  it('take a script for each manager with other options, and each is judged by its own', async () => {
+    const store = await openTogether();
+    const users = await logIn(store, 4);
+    const former = users.map((claims) => ({ ...claims, mintedAt: claims.mintedAt - 10_000 }));
+    const [strict, lenient]: ReusePolicy[] = [0, HOUR].map((graceMs) => ({ graceMs, onReuse: 'refuse' }));
+    const policies = [strict, strict, lenient, lenient] as ReusePolicy[];
+    let found: unknown[] = [];
+    const scripts = await scriptsDuring(async () => {
+      const calls = former.map((claims, i) => store.touch(claims.tag, claims, policies[i] as ReusePolicy, HOUR));
+      found = await Promise.all(calls);
+    });
+    expect(scripts).toBe(2);
+    const reused = { session: null, reason: 'reused' };
+    expect(found).toMatchObject([reused, reused, { userId: 'user 2' }, { userId: 'user 3' }]);
   });
 
   it('give the same answers as calls that are made alone, whatever is stored', async () => {

@@ -79,37 +79,29 @@ export class SessionLookup {
    *
    * @param claims those of the token, where the caller has verified it; `null` when it is not a user's.
    */
-  async ask(
+  ask(
     token: unknown,
     purpose: Purpose,
     claims = this.claimsOf(token),
     reuse = this.#policy.reuse,
   ): Promise<FoundToken> {
-    return claims === null ? null : this.#ask(token as string, claims, purpose, this.#ticketFor(claims), reuse);
+    if (claims === null) return Promise.resolve(null);
+    return this.#ask(token as string, claims, purpose, this.#ticketFor(claims), reuse);
   }
 
   /**
    * {@link ask}, once for all who ask for a token that the near cache doesn't have: the others wait for the first, and
    * find the session in the cache. A session that has ended meanwhile is not there: they ask for themselves.
    */
-  async askOnce(token: unknown, purpose: 'read' | 'use', claims = this.claimsOf(token)): Promise<FoundToken> {
-    if (claims === null) return null;
+  askOnce(token: unknown, purpose: 'read' | 'use', claims = this.claimsOf(token)): Promise<FoundToken> {
+    const ticket = claims === null ? null : this.#ticketFor(claims);
+    if (claims === null || ticket === null) return this.ask(token, purpose, claims);
     const text = token as string;
     const asked = this.#asking.get(text);
-    if (asked !== undefined) {
-      const found = await asked;
-      if (liveIn(found) === null) return found;
-      return this.known(text, purpose) ?? this.#ask(text, claims, purpose, this.#ticketFor(claims));
-    }
-    const ticket = this.#ticketFor(claims);
+    if (asked !== undefined) return this.#askAfter(asked, text, claims, purpose);
     const asking = this.#ask(text, claims, purpose, ticket);
-    if (ticket === null) return asking;
     this.#asking.set(text, asking);
-    try {
-      return await asking;
-    } finally {
-      this.#asking.delete(text);
-    }
+    return asking.finally(() => this.#asking.delete(text));
   }
 
   /** The live session of a visitor's token; `null` for none. Never kept in the near cache. */
@@ -156,6 +148,16 @@ export class SessionLookup {
   claimsOf(token: unknown): TokenClaims | null {
     const claims = parseToken(token, this.#policy.keys);
     return claims === null || isVisitor(claims) ? null : claims;
+  }
+
+  async #askAfter(
+    asked: Promise<FoundToken>,
+    token: string,
+    claims: TokenClaims,
+    purpose: 'read' | 'use',
+  ): Promise<FoundToken> {
+    const found = await asked;
+    return liveIn(found) === null ? found : (this.known(token, purpose) ?? this.ask(token, purpose, claims));
   }
 
   #ticketFor({ tag }: TokenClaims): Ticket | null {

@@ -215,7 +215,7 @@ export class TokenManager<Detail = unknown> {
     const stored = liveIn(found);
     if (stored === null) return { session: null, ...endingOf(found) };
     if (!touch) return { session: viewOf(token, stored) };
-    const user = await this.#userInfo.find(stored, ttlMs);
+    const user = this.#userInfo.known(stored) ?? (await this.#userInfo.load(stored, ttlMs));
     return user === null ? { session: null, reason: 'revoked' } : { session: viewOf(token, stored, user) };
   }
 
@@ -430,7 +430,7 @@ export class TokenManager<Detail = unknown> {
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     const stored = liveIn(await this.#lookup.find(token, purpose));
     if (stored === null) return null;
-    const user = await this.#userInfo.find(stored, ttlMs);
+    const user = this.#userInfo.known(stored) ?? (await this.#userInfo.load(stored, ttlMs));
     return user === null ? null : viewOf(token, stored, user);
   }
 

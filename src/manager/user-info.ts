@@ -54,11 +54,6 @@ export class UserInfo<Detail> {
     return detail === undefined && this.hasLoader ? null : userOf<Detail>(userId, detail);
   }
 
-  /** {@link known}, or else {@link load}. */
-  find(stored: LiveToken, ttlMs: number): User<Detail> | Promise<User<Detail> | null> {
-    return this.known(stored) ?? this.load(stored, ttlMs);
-  }
-
   /**
    * Loads the user of a session that was just checked, or joins a load; `null` when there is no such user. Doesn't wait
    * for the cache: when that can't be written, the next request loads again. Rejects when the sessions of a missing

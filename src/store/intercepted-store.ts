@@ -9,8 +9,9 @@ type Method = (tag: string, ...args: unknown[]) => Promise<unknown>;
 export function interceptStore(store: Store, intercept: Interceptor): Store {
   const verbs = (Object.keys(VERBS) as Verb[]).map((verb) => {
     // Looked up at each call, because a test or a monitor may replace the store's methods.
-    const call = (tag: string, args: unknown[]) => (store[verb] as Method).call(store, tag, ...args);
-    return [verb, (tag: string, ...args: unknown[]) => intercept(() => call(tag, args), verb, tag)];
+    const method = (tag: string, ...args: unknown[]) =>
+      intercept(() => (store[verb] as Method).call(store, tag, ...args), verb, tag);
+    return [verb, method];
   });
   return { ...Object.fromEntries(verbs), health: () => store.health(), close: () => store.close() };
 }

@@ -5,7 +5,7 @@ const ENOUGH = 16;
 
 /** A call that goes out at the end of a turn of the event loop. */
 export interface QueuedCall {
-  onTurn(): void;
+  onTurn(now: number): void;
 }
 
 /**
@@ -50,7 +50,8 @@ export class CommandsInOneWrite {
     this.#wasAlone = calls.length === 1;
     const streams = calls.length === 1 ? [] : this.#clients().map(({ stream }) => stream);
     for (const stream of streams) stream?.cork();
-    for (const call of calls) call.onTurn();
+    const now = performance.now();
+    for (const call of calls) call.onTurn(now);
     this.#afterTurn();
     for (const stream of streams) stream?.uncork();
   }

@@ -94,8 +94,8 @@ export class RedisConnection {
     this.#scripts = defineScripts(client);
     this.#oneServer = this.#cluster === null ? new OneServer(this.#scripts, markOf) : null;
     if (this.#oneServer !== null) {
-      for (const name of FOR_EACH_SESSION) {
-        this.#together.set(name, new SessionsInOneScript(this.#scripts[name], this.#oneServer));
+      for (const [name, inCommon] of Object.entries(FOR_EACH_SESSION) as [ScriptName, number][]) {
+        this.#together.set(name, new SessionsInOneScript(this.#scripts[name], inCommon, this.#oneServer));
       }
     }
     this.#readiness = Readiness.of(client, owned, timeoutMs);
@@ -226,10 +226,11 @@ export class RedisConnection {
     }
     const script = this.#scripts[name] as (...args: (string | number)[]) => Promise<Reply>;
     const together = this.#together.get(name);
-    const command = (call: SentCall) => {
+    const command = (call: SentCall<Reply>) => {
       const given = typeof args === 'function' ? args(call.heldUpMs) : args;
       if (together !== undefined) {
-        return together.ask({ keys: keys as [string, string], args: given, call }) as Promise<Reply>;
+        together.ask({ keys: keys as [string, string], args: given, call: call as SentCall<unknown> });
+        return undefined;
       }
       const reply = script(keys.length, ...keys, ...given);
       if (this.#cluster === null || keys.length === 1) return reply;

@@ -21,14 +21,17 @@ export interface Destination {
 }
 
 /** A call that is being sent. */
-export interface SentCall {
+export interface SentCall<Reply> {
   /** Milliseconds that this process was held up between call and sending; 0 for none. */
   readonly heldUpMs: number;
   /** Whether its caller still waits for an answer, and there is a connection. */
   readonly isAwaited: boolean;
+  succeed(reply: Reply): void;
+  refuse(reason: unknown): void;
 }
 
-type SendCommand<Reply> = (call: SentCall) => Promise<Reply>;
+/** Sends a call. Returns nothing where it settles the call itself, which spares a promise for each call. */
+type SendCommand<Reply> = (call: SentCall<Reply>) => Promise<Reply> | undefined;
 
 /**
  * Settles each call within its deadline. The deadline begins with the call, and includes the wait for a connection, for
@@ -101,7 +104,7 @@ export class PendingCalls {
 }
 
 /** One call. A class, because closures for each call would cost more than all else here. */
-class PendingCall<Reply> implements WaitingCall, QueuedCall, SentCall {
+class PendingCall<Reply> implements WaitingCall, QueuedCall, SentCall<Reply> {
   until = 0;
   heldUpMs = 0;
   readonly #calls: PendingCalls;
@@ -145,8 +148,8 @@ class PendingCall<Reply> implements WaitingCall, QueuedCall, SentCall {
     }
   }
 
-  onTurn(): void {
-    const waitedMs = performance.now() - (this.#queuedAt ?? 0);
+  onTurn(now: number): void {
+    const waitedMs = now - (this.#queuedAt ?? 0);
     this.heldUpMs = waitedMs > LONGEST_TURN_MS ? waitedMs : 0;
     this.#queuedAt = null;
     this.#deadline += this.heldUpMs;
@@ -166,14 +169,21 @@ class PendingCall<Reply> implements WaitingCall, QueuedCall, SentCall {
     }
     this.#inFlight = inFlight;
     try {
-      this.#command(this).then(
-        (reply) => this.#succeed(reply),
+      this.#command(this)?.then(
+        (reply) => this.succeed(reply),
         (reason: unknown) => this.refuse(reason),
       );
     } catch (error) {
       this.refuse(error);
     }
     return true;
+  }
+
+  succeed(reply: Reply): void {
+    if (this.#isSettled) return;
+    this.#settle();
+    this.#destination?.answered?.();
+    this.#resolve(reply);
   }
 
   refuse(reason: unknown): void {
@@ -192,13 +202,6 @@ class PendingCall<Reply> implements WaitingCall, QueuedCall, SentCall {
     if (this.#queuedAt !== null || left > 0) this.#timer = setTimeout(onTimer, Math.max(1, left), this);
     // Node runs timers before sockets: the answer may wait unread.
     else setImmediate(() => this.refuse(new SessionError('ERR_STORE_TIMEOUT', noAnswerWithin(this.#timeoutMs))));
-  }
-
-  #succeed(reply: Reply): void {
-    if (this.#isSettled) return;
-    this.#settle();
-    this.#destination?.answered?.();
-    this.#resolve(reply);
   }
 
   #startWhenReady(): void {

@@ -10,12 +10,7 @@ const MAX_SESSIONS = 16;
 interface SessionQuestion {
   keys: readonly [sessions: string, userInfo: string];
   args: readonly (string | number)[];
-  call: Pick<SentCall, 'isAwaited'>;
-}
-
-interface Waiting extends SessionQuestion {
-  resolve(reply: unknown): void;
-  reject(reason: unknown): void;
+  call: SentCall<unknown>;
 }
 
 /**
@@ -25,22 +20,24 @@ interface Waiting extends SessionQuestion {
  */
 export class SessionsInOneScript {
   readonly #script: ScriptCommand;
+  readonly #inCommon: number;
   readonly #oneServer: OneServer;
   readonly #sendAll = () => this.sendAll();
-  #waiting: Waiting[] = [];
+  #waiting: SessionQuestion[] = [];
 
-  constructor(script: ScriptCommand, oneServer: OneServer) {
+  /** @param inCommon the last arguments of the script that are the same for all its sessions. */
+  constructor(script: ScriptCommand, inCommon: number, oneServer: OneServer) {
     this.#script = script;
+    this.#inCommon = inCommon;
     this.#oneServer = oneServer;
   }
 
-  ask({ keys, args, call }: SessionQuestion): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      // A spread of the question takes V8 longer than all else of a check.
-      this.#waiting.push({ keys, args, call, resolve, reject });
-      if (this.#waiting.length >= MAX_SESSIONS) this.sendAll();
-      else if (this.#waiting.length === 1) process.nextTick(this.#sendAll);
-    });
+  /** Asks at the end of the turn, or when enough wait. Settles the call of the question. */
+  ask(question: SessionQuestion): void {
+    if (!this.#fits(question)) this.sendAll();
+    this.#waiting.push(question);
+    if (this.#waiting.length >= MAX_SESSIONS) this.sendAll();
+    else if (this.#waiting.length === 1) process.nextTick(this.#sendAll);
   }
 
   /** Sends what waits. */
@@ -52,12 +49,30 @@ export class SessionsInOneScript {
     else for (const one of all) this.#sendAlone(one);
   }
 
-  #sendTogether(all: readonly Waiting[]): void {
+  /** Whether a session can be asked for together with those that wait: its managers may have other options. */
+  #fits({ args }: SessionQuestion): boolean {
+    const [first] = this.#waiting;
+    if (first === undefined) return true;
+    for (let index = this.#ownArguments(first); index < args.length; index++) {
+      if (args[index] !== first.args[index]) return false;
+    }
+    return true;
+  }
+
+  #ownArguments({ args }: SessionQuestion): number {
+    return args.length - this.#inCommon;
+  }
+
+  #sendTogether(all: readonly SessionQuestion[]): void {
     // One array for all: spreads and maps take a tenth of a check.
     const given: Parameters<ScriptCommand> = [2 * all.length];
     for (const { keys } of all) given.push(keys[0]);
     for (const { keys } of all) given.push(keys[1]);
-    for (const { args } of all) given.push(...args);
+    const own = this.#ownArguments(all[0] as SessionQuestion);
+    for (const { args } of all) {
+      for (let index = 0; index < own; index++) given.push(args[index] as string | number);
+    }
+    given.push(...(all[0] as SessionQuestion).args.slice(own));
     this.#run(
       given,
       (replies) => this.#settle(all, replies),
@@ -65,28 +80,32 @@ export class SessionsInOneScript {
     );
   }
 
-  #settle(all: readonly Waiting[], replies: unknown): void {
+  #settle(all: readonly SessionQuestion[], replies: unknown): void {
     if (!Array.isArray(replies) || replies.length !== all.length) {
       this.#refuse(all, new TypeError('the client gave no reply of the script'));
       return;
     }
     for (const [index, one] of all.entries()) {
       const reply: unknown = replies[index];
-      if (isErrorReply(reply)) one.reject(reply);
-      else one.resolve(reply);
+      if (isErrorReply(reply)) one.call.refuse(reply);
+      else one.call.succeed(reply);
     }
   }
 
   /** What Redis refuses may be a part of the script: then it answers the others. */
-  #refuse(all: readonly Waiting[], reason: unknown): void {
+  #refuse(all: readonly SessionQuestion[], reason: unknown): void {
     for (const one of all) {
       if (isErrorReply(reason) && one.call.isAwaited) this.#sendAlone(one);
-      else one.reject(reason);
+      else one.call.refuse(reason);
     }
   }
 
-  #sendAlone({ keys, args, resolve, reject }: Waiting): void {
-    this.#run([keys.length, ...keys, ...args], resolve, reject);
+  #sendAlone({ keys, args, call }: SessionQuestion): void {
+    this.#run(
+      [keys.length, ...keys, ...args],
+      (reply) => call.succeed(reply),
+      (reason) => call.refuse(reason),
+    );
   }
 
   #run(given: Parameters<ScriptCommand>, resolve: (reply: unknown) => void, reject: (reason: unknown) => void): void {

@@ -38,7 +38,10 @@ export const SCRIPTS = {
   takeMark: TAKE_MARK,
 } as const;
 
-/** Those that also take the sessions of several users. Nearly every request waits for one of them. */
-export const FOR_EACH_SESSION = ['check', 'touch'] as const;
+/**
+ * Those that also take the sessions of several users, with the number of their last arguments, which all the sessions
+ * have in common. Nearly every request waits for one of them.
+ */
+export const FOR_EACH_SESSION = { check: 0, touch: 2 } as const;
 
 export type ScriptName = keyof typeof SCRIPTS;

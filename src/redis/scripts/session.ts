@@ -51,22 +51,24 @@ const CHECK_INFO = `if info and string.find(info, '\\n', 1, true) then info = fa
  *
  * KEYS     of each session, the user's sessions; then of each, the user's cached info. Of one session, the info may be
  *          left out
- * ARGV     of each session in turn, the arguments of the verb
+ * ARGV     of each session in turn, its arguments of the verb; then those that all have in common
  * Returns  of one session, what the verb returns; of several, that of each, which may be an error. An error of the
  *          whole script may be about one session: it can be run again for each
  *
  * @param clock TIME, or CLOCK for a verb that needs now.
  * @param names the names of the verb's arguments.
+ * @param common the names of the last ones, which all the sessions have in common.
  * @param verb Lua that returns the reply for one session, from these variables and from key and info.
  */
-function forEachSession(clock: string, names: readonly string[], verb: string): string {
+function forEachSession(clock: string, names: readonly string[], common: readonly string[], verb: string): string {
   const values = names.map((_, index) => `ARGV[first + ${index}]`);
+  const commonValues = common.map((_, index) => `ARGV[#ARGV - ${common.length - 1 - index}]`);
   const body = `
     local ${names.join(', ')} = ${values.join(', ')}
     ${CHECK_INFO}${verb}
   `;
   return `
-${clock}${INFO}
+${clock}${INFO}${common.length === 0 ? '' : `local ${common.join(', ')} = ${commonValues.join(', ')}`}
 if sessions <= 1 then
   -- The same as below, without the cost of a function: mostly there is one session.
   local key, first = KEYS[1], 1
@@ -117,7 +119,7 @@ if is_live and (token ~= '' or presented ~= created) then
   if is_live then
     local given_gen, given_minted = string.match(presented, '^(%d+):(%d+):%d+$')
     if not given_gen then given_gen, given_minted = '0', presented end
-    grace = tonumber(grace)
+    local grace = tonumber(grace)
     local is_sibling = tonumber(given_gen) == tonumber(gen) and math.abs(given_minted - minted) <= grace
     is_new = tonumber(given_gen) > tonumber(gen)
     is_reuse = not (is_new or is_sibling or math.abs(now - confirmed) < grace)
@@ -159,7 +161,7 @@ end
 `;
 
 /** Reads a session. Its only argument is the session id. */
-export const CHECK = forEachSession(TIME, ['sid'], `${READ}${FOUND}`);
+export const CHECK = forEachSession(TIME, ['sid'], [], `${READ}${FOUND}`);
 
 const SLIDE_WHEN_DUE = `
 local age = now - seen
@@ -174,7 +176,8 @@ local is_due, is_change = slide_every == '0' or age < 0 or age >= math.min(slide
  */
 export const TOUCH = forEachSession(
   CLOCK,
-  ['sid', 'presented', 'grace', 'slide_every'],
+  ['sid', 'presented'],
+  ['grace', 'slide_every'],
   `${WHEN_LIVE}${SLIDE_WHEN_DUE}${USE}return ${STORED}`,
 );
 
