@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { isStartRefusal } from '../errors/start-refusal';
 import { attributesOf } from '../http/exchange';
 import { changesBetween } from '../manager/data-changes';
 import type { NamedSession, NamedSessions } from '../manager/named-sessions';
 import type { SessionAttributes, SessionEntries } from '../store/store';
-import { isRefusal, type LegacySessions } from './legacy-sessions';
+import type { LegacySessions } from './legacy-sessions';
 import type { SessionRequest } from './peer';
 import { contentOf, entriesOf, lifetimeOf } from './session-content';
 import { idOf, isNamedId, nameOf, type SessionIdentity } from './session-identity';
@@ -171,7 +172,7 @@ export class ExpressSessions {
     try {
       await this.#store(known, { identity, before: identity, entries, ttlMs, request: null });
     } catch (error) {
-      if (!isRefusal(error)) throw error;
+      if (!isStartRefusal(error)) throw error;
       this.#sessions.dropped(name, null);
     }
   }
@@ -187,7 +188,7 @@ export class ExpressSessions {
     } catch (error) {
       // The new session does not exist: the request goes back to the former one.
       known.failure = { identity, error };
-      if (isRefusal(error)) known.refusedUserId = identity.userId;
+      if (isStartRefusal(error)) known.refusedUserId = identity.userId;
       if (known.identity === identity) changeIdentity(known, before, request);
       throw error;
     }

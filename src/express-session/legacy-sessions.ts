@@ -1,4 +1,5 @@
 import { SessionError } from '../errors/session-error';
+import { isStartRefusal } from '../errors/start-refusal';
 import type { NamedSession, NamedSessions } from '../manager/named-sessions';
 import { tagOf } from '../token/token';
 import type { AnyStore } from './peer';
@@ -7,13 +8,6 @@ import { idOf, isNamedId, movedSidOf, nameOf } from './session-identity';
 
 /** Milliseconds after which a call to the former store fails. */
 const TIMEOUT_MS = 5000;
-
-const REFUSALS = ['ERR_NO_SESSION', 'ERR_USER_BANNED', 'ERR_TOO_MANY_SESSIONS'];
-
-/** Whether an error refuses the session, rather than reports an outage. */
-export function isRefusal(error: unknown): boolean {
-  return error instanceof SessionError && REFUSALS.includes(error.code);
-}
 
 interface LegacySettings {
   store: AnyStore;
@@ -74,7 +68,7 @@ export class LegacySessions {
         await this.#sessions.startVisitor(nameOf(id), { data: new Map(), ttl, provedAt: 0, attributes });
       }
     } catch (error) {
-      if (!isRefusal(error)) throw error;
+      if (!isStartRefusal(error)) throw error;
     }
   }
 

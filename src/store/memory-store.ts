@@ -81,20 +81,10 @@ export class MemoryStore implements Store {
   async create(tag: string, session: NewSession): Promise<{ session: SessionRecord; now: number; ended: string[] }> {
     const now = this.#nowIfOpen();
     const user = this.#userOf(tag, session.userId);
-    if (user.ban(now) !== null) {
-      throw new SessionError('ERR_USER_BANNED', 'this user is banned: no session was started');
-    }
-    const created = user.create(session, now);
-    if (created === 'ended') {
-      throw new SessionError('ERR_NO_SESSION', 'this session has ended: it was not started again');
-    }
-    if (created === 'too many') {
-      const message = 'this user has the maximum number of sessions: no session was started';
-      throw new SessionError('ERR_TOO_MANY_SESSIONS', message);
-    }
+    const { record, ended } = user.create(session, now);
     this.#users.set(tag, user);
-    if (created.ended.length > 0) this.#changed(tag);
-    return { session: copyOf(created.record), now, ended: created.ended };
+    if (ended.length > 0) this.#changed(tag);
+    return { session: copyOf(record), now, ended };
   }
 
   async check(tag: string, claims: TokenClaims, policy: ReusePolicy): Promise<Found> {

@@ -1,3 +1,4 @@
+import { startRefusal } from '../errors/start-refusal';
 import type { TokenClaims } from '../token/token';
 import { judge } from './judgement';
 import { MAX_ENDED_MS, MAX_EXPIRED_MS, MAX_REMEMBERED } from './limits';
@@ -117,17 +118,19 @@ export class MemoryUser {
   }
 
   /**
-   * Starts a session. Gives the ids of the live ones that it ended; `'too many'` when a limit refuses it, `'ended'`
-   * when the session was there before and may not come back. If a live session has its id, gives that one.
+   * Starts a session. Gives the ids of the live ones that it ended. If a live session has its id, gives that one.
+   *
+   * @throws SessionError, a {@link startRefusal}.
    */
-  create(session: NewSession, now: number): { record: SessionRecord; ended: string[] } | 'too many' | 'ended' {
+  create(session: NewSession, now: number): { record: SessionRecord; ended: string[] } {
     const { sid, ttlMs, absoluteTtlMs, attributes, data = [], inherits, provedAt } = session;
     const former = this.#sessions.get(sid);
     if (former !== undefined && expiryOf(former) > now) return { record: former, ended: [] };
+    if (this.ban(now) !== null) throw startRefusal('ERR_USER_BANNED');
     const isKnown = former !== undefined || (this.#ended.get(sid)?.rememberedUntil ?? 0) > now;
-    if (provedAt !== undefined && isKnown) return 'ended';
+    if (provedAt !== undefined && isKnown) throw startRefusal('ERR_NO_SESSION');
     const givingWay = this.#givingWay(session, now);
-    if (givingWay === null) return 'too many';
+    if (givingWay === null) throw startRefusal('ERR_TOO_MANY_SESSIONS');
     const newest = Math.max(0, ...[...this.#sessions.values()].map(({ createdAt }) => createdAt));
     const createdAt = Math.max(now, newest + 1);
     const record = {

@@ -1,5 +1,6 @@
 import { types } from 'node:util';
 import { SessionError, type SessionErrorCode } from '../../errors/session-error';
+import { START_REFUSALS } from '../../errors/start-refusal';
 import { BANNED, CORRUPT, ENDED, LAYOUT, TOO_MANY } from '../scripts/parts';
 
 /** An ACL that lacks a right. Inside a script, Redis words it differently. */
@@ -21,13 +22,9 @@ const MEANINGS: readonly (readonly [word: RegExp, code: SessionErrorCode, messag
     'ERR_STORE_LAYOUT',
     "this user's record in Redis was written by a newer version of tokensession",
   ],
-  [new RegExp(BANNED), 'ERR_USER_BANNED', 'this user is banned: no session was started'],
-  [
-    new RegExp(TOO_MANY),
-    'ERR_TOO_MANY_SESSIONS',
-    'this user has the maximum number of sessions: no session was started',
-  ],
-  [new RegExp(ENDED), 'ERR_NO_SESSION', 'this session has ended: it was not started again'],
+  [new RegExp(BANNED), 'ERR_USER_BANNED', START_REFUSALS.ERR_USER_BANNED],
+  [new RegExp(TOO_MANY), 'ERR_TOO_MANY_SESSIONS', START_REFUSALS.ERR_TOO_MANY_SESSIONS],
+  [new RegExp(ENDED), 'ERR_NO_SESSION', START_REFUSALS.ERR_NO_SESSION],
   [/\bOOM\b/, 'ERR_STORE_UNAVAILABLE', 'Redis is out of memory and refused to write'],
   [/^Command timed out$/, 'ERR_STORE_TIMEOUT', 'Redis gave no answer within the commandTimeout of its client'],
   [/\bREADONLY\b/, 'ERR_STORE_UNAVAILABLE', 'this Redis is a replica: its master is elsewhere'],
