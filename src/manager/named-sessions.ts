@@ -82,7 +82,7 @@ export class NamedSessions {
 
   /** Reads a session's data, and nothing else; `null` when it is not live. */
   async read(name: SessionName): Promise<SessionEntries | null> {
-    const found = await this.#lookup.onDataOf(claimsOf(name), (claims) =>
+    const found = await this.#lookup.byClaims(claimsOf(name), (claims) =>
       this.#store.readData(name.tag, claims, ANY_TOKEN, null),
     );
     return found?.data ?? null;
@@ -96,7 +96,7 @@ export class NamedSessions {
   async write(name: SessionName, entries: ReadonlyMap<string, string | null>): Promise<boolean> {
     const { dataLimits: limits } = this.#policy;
     this.#checkSize(entries);
-    const found = await this.#lookup.onDataOf(claimsOf(name), (claims) =>
+    const found = await this.#lookup.byClaims(claimsOf(name), (claims) =>
       this.#store.writeData(name.tag, claims, ANY_TOKEN, { entries }, limits),
     );
     if (found?.data === 'too-large' || found?.data === 'too-many') throw overLimit(found.data, limits);

@@ -130,16 +130,16 @@ export class SessionLookup {
     verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
   ): Promise<{ data: Outcome } | null> {
     const claims = parseToken(token, this.#policy.keys);
-    return claims === null ? null : this.onDataOf(claims, verb);
+    return claims === null ? null : this.byClaims(claims, verb);
   }
 
-  /** {@link onData}, of a session that the caller vouches for. */
-  async onDataOf<Outcome>(
+  /** What a verb finds of the live session of claims that the caller vouches for; `null` when there is none. */
+  async byClaims<Live extends { userId: string }>(
     claims: TokenClaims,
-    verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
-  ): Promise<{ data: Outcome } | null> {
+    verb: (claims: TokenClaims) => Promise<Live | EndedSession | null>,
+  ): Promise<Live | null> {
     const found = this.#judge(claims, await verb(claims));
-    if (found !== null && 'data' in found) return found;
+    if (found !== null && !isEnded(found)) return found;
     this.#cache?.changed(claims.tag);
     return null;
   }
@@ -162,16 +162,6 @@ export class SessionLookup {
 
   #ticketFor({ tag }: TokenClaims): Ticket | null {
     return this.#cache?.ticketFor(tag) ?? null;
-  }
-
-  /** The live session of claims that the caller vouches for, which `ask` finds; `null` when there is none. */
-  async byClaims<Live extends StoredSession>(
-    claims: TokenClaims,
-    ask: (claims: TokenClaims) => Promise<Live | EndedSession | null>,
-  ): Promise<Live | null> {
-    const live = liveIn(this.#judge(claims, await ask(claims)));
-    if (live === null) this.#cache?.changed(claims.tag);
-    return live;
   }
 
   /** @param ticket made right before; `null` where the answer can't be kept. */
