@@ -9,7 +9,7 @@ import { CurrentSession } from './current-session';
 import type { Exchange } from './exchange';
 import { LOGIN_OPTIONS, LOGOUT_OPTIONS, type LoginOptions, type LogoutOptions } from './login-options';
 import type { SessionPolicy } from './middleware-options';
-import { logIn, logOut, moveOn } from './sign-in';
+import { logIn, logOut, rotateToken } from './sign-in';
 import { renewVisit, startVisit } from './visits';
 
 /**
@@ -168,10 +168,9 @@ export class RequestSession<Detail = unknown> {
    *   token goes on. A visitor's may have ended when the new one is already set, with the same data.
    */
   async rotate(): Promise<string | null> {
-    const current = this.#current;
-    const { session, policy } = current;
-    if (session !== null && session.user === null) return renewVisit(current, session.token);
-    return moveOn(current, 'rotate()', (token) => policy.sessions.rotate(token, 'inherited'));
+    const { session } = this.#current;
+    if (session !== null && session.user === null) return renewVisit(this.#current, session.token);
+    return rotateToken(this.#current, 'inherited');
   }
 
   /**
@@ -182,8 +181,7 @@ export class RequestSession<Detail = unknown> {
    * @throws as {@link rotate}; the proof is then not recorded.
    */
   async reauthenticated(): Promise<string | null> {
-    const current = this.#current;
-    return moveOn(current, 'reauthenticated()', (token) => current.policy.sessions.rotate(token, 'now'));
+    return rotateToken(this.#current, 'now');
   }
 
   /**

@@ -72,21 +72,18 @@ export function logOut(current: CurrentSession<unknown>, { everywhere }: Checked
 }
 
 /**
- * Gives the client the new token that the manager makes from its current one.
+ * Gives the client a new token of its session.
  *
- * @param what will set a cookie, for errors.
+ * @param proof `'inherited'` for `rotate()`, `'now'` for `reauthenticated()`.
  * @returns `null` without a user, or when the session has ended meanwhile.
  */
-export function moveOn<Detail>(
-  current: CurrentSession<Detail>,
-  what: string,
-  make: (token: string) => Promise<string | null>,
-): Promise<string | null> {
+export function rotateToken(current: CurrentSession<unknown>, proof: 'inherited' | 'now'): Promise<string | null> {
+  const what = proof === 'now' ? 'reauthenticated()' : 'rotate()';
   return current.inTurn(async () => {
     const { session } = current;
     if (session === null || session.user === null) return null;
     if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(what);
-    const token = await make(session.token);
+    const token = await current.policy.sessions.rotate(session.token, proof);
     if (token === null) {
       current.signOut({ reason: 'unknown' });
       return null;
