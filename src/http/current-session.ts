@@ -133,7 +133,7 @@ export class CurrentSession<Detail> {
    * @param what will set a cookie, for errors.
    * @throws SessionError for a page of another origin, or when it is too late.
    */
-  checkCookie(what: string): void {
+  checkMaySetCookie(what: string): void {
     const { cookies, trustedOrigins } = this.policy;
     if (cookies === null) return;
     const refusal = crossOriginRefusal(this.exchange, trustedOrigins);
@@ -142,7 +142,7 @@ export class CurrentSession<Detail> {
   }
 
   /** Ends a session that started too late for its cookie. */
-  async checkCookieOf(what: string, { token }: { token: string }): Promise<void> {
+  async endIfTooLate(what: string, { token }: { token: string }): Promise<void> {
     if (this.policy.cookies === null || !this.exchange.isTooLate()) return;
     await this.policy.manager.deleteToken(token);
     throw headersSent(what);

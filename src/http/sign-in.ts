@@ -14,7 +14,7 @@ export function logIn<Detail>(
   const { policy, exchange } = current;
   const { manager, sessions, cookies, clearSiteData } = policy;
   return current.inTurn(async () => {
-    current.checkCookie('login()');
+    current.checkMaySetCookie('login()');
     const { session: former } = current;
     const visitor = current.visitor.token;
     const isOwn = former !== null && former.user !== null && former.user.id === userId;
@@ -29,7 +29,7 @@ export function logIn<Detail>(
       replaces: current.actingTokens.filter((token) => token !== visitor),
     };
     const session = await sessions.start(userId, options, { data, inherits });
-    await current.checkCookieOf('login()', session);
+    await current.endIfTooLate('login()', session);
     current.isPersistent = persistent;
     current.signIn(session, cookies !== null);
     current.setCookie(session);

@@ -9,7 +9,7 @@ const FIRST_WRITE = "the first write of a visitor's session data";
 export function startVisit(current: CurrentSession<unknown>, entries: SessionEntries): Promise<boolean> {
   return current.inTurn(async () => {
     if (current.session !== null) return false;
-    current.checkCookie(FIRST_WRITE);
+    current.checkMaySetCookie(FIRST_WRITE);
     await beginVisit(current, FIRST_WRITE, entries);
     return true;
   });
@@ -21,7 +21,7 @@ export function renewVisit(current: CurrentSession<unknown>, token: string): Pro
   return current.inTurn(async () => {
     // Another call has signed in or out meanwhile.
     if (current.token !== token) return current.user === null ? current.token : null;
-    current.checkCookie('rotate()');
+    current.checkMaySetCookie('rotate()');
     const data = await sessions.storedData(token, null);
     if (data === null) {
       current.signOut(null);
@@ -39,7 +39,7 @@ async function beginVisit<Detail>(
   entries: SessionEntries,
 ): Promise<OpenedSession<Detail>> {
   const visitor = await current.policy.sessions.startVisitor(entries);
-  await current.checkCookieOf(what, visitor);
+  await current.endIfTooLate(what, visitor);
   current.visitAs(visitor);
   return visitor;
 }
