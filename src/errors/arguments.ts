@@ -34,12 +34,13 @@ export function classNameOf(value: object): string {
 }
 
 /**
- * A text for an error message, quoted if it is as short as a name. Tokens and secrets are longer, and URLs may hold
- * passwords.
+ * A value for an error message: a text quoted if it is as short as a name, any other value by its kind. Tokens and
+ * secrets are longer, and URLs may hold passwords.
  */
-export function shown(text: string): string {
-  const isShort = text.length < MIN_SECRET_LENGTH && !text.includes('@');
-  return isShort ? JSON.stringify(text) : `a text of ${text.length} characters`;
+export function shown(value: unknown): string {
+  if (typeof value !== 'string') return kindOf(value);
+  const isShort = value.length < MIN_SECRET_LENGTH && !value.includes('@');
+  return isShort ? JSON.stringify(value) : `a text of ${value.length} characters`;
 }
 
 /** Reads one option or argument: gives the value to use, or throws an error that begins with the name. */

@@ -32,8 +32,8 @@ export function clearSiteDataOf(option: boolean | readonly SiteData[] | undefine
   if (kinds.length === 0) throw new TypeError('option clearSiteData must name at least one kind; false is for none');
   for (const [index, kind] of kinds.entries()) {
     if (typeof kind === 'string' && Object.hasOwn(KINDS, kind)) continue;
-    const got = typeof kind === 'string' ? shown(kind) : kindOf(kind);
-    throw new TypeError(`option clearSiteData[${index}] must be one of ${Object.keys(KINDS).join(', ')}, got ${got}`);
+    const known = Object.keys(KINDS).join(', ');
+    throw new TypeError(`option clearSiteData[${index}] must be one of ${known}, got ${shown(kind)}`);
   }
   return [...new Set(kinds)].map((kind) => `"${kind}"`);
 }

@@ -1,4 +1,4 @@
-import { kindOf, shown } from '../errors/arguments';
+import { shown } from '../errors/arguments';
 import type { Register } from '../manager/types';
 
 /** The property that {@link Register} names for the request's session; `'session'` while it names none. */
@@ -10,6 +10,5 @@ export type OneProperty<Property extends string> = string extends Property ? Reg
 /** @throws TypeError for what can't be a property of its own on a request. */
 export function checkProperty(name: string, value: unknown): string {
   if (typeof value === 'string' && /^[A-Za-z_$][\w$]*$/.test(value) && !(value in {})) return value;
-  const got = typeof value === 'string' ? shown(value) : kindOf(value);
-  throw new TypeError(`${name} must be the name of a property, such as "auth", got ${got}`);
+  throw new TypeError(`${name} must be the name of a property, such as "auth", got ${shown(value)}`);
 }

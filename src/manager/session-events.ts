@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { inspect } from 'node:util';
-import { checkFunction, kindOf, shown } from '../errors/arguments';
+import { checkFunction, shown } from '../errors/arguments';
 import type { SessionError } from '../errors/session-error';
 import type { SessionAttributes } from '../store/store';
 
@@ -119,8 +119,7 @@ export class SessionEmitter {
 
 function checked(name: unknown, listener: unknown): string {
   if (typeof name !== 'string' || !Object.hasOwn(NAMES, name)) {
-    const given = typeof name === 'string' ? shown(name) : kindOf(name);
-    throw new TypeError(`there is no event ${given}; there are ${EVENT_NAMES.join(', ')}`);
+    throw new TypeError(`there is no event ${shown(name)}; there are ${EVENT_NAMES.join(', ')}`);
   }
   checkFunction('listener', listener);
   return name;
