@@ -150,7 +150,7 @@ export class RedisStore implements Store {
     this.#rights = new ServerRights(this.#connection, this.#keys, this.#serverKeys);
     this.#health = new RedisHealth(this.#connection, this.#rights, {
       replicas: durability?.replicas ?? 0,
-      otherWorries: () => [...this.#feeds].flatMap((feed) => feed.worries),
+      otherReasons: () => [...this.#feeds].flatMap((feed) => feed.reasons),
     });
   }
 

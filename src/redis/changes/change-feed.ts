@@ -1,5 +1,5 @@
 import type { ChangeFeed, ChangeFollower, ChangeSource } from '../../store/store';
-import { isError } from '../client/errors';
+import { isError, wordsOf } from '../client/errors';
 import type { RedisConnection } from '../connection/connection';
 import type { ServerKeys } from '../health/server-keys';
 import type { ServerRights } from '../health/server-rights';
@@ -62,12 +62,11 @@ export class RedisChangeFeed {
   }
 
   /** Why changes may be missed: a sentence for each such server. A server whose subscription is starting has none. */
-  get worries(): string[] {
-    return [...this.#subscriptions].flatMap(([server, { source, isComingUp, cause: reason }]) => {
-      if (source !== null || isComingUp || !isError(reason)) return [];
+  get reasons(): string[] {
+    return [...this.#subscriptions].flatMap(([server, { source, isComingUp, cause }]) => {
+      if (source !== null || isComingUp || !isError(cause)) return [];
       const prefix = this.#subscriptions.size > 1 ? `${server}: ` : '';
-      const { message, cause } = reason;
-      return `${prefix}changes to sessions may be missed, and the near cache is bypassed: ${isError(cause) ? `${message} (${cause.message})` : message}`;
+      return `${prefix}changes to sessions may be missed, and the near cache is bypassed: ${wordsOf(cause)}`;
     });
   }
 

@@ -58,6 +58,12 @@ export function isError(value: unknown): value is Error {
   return types.isNativeError(value) || value instanceof Error;
 }
 
+/** What an error says, and in brackets what its cause says, if known. */
+export function wordsOf(error: unknown): string {
+  if (!isError(error)) return String(error);
+  return isError(error.cause) ? `${error.message} (${error.cause.message})` : error.message;
+}
+
 /** The {@link SessionError} for a failure, with the words of Redis or ioredis as its cause. */
 export function sessionErrorOf(error: unknown, otherwise = 'Redis could not serve the call'): SessionError {
   const text = isError(error) ? error.message : '';

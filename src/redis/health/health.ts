@@ -1,5 +1,5 @@
 import type { StoreHealth } from '../../store/store';
-import { isError, isRefusal } from '../client/errors';
+import { isError, isRefusal, wordsOf } from '../client/errors';
 import type { RedisConnection } from '../connection/connection';
 import type { ServerRights } from './server-rights';
 
@@ -20,22 +20,22 @@ export class RedisHealth {
   readonly #connection: RedisConnection;
   readonly #rights: ServerRights;
   readonly #replicas: number;
-  readonly #otherWorries: () => string[];
+  readonly #otherReasons: () => string[];
   #looking: Promise<StoreHealth> | null = null;
 
   /**
    * @param options.replicas how many each master should have.
-   * @param options.otherWorries what else is not as it should be, a sentence each.
+   * @param options.otherReasons gives what else is not as it should be, a sentence each.
    */
   constructor(
     connection: RedisConnection,
     rights: ServerRights,
-    { replicas, otherWorries }: { replicas: number; otherWorries: () => string[] },
+    { replicas, otherReasons }: { replicas: number; otherReasons: () => string[] },
   ) {
     this.#connection = connection;
     this.#rights = rights;
     this.#replicas = replicas;
-    this.#otherWorries = otherWorries;
+    this.#otherReasons = otherReasons;
   }
 
   look(): Promise<StoreHealth> {
@@ -50,13 +50,13 @@ export class RedisHealth {
     try {
       await this.#connection.ready();
     } catch (error) {
-      return { status: 'down', latencyMs: null, reasons: [reasonOf(error)] };
+      return { status: 'down', latencyMs: null, reasons: [wordsOf(error)] };
     }
     const servers = this.#connection.servers();
     const looks = await Promise.all(servers.map((server) => this.#lookAt(server, servers.length > 1, deadline)));
     const latencies = looks.map(({ latencyMs }) => latencyMs).filter((ms) => ms !== null);
     const isServed = looks.some(({ isServing }) => isServing);
-    const reasons = [...looks.flatMap((look) => look.reasons), ...(isServed ? this.#otherWorries() : [])];
+    const reasons = [...looks.flatMap((look) => look.reasons), ...(isServed ? this.#otherReasons() : [])];
     return {
       status: reasons.length === 0 ? 'up' : isServed ? 'degraded' : 'down',
       latencyMs: latencies.length === 0 ? null : Math.max(...latencies),
@@ -69,26 +69,26 @@ export class RedisHealth {
     const begin = performance.now();
     const left = Math.max(1, deadline - begin);
     try {
-      const [worries, worriesOfReplicas, refused, refusalToAnnounce] = await Promise.all([
-        this.#askForWorries(server, left),
+      const [reasons, reasonsOfReplicas, refused, refusalToAnnounce] = await Promise.all([
+        this.#tryInfo(server, left),
         this.#tryWait(server, left),
         this.#rights.refusedCommands(server, left),
         this.#rights.refusalToAnnounce(server, left),
       ]);
       const latencyMs = Math.round((performance.now() - begin) * 10) / 10;
-      if (latencyMs > this.#connection.timeoutMs / 2) worries.push(`it took ${latencyMs} ms to answer`);
-      worries.push(...worriesOfReplicas, ...refused.map(({ name, words }) => `it refuses ${name} (${words})`));
-      if (refusalToAnnounce !== null) worries.push(`${NOT_ANNOUNCING} (${wordsOfRefusal(refusalToAnnounce)})`);
+      if (latencyMs > this.#connection.timeoutMs / 2) reasons.push(`it took ${latencyMs} ms to answer`);
+      reasons.push(...reasonsOfReplicas, ...refused.map(({ name, words }) => `it refuses ${name} (${words})`));
+      if (refusalToAnnounce !== null) reasons.push(`${NOT_ANNOUNCING} (${wordsOfRefusal(refusalToAnnounce)})`);
       const isServing = !refused.some(({ isFatal }) => isFatal);
-      return { latencyMs, isServing, reasons: worries.map((reason) => prefix + reason) };
+      return { latencyMs, isServing, reasons: reasons.map((reason) => prefix + reason) };
     } catch (error) {
-      return { latencyMs: null, isServing: false, reasons: [prefix + reasonOf(error)] };
+      return { latencyMs: null, isServing: false, reasons: [prefix + wordsOf(error)] };
     }
   }
 
-  async #askForWorries(server: string, timeoutMs: number): Promise<string[]> {
+  async #tryInfo(server: string, timeoutMs: number): Promise<string[]> {
     try {
-      return this.#worriesOf(await this.#connection.sendTo(server, (redis) => redis.info(), timeoutMs));
+      return this.#reasonsIn(await this.#connection.sendTo(server, (redis) => redis.info(), timeoutMs));
     } catch (error) {
       return [`it refuses INFO, so that its memory and its replicas are unknown (${wordsOfRefusal(error)})`];
     }
@@ -105,25 +105,19 @@ export class RedisHealth {
     }
   }
 
-  #worriesOf(text: string): string[] {
-    const field = (name: string) => new RegExp(`^${name}:(.*)$`, 'm').exec(text)?.[1];
+  #reasonsIn(info: string): string[] {
+    const field = (name: string) => new RegExp(`^${name}:(.*)$`, 'm').exec(info)?.[1];
     const number = (name: string) => Number(field(name) ?? 0);
-    const worries: string[] = [];
+    const reasons: string[] = [];
     if (number('maxmemory') > 0 && number('used_memory') >= number('maxmemory')) {
       const isRefusing = field('maxmemory_policy') === 'noeviction';
-      worries.push(`it is out of memory: ${isRefusing ? 'logins are refused' : 'sessions may be evicted'}`);
+      reasons.push(`it is out of memory: ${isRefusing ? 'logins are refused' : 'sessions may be evicted'}`);
     }
     if (number('connected_slaves') < this.#replicas) {
-      worries.push(`it has ${number('connected_slaves')} replicas of the ${this.#replicas} that durability asks for`);
+      reasons.push(`it has ${number('connected_slaves')} replicas of the ${this.#replicas} that durability asks for`);
     }
-    return worries;
+    return reasons;
   }
-}
-
-/** The failure and its reason, if known. */
-function reasonOf(error: unknown): string {
-  if (!isError(error)) return String(error);
-  return isError(error.cause) ? `${error.message} (${error.cause.message})` : error.message;
 }
 
 /** @throws an error that is no refusal. */
