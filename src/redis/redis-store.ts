@@ -28,7 +28,7 @@ import { refuseClient, warnOfClient } from './client/client-check';
 import { refuseUnknownClient } from './client/ioredis-members';
 import { type RedisTarget, refuseTlsOption } from './client/settings';
 import { RedisConnection } from './connection/connection';
-import { type Call, DeadlineScripts } from './connection/deadline';
+import { DeadlineScripts, type UserCall } from './connection/deadline-scripts';
 import { RedisHealth } from './health/health';
 import { ServerKeys } from './health/server-keys';
 import { ServerRights } from './health/server-rights';
@@ -340,7 +340,7 @@ export class RedisStore implements Store {
     return feed;
   }
 
-  #callFor(tag: string, startedAt = performance.now()): Call {
+  #callFor(tag: string, startedAt = performance.now()): UserCall {
     const key = this.#keys.sessions(tag);
     return { key, server: this.#connection.serverOf(key), deadline: startedAt + this.#connection.timeoutMs };
   }
@@ -374,7 +374,7 @@ export class RedisStore implements Store {
   }
 
   /** Ends a session for a reuse, if its token still is one. */
-  async #endReused(call: Call, asked: Asked): Promise<boolean> {
+  async #endReused(call: UserCall, asked: Asked): Promise<boolean> {
     const [, outcome] = await this.#deadlines.run(call, 'endReused', (latest) => [...judgedBy(asked), latest]);
     if (outcome !== 'ended') return false;
     this.#remember(call, revocationOf(asked.claims.sid));
@@ -409,7 +409,7 @@ export class RedisStore implements Store {
   }
 
   /** Keeps ended sessions ended: remembers the end, and has replicas confirm it if the store is durable. */
-  async #secure<Outcome>(call: Call, revocation: Revocation, outcome: Outcome): Promise<Outcome> {
+  async #secure<Outcome>(call: UserCall, revocation: Revocation, outcome: Outcome): Promise<Outcome> {
     this.#remember(call, revocation);
     await this.#replicas?.confirm(call.key, revocation, call.deadline).catch((error: unknown) => {
       throw withOutcome(error, outcome);
@@ -418,7 +418,7 @@ export class RedisStore implements Store {
   }
 
   /** Has replicas confirm a moved session if the store is durable: its former record may be deleted then. */
-  async #secureMove({ key, deadline }: Call, outcome: unknown): Promise<void> {
+  async #secureMove({ key, deadline }: UserCall, outcome: unknown): Promise<void> {
     await this.#replicas?.confirm(key, revocationOf(), deadline).catch((cause: unknown) => {
       const message = 'the session was moved, but too few replicas have it';
       throw withOutcome(new SessionError('ERR_NOT_REPLICATED', message, { cause }), outcome);
@@ -426,7 +426,7 @@ export class RedisStore implements Store {
   }
 
   /** That the server which the call was sent to has answered it is only known while it still holds the key. */
-  #remember({ key, server }: Call, revocation: Revocation): void {
+  #remember({ key, server }: UserCall, revocation: Revocation): void {
     this.#revocations.record(key, revocation, this.#connection.serverOf(key) === server ? server : null);
   }
 

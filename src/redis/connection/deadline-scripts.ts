@@ -13,7 +13,7 @@ const MAX_ATTEMPTS = 3;
 const MARGIN_MS = 5;
 
 /** A call on the sessions of one user. */
-export interface Call {
+export interface UserCall {
   key: string;
   server: string;
   /** When the call must have settled, by `performance.now()`. */
@@ -47,7 +47,7 @@ export class DeadlineScripts {
    * @param call its `server` is set to the last target of the script.
    * @param argsUntil gives the arguments with the deadline by the server's clock; 0 before its first answer.
    */
-  async run(call: Call, name: ScriptName, argsUntil: (latest: number) => (string | number)[]): Promise<TupleReply> {
+  async run(call: UserCall, name: ScriptName, argsUntil: (latest: number) => (string | number)[]): Promise<TupleReply> {
     const margin = Math.min(MARGIN_MS, this.#connection.timeoutMs / 10);
     for (let tries = 0; tries < MAX_ATTEMPTS; tries++) {
       call.server = this.#connection.serverOf(call.key);
