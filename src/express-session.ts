@@ -1,12 +1,4 @@
-import {
-  checkFunction,
-  kindOf,
-  kindOfOther,
-  optional,
-  type Readers,
-  readOptions,
-  readUserId,
-} from './errors/arguments';
+import { checkFunction, kindOf, optional, type Readers, readOptions, readUserId } from './errors/arguments';
 import { isUnconfirmed, SessionError } from './errors/session-error';
 import { ExpressSessions } from './express-session/express-sessions';
 import { LegacySessions } from './express-session/legacy-sessions';
@@ -17,7 +9,8 @@ import { adoptSession } from './http/opening';
 import { checkProperty } from './http/property';
 import { currentOf, type RequestSession } from './http/request-session';
 import { isManagedBy, SessionPlace } from './http/session-place';
-import { requestSessionsOf, TokenManager } from './manager/token-manager';
+import { checkManager } from './manager/check-manager';
+import { requestSessionsOf, type TokenManager } from './manager/token-manager';
 
 export type { AnyStore, SessionMethods, SessionRequest } from './express-session/peer';
 
@@ -102,9 +95,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
   /** @throws TypeError naming the argument or option that is missing, unknown or of the wrong kind. */
   constructor(manager: TokenManager<unknown>, options: ExpressSessionStoreOptions<Session>) {
     super();
-    if (!(manager instanceof TokenManager)) {
-      throw new TypeError(`ExpressSessionStore needs a TokenManager, got ${kindOfOther(manager, 'TokenManager')}`);
-    }
+    checkManager('ExpressSessionStore', manager);
     const { userIdOf, legacy } = readOptions('ExpressSessionStore', options, READERS);
     const checkedUserIdOf = (session: object) => userIn(userIdOf(session));
     const { named } = requestSessionsOf(manager);

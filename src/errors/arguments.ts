@@ -21,12 +21,6 @@ export function kindOf(value: unknown): string {
   return value === undefined ? 'undefined' : `a value of type ${typeof value}`;
 }
 
-/** {@link kindOf}, where an object of our class is needed. Two copies of a package have two classes of one name. */
-export function kindOfOther(value: unknown, needed: string): string {
-  const isOfCopy = typeof value === 'object' && value !== null && classNameOf(value) === needed;
-  return kindOf(value) + (isOfCopy ? ', of another copy of tokensession: see npm ls tokensession' : '');
-}
-
 export function classNameOf(value: object): string {
   // A class may have a static member of that name.
   const name: unknown = value.constructor?.name;

@@ -1,6 +1,7 @@
-import { checkCalled, kindOfOther, oneOf, optional, type Read, type Readers, readOptions } from '../errors/arguments';
+import { checkCalled, oneOf, optional, type Read, type Readers, readOptions } from '../errors/arguments';
+import { checkManager } from '../manager/check-manager';
 import type { RequestSessions } from '../manager/request-sessions';
-import { requestSessionsOf, TokenManager } from '../manager/token-manager';
+import { requestSessionsOf, type TokenManager } from '../manager/token-manager';
 import { clearSiteDataOf, type SiteData } from './clear-site-data';
 import { type Cookies, readCookies } from './cookie';
 import type { CookieOptions } from './cookie-options';
@@ -70,9 +71,7 @@ export function sessionPolicy<Detail>(
   caller = 'sessionMiddleware',
 ): SessionPolicy<Detail> {
   checkCalled(caller, manager);
-  if (!(manager instanceof TokenManager)) {
-    throw new TypeError(`${caller} needs a TokenManager, got ${kindOfOther(manager, 'TokenManager')}`);
-  }
+  checkManager(caller, manager);
   const { cookie: cookies, crossOrigin, trustedOrigins, ...policy } = readOptions(caller, options, READERS);
   if (cookies === null && policy.header === null) {
     throw new TypeError('options cookie and header must not both be false: no token could ever arrive');
