@@ -163,8 +163,9 @@ export class MemoryUser {
     this.#forget(sid);
     const expiresAt = expiryOf(record);
     const isLive = expiresAt > now;
-    const { moved } = record.attributes;
-    const remembered = isLive ? (why ?? (moved ? MOVED : null)) : moved ? EXPIRED : null;
+    // Every end of a moved session is remembered, so that it is not moved once more.
+    const ofMoved = isLive ? MOVED : EXPIRED;
+    const remembered = (isLive ? why : null) ?? (record.attributes.moved ? ofMoved : null);
     if (remembered !== null) {
       const rememberedUntil = isLive ? Math.min(expiresAt, now + MAX_ENDED_MS) : expiresAt + MAX_EXPIRED_MS;
       this.#ended.set(sid, { ...remembered, rememberedUntil });
