@@ -8,7 +8,7 @@ import type { LegacySessions } from './legacy-sessions';
 import type { SessionRequest } from './peer';
 import { contentOf, entriesOf, lifetimeOf } from './session-content';
 import { idOf, isNamedId, nameOf, type SessionIdentity } from './session-identity';
-import { type StoredContent, type TrackedSession, track, trackOf } from './tracked-session';
+import { newTrack, type StoredContent, type TrackedSession, track, trackOf } from './tracked-session';
 
 /** The most sessions that `all` returns, because it holds all of them in memory. */
 const MAX_LISTED = 10_000;
@@ -168,9 +168,8 @@ export class ExpressSessions {
     if (session === null && isNamedId(id)) return this.#sessions.dropped(name, null);
     const identity = { id, name, userId };
     const stored = session && { identity, entries: session.data, ttlMs: session.ttlMs, isLive: true };
-    const known = { identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
     try {
-      await this.#store(known, { identity, before: identity, entries, ttlMs, request: null });
+      await this.#store(newTrack(identity, stored), { identity, before: identity, entries, ttlMs, request: null });
     } catch (error) {
       if (!isStartRefusal(error)) throw error;
       this.#sessions.dropped(name, null);
@@ -242,7 +241,7 @@ export class ExpressSessions {
   async #start({ identity: { name, userId }, entries: data, request }: Save, ttlMs: number): Promise<void> {
     const beginning = { data, ttl: ttlMs / 1000 };
     if (userId !== null) {
-      return this.#sessions.startUser(userId, name, { ...beginning, attributes: originOf(request) });
+      return this.#sessions.startUser(userId, name, { ...beginning, attributes: attributesFrom(request) });
     }
     // Outside of express-session's requests, only the store can tell a new session from a late save of an ended one.
     const provedAt = request === null ? 0 : undefined;
@@ -290,7 +289,7 @@ function inTurn<Outcome>(known: TrackedSession, act: () => Promise<Outcome>): Pr
   return turn;
 }
 
-function originOf(request: SessionRequest | null): SessionAttributes {
+function attributesFrom(request: SessionRequest | null): SessionAttributes {
   if (request === null) return {};
   const header = (name: string) => request.headers?.[name]?.toString();
   return attributesOf({ header, ip: () => request.ip });

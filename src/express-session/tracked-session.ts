@@ -37,8 +37,13 @@ export function trackOf(session: object): TrackedSession | undefined {
   return tracked.get(session);
 }
 
+/** The state of a session object before its first save. */
+export function newTrack(identity: SessionIdentity, stored: StoredContent | null): TrackedSession {
+  return { identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
+}
+
 export function track(session: object, identity: SessionIdentity, stored: StoredContent | null): TrackedSession {
-  const known = { identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
+  const known = newTrack(identity, stored);
   tracked.add(session, known);
   return known;
 }
