@@ -303,7 +303,7 @@ export class RedisStore implements Store {
 
   async *tags(): AsyncIterable<readonly string[]> {
     // A tag stands between this and a brace.
-    const before = this.#connection.whole(this.#keys.sessions('')).slice(0, -1);
+    const before = this.#connection.prefixed(this.#keys.sessions('')).slice(0, -1);
     const pattern = `${escapedGlob(before)}*}`;
     // Before that, a Cluster's client knows no servers.
     await this.#connection.ready();

@@ -111,7 +111,7 @@ export class RedisChangeFeed {
 
   #subscribe(server: string): void {
     const subscription = new ChangeSubscription(this.#connection, server, {
-      channels: this.#keys.channels.map((channel) => this.#connection.whole(channel)),
+      channels: this.#keys.channels.map((channel) => this.#connection.prefixed(channel)),
       serverKeys: this.#serverKeys,
       rights: this.#rights,
       heartbeatMs: this.heartbeatMs,

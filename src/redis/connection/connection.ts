@@ -70,7 +70,7 @@ export class RedisConnection {
       this.#watcher?.lost(server);
     },
     changed: () => {
-      this.#lookForNewMasters();
+      this.#forgetFormerServers();
       this.#watcher?.changed(this.#cluster !== null && this.#slots.haveMoved(this.#cluster.slots));
     },
     databaseChanged: () => this.#watcher?.databaseChanged(),
@@ -111,13 +111,13 @@ export class RedisConnection {
   }
 
   /** The name of a key or channel in Redis, with the client's prefix. */
-  whole(name: string): string {
+  prefixed(name: string): string {
     return `${this.#client.options.keyPrefix ?? ''}${name}`;
   }
 
   /** The name of a key for a command to one of the clients: the nodes of a Cluster may lack the prefix. */
   keyFor(redis: Redis, key: string): string {
-    return redis.options.keyPrefix ? key : this.whole(key);
+    return redis.options.keyPrefix ? key : this.prefixed(key);
   }
 
   /** Counts the calls that a node has answered while their slot is moving to it. */
@@ -137,7 +137,7 @@ export class RedisConnection {
   /** The server that a key's calls go to: of a Cluster, as far as the client knows, the master that owns its slot. */
   serverOf(key: string): string {
     if (this.#cluster === null) return THE_SERVER;
-    const slot = new Command('GET', [this.whole(key)]).getSlot();
+    const slot = new Command('GET', [this.prefixed(key)]).getSlot();
     return this.#cluster.slots[slot]?.[0] ?? '';
   }
 
@@ -193,7 +193,7 @@ export class RedisConnection {
       ...(source.options.commandTimeout !== undefined && { commandTimeout: SILENCE_FACTOR * timeoutMs }),
       // The client follows promotions; this connection ends at one.
       failoverDetector: false,
-      keyPrefix: this.whole(''),
+      keyPrefix: this.prefixed(''),
       ...(this.#cluster === null && { db: this.#readiness.database }),
     });
     mendConnection(redis);
@@ -301,7 +301,7 @@ export class RedisConnection {
    * Forgets earlier results: they say nothing about a new connection to a single Redis, nor about new masters of a
    * Cluster.
    */
-  #lookForNewMasters(): void {
+  #forgetFormerServers(): void {
     const masters = this.servers().join();
     if (this.#cluster === null) this.#breaker.reset();
     if (this.#cluster === null || masters !== this.#masters) this.#epoch++;

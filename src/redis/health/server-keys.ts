@@ -32,7 +32,7 @@ export class ServerKeys {
     const known = this.#tagOn.get(server);
     if (known !== undefined && isHeld(known)) return known;
     // A hash tag in the client's prefix puts all keys into one slot, whatever their own tags.
-    const isPinned = pinsSlot(this.#connection.whole(''));
+    const isPinned = pinsSlot(this.#connection.prefixed(''));
     const tag = isPinned ? 'health' : tagInSlots((slot) => this.#connection.isOwner(server, slot));
     if (tag === null || !isHeld(tag)) return null;
     this.#tagOn.set(server, tag);

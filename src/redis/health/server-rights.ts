@@ -62,7 +62,7 @@ export class ServerRights {
     if (performance.now() - (this.#announcedAt.get(server) ?? Number.NEGATIVE_INFINITY) < ANNOUNCING_KNOWN_MS)
       return null;
     const announce = (channel: string) =>
-      this.#connection.sendTo(server, (redis) => redis.publish(this.#connection.whole(channel), ''), timeoutMs);
+      this.#connection.sendTo(server, (redis) => redis.publish(this.#connection.prefixed(channel), ''), timeoutMs);
     try {
       await Promise.all(this.#keys.channels.map(announce));
       this.#announcedAt.set(server, performance.now());
