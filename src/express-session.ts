@@ -24,9 +24,9 @@ export interface LegacySessionsOptions<Session extends object = PassportSession>
   /** The former express-session store, such as `new RedisStore({ client })` of connect-redis. Required. */
   store: AnyStore;
   /**
-   * Returns when the session's user logged in: a Date, or milliseconds since the epoch. Anything else, and a moment to
-   * come: unknown.
-   * Default: unknown, so `requireRecentLogin` refuses a moved session until it is `reauthenticated()`.
+   * Returns when the session's user logged in: a Date, or milliseconds since the epoch. Any other value, or a time in
+   * the future, counts as unknown. Default: unknown. `requireRecentLogin` then refuses a moved session until it is
+   * `reauthenticated()`.
    */
   authenticatedAt?: ((session: Session) => Date | number | null | undefined) | undefined;
 }
@@ -288,7 +288,7 @@ function userIn(value: unknown): string | null {
 
 function readMoment(value: unknown): number {
   const moment = value instanceof Date ? value.getTime() : value;
-  // A time to come is no time of a login: in another unit, say.
+  // A time in the future is a mistake: in another unit, for example.
   return typeof moment === 'number' && moment > 0 && moment <= Date.now() ? Math.floor(moment) : 0;
 }
 

@@ -18,7 +18,7 @@ import {
 
 const LIMITS = { maxBytes: 1000, maxKeys: 10 };
 
-/** How long a session lives whose end a test lets pass. What comes before takes no machine as long. */
+/** Milliseconds until a session ends. No machine takes as long for the steps before that. */
 const SHORT = 10_000;
 
 describeStores((open) => {

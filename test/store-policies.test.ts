@@ -13,7 +13,7 @@ import {
   unknownToken,
 } from './support/stores';
 
-/** How long what a test lets end lasts: a session, a grace, a ban. What comes before takes no machine as long. */
+/** Milliseconds until a session, a grace or a ban ends. No machine takes as long for the steps before that. */
 const SHORT = 10_000;
 
 describeStores((open) => {

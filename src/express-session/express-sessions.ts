@@ -218,8 +218,8 @@ export class ExpressSessions {
     if (former !== null && former.identity.userId !== null) {
       const changesByOthers = await this.#endFormer(former, entries, userId === null);
       for (const [key, json] of changesByOthers ?? []) json === null ? data.delete(key) : data.set(key, json);
-      // What was a user's goes on as a visitor's only where that user's session had not ended by other ways, and as
-      // another user's not where it was kicked. Of two requests that make it another user's, both do.
+      // The former user's session had ended otherwise. A visitor gets none of its data then; another user does unless
+      // it was kicked, because two requests may change the user at once.
       if (changesByOthers === null && (userId === null || (await this.#sessions.wasEnded(former.identity.name)))) {
         known.stored = { identity, entries, ttlMs, isLive: false };
         return this.#sessions.dropped(former.identity.name, former.identity.userId);

@@ -63,15 +63,13 @@ export function crossOriginRefusal(exchange: Exchange, trusted: TrustedOrigins):
 
 type Sender = Pick<Exchange, 'header' | 'isRepeated' | 'host' | 'isSecure'>;
 
-/**
- * {@link crossOriginRefusal}, of a request whose method says nothing of what it is for: one that opens a connection.
- */
+/** {@link crossOriginRefusal} of a request that opens a connection, which is unsafe with every method. */
 export function foreignOriginRefusal(exchange: Sender, trusted: TrustedOrigins): SessionError | null {
   const reason = foreignOrigin(exchange, trusted);
   return reason === null ? null : refusal(reason);
 }
 
-/** What shows that a page of another origin, which is not trusted, sent the request; `null` when nothing does. */
+/** The header that shows an untrusted page of another origin as the sender, for the error; `null` for none. */
 function foreignOrigin(exchange: Sender, trusted: TrustedOrigins): string | null {
   if (trusted === null) return null;
   const origin = exchange.header('origin');

@@ -116,7 +116,10 @@ export class ReplyHeaders {
   }
 }
 
-/** What browsers tell cookies apart by (RFC 6265, 5.3). They read a domain in any case, and without a leading dot. */
+/**
+ * The parts by which browsers tell cookies apart (RFC 6265, 5.3). They read a domain in any case, and without a leading
+ * dot.
+ */
 export function cookieIdentity({ name, domain = '', path = '' }: Pick<SetCookie, 'name' | 'domain' | 'path'>): string {
   return `${name};${domain.replace(/^\./, '').toLowerCase()};${path}`;
 }

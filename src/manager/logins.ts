@@ -10,7 +10,7 @@ import { userOf } from './session-view';
 import type { User } from './types';
 import type { UserInfo } from './user-info';
 
-/** What a session begins with that is not new to its holder, and its id where that is chosen already. */
+/** The first data of a session, and its id and proof where it doesn't get new ones. */
 interface Beginning extends Pick<NewSession, 'data' | 'inherits' | 'provedAt'> {
   sid?: string | undefined;
 }

@@ -228,7 +228,7 @@ export class SessionData<Data extends object = RegisteredData> {
   }
 }
 
-/** What a write of more data than a session may have rejects with. */
+/** The error of a write that exceeds a limit of session data. */
 export function overLimit(outcome: Exclude<DataWritten, 'done'>, { maxBytes, maxKeys }: DataLimits): SessionError {
   const limit = outcome === 'too-many' ? `${maxKeys} keys` : `${maxBytes} bytes`;
   const message = `the data of a session may have ${limit}, and this would be more: nothing was written`;

@@ -425,7 +425,7 @@ export class RedisStore implements Store {
     });
   }
 
-  /** That the server which the call was sent to has answered it is only known while it still holds the key. */
+  /** The server of the call counts as informed only while it still holds the key: another may have answered. */
   #remember({ key, server }: UserCall, revocation: Revocation): void {
     this.#revocations.record(key, revocation, this.#connection.serverOf(key) === server ? server : null);
   }
@@ -448,7 +448,7 @@ function escapedGlob(text: string): string {
   return text.replace(/[\\*?[\]^]/g, '\\$&');
 }
 
-/** What the verbs on one session judge a token by, see scripts/session.ts. */
+/** The arguments by which the verbs on one session judge a token, see scripts/session.ts. */
 function judgedBy({ claims: { sid, gen, mintedAt, provedAt }, policy }: Asked): [string, string, number] {
   return [sid, gen === 0 ? String(mintedAt) : `${gen}:${mintedAt}:${provedAt}`, policy.graceMs];
 }

@@ -1,7 +1,7 @@
 import type { TokenClaims } from '../token/token';
 import type { SessionRecord } from './store';
 
-/** What a token is to the record of its live session: see the table at `Store`. */
+/** How a token relates to the record of its live session: see the table at `Store`. */
 type Judgement = 'current' | 'new' | 'in flight' | 'reuse';
 
 /** Judges a token by the record of its live session. The scripts of RedisStore do the same before they write. */

@@ -52,7 +52,7 @@ export function startTraffic(sessions: Checking, tokens: ReadonlyMap<string, str
     failedUntilMs: null,
   };
   const lastServed = new Map<string, number>();
-  const underWay = new Set<Promise<void>>();
+  const inFlight = new Set<Promise<void>>();
 
   const request = async (userId: string, token: string) => {
     const start = performance.now();
@@ -77,8 +77,8 @@ export function startTraffic(sessions: Checking, tokens: ReadonlyMap<string, str
   };
   const timer = setInterval(() => {
     for (const [userId, token] of tokens) {
-      const call = request(userId, token).finally(() => underWay.delete(call));
-      underWay.add(call);
+      const call = request(userId, token).finally(() => inFlight.delete(call));
+      inFlight.add(call);
     }
   }, everyMs);
 
@@ -96,7 +96,7 @@ export function startTraffic(sessions: Checking, tokens: ReadonlyMap<string, str
     },
     async stop() {
       clearInterval(timer);
-      await Promise.all(underWay);
+      await Promise.all(inFlight);
       return report;
     },
   };

@@ -37,7 +37,7 @@ export class DeadlineScripts {
     this.#connection = connection;
   }
 
-  /** What answers there from now on may be another server, with a clock of its own. */
+  /** Forgets the clock of a server, or of all: another server may answer there from now on. */
   lost(server?: string): void {
     if (server === undefined) this.#offsets.clear();
     else this.#offsets.delete(server);

@@ -196,7 +196,7 @@ class PendingCall<Reply> implements WaitingCall, QueuedCall, SentCall<Reply> {
     this.#reject(error);
   }
 
-  /** When the deadline was, or may have been. */
+  /** The timer has fired: the deadline is over, unless it was extended meanwhile. */
   overdue(): void {
     const left = this.#deadline - performance.now();
     if (this.#queuedAt !== null || left > 0) this.#timer = setTimeout(onTimer, Math.max(1, left), this);

@@ -58,7 +58,7 @@ export class Readiness {
   readonly #idle: IdleConnections | null;
 
   /**
-   * The one of this client.
+   * The instance of this client, which all its stores share.
    *
    * @param owned whether the client is ours to listen to for errors.
    */

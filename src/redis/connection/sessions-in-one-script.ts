@@ -92,7 +92,7 @@ export class SessionsInOneScript {
     }
   }
 
-  /** What Redis refuses may be a part of the script: then it answers the others. */
+  /** Redis may have refused the script for one session: it answers the others when each is asked for alone. */
   #refuse(all: readonly SessionQuestion[], reason: unknown): void {
     for (const one of all) {
       if (isErrorReply(reason) && one.call.isAwaited) this.#sendAlone(one);

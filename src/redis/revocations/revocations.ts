@@ -49,7 +49,7 @@ interface Entry {
   before: number;
   except: string;
   ban: Revocation['ban'];
-  /** When that was. */
+  /** When the ban was set or lifted, by the monotonic clock. */
   bannedAt: number;
   /** The server that has all of it; `null` for none. */
   server: string | null;
