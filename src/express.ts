@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
-import type { Refusal } from './http/refusal';
+import type { GuardVerdict } from './http/refusal';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import { cutOff, isResponse, NodeExchange, sendJson } from './node-http/node-exchange';
@@ -95,7 +95,7 @@ function middlewareOf(guard: Guard): ExpressMiddleware {
   };
 }
 
-function answer(refusal: Refusal | Error | null, res: ServerResponse, next: (error?: unknown) => void): void {
+function answer(refusal: GuardVerdict, res: ServerResponse, next: (error?: unknown) => void): void {
   if (refusal === null || refusal instanceof Error) {
     next(refusal ?? undefined);
     return;

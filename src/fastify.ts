@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
 import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
-import type { Refusal } from './http/refusal';
+import type { GuardVerdict, Refusal } from './http/refusal';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import { cutOff, NodeExchange } from './node-http/node-exchange';
@@ -118,7 +118,7 @@ export function requireRecentLogin(seconds: number, options?: GuardOptions): Fas
 
 function hookOf(guard: Guard): FastifyHook {
   return (request, reply, done) => {
-    const settle = (refusal: Refusal | Error | null) => {
+    const settle = (refusal: GuardVerdict) => {
       if (refusal === null) return done();
       if (refusal instanceof Error) return done(refusal);
       if (cutOff(reply.raw)) return;

@@ -2,7 +2,7 @@ import type { Context, DefaultState, ExtendableContext, Middleware, Next } from 
 import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import type { OneProperty, RegisteredProperty } from './http/property';
-import type { Refusal } from './http/refusal';
+import type { GuardVerdict } from './http/refusal';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
@@ -85,7 +85,7 @@ function middlewareOf(guard: Guard): Middleware {
   };
 }
 
-function answer(refusal: Refusal | Error | null, ctx: Context, next: Next): Promise<unknown> | undefined {
+function answer(refusal: GuardVerdict, ctx: Context, next: Next): Promise<unknown> | undefined {
   if (refusal === null) return next();
   if (refusal instanceof Error) throw refusal;
   if (cutOff(ctx.res)) return undefined;

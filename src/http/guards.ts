@@ -1,6 +1,6 @@
 import { checkCalled, checkSeconds, optional, type Readers, readOptions } from '../errors/arguments';
 import { checkProperty } from './property';
-import type { Refusal } from './refusal';
+import type { GuardVerdict } from './refusal';
 import { currentOf } from './request-session';
 import { checkRedirectTo } from './return-to';
 import { chosenSession } from './session-place';
@@ -33,11 +33,8 @@ const PROPERTY = { property: optional(checkProperty, null) } satisfies Readers<G
 
 const MIDDLEWARE = 'sessionMiddleware()';
 
-/**
- * Judges a request. Gives the refusal (an error for the host's error path, or an answer), or `null` when the request
- * may go on.
- */
-export type Guard = (request: object) => Refusal | Error | null | Promise<Refusal | Error | null>;
+/** Judges a request. */
+export type Guard = (request: object) => GuardVerdict | Promise<GuardVerdict>;
 
 /** The path of the login page; `null` for none. */
 export function redirectOf(options: RedirectOptions | undefined): string | null {

@@ -2,12 +2,16 @@
 import { SessionError } from '../errors/session-error';
 import type { Ending } from '../manager/types';
 
+/** The answer to a request that a guard refuses. */
 export interface Refusal {
   status: number;
   /** `Vary` is added to the response's own. */
   headers: Record<string, string>;
   body: { error: string } & Partial<Ending>;
 }
+
+/** What a guard gives: an answer, an error for the host's error path, or `null` for a request that may go on. */
+export type GuardVerdict = Refusal | Error | null;
 
 /**
  * @param challenge the value of `WWW-Authenticate`; `undefined` where HTTP has no scheme for the tokens' header.

@@ -3,7 +3,7 @@ import { SessionError } from '../errors/session-error';
 import type { User } from '../manager/types';
 import type { CurrentSession } from './current-session';
 import { type RedirectOptions, redirectOf } from './guards';
-import type { Refusal } from './refusal';
+import type { GuardVerdict, Refusal } from './refusal';
 import { currentOf, RequestSession } from './request-session';
 import { recencyRefusal, userRefusal } from './session-refusals';
 
@@ -41,7 +41,7 @@ function checkSession<Detail>(guard: string, session: RequestSession<Detail>): C
   throw new TypeError(`${guard}() needs the session of openSession(), got ${kindOf(session)}`);
 }
 
-function userOf<Detail>(session: RequestSession<Detail>, refusal: Refusal | Error | null): User<Detail> {
+function userOf<Detail>(session: RequestSession<Detail>, refusal: GuardVerdict): User<Detail> {
   if (refusal instanceof Error) throw refusal;
   if (refusal !== null) throw currentOf(session).withErrorHeaders(refusalError(refusal));
   return session.user as User<Detail>;

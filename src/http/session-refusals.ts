@@ -1,6 +1,6 @@
-/* The judgements of the guards. Each gives an answer, an error for the host's error path, or `null` to go on. */
+/* The judgements of the guards. */
 import type { CurrentSession } from './current-session';
-import { type Refusal, reauthenticationRequired, unauthenticated } from './refusal';
+import { type GuardVerdict, reauthenticationRequired, unauthenticated } from './refusal';
 import { isPageRequest, loginLocation } from './return-to';
 
 /**
@@ -8,7 +8,7 @@ import { isPageRequest, loginLocation } from './return-to';
  *
  * @param loginPage where to send browsers; `null` for nowhere.
  */
-export function userRefusal(current: CurrentSession<unknown>, loginPage: string | null): Refusal | Error | null {
+export function userRefusal(current: CurrentSession<unknown>, loginPage: string | null): GuardVerdict {
   if (current.user !== null) return null;
   const { policy, exchange, failure } = current;
   if (failure !== null && !current.isConflict) return current.withErrorHeaders(failure);
@@ -22,10 +22,7 @@ export function userRefusal(current: CurrentSession<unknown>, loginPage: string 
 }
 
 /** Judges a request that needs a recent proof. Asks the store where the near cache has answered. */
-export async function recencyRefusal(
-  current: CurrentSession<unknown>,
-  seconds: number,
-): Promise<Refusal | Error | null> {
+export async function recencyRefusal(current: CurrentSession<unknown>, seconds: number): Promise<GuardVerdict> {
   const { session } = current;
   if (session?.isFromMemory && !current.isConfirmed) {
     try {
