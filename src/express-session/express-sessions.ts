@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { isStartRefusal } from '../errors/start-refusal';
 import { attributesOf } from '../http/exchange';
-import { changesBetween } from '../manager/data-changes';
+import { changesBetween, type DataChanges } from '../manager/data-changes';
 import type { NamedSession, NamedSessions } from '../manager/named-sessions';
 import type { SessionAttributes, SessionEntries } from '../store/store';
 import type { LegacySessions } from './legacy-sessions';
@@ -255,11 +255,7 @@ export class ExpressSessions {
    * Ends a session that goes on as another one. Gives what other requests have changed since this one read it, but for
    * the keys that this request has changed; `null` when this request has not ended it.
    */
-  async #endFormer(
-    former: StoredContent,
-    entries: SessionEntries,
-    isLogout = false,
-  ): Promise<Map<string, string | null> | null> {
+  async #endFormer(former: StoredContent, entries: SessionEntries, isLogout = false): Promise<DataChanges | null> {
     const { identity, entries: before, isLive } = former;
     const ended = isLive ? await this.#sessions.endCopied(identity.name, before, isLogout) : null;
     former.isLive = false;

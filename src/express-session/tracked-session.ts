@@ -1,4 +1,5 @@
 import { privateField } from '../http/private-field';
+import type { DataChanges } from '../manager/data-changes';
 import type { SessionEntries } from '../store/store';
 import { Session, type SessionRequest } from './peer';
 import type { SessionIdentity } from './session-identity';
@@ -14,7 +15,7 @@ export interface StoredContent {
    * What other requests had changed when this one ended the session, for the session that takes its place. Kept for a
    * second try at that; left out before.
    */
-  changesByOthers?: ReadonlyMap<string, string | null>;
+  changesByOthers?: DataChanges;
 }
 
 export interface TrackedSession {

@@ -5,6 +5,7 @@ import { bytesOfData } from '../store/limits';
 import type { DataLimits, DataWritten, FoundData, ReusePolicy, SessionEntries, Store } from '../store/store';
 import { parseDataValue } from '../store/stored-json';
 import type { TokenClaims } from '../token/token';
+import type { DataChanges } from './data-changes';
 import { jsonOf } from './json-value';
 import type { RegisteredData } from './types';
 
@@ -183,10 +184,7 @@ export class SessionData<Data extends object = RegisteredData> {
     return this.#change<string | null>(first, (claims) => store.takeData(claims.tag, claims, reuse, key));
   }
 
-  async #write(
-    entries: ReadonlyMap<string, string | null>,
-    condition?: { key: string; json: string | null },
-  ): Promise<'done' | 'changed'> {
+  async #write(entries: DataChanges, condition?: { key: string; json: string | null }): Promise<'done' | 'changed'> {
     const { store, reuse, limits } = this.#access;
     if (bytesOfData(entries) > limits.maxBytes) throw this.#overLimit('too-large');
     const change = { entries, condition };
