@@ -8,23 +8,8 @@ import { ExpressSessionStore } from 'tokensession/express-session';
 import * as forHono from 'tokensession/hono';
 import * as forKoa from 'tokensession/koa';
 import { listen } from './support/apps';
+import { countedStore } from './support/counted-store';
 import { SECRET } from './support/stores';
-
-/** Records its calls; everything in these tests must be rejected before a call. */
-function recordingStore() {
-  const calls: string[] = [];
-  const store = new Proxy(new MemoryStore(), {
-    get(target, verb: keyof MemoryStore) {
-      const method = target[verb];
-      if (typeof method !== 'function') return method;
-      return (...args: never[]) => {
-        calls.push(verb);
-        return (method as (...args: never[]) => unknown).apply(target, args);
-      };
-    },
-  });
-  return { store, calls };
-}
 
 describe('a call with an argument of the wrong type names that argument, before anything is stored:', () => {
   const USER_IDS: [unknown, string, string][] = [
@@ -80,7 +65,7 @@ describe('a call with an argument of the wrong type names that argument, before 
   };
 
   const refused = async (call: Call, value: unknown) => {
-    const { store, calls } = recordingStore();
+    const { store, calls } = countedStore(new MemoryStore());
     const getUserInfo = jest.fn(() => ({}));
     const manager = new TokenManager<object>({ store, secret: SECRET, getUserInfo });
     const error = await call(manager, value as never).then(
@@ -220,7 +205,7 @@ describe('a token that is not valid', () => {
   it.each([undefined, null, 0, {}, [], Symbol('token'), () => 1])(
     'is just not live, whatever its type: %p',
     async (value) => {
-      const { store, calls } = recordingStore();
+      const { store, calls } = countedStore(new MemoryStore());
       const manager = new TokenManager({ store, secret: SECRET });
       const token = value as never;
       expect(await manager.checkToken(token)).toBeNull();

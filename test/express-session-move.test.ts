@@ -18,6 +18,7 @@ import {
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { until } from './support/until';
+import { wrapStore } from './support/wrapped-store';
 
 const { RedisStore: ConnectRedisStore } = require('connect-redis');
 const { createClient } = require('redis');
@@ -154,18 +155,8 @@ async function startMoving({
 }
 
 /** A store with something to wait for before each call of a method. */
-function withHook(store: Store, method: keyof Store, before: () => Promise<void>): Store {
-  return new Proxy(store, {
-    get(target, name) {
-      const member: unknown = Reflect.get(target, name, target);
-      if (typeof member !== 'function') return member;
-      if (name !== method) return member.bind(target);
-      return async (...args: unknown[]) => {
-        await before();
-        return member.apply(target, args);
-      };
-    },
-  });
+function withHook(store: Store, hooked: keyof Store, before: () => Promise<void>): Store {
+  return wrapStore(store, (method, call) => (method === hooked ? before().then(call) : call()));
 }
 
 function ownRoutes(app: Express): void {

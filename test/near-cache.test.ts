@@ -20,6 +20,7 @@ import { idOf } from './support/session-id';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy } from './support/tcp-proxy';
 import { until } from './support/until';
+import { wrapStore } from './support/wrapped-store';
 
 let server: RedisServer;
 beforeAll(async () => {
@@ -678,28 +679,19 @@ describe('a check that is in flight', () => {
   /** A store whose next reply to a check is held until it is released. */
   function holding(store: Store) {
     let release = () => {};
-    let isNext = false;
-    const arrived = { promise: Promise.resolve() };
-    const held = new Proxy(store, {
-      get(target, name) {
-        const member: unknown = Reflect.get(target, name, target);
-        if (typeof member !== 'function') return member;
-        if (name !== 'check' || !isNext) return member.bind(target);
-        isNext = false;
-        return async (...args: unknown[]) => {
-          const found: unknown = await member.apply(target, args);
-          await new Promise<void>((resolve) => {
-            release = resolve;
-            arrived.promise = Promise.resolve();
-            onArrived();
-          });
-          return found;
-        };
-      },
-    });
     let onArrived = () => {};
+    let isNext = false;
+    const hold = async (call: () => unknown) => {
+      isNext = false;
+      const found = await call();
+      await new Promise<void>((resolve) => {
+        release = resolve;
+        onArrived();
+      });
+      return found;
+    };
     return {
-      store: held,
+      store: wrapStore(store, (method, call) => (method === 'check' && isNext ? hold(call) : call())),
       async holdNext(call: () => Promise<unknown>) {
         isNext = true;
         const isHere = new Promise<void>((resolve) => {

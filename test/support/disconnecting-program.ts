@@ -6,6 +6,7 @@ import { type Detail, FRAMEWORKS, listen } from './apps';
 import { openRequest, sendRaw } from './raw-request';
 import { SECRET } from './stores';
 import { until } from './until';
+import { wrapStore } from './wrapped-store';
 
 /*
  * On each host, clients disconnect during calls to the store, or a middleware answers in the meantime. An uncaught
@@ -23,25 +24,19 @@ interface Network {
 
 /** Answers late, or fails late. */
 function slow(store: Store, network: Network): Store {
-  return new Proxy(store, {
-    get(target, name) {
-      const member: unknown = Reflect.get(target, name, target);
-      if (typeof member !== 'function') return member;
-      if (name === 'close') return member.bind(target);
-      return async (...args: unknown[]) => {
-        const { calls, isFailing: fails } = network;
-        calls.emit('call', name);
-        await sleep(40);
-        if (name === 'check') await network.held;
-        // Node runs timers before sockets: a client that has hung up is noticed first, also by a process held up.
-        await nextTurn();
-        await nextTurn();
-        calls.emit('end');
-        if (fails) throw new SessionError('ERR_STORE_TIMEOUT', 'no answer');
-        return member.apply(target, args);
-      };
-    },
-  });
+  const callLate = async (method: string, call: () => unknown) => {
+    const { calls, isFailing: fails } = network;
+    calls.emit('call', method);
+    await sleep(40);
+    if (method === 'check') await network.held;
+    // Node runs timers before sockets: a client that has hung up is noticed first, also by a process held up.
+    await nextTurn();
+    await nextTurn();
+    calls.emit('end');
+    if (fails) throw new SessionError('ERR_STORE_TIMEOUT', 'no answer');
+    return call();
+  };
+  return wrapStore(store, (method, call) => (method === 'close' ? call() : callLate(method, call)));
 }
 
 /** Disconnects when this method of the store is called. */
