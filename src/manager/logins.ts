@@ -63,7 +63,7 @@ export class Logins<Detail> {
     this.checkUserId(userId);
     const given = { ...readOptions('createSession', options, CREATE_OPTIONS, ''), ...beginning };
     if (!this.#userInfo.hasLoader) return this.start(userId, given);
-    const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtl * 1000);
+    const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtlMs);
     if (detail === null) throw userNotFound();
     return { ...(await this.start(userId, given)), user: userOf<Detail>(userId, detail) };
   }
@@ -113,7 +113,7 @@ export class Logins<Detail> {
       userId: '',
       sid,
       ttlMs: 1000 * ttl,
-      absoluteTtlMs: this.#absoluteTtlMs(undefined),
+      absoluteTtlMs: this.#absoluteTtlMs(),
       attributes: { ...attributes, ...movedBy(provedAt) },
       data,
       provedAt,
@@ -125,11 +125,9 @@ export class Logins<Detail> {
     return { token: signToken({ tag: sid, ...session }, this.#policy.keys), session, now };
   }
 
-  #absoluteTtlMs(absoluteTtl: number | undefined): number {
-    const life = Math.min(
-      absoluteTtl ?? Number.POSITIVE_INFINITY,
-      this.#policy.absoluteTtl || Number.POSITIVE_INFINITY,
-    );
+  /** The shorter of the login's own bound, in seconds, and the manager's; 0 for none. */
+  #absoluteTtlMs(own = Number.POSITIVE_INFINITY): number {
+    const life = Math.min(own, this.#policy.absoluteTtl);
     return Number.isFinite(life) ? 1000 * life : 0;
   }
 

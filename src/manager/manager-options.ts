@@ -98,7 +98,7 @@ const READERS = {
   secret: (_name, value) => importSecret(value),
   ttl: optional(checkSeconds, 7 * 24 * 3600),
   slideEvery: optional(integer(0, MAX_SECONDS), null),
-  absoluteTtl: optional(checkSeconds, 0),
+  absoluteTtl: optional(checkSeconds, Number.POSITIVE_INFINITY),
   visitorTtl: optional(checkSeconds, 3600),
   singleMode: optional(checkBoolean, false),
   maxSessions: optional(integer(1, MAX_SESSIONS), null),
@@ -118,7 +118,7 @@ const READERS = {
 /** Default of `slideEvery` with a near cache, in seconds: the cache saves calls only if most requests don't slide. */
 const CACHED_SLIDE_EVERY = 60;
 
-/** The checked options of a manager. Durations are seconds unless their names say otherwise; 0 means none. */
+/** The checked options of a manager. Durations are seconds unless their names say otherwise. */
 export type ManagerPolicy<Detail> = ReturnType<typeof managerPolicy<Detail>>;
 
 /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
@@ -131,6 +131,8 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>) {
     maxSessionsPerDevice,
     rotationGrace,
     onReuse,
+    rotateEvery,
+    userInfoTtl,
     maxDataBytes,
     maxDataKeys,
     ...policy
@@ -157,7 +159,9 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>) {
     maxOnDevice: maxSessionsPerDevice,
     reuse,
     dataLimits: { maxBytes: maxDataBytes, maxKeys: maxDataKeys },
-    rotateEveryMs: 1000 * policy.rotateEvery,
+    /** 0 for no rotation by the middleware. */
+    rotateEveryMs: 1000 * rotateEvery,
+    userInfoTtlMs: 1000 * userInfoTtl,
   };
 }
 

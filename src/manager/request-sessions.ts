@@ -69,7 +69,7 @@ export class RequestSessions<Detail> {
       : this.#lookup.askOnce(token, 'use', claims));
     const stored = liveIn(found);
     if (stored === null) return { session: null, ending: endingOf(found) };
-    const user = this.#userInfo.known(stored) ?? (await this.#userInfo.load(stored, 1000 * this.#policy.userInfoTtl));
+    const user = this.#userInfo.known(stored) ?? (await this.#userInfo.load(stored, this.#policy.userInfoTtlMs));
     if (user === null) return { session: null, ending: { reason: 'revoked' } };
     return { session: new OpenedSession(token, user, stored, stored.isFromMemory), ending: null };
   }

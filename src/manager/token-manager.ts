@@ -448,7 +448,7 @@ export class TokenManager<Detail = unknown> {
   }
 
   #userInfoTtlMs(userInfoTtl: number | undefined): number {
-    return 1000 * (userInfoTtl === undefined ? this.#policy.userInfoTtl : checkSeconds('userInfoTtl', userInfoTtl));
+    return userInfoTtl === undefined ? this.#policy.userInfoTtlMs : 1000 * checkSeconds('userInfoTtl', userInfoTtl);
   }
 }
 
