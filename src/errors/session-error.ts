@@ -109,6 +109,11 @@ export function withOutcome(error: unknown, outcome: unknown): unknown {
   return isUnconfirmed(error) ? Object.defineProperty(error, 'outcome', { value: outcome, enumerable: false }) : error;
 }
 
+/** The error of every call after `close`. */
+export function storeClosed(): SessionError {
+  return new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed');
+}
+
 export function sessionEnded(ended: { reason: EndReason; message?: string | null | undefined }): SessionError {
   const { reason, message } = ended;
   const body = { error: 'unauthenticated', reason, ...(message !== undefined && message !== null && { message }) };

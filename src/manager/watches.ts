@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { kindOf } from '../errors/arguments';
-import { isUnavailable, SessionError, sessionEnded } from '../errors/session-error';
+import { isUnavailable, SessionError, sessionEnded, storeClosed } from '../errors/session-error';
 import type { ChangeFeed, ChangeFollower, ChangeSource, SessionState, Store } from '../store/store';
 import { flat, isSessionId, isVisitor, parseToken, type SessionName, type SigningKeys, tagOf } from '../token/token';
 import type { SessionEmitter } from './session-events';
@@ -104,7 +104,7 @@ export class Watches {
    */
   watch(target: SessionName | null): AbortSignal {
     if (target === null) return AbortSignal.abort(sessionEnded({ reason: 'unknown' }));
-    if (this.#isClosed) throw new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed');
+    if (this.#isClosed) throw storeClosed();
     const controller = new AbortController();
     const { signal } = controller;
     setMaxListeners(0, signal);

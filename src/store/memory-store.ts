@@ -1,5 +1,5 @@
 import { checkFunction, integer, optional, type Readers, readOptions } from '../errors/arguments';
-import { SessionError } from '../errors/session-error';
+import { SessionError, storeClosed } from '../errors/session-error';
 import type { TokenClaims } from '../token/token';
 import { MAX_USER_INFO_LOAD_MS } from './limits';
 import type { MemoryData } from './memory-data';
@@ -270,7 +270,7 @@ export class MemoryStore implements Store {
   }
 
   #nowIfOpen(): number {
-    if (this.#closed) throw new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed');
+    if (this.#closed) throw storeClosed();
     // Tokens hold whole milliseconds.
     return Math.floor(this.#now());
   }

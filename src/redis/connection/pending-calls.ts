@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import { SessionError } from '../../errors/session-error';
+import { SessionError, storeClosed } from '../../errors/session-error';
 import { isErrorReply } from '../client/errors';
 import { CallsInFlight, type WaitingCall } from './calls-in-flight';
 import { CommandsInOneWrite, type QueuedCall } from './commands-in-one-write';
@@ -68,7 +68,7 @@ export class PendingCalls {
     return new Promise((resolve, reject) => {
       const call = new PendingCall(this, command, timeoutMs, destination, resolve, reject);
       this.#count++;
-      if (this.#isClosed) call.refuse(new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed'));
+      if (this.#isClosed) call.refuse(storeClosed());
       else call.start();
     });
   }
