@@ -131,6 +131,35 @@ describe('a revocation', () => {
     expect(await replay()).toEqual([]);
   });
 
+  it('if a ban or a kick, is forgotten a minute later, although other sessions of the user have ended since', async () => {
+    const ban = { userId: 'ada', text: '100:0:' };
+    revocations.record('ada', { ...kick(100, 'kept'), ban }, 'first');
+    for (let i = 0; i < 2; i++) {
+      await jest.advanceTimersByTimeAsync(40_000);
+      revocations.record('ada', ended(`a${i}`), 'first');
+    }
+    revocations.lost();
+    expect(await replay()).toEqual([['ada', ended('a0', 'a1')]]);
+    revocations.record('ada', { ...kick(200), ban }, 'first');
+    await jest.advanceTimersByTimeAsync(20 * 60_000);
+    [server, repeated] = ['second', []];
+    revocations.record('ada', ended('b'), 'second');
+    await jest.advanceTimersByTimeAsync(0);
+    expect(repeated).toEqual([['ada', ended('b')]]);
+  });
+
+  it('if a ban, is remembered for a minute after its repetition', async () => {
+    const ban = { userId: 'ada', text: '100:0:' };
+    revocations.record('ada', { ...kick(100), ban }, 'first');
+    await jest.advanceTimersByTimeAsync(40_000);
+    revocations.lost();
+    await replay();
+    await jest.advanceTimersByTimeAsync(40_000);
+    revocations.record('ada', ended('a'), 'first');
+    revocations.lost();
+    expect(await replay()).toEqual([['ada', { ...kick(100), ids: ['a'], ban }]]);
+  });
+
   it('is remembered while the server that received it is disconnected', async () => {
     revocations.record('ada', ended('a'), 'first');
     revocations.lost();

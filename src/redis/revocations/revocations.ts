@@ -51,6 +51,8 @@ interface Entry {
   ban: Revocation['ban'];
   /** When the ban was set or lifted, by the monotonic clock. */
   bannedAt: number;
+  /** When a server last got `before` or `ban`. */
+  userAt: number;
   /** The server that has all of it; `null` for none. */
   server: string | null;
   /** When a server last got a part of it. */
@@ -80,6 +82,8 @@ export class Revocations {
   /** Remembers a revocation that a server has acknowledged; `null` when another server holds the key by now. */
   record(key: string, { ids, before, except, ban }: Revocation, server: string | null): void {
     const entry = this.#entries.get(key) ?? newEntry(server);
+    forgetOldParts(entry);
+    if (before > 0 || ban !== undefined) entry.userAt = performance.now();
     // A later kick includes an earlier one: it keeps the same exception, or ends that session, too.
     if (before > 0 && before >= entry.before) Object.assign(entry, { before, except: flat(except) });
     if (ban !== undefined) Object.assign(entry, { ban, bannedAt: performance.now() });
@@ -87,7 +91,7 @@ export class Revocations {
     if (entry.server !== server) entry.server = null;
     entry.version++;
     this.#written(key, entry, ids.map(flat));
-    this.#forgetOld(entry);
+    this.#forgetOldest(entry);
     if (entry.server === null) this.replay();
   }
 
@@ -170,6 +174,7 @@ export class Revocations {
     // An addition meanwhile may have gone to another server.
     if (entry.version === version) entry.server = server;
     else this.#isReplayWanted = true;
+    entry.userAt = performance.now();
     if (this.#entries.get(key) === entry) this.#written(key, entry, ids);
     return true;
   }
@@ -192,11 +197,10 @@ export class Revocations {
     this.#entries.set(key, entry);
   }
 
-  #forgetOld({ ids, server }: Entry): void {
+  #forgetOldest({ ids }: Entry): void {
     const oldest = performance.now() - REMEMBER_MS;
-    for (const [id, at] of ids) {
-      const isYoung = at > oldest || server === null;
-      if (isYoung && ids.size <= MAX_SESSIONS) break;
+    for (const id of ids.keys()) {
+      if (ids.size <= MAX_SESSIONS) break;
       ids.delete(id);
     }
     for (const [key, entry] of this.#entries) {
@@ -215,6 +219,18 @@ export class Revocations {
   }
 }
 
+/** Forgets what a server got long ago, before later parts make the entry young. */
+function forgetOldParts(entry: Entry): void {
+  if (entry.server === null) return;
+  const oldest = performance.now() - REMEMBER_MS;
+  if (entry.userAt <= oldest) Object.assign(entry, { before: 0, except: '', ban: undefined });
+  for (const [id, at] of entry.ids) {
+    if (at > oldest) break;
+    entry.ids.delete(id);
+  }
+}
+
 function newEntry(server: string | null): Entry {
-  return { ids: new Map(), before: 0, except: '', ban: undefined, bannedAt: 0, server, at: 0, version: 0 };
+  const none = { ids: new Map(), before: 0, except: '', ban: undefined };
+  return { ...none, bannedAt: 0, userAt: 0, server, at: 0, version: 0 };
 }
