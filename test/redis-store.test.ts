@@ -4,15 +4,23 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { type Command, Redis } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis5';
-import { createRedisClient, RedisStore, type TokenClaims, TokenManager, type TokenManagerOptions } from 'tokensession';
+import {
+  createRedisClient,
+  type NewSession,
+  RedisStore,
+  type Store,
+  type TokenClaims,
+  TokenManager,
+  type TokenManagerOptions,
+} from 'tokensession';
 import { defineScripts } from '../src/redis/connection/script-commands';
 import { SCRIPTS } from '../src/redis/scripts/index';
 import { readClaims, tagOf } from '../src/token/token';
 import { closeAfterEach } from './support/closing';
-import { callsOf, freePort, type RedisServer, scriptCalls, startRedis, timeOf } from './support/redis-server';
+import { ask, callsOf, freePort, type RedisServer, scriptCalls, startRedis, timeOf } from './support/redis-server';
 import { secondsLeft } from './support/seconds-left';
 import { idOf } from './support/session-id';
-import { PATIENT, randomPrefixes, SECRET } from './support/stores';
+import { claimsOf, newSession, PATIENT, randomPrefixes, SECRET, sidsOf } from './support/stores';
 import { answered, until } from './support/until';
 import { moveRecords } from './support/virtual-time';
 
@@ -527,6 +535,63 @@ it('sessions that kicks have ended stay so on a server without its last writes, 
   for (const token of [first, second, third, loggedOut, kept]) {
     expect(await answered(() => here.checkToken(token))).toBeNull();
   }
+});
+
+it('sessions whose clock was set back before they ended stay so on a server without its last writes', async () => {
+  const lossy = await startRedis();
+  closing(() => lossy.stop());
+  const sessions = manage(lossy.url, { rotationGrace: 0 });
+  // Of ada's two, one is left for a kick.
+  const [loggedOut, , replaced, reused] = (await Promise.all(
+    ['ada', 'ada', 'joan', 'grace'].map((userId) => sessions.setToken(userId)),
+  )) as [string, string, string, string];
+  await sessions.touchToken((await sessions.rotateToken(reused)) as string);
+  await moveRecords(lossy.admin, prefixes, 60_000);
+  await lossy.admin.save();
+  expect(await sessions.deleteToken(loggedOut)).toBe(true);
+  expect(await sessions.deleteUserToken('ada')).toBe(1);
+  await sessions.createSession('joan', { replaces: [replaced] });
+  await sleep(5);
+  await sessions.checkToken(reused);
+  await lossy.restart();
+  for (const userId of ['ada', 'joan', 'grace']) {
+    expect(await answered(() => sessions.listUserSessions(userId))).toEqual([]);
+  }
+});
+
+it('a session with the id of an ended one lives on, whoever started it, when that end is repeated', async () => {
+  const openStore = (): Store => new RedisStore(server.url, { ...prefixes, ...PATIENT });
+  const [here, there] = [openStore(), openStore()];
+  closing(() => Promise.all([here.close(), there.close()]));
+  const tag = tagOf('ada');
+  const ends: Record<string, (session: NewSession) => Promise<unknown>> = {
+    endAll: () => here.endAll(tag, { except: null, message: null, goneAtVersion: null }),
+    end: ({ sid }) => here.end(tag, sid, null),
+    endWithData: ({ sid }) => here.endWithData(tag, sid, { reason: 'revoked', message: null }),
+    'an end of one that was not there': async ({ sid }) => {
+      await there.end(tag, sid, null);
+      await here.end(tag, sid, null);
+    },
+    'a login': ({ sid }) => here.create(tag, newSession('ada', { replaces: [sid] })),
+    'a reuse': async (session) => {
+      const first = claimsOf(tag, (await there.create(tag, session)).session);
+      await there.touch(tag, { ...first, gen: 1 }, { graceMs: 0, onReuse: 'end' }, 0);
+      await here.check(tag, first, { graceMs: 0, onReuse: 'end' });
+    },
+  };
+  const again: [string, TokenClaims][] = [];
+  for (const [name, end] of Object.entries(ends)) {
+    const session = newSession('ada');
+    await there.create(tag, session);
+    await end(session);
+    expect(await sidsOf(here, tag)).not.toContain(session.sid);
+    await sleep(2);
+    again.push([name, claimsOf(tag, (await there.create(tag, session)).session)]);
+  }
+  await ask(server, 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+  await answered(() => here.list(tag));
+  const live = await sidsOf(here, tag);
+  expect(again.filter(([, { sid }]) => !live.includes(sid)).map(([name]) => name)).toEqual([]);
 });
 
 it('a check of an ended session gets the reason in the same call', async () => {

@@ -50,7 +50,7 @@ import {
   type TupleReply,
 } from './replies';
 import { type Durability, ReplicaAcknowledgement, readDurability } from './revocations/replica-acknowledgement';
-import { type Revocation, Revocations, revocationArguments, revocationOf } from './revocations/revocations';
+import { endedAt, type Revocation, Revocations, revocationArguments, revocationOf } from './revocations/revocations';
 import { checkPrefix, type RedisKeys, redisKeys } from './schema';
 import type { ScriptName } from './scripts/index';
 
@@ -167,7 +167,8 @@ export class RedisStore implements Store {
       ...[...data].flat(),
     ]);
     const created = { session: parseRecord(sid, record, stored), now: Number(now), ended: idsIn(ended) };
-    if (ended !== '') this.#remember(call, revocationOf(...created.ended));
+    const { createdAt } = created.session;
+    if (ended !== '') this.#remember(call, revocationOf(...created.ended.map((sid) => endedAt(sid, createdAt))));
     if (session.provedAt !== undefined) await this.#secureMove(call, created);
     return created;
   }
@@ -375,9 +376,10 @@ export class RedisStore implements Store {
 
   /** Ends a session for a reuse, if its token still is one. */
   async #endReused(call: UserCall, asked: Asked): Promise<boolean> {
-    const [, outcome] = await this.#deadlines.run(call, 'endReused', (latest) => [...judgedBy(asked), latest]);
+    const argsUntil = (latest: number) => [...judgedBy(asked), latest];
+    const [, outcome, moment = ''] = await this.#deadlines.run(call, 'endReused', argsUntil);
     if (outcome !== 'ended') return false;
-    this.#remember(call, revocationOf(asked.claims.sid));
+    this.#remember(call, revocationOf(endedAt(asked.claims.sid, moment)));
     return true;
   }
 
@@ -390,9 +392,9 @@ export class RedisStore implements Store {
   ): Promise<Outcome | null> {
     const call = this.#callFor(tag);
     const args = [sid, why?.reason ?? '', why?.message ?? ''];
-    const reply = await this.#connection.run<[userId: string, ...entries: string[]] | null>(name, [call.key], args);
-    const [userId, ...entries] = reply ?? [];
-    return this.#secure(call, revocationOf(sid), userId === undefined ? null : parse(userId, entries));
+    const [moment, userId, ...entries] = await this.#connection.run<TupleReply>(name, [call.key], args);
+    const revocation = revocationOf(endedAt(sid, moment));
+    return this.#secure(call, revocation, userId === undefined ? null : parse(userId, entries));
   }
 
   #onData<Outcome>(

@@ -3,7 +3,7 @@ import { flat } from '../../token/token';
 
 /** A change of a user that must not be undone: sessions ended before their time, a ban set or lifted. */
 export interface Revocation {
-  /** Ids of sessions that ended in any case. */
+  /** Sessions that ended in any case, see {@link endedAt}. */
   ids: readonly string[];
   /**
    * Ends also sessions that began before this moment, in milliseconds by the clock of the Redis that ended them; 0 for
@@ -14,6 +14,11 @@ export interface Revocation {
   except: string;
   /** The user's ban, in the form of the scripts `ban` and `unban`; absent when neither ran. */
   ban?: { userId: string; text: string };
+}
+
+/** Names an ended session. A later one may have the same id: it began after this moment, by the clock of that Redis. */
+export function endedAt(sid: string, moment: string | number): string {
+  return `${sid}:${moment}`;
 }
 
 export function revocationOf(...ids: string[]): Revocation {

@@ -12,8 +12,8 @@ import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
  * ARGV[3]  for a user who no longer exists, the version of the load that found this: also forgets the info. Does
  *          nothing if the info has a later version, if that load took too long to be kept, or without KEYS[2]; '' = for
  *          another reason
- * Returns  { now, the ids of the live sessions it ended, the ids of the ended ones that did not begin before now, the
- *          session id that it kept; '' = none }, both lists joined by commas
+ * Returns  { now, the ids of the live sessions it ended, the ended ones that did not begin before now as 'id:moment',
+ *          the session id that it kept; '' = none }, both lists joined by commas
  */
 export const END_ALL = `${CLOCK}${USER}${USER_INFO}
 local key, except, message, gone_at = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -49,7 +49,7 @@ return { now, ended, no_older, kept }
  * ARGV[3]  its reason, for holders of their tokens; '' = none
  * ARGV[4]  the moment, ms, after which the caller has given up: the script then does nothing
  * Returns  { now } when it came too late; else { now, the ban as 'since:until:reason', the ids of the live sessions it
- *          ended, the ids of the ended ones that did not begin before now }, both lists joined by commas
+ *          ended, the ended ones that did not begin before now as 'id:moment' }, both lists joined by commas
  */
 export const BAN = `${CLOCK}${USER}
 local key, user_id, duration, reason = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -115,7 +115,8 @@ return { now, user.id, user.ban.text }
  * ARGV[3]  the user id, where there is a ban to set or to lift; '' = there is none
  * ARGV[4]  the ban, as 'since:until:reason'. Ignored if Redis has a later ban, or has this one as lifted. Where Redis
  *          lacked it, it ends all sessions
- * ARGV[5…] ids of sessions to end in any case
+ * ARGV[5…] sessions to end in any case, as 'id:moment'. A session of this id that began later than the moment, ms, is
+ *          another one
  * Returns  1
  */
 export const REVOKE = `${CLOCK}${USER}
@@ -145,7 +146,11 @@ for sid, session in pairs(user.sessions) do
     end
   end
 end
-for i = 5, #ARGV do end_session(key, user, ARGV[i], '', '') end
+for i = 5, #ARGV do
+  local sid, moment = string.match(ARGV[i], '^(.*):(%d+)$')
+  local session = user.sessions[sid]
+  if not session or session.created <= tonumber(moment) then end_session(key, user, sid, '', '') end
+end
 
 if user.id then redis.call('HSET', key, 'v', '${LAYOUT_VERSION}') else redis.call('SET', key, '', 'PX', 1) end
 settle(key, user)

@@ -186,14 +186,14 @@ local function clear_damaged(key, user, field)
   end_session(key, user, field, '', '')
 end
 
--- Ends all sessions but one, and clears away what is damaged. Gives the ids of the live ones, and of the ended ones
--- that did not begin before now.
+-- Ends all sessions but one, and clears away what is damaged. Gives the ids of the live ones; and for REVOKE, those of
+-- the ended ones that did not begin before now, with their moments.
 local function end_all(key, user, except, reason, message)
   local ended, no_older = {}, {}
   for sid, session in pairs(user.sessions) do
     if sid ~= except then
       if expiry(session) > now then table.insert(ended, sid) end
-      if session.created >= now then table.insert(no_older, sid) end
+      if session.created >= now then table.insert(no_older, string.format('%s:%.0f', sid, session.created)) end
       end_session(key, user, sid, reason, message)
     end
   end

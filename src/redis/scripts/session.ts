@@ -217,8 +217,8 @@ end
  * Ends a session for the reuse of a former token.
  *
  * ARGV[4]  the moment, ms, after which the caller has given up: the script then does nothing
- * Returns  { now, 'ended' }; { now, 'kept' } for a token that is not, or no longer, a reuse; { now } when it came too
- *          late
+ * Returns  { now, 'ended', the moment for REVOKE }; { now, 'kept' } for a token that is not, or no longer, a reuse;
+ *          { now } when it came too late
  */
 export const END_REUSED = `${REFUSE_ON_REPLICA}${ONE_SESSION}${READ}${JUDGE}
 if not is_reuse then return { now, 'kept' } end
@@ -226,7 +226,7 @@ if now > tonumber(ARGV[4]) then return { now } end
 ${ANNOUNCE}${END_RECORD}
 end_record(key, sid, tonumber(cap) == 0 and expires or math.min(expires, cap), 'reused', '')
 announce(key)
-return { now, 'ended' }
+return { now, 'ended', math.max(now, created) }
 `;
 
 /*
@@ -245,9 +245,12 @@ local layout, user_id, record = found[1], found[2], found[3]
 ${CHECK_LAYOUT}
 ${REFUSE_ON_REPLICA}
 announce(key)
-if not record or string.match(record, '${LUA.ended}') then return false end
+-- A session may have begun later than now: see CREATE.
+local moment = now
+if not record or string.match(record, '${LUA.ended}') then return { moment } end
 
-local _, seen, ttl, cap = string.match(record, '${LUA.record}')
+local created, seen, ttl, cap = string.match(record, '${LUA.record}')
+moment = math.max(now, math.min(tonumber(created) or 0, ${NO_TIME}))
 local expires = seen and seen + ttl or 0
 if seen and tonumber(cap) ~= 0 then expires = math.min(expires, cap) end
 `;
@@ -256,21 +259,21 @@ const END_FOUND = `
 end_record(key, sid, expires, reason, message)
 -- Nothing is left but the id and the version.
 if redis.call('HLEN', key) == 2 then redis.call('UNLINK', key) end
-if expires <= now then return false end
+if expires <= now then return { moment } end
 `;
 
 /**
  * Ends a session.
  *
- * Returns  { user id }; nil when it was not live
+ * Returns  { the moment for REVOKE, user id }; the moment alone when it was not live
  */
-export const END = `${FIND_TO_END}${END_FOUND}return { user_id }`;
+export const END = `${FIND_TO_END}${END_FOUND}return { moment, user_id }`;
 
 /**
  * Ends a session, and gives its data. Gives none if it is damaged, because the session must end in any case.
  *
- * Returns  { user id, then each key and its JSON }; nil when it was not live
+ * Returns  as END, then each key and its JSON
  */
 export const END_WITH_DATA = `${FIND_TO_END}${DATA}
 local entries = read_data(sid) or {}
-${END_FOUND}return with_entries({ user_id }, entries)`;
+${END_FOUND}return with_entries({ moment, user_id }, entries)`;
