@@ -473,6 +473,62 @@ describeStores((open) => {
       }
     });
 
+    it.each(['addUser', 'refreshUser', 'touchToken'] as const)(
+      'is cached by %s also when its load takes longer than others share it',
+      async (call) => {
+        jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'performance'] });
+        try {
+          const ends: ((detail: Detail | null) => void)[] = [];
+          const sessions = manager({ getUserInfo: () => new Promise((resolve) => ends.push(resolve)) });
+          const token = await sessions.setToken('ada');
+          const begin = () => {
+            if (call === 'refreshUser') return sessions.refreshUser(['ada']);
+            return call === 'addUser' ? sessions.addUser('ada') : sessions.touchToken(token);
+          };
+          const found = begin();
+          while (ends.length === 0) await nextTurn();
+          await jest.advanceTimersByTimeAsync(11_000);
+          // Another call starts a load of its own, which ends later.
+          const other = sessions.touchToken(token);
+          while (ends.length === 1) await nextTurn();
+          ends[0]?.({ name: 'Ada' });
+          await found;
+          const cached = async () => (await manager().touchToken(token))?.user.detail;
+          for (let tries = 0; tries < 50 && (await cached()) === undefined; tries++) await nextTurn();
+          expect(await cached()).toEqual({ name: 'Ada' });
+          ends[1]?.({ name: 'later' });
+          expect((await other)?.user.detail).toEqual({ name: 'later' });
+
+          await sessions.deleteUser('ada');
+          const gone = begin();
+          while (ends.length === 2) await nextTurn();
+          await jest.advanceTimersByTimeAsync(11_000);
+          ends[2]?.(null);
+          await gone;
+          expect(await sessions.listUserToken('ada')).toEqual([]);
+        } finally {
+          jest.useRealTimers();
+        }
+      },
+    );
+
+    it('whose loader hangs is ignored after a login, although others no longer share that load', async () => {
+      jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'performance'] });
+      try {
+        const { getUserInfo, arrive } = slowAtFirst();
+        const sessions = manager({ getUserInfo });
+        const old = sessions.touchToken(await sessions.setToken('ada'));
+        while (getUserInfo.mock.calls.length === 0) await nextTurn();
+        await jest.advanceTimersByTimeAsync(11_000);
+        const token = await sessions.setToken('ada');
+        arrive(null);
+        expect(await old).toBeNull();
+        expect(await sessions.checkToken(token)).not.toBeNull();
+      } finally {
+        jest.useRealTimers();
+      }
+    });
+
     it('refreshUser loads a user named twice once, and counts only existing users', async () => {
       const getUserInfo = jest.fn<Detail | null, [string]>((id) => (id === 'nobody' ? null : { name: id }));
       const sessions = manager({ getUserInfo });

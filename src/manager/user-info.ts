@@ -1,3 +1,4 @@
+import { MAX_USER_INFO_LOAD_MS } from '../store/limits';
 import { SharedJson } from '../store/shared-json';
 import type { Store } from '../store/store';
 import { tagOf } from '../token/token';
@@ -15,6 +16,8 @@ interface Load<Detail> {
   detail: Promise<ReadonlyJson<Detail> | null>;
   /** Settles when the store has stored the value, or has refused it for a later change. */
   stored: Promise<void>;
+  /** Whether callers may join. */
+  isShared: boolean;
   /** Resolves when no caller can join any more. */
   over: Promise<void>;
   /** Whether its version is beyond that of every load that has begun before it, in any process. */
@@ -30,8 +33,8 @@ export class UserInfo<Detail> {
   readonly #store: Store;
   readonly #getUserInfo: GetUserInfo<Detail> | undefined;
   readonly #onGone: (userId: string, ended: string[]) => void;
-  /** The load of each user that callers may join. */
-  readonly #loads = new Map<string, Load<Detail>>();
+  /** The loads of each user whose results count, in order. */
+  readonly #loads = new Map<string, Set<Load<Detail>>>();
 
   /** @param onGone gets the sessions that ended because there is no such user. */
   constructor(
@@ -63,7 +66,7 @@ export class UserInfo<Detail> {
     { userId, userInfoVersion }: Pick<LiveToken, 'userId' | 'userInfoVersion'>,
     ttlMs: number,
   ): Promise<User<Detail> | null> {
-    const detail = await detailOf(this.#loads.get(userId) ?? this.#start(userId, ttlMs, userInfoVersion));
+    const detail = await detailOf(this.#shared(userId) ?? this.#start(userId, ttlMs, userInfoVersion));
     return detail === null ? null : userOf<Detail>(userId, detail);
   }
 
@@ -89,8 +92,8 @@ export class UserInfo<Detail> {
   }
 
   /**
-   * Drops the result of a load in this process, except for the calls that wait for it: it is neither cached nor ends
-   * sessions.
+   * Drops the results of loads in this process, except for the calls that wait for them: nothing is cached, and no
+   * session ends.
    */
   ignoreLoad(userId: string): void {
     this.#loads.delete(userId);
@@ -101,10 +104,16 @@ export class UserInfo<Detail> {
    * one of a check, whose version may be earlier than that of an older load in another process.
    */
   async #joinLater(userId: string, ttlMs: number): Promise<Load<Detail>> {
-    const older = this.#loads.get(userId);
+    const older = this.#shared(userId);
     if (older !== undefined) await older.over;
-    const later = this.#loads.get(userId);
+    const later = this.#shared(userId);
     return later?.isAfresh ? later : this.#start(userId, ttlMs, null);
+  }
+
+  /** The load that callers may join. */
+  #shared(userId: string): Load<Detail> | undefined {
+    const last = [...(this.#loads.get(userId) ?? [])].at(-1);
+    return last?.isShared ? last : undefined;
   }
 
   /** @param known the version of the load; `null`: the store renews it. */
@@ -113,14 +122,20 @@ export class UserInfo<Detail> {
       known === null && this.hasLoader ? this.#store.renewUserInfo(tagOf(userId)) : Promise.resolve(known ?? 0);
     const text = version.then(() => this.#run(userId));
     const stored = text.then(async (json) => {
-      if (this.#loads.get(userId) === load) await this.#keep(userId, json, ttlMs, await version);
+      if (this.#loads.get(userId)?.has(load)) await this.#keep(userId, json, ttlMs, await version);
     });
     const over = settledWithin(stored, SHARED_FOR_MS).then(() => {
-      if (this.#loads.get(userId) === load) this.#loads.delete(userId);
+      load.isShared = false;
+    });
+    // The store keeps no result after that time.
+    void settledWithin(stored, MAX_USER_INFO_LOAD_MS).then(() => {
+      loads.delete(load);
+      if (loads.size === 0 && this.#loads.get(userId) === loads) this.#loads.delete(userId);
     });
     const detail = text.then((json) => (json === null ? null : (new SharedJson(json).value as ReadonlyJson<Detail>)));
-    const load: Load<Detail> = { detail, stored, over, isAfresh: known === null };
-    this.#loads.set(userId, load);
+    const load: Load<Detail> = { detail, stored, isShared: true, over, isAfresh: known === null };
+    const loads = this.#loads.get(userId) ?? new Set();
+    this.#loads.set(userId, loads.add(load));
     return load;
   }
 
