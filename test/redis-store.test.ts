@@ -537,6 +537,27 @@ it('sessions that kicks have ended stay so on a server without its last writes, 
   }
 });
 
+it('a server that comes back without its last writes, and refuses all for a while, learns of an end soon after', async () => {
+  const lossy = await startRedis();
+  closing(() => lossy.stop());
+  const sessions = manage(lossy.url);
+  const token = await sessions.setToken('ada');
+  await lossy.admin.save();
+  expect(await sessions.deleteToken(token)).toBe(true);
+  // As a promoted master does until a replica follows it.
+  const allowed = (replicas: number) => ask(lossy, 'CONFIG', 'SET', 'min-replicas-to-write', replicas);
+  await allowed(1);
+  await ask(lossy, 'CONFIG', 'REWRITE');
+  await ask(lossy, 'CONFIG', 'SET', 'save', '');
+  await lossy.restart();
+  await sleep(5000);
+  await expect(sessions.checkToken(token)).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' });
+  await allowed(0);
+  const begunAt = performance.now();
+  await until('the end is repeated', async () => (await sessions.checkToken(token)) === null);
+  expect(performance.now() - begunAt).toBeLessThan(1500);
+});
+
 it('sessions whose clock was set back before they ended stay so on a server without its last writes', async () => {
   const lossy = await startRedis();
   closing(() => lossy.stop());

@@ -260,13 +260,34 @@ describe('a revocation', () => {
     expect(calls).toBe(500);
     await jest.advanceTimersByTimeAsync(0);
     expect(calls).toBe(500);
-    await jest.advanceTimersByTimeAsync(10_000);
-    expect(calls).toBeLessThanOrEqual(500 * 6);
+    await jest.advanceTimersByTimeAsync(60_000);
+    // Few at each later try, however long the server has refused: it may serve from any moment on.
+    expect(calls).toBe(500 + 120 * 10);
     failing.forget();
     revocations.replay();
     expect(repeated).toHaveLength(500);
     await jest.advanceTimersByTimeAsync(0);
     expect(repeated).toHaveLength(1200);
+  });
+
+  it('is repeated although those of other users of the same server fail', async () => {
+    const isRefused = (key: string) => Number(key.slice('user-'.length)) < 5;
+    const partly = new Revocations({
+      serverOf: () => 'first',
+      async revoke(key, revocation) {
+        if (failure !== null || isRefused(key)) throw new SessionError('ERR_STORE_UNAVAILABLE', 'refused');
+        repeated.push([key, revocation]);
+      },
+    });
+    for (let i = 0; i < 600; i++) partly.record(`user-${i}`, ended('a'), 'first');
+    partly.lost();
+    failure = new Error('all are refused');
+    partly.replay();
+    await jest.advanceTimersByTimeAsync(40_000);
+    failure = null;
+    await jest.advanceTimersByTimeAsync(500);
+    expect(repeated).toHaveLength(595);
+    partly.forget();
   });
 
   it('uses bounded memory: the oldest beyond 10,000 users and 1,000 sessions are dropped', async () => {

@@ -44,9 +44,12 @@ const MAX_USERS = 10_000;
 const MAX_SESSIONS = 1000;
 /** Users whose revocations are repeated at a time, so that neither this process nor Redis is held up. */
 const BATCH = 500;
-/** Milliseconds between two tries, doubling from the first to the second of these. */
-const RETRY_FIRST_MS = 500;
-const RETRY_MAX_MS = 30_000;
+/**
+ * Milliseconds between two tries, which begin with few users. A server that refuses all calls, as a new master without
+ * replicas may, serves ended sessions from its first answer to the next try.
+ */
+const RETRY_MS = 500;
+const RETRY_BATCH = 10;
 
 interface Entry {
   /** Each with the time, by the monotonic clock, at which a server last got it; the newest last. */
@@ -77,8 +80,9 @@ export class Revocations {
   readonly #entries = new Map<string, Entry>();
   #isReplaying = false;
   #isReplayWanted = false;
+  /** How many users' revocations go to each server at first. */
+  #firstBatch = BATCH;
   #retry: NodeJS.Timeout | null = null;
-  #retryMs = RETRY_FIRST_MS;
 
   constructor(servers: RevocationServers) {
     this.#servers = servers;
@@ -113,15 +117,20 @@ export class Revocations {
    * before this returns, and so before any later call.
    */
   replay(): void {
-    this.#forgetAcknowledged();
-    this.#isReplayWanted = true;
-    if (!this.#isReplaying) void this.#replayInBatches();
+    this.#replay(BATCH);
   }
 
   forget(): void {
     this.#entries.clear();
     if (this.#retry !== null) clearTimeout(this.#retry);
     this.#retry = null;
+  }
+
+  #replay(firstBatch: number): void {
+    this.#forgetAcknowledged();
+    this.#firstBatch = firstBatch;
+    this.#isReplayWanted = true;
+    if (!this.#isReplaying) void this.#replayInBatches();
   }
 
   async #replayInBatches(): Promise<void> {
@@ -135,8 +144,7 @@ export class Revocations {
       await Promise.all(repeating);
     }
     this.#isReplaying = false;
-    if (failed.size === 0) this.#retryMs = RETRY_FIRST_MS;
-    else this.#replayLater();
+    if (failed.size > 0) this.#replayLater();
   }
 
   /** The revocations that each current server may lack. A server that doesn't answer delays no other. */
@@ -152,13 +160,16 @@ export class Revocations {
     return stale;
   }
 
-  /** Repeats entries in batches. `false`: stopped after a batch with an entry to be tried again. */
+  /** Repeats entries in batches, up to one that is all refused. `false`: some are to be tried again. */
   async #repeatAll(stale: readonly (readonly [key: string, entry: Entry])[]): Promise<boolean> {
-    for (let i = 0; i < stale.length; i += BATCH) {
-      const batch = stale.slice(i, i + BATCH).map(([key, entry]) => this.#repeat(key, entry));
-      if (!(await Promise.all(batch)).every((isDone) => isDone)) return false;
+    let areDone = true;
+    let size = this.#firstBatch;
+    for (let i = 0; i < stale.length; i += size, size = BATCH) {
+      const batch = await Promise.all(stale.slice(i, i + size).map(([key, entry]) => this.#repeat(key, entry)));
+      if (!batch.includes(true)) return false;
+      areDone &&= !batch.includes(false);
     }
-    return true;
+    return areDone;
   }
 
   /** Whether the entry is done. */
@@ -187,9 +198,8 @@ export class Revocations {
   #replayLater(): void {
     this.#retry ??= setTimeout(() => {
       this.#retry = null;
-      this.replay();
-    }, this.#retryMs).unref();
-    this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MAX_MS);
+      this.#replay(RETRY_BATCH);
+    }, RETRY_MS).unref();
   }
 
   #written(key: string, entry: Entry, ids: readonly string[]): void {
