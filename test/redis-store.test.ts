@@ -537,7 +537,7 @@ it('sessions that kicks have ended stay so on a server without its last writes, 
   }
 });
 
-it('a server that comes back without its last writes, and refuses all for a while, learns of an end soon after', async () => {
+it('a server that comes back without its last writes, and refuses all for a while, soon learns of an end', async () => {
   const lossy = await startRedis();
   closing(() => lossy.stop());
   const sessions = manage(lossy.url);
