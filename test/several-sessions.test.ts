@@ -6,7 +6,7 @@ import { authenticate, oauthStateStore } from 'tokensession/passport';
 import { listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { ALL_HOSTS } from './support/hosts';
-import type { GuardName, Mount } from './support/hosts/host';
+import type { GuardName, Mount, Plan } from './support/hosts/host';
 import { SECRET } from './support/stores';
 
 const { Passport } = require('passport');
@@ -96,6 +96,36 @@ describe.each(WITH_MIDDLEWARE)('%s', (_, host) => {
       expect(() => host.requireUser(options)).toThrow(TypeError);
       expect(() => host.requireRecentLogin(60, options)).toThrow(TypeError);
     }
+  });
+});
+
+describe.each(ALL_HOSTS)('a logout with clearSiteData on %s', (_, host) => {
+  const onClose = closeAfterEach();
+
+  it.each([
+    ['before', '"cache", "storage"'],
+    ['after', '"cache", "storage"'],
+    ['without', '"cache", "cookies", "storage"'],
+  ])("%s another manager's login keeps the cookie of that login", async (order, kinds) => {
+    const [users, admins] = [SECRET, SECRET.toUpperCase()].map((secret) => {
+      const manager = new TokenManager({ store: new MemoryStore(), secret });
+      onClose(() => manager.close());
+      return manager;
+    }) as [TokenManager, TokenManager];
+    const mounts = [
+      { manager: users, options: { clearSiteData: true } },
+      { manager: admins, options: { property: 'auth', cookie: { name: 'admin' } } },
+    ];
+    const handle: Plan['handle'] = async ({ holder: { session, auth } }) => {
+      if (order === 'after') await auth.login('root');
+      await session.logout();
+      if (order === 'before') await auth.login('root');
+    };
+    const app = await listen(host.build({ mounts, guardOf: () => undefined, handle }));
+    onClose(app.close);
+    const cookie = `session=${await users.setToken('ada')}; admin=${await admins.setToken('root')}`;
+    const { status, headers } = await fetch(app.url, { method: 'POST', headers: { cookie } });
+    expect([status, headers.get('clear-site-data')]).toEqual([200, kinds]);
   });
 });
 

@@ -88,9 +88,10 @@ function cookieTransport(
       return room >= 0;
     });
   };
-  const decide = (exchange: Exchange, text: string, hasOtherCookies: boolean, freshForMs?: number) => {
+  const decide = (exchange: Exchange, isSet: boolean, text: string, hasOtherCookies: boolean, freshForMs?: number) => {
     exchange.reply()?.decide({
       cookie: cookieIdentity({ name: nameFor(exchange.isSecure), ...own }),
+      isSet,
       // The own line comes last: some browsers treat a cookie for a host alone and one for the domain of that name as
       // the same.
       lines: [...(hasOtherCookies ? guessedDeletions(exchange) : []), text],
@@ -112,10 +113,11 @@ function cookieTransport(
       const text = isPersistent
         ? line(exchange.isSecure, token, { maxAge: Math.min(maxAge ?? MAX_AGE, MAX_AGE) })
         : line(exchange.isSecure, token + NOT_PERSISTENT, {});
-      decide(exchange, text, hasOtherCookies, freshForMs);
+      decide(exchange, true, text, hasOtherCookies, freshForMs);
     },
     clear(exchange: Exchange, hasOtherCookies: boolean, freshForMs?: number) {
-      decide(exchange, line(exchange.isSecure, '', { maxAge: 0, expires: new Date(0) }), hasOtherCookies, freshForMs);
+      const text = line(exchange.isSecure, '', { maxAge: 0, expires: new Date(0) });
+      decide(exchange, false, text, hasOtherCookies, freshForMs);
     },
   };
 }

@@ -98,7 +98,6 @@ export class CurrentSession<Detail> {
     if (this.policy.cookies === null) return;
     const lifetime = { maxAge: null, isPersistent: false, ...(freshForMs !== undefined && { freshForMs }) };
     this.policy.cookies.visitor.set(this.exchange, visitor.token, lifetime, cookies.length > 1);
-    this.exchange.reply()?.keepCookies();
   }
 
   /**

@@ -13,6 +13,8 @@ interface CookieDecision {
   /** See {@link cookieIdentity}. */
   cookie: string;
   lines: readonly string[];
+  /** Whether the browser has the cookie afterwards; otherwise it is deleted. */
+  isSet: boolean;
   /**
    * Of a decision that no verb has asked for: milliseconds after which it is too old to be sent. It also gives way to a
    * cookie of the same identity that the response has from elsewhere, such as from the login of a service behind this
@@ -36,6 +38,8 @@ export class ReplyHeaders {
   /** All lines ever added, which differ from the application's own. */
   readonly #issued = new Set<string>();
   #siteData: readonly string[] = [];
+  /** All kinds of data ever added. */
+  readonly #issuedKinds = new Set<string>();
   #error: SessionError | null = null;
 
   constructor(fields: HeaderFields) {
@@ -54,23 +58,13 @@ export class ReplyHeaders {
   }
 
   /**
-   * Asks the browser to delete these kinds of data. An empty list takes that back, since a cookie set later would be
-   * deleted, too.
+   * Asks the browser to delete these kinds of data, but no cookies where a verb sets one in the same response. An empty
+   * list takes that back.
    */
   clearSiteData(kinds: readonly string[]): void {
-    const withdrawn = this.#siteData;
     this.#siteData = kinds;
-    if (withdrawn.length > 0) {
-      const others = listOf(this.#fields.getHeader(SITE_DATA)).filter((kind) => !withdrawn.includes(kind));
-      if (others.length > 0) this.#fields.setHeader(SITE_DATA, others.join(', '));
-      else this.#fields.removeHeader(SITE_DATA);
-    }
+    for (const kind of [...kinds, ...withoutCookies(kinds)]) this.#issuedKinds.add(kind);
     this.#put();
-  }
-
-  /** Takes cookies out of that request: one was set since. */
-  keepCookies(): void {
-    if (this.#siteData.length > 0) this.clearSiteData(withoutCookies(this.#siteData));
   }
 
   /** Adds an error's headers to the answer with its status, also to one that the application writes. */
@@ -98,6 +92,11 @@ export class ReplyHeaders {
     return lines.filter((line) => !this.#issued.has(line));
   }
 
+  /** Whether a verb sets a cookie, of this session or of another manager's. */
+  #setsCookie(): boolean {
+    return [...this.#decisions.values()].some(({ isSet, until }) => isSet && !Number.isFinite(until));
+  }
+
   #put(): void {
     const fields = this.#fields;
     if (this.#issued.size > 0) {
@@ -109,9 +108,11 @@ export class ReplyHeaders {
       if (ours.length > 0 && !/\bno-store\b/i.test(String(fields.getHeader(CACHE))))
         fields.setHeader(CACHE, 'no-store');
     }
-    if (this.#siteData.length > 0) {
-      const kinds = new Set([...listOf(fields.getHeader(SITE_DATA)), ...this.#siteData]);
-      fields.setHeader(SITE_DATA, [...kinds].join(', '));
+    if (this.#issuedKinds.size > 0) {
+      const others = listOf(fields.getHeader(SITE_DATA)).filter((kind) => !this.#issuedKinds.has(kind));
+      const kinds = [...others, ...(this.#setsCookie() ? withoutCookies(this.#siteData) : this.#siteData)];
+      if (kinds.length > 0) fields.setHeader(SITE_DATA, kinds.join(', '));
+      else fields.removeHeader(SITE_DATA);
     }
   }
 }
