@@ -350,15 +350,16 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
             expect(response.headers).toContainEqual(['retry-after', '1']);
           }
           const send = await start(
-            ({ session }) => {
+            async ({ session }) => {
               fail(false);
-              return codeOf(session.logout({ everywhere: true }));
+              const rotations = [await codeOf(session.rotate()), await codeOf(session.reauthenticated())];
+              return [...rotations, await codeOf(session.logout({ everywhere: true }))];
             },
             swallowed(manager, { onUnavailable }),
           );
           fail(true);
           const response = await send([cookie]);
-          expect(response.text).toContain('ERR_STORE_UNAVAILABLE');
+          expect(JSON.parse(response.text)).toEqual(Array(3).fill('ERR_STORE_UNAVAILABLE'));
           expect(response.setCookie).toEqual([]);
           expect(await manager.listUserToken('ada')).toHaveLength(1);
         },
@@ -371,14 +372,24 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
           const send = await start(() => 'in', swallowed(manager), guard);
           expect((await send([`Cookie: session=${token}`, CROSS_SITE])).status).toBe(403);
         }
+        const begin = await start(({ session }) => session.data.set('cart', 'book'), [{ manager }]);
+        const visitor = /^session-visitor=([^;~]*)/.exec((await begin([])).setCookie[0] ?? '')?.[1] as string;
         const send = await start(
-          async ({ session }) => [await codeOf(session.logout()), await codeOf(session.logout({ everywhere: true }))],
+          async ({ session }) => [
+            await codeOf(session.rotate()),
+            await codeOf(session.reauthenticated()),
+            await codeOf(session.logout()),
+            await codeOf(session.logout({ everywhere: true })),
+          ],
           swallowed(manager),
         );
-        const response = await send([`Cookie: session=${token}`, CROSS_SITE]);
-        expect(JSON.parse(response.text)).toEqual(['ERR_CROSS_ORIGIN', 'ERR_CROSS_ORIGIN']);
-        expect(response.setCookie).toEqual([]);
+        for (const cookie of [`session=${token}`, `session-visitor=${visitor}`]) {
+          const response = await send([`Cookie: ${cookie}`, CROSS_SITE]);
+          expect(JSON.parse(response.text)).toEqual(Array(4).fill('ERR_CROSS_ORIGIN'));
+          expect(response.setCookie).toEqual([]);
+        }
         expect(await manager.checkToken(token)).not.toBeNull();
+        expect(await manager.sessionData(visitor).get('cart')).toBe('book');
       });
 
       it('is thrown again by a second mount', async () => {

@@ -72,6 +72,11 @@ export class CurrentSession<Detail> {
     return this.failure instanceof SessionError && this.failure.code === 'ERR_TOKEN_CONFLICT';
   }
 
+  /** @throws the failure that leaves it unknown whose session this is. A conflict signs no one in. */
+  checkKnown(): void {
+    if (this.session === null && this.failure !== null && !this.isConflict) throw this.failure;
+  }
+
   signIn(session: OpenedSession<Detail>, isInCookie: boolean): void {
     if (session.id !== this.session?.id) this.data?.forgetKnown();
     this.session = session;

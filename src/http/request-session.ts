@@ -95,7 +95,7 @@ export class RequestSession<Detail = unknown> {
     current.data ??= current.policy.sessions.dataOf({
       token: () => {
         // Without knowing the user, their data can't be known either.
-        if (current.session === null && current.failure !== null && !current.isConflict) throw current.failure;
+        current.checkKnown();
         return current.token ?? (current.hasEnded ? ENDED : null);
       },
       known: current.session?.data ?? null,
@@ -164,8 +164,9 @@ export class RequestSession<Detail = unknown> {
    *
    * @returns the new token, for clients that send it in a header: they must use it from now on. `null` without a
    *   session, or when it has ended during the request.
-   * @throws SessionError when the store can't answer; `ERR_HEADERS_SENT` when it is too late for a cookie. The old
-   *   token goes on. A visitor's may have ended when the new one is already set, with the same data.
+   * @throws SessionError when the store can't answer, or the user could not be determined; `ERR_HEADERS_SENT` when it
+   *   is too late for a cookie. The old token goes on. A visitor's may have ended when the new one is already set, with
+   *   the same data.
    */
   async rotate(): Promise<string | null> {
     const { session } = this.#current;

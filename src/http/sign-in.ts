@@ -47,7 +47,8 @@ export function logIn<Detail>(
 export function logOut(current: CurrentSession<unknown>, { everywhere }: CheckedLogoutOptions): Promise<void> {
   const { manager, clearSiteData } = current.policy;
   return current.inTurn(async () => {
-    const { acting, cookies, refusal } = current.tokens;
+    const { acting, cookies } = current.tokens;
+    const refusal = current.tokens.refusal ?? current.visitor.refusal;
     if (current.failure !== null && (everywhere || refusal !== null)) {
       if (current.isConflict) current.clearCookie();
       throw current.failure;
@@ -81,6 +82,7 @@ export function rotateToken(current: CurrentSession<unknown>, proof: 'inherited'
   const what = proof === 'now' ? 'reauthenticated()' : 'rotate()';
   return current.inTurn(async () => {
     const { session } = current;
+    current.checkKnown();
     if (session === null || session.user === null) return null;
     if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(what);
     const token = await current.policy.sessions.rotate(session.token, proof);
