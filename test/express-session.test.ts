@@ -585,6 +585,20 @@ describe.each(KINDS)('on %s, the store alone, used as in the tests of connect-re
     expect(await manager.health()).toMatchObject({ status: 'up' });
   });
 
+  it('stores what get() returned under another id, as a session of its own', async () => {
+    const { store } = await start();
+    await store.set('first', { cart: 'book', cookie: {} });
+    const content = (await store.get('first')) as { cart: string };
+    await store.set('second', content);
+    await store.destroy('first');
+    expect(await store.get('second')).toEqual({ cart: 'book', cookie: {} });
+    await store.touch('second', { ...content, cookie: { originalMaxAge: 5000 } });
+    content.cart = 'hat';
+    await store.set('second', content);
+    expect(await store.get('second')).toMatchObject({ cart: 'hat' });
+    expect(await store.get('first')).toBeNull();
+  });
+
   it('calls the callback if there is one; an error that the callback throws stays the caller’s', async () => {
     const { store, calls } = await start();
     await called((done) => store.set('a', { n: 1, cookie: {} }, done));

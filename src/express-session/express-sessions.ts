@@ -7,7 +7,7 @@ import type { SessionAttributes, SessionEntries } from '../store/store';
 import type { LegacySessions } from './legacy-sessions';
 import type { SessionRequest } from './peer';
 import { contentOf, entriesOf, lifetimeOf } from './session-content';
-import { idOf, isNamedId, nameOf, type SessionIdentity } from './session-identity';
+import { idOf, isNamedId, movedSidOf, nameOf, type SessionIdentity } from './session-identity';
 import { newTrack, type StoredContent, type TrackedSession, track, trackOf } from './tracked-session';
 
 /** The most sessions that `all` returns, because it holds all of them in memory. */
@@ -61,7 +61,7 @@ export class ExpressSessions {
     const entries = entriesOf(session);
     const ttlMs = lifetimeOf(session);
     const userId = this.#userIdOf(session);
-    const known = trackOf(session);
+    const known = trackUnder(id, session);
     if (known === undefined) return this.#replace(id, { entries, ttlMs, userId });
     const request = (session as { req?: SessionRequest }).req ?? null;
     // The refusal was reported already, and express-session saves again at the end of the response that reports it.
@@ -75,7 +75,7 @@ export class ExpressSessions {
   /** Slides a session unless reading it already has, and sets the time to live of its cookie. */
   async touch(id: string, session: object): Promise<void> {
     const ttlMs = lifetimeOf(session);
-    const known = trackOf(session);
+    const known = trackUnder(id, session);
     if (known === undefined) {
       const name = nameOf(id);
       await this.#sessions.refresh(name, ttlMs ?? this.#sessions.defaultTtlMs(name));
@@ -271,6 +271,20 @@ export class ExpressSessions {
     stored.isLive = false;
     await this.#sessions.end(stored.identity.name);
   }
+}
+
+/**
+ * The state of a request's session, or of content that `get` returned for this id. Under another id, that content is an
+ * object like any other: a copy to store there.
+ */
+function trackUnder(id: string, session: object): TrackedSession | undefined {
+  const known = trackOf(session);
+  const isCopy = known !== undefined && !('req' in session) && known.identity.id !== id && !isMovedFrom(id, known);
+  return isCopy ? undefined : known;
+}
+
+function isMovedFrom(id: string, { identity }: TrackedSession): boolean {
+  return identity.name.sid === movedSidOf(id);
 }
 
 function changeIdentity(known: TrackedSession, identity: SessionIdentity, request: SessionRequest | null): void {
