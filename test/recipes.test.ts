@@ -21,6 +21,13 @@ class Browser {
     this.#app = app;
   }
 
+  /** Another browser with the same cookies. */
+  copy(): Browser {
+    const copy = new Browser(this.#app);
+    for (const [name, value] of this.#cookies) copy.#cookies.set(name, value);
+    return copy;
+  }
+
   async send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
     const cookie = [...this.#cookies].map((pair) => pair.join('=')).join('; ');
     const response = await fetch(this.#app.url + path, {
@@ -199,6 +206,20 @@ it('a second factor signs in only a user who gave the password and then the code
   expect((await browser.send('POST', '/code', { code: '123456' })).json()).toEqual({ id: '17' });
   expect((await browser.send('GET', '/test/session')).json().user).toEqual({ id: '17' });
 });
+
+it.each(['a visitor’s', 'a user’s'])(
+  'a second factor is asked of the browser that gave the password alone, where %s cookie was planted',
+  async (whose) => {
+    const { browser } = await serve('docs/recipes.md', 'Ask for a second factor');
+    const thief = browser();
+    if (whose === 'a user’s') await thief.send('POST', '/test/login', {});
+    else await thief.send('POST', '/password', { name: 'bob', password: 'swordfish' });
+    const victim = thief.copy();
+    expect((await victim.send('POST', '/password', ADA)).json()).toEqual({ next: '/code' });
+    expect((await thief.send('POST', '/code', { code: '123456' })).status).toBe(401);
+    expect((await victim.send('POST', '/code', { code: '123456' })).json()).toEqual({ id: '17' });
+  },
+);
 
 it('a login takes over the visitor’s data that it names', async () => {
   const browser = (await serve('docs/session-data.md', 'Keep data before a login', { isMounted: true })).browser();

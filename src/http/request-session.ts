@@ -159,8 +159,9 @@ export class RequestSession<Detail = unknown> {
    * `rotationGrace` seconds after that.
    *
    * A visitor's data moves to a new session with another id, and the old session ends at once. Call it before you store
-   * the first of two factors, because an attacker may have planted the visitor's token. Data that another request
-   * writes meanwhile moves as well; where the store fails just then, the event `save-dropped` reports it.
+   * the first of two factors, because an attacker may have planted the visitor's token. A user's data stays with the
+   * session, so call `logout()` before that. Data that another request writes meanwhile moves as well; where the store
+   * fails just then, the event `save-dropped` reports it.
    *
    * @returns the new token, for clients that send it in a header: they must use it from now on. `null` without a
    *   session, or when it has ended during the request.
