@@ -69,6 +69,7 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
       showSession(c, property);
       await opened;
     } catch (error) {
+      exchange.isLeft = true;
       // Also for the answer of the application's own error handler, which this middleware does not see.
       const { headers = {} } = error as Partial<SessionError>;
       if (error instanceof SessionError) for (const [name, value] of Object.entries(headers)) c.header(name, value);
@@ -153,10 +154,14 @@ interface NodeBindings {
 }
 
 class HonoExchange extends FetchExchange {
+  readonly #c: Context;
   readonly #node: NodeBindings;
+  /** Whether its middleware has failed, and so will not commit the response, even if the application goes on. */
+  isLeft = false;
 
   constructor(c: Context, connection: Connection | undefined) {
     super(c.req.raw, connection, replyTo(c));
+    this.#c = c;
     this.#node = (c.env as NodeBindings | undefined) ?? {};
   }
 
@@ -166,6 +171,7 @@ class HonoExchange extends FetchExchange {
 
   override isTooLate(): boolean {
     const { incoming, outgoing } = this.#node;
+    if (this.isLeft && entered.get(this.#c) === undefined) return true;
     return super.isTooLate() || outgoing?.headersSent === true || incoming?.socket?.destroyed === true;
   }
 

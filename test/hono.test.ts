@@ -80,6 +80,31 @@ describe.each([
   });
 });
 
+it.each([0, 1])(
+  'a login after an error of the middleware that the application swallowed has its cookie, or rejects: %i more',
+  async (more) => {
+    const manager = newManager();
+    const app = new Hono();
+    const [failing, ...others] = [{}, ...Array(more).fill({ property: 'other' })].map((options, index) =>
+      sessionMiddleware(index === 0 ? manager : newManager(new MemoryStore(), { secret: `${SECRET}.` }), options),
+    );
+    app.use((c, next) => failing?.(c as never, next).catch(() => next()) as Promise<void>);
+    for (const other of others) app.use(other);
+    app.post('/', async (c) => c.text(await c.var.session.login('ada').catch((error) => error.code)));
+    const touch = jest.spyOn(MemoryStore.prototype, 'touch');
+    touch.mockRejectedValueOnce(new SessionError('ERR_STORE_TIMEOUT', 'late'));
+    onClose(() => touch.mockRestore());
+    const response = await app.request('/', {
+      method: 'POST',
+      headers: { cookie: `session=${await manager.setToken('bob')}` },
+    });
+    expect([response.status, names(response)]).toEqual([200, more === 0 ? [] : ['session']]);
+    const text = await response.text();
+    if (more === 0) expect(text).toBe('ERR_HEADERS_SENT');
+    expect(await manager.listUserToken('ada')).toEqual(more === 0 ? [] : [text]);
+  },
+);
+
 it('keeps cookies and headers that the application sets, on responses of every kind', async () => {
   const app = new Hono().use(sessionMiddleware(newManager()));
   const shared = new Response(null, { status: 204, headers: { 'Set-Cookie': 'theme=dark' } });
