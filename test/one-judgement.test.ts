@@ -101,6 +101,29 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
     expect(response).toMatchObject({ status: 200, setCookie: [] });
   });
 
+  it('an update of data that a logout in parallel overtakes passes none of it to the visitor', async () => {
+    const manager = newManager();
+    const send = await start(
+      async ({ session }) => {
+        let loggedOut: Promise<void> | undefined;
+        const seen: unknown[] = [];
+        const cart = await session.data.update('cart', async (items = []) => {
+          seen.push(items);
+          loggedOut ??= session.logout();
+          await loggedOut;
+          return [...(items as string[]), 'hat'];
+        });
+        return { seen, cart, user: session.user, data: await session.data.getAll() };
+      },
+      [{ manager }],
+    );
+    const token = await manager.setToken('ada');
+    await manager.sessionData(token).set({ cart: ['gift'] });
+    const response = await send([`Cookie: session=${token}`]);
+    const [seen, cart] = [[['gift'], []], ['hat']];
+    expect(JSON.parse(response.text)).toEqual({ seen, cart, user: null, data: { cart } });
+  });
+
   it('the response of a logout by a header token keeps the cookie and its session', async () => {
     const manager = newManager();
     const send = await start(({ session }) => session.logout(), [{ manager }]);

@@ -189,7 +189,11 @@ export class SessionData<Data extends object = RegisteredData> {
     if (bytesOfData(entries) > limits.maxBytes) throw this.#overLimit('too-large');
     const change = { entries, condition };
     const set = [...entries].filter((entry): entry is [string, string] => entry[1] !== null);
-    const first = { entries: new Map(set), outcome: 'done' } as const;
+    // Without a session by now, nothing that was read from one may go to a visitor.
+    const isOvertaken = condition !== undefined && condition.json !== null;
+    const first = isOvertaken
+      ? ({ entries: NONE, outcome: 'changed' } as const)
+      : ({ entries: new Map(set), outcome: 'done' } as const);
     const outcome = await this.#change<DataWritten | 'changed'>(first, (claims) =>
       store.writeData(claims.tag, claims, reuse, change, limits),
     );
