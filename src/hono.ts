@@ -149,7 +149,11 @@ function middlewareOf(guard: Guard): MiddlewareHandler {
 
 /** The bindings of `@hono/node-server`. */
 interface NodeBindings {
-  incoming?: { socket?: Parameters<typeof onceClosed>[0] & { remoteAddress?: string } };
+  incoming?: {
+    url?: string;
+    originalUrl?: string;
+    socket?: Parameters<typeof onceClosed>[0] & { remoteAddress?: string };
+  };
   outgoing?: ClosingResponse & { headersSent?: boolean };
 }
 
@@ -163,6 +167,13 @@ class HonoExchange extends FetchExchange {
     super(c.req.raw, connection, replyTo(c));
     this.#c = c;
     this.#node = (c.env as NodeBindings | undefined) ?? {};
+  }
+
+  /** `mount()` takes the path of the mounted application out of the URL. Elsewhere than on Node, it leaves no trace. */
+  override get url(): string {
+    const { incoming } = this.#node;
+    const url = incoming?.originalUrl ?? incoming?.url;
+    return url?.startsWith('/') ? url : super.url;
   }
 
   protected override get remoteAddress(): string | undefined {

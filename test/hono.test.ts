@@ -1,10 +1,13 @@
 import { once } from 'node:events';
+import type { RequestListener } from 'node:http';
 import { connect, constants, createServer, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import express from 'express';
 import { type Context, Hono } from 'hono';
 import { MemoryStore, SessionError, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { requireUser, sessionMiddleware } from 'tokensession/hono';
+import { listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { SECRET } from './support/stores';
 import { until } from './support/until';
@@ -273,6 +276,23 @@ it.each(['one manager', 'two managers'])('between two mounts with %s, a handler 
   app.use(inner).post('/', (c) => c.text('in'));
   const response = await app.request('/', { method: 'POST' });
   expect([response.status, names(response)]).toEqual([200, ['session']]);
+});
+
+it('returns the user to the path that the client asked for, in an application mounted as a handler', async () => {
+  const below = new Hono().use(sessionMiddleware(newManager())).get('/me', requireUser({ redirectTo: '/login' }));
+  const app = new Hono().mount('/api', below.fetch);
+  const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false }) as unknown as RequestListener;
+  const behindExpress = express().use('/v1', listener);
+  for (const [handler, path] of [
+    [listener, '/api/me?a=b'],
+    [behindExpress, '/v1/api/me?a=b'],
+  ] as const) {
+    const server = await listen(handler);
+    onClose(server.close);
+    const response = await fetch(server.url + path, { redirect: 'manual', headers: { accept: 'text/html' } });
+    const location = `/login?returnTo=${encodeURIComponent(path)}`;
+    expect([response.status, response.headers.get('location')]).toEqual([303, location]);
+  }
 });
 
 it('guards in any mounted application', async () => {
