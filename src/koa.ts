@@ -105,8 +105,9 @@ class KoaExchange extends NodeExchange {
     this.isSecure = ctx.secure;
   }
 
+  /** Also where a router of Express or Connect has mounted the whole application, and shortened `req.url`. */
   get url(): string {
-    return this.#ctx.originalUrl;
+    return (this.#ctx.req as { originalUrl?: string }).originalUrl ?? this.#ctx.originalUrl;
   }
 
   ip(): string {

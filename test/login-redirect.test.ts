@@ -1,3 +1,4 @@
+import express from 'express';
 import fc from 'fast-check';
 import { MemoryStore, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
@@ -15,12 +16,13 @@ const ORIGIN = 'https://shop.example.com';
 const PAGE = 'Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8';
 const { safeReturnTo } = forExpress;
 
-describe.each(Object.entries(FRAMEWORKS))('%s: requireUser({ redirectTo })', (_, build) => {
+describe.each(Object.entries(FRAMEWORKS))('%s: requireUser({ redirectTo })', (name, build) => {
   const onClose = closeAfterEach();
 
-  async function start() {
+  async function start(mountPath?: string) {
     const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
-    const app = await listen(build(manager, { onUnavailable: 'anonymous' }));
+    const handler = build(manager, { onUnavailable: 'anonymous' });
+    const app = await listen(mountPath === undefined ? handler : express().use(mountPath, handler));
     onClose(() => manager.close());
     onClose(app.close);
     const send = (headers: string[], method = 'GET', path = '/page') =>
@@ -44,6 +46,15 @@ describe.each(Object.entries(FRAMEWORKS))('%s: requireUser({ redirectTo })', (_,
       expect(header(response, 'www-authenticate')).toBeUndefined();
     },
   );
+
+  // It gets its request from the application.
+  if (name !== 'fetch')
+    it('returns to the path that the client asked for, where Express mounts the application', async () => {
+      const { send } = await start('/v1');
+      const response = await send([PAGE], 'GET', '/v1/page?tab=1');
+      const location = `/login?returnTo=${encodeURIComponent('/v1/page?tab=1')}`;
+      expect([response.status, header(response, 'location')]).toEqual([303, location]);
+    });
 
   it.each([
     ['a script', 'GET', 'Accept: */*'],
