@@ -108,6 +108,11 @@ describe('has types that resolve, strictly and without skipLibCheck,', () => {
     await compile(ourTypescript, type, options);
   });
 
+  it('for a target without the library of ES2022', async () => {
+    const [[, type, options]] = RESOLUTIONS;
+    await compile(ourTypescript, type, { ...options, target: 'es2021' }, ['app.ts']);
+  });
+
   it.each(['module', 'commonjs'] as const)('together with those of express-session: %s', async (type) => {
     await compile(ourTypescript, type, { module: 'node16', moduleResolution: 'node16' }, ['beside-express-session.ts']);
   });

@@ -60,6 +60,9 @@ export class SessionError extends Error {
    */
   declare readonly headers?: Readonly<Record<string, string>>;
   readonly #body: Readonly<Record<string, string>>;
+  // TypeScript's own declaration needs the library of ES2022, and projects with an older `target` lack it.
+  /** The error that led to this one, such as that of ioredis. Absent for none. */
+  declare readonly cause?: unknown;
   /** The result of a call that failed with `ERR_NOT_REPLICATED`, and would have resolved to it. Not printed. */
   declare readonly outcome?: unknown;
   /** Why the session has ended, of an `ERR_SESSION_ENDED`. */

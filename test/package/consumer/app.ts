@@ -200,6 +200,7 @@ for (const middleware of untyped) koa.use(middleware);
 
 export function messageOf(error: unknown): string {
   if (!(error instanceof SessionError)) throw error;
+  same<typeof error.cause, unknown>(true);
   const { code } = error;
   switch (code) {
     case 'ERR_STORE_UNAVAILABLE':
