@@ -518,6 +518,8 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
         ['session.save()', "session.save is express-session's"],
         ['session.destroy()', "session.destroy is express-session's"],
         ['session.destroy((error) => { throw error; })', 'sign out with session.logout()'],
+        // As logouts are often written: an ignored error would leave the user signed in, without a word.
+        ['session.destroy(() => undefined)', 'sign out with session.logout()'],
         ['session.login = () => "in"', "session.login can't be assigned"],
         ['session.toString = null', "session.toString can't be assigned"],
         ['Object.defineProperty(session, "cart", { value: 1 })', 'not extensible'],

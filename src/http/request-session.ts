@@ -241,7 +241,8 @@ for (const method of ['regenerate', 'save', 'destroy']) {
     'session.login(user.id), or with authenticate() of tokensession/passport; sign out with session.logout()';
   const value = (callback?: unknown) => {
     const error = new TypeError(hint);
-    if (typeof callback !== 'function') throw error;
+    // The callback of a logout often ignores its error, and the user would stay signed in.
+    if (method === 'destroy' || typeof callback !== 'function') throw error;
     callback(error);
   };
   Object.defineProperty(RequestSession.prototype, method, { value, configurable: true });
