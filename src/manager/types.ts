@@ -1,7 +1,8 @@
 import type { EndReason, SessionAttributes } from '../store/store';
 
 /**
- * Declares the project's types, once. An Express handler's `req` has no other way to learn them.
+ * Declares the project's types, once. An Express handler's `req` has no other way to learn them. The file of the
+ * declaration needs an import or export, such as `export {};`: else it replaces the types of the package.
  *
  * ```ts
  * declare module 'tokensession' {

@@ -194,6 +194,8 @@ new Koa()
 forKoa.requireUser({ property: 1 });
 // @ts-expect-error: no such option
 forKoa.requireRecentLogin(60, { place: 'admin' });
+// A router's context is not chained to the middleware.
+export const elsewhere = (ctx: Koa.Context) => same<typeof ctx.session.user, Session<Account>['user'] | null>(true);
 // An application with a type that TypeScript cannot infer is accepted, too.
 const untyped: Koa.Middleware[] = [forKoa.requireUser({ redirectTo: '/login' }), forKoa.requireRecentLogin(60)];
 for (const middleware of untyped) koa.use(middleware);
