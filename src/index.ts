@@ -51,6 +51,7 @@ export {
   expiryOf,
   type Found,
   type FoundData,
+  type HealthReport,
   type NewSession,
   type ReusePolicy,
   type SessionAttributes,
@@ -62,6 +63,5 @@ export {
   type StoredBan,
   type StoredSession,
   type StoredUser,
-  type StoreHealth,
 } from './store/store';
 export type { TokenClaims } from './token/token';

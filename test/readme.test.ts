@@ -349,13 +349,15 @@ it.each([...PAGES, ...OTHER_PAGES])('%s wraps sentences at 120 columns', (page) 
   expect(sentences.filter((line) => line.length > 120)).toEqual([]);
 });
 
-it.each([...PAGES, ...OTHER_PAGES])('%s links to files and headings that exist', (page) => {
+const REFERENCE = readdirSync(join(ROOT, 'docs/api')).map((name) => `docs/api/${name}`);
+
+it.each([...PAGES, ...OTHER_PAGES, ...REFERENCE])('%s links to files and headings that exist', (page) => {
   const links = [...pageText(page).matchAll(/\]\(([^)#]*)#?([^)]*)\)/g)];
   for (const [, path = '', heading = ''] of links) {
     if (path.startsWith('http')) continue;
     const file = path === '' ? join(ROOT, page) : join(ROOT, page, '..', path);
     expect(existsSync(file)).toBe(true);
-    if (heading !== '') expect(headingsOf(readFileSync(file, 'utf8'))).toContain(heading);
+    if (heading !== '') expect(anchorsOf(readFileSync(file, 'utf8'))).toContain(heading);
   }
 });
 
@@ -364,6 +366,9 @@ function sourceTexts(): string[] {
   const files = readdirSync(join(ROOT, 'src'), { recursive: true }) as string[];
   return files.filter((name) => name.endsWith('.ts')).map((name) => pageText(`src/${name}`));
 }
+
+/** What links may lead to in a page: its headings, and the rows of the reference's tables. */
+const anchorsOf = (text: string) => [...headingsOf(text), ...[...text.matchAll(/<a id="(.*?)">/g)].map(([, id]) => id)];
 
 /** The anchors of a page's headings, as GitHub makes them: a repeated heading gets a number. */
 function headingsOf(text: string): string[] {

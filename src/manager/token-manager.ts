@@ -5,7 +5,7 @@ import { checkSeconds, checkString, kindOf, readOptions } from '../errors/argume
 import { SessionError } from '../errors/session-error';
 import { watchAvailability } from '../store/availability';
 import { checkAttributes } from '../store/session-attributes';
-import type { SessionAttributes, SessionRecord, Store, StoreHealth } from '../store/store';
+import type { HealthReport, SessionAttributes, SessionRecord, Store } from '../store/store';
 import { isSessionId, parseToken, signToken, tagOf } from '../token/token';
 import {
   BAN_OPTIONS,
@@ -373,7 +373,7 @@ export class TokenManager<Detail = unknown> {
    * The state of the store, for a readiness route: `{ status: 'up' | 'degraded' | 'down', latencyMs, reasons }`. Never
    * rejects, and settles within the store's `timeoutMs`. One call a second is no noticeable load for the store.
    */
-  async health(): Promise<StoreHealth> {
+  async health(): Promise<HealthReport> {
     return this.#store.health();
   }
 

@@ -12,6 +12,7 @@ import type {
   EndedFor,
   Found,
   FoundData,
+  HealthReport,
   NewSession,
   ReusePolicy,
   SessionRecord,
@@ -19,7 +20,6 @@ import type {
   Store,
   StoredBan,
   StoredUser,
-  StoreHealth,
 } from '../store/store';
 import type { TokenClaims } from '../token/token';
 import { RedisChangeFeed } from './changes/change-feed';
@@ -322,7 +322,7 @@ export class RedisStore implements Store {
     }
   }
 
-  health(): Promise<StoreHealth> {
+  health(): Promise<HealthReport> {
     return this.#health.look();
   }
 

@@ -14,6 +14,7 @@ import type {
   EndedSession,
   Found,
   FoundData,
+  HealthReport,
   NewSession,
   ReusePolicy,
   SessionEntries,
@@ -24,7 +25,6 @@ import type {
   StoredBan,
   StoredSession,
   StoredUser,
-  StoreHealth,
 } from './store';
 
 /** Options of a {@link MemoryStore}. */
@@ -251,7 +251,7 @@ export class MemoryStore implements Store {
     };
   }
 
-  async health(): Promise<StoreHealth> {
+  async health(): Promise<HealthReport> {
     if (this.#closed) return { status: 'down', latencyMs: null, reasons: ['the store is closed'] };
     return { status: 'up', latencyMs: 0, reasons: [] };
   }

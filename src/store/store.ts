@@ -208,7 +208,7 @@ export interface StoredBan {
 }
 
 /** The state of a store, for a readiness route. */
-export interface StoreHealth {
+export interface HealthReport {
   /** `up`: serves all calls. `degraded`: some calls fail, or a promise is at risk. `down`: serves no call. */
   status: 'up' | 'degraded' | 'down';
   /** Milliseconds to its answer; `null` without an answer. */
@@ -424,7 +424,7 @@ export interface Store {
    * Gives the state of the store. Never rejects. One call a second is no noticeable load; simultaneous calls share one
    * check.
    */
-  health(): Promise<StoreHealth>;
+  health(): Promise<HealthReport>;
 
   /**
    * Closes the connections that the store opened. Afterwards it is `down`, and every other method rejects with

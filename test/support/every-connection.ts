@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { RedisStore, type RedisStoreOptions, type StoreHealth, TokenManager } from 'tokensession';
+import { type HealthReport, RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
 import { PATIENT, SECRET } from './stores';
 import { until } from './until';
 
@@ -15,7 +15,7 @@ type Target = ConstructorParameters<typeof RedisStore>[0];
 export async function useEveryConnection(
   target: Target,
   options: RedisStoreOptions = {},
-): Promise<{ health: Pick<StoreHealth, 'status' | 'reasons'>; kicked: number }> {
+): Promise<{ health: Pick<HealthReport, 'status' | 'reasons'>; kicked: number }> {
   const durability = { replicas: 1, timeoutMs: PATIENT.timeoutMs };
   const [near, far] = [{ maxAgeMs: 60_000 }, false].map((cache) => {
     const store = new RedisStore(target, { ...PATIENT, durability, ...options });

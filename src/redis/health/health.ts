@@ -1,4 +1,4 @@
-import type { StoreHealth } from '../../store/store';
+import type { HealthReport } from '../../store/store';
 import { isError, isRefusal, wordsOf } from '../client/errors';
 import type { RedisConnection } from '../connection/connection';
 import type { ServerRights } from './server-rights';
@@ -21,7 +21,7 @@ export class RedisHealth {
   readonly #rights: ServerRights;
   readonly #replicas: number;
   readonly #otherReasons: () => string[];
-  #looking: Promise<StoreHealth> | null = null;
+  #looking: Promise<HealthReport> | null = null;
 
   /**
    * @param options.replicas how many each master should have.
@@ -38,14 +38,14 @@ export class RedisHealth {
     this.#otherReasons = otherReasons;
   }
 
-  look(): Promise<StoreHealth> {
+  look(): Promise<HealthReport> {
     this.#looking ??= this.#look().finally(() => {
       this.#looking = null;
     });
     return this.#looking;
   }
 
-  async #look(): Promise<StoreHealth> {
+  async #look(): Promise<HealthReport> {
     const deadline = performance.now() + this.#connection.timeoutMs;
     try {
       await this.#connection.ready();
