@@ -294,14 +294,25 @@ describe('a recipe based on Request and Response', () => {
     interface Context {
       session: FetchSession;
     }
-    const { handler, signedIn } = await recipe<{
+    const { handler, signedIn, metaOf, dataOf } = await recipe<{
       handler(request: Request, serve: (request: Request, context: Context) => Promise<Response>): Promise<Response>;
       signedIn(context: Context): { id: string };
+      metaOf(cause: unknown): { status?: number; headers?: Record<string, string> };
+      dataOf(cause: unknown): object;
     }>('tRPC');
-    const whoAmI = async (_request: Request, context: Context) => Response.json(signedIn(context));
+    // As tRPC 11: it answers every error, with 500 and its own code unless the application says otherwise.
+    const whoAmI = async (_request: Request, context: Context) => {
+      try {
+        return Response.json(signedIn(context));
+      } catch (cause) {
+        return Response.json({ code: 'INTERNAL_SERVER_ERROR', ...dataOf(cause) }, { status: 500, ...metaOf(cause) });
+      }
+    };
     expect(await (await handler(await ask('/trpc/me'), whoAmI)).json()).toEqual({ id: 'ada' });
     const refused = await handler(withoutCookie('/trpc/me'), whoAmI);
-    expect([refused.status, await refused.json()]).toEqual([401, { error: 'unauthenticated' }]);
+    expect([refused.status, await refused.json()]).toEqual([401, { code: 'ERR_UNAUTHENTICATED', httpStatus: 401 }]);
+    expect(refused.headers.get('www-authenticate')).toBe('Bearer');
+    expect([metaOf(new Error('a bug')), dataOf(undefined)]).toEqual([{}, {}]);
     const login = await handler(withoutCookie('/trpc/login'), async (_request, { session }) => {
       await session.login('grace');
       return Response.json({ result: { data: null } });
