@@ -336,6 +336,9 @@ describe('a recipe based on Request and Response', () => {
     }
     const http = { status: 401, headers: { 'WWW-Authenticate': 'Bearer' } };
     expect(extensionsOf(thrown)).toEqual({ code: 'ERR_UNAUTHENTICATED', http });
-    expect(extensionsOf(new Error('a secret of the service'))).toEqual({ code: 'INTERNAL_SERVER_ERROR' });
+    // As graphql-js wraps what a resolver throws.
+    expect(extensionsOf(Object.assign(new Error(), { originalError: thrown }))).toEqual(extensionsOf(thrown));
+    const others = [new Error('a bug'), Object.assign(new Error('a GraphQLError'), { originalError: undefined }), null];
+    expect(others.map(extensionsOf)).toEqual([null, null, null]);
   });
 });
