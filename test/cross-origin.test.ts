@@ -265,9 +265,12 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   });
 
   describe('trustedOrigins', () => {
-    const trustedOrigins = ['https://App.Example.com:443', 'http://localhost:5173', 'https://münchen.example'];
+    const APP = 'capacitor://localhost';
+    const EXTENSION = 'chrome-extension://mhjfbmdgcfjbbpaeojofohoefgiehjai';
+    const sites = ['https://App.Example.com:443', 'http://localhost:5173', 'https://münchen.example'];
+    const trustedOrigins = [...sites, APP, EXTENSION];
 
-    it.each(['https://app.example.com', 'http://localhost:5173', 'https://xn--mnchen-3ya.example'])(
+    it.each(['https://app.example.com', 'http://localhost:5173', 'https://xn--mnchen-3ya.example', APP, EXTENSION])(
       'accepts %s, whatever Sec-Fetch-Site says',
       async (origin) => {
         const { send, cookie } = await start({ trustedOrigins });
@@ -279,6 +282,8 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
 
     it.each([
       ['another scheme', ['Origin: http://app.example.com']],
+      ['another app', ['Origin: ionic://localhost']],
+      ['another extension', ['Origin: chrome-extension://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa']],
       ['another port', ['Origin: https://app.example.com:8443']],
       ['a subdomain of it', ['Origin: https://x.app.example.com']],
       ['a name that begins like it', ['Origin: https://app.example.com.evil.example']],
@@ -389,6 +394,10 @@ describe('the refusal', () => {
     ['a user', { trustedOrigins: ['https://u@a.example'] }, 'trustedOrigins[0]'],
     ['no scheme', { trustedOrigins: ['a.example'] }, 'trustedOrigins[0]'],
     ['another scheme', { trustedOrigins: ['ftp://a.example'] }, 'trustedOrigins[0]'],
+    ['a file, whose page has no origin', { trustedOrigins: ['file://localhost'] }, 'trustedOrigins[0]'],
+    ['a path of an app', { trustedOrigins: ['capacitor://localhost/'] }, 'trustedOrigins[0]'],
+    ['a wildcard for extensions', { trustedOrigins: ['chrome-extension://*'] }, 'trustedOrigins[0]'],
+    ['a scheme without a host', { trustedOrigins: ['capacitor://'] }, 'trustedOrigins[0]'],
     ['a port that is none', { trustedOrigins: ['https://a.example:99999'] }, 'trustedOrigins[0]'],
     ['a space', { trustedOrigins: [' https://a.example'] }, 'trustedOrigins[0]'],
     ['a number', { trustedOrigins: [7] }, 'option trustedOrigins[0] must be a string, got a value of type number'],

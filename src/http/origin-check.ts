@@ -28,6 +28,7 @@ export interface CrossOriginOptions {
    * scheme's own. There are no wildcards: name each subdomain whose pages send requests. Default: none.
    *
    * Include an identity provider that posts its answer (`response_mode=form_post`), because its page sends the login.
+   * Also include apps in a web view (`capacitor://localhost`) and extensions (`chrome-extension://…`) that log in.
    */
   trustedOrigins?: readonly string[] | undefined;
 }
@@ -40,6 +41,9 @@ const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS']);
 /** `Origin` and `Host` as browsers write them: without default port, user or path (RFC 6454, 6.2). */
 const ORIGIN = /^(https?):\/\/([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?$/;
 const HOST = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?$/;
+
+/** The origin of an app in a web view or of a browser extension. No browser sends the excluded ones. */
+const APP_ORIGIN = /^(?!(?:ftp|wss?|file):)[a-z][a-z0-9+.-]*:\/\/[a-z0-9._-]+(?::\d{1,5})?$/;
 
 /** Characters of a header that an error shows. */
 const MAX_SHOWN = 100;
@@ -113,14 +117,19 @@ function isOwnOrigin(origin: string, exchange: Sender): boolean {
 function originOf(value: unknown, index: number): string {
   const name = `option trustedOrigins[${index}]`;
   const entry = checkString(name, value);
-  const isBare = /^https?:\/\/[^/?#@\\\s]+$/i.test(entry);
-  const origin = isBare && URL.canParse(entry) ? new URL(entry).origin : '';
-  if (!ORIGIN.test(origin)) {
+  const isBare = /^[a-z][a-z0-9+.-]*:\/\/[^/?#@\\\s]+$/i.test(entry);
+  const origin = isBare && URL.canParse(entry) ? serialized(new URL(entry)) : '';
+  if (!ORIGIN.test(origin) && !APP_ORIGIN.test(origin)) {
     throw new TypeError(
       `${name} must be an origin such as https://app.example.com, without path or wildcard, got ${shown(entry)}`,
     );
   }
   return origin;
+}
+
+/** As browsers write the origin of a URL. `URL` itself gives none for the scheme of an app. */
+function serialized({ origin, protocol, host }: URL): string {
+  return origin === 'null' ? `${protocol}//${host}` : origin;
 }
 
 function quoted(value: string): string {
