@@ -256,7 +256,12 @@ if seen and tonumber(cap) ~= 0 then expires = math.min(expires, cap) end
 `;
 
 const END_FOUND = `
-end_record(key, sid, expires, reason, message)
+local remembered = end_record(key, sid, expires, reason, message)
+if remembered and expires <= now then
+  -- The end of an expired session from another store is remembered for longer than its expiry.
+  local key_left = redis.call('PTTL', key)
+  if key_left >= 0 and key_left < remembered - now then redis.call('PEXPIRE', key, remembered - now) end
+end
 -- Nothing is left but the id and the version.
 if redis.call('HLEN', key) == 2 then redis.call('UNLINK', key) end
 if expires <= now then return { moment } end
