@@ -7,7 +7,7 @@ import type { SessionAttributes, SessionEntries } from '../store/store';
 import type { LegacySessions } from './legacy-sessions';
 import type { SessionRequest } from './peer';
 import { contentOf, entriesOf, lifetimeOf } from './session-content';
-import { idOf, isNamedId, movedSidOf, nameOf, type SessionIdentity } from './session-identity';
+import { idOf, isNamedId, nameOf, type SessionIdentity } from './session-identity';
 import { newTrack, type StoredContent, type TrackedSession, track, trackOf } from './tracked-session';
 
 /** The most sessions that `all` returns, because it holds all of them in memory. */
@@ -49,7 +49,7 @@ export class ExpressSessions {
     const content = contentOf(entries, leftMs);
     const movedTo = isNamedId(id) || userId === null ? id : idOf(name);
     const identity = { id: movedTo, name, userId };
-    track(content, identity, { identity, entries, ttlMs, isLive: true });
+    track(content, identity, { identity, entries, ttlMs, isLive: true }, id);
     return content;
   }
 
@@ -169,7 +169,7 @@ export class ExpressSessions {
     const identity = { id, name, userId };
     const stored = session && { identity, entries: session.data, ttlMs: session.ttlMs, isLive: true };
     try {
-      await this.#store(newTrack(identity, stored), { identity, before: identity, entries, ttlMs, request: null });
+      await this.#store(newTrack(identity, stored, id), { identity, before: identity, entries, ttlMs, request: null });
     } catch (error) {
       if (!isStartRefusal(error)) throw error;
       this.#sessions.dropped(name, null);
@@ -279,12 +279,8 @@ export class ExpressSessions {
  */
 function trackUnder(id: string, session: object): TrackedSession | undefined {
   const known = trackOf(session);
-  const isCopy = known !== undefined && !('req' in session) && known.identity.id !== id && !isMovedFrom(id, known);
-  return isCopy ? undefined : known;
-}
-
-function isMovedFrom(id: string, { identity }: TrackedSession): boolean {
-  return identity.name.sid === movedSidOf(id);
+  const isOwn = 'req' in session || id === known?.firstId || id === known?.identity.id;
+  return isOwn ? known : undefined;
 }
 
 function changeIdentity(known: TrackedSession, identity: SessionIdentity, request: SessionRequest | null): void {

@@ -19,6 +19,8 @@ export interface StoredContent {
 }
 
 export interface TrackedSession {
+  /** The id under which it was read, or began. */
+  readonly firstId: string;
   /** The identity that the next save stores. Changes at once when the application signs a user in or out. */
   identity: SessionIdentity;
   /** The stored content; `null` for a new session. */
@@ -38,15 +40,20 @@ export function trackOf(session: object): TrackedSession | undefined {
   return tracked.get(session);
 }
 
-/** The state of a session object before its first save. */
-export function newTrack(identity: SessionIdentity, stored: StoredContent | null): TrackedSession {
-  return { identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
-}
-
-export function track(session: object, identity: SessionIdentity, stored: StoredContent | null): TrackedSession {
-  const known = newTrack(identity, stored);
+export function track(
+  session: object,
+  identity: SessionIdentity,
+  stored: StoredContent | null,
+  firstId = identity.id,
+): TrackedSession {
+  const known = newTrack(identity, stored, firstId);
   tracked.add(session, known);
   return known;
+}
+
+/** The state of a session object that nothing has changed yet. */
+export function newTrack(identity: SessionIdentity, stored: StoredContent | null, firstId: string): TrackedSession {
+  return { firstId, identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
 }
 
 /** The prototype of session objects: their `id` follows the identity. V8 is slow with a getter on each of them. */
