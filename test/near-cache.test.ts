@@ -763,6 +763,30 @@ describe('a check that is in flight', () => {
     await here.checkToken(token);
     expect(here.cacheStats?.hits).toBe(hits + 1);
   });
+
+  it('counts once as a miss, and each that waited for its answer as a hit', async () => {
+    const { here, token, holdNext } = await scene();
+    const { hits = 0, misses = 0 } = here.cacheStats ?? {};
+    const { answer, release } = await holdNext(() => here.checkToken(token));
+    const others = [here.checkToken(token), here.checkToken(token)];
+    release();
+    await Promise.all([answer, ...others]);
+    expect(here.cacheStats).toMatchObject({ hits: hits + 2, misses: misses + 1 });
+  });
+
+  it('counts once as a miss also while the cache can keep nothing', async () => {
+    const { here, token } = await scene();
+    const missesOfOne = new Promise<number>((resolve, reject) => {
+      // In the event itself, because the cache may be up again soon.
+      here.once('cache-down', () => {
+        const { misses = 0 } = here.cacheStats ?? {};
+        const check = here.checkToken(token);
+        check.then(() => resolve((here.cacheStats?.misses ?? 0) - misses), reject);
+      });
+    });
+    await server.admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    expect(await missesOfOne).toBe(1);
+  });
 });
 
 describe('sliding', () => {

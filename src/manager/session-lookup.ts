@@ -94,12 +94,13 @@ export class SessionLookup {
    * find the session in the cache. A session that has ended meanwhile is not there: they ask for themselves.
    */
   askOnce(token: unknown, purpose: 'read' | 'use', claims = this.claimsOf(token)): Promise<FoundToken> {
-    const ticket = claims === null ? null : this.#ticketFor(claims);
-    if (claims === null || ticket === null) return this.ask(token, purpose, claims);
+    if (claims === null || this.#cache === null) return this.ask(token, purpose, claims);
     const text = token as string;
     const asked = this.#asking.get(text);
     if (asked !== undefined) return this.#askAfter(asked, text, claims, purpose);
+    const ticket = this.#ticketFor(claims);
     const asking = this.#ask(text, claims, purpose, ticket);
+    if (ticket === null) return asking;
     this.#asking.set(text, asking);
     return asking.finally(() => this.#asking.delete(text));
   }
