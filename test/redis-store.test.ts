@@ -558,6 +558,29 @@ it('a server that comes back without its last writes, and refuses all for a whil
   expect(performance.now() - begunAt).toBeLessThan(1500);
 });
 
+it('a server that refused all before its connection broke learns of an end first of all', async () => {
+  const own = await startRedis();
+  closing(() => own.stop());
+  // Long enough that a try to repeat the end falls into it.
+  const client = new Redis(own.url, { retryStrategy: () => 1200, autoResendUnfulfilledCommands: false });
+  closing(() => client.disconnect());
+  const sessions = manage(client);
+  const token = await sessions.setToken('ada');
+  const key = keyOf(token);
+  const lost = await own.admin.dumpBuffer(key);
+  expect(await sessions.deleteToken(token)).toBe(true);
+  const cut = async () => own.admin.call('CLIENT', 'KILL', 'ID', await client.client('ID'));
+  await ask(own, 'CONFIG', 'SET', 'min-replicas-to-write', 1);
+  await cut();
+  await answered(() => client.ping());
+  await expect(sessions.checkToken(token)).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' });
+  await cut();
+  const list = sessions.listUserSessions('ada');
+  await ask(own, 'CONFIG', 'SET', 'min-replicas-to-write', 0);
+  await own.admin.restore(key, 0, lost as Buffer, 'REPLACE');
+  expect(await list).toEqual([]);
+});
+
 it('sessions whose clock was set back before they ended stay so on a server without its last writes', async () => {
   const lossy = await startRedis();
   closing(() => lossy.stop());

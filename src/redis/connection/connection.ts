@@ -258,8 +258,12 @@ export class RedisConnection {
     this.#breaker.unanswered(this.serverOf(key), error, () => this.#probe(key));
   }
 
-  /** Runs a script on one key, apart from the circuit breaker: neither affects the other. */
+  /**
+   * Runs a script on one key, apart from the circuit breaker: neither affects the other. Rejects at once without a
+   * connection.
+   */
   runAside(name: ScriptName, key: string, args: readonly (string | number)[]): Promise<unknown> {
+    if (!this.isReady) return Promise.reject(new SessionError('ERR_STORE_UNAVAILABLE', 'there is no connection'));
     const destination = { server: () => this.serverOf(key) };
     return this.#calls.add(() => this.#scripts[name](1, key, ...args), this.timeoutMs, destination);
   }
