@@ -217,6 +217,19 @@ describe('a revocation', () => {
     expect(repeated).toEqual([['ada', ended('a', 'b')]]);
   });
 
+  it('is repeated whole when it comes while an earlier one of the same user is being repeated', async () => {
+    revocations.record('ada', ended('a'), 'first');
+    revocations.lost();
+    revocations.replay();
+    revocations.record('ada', ended('b'), 'first');
+    await jest.advanceTimersByTimeAsync(0);
+    expect(repeated).toEqual([
+      ['ada', ended('a')],
+      ['ada', { ...ended(), ids: expect.arrayContaining(['a', 'b']) }],
+    ]);
+    expect(await replay()).toEqual([]);
+  });
+
   it('does not wait for others that are held up by a missing server', async () => {
     const dead = new Revocations({
       serverOf: (key) => (key.startsWith('dead') ? 'dead' : 'second'),
@@ -232,6 +245,25 @@ describe('a revocation', () => {
     await jest.advanceTimersByTimeAsync(0);
     expect(repeated).toHaveLength(600);
     dead.forget();
+  });
+
+  it('does not wait for those to a silent server that was tried before', async () => {
+    const partly = new Revocations({
+      serverOf: (key) => (key === 'silent' ? 'silent' : server),
+      async revoke(key, revocation) {
+        if (key === 'silent') await new Promise(() => undefined);
+        repeated.push([key, revocation]);
+      },
+    });
+    partly.record('silent', ended('a'), 'silent');
+    partly.record('ada', ended('a'), 'first');
+    partly.lost('silent');
+    partly.replay();
+    server = 'second';
+    partly.replay();
+    await jest.advanceTimersByTimeAsync(0);
+    expect(repeated).toEqual([['ada', ended('a')]]);
+    partly.forget();
   });
 
   it('is not repeated any more once it is forgotten, not even by a replay that has begun', async () => {

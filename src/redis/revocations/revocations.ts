@@ -69,6 +69,8 @@ interface Entry {
   version: number;
 }
 
+type Stale = readonly [key: string, entry: Entry];
+
 /**
  * Remembers this process's revocations of the last minute, and repeats them to a server that may lack them: one that
  * was promoted before it had them, or that came back without its last writes. A revocation names a session or bounds
@@ -78,10 +80,8 @@ export class Revocations {
   readonly #servers: RevocationServers;
   /** By key, in order of writing. */
   readonly #entries = new Map<string, Entry>();
-  #isReplaying = false;
-  #isReplayWanted = false;
-  /** How many users' revocations go to each server at first. */
-  #firstBatch = BATCH;
+  /** The servers that a replay is in flight to, and whether another is wanted after it. */
+  readonly #replays = new Map<string, { isWantedAgain: boolean }>();
   #retry: NodeJS.Timeout | null = null;
 
   constructor(servers: RevocationServers) {
@@ -126,30 +126,32 @@ export class Revocations {
     this.#retry = null;
   }
 
+  /**
+   * A server that doesn't answer delays no other.
+   *
+   * @param firstBatch how many users' revocations go to each server at first.
+   */
   #replay(firstBatch: number): void {
     this.#forgetAcknowledged();
-    this.#firstBatch = firstBatch;
-    this.#isReplayWanted = true;
-    if (!this.#isReplaying) void this.#replayInBatches();
-  }
-
-  async #replayInBatches(): Promise<void> {
-    this.#isReplaying = true;
-    const failed = new Set<string>();
-    while (this.#isReplayWanted) {
-      this.#isReplayWanted = false;
-      const repeating = [...this.#staleByServer()].map(async ([server, stale]) => {
-        if (!failed.has(server) && !(await this.#repeatAll(stale))) failed.add(server);
-      });
-      await Promise.all(repeating);
+    for (const [server, stale] of this.#staleByServer()) {
+      const inFlight = this.#replays.get(server);
+      if (inFlight === undefined) void this.#replayTo(server, stale, firstBatch);
+      else inFlight.isWantedAgain = true;
     }
-    this.#isReplaying = false;
-    if (failed.size > 0) this.#replayLater();
   }
 
-  /** The revocations that each current server may lack. A server that doesn't answer delays no other. */
-  #staleByServer(): Map<string, [key: string, entry: Entry][]> {
-    const stale = new Map<string, [string, Entry][]>();
+  async #replayTo(server: string, stale: Stale[], firstBatch: number): Promise<void> {
+    const replay = { isWantedAgain: false };
+    this.#replays.set(server, replay);
+    const areDone = await this.#repeatAll(stale, firstBatch);
+    this.#replays.delete(server);
+    if (!areDone) this.#replayLater();
+    else if (replay.isWantedAgain) this.#replay(BATCH);
+  }
+
+  /** The revocations that each current server may lack. */
+  #staleByServer(): Map<string, Stale[]> {
+    const stale = new Map<string, Stale[]>();
     for (const [key, entry] of this.#entries) {
       const server = this.#servers.serverOf(key);
       if (entry.server === server) continue;
@@ -161,9 +163,9 @@ export class Revocations {
   }
 
   /** Repeats entries in batches, up to one that is all refused. `false`: some are to be tried again. */
-  async #repeatAll(stale: readonly (readonly [key: string, entry: Entry])[]): Promise<boolean> {
+  async #repeatAll(stale: readonly Stale[], firstBatch: number): Promise<boolean> {
     let areDone = true;
-    let size = this.#firstBatch;
+    let size = firstBatch;
     for (let i = 0; i < stale.length; i += size, size = BATCH) {
       const batch = await Promise.all(stale.slice(i, i + size).map(([key, entry]) => this.#repeat(key, entry)));
       if (!batch.includes(true)) return false;
@@ -187,9 +189,8 @@ export class Revocations {
       if (!isUnavailable(error)) this.#entries.delete(key);
       return !isUnavailable(error);
     }
-    // An addition meanwhile may have gone to another server.
+    // An addition meanwhile may have gone to another server: record() wants another replay then.
     if (entry.version === version) entry.server = server;
-    else this.#isReplayWanted = true;
     entry.userAt = performance.now();
     if (this.#entries.get(key) === entry) this.#written(key, entry, ids);
     return true;
