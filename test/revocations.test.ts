@@ -322,6 +322,15 @@ describe('a revocation', () => {
     partly.forget();
   });
 
+  it('is the latest of those of one session, so that a repeated logout displaces no other end', async () => {
+    revocations.record('ada', ended('a:100', 'b:100'), 'first');
+    for (let moment = 101; moment < 1200; moment++) revocations.record('ada', ended(`b:${moment}`), 'first');
+    // By a clock that was set back.
+    revocations.record('ada', ended('b:50'), 'first');
+    revocations.lost();
+    expect(await replay()).toEqual([['ada', ended('a:100', 'b:1199')]]);
+  });
+
   it('uses bounded memory: the oldest beyond 10,000 users and 1,000 sessions are dropped', async () => {
     for (let i = 0; i <= 1000; i++) revocations.record('ada', ended(`session-${i}`), 'first');
     revocations.lost();

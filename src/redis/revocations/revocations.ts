@@ -21,6 +21,11 @@ export function endedAt(sid: string, moment: string | number): string {
   return `${sid}:${moment}`;
 }
 
+function partsOf(id: string): [sid: string, moment: number] {
+  const [sid = '', moment] = id.split(':');
+  return [sid, Number(moment)];
+}
+
 export function revocationOf(...ids: string[]): Revocation {
   return { ids, before: 0, except: '' };
 }
@@ -52,8 +57,11 @@ const RETRY_MS = 500;
 const RETRY_BATCH = 10;
 
 interface Entry {
-  /** Each with the time, by the monotonic clock, at which a server last got it; the newest last. */
-  ids: Map<string, number>;
+  /**
+   * By session id, its latest end, with the time, by the monotonic clock, at which a server last got one; the newest
+   * last.
+   */
+  ends: Map<string, { id: string; at: number }>;
   before: number;
   except: string;
   ban: Revocation['ban'];
@@ -180,7 +188,7 @@ export class Revocations {
     const server = this.#servers.serverOf(key);
     const { version, before, except } = entry;
     const ban = performance.now() - entry.bannedAt < REPEAT_BAN_MS ? entry.ban : undefined;
-    const ids = [...entry.ids.keys()];
+    const ids = [...entry.ends.values()].map(({ id }) => id);
     try {
       await this.#servers.revoke(key, { ids, before, except, ...(ban && { ban }) });
     } catch (error) {
@@ -206,18 +214,20 @@ export class Revocations {
   #written(key: string, entry: Entry, ids: readonly string[]): void {
     entry.at = performance.now();
     for (const id of ids) {
-      entry.ids.delete(id);
-      entry.ids.set(id, entry.at);
+      const [sid, moment] = partsOf(id);
+      const known = entry.ends.get(sid)?.id;
+      entry.ends.delete(sid);
+      entry.ends.set(sid, { id: known !== undefined && partsOf(known)[1] > moment ? known : id, at: entry.at });
     }
     this.#entries.delete(key);
     this.#entries.set(key, entry);
   }
 
-  #forgetOldest({ ids }: Entry): void {
+  #forgetOldest({ ends }: Entry): void {
     const oldest = performance.now() - REMEMBER_MS;
-    for (const id of ids.keys()) {
-      if (ids.size <= MAX_SESSIONS) break;
-      ids.delete(id);
+    for (const sid of ends.keys()) {
+      if (ends.size <= MAX_SESSIONS) break;
+      ends.delete(sid);
     }
     for (const [key, entry] of this.#entries) {
       const isYoung = entry.at > oldest || entry.server === null;
@@ -240,13 +250,13 @@ function forgetOldParts(entry: Entry): void {
   if (entry.server === null) return;
   const oldest = performance.now() - REMEMBER_MS;
   if (entry.userAt <= oldest) Object.assign(entry, { before: 0, except: '', ban: undefined });
-  for (const [id, at] of entry.ids) {
+  for (const [sid, { at }] of entry.ends) {
     if (at > oldest) break;
-    entry.ids.delete(id);
+    entry.ends.delete(sid);
   }
 }
 
 function newEntry(server: string | null): Entry {
-  const none = { ids: new Map(), before: 0, except: '', ban: undefined };
+  const none = { ends: new Map(), before: 0, except: '', ban: undefined };
   return { ...none, bannedAt: 0, userAt: 0, server, at: 0, version: 0 };
 }
