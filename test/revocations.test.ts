@@ -148,6 +148,16 @@ describe('a revocation', () => {
     expect(repeated).toEqual([['ada', ended('b')]]);
   });
 
+  it('that a server received longer ago is not repeated with a later one of the same user', async () => {
+    const ban = { userId: 'ada', text: '100:0:' };
+    revocations.record('ada', { ...kick(100), ids: ['old'], ban }, 'first');
+    await jest.advanceTimersByTimeAsync(50_000);
+    revocations.record('ada', ended('young'), 'first');
+    await jest.advanceTimersByTimeAsync(50_000);
+    revocations.lost();
+    expect(await replay()).toEqual([['ada', ended('young')]]);
+  });
+
   it('if a ban, is remembered for a minute after its repetition', async () => {
     const ban = { userId: 'ada', text: '100:0:' };
     revocations.record('ada', { ...kick(100), ban }, 'first');

@@ -240,12 +240,13 @@ export class Revocations {
   #forgetAcknowledged(): void {
     const oldest = performance.now() - REMEMBER_MS;
     for (const [key, entry] of this.#entries) {
+      forgetOldParts(entry);
       if (entry.at <= oldest && entry.server !== null) this.#entries.delete(key);
     }
   }
 }
 
-/** Forgets what a server got long ago, before later parts make the entry young. */
+/** Forgets the parts that a server got long ago: later ones may keep the entry young. */
 function forgetOldParts(entry: Entry): void {
   if (entry.server === null) return;
   const oldest = performance.now() - REMEMBER_MS;
