@@ -133,6 +133,14 @@ describe('commit', () => {
     expect(sent.headers.getSetCookie()).toEqual([expect.stringMatching(/^__Host-session=; Max-Age=0/)]);
   });
 
+  it("keeps the response's own Clear-Site-Data after a logout and a login", async () => {
+    const session = await signedIn({ clearSiteData: true });
+    await session.logout();
+    await session.login('grace');
+    const sent = session.commit(new Response(null, { headers: { 'Clear-Site-Data': '"cache"' } }));
+    expect(sent.headers.get('clear-site-data')).toBe('"cache"');
+  });
+
   it('is final: a login after it rejects, and leaves no session', async () => {
     const manager = newManager();
     const session = await sessionOpener(manager)(asking());

@@ -1,7 +1,7 @@
 /* A request with the sessions of several managers. */
 import express from 'express';
 import { MemoryStore, TokenManager } from 'tokensession';
-import { sessionMiddleware } from 'tokensession/express';
+import { type SessionMiddlewareOptions, sessionMiddleware } from 'tokensession/express';
 import { authenticate, oauthStateStore } from 'tokensession/passport';
 import { listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
@@ -102,11 +102,8 @@ describe.each(WITH_MIDDLEWARE)('%s', (_, host) => {
 describe.each(ALL_HOSTS)('a logout with clearSiteData on %s', (_, host) => {
   const onClose = closeAfterEach();
 
-  it.each([
-    ['before', '"cache", "storage"'],
-    ['after', '"cache", "storage"'],
-    ['without', '"cache", "cookies", "storage"'],
-  ])("%s another manager's login keeps the cookie of that login", async (order, kinds) => {
+  /** The header `Clear-Site-Data` of an answer to a user of both managers; the second has its session at `auth`. */
+  async function kindsOf(handle: Plan['handle'], clearSiteData: SessionMiddlewareOptions['clearSiteData'] = false) {
     const [users, admins] = [SECRET, SECRET.toUpperCase()].map((secret) => {
       const manager = new TokenManager({ store: new MemoryStore(), secret });
       onClose(() => manager.close());
@@ -114,18 +111,43 @@ describe.each(ALL_HOSTS)('a logout with clearSiteData on %s', (_, host) => {
     }) as [TokenManager, TokenManager];
     const mounts = [
       { manager: users, options: { clearSiteData: true } },
-      { manager: admins, options: { property: 'auth', cookie: { name: 'admin' } } },
+      { manager: admins, options: { property: 'auth', cookie: { name: 'admin' }, clearSiteData } },
     ];
+    const app = await listen(host.build({ mounts, guardOf: () => undefined, handle }));
+    onClose(app.close);
+    const cookie = `session=${await users.setToken('ada')}; admin=${await admins.setToken('root')}`;
+    const { status, headers } = await fetch(app.url, { method: 'POST', headers: { cookie } });
+    expect(status).toBe(200);
+    return headers.get('clear-site-data');
+  }
+
+  it.each([
+    ['before', '"cache", "storage"'],
+    ['after', '"cache", "storage"'],
+    ['without', '"cache", "cookies", "storage"'],
+  ])("%s another manager's login keeps the cookie of that login", async (order, kinds) => {
     const handle: Plan['handle'] = async ({ holder: { session, auth } }) => {
       if (order === 'after') await auth.login('root');
       await session.logout();
       if (order === 'before') await auth.login('root');
     };
-    const app = await listen(host.build({ mounts, guardOf: () => undefined, handle }));
-    onClose(app.close);
-    const cookie = `session=${await users.setToken('ada')}; admin=${await admins.setToken('root')}`;
-    const { status, headers } = await fetch(app.url, { method: 'POST', headers: { cookie } });
-    expect([status, headers.get('clear-site-data')]).toEqual([200, kinds]);
+    expect(await kindsOf(handle)).toBe(kinds);
+  });
+
+  it("and another manager's logout asks for the kinds of both", async () => {
+    const handle: Plan['handle'] = async ({ holder: { session, auth } }) => {
+      await session.logout();
+      await auth.logout();
+    };
+    expect(await kindsOf(handle, ['clientHints'])).toBe('"cache", "cookies", "storage", "clientHints"');
+  });
+
+  it("is not taken back by another manager's login with that option", async () => {
+    const handle: Plan['handle'] = async ({ holder: { session, auth } }) => {
+      await session.logout();
+      await auth.login('root');
+    };
+    expect(await kindsOf(handle, true)).toBe('"cache", "storage"');
   });
 });
 

@@ -37,9 +37,10 @@ export class ReplyHeaders {
   readonly #decisions = new Map<string, CookieDecision & { until: number }>();
   /** All lines ever added, which differ from the application's own. */
   readonly #issued = new Set<string>();
-  #siteData: readonly string[] = [];
-  /** All kinds of data ever added. */
-  readonly #issuedKinds = new Set<string>();
+  /** The kinds of data to delete, by the middleware that asks for them. */
+  readonly #siteData = new Map<object, readonly string[]>();
+  /** The kinds that the latest `#put` has added to the application's own. */
+  #addedKinds: readonly string[] = [];
   #error: SessionError | null = null;
 
   constructor(fields: HeaderFields) {
@@ -58,12 +59,12 @@ export class ReplyHeaders {
   }
 
   /**
-   * Asks the browser to delete these kinds of data, but no cookies where a verb sets one in the same response. An empty
-   * list takes that back.
+   * Asks the browser to delete these kinds of data, but no cookies where a verb sets one in the same response.
+   *
+   * @param asker the policy of the session. It replaces what it asked for before: an empty list takes that back.
    */
-  clearSiteData(kinds: readonly string[]): void {
-    this.#siteData = kinds;
-    for (const kind of [...kinds, ...withoutCookies(kinds)]) this.#issuedKinds.add(kind);
+  clearSiteData(asker: object, kinds: readonly string[]): void {
+    this.#siteData.set(asker, kinds);
     this.#put();
   }
 
@@ -108,12 +109,18 @@ export class ReplyHeaders {
       if (ours.length > 0 && !/\bno-store\b/i.test(String(fields.getHeader(CACHE))))
         fields.setHeader(CACHE, 'no-store');
     }
-    if (this.#issuedKinds.size > 0) {
-      const others = listOf(fields.getHeader(SITE_DATA)).filter((kind) => !this.#issuedKinds.has(kind));
-      const kinds = [...others, ...(this.#setsCookie() ? withoutCookies(this.#siteData) : this.#siteData)];
-      if (kinds.length > 0) fields.setHeader(SITE_DATA, kinds.join(', '));
-      else fields.removeHeader(SITE_DATA);
-    }
+    if (this.#siteData.size > 0) this.#putSiteData();
+  }
+
+  #putSiteData(): void {
+    const fields = this.#fields;
+    const others = listOf(fields.getHeader(SITE_DATA)).filter((kind) => !this.#addedKinds.includes(kind));
+    const asked = new Set([...this.#siteData.values()].flat());
+    const ours = new Set(this.#setsCookie() ? withoutCookies([...asked]) : asked);
+    this.#addedKinds = [...ours].filter((kind) => !others.includes(kind));
+    const kinds = [...others, ...this.#addedKinds];
+    if (kinds.length > 0) fields.setHeader(SITE_DATA, kinds.join(', '));
+    else fields.removeHeader(SITE_DATA);
   }
 }
 

@@ -34,8 +34,8 @@ export function logIn<Detail>(
     current.signIn(session, cookies !== null);
     current.setCookie(session);
     current.clearVisitorCookie();
-    // An earlier logout of this request may have asked the browser to delete the cookie that this login sets.
-    if (clearSiteData.length > 0) exchange.reply()?.clearSiteData([]);
+    // What an earlier logout of this request has asked for would delete data of the new session.
+    if (clearSiteData.length > 0) exchange.reply()?.clearSiteData(policy, []);
     // Last, so that a failed login takes nothing from the visitor. A visitor's session that is left over signs no one
     // in.
     if (data !== undefined && visitor !== null) await sessions.endVisitor(visitor, session, data, keep).catch(() => {});
@@ -45,7 +45,8 @@ export function logIn<Detail>(
 }
 
 export function logOut(current: CurrentSession<unknown>, { everywhere }: CheckedLogoutOptions): Promise<void> {
-  const { manager, clearSiteData } = current.policy;
+  const { policy, exchange } = current;
+  const { manager, clearSiteData } = policy;
   return current.inTurn(async () => {
     const { acting, cookies } = current.tokens;
     const refusal = current.tokens.refusal ?? current.visitor.refusal;
@@ -67,7 +68,7 @@ export function logOut(current: CurrentSession<unknown>, { everywhere }: Checked
     const isOver = wasDead || ended.some(Boolean);
     if (isOver && ownsCookie) current.clearCookie();
     if (isOver) current.clearVisitorCookie();
-    if (isOver && clearSiteData.length > 0) current.exchange.reply()?.clearSiteData(clearSiteData);
+    if (isOver && clearSiteData.length > 0) exchange.reply()?.clearSiteData(policy, clearSiteData);
     current.signOut(null);
   });
 }
