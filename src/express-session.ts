@@ -171,12 +171,12 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
     const req = request as SessionRequest;
     const known = trackOf(session);
     const original = super.createSession(request, session);
-    if (known === undefined) return original;
+    if (known?.owner !== this.#sessions) return original;
     if (req.sessionID !== known.identity.id) {
       req.sessionID = known.identity.id;
       Object.assign(session, { [CHANGED_ID]: true });
     }
-    return placeSession(req, original, known.identity, known.stored) as Content & SessionMethods;
+    return placeSession(req, original, this.#sessions, known.identity, known.stored) as Content & SessionMethods;
   }
 
   /** Replaces the session of a request. If the old session can't be ended, the request and its cookie keep it. */
@@ -203,7 +203,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
       generate(request);
       const id = request.sessionID;
       if (typeof id !== 'string') return;
-      placeSession(request, request.session ?? {}, { id, name: nameOf(id), userId: null }, null);
+      placeSession(request, request.session ?? {}, this.#sessions, { id, name: nameOf(id), userId: null }, null);
     };
   }
 

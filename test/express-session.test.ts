@@ -599,6 +599,27 @@ describe.each(KINDS)('on %s, the store alone, used as in the tests of connect-re
     expect(await store.get('first')).toBeNull();
   });
 
+  it('stores what get() of another store returned', async () => {
+    const [from, to] = [(await start()).store, (await start()).store];
+    await from.set('a', { cart: 'book', cookie: {} });
+    await to.set('a', (await from.get('a')) as object);
+    expect(await to.get('a')).toEqual({ cart: 'book', cookie: {} });
+    expect(await from.get('a')).toEqual({ cart: 'book', cookie: {} });
+  });
+
+  it('goes on with what get() returned, under its id, after the user has changed', async () => {
+    const { store, manager } = await start();
+    await store.set('a', { cart: 'book', cookie: {} });
+    const content = (await store.get('a')) as { cart: string; passport?: object };
+    content.passport = { user: 'ada' };
+    await store.set('a', content);
+    content.cart = 'hat';
+    await store.set('a', content);
+    await store.touch('a', content);
+    expect(await manager.listUserSessions('ada')).toHaveLength(1);
+    expect(await store.all()).toMatchObject([{ cart: 'hat', passport: { user: 'ada' } }]);
+  });
+
   it('calls the callback if there is one; an error that the callback throws stays the caller’s', async () => {
     const { store, calls } = await start();
     await called((done) => store.set('a', { n: 1, cookie: {} }, done));

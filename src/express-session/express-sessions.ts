@@ -49,7 +49,7 @@ export class ExpressSessions {
     const content = contentOf(entries, leftMs);
     const movedTo = isNamedId(id) || userId === null ? id : idOf(name);
     const identity = { id: movedTo, name, userId };
-    track(content, identity, { identity, entries, ttlMs, isLive: true }, id);
+    track(content, newTrack(this, identity, { identity, entries, ttlMs, isLive: true }, id));
     return content;
   }
 
@@ -61,7 +61,7 @@ export class ExpressSessions {
     const entries = entriesOf(session);
     const ttlMs = lifetimeOf(session);
     const userId = this.#userIdOf(session);
-    const known = trackUnder(id, session);
+    const known = this.#trackUnder(id, session);
     if (known === undefined) return this.#replace(id, { entries, ttlMs, userId });
     const request = (session as { req?: SessionRequest }).req ?? null;
     // The refusal was reported already, and express-session saves again at the end of the response that reports it.
@@ -75,7 +75,7 @@ export class ExpressSessions {
   /** Slides a session unless reading it already has, and sets the time to live of its cookie. */
   async touch(id: string, session: object): Promise<void> {
     const ttlMs = lifetimeOf(session);
-    const known = trackUnder(id, session);
+    const known = this.#trackUnder(id, session);
     if (known === undefined) {
       const name = nameOf(id);
       await this.#sessions.refresh(name, ttlMs ?? this.#sessions.defaultTtlMs(name));
@@ -137,6 +137,17 @@ export class ExpressSessions {
     }
   }
 
+  /**
+   * The state of a request's session, or of content that `get` returned for this id. Under another id or in another
+   * store, that content is an object like any other: a copy to store there.
+   */
+  #trackUnder(id: string, session: object): TrackedSession | undefined {
+    const known = trackOf(session);
+    if (known?.owner !== this) return undefined;
+    const { foundBy, identity } = known;
+    return foundBy === null || foundBy === id || identity.id === id ? known : undefined;
+  }
+
   async #lookUp(id: string): Promise<NamedSession | null> {
     const known = await this.#sessions.use(nameOf(id));
     // The process that moved it may have died before the last step. Nothing here waits for that.
@@ -168,8 +179,9 @@ export class ExpressSessions {
     if (session === null && isNamedId(id)) return this.#sessions.dropped(name, null);
     const identity = { id, name, userId };
     const stored = session && { identity, entries: session.data, ttlMs: session.ttlMs, isLive: true };
+    const known = newTrack(this, identity, stored);
     try {
-      await this.#store(newTrack(identity, stored, id), { identity, before: identity, entries, ttlMs, request: null });
+      await this.#store(known, { identity, before: identity, entries, ttlMs, request: null });
     } catch (error) {
       if (!isStartRefusal(error)) throw error;
       this.#sessions.dropped(name, null);
@@ -271,16 +283,6 @@ export class ExpressSessions {
     stored.isLive = false;
     await this.#sessions.end(stored.identity.name);
   }
-}
-
-/**
- * The state of a request's session, or of content that `get` returned for this id. Under another id, that content is an
- * object like any other: a copy to store there.
- */
-function trackUnder(id: string, session: object): TrackedSession | undefined {
-  const known = trackOf(session);
-  const isOwn = 'req' in session || id === known?.firstId || id === known?.identity.id;
-  return isOwn ? known : undefined;
 }
 
 function changeIdentity(known: TrackedSession, identity: SessionIdentity, request: SessionRequest | null): void {

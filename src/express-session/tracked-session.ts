@@ -19,8 +19,10 @@ export interface StoredContent {
 }
 
 export interface TrackedSession {
-  /** The id under which it was read, or began. */
-  readonly firstId: string;
+  /** The sessions of the store that it belongs to. */
+  readonly owner: object;
+  /** The id that `get` was called with; `null` for a request's session. */
+  readonly foundBy: string | null;
   /** The identity that the next save stores. Changes at once when the application signs a user in or out. */
   identity: SessionIdentity;
   /** The stored content; `null` for a new session. */
@@ -40,20 +42,18 @@ export function trackOf(session: object): TrackedSession | undefined {
   return tracked.get(session);
 }
 
-export function track(
-  session: object,
+/** The state of a session object, or of content that `get` returns. */
+export function newTrack(
+  owner: object,
   identity: SessionIdentity,
   stored: StoredContent | null,
-  firstId = identity.id,
+  foundBy: string | null = null,
 ): TrackedSession {
-  const known = newTrack(identity, stored, firstId);
-  tracked.add(session, known);
-  return known;
+  return { owner, foundBy, identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
 }
 
-/** The state of a session object that nothing has changed yet. */
-export function newTrack(identity: SessionIdentity, stored: StoredContent | null, firstId: string): TrackedSession {
-  return { firstId, identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
+export function track(session: object, known: TrackedSession): void {
+  tracked.add(session, known);
 }
 
 /** The prototype of session objects: their `id` follows the identity. V8 is slow with a getter on each of them. */
@@ -70,11 +70,13 @@ const PROTOTYPE: object = Object.create(Session.prototype, {
 export function placeSession(
   request: SessionRequest,
   original: object,
+  owner: object,
   identity: SessionIdentity,
   stored: StoredContent | null,
 ): object {
   const session: object = Object.create(PROTOTYPE);
-  const known = track(session, identity, stored);
+  const known = newTrack(owner, identity, stored);
+  track(session, known);
   Object.defineProperty(session, 'req', { value: request });
   Object.assign(session, original);
   // express-session drops keys with the names of its own members. Their absence must not count as a deletion.
