@@ -517,9 +517,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
         ['session.regenerate()', "session.regenerate is express-session's: sign in with"],
         ['session.save()', "session.save is express-session's"],
         ['session.destroy()', "session.destroy is express-session's"],
-        ['session.destroy((error) => { throw error; })', 'sign out with session.logout()'],
-        // As logouts are often written: an ignored error would leave the user signed in, without a word.
-        ['session.destroy(() => undefined)', 'sign out with session.logout()'],
+        ['session.save((error) => { throw error; })', 'sign out with session.logout()'],
         ['session.login = () => "in"', "session.login can't be assigned"],
         ['session.toString = null', "session.toString can't be assigned"],
         ['Object.defineProperty(session, "cart", { value: 1 })', 'not extensible'],
@@ -536,6 +534,39 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
         );
         const { text } = await send([`Cookie: session=${await manager.setToken('ada')}`]);
         expect(JSON.parse(text)).toEqual({ isSame: true, user: { id: 'ada' } });
+      });
+
+      /** As code for express-session signs out. Many callbacks ignore the error, and a timer may make the call. */
+      const destroy = (session: object) =>
+        new Promise((resolve) => {
+          const call = () => (session as { destroy(callback: (error?: unknown) => void): void }).destroy(resolve);
+          setTimeout(call, 1);
+        });
+
+      it('has the destroy(callback) of express-session, which is a logout', async () => {
+        const manager = newManager();
+        const send = await start(
+          async ({ session }) => ({ error: (await destroy(session)) ?? null, user: session.user }),
+          [{ manager }],
+        );
+        const token = await manager.setToken('ada');
+        const response = await send([`Cookie: session=${token}`]);
+        expect(response).toMatchObject({ status: 200, text: '{"error":null,"user":null}' });
+        expect(cookieIn(response.setCookie)).toBe('');
+        expect(await manager.checkToken(token)).toBeNull();
+      });
+
+      it('has a destroy(callback) that gives the error of a logout', async () => {
+        const manager = newManager();
+        const send = await start(
+          async ({ session }) => {
+            await manager.close();
+            return { error: ((await destroy(session)) as SessionError).code, user: session.user?.id };
+          },
+          [{ manager }],
+        );
+        const response = await send([`Cookie: session=${await manager.setToken('ada')}`]);
+        expect(response).toMatchObject({ text: '{"error":"ERR_STORE_UNAVAILABLE","user":"ada"}', setCookie: [] });
       });
 
       it('keeps the session even where a sloppy delete cannot throw', async () => {

@@ -234,17 +234,22 @@ export function refuseAssignments(prototype: RequestSession): void {
   );
 }
 
-// passport calls the first two, and code written for express-session all of them. They fail with a hint.
+// passport calls the first two, and code written for express-session all of them. They fail with a hint, but a logout
+// must not: callbacks of `destroy` often ignore its error, and the user would stay signed in.
 for (const method of ['regenerate', 'save', 'destroy']) {
   const hint =
     `session.${method} is express-session's: sign in with passport.authenticate(…, { session: false }) and then ` +
     'session.login(user.id), or with authenticate() of tokensession/passport; sign out with session.logout()';
-  const value = (callback?: unknown) => {
+  function value(this: RequestSession, callback?: unknown): void {
     const error = new TypeError(hint);
-    // The callback of a logout often ignores its error, and the user would stay signed in.
-    if (method === 'destroy' || typeof callback !== 'function') throw error;
-    callback(error);
-  };
+    if (typeof callback !== 'function') throw error;
+    if (method !== 'destroy') callback(error);
+    else
+      this.logout().then(
+        () => callback(),
+        (reason) => callback(reason),
+      );
+  }
   Object.defineProperty(RequestSession.prototype, method, { value, configurable: true });
 }
 
