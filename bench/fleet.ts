@@ -154,7 +154,8 @@ async function conduct(
 /** Kicks each user when it is due. Returns when each kick returned. */
 async function kickAll(manager: TokenManager, plan: FleetPlan, userIds: readonly string[]): Promise<number[]> {
   const kicks = Array.from({ length: kicksIn(plan) }, async (_, kick) => {
-    await sleep(Math.max(0, kickTime(plan, kick) - monotonicMs()));
+    // Not before: a timer leaves out the part of a millisecond, and a service would take the kick for an error.
+    await sleep(Math.max(0, Math.ceil(kickTime(plan, kick) - monotonicMs()) + 1));
     const ended = await manager.deleteUserToken(userIds[kick] as string);
     const returnedAt = monotonicMs();
     if (ended !== 1) throw new Error(`the kick ended ${ended} sessions`);
