@@ -27,8 +27,8 @@ export interface SessionMiddlewareOptions<Property extends string = string> exte
    * The data of the whole origin that `logout()` asks the browser to delete, with `Clear-Site-Data` (W3C Clear Site
    * Data; OWASP Session Management). `true` is for cache, cookies and storage; a list names the kinds. Browsers obey
    * with HTTPS only. The header takes seconds on a big site, and deletes the data of other applications of the origin.
-   * Cookies stay where a call of the application sets that of another session in the same response. Default `false`:
-   * only the session's cookie.
+   * Cookies stay where the application has the same response set the cookie of another session. Default `false`: only
+   * the session's cookie.
    */
   clearSiteData?: boolean | readonly SiteData[] | undefined;
   /**
