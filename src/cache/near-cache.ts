@@ -1,4 +1,3 @@
-import { timingSafeEqual } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { SharedJson } from '../store/shared-json';
 import {
@@ -9,7 +8,7 @@ import {
   type SessionRecord,
   type Store,
 } from '../store/store';
-import { flat, MAX_TOKEN_LENGTH, sessionIdIn, type TokenClaims, tagIn } from '../token/token';
+import { flat, type TokenClaims, tagIn } from '../token/token';
 import type { CachePolicy } from './cache-options';
 import { ChangeLog } from './change-log';
 
@@ -26,8 +25,6 @@ export interface Ticket {
 
 /** A live session from a recent answer of the store. */
 export interface KnownSession {
-  /** The verified token: its signature need not be verified again. */
-  readonly token: Buffer;
   readonly userId: string;
   readonly session: Readonly<SessionRecord>;
   readonly userInfo: SharedJson | null;
@@ -85,7 +82,10 @@ export class NearCache {
   readonly #slideEveryMs: number;
   readonly #changes = new ChangeLog();
   readonly #feed: ChangeFeed;
-  /** By the user's tag, the sessions by their ids. */
+  /**
+   * By the user's tag, the sessions by their verified tokens. A token is found by the hash of all its characters, which
+   * V8 seeds at random in each process: the time of a look says nothing about how much of a guessed token is right.
+   */
   readonly #users: LRUCache<string, Map<string, KnownSession>>;
   #hits = 0;
   #misses = 0;
@@ -118,8 +118,8 @@ export class NearCache {
    * equals the verified one.
    */
   find(token: string, now: number): KnownSession | null {
-    const known = this.#users.get(tagIn(token))?.get(sessionIdIn(token));
-    if (known === undefined || !isCurrent(known, now) || !isToken(token, known.token)) return null;
+    const known = this.#users.get(tagIn(token))?.get(token);
+    if (known === undefined || !isCurrent(known, now)) return null;
     this.#hits++;
     return known;
   }
@@ -151,7 +151,6 @@ export class NearCache {
     const clockOffset = now - askedAt;
     const slideDueAt = Math.min(session.seenAt, now) + Math.min(this.#slideEveryMs, session.ttlMs / 2);
     const known = {
-      token: bytesOf(token),
       userId: flat(userId),
       session: { ...session, sid },
       userInfo,
@@ -162,8 +161,8 @@ export class NearCache {
       slideAt: slideDueAt - clockOffset,
     };
     const sessions = this.#users.get(tag);
-    if (sessions?.has(sid)) sessions.set(sid, known);
-    else this.#users.set(tag, new Map([...this.#othersOf(sessions, askedAt), [sid, known]]));
+    if (sessions?.has(token)) sessions.set(token, known);
+    else this.#users.set(tag, new Map([...this.#othersOf(sessions, sid, askedAt), [flat(token), known]]));
   }
 
   /** Drops the sessions of a user that may have changed. An answer in flight is not kept either. */
@@ -180,8 +179,8 @@ export class NearCache {
   }
 
   /** The other usable sessions of a user; the newest where there are too many. */
-  #othersOf(sessions: Map<string, KnownSession> | undefined, now: number): [string, KnownSession][] {
-    const others = [...(sessions ?? [])].filter(([, other]) => isCurrent(other, now));
+  #othersOf(sessions: Map<string, KnownSession> | undefined, sid: string, now: number): [string, KnownSession][] {
+    const others = [...(sessions ?? [])].filter(([, other]) => other.session.sid !== sid && isCurrent(other, now));
     return others.slice(Math.max(0, others.length + 1 - this.#policy.maxEntries));
   }
 
@@ -196,22 +195,4 @@ export class NearCache {
 
 function isCurrent({ until, source }: KnownSession, now: number): boolean {
   return now < until && now < source.completeUntil;
-}
-
-/** Room for a compared token, which may be any text of that length: up to 3 bytes a character. */
-const given = Buffer.allocUnsafeSlow(3 * MAX_TOKEN_LENGTH);
-/** The part of the room that holds a token, by the token's length. */
-const tokens = Array.from({ length: MAX_TOKEN_LENGTH + 1 }, (_, length) => given.subarray(0, length));
-
-/** Compares in constant time, as for signatures. The id in front, by which the entry was found, is no secret. */
-function isToken(token: string, known: Buffer): boolean {
-  const { length } = known;
-  return token.length === length && given.write(token) === length && timingSafeEqual(tokens[length] as Buffer, known);
-}
-
-/** In memory of its own. Node's pool would keep thousands of bytes for the hundred of a token. */
-function bytesOf(token: string): Buffer {
-  const bytes = Buffer.allocUnsafeSlow(token.length);
-  bytes.write(token, 'latin1');
-  return bytes;
 }
