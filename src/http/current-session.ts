@@ -28,10 +28,7 @@ export class CurrentSession<Detail> {
   isConfirmed = false;
   /** Why the token that came opens no session; `null` without one. */
   ending: Ending | null = null;
-  /**
-   * Whether the session turned out to have ended during the request. Later writes of its user must not start a
-   * visitor's session.
-   */
+  /** Whether the session turned out to have ended during the request. */
   hasEnded = false;
   /** Why the user of the request could not be determined; `null` otherwise. */
   failure: Error | null = null;

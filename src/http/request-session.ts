@@ -4,19 +4,13 @@ import { refuseWrites } from '../errors/refuse-writes';
 import { sessionEnded } from '../errors/session-error';
 import type { SessionData } from '../manager/session-data';
 import type { User } from '../manager/types';
-import type { EndReason } from '../store/store';
+import type { EndReason, SessionEntries } from '../store/store';
 import { CurrentSession } from './current-session';
 import type { Exchange } from './exchange';
 import { LOGIN_OPTIONS, LOGOUT_OPTIONS, type LoginOptions, type LogoutOptions } from './login-options';
 import type { SessionPolicy } from './middleware-options';
 import { logIn, logOut, rotateToken } from './sign-in';
 import { renewVisit, startVisit } from './visits';
-
-/**
- * In the place of the token of a session that has ended: it opens none, and starts no visitor's. The token itself may
- * have been refused as a reuse, while the session goes on.
- */
-const ENDED = '';
 
 /**
  * The state behind a session, for the middleware and the guards. Lets this package, not applications, reach the private
@@ -96,10 +90,13 @@ export class RequestSession<Detail = unknown> {
       token: () => {
         // Without knowing the user, their data can't be known either.
         current.checkKnown();
-        return current.token ?? (current.hasEnded ? ENDED : null);
+        return current.token;
       },
       known: current.session?.data ?? null,
-      startVisitor: (entries) => startVisit(current, entries),
+      // What an ended session was to keep must not go to a visitor.
+      get startVisitor() {
+        return current.hasEnded ? null : (entries: SessionEntries) => startVisit(current, entries);
+      },
       answering: (act) => current.answering(act),
     });
     return current.data;
