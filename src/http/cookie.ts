@@ -24,8 +24,6 @@ interface CookieLifetime {
   maxAge: number | null;
   /** Whether the browser keeps the cookie when it is closed. */
   isPersistent: boolean;
-  /** Milliseconds until the answer is too late to set the cookie. Default: none. */
-  freshForMs?: number;
 }
 
 /** The cookies of users and of visitors. Two, so that a visitor's late answer can't take the place of a login. */
@@ -88,14 +86,20 @@ function cookieTransport(
       return room >= 0;
     });
   };
-  const decide = (exchange: Exchange, isSet: boolean, text: string, hasOtherCookies: boolean, freshForMs?: number) => {
+  const decide = (
+    exchange: Exchange,
+    isSet: boolean,
+    text: string,
+    hasOtherCookies: boolean,
+    freshForMs: number | null,
+  ) => {
     exchange.reply()?.decide({
       cookie: cookieIdentity({ name: nameFor(exchange.isSecure), ...own }),
       isSet,
+      freshForMs,
       // The own line comes last: some browsers treat a cookie for a host alone and one for the domain of that name as
       // the same.
       lines: [...(hasOtherCookies ? guessedDeletions(exchange) : []), text],
-      ...(freshForMs !== undefined && { freshForMs }),
     });
   };
 
@@ -106,16 +110,27 @@ function cookieTransport(
     },
     /** Whether the cookie in which this token came outlives the browser's session. */
     isPersistent: (header: string | undefined, token: string) => !header?.includes(token + NOT_PERSISTENT),
-    /** Sets the cookie. `hasOtherCookies`: other cookies of the name came along. */
-    set(exchange: Exchange, token: string, lifetime: CookieLifetime, hasOtherCookies: boolean) {
-      const { maxAge, isPersistent, freshForMs } = lifetime;
+    /**
+     * Sets the cookie.
+     *
+     * @param hasOtherCookies whether other cookies of the name came along.
+     * @param freshForMs see {@link ReplyHeaders.decide}.
+     */
+    set(
+      exchange: Exchange,
+      token: string,
+      { maxAge, isPersistent }: CookieLifetime,
+      hasOtherCookies: boolean,
+      freshForMs: number | null,
+    ) {
       if (given.secure === undefined && !exchange.isSecure) warnOfProxy(exchange);
       const text = isPersistent
         ? line(exchange.isSecure, token, { maxAge: Math.min(maxAge ?? MAX_AGE, MAX_AGE) })
         : line(exchange.isSecure, token + NOT_PERSISTENT, {});
       decide(exchange, true, text, hasOtherCookies, freshForMs);
     },
-    clear(exchange: Exchange, hasOtherCookies: boolean, freshForMs?: number) {
+    /** Deletes the cookie. The parameters are those of `set`. */
+    clear(exchange: Exchange, hasOtherCookies: boolean, freshForMs: number | null) {
       const text = line(exchange.isSecure, '', { maxAge: 0, expires: new Date(0) });
       decide(exchange, false, text, hasOtherCookies, freshForMs);
     },

@@ -92,37 +92,37 @@ export class CurrentSession<Detail> {
   }
 
   /** Goes on as a visitor, and sets the visitor's cookie. `freshForMs`: as of {@link setCookie}. */
-  visitAs(visitor: OpenedSession<Detail>, freshForMs?: number): void {
+  visitAs(visitor: OpenedSession<Detail>, freshForMs: number | null = null): void {
     const { cookies } = this.visitor;
     this.data?.forgetKnown();
     this.session = visitor;
     this.#visitor = { token: visitor.token, refusal: null, cookies: [...cookies, visitor.token] };
-    if (this.policy.cookies === null) return;
-    const lifetime = { maxAge: null, isPersistent: false, ...(freshForMs !== undefined && { freshForMs }) };
-    this.policy.cookies.visitor.set(this.exchange, visitor.token, lifetime, cookies.length > 1);
+    const lifetime = { maxAge: null, isPersistent: false };
+    this.policy.cookies?.visitor.set(this.exchange, visitor.token, lifetime, cookies.length > 1, freshForMs);
   }
 
   /**
-   * @param freshForMs milliseconds until the answer is too late, for a token that is set unasked. Default: never.
+   * @param freshForMs milliseconds until the answer is too late, where no verb asked for it; `null` (default) for never.
    * @param leavesOthers whether other cookies of the name stay. Default: they are deleted.
    */
-  setCookie(session: OpenedSession<Detail>, freshForMs?: number, leavesOthers = false): void {
+  setCookie(session: OpenedSession<Detail>, freshForMs: number | null = null, leavesOthers = false): void {
     const { capAt, checkedAt } = session;
     const maxAge = capAt === 0 ? null : Math.ceil((capAt - checkedAt.getTime()) / 1000);
-    const lifetime = { maxAge, isPersistent: this.isPersistent, ...(freshForMs !== undefined && { freshForMs }) };
+    const lifetime = { maxAge, isPersistent: this.isPersistent };
     const hasOtherCookies = !leavesOthers && this.tokens.cookies.length > 1;
-    this.policy.cookies?.user.set(this.exchange, session.token, lifetime, hasOtherCookies);
+    this.policy.cookies?.user.set(this.exchange, session.token, lifetime, hasOtherCookies, freshForMs);
   }
 
   clearCookie(): void {
-    if (!this.exchange.isTooLate()) this.policy.cookies?.user.clear(this.exchange, this.tokens.cookies.length > 1);
+    if (this.exchange.isTooLate()) return;
+    this.policy.cookies?.user.clear(this.exchange, this.tokens.cookies.length > 1, null);
   }
 
   /**
    * Clears the visitor's cookie, if the request brought or started a visitor. Clears all of them if several came.
    * `freshForMs`: as of {@link setCookie}.
    */
-  clearVisitorCookie(freshForMs?: number): void {
+  clearVisitorCookie(freshForMs: number | null = null): void {
     const { token, cookies } = this.visitor;
     const hasOtherCookies = cookies.length > 1;
     this.#visitor = NO_VISITOR;

@@ -16,11 +16,11 @@ interface CookieDecision {
   /** Whether the browser has the cookie afterwards; otherwise it is deleted. */
   isSet: boolean;
   /**
-   * Of a decision that no verb has asked for: milliseconds after which it is too old to be sent. It also gives way to a
-   * cookie of the same identity that the response has from elsewhere, such as from the login of a service behind this
-   * one. Default: none.
+   * `null` when a verb asked for it. Otherwise the milliseconds after which it is too old to be sent. It then also gives
+   * way to a cookie of the same identity that the response has from elsewhere, such as from the login of a service
+   * behind this one.
    */
-  freshForMs?: number;
+  freshForMs: number | null;
 }
 
 const COOKIE = 'Set-Cookie';
@@ -34,7 +34,7 @@ const SITE_DATA = 'Clear-Site-Data';
  */
 export class ReplyHeaders {
   readonly #fields: HeaderFields;
-  readonly #decisions = new Map<string, CookieDecision & { until: number }>();
+  readonly #decisions = new Map<string, CookieDecision & { staleAt: number | null }>();
   /** All lines ever added, which differ from the application's own. */
   readonly #issued = new Set<string>();
   /** The kinds of data to delete, by the middleware that asks for them. */
@@ -51,9 +51,12 @@ export class ReplyHeaders {
    * Decides about a cookie, and replaces an earlier decision. The response is then for one client only (RFC 9111, 7.3).
    */
   decide(decision: CookieDecision): void {
-    const { cookie, lines, freshForMs = Number.POSITIVE_INFINITY } = decision;
+    const { cookie, lines, freshForMs } = decision;
     this.#decisions.delete(cookie);
-    this.#decisions.set(cookie, { ...decision, until: performance.now() + freshForMs });
+    this.#decisions.set(cookie, {
+      ...decision,
+      staleAt: freshForMs === null ? null : performance.now() + freshForMs,
+    });
     for (const line of lines) this.#issued.add(line);
     this.#put();
   }
@@ -76,10 +79,10 @@ export class ReplyHeaders {
   /** The host calls it whenever the headers are about to be sent. */
   send(status: number): void {
     const now = performance.now();
-    for (const [cookie, { until }] of this.#decisions) {
-      const isUnasked = Number.isFinite(until);
-      if (isUnasked && (now > until || this.#cookiesOfOthers().some((line) => identityIn(line) === cookie)))
-        this.#decisions.delete(cookie);
+    for (const [cookie, { staleAt }] of this.#decisions) {
+      if (staleAt === null) continue;
+      const isOvertaken = now > staleAt || this.#cookiesOfOthers().some((line) => identityIn(line) === cookie);
+      if (isOvertaken) this.#decisions.delete(cookie);
     }
     this.#put();
     if (this.#error?.status !== status) return;
@@ -95,7 +98,7 @@ export class ReplyHeaders {
 
   /** Whether a verb sets a cookie, of this session or of another manager's. */
   #setsCookie(): boolean {
-    return [...this.#decisions.values()].some(({ isSet, until }) => isSet && !Number.isFinite(until));
+    return [...this.#decisions.values()].some(({ isSet, staleAt }) => isSet && staleAt === null);
   }
 
   #put(): void {
