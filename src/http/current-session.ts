@@ -154,7 +154,7 @@ export class CurrentSession<Detail> {
     this.failure = error;
     const isServed = this.policy.onUnavailable === 'anonymous' && isUnavailable(error);
     this.isOpeningRefused = !isServed;
-    return isServed ? null : this.withErrorHeaders(withChallenge(error, this.policy.header?.challenge) as Error);
+    return isServed ? null : this.withErrorHeaders(error);
   }
 
   /** Runs a verb that changes the session of the request after all such verbs before it, as {@link answering}. */
@@ -173,13 +173,15 @@ export class CurrentSession<Detail> {
     try {
       return await act();
     } catch (error) {
-      throw this.withErrorHeaders(withChallenge(error, this.policy.header?.challenge));
+      throw this.withErrorHeaders(error as Error);
     }
   }
 
-  /** Adds the headers of an error to the answer that has its status, also to one that the application writes. */
-  withErrorHeaders<Thrown>(error: Thrown): Thrown {
-    if (error instanceof SessionError && error.headers !== undefined) this.exchange.reply()?.addErrorHeaders(error);
-    return error;
+  /** The error for an answer. Its headers go to the answer that has its status, also if the application writes that. */
+  withErrorHeaders(error: Error): Error {
+    if (!(error instanceof SessionError)) return error;
+    const challenging = withChallenge(error, this.policy.header?.challenge);
+    if (challenging.headers !== undefined) this.exchange.reply()?.addErrorHeaders(challenging);
+    return challenging;
   }
 }

@@ -26,9 +26,9 @@ export function reauthenticationRequired(): Refusal {
   return { status: 403, headers: {}, body: { error: 'reauthentication_required' } };
 }
 
-/** The error of a verb. A 401 gets the challenge (RFC 9110, 15.5.2), which the core doesn't know. */
-export function withChallenge(error: unknown, challenge: string | undefined): unknown {
-  if (challenge === undefined || !(error instanceof SessionError) || error.status !== 401) return error;
+/** A 401 of the core with the challenge (RFC 9110, 15.5.2), which the core doesn't know; any other error as it is. */
+export function withChallenge(error: SessionError, challenge: string | undefined): SessionError {
+  if (challenge === undefined || error.status !== 401 || error.headers !== undefined) return error;
   return new SessionError(error.code, error.message, { cause: error, headers: challengeHeaders(challenge) });
 }
 
