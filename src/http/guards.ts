@@ -31,8 +31,6 @@ export interface RequireUserOptions<Property extends string = string> extends Gu
 const REDIRECT = { redirectTo: optional(checkRedirectTo, null) } satisfies Readers<RedirectOptions>;
 const PROPERTY = { property: optional(checkProperty, null) } satisfies Readers<GuardOptions>;
 
-const MIDDLEWARE = 'sessionMiddleware()';
-
 /** Judges a request. */
 export type Guard = (request: object) => GuardVerdict | Promise<GuardVerdict>;
 
@@ -41,15 +39,15 @@ export function redirectOf(options: RedirectOptions | undefined): string | null 
   return readOptions('requireUser', options, REDIRECT, '').redirectTo;
 }
 
-/** @param needs what has to be mounted before it. */
-export function userGuard(options: RequireUserOptions | undefined, needs = MIDDLEWARE): Guard {
+/** @param needs what puts the session on a request, for errors. Default: `sessionMiddleware()`. */
+export function userGuard(options: RequireUserOptions | undefined, needs?: string): Guard {
   checkCalled('requireUser', options);
   const { redirectTo, property } = readOptions('requireUser', options, { ...REDIRECT, ...PROPERTY }, '');
   return (request) => userRefusal(currentOf(chosenSession(request, property, 'requireUser()', needs)), redirectTo);
 }
 
-/** @param needs what has to be mounted before it. */
-export function recencyGuard(seconds: number, options: GuardOptions | undefined, needs = MIDDLEWARE): Guard {
+/** @param needs what puts the session on a request, for errors. Default: `sessionMiddleware()`. */
+export function recencyGuard(seconds: number, options: GuardOptions | undefined, needs?: string): Guard {
   checkCalled('requireRecentLogin', seconds);
   const within = checkSeconds('seconds', seconds);
   const { property } = readOptions('requireRecentLogin', options, PROPERTY, '');

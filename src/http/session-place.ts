@@ -39,7 +39,7 @@ function sessionOf(request: object): RequestSession<unknown> | null {
  * The session of a request that a guard or a bridge acts on.
  *
  * @param property the property that the application names; `null` for the only one.
- * @param caller the name of the guard, for errors.
+ * @param caller the guard or package that asks, for errors.
  * @param needs what puts the session there, for errors.
  * @throws TypeError when there is none, or when several properties hold sessions and none is named: a guard must not
  *   take a user of one manager for a user of another.
@@ -48,7 +48,7 @@ export function chosenSession(
   request: object,
   property: string | null,
   caller: string,
-  needs: string,
+  needs = 'sessionMiddleware()',
 ): RequestSession<unknown> {
   if (property !== null) {
     const named = sessionAt(request, property);

@@ -4,7 +4,7 @@ import type { LoginOptions } from '../http/login-options';
 import { checkProperty } from '../http/property';
 import type { RequestSession } from '../http/request-session';
 import { checkRedirectTo, safeReturnTo } from '../http/return-to';
-import { requestSession } from './request-session';
+import { chosenSession } from '../http/session-place';
 
 /** The used part of passport. */
 export interface Passport {
@@ -59,6 +59,9 @@ const REFUSED = {
   assignProperty: 'use passport.authorize()',
 } as const;
 
+/** For errors of a request without a session. */
+const CALLER = 'tokensession/passport';
+
 type Next = (error?: unknown) => void;
 type Middleware = (request: IncomingMessage, response: ServerResponse, next: Next) => void;
 type Data = RequestSession<unknown>['data'];
@@ -105,7 +108,7 @@ export function authenticate(
   const idOf = (userIdOf as ((user: unknown) => unknown) | undefined) ?? ((user) => (user as { id?: unknown }).id);
 
   const signIn = async (request: IncomingMessage, { user, info }: Verdict): Promise<string | undefined> => {
-    const session = requestSession(request, named);
+    const session = chosenSession(request, named, CALLER);
     const userId = readUserId("the user's id, see the option userIdOf,", idOf(user));
     const returnTo = successReturnToOrRedirect === undefined ? undefined : await session.data.get(RETURN_TO);
     await session.login(userId, login);
@@ -125,7 +128,7 @@ export function authenticate(
         return location === undefined ? next() : redirect(response, location);
       }
       const [info] = [verdict.info].flat();
-      await keepMessages(requestSession(request, named).data, 'error', info, failureMessage, failureFlash);
+      await keepMessages(chosenSession(request, named, CALLER).data, 'error', info, failureMessage, failureFlash);
       if (failureRedirect !== undefined) return redirect(response, failureRedirect);
       const status = [verdict.status].flat().find((one) => typeof one === 'number') ?? 401;
       if (failWithError) return next(Object.assign(new Error('no user was signed in'), { status }));

@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { checkSeconds, oneOf, optional, type Readers, readOptions } from '../errors/arguments';
 import { checkProperty } from '../http/property';
-import { requestSession } from './request-session';
+import { chosenSession } from '../http/session-place';
+
+/** For errors of a request without a session. */
+const CALLER = 'tokensession/passport';
 
 /** The key of the session's data that holds the flows. */
 const KEY = 'oauth';
@@ -88,14 +91,16 @@ async function beginFlow(
     ...(state !== undefined && { state }),
     until: Date.now() + 1000 * ttl,
   };
-  await requestSession(request, property).data.update(KEY, (flows) => [...going(flows).slice(1 - MAX_FLOWS), flow]);
+  const { data } = chosenSession(request, property, CALLER);
+  await data.update(KEY, (flows) => [...going(flows).slice(1 - MAX_FLOWS), flow]);
   return flow.handle;
 }
 
 /** Removes and returns a flow; `null` when the session has none with that handle. */
 async function finishFlow(request: object, property: string | null, handle: unknown): Promise<Flow | null> {
   let found: Flow | null = null;
-  await requestSession(request, property).data.update(KEY, (flows) => {
+  const { data } = chosenSession(request, property, CALLER);
+  await data.update(KEY, (flows) => {
     found = going(flows).find((flow) => flow.handle === handle) ?? null;
     const others = going(flows).filter((flow) => flow !== found && flow.handle !== handle);
     return others.length === 0 ? undefined : others;
