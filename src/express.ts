@@ -1,12 +1,18 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
+import type { GuardVerdict } from './http/guards/refusal';
+import {
+  type Guard,
+  type GuardOptions,
+  type RequireUserOptions,
+  recencyGuard,
+  userGuard,
+} from './http/guards/request-guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
-import type { GuardVerdict } from './http/refusal';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import { cutOff, isResponse, NodeExchange, sendJson } from './node-http/node-exchange';
 
-export type { GuardOptions, RequireUserOptions } from './http/guards';
+export type { GuardOptions, RequireUserOptions } from './http/guards/request-guards';
 export * from './http/index';
 
 declare global {

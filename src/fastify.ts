@@ -1,12 +1,18 @@
 import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
-import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
+import type { GuardVerdict, Refusal } from './http/guards/refusal';
+import {
+  type Guard,
+  type GuardOptions,
+  type RequireUserOptions,
+  recencyGuard,
+  userGuard,
+} from './http/guards/request-guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
-import type { GuardVerdict, Refusal } from './http/refusal';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import { cutOff, NodeExchange } from './node-http/node-exchange';
 
-export type { GuardOptions, RequireUserOptions } from './http/guards';
+export type { GuardOptions, RequireUserOptions } from './http/guards/request-guards';
 export * from './http/index';
 
 declare module 'fastify' {

@@ -7,8 +7,8 @@ import type { TokenManager } from './manager/token-manager';
 import type { RegisteredDetail } from './manager/types';
 
 export type { Connection } from './http/connection';
+export { requireRecentLogin, requireUser } from './http/guards/session-guards';
 export * from './http/index';
-export { requireRecentLogin, requireUser } from './http/session-guards';
 export type { SessionOpenerOptions } from './http/session-opener';
 export type { FetchRequest };
 

@@ -5,7 +5,13 @@ import { SessionError } from './errors/session-error';
 import { FetchExchange } from './fetch-http/fetch-exchange';
 import { replyTo } from './fetch-http/fetch-reply';
 import type { Connection } from './http/connection';
-import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
+import {
+  type Guard,
+  type GuardOptions,
+  type RequireUserOptions,
+  recencyGuard,
+  userGuard,
+} from './http/guards/request-guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import { privateField } from './http/private-field';
 import type { OneProperty, RegisteredProperty } from './http/property';
@@ -15,7 +21,7 @@ import type { User } from './manager/types';
 import { type ClosingResponse, onceClosed } from './node-http/once-closed';
 
 export type { Connection } from './http/connection';
-export type { GuardOptions, RequireUserOptions } from './http/guards';
+export type { GuardOptions, RequireUserOptions } from './http/guards/request-guards';
 export * from './http/index';
 
 declare module 'hono' {

@@ -1,14 +1,20 @@
 import type { Context, DefaultState, ExtendableContext, Middleware, Next } from 'koa';
-import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards';
+import type { GuardVerdict } from './http/guards/refusal';
+import {
+  type Guard,
+  type GuardOptions,
+  type RequireUserOptions,
+  recencyGuard,
+  userGuard,
+} from './http/guards/request-guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import type { OneProperty, RegisteredProperty } from './http/property';
-import type { GuardVerdict } from './http/refusal';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
 import { cutOff, NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
 
-export type { GuardOptions, RequireUserOptions } from './http/guards';
+export type { GuardOptions, RequireUserOptions } from './http/guards/request-guards';
 export * from './http/index';
 
 declare module 'koa' {

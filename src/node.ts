@@ -10,8 +10,8 @@ import type { RegisteredDetail } from './manager/types';
 import { cutOff, isResponse, NodeExchange, sendJson } from './node-http/node-exchange';
 
 export type { Connection } from './http/connection';
+export { requireRecentLogin, requireUser } from './http/guards/session-guards';
 export * from './http/index';
-export { requireRecentLogin, requireUser } from './http/session-guards';
 export type { SessionOpenerOptions } from './http/session-opener';
 
 /** A request of `node:http`, `node:https` or `node:http2`. */

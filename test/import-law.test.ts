@@ -10,10 +10,11 @@ const LAW: Record<string, string[]> = {
   store: ['store', 'token', 'errors'],
   cache: ['cache', 'store', 'token', 'errors'],
   manager: ['manager', 'cache', 'store', 'token', 'errors'],
-  http: ['http', 'manager', 'store', 'token', 'errors'],
-  'node-http': ['node-http', 'http'],
+  http: ['http', 'http/guards', 'manager', 'store', 'token', 'errors'],
+  'http/guards': ['http/guards', 'http', 'manager', 'errors'],
+  'node-http': ['node-http', 'http', 'http/guards'],
   'express-session': ['express-session', 'http', 'manager', 'store', 'token', 'errors'],
-  passport: ['passport', 'http', 'errors'],
+  passport: ['passport', 'http', 'http/guards', 'errors'],
   'fetch-http': ['fetch-http', 'http'],
   redis: [
     ...['redis', 'redis/health', 'redis/changes', 'redis/revocations', 'redis/connection', 'redis/client'],
@@ -39,6 +40,7 @@ const LAW: Record<string, string[]> = {
     'node-http',
     'fetch-http',
     'http',
+    'http/guards',
     'express-session',
     'passport',
     'manager',
@@ -52,7 +54,7 @@ const LAW: Record<string, string[]> = {
   ],
 };
 
-/** The packages that each folder may import at run time; types are free, except in {@link HOSTLESS}. */
+/** The packages that each folder may import at run time; types are free, except where {@link isHostless}. */
 const PACKAGES: Record<string, string[]> = {
   errors: [],
   token: ['node:crypto', 'nanoid'],
@@ -60,6 +62,7 @@ const PACKAGES: Record<string, string[]> = {
   cache: ['node:crypto', 'lru-cache'],
   manager: ['node:events', 'node:util'],
   http: ['node:util', 'cookie'],
+  'http/guards': [],
   'node-http': [],
   'express-session': ['node:crypto', 'express-session'],
   passport: ['node:crypto'],
@@ -74,8 +77,8 @@ const PACKAGES: Record<string, string[]> = {
   '.': [],
 };
 
-/** The folder that knows no host: it may not even import a type of Node's HTTP, Express or Koa. */
-const HOSTLESS = 'http';
+/** Whether a file knows no host: it may not even import a type of Node's HTTP, Express or Koa. */
+const isHostless = (file: string) => file.startsWith('http/');
 
 const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
 
@@ -94,7 +97,7 @@ it.each(files)('%s imports only what its folder may', (file) => {
     if (target.startsWith('.')) {
       expect(files).toContain(resolved(file, target));
       expect(allowed).toContain(folderOf(resolved(file, target)));
-    } else if (!isType || folderOf(file) === HOSTLESS) {
+    } else if (!isType || isHostless(file)) {
       expect(PACKAGES[folderOf(file)]).toContain(target);
     }
   }
@@ -106,8 +109,13 @@ it('the folders in redis/ take nothing from it but its schema and the replies of
   expect(new Set(above.map(({ target }) => target))).toEqual(new Set(['../schema', '../replies']));
 });
 
-it('the folder that knows no host takes no type from elsewhere, except by its imports', () => {
-  const inside = files.filter((file) => folderOf(file) === HOSTLESS);
+it('the way of a request knows no guard: they come after it', () => {
+  const inside = files.filter((file) => folderOf(file) === 'http' && file !== 'http/index.ts');
+  expect(inside.flatMap(importsOf).filter(({ target }) => target.startsWith('./guards/'))).toEqual([]);
+});
+
+it('the folders that know no host take no type from elsewhere, except by their imports', () => {
+  const inside = files.filter(isHostless);
   expect(inside.length).toBeGreaterThan(10);
   for (const file of inside) {
     expect({ file, text: readFileSync(join(SRC, file), 'utf8') }).toEqual({

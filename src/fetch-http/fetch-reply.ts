@@ -1,6 +1,6 @@
 import { privateField } from '../http/private-field';
-import { signalTooLate } from '../http/refusal';
 import { type HeaderFields, ReplyHeaders } from '../http/reply-headers';
+import { signalTooLate } from '../http/request-errors';
 
 const replies = privateField<FetchReply>();
 

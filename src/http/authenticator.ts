@@ -8,7 +8,7 @@ import type { CookieOptions } from './cookie-options';
 import { type Exchange, hostIn, isRepeatedIn } from './exchange';
 import { type SessionPolicy, sessionPolicy } from './middleware-options';
 import { type CrossOriginOptions, foreignOriginRefusal } from './origin-check';
-import { tokenConflict } from './refusal';
+import { tokenConflict } from './request-errors';
 import { candidatesOf } from './request-tokens';
 import type { HeaderOption } from './token-header';
 

@@ -5,7 +5,7 @@ import type { Ending, User } from '../manager/types';
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './middleware-options';
 import { crossOriginRefusal } from './origin-check';
-import { headersSent, withChallenge } from './refusal';
+import { headersSent } from './request-errors';
 import { judgeTokens, judgeVisitor, NO_VISITOR, type RequestTokens, type RequestVisitor } from './request-tokens';
 
 /**
@@ -177,11 +177,16 @@ export class CurrentSession<Detail> {
     }
   }
 
-  /** The error for an answer. Its headers go to the answer that has its status, also if the application writes that. */
+  /**
+   * The error for an answer; a 401 gets the challenge (RFC 9110, 15.5.2), which the core doesn't know. Its headers go to
+   * the answer that has its status, also if the application writes that.
+   */
   withErrorHeaders(error: Error): Error {
     if (!(error instanceof SessionError)) return error;
-    const challenging = withChallenge(error, this.policy.header?.challenge);
-    if (challenging.headers !== undefined) this.exchange.reply()?.addErrorHeaders(challenging);
-    return challenging;
+    const { code, message } = error;
+    const headers = error.status === 401 && error.headers === undefined ? this.policy.header?.challenge : undefined;
+    const answer = headers === undefined ? error : new SessionError(code, message, { cause: error, headers });
+    if (answer.headers !== undefined) this.exchange.reply()?.addErrorHeaders(answer);
+    return answer;
   }
 }

@@ -4,7 +4,7 @@ import { isVisitor, sessionIdIn, type TokenClaims, tagIn } from '../token/token'
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './middleware-options';
 import { crossOriginRefusal } from './origin-check';
-import { tokenConflict } from './refusal';
+import { tokenConflict } from './request-errors';
 
 /** The judgement of a request: which of its tokens may act, for every look-up and every verb. */
 export interface RequestTokens {

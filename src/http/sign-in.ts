@@ -3,7 +3,7 @@
 import type { CurrentSession } from './current-session';
 import { attributesOf } from './exchange';
 import type { CheckedLoginOptions, CheckedLogoutOptions } from './login-options';
-import { headersSent } from './refusal';
+import { headersSent } from './request-errors';
 
 /** Signs a user in, as `RequestSession.login` says. Gives the new token. */
 export function logIn<Detail>(

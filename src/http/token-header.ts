@@ -23,8 +23,8 @@ export function headerTransport(option: HeaderOption | undefined) {
   const field = name.toLowerCase();
   const isBearer = field === 'authorization';
   return {
-    /** The challenge of a 401 in `WWW-Authenticate`; `undefined` for a header that HTTP has no scheme for. */
-    challenge: isBearer ? 'Bearer' : undefined,
+    /** The headers of a 401; `undefined` for a header that HTTP has no scheme for. */
+    challenge: isBearer ? { 'WWW-Authenticate': 'Bearer' } : undefined,
     /** The value in the token's place; `undefined` without one, or when the header came twice. */
     read(request: Pick<Exchange, 'header' | 'isRepeated'>): string | undefined {
       const value = request.header(field);

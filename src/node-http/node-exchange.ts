@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { type Exchange, isRepeatedIn } from '../http/exchange';
-import type { Refusal } from '../http/refusal';
+import type { Refusal } from '../http/guards/refusal';
 import type { ReplyHeaders } from '../http/reply-headers';
 import { divertAnswer } from './diverted-answer';
 import { replyOf } from './node-reply';

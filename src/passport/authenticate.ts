@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { checkFunction, kindOf, readUserId } from '../errors/arguments';
+import { checkRedirectTo, safeReturnTo } from '../http/guards/return-to';
 import type { LoginOptions } from '../http/login-options';
 import { checkProperty } from '../http/property';
 import type { RequestSession } from '../http/request-session';
-import { checkRedirectTo, safeReturnTo } from '../http/return-to';
 import { chosenSession } from '../http/session-place';
 
 /** The used part of passport. */

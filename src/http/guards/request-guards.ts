@@ -1,10 +1,9 @@
-import { checkCalled, checkSeconds, optional, type Readers, readOptions } from '../errors/arguments';
-import { checkProperty } from './property';
-import type { GuardVerdict } from './refusal';
-import { currentOf } from './request-session';
+import { checkCalled, checkSeconds, optional, type Readers, readOptions } from '../../errors/arguments';
+import { checkProperty } from '../property';
+import { currentOf } from '../request-session';
+import { chosenSession } from '../session-place';
+import { type GuardVerdict, recencyRefusal, userRefusal } from './refusal';
 import { checkRedirectTo } from './return-to';
-import { chosenSession } from './session-place';
-import { recencyRefusal, userRefusal } from './session-refusals';
 
 /** The option of `requireRecentLogin()` where a middleware puts sessions on requests. */
 export interface GuardOptions<Property extends string = string> {

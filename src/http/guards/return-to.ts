@@ -1,4 +1,4 @@
-import { checkString, shown } from '../errors/arguments';
+import { checkString, shown } from '../../errors/arguments';
 
 /**
  * Characters of a path that `returnTo` keeps. A longer one loses its query, then all of its path, because `Location`

@@ -1,11 +1,10 @@
-import { checkSeconds, kindOf } from '../errors/arguments';
-import { SessionError } from '../errors/session-error';
-import type { User } from '../manager/types';
-import type { CurrentSession } from './current-session';
-import { type RedirectOptions, redirectOf } from './guards';
-import type { GuardVerdict, Refusal } from './refusal';
-import { currentOf, RequestSession } from './request-session';
-import { recencyRefusal, userRefusal } from './session-refusals';
+import { checkSeconds, kindOf } from '../../errors/arguments';
+import { SessionError } from '../../errors/session-error';
+import type { User } from '../../manager/types';
+import type { CurrentSession } from '../current-session';
+import { currentOf, RequestSession } from '../request-session';
+import { type GuardVerdict, type Refusal, recencyRefusal, userRefusal } from './refusal';
+import { type RedirectOptions, redirectOf } from './request-guards';
 
 /**
  * The user of a session, for hosts without middleware.

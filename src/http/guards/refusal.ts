@@ -1,7 +1,18 @@
 /* The judgements of the guards. */
-import type { CurrentSession } from './current-session';
-import { type GuardVerdict, reauthenticationRequired, unauthenticated } from './refusal';
+import type { Ending } from '../../manager/types';
+import type { CurrentSession } from '../current-session';
 import { isPageRequest, loginLocation } from './return-to';
+
+/** The answer to a request that a guard refuses. */
+export interface Refusal {
+  status: number;
+  /** `Vary` is added to the response's own. */
+  headers: Readonly<Record<string, string>>;
+  body: { error: string } & Partial<Ending>;
+}
+
+/** What a guard gives: an answer, an error for the host's error path, or `null` for a request that may go on. */
+export type GuardVerdict = Refusal | Error | null;
 
 /**
  * Judges a request that needs a user.
@@ -12,13 +23,14 @@ export function userRefusal(current: CurrentSession<unknown>, loginPage: string 
   if (current.user !== null) return null;
   const { policy, exchange, failure } = current;
   if (failure !== null && !current.isConflict) return current.withErrorHeaders(failure);
-  const refusal = unauthenticated(policy.header?.challenge, current.ending);
-  if (loginPage === null) return refusal;
+  const challenge = policy.header?.challenge ?? {};
+  const body = { error: 'unauthenticated', ...current.ending };
+  if (loginPage === null) return { status: 401, headers: challenge, body };
   if (!isPageRequest(exchange.method, exchange.header('accept'))) {
-    return { ...refusal, headers: { ...refusal.headers, Vary: 'Accept' } };
+    return { status: 401, headers: { ...challenge, Vary: 'Accept' }, body };
   }
   const headers = { Location: loginLocation(loginPage, exchange.url), 'Cache-Control': 'no-store', Vary: 'Accept' };
-  return { ...refusal, status: 303, headers };
+  return { status: 303, headers, body };
 }
 
 /** Judges a request that needs a recent proof. Asks the store where the near cache has answered. */
@@ -42,4 +54,9 @@ export async function recencyRefusal(current: CurrentSession<unknown>, seconds: 
   // A proof in the future dates from before the clock was set back: its age is unknown.
   const isRecent = Math.abs(checkedAt.getTime() - authenticatedAt.getTime()) <= seconds * 1000;
   return isRecent ? null : reauthenticationRequired();
+}
+
+/** The user is signed in, but the last proof is too old. */
+function reauthenticationRequired(): Refusal {
+  return { status: 403, headers: {}, body: { error: 'reauthentication_required' } };
 }
