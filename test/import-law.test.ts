@@ -10,7 +10,8 @@ const LAW: Record<string, string[]> = {
   store: ['store', 'token', 'errors'],
   cache: ['cache', 'store', 'token', 'errors'],
   manager: ['manager', 'cache', 'store', 'token', 'errors'],
-  http: ['http', 'http/guards', 'manager', 'store', 'token', 'errors'],
+  http: ['http', 'http/cookies', 'http/guards', 'manager', 'store', 'token', 'errors'],
+  'http/cookies': ['http/cookies', 'http', 'errors'],
   'http/guards': ['http/guards', 'http', 'manager', 'errors'],
   'node-http': ['node-http', 'http', 'http/guards'],
   'express-session': ['express-session', 'http', 'manager', 'store', 'token', 'errors'],
@@ -62,6 +63,7 @@ const PACKAGES: Record<string, string[]> = {
   cache: ['node:crypto', 'lru-cache'],
   manager: ['node:events', 'node:util'],
   http: ['node:util', 'cookie'],
+  'http/cookies': ['cookie'],
   'http/guards': [],
   'node-http': [],
   'express-session': ['node:crypto', 'express-session'],
@@ -103,10 +105,13 @@ it.each(files)('%s imports only what its folder may', (file) => {
   }
 });
 
-it('the folders in redis/ take nothing from it but its schema and the replies of the scripts', () => {
-  const inside = files.filter((file) => folderOf(file).startsWith('redis/'));
+it.each([
+  ['the folders in redis/', 'redis/', ['../schema', '../replies']],
+  ['the cookies', 'http/cookies', ['../exchange', '../reply-headers']],
+])('%s take nothing from the folder above them but what they share', (_, folder, shared) => {
+  const inside = files.filter((file) => folderOf(file).startsWith(folder));
   const above = inside.flatMap(importsOf).filter(({ target }) => /^\.\.\/[\w-]+$/.test(target));
-  expect(new Set(above.map(({ target }) => target))).toEqual(new Set(['../schema', '../replies']));
+  expect(new Set(above.map(({ target }) => target))).toEqual(new Set(shared));
 });
 
 it('the way of a request knows no guard: they come after it', () => {

@@ -4,7 +4,7 @@ import type { TokenManager } from '../manager/token-manager';
 import type { Session } from '../manager/types';
 import { isVisitor } from '../token/token';
 import { CONNECTION, type Connection } from './connection';
-import type { CookieOptions } from './cookie-options';
+import type { CookieOptions } from './cookies/cookie-options';
 import { type Exchange, hostIn, isRepeatedIn } from './exchange';
 import { type SessionPolicy, sessionPolicy } from './middleware-options';
 import { type CrossOriginOptions, foreignOriginRefusal } from './origin-check';

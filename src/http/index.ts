@@ -1,5 +1,5 @@
 export type { SiteData } from './clear-site-data';
-export type { CookieOptions } from './cookie-options';
+export type { CookieOptions } from './cookies/cookie-options';
 export type { RedirectOptions } from './guards/request-guards';
 export { safeReturnTo } from './guards/return-to';
 export type { LoginOptions, LogoutOptions } from './login-options';

@@ -3,8 +3,9 @@
  * application on another path, or an older set-up of this one may have left more of them (cookie tossing). Only guesses
  * can find these.
  */
+
+import type { Exchange } from '../exchange';
 import { isAddress, isHostName } from './cookie-options';
-import type { Exchange } from './exchange';
 
 /** The requests that get a cookie. */
 export interface CookieScope {

@@ -1,9 +1,9 @@
 import { parseCookie, stringifySetCookie } from 'cookie';
+import type { Exchange } from '../exchange';
+import { cookieIdentity } from '../reply-headers';
 import { type CookieOptions, defaultCookieName, isHostPrefixed, readCookieOptions } from './cookie-options';
 import { type CookieScope, scopesOf } from './cookie-scopes';
-import type { Exchange } from './exchange';
 import { proxyWarning } from './proxy-warning';
-import { cookieIdentity } from './reply-headers';
 
 /** 400 days in seconds: browsers keep no cookie for longer (RFC 6265bis, 5.5). */
 const MAX_AGE = 400 * 24 * 3600;

@@ -7,7 +7,7 @@ import {
   type Readers,
   readOptions,
   shown,
-} from '../errors/arguments';
+} from '../../errors/arguments';
 
 /** Options of the cookie that carries the token. */
 export interface CookieOptions {
