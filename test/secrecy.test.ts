@@ -12,7 +12,7 @@ import { readCookies } from '../src/http/cookies/cookie';
 import { scopesOf } from '../src/http/cookies/cookie-scopes';
 import { crossOriginRefusal } from '../src/http/origin-check';
 import { candidatesOf } from '../src/http/request-tokens';
-import { headerTransport } from '../src/http/token-header';
+import { readHeader } from '../src/http/token-header';
 import { EVENT_NAMES } from '../src/manager/session-events';
 import { requestSessionsOf } from '../src/manager/token-manager';
 import { setAcl } from './support/acl';
@@ -264,8 +264,8 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
 describe('the time to read', () => {
   const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
   afterAll(() => manager.close());
-  const cookie = readCookies(undefined)?.user;
-  const header = headerTransport(undefined);
+  const cookie = readCookies('option cookie', undefined)?.user;
+  const header = readHeader('option header', undefined);
   const exchange = (headers: IncomingHttpHeaders, host = 'app.example') =>
     ({
       method: 'POST',

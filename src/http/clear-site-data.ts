@@ -23,17 +23,17 @@ const BY_DEFAULT: readonly SiteData[] = ['cache', 'cookies', 'storage'];
  *
  * @throws TypeError for a value that is neither a boolean nor a list of kinds.
  */
-export function clearSiteDataOf(option: boolean | readonly SiteData[] | undefined = false): readonly string[] {
+export function readSiteData(name: string, option: unknown = false): readonly string[] {
   if (option === false) return [];
   const kinds: unknown = option === true ? BY_DEFAULT : option;
   if (!Array.isArray(kinds)) {
-    throw new TypeError(`option clearSiteData must be true, false or an array of kinds, got ${kindOf(kinds)}`);
+    throw new TypeError(`${name} must be true, false or an array of kinds, got ${kindOf(kinds)}`);
   }
-  if (kinds.length === 0) throw new TypeError('option clearSiteData must name at least one kind; false is for none');
+  if (kinds.length === 0) throw new TypeError(`${name} must name at least one kind; false is for none`);
   for (const [index, kind] of kinds.entries()) {
     if (typeof kind === 'string' && Object.hasOwn(KINDS, kind)) continue;
     const known = Object.keys(KINDS).join(', ');
-    throw new TypeError(`option clearSiteData[${index}] must be one of ${known}, got ${shown(kind)}`);
+    throw new TypeError(`${name}[${index}] must be one of ${known}, got ${shown(kind)}`);
   }
   return [...new Set(kinds)].map((kind) => `"${kind}"`);
 }

@@ -2,12 +2,12 @@ import { checkCalled, oneOf, optional, type Read, type Readers, readOptions } fr
 import { checkManager } from '../manager/check-manager';
 import type { RequestSessions } from '../manager/request-sessions';
 import { requestSessionsOf, type TokenManager } from '../manager/token-manager';
-import { clearSiteDataOf, type SiteData } from './clear-site-data';
+import { readSiteData, type SiteData } from './clear-site-data';
 import { type Cookies, readCookies } from './cookies/cookie';
 import type { CookieOptions } from './cookies/cookie-options';
 import { type CrossOriginOptions, readTrustedOrigins, type TrustedOrigins } from './origin-check';
 import { checkProperty } from './property';
-import { type HeaderOption, headerTransport } from './token-header';
+import { type HeaderOption, readHeader } from './token-header';
 
 /** Options of `sessionMiddleware()`. */
 export interface SessionMiddlewareOptions<Property extends string = string> extends CrossOriginOptions {
@@ -44,12 +44,12 @@ export interface SessionMiddlewareOptions<Property extends string = string> exte
 }
 
 const READERS = {
-  cookie: (_name, value) => readCookies(value as CookieOptions | false | undefined),
-  header: (_name, value) => headerTransport(value as HeaderOption | undefined),
+  cookie: readCookies,
+  header: readHeader,
   onUnavailable: optional(oneOf('error', 'anonymous'), 'error'),
   crossOrigin: optional(oneOf('refuse', 'allow'), 'refuse'),
   trustedOrigins: readTrustedOrigins,
-  clearSiteData: (_name, value) => clearSiteDataOf(value as boolean | readonly SiteData[] | undefined),
+  clearSiteData: readSiteData,
   data: optional(oneOf('lazy', 'eager'), 'lazy'),
   property: optional(checkProperty, 'session'),
 } satisfies Readers<SessionMiddlewareOptions>;

@@ -14,12 +14,11 @@ const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 export type HeaderOption = string | false;
 
 /** @throws TypeError for a value that is neither `false` nor the name of a header. */
-export function headerTransport(option: HeaderOption | undefined) {
-  if (option === false) return null;
-  const name: unknown = option ?? 'authorization';
-  if (typeof name !== 'string')
-    throw new TypeError(`option header must be false or a header's name, got ${kindOf(name)}`);
-  if (!HEADER_NAME.test(name)) throw new TypeError(`option header must be a header's name, got ${shown(name)}`);
+export function readHeader(option: string, value: unknown) {
+  if (value === false) return null;
+  const name = value ?? 'authorization';
+  if (typeof name !== 'string') throw new TypeError(`${option} must be false or a header's name, got ${kindOf(name)}`);
+  if (!HEADER_NAME.test(name)) throw new TypeError(`${option} must be a header's name, got ${shown(name)}`);
   const field = name.toLowerCase();
   const isBearer = field === 'authorization';
   return {

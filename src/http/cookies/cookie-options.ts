@@ -77,19 +77,18 @@ export function defaultCookieName(secure: boolean, domain: string | undefined, p
  *
  * @throws TypeError for an option that is unknown or of the wrong kind, and for a combination that browsers refuse.
  */
-export function readCookieOptions(option: CookieOptions | undefined): Read<typeof READERS> {
-  const given = readOptions('option cookie', option, READERS, 'option cookie.');
+export function readCookieOptions(option: string, value: unknown): Read<typeof READERS> {
+  const given = readOptions(option, value as CookieOptions | undefined, READERS, `${option}.`);
   const { name = '', path, domain, sameSite, partitioned } = given;
-  if (isHostPrefixed(name) && domain !== undefined)
-    throw new TypeError('option cookie.domain: a __Host- cookie has none');
-  if (isHostPrefixed(name) && path !== '/') throw new TypeError("option cookie.path: a __Host- cookie's is /");
+  if (isHostPrefixed(name) && domain !== undefined) throw new TypeError(`${option}.domain: a __Host- cookie has none`);
+  if (isHostPrefixed(name) && path !== '/') throw new TypeError(`${option}.path: a __Host- cookie's is /`);
   const secureBecause = [
     SECURE_PREFIX.test(name) && `the name ${shown(name)}`,
     sameSite === 'none' && "sameSite 'none'",
     partitioned && 'partitioned',
   ].find((reason) => reason !== false);
   if (secureBecause === undefined) return given;
-  if (given.secure === false) throw new TypeError(`option cookie.secure must not be false with ${secureBecause}`);
+  if (given.secure === false) throw new TypeError(`${option}.secure must not be false with ${secureBecause}`);
   return { ...given, secure: true };
 }
 

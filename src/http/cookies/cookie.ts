@@ -1,7 +1,7 @@
 import { parseCookie, stringifySetCookie } from 'cookie';
 import type { Exchange } from '../exchange';
 import { cookieIdentity } from '../reply-headers';
-import { type CookieOptions, defaultCookieName, isHostPrefixed, readCookieOptions } from './cookie-options';
+import { defaultCookieName, isHostPrefixed, readCookieOptions } from './cookie-options';
 import { type CookieScope, scopesOf } from './cookie-scopes';
 import { proxyWarning } from './proxy-warning';
 
@@ -35,9 +35,9 @@ export interface Cookies {
 const VISITOR = '-visitor';
 
 /** @throws TypeError for an option that is unknown or of the wrong kind, and for a combination that browsers refuse. */
-export function readCookies(option: CookieOptions | false | undefined): Cookies | null {
-  if (option === false) return null;
-  const given = readCookieOptions(option);
+export function readCookies(name: string, value: unknown): Cookies | null {
+  if (value === false) return null;
+  const given = readCookieOptions(name, value);
   const warn = proxyWarning();
   return { user: cookieTransport(given, '', warn), visitor: cookieTransport(given, VISITOR, warn) };
 }
