@@ -4,7 +4,7 @@ import { ExpressSessions } from './express-session/express-sessions';
 import { LegacySessions } from './express-session/legacy-sessions';
 import { type AnyStore, type SessionMethods, type SessionRequest, Store } from './express-session/peer';
 import { isNamedId, nameOf } from './express-session/session-identity';
-import { placeSession, trackOf } from './express-session/tracked-session';
+import { placeSession, tracked } from './express-session/tracked-session';
 import { adoptSession } from './http/opening';
 import { checkProperty } from './http/property';
 import { currentOf, type RequestSession } from './http/request-session';
@@ -169,7 +169,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
   /** Makes the request's session object from the content that `get` returned. */
   override createSession<Content extends object>(request: object, session: Content): Content & SessionMethods {
     const req = request as SessionRequest;
-    const known = trackOf(session);
+    const known = tracked.get(session);
     const original = super.createSession(request, session);
     if (known?.owner !== this.#sessions) return original;
     if (req.sessionID !== known.identity.id) {
@@ -248,7 +248,7 @@ export function continueSession<Session extends object>(
     if (ours === null) return next(new TypeError(`continueSession: there is no req.${property}, see its option`));
     if (!store.hasManagerOf(ours)) return next(new TypeError(`continueSession: req.${property} has another manager`));
     const { session } = request as SessionRequest;
-    const known = ours.user === null && session ? trackOf(session) : undefined;
+    const known = ours.user === null && session ? tracked.get(session) : undefined;
     if (!session || !known?.stored?.isLive || ours.id === known.identity.name.sid) return next();
     const { maxAge } = (session as { cookie: { maxAge?: unknown } }).cookie;
     store

@@ -8,7 +8,7 @@ import type { LegacySessions } from './legacy-sessions';
 import type { SessionRequest } from './peer';
 import { contentOf, entriesOf, lifetimeOf } from './session-content';
 import { idOf, isNamedId, nameOf, type SessionIdentity } from './session-identity';
-import { newTrack, type StoredContent, type TrackedSession, track, trackOf } from './tracked-session';
+import { newTrack, type StoredContent, type TrackedSession, tracked } from './tracked-session';
 
 /** The most sessions that `all` returns, because it holds all of them in memory. */
 const MAX_LISTED = 10_000;
@@ -49,7 +49,7 @@ export class ExpressSessions {
     const content = contentOf(entries, leftMs);
     const movedTo = isNamedId(id) || userId === null ? id : idOf(name);
     const identity = { id: movedTo, name, userId };
-    track(content, newTrack(this, identity, { identity, entries, ttlMs, isLive: true }, id));
+    tracked.add(content, newTrack(this, identity, { identity, entries, ttlMs, isLive: true }, id));
     return content;
   }
 
@@ -142,7 +142,7 @@ export class ExpressSessions {
    * store, that content is an object like any other: a copy to store there.
    */
   #trackUnder(id: string, session: object): TrackedSession | undefined {
-    const known = trackOf(session);
+    const known = tracked.get(session);
     if (known?.owner !== this) return undefined;
     const { foundBy, identity } = known;
     return foundBy === null || foundBy === id || identity.id === id ? known : undefined;

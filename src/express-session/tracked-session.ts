@@ -35,14 +35,9 @@ export interface TrackedSession {
   queue: Promise<unknown>;
 }
 
-const tracked = privateField<TrackedSession>();
+/** The state of each session object, and of content that `get` returned. */
+export const tracked = privateField<TrackedSession>();
 
-/** The state of a session object, or of content that `get` returned; `undefined` for any other object. */
-export function trackOf(session: object): TrackedSession | undefined {
-  return tracked.get(session);
-}
-
-/** The state of a session object, or of content that `get` returns. */
 export function newTrack(
   owner: object,
   identity: SessionIdentity,
@@ -52,16 +47,12 @@ export function newTrack(
   return { owner, foundBy, identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
 }
 
-export function track(session: object, known: TrackedSession): void {
-  tracked.add(session, known);
-}
-
 /** The prototype of session objects: their `id` follows the identity. V8 is slow with a getter on each of them. */
 const PROTOTYPE: object = Object.create(Session.prototype, {
   id: {
     get(this: { readonly req?: SessionRequest }) {
       // An application may have wrapped the session: that shows only `req`.
-      return trackOf(this)?.identity.id ?? this.req?.sessionID;
+      return tracked.get(this)?.identity.id ?? this.req?.sessionID;
     },
   },
 });
@@ -76,7 +67,7 @@ export function placeSession(
 ): object {
   const session: object = Object.create(PROTOTYPE);
   const known = newTrack(owner, identity, stored);
-  track(session, known);
+  tracked.add(session, known);
   Object.defineProperty(session, 'req', { value: request });
   Object.assign(session, original);
   // express-session drops keys with the names of its own members. Their absence must not count as a deletion.
