@@ -7,7 +7,15 @@ import Koa from 'koa';
 import { MemoryStore, RedisStore, SessionError, type Store, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
-import { type AppOptions, type Detail, FRAMEWORKS, listen, type RunningApp, type Session } from './support/apps';
+import {
+  type AppOptions,
+  type Detail,
+  FRAMEWORKS,
+  listen,
+  type Routes,
+  type RunningApp,
+  type Session,
+} from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { ALL_HOSTS, HOSTS } from './support/hosts';
@@ -198,87 +206,53 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await manager.listUserToken('nobody')).toEqual([]);
     });
 
-    it('after the response has begun rejects, and leaves no session', async () => {
-      let outcome: unknown;
-      const { manager } = await start();
-      const app = await listen((req, res) => {
-        build(manager, {
-          routes: {
-            '/late': async (session) => {
-              begin(session, res);
-              outcome = await session.login('ada').catch((error) => error);
-              res.end();
-            },
-          },
-        })(req, res);
-      });
-      onClose(app.close);
-      await (await fetch(`${app.url}/late`)).text();
-      expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT', status: 500 });
-      expect(await manager.listUserToken('ada')).toEqual([]);
-    });
-
-    it("after the response has begun rejects, like a visitor's first data, with an error that names it", async () => {
-      const { manager } = await start();
+    it("after the response has begun rejects and leaves no session, like a visitor's first data, with an error that names it", async () => {
       const outcomes: unknown[] = [];
-      const app = await listen((req, res) => {
-        build(manager, {
-          routes: {
-            '/late': async (session) => {
-              begin(session, res);
-              outcomes.push(await session.login('ada').catch((error) => error));
-              outcomes.push(await session.data.increment('visits').catch((error) => error));
-              res.end();
-            },
-          },
-        })(req, res);
-      });
-      onClose(app.close);
-      await (await fetch(`${app.url}/late`)).text();
+      const routes: Routes = {
+        '/late': async (session, _query, res) => {
+          begin(session, res);
+          outcomes.push(await session.login('ada').catch((error) => error));
+          outcomes.push(await session.data.increment('visits').catch((error) => error));
+          res.end();
+        },
+      };
+      const { manager, send } = await start({ routes });
+      await send('/late');
       const late = (act: string) => ({
         code: 'ERR_HEADERS_SENT',
+        status: 500,
         message: expect.stringContaining(`${act} came after`),
       });
       expect(outcomes).toMatchObject([late('login()'), late("the first write of a visitor's session data")]);
+      expect(await manager.listUserToken('ada')).toEqual([]);
     });
 
     it('after the response has begun returns its token where there is no cookie to set', async () => {
       let token = '';
-      const { manager } = await start();
-      const app = await listen((req, res) => {
-        build(manager, {
-          cookie: false,
-          routes: {
-            '/stream': async (session) => {
-              begin(session, res);
-              token = await session.login('ada');
-              res.end();
-            },
-          },
-        })(req, res);
-      });
-      onClose(app.close);
-      await (await fetch(`${app.url}/stream`)).text();
+      const routes: Routes = {
+        '/stream': async (session, _query, res) => {
+          begin(session, res);
+          token = await session.login('ada');
+          res.end();
+        },
+      };
+      const { manager, send } = await start({ routes, cookie: false });
+      await send('/stream');
       expect(await manager.listUserToken('ada')).toEqual([token]);
     });
 
     it('whose response begins during the store call rejects, and leaves no session', async () => {
-      const { manager } = await start();
       let outcome: unknown;
-      const app = await listen((req, res) => {
-        build(manager, {
-          routes: {
-            '/race': async (session) => {
-              const login = session.login('ada').catch((error) => error);
-              begin(session, res);
-              outcome = await login;
-              res.end();
-            },
-          },
-        })(req, res);
-      });
-      onClose(app.close);
-      await (await fetch(`${app.url}/race`)).text();
+      const routes: Routes = {
+        '/race': async (session, _query, res) => {
+          const login = session.login('ada').catch((error) => error);
+          begin(session, res);
+          outcome = await login;
+          res.end();
+        },
+      };
+      const { manager, send } = await start({ routes });
+      await send('/race');
       expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT' });
       expect(await manager.listUserToken('ada')).toEqual([]);
     });

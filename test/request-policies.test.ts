@@ -161,38 +161,34 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
     });
 
     it('after the response has begun rejects before anything is rotated', async () => {
-      const { manager, login } = await start();
-      const token = await login('ada');
       let outcome: unknown;
-      const app = await listen((req, res) => {
-        const route = async (session: Parameters<Routes[string]>[0]) => {
+      const routes: Routes = {
+        '/late': async (session, _query, res) => {
           begin(session, res);
           outcome = await session.rotate().catch((error) => error);
           res.end();
-        };
-        build(manager, { routes: { '/late': route } })(req, res);
-      });
-      onClose(app.close);
-      await (await fetch(`${app.url}/late`, { headers: inCookie(token) })).text();
+        },
+      };
+      const { manager, send, login } = await start({}, { routes });
+      const token = await login('ada');
+      await send('/late', inCookie(token));
       expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT', message: expect.stringMatching(/^rotate\(\)/) });
       expect(await manager.listUserToken('ada')).toEqual([token]);
     });
 
     it('whose response begins during the store call rejects, and the old token stays valid', async () => {
-      const { manager, login } = await start({ rotationGrace: 0 });
-      const token = await login('ada');
       let outcome: unknown;
-      const app = await listen((req, res) => {
-        const route = async (session: Parameters<Routes[string]>[0]) => {
+      const routes: Routes = {
+        '/race': async (session, _query, res) => {
           const rotating = session.rotate().catch((error) => error);
           begin(session, res);
           outcome = await rotating;
           res.end();
-        };
-        build(manager, { routes: { '/race': route } })(req, res);
-      });
-      onClose(app.close);
-      await (await fetch(`${app.url}/race`, { headers: inCookie(token) })).text();
+        },
+      };
+      const { manager, send, login } = await start({ rotationGrace: 0 }, { routes });
+      const token = await login('ada');
+      await send('/race', inCookie(token));
       expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT' });
       expect(await manager.listUserToken('ada')).toEqual([token]);
       expect(await manager.checkToken(token)).not.toBeNull();

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { TokenManager } from 'tokensession';
 import type { RequestSession, SessionMiddlewareOptions } from 'tokensession/express';
@@ -14,8 +14,8 @@ export interface Detail {
 
 export type Session = RequestSession<Detail>;
 
-/** The handler of a path; its result is sent as JSON. */
-export type Routes = Record<string, (session: Session, query: URLSearchParams) => unknown>;
+/** The handler of a path; its result is sent as JSON, unless it has sent a response. */
+export type Routes = Record<string, (session: Session, query: URLSearchParams, res: ServerResponse) => unknown>;
 
 export interface AppOptions extends SessionMiddlewareOptions {
   routes?: Routes;
@@ -57,7 +57,7 @@ function appOn(host: Host): Build {
       mounts: [{ manager, options }],
       trustProxy,
       guardOf: (path) => GUARDS[path],
-      handle: ({ path, session, query }) => ({ ...ROUTES, ...routes })[path]?.(session as Session, query),
+      handle: ({ path, session, query, res }) => ({ ...ROUTES, ...routes })[path]?.(session as Session, query, res),
     });
 }
 
