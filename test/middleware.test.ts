@@ -206,7 +206,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       expect(await manager.listUserToken('nobody')).toEqual([]);
     });
 
-    it("after the response has begun rejects and leaves no session, like a visitor's first data, with an error that names it", async () => {
+    it("after the response has begun starts no session; the error names it, or a visitor's first data", async () => {
       const outcomes: unknown[] = [];
       const routes: Routes = {
         '/late': async (session, _query, res) => {

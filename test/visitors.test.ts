@@ -3,6 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { MemoryStore, type SessionData, SessionError, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { type AppOptions, type Detail, FRAMEWORKS, listen } from './support/apps';
+import { Browser } from './support/browser';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { describeStores, SECRET, type StoreFixture } from './support/stores';
@@ -50,23 +51,6 @@ const ROUTES: AppOptions['routes'] = {
   '/session': (session) => ({ ...session.toJSON(), endReason: session.endReason, actor: session.actor }),
 };
 
-/** A browser's cookies. */
-class Jar {
-  readonly cookies = new Map<string, string>();
-
-  take(response: Response): void {
-    for (const line of response.headers.getSetCookie()) {
-      const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? [];
-      if (/Max-Age=0/i.test(line)) this.cookies.delete(name);
-      else this.cookies.set(name, value);
-    }
-  }
-
-  get header(): string {
-    return [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; ');
-  }
-}
-
 /** An application, a browser that visits it, and the calls to its store. */
 async function start(
   framework: Framework,
@@ -81,31 +65,24 @@ async function start(
     await app.close();
     await manager.close();
   });
-  const jar = new Jar();
-  const visit = async (path: string, headers: Record<string, string> = {}, method = 'GET') => {
-    const answer = await fetch(app.url + path, {
-      method,
-      headers: { ...(jar.cookies.size > 0 && { Cookie: jar.header }), ...headers },
-    });
-    jar.take(answer);
-    const text = await answer.text();
-    return { status: answer.status, headers: answer.headers, body: answer.ok && text !== '' ? JSON.parse(text) : text };
-  };
-  return { visit, jar, calls, manager, store: inner, url: app.url };
+  const browser = new Browser(app.url);
+  const visit = (path: string, headers: Record<string, string> = {}, method = 'GET') =>
+    browser.visit(path, { headers, method });
+  return { visit, browser, calls, manager, store: inner, url: app.url };
 }
 
 describe.each(HOSTS)('on %s, a visitor', (framework) => {
   it('who writes nothing gets no cookie and no record, and costs no call to the store', async () => {
-    const { visit, jar, calls } = await start(framework);
+    const { visit, browser, calls } = await start(framework);
     expect((await visit('/data')).body).toEqual({});
     expect((await visit('/read')).body).toEqual([null, null, false, null, null]);
     expect((await visit('/session')).body).toMatchObject({ user: null, id: null });
-    expect(jar.cookies.size).toBe(0);
+    expect(browser.cookies.size).toBe(0);
     expect(calls).toEqual([]);
   });
 
   it('has data before a login, in a cookie that ends with the browser, for one call', async () => {
-    const { visit, jar, calls } = await start(framework);
+    const { visit, browser, calls } = await start(framework);
     const first = await visit('/set?cart=book');
     expect(first.headers.getSetCookie()).toEqual([
       expect.stringMatching(/^session-visitor=[^;]+; Path=\/; HttpOnly; SameSite=Lax$/),
@@ -120,7 +97,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     calls.length = 0;
     expect((await visit('/session')).body).toMatchObject({ user: null, id: first.body.id, endReason: null });
     expect(calls).toEqual(['touch']);
-    expect(jar.cookies.size).toBe(1);
+    expect(browser.cookies.size).toBe(1);
   });
 
   it('loses no parallel write of a first request, and gets one session for all', async () => {
@@ -154,12 +131,12 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
   });
 
   it('keeps at login the data that the login names, under a new token, and nothing else', async () => {
-    const { visit, jar, manager } = await start(framework);
+    const { visit, browser, manager } = await start(framework);
     const { body: visitor } = await visit('/set?cart=book&isAdmin=1');
     const { body: user } = await visit('/login?keep=cart&keep=absent');
     expect(user.data).toEqual({ cart: 'book' });
     expect(user.id).not.toBe(visitor.id);
-    expect([...jar.cookies.keys()]).toEqual(['session']);
+    expect([...browser.cookies.keys()]).toEqual(['session']);
     expect((await visit('/data')).body).toEqual({ cart: 'book' });
     expect(await manager.sessionData(visitor.token).getAll()).toEqual({});
   });
@@ -188,27 +165,27 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
   });
 
   it('finds nothing of the user after a logout', async () => {
-    const { visit, jar } = await start(framework);
+    const { visit, browser } = await start(framework);
     await visit('/login');
     await visit('/set?secret=1');
     expect((await visit('/logout-then-set')).body).toEqual({ after: 1 });
-    expect([...jar.cookies.keys()]).toEqual(['session-visitor']);
+    expect([...browser.cookies.keys()]).toEqual(['session-visitor']);
     expect((await visit('/data')).body).toEqual({ after: 1 });
   });
 
   it('ends with a logout, which deletes the cookie', async () => {
-    const { visit, jar, manager } = await start(framework);
+    const { visit, browser, manager } = await start(framework);
     const { body } = await visit('/set?cart=book');
     expect((await visit('/logout')).status).toBe(200);
-    expect(jar.cookies.size).toBe(0);
+    expect(browser.cookies.size).toBe(0);
     expect(await manager.sessionData(body.token).getAll()).toEqual({});
   });
 
   it('has no effect on requests from another origin, and starts no session there', async () => {
-    const { visit, jar, calls } = await start(framework);
+    const { visit, browser, calls } = await start(framework);
     const foreign = { Origin: 'https://evil.example', 'Sec-Fetch-Site': 'cross-site' };
     expect((await visit('/set?cart=planted', foreign, 'POST')).status).toBe(403);
-    expect(jar.cookies.size).toBe(0);
+    expect(browser.cookies.size).toBe(0);
     expect(calls).toEqual([]);
     await visit('/set?cart=book');
     calls.length = 0;
@@ -230,16 +207,16 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
   });
 
   it('gives way to a user whose token comes as well', async () => {
-    const { visit, jar, calls } = await start(framework);
+    const { visit, browser, calls } = await start(framework);
     await visit('/set?cart=book');
-    const visitor = jar.cookies.get('session-visitor') as string;
+    const visitor = browser.cookies.get('session-visitor') as string;
     await visit('/login');
-    jar.cookies.set('session-visitor', visitor);
+    browser.cookies.set('session-visitor', visitor);
     calls.length = 0;
     expect((await visit('/session')).body.user).toEqual({ id: 'ada' });
     expect(calls).toEqual(['touch']);
     await visit('/logout');
-    expect(jar.cookies.size).toBe(0);
+    expect(browser.cookies.size).toBe(0);
   });
 
   it('continues beside a token of a session that has ended', async () => {
@@ -254,7 +231,7 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
       endReason: 'revoked',
     });
     const refused = await visit('/me', { Cookie: cookies });
-    expect([refused.status, JSON.parse(refused.body)]).toEqual([401, { error: 'unauthenticated', reason: 'revoked' }]);
+    expect([refused.status, refused.body]).toEqual([401, { error: 'unauthenticated', reason: 'revoked' }]);
   });
 
   it('may use a header instead of cookies', async () => {
@@ -269,14 +246,14 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
   });
 
   it('gets a 503 in an outage, and keeps the cookie', async () => {
-    const { visit, jar, store } = await start(framework);
+    const { visit, browser, store } = await start(framework);
     await visit('/set?cart=book');
     const outage = jest.spyOn(store, 'touch').mockRejectedValue(new SessionError('ERR_STORE_UNAVAILABLE', 'test'));
     expect((await visit('/data')).status).toBe(503);
     outage.mockRestore();
     jest.spyOn(store, 'create').mockRejectedValueOnce(new SessionError('ERR_STORE_UNAVAILABLE', 'test'));
     expect((await visit('/set?x=1', { Cookie: '' })).status).toBe(503);
-    expect(jar.cookies.size).toBe(1);
+    expect(browser.cookies.size).toBe(1);
     expect((await visit('/data')).body).toEqual({ cart: 'book' });
   });
 
@@ -289,10 +266,10 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
   });
 
   it('has limits for data from the first write on, and those that the options set', async () => {
-    const { visit, jar, calls } = await start(framework, {}, { maxDataBytes: 100, maxDataKeys: 2 });
+    const { visit, browser, calls } = await start(framework, {}, { maxDataBytes: 100, maxDataKeys: 2 });
     expect((await visit(`/set?a=${'x'.repeat(100)}`)).status).toBe(413);
     expect((await visit('/set?a=1&b=2&c=3')).status).toBe(413);
-    expect([jar.cookies.size, calls]).toEqual([0, []]);
+    expect([browser.cookies.size, calls]).toEqual([0, []]);
     expect(() => new TokenManager({ store: new MemoryStore(), secret: SECRET, visitorTtl: 0 })).toThrow(
       new RangeError('option visitorTtl must be a whole number from 1 to 3153600000, got 0'),
     );
@@ -307,9 +284,9 @@ describe.each(HOSTS)('on %s, a visitor under attack', (framework) => {
     ((await (await fetch(`${url}/set?${query}`)).json()) as { token: string }).token;
 
   it('has data beside cookies of two users, and keeps it at the login that replaces them', async () => {
-    const { visit, jar, manager, calls } = await start(framework);
+    const { visit, browser, manager, calls } = await start(framework);
     await visit('/set?cart=book');
-    const visitor = jar.header;
+    const visitor = browser.header;
     const users = `session=${await manager.setToken('ada')}; session=${await manager.setToken('bob')}`;
     calls.length = 0;
     expect((await visit('/data', { Cookie: `${users}; ${visitor}` })).body).toEqual({ cart: 'book' });
@@ -358,13 +335,13 @@ describe.each(HOSTS)('on %s, a visitor under attack', (framework) => {
     expect((await visit('/data', byHeader)).body).toEqual({ cart: 'header' });
     expect((await visit('/session', byHeader)).body.endReason).toBeNull();
     const refused = await visit('/me', byHeader);
-    expect([refused.status, JSON.parse(refused.body)]).toEqual([401, { error: 'unauthenticated' }]);
+    expect([refused.status, refused.body]).toEqual([401, { error: 'unauthenticated' }]);
 
     const user = await manager.setToken('ada');
     await manager.deleteUserToken('ada');
     const ended = { ...cookie, ...foreign, Authorization: `Bearer ${user}` };
     const answer = await visit('/me', ended, 'POST');
-    expect([answer.status, JSON.parse(answer.body)]).toEqual([401, { error: 'unauthenticated', reason: 'revoked' }]);
+    expect([answer.status, answer.body]).toEqual([401, { error: 'unauthenticated', reason: 'revoked' }]);
     expect(await manager.sessionData(other).getAll()).toEqual({ cart: 'cookie' });
   });
 
@@ -387,7 +364,7 @@ describe.each(HOSTS)('on %s, a visitor under attack', (framework) => {
     'does not begin by a write of a user’s request whose session %s found ended',
     async (verb) => {
       let outcome: unknown;
-      const { visit, jar, manager, calls } = await start(framework, {
+      const { visit, browser, manager, calls } = await start(framework, {
         routes: {
           '/write': async (session) => {
             await manager.deleteUserToken('ada');
@@ -402,7 +379,7 @@ describe.each(HOSTS)('on %s, a visitor under attack', (framework) => {
       expect((await visit('/write')).body).toEqual({});
       expect(outcome).toMatchObject({ code: 'ERR_NO_SESSION' });
       expect(calls).not.toContain('create');
-      expect([...jar.cookies.keys()]).toEqual(['session']);
+      expect([...browser.cookies.keys()]).toEqual(['session']);
     },
   );
 
@@ -410,11 +387,11 @@ describe.each(HOSTS)('on %s, a visitor under attack', (framework) => {
     ['/login', 'end', {}],
     ['/login?keep=cart', 'endWithData', { cart: 'book' }],
   ] as const)("does not make a login fail when the visitor's session cannot be ended: %s", async (path, verb, data) => {
-    const { visit, jar, store } = await start(framework);
+    const { visit, browser, store } = await start(framework);
     await visit('/set?cart=book');
     jest.spyOn(store, verb).mockRejectedValueOnce(new SessionError('ERR_STORE_TIMEOUT', 'test'));
     expect((await visit(path)).body.data).toEqual(data);
-    expect([...jar.cookies.keys()]).toEqual(['session']);
+    expect([...browser.cookies.keys()]).toEqual(['session']);
     expect((await visit('/me')).status).toBe(200);
   });
 
@@ -423,7 +400,7 @@ describe.each(HOSTS)('on %s, a visitor under attack', (framework) => {
     const startWriting = async (write: (data: SessionData<Record<string, unknown>>) => Promise<unknown>) => {
       const app = await start(framework);
       await app.visit('/set?cart=book&gone=1&secret=1');
-      const token = app.jar.cookies.get('session-visitor')?.slice(0, -1) as string;
+      const token = app.browser.cookies.get('session-visitor')?.slice(0, -1) as string;
       const create = app.store.create.bind(app.store);
       jest.spyOn(app.store, 'create').mockImplementationOnce(async (tag, session) => {
         const created = await create(tag, session);
@@ -498,9 +475,9 @@ it.each([[undefined], [null], [7], ['']])(
 // On Request and Response, it is for the host to abort the request's signal.
 describe.each(HOSTS.filter((host) => host !== 'fetch'))('on %s, a visitor', (framework) => {
   it('keeps the data when the client disconnects before the login’s cookie could be set', async () => {
-    const { store, jar, manager, visit } = await start(framework);
+    const { store, browser, manager, visit } = await start(framework);
     await visit('/set?cart=book');
-    const token = jar.cookies.get('session-visitor')?.slice(0, -1) as string;
+    const token = browser.cookies.get('session-visitor')?.slice(0, -1) as string;
     const server = createServer(FRAMEWORKS[framework](manager, { routes: ROUTES })).listen(0, '127.0.0.1');
     onClose(() => new Promise<void>((done) => server.close(() => done())));
     await once(server, 'listening');
@@ -512,7 +489,7 @@ describe.each(HOSTS.filter((host) => host !== 'fetch'))('on %s, a visitor', (fra
     });
     const ended = new Promise((done) => manager.once('logout', done));
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    await expect(fetch(`${url}/login?keep=cart`, { headers: { Cookie: jar.header } })).rejects.toThrow();
+    await expect(fetch(`${url}/login?keep=cart`, { headers: { Cookie: browser.header } })).rejects.toThrow();
     await ended;
     expect(await manager.listUserSessions('ada')).toEqual([]);
     expect(await manager.sessionData(token).getAll()).toEqual({ cart: 'book' });
@@ -560,7 +537,7 @@ describe.each(HOSTS)('on %s, a user for whom another acts', (framework) => {
     expect((await visit('/session')).body).toMatchObject({ user: { id: 'ada' }, actor: 'admin-7' });
     expect((await visit('/me')).status).toBe(200);
     const refused = await visit('/vault');
-    expect([refused.status, JSON.parse(refused.body)]).toEqual([403, { error: 'reauthentication_required' }]);
+    expect([refused.status, refused.body]).toEqual([403, { error: 'reauthentication_required' }]);
     const [listed] = await manager.listUserSessions('ada');
     expect(listed).toMatchObject({ actor: 'admin-7' });
     expect(listed?.attributes).not.toHaveProperty('actor');
@@ -590,7 +567,7 @@ describeStores((open) => {
     });
 
     it('is deleted after visitorTtl, which every request slides; no write revives it', async () => {
-      const { visit, manager, jar } = await start('Express 5', {}, { store: fixture.store, visitorTtl: 60 });
+      const { visit, manager, browser } = await start('Express 5', {}, { store: fixture.store, visitorTtl: 60 });
       const { body } = await visit('/set?cart=book');
       for (let i = 0; i < 3; i++) {
         await fixture.elapse(40_000);
@@ -604,7 +581,7 @@ describeStores((open) => {
       const { body: next } = await visit('/set?cart=new');
       expect(next.id).not.toBe(body.id);
       expect((await visit('/data')).body).toEqual({ cart: 'new' });
-      expect(jar.cookies.size).toBe(1);
+      expect(browser.cookies.size).toBe(1);
     });
 
     it('gets another token by rotate(), which the holder of a planted token does not learn', async () => {
@@ -615,12 +592,12 @@ describeStores((open) => {
           return { token, same: token === session.token, data: await session.data.getAll() };
         },
       };
-      const { visit, jar, manager } = await start('Express 5', { routes }, { store: fixture.store });
+      const { visit, browser, manager } = await start('Express 5', { routes }, { store: fixture.store });
       const { body: old } = await visit('/set?cart=book');
       const { body } = await visit('/rotate');
       expect(body).toEqual({ token: expect.any(String), same: true, data: { cart: 'book', pendingUser: 'ada' } });
       expect(body.token).not.toBe(old.token);
-      expect(jar.cookies.get('session-visitor')).toBe(`${body.token}~`);
+      expect(browser.cookies.get('session-visitor')).toBe(`${body.token}~`);
       expect((await visit('/data')).body).toEqual({ cart: 'book', pendingUser: 'ada' });
       expect(await manager.sessionData(old.token).getAll()).toEqual({});
       await expect(manager.sessionData(old.token).set('cart', 'x')).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
