@@ -3,9 +3,8 @@ import cookieParser from 'cookie-parser';
 import express from 'express';
 import { MemoryStore, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
-import { type AppOptions, type Detail, FRAMEWORKS, listen, type Routes, type Session } from './support/apps';
+import { type AppOptions, type Detail, FRAMEWORKS, listen, type Routes, type Session, serve } from './support/apps';
 import { closeAfterEach } from './support/closing';
-import { countedStore } from './support/counted-store';
 import { ALL_HOSTS, HOSTS } from './support/hosts';
 import type { Visit } from './support/hosts/host';
 import { sendRaw } from './support/raw-request';
@@ -24,11 +23,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   const onClose = closeAfterEach();
 
   async function start(options: AppOptions = {}) {
-    const { store, calls } = countedStore(new MemoryStore());
-    const manager = new TokenManager<Detail>({ store, secret: SECRET });
-    const app = await listen(build(manager, options));
-    onClose(() => manager.close());
-    onClose(app.close);
+    const { manager, calls, url } = await serve(onClose, build, options);
     const tokensOf = async (user: string, count: number) => {
       const tokens = [];
       for (let i = 0; i < count; i++) tokens.push(await manager.setToken(user));
@@ -39,7 +34,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       calls.splice(0);
       const cookie = cookies.length === 0 ? [] : [`Cookie: ${cookies.join('; ')}`];
       const method = /^\/(?:session|me|vault)/.test(path) ? 'GET' : 'POST';
-      const response = await sendRaw(app.url, method, path, [`Host: ${host}`, ...cookie, ...more]);
+      const response = await sendRaw(url, method, path, [`Host: ${host}`, ...cookie, ...more]);
       const user = /"user":\{"id":"(\w+)"/.exec(response.text)?.[1] ?? null;
       return { ...response, user, calls: [...calls] };
     };

@@ -3,9 +3,8 @@ import Koa from 'koa';
 import { MemoryStore, SessionError, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
-import { type AppOptions, type Detail, FRAMEWORKS, listen } from './support/apps';
+import { type AppOptions, type Detail, FRAMEWORKS, listen, serve } from './support/apps';
 import { closeAfterEach } from './support/closing';
-import { countedStore } from './support/counted-store';
 import { ALL_HOSTS, HOSTS } from './support/hosts';
 import { sendRaw } from './support/raw-request';
 import { SECRET } from './support/stores';
@@ -20,15 +19,11 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   const onClose = closeAfterEach();
 
   async function start(options: AppOptions = {}) {
-    const { store, calls } = countedStore(new MemoryStore());
-    const manager = new TokenManager<Detail>({ store, secret: SECRET });
-    const app = await listen(build(manager, options));
-    onClose(() => manager.close());
-    onClose(app.close);
+    const { manager, calls, url } = await serve(onClose, build, options);
     const token = await manager.setToken('ada');
     calls.splice(0);
     const cookie = `Cookie: session=${token}`;
-    const send = (method: string, headers: string[], path = '/session') => sendRaw(app.url, method, path, headers);
+    const send = (method: string, headers: string[], path = '/session') => sendRaw(url, method, path, headers);
     return { manager, send, token, cookie, calls };
   }
 

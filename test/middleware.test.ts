@@ -7,15 +7,7 @@ import Koa from 'koa';
 import { MemoryStore, RedisStore, SessionError, type Store, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
-import {
-  type AppOptions,
-  type Detail,
-  FRAMEWORKS,
-  listen,
-  type Routes,
-  type RunningApp,
-  type Session,
-} from './support/apps';
+import { type AppOptions, type Detail, FRAMEWORKS, listen, type Routes, type Session } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { ALL_HOSTS, HOSTS } from './support/hosts';
@@ -41,7 +33,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
 
   async function start(options: AppOptions & { manager?: TokenManager<Detail> } = {}) {
     const { manager = manage(), ...appOptions } = options;
-    const app: RunningApp = await listen(build(manager, appOptions));
+    const app = await listen(build(manager, appOptions));
     onClose(app.close);
     const send = async (path: string, headers: Record<string, string> = {}) => {
       const response = await fetch(app.url + path, { headers, method: path === '/me' ? 'GET' : 'POST' });

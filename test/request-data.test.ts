@@ -1,7 +1,6 @@
 import { MemoryStore, RedisStore, SessionError, TokenManager, type TokenManagerOptions } from 'tokensession';
-import { type AppOptions, type Detail, FRAMEWORKS, listen, type Session } from './support/apps';
+import { type AppOptions, type Detail, FRAMEWORKS, type Session, serve } from './support/apps';
 import { closeAfterEach } from './support/closing';
-import { countedStore } from './support/counted-store';
 import { type RedisServer, scriptCalls, startRedis } from './support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { until } from './support/until';
@@ -14,8 +13,6 @@ async function start(
   options: AppOptions = {},
   policy: Partial<TokenManagerOptions<Detail>> = {},
 ) {
-  const { store, calls } = countedStore(policy.store ?? new MemoryStore());
-  const manager = new TokenManager<Detail>({ secret: SECRET, ...policy, store });
   const routes: AppOptions['routes'] = {
     '/data': (session) => session.data.getAll(),
     '/set': async (session, query) => {
@@ -41,15 +38,11 @@ async function start(
     },
     ...options.routes,
   };
-  const app = await listen(FRAMEWORKS[framework](manager, { ...options, routes }));
-  onClose(async () => {
-    await app.close();
-    await manager.close();
-  });
+  const { manager, calls, url } = await serve(onClose, FRAMEWORKS[framework], { ...options, routes }, policy);
   const token = await manager.setToken('ada');
   const visit = async (path: string, by: string | null = token) => {
     const headers = by === null ? {} : { Authorization: `Bearer ${by}` };
-    const answer = await fetch(app.url + path, { headers });
+    const answer = await fetch(url + path, { headers });
     const text = await answer.text();
     return { status: answer.status, headers: answer.headers, body: answer.ok && text !== '' ? JSON.parse(text) : text };
   };

@@ -1,10 +1,9 @@
-import { MemoryStore, SessionError, type Store, TokenManager, type TokenManagerOptions } from 'tokensession';
-import { type AppOptions, type Detail, FRAMEWORKS, listen, RECENT, type Routes } from './support/apps';
+import { MemoryStore, SessionError, type Store, type TokenManagerOptions } from 'tokensession';
+import { type AppOptions, type Detail, FRAMEWORKS, RECENT, type Routes, serve } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { ALL_HOSTS, HOSTS } from './support/hosts';
 import { anySession } from './support/hosts/host';
 import { idOf } from './support/session-id';
-import { SECRET } from './support/stores';
 
 const ROUTES: Routes = {
   '/why': ({ user, endReason, endMessage }) => ({ user, endReason, endMessage }),
@@ -23,13 +22,10 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
   /** An application on a store whose clock the test moves. */
   async function start(options: Partial<TokenManagerOptions<Detail>> = {}, appOptions: AppOptions = {}) {
     let now = Date.now();
-    const store = options.store ?? new MemoryStore({ now: () => now });
-    const manager = new TokenManager<Detail>({ store, secret: SECRET, ...options });
-    const app = await listen(build(manager, { routes: ROUTES, ...appOptions }));
-    onClose(() => manager.close());
-    onClose(app.close);
+    const store = new MemoryStore({ now: () => now });
+    const { manager, url } = await serve(onClose, build, { routes: ROUTES, ...appOptions }, { store, ...options });
     const send = async (path: string, headers: Record<string, string> = {}, method = 'GET') => {
-      const response = await fetch(app.url + path, { headers, method });
+      const response = await fetch(url + path, { headers, method });
       const isJson = response.headers.get('content-type')?.includes('json');
       const text = await response.text();
       return {
@@ -40,7 +36,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
       };
     };
     const login = async (user: string) => (await send(`/login?user=${user}`, {}, 'POST')).body.token as string;
-    return { manager, send, login, url: app.url, pass: (seconds: number) => (now += seconds * 1000) };
+    return { manager, send, login, url, pass: (seconds: number) => (now += seconds * 1000) };
   }
 
   const inCookie = (token: unknown) => ({ cookie: `session=${token}` });

@@ -1,11 +1,8 @@
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { connect } from 'node:net';
-import { MemoryStore, TokenManager } from 'tokensession';
-import { type Detail, FRAMEWORKS, listen, type Session } from './support/apps';
+import { FRAMEWORKS, type Session, serve } from './support/apps';
 import { closeAfterEach } from './support/closing';
-import { countedStore } from './support/counted-store';
-import { SECRET } from './support/stores';
 import { until } from './support/until';
 
 const onClose = closeAfterEach();
@@ -14,8 +11,6 @@ const onClose = closeAfterEach();
 const aborted = (signal: AbortSignal) => (signal.aborted ? undefined : once(signal, 'abort'));
 
 async function start(framework: keyof typeof FRAMEWORKS) {
-  const { store, calls } = countedStore(new MemoryStore());
-  const manager = new TokenManager<Detail>({ secret: SECRET, store });
   const seen: AbortSignal[] = [];
   const routes = {
     '/wait': async (session: Session) => {
@@ -44,18 +39,14 @@ async function start(framework: keyof typeof FRAMEWORKS) {
       return { why: before.reason.endReason, differs: after !== before, later: after.aborted };
     },
   };
-  const app = await listen(FRAMEWORKS[framework](manager, { routes }));
-  onClose(async () => {
-    await app.close();
-    await manager.close();
-  });
+  const { manager, calls, url } = await serve(onClose, FRAMEWORKS[framework], { routes });
   const token = await manager.setToken('ada');
   calls.length = 0;
   const visit = async (path: string, by: string | null = token) => {
     const headers = by === null ? {} : { Authorization: `Bearer ${by}` };
-    return (await fetch(app.url + path, { headers })).json();
+    return (await fetch(url + path, { headers })).json();
   };
-  return { app, manager, token, visit, calls, seen };
+  return { url, manager, token, visit, calls, seen };
 }
 
 describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, session.signal', (framework) => {
@@ -79,8 +70,8 @@ describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, se
   });
 
   it('is released when the client disconnects', async () => {
-    const { app, manager, token } = await start(framework);
-    const leaving = request(`${app.url}/wait`, { headers: { Authorization: `Bearer ${token}` } });
+    const { url, manager, token } = await start(framework);
+    const leaving = request(`${url}/wait`, { headers: { Authorization: `Bearer ${token}` } });
     leaving.on('error', () => undefined);
     leaving.end();
     await until('it is watched', () => manager.watched().length === 1);
@@ -91,8 +82,8 @@ describe.each(Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[])('on %s, se
   // A host with `Request` and `Response` says itself when the client has gone.
   if (framework !== 'fetch')
     it('is released when the client of pipelined requests disconnects', async () => {
-      const { app, manager, token, seen } = await start(framework);
-      const { port } = new URL(app.url);
+      const { url, manager, token, seen } = await start(framework);
+      const { port } = new URL(url);
       const socket = connect(Number(port), '127.0.0.1');
       const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: app\r\nAuthorization: Bearer ${token}\r\n\r\n`;
       socket.write(get('/wait').repeat(3));

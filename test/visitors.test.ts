@@ -2,10 +2,9 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { MemoryStore, type SessionData, SessionError, TokenManager, type TokenManagerOptions } from 'tokensession';
-import { type AppOptions, type Detail, FRAMEWORKS, listen } from './support/apps';
+import { type AppOptions, type Detail, FRAMEWORKS, serve } from './support/apps';
 import { Browser } from './support/browser';
 import { closeAfterEach } from './support/closing';
-import { countedStore } from './support/counted-store';
 import { describeStores, SECRET, type StoreFixture } from './support/stores';
 
 const onClose = closeAfterEach();
@@ -57,18 +56,13 @@ async function start(
   options: AppOptions = {},
   policy: Partial<TokenManagerOptions<Detail>> = {},
 ) {
-  const inner = policy.store ?? new MemoryStore();
-  const { store, calls } = countedStore(inner);
-  const manager = new TokenManager<Detail>({ secret: SECRET, ...policy, store });
-  const app = await listen(FRAMEWORKS[framework](manager, { ...options, routes: { ...ROUTES, ...options.routes } }));
-  onClose(async () => {
-    await app.close();
-    await manager.close();
-  });
-  const browser = new Browser(app.url);
+  const store = policy.store ?? new MemoryStore();
+  const appOptions = { ...options, routes: { ...ROUTES, ...options.routes } };
+  const { manager, calls, url } = await serve(onClose, FRAMEWORKS[framework], appOptions, { ...policy, store });
+  const browser = new Browser(url);
   const visit = (path: string, headers: Record<string, string> = {}, method = 'GET') =>
     browser.visit(path, { headers, method });
-  return { visit, browser, calls, manager, store: inner, url: app.url };
+  return { visit, browser, calls, manager, store, url };
 }
 
 describe.each(HOSTS)('on %s, a visitor', (framework) => {

@@ -1,10 +1,13 @@
 import { once } from 'node:events';
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { TokenManager } from 'tokensession';
+import { MemoryStore, TokenManager, type TokenManagerOptions } from 'tokensession';
 import type { RequestSession, SessionMiddlewareOptions } from 'tokensession/express';
+import type { closeAfterEach } from './closing';
+import { countedStore } from './counted-store';
 import { HOSTS } from './hosts';
 import type { GuardName, Host } from './hosts/host';
+import { SECRET } from './stores';
 
 export { RECENT } from './hosts/host';
 
@@ -59,6 +62,21 @@ function appOn(host: Host): Build {
       guardOf: (path) => GUARDS[path],
       handle: ({ path, session, query, res }) => ({ ...ROUTES, ...routes })[path]?.(session as Session, query, res),
     });
+}
+
+/** An application and its manager, which both close after the test, and the calls to the store. */
+export async function serve(
+  onClose: ReturnType<typeof closeAfterEach>,
+  build: Build,
+  options: AppOptions = {},
+  policy: Partial<TokenManagerOptions<Detail>> = {},
+) {
+  const { store, calls } = countedStore(policy.store ?? new MemoryStore());
+  const manager = new TokenManager<Detail>({ secret: SECRET, ...policy, store });
+  const { url, close } = await listen(build(manager, options));
+  onClose(() => manager.close());
+  onClose(close);
+  return { manager, calls, url };
 }
 
 export interface RunningApp {
