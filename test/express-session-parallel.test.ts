@@ -4,6 +4,7 @@ import { ExpressSessionStore } from 'tokensession/express-session';
 import { closeAfterEach } from './support/closing';
 import { startClusterTopology } from './support/cluster-topology';
 import { type BridgeOptions, called, type Route, startBridge } from './support/express-session-app';
+import { gate } from './support/gate';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { idOf } from './support/session-id';
 import { PATIENT, SECRET } from './support/stores';
@@ -16,23 +17,6 @@ beforeAll(async () => {
   server = await startRedis();
 });
 afterAll(() => server.stop());
-
-/** Makes requests wait until the test opens it. */
-function gate() {
-  let open = () => {};
-  let reached = () => {};
-  const opened = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  const arrival = new Promise<void>((resolve) => {
-    reached = resolve;
-  });
-  const wait = () => {
-    reached();
-    return opened;
-  };
-  return { open: () => open(), arrival, wait };
-}
 
 describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) => {
   const start = (options: BridgeOptions = {}) =>

@@ -56,13 +56,9 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
 
   /** A store whose every call fails as a Redis that is down does. */
   const downStore = (): Store => {
-    const fail = () => Promise.reject(new SessionError('ERR_STORE_UNAVAILABLE', 'down'));
-    return Object.assign(Object.create(new MemoryStore()) as Store, {
-      ...Object.fromEntries(
-        ['create', 'check', 'touch', 'refresh', 'end', 'endAll', 'list'].map((verb) => [verb, fail]),
-      ),
-      close: async () => undefined,
-    });
+    const store = new MemoryStore();
+    void store.close();
+    return store;
   };
 
   describe('signing in', () => {
@@ -335,8 +331,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
     it('gives a 503 and keeps the cookie while the store is down: no client may take that for a logout', async () => {
       const manager = manage();
       const token = await manager.setToken('ada');
-      const store = downStore();
-      const { send } = await start({ manager: manage(store), onUnavailable: 'anonymous' });
+      const { send } = await start({ manager: manage(downStore()), onUnavailable: 'anonymous' });
       expect(await send('/logout', { cookie: `session=${token}` })).toMatchObject({ status: 503, setCookie: [] });
     });
   });

@@ -6,10 +6,12 @@ import { HmacSha256 } from '../src/token/hmac';
 import { listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
+import { gate } from './support/gate';
 import { ALL_HOSTS } from './support/hosts';
 import type { AnySession, GuardName, Mount, Plan, Visit } from './support/hosts/host';
 import { sendRaw } from './support/raw-request';
 import { SECRET } from './support/stores';
+import { wrapStore } from './support/wrapped-store';
 
 const HOST = 'Host: shop.example.com';
 const CROSS_SITE = 'Sec-Fetch-Site: cross-site';
@@ -17,14 +19,8 @@ const CROSS_SITE = 'Sec-Fetch-Site: cross-site';
 /** A store that fails on demand. */
 function fallibleStore(): { store: Store; fail(isDown: boolean): void } {
   let isDown = false;
-  const store = new Proxy<Store>(new MemoryStore(), {
-    get(target, name) {
-      const member: unknown = Reflect.get(target, name, target);
-      if (typeof member !== 'function') return member;
-      if (!isDown || name === 'close') return member.bind(target);
-      return () => Promise.reject(new SessionError('ERR_STORE_UNAVAILABLE', 'the store is down'));
-    },
-  });
+  const refuse = () => Promise.reject(new SessionError('ERR_STORE_UNAVAILABLE', 'the store is down'));
+  const store = wrapStore(new MemoryStore(), (method, call) => (isDown && method !== 'close' ? refuse() : call()));
   return {
     store,
     fail(down) {
@@ -137,30 +133,22 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
     it.each(['login', 'switch', 'expire'])('keeps the cookie of a parallel login: %s', async (kind) => {
       let now = Date.now();
       const manager = newManager({ store: new MemoryStore({ now: () => now }), ttl: 60 });
-      let begun: () => void;
-      let goOn: (() => void) | undefined;
-      const hasBegun = new Promise<void>((resolve) => {
-        begun = resolve;
-      });
-      const gate = new Promise<void>((resolve) => {
-        goOn = resolve;
-      });
+      const slow = gate();
       const send = await start(
         async ({ req, session }) => {
           if (req.url === '/login') return session.login(kind === 'switch' ? 'grace' : 'ada');
-          begun();
-          await gate;
+          await slow.wait();
           return { rotated: await session.rotate(), reason: session.endReason };
         },
         [{ manager }],
       );
       const token = await manager.setToken('ada');
       if (kind === 'expire') now += 61_000;
-      const slow = send([`Cookie: session=${token}`], '/slow');
-      await hasBegun;
+      const answer = send([`Cookie: session=${token}`], '/slow');
+      await slow.arrival;
       const login = await send([`Cookie: session=${token}`], '/login');
-      goOn?.();
-      const late = await slow;
+      slow.open();
+      const late = await answer;
       expect(late).toMatchObject({ status: 200, setCookie: [] });
       expect(await manager.checkToken(cookieIn(login.setCookie) ?? '')).not.toBeNull();
     });

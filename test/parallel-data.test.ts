@@ -5,6 +5,7 @@ import { requestSessionsOf } from '../src/manager/token-manager';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { DataLedger } from './support/data-ledger';
+import { gate } from './support/gate';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 import { startProxy } from './support/tcp-proxy';
@@ -102,15 +103,7 @@ describe('a logout during a slow request', () => {
     async (framework) => {
       await server.admin.flushall();
       const [here, elsewhere] = services(server.url) as [TokenManager<Detail>, TokenManager<Detail>];
-      let isWaiting = false;
-      let goOn: () => void = () => undefined;
-      const gate = new Promise<void>((resolve) => {
-        goOn = resolve;
-      });
-      const wait = async () => {
-        isWaiting = true;
-        await gate;
-      };
+      const slow = gate();
       const writes: Record<string, (data: ReturnType<typeof here.sessionData>) => Promise<unknown>> = {
         set: (data) => data.set('late', 1),
         increment: (data) => data.increment('count'),
@@ -124,7 +117,7 @@ describe('a logout during a slow request', () => {
             '/slow': async ({ data }) => {
               await data.set('count', 1);
               const updated = data.update('count', async () => {
-                await wait();
+                await slow.wait();
                 return 2;
               });
               const codes = [await codeOf(updated)];
@@ -136,11 +129,11 @@ describe('a logout during a slow request', () => {
       );
       onClose(() => app.close());
       const token = await startedBy(here, 'a user’s');
-      const slow = fetch(`${app.url}/slow`, { headers: { Authorization: `Bearer ${token}` } });
-      await until('the request is in the middle of its update', () => isWaiting);
+      const answering = fetch(`${app.url}/slow`, { headers: { Authorization: `Bearer ${token}` } });
+      await slow.arrival;
       expect(await elsewhere.deleteToken(token)).toBe(true);
-      goOn();
-      const answer = await slow;
+      slow.open();
+      const answer = await answering;
       expect(await answer.json()).toEqual(Array.from({ length: 6 }, () => 'ERR_NO_SESSION'));
       expect(await held()).toEqual([]);
     },
