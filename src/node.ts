@@ -97,7 +97,7 @@ class HttpExchange extends NodeExchange {
     super(req as IncomingMessage, res as ServerResponse);
     this.#req = req;
     this.#res = res;
-    this.#connection = readConnection('connection', connection);
+    this.#connection = readConnection(connection);
   }
 
   get url(): string {

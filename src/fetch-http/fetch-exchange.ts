@@ -21,7 +21,7 @@ export class FetchExchange implements Exchange {
   /** @throws TypeError for a member of the connection that is unknown or of the wrong kind. */
   constructor(request: FetchRequest, connection: Connection | undefined, reply: FetchReply) {
     this.#request = request;
-    this.#connection = readConnection('connection', connection);
+    this.#connection = readConnection(connection);
     this.#reply = reply;
   }
 

@@ -22,8 +22,8 @@ export const CONNECTION = {
 const UNKNOWN = { ip: undefined, secure: undefined, host: undefined };
 
 /** @throws TypeError for a member that is unknown or of the wrong kind. */
-export function readConnection(caller: string, connection: Connection | undefined) {
-  return connection === undefined ? UNKNOWN : readOptions(caller, connection, CONNECTION, '');
+export function readConnection(connection: Connection | undefined) {
+  return connection === undefined ? UNKNOWN : readOptions('connection', connection, CONNECTION, '');
 }
 
 /** Any text: it may come from a header. `undefined` for `null`, which `Headers` give for what a request lacks. */

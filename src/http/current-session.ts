@@ -32,8 +32,6 @@ export class CurrentSession<Detail> {
   hasEnded = false;
   /** Why the user of the request could not be determined; `null` otherwise. */
   failure: Error | null = null;
-  /** Whether opening rejected with that failure. */
-  isOpeningRefused = false;
   /** The visitor of the request; `null` until it is looked for. */
   #visitor: RequestVisitor | null = null;
   /** The login, logout, rotation or start of a visit in flight. */
@@ -149,12 +147,12 @@ export class CurrentSession<Detail> {
     throw headersSent(what);
   }
 
-  /** Records the error that opening failed with. Gives it if opening has to reject, else `null`. */
-  failOpening(error: Error): Error | null {
-    this.failure = error;
-    const isServed = this.policy.onUnavailable === 'anonymous' && isUnavailable(error);
-    this.isOpeningRefused = !isServed;
-    return isServed ? null : this.withErrorHeaders(error);
+  /** The error that opening rejects with; `null` where the request goes on, with or without a failure. */
+  openingError(): Error | null {
+    const { failure } = this;
+    if (failure === null || this.isConflict) return null;
+    const isServed = this.policy.onUnavailable === 'anonymous' && isUnavailable(failure);
+    return isServed ? null : this.withErrorHeaders(failure);
   }
 
   /** Runs a verb that changes the session of the request after all such verbs before it, as {@link answering}. */

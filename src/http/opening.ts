@@ -20,8 +20,7 @@ export function openSession<Detail>(current: CurrentSession<Detail>): Promise<vo
   if (refusal !== null) {
     current.failure = refusal;
     // A conflict signs no one in. A login must be able to end it, also one in several steps, with a visitor's data.
-    if (current.isConflict) return openVisitor(current);
-    return Promise.reject(current.failOpening(refusal));
+    return current.isConflict ? openVisitor(current) : Promise.reject(current.openingError());
   }
   const [token] = acting;
   if (token === undefined) return openVisitor(current);
@@ -33,8 +32,8 @@ export function openSession<Detail>(current: CurrentSession<Detail>): Promise<vo
 
 /** The outcome of opening, for a second middleware with the same manager. */
 export function reopenSession(current: CurrentSession<unknown>): Promise<void> | undefined {
-  const { failure, isOpeningRefused } = current;
-  return failure !== null && isOpeningRefused ? Promise.reject(current.withErrorHeaders(failure)) : undefined;
+  const error = current.openingError();
+  return error === null ? undefined : Promise.reject(error);
 }
 
 /**
@@ -81,7 +80,8 @@ async function lookUp<Detail>(current: CurrentSession<Detail>, tokens: readonly 
     if (refusal !== null) throw refusal;
     if (token !== null) current.session = await sessions.openVisitor(token, data === 'eager');
   } catch (error) {
-    const failure = current.failOpening(error as Error);
+    current.failure = error as Error;
+    const failure = current.openingError();
     if (failure !== null) throw failure;
   }
 }
