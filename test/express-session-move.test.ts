@@ -210,7 +210,7 @@ it('moves a session at its first use, once, under any number of parallel request
   expect(await formerKeys()).toBe(0);
   expect(events).toEqual([]);
   // Each response set the new cookie of the same session; the former one stays valid if that is lost.
-  const ids = answers.map(({ lines }) => lines[0]);
+  const ids = answers.map(({ setCookie }) => setCookie[0]);
   expect(new Set(ids).size).toBe(1);
   expect(ids[0]).toMatch(/^connect\.sid=s%3A[\w-]{22}\.[\w-]{22}\./);
   for (const tab of [browser, tabs[0] as Browser]) {
@@ -228,7 +228,7 @@ it('moves a visitor, who keeps the id, and signs in later', async () => {
   const cookie = browser.header;
   goTo('bridge');
   const answers = await Promise.all(Array.from({ length: 20 }, () => browser.tab().visit('/who')));
-  for (const { body, lines } of answers) expect([body, lines]).toEqual([{ user: null, cart: 'book' }, []]);
+  for (const { body, setCookie } of answers) expect([body, setCookie]).toEqual([{ user: null, cart: 'book' }, []]);
   expect(browser.header).toBe(cookie);
   expect(await formerKeys()).toBe(0);
   await browser.visit('/login?user=ada');
@@ -431,8 +431,8 @@ it('continues in sessionMiddleware with the same session and data, and ends in b
   expect(await manager.listUserSessions('ada')).toHaveLength(1);
   await visitor.visit('/who');
   // The same session: both libraries make only their own calls.
-  const { lines } = await visitor.visit('/who');
-  expect(lines).toEqual([]);
+  const { setCookie } = await visitor.visit('/who');
+  expect(setCookie).toEqual([]);
   expect([...visitor.cookies.keys()].sort()).toEqual(['connect.sid', 'session-visitor']);
 
   // A visitor signs in through sessionMiddleware and keeps the cart.
@@ -518,9 +518,9 @@ it('a late response does not set the cookie of a continued session: the browser 
   ] as const) {
     const browser = new Browser(running.url);
     for (const path of paths) await browser.visit(path);
-    const { lines } = await browser.tab().visit('/wait?ms=900');
-    expect(lines.map((line) => line.split('=', 1)[0])).toEqual(cookies);
-    expect((await browser.tab().visit('/wait?ms=1100')).lines).toEqual([]);
+    const { setCookie } = await browser.tab().visit('/wait?ms=900');
+    expect(setCookie.map((line) => line.split('=', 1)[0])).toEqual(cookies);
+    expect((await browser.tab().visit('/wait?ms=1100')).setCookie).toEqual([]);
   }
 });
 
@@ -558,8 +558,8 @@ it('answers 503 and signs no user out while the former store is down', async () 
   await browser.visit('/login?user=ada');
   const cookie = browser.header;
   goTo('bridge');
-  const { status, lines } = await browser.visit('/who');
-  expect([status, lines]).toEqual([503, []]);
+  const { status, setCookie } = await browser.visit('/who');
+  expect([status, setCookie]).toEqual([503, []]);
   expect(browser.header).toBe(cookie);
 });
 

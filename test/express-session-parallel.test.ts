@@ -215,7 +215,7 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     const { body: visitor } = await browser.visit('/set?cart=book');
     const planted = browser.tab();
     calls.length = 0;
-    expect((await browser.visit('/sign-in?user=7')).lines).toHaveLength(1);
+    expect((await browser.visit('/sign-in?user=7')).setCookie).toHaveLength(1);
     expect(calls).toEqual(['touchWithData', 'create', 'endWithData']);
     const { body } = await browser.visit('/session');
     expect(body).toMatchObject({ id: expect.stringMatching(/^.{22}\..{22}$/), data: { userId: 7, cart: 'book' } });
@@ -285,8 +285,8 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
       const { body } = await browser.visit(path);
       const cookie = browser.header;
       const broken = jest.spyOn(inner, 'end').mockRejectedValueOnce(new SessionError('ERR_STORE_UNAVAILABLE', 'test'));
-      const { status, lines } = await browser.visit('/login?user=bob');
-      expect([status, lines]).toEqual([503, []]);
+      const { status, setCookie } = await browser.visit('/login?user=bob');
+      expect([status, setCookie]).toEqual([503, []]);
       broken.mockRestore();
       expect(browser.header).toBe(cookie);
       expect((await browser.visit('/session')).body.id).toBe(body.id);
@@ -419,8 +419,8 @@ it('answers 503 in an outage, keeps its cookie, and works again afterwards', asy
   await browser.visit('/login');
   const cookie = browser.header;
   await redis.kill();
-  const { status, lines } = await browser.visit('/session');
-  expect([status, lines]).toEqual([503, []]);
+  const { status, setCookie } = await browser.visit('/session');
+  expect([status, setCookie]).toEqual([503, []]);
   await redis.restart();
   const answer = await until('it answers with no 503', async () => {
     const visit = await browser.visit('/session');

@@ -57,10 +57,10 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       return { hits: req.session.hits, id: req.sessionID };
     });
     const first = await visit();
-    expect(first.lines).toEqual([expect.stringMatching(/^connect\.sid=s%3A/)]);
+    expect(first.setCookie).toEqual([expect.stringMatching(/^connect\.sid=s%3A/)]);
     expect(first.body).toEqual({ hits: 1, id: expect.any(String) });
     expect((await visit()).body).toEqual({ hits: 2, id: first.body.id });
-    expect((await visit()).lines).toEqual([]);
+    expect((await visit()).setCookie).toEqual([]);
     browser.cookies.clear();
     expect((await visit()).body.hits).toBe(1);
   });
@@ -116,8 +116,8 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       new Date(((await store.get(body.id)) as { cookie: { expires: string } }).cookie.expires).getTime();
     const first = await expiry();
     await sleep(20);
-    const { lines } = await visit();
-    expect(lines).toEqual([expect.stringMatching(/Expires=/)]);
+    const { setCookie } = await visit();
+    expect(setCookie).toEqual([expect.stringMatching(/Expires=/)]);
     const second = await expiry();
     expect(second).toBeGreaterThan(first);
     expect(Math.abs(second - Date.now() - 60_000)).toBeLessThan(5000);
@@ -132,7 +132,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     await store.destroy(body.id);
     const next = await visit();
     expect(next.body).toEqual({ n: 1, id: expect.not.stringContaining(body.id) });
-    expect(next.lines).toHaveLength(1);
+    expect(next.setCookie).toHaveLength(1);
   });
 
   it('starts another session when the first has expired and left the store', async () => {
@@ -169,8 +169,8 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       Object.assign(new Error('no such socket'), { code: 'ENOENT' }),
     ]) {
       const broken = jest.spyOn(inner, 'touchWithData').mockRejectedValueOnce(error);
-      const { status, lines } = await browser.visit('/session');
-      expect([status, lines]).toEqual([503, []]);
+      const { status, setCookie } = await browser.visit('/session');
+      expect([status, setCookie]).toEqual([503, []]);
       broken.mockRestore();
     }
     expect(browser.header).toBe(cookie);
@@ -193,8 +193,8 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     const error = new SessionError('ERR_STORE_UNAVAILABLE', 'test');
     for (const verb of ['writeData', 'refresh'] as const) {
       const broken = jest.spyOn(inner, verb).mockRejectedValueOnce(error);
-      const { status, body: answer, lines } = await browser.visit('/?longer=1');
-      expect([status, answer, lines]).toEqual([200, { id: body.id, maxAge: wholeSeconds(2 * HOUR) }, []]);
+      const { status, body: answer, setCookie } = await browser.visit('/?longer=1');
+      expect([status, answer, setCookie]).toEqual([200, { id: body.id, maxAge: wholeSeconds(2 * HOUR) }, []]);
       broken.mockRestore();
       await until('the error is passed on', () => errors.length > 0);
       expect(errors.splice(0)).toEqual([error]);
@@ -254,7 +254,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       (req as { sessionID: unknown }).sessionID = 7;
       req.session.a = 1;
     });
-    expect((await visit()).lines).toEqual([]);
+    expect((await visit()).setCookie).toEqual([]);
     expect(await store.length()).toBe(0);
   });
 
@@ -298,17 +298,17 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
     };
     it('is off by default: the cookie is sent once', async () => {
       const { visit } = await serve(hit);
-      expect((await visit()).lines).toHaveLength(1);
-      expect((await visit()).lines).toHaveLength(0);
+      expect((await visit()).setCookie).toHaveLength(1);
+      expect((await visit()).setCookie).toHaveLength(0);
     });
     it('sends the cookie with every response', async () => {
       const { visit } = await serve(hit, { rolling: true });
-      expect((await visit()).lines).toHaveLength(1);
-      expect((await visit()).lines).toHaveLength(1);
+      expect((await visit()).setCookie).toHaveLength(1);
+      expect((await visit()).setCookie).toHaveLength(1);
     });
     it('sends none for an empty session', async () => {
       const { visit, calls } = await serve(() => null, { rolling: true });
-      expect((await visit()).lines).toHaveLength(0);
+      expect((await visit()).setCookie).toHaveLength(0);
       expect(calls).toEqual([]);
     });
   });
@@ -380,13 +380,13 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
   describe('the option saveUninitialized', () => {
     it('true saves an empty session', async () => {
       const { visit, store } = await serve((req) => ({ id: req.sessionID }), { saveUninitialized: true });
-      const { body, lines } = await visit();
-      expect(lines).toHaveLength(1);
+      const { body, setCookie } = await visit();
+      expect(setCookie).toHaveLength(1);
       expect(await store.get(body.id)).toEqual({ cookie: expect.anything() });
     });
     it('false neither saves nor touches an empty session', async () => {
       const { visit, calls } = await serve(() => null);
-      expect((await visit()).lines).toEqual([]);
+      expect((await visit()).setCookie).toEqual([]);
       expect(calls).toEqual([]);
     });
   });
@@ -416,7 +416,7 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
         },
         { unset: 'destroy' },
       );
-      expect((await visit()).lines).toEqual([]);
+      expect((await visit()).setCookie).toEqual([]);
       expect(await store.length()).toBe(0);
     });
   });
@@ -443,9 +443,9 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       });
       const browser = browse();
       await browser.visit('/set?a=1');
-      const { body, lines } = await browser.visit('/regenerate');
+      const { body, setCookie } = await browser.visit('/regenerate');
       expect(body).toEqual({ id: expect.any(String), next: expect.not.stringContaining(body.id), a: null });
-      expect(lines).toHaveLength(1);
+      expect(setCookie).toHaveLength(1);
       expect(await store.get(body.id)).toBeNull();
       expect((await browser.visit('/session')).body).toMatchObject({ id: body.next, data: { b: 2 } });
     });
@@ -749,8 +749,8 @@ describe.each(["express-session's own store", ...KINDS])('a save that failed, wi
     const { browse, errors, manager } = await start();
     const browser = browse();
     await browser.visit('/set?cart=book');
-    const { status, lines } = await browser.visit('/sign-in');
-    expect([status, lines]).toEqual([503, [expect.stringMatching(/^connect\.sid=/)]]);
+    const { status, setCookie } = await browser.visit('/sign-in');
+    expect([status, setCookie]).toEqual([503, [expect.stringMatching(/^connect\.sid=/)]]);
     expect(errors).toEqual([error]);
     expect((await browser.visit('/session')).body.data).toEqual({
       cookie: expect.anything(),
@@ -764,8 +764,8 @@ describe.each(["express-session's own store", ...KINDS])('a save that failed, wi
     const browser = browse();
     await browser.visit('/set?a=1');
     const cookie = browser.header;
-    const { status, lines } = await browser.visit('/keep');
-    expect([status, lines, errors]).toEqual([503, [], [error]]);
+    const { status, setCookie } = await browser.visit('/keep');
+    expect([status, setCookie, errors]).toEqual([503, [], [error]]);
     expect(browser.header).toBe(cookie);
     expect((await browser.visit('/session')).body.data).toMatchObject({ a: '1' });
   });

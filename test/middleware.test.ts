@@ -8,6 +8,7 @@ import { MemoryStore, RedisStore, SessionError, type Store, TokenManager } from 
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
 import { type AppOptions, type Detail, FRAMEWORKS, listen, type Routes, type Session } from './support/apps';
+import { ask } from './support/browser';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
 import { ALL_HOSTS, HOSTS } from './support/hosts';
@@ -35,22 +36,9 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
     const { manager = manage(), ...appOptions } = options;
     const app = await listen(build(manager, appOptions));
     onClose(app.close);
-    const send = async (path: string, headers: Record<string, string> = {}) => {
-      const response = await fetch(app.url + path, { headers, method: path === '/me' ? 'GET' : 'POST' });
-      const text = await response.text();
-      return {
-        status: response.status,
-        headers: response.headers,
-        setCookie: response.headers.getSetCookie(),
-        text,
-        body: (response.headers.get('content-type')?.includes('json') ? JSON.parse(text) : {}) as Record<
-          string,
-          unknown
-        >,
-      };
-    };
-    const login = async (user: string, headers: Record<string, string> = {}) =>
-      (await send(`/login?user=${encodeURIComponent(user)}`, headers)).body.token as string;
+    const send = (path: string, headers: Record<string, string> = {}) =>
+      ask(app.url + path, { headers, method: path === '/me' ? 'GET' : 'POST' });
+    const login = async (user: string): Promise<string> => (await send(`/login?user=${user}`)).body.token;
     return { manager, send, login, url: app.url };
   }
 

@@ -1,5 +1,6 @@
 import { MemoryStore, RedisStore, SessionError, TokenManager, type TokenManagerOptions } from 'tokensession';
 import { type AppOptions, type Detail, FRAMEWORKS, type Session, serve } from './support/apps';
+import { ask } from './support/browser';
 import { closeAfterEach } from './support/closing';
 import { type RedisServer, scriptCalls, startRedis } from './support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
@@ -40,12 +41,8 @@ async function start(
   };
   const { manager, calls, url } = await serve(onClose, FRAMEWORKS[framework], { ...options, routes }, policy);
   const token = await manager.setToken('ada');
-  const visit = async (path: string, by: string | null = token) => {
-    const headers = by === null ? {} : { Authorization: `Bearer ${by}` };
-    const answer = await fetch(url + path, { headers });
-    const text = await answer.text();
-    return { status: answer.status, headers: answer.headers, body: answer.ok && text !== '' ? JSON.parse(text) : text };
-  };
+  const visit = (path: string, by: string | null = token) =>
+    ask(url + path, { headers: by === null ? {} : { Authorization: `Bearer ${by}` } });
   calls.length = 0;
   return { visit, calls, manager, token };
 }

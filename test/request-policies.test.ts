@@ -1,5 +1,6 @@
 import { MemoryStore, SessionError, type TokenManagerOptions } from 'tokensession';
 import { type AppOptions, type Detail, FRAMEWORKS, RECENT, type Routes, serve } from './support/apps';
+import { ask } from './support/browser';
 import { closeAfterEach } from './support/closing';
 import { ALL_HOSTS, HOSTS } from './support/hosts';
 import { anySession } from './support/hosts/host';
@@ -24,18 +25,9 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
     let now = Date.now();
     const store = new MemoryStore({ now: () => now });
     const { manager, url } = await serve(onClose, build, { routes: ROUTES, ...appOptions }, { store, ...options });
-    const send = async (path: string, headers: Record<string, string> = {}, method = 'GET') => {
-      const response = await fetch(url + path, { headers, method });
-      const isJson = response.headers.get('content-type')?.includes('json');
-      const text = await response.text();
-      return {
-        status: response.status,
-        headers: response.headers,
-        setCookie: response.headers.getSetCookie(),
-        body: (isJson ? JSON.parse(text) : {}) as Record<string, unknown>,
-      };
-    };
-    const login = async (user: string) => (await send(`/login?user=${user}`, {}, 'POST')).body.token as string;
+    const send = (path: string, headers: Record<string, string> = {}, method = 'GET') =>
+      ask(url + path, { headers, method });
+    const login = async (user: string): Promise<string> => (await send(`/login?user=${user}`, {}, 'POST')).body.token;
     return { manager, send, login, url, pass: (seconds: number) => (now += seconds * 1000) };
   }
 

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { FRAMEWORKS, type Session, serve } from './support/apps';
+import { ask } from './support/browser';
 import { closeAfterEach } from './support/closing';
 import { until } from './support/until';
 
@@ -42,10 +43,8 @@ async function start(framework: keyof typeof FRAMEWORKS) {
   const { manager, calls, url } = await serve(onClose, FRAMEWORKS[framework], { routes });
   const token = await manager.setToken('ada');
   calls.length = 0;
-  const visit = async (path: string, by: string | null = token) => {
-    const headers = by === null ? {} : { Authorization: `Bearer ${by}` };
-    return (await fetch(url + path, { headers })).json();
-  };
+  const visit = async (path: string, by: string | null = token) =>
+    (await ask(url + path, { headers: by === null ? {} : { Authorization: `Bearer ${by}` } })).body;
   return { url, manager, token, visit, calls, seen };
 }
 

@@ -1,3 +1,11 @@
+/** Sends a request without following redirects. Returns the body, parsed if it is JSON. */
+export async function ask(url: string | URL, init: RequestInit = {}) {
+  const answer = await fetch(url, { redirect: 'manual', ...init });
+  const { status, headers } = answer;
+  const text = await answer.text();
+  return { status, headers, setCookie: headers.getSetCookie(), text, body: jsonOf(text) };
+}
+
 /** The cookies that a browser keeps of a site. Ends with the test. */
 export class Browser {
   readonly cookies = new Map<string, string>();
@@ -18,18 +26,12 @@ export class Browser {
     return [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; ');
   }
 
-  /** Sends a request without following redirects. Returns the body, parsed if it is JSON. */
+  /** Sends a request as {@link ask} does, with the cookies. */
   async visit(path: string, { headers = {}, ...init }: RequestInit & { headers?: Record<string, string> } = {}) {
     const cookie = this.cookies.size > 0 ? { Cookie: this.header } : {};
-    const answer = await fetch(new URL(path, this.#url), {
-      redirect: 'manual',
-      ...init,
-      headers: { ...cookie, ...headers },
-    });
-    const lines = answer.headers.getSetCookie();
-    for (const line of lines) this.#take(line);
-    const text = await answer.text();
-    return { status: answer.status, headers: answer.headers, lines, text, body: jsonOf(text) };
+    const answer = await ask(new URL(path, this.#url), { ...init, headers: { ...cookie, ...headers } });
+    for (const line of answer.setCookie) this.#take(line);
+    return answer;
   }
 
   #take(line: string): void {
