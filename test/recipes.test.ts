@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import express, { type Express, type Request, type Response } from 'express';
 import { MemoryStore, RedisStore, TokenManager } from 'tokensession';
 import { requireRecentLogin, requireUser, safeReturnTo, sessionMiddleware } from 'tokensession/express';
-import { listen, type RunningApp } from './support/apps';
+import { listen } from './support/apps';
+import { Browser } from './support/browser';
 import { CertificateAuthority } from './support/certificates';
 import { closeAfterEach } from './support/closing';
 import { blocks, pageText, section } from './support/doc-pages';
@@ -12,38 +13,13 @@ import { PATIENT, SECRET } from './support/stores';
 
 const onClose = closeAfterEach();
 
-/** A browser: keeps cookies, follows no redirect. */
-class Browser {
-  readonly #app: RunningApp;
-  readonly #cookies = new Map<string, string>();
-
-  constructor(app: RunningApp) {
-    this.#app = app;
-  }
-
-  /** Another browser with the same cookies. */
-  copy(): Browser {
-    const copy = new Browser(this.#app);
-    for (const [name, value] of this.#cookies) copy.#cookies.set(name, value);
-    return copy;
-  }
-
-  async send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
-    const cookie = [...this.#cookies].map((pair) => pair.join('=')).join('; ');
-    const response = await fetch(this.#app.url + path, {
-      method,
-      redirect: 'manual',
-      headers: { ...(body !== undefined && { 'Content-Type': 'application/json' }), Cookie: cookie, ...headers },
-      ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
-    });
-    for (const line of response.headers.getSetCookie()) {
-      const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? [];
-      this.#cookies.set(name, value);
-    }
-    const text = await response.text();
-    return { status: response.status, headers: response.headers, text, json: () => JSON.parse(text) };
-  }
-}
+/** Sends a request of a browser. A body that is no text goes as JSON. */
+const send = (browser: Browser, method: string, path: string, body?: unknown, headers: Record<string, string> = {}) =>
+  browser.visit(path, {
+    method,
+    headers: { ...(body !== undefined && { 'Content-Type': 'application/json' }), ...headers },
+    ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+  });
 
 let passwords: Map<string, string>;
 const USERS = [
@@ -90,7 +66,7 @@ async function serve(page: string, heading: string, setting: Setting = {}) {
   });
   const running = await listen(app);
   onClose(() => running.close());
-  return { browser: () => new Browser(running), sessions };
+  return { browser: () => new Browser(running.url), sessions };
 }
 
 const recipe = (page: string, heading: string, block = 0) => blocks('ts', section(page, heading))[block] as string;
@@ -115,16 +91,16 @@ const ADA = { name: 'ada', password: 'open sesame' };
 
 it('a page with a login form returns the user to the page that they asked for', async () => {
   const browser = (await serve('docs/recipes.md', 'A page with a login form')).browser();
-  const refused = await browser.send('GET', '/account', undefined, { Accept: 'text/html' });
+  const refused = await send(browser, 'GET', '/account', undefined, { Accept: 'text/html' });
   expect([refused.status, refused.headers.get('location')]).toEqual([303, '/login?returnTo=%2Faccount']);
-  expect((await browser.send('GET', '/login?returnTo=%2Faccount')).text).toContain('<form method="post">');
+  expect((await send(browser, 'GET', '/login?returnTo=%2Faccount')).text).toContain('<form method="post">');
   const form = { 'Content-Type': 'application/x-www-form-urlencoded' };
-  const wrong = await browser.send('POST', '/login?returnTo=%2Faccount', 'name=ada&password=wrong', form);
+  const wrong = await send(browser, 'POST', '/login?returnTo=%2Faccount', 'name=ada&password=wrong', form);
   expect(wrong.status).toBe(401);
-  const right = await browser.send('POST', '/login?returnTo=%2Faccount', 'name=ada&password=open+sesame', form);
+  const right = await send(browser, 'POST', '/login?returnTo=%2Faccount', 'name=ada&password=open+sesame', form);
   expect([right.status, right.headers.get('location')]).toEqual([303, '/account']);
-  expect((await browser.send('GET', '/account')).text).toBe('You are user 17');
-  const astray = await browser.send('POST', '/login?returnTo=//evil.example', 'name=ada&password=open+sesame', form);
+  expect((await send(browser, 'GET', '/account')).text).toBe('You are user 17');
+  const astray = await send(browser, 'POST', '/login?returnTo=//evil.example', 'name=ada&password=open+sesame', form);
   expect(astray.headers.get('location')).toBe('/');
 });
 
@@ -132,30 +108,30 @@ it('an API for a single-page app serves its page’s origin and refuses another'
   const { browser: open } = await serve('docs/recipes.md', 'An API for a single-page app on another origin');
   const browser = open();
   const page = { Origin: 'http://localhost:5173', 'Sec-Fetch-Site': 'same-site' };
-  const preflight = await browser.send('OPTIONS', '/login', undefined, {
+  const preflight = await send(browser, 'OPTIONS', '/login', undefined, {
     ...page,
     'Access-Control-Request-Method': 'POST',
   });
   expect(preflight.headers.get('access-control-allow-origin')).toBe('http://localhost:5173');
   expect(preflight.headers.get('access-control-allow-credentials')).toBe('true');
-  expect((await browser.send('POST', '/login', ADA, page)).json()).toEqual({ id: '17' });
-  const me = await browser.send('GET', '/me', undefined, page);
-  expect([me.json(), me.headers.get('access-control-allow-origin')]).toEqual([{ id: '17' }, 'http://localhost:5173']);
+  expect((await send(browser, 'POST', '/login', ADA, page)).body).toEqual({ id: '17' });
+  const me = await send(browser, 'GET', '/me', undefined, page);
+  expect([me.body, me.headers.get('access-control-allow-origin')]).toEqual([{ id: '17' }, 'http://localhost:5173']);
   const elsewhere = { Origin: 'http://evil.example', 'Sec-Fetch-Site': 'cross-site' };
-  expect((await open().send('POST', '/login', ADA, elsewhere)).status).toBe(403);
+  expect((await send(open(), 'POST', '/login', ADA, elsewhere)).status).toBe(403);
 });
 
 it('log out everywhere ends every session, and log out of other devices all but this one', async () => {
   const { browser: open } = await serve('docs/recipes.md', 'Log out everywhere');
   const [one, two, three] = [open(), open(), open()];
-  for (const browser of [one, two, three]) await browser.send('POST', '/test/login', {});
-  expect((await one.send('POST', '/logout-other-devices')).json()).toEqual({ ended: 2 });
-  const refused = await two.send('POST', '/logout-everywhere');
+  for (const browser of [one, two, three]) await send(browser, 'POST', '/test/login', {});
+  expect((await send(one, 'POST', '/logout-other-devices')).body).toEqual({ ended: 2 });
+  const refused = await send(two, 'POST', '/logout-everywhere');
   const message = 'Signed out on another device';
-  expect([refused.status, refused.json()]).toEqual([401, { error: 'unauthenticated', reason: 'revoked', message }]);
-  await two.send('POST', '/test/login', {});
-  expect((await one.send('POST', '/logout-everywhere')).status).toBe(204);
-  for (const browser of [one, two, three]) expect((await browser.send('GET', '/test/session')).json().user).toBeNull();
+  expect([refused.status, refused.body]).toEqual([401, { error: 'unauthenticated', reason: 'revoked', message }]);
+  await send(two, 'POST', '/test/login', {});
+  expect((await send(one, 'POST', '/logout-everywhere')).status).toBe(204);
+  for (const browser of [one, two, three]) expect((await send(browser, 'GET', '/test/session')).body.user).toBeNull();
 });
 
 it('a password change needs a recent proof, and ends the sessions on other devices', async () => {
@@ -164,47 +140,47 @@ it('a password change needs a recent proof, and ends the sessions on other devic
   const sessions = new TokenManager({ store, secret: SECRET });
   const { browser: open } = await serve('docs/recipes.md', 'Change a password', { sessions });
   const [one, two] = [open(), open()];
-  for (const browser of [one, two]) await browser.send('POST', '/test/login', {});
+  for (const browser of [one, two]) await send(browser, 'POST', '/test/login', {});
   now += 301_000;
-  const refused = await one.send('POST', '/password', { password: 'new' });
-  expect([refused.status, refused.json()]).toEqual([403, { error: 'reauthentication_required' }]);
-  expect((await one.send('POST', '/confirm', { name: 'bob', password: 'swordfish' })).status).toBe(403);
-  expect((await one.send('POST', '/confirm', { name: 'ada', password: 'wrong' })).status).toBe(403);
-  expect((await one.send('POST', '/confirm', ADA)).status).toBe(204);
-  expect((await one.send('POST', '/password', { password: 'new' })).status).toBe(204);
+  const refused = await send(one, 'POST', '/password', { password: 'new' });
+  expect([refused.status, refused.body]).toEqual([403, { error: 'reauthentication_required' }]);
+  expect((await send(one, 'POST', '/confirm', { name: 'bob', password: 'swordfish' })).status).toBe(403);
+  expect((await send(one, 'POST', '/confirm', { name: 'ada', password: 'wrong' })).status).toBe(403);
+  expect((await send(one, 'POST', '/confirm', ADA)).status).toBe(204);
+  expect((await send(one, 'POST', '/password', { password: 'new' })).status).toBe(204);
   expect(passwords.get('17')).toBe('new');
-  expect((await one.send('GET', '/test/session')).json().user).toEqual({ id: '17' });
-  expect((await two.send('POST', '/password', {})).json()).toMatchObject({ message: 'Your password was changed' });
+  expect((await send(one, 'GET', '/test/session')).body.user).toEqual({ id: '17' });
+  expect((await send(two, 'POST', '/password', {})).body).toMatchObject({ message: 'Your password was changed' });
 });
 
 it('logins are limited by name and address, and requests by user or address', async () => {
   const { browser: open } = await serve('docs/recipes.md', 'Limit the rate of logins');
   const browser = open();
   const wrong = { name: 'ada', password: 'wrong' };
-  for (let i = 0; i < 5; i++) expect((await browser.send('POST', '/login', wrong)).status).toBe(401);
-  expect((await browser.send('POST', '/login', ADA)).status).toBe(429);
-  expect((await browser.send('POST', '/login', { name: 'bob', password: 'swordfish' })).status).toBe(204);
-  for (let i = 0; i < 60; i++) expect((await browser.send('GET', '/test/session')).status).toBe(200);
+  for (let i = 0; i < 5; i++) expect((await send(browser, 'POST', '/login', wrong)).status).toBe(401);
+  expect((await send(browser, 'POST', '/login', ADA)).status).toBe(429);
+  expect((await send(browser, 'POST', '/login', { name: 'bob', password: 'swordfish' })).status).toBe(204);
+  for (let i = 0; i < 60; i++) expect((await send(browser, 'GET', '/test/session')).status).toBe(200);
   const statuses = new Set<number>();
-  for (let i = 0; i < 60; i++) statuses.add((await open().send('GET', '/test/session')).status);
+  for (let i = 0; i < 60; i++) statuses.add((await send(open(), 'GET', '/test/session')).status);
   expect([...statuses]).toEqual([200, 429]);
 });
 
 it('a second factor signs in only a user who gave the password and then the code', async () => {
   const browser = (await serve('docs/recipes.md', 'Ask for a second factor')).browser();
-  expect((await browser.send('POST', '/code', { code: '123456' })).status).toBe(401);
-  expect((await browser.send('POST', '/password', ADA)).json()).toEqual({ next: '/code' });
-  expect((await browser.send('GET', '/test/session')).json().user).toBeNull();
-  expect((await browser.send('POST', '/code', { code: '000000' })).status).toBe(401);
-  expect((await browser.send('POST', '/code', { code: '123456' })).status).toBe(401);
-  await browser.send('POST', '/password', ADA);
+  expect((await send(browser, 'POST', '/code', { code: '123456' })).status).toBe(401);
+  expect((await send(browser, 'POST', '/password', ADA)).body).toEqual({ next: '/code' });
+  expect((await send(browser, 'GET', '/test/session')).body.user).toBeNull();
+  expect((await send(browser, 'POST', '/code', { code: '000000' })).status).toBe(401);
+  expect((await send(browser, 'POST', '/code', { code: '123456' })).status).toBe(401);
+  await send(browser, 'POST', '/password', ADA);
   const now = Date.now();
   const late = jest.spyOn(Date, 'now').mockReturnValue(now + 300_001);
-  expect((await browser.send('POST', '/code', { code: '123456' })).status).toBe(401);
+  expect((await send(browser, 'POST', '/code', { code: '123456' })).status).toBe(401);
   late.mockRestore();
-  await browser.send('POST', '/password', ADA);
-  expect((await browser.send('POST', '/code', { code: '123456' })).json()).toEqual({ id: '17' });
-  expect((await browser.send('GET', '/test/session')).json().user).toEqual({ id: '17' });
+  await send(browser, 'POST', '/password', ADA);
+  expect((await send(browser, 'POST', '/code', { code: '123456' })).body).toEqual({ id: '17' });
+  expect((await send(browser, 'GET', '/test/session')).body.user).toEqual({ id: '17' });
 });
 
 it.each(['a visitor’s', 'a user’s'])(
@@ -212,41 +188,41 @@ it.each(['a visitor’s', 'a user’s'])(
   async (whose) => {
     const { browser } = await serve('docs/recipes.md', 'Ask for a second factor');
     const thief = browser();
-    if (whose === 'a user’s') await thief.send('POST', '/test/login', {});
-    else await thief.send('POST', '/password', { name: 'bob', password: 'swordfish' });
-    const victim = thief.copy();
-    expect((await victim.send('POST', '/password', ADA)).json()).toEqual({ next: '/code' });
-    expect((await thief.send('POST', '/code', { code: '123456' })).status).toBe(401);
-    expect((await victim.send('POST', '/code', { code: '123456' })).json()).toEqual({ id: '17' });
+    if (whose === 'a user’s') await send(thief, 'POST', '/test/login', {});
+    else await send(thief, 'POST', '/password', { name: 'bob', password: 'swordfish' });
+    const victim = thief.tab();
+    expect((await send(victim, 'POST', '/password', ADA)).body).toEqual({ next: '/code' });
+    expect((await send(thief, 'POST', '/code', { code: '123456' })).status).toBe(401);
+    expect((await send(victim, 'POST', '/code', { code: '123456' })).body).toEqual({ id: '17' });
   },
 );
 
 it('a login takes over the visitor’s data that it names', async () => {
   const browser = (await serve('docs/session-data.md', 'Keep data before a login', { isMounted: true })).browser();
-  expect((await browser.send('POST', '/theme', { theme: 'dark' })).status).toBe(204);
-  const visitor = (await browser.send('GET', '/test/session')).json();
+  expect((await send(browser, 'POST', '/theme', { theme: 'dark' })).status).toBe(204);
+  const visitor = (await send(browser, 'GET', '/test/session')).body;
   expect(visitor).toMatchObject({ user: null, id: expect.stringMatching(/^[\w-]{22}$/) });
-  expect((await browser.send('POST', '/login', ADA)).status).toBe(204);
-  expect((await browser.send('GET', '/test/session')).json().user).toEqual({ id: '17' });
-  expect((await browser.send('GET', '/test/data')).json()).toEqual({ theme: 'dark' });
+  expect((await send(browser, 'POST', '/login', ADA)).status).toBe(204);
+  expect((await send(browser, 'GET', '/test/session')).body.user).toEqual({ id: '17' });
+  expect((await send(browser, 'GET', '/test/data')).body).toEqual({ theme: 'dark' });
 });
 
 it('a member of support acts as a user, and everyone can see it', async () => {
   const { browser: open, sessions } = await serve('docs/session-data.md', 'Impersonate a user', { isMounted: true });
   const browser = open();
-  expect((await browser.send('POST', '/support/act-as/18')).status).toBe(401);
-  await browser.send('POST', '/test/login', {});
-  expect((await browser.send('POST', '/support/act-as/18')).status).toBe(204);
-  expect((await browser.send('GET', '/test/session')).json()).toMatchObject({ user: { id: '18' }, actor: '17' });
+  expect((await send(browser, 'POST', '/support/act-as/18')).status).toBe(401);
+  await send(browser, 'POST', '/test/login', {});
+  expect((await send(browser, 'POST', '/support/act-as/18')).status).toBe(204);
+  expect((await send(browser, 'GET', '/test/session')).body).toMatchObject({ user: { id: '18' }, actor: '17' });
   expect(await sessions.listUserSessions('18')).toMatchObject([{ actor: '17' }]);
-  expect((await browser.send('POST', '/support/act-as/17')).status).toBe(403);
+  expect((await send(browser, 'POST', '/support/act-as/17')).status).toBe(403);
 });
 
 it('the first recipe logs a user in', async () => {
   const browser = (await serve('docs/recipes.md', 'Recipes')).browser();
-  expect((await browser.send('POST', '/login', { name: 'ada', password: 'wrong' })).status).toBe(401);
-  expect((await browser.send('POST', '/login', ADA)).status).toBe(204);
-  expect((await browser.send('GET', '/test/session')).json().user).toEqual({ id: '17' });
+  expect((await send(browser, 'POST', '/login', { name: 'ada', password: 'wrong' })).status).toBe(401);
+  expect((await send(browser, 'POST', '/login', ADA)).status).toBe(204);
+  expect((await send(browser, 'GET', '/test/session')).body.user).toEqual({ id: '17' });
 });
 
 it('a new secret signs no user out, and sessions in use get tokens signed with it', async () => {
