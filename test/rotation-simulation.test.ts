@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { type RedisServer, startRedis } from './support/redis-server';
-import { type Exchange, type History, histories } from './support/rotation-history';
-import { type RotationOutcome, RotationSimulation } from './support/rotation-simulation';
-import { memoryRotationWorld, type RotationWorld, redisRotationWorld } from './support/rotation-world';
+import { type Exchange, type History, histories } from './support/rotation/history';
+import { type RotationOutcome, RotationSimulation } from './support/rotation/simulation';
+import { memoryRotationWorld, type RotationWorld, redisRotationWorld } from './support/rotation/world';
 import { PROPERTY_TIMEOUT, runs } from './support/runs';
 
 jest.setTimeout(PROPERTY_TIMEOUT);

@@ -20,8 +20,8 @@ import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { OUR_SOURCES, TSX } from './support/programs';
 import { freePort, isRedis6, type RedisServer, startAll, startRedis } from './support/redis-server';
-import type { Briefing } from './support/secrecy-program';
-import type { Testimony } from './support/secrecy-witness';
+import type { Briefing } from './support/secrecy/program';
+import type { Testimony } from './support/secrecy/witness';
 import { SecretSearch } from './support/secret-search';
 import { idOf } from './support/session-id';
 import { SECRET } from './support/stores';
@@ -49,7 +49,7 @@ describe('a process that makes all calls, valid and invalid', () => {
   beforeAll(async () => {
     running = await startServers(briefing);
     const folder = await mkdtemp(join(tmpdir(), 'tokensession-secrecy-'));
-    const program = fork(join(__dirname, 'support/secrecy-program.ts'), {
+    const program = fork(join(__dirname, 'support/secrecy/program.ts'), {
       cwd: folder,
       execArgv: TSX,
       env: { PATH: process.env.PATH, ...OUR_SOURCES, BRIEFING: JSON.stringify(briefing) },

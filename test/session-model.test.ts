@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { RedisStore, TokenManager } from 'tokensession';
+import { SessionModel } from './support/model/session-model';
+import { compareAll, rules, steps } from './support/model/session-steps';
+import { memoryWorlds, NOT_WAITING, redisWorlds, WAITING, type WorldFixture } from './support/model/session-world';
 import { ParallelSessions, parallelRows } from './support/parallel-sessions';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PROPERTY_TIMEOUT, runs } from './support/runs';
-import { SessionModel } from './support/session-model';
-import { compareAll, rules, steps } from './support/session-steps';
-import { memoryWorlds, NOT_WAITING, redisWorlds, WAITING, type WorldFixture } from './support/session-world';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
 
 jest.setTimeout(PROPERTY_TIMEOUT);

@@ -1,6 +1,6 @@
 import type { TokenManager } from 'tokensession';
-import type { Witness } from './secrecy-witness';
-import { idOf } from './session-id';
+import { idOf } from '../session-id';
+import type { Witness } from './witness';
 
 type Call = (manager: TokenManager<never>) => unknown;
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import type { RequestSessions } from '../../src/manager/request-sessions';
-import { requestSessionsOf } from '../../src/manager/token-manager';
+import type { RequestSessions } from '../../../src/manager/request-sessions';
+import { requestSessionsOf } from '../../../src/manager/token-manager';
 import type { Entries } from './data-model';
 import { entries, sorted } from './data-steps';
 import { compare, compareToken, manager, rulesOf, type Step, step, tokenIndex, tokenStep } from './model-step';

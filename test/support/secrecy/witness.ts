@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { SessionError, type TokenManager } from 'tokensession';
-import { EVENT_NAMES } from '../../src/manager/session-events';
-import { type FoundText, printsOf, textsIn, type WalkOptions } from './texts-in';
+import { EVENT_NAMES } from '../../../src/manager/session-events';
+import { type FoundText, printsOf, textsIn, type WalkOptions } from '../texts-in';
 
 /** What a program has seen, for another process to search. */
 export interface Testimony {

@@ -5,10 +5,10 @@ import Koa from 'koa';
 import type { TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
-import type { Detail, Session } from './apps';
-import { HOSTS } from './hosts';
-import type { GuardName } from './hosts/host';
-import type { Witness } from './secrecy-witness';
+import type { Detail, Session } from '../apps';
+import { HOSTS } from '../hosts';
+import type { GuardName } from '../hosts/host';
+import type { Witness } from './witness';
 
 /** Seconds for which `/vault` accepts a proof of identity as recent. */
 const RECENT = 1;

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TokenManager } from 'tokensession';
-import type { Detail } from './apps';
-import { APPS, WRONG_PATHS } from './secrecy-apps';
-import { inCookie, inHeader, type Send, withClient } from './secrecy-client';
-import type { Witness } from './secrecy-witness';
+import type { Detail } from '../apps';
+import { APPS, WRONG_PATHS } from './apps';
+import { inCookie, inHeader, type Send, withClient } from './client';
+import type { Witness } from './witness';
 
 /** Seconds for which a short session lives, and a proof of identity counts as recent. */
 const BRIEF = 1;

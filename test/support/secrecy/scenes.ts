@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import { MemoryStore, RedisStore, type Store } from 'tokensession';
-import type { TcpProxy } from './tcp-proxy';
+import type { TcpProxy } from '../tcp-proxy';
 
 /** The servers that the test has started for the program. */
 export interface Servers {

@@ -9,17 +9,17 @@ import {
 } from 'tokensession';
 import { ExpressSessionStore } from 'tokensession/express-session';
 import { requireRecentLogin, requireUser, sessionOpener } from 'tokensession/fetch';
-import type { Detail } from './apps';
-import { APPS } from './secrecy-apps';
-import { callEverything, misplacedTokens } from './secrecy-calls';
-import { inCookie, inHeader, withClient } from './secrecy-client';
-import { misplacedInMiddleware, misplacedPasswords, misplacedSecrets } from './secrecy-options';
-import { brokenStores, type Passwords, type Servers, silenced, urlOf } from './secrecy-scenes';
-import { tourOfHttp } from './secrecy-tour';
-import { Witness } from './secrecy-witness';
-import { startProxy, type TcpProxy } from './tcp-proxy';
-import { printsOf } from './texts-in';
-import { until } from './until';
+import type { Detail } from '../apps';
+import { startProxy, type TcpProxy } from '../tcp-proxy';
+import { printsOf } from '../texts-in';
+import { until } from '../until';
+import { APPS } from './apps';
+import { callEverything, misplacedTokens } from './calls';
+import { inCookie, inHeader, withClient } from './client';
+import { misplacedInMiddleware, misplacedPasswords, misplacedSecrets } from './options';
+import { brokenStores, type Passwords, type Servers, silenced, urlOf } from './scenes';
+import { tourOfHttp } from './tour';
+import { Witness } from './witness';
 
 /*
  * A program that makes all calls, valid and invalid, prints what applications print, and reports to its parent what it

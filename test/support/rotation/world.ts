@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MemoryStore, RedisStore, type Store, TokenManager } from 'tokensession';
-import type { RedisServer } from './redis-server';
-import { scaleSeconds } from './scaled-seconds';
-import { PATIENT, randomPrefixes, SECRET } from './stores';
+import type { RedisServer } from '../redis-server';
+import { scaleSeconds } from '../scaled-seconds';
+import { PATIENT, randomPrefixes, SECRET } from '../stores';
 
 const GRACE_SECONDS = 10;
 

@@ -1,6 +1,6 @@
 import type { Session } from 'tokensession';
-import type { Exchange, History, ThiefStep } from './rotation-history';
-import type { RotationWorld } from './rotation-world';
+import type { Exchange, History, ThiefStep } from './history';
+import type { RotationWorld } from './world';
 
 /** The result of a history. */
 export interface RotationOutcome {

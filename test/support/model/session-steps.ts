@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import type { NewSession, Session, SessionAttributes, TokenManager } from 'tokensession';
-import { requestSessionsOf } from '../../src/manager/token-manager';
+import { requestSessionsOf } from '../../../src/manager/token-manager';
+import { replay } from '../runs';
 import { entries, readAll, readsAndWrites } from './data-steps';
 import {
   compare,
@@ -21,7 +22,6 @@ import {
   user,
   wholeView,
 } from './model-step';
-import { replay } from './runs';
 import type { LoginRequest, ManagerRules, ModelSession, SessionModel } from './session-model';
 import type { IssuedToken, SessionWorld } from './session-world';
 import { checkLoad, loads } from './user-info-steps';

@@ -1,7 +1,7 @@
 import type { RequestListener } from 'node:http';
-import { listen } from './apps';
-import { sendRaw } from './raw-request';
-import type { Witness } from './secrecy-witness';
+import { listen } from '../apps';
+import { sendRaw } from '../raw-request';
+import type { Witness } from './witness';
 
 export type Send = (method: string, path: string, ...headers: string[]) => Promise<string>;
 

@@ -1,7 +1,7 @@
 import { createRedisClient, MemoryStore, RedisStore, type Store, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
-import type { Passwords } from './secrecy-scenes';
+import type { Passwords } from './scenes';
 
 type Build = () => unknown;
 

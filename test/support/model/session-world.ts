@@ -2,11 +2,11 @@ import { createHash, createHmac } from 'node:crypto';
 import fc from 'fast-check';
 import type { Redis } from 'ioredis';
 import { MemoryStore, RedisStore, SessionError, type Store, TokenManager } from 'tokensession';
-import { EVENT_NAMES } from '../../src/manager/session-events';
-import { scaleSeconds } from './scaled-seconds';
+import { EVENT_NAMES } from '../../../src/manager/session-events';
+import { scaleSeconds } from '../scaled-seconds';
+import { PATIENT, randomPrefixes } from '../stores';
+import { VirtualTime } from '../virtual-time';
 import { type ManagerRules, type ModelEvent, type ModelToken, type SessionModel, VISITOR } from './session-model';
-import { PATIENT, randomPrefixes } from './stores';
-import { VirtualTime } from './virtual-time';
 
 /** Each verifies what the other signs. */
 const SECRETS = ['the first of two secrets, with enough to it', 'and this is the second, which is no shorter'] as const;
