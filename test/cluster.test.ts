@@ -415,7 +415,7 @@ describe('a slot that moves to another node', () => {
     const to = (await topology.masters()).find((node) => node !== from) as RedisServer;
     const slot = await topology.slotOf(key);
     await sessions.deleteUserToken('ada');
-    const run = runProgram('lasting-program.ts', { REDIS_CLUSTER: JSON.stringify(topology.startupNodes) });
+    const run = runProgram('lasting.ts', { REDIS_CLUSTER: JSON.stringify(topology.startupNodes) });
     await until('it has begun', async () => (await ask<number>(from, 'EXISTS', key)) === 1);
     await topology.beginMigration(slot, from, to);
     await topology.migrateKeys(slot, from, to);

@@ -386,7 +386,7 @@ describe('in a Cluster', () => {
 
   it('a process survives the move of a slot to a node that dies, closes its manager and ends by itself', async () => {
     const programs = [{}, { OWN_CLIENT: '1' }].map((options) =>
-      runProgram('topology-program.ts', {
+      runProgram('topology.ts', {
         REDIS_CLUSTER: JSON.stringify(topology.startupNodes),
         LASTS_MS: '2500',
         ...options,
@@ -585,7 +585,7 @@ describe('behind Sentinels', () => {
   it('a process closes its manager and ends by itself', async () => {
     const { ours } = topologyFor('handed in');
     const programs = [{}, { OWN_CLIENT: '1' }].map((options) =>
-      runProgram('topology-program.ts', { REDIS_SENTINELS: JSON.stringify(ours), LASTS_MS: '0', ...options }),
+      runProgram('topology.ts', { REDIS_SENTINELS: JSON.stringify(ours), LASTS_MS: '0', ...options }),
     );
     const outcomes = await Promise.all(programs);
     expect(outcomes.map(({ stdout }) => stdout)).toEqual(['closed\n', 'ready\nclosed\n']);

@@ -118,7 +118,7 @@ describe.each(['express', 'fastify'])('examples/nestjs/%s.mts', (platform) => {
 });
 
 it("the guard of examples/nestjs judges by what the handler says, and then by its controller's word", async () => {
-  const example = runExample('../test/support/nest-guard-program.mts', {});
+  const example = runExample('../test/support/programs/nest-guard.mts', {});
   const [printed] = await example.printed(/\{.*\}/);
   expect(JSON.parse(printed)).toEqual({
     'nothing, nothing': 401,

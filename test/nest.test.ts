@@ -10,7 +10,7 @@ let urls: string[];
 
 beforeAll(async () => {
   server = await startRedis();
-  const program = runExample('../test/support/nest-program.mts', { REDIS_URL: server.url });
+  const program = runExample('../test/support/programs/nest.mts', { REDIS_URL: server.url });
   urls = JSON.parse((await program.printed(/listening: (.*)\n/))[1] as string);
 });
 afterAll(async () => {

@@ -105,7 +105,7 @@ describe('express-openid-connect with ExpressSessionStore as its store', () => {
   let url: string;
   beforeAll(async () => {
     provider = await startOAuthServer();
-    program = runExample('../test/support/express-openid-program.mts', {
+    program = runExample('../test/support/programs/express-openid.mts', {
       ISSUER: provider.origin,
       CLIENT_ID: CLIENT.id,
       CLIENT_SECRET: CLIENT.secret,

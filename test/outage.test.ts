@@ -115,7 +115,7 @@ describe('Redis down at boot', () => {
 describe('a script that closes its manager', () => {
   it.each(['no', 'yes'])('ends by itself, with Redis up, unreachable or paused; near cache: %s', async (CACHE) => {
     const run = (url: string, timeoutMs = 10_000) =>
-      runProgram('closing-program.ts', { REDIS_TARGET: JSON.stringify(url), TIMEOUT_MS: String(timeoutMs), CACHE });
+      runProgram('closing.ts', { REDIS_TARGET: JSON.stringify(url), TIMEOUT_MS: String(timeoutMs), CACHE });
     const server = await redis();
     const runs = [run(server.url), run(`redis://127.0.0.1:${await freePort()}`)];
     const printed = (await Promise.all(runs)).map(({ stdout }) => stdout);
@@ -130,7 +130,7 @@ describe('a script that closes its manager', () => {
     ['a Cluster', { cluster: [{ host: '127.0.0.1', port: 1 }] }],
   ])('does not wait for connections to %s that are already broken', async (_, target) => {
     const longerThanAProgramMayTake = { TIMEOUT_MS: '120000', CACHE: 'yes' };
-    const run = runProgram('closing-program.ts', {
+    const run = runProgram('closing.ts', {
       REDIS_TARGET: JSON.stringify(target),
       ...longerThanAProgramMayTake,
     });
@@ -163,7 +163,7 @@ it.each([
 describe('a process', () => {
   it('in which logins, checks, logouts and kicks fail repeatedly has no unhandled rejection', async () => {
     const server = await redis();
-    const run = runProgram('lasting-program.ts', { REDIS_URL: server.url });
+    const run = runProgram('lasting.ts', { REDIS_URL: server.url });
     await until('it has begun', async () => (await server.admin.info('commandstats')).includes('eval'));
     for (let i = 0; i < 3; i++) {
       server.pause();

@@ -268,7 +268,7 @@ async function listenersOf(sentinel: RedisServer): Promise<number> {
 it('an unreachable sentinel prints nothing', async () => {
   const { sentinels, name } = topology;
   const settings = { sentinels, name, password: PASSWORD, sentinelPassword: SENTINEL_PASSWORD };
-  const run = runProgram('listening-program.ts', { REDIS_SENTINEL_SETTINGS: JSON.stringify(settings) });
+  const run = runProgram('listening.ts', { REDIS_SENTINEL_SETTINGS: JSON.stringify(settings) });
   const away = topology.sentinelServers[2] as RedisServer;
   await until('it listens', async () => (await listenersOf(away)) > 0);
   onClose(() => away.restart());

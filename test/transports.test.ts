@@ -110,7 +110,7 @@ function kept<Client extends { on(event: 'error', listener: () => void): unknown
 
 it('TLS needs no more than `tls: true`, or `rediss:`, where Node trusts the authority', async () => {
   const targets = [urlOf(masterOf(oneWay.sentinel)), ...KINDS.map((kind) => settingsOf(kind, oneWay, true))];
-  const { stdout, stderr } = await runProgram('every-connection-program.ts', {
+  const { stdout, stderr } = await runProgram('every-connection.ts', {
     NODE_EXTRA_CA_CERTS: authority.certFile,
     REDIS_TARGETS: JSON.stringify(targets),
   });

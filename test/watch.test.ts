@@ -230,7 +230,7 @@ describe.each(Object.entries(SERVICES))('with %s, a watched session', (_name, op
 });
 
 it('the signal of a watched session accepts more listeners than Node warns of', async () => {
-  expect(await runProgram('watching-program.ts', {})).toEqual({ stdout: 'closed\n', stderr: '' });
+  expect(await runProgram('watching.ts', {})).toEqual({ stdout: 'closed\n', stderr: '' });
 });
 
 /** The number of subscriptions to the announcements. */

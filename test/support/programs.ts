@@ -10,9 +10,9 @@ export const TSX = ['--import', pathToFileURL(require.resolve('tsx')).href];
 /** Resolves the package's name to our sources. */
 export const OUR_SOURCES = { TSX_TSCONFIG_PATH: join(ROOT, 'tsconfig.json') };
 
-/** Runs a program of this folder in a separate process. Rejects when it fails or does not end. */
+/** Runs a program of the folder programs/ in a separate process. Rejects when it fails or does not end. */
 export function runProgram(file: string, env: Record<string, string>): Promise<{ stdout: string; stderr: string }> {
-  return promisify(execFile)(process.execPath, [...TSX, join(__dirname, file)], {
+  return promisify(execFile)(process.execPath, [...TSX, join(__dirname, 'programs', file)], {
     cwd: ROOT,
     env: { ...process.env, ...env },
     timeout: 100_000,

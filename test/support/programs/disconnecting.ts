@@ -2,11 +2,11 @@ import { EventEmitter, once } from 'node:events';
 import type { Socket } from 'node:net';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { MemoryStore, SessionError, type Store, TokenManager } from 'tokensession';
-import { type Detail, FRAMEWORKS, listen } from './apps';
-import { openRequest, sendRaw } from './raw-request';
-import { SECRET } from './stores';
-import { until } from './until';
-import { wrapStore } from './wrapped-store';
+import { type Detail, FRAMEWORKS, listen } from '../apps';
+import { openRequest, sendRaw } from '../raw-request';
+import { SECRET } from '../stores';
+import { until } from '../until';
+import { wrapStore } from '../wrapped-store';
 
 /*
  * On each host, clients disconnect during calls to the store, or a middleware answers in the meantime. An uncaught

@@ -1,5 +1,5 @@
 import type { RedisTarget } from 'tokensession';
-import { useEveryConnection } from './every-connection';
+import { useEveryConnection } from '../every-connection';
 
 /* Uses every connection to each of some Redises. Only a whole process can be given other authorities to trust. */
 async function main(): Promise<void> {

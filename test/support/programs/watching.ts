@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MemoryStore, TokenManager } from 'tokensession';
-import { SECRET } from './stores';
+import { SECRET } from '../stores';
 
 /* Adds many listeners to one signal of a watched session. Jest hides the warnings of Node: only a program shows them. */
 async function main(): Promise<void> {

@@ -3,8 +3,8 @@ import type { ExecutionContext } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import { MemoryStore, TokenManager } from 'tokensession';
 import { type RequestSession, sessionOpener } from 'tokensession/fetch';
-import { Public, RecentLogin, SessionGuard } from '../../examples/nestjs/session.mjs';
-import { SECRET } from './stores.js';
+import { Public, RecentLogin, SessionGuard } from '../../../examples/nestjs/session.mjs';
+import { SECRET } from '../stores.js';
 
 /* Prints how the guard of examples/nestjs judges an anonymous request, by what its controller and its handler say. */
 

@@ -21,7 +21,7 @@ import {
   type SessionMiddlewareOptions,
   sessionMiddleware,
 } from 'tokensession/express';
-import { PATIENT, SECRET } from './stores.js';
+import { PATIENT, SECRET } from '../stores.js';
 
 /* An application of NestJS, once with Nest's own exception filter and once with one of the application. Decorators are called, not written. */
 
