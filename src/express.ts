@@ -10,7 +10,8 @@ import {
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
-import { cutOff, isResponse, NodeExchange, sendJson } from './node-http/node-exchange';
+import { cutOff, sendJson } from './node-http/node-answer';
+import { isResponse, NodeExchange } from './node-http/node-exchange';
 
 export type { GuardOptions, RequireUserOptions } from './http/guards/request-guards';
 export * from './http/index';

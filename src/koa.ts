@@ -12,7 +12,8 @@ import type { OneProperty, RegisteredProperty } from './http/property';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
-import { cutOff, NodeExchange, setRefusalHeaders } from './node-http/node-exchange';
+import { cutOff, setRefusalHeaders } from './node-http/node-answer';
+import { NodeExchange } from './node-http/node-exchange';
 
 export type { GuardOptions, RequireUserOptions } from './http/guards/request-guards';
 export * from './http/index';

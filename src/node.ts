@@ -7,7 +7,8 @@ import { RequestSession } from './http/request-session';
 import { openerPolicy, openOnce, type SessionOpenerOptions } from './http/session-opener';
 import type { TokenManager } from './manager/token-manager';
 import type { RegisteredDetail } from './manager/types';
-import { cutOff, isResponse, NodeExchange, sendJson } from './node-http/node-exchange';
+import { cutOff, sendJson } from './node-http/node-answer';
+import { isResponse, NodeExchange } from './node-http/node-exchange';
 
 export type { Connection } from './http/connection';
 export { requireRecentLogin, requireUser } from './http/guards/session-guards';
