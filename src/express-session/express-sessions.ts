@@ -65,7 +65,8 @@ export class ExpressSessions {
     if (known === undefined) return this.#replace(id, { entries, ttlMs, userId });
     const request = (session as { req?: SessionRequest }).req ?? null;
     // The refusal was reported already, and express-session saves again at the end of the response that reports it.
-    if (userId !== null && known.refusedUserId === userId) return;
+    const { failure } = known;
+    if (userId !== null && failure?.identity.userId === userId && isStartRefusal(failure.error)) return;
     const before = known.identity;
     if (before.userId !== userId) changeIdentity(known, this.#newIdentity(userId), request);
     const save = { identity: known.identity, before, entries, ttlMs, request };
@@ -199,7 +200,6 @@ export class ExpressSessions {
     } catch (error) {
       // The new session does not exist: the request goes back to the former one.
       known.failure = { identity, error };
-      if (isStartRefusal(error)) known.refusedUserId = identity.userId;
       if (known.identity === identity) changeIdentity(known, before, request);
       throw error;
     }

@@ -29,8 +29,6 @@ export interface TrackedSession {
   stored: StoredContent | null;
   /** The identity that could not be stored, and why; `null` for none. */
   failure: { identity: SessionIdentity; error: unknown } | null;
-  /** The id of a user whose sign-in was refused; `null` for none. */
-  refusedUserId: string | null;
   /** The save in progress. Saves of one session run one after the other. */
   queue: Promise<unknown>;
 }
@@ -44,7 +42,7 @@ export function newTrack(
   stored: StoredContent | null,
   foundBy: string | null = null,
 ): TrackedSession {
-  return { owner, foundBy, identity, stored, failure: null, refusedUserId: null, queue: Promise.resolve() };
+  return { owner, foundBy, identity, stored, failure: null, queue: Promise.resolve() };
 }
 
 /** The prototype of session objects: their `id` follows the identity. V8 is slow with a getter on each of them. */
