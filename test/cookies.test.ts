@@ -3,9 +3,18 @@ import cookieParser from 'cookie-parser';
 import express from 'express';
 import { MemoryStore, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
-import { type AppOptions, type Detail, FRAMEWORKS, listen, type Routes, type Session, serve } from './support/apps';
+import {
+  APPS,
+  type AppOptions,
+  type Detail,
+  FRAMEWORKS,
+  listen,
+  type Routes,
+  type Session,
+  serve,
+} from './support/apps';
 import { closeAfterEach } from './support/closing';
-import { ALL_HOSTS, HOSTS } from './support/hosts';
+import { ALL_HOSTS } from './support/hosts';
 import type { Visit } from './support/hosts/host';
 import { sendRaw } from './support/raw-request';
 import { SECRET } from './support/stores';
@@ -18,8 +27,7 @@ const placesOf = (setCookie: string[]) =>
     return `${kind} ${attribute('Domain') ?? 'host'} ${attribute('Path')}`;
   });
 
-describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
-  const host = HOSTS[name as keyof typeof HOSTS];
+describe.each(APPS)('%s', (_, build, host) => {
   const onClose = closeAfterEach();
 
   async function start(options: AppOptions = {}) {

@@ -3,9 +3,9 @@ import Koa from 'koa';
 import { MemoryStore, SessionError, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
-import { type AppOptions, type Detail, FRAMEWORKS, listen, serve } from './support/apps';
+import { APPS, type AppOptions, type Detail, listen, serve } from './support/apps';
 import { closeAfterEach } from './support/closing';
-import { ALL_HOSTS, HOSTS } from './support/hosts';
+import { ALL_HOSTS } from './support/hosts';
 import { sendRaw } from './support/raw-request';
 import { SECRET } from './support/stores';
 
@@ -14,8 +14,7 @@ const koaOverride = require('koa-override').default;
 
 const HOST = 'Host: shop.example.com';
 
-describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
-  const host = HOSTS[name as keyof typeof HOSTS];
+describe.each(APPS)('%s', (_, build, host) => {
   const onClose = closeAfterEach();
 
   async function start(options: AppOptions = {}) {

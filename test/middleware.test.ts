@@ -7,11 +7,11 @@ import Koa from 'koa';
 import { MemoryStore, RedisStore, SessionError, type Store, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
-import { type AppOptions, type Detail, FRAMEWORKS, listen, type Routes, type Session } from './support/apps';
+import { APPS, type AppOptions, type Detail, listen, type Routes, type Session } from './support/apps';
 import { ask } from './support/browser';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
-import { ALL_HOSTS, HOSTS } from './support/hosts';
+import { ALL_HOSTS } from './support/hosts';
 import type { Mount } from './support/hosts/host';
 import { type RedisServer, startRedis } from './support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from './support/stores';
@@ -22,8 +22,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
-  const { begin } = HOSTS[name as keyof typeof HOSTS];
+describe.each(APPS)('%s', (_, build, { begin }) => {
   const onClose = closeAfterEach();
 
   function manage(store: Store = new MemoryStore(), getUserInfo?: (id: string) => Detail | null) {

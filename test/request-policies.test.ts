@@ -1,8 +1,8 @@
 import { MemoryStore, SessionError, type TokenManagerOptions } from 'tokensession';
-import { type AppOptions, type Detail, FRAMEWORKS, RECENT, type Routes, serve } from './support/apps';
+import { APPS, type AppOptions, type Detail, RECENT, type Routes, serve } from './support/apps';
 import { ask } from './support/browser';
 import { closeAfterEach } from './support/closing';
-import { ALL_HOSTS, HOSTS } from './support/hosts';
+import { ALL_HOSTS } from './support/hosts';
 import { anySession } from './support/hosts/host';
 import { idOf } from './support/session-id';
 
@@ -16,8 +16,7 @@ const ROUTES: Routes = {
   }),
 };
 
-describe.each(Object.entries(FRAMEWORKS))('%s', (name, build) => {
-  const { begin } = HOSTS[name as keyof typeof HOSTS];
+describe.each(APPS)('%s', (_, build, { begin }) => {
   const onClose = closeAfterEach();
 
   /** An application on a store whose clock the test moves. */

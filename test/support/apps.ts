@@ -5,7 +5,7 @@ import { MemoryStore, TokenManager, type TokenManagerOptions } from 'tokensessio
 import type { RequestSession, SessionMiddlewareOptions } from 'tokensession/express';
 import type { closeAfterEach } from './closing';
 import { countedStore } from './counted-store';
-import { HOSTS } from './hosts';
+import { ALL_HOSTS, type HOSTS } from './hosts';
 import type { GuardName, Host } from './hosts/host';
 import { SECRET } from './stores';
 
@@ -50,9 +50,14 @@ const ROUTES: Routes = {
 const GUARDS: Record<string, GuardName> = { '/me': 'user', '/page': 'page', '/vault': 'recent' };
 
 /** The same small application, on each host. */
-export const FRAMEWORKS = Object.fromEntries(
-  Object.entries(HOSTS).map(([name, host]) => [name, appOn(host)]),
-) as Record<keyof typeof HOSTS, Build>;
+export const APPS = ALL_HOSTS.map(([name, host]): [name: string, build: Build, host: Host] => [
+  name,
+  appOn(host),
+  host,
+]);
+
+/** The same by the names of the hosts. */
+export const FRAMEWORKS = Object.fromEntries(APPS) as Record<keyof typeof HOSTS, Build>;
 
 function appOn(host: Host): Build {
   return (manager, { routes = {}, trustProxy = false, ...options }) =>
