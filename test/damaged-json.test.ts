@@ -1,10 +1,10 @@
 import { inspect } from 'node:util';
-import { MemoryStore, TokenManager } from 'tokensession';
+import { MemoryStore } from 'tokensession';
 import { ExpressSessionStore } from 'tokensession/express-session';
 import { contentOf } from '../src/express-session/session-content';
 import { parseRecord } from '../src/redis/replies';
 import { closeAfterEach } from './support/closing';
-import { SECRET } from './support/stores';
+import { managerMaker } from './support/managers';
 
 /* V8 quotes the start of a text in the error of JSON.parse, which an application would log as a cause. */
 
@@ -12,11 +12,7 @@ const onClose = closeAfterEach();
 const DAMAGED = 'pkce-verifier-of-ada';
 const corrupt = { code: 'ERR_STORE_CORRUPT', message: expect.stringMatching(/ no JSON$/) };
 
-function newManager(store = new MemoryStore()) {
-  const manager = new TokenManager({ store, secret: SECRET });
-  onClose(() => manager.close());
-  return manager;
-}
+const newManager = managerMaker(onClose);
 
 async function failureOf(call: () => unknown): Promise<unknown> {
   try {
@@ -33,8 +29,8 @@ const logged = (error: unknown) => inspect(error, { depth: null, showHidden: tru
 it('is in no log as a value of session data', async () => {
   const store = new MemoryStore();
   const damaged = async () => ({ userId: 'ada', data: new Map([['state', DAMAGED]]) });
-  const data = newManager(Object.assign(store, { readData: damaged })).sessionData(
-    await newManager(store).setToken('ada'),
+  const data = newManager({ store: Object.assign(store, { readData: damaged }) }).sessionData(
+    await newManager({ store }).setToken('ada'),
   );
   for (const call of [() => data.get('state'), () => data.getAll(), () => data.update('state', () => 1)]) {
     const error = await failureOf(call);

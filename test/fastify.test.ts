@@ -1,19 +1,15 @@
 import type { AddressInfo } from 'node:net';
 import { type FastifyInstance, type FastifyReply, fastify } from 'fastify';
-import { MemoryStore, RedisStore, TokenManager } from 'tokensession';
+import { MemoryStore, RedisStore } from 'tokensession';
 import { requireRecentLogin, requireUser, type SessionPluginOptions, sessionPlugin } from 'tokensession/fastify';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
+import { managerMaker } from './support/managers';
 import { freePort } from './support/redis-server';
-import { SECRET } from './support/stores';
 
 const onClose = closeAfterEach();
 
-function newManager(store: MemoryStore | RedisStore = new MemoryStore()) {
-  const manager = new TokenManager({ store, secret: SECRET });
-  onClose(() => manager.close());
-  return manager;
-}
+const newManager = managerMaker(onClose);
 
 function newApp() {
   const app = fastify();
@@ -63,7 +59,7 @@ it('has the properties of a fastify-plugin', () => {
 
 it('registered twice with one manager, calls the store once; another manager replaces the first', async () => {
   const { store, calls } = countedStore(new MemoryStore());
-  const [first, second] = [newManager(store as MemoryStore), newManager()];
+  const [first, second] = [newManager({ store }), newManager()];
   const app = newApp();
   app.register(sessionPlugin, { manager: first });
   app.register(sessionPlugin, { manager: first });
@@ -106,7 +102,7 @@ it.each([
 });
 
 it("passes an outage to the application's error handler, and adds Retry-After to the response", async () => {
-  const manager = newManager(new RedisStore(`redis://127.0.0.1:${await freePort()}`));
+  const manager = newManager({ store: new RedisStore(`redis://127.0.0.1:${await freePort()}`) });
   const token = await newManager().setToken('ada');
   for (const isOwn of [false, true]) {
     const app = newApp();

@@ -1,18 +1,14 @@
-import { MemoryStore, SessionError, TokenManager } from 'tokensession';
+import { MemoryStore, SessionError } from 'tokensession';
 import { type FetchSession, requireUser, sessionOpener } from 'tokensession/fetch';
 import { closeAfterEach } from './support/closing';
 import { countedStore } from './support/counted-store';
-import { SECRET } from './support/stores';
+import { managerMaker } from './support/managers';
 import { until } from './support/until';
 
 const URL_OF_APP = 'https://shop.example.com/';
 const onClose = closeAfterEach();
 
-function newManager(options: Partial<ConstructorParameters<typeof TokenManager>[0]> = {}) {
-  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET, ...options });
-  onClose(() => manager.close());
-  return manager;
-}
+const newManager = managerMaker(onClose);
 
 const asking = (token?: string, more: Record<string, string> = {}) =>
   new Request(URL_OF_APP, { headers: { ...(token !== undefined && { cookie: `__Host-session=${token}` }), ...more } });

@@ -5,10 +5,11 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import express from 'express';
 import { type Context, Hono } from 'hono';
-import { MemoryStore, SessionError, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { MemoryStore, SessionError, type TokenManager } from 'tokensession';
 import { requireUser, sessionMiddleware } from 'tokensession/hono';
 import { listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
+import { managerMaker } from './support/managers';
 import { SECRET } from './support/stores';
 import { until } from './support/until';
 
@@ -22,11 +23,7 @@ const { getRequestListener } = require('@hono/node-server') as {
 
 const onClose = closeAfterEach();
 
-function newManager(store = new MemoryStore(), options: Partial<TokenManagerOptions<unknown>> = {}) {
-  const manager = new TokenManager({ store, secret: SECRET, ...options });
-  onClose(() => manager.close());
-  return manager;
-}
+const newManager = managerMaker(onClose);
 
 const names = (response: Response) => response.headers.getSetCookie().map((line) => line.split('=')[0]);
 
@@ -50,7 +47,7 @@ describe.each([
 
   it('answers 503 with Retry-After while the store is down, for the middleware and for a login', async () => {
     const store = new MemoryStore();
-    const manager = newManager(store);
+    const manager = newManager({ store });
     const cookie = `session=${await manager.setToken('ada')}`;
     const app = newApp(manager);
     await store.close();
@@ -89,7 +86,7 @@ it.each([0, 1])(
     const manager = newManager();
     const app = new Hono();
     const [failing, ...others] = [{}, ...Array(more).fill({ property: 'other' })].map((options, index) =>
-      sessionMiddleware(index === 0 ? manager : newManager(new MemoryStore(), { secret: `${SECRET}.` }), options),
+      sessionMiddleware(index === 0 ? manager : newManager({ secret: `${SECRET}.` }), options),
     );
     app.use((c, next) => failing?.(c as never, next).catch(() => next()) as Promise<void>);
     for (const other of others) app.use(other);
@@ -250,7 +247,7 @@ it('over HTTP/2, releases a signal that is read after the client has gone', asyn
 
 it('a login in an application that is mounted as a handler outlives the renewal of the one around it', async () => {
   let now = Date.now();
-  const manager = newManager(new MemoryStore({ now: () => now }), { rotateEvery: 60 });
+  const manager = newManager({ store: new MemoryStore({ now: () => now }), rotateEvery: 60 });
   const inner = new Hono().use(sessionMiddleware(manager)).post('/login', async (c) => {
     await c.var.session.login('bob');
     return c.text('in');

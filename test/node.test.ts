@@ -11,7 +11,7 @@ import {
 import { createServer as createHttpsServer, request as requestSecurely } from 'node:https';
 import type { AddressInfo, Server } from 'node:net';
 import express from 'express';
-import { MemoryStore, SessionError, TokenManager } from 'tokensession';
+import { SessionError, type TokenManager } from 'tokensession';
 import { requireUser as requireUserOfExpress, sessionMiddleware } from 'tokensession/express';
 import {
   type NodeRequest,
@@ -24,17 +24,13 @@ import {
 import { listen } from './support/apps';
 import { CertificateAuthority } from './support/certificates';
 import { closeAfterEach } from './support/closing';
+import { managerMaker } from './support/managers';
 import { sendRaw } from './support/raw-request';
-import { SECRET } from './support/stores';
 
 const HOST = 'Host: shop.example.com';
 const onClose = closeAfterEach();
 
-function newManager() {
-  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
-  onClose(() => manager.close());
-  return manager;
-}
+const newManager = managerMaker(onClose);
 
 /** Signs in at /login and out at /logout; other paths require a user. */
 function listener(manager: TokenManager) {

@@ -9,6 +9,7 @@ import { countedStore } from './support/counted-store';
 import { gate } from './support/gate';
 import { ALL_HOSTS } from './support/hosts';
 import type { AnySession, GuardName, Mount, Plan, Visit } from './support/hosts/host';
+import { managerMaker } from './support/managers';
 import { sendRaw } from './support/raw-request';
 import { SECRET } from './support/stores';
 import { wrapStore } from './support/wrapped-store';
@@ -40,11 +41,7 @@ const codeOf = (call: Promise<unknown>) =>
 describe.each(ALL_HOSTS)('%s', (_, host) => {
   const onClose = closeAfterEach();
 
-  function newManager(options: Partial<ConstructorParameters<typeof TokenManager>[0]> = {}) {
-    const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET, ...options });
-    onClose(() => manager.close());
-    return manager;
-  }
+  const newManager = managerMaker(onClose);
 
   async function start(handle: Plan['handle'], mounts: readonly Mount[], guard?: GuardName) {
     const app = await listen(host.build({ handle, mounts, guardOf: () => guard }));

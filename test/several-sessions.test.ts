@@ -7,6 +7,7 @@ import { listen } from './support/apps';
 import { closeAfterEach } from './support/closing';
 import { ALL_HOSTS } from './support/hosts';
 import type { GuardName, Mount, Plan } from './support/hosts/host';
+import { managerMaker } from './support/managers';
 import { SECRET } from './support/stores';
 
 const { Passport } = require('passport');
@@ -17,11 +18,7 @@ const WITH_MIDDLEWARE = ALL_HOSTS.filter(([, { hasMiddleware }]) => hasMiddlewar
 describe.each(WITH_MIDDLEWARE)('%s', (_, host) => {
   const onClose = closeAfterEach();
 
-  function newManager(secret: string) {
-    const manager = new TokenManager({ store: new MemoryStore(), secret });
-    onClose(() => manager.close());
-    return manager;
-  }
+  const newManager = managerMaker(onClose);
 
   async function start(mounts: readonly Mount[], guard?: GuardName) {
     const app = await listen(host.build({ mounts, guardOf: () => guard, handle: () => 'in' }));
@@ -34,7 +31,7 @@ describe.each(WITH_MIDDLEWARE)('%s', (_, host) => {
 
   /** Administrators at `auth`, users at `session`. */
   async function twoManagers() {
-    const [admins, users] = [newManager(SECRET), newManager(SECRET.toUpperCase())];
+    const [admins, users] = [newManager(), newManager({ secret: SECRET.toUpperCase() })];
     const mounts = [
       { manager: admins, options: { property: 'auth', cookie: { name: 'admin' } } },
       { manager: users, options: {} },
@@ -63,7 +60,7 @@ describe.each(WITH_MIDDLEWARE)('%s', (_, host) => {
   });
 
   it('a guard that names a property without a session lets no one in', async () => {
-    const manager = newManager(SECRET);
+    const manager = newManager();
     const ask = await start([{ manager }], 'user of auth');
     expect((await ask({ session: await manager.setToken('ada') })).status).toBe(500);
   });
@@ -79,7 +76,7 @@ describe.each(WITH_MIDDLEWARE)('%s', (_, host) => {
   });
 
   it('one manager at two properties is refused: a logout of one would leave the other signed in', async () => {
-    const manager = newManager(SECRET);
+    const manager = newManager();
     const token = await manager.setToken('ada');
     const options = { property: 'auth' };
     for (const mounts of [
