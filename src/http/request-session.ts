@@ -9,8 +9,7 @@ import { CurrentSession } from './current-session';
 import type { Exchange } from './exchange';
 import { LOGIN_OPTIONS, LOGOUT_OPTIONS, type LoginOptions, type LogoutOptions } from './login-options';
 import type { SessionPolicy } from './middleware-options';
-import { logIn, logOut, rotateToken } from './sign-in';
-import { renewVisit, startVisit } from './visits';
+import { logIn, logOut, renewVisit, rotateToken, startVisit } from './session-verbs';
 
 /**
  * The state behind a session, for the middleware and the guards. Lets this package, not applications, reach the private
