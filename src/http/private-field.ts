@@ -6,7 +6,7 @@ class ReturnsHolder {
 }
 
 /** A field of objects that belong to others. */
-interface PrivateField<Value> {
+export interface PrivateField<Value> {
   /** `undefined` without a value, and for what is no object. */
   get(holder: unknown): Value | undefined;
   /** Call it once for each holder. */
