@@ -529,6 +529,33 @@ describeStores((open) => {
       }
     });
 
+    it.each(['addUser', 'refreshUser'] as const)('%s caches what it loaded although a session starts', async (call) => {
+      const { getUserInfo, arrive } = slowAtFirst();
+      await manager({ getUserInfo: userNamed('outdated') }).addUser('ada');
+      const sessions = manager({ getUserInfo });
+      const loading = call === 'addUser' ? sessions.addUser('ada') : sessions.refreshUser(['ada']);
+      while (getUserInfo.mock.calls.length === 0) await nextTurn();
+      const token = await sessions.setToken('ada');
+      arrive({ name: 'changed' });
+      expect(await loading).toEqual(call === 'addUser' ? { id: 'ada', detail: { name: 'changed' } } : 1);
+      expect((await sessions.touchToken(token))?.user.detail).toEqual({ name: 'changed' });
+      expect(getUserInfo).toHaveBeenCalledTimes(1);
+    });
+
+    it('refreshUser counts no user whose info the store refuses, for a later change', async () => {
+      for (const later of [manager({ getUserInfo: userNamed('later') }), null]) {
+        const { getUserInfo, arrive } = slowAtFirst();
+        const sessions = manager({ getUserInfo });
+        const refreshed = sessions.refreshUser(['ada']);
+        while (getUserInfo.mock.calls.length === 0) await nextTurn();
+        await (later ?? sessions).deleteUser('ada');
+        await later?.addUser('ada');
+        arrive({ name: 'old' });
+        expect(await refreshed).toBe(0);
+        expect((await (later ?? sessions).addUser('ada'))?.detail).not.toEqual({ name: 'old' });
+      }
+    });
+
     it('refreshUser loads a user named twice once, and counts only existing users', async () => {
       const getUserInfo = jest.fn<Detail | null, [string]>((id) => (id === 'nobody' ? null : { name: id }));
       const sessions = manager({ getUserInfo });

@@ -327,7 +327,7 @@ export class TokenManager<Detail = unknown> {
    */
   async addUser(userId: string, userInfoTtl?: number): Promise<User<Detail> | null> {
     this.#logins.checkUserId(userId);
-    const detail = await this.#userInfo.loadAndCache(userId, this.#userInfoTtlMs(userInfoTtl));
+    const { detail } = await this.#userInfo.loadAndCache(userId, this.#userInfoTtlMs(userInfoTtl));
     return detail === null ? null : userOf<Detail>(userId, detail);
   }
 
@@ -335,7 +335,8 @@ export class TokenManager<Detail = unknown> {
    * Loads the info of many users again, 16 at a time.
    *
    * @param userInfoTtl seconds to cache it. Default: the option `userInfoTtl`.
-   * @returns the number of users whose info is cached now. Users that `getUserInfo` doesn't know don't count.
+   * @returns the number of users whose info it has cached. Users that `getUserInfo` doesn't know don't count, nor do
+   *   those whose info a later load or `deleteUser` has overtaken.
    * @throws AggregateError with all failures, after every user was tried. TypeError without a `getUserInfo`.
    */
   async refreshUser(userIds: readonly string[], userInfoTtl?: number): Promise<number> {
@@ -352,7 +353,7 @@ export class TokenManager<Detail = unknown> {
     const work = async () => {
       for (const userId of waiting) {
         try {
-          if ((await this.#userInfo.loadAndCache(userId, ttlMs)) !== null) refreshed++;
+          if ((await this.#userInfo.loadAndCache(userId, ttlMs)).isCached) refreshed++;
         } catch (error) {
           errors.push(error);
         }

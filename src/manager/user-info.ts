@@ -14,8 +14,8 @@ const SHARED_FOR_MS = 10_000;
 interface Load<Detail> {
   /** The loader's value, after JSON; `null` when there is no such user. */
   detail: Promise<ReadonlyJson<Detail> | null>;
-  /** Settles when the store has stored the value, or has refused it for a later change. */
-  stored: Promise<void>;
+  /** Whether the store has stored the value. It refuses one that is older than a later change. */
+  stored: Promise<boolean>;
   /** Whether callers may join. */
   isShared: boolean;
   /** Resolves when no caller can join any more. */
@@ -33,7 +33,7 @@ export class UserInfo<Detail> {
   readonly #store: Store;
   readonly #getUserInfo: GetUserInfo<Detail> | undefined;
   readonly #onGone: (userId: string, ended: string[]) => void;
-  /** The loads of each user whose results count, in order. */
+  /** The loads of each user that began since the last login or deletion, in order. */
   readonly #loads = new Map<string, Set<Load<Detail>>>();
 
   /** @param onGone gets the sessions that ended because there is no such user. */
@@ -78,11 +78,17 @@ export class UserInfo<Detail> {
     return detailOf(await this.#joinLater(userId, ttlMs));
   }
 
-  /** Does what {@link loadAfresh} does, and waits for the cache: rejects when it can't be written. */
-  async loadAndCache(userId: string, ttlMs: number): Promise<ReadonlyJson<Detail> | null> {
+  /**
+   * Does what {@link loadAfresh} does, and waits for the cache: rejects when it can't be written. `isCached`: whether
+   * the store has accepted the info.
+   */
+  async loadAndCache(
+    userId: string,
+    ttlMs: number,
+  ): Promise<{ detail: ReadonlyJson<Detail> | null; isCached: boolean }> {
     const load = await this.#joinLater(userId, ttlMs);
-    const [detail] = await Promise.all([detailOf(load), load.stored]);
-    return detail;
+    const [detail, isCached] = await Promise.all([detailOf(load), load.stored]);
+    return { detail, isCached };
   }
 
   /** Deletes the cached info, and the results of earlier loads. */
@@ -92,8 +98,8 @@ export class UserInfo<Detail> {
   }
 
   /**
-   * Drops the results of loads in this process, except for the calls that wait for them: nothing is cached, and no
-   * session ends.
+   * Lets no later call join the loads in this process. Where they find no such user, no session ends: one may have
+   * started meanwhile.
    */
   ignoreLoad(userId: string): void {
     this.#loads.delete(userId);
@@ -122,7 +128,9 @@ export class UserInfo<Detail> {
       known === null && this.hasLoader ? this.#store.renewUserInfo(tagOf(userId)) : Promise.resolve(known ?? 0);
     const text = version.then(() => this.#run(userId));
     const stored = text.then(async (json) => {
-      if (this.#loads.get(userId)?.has(load)) await this.#keep(userId, json, ttlMs, await version);
+      if (json !== null) return this.#store.setUserInfo(tagOf(userId), json, ttlMs, await version);
+      if (this.#loads.get(userId)?.has(load)) await this.#endAll(userId, await version);
+      return false;
     });
     const over = settledWithin(stored, SHARED_FOR_MS).then(() => {
       load.isShared = false;
@@ -152,13 +160,9 @@ export class UserInfo<Detail> {
     return text;
   }
 
-  async #keep(userId: string, text: string | null, ttlMs: number, version: number): Promise<void> {
-    const tag = tagOf(userId);
-    if (text !== null) await this.#store.setUserInfo(tag, text, ttlMs, version);
-    else {
-      const ending = this.#store.endAll(tag, { except: null, message: null, goneAtVersion: version });
-      await reportOutcome(ending, (ended) => this.#onGone(userId, ended));
-    }
+  async #endAll(userId: string, version: number): Promise<void> {
+    const ending = this.#store.endAll(tagOf(userId), { except: null, message: null, goneAtVersion: version });
+    await reportOutcome(ending, (ended) => this.#onGone(userId, ended));
   }
 }
 
