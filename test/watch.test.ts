@@ -511,6 +511,64 @@ describe('an announcement', () => {
   });
 });
 
+describe('users who can not be asked for', () => {
+  beforeEach(() => void jest.useFakeTimers());
+  afterEach(() => void jest.useRealTimers());
+
+  /** Watches a session of each of 3,000 users. From `fail()` on, the store's calls fail for those that it names. */
+  const watching = async (store: MemoryStore) => {
+    const { states } = store;
+    const failures = new Map<string, SessionError>();
+    store.states = async (tag, sids) => {
+      const failure = failures.get(tag);
+      if (failure !== undefined) throw failure;
+      return states.call(store, tag, sids);
+    };
+    const sessions = manage(store);
+    const users = Array.from({ length: 3000 }, (_, i) => `user ${i}`);
+    for (const [index, user] of users.entries()) {
+      sessions.watch(await sessions.setToken(user));
+      // Their calls are due at different times.
+      if (index % 300 === 0) await jest.advanceTimersByTimeAsync(500);
+    }
+    await jest.advanceTimersByTimeAsync(5000);
+    expect(sessions.watched()).toHaveLength(users.length);
+    const fail = (error: SessionError, every: number) => {
+      for (const user of users.filter((_, index) => index % every === 0)) failures.set(tagOf(user), error);
+    };
+    return { sessions, fail };
+  };
+
+  it('for their records delay no others', async () => {
+    const store = Object.assign(new MemoryStore(), { follow: undefined });
+    const { sessions, fail } = await watching(store);
+    fail(new SessionError('ERR_STORE_LAYOUT', 'a newer version wrote it'), 30);
+    await jest.advanceTimersByTimeAsync(10_000);
+    const there = manage(store);
+    const token = await there.setToken('ada');
+    const signal = sessions.watch(token);
+    await jest.advanceTimersByTimeAsync(100);
+    await there.deleteToken(token);
+    await jest.advanceTimersByTimeAsync(7000);
+    expect(signal.aborted).toBe(true);
+  });
+
+  it('because their server is away delay no expiry on another one', async () => {
+    const store = new MemoryStore();
+    const { follow } = store;
+    const [here, away] = [{ completeUntil: Number.POSITIVE_INFINITY }, { completeUntil: Number.POSITIVE_INFINITY }];
+    const sourceOf = (tag: string) => (tag === tagOf('ada') ? here : away);
+    store.follow = (follower) => ({ ...follow.call(store, follower), sourceOf });
+    const { sessions, fail } = await watching(store);
+    const signal = sessions.watch(await sessions.setToken('ada', 20));
+    await jest.advanceTimersByTimeAsync(1000);
+    away.completeUntil = Number.NEGATIVE_INFINITY;
+    fail(new SessionError('ERR_STORE_UNAVAILABLE', 'it is away'), 1);
+    await jest.advanceTimersByTimeAsync(21_000);
+    expect(signal.reason).toMatchObject({ endReason: 'expired' });
+  });
+});
+
 describe('an answer in flight', () => {
   beforeEach(() => void jest.useFakeTimers());
   afterEach(() => void jest.useRealTimers());

@@ -81,12 +81,12 @@ export class Watches {
   readonly #settings: WatchesSettings;
   readonly #users = new Map<string, WatchedUser>();
   readonly #targets = new WeakMap<AbortSignal, SessionName & { controller: AbortController }>();
-  /** Users to ask for at once, and those to ask for unless a call has just failed. */
+  /** Users to ask for at once, and those to ask for unless the store could just not answer. */
   readonly #urgent = new Set<WatchedUser>();
   readonly #waiting = new Set<WatchedUser>();
   #inFlight = 0;
   #isPumpDue = false;
-  /** Until when, by `performance.now()`, waiting users are not asked for, because a call has just failed. */
+  /** Until when, by `performance.now()`, waiting users are not asked for, because the store could not answer. */
   #pausedUntil = 0;
   #feed: ChangeFeed | null = null;
   #ticker: NodeJS.Timeout | null = null;
@@ -211,8 +211,11 @@ export class Watches {
       this.#ticker = null;
     }
     for (const user of this.#users.values()) {
-      const mayBeMissed = !isCovered(user, now) && now >= user.askedAt + ASK_AGAIN_MS;
-      if (mayBeMissed || now >= user.dueAt) this.#waiting.add(user);
+      const isDue = now >= user.dueAt;
+      // A server that announces answers, too: no failure of another one delays its users.
+      if (isCovered(user, now)) {
+        if (isDue) this.#urgent.add(user);
+      } else if (isDue || now >= user.askedAt + ASK_AGAIN_MS) this.#waiting.add(user);
     }
     this.#pump();
   }
@@ -250,11 +253,10 @@ export class Watches {
     } catch (error) {
       if (this.#isClosed) return;
       // An unreachable store ends no session: the call is repeated.
-      if (!isUnavailable(error))
-        this.#settings.events.emit('watch-failed', { sessionIds: [...sessions.keys()], error });
+      if (isUnavailable(error)) this.#pausedUntil = performance.now() + TICK_MS;
+      else this.#settings.events.emit('watch-failed', { sessionIds: [...sessions.keys()], error });
       user.source = null;
       user.dueAt = performance.now() + ASK_AGAIN_MS;
-      this.#pausedUntil = performance.now() + TICK_MS;
       if (user.isOutdated) this.#waiting.add(user);
       user.isOutdated = false;
     } finally {
