@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { createRedisClient, RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
 import { requestSessionsOf } from '../src/manager/token-manager';
 import { tagOf } from '../src/token/token';
@@ -190,6 +190,19 @@ describe('a revocation with durability', () => {
         );
       }
       for (const token of tokens) expect(await sessions.checkToken(token)).toBeNull();
+    }
+  });
+
+  it('is confirmed although this process was suspended before it could ask the replicas', async () => {
+    const heldMs = 500;
+    for (const end of ['deleteToken', 'deleteUserToken', 'banUser'] as const) {
+      const sessions = manage({ timeoutMs: heldMs, durability: { replicas: 1 } });
+      const token = await until('it is there', () => sessions.setToken('ada').catch(() => null));
+      const ending = sessions[end](end === 'deleteToken' ? token : 'ada');
+      await nextTurn();
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3 * heldMs);
+      expect(await ending).toBeTruthy();
+      await sessions.unbanUser('ada');
     }
   });
 

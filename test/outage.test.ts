@@ -380,6 +380,23 @@ describe('a process that was suspended', () => {
     for (const answer of await Promise.all<unknown>(answers)) expect(answer).toBeTruthy();
   });
 
+  it('ends a session for a reuse, which takes a second call', async () => {
+    const server = await redis();
+    const store = new RedisStore(server.url, { timeoutMs: HELD_TIMEOUT_MS });
+    const sessions = new TokenManager<Detail>({ store, secret: SECRET, rotationGrace: 0 });
+    closing(() => sessions.close());
+    await untilBack(sessions, await tokenFrom(server));
+    for (let i = 0; i < 5; i++) {
+      const token = await sessions.setToken('ada');
+      await sessions.touchToken((await sessions.rotateToken(token)) ?? '');
+      await sleep(5);
+      const inspection = sessions.inspectToken(token);
+      await nextTurn();
+      hold(3 * HELD_TIMEOUT_MS);
+      expect(await inspection).toEqual({ session: null, reason: 'reused' });
+    }
+  });
+
   it('fails no call that could not be sent in that time', async () => {
     const server = await redis();
     const sessions = manage(server.url);

@@ -28,7 +28,7 @@ import { refuseClient, warnOfClient } from './client/client-check';
 import { refuseUnknownClient } from './client/ioredis-members';
 import { type RedisTarget, refuseTlsOption } from './client/settings';
 import { RedisConnection } from './connection/connection';
-import { DeadlineScripts, type UserCall } from './connection/deadline-scripts';
+import { DeadlineScripts, extendIfReadLate, type UserCall } from './connection/deadline-scripts';
 import { RedisHealth } from './health/health';
 import { ServerKeys } from './health/server-keys';
 import { ServerRights } from './health/server-rights';
@@ -206,7 +206,7 @@ export class RedisStore implements Store {
     const call = this.#callFor(tag);
     const keys = goneAtVersion === null ? ([call.key] as [string]) : this.#bothKeys(tag);
     const args = [except ?? '', message ?? '', goneAtVersion ?? ''];
-    const [now, ended = '', noOlder = '', kept = ''] = await this.#connection.run<TupleReply>('endAll', keys, args);
+    const [now, ended = '', noOlder = '', kept = ''] = await this.#runEnding(call, 'endAll', keys, args);
     const isDone = goneAtVersion === null || ended !== '';
     if (!isDone) return [];
     return this.#secure(call, { ids: idsIn(noOlder), before: Number(now), except: kept }, idsIn(ended));
@@ -362,10 +362,12 @@ export class RedisStore implements Store {
   ): Promise<Outcome> {
     const startedAt = performance.now();
     let leftMs = this.#connection.timeoutMs;
+    let call: UserCall | null = null;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const found = parse(asked, await this.#connection.run<FoundReply>(name, keys, args, leftMs));
       if (!isReuse(found) || asked.policy.onReuse !== 'end') return found;
-      const call = this.#callFor(asked.claims.tag, startedAt);
+      call ??= this.#callFor(asked.claims.tag, startedAt);
+      extendIfReadLate(call, leftMs);
       if (await this.#endReused(call, asked)) return { ...found, isEndedNow: true };
       // The record has moved on meanwhile.
       leftMs = Math.max(1, call.deadline - performance.now());
@@ -392,9 +394,25 @@ export class RedisStore implements Store {
   ): Promise<Outcome | null> {
     const call = this.#callFor(tag);
     const args = [sid, why?.reason ?? '', why?.message ?? ''];
-    const [moment, userId, ...entries] = await this.#connection.run<TupleReply>(name, [call.key], args);
+    const [moment, userId, ...entries] = await this.#runEnding(call, name, [call.key], args);
     const revocation = revocationOf(endedAt(sid, moment));
     return this.#secure(call, revocation, userId === undefined ? null : parse(userId, entries));
+  }
+
+  /** Runs a script that ends sessions. The time that this process was held up counts against no later wait. */
+  async #runEnding(
+    call: UserCall,
+    name: ScriptName,
+    keys: readonly [string, ...string[]],
+    args: readonly (string | number)[],
+  ): Promise<TupleReply> {
+    const argsOnSending = (heldUpMs: number) => {
+      call.deadline += heldUpMs;
+      return args;
+    };
+    const reply = await this.#connection.run<TupleReply>(name, keys, argsOnSending);
+    extendIfReadLate(call, this.#connection.timeoutMs);
+    return reply;
   }
 
   #onData<Outcome>(

@@ -21,6 +21,15 @@ export interface UserCall {
 }
 
 /**
+ * Gives a call the time of its last script again, if that script's answer was read after the deadline: it had arrived
+ * before. No call fails because this process was held up.
+ */
+export function extendIfReadLate(call: UserCall, scriptMs: number): void {
+  const readAt = performance.now();
+  if (readAt > call.deadline) call.deadline = readAt + scriptMs;
+}
+
+/**
  * Runs scripts that do nothing once their caller has given up: they take a deadline by Redis's clock, and answer with
  * the time alone when they came too late. That may be by a clock that this process doesn't know yet. The refusal then
  * brings the time, and the script is tried again.
@@ -59,10 +68,8 @@ export class DeadlineScripts {
       const left = Math.max(1, call.deadline - performance.now());
       const reply = await this.#connection.run<TupleReply>(name, [call.key], args, left);
       this.#offsets.set(this.#connection.serverOf(call.key), Number(reply[0]) - performance.now());
+      extendIfReadLate(call, left);
       if (reply.length > 1) return reply;
-      // An answer that is read after the deadline had arrived before. No call fails because this process was held up.
-      const readAt = performance.now();
-      if (readAt > call.deadline) call.deadline = readAt + left;
     }
     throw new SessionError('ERR_STORE_TIMEOUT', 'Redis received this call after its deadline');
   }
