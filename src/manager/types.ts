@@ -49,7 +49,8 @@ export interface User<Detail = unknown> {
   /** The user id given at login, exactly. */
   readonly id: string;
   /**
-   * What `getUserInfo` gave for this user, as JSON carries it: a `Date` is a string. Absent without a `getUserInfo`.
+   * What `getUserInfo` gave for this user, as JSON carries it: a `Date` is a string. Without a `getUserInfo`, what
+   * another service with the same store has cached; else absent.
    */
   readonly detail?: ReadonlyJson<Detail>;
 }
