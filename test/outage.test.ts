@@ -397,6 +397,16 @@ describe('a process that was suspended', () => {
     }
   });
 
+  it.each(['made', 'sent'])('is healthy, where its look at Redis was %s just before', async (state) => {
+    const server = await redis();
+    const sessions = manage(server.url, HELD_TIMEOUT_MS);
+    await untilBack(sessions, await tokenFrom(server));
+    const health = sessions.health();
+    if (state === 'sent') await nextTurn();
+    hold(3 * HELD_TIMEOUT_MS);
+    expect(await health).toMatchObject({ status: expect.stringMatching(/up|degraded/) });
+  });
+
   it('fails no call that could not be sent in that time', async () => {
     const server = await redis();
     const sessions = manage(server.url);

@@ -21,12 +21,12 @@ export interface UserCall {
 }
 
 /**
- * Gives a call the time of its last script again, if that script's answer was read after the deadline: it had arrived
- * before. No call fails because this process was held up.
+ * Gives a call of several parts the time of its last part again, if the answer to that was read after the deadline: it
+ * had arrived before. No call fails because this process was held up.
  */
-export function extendIfReadLate(call: UserCall, scriptMs: number): void {
+export function extendIfReadLate(call: Pick<UserCall, 'deadline'>, partMs: number): void {
   const readAt = performance.now();
-  if (readAt > call.deadline) call.deadline = readAt + scriptMs;
+  if (readAt > call.deadline) call.deadline = readAt + partMs;
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { HealthReport } from '../../store/store';
 import { isError, isRefusal, wordsOf } from '../client/errors';
 import type { RedisConnection } from '../connection/connection';
+import { extendIfReadLate } from '../connection/deadline-scripts';
 import type { ServerRights } from './server-rights';
 
 const NOT_ANNOUNCING =
@@ -46,14 +47,16 @@ export class RedisHealth {
   }
 
   async #look(): Promise<HealthReport> {
-    const deadline = performance.now() + this.#connection.timeoutMs;
+    const { timeoutMs } = this.#connection;
+    const call = { deadline: performance.now() + timeoutMs };
     try {
       await this.#connection.ready();
     } catch (error) {
       return { status: 'down', latencyMs: null, reasons: [wordsOf(error)] };
     }
+    extendIfReadLate(call, timeoutMs);
     const servers = this.#connection.servers();
-    const looks = await Promise.all(servers.map((server) => this.#lookAt(server, servers.length > 1, deadline)));
+    const looks = await Promise.all(servers.map((server) => this.#lookAt(server, servers.length > 1, call.deadline)));
     const latencies = looks.map(({ latencyMs }) => latencyMs).filter((ms) => ms !== null);
     const isServed = looks.some(({ isServing }) => isServing);
     const reasons = [...looks.flatMap((look) => look.reasons), ...(isServed ? this.#otherReasons() : [])];
