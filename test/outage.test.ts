@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
@@ -448,6 +449,23 @@ describe('a process that was suspended', () => {
       expect(reported).not.toHaveBeenCalled();
     },
   );
+
+  it('for longer than the password function may take gives up no attempt to connect', async () => {
+    const server = await startRedis({ requirepass: 'open sesame' });
+    closing(() => server.stop());
+    const password = async () => {
+      await readFile(__filename);
+      return 'open sesame';
+    };
+    const client = createRedisClient({ host: '127.0.0.1', port: server.port, password }, { timeoutMs: CONNECT_MS });
+    const reported = jest.fn();
+    client.on('error', reported);
+    closing(() => client.disconnect());
+    const sessions = manage(client, PATIENT.timeoutMs);
+    hold(CONNECT_MS + 500);
+    expect(await sessions.checkToken(await sessions.setToken('ada'))).not.toBeNull();
+    expect(reported).not.toHaveBeenCalled();
+  });
 
   /** Blocks the event loop, without keeping a core from others. */
   function hold(ms = TIMEOUT_MS + 50): void {

@@ -1,5 +1,6 @@
 import { Socket } from 'node:net';
 import type { Cluster, Redis } from 'ioredis';
+import { HELD_UP_MS } from './mended-connection';
 
 /** The user and password of a connection; `null` and `undefined` for none. */
 export interface Credentials {
@@ -49,13 +50,20 @@ export function askForCredentials(redis: Redis, ask: () => Credentials | Promise
   };
 }
 
-/** The result of a promise within `ms`; for `undefined`, without a limit. */
+/**
+ * The result of a promise within `ms`; for `undefined`, without a limit. Gives it that time again when this process was
+ * held up: the function may wait for a file or an answer that has arrived.
+ */
 async function settledInTime<Value>(promised: Value | Promise<Value>, ms: number | undefined): Promise<Value> {
   if (ms === undefined) return promised;
   let timer: NodeJS.Timeout | undefined;
   const givenUp = new Promise<never>((_resolve, reject) => {
-    const message = `the Redis password function returned nothing within ${ms} ms`;
-    timer = setTimeout(() => reject(new Error(message)), ms).unref();
+    const giveUp = () => reject(new Error(`the Redis password function returned nothing within ${ms} ms`));
+    const due = performance.now() + ms;
+    timer = setTimeout(() => {
+      if (performance.now() - due < HELD_UP_MS) giveUp();
+      else timer = setTimeout(giveUp, ms).unref();
+    }, ms).unref();
   });
   return Promise.race([promised, givenUp]).finally(() => clearTimeout(timer));
 }

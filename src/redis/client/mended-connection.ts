@@ -20,7 +20,7 @@ const TURNED_AWAY = /^-((?:ERR max number of clients|DENIED)[^\r\n]*)/;
 const LOADING = 'LOADING Redis is loading the dataset in memory';
 
 /** A timer that fires so many milliseconds late shows that this process was held up. */
-const HELD_UP_MS = 50;
+export const HELD_UP_MS = 50;
 
 const mended = new WeakSet<Redis>();
 
