@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -63,8 +64,25 @@ it('contains what it needs and nothing else', async () => {
   const folders = new Set(files.map((path) => path.split('/')[1]));
   expect([...folders].sort()).toEqual([
     ...['CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'README.md', 'SECURITY.md'],
-    ...['dist', 'docs', 'package.json', 'src'],
+    ...['dist', 'docker-compose.yml', 'docs', 'examples', 'package.json', 'src'],
   ]);
+});
+
+it('has pages whose links lead to files in it, except to the tests and the bench, as the README says', async () => {
+  const root = join(project, 'node_modules/tokensession');
+  const pages = (await readdir(root, { recursive: true })).filter((name) => name.endsWith('.md'));
+  const linked: string[] = [];
+  for (const page of pages) {
+    const text = await readFile(join(root, page), 'utf8');
+    const targets = [...text.matchAll(/\]\(([^)#\s]+)|(?:src|href)="([^"#]+)"/g)].map(
+      ([, link, source]) => link ?? source,
+    );
+    const local = targets.filter((target = '') => !/^https?:/.test(target));
+    linked.push(...local.map((target = '') => join(page, '..', target)));
+  }
+  expect(linked.length).toBeGreaterThan(500);
+  expect(linked.filter((file) => !/^(test|bench)\//.test(file) && !existsSync(join(root, file)))).toEqual([]);
+  expect(await readFile(join(root, 'README.md'), 'utf8')).toContain('Links to `test` and `bench` work in a clone only');
 });
 
 it('works with import and with require', async () => {
