@@ -1,14 +1,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rm, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
-import { RedisStore, TokenManager } from 'tokensession';
+import express from 'express';
+import { MemoryStore, RedisStore, TokenManager } from 'tokensession';
+import { requireUser, sessionMiddleware } from 'tokensession/express';
 import { WebSocket } from 'ws';
-import { blocks, pageText } from './support/doc-pages';
+import { blocks, pageText, section } from './support/doc-pages';
 import { makeProgramFolder } from './support/program-folder';
 import { endProgram, OUR_SOURCES, TSX } from './support/programs';
 import { freePort, type RedisServer, startRedis } from './support/redis-server';
+import { runSnippet } from './support/run-snippet';
 import { PATIENT, SECRET } from './support/stores';
 import { until, within } from './support/until';
 
@@ -93,5 +96,25 @@ it('continues when getUserInfo fails', async () => {
   } finally {
     await endProgram(child);
     await manager.close();
+  }
+});
+
+it('opens a stream of events at once, and ends it with the session', async () => {
+  const sessions = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+  const app = express().use(sessionMiddleware(sessions));
+  const [snippet = ''] = blocks('ts', section('docs/live.md', 'Stop a response in progress'));
+  await runSnippet(snippet, { app, requireUser });
+  const listening = app.listen(0, '127.0.0.1');
+  try {
+    await once(listening, 'listening');
+    const url = `http://127.0.0.1:${(listening.address() as AddressInfo).port}/events`;
+    const headers = { authorization: `Bearer ${await sessions.setToken('ada')}` };
+    const response = await within(5000, 'the head of the response', fetch(url, { headers }));
+    expect(response.headers.get('content-type')).toBe('text/event-stream');
+    await sessions.deleteUserToken('ada', { message: 'Signed out' });
+    expect(await within(5000, 'its end', response.text())).toBe('event: signed-out\ndata: "Signed out"\n\n');
+  } finally {
+    listening.closeAllConnections();
+    listening.close();
   }
 });
