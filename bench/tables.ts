@@ -80,7 +80,7 @@ const SUMMARY: readonly SummaryRow[] = [
     other: 'connect-redis',
   },
   {
-    title: 'Memory of Redis for a session, one a user, bytes',
+    title: 'Memory of Redis for a session without attributes, one a user, bytes',
     part: 'memory',
     metric: 'bytes',
     digits: 0,
