@@ -209,6 +209,11 @@ it('names commands that exist', async () => {
   }
 });
 
+it('CONTRIBUTING.md runs one test by a name that the file has', () => {
+  const [, file = '', name] = /^npx jest (\S+) -t (\S+)$/m.exec(pageText('CONTRIBUTING.md')) ?? [];
+  expect(pageText(file)).toContain(`describe('${name}', `);
+});
+
 it('has an example that its start command starts', async () => {
   const port = await freePort();
   const { REDIS_URL: _, ...env } = process.env;
