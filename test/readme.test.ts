@@ -39,6 +39,10 @@ it.each(PAGES)('%s has code blocks in tested languages only', (page) => {
   for (const language of languages) expect(tested).toContain(language);
 });
 
+it.each(PAGES)('%s makes clients of Redis with createRedisClient: the store warns of others', (page) => {
+  expect(blocks('ts', pageText(page)).join('')).not.toMatch(/new (Redis|Cluster)\(/);
+});
+
 /** A page with its own `Register` declaration is compiled alone. */
 const saysTypes = (page: string) => pageText(page).includes('interface Register {');
 const PROGRAMS = [PAGES.filter((page) => !saysTypes(page)), ...PAGES.filter(saysTypes).map((page) => [page])];

@@ -48,11 +48,9 @@ export function transcript(text: string): [command: string, output: string][] {
 export const GIVEN = `
   import type { ErrorRequestHandler as Handler, Express } from 'express';
   import * as crypto from 'node:crypto';
-  import * as ioredis from 'ioredis';
   import * as tokensession from 'tokensession';
   import * as forExpress from 'tokensession/express';
   declare global {
-    var { Redis }: typeof ioredis;
     var { randomBytes }: typeof crypto;
     var { MemoryStore, RedisStore, SessionError, TokenManager, createRedisClient }: typeof tokensession;
     var { requireRecentLogin, requireUser, safeReturnTo, sessionMiddleware }: typeof forExpress;
