@@ -156,8 +156,8 @@ describe('a recipe based on Request and Response', () => {
   });
 
   /** The exports of the recipe under this heading. */
-  async function recipe<Exports>(heading: string): Promise<Exports> {
-    const file = join(folder, `${heading.replace(/\W/g, '')}.ts`);
+  async function recipe<Exports>(heading: string, app = '.'): Promise<Exports> {
+    const file = join(folder, app, `${heading.replace(/\W/g, '')}.ts`);
     await writeFile(file, blocks('ts', section('docs/fetch.md', heading))[0] as string);
     return require(file) as Exports;
   }
@@ -235,9 +235,13 @@ describe('a recipe based on Request and Response', () => {
       locals: { session?: FetchSession };
       getClientAddress(): string;
     }
+    // `building` of SvelteKit, in a global.
+    const environment = join(folder, 'kit-app/node_modules/$app/environment.js');
+    await mkdir(join(environment, '..'), { recursive: true });
+    await writeFile(environment, "Object.defineProperty(exports, 'building', { get: () => globalThis.building });");
     const { handle } = await recipe<{
       handle(input: { event: Event; resolve(event: Event): Promise<Response> }): Promise<Response>;
-    }>('SvelteKit');
+    }>('SvelteKit', 'kit-app');
     const run = (request: Request, resolve: (event: Event) => Promise<Response>) =>
       handle({ event: { request, locals: {}, getClientAddress: () => '192.0.2.7' }, resolve });
     const seen = await run(await ask('/'), async ({ locals }) => Response.json(locals.session?.user));
@@ -252,6 +256,14 @@ describe('a recipe based on Request and Response', () => {
     const request = await ask('/');
     fail = true;
     expect((await run(request, async () => new Response('in'))).status).toBe(503);
+
+    Object.assign(globalThis, { building: true });
+    const getClientAddress = () => {
+      throw new Error('Cannot read clientAddress during prerendering');
+    };
+    const event = { request: new Request('http://sveltekit-prerender/about'), locals: {}, getClientAddress };
+    const page = await handle({ event, resolve: async ({ locals }) => Response.json(locals) });
+    expect(await page.json()).toEqual({});
   });
 
   it('for React Router gives loaders the session, and sends anonymous users to the login page', async () => {

@@ -71,8 +71,11 @@ export const GIVEN = `
       .join(' '),
   );
 
-/** What pages use of Next.js and React. `npm run try:next` compiles the same code against their own types. */
+/** What pages use of Next.js, React and SvelteKit. `npm run try:next` compiles Next's code against their own types. */
 export const NEXT_TYPES = `
+  declare module '$app/environment' {
+    export const building: boolean;
+  }
   declare module 'react' {
     export function cache<Result>(read: () => Result): () => Result;
   }
