@@ -312,18 +312,31 @@ describe('a recipe based on Request and Response', () => {
       metaOf(cause: unknown): { status?: number; headers?: Record<string, string> };
       dataOf(cause: unknown): object;
     }>('tRPC');
-    // As tRPC 11: it answers every error, with 500 and its own code unless the application says otherwise.
-    const whoAmI = async (_request: Request, context: Context) => {
-      try {
-        return Response.json(signedIn(context));
-      } catch (cause) {
-        return Response.json({ code: 'INTERNAL_SERVER_ERROR', ...dataOf(cause) }, { status: 500, ...metaOf(cause) });
-      }
+    // As tRPC 11: a batch whose results have different statuses is a 207, unless metaOf says otherwise.
+    const whoAmI = async (_request: Request, context: Context) => answer([() => signedIn(context)]);
+    const answer = (procedures: (() => unknown)[]) => {
+      const errors: unknown[] = [];
+      const results = procedures.map((procedure) => {
+        try {
+          return { status: 200, result: procedure() };
+        } catch (cause) {
+          errors.push(cause);
+          const data = { code: 'INTERNAL_SERVER_ERROR', httpStatus: 500, ...dataOf(cause) };
+          return { status: data.httpStatus, result: data };
+        }
+      });
+      const [status = 200, ...others] = new Set(results.map((one) => one.status));
+      const answers = results.map(({ result }) => result);
+      const init = { status: others.length > 0 ? 207 : status, ...metaOf(errors[0]) };
+      return Response.json(answers.length > 1 ? answers : answers[0], init);
     };
     expect(await (await handler(await ask('/trpc/me'), whoAmI)).json()).toEqual({ id: 'ada' });
     const refused = await handler(withoutCookie('/trpc/me'), whoAmI);
     expect([refused.status, await refused.json()]).toEqual([401, { code: 'ERR_UNAUTHENTICATED', httpStatus: 401 }]);
     expect(refused.headers.get('www-authenticate')).toBe('Bearer');
+    const batch = async (_request: Request, context: Context) => answer([() => 'news', () => signedIn(context)]);
+    const mixed = await handler(withoutCookie('/trpc/news,me?batch=1'), batch);
+    expect([mixed.status, await mixed.json()]).toEqual([207, ['news', expect.objectContaining({ httpStatus: 401 })]]);
     expect([metaOf(new Error('a bug')), dataOf(undefined)]).toEqual([{}, {}]);
     const login = await handler(withoutCookie('/trpc/login'), async (_request, { session }) => {
       await session.login('grace');
