@@ -191,6 +191,44 @@ describe('passport-local', () => {
       'option failureRedirect must be a path of this site',
     );
     expect(() => authenticate(undefined as never, 'local')).toThrow('authenticate needs a passport, got undefined');
+    for (const options of [null, 'local', []]) {
+      expect(make(options as never)).toThrow(/^authenticate's options must be an object, got /);
+    }
+  });
+
+  it('refuses a callback of passport.authenticate(), which would not be called', () => {
+    const passport = localPassport();
+    const make = authenticate as (...args: unknown[]) => unknown;
+    const callback = (_error: unknown, user: unknown) => user;
+    const hint = new TypeError(
+      'authenticate takes no callback: call passport.authenticate(strategy, { session: false }, callback), and session.login() in the callback',
+    );
+    expect(() => make(passport, 'local', callback)).toThrow(hint);
+    expect(() => make(passport, 'local', {}, callback)).toThrow(hint);
+    expect(make(passport, 'local', undefined, undefined)).toEqual(expect.any(Function));
+  });
+
+  it('with failWithError passes on an error like that of passport, with the challenge in the answer', async () => {
+    const passport = localPassport();
+    passport.use('basic', {
+      authenticate(this: { fail(challenge: string): void }) {
+        this.fail('Basic realm="Users"');
+      },
+    });
+    const outcome = async (middleware: (strategy: string) => unknown, strategy: string) => {
+      const { post, errors } = await start((app) => {
+        app.post('/login', middleware(strategy) as RequestHandler);
+      });
+      const { status, headers, body } = await post('/login', WRONG);
+      const { name, message, status: given } = errors[0] as Error & { status: number };
+      return [status, headers.get('www-authenticate'), body, name, message, given];
+    };
+    for (const strategy of ['local', 'basic']) {
+      const ours = await outcome((name) => authenticate(passport, name, { failWithError: true }), strategy);
+      const theirs = (name: string) => passport.authenticate(name, { session: false, failWithError: true });
+      expect(ours).toEqual(await outcome(theirs, strategy));
+      expect(ours.slice(3)).toEqual(['AuthenticationError', 'Unauthorized', 401]);
+    }
   });
 
   it('with its own session fails with an error that names the recipe', async () => {

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import { checkFunction, kindOf, readUserId } from '../errors/arguments';
 import { checkRedirectTo, safeReturnTo } from '../http/guards/return-to';
 import type { LoginOptions } from '../http/login-options';
@@ -62,6 +62,9 @@ const REFUSED = {
 /** For errors of a request without a session. */
 const CALLER = 'tokensession/passport';
 
+const NO_CALLBACK =
+  'authenticate takes no callback: call passport.authenticate(strategy, { session: false }, callback), and session.login() in the callback';
+
 type Next = (error?: unknown) => void;
 type Middleware = (request: IncomingMessage, response: ServerResponse, next: Next) => void;
 type Data = RequestSession<unknown>['data'];
@@ -81,7 +84,8 @@ interface Verdict {
  * `returnTo` are kept in the session's data, and are stored before the redirect. The login ends the visitor's session;
  * `login: { keep: […] }` names the keys of its data to keep.
  *
- * @throws TypeError for an option of the wrong kind, and for `session`, `keepSessionInfo` and `assignProperty`.
+ * @throws TypeError for an option of the wrong kind, for `session`, `keepSessionInfo` and `assignProperty`, and for a
+ *   callback.
  * @example
  * const options = { successRedirect: '/', failureRedirect: '/login', failureMessage: true };
  * app.post('/login', authenticate(passport, 'local', options));
@@ -89,10 +93,21 @@ interface Verdict {
 export function authenticate(
   passport: Passport,
   strategy: string | readonly string[] | object,
+  options?: AuthenticateOptions,
+): Middleware;
+export function authenticate(
+  passport: Passport,
+  strategy: string | readonly string[] | object,
   options: AuthenticateOptions = {},
+  callback?: unknown,
 ): Middleware {
   if (typeof passport?.authenticate !== 'function') {
     throw new TypeError(`authenticate needs a passport, got ${kindOf(passport)}`);
+  }
+  // Uncalled, it could no longer refuse a user.
+  if (typeof options === 'function' || callback !== undefined) throw new TypeError(NO_CALLBACK);
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new TypeError(`authenticate's options must be an object, got ${kindOf(options)}`);
   }
   const { userIdOf, login, property, successMessage, failureMessage, successFlash, failureFlash, ...others } = options;
   const { successRedirect, successReturnToOrRedirect, failureRedirect, failWithError, ...rest } = others;
@@ -131,8 +146,10 @@ export function authenticate(
       await keepMessages(chosenSession(request, named, CALLER).data, 'error', info, failureMessage, failureFlash);
       if (failureRedirect !== undefined) return redirect(response, failureRedirect);
       const status = [verdict.status].flat().find((one) => typeof one === 'number') ?? 401;
-      if (failWithError) return next(Object.assign(new Error('no user was signed in'), { status }));
-      refuse(response, status as number, [verdict.info].flat());
+      refuse(response, status, [verdict.info].flat());
+      if (failWithError) return next(authenticationError(status));
+      response.setHeader('Content-Type', 'application/json; charset=utf-8');
+      response.end(JSON.stringify({ error: 'unauthenticated' }));
     };
     const callback = (error: unknown, user: unknown, info: unknown, status: unknown) => {
       if (error) return next(error);
@@ -187,10 +204,14 @@ function redirect(response: ServerResponse, location: string): void {
   response.end();
 }
 
+/** Sets the status of a refusal, and the challenges of its strategies. */
 function refuse(response: ServerResponse, status: number, challenges: readonly unknown[]): void {
   const texts = challenges.filter((challenge) => typeof challenge === 'string');
   response.statusCode = status;
   if (status === 401 && texts.length > 0) response.setHeader('WWW-Authenticate', texts);
-  response.setHeader('Content-Type', 'application/json; charset=utf-8');
-  response.end(JSON.stringify({ error: 'unauthenticated' }));
+}
+
+/** The error of passport's `failWithError`. Error handlers know it by its name. */
+function authenticationError(status: number): Error {
+  return Object.assign(new Error(STATUS_CODES[status]), { name: 'AuthenticationError', status });
 }
