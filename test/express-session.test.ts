@@ -497,6 +497,27 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       expect(calls).toEqual(['touchWithData', 'writeData', 'touchWithData', 'answer']);
     });
 
+    it.each([
+      ['destroy', 0],
+      ['regenerate', 1],
+    ])('%s comes after a save() that was not awaited', async (method, left) => {
+      const { browse, manager, store, events } = await start({
+        routes: {
+          '/end': async (req) => {
+            req.session.passport = { user: 'ada' };
+            req.session.save();
+            await called((done) => req.session[method](done));
+          },
+        },
+      });
+      const browser = browse();
+      await browser.visit('/set?cart=book');
+      expect((await browser.visit('/end')).status).toBe(200);
+      expect(await manager.listUserSessions('ada')).toEqual([]);
+      expect(await store.length()).toBe(left);
+      expect(events.map(([name]) => name)).toEqual(['login', 'logout']);
+    });
+
     it('touch extends it to its full ttl', async () => {
       const { visit } = await serve(
         async (req) => {
@@ -605,6 +626,32 @@ describe.each(KINDS)('on %s, the store alone, used as in the tests of connect-re
     await to.set('a', (await from.get('a')) as object);
     expect(await to.get('a')).toEqual({ cart: 'book', cookie: {} });
     expect(await from.get('a')).toEqual({ cart: 'book', cookie: {} });
+  });
+
+  it('stores a request’s session under another id, as a session of its own', async () => {
+    const { store, browse, manager } = await startBridge(onClose, {
+      redis: kind === 'RedisStore' ? server.url : undefined,
+      routes: {
+        '/copy': async (req) => {
+          req.session.cart = 'hat';
+          await store.set('copy', req.session);
+          await store.touch('copy', req.session);
+        },
+      },
+    });
+    const browser = browse();
+    await browser.visit('/set?cart=book');
+    expect((await browser.visit('/copy')).status).toBe(200);
+    expect(await store.get('copy')).toMatchObject({ cart: 'hat' });
+    expect((await browser.visit('/session')).body).toMatchObject({ data: { cart: 'hat' } });
+    expect(await store.length()).toBe(2);
+    await browser.visit('/login');
+    const refused = await browser.visit('/copy');
+    expect([refused.status, (refused.body as { error: string }).error]).toEqual([
+      500,
+      expect.stringContaining('only a session of a request can change its user'),
+    ]);
+    expect(await manager.listUserSessions('ada')).toHaveLength(1);
   });
 
   it('goes on with what get() returned, under its id, after the user has changed', async () => {

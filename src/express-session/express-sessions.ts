@@ -139,14 +139,14 @@ export class ExpressSessions {
   }
 
   /**
-   * The state of a request's session, or of content that `get` returned for this id. Under another id or in another
-   * store, that content is an object like any other: a copy to store there.
+   * The state of a request's session, or of content that `get` returned, under this id. Under another id or in another
+   * store, it is an object like any other: a copy to store there.
    */
   #trackUnder(id: string, session: object): TrackedSession | undefined {
     const known = tracked.get(session);
     if (known?.owner !== this) return undefined;
     const { foundBy, identity } = known;
-    return foundBy === null || foundBy === id || identity.id === id ? known : undefined;
+    return foundBy === id || identity.id === id ? known : undefined;
   }
 
   async #lookUp(id: string): Promise<NamedSession | null> {

@@ -21,8 +21,8 @@ export interface StoredContent {
 export interface TrackedSession {
   /** The sessions of the store that it belongs to. */
   readonly owner: object;
-  /** The id that `get` was called with; `null` for a request's session. */
-  readonly foundBy: string | null;
+  /** The id that `get` was called with, or that the request's session began with. */
+  readonly foundBy: string;
   /** The identity that the next save stores. Changes at once when the application signs a user in or out. */
   identity: SessionIdentity;
   /** The stored content; `null` for a new session. */
@@ -40,17 +40,39 @@ export function newTrack(
   owner: object,
   identity: SessionIdentity,
   stored: StoredContent | null,
-  foundBy: string | null = null,
+  foundBy = identity.id,
 ): TrackedSession {
   return { owner, foundBy, identity, stored, failure: null, queue: Promise.resolve() };
 }
 
-/** The prototype of session objects: their `id` follows the identity. V8 is slow with a getter on each of them. */
+/** The used part of a session object of express-session. */
+interface RequestedSession {
+  readonly id: string;
+  readonly req: SessionRequest & { sessionStore: { destroy(sid: string, callback: unknown): unknown } };
+}
+
+/** Resolves once the saves of a session that have begun are done. They may give it another id. */
+export async function whenSaved(session: unknown): Promise<void> {
+  await tracked.get(session)?.queue;
+}
+
+/**
+ * The prototype of session objects: their `id` follows the identity, and they end after the saves that have begun. V8
+ * is slow with a getter on each of them.
+ */
 const PROTOTYPE: object = Object.create(Session.prototype, {
   id: {
     get(this: { readonly req?: SessionRequest }) {
       // An application may have wrapped the session: that shows only `req`.
       return tracked.get(this)?.identity.id ?? this.req?.sessionID;
+    },
+  },
+  destroy: {
+    value<This extends RequestedSession>(this: This, callback?: unknown): This {
+      const { req } = this;
+      delete req.session;
+      void whenSaved(this).then(() => req.sessionStore.destroy(this.id, callback));
+      return this;
     },
   },
 });
