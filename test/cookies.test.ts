@@ -413,6 +413,30 @@ describe.each(APPS)('%s', (_, build, host) => {
       expect(headers.getSetCookie().map((cookie) => cookie.split('=')[0])).toEqual(['theme', 'session']);
     });
 
+    it('lets no cache of a content delivery network store it, whose own header has precedence', async () => {
+      const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET });
+      const given: [string, string][] = [
+        ['CDN-Cache-Control', 'max-age=60'],
+        ['Cloudflare-CDN-Cache-Control', 'max-age=60, stale-while-revalidate=5'],
+        ['Vercel-CDN-Cache-Control', 'private, No-Store'],
+        ['Surrogate-Control', 'max-age=60'],
+      ];
+      const handle = async ({ path, session, setHeader }: Visit) => {
+        if (path === '/login') await session.login('ada');
+        for (const [name, value] of given) setHeader(name, value);
+      };
+      const app = await listen(host.build({ mounts: [{ manager }], guardOf: () => undefined, handle }));
+      const sent = async (path: string) => {
+        const { headers } = await fetch(app.url + path);
+        return [...given.map(([name]) => headers.get(name)), headers.get('netlify-cdn-cache-control')];
+      };
+      const [login, other] = [await sent('/login'), await sent('/news')];
+      await app.close();
+      await manager.close();
+      expect(login).toEqual(['no-store', 'no-store', 'private, No-Store', 'no-store', null]);
+      expect(other).toEqual([...given.map(([, value]) => value), null]);
+    });
+
     it('has no such header when cookies are switched off', async () => {
       const { send } = await start({ cookie: false });
       expect(cacheControl(await send([], '/login?user=ada'))).toBeUndefined();

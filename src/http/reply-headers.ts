@@ -25,6 +25,15 @@ interface CookieDecision {
 
 const COOKIE = 'Set-Cookie';
 const CACHE = 'Cache-Control';
+/** Headers that a content delivery network obeys instead of `Cache-Control` (RFC 9213). */
+const TARGETED_CACHES = [
+  'CDN-Cache-Control',
+  'Cloudflare-CDN-Cache-Control',
+  'Netlify-CDN-Cache-Control',
+  'Vercel-CDN-Cache-Control',
+  'Akamai-Cache-Control',
+  'Surrogate-Control',
+];
 const SITE_DATA = 'Clear-Site-Data';
 
 /**
@@ -109,10 +118,17 @@ export class ReplyHeaders {
       const lines = [...this.#cookiesOfOthers(), ...ours];
       if (lines.length > 0) fields.setHeader(COOKIE, lines);
       else fields.removeHeader(COOKIE);
-      if (ours.length > 0 && !/\bno-store\b/i.test(String(fields.getHeader(CACHE))))
-        fields.setHeader(CACHE, 'no-store');
+      if (ours.length > 0) this.#forbidCaches();
     }
     if (this.#siteData.size > 0) this.#putSiteData();
+  }
+
+  #forbidCaches(): void {
+    const fields = this.#fields;
+    const given = TARGETED_CACHES.filter((name) => fields.getHeader(name) !== undefined);
+    for (const name of [CACHE, ...given]) {
+      if (!/\bno-store\b/i.test(String(fields.getHeader(name)))) fields.setHeader(name, 'no-store');
+    }
   }
 
   #putSiteData(): void {
