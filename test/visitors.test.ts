@@ -610,6 +610,27 @@ describeStores((open) => {
       expect([body, headers.getSetCookie()]).toEqual([{ token: null, id: null }, []]);
     });
 
+    it('starts no other session where another request has rotated meanwhile, whose cookie that would replace', async () => {
+      const rotate: NonNullable<AppOptions['routes']>[string] = async (session) => {
+        const token = await session.rotate();
+        const outcome = await session.data.set('pendingUser', 'ada').catch((error: SessionError) => error.code);
+        return { token, outcome: outcome ?? null, endReason: session.endReason };
+      };
+      const routes: AppOptions['routes'] = {
+        '/rotate': rotate,
+        '/slow': async (session, query) => {
+          await visit('/rotate');
+          return rotate(session, query);
+        },
+      };
+      const { visit } = await start('Express 5', { routes }, { store: fixture.store });
+      await visit('/set?cart=book');
+      const { body, headers } = await visit('/slow');
+      expect(body).toEqual({ token: null, outcome: 'ERR_NO_SESSION', endReason: null });
+      expect(headers.getSetCookie()).toEqual([]);
+      expect((await visit('/data')).body).toEqual({ cart: 'book', pendingUser: 'ada' });
+    });
+
     it('makes second factors possible: only the code proves the user, not the password alone', async () => {
       const routes: AppOptions['routes'] = {
         '/password': async (session, query) => {

@@ -28,7 +28,7 @@ export class CurrentSession<Detail> {
   isConfirmed = false;
   /** Why the token that came opens no session; `null` without one. */
   ending: Ending | null = null;
-  /** Whether the session turned out to have ended during the request. */
+  /** Whether the session turned out to have ended during the request, by another. Later writes then start no other. */
   hasEnded = false;
   /** Why the user of the request could not be determined; `null` otherwise. */
   failure: Error | null = null;

@@ -122,6 +122,8 @@ export function renewVisit(current: CurrentSession<unknown>, token: string): Pro
     const data = await sessions.storedData(token, null);
     if (data === null) {
       current.signOut(null);
+      // Another request has ended it. A new one would replace the cookie of the session that it goes on as.
+      current.hasEnded = true;
       return null;
     }
     const next = await beginVisit(current, 'rotate()', data);
