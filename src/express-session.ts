@@ -228,8 +228,9 @@ const CONTINUE_READERS = { property: optional(checkProperty, 'auth') } satisfies
  * express-session. Mount it behind both, which need the same manager.
  *
  * It acts when `sessionMiddleware` has found no user. It then sets the cookie of `sessionMiddleware` for the session
- * that express-session has, a visitor's too. Both cookies then open the same session with the same data. Remove
- * express-session once every live session has a second cookie.
+ * that express-session has, a visitor's too. Both cookies then open the same session with the same data. Where both
+ * have a user, the session that began later counts: browsers may drop express-session's cookie, and the user logs in
+ * again. Remove express-session once every live session has a second cookie.
  *
  * @throws TypeError for a store or an option of the wrong kind.
  * @example
@@ -251,8 +252,9 @@ export function continueSession<Session extends object>(
     if (ours === null) return next(new TypeError(`continueSession: there is no req.${property}, see its option`));
     if (!store.hasManagerOf(ours)) return next(new TypeError(`continueSession: req.${property} has another manager`));
     const { session } = request as SessionRequest;
-    const known = ours.user === null && session ? tracked.get(session) : undefined;
+    const known = session ? tracked.get(session) : undefined;
     if (!session || !known?.stored?.isLive || ours.id === known.identity.name.sid) return next();
+    if (ours.user !== null && known.identity.userId === null) return next();
     const { maxAge } = (session as { cookie: { maxAge?: unknown } }).cookie;
     store
       .tokenOf(known.identity.id)

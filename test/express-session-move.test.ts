@@ -451,6 +451,43 @@ it('continues in sessionMiddleware with the same session and data, and ends in b
   expect(await manager.listUserSessions('bob')).toEqual([]);
 });
 
+it.each(['bob', 'ada'])('a later login through express-session counts in both, of %s after ada', async (user) => {
+  const { browse, goTo, manager } = await startMoving();
+  const browser = browse();
+  goTo('both');
+  await browser.visit('/login?user=ada');
+  expect((await browser.visit('/me')).body.id).toBe('ada');
+  // Its maxAge is over, but the session goes on.
+  browser.cookies.delete('connect.sid');
+  expect((await browser.visit('/who')).body.user).toBeNull();
+  expect((await browser.visit('/me')).body.id).toBe('ada');
+  await browser.visit('/set?cart=book');
+  expect((await browser.visit('/me')).body.id).toBe('ada');
+  await browser.visit(`/login?user=${user}`);
+  expect((await browser.visit('/me')).body.id).toBe(user);
+  const { lines } = await browser.visit('/me');
+  expect(lines).toEqual([]);
+  await browser.visit('/logout');
+  expect((await browser.visit('/me')).status).toBe(401);
+  expect(await manager.listUserSessions(user)).toHaveLength(user === 'ada' ? 1 : 0);
+});
+
+it('an earlier login through express-session does not take the place of a later one in sessionMiddleware', async () => {
+  const { browse, goTo, manager } = await startMoving();
+  const browser = browse();
+  const authorization = `Bearer ${await manager.setToken('api')}`;
+  goTo('bridge');
+  await browser.visit('/login?user=bob');
+  goTo('ours');
+  await browser.visit('/auth-login?user=grace');
+  goTo('both');
+  const { body, lines } = await browser.visit('/me');
+  expect([body.id, lines]).toEqual(['grace', []]);
+  // Nor that of a token in the header, which acts alone.
+  const api = await browser.visit('/me', { headers: { authorization } });
+  expect([api.body.id, api.lines]).toEqual(['api', []]);
+});
+
 it('shares a visitor’s data only with a client that has the cookie of express-session', async () => {
   const { browse, goTo } = await startMoving();
   const [unknown, known] = [browse(), browse()];

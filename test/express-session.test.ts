@@ -430,6 +430,28 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       expect(await store.get(body.id)).toBeNull();
     });
 
+    it('destroy can be replaced by the application, as in express-session', async () => {
+      const { browse, store } = await start({
+        routes: {
+          '/audited': async (req) => {
+            const { session } = req;
+            const { destroy } = session;
+            const audit: string[] = [];
+            session.destroy = (done: () => void) => {
+              audit.push(session.id);
+              return destroy.call(session, done);
+            };
+            await called((done) => session.destroy(done));
+            return { audit, session: req.session ?? null };
+          },
+        },
+      });
+      const browser = browse();
+      const { body } = await browser.visit('/set?a=1');
+      expect((await browser.visit('/audited')).body).toEqual({ audit: [body.id], session: null });
+      expect(await store.get(body.id)).toBeNull();
+    });
+
     it('regenerate replaces it with an empty one under another id', async () => {
       const { browse, store } = await start({
         routes: {

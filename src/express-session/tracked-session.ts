@@ -68,10 +68,12 @@ const PROTOTYPE: object = Object.create(Session.prototype, {
     },
   },
   destroy: {
+    configurable: true,
+    writable: true,
     value<This extends RequestedSession>(this: This, callback?: unknown): This {
-      const { req } = this;
+      const { req, id } = this;
       delete req.session;
-      void whenSaved(this).then(() => req.sessionStore.destroy(this.id, callback));
+      void whenSaved(this).then(() => req.sessionStore.destroy(tracked.get(this)?.identity.id ?? id, callback));
       return this;
     },
   },
