@@ -540,6 +540,21 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       expect(events.map(([name]) => name)).toEqual(['login', 'logout']);
     });
 
+    it('reload comes after a save() that was not awaited', async () => {
+      const reload: Route = async (req) => {
+        req.session.a = req.query.a;
+        req.session.save();
+        await called((done) => req.session.reload(done));
+        return { a: req.session.a };
+      };
+      const { browse, events } = await start({ routes: { '/reload': reload } });
+      const browser = browse();
+      // The first one starts the session.
+      for (const a of ['1', '2']) expect((await browser.visit(`/reload?a=${a}`)).body).toEqual({ a });
+      expect((await browser.visit('/session')).body.data).toMatchObject({ a: '2' });
+      expect(events).toEqual([]);
+    });
+
     it('touch extends it to its full ttl', async () => {
       const { visit } = await serve(
         async (req) => {

@@ -50,7 +50,7 @@ interface BaseStore extends EventEmitter {
 
 interface Peer {
   Store: new () => BaseStore;
-  Session: { prototype: object };
+  Session: { prototype: { reload(this: object, callback: unknown): unknown } };
 }
 
 const peer: Peer = require('express-session');

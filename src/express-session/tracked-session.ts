@@ -57,14 +57,22 @@ export async function whenSaved(session: unknown): Promise<void> {
 }
 
 /**
- * The prototype of session objects: their `id` follows the identity, and they end after the saves that have begun. V8
- * is slow with a getter on each of them.
+ * The prototype of session objects: their `id` follows the identity, and they are read again or ended after the saves
+ * that have begun. V8 is slow with a getter on each of them.
  */
 const PROTOTYPE: object = Object.create(Session.prototype, {
   id: {
     get(this: { readonly req?: SessionRequest }) {
       // An application may have wrapped the session: that shows only `req`.
       return tracked.get(this)?.identity.id ?? this.req?.sessionID;
+    },
+  },
+  reload: {
+    configurable: true,
+    writable: true,
+    value<This extends object>(this: This, callback: unknown): This {
+      void whenSaved(this).then(() => Session.prototype.reload.call(this, callback));
+      return this;
     },
   },
   destroy: {
