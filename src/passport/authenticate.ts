@@ -63,7 +63,8 @@ const REFUSED = {
 const CALLER = 'tokensession/passport';
 
 const NO_CALLBACK =
-  'authenticate takes no callback: call passport.authenticate(strategy, { session: false }, callback), and session.login() in the callback';
+  'authenticate takes no callback: call passport.authenticate(strategy, { session: false }, callback), ' +
+  'and session.login() in the callback';
 
 type Next = (error?: unknown) => void;
 type Middleware = (request: IncomingMessage, response: ServerResponse, next: Next) => void;
