@@ -215,17 +215,21 @@ describe('passport-local', () => {
         this.fail('Basic realm="Users"');
       },
     });
-    const outcome = async (middleware: (strategy: string) => unknown, strategy: string) => {
+    const outcome = async (middleware: (strategy: string) => unknown, strategy: string, fields = WRONG) => {
       const { post, errors } = await start((app) => {
         app.post('/login', middleware(strategy) as RequestHandler);
       });
-      const { status, headers, body } = await post('/login', WRONG);
+      const { status, headers, body } = await post('/login', fields);
       const { name, message, status: given } = errors[0] as Error & { status: number };
       return [status, headers.get('www-authenticate'), body, name, message, given];
     };
+    const own = (name: string) => authenticate(passport, name, { failWithError: true });
+    const theirs = (name: string) => passport.authenticate(name, { session: false, failWithError: true });
+    // passport-local refuses an incomplete form with 400.
+    const incomplete = { username: 'ada', password: '' };
+    expect(await outcome(own, 'local', incomplete)).toEqual(await outcome(theirs, 'local', incomplete));
     for (const strategy of ['local', 'basic']) {
-      const ours = await outcome((name) => authenticate(passport, name, { failWithError: true }), strategy);
-      const theirs = (name: string) => passport.authenticate(name, { session: false, failWithError: true });
+      const ours = await outcome(own, strategy);
       expect(ours).toEqual(await outcome(theirs, strategy));
       expect(ours.slice(3)).toEqual(['AuthenticationError', 'Unauthorized', 401]);
     }
