@@ -465,8 +465,7 @@ it.each(['bob', 'ada'])('a later login through express-session counts in both, o
   expect((await browser.visit('/me')).body.id).toBe('ada');
   await browser.visit(`/login?user=${user}`);
   expect((await browser.visit('/me')).body.id).toBe(user);
-  const { lines } = await browser.visit('/me');
-  expect(lines).toEqual([]);
+  expect((await browser.visit('/me')).setCookie).toEqual([]);
   await browser.visit('/logout');
   expect((await browser.visit('/me')).status).toBe(401);
   expect(await manager.listUserSessions(user)).toHaveLength(user === 'ada' ? 1 : 0);
@@ -481,11 +480,11 @@ it('an earlier login through express-session does not take the place of a later 
   goTo('ours');
   await browser.visit('/auth-login?user=grace');
   goTo('both');
-  const { body, lines } = await browser.visit('/me');
-  expect([body.id, lines]).toEqual(['grace', []]);
+  const { body, setCookie } = await browser.visit('/me');
+  expect([body.id, setCookie]).toEqual(['grace', []]);
   // Nor that of a token in the header, which acts alone.
   const api = await browser.visit('/me', { headers: { authorization } });
-  expect([api.body.id, api.lines]).toEqual(['api', []]);
+  expect([api.body.id, api.setCookie]).toEqual(['api', []]);
 });
 
 it('shares a visitor’s data only with a client that has the cookie of express-session', async () => {

@@ -618,9 +618,9 @@ describeStores((open) => {
       };
       const routes: AppOptions['routes'] = {
         '/rotate': rotate,
-        '/slow': async (session, query) => {
+        '/slow': async (session, query, res) => {
           await visit('/rotate');
-          return rotate(session, query);
+          return rotate(session, query, res);
         },
       };
       const { visit } = await start('Express 5', { routes }, { store: fixture.store });
