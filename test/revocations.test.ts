@@ -8,8 +8,9 @@ let repeated: [key: string, revocation: Revocation][];
 let failure: Error | null;
 let revocations: Revocations;
 
-const ended = (...ids: string[]): Revocation => ({ ids, before: 0, except: '' });
-const kick = (before: number, except = ''): Revocation => ({ ids: [], before, except });
+const endsAt = (moment: number, ...sids: string[]) => sids.map((sid) => ({ sid, moment }));
+const ended = (...sids: string[]): Revocation => ({ ends: endsAt(1, ...sids), before: 0, except: '' });
+const kick = (before: number, except = ''): Revocation => ({ ends: [], before, except });
 
 beforeEach(() => {
   jest.useFakeTimers();
@@ -76,7 +77,7 @@ describe('a revocation', () => {
     revocations.record('ada', kick(150, 'kept'), 'first');
     revocations.record('ada', ended('a'), 'first');
     revocations.lost();
-    expect(await replay()).toEqual([['ada', { ids: ['a'], before: 200, except: '' }]]);
+    expect(await replay()).toEqual([['ada', { ends: endsAt(1, 'a'), before: 200, except: '' }]]);
   });
 
   it('if a ban, is repeated with its message; the last one of a user counts', async () => {
@@ -84,11 +85,11 @@ describe('a revocation', () => {
     revocations.record('ada', { ...kick(100), ban }, 'first');
     revocations.record('ada', ended('a'), 'first');
     revocations.lost();
-    expect(await replay()).toEqual([['ada', { ids: ['a'], before: 100, except: '', ban }]]);
+    expect(await replay()).toEqual([['ada', { ends: endsAt(1, 'a'), before: 100, except: '', ban }]]);
     const lifted = { userId: 'ada', text: '100:150:' };
     revocations.record('ada', { ...ended(), ban: lifted }, 'first');
     revocations.lost();
-    expect(await replay()).toEqual([['ada', { ids: ['a'], before: 100, except: '', ban: lifted }]]);
+    expect(await replay()).toEqual([['ada', { ends: endsAt(1, 'a'), before: 100, except: '', ban: lifted }]]);
   });
 
   it('if an old ban, is not repeated: by then servers have forgotten its lifting', async () => {
@@ -150,7 +151,7 @@ describe('a revocation', () => {
 
   it('that a server received longer ago is not repeated with a later one of the same user', async () => {
     const ban = { userId: 'ada', text: '100:0:' };
-    revocations.record('ada', { ...kick(100), ids: ['old'], ban }, 'first');
+    revocations.record('ada', { ...kick(100), ends: endsAt(1, 'old'), ban }, 'first');
     await jest.advanceTimersByTimeAsync(50_000);
     revocations.record('ada', ended('young'), 'first');
     await jest.advanceTimersByTimeAsync(50_000);
@@ -167,7 +168,7 @@ describe('a revocation', () => {
     await jest.advanceTimersByTimeAsync(40_000);
     revocations.record('ada', ended('a'), 'first');
     revocations.lost();
-    expect(await replay()).toEqual([['ada', { ...kick(100), ids: ['a'], ban }]]);
+    expect(await replay()).toEqual([['ada', { ...kick(100), ends: endsAt(1, 'a'), ban }]]);
   });
 
   it('is remembered while the server that received it is disconnected', async () => {
@@ -235,7 +236,7 @@ describe('a revocation', () => {
     await jest.advanceTimersByTimeAsync(0);
     expect(repeated).toEqual([
       ['ada', ended('a')],
-      ['ada', { ...ended(), ids: expect.arrayContaining(['a', 'b']) }],
+      ['ada', { ...ended(), ends: expect.arrayContaining(endsAt(1, 'a', 'b')) }],
     ]);
     expect(await replay()).toEqual([]);
   });
@@ -333,18 +334,18 @@ describe('a revocation', () => {
   });
 
   it('is the latest of those of one session, so that a repeated logout displaces no other end', async () => {
-    revocations.record('ada', ended('a:100', 'b:100'), 'first');
-    for (let moment = 101; moment < 1200; moment++) revocations.record('ada', ended(`b:${moment}`), 'first');
+    revocations.record('ada', { ends: endsAt(100, 'a', 'b') }, 'first');
+    for (let moment = 101; moment < 1200; moment++) revocations.record('ada', { ends: endsAt(moment, 'b') }, 'first');
     // By a clock that was set back.
-    revocations.record('ada', ended('b:50'), 'first');
+    revocations.record('ada', { ends: endsAt(50, 'b') }, 'first');
     revocations.lost();
-    expect(await replay()).toEqual([['ada', ended('a:100', 'b:1199')]]);
+    expect(await replay()).toEqual([['ada', { ...ended(), ends: [...endsAt(100, 'a'), ...endsAt(1199, 'b')] }]]);
   });
 
   it('uses bounded memory: the oldest beyond 10,000 users and 1,000 sessions are dropped', async () => {
     for (let i = 0; i <= 1000; i++) revocations.record('ada', ended(`session-${i}`), 'first');
     revocations.lost();
-    expect((await replay())[0]?.[1].ids).toHaveLength(1000);
+    expect((await replay())[0]?.[1].ends).toHaveLength(1000);
     for (let i = 0; i <= 10_000; i++) revocations.record(`user-${i}`, ended('a'), 'first');
     revocations.lost();
     const keys = (await replay()).map(([key]) => key);

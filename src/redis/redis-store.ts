@@ -34,6 +34,7 @@ import { ServerKeys } from './health/server-keys';
 import { ServerRights } from './health/server-rights';
 import {
   type Asked,
+  endsIn,
   type FoundReply,
   idsIn,
   isReuse,
@@ -50,7 +51,7 @@ import {
   type TupleReply,
 } from './replies';
 import { type Durability, ReplicaAcknowledgement, readDurability } from './revocations/replica-acknowledgement';
-import { endedAt, type Revocation, Revocations, revocationArguments, revocationOf } from './revocations/revocations';
+import { type Revocation, Revocations, revocationArguments } from './revocations/revocations';
 import { checkPrefix, type RedisKeys, redisKeys } from './schema';
 import type { ScriptName } from './scripts/index';
 
@@ -167,8 +168,8 @@ export class RedisStore implements Store {
       ...[...data].flat(),
     ]);
     const created = { session: parseRecord(sid, record, stored), now: Number(now), ended: idsIn(ended) };
-    const { createdAt } = created.session;
-    if (ended !== '') this.#remember(call, revocationOf(...created.ended.map((sid) => endedAt(sid, createdAt))));
+    const { createdAt: moment } = created.session;
+    if (ended !== '') this.#remember(call, { ends: created.ended.map((sid) => ({ sid, moment })) });
     if (session.provedAt !== undefined) await this.#secureMove(call, created);
     return created;
   }
@@ -206,10 +207,10 @@ export class RedisStore implements Store {
     const call = this.#callFor(tag);
     const keys = goneAtVersion === null ? ([call.key] as [string]) : this.#bothKeys(tag);
     const args = [except ?? '', message ?? '', goneAtVersion ?? ''];
-    const [now, ended = '', noOlder = '', kept = ''] = await this.#runEnding(call, 'endAll', keys, args);
+    const [now, ended = '', notBefore = '', kept = ''] = await this.#runEnding(call, 'endAll', keys, args);
     const isDone = goneAtVersion === null || ended !== '';
     if (!isDone) return [];
-    return this.#secure(call, { ids: idsIn(noOlder), before: Number(now), except: kept }, idsIn(ended));
+    return this.#secure(call, { ends: endsIn(notBefore), before: Number(now), except: kept }, idsIn(ended));
   }
 
   async ban(
@@ -217,10 +218,10 @@ export class RedisStore implements Store {
     { userId, durationMs, reason }: { userId: string; durationMs: number | null; reason: string | null },
   ): Promise<{ ban: StoredBan; ended: string[] }> {
     const call = this.#callFor(tag);
-    const [now, text = '', ended = '', noOlder = ''] = await this.#deadlines.run(call, 'ban', (latest) => {
+    const [now, text = '', ended = '', notBefore = ''] = await this.#deadlines.run(call, 'ban', (latest) => {
       return [userId, durationMs ?? 0, reason ?? '', latest];
     });
-    const revocation = { ids: idsIn(noOlder), before: Number(now), except: '', ban: { userId, text } };
+    const revocation = { ends: endsIn(notBefore), before: Number(now), ban: { userId, text } };
     return this.#secure(call, revocation, { ban: parseBan(userId, text), ended: idsIn(ended) });
   }
 
@@ -228,7 +229,7 @@ export class RedisStore implements Store {
     const call = this.#callFor(tag);
     const [, userId = '', text = ''] = await this.#deadlines.run(call, 'unban', (latest) => [latest]);
     if (userId === '') return false;
-    this.#remember(call, { ...revocationOf(), ban: { userId, text } });
+    this.#remember(call, { ban: { userId, text } });
     return true;
   }
 
@@ -381,7 +382,7 @@ export class RedisStore implements Store {
     const argsUntil = (latest: number) => [...judgedBy(asked), latest];
     const [, outcome, moment = ''] = await this.#deadlines.run(call, 'endReused', argsUntil);
     if (outcome !== 'ended') return false;
-    this.#remember(call, revocationOf(endedAt(asked.claims.sid, moment)));
+    this.#remember(call, { ends: [{ sid: asked.claims.sid, moment: Number(moment) }] });
     return true;
   }
 
@@ -395,7 +396,7 @@ export class RedisStore implements Store {
     const call = this.#callFor(tag);
     const args = [sid, why?.reason ?? '', why?.message ?? ''];
     const [moment, userId, ...entries] = await this.#runEnding(call, name, [call.key], args);
-    const revocation = revocationOf(endedAt(sid, moment));
+    const revocation = { ends: [{ sid, moment: Number(moment) }] };
     return this.#secure(call, revocation, userId === undefined ? null : parse(userId, entries));
   }
 
@@ -439,7 +440,7 @@ export class RedisStore implements Store {
 
   /** Has replicas confirm a moved session if the store is durable: its former record may be deleted then. */
   async #secureMove({ key, deadline }: UserCall, outcome: unknown): Promise<void> {
-    await this.#replicas?.confirm(key, revocationOf(), deadline).catch((cause: unknown) => {
+    await this.#replicas?.confirm(key, {}, deadline).catch((cause: unknown) => {
       const message = 'the session was moved, but too few replicas have it';
       throw withOutcome(new SessionError('ERR_NOT_REPLICATED', message, { cause }), outcome);
     });

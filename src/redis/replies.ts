@@ -213,6 +213,15 @@ export function idsIn(joined: string): string[] {
   return joined === '' ? [] : joined.split(',');
 }
 
+/** Ends of sessions: each id and its moment, in turn. */
+export function endsIn(joined: string): { sid: string; moment: number }[] {
+  const texts = idsIn(joined);
+  return Array.from({ length: texts.length / 2 }, (_, i) => ({
+    sid: texts[2 * i] as string,
+    moment: Number(texts[2 * i + 1]),
+  }));
+}
+
 function notARecord(): SessionError {
   return new SessionError('ERR_STORE_CORRUPT', DAMAGED);
 }

@@ -1,38 +1,30 @@
 import { isUnavailable } from '../../errors/session-error';
 import { flat } from '../../token/token';
 
+/** The end of a session. A later one may have the same id: it began after this moment, by the clock of that Redis. */
+export interface SessionEnd {
+  sid: string;
+  moment: number;
+}
+
 /** A change of a user that must not be undone: sessions ended before their time, a ban set or lifted. */
 export interface Revocation {
-  /** Sessions that ended in any case, see {@link endedAt}. */
-  ids: readonly string[];
+  /** Sessions that ended in any case. Default: none. */
+  ends?: readonly SessionEnd[];
   /**
-   * Ends also sessions that began before this moment, in milliseconds by the clock of the Redis that ended them; 0 for
-   * none.
+   * Ends also sessions that began before this moment, in milliseconds by the clock of the Redis that ended them.
+   * Default: 0, none.
    */
-  before: number;
-  /** Keeps this session; '' for no exception. */
-  except: string;
+  before?: number;
+  /** Keeps this session. Default: '', no exception. */
+  except?: string;
   /** The user's ban, in the form of the scripts `ban` and `unban`; absent when neither ran. */
   ban?: { userId: string; text: string };
 }
 
-/** Names an ended session. A later one may have the same id: it began after this moment, by the clock of that Redis. */
-export function endedAt(sid: string, moment: string | number): string {
-  return `${sid}:${moment}`;
-}
-
-function partsOf(id: string): [sid: string, moment: number] {
-  const [sid = '', moment] = id.split(':');
-  return [sid, Number(moment)];
-}
-
-export function revocationOf(...ids: string[]): Revocation {
-  return { ids, before: 0, except: '' };
-}
-
 /** The arguments of the script `revoke`, after the key. */
-export function revocationArguments({ before, except, ban, ids }: Revocation): (string | number)[] {
-  return [before, except, ban?.userId ?? '', ban?.text ?? '', ...ids];
+export function revocationArguments({ ends = [], before = 0, except = '', ban }: Revocation): (string | number)[] {
+  return [before, except, ban?.userId ?? '', ban?.text ?? '', ...ends.flatMap(({ sid, moment }) => [sid, moment])];
 }
 
 interface RevocationServers {
@@ -61,7 +53,7 @@ interface Entry {
    * By session id, its latest end, with the time, by the monotonic clock, at which a server last got one; the newest
    * last.
    */
-  ends: Map<string, { id: string; at: number }>;
+  ends: Map<string, { moment: number; at: number }>;
   before: number;
   except: string;
   ban: Revocation['ban'];
@@ -97,7 +89,7 @@ export class Revocations {
   }
 
   /** Remembers a revocation that a server has acknowledged; `null` when another server holds the key by now. */
-  record(key: string, { ids, before, except, ban }: Revocation, server: string | null): void {
+  record(key: string, { ends = [], before = 0, except = '', ban }: Revocation, server: string | null): void {
     const entry = this.#entries.get(key) ?? newEntry(server);
     forgetOldParts(entry);
     if (before > 0 || ban !== undefined) entry.userAt = performance.now();
@@ -107,7 +99,11 @@ export class Revocations {
     // A server with the new part may lack the old one.
     if (entry.server !== server) entry.server = null;
     entry.version++;
-    this.#written(key, entry, ids.map(flat));
+    this.#written(
+      key,
+      entry,
+      ends.map(({ sid, moment }) => ({ sid: flat(sid), moment })),
+    );
     this.#forgetOldest(entry);
     if (entry.server === null) this.replay();
   }
@@ -188,9 +184,9 @@ export class Revocations {
     const server = this.#servers.serverOf(key);
     const { version, before, except } = entry;
     const ban = performance.now() - entry.bannedAt < REPEAT_BAN_MS ? entry.ban : undefined;
-    const ids = [...entry.ends.values()].map(({ id }) => id);
+    const ends = [...entry.ends].map(([sid, { moment }]) => ({ sid, moment }));
     try {
-      await this.#servers.revoke(key, { ids, before, except, ...(ban && { ban }) });
+      await this.#servers.revoke(key, { ends, before, except, ...(ban && { ban }) });
     } catch (error) {
       entry.server = null;
       // A damaged record stays damaged.
@@ -200,7 +196,7 @@ export class Revocations {
     // An addition meanwhile may have gone to another server: record() wants another replay then.
     if (entry.version === version) entry.server = server;
     entry.userAt = performance.now();
-    if (this.#entries.get(key) === entry) this.#written(key, entry, ids);
+    if (this.#entries.get(key) === entry) this.#written(key, entry, ends);
     return true;
   }
 
@@ -211,13 +207,12 @@ export class Revocations {
     }, RETRY_MS).unref();
   }
 
-  #written(key: string, entry: Entry, ids: readonly string[]): void {
+  #written(key: string, entry: Entry, ends: readonly SessionEnd[]): void {
     entry.at = performance.now();
-    for (const id of ids) {
-      const [sid, moment] = partsOf(id);
-      const known = entry.ends.get(sid)?.id;
+    for (const { sid, moment } of ends) {
+      const known = entry.ends.get(sid)?.moment ?? moment;
       entry.ends.delete(sid);
-      entry.ends.set(sid, { id: known !== undefined && partsOf(known)[1] > moment ? known : id, at: entry.at });
+      entry.ends.set(sid, { moment: Math.max(known, moment), at: entry.at });
     }
     this.#entries.delete(key);
     this.#entries.set(key, entry);

@@ -12,7 +12,7 @@ import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
  * ARGV[3]  for a user who no longer exists, the version of the load that found this: also forgets the info. Does
  *          nothing if the info has a later version, if that load took too long to be kept, or without KEYS[2]; '' = for
  *          another reason
- * Returns  { now, the ids of the live sessions it ended, the ended ones that did not begin before now as 'id:moment',
+ * Returns  { now, the ids of the live sessions it ended, each ended one that did not begin before now and when it began,
  *          the session id that it kept; '' = none }, both lists joined by commas
  */
 export const END_ALL = `${CLOCK}${USER}${USER_INFO}
@@ -33,10 +33,10 @@ announce(key)
 
 -- Another server may still have a session that is not here: a repetition must end it there.
 local kept = user.sessions[except] and except or ''
-local ended, no_older = end_all(key, user, except, 'revoked', message)
+local ended, not_before = end_all(key, user, except, 'revoked', message)
 -- A node whose slot moves refuses to delete a key that has lost its last field.
 if refusal then redis.pcall('UNLINK', key) else settle(key, user) end
-return { now, ended, no_older, kept }
+return { now, ended, not_before, kept }
 `;
 
 /**
@@ -49,7 +49,7 @@ return { now, ended, no_older, kept }
  * ARGV[3]  its reason, for holders of their tokens; '' = none
  * ARGV[4]  the moment, ms, after which the caller has given up: the script then does nothing
  * Returns  { now } when it came too late; else { now, the ban as 'since:until:reason', the ids of the live sessions it
- *          ended, the ended ones that did not begin before now as 'id:moment' }, both lists joined by commas
+ *          ended, each ended one that did not begin before now and when it began }, both lists joined by commas
  */
 export const BAN = `${CLOCK}${USER}
 local key, user_id, duration, reason = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -71,9 +71,9 @@ redis.call('HSET', key, 'id', user_id, 'v', '${LAYOUT_VERSION}', 'ban', ban)
 user.ban, user.corrupt.ban = decode_ban(ban), nil
 
 announce(key)
-local ended, no_older = end_all(key, user, '', 'banned', reason)
+local ended, not_before = end_all(key, user, '', 'banned', reason)
 settle(key, user)
-return { now, ban, ended, no_older }
+return { now, ban, ended, not_before }
 `;
 
 /**
@@ -115,8 +115,7 @@ return { now, user.id, user.ban.text }
  * ARGV[3]  the user id, where there is a ban to set or to lift; '' = there is none
  * ARGV[4]  the ban, as 'since:until:reason'. Ignored if Redis has a later ban, or has this one as lifted. Where Redis
  *          lacked it, it ends all sessions
- * ARGV[5…] sessions to end in any case, as 'id:moment'. A session of this id that began later than the moment, ms, is
- *          another one
+ * ARGV[5…] sessions to end in any case: each id and a moment, ms. A session of this id that began later is another one
  * Returns  1
  */
 export const REVOKE = `${CLOCK}${USER}
@@ -146,10 +145,10 @@ for sid, session in pairs(user.sessions) do
     end
   end
 end
-for i = 5, #ARGV do
-  local sid, moment = string.match(ARGV[i], '^(.*):(%d+)$')
+for i = 5, #ARGV, 2 do
+  local sid, moment = ARGV[i], tonumber(ARGV[i + 1])
   local session = user.sessions[sid]
-  if not session or session.created <= tonumber(moment) then end_session(key, user, sid, '', '') end
+  if not session or session.created <= moment then end_session(key, user, sid, '', '') end
 end
 
 if user.id then redis.call('HSET', key, 'v', '${LAYOUT_VERSION}') else redis.call('SET', key, '', 'PX', 1) end

@@ -186,19 +186,19 @@ local function clear_damaged(key, user, field)
   end_session(key, user, field, '', '')
 end
 
--- Ends all sessions but one, and clears away what is damaged. Gives the ids of the live ones; and for REVOKE, those of
--- the ended ones that did not begin before now, with their moments.
+-- Ends all sessions but one, and clears away what is damaged. Gives the ids of the live ones; and for REVOKE the ended
+-- ones that did not begin before now, each id and when it began. Both are joined by commas.
 local function end_all(key, user, except, reason, message)
-  local ended, no_older = {}, {}
+  local ended, not_before = {}, {}
   for sid, session in pairs(user.sessions) do
     if sid ~= except then
       if expiry(session) > now then table.insert(ended, sid) end
-      if session.created >= now then table.insert(no_older, string.format('%s:%.0f', sid, session.created)) end
+      if session.created >= now then table.insert(not_before, string.format('%s,%.0f', sid, session.created)) end
       end_session(key, user, sid, reason, message)
     end
   end
   for field in pairs(user.corrupt) do clear_damaged(key, user, field) end
-  return table.concat(ended, ','), table.concat(no_older, ',')
+  return table.concat(ended, ','), table.concat(not_before, ',')
 end
 
 -- Forgets what is over. Beyond the limit, also forgets the ended and expired sessions that would be forgotten first.
