@@ -258,10 +258,10 @@ export class RedisStore implements Store {
     claims: TokenClaims,
     policy: ReusePolicy,
     { entries, condition }: DataChange,
-    limits: DataLimits,
+    { maxBytes, maxKeys }: DataLimits,
   ) {
     const changes = [...entries].flatMap(([key, json]) => [key, json ?? '']);
-    const args = [boundsOf(limits), condition?.key ?? '', condition?.json ?? '', ...changes];
+    const args = [maxBytes, maxKeys, condition?.key ?? '', condition?.json ?? '', ...changes];
     return this.#onData('writeData', tag, claims, policy, args, ([outcome]) => outcome as DataWritten | 'changed');
   }
 
@@ -274,9 +274,9 @@ export class RedisStore implements Store {
     claims: TokenClaims,
     policy: ReusePolicy,
     { key, by }: { key: string; by: number },
-    limits: DataLimits,
+    { maxBytes, maxKeys }: DataLimits,
   ) {
-    return this.#onData('addToData', tag, claims, policy, [boundsOf(limits), key, by], ([outcome, sum]) =>
+    return this.#onData('addToData', tag, claims, policy, [maxBytes, maxKeys, key, by], ([outcome, sum]) =>
       outcome === 'done' ? Number(sum) : (outcome as Exclude<DataWritten, 'done'> | 'no-number' | 'no-sum'),
     );
   }
@@ -472,10 +472,6 @@ function escapedGlob(text: string): string {
 /** The arguments by which the verbs on one session judge a token, see scripts/session.ts. */
 function judgedBy({ claims: { sid, gen, mintedAt, provedAt }, policy }: Asked): [string, string, number] {
   return [sid, gen === 0 ? String(mintedAt) : `${gen}:${mintedAt}:${provedAt}`, policy.graceMs];
-}
-
-function boundsOf({ maxBytes, maxKeys }: DataLimits): string {
-  return `${maxBytes}:${maxKeys}`;
 }
 
 /** Also accepts clients by their methods: an application may have another version of ioredis. */

@@ -39,24 +39,28 @@ return with_entries({ '', user_id }, wanted)
 /**
  * Writes and deletes keys, all or none.
  *
- * ARGV[4]   'bytes:keys' that the session may have
- * ARGV[5]   a key that must have the value ARGV[6]; '' = none
- * ARGV[6]   that value, JSON; '' = it must be absent
- * ARGV[7…]  each key and its JSON, '' to delete it
+ * ARGV[4]   bytes that the session may have
+ * ARGV[5]   keys that it may have
+ * ARGV[6]   a key that must have the value ARGV[7]; '' = none
+ * ARGV[7]   that value, JSON; '' = it must be absent
+ * ARGV[8…]  each key and its JSON, '' to delete it
  * Outcome   'done'; 'changed' when the key has another value; 'too-large', 'too-many'
  */
 export const WRITE_DATA = `${BEGIN}
-if ARGV[5] ~= '' and (entries[ARGV[5]] or '') ~= ARGV[6] then
+local max_bytes, max_keys, condition, expected = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
+if condition ~= '' and (entries[condition] or '') ~= expected then
   ${REFUSE_ON_REPLICA}
   return { '', user_id, 'changed' }
 end
-local limits
-for i = 7, #ARGV, 2 do
+local is_growing = false
+for i = 8, #ARGV, 2 do
   if ARGV[i + 1] == '' then entries[ARGV[i]] = nil
-  else entries[ARGV[i]], limits = ARGV[i + 1], ARGV[4]
+  else entries[ARGV[i]], is_growing = ARGV[i + 1], true
   end
 end
-return { '', user_id, write_data(sid, entries, limits) }
+if is_growing then return { '', user_id, write_data(sid, entries, max_bytes, max_keys) } end
+shrink_data(sid, entries)
+return { '', user_id, 'done' }
 `;
 
 /**
@@ -66,26 +70,29 @@ return { '', user_id, write_data(sid, entries, limits) }
  * Outcome  its JSON; nil when it is not there
  */
 export const TAKE_DATA = `${BEGIN}${REFUSE_ON_REPLICA}
-local json = entries[ARGV[4]]
+local name = ARGV[4]
+local json = entries[name]
 if not json then return { '', user_id } end
-entries[ARGV[4]] = nil
-write_data(sid, entries)
+entries[name] = nil
+shrink_data(sid, entries)
 return { '', user_id, json }
 `;
 
 /**
  * Adds to a number. A key that is not there counts as 0.
  *
- * ARGV[4]  'bytes:keys' that the session may have
- * ARGV[5]  the key
- * ARGV[6]  what to add
+ * ARGV[4]  bytes that the session may have
+ * ARGV[5]  keys that it may have
+ * ARGV[6]  the key
+ * ARGV[7]  what to add
  * Outcome  'done' and the sum, JSON; 'no-number' when the value is no number; 'no-sum' when the sum is not finite;
  *          'too-large', 'too-many'
  */
 export const ADD_TO_DATA = `${BEGIN}
-local before = entries[ARGV[5]] or '0'
+local max_bytes, max_keys, name, addend = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+local before = entries[name] or '0'
 local is_number = string.match(before, '^%-?%d')
-local sum = is_number and tonumber(before) + tonumber(ARGV[6])
+local sum = is_number and tonumber(before) + addend
 if not sum or math.abs(sum) == math.huge then
   ${REFUSE_ON_REPLICA}
   return { '', user_id, is_number and 'no-sum' or 'no-number' }
@@ -96,8 +103,8 @@ local text = is_whole and string.format('%.0f', sum)
 for digits = 15, 17 do
   if not text or tonumber(text) ~= sum then text = string.format('%.' .. digits .. 'g', sum) end
 end
-entries[ARGV[5]] = text
-return { '', user_id, write_data(sid, entries, ARGV[4]), text }
+entries[name] = text
+return { '', user_id, write_data(sid, entries, max_bytes, max_keys), text }
 `;
 
 /** Deletes all data of a session. */

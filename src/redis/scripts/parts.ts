@@ -286,23 +286,22 @@ local function with_entries(reply, entries)
   return reply
 end
 
--- Writes a table of keys and JSON texts. Gives 'done', or which of the limits 'bytes:keys' forbids it. nil for no
--- limits, where keys were only deleted: that needs no memory.
-local function write_data(sid, entries, limits)
-  local outcome = 'done'
-  if limits then
-    local bytes, count = 0, 0
-    for name, json in pairs(entries) do bytes, count = bytes + #name + #json, count + 1 end
-    local max_bytes, max_keys = string.match(limits, '^(%d+):(%d+)$')
-    if bytes > tonumber(max_bytes) then outcome = 'too-large'
-    elseif count > tonumber(max_keys) then outcome = 'too-many'
-    end
+-- Writes a table of keys and JSON texts, not an empty one. Gives 'done', or the limit that forbids it.
+local function write_data(sid, entries, max_bytes, max_keys)
+  local bytes, count = 0, 0
+  for name, json in pairs(entries) do bytes, count = bytes + #name + #json, count + 1 end
+  local outcome = bytes > max_bytes and 'too-large' or count > max_keys and 'too-many' or 'done'
+  if outcome == 'done' then redis.call('HSET', key, sid .. '.d', cmsgpack.pack(entries))
+  else ${REFUSE_ON_REPLICA}
   end
-  if not limits or outcome ~= 'done' then ${REFUSE_ON_REPLICA} end
-  if outcome ~= 'done' then return outcome end
+  return outcome
+end
+
+-- Writes what is left once keys were deleted: no limit forbids that, and after the HDEL a full Redis accepts the HSET.
+local function shrink_data(sid, entries)
+  redis.call('HDEL', key, '')
   if next(entries) then redis.call('HSET', key, sid .. '.d', cmsgpack.pack(entries))
   else redis.call('HDEL', key, sid .. '.d')
   end
-  return 'done'
 end
 `;
