@@ -1,5 +1,5 @@
 import { CORRUPT, DATA, REFUSE_ON_REPLICA } from './parts';
-import { SESSION } from './session';
+import { LIVE_SESSION } from './session';
 
 /*
  * The verbs on the data of a live session. Each judges the token as `touch` does, in the same step: no data of an ended
@@ -9,14 +9,10 @@ import { SESSION } from './session';
  *
  * KEYS[1]     the user's sessions
  * ARGV[1…3]   the token and the grace of a former one: as for `touch`
- * Returns     { '', user id, the outcome }; without a live session what is stored, see FOUND
+ * Returns     { '', user id, the outcome }; without a live session what is stored, see RETURN_FOUND
  */
 
-/** No verb on data reads the user info. */
-const LIVE = `local info
-${SESSION}`;
-
-const BEGIN = `${LIVE}${DATA}
+const BEGIN = `${LIVE_SESSION}${DATA}
 local entries = read_data(sid)
 if not entries then
   ${REFUSE_ON_REPLICA}
@@ -108,7 +104,7 @@ return { '', user_id, write_data(sid, entries, max_bytes, max_keys), text }
 `;
 
 /** Deletes all data of a session. */
-export const CLEAR_DATA = `${LIVE}
+export const CLEAR_DATA = `${LIVE_SESSION}
 redis.call('HDEL', key, sid .. '.d')
 return { '', user_id, 'done' }
 `;

@@ -12,8 +12,8 @@ import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
  * ARGV[3]  for a user who no longer exists, the version of the load that found this: also forgets the info. Does
  *          nothing if the info has a later version, if that load took too long to be kept, or without KEYS[2]; '' = for
  *          another reason
- * Returns  { now, the ids of the live sessions it ended, each ended one that did not begin before now and when it began,
- *          the session id that it kept; '' = none }, both lists joined by commas
+ * Returns  { now, the ids of the live sessions it ended, each ended one that did not begin before now and when it
+ *          began, the session id that it kept; '' = none }, both lists joined by commas
  */
 export const END_ALL = `${CLOCK}${USER}${USER_INFO}
 local key, except, message, gone_at = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -63,8 +63,8 @@ if not refusal and user.id and user.id ~= user_id then return redis.error_reply(
 
 -- The field since orders the bans of a user: a later ban needs a later one, even if the clock was set back.
 local since = math.max(now, user.ban and user.ban.since + 1 or 0)
-local over = duration > 0 and now + duration or 0
-local ban = string.format('%.0f:%.0f:', since, over) .. reason
+local ends = duration > 0 and now + duration or 0
+local ban = string.format('%.0f:%.0f:', since, ends) .. reason
 -- After the HDEL, Redis accepts the HSET even without free memory.
 redis.call('HDEL', key, '')
 redis.call('HSET', key, 'id', user_id, 'v', '${LAYOUT_VERSION}', 'ban', ban)
@@ -93,7 +93,7 @@ if refusal then return refusal end
 ${REFUSE_ON_REPLICA}
 if user.corrupt.ban then
   -- A ban without an end may have been there, and so a key without an expiry.
-  clear_damaged(key, user, 'ban')
+  end_session(key, user, 'ban', '', '')
   settle(key, user)
 end
 if not is_banned(user.ban) then return { now, '' } end

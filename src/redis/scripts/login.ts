@@ -29,7 +29,7 @@ export const CREATE = `${CLOCK}${USER}
 local key = KEYS[1]
 local user_id, sid, ttl, life, attributes = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local deadline, limit, device_limit, device = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
-local on_limit, proved = ARGV[10], ARGV[12]
+local on_limit, replaces, proved, predecessor = ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 if now > deadline then return { now } end
 
 ${DATA}
@@ -58,7 +58,7 @@ local function device_of(other)
 end
 
 local gives_way = {}
-for replaced in string.gmatch(ARGV[11], '[^,]+') do
+for replaced in string.gmatch(replaces, '[^,]+') do
   gives_way[replaced] = true
   announce(key)
 end
@@ -72,7 +72,7 @@ for other, session in pairs(user.sessions) do
 end
 table.sort(oldest_first, function(a, b) return user.sessions[a].created < user.sessions[b].created end)
 
-local is_over = false
+local is_over_limit = false
 local function make_room(allowed, is_counted)
   local counted = {}
   for _, other in ipairs(oldest_first) do
@@ -80,21 +80,21 @@ local function make_room(allowed, is_counted)
   end
   for i = 1, #counted + 1 - allowed do
     gives_way[counted[i]] = true
-    is_over = true
+    is_over_limit = true
   end
 end
 if device_limit > 0 then make_room(device_limit, function(other) return device_of(other) == device end) end
 make_room(limit, function() return true end)
-if is_over and on_limit == 'reject' then
+if is_over_limit and on_limit == 'reject' then
   ${REFUSE_ON_REPLICA}
   return redis.error_reply('${TOO_MANY}')
 end
 
-local data, inherited = {}, user.sessions[ARGV[13]]
+local data, inherited = {}, user.sessions[predecessor]
 local first = 15 + ARGV[14]
 for i = first, #ARGV, 2 do data[ARGV[i]] = ARGV[i + 1] end
 if inherited and expiry(inherited) > now then
-  local entries = read_data(ARGV[13])
+  local entries = read_data(predecessor)
   if not entries then
     ${REFUSE_ON_REPLICA}
     return redis.error_reply('${CORRUPT} data')

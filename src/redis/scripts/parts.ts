@@ -60,12 +60,12 @@ end
  */
 export const END_RECORD = `
 local function end_record(key, sid, expires, reason, message)
-  local is_over = expires <= now
-  local attributes = (is_over or reason == '') and redis.call('HMGET', key, sid .. '.a')[1] or ''
+  local is_expired = expires <= now
+  local attributes = (is_expired or reason == '') and redis.call('HMGET', key, sid .. '.a')[1] or ''
   local is_moved = string.find(attributes, '"moved":true', 1, true)
   redis.call('HDEL', key, sid, sid .. '.a', sid .. '.d')
   local remembered = math.min(expires, now + ${MAX_ENDED_MS})
-  if is_over and is_moved then
+  if is_expired and is_moved then
     -- The record of one that would have lived until 0 was damaged.
     reason, message, remembered = 'expired', '', (expires > 0 and expires or now) + ${MAX_EXPIRED_MS}
   elseif is_moved then reason = 'unknown'
@@ -91,14 +91,14 @@ end
 
 -- 'since:until:reason' as a table; nil for anything else
 local function decode_ban(value)
-  local since, over, reason = string.match(value or '', '${LUA.ban}')
-  since, over = time_of(since), time_of(over)
-  if not since or not over then return nil end
-  return { text = value, since = since, over = over, reason = reason }
+  local since, ends, reason = string.match(value or '', '${LUA.ban}')
+  since, ends = time_of(since), time_of(ends)
+  if not since or not ends then return nil end
+  return { text = value, since = since, ends = ends, reason = reason }
 end
 
 local function is_banned(ban)
-  return ban ~= nil and (ban.over == 0 or ban.over > now)
+  return ban ~= nil and (ban.ends == 0 or ban.ends > now)
 end
 `;
 
@@ -171,7 +171,8 @@ local function read_user(key)
   return user
 end
 
--- Ends a session, if there is one, and remembers the reason; '' for none.
+-- Ends a session, if there is one, and remembers the reason; '' for none. Also deletes a damaged field: a session's
+-- record, or the ban.
 local function end_session(key, user, sid, reason, message)
   local session = user.sessions[sid]
   if not session and not user.corrupt[sid] then return end
@@ -179,11 +180,6 @@ local function end_session(key, user, sid, reason, message)
   user.sessions[sid], user.corrupt[sid] = nil, nil
   if not session or expires > now then announce(key) end
   user.ended[sid] = end_record(key, sid, expires, reason, message)
-end
-
--- Deletes a damaged field, if it is one: a session's record, or the ban.
-local function clear_damaged(key, user, field)
-  end_session(key, user, field, '', '')
 end
 
 -- Ends all sessions but one, and clears away what is damaged. Gives the ids of the live ones; and for REVOKE the ended
@@ -197,20 +193,20 @@ local function end_all(key, user, except, reason, message)
       end_session(key, user, sid, reason, message)
     end
   end
-  for field in pairs(user.corrupt) do clear_damaged(key, user, field) end
+  for field in pairs(user.corrupt) do end_session(key, user, field, '', '') end
   return table.concat(ended, ','), table.concat(not_before, ',')
 end
 
 -- Forgets what is over. Beyond the limit, also forgets the ended and expired sessions that would be forgotten first.
 local function forget_old(key, user)
   local remembered = {}
-  for sid, over in pairs(user.ended) do table.insert(remembered, { sid = sid, over = over }) end
+  for sid, forgotten in pairs(user.ended) do table.insert(remembered, { sid = sid, forgotten = forgotten }) end
   for sid, session in pairs(user.sessions) do
-    if expiry(session) <= now then table.insert(remembered, { sid = sid, over = forgotten_at(session) }) end
+    if expiry(session) <= now then table.insert(remembered, { sid = sid, forgotten = forgotten_at(session) }) end
   end
-  table.sort(remembered, function(a, b) return a.over > b.over end)
+  table.sort(remembered, function(a, b) return a.forgotten > b.forgotten end)
   for i, entry in ipairs(remembered) do
-    if i > ${MAX_REMEMBERED} or entry.over <= now then
+    if i > ${MAX_REMEMBERED} or entry.forgotten <= now then
       redis.call('HDEL', key, entry.sid, entry.sid .. '.a', entry.sid .. '.d')
       user.ended[entry.sid], user.sessions[entry.sid] = nil, nil
     end
@@ -220,12 +216,12 @@ end
 -- Makes the key expire with the last of its contents, and deletes it once it has none.
 local function settle(key, user)
   forget_old(key, user)
-  if user.ban and user.ban.over == 0 then
+  if user.ban and user.ban.ends == 0 then
     redis.call('PERSIST', key)
     return
   end
   -- A lifted ban is remembered for as long as REVOKE would repeat it.
-  local latest = user.ban and math.max(user.ban.over, user.ban.since) + ${BAN_REMEMBERED_MS} or 0
+  local latest = user.ban and math.max(user.ban.ends, user.ban.since) + ${BAN_REMEMBERED_MS} or 0
   if user.ban and latest <= now then redis.call('HDEL', key, 'ban') end
   for _, session in pairs(user.sessions) do latest = math.max(latest, forgotten_at(session)) end
   for _, remembered in pairs(user.ended) do latest = math.max(latest, remembered) end

@@ -54,8 +54,10 @@ return { user_id, record }
 export const STATES = `${CLOCK}${USER}
 local key = KEYS[1]
 local found = redis.call('HMGET', key, 'v', 'id')
-local layout, user_id, record = found[1], found[2], nil
+local layout, user_id = found[1], found[2]
 local records = {}
+-- Any of them, for the check of the layout.
+local record
 -- In parts: there may be more ids than Lua can pass at once.
 for first = 1, #ARGV, 1000 do
   local some = redis.call('HMGET', key, unpack(ARGV, first, math.min(first + 999, #ARGV)))

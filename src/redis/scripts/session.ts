@@ -14,17 +14,17 @@ import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, DATA, END_RECORD, REFUSE_ON_REP
  * ARGV[2]  the token: when it was made, ms. For a generation above 0: 'generation:when it was made, ms:when its holder
  *          last proved who they are, ms'
  * ARGV[3]  the grace of a former token, ms
- * Returns  what is stored, see FOUND; nil for nothing
+ * Returns  what is stored, see RETURN_FOUND; nil for nothing
  */
 
-/** The names that the parts below have for these; forEachSession gives the same names. */
+/** Names KEYS and ARGV for the parts below, as forEachSession does. */
 const ONE_SESSION = `
 ${CLOCK}
 local key, sid, presented, grace = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 `;
 
 /** Reads the session `sid` of `key`: user_id, record and attributes, as they are stored; nil for none. */
-const READ = `
+const READ_RECORD = `
 local found = redis.pcall('HMGET', key, 'v', 'id', sid, sid .. '.a')
 if found.err then return found end
 local layout, user_id, record, attributes = found[1], found[2], found[3], found[4]
@@ -32,7 +32,7 @@ ${CHECK_LAYOUT}
 `;
 
 /** Reads the info of the first user. A replica refuses that, and a full Redis takes an HSET after it. */
-const INFO = `
+const READ_INFO = `
 local sessions = #KEYS / 2
 local info = KEYS[2] and redis.pcall('GETEX', KEYS[sessions + 1])
 if not KEYS[2] then ${REFUSE_ON_REPLICA} end
@@ -68,7 +68,7 @@ function forEachSession(clock: string, names: readonly string[], common: readonl
     ${CHECK_INFO}${verb}
   `;
   return `
-${clock}${INFO}${common.length === 0 ? '' : `local ${common.join(', ')} = ${commonValues.join(', ')}`}
+${clock}${READ_INFO}${common.length === 0 ? '' : `local ${common.join(', ')} = ${commonValues.join(', ')}`}
 if sessions <= 1 then
   -- The same as below, without the cost of a function: mostly there is one session.
   local key, first = KEYS[1], 1
@@ -94,10 +94,10 @@ const STORED = `record .. ';' .. time[1] .. ' ' .. time[2] .. '\\n' .. (attribut
   .. '\\n' .. (info or '') .. '\\n' .. user_id`;
 
 /**
- * Gives what is stored. For a session that was ended, which may have a message of several lines: { seconds,
+ * Returns what is stored. For a session that was ended, which may have a message of several lines: { seconds,
  * microseconds, user id, record }.
  */
-const FOUND = `
+const RETURN_FOUND = `
 if not record then return false end
 if string.sub(record, 1, 6) == 'ended:' then return { time[1], time[2], user_id, record } end
 return ${STORED}
@@ -127,9 +127,9 @@ if is_live and (token ~= '' or presented ~= created) then
 end
 `;
 
-/** Goes on for a live session and a token that may use it. */
-const WHEN_LIVE = `${READ}${JUDGE}
-if not is_live or is_reuse then ${FOUND} end
+/** Returns what is stored, unless the session is live and the token may use it. */
+const RETURN_UNLESS_LIVE = `${READ_RECORD}${JUDGE}
+if not is_live or is_reuse then ${RETURN_FOUND} end
 `;
 
 /**
@@ -161,7 +161,7 @@ end
 `;
 
 /** Reads a session. Its only argument is the session id. */
-export const CHECK = forEachSession(TIME, ['sid'], [], `${READ}${FOUND}`);
+export const CHECK = forEachSession(TIME, ['sid'], [], `${READ_RECORD}${RETURN_FOUND}`);
 
 const SLIDE_WHEN_DUE = `
 local age = now - seen
@@ -178,7 +178,7 @@ export const TOUCH = forEachSession(
   CLOCK,
   ['sid', 'presented'],
   ['grace', 'slide_every'],
-  `${WHEN_LIVE}${SLIDE_WHEN_DUE}${USE}return ${STORED}`,
+  `${RETURN_UNLESS_LIVE}${SLIDE_WHEN_DUE}${USE}return ${STORED}`,
 );
 
 /**
@@ -187,9 +187,9 @@ export const TOUCH = forEachSession(
  * ARGV[4]  as of TOUCH
  * Returns  for a live session { what TOUCH returns, then each key and its JSON }
  */
-export const TOUCH_WITH_DATA = `${ONE_SESSION}${INFO}${CHECK_INFO}
+export const TOUCH_WITH_DATA = `${ONE_SESSION}${READ_INFO}${CHECK_INFO}
 local slide_every = ARGV[4]
-${WHEN_LIVE}${SLIDE_WHEN_DUE}${USE}${DATA}
+${RETURN_UNLESS_LIVE}${SLIDE_WHEN_DUE}${USE}${DATA}
 local entries = read_data(sid)
 if not entries then return redis.error_reply('${CORRUPT} data') end
 return with_entries({ ${STORED} }, entries)
@@ -200,16 +200,17 @@ return with_entries({ ${STORED} }, entries)
  *
  * ARGV[4]  the new ttl, ms; 0 = the one it has
  */
-export const REFRESH = `${ONE_SESSION}${INFO}${CHECK_INFO}${WHEN_LIVE}
+export const REFRESH = `${ONE_SESSION}${READ_INFO}${CHECK_INFO}${RETURN_UNLESS_LIVE}
 local age, is_due, is_change = now - seen, true, true
 if ARGV[4] ~= '0' then ttl = ARGV[4] end
 ${USE}return ${STORED}`;
 
-/** Goes on for a live session and a token that may use it, in a script on one session. */
-export const SESSION = `${ONE_SESSION}${READ}${JUDGE}
+/** {@link RETURN_UNLESS_LIVE}, for a script on one session that reads no user info. */
+export const LIVE_SESSION = `${ONE_SESSION}${READ_RECORD}${JUDGE}
+local info
 if not is_live or is_reuse then
   ${REFUSE_ON_REPLICA}
-  ${FOUND}
+  ${RETURN_FOUND}
 end
 `;
 
@@ -220,7 +221,7 @@ end
  * Returns  { now, 'ended', the moment for REVOKE }; { now, 'kept' } for a token that is not, or no longer, a reuse;
  *          { now } when it came too late
  */
-export const END_REUSED = `${REFUSE_ON_REPLICA}${ONE_SESSION}${READ}${JUDGE}
+export const END_REUSED = `${REFUSE_ON_REPLICA}${ONE_SESSION}${READ_RECORD}${JUDGE}
 if not is_reuse then return { now, 'kept' } end
 if now > tonumber(ARGV[4]) then return { now } end
 ${ANNOUNCE}${END_RECORD}
