@@ -23,7 +23,7 @@ const DATA = new Map([
   ['theme', '"dark"'],
 ]);
 const LIMITS = { maxBytes: 1000, maxKeys: 10 };
-const ENDS: ReusePolicy = { graceMs: 0, onReuse: 'end' };
+const ENDS: ReusePolicy = { graceMs: 0, onReuse: 'end-session' };
 const KICKED = { reason: 'revoked', message: null } as const;
 
 let server: RedisServer;

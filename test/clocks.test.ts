@@ -19,7 +19,7 @@ import { until } from './support/until';
 const USER_ID = 'ada';
 const TAG = tagOf(USER_ID);
 const GRACE = 60_000;
-const ENDS = { graceMs: GRACE, onReuse: 'end' } as const;
+const ENDS = { graceMs: GRACE, onReuse: 'end-session' } as const;
 const TTL = 2 * HOUR;
 const DAY = 24 * HOUR;
 

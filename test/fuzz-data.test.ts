@@ -16,7 +16,7 @@ jest.setTimeout(PROPERTY_TIMEOUT);
 const closing = closeAfterEach();
 
 const NOW = 1_700_000_000_000;
-const REUSE = { graceMs: 60_000, onReuse: 'end' } as const;
+const REUSE = { graceMs: 60_000, onReuse: 'end-session' } as const;
 
 /** A session that exists before each request, and whose data names its owner. */
 interface Known {

@@ -619,8 +619,8 @@ it('a session with the id of an ended one lives on, whoever started it, when tha
     'a login': ({ sid }) => here.create(tag, newSession('ada', { replaces: [sid] })),
     'a reuse': async (session) => {
       const first = claimsOf(tag, (await there.create(tag, session)).session);
-      await there.touch(tag, { ...first, gen: 1 }, { graceMs: 0, onReuse: 'end' }, 0);
-      await here.check(tag, first, { graceMs: 0, onReuse: 'end' });
+      await there.touch(tag, { ...first, gen: 1 }, { graceMs: 0, onReuse: 'end-session' }, 0);
+      await here.check(tag, first, { graceMs: 0, onReuse: 'end-session' });
     },
   };
   const again: [string, TokenClaims][] = [];

@@ -529,7 +529,7 @@ describeStores((open) => {
       const banned = await start({ replaces: [replaced.sid] });
       await store.touch(TAG, { ...reused, gen: 2 }, POLICY, 0);
       await fixture.elapse(20);
-      await store.check(TAG, reused, { graceMs: 0, onReuse: 'end' });
+      await store.check(TAG, reused, { graceMs: 0, onReuse: 'end-session' });
       await store.ban(TAG, { userId: USER, durationMs: null, reason: 'spam' });
       const { states } = await store.states(
         TAG,

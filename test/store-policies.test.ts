@@ -207,8 +207,8 @@ describeStores((open) => {
   });
 
   describe('a token of its session', () => {
-    const END: ReusePolicy = { graceMs: SHORT, onReuse: 'end' };
-    const REFUSE: ReusePolicy = { graceMs: SHORT, onReuse: 'refuse' };
+    const END: ReusePolicy = { graceMs: SHORT, onReuse: 'end-session' };
+    const IGNORE: ReusePolicy = { graceMs: SHORT, onReuse: 'ignore' };
     const childOf = (token: TokenClaims, given: Partial<TokenClaims> = {}): TokenClaims => ({
       ...token,
       gen: token.gen + 1,
@@ -274,9 +274,9 @@ describeStores((open) => {
       await touch(child);
       await fixture.elapse(SHORT);
       const refused = { session: null, reason: 'reused', isDetected: true, isEndedNow: false };
-      expect(await check(first, REFUSE)).toMatchObject(refused);
-      expect(await touch(first, REFUSE)).toMatchObject(refused);
-      expect(await store.refresh(TAG, first, REFUSE, HOUR)).toMatchObject(refused);
+      expect(await check(first, IGNORE)).toMatchObject(refused);
+      expect(await touch(first, IGNORE)).toMatchObject(refused);
+      expect(await store.refresh(TAG, first, IGNORE, HOUR)).toMatchObject(refused);
       expect(await liveIn(touch(child))).not.toBeNull();
     });
 
@@ -291,7 +291,7 @@ describeStores((open) => {
       }
       for (const apart of [-SHORT - 1, SHORT + 1]) {
         const stranger = { ...child, mintedAt: child.mintedAt + apart };
-        expect(await check(stranger, REFUSE)).toMatchObject({ reason: 'reused' });
+        expect(await check(stranger, IGNORE)).toMatchObject({ reason: 'reused' });
       }
     });
 
@@ -304,7 +304,7 @@ describeStores((open) => {
     });
 
     it('without a grace is valid only if it is the one in the record, or a later one', async () => {
-      const policy = { graceMs: 0, onReuse: 'refuse' } as const;
+      const policy = { graceMs: 0, onReuse: 'ignore' } as const;
       const first = await startToken();
       const child = childOf(first);
       expect(await liveIn(touch(first, policy))).not.toBeNull();

@@ -147,7 +147,7 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>) {
   if (singleMode && maxSessions !== null && maxSessions !== 1) {
     throw new TypeError(`option singleMode is short for maxSessions: 1, and option maxSessions is ${maxSessions}`);
   }
-  const reuse: ReusePolicy = { graceMs: 1000 * rotationGrace, onReuse: onReuse === 'ignore' ? 'refuse' : 'end' };
+  const reuse: ReusePolicy = { graceMs: 1000 * rotationGrace, onReuse };
   return {
     ...policy,
     getUserInfo: policy.getUserInfo as GetUserInfo<Detail> | undefined,

@@ -40,7 +40,7 @@ type FoundToken = LiveToken | EndedSession | null;
  * Accepts a live session whatever generation its record has: where a host names it without a token, and for the rest of
  * a request whose token was judged when the request was opened.
  */
-export const ANY_TOKEN: ReusePolicy = { graceMs: Number.MAX_SAFE_INTEGER, onReuse: 'refuse' };
+export const ANY_TOKEN: ReusePolicy = { graceMs: Number.MAX_SAFE_INTEGER, onReuse: 'ignore' };
 
 type LookupPolicy = Pick<ManagerPolicy<never>, 'keys' | 'slideEveryMs' | 'reuse'>;
 

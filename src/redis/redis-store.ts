@@ -366,7 +366,7 @@ export class RedisStore implements Store {
     let call: UserCall | null = null;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const found = parse(asked, await this.#connection.run<FoundReply>(name, keys, args, leftMs));
-      if (!isReuse(found) || asked.policy.onReuse !== 'end') return found;
+      if (!isReuse(found) || asked.policy.onReuse !== 'end-session') return found;
       call ??= this.#callFor(asked.claims.tag, startedAt);
       extendIfReadLate(call, leftMs);
       if (await this.#endReused(call, asked)) return { ...found, isEndedNow: true };

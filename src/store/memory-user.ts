@@ -100,7 +100,7 @@ export class MemoryUser {
     if (expiryOf(record) <= now) return { ...why, reason: 'expired' };
     const judgement = judge(claims, record, graceMs, now);
     if (judgement !== 'reuse') return { record, isNew: judgement === 'new' };
-    const isEndedNow = onReuse === 'end';
+    const isEndedNow = onReuse === 'end-session';
     if (isEndedNow) this.end(sid, now, { reason: 'reused', message: null });
     return { ...why, reason: 'reused', isEndedNow };
   }

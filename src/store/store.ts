@@ -174,9 +174,10 @@ export interface ReusePolicy {
   /** Milliseconds for which a former token stays good once its successor was used. */
   graceMs: number;
   /**
-   * What a former token does after that. `'end'`: ends the session for all its holders. `'refuse'`: is refused alone.
+   * What a former token does after that. `'end-session'`: ends the session for all its holders. `'ignore'`: is refused
+   * alone.
    */
-  onReuse: 'end' | 'refuse';
+  onReuse: 'end-session' | 'ignore';
 }
 
 /** Why a session ends, where no login replaces it in the same step. */

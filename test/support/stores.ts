@@ -98,7 +98,7 @@ export function newSession(userId: string, given: Partial<NewSession> = {}): New
 }
 
 /** The default for a former token in tests: a grace longer than any test. */
-export const POLICY: ReusePolicy = { graceMs: HOUR, onReuse: 'end' };
+export const POLICY: ReusePolicy = { graceMs: HOUR, onReuse: 'end-session' };
 
 /** The claims of the newest used token of a session. */
 export function claimsOf(tag: string, { sid, gen, mintedAt, provedAt }: SessionRecord): TokenClaims {

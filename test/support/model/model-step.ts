@@ -42,7 +42,7 @@ export function rulesOf(world: SessionWorld, index: number): ManagerRules {
 }
 
 export function policyOf({ rotationGrace, onReuse }: ManagerRules): ReusePolicy {
-  return { graceMs: 1000 * rotationGrace, onReuse: onReuse === 'ignore' ? 'refuse' : 'end' };
+  return { graceMs: 1000 * rotationGrace, onReuse };
 }
 
 /** The claims of a token, as the store receives them. */
