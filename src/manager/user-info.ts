@@ -34,7 +34,7 @@ export class UserInfo<Detail> {
   readonly #getUserInfo: GetUserInfo<Detail> | undefined;
   readonly #onGone: (userId: string, ended: string[]) => void;
   /** The loads of each user that began since the last login or deletion, in order. */
-  readonly #loads = new Map<string, Set<Load<Detail>>>();
+  readonly #loads = new Map<string, Load<Detail>[]>();
 
   /** @param onGone gets the sessions that ended because there is no such user. */
   constructor(
@@ -118,7 +118,7 @@ export class UserInfo<Detail> {
 
   /** The load that callers may join. */
   #shared(userId: string): Load<Detail> | undefined {
-    const last = [...(this.#loads.get(userId) ?? [])].at(-1);
+    const last = this.#loads.get(userId)?.at(-1);
     return last?.isShared ? last : undefined;
   }
 
@@ -129,7 +129,7 @@ export class UserInfo<Detail> {
     const text = version.then(() => this.#run(userId));
     const stored = text.then(async (json) => {
       if (json !== null) return this.#store.setUserInfo(tagOf(userId), json, ttlMs, await version);
-      if (this.#loads.get(userId)?.has(load)) await this.#endAll(userId, await version);
+      if (this.#loads.get(userId)?.includes(load)) await this.#endAll(userId, await version);
       return false;
     });
     const over = settledWithin(stored, SHARED_FOR_MS).then(() => {
@@ -137,13 +137,14 @@ export class UserInfo<Detail> {
     });
     // The store keeps no result after that time.
     void settledWithin(stored, MAX_USER_INFO_LOAD_MS).then(() => {
-      loads.delete(load);
-      if (loads.size === 0 && this.#loads.get(userId) === loads) this.#loads.delete(userId);
+      loads.splice(loads.indexOf(load), 1);
+      if (loads.length === 0 && this.#loads.get(userId) === loads) this.#loads.delete(userId);
     });
     const detail = text.then((json) => (json === null ? null : (new SharedJson(json).value as ReadonlyJson<Detail>)));
     const load: Load<Detail> = { detail, stored, isShared: true, over, isAfresh: known === null };
-    const loads = this.#loads.get(userId) ?? new Set();
-    this.#loads.set(userId, loads.add(load));
+    const loads = this.#loads.get(userId) ?? [];
+    loads.push(load);
+    this.#loads.set(userId, loads);
     return load;
   }
 
