@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { isStartRefusal } from '../errors/start-refusal';
 import { attributesOf } from '../http/exchange';
-import { changesBetween, type DataChanges } from '../manager/data-changes';
 import type { NamedSession, NamedSessions } from '../manager/named-sessions';
+import { type ChangedEntries, changesBetween } from '../store/session-entries';
 import type { SessionAttributes, SessionEntries } from '../store/store';
 import type { LegacySessions } from './legacy-sessions';
 import type { SessionRequest } from './peer';
@@ -267,7 +267,7 @@ export class ExpressSessions {
    * Ends a session that goes on as another one. Gives what other requests have changed since this one read it, but for
    * the keys that this request has changed; `null` when this request has not ended it.
    */
-  async #endFormer(former: StoredContent, entries: SessionEntries, isLogout = false): Promise<DataChanges | null> {
+  async #endFormer(former: StoredContent, entries: SessionEntries, isLogout = false): Promise<ChangedEntries | null> {
     const { identity, entries: before, isLive } = former;
     const ended = isLive ? await this.#sessions.endCopied(identity.name, before, isLogout) : null;
     former.isLive = false;

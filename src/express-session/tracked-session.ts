@@ -1,5 +1,5 @@
 import { privateField } from '../http/private-field';
-import type { DataChanges } from '../manager/data-changes';
+import type { ChangedEntries } from '../store/session-entries';
 import type { SessionEntries } from '../store/store';
 import { Session, type SessionRequest } from './peer';
 import type { SessionIdentity } from './session-identity';
@@ -15,7 +15,7 @@ export interface StoredContent {
    * What other requests had changed when this one ended the session, for the session that takes its place. Kept for a
    * second try at that; left out before.
    */
-  changesByOthers?: DataChanges;
+  changesByOthers?: ChangedEntries;
 }
 
 export interface TrackedSession {

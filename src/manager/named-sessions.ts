@@ -1,5 +1,5 @@
 import { isUnconfirmed } from '../errors/session-error';
-import { bytesOfData } from '../store/limits';
+import { bytesIn, type ChangedEntries, changesBetween } from '../store/session-entries';
 import {
   expiryOf,
   type SessionAttributes,
@@ -8,7 +8,6 @@ import {
   type StoredAttributes,
 } from '../store/store';
 import { createSessionId, isVisitor, type SessionName, signToken, type TokenClaims, tagOf } from '../token/token';
-import { changesBetween, type DataChanges } from './data-changes';
 import type { Logins } from './logins';
 import type { ManagerPolicy } from './manager-options';
 import { reportOutcome } from './report-outcome';
@@ -93,7 +92,7 @@ export class NamedSessions {
    *
    * @throws SessionError `ERR_DATA_TOO_LARGE`.
    */
-  async write(name: SessionName, entries: DataChanges): Promise<boolean> {
+  async write(name: SessionName, entries: ChangedEntries): Promise<boolean> {
     const { dataLimits: limits } = this.#policy;
     this.#checkSize(entries);
     const found = await this.#lookup.byClaims(claimsOf(name), (claims) =>
@@ -120,7 +119,7 @@ export class NamedSessions {
    *
    * @param isLogout whether replicas must confirm the end, if the store is durable.
    */
-  async endCopied(name: SessionName, copy: SessionEntries, isLogout = false): Promise<DataChanges | null> {
+  async endCopied(name: SessionName, copy: SessionEntries, isLogout = false): Promise<ChangedEntries | null> {
     const ending = this.#store.endWithData(name.tag, name.sid, null);
     const ended = await this.#reportEnd(name, ending).catch((error: unknown) => {
       if (isLogout || !isUnconfirmed(error) || error.outcome === undefined) throw error;
@@ -133,7 +132,7 @@ export class NamedSessions {
    * Writes what other requests had changed in the former session to the one that takes its place. Never rejects: where
    * that fails, it reports the changes as {@link dropped}.
    */
-  async catchUp(name: SessionName, userId: string | null, changes: DataChanges): Promise<void> {
+  async catchUp(name: SessionName, userId: string | null, changes: ChangedEntries): Promise<void> {
     if (changes.size === 0) return;
     const isWritten = await this.write(name, changes).catch(() => false);
     if (!isWritten) this.dropped(name, userId);
@@ -234,9 +233,9 @@ export class NamedSessions {
     }));
   }
 
-  #checkSize(entries: DataChanges): void {
+  #checkSize(entries: ChangedEntries): void {
     const { dataLimits: limits } = this.#policy;
-    if (bytesOfData(entries) > limits.maxBytes) throw overLimit('too-large', limits);
+    if (bytesIn(entries) > limits.maxBytes) throw overLimit('too-large', limits);
     if ([...entries.values()].filter((json) => json !== null).length > limits.maxKeys) {
       throw overLimit('too-many', limits);
     }

@@ -1,11 +1,18 @@
 import { checkText, isPlainObject, kindOf } from '../errors/arguments';
 import { refuseWrites } from '../errors/refuse-writes';
 import { SessionError } from '../errors/session-error';
-import { bytesOfData } from '../store/limits';
-import type { DataLimits, DataWritten, FoundData, ReusePolicy, SessionEntries, Store } from '../store/store';
+import { bytesIn } from '../store/session-entries';
+import type {
+  DataChange,
+  DataLimits,
+  DataWritten,
+  FoundData,
+  ReusePolicy,
+  SessionEntries,
+  Store,
+} from '../store/store';
 import { parseDataValue } from '../store/stored-json';
 import type { TokenClaims } from '../token/token';
-import type { DataChanges } from './data-changes';
 import { jsonOf } from './json-value';
 import type { RegisteredData } from './types';
 
@@ -102,7 +109,7 @@ export class SessionData<Data extends object = RegisteredData> {
     const entries = new Map(values.map(([key, value]) => [checkText('key', key), jsonOf(String(key), value)]));
     if (entries.size === 0) return;
     if (entries.size > this.#access.limits.maxKeys) throw this.#overLimit('too-many');
-    await this.#write(entries);
+    await this.#write({ entries });
   }
 
   /** Deletes a key. `false` when there was none. */
@@ -156,7 +163,8 @@ export class SessionData<Data extends object = RegisteredData> {
       const value = await change(parsed(before ?? undefined));
       const json = value === undefined ? null : jsonOf(key, value);
       if (json === before) return value;
-      if ((await this.#write(new Map([[key, json]]), { key, json: before })) === 'done') return value;
+      const replacement = { entries: new Map([[key, json]]), condition: { key, json: before } };
+      if ((await this.#write(replacement)) === 'done') return value;
     }
     const message = `other requests changed ${JSON.stringify(key)} ${MAX_TRIES} times meanwhile`;
     throw new SessionError('ERR_DATA_CONFLICT', message);
@@ -184,10 +192,10 @@ export class SessionData<Data extends object = RegisteredData> {
     return this.#change<string | null>(first, (claims) => store.takeData(claims.tag, claims, reuse, key));
   }
 
-  async #write(entries: DataChanges, condition?: { key: string; json: string | null }): Promise<'done' | 'changed'> {
+  async #write(change: DataChange): Promise<'done' | 'changed'> {
     const { store, reuse, limits } = this.#access;
-    if (bytesOfData(entries) > limits.maxBytes) throw this.#overLimit('too-large');
-    const change = { entries, condition };
+    const { entries, condition } = change;
+    if (bytesIn(entries) > limits.maxBytes) throw this.#overLimit('too-large');
     const set = [...entries].filter((entry): entry is [string, string] => entry[1] !== null);
     // Without a session by now, nothing that was read from one may go to a visitor.
     const isOvertaken = condition !== undefined && condition.json !== null;
@@ -216,7 +224,7 @@ export class SessionData<Data extends object = RegisteredData> {
     return answering(async () => {
       if (this.#owner.token() === null && startVisitor !== null) {
         if (first.entries.size === 0) return first.outcome;
-        if (bytesOfData(first.entries) > this.#access.limits.maxBytes) throw this.#overLimit('too-large');
+        if (bytesIn(first.entries) > this.#access.limits.maxBytes) throw this.#overLimit('too-large');
         if (await startVisitor(first.entries)) return first.outcome;
       }
       const found = await this.#access.onSession(this.#owner.token(), verb);

@@ -33,12 +33,5 @@ export const MAX_USER_INFO_LOAD_MS = 60_000;
 /** The maximum of the option `maxDataKeys`: one call may carry them all. */
 export const MAX_DATA_KEYS = 1000;
 
-/** The bytes that `maxDataBytes` counts: the UTF-8 of each key with JSON, and of the JSON. */
-export function bytesOfData(entries: ReadonlyMap<string, string | null>): number {
-  let bytes = 0;
-  for (const [key, json] of entries) if (json !== null) bytes += Buffer.byteLength(key) + Buffer.byteLength(json);
-  return bytes;
-}
-
 /** Milliseconds since the epoch beyond the range of a Date: such a number is damage, no time. */
 export const NO_TIME = 4e15;

@@ -1,4 +1,4 @@
-import { bytesOfData } from './limits';
+import { bytesIn } from './session-entries';
 import type { DataChange, DataLimits, DataWritten, SessionEntries } from './store';
 
 /** The data of one session in memory. Does what RedisStore's scripts do on one hash, in the same words. */
@@ -27,7 +27,7 @@ export class MemoryData {
         isGrowing = true;
       }
     }
-    if (isGrowing && bytesOfData(next) > maxBytes) return 'too-large';
+    if (isGrowing && bytesIn(next) > maxBytes) return 'too-large';
     if (isGrowing && next.size > maxKeys) return 'too-many';
     this.#entries = next;
     return 'done';
