@@ -40,7 +40,7 @@ export class RedisChangeFeed {
     this.heartbeatMs = heartbeatMs;
     this.#onClose = onClose;
     this.#heart = setInterval(() => this.#beat(), heartbeatMs).unref();
-    if (connection.isReady) this.serversChanged(false);
+    if (connection.isConnected) this.serversChanged(false);
   }
 
   /** Adds a follower. It is called about completeness later than this call, also where that is known already. */

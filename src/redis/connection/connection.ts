@@ -125,7 +125,7 @@ export class RedisConnection {
     return this.#cluster === null ? 0 : askingsOf(this.#cluster);
   }
 
-  get isReady(): boolean {
+  get isConnected(): boolean {
     return this.#closed === null && this.#readiness.isConnected;
   }
 
@@ -153,7 +153,7 @@ export class RedisConnection {
    * the client may look only when a call is redirected.
    */
   lookForServers(): void {
-    if (!this.isReady || this.#cluster === null || performance.now() < this.#nextLookAt) return;
+    if (!this.isConnected || this.#cluster === null || performance.now() < this.#nextLookAt) return;
     this.#nextLookAt = performance.now() + LOOK_EVERY_MS;
     this.#cluster.refreshSlotsCache();
   }
@@ -263,7 +263,7 @@ export class RedisConnection {
    * connection.
    */
   runAside(name: ScriptName, key: string, args: readonly (string | number)[]): Promise<unknown> {
-    if (!this.isReady) return Promise.reject(new SessionError('ERR_STORE_UNAVAILABLE', 'there is no connection'));
+    if (!this.isConnected) return Promise.reject(new SessionError('ERR_STORE_UNAVAILABLE', 'there is no connection'));
     const destination = { server: () => this.serverOf(key) };
     return this.#calls.add(() => this.#scripts[name](1, key, ...args), this.timeoutMs, destination);
   }
