@@ -5,8 +5,8 @@ import type { DataChange, DataLimits, DataWritten, SessionEntries } from './stor
 export class MemoryData {
   #entries: Map<string, string>;
 
-  constructor(entries: SessionEntries = new Map()) {
-    this.#entries = new Map(entries);
+  constructor(entries: Map<string, string>) {
+    this.#entries = entries;
   }
 
   /** Those of the keys that exist; `null` for all. */

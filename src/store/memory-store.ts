@@ -103,7 +103,7 @@ export class MemoryStore implements Store {
   ): Promise<(StoredSession & { data: SessionEntries }) | EndedSession | null> {
     const found = this.#touch(tag, claims, policy, slideEveryMs);
     if (found === null || found.session === null) return found;
-    return { ...found, data: (this.#users.get(tag) as MemoryUser).dataOf(claims.sid).read(null) };
+    return { ...found, data: this.#dataOf(tag, claims.sid).read(null) };
   }
 
   async refresh(tag: string, claims: TokenClaims, policy: ReusePolicy, ttlMs: number | null): Promise<Found> {
@@ -123,7 +123,7 @@ export class MemoryStore implements Store {
   async endWithData(tag: string, sid: string, why: EndedFor | null) {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
-    const data = user?.storedData(sid, null) ?? new Map<string, string>();
+    const data = user?.dataOf(sid)?.read(null) ?? new Map<string, string>();
     const wasLive = user?.end(sid, now, why) === true;
     this.#dropIfEmpty(tag);
     this.#changed(tag);
@@ -289,9 +289,13 @@ export class MemoryStore implements Store {
     act: (data: MemoryData) => Outcome,
   ): FoundData<Outcome> {
     const found = this.#find(tag, claims, policy, null);
-    const user = this.#users.get(tag);
-    if (user === undefined || found === null || found.session === null) return found as EndedSession | null;
-    return { userId: user.userId, data: act(user.dataOf(claims.sid)) };
+    if (found === null || found.session === null) return found;
+    return { userId: found.userId, data: act(this.#dataOf(tag, claims.sid)) };
+  }
+
+  /** The data of a live session. */
+  #dataOf(tag: string, sid: string): MemoryData {
+    return this.#users.get(tag)?.dataOf(sid) as MemoryData;
   }
 
   #touch(tag: string, claims: TokenClaims, policy: ReusePolicy, slideEveryMs: number): Found {

@@ -8,7 +8,6 @@ import {
   expiryOf,
   type NewSession,
   type ReusePolicy,
-  type SessionEntries,
   type SessionRecord,
   type SessionState,
   type StoredBan,
@@ -26,13 +25,17 @@ type Why = Pick<EndedSession, 'reason' | 'message'>;
 const MOVED = { reason: 'unknown', message: null } as const;
 const EXPIRED = { reason: 'expired', message: null } as const;
 
+interface KeptSession {
+  record: SessionRecord;
+  data: MemoryData;
+}
+
 /** One user in the memory store. Does what RedisStore's scripts do on one hash, in the same words. */
 export class MemoryUser {
   readonly userId: string;
   /** In order of login. */
-  readonly #sessions = new Map<string, SessionRecord>();
+  readonly #sessions = new Map<string, KeptSession>();
   readonly #ended = new Map<string, Ended>();
-  readonly #data = new Map<string, MemoryData>();
   #ban: StoredBan | null = null;
 
   constructor(userId: string) {
@@ -48,16 +51,9 @@ export class MemoryUser {
     return this.#sessions.size === 0 && this.#ended.size === 0 && this.#ban === null;
   }
 
-  /** A copy of the data of a session, live or not yet swept: those of the keys that exist; `null` for all. */
-  storedData(sid: string, keys: readonly string[] | null): SessionEntries {
-    return this.#data.get(sid)?.read(keys) ?? new Map();
-  }
-
-  /** The data of a live session, to read and change. */
-  dataOf(sid: string): MemoryData {
-    const data = this.#data.get(sid) ?? new MemoryData();
-    this.#data.set(sid, data);
-    return data;
+  /** The data of a session, live or not yet swept, to read and change. */
+  dataOf(sid: string): MemoryData | undefined {
+    return this.#sessions.get(sid)?.data;
   }
 
   ban(now: number): StoredBan | null {
@@ -70,7 +66,7 @@ export class MemoryUser {
 
   /** The live sessions, oldest login first. */
   live(now: number): SessionRecord[] {
-    return [...this.#sessions.values()].filter((record) => expiryOf(record) > now);
+    return [...this.#sessions.values()].map(({ record }) => record).filter((record) => expiryOf(record) > now);
   }
 
   /**
@@ -91,7 +87,7 @@ export class MemoryUser {
       isDetected: true,
       isEndedNow: false,
     } as const;
-    const record = this.#sessions.get(sid);
+    const record = this.#sessions.get(sid)?.record;
     if (record === undefined) {
       const ended = this.#ended.get(sid);
       if (ended === undefined || ended.reason === 'unknown' || ended.rememberedUntil <= now) return null;
@@ -107,7 +103,7 @@ export class MemoryUser {
 
   /** The state of a session; `null` when nothing is known of it. */
   state(sid: string, now: number): SessionState | null {
-    const record = this.#sessions.get(sid);
+    const record = this.#sessions.get(sid)?.record;
     if (record !== undefined) {
       const expiresAt = expiryOf(record);
       return expiresAt > now ? { isLive: true, expiresAt } : { isLive: false, reason: 'expired', message: null };
@@ -124,14 +120,14 @@ export class MemoryUser {
    */
   create(session: NewSession, now: number): { record: SessionRecord; ended: string[] } {
     const { sid, ttlMs, absoluteTtlMs, attributes, data = [], inherits, provedAt } = session;
-    const former = this.#sessions.get(sid);
+    const former = this.#sessions.get(sid)?.record;
     if (former !== undefined && expiryOf(former) > now) return { record: former, ended: [] };
     if (this.ban(now) !== null) throw startRefusal('ERR_USER_BANNED');
     const isKnown = former !== undefined || (this.#ended.get(sid)?.rememberedUntil ?? 0) > now;
     if (provedAt !== undefined && isKnown) throw startRefusal('ERR_NO_SESSION');
     const givingWay = this.#givingWay(session, now);
     if (givingWay === null) throw startRefusal('ERR_TOO_MANY_SESSIONS');
-    const newest = Math.max(0, ...[...this.#sessions.values()].map(({ createdAt }) => createdAt));
+    const newest = Math.max(0, ...[...this.#sessions.values()].map(({ record }) => record.createdAt));
     const createdAt = Math.max(now, newest + 1);
     const record = {
       sid,
@@ -146,21 +142,21 @@ export class MemoryUser {
       attributes: { ...attributes },
     };
     const isHeir = inherits !== undefined && this.state(inherits.sid, now)?.isLive;
-    const inherited = isHeir ? this.storedData(inherits.sid, inherits.keys) : [];
+    const inherited = (isHeir ? this.dataOf(inherits.sid)?.read(inherits.keys) : null) ?? [];
     for (const other of givingWay) this.end(other, now, { reason: 'replaced', message: null });
-    this.#forget(sid);
     this.#ended.delete(sid);
-    this.#sessions.set(sid, record);
-    this.#data.set(sid, new MemoryData(new Map([...data, ...inherited])));
+    // After the others: they are in order of login.
+    this.#sessions.delete(sid);
+    this.#sessions.set(sid, { record, data: new MemoryData(new Map([...data, ...inherited])) });
     this.forgetOld(now);
     return { record, ended: givingWay };
   }
 
   /** Ends a session. `false` when it was not live. Its tokens show the reason from then on, unless it is `null`. */
   end(sid: string, now: number, why: Why | null): boolean {
-    const record = this.#sessions.get(sid);
+    const record = this.#sessions.get(sid)?.record;
     if (record === undefined) return false;
-    this.#forget(sid);
+    this.#sessions.delete(sid);
     const expiresAt = expiryOf(record);
     const isLive = expiresAt > now;
     // Every end of a moved session is remembered, so that it is not moved once more.
@@ -189,21 +185,16 @@ export class MemoryUser {
     for (const [sid, { rememberedUntil }] of this.#ended) {
       remembered.push([rememberedUntil, () => this.#ended.delete(sid)]);
     }
-    for (const [sid, record] of this.#sessions) {
+    for (const [sid, { record }] of this.#sessions) {
       const expiresAt = expiryOf(record);
       if (expiresAt > now) continue;
-      remembered.push([expiresAt + Math.min(record.ttlMs, MAX_EXPIRED_MS), () => this.#forget(sid)]);
+      remembered.push([expiresAt + Math.min(record.ttlMs, MAX_EXPIRED_MS), () => this.#sessions.delete(sid)]);
     }
     remembered.sort(([a], [b]) => b - a);
     for (const [index, [until, forget]] of remembered.entries()) {
       if (index >= MAX_REMEMBERED || until <= now) forget();
     }
     this.#ban = this.ban(now);
-  }
-
-  #forget(sid: string): void {
-    this.#sessions.delete(sid);
-    this.#data.delete(sid);
   }
 
   /** The live sessions that a new one ends; `null` when a limit refuses the login. */
