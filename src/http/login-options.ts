@@ -53,8 +53,8 @@ function checkKeys(name: string, value: unknown): readonly string[] {
 }
 
 /** Keeps an attribute that is present but `undefined`: it says not to take the attribute from the request. */
-function readAttributes(_name: string, value: unknown): SessionAttributes | undefined {
-  checkAttributes(value as SessionAttributes | undefined);
+function readAttributes(name: string, value: unknown): SessionAttributes | undefined {
+  checkAttributes(name, value);
   return value as SessionAttributes | undefined;
 }
 

@@ -26,7 +26,7 @@ export interface CreateSessionOptions {
 export const CREATE_OPTIONS = {
   ttl: optional(checkSeconds, undefined),
   absoluteTtl: optional(checkSeconds, undefined),
-  attributes: (_name, value) => checkAttributes(value as SessionAttributes | undefined),
+  attributes: checkAttributes,
   actor: optional(checkActor, undefined),
   replaces: optional(checkTokens, [] as readonly unknown[]),
 } satisfies Readers<CreateSessionOptions>;

@@ -131,7 +131,7 @@ export class TokenManager<Detail = unknown> {
    *   `onLimit: 'reject'`.
    */
   async setToken(userId: string, ttl?: number, attributes?: SessionAttributes): Promise<string> {
-    const { token } = await this.#logins.start(userId, { ttl, attributes: checkAttributes(attributes) });
+    const { token } = await this.#logins.start(userId, { ttl, attributes: checkAttributes('attributes', attributes) });
     return token;
   }
 

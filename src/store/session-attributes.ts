@@ -5,13 +5,13 @@ export const MAX_ATTRIBUTE_LENGTH = 512;
 
 const ATTRIBUTES: Record<keyof SessionAttributes, true> = { device: true, ip: true, userAgent: true };
 
-export function checkAttributes(attributes: SessionAttributes | undefined): SessionAttributes {
-  const given = checkOptions('attributes', attributes, ATTRIBUTES);
+export function checkAttributes(name: string, value: unknown): SessionAttributes {
+  const given = checkOptions(name, value as SessionAttributes | undefined, ATTRIBUTES);
   const kept: SessionAttributes = {};
-  for (const name of Object.keys(ATTRIBUTES) as (keyof SessionAttributes)[]) {
-    const value: unknown = given[name];
-    if (value === undefined) continue;
-    kept[name] = checkLength(`attributes.${name}`, checkWellFormed(`attributes.${name}`, value));
+  for (const key of Object.keys(ATTRIBUTES) as (keyof SessionAttributes)[]) {
+    const attribute: unknown = given[key];
+    if (attribute === undefined) continue;
+    kept[key] = checkLength(`${name}.${key}`, checkWellFormed(`${name}.${key}`, attribute));
   }
   return kept;
 }
