@@ -2,6 +2,10 @@ import { expiryOf, type SessionEntries, type SessionRecord, type StoredSession }
 import { readClaims } from '../token/token';
 import type { User } from './types';
 
+/** What the store or the near cache gave of a session. */
+type FoundSession = Pick<StoredSession, 'session' | 'now'> &
+  Partial<Pick<OpenedSession<unknown>, 'data' | 'isFromMemory'>>;
+
 /** A live session of a request, a user's or a visitor's. Its Dates are made on demand, since most requests use none. */
 export class OpenedSession<Detail> {
   readonly token: string;
@@ -14,16 +18,11 @@ export class OpenedSession<Detail> {
   readonly #record: SessionRecord;
   readonly #now: number;
 
-  constructor(
-    token: string,
-    user: User<Detail> | null,
-    { session, now, data = null }: Pick<StoredSession, 'session' | 'now'> & { data?: SessionEntries | null },
-    isFromMemory: boolean,
-  ) {
+  constructor(token: string, user: User<Detail> | null, { session, now, data, isFromMemory }: FoundSession) {
     this.token = token;
-    this.data = data;
+    this.data = data ?? null;
     this.user = user;
-    this.isFromMemory = isFromMemory;
+    this.isFromMemory = isFromMemory ?? false;
     this.#record = session;
     this.#now = now;
   }
@@ -65,7 +64,7 @@ export class OpenedSession<Detail> {
   }
 
   withToken(token: string): OpenedSession<Detail> {
-    const stored = { session: this.#record, now: this.#now, data: this.data };
-    return new OpenedSession(token, this.user, stored, this.isFromMemory);
+    const { data, isFromMemory } = this;
+    return new OpenedSession(token, this.user, { session: this.#record, now: this.#now, data, isFromMemory });
   }
 }

@@ -57,7 +57,7 @@ export class RequestSessions<Detail> {
   openKnown(token: string): OpenedSession<Detail> | null {
     const stored = this.#lookup.known(token, 'use');
     const user = stored === null ? null : this.#userInfo.known(stored);
-    return stored === null || user === null ? null : new OpenedSession(token, user, stored, stored.isFromMemory);
+    return stored === null || user === null ? null : new OpenedSession(token, user, stored);
   }
 
   /** Opens the session of a user's token, and slides it. Asks the store. */
@@ -71,13 +71,13 @@ export class RequestSessions<Detail> {
     if (stored === null) return { session: null, ending: endingOf(found) };
     const user = this.#userInfo.known(stored) ?? (await this.#userInfo.load(stored, this.#policy.userInfoTtlMs));
     if (user === null) return { session: null, ending: { reason: 'revoked' } };
-    return { session: new OpenedSession(token, user, stored, stored.isFromMemory), ending: null };
+    return { session: new OpenedSession(token, user, stored), ending: null };
   }
 
   /** Opens a visitor's session, and slides it; `null` when the token is not live. */
   async openVisitor(token: string, withData: boolean): Promise<OpenedSession<Detail> | null> {
     const live = await this.#lookup.askVisitor(token, withData ? 'use with data' : 'use');
-    return live === null ? null : new OpenedSession<Detail>(token, null, live, false);
+    return live === null ? null : new OpenedSession<Detail>(token, null, live);
   }
 
   /** Starts a user's session, with a copy of a visitor's data, or with keys that it takes over from another session. */
@@ -87,13 +87,13 @@ export class RequestSessions<Detail> {
     beginning: Pick<NewSession, 'data' | 'inherits'>,
   ): Promise<OpenedSession<Detail>> {
     const { token, user, ...stored } = await this.#logins.logIn(userId, options, beginning);
-    return new OpenedSession(token, user, stored, false);
+    return new OpenedSession(token, user, stored);
   }
 
   /** Starts a visitor's session, with data. */
   async startVisitor(data: SessionEntries): Promise<OpenedSession<Detail>> {
     const { token, ...stored } = await this.#logins.startVisitor({ data });
-    return new OpenedSession<Detail>(token, null, stored, false);
+    return new OpenedSession<Detail>(token, null, stored);
   }
 
   /**
