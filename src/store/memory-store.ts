@@ -315,13 +315,17 @@ export class MemoryStore implements Store {
     const now = this.#nowIfOpen();
     const user = this.#users.get(tag);
     const found = user?.find(claims, policy, now) ?? null;
-    if (found !== null && 'isNew' in found ? found.isNew && use !== null : found?.isEndedNow) this.#changed(tag);
-    if (user === undefined || found === null || 'session' in found) return found as EndedSession | null;
+    if (user === undefined || found === null) return null;
+    if ('session' in found) {
+      if (found.isEndedNow) this.#changed(tag);
+      return found;
+    }
     const { record, isNew } = found;
-    if (use !== null) {
-      use(record, now);
+    if (use !== null) use(record, now);
+    if (use !== null && isNew) {
       const { gen, mintedAt, provedAt } = claims;
-      if (isNew) Object.assign(record, { gen, mintedAt, provedAt, confirmedAt: now });
+      Object.assign(record, { gen, mintedAt, provedAt, confirmedAt: now });
+      this.#changed(tag);
     }
     const { text, version } = this.#info(tag, now);
     const userInfoVersion = Math.max(version, now);
