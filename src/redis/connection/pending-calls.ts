@@ -141,7 +141,7 @@ class PendingCall<Reply> implements WaitingCall, QueuedCall, SentCall<Reply> {
 
   start(): void {
     const { readiness, turn } = this.#calls;
-    if (!readiness.isReady) this.#startWhenReady();
+    if (!readiness.isReadyForCall()) this.#startWhenReady();
     else {
       this.#queuedAt = performance.now();
       turn.add(this, this.#calls.count === 1);

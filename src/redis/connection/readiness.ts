@@ -80,8 +80,8 @@ export class Readiness {
     this.#listen('on');
   }
 
-  /** Whether a call may be sent at once. */
-  get isReady(): boolean {
+  /** Records a call. Gives whether it may be sent at once. */
+  isReadyForCall(): boolean {
     return this.isConnected && this.#idle?.mustTryFirst() !== true;
   }
 
