@@ -32,6 +32,9 @@ import { checkText } from '../errors/arguments';
 
 export const LAYOUT_VERSION = '1';
 
+/** Milliseconds since the epoch beyond the range of a Date: such a number is damage, no time. */
+export const NO_TIME = 4e15;
+
 const RECORD = ['created', 'seen', 'ttl', 'cap'];
 const TOKEN = ['gen', 'minted', 'confirmed', 'proved'];
 

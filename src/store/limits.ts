@@ -32,6 +32,3 @@ export const MAX_USER_INFO_LOAD_MS = 60_000;
 
 /** The maximum of the option `maxDataKeys`: one call may carry them all. */
 export const MAX_DATA_KEYS = 1000;
-
-/** Milliseconds since the epoch beyond the range of a Date: such a number is damage, no time. */
-export const NO_TIME = 4e15;

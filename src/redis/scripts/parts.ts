@@ -15,9 +15,8 @@ import {
   MAX_EXPIRED_MS,
   MAX_REMEMBERED,
   MAX_USER_INFO_LOAD_MS,
-  NO_TIME,
 } from '../../store/limits';
-import { LAYOUT_VERSION, LUA } from '../schema';
+import { LAYOUT_VERSION, LUA, NO_TIME } from '../schema';
 
 /** The first words of error replies about a user's record or a login. */
 export const CORRUPT = 'TOKENSESSION_CORRUPT';

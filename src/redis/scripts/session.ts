@@ -1,5 +1,5 @@
-import { MAX_EXPIRED_MS, NO_TIME } from '../../store/limits';
-import { LUA } from '../schema';
+import { MAX_EXPIRED_MS } from '../../store/limits';
+import { LUA, NO_TIME } from '../schema';
 import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, DATA, END_RECORD, REFUSE_ON_REPLICA, TIME } from './parts';
 
 /*
