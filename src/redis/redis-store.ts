@@ -24,7 +24,7 @@ import type {
 import type { TokenClaims } from '../token/token';
 import { RedisChangeFeed } from './changes/change-feed';
 import { CLIENT_READERS, createRedisClient } from './client/client';
-import { refuseClient, warnOfClient } from './client/client-check';
+import { checkClient } from './client/client-check';
 import { refuseUnknownClient } from './client/ioredis-members';
 import { type RedisTarget, refuseTlsOption } from './client/settings';
 import { RedisConnection } from './connection/connection';
@@ -114,8 +114,7 @@ export class RedisStore implements Store {
     if (!owned) {
       refuseTlsOption(tls);
       refuseUnknownClient(redis);
-      refuseClient(redis);
-      warnOfClient(redis);
+      checkClient(redis);
     }
     const client = owned ? createRedisClient(redis, { timeoutMs, tls }) : redis;
     this.#connection = new RedisConnection(client, { markOf: this.#keys.userInfo, owned, timeoutMs });

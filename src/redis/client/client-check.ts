@@ -10,11 +10,24 @@ const LONGEST_TRYAGAIN_MS = 100;
 const warned = new WeakSet<object>();
 
 /**
- * Refuses a client whose options send calls, or their keys, to the wrong place.
+ * Refuses an application's client whose options send calls, or their keys, to the wrong place. Warns once which promises
+ * its options can't keep.
  *
  * @throws RangeError that names the option.
  */
-export function refuseClient(client: Redis | Cluster): void {
+export function checkClient(client: Redis | Cluster): void {
+  refuseOptions(client);
+  const found = client.isCluster ? ofCluster(client as Cluster) : ofRedis(client as Redis);
+  const shortcomings = found.filter((text) => text !== false);
+  if (shortcomings.length === 0 || warned.has(client)) return;
+  warned.add(client);
+  process.emitWarning(
+    `the ioredis client given to RedisStore was not made by createRedisClient, and its options can't promise all that the store does: ${shortcomings.join('; ')}`,
+    WARNING,
+  );
+}
+
+function refuseOptions(client: Redis | Cluster): void {
   if (!client.isCluster) {
     const { role } = (client as Redis).options;
     if (role === 'slave') throw new RangeError("the client's option role must be 'master': replicas answer no calls");
@@ -37,18 +50,6 @@ export function refuseClient(client: Redis | Cluster): void {
 /** Whether a prefix has a hash tag, which puts all keys into one slot of a Cluster. */
 export function pinsSlot(keyPrefix: string): boolean {
   return /^[^{]*\{[^}]+\}/.test(keyPrefix);
-}
-
-/** Warns once which promises the settings of a foreign client can't keep. */
-export function warnOfClient(client: Redis | Cluster): void {
-  const found = client.isCluster ? ofCluster(client as Cluster) : ofRedis(client as Redis);
-  const shortcomings = found.filter((text) => text !== false);
-  if (shortcomings.length === 0 || warned.has(client)) return;
-  warned.add(client);
-  process.emitWarning(
-    `the ioredis client given to RedisStore was not made by createRedisClient, and its options can't promise all that the store does: ${shortcomings.join('; ')}`,
-    WARNING,
-  );
 }
 
 const SILENT = 'no socketTimeout: a connection that has gone silent is not given up';
