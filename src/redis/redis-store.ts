@@ -125,11 +125,8 @@ export class RedisStore implements Store {
     });
     this.#connection.watch({
       lost: (server) => {
-        this.#deadlines.lost(server);
-        this.#revocations.lost(server);
-        this.#replicas?.lost(server);
-        this.#rights.forget(server);
-        for (const feed of this.#feeds) feed.lost(server);
+        const parts = [this.#deadlines, this.#revocations, this.#replicas, this.#rights, ...this.#feeds];
+        for (const part of parts) part?.lost(server);
       },
       changed: (haveSlotsMoved) => {
         this.#revocations.replay();

@@ -74,7 +74,7 @@ export class ServerRights {
   }
 
   /** Forgets the findings on this server, or on all: another may have taken its place. */
-  forget(server?: string): void {
+  lost(server?: string): void {
     if (server === undefined) this.#announcedAt.clear();
     else this.#announcedAt.delete(server);
   }
