@@ -27,11 +27,8 @@ export type FoundReply = string | EndedReply | DataReply | null;
 
 type EndedReply = [seconds: string, microseconds: string, userId: string, record: string];
 
-/**
- * Of a verb on data: nothing in the place of a session, the user id, the outcome. Of `touchWithData`: the session, then
- * its data.
- */
-type DataReply = [session: string, ...rest: (string | null)[]];
+/** The mark of data; then the user id and the outcome of the verb, or of `touchWithData` the session and its data. */
+type DataReply = [mark: '', userIdOrSession: string, ...outcome: (string | null)[]];
 
 /** The token that a script was asked about. */
 export interface Asked {
@@ -64,8 +61,8 @@ export function parseFoundWithData(
   asked: Asked,
   reply: FoundReply,
 ): (StoredSession & { data: SessionEntries }) | EndedSession | null {
-  if (!Array.isArray(reply) || !isSession(reply[0])) return withoutSession(parseFound(asked, reply));
-  const [text, ...entries] = reply as DataReply;
+  if (!isDataReply(reply)) return withoutSession(parseFound(asked, reply));
+  const [, text, ...entries] = reply;
   const found = judgeStored(asked, text);
   return found.session === null ? found : { ...found, data: parseEntries(entries) };
 }
@@ -75,9 +72,13 @@ export function parseFoundData<Outcome>(
   reply: FoundReply,
   parse: (outcome: readonly (string | null)[]) => Outcome,
 ): FoundData<Outcome> {
-  if (!Array.isArray(reply) || reply[0] !== '') return withoutSession(parseFound(asked, reply));
-  const [, userId, ...outcome] = reply as DataReply;
-  return { userId: userId as string, data: parse(outcome) };
+  if (!isDataReply(reply)) return withoutSession(parseFound(asked, reply));
+  const [, userId, ...outcome] = reply;
+  return { userId, data: parse(outcome) };
+}
+
+function isDataReply(reply: FoundReply): reply is DataReply {
+  return Array.isArray(reply) && reply[0] === '';
 }
 
 /** A script that does nothing has found no live session. */
@@ -94,11 +95,6 @@ export function parseEntries(flat: readonly (string | null)[]): SessionEntries {
 
 export function isReuse(found: Found | FoundData<unknown>): found is EndedSession {
   return found !== null && 'reason' in found && found.reason === 'reused' && found.isDetected;
-}
-
-/** Neither a time nor the place of a session has a line break. */
-function isSession(text: string): boolean {
-  return text.includes('\n');
 }
 
 function judgeStored({ claims, policy }: Asked, text: string): StoredSession | EndedSession {

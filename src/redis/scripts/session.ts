@@ -127,9 +127,10 @@ if is_live and (token ~= '' or presented ~= created) then
 end
 `;
 
-/** Returns what is stored, unless the session is live and the token may use it. */
+/** Returns what is stored, unless the session is live and the token may use it. Sets age, ms since the last slide. */
 const RETURN_UNLESS_LIVE = `${READ_RECORD}${JUDGE}
 if not is_live or is_reuse then ${RETURN_FOUND} end
+local age = now - seen
 `;
 
 /**
@@ -164,7 +165,6 @@ end
 export const CHECK = forEachSession(TIME, ['sid'], [], `${READ_RECORD}${RETURN_FOUND}`);
 
 const SLIDE_WHEN_DUE = `
-local age = now - seen
 local is_due, is_change = slide_every == '0' or age < 0 or age >= math.min(slide_every, ttl / 2), is_new
 `;
 
@@ -185,14 +185,14 @@ export const TOUCH = forEachSession(
  * Does what TOUCH does, and reads the session's data.
  *
  * ARGV[4]  as of TOUCH
- * Returns  for a live session { what TOUCH returns, then each key and its JSON }
+ * Returns  for a live session { '', what TOUCH returns, then each key and its JSON }
  */
 export const TOUCH_WITH_DATA = `${ONE_SESSION}${READ_INFO}${CHECK_INFO}
 local slide_every = ARGV[4]
 ${RETURN_UNLESS_LIVE}${SLIDE_WHEN_DUE}${USE}${DATA}
 local entries = read_data(sid)
 if not entries then return redis.error_reply('${CORRUPT} data') end
-return with_entries({ ${STORED} }, entries)
+return with_entries({ '', ${STORED} }, entries)
 `;
 
 /**
@@ -201,7 +201,7 @@ return with_entries({ ${STORED} }, entries)
  * ARGV[4]  the new ttl, ms; 0 = the one it has
  */
 export const REFRESH = `${ONE_SESSION}${READ_INFO}${CHECK_INFO}${RETURN_UNLESS_LIVE}
-local age, is_due, is_change = now - seen, true, true
+local is_due, is_change = true, true
 if ARGV[4] ~= '0' then ttl = ARGV[4] end
 ${USE}return ${STORED}`;
 
