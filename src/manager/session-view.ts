@@ -18,7 +18,7 @@ export class LiveSession<Detail> implements Session<Detail> {
   readonly attributes: SessionAttributes;
   readonly actor: string | null;
 
-  /** @param provedAt when the holder of this token last proved who they are. Milliseconds by the store's clock, as `now`. */
+  /** @param provedAt when the holder of this token last proved who they are. Both times are by the store's clock. */
   constructor(token: string, user: User<Detail>, record: SessionRecord, provedAt: number, now: number) {
     const expiresAt = expiryOf(record);
     this.id = record.sid;
