@@ -34,7 +34,13 @@ interface SessionErrorOptions {
   /** Default: `{ error: code }`. */
   body?: Readonly<Record<string, string>>;
   /** Why the session has ended. */
-  ended?: { reason: EndReason; message?: string | null | undefined };
+  ended?: Ended;
+}
+
+interface Ended {
+  reason: EndReason;
+  /** The message given at its end. Default: none. */
+  message?: string;
 }
 
 /** Seconds that a client should wait before it tries again. */
@@ -81,7 +87,7 @@ export class SessionError extends Error {
     const retry = this.status === 503 ? { 'Retry-After': RETRY_AFTER } : undefined;
     if (ended !== undefined) {
       this.endReason = ended.reason;
-      if (ended.message !== undefined && ended.message !== null) this.endMessage = ended.message;
+      if (ended.message !== undefined) this.endMessage = ended.message;
     }
     if (headers !== undefined || retry !== undefined) this.headers = { ...retry, ...headers };
   }
@@ -117,8 +123,8 @@ export function storeClosed(): SessionError {
   return new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed');
 }
 
-export function sessionEnded(ended: { reason: EndReason; message?: string | null | undefined }): SessionError {
+export function sessionEnded(ended: Ended): SessionError {
   const { reason, message } = ended;
-  const body = { error: 'unauthenticated', reason, ...(message !== undefined && message !== null && { message }) };
+  const body = { error: 'unauthenticated', reason, ...(message !== undefined && { message }) };
   return new SessionError('ERR_SESSION_ENDED', `the session has ended: ${reason}`, { ended, body });
 }

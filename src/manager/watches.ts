@@ -277,7 +277,8 @@ export class Watches {
     }
     // The store deletes an expired session's record after a while, and then gives no reason.
     const hasExpired = state.reason === 'unknown' && watched.expiresAt > 0 && watched.expiresAt <= now;
-    const error = sessionEnded(hasExpired ? { reason: 'expired' } : state);
+    const { reason, message } = state;
+    const error = sessionEnded({ reason: hasExpired ? 'expired' : reason, ...(message !== null && { message }) });
     this.#forget(user, sid);
     for (const controller of watched.controllers) controller.abort(error);
   }
