@@ -68,7 +68,6 @@ export class TokenManager<Detail = unknown> {
   /** @throws TypeError or RangeError naming the option that is missing, unknown or of the wrong kind. */
   constructor(options: TokenManagerOptions<Detail>) {
     const policy = managerPolicy(options);
-    const { slideEveryMs, cache: cachePolicy } = policy;
     const events = this.#events;
     const watched = watchAvailability(policy.store, {
       down: (error) => events.emit('store-down', { error }),
@@ -78,20 +77,17 @@ export class TokenManager<Detail = unknown> {
       down: (cause: unknown) => events.emit('cache-down', { error: cacheDown(cause) }),
       up: () => events.emit('cache-up', {}),
     };
-    const cache = cachePolicy && new NearCache(policy.store as FollowableStore, cachePolicy, slideEveryMs, watcher);
-    const store = cache === null ? watched : reportingOwnChanges(watched, cache);
-    const lookup = new SessionLookup(policy, store, cache, events);
-    const userInfo = new UserInfo(store, policy.getUserInfo, (userId, ended) => this.#emitRevoked(userId, ended, null));
-    const logins = new Logins(policy, store, userInfo, events);
-    const heartbeatMs = cachePolicy?.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
+    const onGone = (userId: string, ended: string[]) => this.#emitRevoked(userId, ended, null);
+    const heartbeatMs = policy.cache?.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
     this.#policy = policy;
-    this.#cache = cache;
-    this.#store = store;
-    this.#lookup = lookup;
-    this.#userInfo = userInfo;
-    this.#logins = logins;
-    this.#requests = new RequestSessions(policy, store, lookup, userInfo, logins, events);
-    this.#watches = new Watches({ store, followed: policy.store, heartbeatMs, events });
+    this.#cache =
+      policy.cache && new NearCache(policy.store as FollowableStore, policy.cache, policy.slideEveryMs, watcher);
+    this.#store = this.#cache === null ? watched : reportingOwnChanges(watched, this.#cache);
+    this.#lookup = new SessionLookup(policy, this.#store, this.#cache, events);
+    this.#userInfo = new UserInfo(this.#store, policy.getUserInfo, onGone);
+    this.#logins = new Logins(policy, this.#store, this.#userInfo, events);
+    this.#requests = new RequestSessions(policy, this.#store, this.#lookup, this.#userInfo, this.#logins, events);
+    this.#watches = new Watches({ store: this.#store, followed: policy.store, heartbeatMs, events });
   }
 
   /**
