@@ -1,6 +1,13 @@
 /** Why a token is not live, as far as the store remembers. `docs/policies.md` has the meaning of each. */
 export type EndReason = 'replaced' | 'revoked' | 'banned' | 'reused' | 'expired' | 'unknown';
 
+/** Why the session of a token is over. */
+export interface Ending {
+  reason: EndReason;
+  /** The message given when the session was revoked or its user banned. Default: none. */
+  message?: string;
+}
+
 /** The stable codes of a {@link SessionError}, for a `switch`. `docs/errors.md` has the meaning of each. */
 export type SessionErrorCode = keyof typeof STATUS;
 
@@ -34,13 +41,7 @@ interface SessionErrorOptions {
   /** Default: `{ error: code }`. */
   body?: Readonly<Record<string, string>>;
   /** Why the session has ended. */
-  ended?: Ended;
-}
-
-interface Ended {
-  reason: EndReason;
-  /** The message given at its end. Default: none. */
-  message?: string;
+  ended?: Ending;
 }
 
 /** Seconds that a client should wait before it tries again. */
@@ -123,7 +124,7 @@ export function storeClosed(): SessionError {
   return new SessionError('ERR_STORE_UNAVAILABLE', 'the store is closed');
 }
 
-export function sessionEnded(ended: Ended): SessionError {
+export function sessionEnded(ended: Ending): SessionError {
   const { reason, message } = ended;
   const body = { error: 'unauthenticated', reason, ...(message !== undefined && { message }) };
   return new SessionError('ERR_SESSION_ENDED', `the session has ended: ${reason}`, { ended, body });

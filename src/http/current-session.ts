@@ -1,7 +1,7 @@
-import { isUnavailable, SessionError } from '../errors/session-error';
+import { type Ending, isUnavailable, SessionError } from '../errors/session-error';
 import type { OpenedSession } from '../manager/opened-session';
 import type { SessionData } from '../manager/session-data';
-import type { Ending, User } from '../manager/types';
+import type { User } from '../manager/types';
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './middleware-options';
 import { crossOriginRefusal } from './origin-check';

@@ -1,3 +1,4 @@
+import type { Ending } from '../errors/session-error';
 import type { NewSession, SessionEntries, Store } from '../store/store';
 import { parseToken, type TokenClaims } from '../token/token';
 import type { CreateSessionOptions } from './call-options';
@@ -9,7 +10,6 @@ import { Rotations } from './rotations';
 import { type DataAccess, type DataOwner, SessionData } from './session-data';
 import type { SessionEmitter } from './session-events';
 import { ANY_TOKEN, endingOf, liveIn, type SessionLookup } from './session-lookup';
-import type { Ending } from './types';
 import type { UserInfo } from './user-info';
 
 /** The session that a token opens for a request, or the reason why there is none; `null` for no token of a user. */

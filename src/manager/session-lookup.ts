@@ -1,5 +1,5 @@
 import type { KnownSession, NearCache, Ticket } from '../cache/near-cache';
-import { SessionError } from '../errors/session-error';
+import { type Ending, SessionError } from '../errors/session-error';
 import { SharedJson } from '../store/shared-json';
 import type {
   EndedSession,
@@ -14,7 +14,6 @@ import type {
 import { isOwner, isVisitor, parseToken, readClaims, type TokenClaims } from '../token/token';
 import type { ManagerPolicy } from './manager-options';
 import type { SessionEmitter } from './session-events';
-import type { Ending } from './types';
 
 /**
  * The purpose of a look-up: a use slides the session and moves it on to a new token, a read doesn't. Data is never in

@@ -95,9 +95,6 @@ export type Inspection<Detail = unknown> =
       message?: string;
     };
 
-/** Why the session of a token is over. */
-export type Ending = Omit<Extract<Inspection, { session: null }>, 'session'>;
-
 /** A ban. Times are by the store's clock. */
 export interface Ban {
   since: Date;

@@ -1,5 +1,5 @@
 /* The judgements of the guards. */
-import type { Ending } from '../../manager/types';
+import type { Ending } from '../../errors/session-error';
 import type { CurrentSession } from '../current-session';
 import { isPageRequest, loginLocation } from './return-to';
 
