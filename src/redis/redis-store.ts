@@ -254,10 +254,10 @@ export class RedisStore implements Store {
     claims: TokenClaims,
     policy: ReusePolicy,
     { entries, condition }: DataChange,
-    { maxBytes, maxKeys }: DataLimits,
+    limits: DataLimits,
   ) {
     const changes = [...entries].flatMap(([key, json]) => [key, json ?? '']);
-    const args = [maxBytes, maxKeys, condition?.key ?? '', condition?.json ?? '', ...changes];
+    const args = [limits.maxBytes, limits.maxKeys, condition?.key ?? '', condition?.json ?? '', ...changes];
     return this.#onData('writeData', tag, claims, policy, args, ([outcome]) => outcome as DataWritten | 'changed');
   }
 
@@ -270,9 +270,10 @@ export class RedisStore implements Store {
     claims: TokenClaims,
     policy: ReusePolicy,
     { key, by }: { key: string; by: number },
-    { maxBytes, maxKeys }: DataLimits,
+    limits: DataLimits,
   ) {
-    return this.#onData('addToData', tag, claims, policy, [maxBytes, maxKeys, key, by], ([outcome, sum]) =>
+    const args = [limits.maxBytes, limits.maxKeys, key, by];
+    return this.#onData('addToData', tag, claims, policy, args, ([outcome, sum]) =>
       outcome === 'done' ? Number(sum) : (outcome as Exclude<DataWritten, 'done'> | 'no-number' | 'no-sum'),
     );
   }
