@@ -145,8 +145,10 @@ export class ReplicaAcknowledgement {
 
   #notReplicated(acknowledgedBy: number | Error): SessionError {
     if (typeof acknowledgedBy === 'number') {
-      const count = `${acknowledgedBy} of ${this.#replicas} replicas`;
-      return new SessionError('ERR_NOT_REPLICATED', `the sessions have ended, but only ${count} confirmed it in time`);
+      return new SessionError(
+        'ERR_NOT_REPLICATED',
+        `the sessions have ended, but only ${acknowledgedBy} of ${this.#replicas} replicas confirmed it in time`,
+      );
     }
     const message = 'the sessions have ended, but no replica could be asked to confirm it';
     return new SessionError('ERR_NOT_REPLICATED', message, { cause: withoutArguments(acknowledgedBy) });
