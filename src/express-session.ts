@@ -4,7 +4,7 @@ import { ExpressSessions } from './express-session/express-sessions';
 import { LegacySessions } from './express-session/legacy-sessions';
 import { type AnyStore, type SessionMethods, type SessionRequest, Store } from './express-session/peer';
 import { isNamedId, nameOf } from './express-session/session-identity';
-import { placeSession, tracked, whenSaved } from './express-session/tracked-session';
+import { placeSession, tracked } from './express-session/tracked-session';
 import { adoptSession } from './http/opening';
 import { checkProperty } from './http/property';
 import { currentOf, type RequestSession } from './http/request-session';
@@ -182,16 +182,13 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
   /** Replaces the session of a request. If the old session can't be ended, the request and its cookie keep it. */
   override regenerate(request: object, callback: (error?: unknown) => unknown): void {
     const req = request as SessionRequest;
-    const end = () => {
-      const isVisitor = !isNamedId(req.sessionID);
-      this.destroy(req.sessionID, (error: unknown) => {
-        // A visitor's session that ends for another one is no logout, which replicas would have to confirm.
-        if (error && !(isVisitor && isUnconfirmed(error))) return callback(error);
-        this.generate?.(req);
-        callback();
-      });
-    };
-    void whenSaved(req.session).then(end);
+    const isVisitor = !isNamedId(req.sessionID);
+    this.destroy(req.sessionID, (error: unknown) => {
+      // A visitor's session that ends for another one is no logout, which replicas would have to confirm.
+      if (error && !(isVisitor && isUnconfirmed(error))) return callback(error);
+      this.generate?.(req);
+      callback();
+    });
   }
 
   /**

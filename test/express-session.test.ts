@@ -519,21 +519,30 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       expect(calls).toEqual(['touchWithData', 'writeData', 'touchWithData', 'answer']);
     });
 
-    it.each([
-      ['destroy', 0],
-      ['regenerate', 1],
-    ])('%s comes after a save() that was not awaited', async (method, left) => {
-      const { browse, manager, store, events } = await start({
+    const ends: [name: string, end: Route, left: number][] = [
+      ['destroy', (req) => called((done) => req.session.destroy(done)), 0],
+      ['regenerate', (req) => called((done) => req.session.regenerate(done)), 1],
+      ['destroy of the store', (req) => called((done) => req.sessionStore.destroy(req.sessionID, done)), 0],
+      ['the option unset', (req) => delete req.session, 0],
+    ];
+    it.each(ends)('%s comes after a save() that was not awaited', async (_name, end, left) => {
+      const { browse, manager, store, events, inner } = await start({
+        session: { unset: 'destroy' },
         routes: {
-          '/end': async (req) => {
+          '/end': async (req, res) => {
             req.session.passport = { user: 'ada' };
             req.session.save();
-            await called((done) => req.session[method](done));
+            await end(req, res);
           },
         },
       });
       const browser = browse();
       await browser.visit('/set?cart=book');
+      const create = inner.create.bind(inner);
+      jest.spyOn(inner, 'create').mockImplementationOnce(async (...session) => {
+        await sleep(20);
+        return create(...session);
+      });
       expect((await browser.visit('/end')).status).toBe(200);
       expect(await manager.listUserSessions('ada')).toEqual([]);
       expect(await store.length()).toBe(left);

@@ -34,6 +34,8 @@ export class ExpressSessions {
   readonly #sessions: NamedSessions;
   readonly #userIdOf: (session: object) => string | null;
   readonly #legacy: LegacySessions | null;
+  /** The sessions with a save in progress, by the id that it stores. */
+  readonly #saving = new Map<string, TrackedSession>();
 
   constructor(sessions: NamedSessions, userIdOf: (session: object) => string | null, legacy: LegacySessions | null) {
     this.#sessions = sessions;
@@ -69,8 +71,13 @@ export class ExpressSessions {
     if (userId !== null && failure?.identity.userId === userId && isStartRefusal(failure.error)) return;
     const before = known.identity;
     if (before.userId !== userId) changeIdentity(known, this.#newIdentity(userId), request);
-    const save = { identity: known.identity, before, entries, ttlMs, request };
-    return inTurn(known, () => this.#store(known, save));
+    const { identity } = known;
+    this.#saving.set(identity.id, known);
+    try {
+      await inTurn(known, () => this.#store(known, { identity, before, entries, ttlMs, request }));
+    } finally {
+      if (this.#saving.get(identity.id) === known) this.#saving.delete(identity.id);
+    }
   }
 
   /** Slides a session unless reading it already has, and sets the time to live of its cookie. */
@@ -90,8 +97,16 @@ export class ExpressSessions {
     });
   }
 
-  /** Ends a session. Does nothing when there is none. */
+  /** Ends a session, after a save of it that has begun. Does nothing when there is none. */
   async end(id: string): Promise<void> {
+    const saving = this.#saving.get(id);
+    if (saving === undefined) return this.#end(id);
+    await saving.queue;
+    // A save that failed has gone back to the former id.
+    return this.#end(saving.identity.id);
+  }
+
+  async #end(id: string): Promise<void> {
     const legacy = isNamedId(id) ? null : this.#legacy;
     // A session that was not moved yet is moved, so that its end counts against a move in progress, too.
     const session = legacy && ((await this.#sessions.use(nameOf(id))) ?? (await legacy.move(id)));

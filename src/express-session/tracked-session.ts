@@ -45,20 +45,9 @@ export function newTrack(
   return { owner, foundBy, identity, stored, failure: null, queue: Promise.resolve() };
 }
 
-/** The used part of a session object of express-session. */
-interface RequestedSession {
-  readonly id: string;
-  readonly req: SessionRequest & { sessionStore: { destroy(sid: string, callback: unknown): unknown } };
-}
-
-/** Resolves once the saves of a session that have begun are done. They may give it another id. */
-export async function whenSaved(session: unknown): Promise<void> {
-  await tracked.get(session)?.queue;
-}
-
 /**
- * The prototype of session objects: their `id` follows the identity, and they are read again or ended after the saves
- * that have begun. V8 is slow with a getter on each of them.
+ * The prototype of session objects: their `id` follows the identity, and they are read again after the saves that have
+ * begun, which may give them another id. V8 is slow with a getter on each of them.
  */
 const PROTOTYPE: object = Object.create(Session.prototype, {
   id: {
@@ -71,17 +60,8 @@ const PROTOTYPE: object = Object.create(Session.prototype, {
     configurable: true,
     writable: true,
     value<This extends object>(this: This, callback: unknown): This {
-      void whenSaved(this).then(() => Session.prototype.reload.call(this, callback));
-      return this;
-    },
-  },
-  destroy: {
-    configurable: true,
-    writable: true,
-    value<This extends RequestedSession>(this: This, callback?: unknown): This {
-      const { req, id } = this;
-      delete req.session;
-      void whenSaved(this).then(() => req.sessionStore.destroy(tracked.get(this)?.identity.id ?? id, callback));
+      const saved = tracked.get(this)?.queue ?? Promise.resolve();
+      void saved.then(() => Session.prototype.reload.call(this, callback));
       return this;
     },
   },
