@@ -1,6 +1,6 @@
 import { checkFunction, kindOf, optional, type Readers, readOptions, readUserId } from './errors/arguments';
 import { isUnconfirmed, SessionError } from './errors/session-error';
-import { ExpressSessions } from './express-session/express-sessions';
+import { continued, ExpressSessions } from './express-session/express-sessions';
 import { LegacySessions } from './express-session/legacy-sessions';
 import { type AnyStore, type SessionMethods, type SessionRequest, Store } from './express-session/peer';
 import { isNamedId, nameOf } from './express-session/session-identity';
@@ -225,9 +225,11 @@ const CONTINUE_READERS = { property: optional(checkProperty, 'auth') } satisfies
  * express-session. Mount it behind both, which need the same manager.
  *
  * It acts when `sessionMiddleware` has found no user. It then sets the cookie of `sessionMiddleware` for the session
- * that express-session has, a visitor's too. Both cookies then open the same session with the same data. Where both
- * have a user, the session that began later counts: browsers may drop express-session's cookie, and the user logs in
- * again. Remove express-session once every live session has a second cookie.
+ * that express-session has, a visitor's too. Both cookies then open the same session with the same data. Remove
+ * express-session once every live session has a second cookie.
+ *
+ * Browsers may drop express-session's cookie first. A login through express-session then ends the session in the other
+ * cookie, and goes on in both. A planted cookie of express-session moves no user whom `sessionMiddleware` has found.
  *
  * @throws TypeError for a store or an option of the wrong kind.
  * @example
@@ -249,9 +251,9 @@ export function continueSession<Session extends object>(
     if (ours === null) return next(new TypeError(`continueSession: there is no req.${property}, see its option`));
     if (!store.hasManagerOf(ours)) return next(new TypeError(`continueSession: req.${property} has another manager`));
     const { session } = request as SessionRequest;
-    const known = session ? tracked.get(session) : undefined;
+    if (continued.get(request) === undefined) continued.add(request, ours);
+    const known = ours.user === null && session ? tracked.get(session) : undefined;
     if (!session || !known?.stored?.isLive || ours.id === known.identity.name.sid) return next();
-    if (ours.user !== null && known.identity.userId === null) return next();
     const { maxAge } = (session as { cookie: { maxAge?: unknown } }).cookie;
     store
       .tokenOf(known.identity.id)

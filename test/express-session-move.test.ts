@@ -452,7 +452,7 @@ it('continues in sessionMiddleware with the same session and data, and ends in b
 });
 
 it.each(['bob', 'ada'])('a later login through express-session counts in both, of %s after ada', async (user) => {
-  const { browse, goTo, manager } = await startMoving();
+  const { browse, goTo, manager, events } = await startMoving();
   const browser = browse();
   goTo('both');
   await browser.visit('/login?user=ada');
@@ -468,7 +468,20 @@ it.each(['bob', 'ada'])('a later login through express-session counts in both, o
   expect((await browser.visit('/me')).setCookie).toEqual([]);
   await browser.visit('/logout');
   expect((await browser.visit('/me')).status).toBe(401);
-  expect(await manager.listUserSessions(user)).toHaveLength(user === 'ada' ? 1 : 0);
+  expect([await manager.listUserSessions('ada'), await manager.listUserSessions('bob')]).toEqual([[], []]);
+  expect(events).toEqual(['login ada', 'replaced ada', `login ${user}`, `logout ${user}`]);
+});
+
+it('a planted cookie of express-session moves no user of sessionMiddleware to the session of the attacker', async () => {
+  const { browse, goTo } = await startMoving();
+  const [attacker, browser] = [browse(), browse()];
+  goTo('both');
+  await browser.visit('/auth-login?user=ada');
+  await attacker.visit('/login?user=eve');
+  browser.cookies.set('connect.sid', attacker.cookies.get('connect.sid') as string);
+  expect((await browser.visit('/who')).body.user).toBe('eve');
+  const { body, setCookie } = await browser.visit('/me');
+  expect([body.id, setCookie]).toEqual(['ada', []]);
 });
 
 it('an earlier login through express-session does not take the place of a later one in sessionMiddleware', async () => {

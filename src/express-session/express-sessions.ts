@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { isStartRefusal } from '../errors/start-refusal';
 import { attributesOf } from '../http/exchange';
+import { privateField } from '../http/private-field';
+import { currentOf, type RequestSession } from '../http/request-session';
 import type { NamedSession, NamedSessions } from '../manager/named-sessions';
 import { type ChangedEntries, changesBetween } from '../store/session-entries';
 import type { SessionAttributes, SessionEntries } from '../store/store';
@@ -15,6 +17,9 @@ const MAX_LISTED = 10_000;
 
 /** The most sessions that are read in parallel. */
 const AT_ONCE = 50;
+
+/** The session of `sessionMiddleware` beside express-session's, by request, while an application leaves the latter. */
+export const continued = privateField<RequestSession<unknown>>();
 
 interface Save {
   identity: SessionIdentity;
@@ -265,16 +270,18 @@ export class ExpressSessions {
     known.stored = { identity, entries, ttlMs, isLive: true };
   }
 
-  async #start({ identity: { name, userId }, entries: data, request }: Save, ttlMs: number): Promise<void> {
+  async #start({ identity, before, entries: data, request }: Save, ttlMs: number): Promise<void> {
+    const { name, userId } = identity;
     const beginning = { data, ttl: ttlMs / 1000 };
     if (userId !== null) {
-      return this.#sessions.startUser(userId, name, { ...beginning, attributes: attributesFrom(request) });
+      const login = { attributes: attributesFrom(request), replaces: replacedTokens(request, before.name.sid) };
+      return this.#sessions.startUser(userId, name, { ...beginning, ...login });
     }
     // Outside of express-session's requests, only the store can tell a new session from a late save of an ended one.
     const provedAt = request === null ? 0 : undefined;
     if (await this.#sessions.startVisitor(name, { ...beginning, provedAt })) return;
-    const before = (await this.#sessions.read(name)) ?? new Map();
-    await this.#sessions.write(name, changesBetween(before, data));
+    const stored = (await this.#sessions.read(name)) ?? new Map();
+    await this.#sessions.write(name, changesBetween(stored, data));
     await this.#sessions.refresh(name, ttlMs);
   }
 
@@ -310,6 +317,18 @@ function inTurn<Outcome>(known: TrackedSession, act: () => Promise<Outcome>): Pr
   const turn = known.queue.then(act);
   known.queue = turn.catch(() => undefined);
   return turn;
+}
+
+/**
+ * The tokens of the user whom `sessionMiddleware` has found by its cookie, which a login would otherwise leave live.
+ *
+ * @param former the session that goes on as the new one, and has ended.
+ */
+function replacedTokens(request: SessionRequest | null, former: string): string[] {
+  const session = continued.get(request);
+  if (session === undefined || session.user === null || session.id === former) return [];
+  const { isInCookie, tokens, token } = currentOf(session);
+  return isInCookie ? [...new Set([...tokens.acting, token as string])] : [];
 }
 
 function attributesFrom(request: SessionRequest | null): SessionAttributes {

@@ -37,15 +37,14 @@ export function reopenSession(current: CurrentSession<unknown>): Promise<void> |
 }
 
 /**
- * Continues with a live session that the host has verified, and sets its cookie, if no user is signed in, or one by
- * a cookie whose session began earlier. Does nothing for a page of another origin, or if the user of the request could
- * not be determined.
+ * Continues with a live session that the host has verified, if no user is signed in, and sets its cookie. Does nothing
+ * for a page of another origin, or if the user of the request could not be determined.
  */
 export function adoptSession(current: CurrentSession<unknown>, token: string, isPersistent: boolean): Promise<void> {
   return current.inTurn(async () => {
     const { sessions, cookies, trustedOrigins, data } = current.policy;
     const isTooLate = cookies !== null && current.exchange.isTooLate();
-    if (current.failure !== null || isTooLate) return;
+    if (current.user !== null || current.failure !== null || isTooLate) return;
     if (cookies !== null && crossOriginRefusal(current.exchange, trustedOrigins) !== null) return;
     const claims = sessions.readToken(token);
     if (claims !== null && isVisitor(claims)) {
@@ -53,10 +52,8 @@ export function adoptSession(current: CurrentSession<unknown>, token: string, is
       if (visitor !== null) current.visitAs(visitor, freshForMs(current));
       return;
     }
-    const former = current.user === null ? null : current.session;
-    if (former !== null && !current.isInCookie) return;
     const { session } = await sessions.open(token, data === 'eager');
-    if (session === null || (former !== null && session.createdAt <= former.createdAt)) return;
+    if (session === null) return;
     current.isPersistent = isPersistent;
     current.signIn(session, cookies !== null);
     current.setCookie(session, freshForMs(current));

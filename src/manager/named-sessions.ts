@@ -149,7 +149,8 @@ export class NamedSessions {
   }
 
   /**
-   * Starts a user's session, or gives the live one of that name. Doesn't ask `getUserInfo`.
+   * Starts a user's session, or gives the live one of that name. Ends the sessions of the tokens in `replaces`. Doesn't
+   * ask `getUserInfo`.
    *
    * @throws SessionError as a login, `ERR_DATA_TOO_LARGE`, and `ERR_NO_SESSION` for one that was moved here and has
    *   ended since.
@@ -157,7 +158,11 @@ export class NamedSessions {
   async startUser(
     userId: string,
     { sid }: SessionName,
-    { data, attributes = {}, ...beginning }: NamedBeginning & { attributes?: SessionAttributes },
+    {
+      data,
+      attributes = {},
+      ...beginning
+    }: NamedBeginning & { attributes?: SessionAttributes; replaces?: readonly string[] },
   ): Promise<void> {
     this.#checkSize(data);
     await this.#logins.start(userId, { ...beginning, sid, data, attributes });
