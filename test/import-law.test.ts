@@ -67,7 +67,7 @@ const PACKAGES: Record<string, string[]> = {
   'http/guards': [],
   'node-http': [],
   'express-session': ['node:crypto', 'express-session'],
-  passport: ['node:crypto'],
+  passport: ['node:crypto', 'node:http'],
   'fetch-http': [],
   redis: ['ioredis'],
   'redis/health': ['node:crypto'],

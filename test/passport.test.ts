@@ -215,6 +215,11 @@ describe('passport-local', () => {
         this.fail('Basic realm="Users"');
       },
     });
+    passport.use('limited', {
+      authenticate(this: { fail(status: number): void }) {
+        this.fail(429);
+      },
+    });
     const outcome = async (middleware: (strategy: string) => unknown, strategy: string, fields = WRONG) => {
       const { post, errors } = await start((app) => {
         app.post('/login', middleware(strategy) as RequestHandler);
@@ -228,6 +233,7 @@ describe('passport-local', () => {
     // passport-local refuses an incomplete form with 400.
     const incomplete = { username: 'ada', password: '' };
     expect(await outcome(own, 'local', incomplete)).toEqual(await outcome(theirs, 'local', incomplete));
+    expect(await outcome(own, 'limited')).toEqual(await outcome(theirs, 'limited'));
     for (const strategy of ['local', 'basic']) {
       const ours = await outcome(own, strategy);
       expect(ours).toEqual(await outcome(theirs, strategy));

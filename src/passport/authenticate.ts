@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import { checkFunction, kindOf, readUserId } from '../errors/arguments';
 import { checkRedirectTo, safeReturnTo } from '../http/guards/return-to';
 import type { LoginOptions } from '../http/login-options';
@@ -212,10 +212,7 @@ function refuse(response: ServerResponse, status: number, challenges: readonly u
   if (status === 401 && texts.length > 0) response.setHeader('WWW-Authenticate', texts);
 }
 
-/** The messages for the statuses that strategies refuse with. */
-const REASONS: Readonly<Record<number, string>> = { 400: 'Bad Request', 401: 'Unauthorized', 403: 'Forbidden' };
-
 /** The error of passport's `failWithError`. Error handlers know it by its name. */
 function authenticationError(status: number): Error {
-  return Object.assign(new Error(REASONS[status] ?? 'Unauthorized'), { name: 'AuthenticationError', status });
+  return Object.assign(new Error(STATUS_CODES[status]), { name: 'AuthenticationError', status });
 }
