@@ -419,7 +419,7 @@ describe.each(APPS)('%s', (_, build, host) => {
         ['CDN-Cache-Control', 'max-age=60'],
         ['Cloudflare-CDN-Cache-Control', 'max-age=60, stale-while-revalidate=5'],
         ['Vercel-CDN-Cache-Control', 'private, No-Store'],
-        ['Surrogate-Control', 'max-age=60'],
+        ['Surrogate-Control', 'max-age=60, no-store-remote'],
       ];
       const handle = async ({ path, session, setHeader }: Visit) => {
         if (path === '/login') await session.login('ada');

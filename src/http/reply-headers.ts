@@ -34,6 +34,8 @@ const TARGETED_CACHES = [
   'Akamai-Cache-Control',
   'Surrogate-Control',
 ];
+/** Not `no-store-remote`, which lets the next `Surrogate-Control` cache store the response. */
+const NO_STORE = /(?<![\w-])no-store(?![\w-])/i;
 const SITE_DATA = 'Clear-Site-Data';
 
 /**
@@ -127,7 +129,7 @@ export class ReplyHeaders {
     const fields = this.#fields;
     const given = TARGETED_CACHES.filter((name) => fields.getHeader(name) !== undefined);
     for (const name of [CACHE, ...given]) {
-      if (!/\bno-store\b/i.test(String(fields.getHeader(name)))) fields.setHeader(name, 'no-store');
+      if (!NO_STORE.test(String(fields.getHeader(name)))) fields.setHeader(name, 'no-store');
     }
   }
 
