@@ -51,7 +51,9 @@ describe.each(APPS)('%s', (_, build, { begin }) => {
   describe('signing in', () => {
     it('works end to end: anonymous, log in, read the user, log out, anonymous', async () => {
       const { send } = await start();
-      expect(await send('/me')).toMatchObject({ status: 401, body: { error: 'unauthenticated' } });
+      const refused = await send('/me');
+      expect(refused).toMatchObject({ status: 401, body: { error: 'unauthenticated' } });
+      expect(refused.headers.get('content-type')).toMatch(/^application\/json/);
 
       const login = await send('/login?user=ada');
       expect(login).toMatchObject({ status: 200, body: { user: { id: 'ada' } } });
