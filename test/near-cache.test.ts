@@ -273,7 +273,7 @@ describe('a session that was just checked', () => {
     expect(calls).toEqual([]);
   });
 
-  it('is found by each of its tokens where it has several, signed with different secrets', async () => {
+  it('is found by each of its tokens where it has several, signed with different secrets, and is kept once', async () => {
     const prefixes = randomPrefixes();
     const older = service(prefixes, { secret: OLDER_SECRET }).sessions;
     const here = service(prefixes, { secret: [SECRET, OLDER_SECRET] }).sessions;
@@ -284,6 +284,7 @@ describe('a session that was just checked', () => {
     expect(resigned).not.toBe(token);
     await heat(here, resigned);
     await heat(here, token);
+    expect(here.cacheStats?.entries).toBe(1);
   });
 
   it('is loaded once when it is too old, under any number of parallel requests', async () => {
