@@ -81,12 +81,12 @@ export class Watches {
   readonly #settings: WatchesSettings;
   readonly #users = new Map<string, WatchedUser>();
   readonly #targets = new WeakMap<AbortSignal, SessionName & { controller: AbortController }>();
-  /** Users to ask for at once, and those to ask for unless the store could just not answer. */
+  /** Users to ask for at once, and users who wait while the store is unavailable. */
   readonly #urgent = new Set<WatchedUser>();
   readonly #waiting = new Set<WatchedUser>();
   #inFlight = 0;
   #isPumpDue = false;
-  /** Until when, by `performance.now()`, waiting users are not asked for, because the store could not answer. */
+  /** Until when, by `performance.now()`, waiting users are not asked for, because the store was unavailable. */
   #pausedUntil = 0;
   #feed: ChangeFeed | null = null;
   #ticker: NodeJS.Timeout | null = null;
@@ -212,7 +212,7 @@ export class Watches {
     }
     for (const user of this.#users.values()) {
       const isDue = now >= user.dueAt;
-      // A server that announces answers, too: no failure of another one delays its users.
+      // A server whose announcements arrive also answers calls: no failure of another one delays its users.
       if (isCovered(user, now)) {
         if (isDue) this.#urgent.add(user);
       } else if (isDue || now >= user.askedAt + ASK_AGAIN_MS) this.#waiting.add(user);

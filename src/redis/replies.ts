@@ -18,6 +18,7 @@ import {
 import { parseStored } from '../store/stored-json';
 import type { TokenClaims } from '../token/token';
 import { DAMAGED } from './client/errors';
+import type { SessionEnd } from './revocations/revocations';
 import { REGEXP } from './schema';
 
 /* Reads the answers of the scripts. The headers of the scripts describe them. */
@@ -210,7 +211,7 @@ export function idsIn(joined: string): string[] {
 }
 
 /** Ends of sessions: each id and its moment, in turn. */
-export function endsIn(joined: string): { sid: string; moment: number }[] {
+export function endsIn(joined: string): SessionEnd[] {
   const texts = idsIn(joined);
   return Array.from({ length: texts.length / 2 }, (_, i) => ({
     sid: texts[2 * i] as string,
