@@ -6,6 +6,7 @@ import { Redis } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis5';
 import { createRedisClient, RedisStore, TokenManager } from 'tokensession';
 import { mendConnection } from '../src/redis/client/mended-connection';
+import { extendIfReadLate } from '../src/redis/connection/deadline-scripts';
 import { type Detail, FRAMEWORKS, listen } from './support/apps';
 import { CertificateAuthority } from './support/certificates';
 import { closeAfterEach } from './support/closing';
@@ -395,6 +396,20 @@ describe('a process that was suspended', () => {
       await nextTurn();
       hold(3 * HELD_TIMEOUT_MS);
       expect(await inspection).toEqual({ session: null, reason: 'reused' });
+    }
+  });
+
+  it('gives a call its time again, but not because Redis was slow and a timer was late', () => {
+    for (const [lateMs, expected] of [
+      [-1, 1000],
+      [3, 1000],
+      [50, 1550],
+    ] as const) {
+      const call = { deadline: 1000 };
+      const clock = jest.spyOn(performance, 'now').mockReturnValue(1000 + lateMs);
+      extendIfReadLate(call, 500);
+      clock.mockRestore();
+      expect(call.deadline).toBe(expected);
     }
   });
 
