@@ -12,8 +12,8 @@ import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
  * ARGV[3]  for a user who no longer exists, the version of the load that found this: also forgets the info. Does
  *          nothing if the info has a later version, if that load took too long to be kept, or without KEYS[2]; '' = for
  *          another reason
- * Returns  { now, the ids of the live sessions it ended, each ended one that did not begin before now and when it
- *          began, the session id that it kept; '' = none }, both lists joined by commas
+ * Returns  { now, the ids of the live sessions it ended, the ended ones that began now or later (each id and when it
+ *          began), the session id that it kept; '' = none }, both lists joined by commas
  */
 export const END_ALL = `${CLOCK}${USER}${USER_INFO}
 local key, except, message, gone_at = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -49,7 +49,7 @@ return { now, ended, not_before, kept }
  * ARGV[3]  its reason, for holders of their tokens; '' = none
  * ARGV[4]  the moment, ms, after which the caller has given up: the script then does nothing
  * Returns  { now } when it came too late; else { now, the ban as 'since:until:reason', the ids of the live sessions it
- *          ended, each ended one that did not begin before now and when it began }, both lists joined by commas
+ *          ended, the ended ones that began now or later (each id and when it began) }, both lists joined by commas
  */
 export const BAN = `${CLOCK}${USER}
 local key, user_id, duration, reason = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
