@@ -273,7 +273,7 @@ describe('a session that was just checked', () => {
     expect(calls).toEqual([]);
   });
 
-  it('is found by each of its tokens where it has several, signed with different secrets, and is kept once', async () => {
+  it('is found by each of its tokens, signed with different secrets, and is kept once', async () => {
     const prefixes = randomPrefixes();
     const older = service(prefixes, { secret: OLDER_SECRET }).sessions;
     const here = service(prefixes, { secret: [SECRET, OLDER_SECRET] }).sessions;
