@@ -406,4 +406,13 @@ describe('listeners', () => {
     expect(seen[1]).toEqual(['store-up', {}]);
     await store.close();
   });
+
+  it('get no store-down for a call after close(): a deployment is no outage', async () => {
+    const sessions = manage();
+    const token = await sessions.setToken('ada');
+    const seen = recordEvents(sessions);
+    await sessions.close();
+    await expect(sessions.checkToken(token)).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE' });
+    expect(seen).toEqual([]);
+  });
 });

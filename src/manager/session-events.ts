@@ -36,7 +36,7 @@ export interface SessionEvents {
    * for a visitor's session.
    */
   'save-dropped': { userId: string | null; sessionId: string };
-  /** A call to the store failed, after others had succeeded. */
+  /** A call to the store failed, after others had succeeded. Not for calls after `close()`. */
   'store-down': { error: SessionError };
   /** The store answers again, and no call has failed for a second. */
   'store-up': Record<string, never>;

@@ -112,11 +112,6 @@ export class SessionLookup {
     return found === null ? null : { ...found, userInfo: null, provedAt: claims.provedAt, isFromMemory: false };
   }
 
-  /** From the near cache, or from the store. */
-  find(token: unknown, purpose: 'read' | 'use'): LiveToken | Promise<FoundToken> {
-    return this.known(token, purpose) ?? this.askOnce(token, purpose);
-  }
-
   /** Slides the session of a user's token at once, with a new ttl; `null`: the one it has. */
   async refresh(token: unknown, ttlMs: number | null): Promise<Found> {
     const claims = this.claimsOf(token);

@@ -178,7 +178,7 @@ export class TokenManager<Detail = unknown> {
    * reuse here as well, see the option `onReuse`.
    */
   async checkToken(token: string): Promise<Session<Detail> | null> {
-    const stored = liveIn(await this.#lookup.find(token, 'read'));
+    const stored = this.#lookup.known(token, 'read') ?? liveIn(await this.#lookup.askOnce(token, 'read'));
     return stored === null ? null : viewOf(token, stored);
   }
 
@@ -207,7 +207,9 @@ export class TokenManager<Detail = unknown> {
     const { touch, userInfoTtl, cache } = readOptions('inspectToken', options, INSPECT_OPTIONS, '');
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     const purpose = touch ? 'use' : 'read';
-    const found = cache ? await this.#lookup.find(token, purpose) : await this.#lookup.ask(token, purpose);
+    const found = cache
+      ? (this.#lookup.known(token, purpose) ?? (await this.#lookup.askOnce(token, purpose)))
+      : await this.#lookup.ask(token, purpose);
     const stored = liveIn(found);
     if (stored === null) return { session: null, ...endingOf(found) };
     if (!touch) return { session: viewOf(token, stored) };
@@ -425,7 +427,7 @@ export class TokenManager<Detail = unknown> {
 
   async #findWithDetail(token: string, purpose: 'read' | 'use', userInfoTtl?: number): Promise<Session<Detail> | null> {
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
-    const stored = liveIn(await this.#lookup.find(token, purpose));
+    const stored = this.#lookup.known(token, purpose) ?? liveIn(await this.#lookup.askOnce(token, purpose));
     if (stored === null) return null;
     const user = this.#userInfo.known(stored) ?? (await this.#userInfo.load(stored, ttlMs));
     return user === null ? null : viewOf(token, stored, user);

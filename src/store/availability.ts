@@ -14,23 +14,30 @@ interface AvailabilityWatcher {
   up(): void;
 }
 
-/** Wraps a store. Reports its first failure to serve, and its recovery, to the watcher. */
+/** Wraps a store. Reports its first failure to serve, and its recovery, to the watcher, until it is closed. */
 export function watchAvailability(store: Store, watcher: AvailabilityWatcher): Store {
   let failedAt: number | null = null;
+  let isClosed = false;
   const answered = () => {
     if (failedAt === null || performance.now() - failedAt < QUIET_MS) return;
     failedAt = null;
     watcher.up();
   };
   const failed = (error: unknown) => {
+    if (isClosed) return;
     if (!isUnavailable(error) || isUnconfirmed(error)) return answered();
     const isFirst = failedAt === null;
     failedAt = performance.now();
     if (isFirst) watcher.down(error);
   };
-  return interceptStore(store, (call) => {
+  const watched = interceptStore(store, (call) => {
     const reply = call();
     reply.then(answered, failed);
     return reply;
   });
+  const close = () => {
+    isClosed = true;
+    return store.close();
+  };
+  return { ...watched, close };
 }
