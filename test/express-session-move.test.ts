@@ -472,7 +472,7 @@ it.each(['bob', 'ada'])('a later login through express-session counts in both, o
   expect(events).toEqual(['login ada', 'replaced ada', `login ${user}`, `logout ${user}`]);
 });
 
-it('a planted cookie of express-session moves no user of sessionMiddleware to the session of the attacker', async () => {
+it('a planted cookie of express-session moves no user of sessionMiddleware to the attacker’s session', async () => {
   const { browse, goTo } = await startMoving();
   const [attacker, browser] = [browse(), browse()];
   goTo('both');

@@ -201,7 +201,8 @@ describe('passport-local', () => {
     const make = authenticate as (...args: unknown[]) => unknown;
     const callback = (_error: unknown, user: unknown) => user;
     const hint = new TypeError(
-      'authenticate takes no callback: call passport.authenticate(strategy, { session: false }, callback), and session.login() in the callback',
+      'authenticate takes no callback: call passport.authenticate(strategy, { session: false }, callback), ' +
+        'and session.login() in the callback',
     );
     expect(() => make(passport, 'local', callback)).toThrow(hint);
     expect(() => make(passport, 'local', {}, callback)).toThrow(hint);

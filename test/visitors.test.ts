@@ -610,7 +610,7 @@ describeStores((open) => {
       expect([body, headers.getSetCookie()]).toEqual([{ token: null, id: null }, []]);
     });
 
-    it('starts no other session where another request has rotated meanwhile, whose cookie that would replace', async () => {
+    it('starts no other session where another request has rotated meanwhile: its cookie would be replaced', async () => {
       const rotate: NonNullable<AppOptions['routes']>[string] = async (session) => {
         const token = await session.rotate();
         const outcome = await session.data.set('pendingUser', 'ada').catch((error: SessionError) => error.code);

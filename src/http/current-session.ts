@@ -100,7 +100,7 @@ export class CurrentSession<Detail> {
   }
 
   /**
-   * @param freshForMs milliseconds until the answer is too late, where no verb asked for it; `null` (default) for never.
+   * @param freshForMs milliseconds until the answer is too late, where no verb asked for it. Default `null`: never.
    * @param leavesOthers whether other cookies of the name stay. Default: they are deleted.
    */
   setCookie(session: OpenedSession<Detail>, freshForMs: number | null = null, leavesOthers = false): void {
@@ -176,8 +176,8 @@ export class CurrentSession<Detail> {
   }
 
   /**
-   * The error for an answer; a 401 gets the challenge (RFC 9110, 15.5.2), which the core doesn't know. Its headers go to
-   * the answer that has its status, also if the application writes that.
+   * The error for an answer; a 401 gets the challenge (RFC 9110, 15.5.2), which the core doesn't know. Its headers go
+   * to the answer that has its status, also if the application writes that.
    */
   withErrorHeaders(error: Error): Error {
     if (!(error instanceof SessionError)) return error;

@@ -16,9 +16,9 @@ interface CookieDecision {
   /** Whether the browser has the cookie afterwards; otherwise it is deleted. */
   isSet: boolean;
   /**
-   * `null` when a verb asked for it. Otherwise the milliseconds after which it is too old to be sent. It then also gives
-   * way to a cookie of the same identity that the response has from elsewhere, such as from the login of a service
-   * behind this one.
+   * `null` when a verb asked for it. Otherwise the milliseconds after which it is too old to be sent. It then also
+   * gives way to a cookie of the same identity that the response has from elsewhere, such as from the login of a
+   * service behind this one.
    */
   freshForMs: number | null;
 }

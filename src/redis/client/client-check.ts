@@ -10,8 +10,8 @@ const LONGEST_TRYAGAIN_MS = 100;
 const warned = new WeakSet<object>();
 
 /**
- * Refuses an application's client whose options send calls, or their keys, to the wrong place. Warns once which promises
- * its options can't keep.
+ * Refuses an application's client whose options send calls, or their keys, to the wrong place. Warns once which
+ * promises its options can't keep.
  *
  * @throws RangeError that names the option.
  */
@@ -22,7 +22,8 @@ export function checkClient(client: Redis | Cluster): void {
   if (shortcomings.length === 0 || warned.has(client)) return;
   warned.add(client);
   process.emitWarning(
-    `the ioredis client given to RedisStore was not made by createRedisClient, and its options can't promise all that the store does: ${shortcomings.join('; ')}`,
+    'the ioredis client given to RedisStore was not made by createRedisClient, and its options ' +
+      `can't promise all that the store does: ${shortcomings.join('; ')}`,
     WARNING,
   );
 }
