@@ -122,12 +122,12 @@ const WITHOUT_SESSIONS = ['bare', 'floor'];
 /** Each contestant in processes of its own, and all on one Redis; each connection is of another user. */
 export function benchHttp(comparison: keyof typeof COMPARISONS) {
   const { program, title, connections, contestants, wanted }: Comparison = COMPARISONS[comparison];
-  return async ({ bursts, burstMs }: Effort, cpus: CpuPlan): Promise<Part> => {
+  return async ({ bursts, httpWarmUps, burstMs }: Effort, cpus: CpuPlan): Promise<Part> => {
     const redis = await startRedis();
     pinInTurns(redis.pid, cpus.measured);
     pinInTurns(process.pid, cpus.measured);
     try {
-      const samples = await interleaveAfresh(contestants, bursts, async () => {
+      const samples = await interleaveAfresh(contestants, { ...bursts, warmUps: httpWarmUps }, async () => {
         const servers = await openServers(program, contestants, connections, redis.url, cpus.measured);
         return {
           measure: (name) => measure(servers.get(name) as Server, burstMs),

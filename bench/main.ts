@@ -31,6 +31,7 @@ import { benchUserCost } from './user-cost';
 const FULL: Effort = {
   isQuick: false,
   bursts: { rounds: 30, warmUps: 6, processes: 3 },
+  httpWarmUps: 20,
   burstMs: 350,
   rounds: 7,
   importRounds: 15,
@@ -40,6 +41,7 @@ const FULL: Effort = {
 const QUICK: Effort = {
   isQuick: true,
   bursts: { rounds: 6, warmUps: 4, processes: 2 },
+  httpWarmUps: 4,
   burstMs: 300,
   rounds: 3,
   importRounds: 3,

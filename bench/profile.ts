@@ -14,7 +14,7 @@ const BURSTS = 40;
 const LEAST_MICROS = 0.2;
 
 /** Where the time of a request of Koa goes, by V8's profiler. */
-export async function benchProfile({ bursts, burstMs }: Effort, cpus: CpuPlan): Promise<Part> {
+export async function benchProfile({ httpWarmUps, burstMs }: Effort, cpus: CpuPlan): Promise<Part> {
   const redis = await startRedis();
   pin(redis.pid, cpus.load);
   const servers: Server[] = [];
@@ -25,7 +25,7 @@ export async function benchProfile({ bursts, burstMs }: Effort, cpus: CpuPlan): 
       const server = await openServer('koa-server.ts', name, redis.url, cpus.measured);
       servers.push(server);
       const load = server.load as Load;
-      for (let round = 0; round < bursts.warmUps; round++) await load.burst(burstMs);
+      for (let round = 0; round < httpWarmUps; round++) await load.burst(burstMs);
       await server.child.ask('start profile');
       const requests = await load.burst(BURSTS * burstMs);
       const micros = await server.child.ask<Record<string, number>>('stop profile');

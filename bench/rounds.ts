@@ -3,6 +3,8 @@ export interface Effort {
   /** Selects the sizes of parts that have their own. */
   isQuick: boolean;
   bursts: Bursts;
+  /** As `warmUps` of the bursts, over HTTP: a server of one connection has all its code compiled after 14 bursts. */
+  httpWarmUps: number;
   burstMs: number;
   /** Rounds of the parts with long rounds. */
   rounds: number;
