@@ -20,7 +20,7 @@ interface JestRun {
   root: string;
   /** The file for the report. */
   outputFile: string;
-  /** Each selects all suites whose file names contain it. An empty list selects all suites. */
+  /** Each selects all suites whose paths in `test` contain it. An empty list selects all suites. */
   names: readonly string[];
   /** Further arguments. */
   args?: readonly string[];
@@ -34,7 +34,7 @@ export async function runJest(run: JestRun): Promise<JestReport> {
   const { root, outputFile, names, args = [], node = process.execPath, env = process.env } = run;
   const jest = ['--disable-warning=TOKENSESSION_CLIENT', join(root, 'node_modules/jest/bin/jest.js')];
   // The names come first: an option with a list would consume them.
-  const patterns = names.map((name) => `/test/[^/]*${name}`);
+  const patterns = names.map((name) => `/test/.*${name}`);
   const options = ['--silent', '--json', '--outputFile', outputFile, ...args];
   await rm(outputFile, { force: true });
   const child = spawn(node, [...jest, ...patterns, ...options], { cwd: root, env, stdio: 'ignore' });

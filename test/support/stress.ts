@@ -11,7 +11,7 @@ import { failuresOf, runJest } from './jest-run';
  *
  *   npm run test:stress -- --times 3 --hogs 2 near-cache sentinel
  *
- * A name selects all suites whose file names contain it. Without names, all suites run.
+ * A name selects all suites whose paths in `test` contain it: a file or a folder. Without names, all suites run.
  */
 
 /** Keeps a core busy, and ends with the process that started it. */
