@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import {
   type GetUserInfo,
+  MemoryStore,
   SessionError,
   type Store,
   type TokenClaims,
@@ -12,6 +13,7 @@ import {
 } from 'tokensession';
 import { readClaims } from '../../src/token/token';
 import { ROOT } from '../support/doc-pages';
+import { usedHeap } from '../support/heap';
 import { secondsLeft } from '../support/seconds-left';
 import { idOf } from '../support/session-id';
 import { describeStores, POLICY, SECRET, type StoreFixture } from '../support/stores';
@@ -593,11 +595,14 @@ describeStores((open) => {
         check: () => store.check(tagOf('grace'), readClaims(grace) as TokenClaims, POLICY),
         touch: () => store.check(tagOf('grace'), readClaims(grace) as TokenClaims, POLICY),
         list: () => store.list(tagOf('grace')),
+        getBan: () => store.getBan(tagOf('grace')),
       });
       const corrupt = expect.objectContaining({ code: 'ERR_STORE_CORRUPT', status: 500 });
       await expect(manager({ store: crossed }).checkToken(ada)).rejects.toEqual(corrupt);
       await expect(manager({ store: crossed }).touchToken(ada)).rejects.toEqual(corrupt);
       await expect(manager({ store: crossed }).listUserToken('ada')).rejects.toEqual(corrupt);
+      await sessions.banUser('grace');
+      await expect(manager({ store: crossed }).getBan('ada')).rejects.toEqual(corrupt);
     });
   });
 
@@ -616,6 +621,21 @@ describeStores((open) => {
       }
     });
   });
+});
+
+it('keeps nothing of a user whose info was loaded', async () => {
+  // Keeps no info itself.
+  const store = Object.assign(new MemoryStore(), { renewUserInfo: async () => 1, setUserInfo: async () => true });
+  const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: () => ({ name: 'x' }) });
+  const load = async (from: number) => {
+    for (let i = 0; i < 30_000; i++) await sessions.addUser(`user ${from + i}`);
+  };
+  await load(0);
+  const before = usedHeap();
+  await load(1_000_000);
+  // A hundred bytes a user would be 3 MB.
+  expect(usedHeap() - before).toBeLessThan(1_000_000);
+  await sessions.close();
 });
 
 it('has the members of its reference page, and no others at run time', () => {

@@ -1,8 +1,9 @@
 import * as cookieLibrary from 'cookie';
 import cookieParser from 'cookie-parser';
 import express from 'express';
-import { MemoryStore, TokenManager } from 'tokensession';
+import { MemoryStore, type TokenClaims, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
+import { importSecret, readClaims, signToken } from '../../src/token/token';
 import {
   APPS,
   type AppOptions,
@@ -141,6 +142,20 @@ describe.each(APPS)('%s', (_, build, host) => {
         const response = await send(order.map((token) => `session=${token}`));
         expect(response).toMatchObject({ user: 'ada', calls: ['touch'], setCookie: [] });
         expect(JSON.parse(response.text).token).toBe(third);
+      }
+    });
+
+    it('of one session and one moment cause a look-up of the one with the latest proof alone, in any order', async () => {
+      const { send, tokensOf } = await start();
+      const [token] = await tokensOf('ada', 1);
+      const claims = readClaims(token) as TokenClaims;
+      const lesser = signToken({ ...claims, provedAt: claims.provedAt - 1000 }, importSecret(SECRET));
+      for (const order of [
+        [lesser, token],
+        [token, lesser],
+      ]) {
+        const response = await send(order.map((one) => `session=${one}`));
+        expect([response.calls, JSON.parse(response.text).token]).toEqual([['touch'], token]);
       }
     });
 

@@ -13,6 +13,7 @@ import { closeAfterEach } from '../support/closing';
 import { countedStore } from '../support/counted-store';
 import { ALL_HOSTS } from '../support/hosts';
 import type { Mount } from '../support/hosts/host';
+import { sendRaw } from '../support/raw-request';
 import { type RedisServer, startRedis } from '../support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from '../support/stores';
 
@@ -429,8 +430,11 @@ describe.each(APPS)('%s', (_, build, { begin }) => {
       await wary.send('/login?user=ada');
       await wary.send('/login?user=ada', { 'x-forwarded-proto': 'http' });
       await wary.send('/me', secure);
+      await wary.send('/login?user=ada', { 'x-forwarded-proto': 'http, https' });
       expect(warnings()).toEqual([]);
-      await wary.send('/login?user=ada', secure);
+      // The first of several proxies is the one that the client spoke to.
+      await wary.send('/login?user=ada', { 'x-forwarded-proto': 'https , http' });
+      expect(warnings()).toHaveLength(1);
       await wary.send('/login?user=grace', secure);
       expect(warnings()).toEqual([
         [
@@ -510,6 +514,24 @@ describe.each(APPS)('%s', (_, build, { begin }) => {
       expect(await send('/me', { 'x-session-token': token })).toMatchObject({ status: 200 });
       expect(await send('/me', { 'x-session-token': `Bearer ${token}` })).toMatchObject({ status: 401 });
       expect(await send('/me', { authorization: `Bearer ${token}` })).toMatchObject({ status: 401 });
+    });
+
+    it.each(['Authorization', 'X-Session-Token'])('counts for nothing when it comes twice: %s', async (header) => {
+      const { login, url } = await start({ header });
+      const [ada, eve] = [await login('ada'), await login('eve')].map((token) =>
+        header === 'Authorization' ? `Bearer ${token}` : token,
+      );
+      const statusOf = async (...values: unknown[]) =>
+        (await sendRaw(url, 'GET', '/me', ['Host: x', ...values.map((value) => `${header}: ${value}`)])).status;
+      expect(await statusOf(ada)).toBe(200);
+      for (const pair of [
+        [ada, eve],
+        [ada, ada],
+        [ada, 'x'],
+        ['x', ada],
+      ]) {
+        expect(await statusOf(...pair)).toBe(401);
+      }
     });
 
     it('can be switched off', async () => {

@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import express from 'express';
 import { MemoryStore, SessionError, type Store, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
 import * as forKoa from 'tokensession/koa';
 import { HmacSha256 } from '../../src/token/hmac';
 import { listen } from '../support/apps';
+import { ask } from '../support/browser';
 import { closeAfterEach } from '../support/closing';
 import { countedStore } from '../support/counted-store';
 import { gate } from '../support/gate';
@@ -170,7 +172,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       }
     });
 
-    it('omits a renewed token if the client may have a newer one', async () => {
+    it('omits a renewed token after a second, when the client may have a newer one, even without a grace', async () => {
       let now = Date.now();
       const store = new MemoryStore({ now: () => now });
       const manager = newManager({ store, rotateEvery: 60, rotationGrace: 0 });
@@ -178,7 +180,7 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       const clock = jest.spyOn(performance, 'now').mockImplementation(() => moment);
       onClose(() => clock.mockRestore());
       const answer = ({ req }: Visit) => {
-        if (req.url === '/slow') moment += 1100;
+        moment += req.url === '/slow' ? 1100 : 900;
       };
       const send = await start(answer, [{ manager }]);
       const token = await manager.setToken('ada');
@@ -798,6 +800,30 @@ describe.each(['Express 5', 'Koa 3'] as const)('%s', (name) => {
     await app.close();
     await manager.close();
   });
+});
+
+it('rotateEvery renews no token when the response has begun: it could not carry the new one', async () => {
+  let now = Date.now();
+  const manager = new TokenManager({
+    store: new MemoryStore({ now: () => now }),
+    secret: SECRET,
+    rotateEvery: 60,
+  });
+  const rotated: unknown[] = [];
+  manager.on('rotated', (event) => rotated.push(event));
+  const app = express();
+  app.use((_req, res, next) => {
+    res.write('{');
+    next();
+  });
+  app.use(forExpress.sessionMiddleware(manager), ({ session }, res) => void res.end(`"token":"${session.token}"}`));
+  const running = await listen(app);
+  const token = await manager.setToken('ada');
+  now += 61_000;
+  const { text } = await ask(running.url, { headers: { cookie: `session=${token}` } });
+  expect([JSON.parse(text), rotated]).toEqual([{ token }, []]);
+  await running.close();
+  await manager.close();
 });
 
 it("Express's middleware rejects a request of plain node:http at once", async () => {

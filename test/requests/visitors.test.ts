@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { MemoryStore, type SessionData, SessionError, TokenManager, type TokenManagerOptions } from 'tokensession';
+import { EVENT_NAMES } from '../../src/manager/session-events';
 import { type AppOptions, type Detail, FRAMEWORKS, serve } from '../support/apps';
 import { Browser } from '../support/browser';
 import { closeAfterEach } from '../support/closing';
@@ -576,6 +577,24 @@ describeStores((open) => {
       expect(next.id).not.toBe(body.id);
       expect((await visit('/data')).body).toEqual({ cart: 'new' });
       expect(browser.cookies.size).toBe(1);
+    });
+
+    it('causes no event, whether it is rotated, logged out, expired or replaced', async () => {
+      const { visit, manager } = await start('Express 5', {}, { store: fixture.store, visitorTtl: 60 });
+      const seen: unknown[] = [];
+      for (const name of EVENT_NAMES) manager.on(name, (event) => seen.push([name, event]));
+      const begin = async (): Promise<string> => (await visit('/set?cart=book')).body.token;
+      const dataOf = (token: string) => manager.sessionData(token).getAll();
+      await begin();
+      await visit('/rotate');
+      await visit('/logout');
+      const expired = await begin();
+      await fixture.elapse(60_000);
+      expect(await dataOf(expired)).toEqual({});
+      const replaced = await begin();
+      await manager.createSession('ada', { replaces: [replaced] });
+      expect(await dataOf(replaced)).toEqual({});
+      expect(seen).toEqual([['login', expect.objectContaining({ userId: 'ada' })]]);
     });
 
     it('gets another token by rotate(), which the holder of a planted token does not learn', async () => {

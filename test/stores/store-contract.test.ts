@@ -65,6 +65,14 @@ describeStores((open) => {
       });
     });
 
+    it('keeps what it was given, whatever the caller does with the objects later', async () => {
+      const attributes = { device: 'web' };
+      const { session: created } = await store.create(TAG, session(USER, { attributes }));
+      attributes.device = 'tv';
+      created.attributes.device = 'tv';
+      expect((await store.list(TAG))?.sessions[0]?.attributes).toEqual({ device: 'web' });
+    });
+
     it('orders the logins of one user, however fast they come', async () => {
       const logins = Array.from({ length: 20 }, () => session(USER));
       for (const login of logins) await store.create(TAG, login);

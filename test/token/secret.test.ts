@@ -47,6 +47,11 @@ describe('an easily guessed secret', () => {
       ['$', '{SESSION_SECRET:?SESSION_SECRET is not set}'].join(''),
       'is a template whose variables were not expanded',
     ],
+    [
+      'a sequence for a little more than its half',
+      'abcdefghijklmnopqrZ4kX9mQ2vT7wB1y',
+      'is a sequence of neighbouring characters',
+    ],
     ['a command of a shell', '$(openssl rand -base64 32) $(date)', 'is a template whose variables were not expanded'],
     ['a variable of a chart', '{{ .Values.sessions.signing.key }}', 'is a template whose variables were not expanded'],
     ['a short template', '<%= secret %>', 'is a template whose variables were not expanded'],
@@ -111,6 +116,7 @@ describe('a secret of words that are not a placeholder', () => {
     ['a long text twice', randomBytes(24).toString('base64').repeat(2)],
     ['letters beyond ASCII', 'семнадцать цапель проплыли мимо маяка'],
     ['a placeholder and letters beyond ASCII', 'changeme: семнадцать цапель проплыли мимо маяка'],
+    ['a sequence for less than its half', 'abcdefghijklmnoZ4kX9mQ2vT7wB1yHs8'],
     ['whole surrogate pairs', '😀😁😂🤣😃😄😅😆😉😊😋😎😍😘🥰😗'],
   ])('is accepted: %s', (_, secret) => {
     expect(() => importSecret(secret)).not.toThrow();
