@@ -837,7 +837,7 @@ describe.each(ALL_HOSTS)('opened several times for one request: %s', (_, host) =
 });
 
 describe('a 503', () => {
-  it("has Retry-After after the application's own error handler, too", async () => {
+  it("has Retry-After after the application's own error handler, too, unless that sets it", async () => {
     const sessions = new TokenManager({ store: new RedisStore('redis://127.0.0.1:1'), secret: SECRET });
     const token = await new TokenManager({ store: new MemoryStore(), secret: SECRET }).setToken('ada');
     const app = express();
@@ -845,13 +845,18 @@ describe('a 503', () => {
     app.use(((error, req, res, _next) => {
       // Node takes a text, too.
       res.statusCode = req.url === '/text' ? String(error.status) : error.status;
+      if (req.url === '/later') res.set('Retry-After', '30');
       res.json({ error: error.code });
     }) satisfies ErrorRequestHandler);
     const running = await listen(app);
-    for (const path of ['/', '/text']) {
+    for (const [path, retryAfter] of [
+      ['/', '1'],
+      ['/text', '1'],
+      ['/later', '30'],
+    ] as const) {
       const response = await fetch(running.url + path, { headers: { authorization: `Bearer ${token}` } });
       expect(response.status).toBe(503);
-      expect(response.headers.get('retry-after')).toBe('1');
+      expect(response.headers.get('retry-after')).toBe(retryAfter);
       expect(await response.json()).toEqual({ error: 'ERR_STORE_UNAVAILABLE' });
     }
     await running.close();
