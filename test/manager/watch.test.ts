@@ -511,6 +511,21 @@ describe('an announcement', () => {
   });
 });
 
+it("an answer about another user's sessions is reported, and ends no watch", async () => {
+  const store = new MemoryStore();
+  const sessions = manage(store);
+  const failures: unknown[] = [];
+  sessions.on('watch-failed', (event) => failures.push(event));
+  const { id, token } = await sessions.createSession('ada');
+  await sessions.setToken('eve');
+  const { states } = store;
+  store.states = (_tag, sids) => states.call(store, tagOf('eve'), sids);
+  const signal = sessions.watch(token);
+  await until('it is reported', () => failures.length > 0);
+  expect(failures[0]).toMatchObject({ sessionIds: [id], error: { code: 'ERR_STORE_CORRUPT' } });
+  expect(signal.aborted).toBe(false);
+});
+
 describe('users who can not be asked for', () => {
   beforeEach(() => void jest.useFakeTimers());
   afterEach(() => void jest.useRealTimers());

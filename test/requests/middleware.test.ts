@@ -11,11 +11,13 @@ import { APPS, type AppOptions, type Detail, listen, type Routes, type Session }
 import { ask } from '../support/browser';
 import { closeAfterEach } from '../support/closing';
 import { countedStore } from '../support/counted-store';
+import { gate } from '../support/gate';
 import { ALL_HOSTS } from '../support/hosts';
 import type { Mount } from '../support/hosts/host';
 import { sendRaw } from '../support/raw-request';
 import { type RedisServer, startRedis } from '../support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from '../support/stores';
+import { wrapStore } from '../support/wrapped-store';
 
 let server: RedisServer;
 beforeAll(async () => {
@@ -221,15 +223,19 @@ describe.each(APPS)('%s', (_, build, { begin }) => {
 
     it('whose response begins during the store call rejects, and leaves no session', async () => {
       let outcome: unknown;
+      const { wait, arrival, open } = gate();
+      const store = wrapStore(new MemoryStore(), (method, call) => (method === 'create' ? wait().then(call) : call()));
       const routes: Routes = {
         '/race': async (session, _query, res) => {
           const login = session.login('ada').catch((error) => error);
+          await arrival;
           begin(session, res);
+          open();
           outcome = await login;
           res.end();
         },
       };
-      const { manager, send } = await start({ routes });
+      const { manager, send } = await start({ routes, manager: manage(store) });
       await send('/race');
       expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT' });
       expect(await manager.listUserToken('ada')).toEqual([]);
@@ -447,11 +453,14 @@ describe.each(APPS)('%s', (_, build, { begin }) => {
       ]);
     });
 
-    it('lives no longer than absoluteTtl allows', async () => {
-      const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET, absoluteTtl: 3600 });
+    it.each([
+      [3600, 3600],
+      [500 * 24 * 3600, 400 * 24 * 3600],
+    ])('lives no longer than absoluteTtl and browsers allow: of %i seconds %i', async (absoluteTtl, maxAge) => {
+      const manager = new TokenManager<Detail>({ store: new MemoryStore(), secret: SECRET, absoluteTtl });
       onClose(() => manager.close());
       const { send } = await start({ manager });
-      expect(attributes((await send('/login?user=ada')).setCookie[0])).toContain('Max-Age=3600');
+      expect(attributes((await send('/login?user=ada')).setCookie[0])).toContain(`Max-Age=${maxAge}`);
     });
 
     it('has the attributes in the options, and is deleted with the same ones', async () => {

@@ -2,9 +2,11 @@ import { MemoryStore, SessionError, type TokenManagerOptions } from 'tokensessio
 import { APPS, type AppOptions, type Detail, RECENT, type Routes, serve } from '../support/apps';
 import { ask } from '../support/browser';
 import { closeAfterEach } from '../support/closing';
+import { gate } from '../support/gate';
 import { ALL_HOSTS } from '../support/hosts';
 import { anySession } from '../support/hosts/host';
 import { idOf } from '../support/session-id';
+import { wrapStore } from '../support/wrapped-store';
 
 const ROUTES: Routes = {
   '/why': ({ user, endReason, endMessage }) => ({ user, endReason, endMessage }),
@@ -165,15 +167,19 @@ describe.each(APPS)('%s', (_, build, { begin }) => {
 
     it('whose response begins during the store call rejects, and the old token stays valid', async () => {
       let outcome: unknown;
+      const { wait, arrival, open } = gate();
+      const store = wrapStore(new MemoryStore(), (method, call) => (method === 'check' ? wait().then(call) : call()));
       const routes: Routes = {
         '/race': async (session, _query, res) => {
           const rotating = session.rotate().catch((error) => error);
+          await arrival;
           begin(session, res);
+          open();
           outcome = await rotating;
           res.end();
         },
       };
-      const { manager, send, login } = await start({ rotationGrace: 0 }, { routes });
+      const { manager, send, login } = await start({ rotationGrace: 0, store }, { routes });
       const token = await login('ada');
       await send('/race', inCookie(token));
       expect(outcome).toMatchObject({ code: 'ERR_HEADERS_SENT' });
