@@ -111,6 +111,13 @@ describe('what is in Redis', () => {
     expect(await server.admin.pttl(key)).toBeGreaterThan(1_190_000);
   });
 
+  it('lives at most an hour longer than the absolute expiry, however often the session slides', async () => {
+    const sessions = manage(server.url, { absoluteTtl: 600 });
+    const token = await sessions.setToken('ada', 3600);
+    expect(await sessions.refreshToken(token)).toBe(true);
+    expect(await server.admin.pttl(keyOf(token))).toBeLessThanOrEqual(4_200_000);
+  });
+
   it('lives up to an hour longer than its longest session; a login or kick shortens that', async () => {
     const sessions = manage();
     const pttl = () => server.admin.pttl(keyOf(short));
@@ -435,6 +442,17 @@ describe('a damaged record', () => {
   });
 });
 
+it('a kick that is repeated spares the session that it has kept, and those that began after it', async () => {
+  const sessions = manage();
+  const [ended, kept] = [await sessions.setToken('ada'), await sessions.setToken('ada')];
+  await sleep(5);
+  const before = await timeOf(server);
+  await sleep(5);
+  const later = await sessions.setToken('ada');
+  await defineScripts(server.admin).revoke(1, keyOf(ended), before, idOf(kept), '', '');
+  expect(await sessions.listUserToken('ada')).toEqual([kept, later]);
+});
+
 describe('a ban that is repeated', () => {
   const keyOfUser = (userId: string) => `${prefixes.tokenKeyPrefix}:{${tagOf(userId)}}`;
   const repeat = (userId: string, ban: string, before = 0) =>
@@ -481,6 +499,15 @@ describe('a ban that is repeated', () => {
     await repeat('ada', first);
     expect(await sessions.getBan('ada')).toMatchObject({ reason: 'second' });
     await repeat('ada', lifted.replace(/^\d+/, (await stored('ada')).split(':')[0] as string));
+    expect(await sessions.getBan('ada')).toBeNull();
+  });
+
+  it('does not return once it was lifted after the clock was set back', async () => {
+    const sessions = manage();
+    const ban = `${(await timeOf(server)) + 60_000}:0:spam`;
+    await repeat('ada', ban);
+    expect(await sessions.unbanUser('ada')).toBe(true);
+    await repeat('ada', ban);
     expect(await sessions.getBan('ada')).toBeNull();
   });
 
@@ -725,6 +752,21 @@ describe('a former token whose session another request confirms, before it is en
     expect(calls).toEqual(Array(3).fill(['touch', 'endReused']).flat());
     expect((await sessions.touchToken(child))?.user.id).toBe('ada');
   });
+});
+
+it('an end for a reuse has no effect once its caller has given up', async () => {
+  const sessions = manage();
+  const token = await sessions.setToken('ada');
+  const child = (await sessions.rotateToken(token)) as string;
+  await sessions.touchToken(child);
+  const { mintedAt = 0 } = readClaims(token) ?? {};
+  const now = await timeOf(server);
+  const endUntil = (deadline: number) =>
+    defineScripts(server.admin).endReused(1, keyOf(token), idOf(token), mintedAt, 0, deadline);
+  expect(await endUntil(now - 1)).toHaveLength(1);
+  expect(await sessions.checkToken(child)).not.toBeNull();
+  expect((await endUntil(now + 60_000))[1]).toBe('ended');
+  expect(await sessions.checkToken(child)).toBeNull();
 });
 
 describe('a Redis whose memory is full', () => {

@@ -73,6 +73,14 @@ describeStores((open) => {
       expect((await store.list(TAG))?.sessions[0]?.attributes).toEqual({ device: 'web' });
     });
 
+    it('is refused under the tag of another user, as is a ban, and changes nothing', async () => {
+      const { sid } = await start();
+      const corrupt = { code: 'ERR_STORE_CORRUPT' };
+      await expect(store.create(TAG, session('eve'))).rejects.toMatchObject(corrupt);
+      await expect(store.ban(TAG, { userId: 'eve', durationMs: null, reason: null })).rejects.toMatchObject(corrupt);
+      expect([await sidsOf(store, TAG), await store.getBan(TAG)]).toEqual([[sid], null]);
+    });
+
     it('orders the logins of one user, however fast they come', async () => {
       const logins = Array.from({ length: 20 }, () => session(USER));
       for (const login of logins) await store.create(TAG, login);

@@ -129,6 +129,44 @@ describeStores((open) => {
       expect(await reasonFor(sid)).toBeNull();
     });
 
+    it('is forgotten after a day, however long the session would have lived', async () => {
+      const day = 24 * HOUR;
+      const [revoked, kicked] = [await start({ ttlMs: 7 * day }), await start({ ttlMs: 7 * day })];
+      await store.end(TAG, revoked, { reason: 'revoked', message: null });
+      await kickAll();
+      await fixture.elapse(day - SHORT);
+      expect([await reasonFor(revoked), await reasonFor(kicked)]).toEqual(Array(2).fill(['revoked', null]));
+      await fixture.elapse(SHORT);
+      expect([await reasonFor(revoked), await reasonFor(kicked)]).toEqual([null, null]);
+    });
+
+    it('is forgotten at the absolute expiry of the session, if that is sooner, whatever has ended it', async () => {
+      const capped = { absoluteTtlMs: SHORT };
+      const [revoked, replaced, kicked] = [await start(capped), await start(capped), await start(capped)];
+      const reused = await startToken(capped);
+      await store.end(TAG, revoked, { reason: 'revoked', message: null });
+      await start({ replaces: [replaced] });
+      await store.touch(TAG, { ...reused, gen: 1 }, POLICY, 0);
+      await store.check(TAG, reused, { graceMs: 0, onReuse: 'end-session' });
+      await kickAll();
+      const all = [revoked, replaced, reused.sid, kicked];
+      const reasons = await Promise.all(all.map(reasonFor));
+      expect(reasons.map((why) => why?.[0])).toEqual(['revoked', 'replaced', 'reused', 'revoked']);
+      await fixture.elapse(SHORT);
+      expect(await Promise.all(all.map(reasonFor))).toEqual([null, null, null, null]);
+    });
+
+    it('is not that of an earlier session with the same id', async () => {
+      const login = newSession(USER);
+      await start();
+      await store.create(TAG, login);
+      await store.end(TAG, login.sid, { reason: 'revoked', message: null });
+      await store.create(TAG, login);
+      expect(await liveIn(store.check(TAG, tokenOf(login.sid), { graceMs: HOUR, onReuse: 'ignore' }))).not.toBeNull();
+      await store.end(TAG, login.sid, null);
+      expect(await reasonFor(login.sid)).toBeNull();
+    });
+
     it('is kept for a hundred sessions of a user, longest expiry first, and a login forgets the others', async () => {
       const sids: string[] = [];
       for (let i = 0; i < 103; i++) sids.push(await start({ ttlMs: HOUR + 1000 * i, maxSessions: 200 }));
