@@ -1,9 +1,8 @@
 import type { AddressInfo } from 'node:net';
 import { type FastifyInstance, type FastifyReply, fastify } from 'fastify';
-import { MemoryStore, RedisStore } from 'tokensession';
+import { RedisStore } from 'tokensession';
 import { requireRecentLogin, requireUser, type SessionPluginOptions, sessionPlugin } from 'tokensession/fastify';
 import { closeAfterEach } from '../support/closing';
-import { countedStore } from '../support/counted-store';
 import { managerMaker } from '../support/managers';
 import { freePort } from '../support/redis-server';
 
@@ -55,25 +54,6 @@ it('has the properties of a fastify-plugin', () => {
   const marks = sessionPlugin as unknown as Record<symbol, unknown>;
   expect(marks[Symbol.for('skip-override')]).toBe(true);
   expect(marks[Symbol.for('plugin-meta')]).toEqual({ name: 'tokensession', fastify: '5.x' });
-});
-
-it('registered twice with one manager, calls the store once; another manager replaces the first', async () => {
-  const { store, calls } = countedStore(new MemoryStore());
-  const [first, second] = [newManager({ store }), newManager()];
-  const app = newApp();
-  app.register(sessionPlugin, { manager: first });
-  app.register(sessionPlugin, { manager: first });
-  app.get('/', async ({ session }) => session.user);
-  app.register(async (below) => {
-    below.register(sessionPlugin, { manager: second });
-    below.get('/second', async ({ session }) => session.user);
-  });
-  const token = await first.setToken('ada');
-  calls.splice(0);
-  expect((await ask(app, { url: '/', headers: { cookie: `session=${token}` } })).json()).toEqual({ id: 'ada' });
-  expect(calls).toEqual(['touch']);
-  const other = { authorization: `Bearer ${await second.setToken('grace')}` };
-  expect((await ask(app, { url: '/second', headers: other })).json()).toEqual({ id: 'grace' });
 });
 
 it('keeps the decorator of another plugin, except one of its own', async () => {

@@ -874,6 +874,17 @@ describe('a 503', () => {
 });
 
 describe('requireUser', () => {
+  it.each(ALL_HOSTS.filter(([, { hasMiddleware }]) => hasMiddleware))(
+    'without sessionMiddleware before it lets no one in: %s',
+    async (_, host) => {
+      const handle = jest.fn();
+      const running = await listen(host.build({ mounts: [], guardOf: () => 'user', handle }));
+      const { status } = await ask(running.url);
+      await running.close();
+      expect([status, handle.mock.calls]).toEqual([500, []]);
+    },
+  );
+
   it('without sessionMiddleware before it gives an error that says so', async () => {
     const app = express();
     app.set('env', 'test');
