@@ -121,14 +121,11 @@ describe('commit', () => {
     expect((await sessionOpener(manager)(asking(token))).signal.aborted).toBe(false);
   });
 
-  it.each([
-    ['"executionContexts"', '"executionContexts", "cache", "cookies", "storage"'],
-    ['"storage", "cache"', '"storage", "cache", "cookies"'],
-  ])("adds Clear-Site-Data, and keeps the response's own: %s", async (own, both) => {
+  it("adds Clear-Site-Data, and keeps the response's own", async () => {
     const session = await signedIn({ clearSiteData: true });
     await session.logout();
-    const sent = session.commit(new Response(null, { headers: { 'Clear-Site-Data': own } }));
-    expect(sent.headers.get('clear-site-data')).toBe(both);
+    const sent = session.commit(new Response(null, { headers: { 'Clear-Site-Data': '"executionContexts"' } }));
+    expect(sent.headers.get('clear-site-data')).toBe('"executionContexts", "cache", "cookies", "storage"');
     expect(sent.headers.getSetCookie()).toEqual([expect.stringMatching(/^__Host-session=; Max-Age=0/)]);
   });
 

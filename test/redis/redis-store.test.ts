@@ -762,7 +762,7 @@ it('an end for a reuse has no effect once its caller has given up', async () => 
   const { mintedAt = 0 } = readClaims(token) ?? {};
   const now = await timeOf(server);
   const endUntil = (deadline: number) =>
-    defineScripts(server.admin).endReused(1, keyOf(token), idOf(token), mintedAt, 0, deadline);
+    defineScripts(server.admin).endReused(1, keyOf(token), idOf(token), mintedAt, 0, deadline) as Promise<unknown[]>;
   expect(await endUntil(now - 1)).toHaveLength(1);
   expect(await sessions.checkToken(child)).not.toBeNull();
   expect((await endUntil(now + 60_000))[1]).toBe('ended');

@@ -246,6 +246,18 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       });
     });
 
+  it("a login after a logout takes our Clear-Site-Data back, and keeps the application's own", async () => {
+    const manager = newManager();
+    const handle = async ({ session, setHeader }: Visit) => {
+      setHeader('Clear-Site-Data', '"cache"');
+      await session.logout();
+      await session.login('grace');
+    };
+    const send = await start(handle, [{ manager, options: { clearSiteData: true } }]);
+    const { headers } = await send([`Cookie: session=${await manager.setToken('ada')}`]);
+    expect(headers).toContainEqual(['clear-site-data', '"cache"']);
+  });
+
   describe('an error response', () => {
     if (host.takesStatusMessages)
       it.each(['login', 'rotate'])(
