@@ -145,7 +145,7 @@ describe.each(APPS)('%s', (_, build, host) => {
       }
     });
 
-    it('of one session and one moment cause a look-up of the one with the latest proof alone, in any order', async () => {
+    it('of one session and one moment cause a look-up of the latest proof alone, in any order', async () => {
       const { send, tokensOf } = await start();
       const [token] = await tokensOf('ada', 1);
       const claims = readClaims(token) as TokenClaims;
