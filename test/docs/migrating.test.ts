@@ -6,7 +6,7 @@ import { pageText } from '../support/doc-pages';
 import { CLIENT, startOAuthServer } from '../support/oauth-server';
 import { makeProgramFolder } from '../support/program-folder';
 import { endProgram, OUR_SOURCES } from '../support/programs';
-import { freePort, type RedisServer, startRedis } from '../support/redis-server';
+import { ask, freePort, type RedisServer, startRedis } from '../support/redis-server';
 import { SECRET } from '../support/stores';
 import { until } from '../support/until';
 
@@ -118,6 +118,17 @@ it('from express-session: each stage works, and users stay signed in, also after
   }
   expect((await browser.visit('/logout', POST)).status).toBe(200);
   expect((await browser.visit('/me')).status).toBe(401);
+});
+
+it('from express-session: no stage ends with its connections to Redis', async () => {
+  const port = await freePort();
+  for (const stage of ['From express-session', '1. Replace the store', '2. Run both libraries']) {
+    await run(stage, 0, port);
+    await ask(server, 'CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    const browser = new Browser(`http://127.0.0.1:${port}`);
+    const login = async () => (await browser.visit('/login?user=grace', POST)).status === 200;
+    await until(`${stage}: users sign in again`, login, 10_000);
+  }
 });
 
 it('from express-session: the keys that it has left can be deleted', async () => {
