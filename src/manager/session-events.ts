@@ -36,9 +36,12 @@ export interface SessionEvents {
    * for a visitor's session.
    */
   'save-dropped': { userId: string | null; sessionId: string };
-  /** A call to the store failed, after others had succeeded. Not for calls after `close()`. */
+  /**
+   * A call to the store failed. Emitted once, until `store-up`. A Redis that refuses some calls only, such as logins
+   * when it is full, makes the two events alternate. Not for calls after `close()`.
+   */
   'store-down': { error: SessionError };
-  /** The store answers again, and no call has failed for a second. */
+  /** The store answered a call, and none has failed for a second. A process without requests emits it at the next. */
   'store-up': Record<string, never>;
   /**
    * The near cache may miss changes to some users, or to all; `error.cause` says why. It drops their sessions, and the

@@ -198,7 +198,8 @@ it('names commands that exist', async () => {
     `npm install ../${name}/${name}-${version}.tgz ioredis express`,
     'npm install --save-dev tsx typescript @types/node @types/express',
     'npm pkg set type=module',
-    'export SESSION_SECRET=$(openssl rand -base64 32) # once; keep it: with another one, all users must log in again',
+    // Without a comment: in zsh, a pasted `#` is an argument.
+    'export SESSION_SECRET=$(openssl rand -base64 32)',
     'REDIS_URL=redis://localhost:6379 npx tsx server.ts',
     `npm install ../${name}/${name}-${version}.tgz ioredis koa`,
     'npm install --save-dev tsx typescript @types/node @types/koa',
