@@ -191,6 +191,13 @@ it('finds the key of a user', async () => {
   expect(await server.admin.type(expected)).toBe('hash');
 });
 
+it('has no comment behind a command, on any page: in zsh, a pasted `#` is an argument', () => {
+  const commented = [...PAGES, ...OTHER_PAGES].flatMap((page) =>
+    blocks('sh', pageText(page)).flatMap((text) => text.split('\n').filter((line) => /\S\s+#/.test(line))),
+  );
+  expect(commented).toEqual([]);
+});
+
 it('names commands that exist', async () => {
   const { scripts, name, version, peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   const commands = blocks('sh').flatMap((text) => text.trim().split(/ && |\n/));
@@ -198,7 +205,6 @@ it('names commands that exist', async () => {
     `npm install ../${name}/${name}-${version}.tgz ioredis express`,
     'npm install --save-dev tsx typescript @types/node @types/express',
     'npm pkg set type=module',
-    // Without a comment: in zsh, a pasted `#` is an argument.
     'export SESSION_SECRET=$(openssl rand -base64 32)',
     'REDIS_URL=redis://localhost:6379 npx tsx server.ts',
     `npm install ../${name}/${name}-${version}.tgz ioredis koa`,
