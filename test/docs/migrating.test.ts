@@ -131,6 +131,17 @@ it('from express-session: no stage ends with its connections to Redis', async ()
   }
 });
 
+it('from express-session: no stage answers a login that a full Redis refuses with 200', async () => {
+  const port = await freePort();
+  for (const stage of ['From express-session', '1. Replace the store', '2. Run both libraries']) {
+    await run(stage, 0, port);
+    await ask(server, 'CONFIG', 'SET', 'maxmemory', '1mb');
+    const { status } = await new Browser(`http://127.0.0.1:${port}`).visit('/login?user=grace', POST);
+    await ask(server, 'CONFIG', 'SET', 'maxmemory', '0');
+    expect([stage, status]).toEqual([stage, stage === 'From express-session' ? 500 : 503]);
+  }
+});
+
 it('from express-session: the keys that it has left can be deleted', async () => {
   const port = await freePort();
   const browser = new Browser(`http://127.0.0.1:${port}`);
