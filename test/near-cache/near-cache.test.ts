@@ -531,6 +531,19 @@ describe('a change that another process makes to a session takes effect at once:
     await refuses(here, token);
   });
 
+  it('the deletion of its user ends it, also by a service that shares the user info alone', async () => {
+    const gone = new Set<string>();
+    const { userKeyPrefix, ...prefixes } = randomPrefixes();
+    const options: Options = { getUserInfo: (id) => (gone.has(id) ? null : { name: id }) };
+    const here = service({ ...prefixes, userKeyPrefix }, options).sessions;
+    const there = service({ ...randomPrefixes(), userKeyPrefix }, { ...options, cache: false }).sessions;
+    await up(here);
+    const token = await hot(here);
+    gone.add('ada');
+    expect(await there.addUser('ada')).toBeNull();
+    await until('it refuses the token', async () => (await here.touchToken(token)) === null);
+  });
+
   it('after the first use of a rotated token, the store judges the old one by its grace', async () => {
     const { here, there } = await twoServices({ rotationGrace: 1 });
     const token = await hot(here);

@@ -24,6 +24,8 @@ if gone_at then
   if not version then return refusal end
   if version > gone_at or now - gone_at > ${MAX_USER_INFO_LOAD_MS} then return { now, '', '', '' } end
   forget_info(KEYS[2], version)
+  -- Services with other session keys may share the info.
+  announce(KEYS[2])
 end
 
 local user, refusal = read_user(key)

@@ -43,10 +43,10 @@ export const REFUSE_ON_REPLICA = `redis.call('HDEL', KEYS[1], '')`;
  * by hand.
  */
 export const ANNOUNCE = `
-local is_announced = false
+local announced = ''
 local function announce(key)
-  if is_announced then return end
-  is_announced = true
+  if announced == key then return end
+  announced = key
   local prefix, tag = string.match(key, '^(.*):{(.*)}$')
   redis.pcall('PUBLISH', prefix .. ':changes', tag)
 end
