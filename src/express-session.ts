@@ -98,16 +98,16 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
     checkManager('ExpressSessionStore', manager);
     const { userIdOf, legacy } = readOptions('ExpressSessionStore', options, READERS);
     const checkedUserIdOf = (session: object) => userIn(userIdOf(session));
-    const { named } = requestSessionsOf(manager);
+    const requests = requestSessionsOf(manager);
     const former =
       legacy &&
-      new LegacySessions(named, {
+      new LegacySessions(requests.named, {
         store: legacy.store,
         userIdOf: checkedUserIdOf,
         provedAtOf: (session) => readMoment(legacy.authenticatedAt(session)),
       });
     this.#manager = manager;
-    this.#sessions = new ExpressSessions(named, checkedUserIdOf, former);
+    this.#sessions = new ExpressSessions(requests, checkedUserIdOf, former);
   }
 
   /** Reads a live session and slides it. `null` when there is none. */

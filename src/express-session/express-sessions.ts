@@ -3,9 +3,12 @@ import { isStartRefusal } from '../errors/start-refusal';
 import { attributesOf } from '../http/exchange';
 import { privateField } from '../http/private-field';
 import { currentOf, type RequestSession } from '../http/request-session';
+import { candidatesOf } from '../http/request-tokens';
 import type { NamedSession, NamedSessions } from '../manager/named-sessions';
+import type { RequestSessions } from '../manager/request-sessions';
 import { type ChangedEntries, changesBetween } from '../store/session-entries';
 import type { SessionAttributes, SessionEntries } from '../store/store';
+import { readClaims } from '../token/token';
 import type { LegacySessions } from './legacy-sessions';
 import type { SessionRequest } from './peer';
 import { contentOf, entriesOf, lifetimeOf } from './session-content';
@@ -36,14 +39,20 @@ interface Save {
  * user's; otherwise it is a visitor's.
  */
 export class ExpressSessions {
+  readonly #requests: RequestSessions<unknown>;
   readonly #sessions: NamedSessions;
   readonly #userIdOf: (session: object) => string | null;
   readonly #legacy: LegacySessions | null;
   /** The sessions with a save in progress, by the id that it stores. */
   readonly #saving = new Map<string, TrackedSession>();
 
-  constructor(sessions: NamedSessions, userIdOf: (session: object) => string | null, legacy: LegacySessions | null) {
-    this.#sessions = sessions;
+  constructor(
+    requests: RequestSessions<unknown>,
+    userIdOf: (session: object) => string | null,
+    legacy: LegacySessions | null,
+  ) {
+    this.#requests = requests;
+    this.#sessions = requests.named;
     this.#userIdOf = userIdOf;
     this.#legacy = legacy;
   }
@@ -274,7 +283,8 @@ export class ExpressSessions {
     const { name, userId } = identity;
     const beginning = { data, ttl: ttlMs / 1000 };
     if (userId !== null) {
-      const login = { attributes: attributesFrom(request), replaces: replacedTokens(request, before.name.sid) };
+      const replaces = request === null ? [] : this.#replacedTokens(request, before.name.sid);
+      const login = { attributes: attributesFrom(request), replaces };
       return this.#sessions.startUser(userId, name, { ...beginning, ...login });
     }
     // Outside of express-session's requests, only the store can tell a new session from a late save of an ended one.
@@ -300,6 +310,23 @@ export class ExpressSessions {
       : null;
   }
 
+  /**
+   * The tokens of the user in the cookie of `sessionMiddleware`, whose session a login would otherwise leave live. This
+   * process may not have that middleware: then each cookie counts that holds such a token.
+   *
+   * @param former the session that goes on as the new one, and has ended.
+   */
+  #replacedTokens(request: SessionRequest, former: string): readonly string[] {
+    const session = continued.get(request);
+    if (session === undefined) {
+      const values = request.headers?.cookie?.toString().split(/[^\w.-]+/) ?? [];
+      return candidatesOf([...new Set(values)].filter(readClaims), this.#requests) ?? [];
+    }
+    if (session.user === null || session.id === former) return [];
+    const { isInCookie, tokens, token } = currentOf(session);
+    return isInCookie ? [...new Set([...tokens.acting, token as string])] : [];
+  }
+
   async #endStored({ stored }: TrackedSession): Promise<void> {
     if (!stored?.isLive) return;
     stored.isLive = false;
@@ -317,18 +344,6 @@ function inTurn<Outcome>(known: TrackedSession, act: () => Promise<Outcome>): Pr
   const turn = known.queue.then(act);
   known.queue = turn.catch(() => undefined);
   return turn;
-}
-
-/**
- * The tokens of the user whom `sessionMiddleware` has found by its cookie, which a login would otherwise leave live.
- *
- * @param former the session that goes on as the new one, and has ended.
- */
-function replacedTokens(request: SessionRequest | null, former: string): string[] {
-  const session = continued.get(request);
-  if (session === undefined || session.user === null || session.id === former) return [];
-  const { isInCookie, tokens, token } = currentOf(session);
-  return isInCookie ? [...new Set([...tokens.acting, token as string])] : [];
 }
 
 function attributesFrom(request: SessionRequest | null): SessionAttributes {

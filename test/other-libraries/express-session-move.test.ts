@@ -472,6 +472,25 @@ it.each(['bob', 'ada'])('a later login through express-session counts in both, o
   expect(events).toEqual(['login ada', 'replaced ada', `login ${user}`, `logout ${user}`]);
 });
 
+it.each(['bob', 'ada'])('so does a login of %s in a process without continueSession', async (user) => {
+  const { browse, goTo, manager, events } = await startMoving();
+  const browser = browse();
+  goTo('both');
+  await browser.visit('/auth-set?cart=book');
+  const visitor = browser.cookies.get('session-visitor') as string;
+  await browser.visit('/login?user=ada');
+  expect((await browser.visit('/me')).body.id).toBe('ada');
+  browser.cookies.delete('connect.sid');
+  browser.cookies.set('session-visitor', visitor);
+  goTo('bridge');
+  await browser.visit(`/login?user=${user}`);
+  goTo('both');
+  expect((await browser.visit('/me')).body.id).toBe(user);
+  expect(events).toEqual(['login ada', 'replaced ada', `login ${user}`]);
+  expect(await manager.listUserSessions(user)).toHaveLength(1);
+  expect(await manager.sessionData(visitor.replace('~', '')).get('cart')).toBe('book');
+});
+
 it('a planted cookie of express-session moves no user of sessionMiddleware to the attacker’s session', async () => {
   const { browse, goTo } = await startMoving();
   const [attacker, browser] = [browse(), browse()];
