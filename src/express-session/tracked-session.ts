@@ -59,9 +59,11 @@ const PROTOTYPE: object = Object.create(Session.prototype, {
   reload: {
     configurable: true,
     writable: true,
-    value<This extends object>(this: This, callback: unknown): This {
+    value<This extends object>(this: This, callback: (error?: unknown) => void): This {
       const saved = tracked.get(this)?.queue ?? Promise.resolve();
-      void saved.then(() => Session.prototype.reload.call(this, callback));
+      // Outside of the promise: a wrapped store may call back at once, and the callback may throw.
+      const done = (error?: unknown) => process.nextTick(callback, error);
+      saved.then(() => Session.prototype.reload.call(this, done)).catch(done);
       return this;
     },
   },

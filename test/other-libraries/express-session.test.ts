@@ -2,7 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MemoryStore, SessionError } from 'tokensession';
 import { ExpressSessionStore } from 'tokensession/express-session';
 import { closeAfterEach } from '../support/closing';
-import { type BridgeOptions, called, expressSession, type Route, startBridge } from '../support/express-session-app';
+import {
+  type AnySession,
+  type BridgeOptions,
+  called,
+  expressSession,
+  type Route,
+  startBridge,
+} from '../support/express-session-app';
 import { type RedisServer, startRedis } from '../support/redis-server';
 import { until } from '../support/until';
 
@@ -562,6 +569,60 @@ describe.each(KINDS)('on %s, express-session', (kind) => {
       for (const a of ['1', '2']) expect((await browser.visit(`/reload?a=${a}`)).body).toEqual({ a });
       expect((await browser.visit('/session')).body.data).toMatchObject({ a: '2' });
       expect(events).toEqual([]);
+    });
+
+    it('destroy comes after two save()s of which the first was awaited', async () => {
+      const { browse, events, inner } = await start({
+        routes: {
+          '/end': async (req) => {
+            req.session.passport = { user: 'ada' };
+            const first = called((done) => req.session.save(done));
+            req.session.a = 1;
+            const second = called((done) => req.session.save(done));
+            await first;
+            await called((done) => req.session.destroy(done));
+            await second;
+          },
+        },
+      });
+      const writeData = inner.writeData.bind(inner);
+      jest.spyOn(inner, 'writeData').mockImplementationOnce(async (...change) => {
+        await sleep(20);
+        return writeData(...change);
+      });
+      expect((await browse().visit('/end')).status).toBe(200);
+      expect(events.map(([name]) => name)).toEqual(['login', 'logout']);
+    });
+
+    it('each method gives the error of a store that throws at once, in its callback or to its caller', async () => {
+      const error = new Error('the store threw');
+      let isBroken = false;
+      const call = async (method: string, req: AnySession) => {
+        isBroken = true;
+        return called((done) => req.session[method](done))
+          .catch((reason) => String(reason))
+          .finally(() => {
+            isBroken = false;
+          });
+      };
+      const { browse } = await start({
+        routes: { '/call': (req) => call(req.query.method as string, req) },
+        wrap: (store) => {
+          for (const method of ['get', 'set', 'destroy'] as const) {
+            const original = store[method].bind(store) as (...given: unknown[]) => unknown;
+            const throwing = (...given: unknown[]) => {
+              if (isBroken) throw error;
+              return original(...given);
+            };
+            Object.assign(store, { [method]: throwing });
+          }
+        },
+      });
+      const browser = browse();
+      await browser.visit('/set?a=1');
+      for (const method of ['reload', 'save', 'destroy', 'regenerate']) {
+        expect([method, (await browser.visit(`/call?method=${method}`)).body]).toEqual([method, String(error)]);
+      }
     });
 
     it('touch extends it to its full ttl', async () => {
