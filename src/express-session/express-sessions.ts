@@ -43,8 +43,8 @@ export class ExpressSessions {
   readonly #sessions: NamedSessions;
   readonly #userIdOf: (session: object) => string | null;
   readonly #legacy: LegacySessions | null;
-  /** The sessions with a save in progress, by the id that it stores. */
-  readonly #saving = new Map<string, TrackedSession>();
+  /** The session of the latest save in progress, by the id that it stores. */
+  readonly #saving = new Map<string, { known: TrackedSession }>();
 
   constructor(
     requests: RequestSessions<unknown>,
@@ -86,11 +86,13 @@ export class ExpressSessions {
     const before = known.identity;
     if (before.userId !== userId) changeIdentity(known, this.#newIdentity(userId), request);
     const { identity } = known;
-    this.#saving.set(identity.id, known);
+    const saving = { known };
+    this.#saving.set(identity.id, saving);
     try {
       await inTurn(known, () => this.#store(known, { identity, before, entries, ttlMs, request }));
     } finally {
-      if (this.#saving.get(identity.id) === known) this.#saving.delete(identity.id);
+      // A later save may be in progress.
+      if (this.#saving.get(identity.id) === saving) this.#saving.delete(identity.id);
     }
   }
 
@@ -111,13 +113,13 @@ export class ExpressSessions {
     });
   }
 
-  /** Ends a session, after a save of it that has begun. Does nothing when there is none. */
+  /** Ends a session, after the saves of it that have begun. Does nothing when there is none. */
   async end(id: string): Promise<void> {
-    const saving = this.#saving.get(id);
-    if (saving === undefined) return this.#end(id);
-    await saving.queue;
+    const known = this.#saving.get(id)?.known;
+    if (known === undefined) return this.#end(id);
+    await known.queue;
     // A save that failed has gone back to the former id.
-    return this.#end(saving.identity.id);
+    return this.#end(known.identity.id);
   }
 
   async #end(id: string): Promise<void> {
