@@ -1,3 +1,4 @@
+import { isUnavailable, isUnconfirmed } from '../errors/session-error';
 import { MAX_USER_INFO_LOAD_MS } from '../store/limits';
 import { SharedJson } from '../store/shared-json';
 import type { Store } from '../store/store';
@@ -18,8 +19,8 @@ interface Load<Detail> {
   stored: Promise<boolean>;
   /** Whether callers may join. */
   isShared: boolean;
-  /** Resolves when no caller can join any more. */
-  over: Promise<void>;
+  /** Resolves when no caller can join any more, with the error of the load; `null` without one. */
+  over: Promise<unknown>;
   /** Whether its version is beyond that of every load that has begun before it, in any process. */
   isAfresh: boolean;
 }
@@ -111,7 +112,9 @@ export class UserInfo<Detail> {
    */
   async #joinLater(userId: string, ttlMs: number): Promise<Load<Detail>> {
     const older = this.#shared(userId);
-    if (older !== undefined) await older.over;
+    const error = older === undefined ? null : await older.over;
+    // Another try would wait for the store a second time.
+    if (isUnavailable(error) && !isUnconfirmed(error)) throw error;
     const later = this.#shared(userId);
     return later?.isAfresh ? later : this.#start(userId, ttlMs, null);
   }
@@ -132,8 +135,9 @@ export class UserInfo<Detail> {
       if (this.#loads.get(userId)?.includes(load)) await this.#endAll(userId, await version);
       return false;
     });
-    const over = settledWithin(stored, SHARED_FOR_MS).then(() => {
+    const over = settledWithin(stored, SHARED_FOR_MS).then((error) => {
       load.isShared = false;
+      return error;
     });
     // The store keeps no result after that time.
     void settledWithin(stored, MAX_USER_INFO_LOAD_MS).then(() => {
@@ -187,14 +191,14 @@ async function detailOf<Detail>({ detail, stored }: Load<Detail>): Promise<Reado
   return loaded;
 }
 
-/** Resolves when the promise has settled in any way, or after `ms` milliseconds. */
-function settledWithin(promise: Promise<unknown>, ms: number): Promise<void> {
+/** Resolves when the promise has settled in any way, with its error; or after `ms` milliseconds. `null`: no error. */
+function settledWithin(promise: Promise<unknown>, ms: number): Promise<unknown> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms).unref();
-    const settle = () => {
+    const settle = (error: unknown) => {
       clearTimeout(timer);
-      resolve();
+      resolve(error);
     };
-    promise.then(settle, settle);
+    const timer = setTimeout(settle, ms, null).unref();
+    promise.then(() => settle(null), settle);
   });
 }

@@ -268,6 +268,21 @@ describe('a Redis that is paused', () => {
     expect(await untilBack(sessions, other)).not.toBeNull();
   });
 
+  it('makes parallel calls that load the info of one user a 503 at that deadline, too', async () => {
+    const server = await redis();
+    const sessions = new TokenManager<Detail>({
+      store: new RedisStore(server.url, { timeoutMs: TIMEOUT_MS }),
+      secret: SECRET,
+      getUserInfo: (name) => ({ name }),
+    });
+    closing(() => sessions.close());
+    await until('it serves', () => sessions.addUser('ada'));
+    server.pause();
+    const loads = [sessions.createSession('ada'), sessions.createSession('ada'), sessions.addUser('ada')];
+    const outcomes = await Promise.all(loads.map((load: Promise<unknown>) => timed(load)));
+    for (const { outcome } of outcomes) expect(outcome).toMatchObject(timeout);
+  });
+
   it('causes no harm by late answers: a refresh and a touch do not outlive a logout', async () => {
     const server = await redis();
     const [slow, quick] = [manage(server.url), manage(server.url)];
