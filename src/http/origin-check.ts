@@ -42,8 +42,11 @@ const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS']);
 const ORIGIN = /^(https?):\/\/([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?$/;
 const HOST = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?$/;
 
-/** The origin of an app in a web view or of a browser extension. No browser sends the excluded ones. */
-const APP_ORIGIN = /^(?!(?:ftp|wss?|file):)[a-z][a-z0-9+.-]*:\/\/[a-z0-9._-]+(?::\d{1,5})?$/;
+/**
+ * The origin of an app in a web view or of a browser extension, which may have any scheme. No browser sends the
+ * excluded ones: `[htps]+` is a misspelled `https`.
+ */
+const APP_ORIGIN = /^(?!(?:ftp|wss?|file|[htps]+):)[a-z][a-z0-9+.-]*:\/\/[a-z0-9._-]+(?::\d{1,5})?$/;
 
 /** Characters of a header that an error shows. */
 const MAX_SHOWN = 100;

@@ -391,6 +391,8 @@ describe('the refusal', () => {
     ['a user', { trustedOrigins: ['https://u@a.example'] }, 'trustedOrigins[0]'],
     ['no scheme', { trustedOrigins: ['a.example'] }, 'trustedOrigins[0]'],
     ['another scheme', { trustedOrigins: ['ftp://a.example'] }, 'trustedOrigins[0]'],
+    ['a misspelled https', { trustedOrigins: ['htps://a.example'] }, 'trustedOrigins[0]'],
+    ['a misspelled http', { trustedOrigins: ['htttp://localhost:5173'] }, 'trustedOrigins[0]'],
     ['a file, whose page has no origin', { trustedOrigins: ['file://localhost'] }, 'trustedOrigins[0]'],
     ['a path of an app', { trustedOrigins: ['capacitor://localhost/'] }, 'trustedOrigins[0]'],
     ['a wildcard for extensions', { trustedOrigins: ['chrome-extension://*'] }, 'trustedOrigins[0]'],
