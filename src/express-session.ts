@@ -297,7 +297,9 @@ function readMoment(value: unknown): number {
 }
 
 function readStore(name: string, store: unknown): AnyStore {
-  const { get, destroy } = (store ?? {}) as Partial<AnyStore>;
-  if (typeof get === 'function' && typeof destroy === 'function') return store as AnyStore;
-  throw new TypeError(`${name} must be a store of express-session, got ${kindOf(store)}`);
+  const { get, destroy, sendCommand } = (store ?? {}) as Partial<AnyStore> & { sendCommand?: unknown };
+  const isClient = typeof sendCommand === 'function';
+  if (!isClient && typeof get === 'function' && typeof destroy === 'function') return store as AnyStore;
+  const given = isClient ? 'a Redis client: pass a store that was made with it' : kindOf(store);
+  throw new TypeError(`${name} must be a store of express-session, got ${given}`);
 }

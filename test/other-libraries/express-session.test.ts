@@ -1,4 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { createClient } from 'redis';
 import { MemoryStore, SessionError } from 'tokensession';
 import { ExpressSessionStore } from 'tokensession/express-session';
 import { closeAfterEach } from '../support/closing';
@@ -850,6 +852,12 @@ it('names the invalid argument', async () => {
   expect(() => make(manager, { userIdOf, legacy: { store: {} } })).toThrow(
     new TypeError('store must be a store of express-session, got a value of type object'),
   );
+  // Both have a get; node-redis also has a destroy, which closes the connection.
+  for (const client of [createClient(), new Redis({ lazyConnect: true })]) {
+    expect(() => make(manager, { userIdOf, legacy: { store: client } })).toThrow(
+      new TypeError('store must be a store of express-session, got a Redis client: pass a store that was made with it'),
+    );
+  }
   expect(() => make(manager, { userIdOf, prefix: 'sess:' })).toThrow(
     'ExpressSessionStore: unknown option "prefix"; known are userIdOf, legacy',
   );
