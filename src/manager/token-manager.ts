@@ -207,14 +207,14 @@ export class TokenManager<Detail = unknown> {
     const { touch, userInfoTtl, cache } = readOptions('inspectToken', options, INSPECT_OPTIONS, '');
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
     const purpose = touch ? 'use' : 'read';
-    const found = cache
-      ? (this.#lookup.known(token, purpose) ?? (await this.#lookup.askOnce(token, purpose)))
-      : await this.#lookup.ask(token, purpose);
+    const known = cache ? this.#lookup.known(token, purpose) : null;
+    const view = known === null ? null : touch ? this.#viewWithDetail(token, known) : viewOf<Detail>(token, known);
+    if (view !== null) return { session: view };
+    const found = cache ? await this.#lookup.askOnce(token, purpose) : await this.#lookup.ask(token, purpose);
     const stored = liveIn(found);
     if (stored === null) return { session: null, ...endingOf(found) };
-    if (!touch) return { session: viewOf(token, stored) };
-    const user = this.#userInfo.known(stored) ?? (await this.#userInfo.load(stored, ttlMs));
-    return user === null ? { session: null, reason: 'revoked' } : { session: viewOf(token, stored, user) };
+    const session = touch ? await this.#loadDetail(token, stored, ttlMs) : viewOf<Detail>(token, stored);
+    return session === null ? { session: null, reason: 'revoked' } : { session };
   }
 
   /**
@@ -427,8 +427,21 @@ export class TokenManager<Detail = unknown> {
 
   async #findWithDetail(token: string, purpose: 'read' | 'use', userInfoTtl?: number): Promise<Session<Detail> | null> {
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
-    const stored = this.#lookup.known(token, purpose) ?? liveIn(await this.#lookup.askOnce(token, purpose));
-    if (stored === null) return null;
+    const known = this.#lookup.known(token, purpose);
+    const view = known === null ? null : this.#viewWithDetail(token, known);
+    if (view !== null) return view;
+    const stored = liveIn(await this.#lookup.askOnce(token, purpose));
+    return stored === null ? null : this.#loadDetail(token, stored, ttlMs);
+  }
+
+  /** A session with its user info; `null` when that must be loaded. A version from memory is too old for a load. */
+  #viewWithDetail(token: string, live: LiveToken): Session<Detail> | null {
+    const user = this.#userInfo.known(live);
+    return user === null ? null : viewOf(token, live, user);
+  }
+
+  /** A session with its user info, loaded if there is none; `null` when there is no such user. */
+  async #loadDetail(token: string, stored: LiveToken, ttlMs: number): Promise<Session<Detail> | null> {
     const user = this.#userInfo.known(stored) ?? (await this.#userInfo.load(stored, ttlMs));
     return user === null ? null : viewOf(token, stored, user);
   }

@@ -378,6 +378,46 @@ describe('a session that was just checked', () => {
     expect(calls).toEqual([]);
   });
 
+  it('has its user info cached for the whole userInfoTtl, however long ago the session itself was checked', async () => {
+    let loads = 0;
+    const { here } = await twoServices({ getUserInfo: () => ({ name: `load ${++loads}` }) });
+    const token = await here.setToken('ada');
+    await here.checkToken(token);
+    await sleep(1100);
+    loads = 0;
+    for (let i = 0; i < 3; i++) await here.checkTokenOrUpdateUser(token, 1);
+    expect(loads).toBe(1);
+  });
+
+  it.each<[string, (sessions: TokenManager<{ name: string }>, token: string) => Promise<unknown>]>([
+    ['checkTokenOrUpdateUser', async (sessions, token) => sessions.checkTokenOrUpdateUser(token)],
+    ['touchToken', async (sessions, token) => sessions.touchToken(token)],
+    ['inspectToken', async (sessions, token) => (await sessions.inspectToken(token, { touch: true })).session],
+  ])('ends by %s if there is no such user, also more than a minute after its last check', async (_, find) => {
+    let isOld = true;
+    const store = new RedisStore(server.url, { ...PATIENT, ...randomPrefixes() });
+    // Instead of a minute that passes: the first answer is as old as that.
+    const aged = wrapStore(store, async (method, call) => {
+      const found = (await call()) as { userInfoVersion: number } | null;
+      if (method !== 'check' || found === null || !isOld) return found;
+      return { ...found, userInfoVersion: found.userInfoVersion - 61_000 };
+    });
+    const follow: Store['follow'] = (follower, options) => store.follow(follower, options);
+    const sessions = new TokenManager<{ name: string }>({
+      store: { ...interceptStore(aged, (call) => call()), follow },
+      secret: SECRET,
+      cache: CACHE,
+      getUserInfo: () => null,
+    });
+    closing(() => sessions.close());
+    await up(sessions);
+    const token = await sessions.setToken('ada');
+    await sessions.checkToken(token);
+    isOld = false;
+    expect(await find(sessions, token)).toBeNull();
+    expect(await sessions.listUserToken('ada')).toEqual([]);
+  });
+
   it('keeps no request header in memory', async () => {
     const { here } = await twoServices();
     const tokens = await Promise.all(Array.from({ length: 300 }, (_, i) => here.setToken(`user ${i}`)));
