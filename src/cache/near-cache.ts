@@ -29,6 +29,7 @@ export interface KnownSession {
   readonly session: Readonly<SessionRecord>;
   readonly userInfo: SharedJson | null;
   readonly userInfoVersion: number;
+  readonly cachedInfoVersion: number;
   readonly source: ChangeSource;
   /**
    * The offset from `performance.now()` to the store's clock: never behind it, and ahead by the time that the answer
@@ -41,7 +42,8 @@ export interface KnownSession {
   slideAt: number;
 }
 
-interface CheckedSession extends Pick<KnownSession, 'userId' | 'session' | 'userInfo' | 'userInfoVersion'> {
+interface CheckedSession
+  extends Pick<KnownSession, 'userId' | 'session' | 'userInfo' | 'userInfoVersion' | 'cachedInfoVersion'> {
   /** The store's clock when it answered. */
   readonly now: number;
 }
@@ -139,7 +141,7 @@ export class NearCache {
    */
   keep(ticket: Ticket, token: string, claims: TokenClaims, checked: CheckedSession): void {
     const { source, askedAt, change, askRedirections } = ticket;
-    const { userId, session, now, userInfo, userInfoVersion } = checked;
+    const { userId, session, now, userInfo, userInfoVersion, cachedInfoVersion } = checked;
     // Of two tokens made in one millisecond, one may prove less.
     const isHeld = claims.gen === session.gen && claims.mintedAt === session.mintedAt;
     if (!isHeld || claims.provedAt !== session.provedAt) return;
@@ -155,6 +157,7 @@ export class NearCache {
       session: { ...session, sid },
       userInfo,
       userInfoVersion,
+      cachedInfoVersion,
       source,
       clockOffset,
       until: Math.min(askedAt + this.#policy.maxAgeMs, expiryOf(session) - clockOffset),

@@ -66,11 +66,12 @@ export class SessionLookup {
     const known = this.#cache.find(token, time);
     if (known === null) return null;
     if (purpose === 'use' && time >= known.slideAt) void this.#slideAside(token, known);
-    const { userId, session, userInfo, userInfoVersion, clockOffset } = known;
+    const { userId, session, userInfo, userInfoVersion, cachedInfoVersion, clockOffset } = known;
     // The cache keeps only the very token that the record holds.
     const { provedAt } = session;
     const now = Math.floor(time + clockOffset);
-    return { userId, session, userInfo, userInfoVersion, now, provedAt, isFromMemory: true };
+    const versions = { userInfoVersion, cachedInfoVersion };
+    return { userId, session, userInfo, ...versions, now, provedAt, isFromMemory: true };
   }
 
   /**
@@ -174,9 +175,10 @@ export class SessionLookup {
       this.#cache?.changed(tag);
       return found;
     }
-    const { userId, session, now, userInfoVersion, data } = found;
+    const { userId, session, now, userInfoVersion, cachedInfoVersion, data } = found;
     const userInfo = found.userInfo === null ? null : new SharedJson(found.userInfo);
-    const live = { userId, session, now, userInfo, userInfoVersion, provedAt: claims.provedAt, isFromMemory: false };
+    const versions = { userInfoVersion, cachedInfoVersion };
+    const live = { userId, session, now, userInfo, ...versions, provedAt: claims.provedAt, isFromMemory: false };
     if (ticket !== null) this.#cache?.keep(ticket, token, claims, live);
     return data === undefined ? live : { ...live, data };
   }

@@ -17,6 +17,8 @@ interface Load<Detail> {
   detail: Promise<ReadonlyJson<Detail> | null>;
   /** Whether the store has stored the value. It refuses one that is older than a later change. */
   stored: Promise<boolean>;
+  /** Its version; `null` until the store has given one that is beyond all others. */
+  version: number | null;
   /** Whether callers may join. */
   isShared: boolean;
   /** Resolves when no caller can join any more, with the error of the load; `null` without one. */
@@ -59,15 +61,18 @@ export class UserInfo<Detail> {
   }
 
   /**
-   * Loads the user of a session that was just checked, or joins a load; `null` when there is no such user. Doesn't wait
-   * for the cache: when that can't be written, the next request loads again. Rejects when the sessions of a missing
-   * user can't be ended.
+   * Loads the user of a session that was just checked, or joins a load, unless the info was changed or deleted since
+   * that began; `null` when there is no such user. Doesn't wait for the cache: when that can't be written, the next
+   * request loads again. Rejects when the sessions of a missing user can't be ended.
    */
   async load(
-    { userId, userInfoVersion }: Pick<LiveToken, 'userId' | 'userInfoVersion'>,
+    { userId, userInfoVersion, cachedInfoVersion }: Pick<LiveToken, 'userId' | 'userInfoVersion' | 'cachedInfoVersion'>,
     ttlMs: number,
   ): Promise<User<Detail> | null> {
-    const detail = await detailOf(this.#shared(userId) ?? this.#start(userId, ttlMs, userInfoVersion));
+    const shared = this.#shared(userId);
+    const isOutdated = (shared?.version ?? cachedInfoVersion) < cachedInfoVersion;
+    const load = isOutdated ? undefined : shared;
+    const detail = await detailOf(load ?? this.#start(userId, ttlMs, userInfoVersion));
     return detail === null ? null : userOf<Detail>(userId, detail);
   }
 
@@ -129,7 +134,10 @@ export class UserInfo<Detail> {
   #start(userId: string, ttlMs: number, known: number | null): Load<Detail> {
     const version =
       known === null && this.hasLoader ? this.#store.renewUserInfo(tagOf(userId)) : Promise.resolve(known ?? 0);
-    const text = version.then(() => this.#run(userId));
+    const text = version.then((number) => {
+      load.version = number;
+      return this.#run(userId);
+    });
     const stored = text.then(async (json) => {
       if (json !== null) return this.#store.setUserInfo(tagOf(userId), json, ttlMs, await version);
       if (this.#loads.get(userId)?.includes(load)) await this.#endAll(userId, await version);
@@ -145,7 +153,7 @@ export class UserInfo<Detail> {
       if (loads.length === 0 && this.#loads.get(userId) === loads) this.#loads.delete(userId);
     });
     const detail = text.then((json) => (json === null ? null : (new SharedJson(json).value as ReadonlyJson<Detail>)));
-    const load: Load<Detail> = { detail, stored, isShared: true, over, isAfresh: known === null };
+    const load: Load<Detail> = { detail, stored, version: known, isShared: true, over, isAfresh: known === null };
     const loads = this.#loads.get(userId) ?? [];
     loads.push(load);
     this.#loads.set(userId, loads);

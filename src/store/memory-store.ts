@@ -328,8 +328,8 @@ export class MemoryStore implements Store {
       this.#changed(tag);
     }
     const { text, version } = this.#info(tag, now);
-    const userInfoVersion = Math.max(version, now);
-    return { userId: user.userId, session: copyOf(record), now, userInfo: text, userInfoVersion };
+    const versions = { userInfoVersion: Math.max(version, now), cachedInfoVersion: version };
+    return { userId: user.userId, session: copyOf(record), now, userInfo: text, ...versions };
   }
 
   /** The user info; of version 0 when nothing is known. */

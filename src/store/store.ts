@@ -73,6 +73,8 @@ export interface StoredSession {
    * later.
    */
   userInfoVersion: number;
+  /** The version of the cached info or of its deletion; 0 when none is known. A load of an earlier one is out of date. */
+  cachedInfoVersion: number;
 }
 
 /** Why a session is over, where the store remembers it. */

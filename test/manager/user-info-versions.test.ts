@@ -92,6 +92,24 @@ describeStores((open) => {
     expect(await cachedFor(token)).toBeUndefined();
   });
 
+  it('a check after deleteUser in another process does not join a load that began before', async () => {
+    const loads: ((detail: Detail) => void)[] = [];
+    const here = manage(fixture.store, () => new Promise((resolve) => loads.push(resolve)));
+    const token = await here.setToken('ada');
+    const before = here.touchToken(token);
+    await until('a load has begun', () => loads.length === 1);
+    await fixture.elapse(5);
+    await manage(fixture.other).deleteUser('ada');
+    const after = [here.touchToken(token), here.touchToken(token)];
+    await until('another load has begun', () => loads.length === 2);
+    loads[0]?.({ name: 'old' });
+    loads[1]?.({ name: 'new' });
+    expect((await before)?.user.detail).toEqual({ name: 'old' });
+    for (const session of after) expect((await session)?.user.detail).toEqual({ name: 'new' });
+    expect(loads).toHaveLength(2);
+    await until('it is cached', async () => (await cachedFor(token))?.name === 'new');
+  });
+
   it('a load that began before another process found the user deleted is not cached', async () => {
     const { token, finish } = await slowLoad();
     expect(await manage(fixture.other, () => null).addUser('ada')).toBeNull();

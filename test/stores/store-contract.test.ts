@@ -62,6 +62,7 @@ describeStores((open) => {
         now: expect.any(Number),
         userInfo: null,
         userInfoVersion: expect.any(Number),
+        cachedInfoVersion: 0,
       });
     });
 
@@ -318,7 +319,10 @@ describeStores((open) => {
       for (const found of [await touch(token), await check(token), await refresh(token, null)]) {
         expect(found?.userInfo).toBe('{"name":"Ada"}');
         expect(found?.userInfoVersion).toBe(Math.max(version, found?.now ?? 0));
+        expect(found?.cachedInfoVersion).toBe(version);
       }
+      await store.deleteUserInfo(TAG);
+      expect((await check(token))?.cachedInfoVersion).toBeGreaterThan(version);
     });
 
     it('does not shorten other sessions of the user', async () => {
