@@ -164,7 +164,8 @@ export class MemoryUser {
     const remembered = (isLive ? why : null) ?? (record.attributes.moved ? ofMoved : null);
     if (remembered !== null) {
       const rememberedUntil = isLive ? Math.min(expiresAt, now + MAX_ENDED_MS) : expiresAt + MAX_EXPIRED_MS;
-      this.#ended.set(sid, { ...remembered, rememberedUntil });
+      // Not the given id, which may be part of a request header, and would keep all of that in memory.
+      this.#ended.set(record.sid, { ...remembered, rememberedUntil });
     }
     return isLive;
   }

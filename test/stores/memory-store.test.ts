@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { MemoryStore, TokenManager } from 'tokensession';
 import { ROOT } from '../support/doc-pages';
+import { inHeader, usedHeap } from '../support/heap';
 import { SECRET } from '../support/stores';
 
 describe('MemoryStore', () => {
@@ -24,6 +25,21 @@ describe('MemoryStore', () => {
     } finally {
       jest.useRealTimers();
     }
+  });
+
+  it('keeps no request header in memory with an ended session, by its token or by its id', async () => {
+    const sessions = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+    const started = Array.from({ length: 300 }, (_, i) => sessions.createSession(`user ${i}`));
+    const [first, ...others] = await Promise.all(started);
+    const before = usedHeap();
+    await sessions.createSession('ada', { replaces: others.slice(150).map(({ token }) => inHeader(token)) });
+    for (const { user, id } of others.slice(0, 150)) await sessions.deleteSession(user.id, inHeader(id));
+    // Far below the 30 MB of headers.
+    expect(usedHeap() - before).toBeLessThan(5_000_000);
+    expect((await sessions.inspectToken(others[0]?.token as string)).reason).toBe('revoked');
+    expect((await sessions.inspectToken(others[200]?.token as string)).reason).toBe('replaced');
+    expect(await sessions.checkToken(first?.token as string)).not.toBeNull();
+    await sessions.close();
   });
 
   it('takes a clock that counts fractions of milliseconds', async () => {
