@@ -44,6 +44,12 @@ interface Watched {
   expiresAt: number;
 }
 
+/** What a signal watches. */
+interface WatchTarget extends SessionName {
+  controller: AbortController;
+  watched: Watched;
+}
+
 interface WatchedUser {
   readonly tag: string;
   /** `null` until the store has answered. */
@@ -80,7 +86,7 @@ interface WatchesSettings {
 export class Watches {
   readonly #settings: WatchesSettings;
   readonly #users = new Map<string, WatchedUser>();
-  readonly #targets = new WeakMap<AbortSignal, SessionName & { controller: AbortController }>();
+  readonly #targets = new WeakMap<AbortSignal, WatchTarget>();
   /** Users to ask for at once, and users who wait while the store is unavailable. */
   readonly #urgent = new Set<WatchedUser>();
   readonly #waiting = new Set<WatchedUser>();
@@ -110,12 +116,12 @@ export class Watches {
     setMaxListeners(0, signal);
     this.#begin();
     const { tag, sid } = target;
-    this.#targets.set(signal, { tag, sid, controller });
     const user = this.#users.get(tag) ?? newUser(tag);
     this.#users.set(tag, user);
     const watched = user.sessions.get(sid) ?? { controllers: new Set(), expiresAt: 0 };
     user.sessions.set(sid, watched);
     watched.controllers.add(controller);
+    this.#targets.set(signal, { tag, sid, controller, watched });
     this.#askSoon(user);
     return signal;
   }
@@ -123,11 +129,13 @@ export class Watches {
   /** Releases a signal, which then no longer aborts. `false` when it was not watched. */
   unwatch(signal: AbortSignal): boolean {
     const target = this.#targets.get(signal);
-    const user = target && this.#users.get(target.tag);
-    const watched = target && user?.sessions.get(target.sid);
-    if (target === undefined || user === undefined || !watched?.controllers.delete(target.controller)) return false;
+    if (target === undefined || this.#isClosed) return false;
+    const { tag, sid, controller, watched } = target;
+    if (!watched.controllers.delete(controller)) return false;
     this.#targets.delete(signal);
-    if (watched.controllers.size === 0) this.#forget(user, target.sid);
+    const user = this.#users.get(tag);
+    // The session may have ended just now, and be watched once more.
+    if (watched.controllers.size === 0 && user?.sessions.get(sid) === watched) this.#forget(user, sid);
     return true;
   }
 
@@ -280,7 +288,12 @@ export class Watches {
     const { reason, message } = state;
     const error = sessionEnded({ reason: hasExpired ? 'expired' : reason, ...(message !== null && { message }) });
     this.#forget(user, sid);
-    for (const controller of watched.controllers) controller.abort(error);
+    // A listener may release other signals, or close.
+    for (const controller of watched.controllers) {
+      if (this.#isClosed) return;
+      watched.controllers.delete(controller);
+      controller.abort(error);
+    }
   }
 
   #forget(user: WatchedUser, sid: string): void {

@@ -204,6 +204,36 @@ describe.each(Object.entries(SERVICES))('with %s, a watched session', (_name, op
     expect(here.watched()).toHaveLength(120 - ended.size);
   });
 
+  it('that is released while another one of the same session aborts does not abort', async () => {
+    const { here, there } = open();
+    const token = await until('it is logged in', () => there.setToken('ada'));
+    const [first, ...others] = [here.watch(token), here.watch(token), here.watch(token)];
+    await settled(here, 1);
+    const released: boolean[] = [];
+    const again: AbortSignal[] = [];
+    first?.addEventListener('abort', () => {
+      again.push(here.watch(token));
+      for (const signal of [first, ...others]) released.push(here.unwatch(signal));
+    });
+    await there.deleteToken(token);
+    await ending(first as AbortSignal);
+    expect(released).toEqual([false, true, true]);
+    await ending(again[0] as AbortSignal);
+    expect(others.map(({ aborted }) => aborted)).toEqual([false, false]);
+  });
+
+  it('does not abort after a close of its manager by a listener of another one', async () => {
+    const { here, there } = open();
+    const token = await until('it is logged in', () => there.setToken('ada'));
+    const [first, second] = [here.watch(token), here.watch(token)];
+    await settled(here, 1);
+    first.addEventListener('abort', () => void here.close());
+    await there.deleteToken(token);
+    await ending(first);
+    expect(second.aborted).toBe(false);
+    expect(here.unwatch(second)).toBe(false);
+  });
+
   it('does not abort when its manager closes: its session has not ended', async () => {
     const { here } = open();
     const signal = here.watch(await here.setToken('ada'));
