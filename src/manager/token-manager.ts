@@ -1,9 +1,8 @@
 import { DEFAULT_HEARTBEAT_MS } from '../cache/cache-options';
 import { type CacheStats, type FollowableStore, NearCache } from '../cache/near-cache';
-import { reportingOwnChanges } from '../cache/own-changes';
 import { checkSeconds, checkString, kindOf, readOptions } from '../errors/arguments';
 import { SessionError } from '../errors/session-error';
-import { watchAvailability } from '../store/availability';
+import { observeStore } from '../store/observed-store';
 import { checkAttributes } from '../store/session-attributes';
 import type { HealthReport, SessionAttributes, SessionRecord, Store } from '../store/store';
 import { isSessionId, parseToken, signToken, tagOf } from '../token/token';
@@ -69,10 +68,6 @@ export class TokenManager<Detail = unknown> {
   constructor(options: TokenManagerOptions<Detail>) {
     const policy = managerPolicy(options);
     const events = this.#events;
-    const watched = watchAvailability(policy.store, {
-      down: (error) => events.emit('store-down', { error }),
-      up: () => events.emit('store-up', {}),
-    });
     const watcher = {
       down: (cause: unknown) => events.emit('cache-down', { error: cacheDown(cause) }),
       up: () => events.emit('cache-up', {}),
@@ -80,9 +75,14 @@ export class TokenManager<Detail = unknown> {
     const onGone = (userId: string, ended: string[]) => this.#emitRevoked(userId, ended, null);
     const heartbeatMs = policy.cache?.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
     this.#policy = policy;
-    this.#cache =
+    const cache =
       policy.cache && new NearCache(policy.store as FollowableStore, policy.cache, policy.slideEveryMs, watcher);
-    this.#store = this.#cache === null ? watched : reportingOwnChanges(watched, this.#cache);
+    this.#cache = cache;
+    this.#store = observeStore(policy.store, {
+      down: (error) => events.emit('store-down', { error }),
+      up: () => events.emit('store-up', {}),
+      changed: cache && ((tag) => cache.changed(tag)),
+    });
     this.#lookup = new SessionLookup(policy, this.#store, this.#cache, events);
     this.#userInfo = new UserInfo(this.#store, policy.getUserInfo, onGone);
     this.#logins = new Logins(policy, this.#store, this.#userInfo, events);

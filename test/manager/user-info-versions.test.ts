@@ -1,7 +1,7 @@
 import { type GetUserInfo, type Store, TokenManager } from 'tokensession';
-import { interceptStore } from '../../src/store/intercepted-store';
 import { describeStores, SECRET, type StoreFixture } from '../support/stores';
 import { until } from '../support/until';
+import { wrapStore } from '../support/wrapped-store';
 
 type Detail = { name: string };
 
@@ -22,10 +22,10 @@ describeStores((open) => {
   async function slowLoad() {
     let arrive: (detail: Detail | null) => void = () => undefined;
     const getUserInfo = jest.fn<Promise<Detail | null>, [string]>(() => new Promise((resolve) => (arrive = resolve)));
-    const kept: Promise<unknown>[] = [];
-    const watched = interceptStore(fixture.store, (call, verb) => {
+    const kept: unknown[] = [];
+    const watched = wrapStore(fixture.store, (method, call) => {
       const reply = call();
-      if (verb === 'setUserInfo' || verb === 'endAll') kept.push(reply);
+      if (method === 'setUserInfo' || method === 'endAll') kept.push(reply);
       return reply;
     });
     const slow = manage(watched, getUserInfo);
@@ -56,9 +56,9 @@ describeStores((open) => {
     const loads: ((detail: Detail) => void)[] = [];
     let isSlow = true;
     let answer: () => void = () => undefined;
-    const held = interceptStore(fixture.store, async (call, verb) => {
+    const held = wrapStore(fixture.store, async (method, call) => {
       const reply = await call();
-      if (verb === 'touch' && loads.length === 1) await new Promise<void>((resolve) => (answer = resolve));
+      if (method === 'touch' && loads.length === 1) await new Promise<void>((resolve) => (answer = resolve));
       return reply;
     });
     const here = manage(held, () => (isSlow ? new Promise((resolve) => loads.push(resolve)) : { name: 'new' }));

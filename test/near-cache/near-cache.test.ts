@@ -10,7 +10,6 @@ import {
 } from 'tokensession';
 import { requireRecentLogin, sessionOpener } from 'tokensession/fetch';
 import { NearCache } from '../../src/cache/near-cache';
-import { interceptStore } from '../../src/store/intercepted-store';
 import { FRAMEWORKS, listen } from '../support/apps';
 import { closeAfterEach } from '../support/closing';
 import { countedStore } from '../support/counted-store';
@@ -301,15 +300,15 @@ describe('a session that was just checked', () => {
     const prefixes = randomPrefixes();
     const inFlight: (() => void)[] = [];
     let isHeld = false;
-    const held = interceptStore(new RedisStore(server.url, { ...PATIENT, ...prefixes }), async (call, verb) => {
+    const hold = async (call: () => unknown) => {
       const reply = await call();
-      if (verb === 'touch' && isHeld) await new Promise<void>((resolve) => inFlight.push(resolve));
+      await new Promise<void>((resolve) => inFlight.push(resolve));
       return reply;
-    });
-    const store = new RedisStore(server.url, { ...PATIENT, ...prefixes });
-    closing(() => store.close());
-    const followed: Store = { ...held, follow: (follower, options) => store.follow(follower, options) };
-    const here = new TokenManager<{ name: string }>({ store: followed, secret: SECRET, cache: CACHE });
+    };
+    const held = wrapStore(new RedisStore(server.url, { ...PATIENT, ...prefixes }), (method, call) =>
+      method === 'touch' && isHeld ? hold(call) : call(),
+    );
+    const here = new TokenManager<{ name: string }>({ store: held, secret: SECRET, cache: CACHE });
     closing(() => here.close());
     await up(here);
     const token = await here.setToken('ada');
