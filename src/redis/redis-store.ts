@@ -30,7 +30,6 @@ import { type RedisTarget, refuseTlsOption } from './client/settings';
 import { RedisConnection } from './connection/connection';
 import { DeadlineScripts, extendIfReadLate, type UserCall } from './connection/deadline-scripts';
 import { RedisHealth } from './health/health';
-import { ServerKeys } from './health/server-keys';
 import { ServerRights } from './health/server-rights';
 import {
   type Asked,
@@ -92,7 +91,6 @@ export class RedisStore implements Store {
   readonly #deadlines: DeadlineScripts;
   readonly #revocations: Revocations;
   readonly #replicas: ReplicaAcknowledgement | null;
-  readonly #serverKeys: ServerKeys;
   readonly #rights: ServerRights;
   readonly #health: RedisHealth;
   readonly #feeds = new Set<RedisChangeFeed>();
@@ -143,8 +141,7 @@ export class RedisStore implements Store {
       },
     });
     this.#replicas = durability === null ? null : new ReplicaAcknowledgement(this.#connection, durability);
-    this.#serverKeys = new ServerKeys(this.#connection, this.#keys);
-    this.#rights = new ServerRights(this.#connection, this.#keys, this.#serverKeys);
+    this.#rights = new ServerRights(this.#connection, this.#keys);
     this.#health = new RedisHealth(this.#connection, this.#rights, {
       replicas: durability?.replicas ?? 0,
       otherReasons: () => [...this.#feeds].flatMap((feed) => feed.reasons),
@@ -308,7 +305,7 @@ export class RedisStore implements Store {
     await this.#connection.ready();
     for (const server of this.#connection.servers()) {
       // A replica, which may know less than its master, refuses that.
-      await this.#serverKeys.writeNothing(server, this.#connection.timeoutMs);
+      await this.#rights.writeNothing(server, this.#connection.timeoutMs);
       let cursor = '0';
       do {
         const from = cursor;
@@ -332,9 +329,8 @@ export class RedisStore implements Store {
   }
 
   #openFeed(heartbeatMs: number): RedisChangeFeed {
-    const keys = { keys: this.#keys, serverKeys: this.#serverKeys, rights: this.#rights };
     const onClose = () => this.#feeds.delete(feed);
-    const feed = new RedisChangeFeed(this.#connection, keys, { heartbeatMs, onClose });
+    const feed = new RedisChangeFeed(this.#connection, this.#keys, this.#rights, { heartbeatMs, onClose });
     this.#feeds.add(feed);
     return feed;
   }

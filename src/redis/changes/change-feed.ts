@@ -1,7 +1,6 @@
 import type { ChangeFeed, ChangeFollower, ChangeSource } from '../../store/store';
 import { isError, wordsOf } from '../client/errors';
 import type { RedisConnection } from '../connection/connection';
-import type { ServerKeys } from '../health/server-keys';
 import type { ServerRights } from '../health/server-rights';
 import type { RedisKeys } from '../schema';
 import { ChangeSubscription } from './change-subscription';
@@ -16,7 +15,6 @@ type Outcome = Parameters<ChangeFollower['completenessChanged']>[0];
 export class RedisChangeFeed {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;
-  readonly #serverKeys: ServerKeys;
   readonly #rights: ServerRights;
   readonly #followers = new Set<ChangeFollower>();
   /** Milliseconds between two checks that changes still arrive. */
@@ -30,12 +28,12 @@ export class RedisChangeFeed {
 
   constructor(
     connection: RedisConnection,
-    { keys, serverKeys, rights }: { keys: RedisKeys; serverKeys: ServerKeys; rights: ServerRights },
+    keys: RedisKeys,
+    rights: ServerRights,
     { heartbeatMs, onClose }: { heartbeatMs: number; onClose: () => void },
   ) {
     this.#connection = connection;
     this.#keys = keys;
-    this.#serverKeys = serverKeys;
     this.#rights = rights;
     this.heartbeatMs = heartbeatMs;
     this.#onClose = onClose;
@@ -112,7 +110,6 @@ export class RedisChangeFeed {
   #subscribe(server: string): void {
     const subscription = new ChangeSubscription(this.#connection, server, {
       channels: this.#keys.channels.map((channel) => this.#connection.prefixed(channel)),
-      serverKeys: this.#serverKeys,
       rights: this.#rights,
       heartbeatMs: this.heartbeatMs,
       changed: (tag) => {

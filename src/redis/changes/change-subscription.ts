@@ -5,7 +5,6 @@ import { isSessionId } from '../../token/token';
 import { reconnectDelay } from '../client/client';
 import { isBrokenConnection, isConnectionLoss, isRefusal, withoutArguments } from '../client/errors';
 import type { RedisConnection } from '../connection/connection';
-import type { ServerKeys } from '../health/server-keys';
 import type { ServerRights } from '../health/server-rights';
 
 /** Heartbeats for which changes count as complete, counted from the sending of the last answered one. */
@@ -13,7 +12,6 @@ const LEASE_HEARTBEATS = 2;
 
 interface SubscriptionOptions {
   channels: readonly string[];
-  serverKeys: ServerKeys;
   rights: ServerRights;
   heartbeatMs: number;
   changed(tag: string): void;
@@ -174,13 +172,13 @@ export class ChangeSubscription {
   }
 
   async #sendHeartbeat(redis: Redis, state: Subscribed): Promise<void> {
-    const { serverKeys, rights, heartbeatMs } = this.#options;
+    const { rights, heartbeatMs } = this.#options;
     const timeoutMs = LEASE_HEARTBEATS * heartbeatMs;
     const completeUntil = performance.now() + timeoutMs;
     try {
       const [, , refusal] = await Promise.all([
         redis.ping(),
-        serverKeys.writeNothing(this.#server, timeoutMs),
+        rights.writeNothing(this.#server, timeoutMs),
         rights.refusalToAnnounce(this.#server, timeoutMs),
       ]);
       if (refusal !== null) throw refusal;

@@ -1,10 +1,11 @@
 import { hash } from 'node:crypto';
 import type { Redis } from 'ioredis';
+import { pinsSlot } from '../client/client-check';
 import { isRefusal, sessionErrorOf } from '../client/errors';
 import type { RedisConnection } from '../connection/connection';
 import type { RedisKeys } from '../schema';
 import { PROBE } from '../scripts/probe';
-import type { ServerKeys } from './server-keys';
+import { tagInSlots } from './slot-tag';
 
 /** Milliseconds until a server that permitted an announcement is asked again. */
 const ANNOUNCING_KNOWN_MS = 60_000;
@@ -22,18 +23,26 @@ interface RefusedCommand {
   isFatal: boolean;
 }
 
-/** Tries the commands of our scripts on a server, for no user, and finds the refused ones. */
+/** Tries on a server, with keys of no user, what this package needs: writes, commands and announcements. */
 export class ServerRights {
   readonly #connection: RedisConnection;
   readonly #keys: RedisKeys;
-  readonly #serverKeys: ServerKeys;
+  /** For each server, the tag of a key that it held at the last look. */
+  readonly #tagOn = new Map<string, string>();
   /** When each server last permitted an announcement, by `performance.now()`. */
   readonly #announcedAt = new Map<string, number>();
 
-  constructor(connection: RedisConnection, keys: RedisKeys, serverKeys: ServerKeys) {
+  constructor(connection: RedisConnection, keys: RedisKeys) {
     this.#connection = connection;
     this.#keys = keys;
-    this.#serverKeys = serverKeys;
+  }
+
+  /** Makes an empty write, which only a master accepts that takes writes: no replica, and none that is cut off. */
+  async writeNothing(server: string, timeoutMs: number): Promise<void> {
+    const tag = this.#tagHeldBy(server);
+    if (tag === null) return;
+    const key = this.#keys.sessions(tag);
+    await this.#connection.sendTo(server, (redis) => redis.hdel(this.#connection.keyFor(redis, key), ''), timeoutMs);
   }
 
   /**
@@ -42,7 +51,7 @@ export class ServerRights {
    * @throws SessionError when it runs no script at all, or takes no writes.
    */
   async refusedCommands(server: string, timeoutMs: number): Promise<RefusedCommand[]> {
-    const tag = this.#serverKeys.tagHeldBy(server);
+    const tag = this.#tagHeldBy(server);
     if (tag === null) return [];
     const keys = [this.#keys.sessions(tag), this.#keys.userInfo(tag)] as const;
     const ask = async (redis: Redis) => {
@@ -73,10 +82,23 @@ export class ServerRights {
     }
   }
 
-  /** Forgets the findings on this server, or on all: another may have taken its place. */
+  /** Forgets what this server, or each, has permitted: another may have taken its place. */
   lost(server?: string): void {
     if (server === undefined) this.#announcedAt.clear();
     else this.#announcedAt.delete(server);
+  }
+
+  /** A tag of no user whose keys this server holds; `null` for none. */
+  #tagHeldBy(server: string): string | null {
+    const isHeld = (tag: string) => this.#connection.serverOf(this.#keys.sessions(tag)) === server;
+    const known = this.#tagOn.get(server);
+    if (known !== undefined && isHeld(known)) return known;
+    // A hash tag in the client's prefix puts all keys into one slot, whatever their own tags.
+    const isPinned = pinsSlot(this.#connection.prefixed(''));
+    const tag = isPinned ? 'health' : tagInSlots((slot) => this.#connection.isOwner(server, slot));
+    if (tag === null || !isHeld(tag)) return null;
+    this.#tagOn.set(server, tag);
+    return tag;
   }
 }
 
