@@ -94,7 +94,7 @@ export class RedisConnection {
     this.#scripts = defineScripts(client);
     this.#oneServer = this.#cluster === null ? new OneServer(this.#scripts, markOf) : null;
     if (this.#oneServer !== null) {
-      for (const [name, inCommon] of Object.entries(FOR_EACH_SESSION) as [ScriptName, number][]) {
+      for (const [name, { inCommon }] of Object.entries(FOR_EACH_SESSION) as [ScriptName, { inCommon: number }][]) {
         this.#together.set(name, new SessionsInOneScript(this.#scripts[name], inCommon, this.#oneServer));
       }
     }

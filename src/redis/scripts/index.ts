@@ -12,8 +12,8 @@ import { DELETE_USER_INFO, RENEW_USER_INFO, SET_USER_INFO } from './user-info';
  */
 export const SCRIPTS = {
   create: CREATE,
-  check: CHECK,
-  touch: TOUCH,
+  check: CHECK.lua,
+  touch: TOUCH.lua,
   touchWithData: TOUCH_WITH_DATA,
   refresh: REFRESH,
   end: END,
@@ -38,10 +38,7 @@ export const SCRIPTS = {
   takeMark: TAKE_MARK,
 } as const;
 
-/**
- * Those that also take the sessions of several users, with the number of their last arguments, which all the sessions
- * have in common. Nearly every request waits for one of them.
- */
-export const FOR_EACH_SESSION = { check: 0, touch: 2 } as const;
+/** Those that also take the sessions of several users. Nearly every request waits for one of them. */
+export const FOR_EACH_SESSION = { check: CHECK, touch: TOUCH };
 
 export type ScriptName = keyof typeof SCRIPTS;

@@ -46,7 +46,7 @@ end
 const CHECK_INFO = `if info and string.find(info, '\\n', 1, true) then info = false end`;
 
 /**
- * A script on any number of sessions. A process asks for the sessions of all its requests at once, because most of the
+ * Makes a script on any number of sessions. A process asks for the sessions of all its requests at once, because most of the
  * cost of a script is to start it.
  *
  * KEYS     of each session, the user's sessions; then of each, the user's cached info. Of one session, the info may be
@@ -59,15 +59,16 @@ const CHECK_INFO = `if info and string.find(info, '\\n', 1, true) then info = fa
  * @param names the names of the verb's arguments.
  * @param common the names of the last ones, which all the sessions have in common.
  * @param verb Lua that returns the reply for one session, from these variables and from key and info.
+ * @returns also `inCommon`: how many arguments, the last ones, all the sessions have in common.
  */
-function forEachSession(clock: string, names: readonly string[], common: readonly string[], verb: string): string {
+function forEachSession(clock: string, names: readonly string[], common: readonly string[], verb: string) {
   const values = names.map((_, index) => `ARGV[first + ${index}]`);
   const commonValues = common.map((_, index) => `ARGV[#ARGV - ${common.length - 1 - index}]`);
   const body = `
     local ${names.join(', ')} = ${values.join(', ')}
     ${CHECK_INFO}${verb}
   `;
-  return `
+  const lua = `
 ${clock}${READ_INFO}${common.length === 0 ? '' : `local ${common.join(', ')} = ${commonValues.join(', ')}`}
 if sessions <= 1 then
   -- The same as below, without the cost of a function: mostly there is one session.
@@ -83,6 +84,7 @@ local replies = {}
 for i = 1, sessions do replies[i] = ask(KEYS[i], infos[i], ${names.length} * (i - 1) + 1) end
 return replies
 `;
+  return { lua, inCommon: common.length };
 }
 
 /**
