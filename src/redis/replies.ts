@@ -1,10 +1,10 @@
 import { SessionError } from '../errors/session-error';
-import { judge } from '../store/judgement';
 import {
   type EndedSession,
   expiryOf,
   type Found,
   type FoundData,
+  judge,
   type ReusePolicy,
   type SessionEntries,
   type SessionRecord,

@@ -1,11 +1,11 @@
 import { startRefusal } from '../errors/start-refusal';
 import type { TokenClaims } from '../token/token';
-import { judge } from './judgement';
 import { MAX_ENDED_MS, MAX_EXPIRED_MS, MAX_REMEMBERED } from './limits';
 import { MemoryData } from './memory-data';
 import {
   type EndedSession,
   expiryOf,
+  judge,
   type NewSession,
   type ReusePolicy,
   type SessionRecord,

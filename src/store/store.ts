@@ -59,6 +59,21 @@ export function expiryOf({ seenAt, ttlMs, capAt }: SessionRecord): number {
   return capAt === 0 ? idleAt : Math.min(idleAt, capAt);
 }
 
+/**
+ * Judges a token by the record of its live session, as the table at {@link Store} says. The scripts of RedisStore do
+ * the same before they write.
+ */
+export function judge(
+  { gen, mintedAt }: TokenClaims,
+  record: SessionRecord,
+  graceMs: number,
+  now: number,
+): 'new' | 'known' | 'reuse' {
+  if (gen > record.gen) return 'new';
+  if (gen === record.gen && Math.abs(mintedAt - record.mintedAt) <= graceMs) return 'known';
+  return Math.abs(now - record.confirmedAt) < graceMs ? 'known' : 'reuse';
+}
+
 /** A live session, and what the same call to the store reads with it. */
 export interface StoredSession {
   /** The user id, exactly as given at login; `''` for a visitor. */

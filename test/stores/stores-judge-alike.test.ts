@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { RedisStore } from 'tokensession';
-import { judge } from '../../src/store/judgement';
+import { judge } from '../../src/store/store';
 import { type RedisServer, startRedis, timeOf } from '../support/redis-server';
 import { PROPERTY_TIMEOUT, runs } from '../support/runs';
 import { PATIENT, randomPrefixes } from '../support/stores';
