@@ -1,5 +1,5 @@
 import { isUnconfirmed } from '../errors/session-error';
-import { bytesIn, type ChangedEntries, changesBetween } from '../store/session-entries';
+import { type ChangedEntries, changesBetween, checkSize, overLimit } from '../store/session-entries';
 import {
   expiryOf,
   type SessionAttributes,
@@ -11,7 +11,6 @@ import { createSessionId, isVisitor, type SessionName, signToken, type TokenClai
 import type { Logins } from './logins';
 import type { ManagerPolicy } from './manager-options';
 import { reportOutcome } from './report-outcome';
-import { overLimit } from './session-data';
 import type { SessionEmitter } from './session-events';
 import { ANY_TOKEN, type SessionLookup } from './session-lookup';
 
@@ -94,7 +93,7 @@ export class NamedSessions {
    */
   async write(name: SessionName, entries: ChangedEntries): Promise<boolean> {
     const { dataLimits: limits } = this.#policy;
-    this.#checkSize(entries);
+    checkSize(entries, limits);
     const found = await this.#lookup.byClaims(claimsOf(name), (claims) =>
       this.#store.writeData(name.tag, claims, ANY_TOKEN, { entries }, limits),
     );
@@ -164,7 +163,7 @@ export class NamedSessions {
       ...beginning
     }: NamedBeginning & { attributes?: SessionAttributes; replaces?: readonly string[] },
   ): Promise<void> {
-    this.#checkSize(data);
+    checkSize(data, this.#policy.dataLimits);
     await this.#logins.start(userId, { ...beginning, sid, data, attributes });
   }
 
@@ -177,7 +176,7 @@ export class NamedSessions {
     { sid }: SessionName,
     { data, ...beginning }: NamedBeginning & { attributes?: StoredAttributes },
   ): Promise<boolean> {
-    this.#checkSize(data);
+    checkSize(data, this.#policy.dataLimits);
     const { session, now } = await this.#logins.startVisitor({ ...beginning, sid, data });
     return session.seenAt === now;
   }
@@ -236,14 +235,6 @@ export class NamedSessions {
       attributes: session.attributes,
       leftMs: expiryOf(session) - stored.now,
     }));
-  }
-
-  #checkSize(entries: ChangedEntries): void {
-    const { dataLimits: limits } = this.#policy;
-    if (bytesIn(entries) > limits.maxBytes) throw overLimit('too-large', limits);
-    if ([...entries.values()].filter((json) => json !== null).length > limits.maxKeys) {
-      throw overLimit('too-many', limits);
-    }
   }
 }
 

@@ -1,7 +1,7 @@
 import { checkText, isPlainObject, kindOf } from '../errors/arguments';
 import { refuseWrites } from '../errors/refuse-writes';
 import { SessionError } from '../errors/session-error';
-import { bytesIn } from '../store/session-entries';
+import { checkSize, overLimit } from '../store/session-entries';
 import type {
   DataChange,
   DataLimits,
@@ -108,7 +108,6 @@ export class SessionData<Data extends object = RegisteredData> {
     const values = typeof keyOrValues === 'object' ? entriesOf(keyOrValues) : [[keyOrValues, rest[0]] as const];
     const entries = new Map(values.map(([key, value]) => [checkText('key', key), jsonOf(String(key), value)]));
     if (entries.size === 0) return;
-    if (entries.size > this.#access.limits.maxKeys) throw this.#overLimit('too-many');
     await this.#write({ entries });
   }
 
@@ -138,7 +137,7 @@ export class SessionData<Data extends object = RegisteredData> {
     const sum = await this.#change(first, (claims) => store.addToData(claims.tag, claims, reuse, { key, by }, limits));
     if (sum === 'no-number') throw new TypeError(`the value of ${JSON.stringify(key)} is not a number`);
     if (sum === 'no-sum') throw new RangeError(`the value of ${JSON.stringify(key)} would not be a finite number`);
-    if (typeof sum !== 'number') throw this.#overLimit(sum);
+    if (typeof sum !== 'number') throw overLimit(sum, limits);
     return sum;
   }
 
@@ -195,7 +194,7 @@ export class SessionData<Data extends object = RegisteredData> {
   async #write(change: DataChange): Promise<'done' | 'changed'> {
     const { store, reuse, limits } = this.#access;
     const { entries, condition } = change;
-    if (bytesIn(entries) > limits.maxBytes) throw this.#overLimit('too-large');
+    checkSize(entries, limits);
     const set = [...entries].filter((entry): entry is [string, string] => entry[1] !== null);
     // Without a session by now, nothing that was read from one may go to a visitor.
     const isOvertaken = condition !== undefined && condition.json !== null;
@@ -206,7 +205,7 @@ export class SessionData<Data extends object = RegisteredData> {
       store.writeData(claims.tag, claims, reuse, change, limits),
     );
     if (outcome === 'done' || outcome === 'changed') return outcome;
-    throw this.#overLimit(outcome);
+    throw overLimit(outcome, limits);
   }
 
   /**
@@ -224,7 +223,7 @@ export class SessionData<Data extends object = RegisteredData> {
     return answering(async () => {
       if (this.#owner.token() === null && startVisitor !== null) {
         if (first.entries.size === 0) return first.outcome;
-        if (bytesIn(first.entries) > this.#access.limits.maxBytes) throw this.#overLimit('too-large');
+        checkSize(first.entries, this.#access.limits);
         if (await startVisitor(first.entries)) return first.outcome;
       }
       const found = await this.#access.onSession(this.#owner.token(), verb);
@@ -232,17 +231,6 @@ export class SessionData<Data extends object = RegisteredData> {
       throw new SessionError('ERR_NO_SESSION', 'there is no live session to keep data of: nothing was written');
     });
   }
-
-  #overLimit(outcome: Exclude<DataWritten, 'done'>): SessionError {
-    return overLimit(outcome, this.#access.limits);
-  }
-}
-
-/** The error of a write that exceeds a limit of session data. */
-export function overLimit(outcome: Exclude<DataWritten, 'done'>, { maxBytes, maxKeys }: DataLimits): SessionError {
-  const limit = outcome === 'too-many' ? `${maxKeys} keys` : `${maxBytes} bytes`;
-  const message = `the data of a session may have ${limit}, and this would be more: nothing was written`;
-  return new SessionError('ERR_DATA_TOO_LARGE', message);
 }
 
 refuseWrites(
