@@ -21,15 +21,16 @@ import type { SessionEmitter } from './session-events';
  */
 type Purpose = 'read' | 'use' | 'use with data';
 
-export interface LiveToken extends Omit<StoredSession, 'userInfo'> {
+/** A live session, with its data if that was asked for. */
+type StoredWithData = StoredSession & { data?: SessionEntries };
+
+export interface LiveToken extends Omit<StoredWithData, 'userInfo'> {
   /** The cached user info, shared by all callers; `null` for none. */
   userInfo: SharedJson | null;
   /** When the holder of this very token last proved who they are. For a former token, earlier than in the record. */
   provedAt: number;
   /** Whether the near cache answered: the store was asked before this look at the token began. */
   isFromMemory: boolean;
-  /** The session's data, if it was asked for. */
-  data?: SessionEntries;
 }
 
 /** {@link LiveToken}, or why there is none. */
@@ -106,11 +107,10 @@ export class SessionLookup {
   }
 
   /** The live session of a visitor's token; `null` for none. Never kept in the near cache. */
-  async askVisitor(token: unknown, purpose: Purpose): Promise<LiveToken | null> {
+  async askVisitor(token: unknown, purpose: Purpose): Promise<StoredWithData | null> {
     const claims = parseToken(token, this.#policy.keys);
     if (claims === null || !isVisitor(claims)) return null;
-    const found = liveIn(this.#judge(claims, await this.#look(claims, purpose, this.#policy.reuse)));
-    return found === null ? null : { ...found, userInfo: null, provedAt: claims.provedAt, isFromMemory: false };
+    return liveIn(this.#judge(claims, await this.#look(claims, purpose, this.#policy.reuse)));
   }
 
   /** Slides the session of a user's token at once, with a new ttl; `null`: the one it has. */
@@ -183,11 +183,7 @@ export class SessionLookup {
     return data === undefined ? live : { ...live, data };
   }
 
-  #look(
-    claims: TokenClaims,
-    purpose: Purpose,
-    reuse: ReusePolicy,
-  ): Promise<(StoredSession & { data?: SessionEntries }) | EndedSession | null> {
+  #look(claims: TokenClaims, purpose: Purpose, reuse: ReusePolicy): Promise<StoredWithData | EndedSession | null> {
     const { tag } = claims;
     const { slideEveryMs } = this.#policy;
     switch (purpose) {
