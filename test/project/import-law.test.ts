@@ -35,7 +35,7 @@ const LAW: Record<string, string[]> = {
   ],
   'redis/revocations': ['redis/revocations', 'redis/connection', 'redis/client', 'token', 'errors'],
   'redis/connection': ['redis/connection', 'redis/client', 'redis/scripts', 'redis', 'errors'],
-  'redis/client': ['redis/client', 'redis/scripts', 'errors'],
+  'redis/client': ['redis/client', 'errors'],
   'redis/scripts': ['redis/scripts', 'redis', 'store'],
   '.': [
     'node-http',

@@ -1,7 +1,6 @@
 import { types } from 'node:util';
 import { SessionError, type SessionErrorCode } from '../../errors/session-error';
 import { START_REFUSALS } from '../../errors/start-refusal';
-import { BANNED, CORRUPT, ENDED, LAYOUT, TOO_MANY } from '../scripts/parts';
 
 /** An ACL that lacks a right. Inside a script, Redis words it differently. */
 const FORBIDDEN = /\bNOPERM\b|\bACL failure\b|The user executing the script can't/;
@@ -10,21 +9,22 @@ const UNKNOWN_COMMAND = /\bunknown (\w+ )?command\b/i;
 
 export const DAMAGED = "this user's record in Redis is damaged; deleteUserToken removes it";
 
+/** The messages for the errors of our own scripts, by their codes. */
+const OF_SCRIPTS = {
+  ERR_STORE_CORRUPT: DAMAGED,
+  ERR_STORE_LAYOUT: "this user's record in Redis was written by a newer version of tokensession",
+  ...START_REFUSALS,
+};
+
 /**
  * The messages for Redis's own error words. Redis 7 puts the code first, 6.2 behind `ERR Error running script`. An
  * error in no row means that Redis doesn't serve us.
  */
 const MEANINGS: readonly (readonly [word: RegExp, code: SessionErrorCode, message: string])[] = [
-  [new RegExp(CORRUPT), 'ERR_STORE_CORRUPT', DAMAGED],
+  ...Object.entries(OF_SCRIPTS).map(
+    ([code, message]) => [new RegExp(`\\bTOKENSESSION ${code}\\b`), code as SessionErrorCode, message] as const,
+  ),
   [/\bWRONGTYPE\b/, 'ERR_STORE_CORRUPT', "this user's key in Redis holds something that is not a record of sessions"],
-  [
-    new RegExp(LAYOUT),
-    'ERR_STORE_LAYOUT',
-    "this user's record in Redis was written by a newer version of tokensession",
-  ],
-  [new RegExp(BANNED), 'ERR_USER_BANNED', START_REFUSALS.ERR_USER_BANNED],
-  [new RegExp(TOO_MANY), 'ERR_TOO_MANY_SESSIONS', START_REFUSALS.ERR_TOO_MANY_SESSIONS],
-  [new RegExp(ENDED), 'ERR_NO_SESSION', START_REFUSALS.ERR_NO_SESSION],
   [/\bOOM\b/, 'ERR_STORE_UNAVAILABLE', 'Redis is out of memory and refused to write'],
   [/^Command timed out$/, 'ERR_STORE_TIMEOUT', 'Redis gave no answer within the commandTimeout of its client'],
   [/\bREADONLY\b/, 'ERR_STORE_UNAVAILABLE', 'this Redis is a replica: its master is elsewhere'],

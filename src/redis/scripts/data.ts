@@ -1,4 +1,4 @@
-import { CORRUPT, DATA, REFUSE_ON_REPLICA } from './parts';
+import { DATA, REFUSE_ON_REPLICA } from './parts';
 import { LIVE_SESSION } from './session';
 
 /*
@@ -16,7 +16,7 @@ const BEGIN = `${LIVE_SESSION}${DATA}
 local entries = read_data(sid)
 if not entries then
   ${REFUSE_ON_REPLICA}
-  return redis.error_reply('${CORRUPT} data')
+  return redis.error_reply('TOKENSESSION ERR_STORE_CORRUPT data')
 end
 `;
 

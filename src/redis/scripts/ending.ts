@@ -1,6 +1,6 @@
 import { BAN_REMEMBERED_MS, MAX_USER_INFO_LOAD_MS } from '../../store/limits';
 import { LAYOUT_VERSION } from '../schema';
-import { CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
+import { CLOCK, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
 
 /**
  * Ends all sessions of a user, or all but one. Also ends all of a damaged record, since no other script would.
@@ -61,7 +61,7 @@ if now > tonumber(ARGV[4]) then return { now } end
 -- Redis refuses a script that writes a key which it has deleted.
 local user, refusal = read_user(key)
 if user.is_newer then return refusal end
-if not refusal and user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
+if not refusal and user.id and user.id ~= user_id then return redis.error_reply('TOKENSESSION ERR_STORE_CORRUPT id') end
 
 -- The field since orders the bans of a user: a later ban needs a later one, even if the clock was set back.
 local since = math.max(now, user.ban and user.ban.since + 1 or 0)

@@ -1,5 +1,5 @@
 import { LAYOUT_VERSION } from '../schema';
-import { BANNED, CLOCK, CORRUPT, DATA, ENDED, REFUSE_ON_REPLICA, TOO_MANY, USER } from './parts';
+import { CLOCK, DATA, REFUSE_ON_REPLICA, USER } from './parts';
 
 /**
  * Starts a session, if the user may have another; then ends those it replaces and the oldest ones over a limit. A login
@@ -35,8 +35,8 @@ if now > deadline then return { now } end
 ${DATA}
 local user, refusal = read_user(key)
 if refusal then return refusal end
-if user.id and user.id ~= user_id then return redis.error_reply('${CORRUPT} id') end
-if next(user.corrupt) then return redis.error_reply('${CORRUPT} session') end
+if user.id and user.id ~= user_id then return redis.error_reply('TOKENSESSION ERR_STORE_CORRUPT id') end
+if next(user.corrupt) then return redis.error_reply('TOKENSESSION ERR_STORE_CORRUPT session') end
 -- A client that repeats a login without an answer may have started the session already.
 local former = user.sessions[sid]
 if former and expiry(former) > now then
@@ -45,11 +45,11 @@ if former and expiry(former) > now then
 end
 if is_banned(user.ban) then
   ${REFUSE_ON_REPLICA}
-  return redis.error_reply('${BANNED}')
+  return redis.error_reply('TOKENSESSION ERR_USER_BANNED')
 end
 if proved ~= '' and (former or user.ended[sid] and user.ended[sid] > now) then
   ${REFUSE_ON_REPLICA}
-  return redis.error_reply('${ENDED}')
+  return redis.error_reply('TOKENSESSION ERR_NO_SESSION')
 end
 
 local function device_of(other)
@@ -87,7 +87,7 @@ if device_limit > 0 then make_room(device_limit, function(other) return device_o
 make_room(limit, function() return true end)
 if is_over_limit and on_limit == 'reject' then
   ${REFUSE_ON_REPLICA}
-  return redis.error_reply('${TOO_MANY}')
+  return redis.error_reply('TOKENSESSION ERR_TOO_MANY_SESSIONS')
 end
 
 local data, inherited = {}, user.sessions[predecessor]
@@ -97,7 +97,7 @@ if inherited and expiry(inherited) > now then
   local entries = read_data(predecessor)
   if not entries then
     ${REFUSE_ON_REPLICA}
-    return redis.error_reply('${CORRUPT} data')
+    return redis.error_reply('TOKENSESSION ERR_STORE_CORRUPT data')
   end
   for i = 15, first - 1 do data[ARGV[i]] = entries[ARGV[i]] or data[ARGV[i]] end
 end

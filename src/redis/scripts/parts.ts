@@ -8,6 +8,9 @@
  * Ending a session never needs memory, so that it works on a full Redis. A full Redis accepts UNLINK, HDEL, GETEX,
  * PERSIST and PEXPIRE, and after one of these also a SET or HSET of the same script. It refuses a script that begins
  * with a SET or HSET as a whole: a login, new data, user info.
+ *
+ * An error about a user's record or a login is `TOKENSESSION`, then the code of the SessionError, then perhaps the part
+ * of the record.
  */
 import {
   BAN_REMEMBERED_MS,
@@ -17,13 +20,6 @@ import {
   MAX_USER_INFO_LOAD_MS,
 } from '../../store/limits';
 import { LAYOUT_VERSION, LUA, NO_TIME } from '../schema';
-
-/** The first words of error replies about a user's record or a login. */
-export const CORRUPT = 'TOKENSESSION_CORRUPT';
-export const LAYOUT = 'TOKENSESSION_LAYOUT';
-export const BANNED = 'TOKENSESSION_BANNED';
-export const TOO_MANY = 'TOKENSESSION_TOO_MANY';
-export const ENDED = 'TOKENSESSION_ENDED';
 
 export const TIME = `local time = redis.call('TIME')`;
 
@@ -77,8 +73,8 @@ end
 
 /** Refuses a hash of another layout, and a session in a hash without a user. */
 export const CHECK_LAYOUT = `
-if layout and layout ~= '${LAYOUT_VERSION}' then return redis.error_reply('${LAYOUT} ' .. layout) end
-if record and not (layout and user_id) then return redis.error_reply('${CORRUPT} session') end
+if layout and layout ~= '${LAYOUT_VERSION}' then return redis.error_reply('TOKENSESSION ERR_STORE_LAYOUT ' .. layout) end
+if record and not (layout and user_id) then return redis.error_reply('TOKENSESSION ERR_STORE_CORRUPT session') end
 `;
 
 export const BANS = `
@@ -164,9 +160,9 @@ local function read_user(key)
     end
   end
   user.is_newer = layout ~= nil and layout ~= '${LAYOUT_VERSION}'
-  if user.is_newer then return user, redis.error_reply('${LAYOUT} ' .. layout) end
-  if #fields > 0 and not layout then return user, redis.error_reply('${CORRUPT} layout') end
-  if #fields > 0 and not user.id then return user, redis.error_reply('${CORRUPT} id') end
+  if user.is_newer then return user, redis.error_reply('TOKENSESSION ERR_STORE_LAYOUT ' .. layout) end
+  if #fields > 0 and not layout then return user, redis.error_reply('TOKENSESSION ERR_STORE_CORRUPT layout') end
+  if #fields > 0 and not user.id then return user, redis.error_reply('TOKENSESSION ERR_STORE_CORRUPT id') end
   return user
 end
 

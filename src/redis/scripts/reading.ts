@@ -1,5 +1,5 @@
 import { LUA } from '../schema';
-import { BANS, CHECK_LAYOUT, CLOCK, CORRUPT, REFUSE_ON_REPLICA, USER } from './parts';
+import { BANS, CHECK_LAYOUT, CLOCK, REFUSE_ON_REPLICA, USER } from './parts';
 
 /**
  * Lists the live sessions of a user. Changes nothing.
@@ -12,7 +12,7 @@ export const LIST = `${CLOCK}${USER}
 ${REFUSE_ON_REPLICA}
 local user, refusal = read_user(KEYS[1])
 if refusal then return refusal end
-if next(user.corrupt) then return redis.error_reply('${CORRUPT} session') end
+if next(user.corrupt) then return redis.error_reply('TOKENSESSION ERR_STORE_CORRUPT session') end
 if not user.id then return false end
 
 local reply = { user.id, now }
@@ -38,7 +38,7 @@ local layout, user_id, record = found[1], found[2], found[3]
 ${CHECK_LAYOUT}
 ${REFUSE_ON_REPLICA}
 local ban = decode_ban(record)
-if record and not ban then return redis.error_reply('${CORRUPT} ban') end
+if record and not ban then return redis.error_reply('TOKENSESSION ERR_STORE_CORRUPT ban') end
 if not is_banned(ban) then return false end
 return { user_id, record }
 `;

@@ -1,6 +1,6 @@
 import { MAX_EXPIRED_MS } from '../../store/limits';
 import { LUA, NO_TIME } from '../schema';
-import { ANNOUNCE, CHECK_LAYOUT, CLOCK, CORRUPT, DATA, END_RECORD, REFUSE_ON_REPLICA, TIME } from './parts';
+import { ANNOUNCE, CHECK_LAYOUT, CLOCK, DATA, END_RECORD, REFUSE_ON_REPLICA, TIME } from './parts';
 
 /*
  * The verbs on one session. They return what is stored, and replies.ts derives the outcome from it. A script judges
@@ -193,7 +193,7 @@ export const TOUCH_WITH_DATA = `${ONE_SESSION}${READ_INFO}${CHECK_INFO}
 local slide_every = ARGV[4]
 ${RETURN_UNLESS_LIVE}${SLIDE_WHEN_DUE}${USE}${DATA}
 local entries = read_data(sid)
-if not entries then return redis.error_reply('${CORRUPT} data') end
+if not entries then return redis.error_reply('TOKENSESSION ERR_STORE_CORRUPT data') end
 return with_entries({ '', ${STORED} }, entries)
 `;
 
