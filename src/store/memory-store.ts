@@ -47,7 +47,13 @@ interface UserInfo {
   text: string | null;
   version: number;
   expiresAt: number;
-  forgottenAt: number;
+}
+
+const NO_INFO: UserInfo = { text: null, version: 0, expiresAt: 0 };
+
+/** The version is kept for at least as long as an earlier load could be stored. */
+function forgottenAt({ version, expiresAt }: UserInfo): number {
+  return Math.max(expiresAt, version + MAX_USER_INFO_LOAD_MS);
 }
 
 /**
@@ -335,8 +341,7 @@ export class MemoryStore implements Store {
   /** The user info; of version 0 when nothing is known. */
   #info(tag: string, now: number): UserInfo {
     const known = this.#userInfo.get(tag);
-    if (known === undefined || known.forgottenAt <= now)
-      return { text: null, version: 0, expiresAt: 0, forgottenAt: 0 };
+    if (known === undefined || forgottenAt(known) <= now) return NO_INFO;
     return known.expiresAt > now ? known : { ...known, text: null };
   }
 
@@ -345,10 +350,9 @@ export class MemoryStore implements Store {
     this.#keepInfo(tag, null, Math.max(now, this.#info(tag, now).version) + 1, 0);
   }
 
-  /** Stores an info, and its version for at least as long as an earlier load could be stored. Gives the version. */
+  /** Stores an info, and gives its version. */
   #keepInfo(tag: string, text: string | null, version: number, expiresAt: number): number {
-    const forgottenAt = Math.max(expiresAt, version + MAX_USER_INFO_LOAD_MS);
-    this.#userInfo.set(tag, { text, version, expiresAt, forgottenAt });
+    this.#userInfo.set(tag, { text, version, expiresAt });
     this.#changed(tag);
     return version;
   }
@@ -359,9 +363,7 @@ export class MemoryStore implements Store {
       user.forgetOld(now);
       this.#dropIfEmpty(tag);
     }
-    for (const [tag, { forgottenAt }] of this.#userInfo) {
-      if (forgottenAt <= now) this.#userInfo.delete(tag);
-    }
+    for (const [tag, info] of this.#userInfo) if (forgottenAt(info) <= now) this.#userInfo.delete(tag);
   }
 
   #dropIfEmpty(tag: string): void {

@@ -31,9 +31,15 @@ const mended = new WeakSet<Redis>();
 export function mendConnection<Client extends Redis>(redis: Client): Client {
   if (mended.has(redis)) return redis;
   mended.add(redis);
-  endPromptly(redis);
-  listenToAllErrors(redis);
-  allowForHeldUpProcess(redis);
+  const { connector } = redis as unknown as { connector: Connector };
+  endPromptly(connector);
+  const connect = connector.connect.bind(connector);
+  connector.connect = async (...args) => {
+    const stream = await connect(...args);
+    listenToAllErrors(stream);
+    allowForHeldUpProcess(stream);
+    return stream;
+  };
   redis.on('connect', () => {
     readBeforeTimeout(redis);
     breakWhenTurnedAway(redis);
@@ -46,8 +52,7 @@ export function mendConnection<Client extends Redis>(redis: Client): Client {
  * Lets a process end when a client gives up a broken connection. ioredis waits for the end of the stream, which has
  * already come, until a timer expires that holds the process.
  */
-function endPromptly(redis: Redis): void {
-  const { connector } = redis as unknown as { connector: Connector };
+function endPromptly(connector: Connector): void {
   const disconnect = connector.disconnect.bind(connector);
   connector.disconnect = () => {
     if (connector.stream?.closed) connector.stream = null;
@@ -59,43 +64,31 @@ function endPromptly(redis: Redis): void {
  * Listens to all errors of each connection. ioredis listens to the first only, and a second one would end the process:
  * after a refused certificate, the server's alert may follow.
  */
-function listenToAllErrors(redis: Redis): void {
-  const { connector } = redis as unknown as { connector: Connector };
-  const connect = connector.connect.bind(connector);
-  connector.connect = async (...args) => {
-    const stream = await connect(...args);
-    stream.on('error', () => undefined);
-    return stream;
-  };
+function listenToAllErrors(stream: Socket): void {
+  stream.on('error', () => undefined);
 }
 
 /**
  * Gives an attempt to connect its time again when this process was held up in it. Node runs timers before it notices
  * connections: after a blocked event loop, ioredis's `connectTimeout` gives up a connection that is there.
  */
-function allowForHeldUpProcess(redis: Redis): void {
-  const { connector } = redis as unknown as { connector: Connector };
-  const connect = connector.connect.bind(connector);
-  connector.connect = async (...args) => {
-    const stream = await connect(...args);
-    const setTimeout = stream.setTimeout.bind(stream);
-    stream.setTimeout = (ms, onTimeout) => {
-      if (onTimeout === undefined) return setTimeout(ms);
-      const due = performance.now() + ms;
-      let isHeldUp = false;
-      // The timer of the socket begins again at each step of the attempt, so it may be late without a held-up process.
-      globalThis
-        .setTimeout(() => {
-          isHeldUp = performance.now() - due >= HELD_UP_MS;
-        }, ms)
-        .unref();
-      return setTimeout(ms, () => {
-        if (isHeldUp) setTimeout(ms, onTimeout);
-        // Node notices a connection that is there before it runs this.
-        else setImmediate(onTimeout);
-      });
-    };
-    return stream;
+function allowForHeldUpProcess(stream: Socket): void {
+  const setTimeout = stream.setTimeout.bind(stream);
+  stream.setTimeout = (ms, onTimeout) => {
+    if (onTimeout === undefined) return setTimeout(ms);
+    const due = performance.now() + ms;
+    let isHeldUp = false;
+    // The timer of the socket begins again at each step of the attempt, so it may be late without a held-up process.
+    globalThis
+      .setTimeout(() => {
+        isHeldUp = performance.now() - due >= HELD_UP_MS;
+      }, ms)
+      .unref();
+    return setTimeout(ms, () => {
+      if (isHeldUp) setTimeout(ms, onTimeout);
+      // Node notices a connection that is there before it runs this.
+      else setImmediate(onTimeout);
+    });
   };
 }
 

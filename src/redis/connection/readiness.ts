@@ -54,7 +54,7 @@ export class Readiness {
   /** One failure may bring several errors; the first has the reason. */
   #isFirstError = true;
   readonly #nodeErrors = new NodeErrors();
-  /** For owned clients only: a command of the owner may block another client, and it is well. */
+  /** For clients of `createRedisClient` only: a command of its owner may block another client, and it is well. */
   readonly #idle: IdleConnections | null;
 
   /**
