@@ -6,15 +6,13 @@ import type { SessionEmitter } from './session-events';
 import { type LiveToken, liveIn, type SessionLookup } from './session-lookup';
 import type { User } from './types';
 
-type RotationPolicy = Pick<ManagerPolicy<never>, 'keys' | 'rotateEveryMs' | 'reuse'>;
-
 /** Makes new tokens for live sessions. Writes nothing: a session's record moves on at the first use of a new token. */
 export class Rotations {
-  readonly #policy: RotationPolicy;
+  readonly #policy: ManagerPolicy<unknown>;
   readonly #lookup: SessionLookup;
   readonly #events: SessionEmitter;
 
-  constructor(policy: RotationPolicy, lookup: SessionLookup, events: SessionEmitter) {
+  constructor(policy: ManagerPolicy<unknown>, lookup: SessionLookup, events: SessionEmitter) {
     this.#policy = policy;
     this.#lookup = lookup;
     this.#events = events;

@@ -42,18 +42,16 @@ type FoundToken = LiveToken | EndedSession | null;
  */
 export const ANY_TOKEN: ReusePolicy = { graceMs: Number.MAX_SAFE_INTEGER, onReuse: 'ignore' };
 
-type LookupPolicy = Pick<ManagerPolicy<never>, 'keys' | 'slideEveryMs' | 'reuse'>;
-
 /** Looks up the session of a signed token: in the near cache, or in the store in one call. */
 export class SessionLookup {
-  readonly #policy: LookupPolicy;
+  readonly #policy: ManagerPolicy<unknown>;
   readonly #store: Store;
   readonly #cache: NearCache | null;
   readonly #events: SessionEmitter;
   /** The calls in flight whose answers the near cache may keep, by the token. */
   readonly #asking = new Map<string, Promise<FoundToken>>();
 
-  constructor(policy: LookupPolicy, store: Store, cache: NearCache | null, events: SessionEmitter) {
+  constructor(policy: ManagerPolicy<unknown>, store: Store, cache: NearCache | null, events: SessionEmitter) {
     this.#policy = policy;
     this.#store = store;
     this.#cache = cache;

@@ -32,6 +32,12 @@ local deadline, limit, device_limit, device = tonumber(ARGV[6]), tonumber(ARGV[7
 local on_limit, replaces, proved, predecessor = ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 if now > deadline then return { now } end
 
+-- Refuses with the code of a SessionError; a replica, which may know less than its master, with READONLY.
+local function refuse(code)
+  ${REFUSE_ON_REPLICA}
+  return redis.error_reply('TOKENSESSION ' .. code)
+end
+
 ${DATA}
 local user, refusal = read_user(key)
 if refusal then return refusal end
@@ -43,14 +49,8 @@ if former and expiry(former) > now then
   ${REFUSE_ON_REPLICA}
   return { now, encode(former), '', user.attributes[sid] or '' }
 end
-if is_banned(user.ban) then
-  ${REFUSE_ON_REPLICA}
-  return redis.error_reply('TOKENSESSION ERR_USER_BANNED')
-end
-if proved ~= '' and (former or user.ended[sid] and user.ended[sid] > now) then
-  ${REFUSE_ON_REPLICA}
-  return redis.error_reply('TOKENSESSION ERR_NO_SESSION')
-end
+if is_banned(user.ban) then return refuse('ERR_USER_BANNED') end
+if proved ~= '' and (former or user.ended[sid] and user.ended[sid] > now) then return refuse('ERR_NO_SESSION') end
 
 local function device_of(other)
   local is_json, known = pcall(cjson.decode, user.attributes[other] or '{}')
@@ -85,20 +85,14 @@ local function make_room(allowed, is_counted)
 end
 if device_limit > 0 then make_room(device_limit, function(other) return device_of(other) == device end) end
 make_room(limit, function() return true end)
-if is_over_limit and on_limit == 'reject' then
-  ${REFUSE_ON_REPLICA}
-  return redis.error_reply('TOKENSESSION ERR_TOO_MANY_SESSIONS')
-end
+if is_over_limit and on_limit == 'reject' then return refuse('ERR_TOO_MANY_SESSIONS') end
 
 local data, inherited = {}, user.sessions[predecessor]
 local first = 15 + ARGV[14]
 for i = first, #ARGV, 2 do data[ARGV[i]] = ARGV[i + 1] end
 if inherited and expiry(inherited) > now then
   local entries = read_data(predecessor)
-  if not entries then
-    ${REFUSE_ON_REPLICA}
-    return redis.error_reply('TOKENSESSION ERR_STORE_CORRUPT data')
-  end
+  if not entries then return refuse('ERR_STORE_CORRUPT data') end
   for i = 15, first - 1 do data[ARGV[i]] = entries[ARGV[i]] or data[ARGV[i]] end
 end
 
