@@ -42,7 +42,7 @@ export class RequestSessions<Detail> {
     this.#userInfo = userInfo;
     this.#logins = logins;
     const { reuse, dataLimits: limits } = policy;
-    this.#data = { store, reuse, limits, onSession: (token, verb) => lookup.onData(token, verb) };
+    this.#data = { store, lookup, reuse, limits };
     this.#dataOfRequests = { ...this.#data, reuse: ANY_TOKEN };
     this.rotations = new Rotations(policy, lookup, events);
     this.named = new NamedSessions(policy, store, lookup, logins, events);

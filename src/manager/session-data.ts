@@ -14,6 +14,7 @@ import type {
 import { parseDataValue } from '../store/stored-json';
 import type { TokenClaims } from '../token/token';
 import { jsonOf } from './json-value';
+import type { SessionLookup } from './session-lookup';
 import type { RegisteredData } from './types';
 
 const MAX_TRIES = 20;
@@ -35,13 +36,9 @@ export interface DataOwner {
 
 export interface DataAccess {
   store: Store;
+  lookup: SessionLookup;
   reuse: ReusePolicy;
   limits: DataLimits;
-  /** Runs a verb on the session of the token. Gives `null` when there is no such live session. */
-  onSession<Outcome>(
-    token: string | null,
-    verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
-  ): Promise<{ data: Outcome } | null>;
 }
 
 type Key<Data> = keyof Data & string;
@@ -180,7 +177,7 @@ export class SessionData<Data extends object = RegisteredData> {
     if (this.#known !== null) return this.#known;
     const { store, reuse } = this.#access;
     const verb = (claims: TokenClaims) => store.readData(claims.tag, claims, reuse, keys);
-    const found = await this.#owner.answering(async () => this.#access.onSession(this.#owner.token(), verb));
+    const found = await this.#owner.answering(async () => this.#access.lookup.onData(this.#owner.token(), verb));
     return found?.data ?? new Map();
   }
 
@@ -226,7 +223,7 @@ export class SessionData<Data extends object = RegisteredData> {
         checkSize(first.entries, this.#access.limits);
         if (await startVisitor(first.entries)) return first.outcome;
       }
-      const found = await this.#access.onSession(this.#owner.token(), verb);
+      const found = await this.#access.lookup.onData(this.#owner.token(), verb);
       if (found !== null) return found.data;
       throw new SessionError('ERR_NO_SESSION', 'there is no live session to keep data of: nothing was written');
     });
