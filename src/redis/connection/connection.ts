@@ -94,8 +94,8 @@ export class RedisConnection {
     this.#scripts = defineScripts(client);
     this.#oneServer = this.#cluster === null ? new OneServer(this.#scripts, markOf) : null;
     if (this.#oneServer !== null) {
-      for (const [name, { inCommon }] of Object.entries(FOR_EACH_SESSION) as [ScriptName, { inCommon: number }][]) {
-        this.#together.set(name, new SessionsInOneScript(this.#scripts[name], inCommon, this.#oneServer));
+      for (const [name, { own }] of Object.entries(FOR_EACH_SESSION) as [ScriptName, { own: number }][]) {
+        this.#together.set(name, new SessionsInOneScript(this.#scripts[name], own, this.#oneServer));
       }
     }
     this.#readiness = Readiness.of(client, owned, timeoutMs);

@@ -20,15 +20,15 @@ interface SessionQuestion {
  */
 export class SessionsInOneScript {
   readonly #script: ScriptCommand;
-  readonly #inCommon: number;
+  readonly #own: number;
   readonly #oneServer: OneServer;
   readonly #sendAll = () => this.sendAll();
   #waiting: SessionQuestion[] = [];
 
-  /** @param inCommon the last arguments of the script that are the same for all its sessions. */
-  constructor(script: ScriptCommand, inCommon: number, oneServer: OneServer) {
+  /** @param own the number of arguments that each session has of its own. The others are the same for all of a run. */
+  constructor(script: ScriptCommand, own: number, oneServer: OneServer) {
     this.#script = script;
-    this.#inCommon = inCommon;
+    this.#own = own;
     this.#oneServer = oneServer;
   }
 
@@ -53,14 +53,10 @@ export class SessionsInOneScript {
   #fits({ args }: SessionQuestion): boolean {
     const [first] = this.#waiting;
     if (first === undefined) return true;
-    for (let index = this.#ownArguments(first); index < args.length; index++) {
+    for (let index = this.#own; index < args.length; index++) {
       if (args[index] !== first.args[index]) return false;
     }
     return true;
-  }
-
-  #ownArguments({ args }: SessionQuestion): number {
-    return args.length - this.#inCommon;
   }
 
   #sendTogether(all: readonly SessionQuestion[]): void {
@@ -68,11 +64,10 @@ export class SessionsInOneScript {
     const given: Parameters<ScriptCommand> = [2 * all.length];
     for (const { keys } of all) given.push(keys[0]);
     for (const { keys } of all) given.push(keys[1]);
-    const own = this.#ownArguments(all[0] as SessionQuestion);
     for (const { args } of all) {
-      for (let index = 0; index < own; index++) given.push(args[index] as string | number);
+      for (let index = 0; index < this.#own; index++) given.push(args[index] as string | number);
     }
-    given.push(...(all[0] as SessionQuestion).args.slice(own));
+    given.push(...(all[0] as SessionQuestion).args.slice(this.#own));
     this.#run(
       given,
       (replies) => this.#settle(all, replies),

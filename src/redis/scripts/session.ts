@@ -46,8 +46,8 @@ end
 const CHECK_INFO = `if info and string.find(info, '\\n', 1, true) then info = false end`;
 
 /**
- * Makes a script on any number of sessions. A process asks for the sessions of all its requests at once, because most of the
- * cost of a script is to start it.
+ * Makes a script on any number of sessions. A process asks for the sessions of all its requests at once, because most
+ * of the cost of a script is to start it.
  *
  * KEYS     of each session, the user's sessions; then of each, the user's cached info. Of one session, the info may be
  *          left out
@@ -55,21 +55,15 @@ const CHECK_INFO = `if info and string.find(info, '\\n', 1, true) then info = fa
  * Returns  of one session, what the verb returns; of several, that of each, which may be an error. An error of the
  *          whole script may be about one session: it can be run again for each
  *
- * @param clock TIME, or CLOCK for a verb that needs now.
- * @param names the names of the verb's arguments.
- * @param common the names of the last ones, which all the sessions have in common.
- * @param verb Lua that returns the reply for one session, from these variables and from key and info.
- * @returns also `inCommon`: how many arguments, the last ones, all the sessions have in common.
+ * @param begin Lua that runs once, and sets time.
+ * @param own the number of arguments that each session has of its own.
+ * @param verb Lua that returns the reply for one session, from key, info and its arguments, ARGV[first] and later.
  */
-function forEachSession(clock: string, names: readonly string[], common: readonly string[], verb: string) {
-  const values = names.map((_, index) => `ARGV[first + ${index}]`);
-  const commonValues = common.map((_, index) => `ARGV[#ARGV - ${common.length - 1 - index}]`);
-  const body = `
-    local ${names.join(', ')} = ${values.join(', ')}
-    ${CHECK_INFO}${verb}
-  `;
+function forEachSession(begin: string, own: number, verb: string) {
+  const body = `${CHECK_INFO}
+${verb}`;
   const lua = `
-${clock}${READ_INFO}${common.length === 0 ? '' : `local ${common.join(', ')} = ${commonValues.join(', ')}`}
+${begin}${READ_INFO}
 if sessions <= 1 then
   -- The same as below, without the cost of a function: mostly there is one session.
   local key, first = KEYS[1], 1
@@ -81,10 +75,10 @@ local function ask(key, info, first)
   ${body}
 end
 local replies = {}
-for i = 1, sessions do replies[i] = ask(KEYS[i], infos[i], ${names.length} * (i - 1) + 1) end
+for i = 1, sessions do replies[i] = ask(KEYS[i], infos[i], ${own} * (i - 1) + 1) end
 return replies
 `;
-  return { lua, inCommon: common.length };
+  return { lua, own };
 }
 
 /**
@@ -164,7 +158,7 @@ end
 `;
 
 /** Reads a session. Its only argument is the session id. */
-export const CHECK = forEachSession(TIME, ['sid'], [], `${READ_RECORD}${RETURN_FOUND}`);
+export const CHECK = forEachSession(TIME, 1, `local sid = ARGV[first]${READ_RECORD}${RETURN_FOUND}`);
 
 const SLIDE_WHEN_DUE = `
 local is_due, is_change = slide_every == '0' or age < 0 or age >= math.min(slide_every, ttl / 2), is_new
@@ -177,10 +171,10 @@ local is_due, is_change = slide_every == '0' or age < 0 or age >= math.min(slide
  * ARGV[4]  ms that must have passed since it was last slid, but at most half its ttl
  */
 export const TOUCH = forEachSession(
-  CLOCK,
-  ['sid', 'presented'],
-  ['grace', 'slide_every'],
-  `${RETURN_UNLESS_LIVE}${SLIDE_WHEN_DUE}${USE}return ${STORED}`,
+  `${CLOCK}local grace, slide_every = ARGV[#ARGV - 1], ARGV[#ARGV]`,
+  2,
+  `local sid, presented = ARGV[first], ARGV[first + 1]
+${RETURN_UNLESS_LIVE}${SLIDE_WHEN_DUE}${USE}return ${STORED}`,
 );
 
 /**
