@@ -73,7 +73,9 @@ end
 
 /** Refuses a hash of another layout, and a session in a hash without a user. */
 export const CHECK_LAYOUT = `
-if layout and layout ~= '${LAYOUT_VERSION}' then return redis.error_reply('TOKENSESSION ERR_STORE_LAYOUT ' .. layout) end
+if layout and layout ~= '${LAYOUT_VERSION}' then
+  return redis.error_reply('TOKENSESSION ERR_STORE_LAYOUT ' .. layout)
+end
 if record and not (layout and user_id) then return redis.error_reply('TOKENSESSION ERR_STORE_CORRUPT session') end
 `;
 
