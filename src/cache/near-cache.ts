@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { SharedJson } from '../store/shared-json';
+import type { SharedUser } from '../store/shared-user';
 import {
   type ChangeFeed,
   type ChangeFollower,
@@ -25,11 +25,8 @@ export interface Ticket {
 
 /** A live session from a recent answer of the store. */
 export interface KnownSession {
-  readonly userId: string;
+  readonly user: SharedUser;
   readonly session: Readonly<SessionRecord>;
-  readonly userInfo: SharedJson | null;
-  readonly userInfoVersion: number;
-  readonly cachedInfoVersion: number;
   readonly source: ChangeSource;
   /**
    * The offset from `performance.now()` to the store's clock: never behind it, and ahead by the time that the answer
@@ -42,8 +39,7 @@ export interface KnownSession {
   slideAt: number;
 }
 
-interface CheckedSession
-  extends Pick<KnownSession, 'userId' | 'session' | 'userInfo' | 'userInfoVersion' | 'cachedInfoVersion'> {
+interface CheckedSession extends Pick<KnownSession, 'user' | 'session'> {
   /** The store's clock when it answered. */
   readonly now: number;
 }
@@ -141,7 +137,7 @@ export class NearCache {
    */
   keep(ticket: Ticket, token: string, claims: TokenClaims, checked: CheckedSession): void {
     const { source, askedAt, change, askRedirections } = ticket;
-    const { userId, session, now, userInfo, userInfoVersion, cachedInfoVersion } = checked;
+    const { user, session, now } = checked;
     // Of two tokens made in one millisecond, one may prove less.
     const isHeld = claims.gen === session.gen && claims.mintedAt === session.mintedAt;
     if (!isHeld || claims.provedAt !== session.provedAt) return;
@@ -153,11 +149,8 @@ export class NearCache {
     const clockOffset = now - askedAt;
     const slideDueAt = Math.min(session.seenAt, now) + Math.min(this.#slideEveryMs, session.ttlMs / 2);
     const known = {
-      userId: flat(userId),
+      user,
       session: { ...session, sid },
-      userInfo,
-      userInfoVersion,
-      cachedInfoVersion,
       source,
       clockOffset,
       until: Math.min(askedAt + this.#policy.maxAgeMs, expiryOf(session) - clockOffset),

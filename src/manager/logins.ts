@@ -1,12 +1,12 @@
 import { checkSeconds, checkUserId, type Read, readOptions } from '../errors/arguments';
 import { isUnconfirmed, SessionError } from '../errors/session-error';
+import { userOf } from '../store/shared-user';
 import type { NewSession, SessionRecord, Store, StoredAttributes } from '../store/store';
 import { createSessionId, parseToken, type SessionName, signToken, type TokenClaims, tagOf } from '../token/token';
 import { CREATE_OPTIONS, type CreateSessionOptions } from './call-options';
 import type { ManagerPolicy } from './manager-options';
 import { reportOutcome } from './report-outcome';
 import type { SessionEmitter } from './session-events';
-import { userOf } from './session-view';
 import type { User } from './types';
 import type { UserInfo } from './user-info';
 
@@ -65,7 +65,7 @@ export class Logins<Detail> {
     if (!this.#userInfo.hasLoader) return this.start(userId, given);
     const detail = await this.#userInfo.loadAfresh(userId, this.#policy.userInfoTtlMs);
     if (detail === null) throw userNotFound();
-    return { ...(await this.start(userId, given)), user: userOf<Detail>(userId, detail) };
+    return { ...(await this.start(userId, given)), user: userOf(userId, detail) };
   }
 
   /** Starts a session, without asking `getUserInfo`. */

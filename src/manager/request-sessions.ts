@@ -56,7 +56,7 @@ export class RequestSessions<Detail> {
   /** The session that {@link open} would give, if the near cache has all of it; else `null`. Asks no store. */
   openKnown(token: string): OpenedSession<Detail> | null {
     const stored = this.#lookup.known(token, 'use');
-    const user = stored === null ? null : this.#userInfo.known(stored);
+    const user = stored === null ? null : this.#userInfo.known(stored.user);
     return stored === null || user === null ? null : new OpenedSession(token, user, stored);
   }
 
@@ -69,7 +69,8 @@ export class RequestSessions<Detail> {
       : this.#lookup.askOnce(token, 'use', claims));
     const stored = liveIn(found);
     if (stored === null) return { session: null, ending: endingOf(found) };
-    const user = this.#userInfo.known(stored) ?? (await this.#userInfo.load(stored, this.#policy.userInfoTtlMs));
+    const user =
+      this.#userInfo.known(stored.user) ?? (await this.#userInfo.load(stored.user, this.#policy.userInfoTtlMs));
     if (user === null) return { session: null, ending: { reason: 'revoked' } };
     return { session: new OpenedSession(token, user, stored), ending: null };
   }

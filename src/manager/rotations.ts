@@ -38,7 +38,7 @@ export class Rotations {
     if (live === null) return null;
     const provedAt = proof === 'now' ? live.now : live.provedAt;
     const claims = { ...(readClaims(token) as TokenClaims), provedAt };
-    return { ...live, provedAt, token: this.#mint(claims, live.userId, live.session.gen, live.now) };
+    return { ...live, provedAt, token: this.#mint(claims, live.user.id, live.session.gen, live.now) };
   }
 
   /** Whether a session's token is older than `rotateEvery`, or signed with an older secret. Asks no store. */

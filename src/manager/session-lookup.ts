@@ -1,6 +1,6 @@
 import type { KnownSession, NearCache, Ticket } from '../cache/near-cache';
 import { type Ending, SessionError } from '../errors/session-error';
-import { SharedJson } from '../store/shared-json';
+import { SharedUser } from '../store/shared-user';
 import type {
   EndedSession,
   Found,
@@ -11,7 +11,7 @@ import type {
   Store,
   StoredSession,
 } from '../store/store';
-import { isOwner, isVisitor, parseToken, readClaims, type TokenClaims } from '../token/token';
+import { flat, isOwner, isVisitor, parseToken, readClaims, type TokenClaims } from '../token/token';
 import type { ManagerPolicy } from './manager-options';
 import type { SessionEmitter } from './session-events';
 
@@ -24,9 +24,8 @@ type Purpose = 'read' | 'use' | 'use with data';
 /** A live session, with its data if that was asked for. */
 type StoredWithData = StoredSession & { data?: SessionEntries };
 
-export interface LiveToken extends Omit<StoredWithData, 'userInfo'> {
-  /** The cached user info, shared by all callers; `null` for none. */
-  userInfo: SharedJson | null;
+export interface LiveToken extends Pick<StoredWithData, 'session' | 'now' | 'data'> {
+  user: SharedUser;
   /** When the holder of this very token last proved who they are. For a former token, earlier than in the record. */
   provedAt: number;
   /** Whether the near cache answered: the store was asked before this look at the token began. */
@@ -65,12 +64,10 @@ export class SessionLookup {
     const known = this.#cache.find(token, time);
     if (known === null) return null;
     if (purpose === 'use' && time >= known.slideAt) void this.#slideAside(token, known);
-    const { userId, session, userInfo, userInfoVersion, cachedInfoVersion, clockOffset } = known;
+    const { user, session, clockOffset } = known;
     // The cache keeps only the very token that the record holds.
     const { provedAt } = session;
-    const now = Math.floor(time + clockOffset);
-    const versions = { userInfoVersion, cachedInfoVersion };
-    return { userId, session, userInfo, ...versions, now, provedAt, isFromMemory: true };
+    return { user, session, now: Math.floor(time + clockOffset), provedAt, isFromMemory: true };
   }
 
   /**
@@ -173,10 +170,10 @@ export class SessionLookup {
       this.#cache?.changed(tag);
       return found;
     }
-    const { userId, session, now, userInfoVersion, cachedInfoVersion, data } = found;
-    const userInfo = found.userInfo === null ? null : new SharedJson(found.userInfo);
-    const versions = { userInfoVersion, cachedInfoVersion };
-    const live = { userId, session, now, userInfo, ...versions, provedAt: claims.provedAt, isFromMemory: false };
+    const { userId, session, now, data } = found;
+    // A substring of Redis's answer keeps all of it in memory.
+    const user = new SharedUser(ticket === null ? userId : flat(userId), found);
+    const live = { user, session, now, provedAt: claims.provedAt, isFromMemory: false };
     if (ticket !== null) this.#cache?.keep(ticket, token, claims, live);
     return data === undefined ? live : { ...live, data };
   }
@@ -212,7 +209,7 @@ export class SessionLookup {
   /** Slides a known session while its request goes on. After a failure, the next request asks the store. */
   async #slideAside(token: string, known: KnownSession): Promise<void> {
     known.slideAt = Number.POSITIVE_INFINITY;
-    const { userId, session } = known;
+    const { user, session } = known;
     const claims = readClaims(token) as TokenClaims;
     try {
       const session = (await this.#ask(token, claims, 'use', this.#ticketFor(claims)))?.session;
@@ -220,7 +217,7 @@ export class SessionLookup {
       if (session?.gen !== claims.gen || session.mintedAt !== claims.mintedAt) this.#cache?.changed(claims.tag);
     } catch (error) {
       this.#cache?.changed(claims.tag);
-      this.#events.emit('slide-failed', { userId, sessionId: session.sid, error });
+      this.#events.emit('slide-failed', { userId: user.id, sessionId: session.sid, error });
     }
   }
 }

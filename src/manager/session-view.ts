@@ -1,5 +1,6 @@
+import { userOf } from '../store/shared-user';
 import { expiryOf, type SessionAttributes, type SessionRecord, type StoredBan } from '../store/store';
-import type { Ban, ReadonlyJson, Session, SessionInfo, User } from './types';
+import type { Ban, Session, SessionInfo, User } from './types';
 
 /**
  * A stored session in the form for applications. A class, because V8 would put later object literals into memory that
@@ -34,11 +35,6 @@ export class LiveSession<Detail> implements Session<Detail> {
     this.attributes = attributes;
     this.actor = actor;
   }
-}
-
-/** Makes the form of a user for applications. `detail`: `undefined` for none; frozen already. */
-export function userOf<Detail>(id: string, detail?: ReadonlyJson<Detail>): User<Detail> {
-  return Object.freeze(detail === undefined ? { id } : { id, detail });
 }
 
 export function infoOf(record: SessionRecord, now: number): SessionInfo {

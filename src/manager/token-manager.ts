@@ -4,6 +4,7 @@ import { checkSeconds, checkString, kindOf, readOptions } from '../errors/argume
 import { SessionError } from '../errors/session-error';
 import { observeStore } from '../store/observed-store';
 import { checkAttributes } from '../store/session-attributes';
+import { userOf } from '../store/shared-user';
 import type { HealthReport, SessionAttributes, SessionRecord, Store } from '../store/store';
 import { isSessionId, parseToken, signToken, tagOf } from '../token/token';
 import {
@@ -24,7 +25,7 @@ import { RequestSessions } from './request-sessions';
 import type { SessionData } from './session-data';
 import { SessionEmitter, type SessionEvents, type SessionListener } from './session-events';
 import { endingOf, foreignRecord, type LiveToken, liveIn, SessionLookup } from './session-lookup';
-import { banOf, infoOf, LiveSession, userOf } from './session-view';
+import { banOf, infoOf, LiveSession } from './session-view';
 import type { Ban, Inspection, Session, SessionInfo, User } from './types';
 import { UserInfo } from './user-info';
 import { type WatchableSession, type WatchedSession, Watches, watchTarget } from './watches';
@@ -326,7 +327,7 @@ export class TokenManager<Detail = unknown> {
   async addUser(userId: string, userInfoTtl?: number): Promise<User<Detail> | null> {
     this.#logins.checkUserId(userId);
     const { detail } = await this.#userInfo.loadAndCache(userId, this.#userInfoTtlMs(userInfoTtl));
-    return detail === null ? null : userOf<Detail>(userId, detail);
+    return detail === null ? null : userOf(userId, detail);
   }
 
   /**
@@ -436,13 +437,13 @@ export class TokenManager<Detail = unknown> {
 
   /** A session with its user info; `null` when that must be loaded. A version from memory is too old for a load. */
   #viewWithDetail(token: string, live: LiveToken): Session<Detail> | null {
-    const user = this.#userInfo.known(live);
+    const user = this.#userInfo.known(live.user);
     return user === null ? null : viewOf(token, live, user);
   }
 
   /** A session with its user info, loaded if there is none; `null` when there is no such user. */
   async #loadDetail(token: string, stored: LiveToken, ttlMs: number): Promise<Session<Detail> | null> {
-    const user = this.#userInfo.known(stored) ?? (await this.#userInfo.load(stored, ttlMs));
+    const user = this.#userInfo.known(stored.user) ?? (await this.#userInfo.load(stored.user, ttlMs));
     return user === null ? null : viewOf(token, stored, user);
   }
 
@@ -464,7 +465,7 @@ export class TokenManager<Detail = unknown> {
   }
 }
 
-function viewOf<Detail>(token: string, live: LiveToken, user: User<Detail> = userOf(live.userId)): Session<Detail> {
+function viewOf<Detail>(token: string, live: LiveToken, user: User<Detail> = userOf(live.user.id)): Session<Detail> {
   return new LiveSession(token, user, live.session, live.provedAt, live.now);
 }
 

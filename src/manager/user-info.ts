@@ -1,11 +1,9 @@
 import { isUnavailable, isUnconfirmed } from '../errors/session-error';
 import { MAX_USER_INFO_LOAD_MS } from '../store/limits';
-import { SharedJson } from '../store/shared-json';
+import { parseFrozen, type SharedUser, userOf } from '../store/shared-user';
 import type { Store } from '../store/store';
 import { tagOf } from '../token/token';
 import { reportOutcome } from './report-outcome';
-import type { LiveToken } from './session-lookup';
-import { userOf } from './session-view';
 import type { GetUserInfo, ReadonlyJson, User } from './types';
 
 /** Milliseconds after which other calls no longer join a load: a loader that hangs must not lock its user out. */
@@ -55,9 +53,8 @@ export class UserInfo<Detail> {
   }
 
   /** The user of a session, with cached info; `null` when there is none that can be read, and it must be loaded. */
-  known({ userId, userInfo }: Pick<LiveToken, 'userId' | 'userInfo'>): User<Detail> | null {
-    const detail = (userInfo?.value as ReadonlyJson<Detail> | null | undefined) ?? undefined;
-    return detail === undefined && this.hasLoader ? null : userOf<Detail>(userId, detail);
+  known({ value }: SharedUser): User<Detail> | null {
+    return this.hasLoader && value.detail === undefined ? null : (value as User<Detail>);
   }
 
   /**
@@ -65,15 +62,12 @@ export class UserInfo<Detail> {
    * that began; `null` when there is no such user. Doesn't wait for the cache: when that can't be written, the next
    * request loads again. Rejects when the sessions of a missing user can't be ended.
    */
-  async load(
-    { userId, userInfoVersion, cachedInfoVersion }: Pick<LiveToken, 'userId' | 'userInfoVersion' | 'cachedInfoVersion'>,
-    ttlMs: number,
-  ): Promise<User<Detail> | null> {
-    const shared = this.#shared(userId);
+  async load({ id, userInfoVersion, cachedInfoVersion }: SharedUser, ttlMs: number): Promise<User<Detail> | null> {
+    const shared = this.#shared(id);
     const isOutdated = (shared?.version ?? cachedInfoVersion) < cachedInfoVersion;
     const load = isOutdated ? undefined : shared;
-    const detail = await detailOf(load ?? this.#start(userId, ttlMs, userInfoVersion));
-    return detail === null ? null : userOf<Detail>(userId, detail);
+    const detail = await detailOf(load ?? this.#start(id, ttlMs, userInfoVersion));
+    return detail === null ? null : userOf(id, detail);
   }
 
   /**
@@ -152,7 +146,7 @@ export class UserInfo<Detail> {
       loads.splice(loads.indexOf(load), 1);
       if (loads.length === 0 && this.#loads.get(userId) === loads) this.#loads.delete(userId);
     });
-    const detail = text.then((json) => (json === null ? null : (new SharedJson(json).value as ReadonlyJson<Detail>)));
+    const detail = text.then((json) => (json === null ? null : (parseFrozen(json) as ReadonlyJson<Detail>)));
     const load: Load<Detail> = { detail, stored, version: known, isShared: true, over, isAfresh: known === null };
     const loads = this.#loads.get(userId) ?? [];
     loads.push(load);
