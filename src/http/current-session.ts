@@ -96,7 +96,8 @@ export class CurrentSession<Detail> {
     this.session = visitor;
     this.#visitor = { token: visitor.token, refusal: null, cookies: [...cookies, visitor.token] };
     const lifetime = { maxAge: null, isPersistent: false };
-    this.policy.cookies?.visitor.set(this.exchange, visitor.token, lifetime, cookies.length > 1, freshForMs);
+    const hasOtherCookies = this.#mayDispute(cookies, visitor.token);
+    this.policy.cookies?.visitor.set(this.exchange, visitor.token, lifetime, hasOtherCookies, freshForMs);
   }
 
   /**
@@ -107,8 +108,19 @@ export class CurrentSession<Detail> {
     const { capAt, checkedAt } = session;
     const maxAge = capAt === 0 ? null : Math.ceil((capAt - checkedAt.getTime()) / 1000);
     const lifetime = { maxAge, isPersistent: this.isPersistent };
-    const hasOtherCookies = !leavesOthers && this.tokens.cookies.length > 1;
+    const hasOtherCookies = !leavesOthers && this.#mayDispute(this.tokens.cookies, session.token);
     this.policy.cookies?.user.set(this.exchange, session.token, lifetime, hasOtherCookies, freshForMs);
+  }
+
+  /**
+   * Whether cookies that came may stay beside the new one, and count against it: several, or one of another user or
+   * visitor. Even a single one may have another domain or path: a planted one, or one from before a change of options.
+   */
+  #mayDispute(cookies: readonly string[], token: string): boolean {
+    if (cookies.length > 1) return true;
+    const { sessions } = this.policy;
+    const tag = sessions.readToken(token)?.tag;
+    return cookies.some((other) => (sessions.readToken(other)?.tag ?? tag) !== tag);
   }
 
   clearCookie(): void {

@@ -304,6 +304,19 @@ describe.each(HOSTS)('on %s, a visitor under attack', (framework) => {
     else expect(deleted).toEqual(about);
   });
 
+  it.each([
+    ['a first write, when it is dead', '/set?a=1'],
+    ['rotate(), when it is live', '/rotate'],
+  ])('loses the only cookie, a planted one, by %s', async (_, path) => {
+    const { visit, manager, url } = await start(framework);
+    const planted = await visitorOf(url, 'cart=planted');
+    if (path !== '/rotate') await manager.deleteToken(planted);
+    const lines = (await visit(path, { Cookie: `session-visitor=${planted}` })).headers.getSetCookie();
+    // It may have another path. Beside the new cookie, one that stayed would leave no visitor.
+    expect(lines[0]).toMatch(/^session-visitor=; Max-Age=0; Path=\/(?:set|rotate);/);
+    expect(lines.at(-1)).toMatch(/^session-visitor=[^;]+~; Path=\/;/);
+  });
+
   it("is found by the visitor's cookie and the header alone: its token is ignored in a user’s cookie", async () => {
     const { visit, manager, url, calls } = await start(framework);
     const [planted, own] = [await visitorOf(url, 'cart=planted'), await visitorOf(url, 'cart=book')];
