@@ -117,8 +117,9 @@ class KoaExchange extends NodeExchange {
     return (this.#ctx.req as { originalUrl?: string }).originalUrl ?? this.#ctx.originalUrl;
   }
 
-  ip(): string {
-    return this.#ctx.ip;
+  /** Koa says `''` where there is none, as on a Unix socket. */
+  ip(): string | undefined {
+    return this.#ctx.ip || undefined;
   }
 
   host(): string {

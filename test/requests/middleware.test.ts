@@ -1,6 +1,9 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import type { RequestListener } from 'node:http';
+import { createServer, type RequestListener, request } from 'node:http';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { inspect } from 'node:util';
 import express, { type ErrorRequestHandler } from 'express';
 import Koa from 'koa';
@@ -126,6 +129,19 @@ describe.each(APPS)('%s', (_, build, { begin }) => {
       const { manager, send } = await start({ trustProxy: true });
       await send('/login?user=ada', { 'x-forwarded-for': given });
       expect((await manager.listUserSessions('ada'))[0]?.attributes.ip).toBe(ip);
+    });
+
+    it('stores no ip where the connection has none: over a Unix socket', async () => {
+      const manager = manage();
+      const socketPath = join(tmpdir(), `tokensession-${randomUUID()}`);
+      const app = createServer(build(manager, {})).listen(socketPath);
+      onClose(() => app.close());
+      await once(app, 'listening');
+      const login = request({ socketPath, path: '/login?user=ada', method: 'POST', agent: false }).end();
+      const [response] = await once(login, 'response');
+      expect(response.statusCode).toBe(200);
+      response.resume();
+      expect((await manager.listUserSessions('ada'))[0]?.attributes).toEqual({});
     });
 
     it('stores neither ip nor user agent when switched off', async () => {
