@@ -33,7 +33,10 @@ export interface CookieOptions {
    * prefixed name, `sameSite: 'none'` or `partitioned`.
    */
   secure?: boolean | undefined;
-  /** Whether requests from pages of other sites carry the cookie. Default `lax`: only when the user follows a link. */
+  /**
+   * Whether requests from pages of other sites carry the cookie. Default `lax`: only when the user follows a link. With
+   * an identity provider, session data kept before the redirect needs `lax`; if the provider posts its answer, `none`.
+   */
   sameSite?: 'strict' | 'lax' | 'none' | undefined;
   /** Whether browsers keep a separate cookie for each top-level site that embeds yours (CHIPS). Default false. */
   partitioned?: boolean | undefined;
