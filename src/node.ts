@@ -3,6 +3,7 @@ import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import { SessionError } from './errors/session-error';
 import { type Connection, readConnection } from './http/connection';
+import { TARGETED_CACHES } from './http/reply-headers';
 import { RequestSession } from './http/request-session';
 import { openerPolicy, openOnce, type SessionOpenerOptions } from './http/session-opener';
 import type { TokenManager } from './manager/token-manager';
@@ -69,6 +70,7 @@ const BODY_HEADERS = [
   'Last-Modified',
   'Repr-Digest',
   'Trailer',
+  ...TARGETED_CACHES,
 ];
 
 /** The answer to a failure that is none of this package. */

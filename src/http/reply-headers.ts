@@ -26,7 +26,7 @@ interface CookieDecision {
 const COOKIE = 'Set-Cookie';
 const CACHE = 'Cache-Control';
 /** Headers that a content delivery network obeys instead of `Cache-Control` (RFC 9213). */
-const TARGETED_CACHES = [
+export const TARGETED_CACHES = [
   'CDN-Cache-Control',
   'Cloudflare-CDN-Cache-Control',
   'Netlify-CDN-Cache-Control',
@@ -53,6 +53,7 @@ export class ReplyHeaders {
   /** The kinds that the latest `#put` has added to the application's own. */
   #addedKinds: readonly string[] = [];
   #error: SessionError | null = null;
+  #isForOneClient = false;
 
   constructor(fields: HeaderFields) {
     this.#fields = fields;
@@ -79,6 +80,12 @@ export class ReplyHeaders {
    */
   clearSiteData(asker: object, kinds: readonly string[]): void {
     this.#siteData.set(asker, kinds);
+    this.#put();
+  }
+
+  /** Keeps the response out of all caches, whatever the application allows them. */
+  forbidCaches(): void {
+    this.#isForOneClient = true;
     this.#put();
   }
 
@@ -120,12 +127,13 @@ export class ReplyHeaders {
       const lines = [...this.#cookiesOfOthers(), ...ours];
       if (lines.length > 0) fields.setHeader(COOKIE, lines);
       else fields.removeHeader(COOKIE);
-      if (ours.length > 0) this.#forbidCaches();
+      if (ours.length > 0) this.#putNoStore();
     }
+    if (this.#isForOneClient) this.#putNoStore();
     if (this.#siteData.size > 0) this.#putSiteData();
   }
 
-  #forbidCaches(): void {
+  #putNoStore(): void {
     const fields = this.#fields;
     const given = TARGETED_CACHES.filter((name) => fields.getHeader(name) !== undefined);
     for (const name of [CACHE, ...given]) {

@@ -359,7 +359,7 @@ describe('a recipe based on Request and Response', () => {
     } catch (error) {
       thrown = error;
     }
-    const http = { status: 401, headers: { 'WWW-Authenticate': 'Bearer' } };
+    const http = { status: 401, headers: { 'WWW-Authenticate': 'Bearer', 'Cache-Control': 'no-store' } };
     expect(extensionsOf(thrown)).toEqual({ code: 'ERR_UNAUTHENTICATED', http });
     // As graphql-js wraps what a resolver throws.
     expect(extensionsOf(Object.assign(new Error(), { originalError: thrown }))).toEqual(extensionsOf(thrown));

@@ -301,3 +301,16 @@ it('guards in any mounted application', async () => {
   const authorization = `Bearer ${await manager.setToken('ada')}`;
   expect(await (await app.request('/api/me', { headers: { authorization } })).json()).toBe('ada');
 });
+
+it('a refusal of a guard goes to one client, whatever caches the application allows', async () => {
+  const app = new Hono().use(sessionMiddleware(newManager()));
+  app.use((c, next) => {
+    c.header('Cache-Control', 'private, max-age=60');
+    c.header('CDN-Cache-Control', 'max-age=60');
+    return next();
+  });
+  app.get('/', requireUser(), (c) => c.text('in'));
+  const { status, headers } = await app.request('/');
+  const caches = ['cache-control', 'cdn-cache-control'].map((name) => headers.get(name));
+  expect([status, ...caches]).toEqual([401, 'no-store', 'no-store']);
+});

@@ -28,7 +28,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-describe.each(APPS)('%s', (_, build, { begin }) => {
+describe.each(APPS)('%s', (name, build, { begin, isNode }) => {
   const onClose = closeAfterEach();
 
   function manage(store: Store = new MemoryStore(), getUserInfo?: (id: string) => Detail | null) {
@@ -53,6 +53,32 @@ describe.each(APPS)('%s', (_, build, { begin }) => {
     void store.close();
     return store;
   };
+
+  describe('a refusal of a guard', () => {
+    it.each([
+      ['/me', 401],
+      ['/page', 303],
+      ['/vault', 403],
+    ])('goes to one client, whatever caches the application allows: %s', async (path, status) => {
+      const manager = manage();
+      const handle = build(manager, {});
+      const app = await listen((req, res) => {
+        if (isNode) res.setHeader('Cache-Control', 'private, max-age=60').setHeader('CDN-Cache-Control', 'max-age=60');
+        handle(req, res);
+      });
+      onClose(app.close);
+      const { token } = await manager.createSession('ada', { actor: 'support' });
+      const answer = await ask(app.url + path, {
+        headers: { accept: 'text/html', ...(path === '/vault' && { cookie: `session=${token}` }) },
+      });
+      const caches = ['cache-control', 'cdn-cache-control'].map((name) => answer.headers.get(name));
+      expect([answer.status, ...caches]).toEqual([
+        status,
+        'no-store',
+        isNode && name !== 'node:http' ? 'no-store' : null,
+      ]);
+    });
+  });
 
   describe('signing in', () => {
     it('works end to end: anonymous, log in, read the user, log out, anonymous', async () => {

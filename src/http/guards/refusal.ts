@@ -11,6 +11,9 @@ export interface Refusal {
   body: { error: string } & Partial<Ending>;
 }
 
+/** A refusal is for one client, until a login. */
+const NO_STORE = { 'Cache-Control': 'no-store' };
+
 /** What a guard gives: an answer, an error for the host's error path, or `null` for a request that may go on. */
 export type GuardVerdict = Refusal | Error | null;
 
@@ -23,14 +26,14 @@ export function userRefusal(current: CurrentSession<unknown>, loginPage: string 
   if (current.user !== null) return null;
   const { policy, exchange, failure } = current;
   if (failure !== null && !current.isConflict) return current.withErrorHeaders(failure);
-  const challenge = policy.header?.challenge ?? {};
+  const headers = { ...policy.header?.challenge, ...NO_STORE };
   const body = { error: 'unauthenticated', ...current.ending };
-  if (loginPage === null) return { status: 401, headers: challenge, body };
+  if (loginPage === null) return { status: 401, headers, body };
   if (!isPageRequest(exchange.method, exchange.header('accept'))) {
-    return { status: 401, headers: { ...challenge, Vary: 'Accept' }, body };
+    return { status: 401, headers: { ...headers, Vary: 'Accept' }, body };
   }
-  const headers = { Location: loginLocation(loginPage, exchange.url), 'Cache-Control': 'no-store', Vary: 'Accept' };
-  return { status: 303, headers, body };
+  const location = { Location: loginLocation(loginPage, exchange.url) };
+  return { status: 303, headers: { ...location, ...NO_STORE, Vary: 'Accept' }, body };
 }
 
 /** Judges a request that needs a recent proof. Asks the store where the near cache has answered. */
@@ -58,5 +61,5 @@ export async function recencyRefusal(current: CurrentSession<unknown>, seconds: 
 
 /** The user is signed in, but the last proof is too old. */
 function reauthenticationRequired(): Refusal {
-  return { status: 403, headers: {}, body: { error: 'reauthentication_required' } };
+  return { status: 403, headers: NO_STORE, body: { error: 'reauthentication_required' } };
 }

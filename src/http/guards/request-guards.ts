@@ -1,4 +1,5 @@
 import { checkCalled, checkSeconds, optional, type Readers, readOptions } from '../../errors/arguments';
+import type { CurrentSession } from '../current-session';
 import { checkProperty } from '../property';
 import { currentOf } from '../request-session';
 import { chosenSession } from '../session-place';
@@ -42,7 +43,10 @@ export function redirectOf(options: RedirectOptions | undefined): string | null 
 export function userGuard(options: RequireUserOptions | undefined, needs?: string): Guard {
   checkCalled('requireUser', options);
   const { redirectTo, property } = readOptions('requireUser', options, { ...REDIRECT, ...PROPERTY }, '');
-  return (request) => userRefusal(currentOf(chosenSession(request, property, 'requireUser()', needs)), redirectTo);
+  return (request) => {
+    const current = currentOf(chosenSession(request, property, 'requireUser()', needs));
+    return uncached(current, userRefusal(current, redirectTo));
+  };
 }
 
 /** @param needs what puts the session on a request, for errors. Default: `sessionMiddleware()`. */
@@ -50,6 +54,14 @@ export function recencyGuard(seconds: number, options: GuardOptions | undefined,
   checkCalled('requireRecentLogin', seconds);
   const within = checkSeconds('seconds', seconds);
   const { property } = readOptions('requireRecentLogin', options, PROPERTY, '');
-  return (request) =>
-    recencyRefusal(currentOf(chosenSession(request, property, 'requireRecentLogin()', needs)), within);
+  return async (request) => {
+    const current = currentOf(chosenSession(request, property, 'requireRecentLogin()', needs));
+    return uncached(current, await recencyRefusal(current, within));
+  };
+}
+
+/** A cached refusal would outlive a login, or reach another client. */
+function uncached(current: CurrentSession<unknown>, verdict: GuardVerdict): GuardVerdict {
+  if (verdict !== null && !(verdict instanceof Error)) current.exchange.reply()?.forbidCaches();
+  return verdict;
 }
