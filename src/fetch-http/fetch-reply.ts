@@ -1,6 +1,6 @@
+import { SessionError } from '../errors/session-error';
 import { privateField } from '../http/private-field';
 import { type HeaderFields, ReplyHeaders } from '../http/reply-headers';
-import { signalTooLate } from '../http/request-errors';
 
 const replies = privateField<FetchReply>();
 
@@ -45,7 +45,8 @@ class FetchReply implements HeaderFields {
   onClose(listener: () => void, hasBody: boolean): void {
     if (this.#isCommitted) {
       listener();
-      throw signalTooLate();
+      const message = 'session.signal came after the response was committed: nothing would end its watch';
+      throw new SessionError('ERR_HEADERS_SENT', message);
     }
     this.#hasBody = hasBody;
     this.#closing.add(listener);

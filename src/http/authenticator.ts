@@ -8,8 +8,7 @@ import type { CookieOptions } from './cookies/cookie-options';
 import { type Exchange, hostIn, isRepeatedIn } from './exchange';
 import { type SessionPolicy, sessionPolicy } from './middleware-options';
 import { type CrossOriginOptions, foreignOriginRefusal } from './origin-check';
-import { tokenConflict } from './request-errors';
-import { candidatesOf } from './request-tokens';
+import { candidatesOf, tokenConflict } from './request-tokens';
 import type { HeaderOption } from './token-header';
 
 /**
@@ -89,8 +88,7 @@ export function authenticator<Detail>(
     const given = readOptions('authenticate', details, DETAILS, '');
     const handshake = new Handshake(request, given);
     try {
-      const { tokens, error } = judge(policy, handshake, given.token);
-      return error === null ? await lookUp(policy, tokens) : { session: null, error };
+      return { session: await lookUp(policy, tokensOf(policy, handshake, given.token)), error: null };
     } catch (error) {
       if (error instanceof SessionError) return { session: null, error };
       throw error;
@@ -98,34 +96,42 @@ export function authenticator<Detail>(
   };
 }
 
-/** The tokens to look up, in turn, or why none may act. */
-function judge<Detail>(
+/**
+ * The tokens to look up, in turn.
+ *
+ * @throws SessionError when none may act.
+ */
+function tokensOf<Detail>(
   { manager, sessions, header, cookies, trustedOrigins }: SessionPolicy<Detail>,
   handshake: Handshake,
   given: unknown,
-): { tokens: readonly string[]; error: SessionError | null } {
+): readonly string[] {
   const named = [given, header?.read(handshake)].find((token) => manager.isToken(token));
-  if (named !== undefined) return { tokens: [named as string], error: null };
+  if (named !== undefined) return [named as string];
   const refusal = foreignOriginRefusal(handshake, trustedOrigins);
-  if (refusal !== null) return { tokens: [], error: refusal };
+  if (refusal !== null) throw refusal;
   const values = cookies?.user.read(handshake.header('cookie'), handshake.isSecure) ?? [];
   const candidates = candidatesOf(values, sessions);
-  return { tokens: candidates ?? [], error: candidates === null ? tokenConflict() : null };
+  if (candidates === null) throw tokenConflict();
+  return candidates;
 }
 
+/** @throws SessionError for a connection without a live session. */
 async function lookUp<Detail>(
   { manager, sessions }: SessionPolicy<Detail>,
   tokens: readonly string[],
-): Promise<Authentication<Detail>> {
+): Promise<Session<Detail>> {
   let ended: SessionError | null = null;
   for (const token of tokens) {
     const claims = sessions.readToken(token);
     if (claims === null || isVisitor(claims)) continue;
     const inspection = await manager.inspectToken(token, { touch: true });
-    if (inspection.session !== null) return { session: inspection.session, error: null };
+    if (inspection.session !== null) return inspection.session;
     ended ??= sessionEnded(inspection);
   }
-  return { session: null, error: ended ?? unauthenticated() };
+  throw (
+    ended ?? new SessionError('ERR_UNAUTHENTICATED', 'no user is signed in', { body: { error: 'unauthenticated' } })
+  );
 }
 
 class Handshake implements Pick<Exchange, 'header' | 'isRepeated' | 'host' | 'isSecure'> {
@@ -167,8 +173,4 @@ function isGetter(headers: ConnectionRequest['headers']): headers is HeaderGette
 function isEncrypted({ socket, url }: ConnectionRequest): boolean {
   const isTls = typeof socket === 'object' && (socket as { encrypted?: unknown } | null)?.encrypted === true;
   return isTls || /^(?:https|wss):/i.test(url ?? '');
-}
-
-function unauthenticated(): SessionError {
-  return new SessionError('ERR_UNAUTHENTICATED', 'no user is signed in', { body: { error: 'unauthenticated' } });
 }

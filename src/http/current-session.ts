@@ -5,7 +5,6 @@ import type { User } from '../manager/types';
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './middleware-options';
 import { crossOriginRefusal } from './origin-check';
-import { headersSent } from './request-errors';
 import { judgeTokens, judgeVisitor, NO_VISITOR, type RequestTokens, type RequestVisitor } from './request-tokens';
 
 /**
@@ -199,4 +198,10 @@ export class CurrentSession<Detail> {
     if (answer.headers !== undefined) this.exchange.reply()?.addErrorHeaders(answer);
     return answer;
   }
+}
+
+/** @param what would have set the cookie. */
+export function headersSent(what: string): SessionError {
+  const reason = 'the response had begun, or its client had gone: its cookie could not be set (an await missing?)';
+  return new SessionError('ERR_HEADERS_SENT', `${what} came after ${reason}`);
 }

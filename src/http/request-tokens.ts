@@ -1,10 +1,9 @@
-import type { SessionError } from '../errors/session-error';
+import { SessionError } from '../errors/session-error';
 import type { RequestSessions } from '../manager/request-sessions';
 import { isVisitor, sessionIdIn, type TokenClaims, tagIn } from '../token/token';
 import type { Exchange } from './exchange';
 import type { SessionPolicy } from './middleware-options';
 import { crossOriginRefusal } from './origin-check';
-import { tokenConflict } from './request-errors';
 
 /** The judgement of a request: which of its tokens may act, for every look-up and every verb. */
 export interface RequestTokens {
@@ -106,6 +105,11 @@ export function candidatesOf(
   }
   const candidates = [...newest.values()].sort((one, two) => compareAge(one.claims, two.claims));
   return candidates.map(({ token }) => token);
+}
+
+export function tokenConflict(): SessionError {
+  const message = 'the request has cookies of several users, or of too many sessions: a login or a logout clears them';
+  return new SessionError('ERR_TOKEN_CONFLICT', message);
 }
 
 /** Sorts newer tokens first. Tokens of one age have any fixed order. */

@@ -1,10 +1,9 @@
 /* The verbs that change whose session a request has, or with which token. */
 import type { OpenedSession } from '../manager/opened-session';
 import type { SessionEntries } from '../store/store';
-import type { CurrentSession } from './current-session';
+import { type CurrentSession, headersSent } from './current-session';
 import { attributesOf } from './exchange';
 import type { CheckedLoginOptions, CheckedLogoutOptions } from './login-options';
-import { headersSent } from './request-errors';
 
 /** Signs a user in, as `RequestSession.login` says. Gives the new token. */
 export function logIn<Detail>(

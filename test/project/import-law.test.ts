@@ -16,7 +16,7 @@ const LAW: Record<string, string[]> = {
   'node-http': ['node-http', 'http', 'http/guards'],
   'express-session': ['express-session', 'http', 'manager', 'store', 'token', 'errors'],
   passport: ['passport', 'http', 'http/guards', 'errors'],
-  'fetch-http': ['fetch-http', 'http'],
+  'fetch-http': ['fetch-http', 'http', 'errors'],
   redis: [
     ...['redis', 'redis/health', 'redis/changes', 'redis/revocations', 'redis/connection', 'redis/client'],
     ...['redis/scripts', 'store', 'token', 'errors'],
