@@ -1,19 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { GuardVerdict } from './http/guards/refusal';
-import {
-  type Guard,
-  type GuardOptions,
-  type RequireUserOptions,
-  recencyGuard,
-  userGuard,
-} from './http/guards/request-guards';
+import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards/guards';
+import type { Refusal } from './http/guards/refusal';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import { cutOff, sendJson } from './node-http/node-answer';
 import { isResponse, NodeExchange } from './node-http/node-exchange';
 
-export type { GuardOptions, RequireUserOptions } from './http/guards/request-guards';
+export type { GuardOptions, RequireUserOptions } from './http/guards/guards';
 export * from './http/index';
 
 declare global {
@@ -95,19 +89,21 @@ export function requireRecentLogin(seconds: number, options?: GuardOptions): Exp
 
 function middlewareOf(guard: Guard): ExpressMiddleware {
   return (req, res, next) => {
-    const refusal = guard(req);
+    let refusal: ReturnType<Guard>;
+    try {
+      refusal = guard(req);
+    } catch (error) {
+      return next(error);
+    }
     // An answer that throws must not end the process: another handler may have set what HTTP can't carry.
     if (refusal instanceof Promise) refusal.then((judged) => answer(judged, res, next)).catch(next);
     else answer(refusal, res, next);
   };
 }
 
-function answer(refusal: GuardVerdict, res: ServerResponse, next: (error?: unknown) => void): void {
-  if (refusal === null || refusal instanceof Error) {
-    next(refusal ?? undefined);
-    return;
-  }
-  if (!cutOff(res)) sendJson(res, refusal.status, refusal.headers, refusal.body);
+function answer(refusal: Refusal | null, res: ServerResponse, next: () => void): void {
+  if (refusal === null) next();
+  else if (!cutOff(res)) sendJson(res, refusal.status, refusal.headers, refusal.body);
 }
 
 class ExpressExchange extends NodeExchange {

@@ -1,19 +1,13 @@
 import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
-import type { GuardVerdict, Refusal } from './http/guards/refusal';
-import {
-  type Guard,
-  type GuardOptions,
-  type RequireUserOptions,
-  recencyGuard,
-  userGuard,
-} from './http/guards/request-guards';
+import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards/guards';
+import type { Refusal } from './http/guards/refusal';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import { type SessionContext, SessionPlace } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
 import { cutOff } from './node-http/node-answer';
 import { NodeExchange } from './node-http/node-exchange';
 
-export type { GuardOptions, RequireUserOptions } from './http/guards/request-guards';
+export type { GuardOptions, RequireUserOptions } from './http/guards/guards';
 export * from './http/index';
 
 declare module 'fastify' {
@@ -125,9 +119,8 @@ export function requireRecentLogin(seconds: number, options?: GuardOptions): Fas
 
 function hookOf(guard: Guard): FastifyHook {
   return (request, reply, done) => {
-    const settle = (refusal: GuardVerdict) => {
+    const settle = (refusal: Refusal | null) => {
       if (refusal === null) return done();
-      if (refusal instanceof Error) return done(refusal);
       if (cutOff(reply.raw)) return;
       try {
         answer(refusal, reply);

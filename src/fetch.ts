@@ -7,7 +7,7 @@ import type { TokenManager } from './manager/token-manager';
 import type { RegisteredDetail } from './manager/types';
 
 export type { Connection } from './http/connection';
-export { requireRecentLogin, requireUser } from './http/guards/session-guards';
+export { requireRecentLogin, requireUser } from './http/guards/guards';
 export * from './http/index';
 export type { SessionOpenerOptions } from './http/session-opener';
 export type { FetchRequest };

@@ -5,13 +5,7 @@ import { SessionError } from './errors/session-error';
 import { FetchExchange } from './fetch-http/fetch-exchange';
 import { replyTo } from './fetch-http/fetch-reply';
 import type { Connection } from './http/connection';
-import {
-  type Guard,
-  type GuardOptions,
-  type RequireUserOptions,
-  recencyGuard,
-  userGuard,
-} from './http/guards/request-guards';
+import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import { privateField } from './http/private-field';
 import type { OneProperty, RegisteredProperty } from './http/property';
@@ -21,7 +15,7 @@ import type { User } from './manager/types';
 import { type ClosingResponse, onceClosed } from './node-http/once-closed';
 
 export type { Connection } from './http/connection';
-export type { GuardOptions, RequireUserOptions } from './http/guards/request-guards';
+export type { GuardOptions, RequireUserOptions } from './http/guards/guards';
 export * from './http/index';
 
 declare module 'hono' {
@@ -147,7 +141,6 @@ function middlewareOf(guard: Guard): MiddlewareHandler {
   return async (c, next) => {
     const refusal = await guard(c);
     if (refusal === null) return next();
-    if (refusal instanceof Error) throw refusal;
     for (const [name, value] of Object.entries(refusal.headers)) c.header(name, value, { append: name === 'Vary' });
     return c.json(refusal.body, refusal.status as ContentfulStatusCode);
   };

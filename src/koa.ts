@@ -1,12 +1,6 @@
 import type { Context, DefaultState, ExtendableContext, Middleware, Next } from 'koa';
-import type { GuardVerdict } from './http/guards/refusal';
-import {
-  type Guard,
-  type GuardOptions,
-  type RequireUserOptions,
-  recencyGuard,
-  userGuard,
-} from './http/guards/request-guards';
+import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards/guards';
+import type { Refusal } from './http/guards/refusal';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
 import type { OneProperty, RegisteredProperty } from './http/property';
 import { type SessionContext, SessionPlace } from './http/session-place';
@@ -15,7 +9,7 @@ import type { User } from './manager/types';
 import { cutOff, setRefusalHeaders } from './node-http/node-answer';
 import { NodeExchange } from './node-http/node-exchange';
 
-export type { GuardOptions, RequireUserOptions } from './http/guards/request-guards';
+export type { GuardOptions, RequireUserOptions } from './http/guards/guards';
 export * from './http/index';
 
 declare module 'koa' {
@@ -92,9 +86,8 @@ function middlewareOf(guard: Guard): Middleware {
   };
 }
 
-function answer(refusal: GuardVerdict, ctx: Context, next: Next): Promise<unknown> | undefined {
+function answer(refusal: Refusal | null, ctx: Context, next: Next): Promise<unknown> | undefined {
   if (refusal === null) return next();
-  if (refusal instanceof Error) throw refusal;
   if (cutOff(ctx.res)) return undefined;
   setRefusalHeaders(ctx.res, refusal.headers);
   ctx.status = refusal.status;

@@ -12,7 +12,7 @@ import { cutOff, sendJson } from './node-http/node-answer';
 import { isResponse, NodeExchange } from './node-http/node-exchange';
 
 export type { Connection } from './http/connection';
-export { requireRecentLogin, requireUser } from './http/guards/session-guards';
+export { requireRecentLogin, requireUser } from './http/guards/guards';
 export * from './http/index';
 export type { SessionOpenerOptions } from './http/session-opener';
 

@@ -1,6 +1,6 @@
 export type { SiteData } from './clear-site-data';
 export type { CookieOptions } from './cookies/cookie-options';
-export type { RedirectOptions } from './guards/request-guards';
+export type { RedirectOptions } from './guards/guards';
 export { safeReturnTo } from './guards/return-to';
 export type { LoginOptions, LogoutOptions } from './login-options';
 export type { SessionMiddlewareOptions } from './middleware-options';

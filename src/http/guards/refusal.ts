@@ -1,4 +1,3 @@
-/* The judgements of the guards. */
 import type { Ending } from '../../errors/session-error';
 import type { CurrentSession } from '../current-session';
 import { isPageRequest, loginLocation } from './return-to';
@@ -14,18 +13,16 @@ export interface Refusal {
 /** A refusal is for one client, until a login. */
 const NO_STORE = { 'Cache-Control': 'no-store' };
 
-/** What a guard gives: an answer, an error for the host's error path, or `null` for a request that may go on. */
-export type GuardVerdict = Refusal | Error | null;
-
 /**
  * Judges a request that needs a user.
  *
  * @param loginPage where to send browsers; `null` for nowhere.
+ * @throws the failure that leaves the user unknown.
  */
-export function userRefusal(current: CurrentSession<unknown>, loginPage: string | null): GuardVerdict {
+export function userRefusal(current: CurrentSession<unknown>, loginPage: string | null): Refusal | null {
   if (current.user !== null) return null;
   const { policy, exchange, failure } = current;
-  if (failure !== null && !current.isConflict) return current.withErrorHeaders(failure);
+  if (failure !== null && !current.isConflict) throw current.withErrorHeaders(failure);
   const headers = { ...policy.header?.challenge, ...NO_STORE };
   const body = { error: 'unauthenticated', ...current.ending };
   if (loginPage === null) return { status: 401, headers, body };
@@ -36,8 +33,12 @@ export function userRefusal(current: CurrentSession<unknown>, loginPage: string 
   return { status: 303, headers: { ...location, ...NO_STORE, Vary: 'Accept' }, body };
 }
 
-/** Judges a request that needs a recent proof. Asks the store where the near cache has answered. */
-export async function recencyRefusal(current: CurrentSession<unknown>, seconds: number): Promise<GuardVerdict> {
+/**
+ * Judges a request that needs a recent proof. Asks the store where the near cache has answered.
+ *
+ * @throws or rejects as {@link userRefusal}, and when the store can't answer.
+ */
+export async function recencyRefusal(current: CurrentSession<unknown>, seconds: number): Promise<Refusal | null> {
   const { session } = current;
   if (session?.isFromMemory && !current.isConfirmed) {
     try {
@@ -46,7 +47,7 @@ export async function recencyRefusal(current: CurrentSession<unknown>, seconds: 
       // Unless a login has taken its place meanwhile.
       if (ending !== null && current.session?.id === session.id) current.signOut(ending);
     } catch (error) {
-      return current.withErrorHeaders(error as Error);
+      throw current.withErrorHeaders(error as Error);
     }
   }
   // Not before that call, during which another verb of the request may have signed someone else in or out.
