@@ -3,11 +3,10 @@ import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { checkFunction } from './errors/arguments';
 import { SessionError } from './errors/session-error';
 import { FetchExchange } from './fetch-http/fetch-exchange';
-import { replyTo } from './fetch-http/fetch-reply';
+import { type FetchReply, replyTo } from './fetch-http/fetch-reply';
 import type { Connection } from './http/connection';
 import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards/guards';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
-import { privateField } from './http/private-field';
 import type { OneProperty, RegisteredProperty } from './http/property';
 import { type SessionContext, SessionPlace, sessionAt } from './http/session-place';
 import type { TokenManager } from './manager/token-manager';
@@ -63,35 +62,31 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
     const c = context as unknown as Context<{ Variables: Record<string, unknown> }>;
     // Throws when another session library owns the variable.
     place.find({ [property]: c.get(property) });
-    const exchange = new HonoExchange(c, connection?.(c));
+    const reply = replyTo(c);
+    const exchange = new HonoExchange(c, connection?.(c), reply);
+    // Only the outermost commits, because handlers between two middlewares may still change the session.
+    const isOutermost = !reply.hasCommitter;
+    reply.hasCommitter = true;
     try {
       const opened = place.open(c, policy, exchange);
       showSession(c, property);
       await opened;
     } catch (error) {
-      exchange.isLeft = true;
+      if (isOutermost) reply.hasCommitter = false;
       // Also for the answer of the application's own error handler, which this middleware does not see.
       const { headers = {} } = error as Partial<SessionError>;
       if (error instanceof SessionError) for (const [name, value] of Object.entries(headers)) c.header(name, value);
       throw error;
     }
-    const isOutermost = entered.get(c) === undefined;
-    if (isOutermost) entered.add(c, true);
     await next();
     if (!isOutermost) return;
-    const response = exchange.commit(c.res);
+    const response = reply.commit(c.res);
     if (response === c.res) return;
     // Otherwise Hono would add the headers of the previous response.
     c.res = undefined;
     c.res = response;
   };
 }
-
-/**
- * Contexts that a middleware of ours has entered. Only the outermost commits the response, because handlers between two
- * of them may still change the session.
- */
-const entered = privateField<true>();
 
 /** Sets the variable that holds the session, and refuses other values there. */
 function showSession(c: Context<{ Variables: Record<string, unknown> }>, property: string): void {
@@ -157,14 +152,12 @@ interface NodeBindings {
 }
 
 class HonoExchange extends FetchExchange {
-  readonly #c: Context;
+  readonly #reply: FetchReply;
   readonly #node: NodeBindings;
-  /** Whether its middleware has failed, and so will not commit the response, even if the application goes on. */
-  isLeft = false;
 
-  constructor(c: Context, connection: Connection | undefined) {
-    super(c.req.raw, connection, replyTo(c));
-    this.#c = c;
+  constructor(c: Context, connection: Connection | undefined, reply: FetchReply) {
+    super(c.req.raw, connection, reply);
+    this.#reply = reply;
     this.#node = (c.env as NodeBindings | undefined) ?? {};
   }
 
@@ -181,7 +174,7 @@ class HonoExchange extends FetchExchange {
 
   override isTooLate(): boolean {
     const { incoming, outgoing } = this.#node;
-    if (this.isLeft && entered.get(this.#c) === undefined) return true;
+    if (!this.#reply.hasCommitter) return true;
     return super.isTooLate() || outgoing?.headersSent === true || incoming?.socket?.destroyed === true;
   }
 

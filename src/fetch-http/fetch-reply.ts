@@ -18,20 +18,18 @@ class FetchReply implements HeaderFields {
   /** Before there is a response: those of this package alone; `null` for none. */
   #headers: Headers | null = null;
   #reply: ReplyHeaders | null = null;
-  #isCommitted = false;
+  /** Whether a response was committed: later headers don't reach its client. */
+  isCommitted = false;
+  /** In Hono, whether a middleware will commit a response. A failed one won't, even if the application goes on. */
+  hasCommitter = false;
   /** The latest response that was committed, and what was sent for it. */
   #latest: { given: Response; sent: Response } | null = null;
   #hasBody = true;
   readonly #closing = new Set<() => void>();
 
-  /** Whether a response was committed: later headers don't reach its client. */
-  get isCommitted(): boolean {
-    return this.#isCommitted;
-  }
-
   /** `null` when a response was committed. */
   get(): ReplyHeaders | null {
-    if (this.#isCommitted) return null;
+    if (this.isCommitted) return null;
     this.#reply ??= new ReplyHeaders(this);
     return this.#reply;
   }
@@ -43,7 +41,7 @@ class FetchReply implements HeaderFields {
    * @throws SessionError when a response was committed, whose body is not observed. Has called the function then.
    */
   onClose(listener: () => void, hasBody: boolean): void {
-    if (this.#isCommitted) {
+    if (this.isCommitted) {
       listener();
       const message = 'session.signal came after the response was committed: nothing would end its watch';
       throw new SessionError('ERR_HEADERS_SENT', message);
@@ -57,7 +55,7 @@ class FetchReply implements HeaderFields {
    * since a response may have fixed headers, or serve several requests. Committed again, a response gives the same one.
    */
   commit(response: Response): Response {
-    this.#isCommitted = true;
+    this.isCommitted = true;
     // Before anything of the response is read: hosts may make its body and headers only when they are asked for.
     if (this.#reply === null && this.#closing.size === 0) return response;
     // Its body has been taken for the first answer.
