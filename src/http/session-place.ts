@@ -57,6 +57,8 @@ export function chosenSession(
   }
   const session = sessionOf(request);
   if (session === null) throw new TypeError(`${caller} needs ${needs} before it`);
+  // Without a second place, a request has one session.
+  if (places.size < 2) return session;
   const other = earlierThan(session).find((one) => propertyOf(one) !== propertyOf(session));
   if (other === undefined) return session;
   const held = `${propertyOf(other)} and ${propertyOf(session)}`;
@@ -70,13 +72,10 @@ export function sessionAt(request: object, property: string): RequestSession<unk
   return session;
 }
 
-const NONE: readonly RequestSession<unknown>[] = [];
-
 /** The sessions that were opened on the same request before this one, latest first. */
 function earlierThan(session: RequestSession<unknown>): readonly RequestSession<unknown>[] {
-  // Without a second place, a request has one session.
-  const earlier = places.size > 1 ? earlierOf.get(session) : undefined;
-  return earlier === undefined ? NONE : [earlier, ...earlierThan(earlier)];
+  const earlier = earlierOf.get(session);
+  return earlier === undefined ? [] : [earlier, ...earlierThan(earlier)];
 }
 
 function propertyOf(session: RequestSession<unknown>): string {
