@@ -2,6 +2,7 @@ import { idOf } from '../../test/support/session-id';
 import { monotonicMs } from '../monotonic';
 import { type DataEntry, newDataEntry } from './data-entry';
 import { generationOf } from './keys';
+import type { Sighting } from './sighting';
 
 /**
  * The expected state of a session. `live`: its login was acknowledged, and no call since may have ended it. `ended`:
@@ -46,12 +47,6 @@ export interface SessionEntry {
   /** The first list with an older token than one whose use was acknowledged before. */
   lostMove: Setback | null;
   data: DataEntry;
-}
-
-/** A reply of Redis. */
-export interface Sighting {
-  begun: number;
-  settled: number;
 }
 
 /** A reply of Redis that lacks an acknowledged first use of a token. */

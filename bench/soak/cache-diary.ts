@@ -1,6 +1,11 @@
 import type { TokenManager } from 'tokensession';
 import { monotonicMs } from '../monotonic';
-import type { CachePromise } from './messages';
+
+/** The promised times of a worker's near cache. */
+export interface CachePromise {
+  maxAgeMs: number;
+  heartbeatMs: number;
+}
 
 /** Statistics of a worker's near cache. */
 export interface CacheRecord {

@@ -1,7 +1,8 @@
 import type { ForeignRecall, OwnRecall, Recall, SessionEntry } from './book';
+import type { CachePromise } from './cache-diary';
 import { type Fault, isHarmless } from './faults';
 import { isIn, slotOf } from './keys';
-import type { CachePromise, WorkerRecord } from './messages';
+import type { WorkerRecord } from './messages';
 import { timesOf } from './verdict';
 
 /**

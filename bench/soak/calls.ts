@@ -1,7 +1,8 @@
 import { SessionError, type TokenManager } from 'tokensession';
 import { idOf } from '../../test/support/session-id';
 import { monotonicMs } from '../monotonic';
-import type { Account, Book, Sighting } from './book';
+import type { Account, Book } from './book';
+import type { Sighting } from './sighting';
 import { count, type Operation, type Tally } from './tally';
 import type { Waits } from './waits';
 

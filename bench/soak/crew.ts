@@ -1,7 +1,8 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { News, Orders, ToParent, ToWorker, WorkerRecord } from './messages';
+import type { Orders, ToParent, ToWorker, WorkerRecord } from './messages';
+import type { News } from './news';
 
 const START_MS = 20_000;
 const DRAIN_MS = 15_000;

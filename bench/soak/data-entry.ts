@@ -1,4 +1,4 @@
-import type { Sighting } from './book';
+import type { Sighting } from './sighting';
 
 /** The expected data of a session. Only the process that started the session writes it, one call at a time. */
 export interface DataEntry {

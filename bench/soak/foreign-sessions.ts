@@ -2,7 +2,7 @@ import { idOf } from '../../test/support/session-id';
 import { monotonicMs } from '../monotonic';
 import { addRecall, type Foreign, type ForeignEntry } from './book';
 import type { Calls } from './calls';
-import type { News } from './messages';
+import type { News } from './news';
 import { pick } from './picks';
 import type { Waits } from './waits';
 

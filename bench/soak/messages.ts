@@ -1,15 +1,10 @@
 import type { ClusterSettings, Durability, SentinelSettings } from 'tokensession';
 import type { ForeignEntry, SessionEntry, UserEntry } from './book';
-import type { CacheRecord } from './cache-diary';
+import type { CachePromise, CacheRecord } from './cache-diary';
+import type { News } from './news';
 import type { Tally } from './tally';
 import type { VisitEntry } from './visits';
 import type { WaitSummary } from './waits';
-
-/** The promised times of a worker's near cache. */
-export interface CachePromise {
-  maxAgeMs: number;
-  heartbeatMs: number;
-}
 
 /** The task of a worker. */
 export interface Orders {
@@ -29,27 +24,6 @@ export interface Orders {
   operationsPerSecond: number;
   /** After this many milliseconds it stops by itself, even without its parent. */
   maxMs: number;
-}
-
-/** A token whose login was acknowledged, and its user. */
-export type DealtToken = readonly [token: string, userId: string];
-
-/** News of a worker's users for the others. */
-export interface News {
-  /** When it was sent. */
-  at: number;
-  loggedIn: readonly DealtToken[];
-  /** Tokens that clients have changed to. */
-  rotated: readonly string[];
-  /** Tokens whose sessions have ended. */
-  ended: readonly string[];
-}
-
-/** Receives the news of a worker's users. */
-export interface Announce {
-  loggedIn(token: DealtToken): void;
-  rotated(token: string): void;
-  ended(token: string): void;
 }
 
 export type ToWorker =

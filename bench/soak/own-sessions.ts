@@ -1,10 +1,11 @@
 import type { TokenManager } from 'tokensession';
 import { idOf } from '../../test/support/session-id';
 import { monotonicMs } from '../monotonic';
-import type { Account, Book, Page, Sighting } from './book';
+import type { Account, Book, Page } from './book';
 import type { Calls, Outcome } from './calls';
-import type { Announce } from './messages';
+import type { Announce } from './news';
 import { liveOf, pick, pickPage, RECENT } from './picks';
+import type { Sighting } from './sighting';
 
 /** A user with more sessions is kicked instead of logged in: the manager's own limit is not tested here. */
 export const MAX_OPEN = 12;

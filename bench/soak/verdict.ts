@@ -1,9 +1,10 @@
-import type { ForeignEntry, SessionEntry, Setback, Sighting, UserEntry } from './book';
+import type { ForeignEntry, SessionEntry, Setback, UserEntry } from './book';
 import { compareData } from './data-entry';
 import { type Fault, losesNothing } from './faults';
 import type { FinalLook } from './final-look';
 import { isIn, slotOf } from './keys';
 import type { FoundReuse, WorkerRecord } from './messages';
+import type { Sighting } from './sighting';
 
 /** The verdict from books, faults and servers together. Counts sessions, not sightings. */
 export interface Verdict {

@@ -3,11 +3,12 @@ import { Socket } from 'node:net';
 import type { TokenManager } from 'tokensession';
 import { type RequestSession, sessionMiddleware } from 'tokensession/express';
 import { monotonicMs } from '../monotonic';
-import type { Account, Book, Sighting } from './book';
+import type { Account, Book } from './book';
 import type { Calls, Outcome } from './calls';
 import { COUNTER, compareCounter, compareData, type DataEntry, newDataEntry, valueFor } from './data-entry';
-import type { Announce } from './messages';
+import type { Announce } from './news';
 import { pick } from './picks';
+import type { Sighting } from './sighting';
 import type { Operation } from './tally';
 
 /** A visitor, as known to the process that started the session. Moments are those of {@link monotonicMs}. */

@@ -2,7 +2,8 @@ import { RedisStore, TokenManager } from 'tokensession';
 import { monotonicMs } from '../monotonic';
 import { CacheDiary } from './cache-diary';
 import { Load } from './load';
-import type { DealtToken, News, Orders, ToParent, ToWorker, WorkerRecord } from './messages';
+import type { Orders, ToParent, ToWorker, WorkerRecord } from './messages';
+import type { DealtToken, News } from './news';
 import { VISITOR_TTL } from './visits';
 import { Waits } from './waits';
 

@@ -1,0 +1,5 @@
+/** A reply of Redis. */
+export interface Sighting {
+  begun: number;
+  settled: number;
+}
