@@ -62,11 +62,11 @@ export class UserInfo<Detail> {
    * that began; `null` when there is no such user. Doesn't wait for the cache: when that can't be written, the next
    * request loads again. Rejects when the sessions of a missing user can't be ended.
    */
-  async load({ id, userInfoVersion, cachedInfoVersion }: SharedUser, ttlMs: number): Promise<User<Detail> | null> {
+  async load({ id, version, loadVersion }: SharedUser, ttlMs: number): Promise<User<Detail> | null> {
     const shared = this.#shared(id);
-    const isOutdated = (shared?.version ?? cachedInfoVersion) < cachedInfoVersion;
+    const isOutdated = (shared?.version ?? version) < version;
     const load = isOutdated ? undefined : shared;
-    const detail = await detailOf(load ?? this.#start(id, ttlMs, userInfoVersion));
+    const detail = await detailOf(load ?? this.#start(id, ttlMs, loadVersion));
     return detail === null ? null : userOf(id, detail);
   }
 

@@ -142,15 +142,13 @@ function storedSession(sid: string, reply: string): StoredSession {
   const match = SESSION.exec(reply);
   if (match === null) throw notARecord();
   const now = timeOf(match[FIELDS + 1], match[FIELDS + 2]);
-  const version = Number(match[FIELDS + 4] ?? 0);
   const isExpired = Number(match[FIELDS + 5]) <= now;
   return {
     userId: match[FIELDS + 7] as string,
     session: recordOf(sid, match, match[FIELDS + 3] as string),
     now,
     userInfo: (!isExpired && match[FIELDS + 6]) || null,
-    userInfoVersion: Math.max(now, version),
-    cachedInfoVersion: version,
+    userInfoVersion: Number(match[FIELDS + 4] ?? 0),
   };
 }
 

@@ -334,8 +334,7 @@ export class MemoryStore implements Store {
       this.#changed(tag);
     }
     const { text, version } = this.#info(tag, now);
-    const versions = { userInfoVersion: Math.max(version, now), cachedInfoVersion: version };
-    return { userId: user.userId, session: copyOf(record), now, userInfo: text, ...versions };
+    return { userId: user.userId, session: copyOf(record), now, userInfo: text, userInfoVersion: version };
   }
 
   /** The user info; of version 0 when nothing is known. */

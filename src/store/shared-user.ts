@@ -1,4 +1,4 @@
-import type { StoredSession } from './store';
+import { loadVersionOf, type StoredSession } from './store';
 
 /** A user for applications. Frozen, because requests share it. */
 interface FrozenUser<Detail> {
@@ -11,22 +11,22 @@ export function userOf<Detail>(id: string, detail?: Detail): FrozenUser<Detail> 
   return Object.freeze(detail === undefined ? { id } : { id, detail });
 }
 
-type UserInfoAnswer = Pick<StoredSession, 'userInfo' | 'userInfoVersion' | 'cachedInfoVersion'>;
-
 /** A user with the cached info of one answer of the store, for all who share the answer. */
 export class SharedUser {
   readonly id: string;
-  readonly userInfoVersion: number;
-  readonly cachedInfoVersion: number;
+  /** The version of the info. */
+  readonly version: number;
+  /** The version of a load that begins at that answer. */
+  readonly loadVersion: number;
   /** The info as JSON; `null` for none, and once it is parsed. */
   #info: string | null;
   #value: FrozenUser<unknown> | null = null;
 
-  constructor(id: string, { userInfo, userInfoVersion, cachedInfoVersion }: UserInfoAnswer) {
+  constructor(id: string, answer: Pick<StoredSession, 'userInfo' | 'userInfoVersion' | 'now'>) {
     this.id = id;
-    this.#info = userInfo;
-    this.userInfoVersion = userInfoVersion;
-    this.cachedInfoVersion = cachedInfoVersion;
+    this.version = answer.userInfoVersion;
+    this.loadVersion = loadVersionOf(answer);
+    this.#info = answer.userInfo;
   }
 
   /** Frozen at every level. Without `detail` when there is no info, or when it is no JSON. */

@@ -83,13 +83,13 @@ export interface StoredSession {
   now: number;
   /** The text that `setUserInfo` cached; `null` for none. */
   userInfo: string | null;
-  /**
-   * The version for `setUserInfo` of a load that begins now: the time, or the version of the cached info if that is
-   * later.
-   */
+  /** The version of the cached info or of its deletion; 0 when none is known. A load of an earlier one is outdated. */
   userInfoVersion: number;
-  /** The version of the cached info or of its deletion; 0 when none is known. A load of an earlier one is out of date. */
-  cachedInfoVersion: number;
+}
+
+/** The version of a load of user info that begins at this answer. */
+export function loadVersionOf({ now, userInfoVersion }: Pick<StoredSession, 'now' | 'userInfoVersion'>): number {
+  return Math.max(now, userInfoVersion);
 }
 
 /** Why a session is over, where the store remembers it. */
@@ -412,9 +412,10 @@ export interface Store {
   renewUserInfo(tag: string): Promise<number>;
 
   /**
-   * Replaces the user info, whether or not the user has sessions. `version` is the moment the load began, from
-   * `userInfoVersion` or `renewUserInfo`; the info lives until `ttlMs` after that. `false`, and nothing was changed:
-   * that time is over, the load took more than a minute, or the cached info has a later version.
+   * Replaces the user info, whether or not the user has sessions. `version` is that of `renewUserInfo`; or that of a
+   * check at the start of the load, the later of `now` and `userInfoVersion`. The info lives until `ttlMs` after that.
+   * `false`, and nothing was changed: that time is over, the load took more than a minute, or the cached info has a
+   * later version.
    */
   setUserInfo(tag: string, userInfo: string, ttlMs: number, version: number): Promise<boolean>;
 

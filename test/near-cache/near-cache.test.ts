@@ -5,6 +5,7 @@ import {
   RedisStore,
   type SessionEvents,
   type Store,
+  type StoredSession,
   TokenManager,
   type TokenManagerOptions,
 } from 'tokensession';
@@ -377,7 +378,7 @@ describe('a session that was just checked', () => {
     expect(calls).toEqual([]);
   });
 
-  it('has its user info cached for the whole userInfoTtl, however long ago the session itself was checked', async () => {
+  it('has its user info cached for the whole userInfoTtl, however long ago the session was checked', async () => {
     let loads = 0;
     const { here } = await twoServices({ getUserInfo: () => ({ name: `load ${++loads}` }) });
     const token = await here.setToken('ada');
@@ -397,8 +398,8 @@ describe('a session that was just checked', () => {
     const store = new RedisStore(server.url, { ...PATIENT, ...randomPrefixes() });
     // Instead of a minute that passes: the first answer is as old as that.
     const age = async (call: () => unknown) => {
-      const found = (await call()) as { userInfoVersion: number };
-      return { ...found, userInfoVersion: found.userInfoVersion - 61_000 };
+      const found = (await call()) as StoredSession;
+      return { ...found, now: found.now - 61_000 };
     };
     const aged = wrapStore(store, (method, call) => (method === 'check' && isOld ? age(call) : call()));
     const sessions = new TokenManager<{ name: string }>({

@@ -499,7 +499,7 @@ async function outcomeOf(call: Promise<unknown>): Promise<unknown> {
   try {
     const found = (await call) as Record<string, unknown> | null;
     if (found === null) return 'none';
-    const { now, userInfoVersion, cachedInfoVersion, session, ...rest } = found;
+    const { now, userInfoVersion, session, ...rest } = found;
     if (session === null) return rest;
     const { seenAt, confirmedAt, ...kept } = session as Record<string, unknown>;
     return { ...rest, session: kept };

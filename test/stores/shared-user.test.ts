@@ -1,8 +1,7 @@
 import { SharedUser } from '../../src/store/shared-user';
 
 describe('a user shared by callers', () => {
-  const userWith = (userInfo: string | null) =>
-    new SharedUser('ada', { userInfo, userInfoVersion: 2, cachedInfoVersion: 1 });
+  const userWith = (userInfo: string | null) => new SharedUser('ada', { userInfo, userInfoVersion: 1, now: 2 });
   const detailOf = (info: string) => userWith(info).value.detail;
 
   it('is made once', () => {

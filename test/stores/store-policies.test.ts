@@ -1,4 +1,5 @@
-import type { NewSession, ReusePolicy, Store, TokenClaims } from 'tokensession';
+import type { NewSession, ReusePolicy, Store, StoredSession, TokenClaims } from 'tokensession';
+import { loadVersionOf } from '../../src/store/store';
 import { tagOf } from '../../src/token/token';
 import {
   describeStores,
@@ -382,10 +383,12 @@ describeStores((open) => {
 
   describe('user info', () => {
     const infoOf = async (token: TokenClaims) => (await liveIn(store.check(TAG, token, POLICY)))?.userInfo;
+    const loadVersion = async (token: TokenClaims) =>
+      loadVersionOf((await liveIn(store.check(TAG, token, POLICY))) as StoredSession);
 
     it('loaded before a change is not cached, whether the change is a refresh, a load or a deletion', async () => {
       const token = await startToken();
-      const slow = (await liveIn(store.check(TAG, token, POLICY)))?.userInfoVersion as number;
+      const slow = await loadVersion(token);
       const renewed = await store.renewUserInfo(TAG);
       expect(await store.setUserInfo(TAG, '"old"', HOUR, slow)).toBe(false);
       expect(await store.setUserInfo(TAG, '"new"', HOUR, renewed)).toBe(true);
@@ -394,7 +397,7 @@ describeStores((open) => {
       expect(await store.deleteUserInfo(TAG)).toBe(true);
       expect(await store.setUserInfo(TAG, '"new"', HOUR, renewed)).toBe(false);
       expect(await infoOf(token)).toBeNull();
-      const again = (await liveIn(store.check(TAG, token, POLICY)))?.userInfoVersion as number;
+      const again = await loadVersion(token);
       expect(await store.setUserInfo(TAG, '"again"', HOUR, again)).toBe(true);
       expect(await infoOf(token)).toBe('"again"');
     });
@@ -412,14 +415,14 @@ describeStores((open) => {
       const token = await startToken();
       await store.deleteUserInfo(TAG);
       await fixture.elapse(61_000);
-      const version = (await liveIn(store.check(TAG, token, POLICY)))?.userInfoVersion as number;
+      const version = await loadVersion(token);
       expect(await store.setUserInfo(TAG, '1', SHORT, version)).toBe(true);
       expect(await infoOf(token)).toBe('1');
     });
 
     it('whose load took more than a minute is not cached, and "no such user" then ends no session', async () => {
       const token = await startToken();
-      const version = (await liveIn(store.check(TAG, token, POLICY)))?.userInfoVersion as number;
+      const version = await loadVersion(token);
       const [minuteAgo, gone] = [version - 61_000, { except: null, message: null }];
       expect(await store.setUserInfo(TAG, '1', HOUR, minuteAgo)).toBe(false);
       expect(await store.endAll(TAG, { ...gone, goneAtVersion: minuteAgo })).toEqual([]);
@@ -428,7 +431,7 @@ describeStores((open) => {
 
     it('that has expired still blocks a load that began before it', async () => {
       const token = await startToken();
-      const slow = (await liveIn(store.check(TAG, token, POLICY)))?.userInfoVersion as number;
+      const slow = await loadVersion(token);
       await keepUserInfo(store, TAG, '"new"', SHORT);
       await fixture.elapse(SHORT + 10);
       expect(await infoOf(token)).toBeNull();

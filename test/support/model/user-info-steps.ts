@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import type { StoredSession } from 'tokensession';
+import { loadVersionOf } from '../../../src/store/store';
 import {
   claimsOf,
   compare,
@@ -77,12 +78,13 @@ export function checkLoad(index: number, which: number): Step {
     const outcome = await world.call(model, index, (_, store) => store.check(tag, { tag, ...claims }, policyOf(rules)));
     const seen = model.find(issued, rules);
     if (!('session' in seen)) return compareEnded(world, outcome, seen, issued);
-    const { userId, userInfo, userInfoVersion } = outcome.gives as StoredSession;
+    const { userId, userInfo, ...found } = outcome.gives as StoredSession;
+    const version = loadVersionOf(found);
     const info = model.infoOf(userId);
     expect({ userId, userInfo }).toEqual({ userId: issued.userId, userInfo: info.text(model.now) });
-    expectMoment(world, userInfoVersion, info.version(model.now));
-    info.begin(userInfoVersion);
-    if (userId !== VISITOR) world.loads.push({ userId, version: userInfoVersion });
+    expectMoment(world, version, info.version(model.now));
+    info.begin(version);
+    if (userId !== VISITOR) world.loads.push({ userId, version });
   });
 }
 
