@@ -5,10 +5,10 @@ import { LegacySessions } from './express-session/legacy-sessions';
 import { type AnyStore, type SessionMethods, type SessionRequest, Store } from './express-session/peer';
 import { isNamedId, nameOf } from './express-session/session-identity';
 import { placeSession, tracked } from './express-session/tracked-session';
-import { adoptSession } from './http/opening';
-import { checkProperty } from './http/property';
+import { checkProperty } from './http/middleware-options';
 import { currentOf, type RequestSession } from './http/request-session';
 import { isManagedBy, SessionPlace } from './http/session-place';
+import { adoptSession } from './http/session-verbs';
 import { checkManager } from './manager/check-manager';
 import { requestSessionsOf, type TokenManager } from './manager/token-manager';
 

@@ -1,15 +1,16 @@
 import { FetchExchange, type FetchRequest } from './fetch-http/fetch-exchange';
 import { replyTo } from './fetch-http/fetch-reply';
 import type { Connection } from './http/connection';
+import { openerPolicy, type SessionOpenerOptions } from './http/middleware-options';
+import { openOnce } from './http/opening';
 import { currentOf, RequestSession, refuseAssignments } from './http/request-session';
-import { openerPolicy, openOnce, type SessionOpenerOptions } from './http/session-opener';
 import type { TokenManager } from './manager/token-manager';
 import type { RegisteredDetail } from './manager/types';
 
 export type { Connection } from './http/connection';
 export { requireRecentLogin, requireUser } from './http/guards/guards';
 export * from './http/index';
-export type { SessionOpenerOptions } from './http/session-opener';
+export type { SessionOpenerOptions } from './http/middleware-options';
 export type { FetchRequest };
 
 /** Opens the session of a request. See {@link sessionOpener}. */

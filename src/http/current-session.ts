@@ -7,6 +7,9 @@ import type { SessionPolicy } from './middleware-options';
 import { crossOriginRefusal } from './origin-check';
 import { judgeTokens, judgeVisitor, NO_VISITOR, type RequestTokens, type RequestVisitor } from './request-tokens';
 
+/** The least number of milliseconds for which an answer may set a token unasked, even with a shorter grace. */
+const MIN_FRESH_MS = 1000;
+
 /**
  * The state of a request's session: who is signed in, and the cookies that the answer sets for it. The verbs of
  * `RequestSession` change it.
@@ -23,8 +26,6 @@ export class CurrentSession<Detail> {
   isInCookie = false;
   /** Whether the browser keeps that cookie when it is closed. */
   isPersistent = true;
-  /** Whether the store, not the near cache, has confirmed the session in this request. */
-  isConfirmed = false;
   /** Why the token that came opens no session; `null` without one. */
   ending: Ending | null = null;
   /** Whether the session turned out to have ended during the request, by another. Later writes then start no other. */
@@ -53,6 +54,11 @@ export class CurrentSession<Detail> {
   get visitor(): RequestVisitor {
     this.#visitor ??= judgeVisitor(this.policy, this.exchange, this.tokens);
     return this.#visitor;
+  }
+
+  /** Milliseconds after which an answer is too late to set a token unasked: it must not replace a later one. */
+  get freshForMs(): number {
+    return Math.max(this.policy.sessions.rotations.graceMs, MIN_FRESH_MS);
   }
 
   /** The tokens that may act, and the current token of the request. */

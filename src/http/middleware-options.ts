@@ -1,12 +1,12 @@
-import { checkCalled, oneOf, optional, type Read, type Readers, readOptions } from '../errors/arguments';
+import { checkCalled, oneOf, optional, type Read, type Readers, readOptions, shown } from '../errors/arguments';
 import { checkManager } from '../manager/check-manager';
 import type { RequestSessions } from '../manager/request-sessions';
 import { requestSessionsOf, type TokenManager } from '../manager/token-manager';
+import type { Register } from '../manager/types';
 import { readSiteData, type SiteData } from './clear-site-data';
 import { type Cookies, readCookies } from './cookies/cookie';
 import type { CookieOptions } from './cookies/cookie-options';
 import { type CrossOriginOptions, readTrustedOrigins, type TrustedOrigins } from './origin-check';
-import { checkProperty } from './property';
 import { type HeaderOption, readHeader } from './token-header';
 
 /** Options of `sessionMiddleware()`. */
@@ -82,4 +82,30 @@ export function sessionPolicy<Detail>(
   }
   const sessions = requestSessionsOf(manager);
   return { ...policy, cookies, manager, sessions, trustedOrigins: crossOrigin === 'allow' ? null : trustedOrigins };
+}
+
+/** The options of `sessionMiddleware()` without `property`: the opener returns the session. */
+export type SessionOpenerOptions = Omit<SessionMiddlewareOptions, 'property'>;
+
+/** @throws TypeError naming the argument or option that is unknown, of the wrong kind, or refused by browsers. */
+export function openerPolicy<Detail>(
+  manager: TokenManager<Detail>,
+  options: SessionOpenerOptions | undefined,
+): SessionPolicy<Detail> {
+  if (options !== undefined && Object.hasOwn(Object(options), 'property')) {
+    throw new TypeError('sessionOpener has no option "property": the session is what openSession() gives');
+  }
+  return sessionPolicy(manager, options, 'sessionOpener');
+}
+
+/** The property that {@link Register} names for the request's session; `'session'` while it names none. */
+export type RegisteredProperty = Register extends { property: infer Property extends string } ? Property : 'session';
+
+/** The property that a guard's options name; {@link RegisteredProperty} when the options may name any. */
+export type OneProperty<Property extends string> = string extends Property ? RegisteredProperty : Property;
+
+/** @throws TypeError for what can't be a property of its own on a request. */
+export function checkProperty(name: string, value: unknown): string {
+  if (typeof value === 'string' && /^[A-Za-z_$][\w$]*$/.test(value) && !(value in {})) return value;
+  throw new TypeError(`${name} must be the name of a property, such as "auth", got ${shown(value)}`);
 }

@@ -1,11 +1,8 @@
 /* How the session of a request is opened. */
 import type { OpenedSession } from '../manager/opened-session';
-import { isVisitor } from '../token/token';
 import type { CurrentSession } from './current-session';
-import { crossOriginRefusal } from './origin-check';
-
-/** The least number of milliseconds for which an answer may set a token unasked, even with a shorter grace. */
-const MIN_FRESH_MS = 1000;
+import { privateField } from './private-field';
+import { currentOf, type RequestSession } from './request-session';
 
 /**
  * Finds the user or visitor of a request. Clears no cookie: a newer login may have set it while this request was in
@@ -37,28 +34,23 @@ export function reopenSession(current: CurrentSession<unknown>): Promise<void> |
 }
 
 /**
- * Continues with a live session that the host has verified, if no user is signed in, and sets its cookie. Does nothing
- * for a page of another origin, or if the user of the request could not be determined.
+ * Opens the session of each request once: later calls for the same request give the same session, or the same failure.
+ *
+ * @param create makes the session of a request, not yet opened.
  */
-export function adoptSession(current: CurrentSession<unknown>, token: string, isPersistent: boolean): Promise<void> {
-  return current.inTurn(async () => {
-    const { sessions, cookies, trustedOrigins, data } = current.policy;
-    const isTooLate = cookies !== null && current.exchange.isTooLate();
-    if (current.user !== null || current.failure !== null || isTooLate) return;
-    if (cookies !== null && crossOriginRefusal(current.exchange, trustedOrigins) !== null) return;
-    const claims = sessions.readToken(token);
-    if (claims !== null && isVisitor(claims)) {
-      const visitor = current.session === null ? await sessions.openVisitor(token, data === 'eager') : null;
-      if (visitor !== null) current.visitAs(visitor, freshForMs(current));
-      return;
-    }
-    const { session } = await sessions.open(token, data === 'eager');
-    if (session === null) return;
-    current.isPersistent = isPersistent;
-    current.signIn(session, cookies !== null);
-    current.setCookie(session, freshForMs(current));
-    current.clearVisitorCookie(freshForMs(current));
-  });
+export function openOnce<Request extends object, More extends unknown[], Session extends RequestSession<unknown>>(
+  create: (request: Request, ...more: More) => Session,
+): (request: Request, ...more: More) => Promise<Session> {
+  const openings = privateField<Session | Promise<Session>>();
+  return async (request, ...more) => {
+    const present = openings.get(request);
+    if (present !== undefined) return present;
+    const session = create(request, ...more);
+    const opened = openSession(currentOf(session));
+    const opening = opened === undefined ? session : opened.then(() => session);
+    openings.add(request, opening);
+    return opening;
+  };
 }
 
 /** Finds the visitor, where no user's token came. Returns `undefined` when that needs no call to the store. */
@@ -99,10 +91,5 @@ function signInByToken<Detail>(current: CurrentSession<Detail>, session: OpenedS
   if (!rotations.isDue(session) || exchange.isTooLate()) return;
   const next = session.withToken(rotations.renewed(session));
   current.signIn(next, true);
-  current.setCookie(next, freshForMs(current), true);
-}
-
-/** Milliseconds after which an answer is too late to set a token: it must not replace a later one in the browser. */
-function freshForMs({ policy }: CurrentSession<unknown>): number {
-  return Math.max(policy.sessions.rotations.graceMs, MIN_FRESH_MS);
+  current.setCookie(next, current.freshForMs, true);
 }

@@ -1,8 +1,7 @@
 import type { RegisteredDetail } from '../manager/types';
 import type { Exchange } from './exchange';
-import type { SessionPolicy } from './middleware-options';
+import type { RegisteredProperty, SessionPolicy } from './middleware-options';
 import { openSession, reopenSession } from './opening';
-import type { RegisteredProperty } from './property';
 import { currentOf, RequestSession } from './request-session';
 
 /**

@@ -1,9 +1,11 @@
 /* The verbs that change whose session a request has, or with which token. */
 import type { OpenedSession } from '../manager/opened-session';
 import type { SessionEntries } from '../store/store';
+import { isVisitor } from '../token/token';
 import { type CurrentSession, headersSent } from './current-session';
 import { attributesOf } from './exchange';
 import type { CheckedLoginOptions, CheckedLogoutOptions } from './login-options';
+import { crossOriginRefusal } from './origin-check';
 
 /** Signs a user in, as `RequestSession.login` says. Gives the new token. */
 export function logIn<Detail>(
@@ -70,6 +72,31 @@ export function logOut(current: CurrentSession<unknown>, { everywhere }: Checked
     if (isOver) current.clearVisitorCookie();
     if (isOver && clearSiteData.length > 0) exchange.reply()?.clearSiteData(policy, clearSiteData);
     current.signOut(null);
+  });
+}
+
+/**
+ * Continues with a live session that the host has verified, if no user is signed in, and sets its cookie. Does nothing
+ * for a page of another origin, or if the user of the request could not be determined.
+ */
+export function adoptSession(current: CurrentSession<unknown>, token: string, isPersistent: boolean): Promise<void> {
+  return current.inTurn(async () => {
+    const { sessions, cookies, trustedOrigins, data } = current.policy;
+    const isTooLate = cookies !== null && current.exchange.isTooLate();
+    if (current.user !== null || current.failure !== null || isTooLate) return;
+    if (cookies !== null && crossOriginRefusal(current.exchange, trustedOrigins) !== null) return;
+    const claims = sessions.readToken(token);
+    if (claims !== null && isVisitor(claims)) {
+      const visitor = current.session === null ? await sessions.openVisitor(token, data === 'eager') : null;
+      if (visitor !== null) current.visitAs(visitor, current.freshForMs);
+      return;
+    }
+    const { session } = await sessions.open(token, data === 'eager');
+    if (session === null) return;
+    current.isPersistent = isPersistent;
+    current.signIn(session, cookies !== null);
+    current.setCookie(session, current.freshForMs);
+    current.clearVisitorCookie(current.freshForMs);
   });
 }
 

@@ -11,8 +11,8 @@ export class OpenedSession<Detail> {
   readonly token: string;
   /** `null` for a visitor. */
   readonly user: User<Detail> | null;
-  /** Whether the near cache answered instead of the store. */
-  readonly isFromMemory: boolean;
+  /** Whether the near cache answered, and the store has not confirmed it since. */
+  isFromMemory: boolean;
   /** The session's data at that time; `null` when it was not asked for. */
   readonly data: SessionEntries | null;
   readonly #record: SessionRecord;

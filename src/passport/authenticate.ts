@@ -2,7 +2,7 @@ import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:ht
 import { checkFunction, kindOf, readUserId } from '../errors/arguments';
 import { checkRedirectTo, safeReturnTo } from '../http/guards/return-to';
 import type { LoginOptions } from '../http/login-options';
-import { checkProperty } from '../http/property';
+import { checkProperty } from '../http/middleware-options';
 import type { RequestSession } from '../http/request-session';
 import { chosenSession } from '../http/session-place';
 

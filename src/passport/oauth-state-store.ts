@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { checkSeconds, oneOf, optional, type Readers, readOptions } from '../errors/arguments';
-import { checkProperty } from '../http/property';
+import { checkProperty } from '../http/middleware-options';
 import { chosenSession } from '../http/session-place';
 
 /** For errors of a request without a session. */

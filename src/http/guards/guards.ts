@@ -3,7 +3,7 @@ import { checkCalled, checkSeconds, kindOf, optional, type Readers, readOptions 
 import { SessionError } from '../../errors/session-error';
 import type { User } from '../../manager/types';
 import type { CurrentSession } from '../current-session';
-import { checkProperty } from '../property';
+import { checkProperty } from '../middleware-options';
 import { currentOf, RequestSession } from '../request-session';
 import { chosenSession } from '../session-place';
 import { type Refusal, recencyRefusal, userRefusal } from './refusal';

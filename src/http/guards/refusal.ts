@@ -40,10 +40,10 @@ export function userRefusal(current: CurrentSession<unknown>, loginPage: string 
  */
 export async function recencyRefusal(current: CurrentSession<unknown>, seconds: number): Promise<Refusal | null> {
   const { session } = current;
-  if (session?.isFromMemory && !current.isConfirmed) {
+  if (session?.isFromMemory) {
     try {
       const ending = await current.policy.sessions.endingNow(session.token);
-      current.isConfirmed = true;
+      session.isFromMemory = false;
       // Unless a login has taken its place meanwhile.
       if (ending !== null && current.session?.id === session.id) current.signOut(ending);
     } catch (error) {
