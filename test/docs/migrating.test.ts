@@ -135,7 +135,7 @@ it('from express-session: no stage answers a login that a full Redis refuses wit
   const port = await freePort();
   for (const stage of ['From express-session', '1. Replace the store', '2. Run both libraries']) {
     await run(stage, 0, port);
-    await ask(server, 'CONFIG', 'SET', 'maxmemory', '1mb');
+    await ask(server, 'CONFIG', 'SET', 'maxmemory', '1');
     const { status } = await new Browser(`http://127.0.0.1:${port}`).visit('/login?user=grace', POST);
     await ask(server, 'CONFIG', 'SET', 'maxmemory', '0');
     expect([stage, status]).toEqual([stage, stage === 'From express-session' ? 500 : 503]);
