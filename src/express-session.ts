@@ -5,10 +5,10 @@ import { LegacySessions } from './express-session/legacy-sessions';
 import { type AnyStore, type SessionMethods, type SessionRequest, Store } from './express-session/peer';
 import { isNamedId, nameOf } from './express-session/session-identity';
 import { placeSession, tracked } from './express-session/tracked-session';
-import { checkProperty } from './http/middleware-options';
-import { currentOf, type RequestSession } from './http/request-session';
-import { isManagedBy, SessionPlace } from './http/session-place';
-import { adoptSession } from './http/session-verbs';
+import { checkProperty } from './http/session/middleware-options';
+import { currentOf, type RequestSession } from './http/session/request-session';
+import { isManagedBy, SessionPlace } from './http/session/session-place';
+import { adoptSession } from './http/session/session-verbs';
 import { checkManager } from './manager/check-manager';
 import { requestSessionsOf, type TokenManager } from './manager/token-manager';
 

@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
 import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards/guards';
 import type { Refusal } from './http/guards/refusal';
-import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
-import { type SessionContext, SessionPlace } from './http/session-place';
+import { type SessionMiddlewareOptions, sessionPolicy } from './http/session/middleware-options';
+import { type SessionContext, SessionPlace } from './http/session/session-place';
 import type { TokenManager } from './manager/token-manager';
 import { cutOff } from './node-http/node-answer';
 import { NodeExchange } from './node-http/node-exchange';

@@ -1,16 +1,16 @@
 import { FetchExchange, type FetchRequest } from './fetch-http/fetch-exchange';
 import { replyTo } from './fetch-http/fetch-reply';
-import type { Connection } from './http/connection';
-import { openerPolicy, type SessionOpenerOptions } from './http/middleware-options';
-import { openOnce } from './http/opening';
-import { currentOf, RequestSession, refuseAssignments } from './http/request-session';
+import type { Connection } from './http/exchange/connection';
+import { openerPolicy, type SessionOpenerOptions } from './http/session/middleware-options';
+import { openOnce } from './http/session/opening';
+import { currentOf, RequestSession, refuseAssignments } from './http/session/request-session';
 import type { TokenManager } from './manager/token-manager';
 import type { RegisteredDetail } from './manager/types';
 
-export type { Connection } from './http/connection';
+export type { Connection } from './http/exchange/connection';
 export { requireRecentLogin, requireUser } from './http/guards/guards';
 export * from './http/index';
-export type { SessionOpenerOptions } from './http/middleware-options';
+export type { SessionOpenerOptions } from './http/session/middleware-options';
 export type { FetchRequest };
 
 /** Opens the session of a request. See {@link sessionOpener}. */

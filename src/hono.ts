@@ -4,16 +4,16 @@ import { checkFunction } from './errors/arguments';
 import { SessionError } from './errors/session-error';
 import { FetchExchange } from './fetch-http/fetch-exchange';
 import { type FetchReply, replyTo } from './fetch-http/fetch-reply';
-import type { Connection } from './http/connection';
+import type { Connection } from './http/exchange/connection';
 import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards/guards';
-import type { OneProperty, RegisteredProperty } from './http/middleware-options';
-import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
-import { type SessionContext, SessionPlace, sessionAt } from './http/session-place';
+import type { OneProperty, RegisteredProperty } from './http/session/middleware-options';
+import { type SessionMiddlewareOptions, sessionPolicy } from './http/session/middleware-options';
+import { type SessionContext, SessionPlace, sessionAt } from './http/session/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
 import { type ClosingResponse, onceClosed } from './node-http/once-closed';
 
-export type { Connection } from './http/connection';
+export type { Connection } from './http/exchange/connection';
 export type { GuardOptions, RequireUserOptions } from './http/guards/guards';
 export * from './http/index';
 

@@ -1,9 +1,9 @@
 import type { Context, DefaultState, ExtendableContext, Middleware, Next } from 'koa';
 import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards/guards';
 import type { Refusal } from './http/guards/refusal';
-import type { OneProperty, RegisteredProperty } from './http/middleware-options';
-import { type SessionMiddlewareOptions, sessionPolicy } from './http/middleware-options';
-import { type SessionContext, SessionPlace } from './http/session-place';
+import type { OneProperty, RegisteredProperty } from './http/session/middleware-options';
+import { type SessionMiddlewareOptions, sessionPolicy } from './http/session/middleware-options';
+import { type SessionContext, SessionPlace } from './http/session/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
 import { cutOff, setRefusalHeaders } from './node-http/node-answer';

@@ -6,4 +6,4 @@ export {
   type ConnectionDetails,
   type ConnectionRequest,
 } from './http/authenticator';
-export type { Connection } from './http/connection';
+export type { Connection } from './http/exchange/connection';

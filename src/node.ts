@@ -2,20 +2,20 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import { SessionError } from './errors/session-error';
-import { type Connection, readConnection } from './http/connection';
-import { openerPolicy, type SessionOpenerOptions } from './http/middleware-options';
-import { openOnce } from './http/opening';
-import { TARGETED_CACHES } from './http/reply-headers';
-import { RequestSession } from './http/request-session';
+import { type Connection, readConnection } from './http/exchange/connection';
+import { TARGETED_CACHES } from './http/exchange/reply-headers';
+import { openerPolicy, type SessionOpenerOptions } from './http/session/middleware-options';
+import { openOnce } from './http/session/opening';
+import { RequestSession } from './http/session/request-session';
 import type { TokenManager } from './manager/token-manager';
 import type { RegisteredDetail } from './manager/types';
 import { cutOff, sendJson } from './node-http/node-answer';
 import { isResponse, NodeExchange } from './node-http/node-exchange';
 
-export type { Connection } from './http/connection';
+export type { Connection } from './http/exchange/connection';
 export { requireRecentLogin, requireUser } from './http/guards/guards';
 export * from './http/index';
-export type { SessionOpenerOptions } from './http/middleware-options';
+export type { SessionOpenerOptions } from './http/session/middleware-options';
 
 /** A request of `node:http`, `node:https` or `node:http2`. */
 export type NodeRequest = IncomingMessage | Http2ServerRequest;

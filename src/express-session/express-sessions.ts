@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { isStartRefusal } from '../errors/start-refusal';
-import { attributesOf } from '../http/exchange';
-import { privateField } from '../http/private-field';
-import { currentOf, type RequestSession } from '../http/request-session';
-import { candidatesOf } from '../http/request-tokens';
+import { attributesOf } from '../http/exchange/exchange';
+import { privateField } from '../http/exchange/private-field';
+import { currentOf, type RequestSession } from '../http/session/request-session';
+import { candidatesOf } from '../http/tokens/request-tokens';
 import type { NamedSession, NamedSessions } from '../manager/named-sessions';
 import type { RequestSessions } from '../manager/request-sessions';
 import { type ChangedEntries, changesBetween } from '../store/session-entries';

@@ -1,4 +1,4 @@
-import { privateField } from '../http/private-field';
+import { privateField } from '../http/exchange/private-field';
 import type { ChangedEntries } from '../store/session-entries';
 import type { SessionEntries } from '../store/store';
 import { Session, type SessionRequest } from './peer';

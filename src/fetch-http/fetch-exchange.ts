@@ -1,6 +1,6 @@
-import { type Connection, readConnection } from '../http/connection';
-import { type Exchange, hostIn } from '../http/exchange';
-import type { ReplyHeaders } from '../http/reply-headers';
+import { type Connection, readConnection } from '../http/exchange/connection';
+import { type Exchange, hostIn } from '../http/exchange/exchange';
+import type { ReplyHeaders } from '../http/exchange/reply-headers';
 import type { FetchReply } from './fetch-reply';
 
 /** The used part of a `Request`. */

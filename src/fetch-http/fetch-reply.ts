@@ -1,6 +1,6 @@
 import { SessionError } from '../errors/session-error';
-import { privateField } from '../http/private-field';
-import { type HeaderFields, ReplyHeaders } from '../http/reply-headers';
+import { privateField } from '../http/exchange/private-field';
+import { type HeaderFields, ReplyHeaders } from '../http/exchange/reply-headers';
 
 const replies = privateField<FetchReply>();
 

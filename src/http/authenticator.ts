@@ -3,13 +3,13 @@ import { SessionError, sessionEnded } from '../errors/session-error';
 import type { TokenManager } from '../manager/token-manager';
 import type { Session } from '../manager/types';
 import { isVisitor } from '../token/token';
-import { CONNECTION, type Connection } from './connection';
 import type { CookieOptions } from './cookies/cookie-options';
-import { type Exchange, hostIn, isRepeatedIn } from './exchange';
-import { type SessionPolicy, sessionPolicy } from './middleware-options';
-import { type CrossOriginOptions, foreignOriginRefusal } from './origin-check';
-import { candidatesOf, tokenConflict } from './request-tokens';
-import type { HeaderOption } from './token-header';
+import { CONNECTION, type Connection } from './exchange/connection';
+import { type Exchange, hostIn, isRepeatedIn } from './exchange/exchange';
+import { type SessionPolicy, sessionPolicy } from './session/middleware-options';
+import { type CrossOriginOptions, foreignOriginRefusal } from './tokens/origin-check';
+import { candidatesOf, tokenConflict } from './tokens/request-tokens';
+import type { HeaderOption } from './tokens/token-header';
 
 /**
  * Options of {@link authenticator}. They have the meaning that they have in `sessionMiddleware()`.

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
-import { type Exchange, isRepeatedIn } from '../http/exchange';
-import type { ReplyHeaders } from '../http/reply-headers';
+import { type Exchange, isRepeatedIn } from '../http/exchange/exchange';
+import type { ReplyHeaders } from '../http/exchange/reply-headers';
 import { divertAnswer } from './diverted-answer';
 import { replyOf } from './node-reply';
 import { onceClosed } from './once-closed';

@@ -1,6 +1,6 @@
 import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import { privateField } from '../http/private-field';
-import { ReplyHeaders } from '../http/reply-headers';
+import { privateField } from '../http/exchange/private-field';
+import { ReplyHeaders } from '../http/exchange/reply-headers';
 
 /** The forms in which Node's `writeHead` takes headers. */
 type GivenHeaders = OutgoingHttpHeaders | readonly OutgoingHttpHeader[] | readonly (readonly OutgoingHttpHeader[])[];

@@ -1,4 +1,4 @@
-import { privateField } from '../http/private-field';
+import { privateField } from '../http/exchange/private-field';
 
 interface Closing {
   once(event: 'close', listener: () => void): unknown;

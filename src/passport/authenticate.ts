@@ -1,10 +1,10 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import { checkFunction, kindOf, readUserId } from '../errors/arguments';
 import { checkRedirectTo, safeReturnTo } from '../http/guards/return-to';
-import type { LoginOptions } from '../http/login-options';
-import { checkProperty } from '../http/middleware-options';
-import type { RequestSession } from '../http/request-session';
-import { chosenSession } from '../http/session-place';
+import type { LoginOptions } from '../http/session/login-options';
+import { checkProperty } from '../http/session/middleware-options';
+import type { RequestSession } from '../http/session/request-session';
+import { chosenSession } from '../http/session/session-place';
 
 /** The used part of passport. */
 export interface Passport {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { checkSeconds, oneOf, optional, type Readers, readOptions } from '../errors/arguments';
-import { checkProperty } from '../http/middleware-options';
-import { chosenSession } from '../http/session-place';
+import { checkProperty } from '../http/session/middleware-options';
+import { chosenSession } from '../http/session/session-place';
 
 /** For errors of a request without a session. */
 const CALLER = 'tokensession/passport';

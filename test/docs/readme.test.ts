@@ -266,7 +266,7 @@ describe('the table', () => {
     [
       'of the middleware’s options',
       rows('docs/middleware.md', 'option of `sessionMiddleware`'),
-      members('src/http/middleware-options.ts', 'const READERS = {'),
+      members('src/http/session/middleware-options.ts', 'const READERS = {'),
     ],
     ['of errors', rows('docs/errors.md', 'code'), members('src/errors/session-error.ts', 'const STATUS = {')],
     ['of events', rows('docs/policies.md', 'event'), members('src/manager/session-events.ts', 'const NAMES: ')],
@@ -278,7 +278,7 @@ describe('the table', () => {
     [
       'of the options of a login',
       rows('docs/middleware.md', 'option of `login`'),
-      members('src/http/login-options.ts', 'const LOGIN_OPTIONS = {'),
+      members('src/http/session/login-options.ts', 'const LOGIN_OPTIONS = {'),
     ],
     [
       'of a store’s options',

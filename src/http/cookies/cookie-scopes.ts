@@ -4,7 +4,7 @@
  * can find these.
  */
 
-import type { Exchange } from '../exchange';
+import type { Exchange } from '../exchange/exchange';
 import { isAddress, isHostName } from './cookie-options';
 
 /** The requests that get a cookie. */

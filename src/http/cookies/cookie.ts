@@ -1,6 +1,6 @@
 import { parseCookie, stringifySetCookie } from 'cookie';
-import type { Exchange } from '../exchange';
-import { cookieIdentity } from '../reply-headers';
+import type { Exchange } from '../exchange/exchange';
+import { cookieIdentity } from '../exchange/reply-headers';
 import { defaultCookieName, isHostPrefixed, readCookieOptions } from './cookie-options';
 import { type CookieScope, scopesOf } from './cookie-scopes';
 import { proxyWarning } from './proxy-warning';

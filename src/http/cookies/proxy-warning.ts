@@ -1,4 +1,4 @@
-import type { Exchange } from '../exchange';
+import type { Exchange } from '../exchange/exchange';
 
 const WARNING = { type: 'TokensessionWarning', code: 'TOKENSESSION_PROXY' };
 

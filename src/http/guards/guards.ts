@@ -2,10 +2,10 @@
 import { checkCalled, checkSeconds, kindOf, optional, type Readers, readOptions } from '../../errors/arguments';
 import { SessionError } from '../../errors/session-error';
 import type { User } from '../../manager/types';
-import type { CurrentSession } from '../current-session';
-import { checkProperty } from '../middleware-options';
-import { currentOf, RequestSession } from '../request-session';
-import { chosenSession } from '../session-place';
+import type { CurrentSession } from '../session/current-session';
+import { checkProperty } from '../session/middleware-options';
+import { currentOf, RequestSession } from '../session/request-session';
+import { chosenSession } from '../session/session-place';
 import { type Refusal, recencyRefusal, userRefusal } from './refusal';
 import { checkRedirectTo } from './return-to';
 

@@ -1,5 +1,5 @@
 import type { Ending } from '../../errors/session-error';
-import type { CurrentSession } from '../current-session';
+import type { CurrentSession } from '../session/current-session';
 import { isPageRequest, loginLocation } from './return-to';
 
 /** The answer to a request that a guard refuses. */

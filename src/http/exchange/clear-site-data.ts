@@ -1,4 +1,4 @@
-import { kindOf, shown } from '../errors/arguments';
+import { kindOf, shown } from '../../errors/arguments';
 
 /** The kinds of data of an origin that browsers can delete. */
 export type SiteData = 'cache' | 'cookies' | 'storage' | 'clientHints' | 'executionContexts' | '*';

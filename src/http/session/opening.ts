@@ -1,7 +1,7 @@
 /* How the session of a request is opened. */
-import type { OpenedSession } from '../manager/opened-session';
+import type { OpenedSession } from '../../manager/opened-session';
+import { privateField } from '../exchange/private-field';
 import type { CurrentSession } from './current-session';
-import { privateField } from './private-field';
 import { currentOf, type RequestSession } from './request-session';
 
 /**

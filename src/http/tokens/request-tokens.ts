@@ -1,9 +1,20 @@
-import { SessionError } from '../errors/session-error';
-import type { RequestSessions } from '../manager/request-sessions';
-import { isVisitor, sessionIdIn, type TokenClaims, tagIn } from '../token/token';
-import type { Exchange } from './exchange';
-import type { SessionPolicy } from './middleware-options';
-import { crossOriginRefusal } from './origin-check';
+import { SessionError } from '../../errors/session-error';
+import type { RequestSessions } from '../../manager/request-sessions';
+import type { TokenManager } from '../../manager/token-manager';
+import { isVisitor, sessionIdIn, type TokenClaims, tagIn } from '../../token/token';
+import type { Cookies } from '../cookies/cookie';
+import type { Exchange } from '../exchange/exchange';
+import { crossOriginRefusal, type TrustedOrigins } from './origin-check';
+import type { readHeader } from './token-header';
+
+/** What tokens are judged by. */
+interface TokenPolicy {
+  readonly manager: Pick<TokenManager, 'isToken'>;
+  readonly sessions: Pick<RequestSessions<unknown>, 'readToken'>;
+  readonly cookies: Cookies | null;
+  readonly header: ReturnType<typeof readHeader>;
+  readonly trustedOrigins: TrustedOrigins;
+}
 
 /** The judgement of a request: which of its tokens may act, for every look-up and every verb. */
 export interface RequestTokens {
@@ -28,7 +39,7 @@ const NONE: readonly string[] = [];
  * page of another origin can send any header that CORS allows, and must not disable the check of the cookie. The
  * signature of a single token is verified when it is looked up.
  */
-export function judgeTokens<Detail>(policy: SessionPolicy<Detail>, exchange: Exchange): RequestTokens {
+export function judgeTokens(policy: TokenPolicy, exchange: Exchange): RequestTokens {
   const { manager, sessions, trustedOrigins } = policy;
   const header = policy.header?.read(exchange);
   const cookies = policy.cookies?.user.read(exchange.header('cookie'), exchange.isSecure) ?? NONE;
@@ -59,11 +70,7 @@ export const NO_VISITOR: RequestVisitor = { token: null, refusal: null, cookies:
  * Judges the visitor of a request. A signed token in the header acts alone here, too. With several visitors in cookies,
  * none counts: their order has no meaning, and an attacker can plant one.
  */
-export function judgeVisitor<Detail>(
-  policy: SessionPolicy<Detail>,
-  exchange: Exchange,
-  tokens: RequestTokens,
-): RequestVisitor {
+export function judgeVisitor(policy: TokenPolicy, exchange: Exchange, tokens: RequestTokens): RequestVisitor {
   const { manager, trustedOrigins } = policy;
   const header = tokens.acting.find((token) => !tokens.cookies.includes(token) && manager.isToken(token));
   if (header !== undefined) return isVisitors(header) ? { ...NO_VISITOR, token: header } : NO_VISITOR;
@@ -87,10 +94,7 @@ function isVisitors(token: string): boolean {
  *
  * @returns `null` for a conflict: signed tokens of several users, or of too many sessions.
  */
-export function candidatesOf(
-  values: readonly string[],
-  sessions: Pick<RequestSessions<unknown>, 'readToken'>,
-): readonly string[] | null {
+export function candidatesOf(values: readonly string[], sessions: TokenPolicy['sessions']): readonly string[] | null {
   const ofUsers = values.some(isVisitors) ? values.filter((token) => !isVisitors(token)) : values;
   if (ofUsers.length < 2) return ofUsers;
   const newest = new Map<string, { token: string; claims: TokenClaims }>();

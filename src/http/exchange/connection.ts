@@ -1,4 +1,4 @@
-import { checkBoolean, checkString, optional, type Readers, readOptions } from '../errors/arguments';
+import { checkBoolean, checkString, optional, type Readers, readOptions } from '../../errors/arguments';
 
 /**
  * Facts about the client that the request itself does not contain, behind a proxy for example. Take them from headers

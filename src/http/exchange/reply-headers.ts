@@ -1,5 +1,5 @@
 import { parseSetCookie, type SetCookie } from 'cookie';
-import type { SessionError } from '../errors/session-error';
+import type { SessionError } from '../../errors/session-error';
 import { withoutCookies } from './clear-site-data';
 
 /** The headers of a response that can still change. Node's `ServerResponse` is one. */

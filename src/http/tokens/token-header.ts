@@ -1,5 +1,5 @@
-import { kindOf, shown } from '../errors/arguments';
-import type { Exchange } from './exchange';
+import { kindOf, shown } from '../../errors/arguments';
+import type { Exchange } from '../exchange/exchange';
 
 /**
  * `Bearer`, in any case, then space and the token (RFC 6750, 2.1; RFC 9110, 11.1). The check of the token refuses other

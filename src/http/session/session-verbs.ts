@@ -1,11 +1,11 @@
 /* The verbs that change whose session a request has, or with which token. */
-import type { OpenedSession } from '../manager/opened-session';
-import type { SessionEntries } from '../store/store';
-import { isVisitor } from '../token/token';
+import type { OpenedSession } from '../../manager/opened-session';
+import type { SessionEntries } from '../../store/store';
+import { isVisitor } from '../../token/token';
+import { attributesOf } from '../exchange/exchange';
+import { crossOriginRefusal } from '../tokens/origin-check';
 import { type CurrentSession, headersSent } from './current-session';
-import { attributesOf } from './exchange';
 import type { CheckedLoginOptions, CheckedLogoutOptions } from './login-options';
-import { crossOriginRefusal } from './origin-check';
 
 /** Signs a user in, as `RequestSession.login` says. Gives the new token. */
 export function logIn<Detail>(

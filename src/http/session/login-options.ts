@@ -1,7 +1,15 @@
-import { checkBoolean, checkSeconds, checkText, kindOf, optional, type Read, type Readers } from '../errors/arguments';
-import { MAX_DATA_KEYS } from '../store/limits';
-import { checkActor, checkAttributes } from '../store/session-attributes';
-import type { SessionAttributes } from '../store/store';
+import {
+  checkBoolean,
+  checkSeconds,
+  checkText,
+  kindOf,
+  optional,
+  type Read,
+  type Readers,
+} from '../../errors/arguments';
+import { MAX_DATA_KEYS } from '../../store/limits';
+import { checkActor, checkAttributes } from '../../store/session-attributes';
+import type { SessionAttributes } from '../../store/store';
 
 /** Options of `login()`. */
 export interface LoginOptions {

@@ -6,9 +6,9 @@
  * sends.
  */
 
-import { checkString, kindOf, shown } from '../errors/arguments';
-import { SessionError } from '../errors/session-error';
-import type { Exchange } from './exchange';
+import { checkString, kindOf, shown } from '../../errors/arguments';
+import { SessionError } from '../../errors/session-error';
+import type { Exchange } from '../exchange/exchange';
 
 export interface CrossOriginOptions {
   /**

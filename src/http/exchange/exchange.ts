@@ -1,5 +1,5 @@
-import { MAX_ATTRIBUTE_LENGTH } from '../store/session-attributes';
-import type { SessionAttributes } from '../store/store';
+import { MAX_ATTRIBUTE_LENGTH } from '../../store/session-attributes';
+import type { SessionAttributes } from '../../store/store';
 import type { ReplyHeaders } from './reply-headers';
 
 /** A request and its response on a host: all that an adapter has to provide. */

@@ -1,5 +1,5 @@
-import type { RegisteredDetail } from '../manager/types';
-import type { Exchange } from './exchange';
+import type { RegisteredDetail } from '../../manager/types';
+import type { Exchange } from '../exchange/exchange';
 import type { RegisteredProperty, SessionPolicy } from './middleware-options';
 import { openSession, reopenSession } from './opening';
 import { currentOf, RequestSession } from './request-session';

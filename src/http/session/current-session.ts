@@ -1,11 +1,17 @@
-import { type Ending, isUnavailable, SessionError } from '../errors/session-error';
-import type { OpenedSession } from '../manager/opened-session';
-import type { SessionData } from '../manager/session-data';
-import type { User } from '../manager/types';
-import type { Exchange } from './exchange';
+import { type Ending, isUnavailable, SessionError } from '../../errors/session-error';
+import type { OpenedSession } from '../../manager/opened-session';
+import type { SessionData } from '../../manager/session-data';
+import type { User } from '../../manager/types';
+import type { Exchange } from '../exchange/exchange';
+import { crossOriginRefusal } from '../tokens/origin-check';
+import {
+  judgeTokens,
+  judgeVisitor,
+  NO_VISITOR,
+  type RequestTokens,
+  type RequestVisitor,
+} from '../tokens/request-tokens';
 import type { SessionPolicy } from './middleware-options';
-import { crossOriginRefusal } from './origin-check';
-import { judgeTokens, judgeVisitor, NO_VISITOR, type RequestTokens, type RequestVisitor } from './request-tokens';
 
 /** The least number of milliseconds for which an answer may set a token unasked, even with a shorter grace. */
 const MIN_FRESH_MS = 1000;

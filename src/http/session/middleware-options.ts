@@ -1,13 +1,13 @@
-import { checkCalled, oneOf, optional, type Read, type Readers, readOptions, shown } from '../errors/arguments';
-import { checkManager } from '../manager/check-manager';
-import type { RequestSessions } from '../manager/request-sessions';
-import { requestSessionsOf, type TokenManager } from '../manager/token-manager';
-import type { Register } from '../manager/types';
-import { readSiteData, type SiteData } from './clear-site-data';
-import { type Cookies, readCookies } from './cookies/cookie';
-import type { CookieOptions } from './cookies/cookie-options';
-import { type CrossOriginOptions, readTrustedOrigins, type TrustedOrigins } from './origin-check';
-import { type HeaderOption, readHeader } from './token-header';
+import { checkCalled, oneOf, optional, type Read, type Readers, readOptions, shown } from '../../errors/arguments';
+import { checkManager } from '../../manager/check-manager';
+import type { RequestSessions } from '../../manager/request-sessions';
+import { requestSessionsOf, type TokenManager } from '../../manager/token-manager';
+import type { Register } from '../../manager/types';
+import { type Cookies, readCookies } from '../cookies/cookie';
+import type { CookieOptions } from '../cookies/cookie-options';
+import { readSiteData, type SiteData } from '../exchange/clear-site-data';
+import { type CrossOriginOptions, readTrustedOrigins, type TrustedOrigins } from '../tokens/origin-check';
+import { type HeaderOption, readHeader } from '../tokens/token-header';
 
 /** Options of `sessionMiddleware()`. */
 export interface SessionMiddlewareOptions<Property extends string = string> extends CrossOriginOptions {
