@@ -3,12 +3,11 @@ import { isStartRefusal } from '../errors/start-refusal';
 import { attributesOf } from '../http/exchange/exchange';
 import { privateField } from '../http/exchange/private-field';
 import { currentOf, type RequestSession } from '../http/session/request-session';
-import { candidatesOf } from '../http/tokens/request-tokens';
 import type { NamedSession, NamedSessions } from '../manager/named-sessions';
 import type { RequestSessions } from '../manager/request-sessions';
 import { type ChangedEntries, changesBetween } from '../store/session-entries';
 import type { SessionAttributes, SessionEntries } from '../store/store';
-import { readClaims } from '../token/token';
+import { isVisitor } from '../token/token';
 import type { LegacySessions } from './legacy-sessions';
 import type { SessionRequest } from './peer';
 import { contentOf, entriesOf, lifetimeOf } from './session-content';
@@ -20,6 +19,9 @@ const MAX_LISTED = 10_000;
 
 /** The most sessions that are read in parallel. */
 const AT_ONCE = 50;
+
+/** The most tokens in cookies whose sessions a login ends. Each may cost a call to the store. */
+const MAX_REPLACED = 10;
 
 /** The session of `sessionMiddleware` beside express-session's, by request, while an application leaves the latter. */
 export const continued = privateField<RequestSession<unknown>>();
@@ -314,19 +316,25 @@ export class ExpressSessions {
 
   /**
    * The tokens of the user in the cookie of `sessionMiddleware`, whose session a login would otherwise leave live. This
-   * process may not have that middleware: then each cookie counts that holds such a token.
+   * process may not have that middleware, and not know the cookie's name: then every user's token in a cookie counts.
+   * One in another cookie, perhaps a planted one, must not save the others.
    *
    * @param former the session that goes on as the new one, and has ended.
    */
   #replacedTokens(request: SessionRequest, former: string): readonly string[] {
     const session = continued.get(request);
     if (session === undefined) {
-      const values = request.headers?.cookie?.toString().split(/[^\w.-]+/) ?? [];
-      return candidatesOf([...new Set(values)].filter(readClaims), this.#requests) ?? [];
+      const values = new Set(request.headers?.cookie?.toString().split(/[^\w.-]+/));
+      return [...values].filter((value) => this.#isUserToken(value)).slice(0, MAX_REPLACED);
     }
     if (session.user === null || session.id === former) return [];
     const { isInCookie, tokens, token } = currentOf(session);
     return isInCookie ? [...new Set([...tokens.acting, token as string])] : [];
+  }
+
+  #isUserToken(value: string): boolean {
+    const claims = this.#requests.readToken(value);
+    return claims !== null && !isVisitor(claims);
   }
 
   async #endStored({ stored }: TrackedSession): Promise<void> {

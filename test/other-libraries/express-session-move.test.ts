@@ -491,6 +491,21 @@ it.each(['bob', 'ada'])('so does a login of %s in a process without continueSess
   expect(await manager.sessionData(visitor.replace('~', '')).get('cart')).toBe('book');
 });
 
+it('so does that login where another cookie, perhaps a planted one, has a token of another user', async () => {
+  const { browse, goTo, manager, events } = await startMoving();
+  const [attacker, browser] = [browse(), browse()];
+  goTo('both');
+  await attacker.visit('/auth-login?user=eve');
+  await browser.visit('/auth-login?user=ada');
+  browser.cookies.set('planted', attacker.cookies.get('session') as string);
+  goTo('bridge');
+  await browser.visit('/login?user=bob');
+  goTo('both');
+  expect((await browser.visit('/me')).body.id).toBe('bob');
+  expect(await manager.listUserSessions('ada')).toEqual([]);
+  expect(events).toContain('replaced ada');
+});
+
 it('a planted cookie of express-session moves no user of sessionMiddleware to the attacker’s session', async () => {
   const { browse, goTo } = await startMoving();
   const [attacker, browser] = [browse(), browse()];
