@@ -25,7 +25,7 @@ const LAW: Record<string, string[]> = {
   ],
   'node-http': ['node-http', 'http/exchange', 'http/guards'],
   'express-session': [
-    ...['express-session', 'http/session', 'http/tokens', 'http/exchange'],
+    ...['express-session', 'http/session', 'http/exchange'],
     ...['manager', 'store', 'token', 'errors'],
   ],
   passport: ['passport', 'http/session', 'http/guards', 'errors'],
