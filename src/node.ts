@@ -3,7 +3,7 @@ import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import { SessionError } from './errors/session-error';
 import { type Connection, readConnection } from './http/exchange/connection';
-import { TARGETED_CACHES } from './http/exchange/reply-headers';
+import { TARGETED_CACHE_HEADERS } from './http/exchange/reply-headers';
 import { openerPolicy, type SessionOpenerOptions } from './http/session/middleware-options';
 import { openOnce } from './http/session/opening';
 import { RequestSession } from './http/session/request-session';
@@ -71,7 +71,7 @@ const BODY_HEADERS = [
   'Last-Modified',
   'Repr-Digest',
   'Trailer',
-  ...TARGETED_CACHES,
+  ...TARGETED_CACHE_HEADERS,
 ];
 
 /** The answer to a failure that is none of this package. */

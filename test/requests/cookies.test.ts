@@ -417,7 +417,7 @@ describe.each(APPS)('%s', (_, build, host) => {
     const cacheControl = ({ headers }: { headers: [string, string][] }) =>
       headers.find(([name]) => name === 'cache-control')?.[1];
 
-    it('has Cache-Control: no-store, and no other response has', async () => {
+    it('has Cache-Control: no-store, and no other response of a handler has', async () => {
       const { manager, send, tokensOf } = await start();
       const [token] = await tokensOf('ada', 1);
       expect(cacheControl(await send([`session=${token}`]))).toBeUndefined();

@@ -26,7 +26,7 @@ interface CookieDecision {
 const COOKIE = 'Set-Cookie';
 const CACHE = 'Cache-Control';
 /** Headers that a content delivery network obeys instead of `Cache-Control` (RFC 9213). */
-export const TARGETED_CACHES = [
+export const TARGETED_CACHE_HEADERS = [
   'CDN-Cache-Control',
   'Cloudflare-CDN-Cache-Control',
   'Netlify-CDN-Cache-Control',
@@ -135,7 +135,7 @@ export class ReplyHeaders {
 
   #putNoStore(): void {
     const fields = this.#fields;
-    const given = TARGETED_CACHES.filter((name) => fields.getHeader(name) !== undefined);
+    const given = TARGETED_CACHE_HEADERS.filter((name) => fields.getHeader(name) !== undefined);
     for (const name of [CACHE, ...given]) {
       if (!NO_STORE.test(String(fields.getHeader(name)))) fields.setHeader(name, 'no-store');
     }

@@ -47,7 +47,7 @@ export function userGuard(options: RequireUserOptions | undefined, needs?: strin
   const { redirectTo, property } = readOptions('requireUser', options, { ...REDIRECT, ...PROPERTY }, '');
   return (request) => {
     const current = currentOf(chosenSession(request, property, 'requireUser()', needs));
-    return uncached(current, userRefusal(current, redirectTo));
+    return forbidCaches(current, userRefusal(current, redirectTo));
   };
 }
 
@@ -58,12 +58,12 @@ export function recencyGuard(seconds: number, options: GuardOptions | undefined,
   const { property } = readOptions('requireRecentLogin', options, PROPERTY, '');
   return async (request) => {
     const current = currentOf(chosenSession(request, property, 'requireRecentLogin()', needs));
-    return uncached(current, await recencyRefusal(current, within));
+    return forbidCaches(current, await recencyRefusal(current, within));
   };
 }
 
-/** A cached refusal would outlive a login, or reach another client. */
-function uncached(current: CurrentSession<unknown>, refusal: Refusal | null): Refusal | null {
+/** Keeps a refusal out of all caches: a cached one would outlive a login, or reach another client. */
+function forbidCaches(current: CurrentSession<unknown>, refusal: Refusal | null): Refusal | null {
   if (refusal !== null) current.exchange.reply()?.forbidCaches();
   return refusal;
 }

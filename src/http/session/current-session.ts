@@ -2,6 +2,7 @@ import { type Ending, isUnavailable, SessionError } from '../../errors/session-e
 import type { OpenedSession } from '../../manager/opened-session';
 import type { SessionData } from '../../manager/session-data';
 import type { User } from '../../manager/types';
+import { tagIn } from '../../token/token';
 import type { Exchange } from '../exchange/exchange';
 import { crossOriginRefusal } from '../tokens/origin-check';
 import {
@@ -107,7 +108,7 @@ export class CurrentSession<Detail> {
     this.session = visitor;
     this.#visitor = { token: visitor.token, refusal: null, cookies: [...cookies, visitor.token] };
     const lifetime = { maxAge: null, isPersistent: false };
-    const hasOtherCookies = this.#mayDispute(cookies, visitor.token);
+    const hasOtherCookies = this.#mayConflict(cookies, visitor.token);
     this.policy.cookies?.visitor.set(this.exchange, visitor.token, lifetime, hasOtherCookies, freshForMs);
   }
 
@@ -119,7 +120,7 @@ export class CurrentSession<Detail> {
     const { capAt, checkedAt } = session;
     const maxAge = capAt === 0 ? null : Math.ceil((capAt - checkedAt.getTime()) / 1000);
     const lifetime = { maxAge, isPersistent: this.isPersistent };
-    const hasOtherCookies = !leavesOthers && this.#mayDispute(this.tokens.cookies, session.token);
+    const hasOtherCookies = !leavesOthers && this.#mayConflict(this.tokens.cookies, session.token);
     this.policy.cookies?.user.set(this.exchange, session.token, lifetime, hasOtherCookies, freshForMs);
   }
 
@@ -127,11 +128,10 @@ export class CurrentSession<Detail> {
    * Whether cookies that came may stay beside the new one, and count against it: several, or one of another user or
    * visitor. Even a single one may have another domain or path: a planted one, or one from before a change of options.
    */
-  #mayDispute(cookies: readonly string[], token: string): boolean {
+  #mayConflict(cookies: readonly string[], token: string): boolean {
     if (cookies.length > 1) return true;
-    const { sessions } = this.policy;
-    const tag = sessions.readToken(token)?.tag;
-    return cookies.some((other) => (sessions.readToken(other)?.tag ?? tag) !== tag);
+    const tag = tagIn(token);
+    return cookies.some((other) => (this.policy.sessions.readToken(other)?.tag ?? tag) !== tag);
   }
 
   clearCookie(): void {
