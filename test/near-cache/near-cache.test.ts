@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   MemoryStore,
   RedisStore,
+  SessionError,
   type SessionEvents,
   type Store,
   type StoredSession,
@@ -120,6 +121,19 @@ it.each(['a visitor', 'a user for whom another acts'])(
     await expect(requireRecentLogin(session, 60)).rejects.toMatchObject({ status: who === 'a visitor' ? 401 : 403 });
   },
 );
+
+it('a 503 of requireRecentLogin has Retry-After in the answer of the application, too', async () => {
+  const store = new RedisStore(server.url, { ...PATIENT, ...randomPrefixes() });
+  const sessions = new TokenManager<{ name: string }>({ store, secret: SECRET, cache: CACHE });
+  closing(() => sessions.close());
+  await up(sessions);
+  const headers = { authorization: `Bearer ${await hot(sessions)}` };
+  const session = await sessionOpener(sessions)(new Request('https://app/', { headers }));
+  jest.spyOn(store, 'check').mockRejectedValueOnce(new SessionError('ERR_STORE_TIMEOUT', 'the store is silent'));
+  await expect(requireRecentLogin(session, 60)).rejects.toMatchObject({ code: 'ERR_STORE_TIMEOUT' });
+  const answer = session.commit(new Response('busy', { status: 503 }));
+  expect(answer.headers.get('retry-after')).toBe('1');
+});
 
 it('a request from the cache outlasts the grace of a rotation, also at a guard, but not its session', async () => {
   const store = new RedisStore(server.url, { ...PATIENT, ...randomPrefixes() });

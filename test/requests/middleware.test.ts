@@ -927,6 +927,12 @@ describe('requireUser', () => {
     },
   );
 
+  it('gives its error to the next of a caller outside Express, too', async () => {
+    const next = jest.fn();
+    forExpress.requireUser()({} as express.Request, {} as express.Response, next);
+    expect(next.mock.calls).toEqual([[new TypeError('requireUser() needs sessionMiddleware() before it')]]);
+  });
+
   it('without sessionMiddleware before it gives an error that says so', async () => {
     const app = express();
     app.set('env', 'test');
