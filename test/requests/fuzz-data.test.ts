@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { MemoryStore, RedisStore, SessionError, type Store, TokenManager } from 'tokensession';
+import { MemoryStore, SessionError, TokenManager } from 'tokensession';
 import { importSecret, signToken, tagOf } from '../../src/token/token';
 import { anyValue, mutatedTokens } from '../support/arbitraries';
 import { closeAfterEach } from '../support/closing';
@@ -7,9 +7,8 @@ import { countedStore } from '../support/counted-store';
 import { directMiddlewares } from '../support/hosts';
 import type { AnySession, DirectRequest } from '../support/hosts/host';
 import { holds } from '../support/properties';
-import { type RedisServer, startRedis } from '../support/redis-server';
 import { PROPERTY_TIMEOUT } from '../support/runs';
-import { newSession, PATIENT, randomPrefixes, SECRET } from '../support/stores';
+import { everyStore, newSession, SECRET } from '../support/stores';
 
 jest.setTimeout(PROPERTY_TIMEOUT);
 
@@ -205,16 +204,7 @@ describe('unsigned or foreign tokens in any cookies', () => {
 });
 
 describe('keys and values of every type', () => {
-  let server: RedisServer;
-  beforeAll(async () => {
-    server = await startRedis();
-  });
-  afterAll(() => server.stop());
-
-  const STORES: [string, () => Store][] = [
-    ['a MemoryStore', () => new MemoryStore()],
-    ['a RedisStore', () => new RedisStore(server.url, { ...randomPrefixes(), ...PATIENT })],
-  ];
+  const STORES = everyStore();
   const keys = fc.oneof(anyValue, fc.constantFrom('key', '__proto__', 'é'), fc.string({ unit: 'binary' }));
 
   it.each(STORES)('are returned as they were given, or rejected and not stored: %s', async (_, open) => {

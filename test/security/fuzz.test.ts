@@ -1,12 +1,5 @@
 import fc from 'fast-check';
-import {
-  MemoryStore,
-  RedisStore,
-  SessionError,
-  type Store,
-  TokenManager,
-  type TokenManagerOptions,
-} from 'tokensession';
+import { MemoryStore, RedisStore, SessionError, TokenManager, type TokenManagerOptions } from 'tokensession';
 import type { SessionMiddlewareOptions } from 'tokensession/express';
 import { authenticator } from 'tokensession/live';
 import { type Detail, FRAMEWORKS, listen } from '../support/apps';
@@ -17,10 +10,9 @@ import { ALL_HOSTS, directMiddlewares } from '../support/hosts';
 import type { AnySession, DirectRequest } from '../support/hosts/host';
 import { holds } from '../support/properties';
 import { sendRaw } from '../support/raw-request';
-import { type RedisServer, startRedis } from '../support/redis-server';
 import { PROPERTY_TIMEOUT } from '../support/runs';
 import { idOf } from '../support/session-id';
-import { PATIENT, randomPrefixes, SECRET } from '../support/stores';
+import { everyStore, SECRET } from '../support/stores';
 import { within } from '../support/until';
 
 jest.setTimeout(PROPERTY_TIMEOUT);
@@ -360,16 +352,7 @@ describe('options of any value are accepted, or rejected by name', () => {
 });
 
 describe('any user id of 1 to 1,024 bytes and any attributes', () => {
-  let server: RedisServer;
-  beforeAll(async () => {
-    server = await startRedis();
-  });
-  afterAll(() => server.stop());
-
-  const STORES: [string, () => Store][] = [
-    ['a MemoryStore', () => new MemoryStore()],
-    ['a RedisStore', () => new RedisStore(server.url, { ...PATIENT, ...randomPrefixes() })],
-  ];
+  const STORES = everyStore();
 
   it.each(STORES)('are returned exactly as they were given: %s', async (_, open) => {
     const manager = opened({ store: open(), secret: SECRET });

@@ -27,6 +27,19 @@ export interface StoreFixture {
   close(): Promise<void>;
 }
 
+/** Each kind of store by its name, on a Redis of its own for the tests of a block. */
+export function everyStore(): [string, () => Store][] {
+  let server: RedisServer;
+  beforeAll(async () => {
+    server = await startRedis();
+  });
+  afterAll(() => server.stop());
+  return [
+    ['a MemoryStore', () => new MemoryStore()],
+    ['a RedisStore', () => new RedisStore(server.url, { ...randomPrefixes(), ...PATIENT })],
+  ];
+}
+
 /** Runs the same promises over every store. */
 export function describeStores(promises: (open: () => Promise<StoreFixture>) => void): void {
   describe('MemoryStore', () => {
