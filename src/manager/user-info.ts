@@ -1,4 +1,4 @@
-import { isUnavailable, isUnconfirmed } from '../errors/session-error';
+import { SessionError } from '../errors/session-error';
 import { MAX_USER_INFO_LOAD_MS } from '../store/limits';
 import { parseFrozen, type SharedUser, userOf } from '../store/shared-user';
 import type { Store } from '../store/store';
@@ -112,8 +112,8 @@ export class UserInfo<Detail> {
   async #joinLater(userId: string, ttlMs: number): Promise<Load<Detail>> {
     const older = this.#shared(userId);
     const error = older === undefined ? null : await older.over;
-    // Another try would wait for the store a second time.
-    if (isUnavailable(error) && !isUnconfirmed(error)) throw error;
+    // Another try would wait for the store a second time. After any other error it need not.
+    if (error instanceof SessionError && error.code === 'ERR_STORE_TIMEOUT') throw error;
     const later = this.#shared(userId);
     return later?.isAfresh ? later : this.#start(userId, ttlMs, null);
   }

@@ -1,4 +1,4 @@
-import { type GetUserInfo, type Store, TokenManager } from 'tokensession';
+import { type GetUserInfo, SessionError, type Store, TokenManager } from 'tokensession';
 import { describeStores, SECRET, type StoreFixture } from '../support/stores';
 import { until } from '../support/until';
 import { wrapStore } from '../support/wrapped-store';
@@ -44,6 +44,26 @@ describeStores((open) => {
 
   /** What processes find in the cache for the session's user. */
   const cachedFor = async (token: string) => (await manage(fixture.other).touchToken(token))?.user.detail;
+
+  it('addUser loads for itself after the load of a check whose info the store has refused', async () => {
+    let isFull = false;
+    let refuse: (() => void) | null = null;
+    const refusing = wrapStore(fixture.store, (method, call) => {
+      if (method !== 'setUserInfo' || !isFull) return call();
+      return new Promise((_, reject) => {
+        refuse = () => reject(new SessionError('ERR_STORE_UNAVAILABLE', 'out of memory'));
+      });
+    });
+    const sessions = manage(refusing, () => ({ name: 'Ada' }));
+    const token = await sessions.setToken('ada');
+    isFull = true;
+    await sessions.touchToken(token);
+    await until('the store is asked to keep it', () => refuse !== null);
+    const added = sessions.addUser('ada');
+    isFull = false;
+    (refuse as unknown as () => void)();
+    expect(await added).toEqual({ id: 'ada', detail: { name: 'Ada' } });
+  });
 
   it('a load that began before refreshUser in another process does not overwrite it', async () => {
     const { token, finish } = await slowLoad();
