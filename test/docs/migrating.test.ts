@@ -10,11 +10,10 @@ import { ask, freePort, type RedisServer, startRedis } from '../support/redis-se
 import { SECRET } from '../support/stores';
 import { until } from '../support/until';
 
-const PAGE = pageText('docs/migrating.md');
-
 /** The programs of each chapter, in order. */
 const programs = new Map<string, { language: string; text: string }[]>();
-for (const chapter of PAGE.split(/^##+ /m).slice(1)) {
+const chapters = ['docs/migrating.md', 'docs/passport.md'].flatMap((page) => pageText(page).split(/^##+ /m).slice(1));
+for (const chapter of chapters) {
   const [title = ''] = chapter.split('\n', 1);
   const blocks = [...chapter.matchAll(/^```(\w*)\n(.*?)^```$/gms)];
   programs.set(
@@ -43,7 +42,7 @@ const ENV = { PATH: process.env.PATH, ...OUR_SOURCES };
 
 let count = 0;
 
-/** Runs a program of the page, or what becomes of it, in the place of the one before it, until the test is over. */
+/** Runs a program of a page, or what becomes of it, in the place of the one before it, until the test is over. */
 async function run(chapter: string, index: number, port: number, change = (text: string) => text): Promise<void> {
   for (const child of children) await endProgram(child);
   const program = programs.get(chapter)?.[index];
@@ -86,7 +85,7 @@ async function signInAndOut(browser: Browser): Promise<void> {
   expect((await browser.visit('/me')).status).toBe(401);
 }
 
-it('contains only code that the tests below run', () => {
+it('the pages contain only code that the tests below run', () => {
   const counts = Object.fromEntries(
     [...programs].filter(([, blocks]) => blocks.length > 0).map(([title, blocks]) => [title, blocks.length]),
   );
@@ -95,13 +94,13 @@ it('contains only code that the tests below run', () => {
     '1. Replace the store': 1,
     '2. Run both libraries': 1,
     '3. Remove express-session': 2,
-    'Keep passport': 2,
-    'Sign in with OAuth 2 or OpenID Connect': 2,
     'From koa-session': 2,
     'From redis-sessions': 2,
     'From gosession': 1,
     'From iron-session': 1,
     'From JWT': 2,
+    'Sign in with passport': 2,
+    'Sign in with OAuth 2 or OpenID Connect': 2,
   });
 });
 
@@ -166,7 +165,7 @@ it('from express-session: the keys that it has left can be deleted', async () =>
 });
 
 it.each([0, 1])('passport, program %i: signs in and out, and shows why a login failed', async (index) => {
-  const browser = await open('Keep passport', index);
+  const browser = await open('Sign in with passport', index);
   const login = (password: string) =>
     browser.visit('/login', { method: 'POST', body: new URLSearchParams({ username: 'ada', password }) });
   const refused = await login('wrong');

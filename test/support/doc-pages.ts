@@ -56,6 +56,7 @@ export const GIVEN = `
     var { requireRecentLogin, requireUser, safeReturnTo, sessionMiddleware }: typeof forExpress;
     type ErrorRequestHandler = Handler;
     var app: Express;
+    var passport: { authenticate(strategy: never, options: never, callback: never): unknown };
     var sessions: tokensession.TokenManager;
     var db: { users: { find(id: string): Promise<{ name: string } | null> } };
     var checkPassword: (name: string, password: string) => Promise<{ id: number } | null>;
