@@ -42,8 +42,8 @@ app.post('/logout', async (req, res) => {
 app.delete('/sessions', requireUser(), async (req, res) => {
   const at = new Date().toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' });
   const message = `you were signed out on ${browserOf(req)} at ${at}`;
-  const { user, token } = req.session;
-  const ended = await sessions.deleteUserToken(user?.id ?? '', { except: token ?? '', message });
+  const { user, id } = req.session;
+  const ended = await sessions.deleteUserToken(user?.id ?? '', { except: id, message });
   res.json({ ended });
 });
 
