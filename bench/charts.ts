@@ -12,7 +12,7 @@ import { fillTables } from './tables';
 
 const ROOT = join(__dirname, '..');
 /** Pages with tables. */
-const PAGES = ['docs/performance.md', 'docs/operations.md', 'docs/live.md', 'README.md'];
+const PAGES = ['docs/performance.md', 'docs/live.md', 'README.md'];
 
 async function main(args: readonly string[]): Promise<void> {
   const isQuick = args.includes('--quick') || process.env.npm_config_quick === 'true';
