@@ -45,9 +45,11 @@ interface Watched {
 }
 
 /** What a signal watches. */
-interface WatchTarget extends SessionName {
-  controller: AbortController;
+interface WatchTarget {
+  user: WatchedUser;
+  sid: string;
   watched: Watched;
+  controller: AbortController;
 }
 
 interface WatchedUser {
@@ -55,14 +57,12 @@ interface WatchedUser {
   /** `null` until the store has answered. */
   userId: string | null;
   readonly sessions: Map<string, Watched>;
-  /** The source that announces all later changes; `null` while some may be missed. */
+  /** The source that announces all changes after the last answer; `null` while some may be missed. */
   source: ChangeSource | null;
   isAsking: boolean;
-  /** Whether the answer in flight may be too old. */
+  /** Whether the last answer, or the one in flight, may be too old. */
   isOutdated: boolean;
-  /** When the store was asked last, by `performance.now()`. */
-  askedAt: number;
-  /** When the next call is due, by the same clock: at the latest when the first session expires. */
+  /** When the next call is due, by `performance.now()`: at the latest when the first session expires. */
   dueAt: number;
 }
 
@@ -87,16 +87,13 @@ export class Watches {
   readonly #settings: WatchesSettings;
   readonly #users = new Map<string, WatchedUser>();
   readonly #targets = new WeakMap<AbortSignal, WatchTarget>();
-  /** Users to ask for at once, and users who wait while the store is unavailable. */
+  /** Users to ask for at once, and users who wait for the next tick when the store is unavailable. */
   readonly #urgent = new Set<WatchedUser>();
   readonly #waiting = new Set<WatchedUser>();
   #inFlight = 0;
-  #isPumpDue = false;
-  /** Until when, by `performance.now()`, waiting users are not asked for, because the store was unavailable. */
-  #pausedUntil = 0;
   #feed: ChangeFeed | null = null;
-  #ticker: NodeJS.Timeout | null = null;
-  #hasBegun = false;
+  /** From the first watch on. */
+  #ticker: NodeJS.Timeout | undefined;
   #isClosed = false;
 
   constructor(settings: WatchesSettings) {
@@ -121,7 +118,7 @@ export class Watches {
     const watched = user.sessions.get(sid) ?? { controllers: new Set(), expiresAt: 0 };
     user.sessions.set(sid, watched);
     watched.controllers.add(controller);
-    this.#targets.set(signal, { tag, sid, controller, watched });
+    this.#targets.set(signal, { user, sid, watched, controller });
     this.#askSoon(user);
     return signal;
   }
@@ -130,12 +127,10 @@ export class Watches {
   unwatch(signal: AbortSignal): boolean {
     const target = this.#targets.get(signal);
     if (target === undefined || this.#isClosed) return false;
-    const { tag, sid, controller, watched } = target;
+    const { user, sid, watched, controller } = target;
     if (!watched.controllers.delete(controller)) return false;
-    this.#targets.delete(signal);
-    const user = this.#users.get(tag);
     // The session may have ended just now, and be watched once more.
-    if (watched.controllers.size === 0 && user?.sessions.get(sid) === watched) this.#forget(user, sid);
+    if (watched.controllers.size === 0 && user.sessions.get(sid) === watched) this.#forget(user, sid);
     return true;
   }
 
@@ -152,7 +147,7 @@ export class Watches {
   close(): void {
     this.#isClosed = true;
     this.#feed?.close();
-    if (this.#ticker !== null) clearInterval(this.#ticker);
+    clearInterval(this.#ticker);
     this.#users.clear();
     this.#urgent.clear();
     this.#waiting.clear();
@@ -160,9 +155,8 @@ export class Watches {
 
   /** Follows the store's changes, from the first watch on. */
   #begin(): void {
-    this.#ticker ??= setInterval(() => this.#tick(), TICK_MS).unref();
-    if (this.#hasBegun) return;
-    this.#hasBegun = true;
+    if (this.#ticker !== undefined) return;
+    this.#ticker = setInterval(() => this.#tick(), TICK_MS).unref();
     const { followed, heartbeatMs, events } = this.#settings;
     for (const name of ENDINGS) events.on(name, ({ userId }) => this.#endedHere(tagOf(userId)));
     const follower: ChangeFollower = {
@@ -173,20 +167,12 @@ export class Watches {
         if (this.#isClosed) return;
         if (!outcome.isComplete) return events.emit('watch-down', { error: changesMissed(outcome.cause) });
         events.emit('watch-up', {});
-        this.#askAllUncovered();
+        const now = performance.now();
+        for (const user of this.#users.values()) user.isOutdated ||= !isCovered(user, now);
+        this.#tick();
       },
     };
     this.#feed = followed.follow?.(follower, { heartbeatMs }) ?? null;
-  }
-
-  #askAllUncovered(): void {
-    const now = performance.now();
-    for (const user of this.#users.values()) {
-      if (isCovered(user, now)) continue;
-      user.isOutdated = true;
-      this.#waiting.add(user);
-    }
-    this.#pump();
   }
 
   /** Asks for a user whose session ended in this process, unless an announcement of it will arrive. */
@@ -204,34 +190,27 @@ export class Watches {
   #askSoon(user: WatchedUser): void {
     user.isOutdated = true;
     this.#urgent.add(user);
-    if (this.#isPumpDue) return;
-    this.#isPumpDue = true;
-    queueMicrotask(() => {
-      this.#isPumpDue = false;
-      this.#pump();
-    });
+    queueMicrotask(() => this.#pump());
   }
 
   #tick(): void {
     const now = performance.now();
-    if (this.#users.size === 0 && this.#ticker !== null) {
-      clearInterval(this.#ticker);
-      this.#ticker = null;
-    }
     for (const user of this.#users.values()) {
-      const isDue = now >= user.dueAt;
+      if (user.source !== null && !isCovered(user, now)) {
+        user.source = null;
+        user.isOutdated = true;
+      }
+      if (!user.isOutdated && now < user.dueAt) continue;
       // A server whose announcements arrive also answers calls: no failure of another one delays its users.
-      if (isCovered(user, now)) {
-        if (isDue) this.#urgent.add(user);
-      } else if (isDue || now >= user.askedAt + ASK_AGAIN_MS) this.#waiting.add(user);
+      if (user.source === null) this.#waiting.add(user);
+      else this.#urgent.add(user);
     }
     this.#pump();
   }
 
   #pump(): void {
     while (!this.#isClosed && this.#inFlight < MAX_IN_FLIGHT) {
-      const isPaused = performance.now() < this.#pausedUntil;
-      const user = first(this.#urgent) ?? (isPaused ? undefined : first(this.#waiting));
+      const user = first(this.#urgent) ?? first(this.#waiting);
       if (user === undefined) return;
       this.#urgent.delete(user);
       this.#waiting.delete(user);
@@ -243,7 +222,6 @@ export class Watches {
     const { tag, sessions } = user;
     user.isAsking = true;
     user.isOutdated = false;
-    user.askedAt = performance.now();
     this.#inFlight++;
     try {
       const source = this.#feed?.sourceOf(tag) ?? null;
@@ -256,21 +234,20 @@ export class Watches {
       // If the source changed while the call was in flight, the answer may predate changes that were not announced.
       const isOfSource = this.#feed?.sourceOf(tag) === source && this.#feed?.askRedirections === askRedirections;
       user.source = isOfSource ? source : null;
-      user.dueAt = performance.now() + LOOK_AGAIN_MS * (0.5 + Math.random() / 2);
+      const againMs = user.source === null ? ASK_AGAIN_MS : LOOK_AGAIN_MS * (0.5 + Math.random() / 2);
+      user.dueAt = performance.now() + againMs;
+      if (user.isOutdated) this.#urgent.add(user);
       for (const [index, sid] of sids.entries()) this.#judge(user, sid, states[index] as SessionState, now);
     } catch (error) {
       if (this.#isClosed) return;
-      // An unreachable store ends no session: the call is repeated.
-      if (isUnavailable(error)) this.#pausedUntil = performance.now() + TICK_MS;
+      // An unreachable store ends no session: the next tick adds those who are due again.
+      if (isUnavailable(error)) this.#waiting.clear();
       else this.#settings.events.emit('watch-failed', { sessionIds: [...sessions.keys()], error });
       user.source = null;
       user.dueAt = performance.now() + ASK_AGAIN_MS;
-      if (user.isOutdated) this.#waiting.add(user);
-      user.isOutdated = false;
     } finally {
       user.isAsking = false;
       this.#inFlight--;
-      if (user.isOutdated) this.#urgent.add(user);
       this.#pump();
     }
   }
@@ -325,7 +302,6 @@ export function watchTarget(session: unknown, keys: SigningKeys): SessionName | 
 }
 
 function newUser(tag: string): WatchedUser {
-  const never = Number.NEGATIVE_INFINITY;
   return {
     tag,
     userId: null,
@@ -333,7 +309,6 @@ function newUser(tag: string): WatchedUser {
     source: null,
     isAsking: false,
     isOutdated: false,
-    askedAt: never,
     dueAt: Number.POSITIVE_INFINITY,
   };
 }
