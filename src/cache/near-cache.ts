@@ -10,15 +10,17 @@ import {
 } from '../store/store';
 import { flat, type TokenClaims, tagIn } from '../token/token';
 import type { CachePolicy } from './cache-options';
-import { ChangeLog } from './change-log';
+
+/** Groups of users whose changes are counted together: a number for each pair of ASCII characters. */
+const GROUPS = 128 * 128;
 
 /** A call to the store whose answer may be kept, and the state when it was made. */
 export interface Ticket {
   readonly source: ChangeSource;
   /** When the call was made, by `performance.now()`. Its answer is as old as that. */
   readonly askedAt: number;
-  /** The change log's moment. */
-  readonly change: number;
+  /** The changes to the user's group at that moment. */
+  readonly changes: number;
   /** The feed's count at that moment. */
   readonly askRedirections: number;
 }
@@ -78,7 +80,11 @@ export interface CacheStats {
 export class NearCache {
   readonly #policy: CachePolicy;
   readonly #slideEveryMs: number;
-  readonly #changes = new ChangeLog();
+  /**
+   * Counts the changes to each group of users, see {@link groupOf}. An answer in flight at a change to its group is not
+   * kept: it may be older.
+   */
+  readonly #changes = new Uint32Array(GROUPS);
   readonly #feed: ChangeFeed;
   /**
    * By the user's tag, the sessions by their verified tokens. A token is found by the hash of all its characters, which
@@ -128,7 +134,8 @@ export class NearCache {
     const askedAt = performance.now();
     const source = this.#feed.sourceOf(tag);
     if (source === null) return null;
-    return { source, askedAt, change: this.#changes.now, askRedirections: this.#feed.askRedirections };
+    const changes = this.#changes[groupOf(tag)] as number;
+    return { source, askedAt, changes, askRedirections: this.#feed.askRedirections };
   }
 
   /**
@@ -136,16 +143,16 @@ export class NearCache {
    * the very token that the record holds: the store must judge any other at each use.
    */
   keep(ticket: Ticket, token: string, claims: TokenClaims, checked: CheckedSession): void {
-    const { source, askedAt, change, askRedirections } = ticket;
+    const { source, askedAt, changes, askRedirections } = ticket;
     const { user, session, now } = checked;
     // Of two tokens made in one millisecond, one may prove less.
     const isHeld = claims.gen === session.gen && claims.mintedAt === session.mintedAt;
     if (!isHeld || claims.provedAt !== session.provedAt) return;
+    if (this.#changes[groupOf(claims.tag)] !== changes) return;
+    // The source was lost meanwhile, or the user's sessions may be on another server by now.
+    if (this.#feed.sourceOf(claims.tag) !== source || this.#feed.askRedirections !== askRedirections) return;
     // A substring of a header, or of Redis's answer, keeps all of it in memory.
     const [tag, sid] = [flat(claims.tag), flat(claims.sid)];
-    if (this.#changes.hasChanged(tag, change)) return;
-    // The source was lost meanwhile, or the user's sessions may be on another server by now.
-    if (this.#feed.sourceOf(tag) !== source || this.#feed.askRedirections !== askRedirections) return;
     const clockOffset = now - askedAt;
     const slideDueAt = Math.min(session.seenAt, now) + Math.min(this.#slideEveryMs, session.ttlMs / 2);
     const known = {
@@ -163,7 +170,7 @@ export class NearCache {
 
   /** Drops the sessions of a user that may have changed. An answer in flight is not kept either. */
   changed(tag: string): void {
-    this.#changes.record(tag);
+    (this.#changes[groupOf(tag)] as number)++;
     this.#users.delete(tag);
   }
 
@@ -187,6 +194,11 @@ export class NearCache {
       else if (others.length < sessions.size) this.#users.set(tag, new Map(others));
     }
   }
+}
+
+/** The group of a user: by the first two characters of the tag, which is a hash. */
+function groupOf(tag: string): number {
+  return tag.charCodeAt(0) * 128 + tag.charCodeAt(1);
 }
 
 function isCurrent({ until, source }: KnownSession, now: number): boolean {
