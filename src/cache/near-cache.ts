@@ -102,12 +102,12 @@ export class NearCache {
     this.#users = new LRUCache({ maxSize: policy.maxEntries, sizeCalculation: (sessions) => sessions.size });
     const follower: ChangeFollower = {
       changed: (tag) => this.changed(tag),
-      lost: (source) => this.#forgetAllOf(source),
       completenessChanged: (outcome) => {
         if (this.#isClosed) return;
         this.#isUp = outcome.isComplete;
-        if (outcome.isComplete) watcher.up();
-        else watcher.down(outcome.cause);
+        if (outcome.isComplete) return watcher.up();
+        for (const tag of [...this.#users.keys()]) if (this.#feed.sourceOf(tag) === null) this.#users.delete(tag);
+        watcher.down(outcome.cause);
       },
     };
     this.#feed = store.follow(follower, { heartbeatMs: policy.heartbeatMs });
@@ -185,14 +185,6 @@ export class NearCache {
   #othersOf(sessions: Map<string, KnownSession> | undefined, sid: string, now: number): [string, KnownSession][] {
     const others = [...(sessions ?? [])].filter(([, other]) => other.session.sid !== sid && isCurrent(other, now));
     return others.slice(Math.max(0, others.length + 1 - this.#policy.maxEntries));
-  }
-
-  #forgetAllOf(source: ChangeSource): void {
-    for (const [tag, sessions] of [...this.#users.entries()]) {
-      const others = [...sessions].filter(([, known]) => known.source !== source);
-      if (others.length === 0) this.#users.delete(tag);
-      else if (others.length < sessions.size) this.#users.set(tag, new Map(others));
-    }
   }
 }
 

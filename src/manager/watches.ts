@@ -161,8 +161,6 @@ export class Watches {
     for (const name of ENDINGS) events.on(name, ({ userId }) => this.#endedHere(tagOf(userId)));
     const follower: ChangeFollower = {
       changed: (tag) => this.#changed(tag),
-      // The ticker asks again for users of a lost source, whose `completeUntil` has passed.
-      lost: () => undefined,
       completenessChanged: (outcome) => {
         if (this.#isClosed) return;
         if (!outcome.isComplete) return events.emit('watch-down', { error: changesMissed(outcome.cause) });

@@ -239,15 +239,13 @@ export interface HealthReport {
 export interface ChangeFollower {
   /** A session of this user, or the user's info, has or may have changed or ended. */
   changed(tag: string): void;
-  /** Changes may be missed from now on. Drop all copies of this source. */
-  lost(source: ChangeSource): void;
   /** The changes to all users arrive from now on, or no longer do. Also called when the first attempt has failed. */
   completenessChanged(outcome: { isComplete: true } | { isComplete: false; cause: unknown }): void;
 }
 
 /**
  * A source whose changes arrive without a gap, such as one server. A lost source never returns: another takes its
- * place.
+ * place. No copy of it counts after `completeUntil`.
  */
 export interface ChangeSource {
   /** The time, by `performance.now()`, up to which all changes have arrived; in the past once the source is lost. */

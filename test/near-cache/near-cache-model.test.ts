@@ -68,7 +68,6 @@ function observed(store: Store): { store: Store; received: EventEmitter } {
       const follow: Store['follow'] = (follower, options) =>
         target.follow?.(
           {
-            lost: (source) => follower.lost(source),
             completenessChanged: (outcome) => follower.completenessChanged(outcome),
             changed: (tag) => {
               follower.changed(tag);

@@ -82,8 +82,8 @@ export class RedisChangeFeed {
     const servers = new Set(this.#connection.servers());
     for (const [address, subscription] of this.#subscriptions) {
       if (!servers.has(address)) this.#drop(address, subscription);
-      // The users of that source are not known, so everything from it is dropped.
-      else if (haveSlotsMoved) this.#lose(subscription.renew());
+      // The users of that source are not known, so no copy from it counts any more.
+      else if (haveSlotsMoved) subscription.renew();
     }
     for (const server of servers) if (!this.#subscriptions.has(server)) this.#subscribe(server);
     this.#report(new Error('a server of the Cluster has no subscription yet'));
@@ -116,8 +116,7 @@ export class RedisChangeFeed {
         for (const follower of this.#followers) follower.changed(tag);
       },
       gained: () => this.#report(null),
-      lost: (source, cause) => {
-        this.#lose(source);
+      lost: (cause) => {
         // A loss completes nothing. While a server refuses, there is one at each heartbeat, and a report costs.
         if (this.#outcome?.isComplete !== false) this.#report(cause);
       },
@@ -127,12 +126,7 @@ export class RedisChangeFeed {
 
   #drop(address: string, subscription: ChangeSubscription): void {
     this.#subscriptions.delete(address);
-    this.#lose(subscription.close());
-  }
-
-  #lose(source: ChangeSource | null): void {
-    if (source === null) return;
-    for (const follower of this.#followers) follower.lost(source);
+    subscription.close();
   }
 
   /**

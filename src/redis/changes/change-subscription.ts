@@ -16,8 +16,7 @@ interface SubscriptionOptions {
   heartbeatMs: number;
   changed(tag: string): void;
   gained(): void;
-  /** @param source the lost source; `null` when there was none. */
-  lost(source: ChangeSource | null, cause: unknown): void;
+  lost(cause: unknown): void;
 }
 
 /** What one server announces, over a connection of its own. */
@@ -110,21 +109,19 @@ export class ChangeSubscription {
     }
   }
 
-  /** Continues as another source. Gives the lost one. */
-  renew(): ChangeSource | null {
+  /** Continues as another source. */
+  renew(): void {
     const state = this.#state;
     const completeUntil = this.source?.completeUntil;
-    const former = this.#giveUp();
+    this.#giveUp();
     if (state.is === 'subscribed' && completeUntil !== undefined) state.source = { completeUntil };
-    return former;
   }
 
-  /** Ends the subscription. Gives the lost source. */
-  close(): ChangeSource | null {
-    const source = this.#giveUp();
+  /** Ends the subscription. */
+  close(): void {
+    this.#giveUp();
     this.#state = { is: 'closed' };
     this.#redis?.disconnect();
-    return source;
   }
 
   #connect(): void {
@@ -198,18 +195,17 @@ export class ChangeSubscription {
   }
 
   #lose(cause: unknown, next = this.#state): void {
-    const source = this.#giveUp();
+    this.#giveUp();
     this.#state = next;
     this.#cause = cause;
-    this.#options.lost(source, cause);
+    this.#options.lost(cause);
   }
 
-  #giveUp(): ChangeSource | null {
-    if (this.#state.is !== 'subscribed') return null;
+  #giveUp(): void {
+    if (this.#state.is !== 'subscribed') return;
     const { source } = this.#state;
     if (source !== null) source.completeUntil = Number.NEGATIVE_INFINITY;
     this.#state.source = null;
-    return source;
   }
 }
 
