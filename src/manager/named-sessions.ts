@@ -69,9 +69,9 @@ export class NamedSessions {
 
   /** Reads a session with its data and slides it, in one call; `null` when it is not live. */
   async use(name: SessionName): Promise<NamedSession | null> {
-    const live = await this.#lookup.byClaims(claimsOf(name), (claims) =>
-      this.#store.touchWithData(name.tag, claims, ANY_TOKEN, this.#policy.slideEveryMs),
-    );
+    const claims = claimsOf(name);
+    const asked = this.#store.touchWithData(name.tag, claims, ANY_TOKEN, this.#policy.slideEveryMs);
+    const live = await this.#lookup.liveOf(claims, asked);
     if (live === null) return null;
     const { userId, session, now, data } = live;
     const { attributes, ttlMs } = session;
@@ -80,9 +80,8 @@ export class NamedSessions {
 
   /** Reads a session's data, and nothing else; `null` when it is not live. */
   async read(name: SessionName): Promise<SessionEntries | null> {
-    const found = await this.#lookup.byClaims(claimsOf(name), (claims) =>
-      this.#store.readData(name.tag, claims, ANY_TOKEN, null),
-    );
+    const claims = claimsOf(name);
+    const found = await this.#lookup.liveOf(claims, this.#store.readData(name.tag, claims, ANY_TOKEN, null));
     return found?.data ?? null;
   }
 
@@ -94,17 +93,17 @@ export class NamedSessions {
   async write(name: SessionName, entries: ChangedEntries): Promise<boolean> {
     const { dataLimits: limits } = this.#policy;
     checkSize(entries, limits);
-    const found = await this.#lookup.byClaims(claimsOf(name), (claims) =>
-      this.#store.writeData(name.tag, claims, ANY_TOKEN, { entries }, limits),
-    );
+    const claims = claimsOf(name);
+    const asked = this.#store.writeData(name.tag, claims, ANY_TOKEN, { entries }, limits);
+    const found = await this.#lookup.liveOf(claims, asked);
     if (found?.data === 'too-large' || found?.data === 'too-many') throw overLimit(found.data, limits);
     return found !== null;
   }
 
   /** Slides a session at once, with that ttl from now on; `false` when it is not live. */
   async refresh(name: SessionName, ttlMs: number): Promise<boolean> {
-    const ask = (claims: TokenClaims) => this.#store.refresh(name.tag, claims, ANY_TOKEN, ttlMs);
-    return (await this.#lookup.byClaims(claimsOf(name), ask)) !== null;
+    const claims = claimsOf(name);
+    return (await this.#lookup.liveOf(claims, this.#store.refresh(name.tag, claims, ANY_TOKEN, ttlMs))) !== null;
   }
 
   /** Ends a session, as its holder does; `false` when it was not live. */
@@ -186,8 +185,8 @@ export class NamedSessions {
    * the login did: a later proof belongs to the client that gave it.
    */
   async tokenOf(name: SessionName): Promise<string | null> {
-    const ask = (claims: TokenClaims) => this.#store.check(name.tag, claims, ANY_TOKEN);
-    const live = await this.#lookup.byClaims(claimsOf(name), ask);
+    const claims = claimsOf(name);
+    const live = await this.#lookup.liveOf(claims, this.#store.check(name.tag, claims, ANY_TOKEN));
     if (live === null) return null;
     const { createdAt, provedAt } = live.session;
     const proof = provedAt > createdAt ? 0 : provedAt;
@@ -205,7 +204,7 @@ export class NamedSessions {
    * @throws TypeError where the store has no way to list them.
    */
   async *all(): AsyncIterable<ListedSession[]> {
-    const tags = this.#policy.store.tags?.();
+    const tags = this.#store.tags?.();
     if (tags === undefined) throw new TypeError('this store can not list all sessions: it has no method tags');
     const seen = new Set<string>();
     for await (const some of tags) {

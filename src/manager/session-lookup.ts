@@ -3,7 +3,6 @@ import { type Ending, SessionError } from '../errors/session-error';
 import { SharedUser } from '../store/shared-user';
 import type {
   EndedSession,
-  Found,
   FoundData,
   ReusePolicy,
   SessionEntries,
@@ -102,17 +101,20 @@ export class SessionLookup {
   }
 
   /** The live session of a visitor's token; `null` for none. Never kept in the near cache. */
-  async askVisitor(token: unknown, purpose: Purpose): Promise<StoredWithData | null> {
+  askVisitor(token: unknown, purpose: Purpose): Promise<StoredWithData | null> {
     const claims = parseToken(token, this.#policy.keys);
-    if (claims === null || !isVisitor(claims)) return null;
-    return liveIn(this.#judge(claims, await this.#look(claims, purpose, this.#policy.reuse)));
+    if (claims === null || !isVisitor(claims)) return Promise.resolve(null);
+    return this.liveOf(claims, this.#look(claims, purpose, this.#policy.reuse));
   }
 
-  /** Slides the session of a user's token at once, with a new ttl; `null`: the one it has. */
-  async refresh(token: unknown, ttlMs: number | null): Promise<Found> {
+  /**
+   * Slides the session of a user's token at once, with a new ttl; `null`: the one it has. `false` when it is not live.
+   */
+  async refresh(token: unknown, ttlMs: number | null): Promise<boolean> {
     const claims = this.claimsOf(token);
-    if (claims === null) return null;
-    return this.#judge(claims, await this.#store.refresh(claims.tag, claims, this.#policy.reuse, ttlMs));
+    if (claims === null) return false;
+    const asked = this.#store.refresh(claims.tag, claims, this.#policy.reuse, ttlMs);
+    return (await this.liveOf(claims, asked)) !== null;
   }
 
   /** Runs a verb on the data of a token's session; `null` when there is no such live session. */
@@ -121,15 +123,15 @@ export class SessionLookup {
     verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
   ): Promise<{ data: Outcome } | null> {
     const claims = parseToken(token, this.#policy.keys);
-    return claims === null ? null : this.byClaims(claims, verb);
+    return claims === null ? null : this.liveOf(claims, verb(claims));
   }
 
-  /** What a verb finds of the live session of claims that the caller vouches for; `null` when there is none. */
-  async byClaims<Live extends { userId: string }>(
+  /** What the store has found of a live session, when it was asked with these claims; `null` when there is none. */
+  async liveOf<Live extends { userId: string }>(
     claims: TokenClaims,
-    verb: (claims: TokenClaims) => Promise<Live | EndedSession | null>,
+    asked: Promise<Live | EndedSession | null>,
   ): Promise<Live | null> {
-    const found = this.#judge(claims, await verb(claims));
+    const found = this.#judge(claims, await asked);
     if (found !== null && !isEnded(found)) return found;
     this.#cache?.changed(claims.tag);
     return null;

@@ -88,7 +88,7 @@ export class TokenManager<Detail = unknown> {
     this.#userInfo = new UserInfo(this.#store, policy.getUserInfo, onGone);
     this.#logins = new Logins(policy, this.#store, this.#userInfo, events);
     this.#requests = new RequestSessions(policy, this.#store, this.#lookup, this.#userInfo, this.#logins, events);
-    this.#watches = new Watches({ store: this.#store, followed: policy.store, heartbeatMs, events });
+    this.#watches = new Watches({ store: this.#store, heartbeatMs, events });
   }
 
   /**
@@ -153,7 +153,7 @@ export class TokenManager<Detail = unknown> {
    */
   async refreshToken(token: string, ttl?: number): Promise<boolean> {
     const ttlMs = ttl === undefined ? null : checkSeconds('ttl', ttl) * 1000;
-    return liveIn(await this.#lookup.refresh(token, ttlMs)) !== null;
+    return this.#lookup.refresh(token, ttlMs);
   }
 
   /**
@@ -345,7 +345,7 @@ export class TokenManager<Detail = unknown> {
       Array.from(userIds, (userId, index) => this.#logins.checkUserId(userId, `userIds[${index}]`)),
     ).values();
     const ttlMs = this.#userInfoTtlMs(userInfoTtl);
-    if (!this.#userInfo.hasLoader) throw new TypeError('refreshUser needs the option getUserInfo');
+    this.#userInfo.checkLoader();
 
     let refreshed = 0;
     const errors: unknown[] = [];

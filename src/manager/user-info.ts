@@ -52,6 +52,10 @@ export class UserInfo<Detail> {
     return this.#getUserInfo !== undefined;
   }
 
+  checkLoader(): void {
+    if (!this.hasLoader) throw new TypeError('loading user info needs the option getUserInfo');
+  }
+
   /** The user of a session, with cached info; `null` when there is none that can be read, and it must be loaded. */
   known({ value }: SharedUser): User<Detail> | null {
     return this.hasLoader && value.detail === undefined ? null : (value as User<Detail>);
@@ -81,11 +85,14 @@ export class UserInfo<Detail> {
   /**
    * Does what {@link loadAfresh} does, and waits for the cache: rejects when it can't be written. `isCached`: whether
    * the store has accepted the info.
+   *
+   * @throws TypeError without a loader.
    */
   async loadAndCache(
     userId: string,
     ttlMs: number,
   ): Promise<{ detail: ReadonlyJson<Detail> | null; isCached: boolean }> {
+    this.checkLoader();
     const load = await this.#joinLater(userId, ttlMs);
     const [detail, isCached] = await Promise.all([detailOf(load), load.stored]);
     return { detail, isCached };
@@ -126,8 +133,7 @@ export class UserInfo<Detail> {
 
   /** @param known the version of the load; `null`: the store renews it. */
   #start(userId: string, ttlMs: number, known: number | null): Load<Detail> {
-    const version =
-      known === null && this.hasLoader ? this.#store.renewUserInfo(tagOf(userId)) : Promise.resolve(known ?? 0);
+    const version = known === null ? this.#store.renewUserInfo(tagOf(userId)) : Promise.resolve(known);
     const text = version.then((number) => {
       load.version = number;
       return this.#run(userId);
@@ -155,8 +161,7 @@ export class UserInfo<Detail> {
   }
 
   async #run(userId: string): Promise<string | null> {
-    if (this.#getUserInfo === undefined) throw new TypeError('loading user info needs the option getUserInfo');
-    const loaded = await withError(this.#getUserInfo, userId);
+    const loaded = await withError(this.#getUserInfo as GetUserInfo<Detail>, userId);
     if (loaded === null || loaded === undefined) return null;
     const text: string | undefined = JSON.stringify(loaded);
     if (text === undefined || text === 'null') {

@@ -67,10 +67,7 @@ interface WatchedUser {
 }
 
 interface WatchesSettings {
-  /** Returns the states of sessions. */
-  store: Pick<Store, 'states'>;
-  /** Announces changes: the store itself, without its wrappers. */
-  followed: Pick<Store, 'follow'>;
+  store: Pick<Store, 'states' | 'follow'>;
   /** See the option `cache.heartbeatMs`. With the same value, a near cache shares the connection. */
   heartbeatMs: number;
   events: SessionEmitter;
@@ -157,7 +154,7 @@ export class Watches {
   #begin(): void {
     if (this.#ticker !== undefined) return;
     this.#ticker = setInterval(() => this.#tick(), TICK_MS).unref();
-    const { followed, heartbeatMs, events } = this.#settings;
+    const { store, heartbeatMs, events } = this.#settings;
     for (const name of ENDINGS) events.on(name, ({ userId }) => this.#endedHere(tagOf(userId)));
     const follower: ChangeFollower = {
       changed: (tag) => this.#changed(tag),
@@ -170,7 +167,7 @@ export class Watches {
         this.#tick();
       },
     };
-    this.#feed = followed.follow?.(follower, { heartbeatMs }) ?? null;
+    this.#feed = store.follow?.(follower, { heartbeatMs }) ?? null;
   }
 
   /** Asks for a user whose session ended in this process, unless an announcement of it will arrive. */

@@ -53,6 +53,8 @@ export function observeStore(store: Store, { down, up, changed }: StoreObserver)
   };
   return {
     ...(Object.fromEntries(Object.keys(VERBS).map((verb) => [verb, observed(verb as Verb)])) as Pick<Store, Verb>),
+    ...(store.follow && { follow: store.follow.bind(store) }),
+    ...(store.tags && { tags: store.tags.bind(store) }),
     health: () => store.health(),
     close: () => {
       isClosed = true;
