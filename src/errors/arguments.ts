@@ -10,7 +10,6 @@ export const MAX_SECONDS = 100 * 365 * 24 * 3600;
 export const MIN_SECRET_LENGTH = 32;
 
 const MAX_USER_ID_BYTES = 1024;
-const MAX_MESSAGE_LENGTH = 256;
 
 /** The kind of a value, for an error message: never the value itself, which may be a secret. */
 export function kindOf(value: unknown): string {
@@ -71,7 +70,19 @@ export function optional<Value, const Fallback>(read: Reader<Value>, fallback: F
 }
 
 export function integer(min: number, max: number): Reader<number> {
-  return (name, value) => checkInteger(name, value, min, max);
+  return (name, value) => {
+    if (typeof value !== 'number') throw new TypeError(`${name} must be a number, got ${kindOf(value)}`);
+    if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
+    throw new RangeError(`${name} must be a whole number from ${min} to ${max}, got ${value}`);
+  };
+}
+
+/** A duration in whole seconds, at least 1. */
+export const checkSeconds = integer(1, MAX_SECONDS);
+
+/** A string as of {@link checkText}, with at most `max` characters. */
+export function text(max: number): Reader<string> {
+  return (name, value) => checkLength(name, checkText(name, value), max);
 }
 
 export function oneOf<const Word extends string>(...words: readonly Word[]): Reader<Word> {
@@ -127,19 +138,6 @@ export function isPlainObject(value: unknown): value is object {
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
-export function checkInteger(name: string, value: unknown, min: number, max: number): number {
-  if (typeof value !== 'number') throw new TypeError(`${name} must be a number, got ${kindOf(value)}`);
-  if (!Number.isSafeInteger(value) || value < min || value > max) {
-    throw new RangeError(`${name} must be a whole number from ${min} to ${max}, got ${value}`);
-  }
-  return value;
-}
-
-/** A duration in whole seconds, at least 1. */
-export function checkSeconds(name: string, value: unknown): number {
-  return checkInteger(name, value, 1, MAX_SECONDS);
-}
-
 export function checkBoolean(name: string, value: unknown): boolean {
   if (typeof value !== 'boolean') throw new TypeError(`${name} must be true or false, got ${kindOf(value)}`);
   return value;
@@ -168,12 +166,9 @@ export function checkWellFormed(name: string, value: unknown): string {
   throw new RangeError(`${name} must be well-formed Unicode: it holds a lone surrogate`);
 }
 
-/** Text for people to read, 1 to 256 characters; `null` for none. */
-export function checkMessage(name: string, value: unknown): string | null {
-  if (value === undefined) return null;
-  const text = checkText(name, value);
-  if (text.length <= MAX_MESSAGE_LENGTH) return text;
-  throw new RangeError(`${name} must have at most ${MAX_MESSAGE_LENGTH} characters, got ${text.length}`);
+export function checkLength(name: string, value: string, max: number): string {
+  if (value.length <= max) return value;
+  throw new RangeError(`${name} must have at most ${max} characters, got ${value.length}`);
 }
 
 /** Any text of 1 to 1,024 bytes of UTF-8. */

@@ -1,6 +1,6 @@
 /* Options of a manager's methods. */
-import { checkBoolean, checkMessage, checkSeconds, kindOf, optional, type Readers } from '../errors/arguments';
-import { checkActor, checkAttributes } from '../store/session-attributes';
+import { checkBoolean, checkSeconds, kindOf, optional, type Readers, text } from '../errors/arguments';
+import { checkAttributes, MAX_ATTRIBUTE_LENGTH } from '../store/session-attributes';
 import type { SessionAttributes } from '../store/store';
 
 /** Options of `createSession`. */
@@ -27,7 +27,7 @@ export const CREATE_OPTIONS = {
   ttl: optional(checkSeconds, undefined),
   absoluteTtl: optional(checkSeconds, undefined),
   attributes: checkAttributes,
-  actor: optional(checkActor, undefined),
+  actor: optional(text(MAX_ATTRIBUTE_LENGTH), undefined),
   replaces: optional(checkTokens, [] as readonly unknown[]),
 } satisfies Readers<CreateSessionOptions>;
 
@@ -61,7 +61,9 @@ export interface RevokeOptions {
   message?: string | undefined;
 }
 
-export const REVOKE_OPTIONS = { message: checkMessage } satisfies Readers<RevokeOptions>;
+const readMessage = optional(text(256), null);
+
+export const REVOKE_OPTIONS = { message: readMessage } satisfies Readers<RevokeOptions>;
 
 /** Options of `deleteUserToken`. */
 export interface DeleteUserTokenOptions extends RevokeOptions {
@@ -90,5 +92,5 @@ export interface BanUserOptions {
 
 export const BAN_OPTIONS = {
   seconds: optional(checkSeconds, null),
-  reason: checkMessage,
+  reason: readMessage,
 } satisfies Readers<BanUserOptions>;

@@ -1,4 +1,4 @@
-import { checkOptions, checkText, checkWellFormed } from '../errors/arguments';
+import { checkLength, checkOptions, checkWellFormed } from '../errors/arguments';
 import type { SessionAttributes } from './store';
 
 export const MAX_ATTRIBUTE_LENGTH = 512;
@@ -11,17 +11,7 @@ export function checkAttributes(name: string, value: unknown): SessionAttributes
   for (const key of Object.keys(ATTRIBUTES) as (keyof SessionAttributes)[]) {
     const attribute: unknown = given[key];
     if (attribute === undefined) continue;
-    kept[key] = checkLength(`${name}.${key}`, checkWellFormed(`${name}.${key}`, attribute));
+    kept[key] = checkLength(`${name}.${key}`, checkWellFormed(`${name}.${key}`, attribute), MAX_ATTRIBUTE_LENGTH);
   }
   return kept;
-}
-
-/** Checks the option `actor`: a text that is not empty. */
-export function checkActor(name: string, value: unknown): string {
-  return checkLength(name, checkText(name, value));
-}
-
-function checkLength(name: string, value: string): string {
-  if (value.length <= MAX_ATTRIBUTE_LENGTH) return value;
-  throw new RangeError(`${name} must have at most ${MAX_ATTRIBUTE_LENGTH} characters, got ${value.length}`);
 }

@@ -6,9 +6,10 @@ import {
   optional,
   type Read,
   type Readers,
+  text,
 } from '../../errors/arguments';
 import { MAX_DATA_KEYS } from '../../store/limits';
-import { checkActor, checkAttributes } from '../../store/session-attributes';
+import { checkAttributes, MAX_ATTRIBUTE_LENGTH } from '../../store/session-attributes';
 import type { SessionAttributes } from '../../store/store';
 
 /** Options of `login()`. */
@@ -47,7 +48,7 @@ export const LOGIN_OPTIONS = {
   ttl: optional(checkSeconds, undefined),
   absoluteTtl: optional(checkSeconds, undefined),
   attributes: readAttributes,
-  actor: optional(checkActor, undefined),
+  actor: optional(text(MAX_ATTRIBUTE_LENGTH), undefined),
   keep: optional(checkKeys, [] as readonly string[]),
   persistent: optional(checkBoolean, true),
 } satisfies Readers<LoginOptions>;

@@ -1,5 +1,5 @@
 import type { ConnectionOptions } from 'node:tls';
-import { checkInteger, checkOptions, checkText, isPlainObject, kindOf, shown } from '../../errors/arguments';
+import { checkOptions, checkText, integer, isPlainObject, kindOf, shown } from '../../errors/arguments';
 import type { Credentials } from './credentials';
 
 /** Where one server listens. */
@@ -194,11 +194,11 @@ function checkPassword(
 }
 
 function checkDb({ db }: { db?: number | undefined }) {
-  return db === undefined ? {} : { db: checkInteger('Redis db', db, 0, 2 ** 31 - 1) };
+  return db === undefined ? {} : { db: integer(0, 2 ** 31 - 1)('Redis db', db) };
 }
 
 function checkPort(name: string, port: unknown): number {
-  return checkInteger(name, port, 1, 65_535);
+  return integer(1, 65_535)(name, port);
 }
 
 function checkTls(name: string, tls: boolean | ConnectionOptions): boolean | ConnectionOptions {
@@ -209,7 +209,7 @@ function checkTls(name: string, tls: boolean | ConnectionOptions): boolean | Con
 }
 
 function checkFamily(family: unknown): number {
-  const number = checkInteger('Redis family', family, 0, 6);
+  const number = integer(0, 6)('Redis family', family);
   if (![0, 4, 6].includes(number)) throw new RangeError(`Redis family must be 0, 4 or 6, got ${number}`);
   return number;
 }
