@@ -84,10 +84,12 @@ export class Watches {
   readonly #settings: WatchesSettings;
   readonly #users = new Map<string, WatchedUser>();
   readonly #targets = new WeakMap<AbortSignal, WatchTarget>();
-  /** Users to ask for at once, and users who wait for the next tick when the store is unavailable. */
+  /** Users to ask for at once, and users who wait while the store is unavailable. */
   readonly #urgent = new Set<WatchedUser>();
   readonly #waiting = new Set<WatchedUser>();
   #inFlight = 0;
+  /** Whether the store was unavailable since the last tick. Waiting users are not asked for then. */
+  #isPaused = false;
   #feed: ChangeFeed | null = null;
   /** From the first watch on. */
   #ticker: NodeJS.Timeout | undefined;
@@ -190,6 +192,7 @@ export class Watches {
 
   #tick(): void {
     const now = performance.now();
+    this.#isPaused = false;
     for (const user of this.#users.values()) {
       if (user.source !== null && !isCovered(user, now)) {
         user.source = null;
@@ -205,7 +208,7 @@ export class Watches {
 
   #pump(): void {
     while (!this.#isClosed && this.#inFlight < MAX_IN_FLIGHT) {
-      const user = first(this.#urgent) ?? first(this.#waiting);
+      const user = first(this.#urgent) ?? (this.#isPaused ? undefined : first(this.#waiting));
       if (user === undefined) return;
       this.#urgent.delete(user);
       this.#waiting.delete(user);
@@ -235,8 +238,8 @@ export class Watches {
       for (const [index, sid] of sids.entries()) this.#judge(user, sid, states[index] as SessionState, now);
     } catch (error) {
       if (this.#isClosed) return;
-      // An unreachable store ends no session: the next tick adds those who are due again.
-      if (isUnavailable(error)) this.#waiting.clear();
+      // An unreachable store ends no session: the call is repeated.
+      if (isUnavailable(error)) this.#isPaused = true;
       else this.#settings.events.emit('watch-failed', { sessionIds: [...sessions.keys()], error });
       user.source = null;
       user.dueAt = performance.now() + ASK_AGAIN_MS;

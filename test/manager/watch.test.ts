@@ -601,6 +601,20 @@ describe('users who can not be asked for', () => {
     expect(signal.aborted).toBe(true);
   });
 
+  it('because their server is away wait behind all others', async () => {
+    const store = Object.assign(new MemoryStore(), { follow: undefined });
+    const { sessions, fail } = await watching(store);
+    const there = manage(store);
+    const token = await there.setToken('ada');
+    const signal = sessions.watch(token);
+    await jest.advanceTimersByTimeAsync(100);
+    fail(new SessionError('ERR_STORE_UNAVAILABLE', 'it is away'), 1);
+    await there.deleteToken(token);
+    // A hundred calls a second.
+    await jest.advanceTimersByTimeAsync(40_000);
+    expect(signal.aborted).toBe(true);
+  });
+
   it('because their server is away delay no expiry on another one', async () => {
     const store = new MemoryStore();
     const { follow } = store;
