@@ -58,8 +58,13 @@ export abstract class NodeExchange implements Exchange {
 
   /** Passes an error to the host in the place of the application's answer. */
   protected divertTo(next: (error: Error) => void, error: Error): void {
-    if (this.#res === null) next(error);
-    else divertAnswer(this.#res, next, error);
+    if (this.#res === null) {
+      next(error);
+      return;
+    }
+    // First, because the diversion puts back the `writeHead` that it finds: a later login needs the one of the reply.
+    replyOf(this.#res);
+    divertAnswer(this.#res, next, error);
   }
 }
 

@@ -337,6 +337,16 @@ describe.each([
     expect(errors).toHaveLength(1);
   });
 
+  it('a login after the refusal: the answer of the error handler sets its cookie', async () => {
+    const { post } = await open({ session: false, successMessage: true }, (req, res, next) => {
+      req.session.login('ada').then((token) => res.json(token), next);
+    });
+    const { status, headers, body } = await post(RIGHT);
+    expect([status, body]).toEqual([500, { error: RECIPE('messages') }]);
+    expect(headers.getSetCookie()).toEqual([expect.stringMatching(/^session=[\w.-]{50,}; Max-Age/)]);
+    expect(headers.get('cache-control')).toBe('no-store');
+  });
+
   it('an answer that was sent before: the error handler still gets it', async () => {
     const { post, errors } = await open({ session: false }, (req, res) => {
       res.end('early');
