@@ -80,6 +80,17 @@ describe('a revocation', () => {
     expect(await replay()).toEqual([['ada', { ends: endsAt(1, 'a'), before: 200, except: '' }]]);
   });
 
+  it('if a kick after the clock was set back, ends the session that an earlier one kept', async () => {
+    revocations.record('ada', kick(100, 'kept'), 'first');
+    revocations.record('ada', kick(90), 'first');
+    revocations.lost();
+    expect(await replay()).toEqual([['ada', { ends: endsAt(89, 'kept'), before: 100, except: 'kept' }]]);
+    revocations.record('grace', kick(100, 'kept'), 'first');
+    revocations.record('grace', kick(90, 'kept'), 'first');
+    server = 'second';
+    expect((await replay()).at(-1)).toEqual(['grace', kick(100, 'kept')]);
+  });
+
   it('if a ban, is repeated with its message; the last one of a user counts', async () => {
     const ban = { userId: 'ada', text: '100:0:spam' };
     revocations.record('ada', { ...kick(100), ban }, 'first');

@@ -93,8 +93,11 @@ export class Revocations {
     const entry = this.#entries.get(key) ?? newEntry(server);
     forgetOldParts(entry);
     if (before > 0 || ban !== undefined) entry.userAt = performance.now();
+    const ended = [...ends];
     // A later kick includes an earlier one: it keeps the same exception, or ends that session, too.
-    if (before > 0 && before >= entry.before) Object.assign(entry, { before, except: flat(except) });
+    if (before >= entry.before) Object.assign(entry, { before, except: flat(except) });
+    // The clock was set back in between: what the earlier kick kept, this one has ended.
+    else if (before > 0 && ![except, ''].includes(entry.except)) ended.push({ sid: entry.except, moment: before - 1 });
     if (ban !== undefined) Object.assign(entry, { ban, bannedAt: performance.now() });
     // A server with the new part may lack the old one.
     if (entry.server !== server) entry.server = null;
@@ -102,7 +105,7 @@ export class Revocations {
     this.#written(
       key,
       entry,
-      ends.map(({ sid, moment }) => ({ sid: flat(sid), moment })),
+      ended.map(({ sid, moment }) => ({ sid: flat(sid), moment })),
     );
     this.#forgetOldest(entry);
     if (entry.server === null) this.replay();
