@@ -38,6 +38,7 @@ import {
   idsIn,
   isReuse,
   type ListReply,
+  listIn,
   parseBan,
   parseEntries,
   parseFound,
@@ -48,6 +49,7 @@ import {
   parseStates,
   type StatesReply,
   type TupleReply,
+  tupleIn,
 } from './replies';
 import { type Durability, ReplicaAcknowledgement, readDurability } from './revocations/replica-acknowledgement';
 import { type Revocation, Revocations, revocationArguments } from './revocations/revocations';
@@ -229,7 +231,7 @@ export class RedisStore implements Store {
   async getBan(tag: string): Promise<StoredBan | null> {
     const key = this.#keys.sessions(tag);
     const reply = await this.#connection.run<[userId: string, ban: string] | null>('getBan', [key], []);
-    return reply === null ? null : parseBan(...reply);
+    return reply === null ? null : parseBan(...listIn(reply));
   }
 
   async list(tag: string): Promise<StoredUser | null> {
@@ -404,7 +406,7 @@ export class RedisStore implements Store {
       call.deadline += heldUpMs;
       return args;
     };
-    const reply = await this.#connection.run<TupleReply>(name, keys, argsOnSending);
+    const reply = tupleIn(await this.#connection.run<TupleReply>(name, keys, argsOnSending));
     extendIfReadLate(call, this.#connection.timeoutMs);
     return reply;
   }

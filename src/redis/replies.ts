@@ -52,10 +52,23 @@ export type TupleReply = [now: string | number, ...rest: string[]];
 
 export type ListReply = [userId: string, now: number, ...columns: (string | null)[]] | null;
 
+/** A reply that must be a list. A proxy that mixes up connections may have brought one of another command. */
+export function listIn<Reply extends readonly unknown[]>(reply: Reply): Reply {
+  if (Array.isArray(reply)) return reply;
+  throw notARecord();
+}
+
+/** A reply of a script that takes a deadline, or ends sessions. */
+export function tupleIn(reply: TupleReply): TupleReply {
+  const [, ...rest] = listIn(reply);
+  if (rest.every((part) => typeof part === 'string')) return reply;
+  throw notARecord();
+}
+
 export function parseFound(asked: Asked, reply: FoundReply): Found {
   if (reply === null) return null;
   if (typeof reply === 'string') return judgeStored(asked, reply);
-  return parseEnded(asked, reply as EndedReply);
+  return parseEnded(asked, listIn(reply as EndedReply));
 }
 
 export function parseFoundWithData(
@@ -154,7 +167,8 @@ function storedSession(sid: string, reply: string): StoredSession {
 
 export function parseList(reply: ListReply): StoredUser | null {
   if (reply === null) return null;
-  const [userId, now, ...columns] = reply;
+  const [userId, now, ...columns] = listIn(reply);
+  if (typeof userId !== 'string') throw notARecord();
   const sessions: SessionRecord[] = [];
   for (let i = 0; i < columns.length; i += 3) {
     const [sid, record, attributes] = columns.slice(i, i + 3) as [string, string, string | null];
@@ -165,7 +179,8 @@ export function parseList(reply: ListReply): StoredUser | null {
 
 export type StatesReply = [now: string | number, userId: string | null, ...states: string[]];
 
-export function parseStates([now, userId, ...states]: StatesReply): SessionStates {
+export function parseStates(reply: StatesReply): SessionStates {
+  const [now, userId, ...states] = listIn(reply);
   return { userId, now: Number(now), states: states.map(parseState) };
 }
 

@@ -1,5 +1,5 @@
 import { SessionError } from '../../errors/session-error';
-import type { TupleReply } from '../replies';
+import { type TupleReply, tupleIn } from '../replies';
 import type { ScriptName } from '../scripts/index';
 import type { RedisConnection } from './connection';
 
@@ -67,7 +67,7 @@ export class DeadlineScripts {
         return argsUntil(offset === undefined ? 0 : Math.floor(call.deadline - margin + offset));
       };
       const left = Math.max(1, call.deadline - performance.now());
-      const reply = await this.#connection.run<TupleReply>(name, [call.key], args, left);
+      const reply = tupleIn(await this.#connection.run<TupleReply>(name, [call.key], args, left));
       this.#offsets.set(this.#connection.serverOf(call.key), Number(reply[0]) - performance.now());
       extendIfReadLate(call, left);
       if (reply.length > 1) return reply;

@@ -223,7 +223,7 @@ if now > tonumber(ARGV[4]) then return { now } end
 ${ANNOUNCE}${END_RECORD}
 end_record(key, sid, tonumber(cap) == 0 and expires or math.min(expires, cap), 'reused', '')
 announce(key)
-return { now, 'ended', math.max(now, created) }
+return { now, 'ended', string.format('%.0f', math.max(now, created)) }
 `;
 
 /*
