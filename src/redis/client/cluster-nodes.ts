@@ -65,21 +65,16 @@ function mendReadyCheck(cluster: Cluster): void {
   });
 }
 
+/** The statuses of a client without connections: one that connects again then asks for the slots anyway. */
+const LEFT = ['disconnecting', 'close', 'end'];
+
 function mendClosing(cluster: Cluster): void {
-  let isLeft = false;
-  const disconnect = cluster.disconnect.bind(cluster);
-  cluster.disconnect = (reconnect = false) => {
-    isLeft = !reconnect;
-    disconnect(reconnect);
-  };
-  cluster.on('connecting', () => {
-    if (cluster.status === 'connecting') isLeft = false;
-  });
+  const isLeft = () => LEFT.includes(cluster.status);
   const refresh = cluster.refreshSlotsCache.bind(cluster);
   cluster.refreshSlotsCache = (callback) => {
-    if (isLeft) return;
+    if (isLeft()) return;
     refresh((error) => {
-      if (!isLeft) callback?.(error);
+      if (!isLeft()) callback?.(error);
     });
   };
 }
