@@ -7,6 +7,7 @@ export const KEEP_ALIVE_MS = 10_000;
 
 type Connect = SentinelConnector['connect'];
 type ErrorEmitter = Parameters<Connect>[0];
+type Ask = (...args: unknown[]) => Promise<unknown>;
 
 /**
  * ioredis's connector for sentinels, without two faults. The watch over the last connection goes on while the next one
@@ -15,14 +16,12 @@ type ErrorEmitter = Parameters<Connect>[0];
  */
 export class FollowingConnector extends SentinelConnector {
   #emit: ErrorEmitter = () => undefined;
-  /** Why the connection to the sentinel in question failed. */
-  readonly #asked: { error: Error | null } = { error: null };
   /** Why each sentinel of this round leads to no master. */
   #refusals: string[] = [];
 
   constructor(options: SentinelConnectionOptions) {
     super(options);
-    mendSentinels(this, this.#asked);
+    mendSentinels(this);
   }
 
   override connect(...[emit]: Parameters<Connect>): ReturnType<Connect> {
@@ -43,12 +42,7 @@ export class FollowingConnector extends SentinelConnector {
 
   /** Gives `null` where ioredis reports the end of its list without having asked a sentinel. */
   #explained(type: string, error: Error): Error | null {
-    if (type === 'sentinelError') {
-      const { error: cause } = this.#asked;
-      const { message } = error;
-      this.#refusals.push(cause === null ? message : message.replace(/ because .*/s, ` because ${cause.message}`));
-      this.#asked.error = null;
-    }
+    if (type === 'sentinelError') this.#refusals.push(error.message);
     if (type !== 'error') return error;
     const refusals = this.#refusals;
     this.#refusals = [];
@@ -57,14 +51,14 @@ export class FollowingConnector extends SentinelConnector {
 }
 
 /**
- * Records why connections to sentinels fail. ioredis subscribes to other sentinels without listening to their errors,
- * and so prints one every few seconds while a sentinel is away. It also subscribes once it reaches the master, even if
- * the client was closed meanwhile.
+ * Has a connection to a sentinel that fails say why. ioredis subscribes to other sentinels without listening to their
+ * errors, and so prints one every few seconds while a sentinel is away. It also subscribes once it reaches the master,
+ * even if the client was closed meanwhile.
  */
-function mendSentinels(connector: SentinelConnector, asked: { error: Error | null }): void {
+function mendSentinels(connector: SentinelConnector): void {
   const own = connector as unknown as {
     connecting?: boolean;
-    connectToSentinel: (endpoint: unknown, options?: object) => Redis;
+    connectToSentinel: (endpoint: unknown, options?: object) => Redis & { sentinel: Ask };
     initFailoverDetector: () => Promise<void>;
   };
   const listen = own.initFailoverDetector.bind(connector);
@@ -76,11 +70,15 @@ function mendSentinels(connector: SentinelConnector, asked: { error: Error | nul
     // The first command connects.
     const later = { lazyConnect: true, keepAlive: KEEP_ALIVE_MS, disableClientInfo: true };
     const redis = mendConnection(connectToSentinel(endpoint, { ...later, ...options }));
-    // The sentinels that ioredis only subscribes to have options of their own.
-    const isAsked = options === undefined;
-    if (isAsked) asked.error = null;
-    return redis.on('error', (error: Error) => {
-      if (isAsked && !isConnectionLoss(error)) asked.error ??= error;
+    let reason: Error | null = null;
+    redis.on('error', (error: Error) => {
+      if (!isConnectionLoss(error)) reason ??= error;
     });
+    const ask = redis.sentinel.bind(redis);
+    redis.sentinel = (...args) =>
+      ask(...args).catch((error: unknown) => {
+        throw reason ?? error;
+      });
+    return redis;
   };
 }

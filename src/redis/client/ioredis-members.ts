@@ -17,6 +17,7 @@ const MEMBERS = {
     'info',
     'select',
     'sendCommand',
+    'sentinel',
     'silentEmit',
     'time',
   ],
