@@ -564,6 +564,10 @@ describe.each(Object.entries(OPEN))('credentials of a client of %s', (topology, 
         await change(client, password);
         await untilListeningAnew(sessions, servers());
         expect(await sessions.deleteToken(tokens.pop() as string)).toBe(true);
+        if (client.isCluster) continue;
+        await killConnections(servers(), 'TYPE', 'normal');
+        await until('the client has connected again, too', () => sessions.checkToken(tokens[0] as string));
+        await untilCaching(sessions);
       }
     }
   });

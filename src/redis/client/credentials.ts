@@ -82,32 +82,22 @@ function failed(connector: Attempts['connector'], error?: unknown): Socket {
   return new Socket().destroy();
 }
 
-/** The credentials at one moment, from each place that a client takes them from. */
-interface Known {
-  /** The options of the client. */
-  own: Credentials;
-  /** The options that a Cluster has for its nodes. */
-  shared: Credentials;
-  /** The last arguments of `auth()`. */
-  accepted: Credentials | null;
-}
+/** The credentials that a Cluster last had for its nodes, by node; none for a client of one server. */
+const ofClusters = new WeakMap<Redis, Credentials>();
 
-interface Followed {
-  cluster: Cluster | null;
-  known: Known;
-}
-
-const followed = new WeakMap<Redis, Followed>();
-
-/** Follows changes to the credentials of a client or of a Cluster's node: in its options, and by `auth()`. */
+/**
+ * Keeps the options of a client, or of a Cluster's node, at the credentials of the last successful `auth()`. ioredis
+ * would connect with the former ones again.
+ */
 export function followCredentials(redis: Redis, cluster: Cluster | null): void {
-  if (followed.has(redis)) return;
-  followed.set(redis, { cluster, known: { ...placesOf(redis, cluster), accepted: null } });
+  if (ofClusters.has(redis)) return;
+  ofClusters.set(redis, credentialsIn(cluster?.options.redisOptions));
   const auth = redis.auth.bind(redis) as (...args: unknown[]) => Promise<unknown>;
   const followedAuth = (...args: unknown[]) => {
     const reply = auth(...args);
     const accept = () => {
-      followed.set(redis, { cluster, known: { ...placesOf(redis, cluster), accepted: credentialsIn(args) } });
+      ofClusters.set(redis, credentialsIn(cluster?.options.redisOptions));
+      Object.assign(redis.options, argumentsOfAuth(args));
     };
     // Before the client is ready, ioredis itself sends the credentials of the options.
     if (redis.status === 'ready') reply.then(accept, () => undefined);
@@ -117,28 +107,23 @@ export function followCredentials(redis: Redis, cluster: Cluster | null): void {
 }
 
 /** The credentials that the client would need to connect now: those that changed last. */
-export function credentialsOf(redis: Redis): Credentials {
-  const { cluster = null, known } = followed.get(redis) ?? {};
-  const { own, shared } = placesOf(redis, cluster);
-  if (known === undefined || areOthers(own, known.own)) return own;
-  return { ...own, ...(areOthers(shared, known.shared) ? shared : known.accepted) };
+export function credentialsOf(redis: Redis, cluster: Cluster | null): Credentials {
+  const before = ofClusters.get(redis);
+  const now = credentialsIn(cluster?.options.redisOptions);
+  if (before !== undefined && (before.username !== now.username || before.password !== now.password)) {
+    ofClusters.set(redis, now);
+    Object.assign(redis.options, now);
+  }
+  const { sentinelUsername, sentinelPassword } = redis.options;
+  return { ...credentialsIn(redis.options), sentinelUsername, sentinelPassword };
 }
 
-function placesOf({ options }: Redis, cluster: Cluster | null) {
-  const { username, password, sentinelUsername, sentinelPassword } = options;
-  const forNodes = cluster?.options.redisOptions ?? {};
-  return {
-    own: { username, password, sentinelUsername, sentinelPassword },
-    shared: { username: forNodes.username, password: forNodes.password },
-  };
-}
-
-function areOthers(a: Credentials, b: Credentials): boolean {
-  return a.username !== b.username || a.password !== b.password;
+function credentialsIn({ username, password }: Credentials = {}): Credentials {
+  return { username, password };
 }
 
 /** The arguments of `auth`: a password, or a user and a password, and perhaps a callback. */
-function credentialsIn(args: readonly unknown[]): Credentials {
+function argumentsOfAuth(args: readonly unknown[]): Credentials {
   const texts = args.flat().filter((arg) => typeof arg !== 'function');
   const [username, password] = texts.length === 1 ? [undefined, texts[0]] : texts;
   return { username: username === undefined ? undefined : String(username), password: String(password) };

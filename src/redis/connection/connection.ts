@@ -202,7 +202,7 @@ export class RedisConnection {
     // Callers get errors from their calls; without a listener, ioredis prints them.
     redis.on('error', () => undefined);
     redis.on('ready', () => correctFalseReady(redis));
-    askForCredentials(redis, () => credentialsOf(this.clientOf(server) ?? source));
+    askForCredentials(redis, () => credentialsOf(this.clientOf(server) ?? source, this.#cluster));
     connectQuietly(redis);
     return redis;
   }
