@@ -22,19 +22,18 @@ export class CallsInFlight {
   #count = 0;
   /** In the order in which they came. */
   readonly #waiting = new Set<WaitingCall>();
-  #timer: NodeJS.Timeout | null = null;
 
   /** Sends a call now, or once there is room. Each sent call must be {@link settled}. */
   add(call: WaitingCall): void {
     if (this.#hasRoom()) this.#send(call);
     else if (this.#waiting.size >= MAX_WAITING) call.refuse(overload());
-    else {
-      this.#waiting.add(call);
-      this.#watch(call);
-    }
+    else this.#waiting.add(call);
   }
 
-  /** Counts a sent call as answered or given up. */
+  /**
+   * Counts a sent call as answered or given up. That sends or refuses the calls that wait: each is due later than those
+   * that were in flight when it came, so it needs no timer here.
+   */
   settled(): void {
     this.#count--;
     for (const call of this.#waiting) {
@@ -51,26 +50,6 @@ export class CallsInFlight {
 
   #send(call: WaitingCall): void {
     if (call.send(this)) this.#count++;
-  }
-
-  /**
-   * Refuses calls that have waited too long, once the answers that arrived meanwhile are read. Each call has a timer of
-   * its own that holds the process.
-   */
-  #watch(first: WaitingCall): void {
-    this.#timer ??= setTimeout(() => setImmediate(() => this.#refuseLate()), first.until - performance.now()).unref();
-  }
-
-  #refuseLate(): void {
-    this.#timer = null;
-    for (const call of this.#waiting) {
-      if (performance.now() <= call.until) {
-        this.#watch(call);
-        return;
-      }
-      this.#waiting.delete(call);
-      call.refuse(overload());
-    }
   }
 }
 
