@@ -8,7 +8,6 @@ const PROBE_EVERY_MS = 150;
 
 interface Circuit {
   failures: number;
-  isOpen: boolean;
   cause: SessionError;
 }
 
@@ -31,7 +30,7 @@ export class CircuitBreaker {
   /** The error for a call to a server that gets no calls; `null` when it gets calls. */
   refusal(server: string): SessionError | null {
     const circuit = this.#circuits.get(server);
-    if (circuit?.isOpen !== true) return null;
+    if (circuit === undefined || circuit.failures < FAILURES_TO_OPEN) return null;
     return new SessionError('ERR_STORE_UNAVAILABLE', 'Redis has stopped answering; it is asked again when it does', {
       cause: circuit.cause.cause ?? circuit.cause,
     });
@@ -43,13 +42,11 @@ export class CircuitBreaker {
 
   /** @param probe asks the server, waits also for a late answer, and gives whether it came in time. */
   unanswered(server: string, cause: SessionError, probe: () => Promise<boolean>): void {
-    const circuit = this.#circuits.get(server) ?? { failures: 0, isOpen: false, cause };
+    const circuit = this.#circuits.get(server) ?? { failures: 0, cause };
     this.#circuits.set(server, circuit);
     circuit.failures++;
     circuit.cause = cause;
-    if (circuit.isOpen || circuit.failures < FAILURES_TO_OPEN) return;
-    circuit.isOpen = true;
-    void this.#probeUntilAnswered(server, circuit, probe);
+    if (circuit.failures === FAILURES_TO_OPEN) void this.#probeUntilAnswered(server, circuit, probe);
   }
 
   /** Forgets all failures, and stops probing. */

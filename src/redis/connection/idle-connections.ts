@@ -17,7 +17,6 @@ export class IdleConnections {
   #lookedAt = performance.now();
   /** For each connection, the bytes it had read at the last look. */
   readonly #bytesRead = new WeakMap<Redis, number>();
-  #mustTry = false;
   #trying: Promise<void> | null = null;
 
   /** @param patienceMs how long an answer may take. */
@@ -26,22 +25,23 @@ export class IdleConnections {
     this.#patienceMs = patienceMs;
   }
 
-  /** Records a call. Gives whether the connections must be tested before it. */
+  /** Records a call. Gives whether it must wait for {@link tested}. */
   mustTryFirst(): boolean {
     const now = performance.now();
-    if (now - this.#usedAt > IDLE_MS) this.#mustTry = true;
+    if (now - this.#usedAt > IDLE_MS) this.#trying ??= this.#tryAll();
     else if (now - this.#lookedAt > IDLE_MS) this.#tryUnused(now);
     this.#usedAt = now;
-    return this.#mustTry;
+    return this.#trying !== null;
   }
 
-  /** Tests all connections. Resolves when each has answered or is broken. */
-  tryAll(): Promise<void> {
-    this.#trying ??= Promise.all(this.#connections().map((redis) => this.#try(redis))).then(() => {
-      this.#trying = null;
-      this.#mustTry = false;
-    });
+  /** Resolves when no connection is being tested: each has answered or is broken. */
+  get tested(): Promise<void> | null {
     return this.#trying;
+  }
+
+  async #tryAll(): Promise<void> {
+    await Promise.all(this.#connections().map((redis) => this.#try(redis)));
+    this.#trying = null;
   }
 
   #connections(): Redis[] {

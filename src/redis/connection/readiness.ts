@@ -46,9 +46,8 @@ export class Readiness {
   /** Settles with the current attempt to connect. */
   #attempt: Promise<void> | null = null;
   #onAttemptFailed: (() => void) | null = null;
-  /** Whether an attempt to connect has failed since the client was last ready. */
-  #isDown: boolean;
-  #wasReady: boolean;
+  /** `down`: an attempt to connect has failed since the client was last ready. */
+  #state: 'connecting' | 'ready' | 'down';
   /** The last error of the client, to explain failed calls. Known for owned clients only, because the owner listens. */
   #lastError: unknown;
   /** One failure may bring several errors; the first has the reason. */
@@ -75,8 +74,8 @@ export class Readiness {
     this.#database = databaseOf(client);
     if (client.isCluster) for (const node of (client as Cluster).nodes()) this.#followNode(node);
     else this.#followRedis(client as Redis);
-    this.#wasReady = client.status === 'ready';
-    this.#isDown = client.status === 'end';
+    const { status } = client;
+    this.#state = status === 'ready' ? 'ready' : status === 'end' ? 'down' : 'connecting';
     this.#listen('on');
   }
 
@@ -108,8 +107,8 @@ export class Readiness {
 
   /** Resolves when the client is ready, rejects when it can't be reached. */
   async whenReady(): Promise<void> {
-    if (this.#isDown) throw this.#unavailable();
-    if (this.isConnected) await this.#idle?.tryAll();
+    if (this.#state === 'down') throw this.#unavailable();
+    if (this.isConnected) await this.#idle?.tested;
     if (this.isConnected) return;
     this.#attempt ??= this.#nextAttempt().finally(() => {
       this.#attempt = null;
@@ -188,23 +187,21 @@ export class Readiness {
     if (!this.#client.isCluster && correctFalseReady(this.#client as Redis)) return;
     // The connection was given up, and answers to its handshake still arrive.
     if (this.#isEnding()) return;
-    this.#wasReady = true;
+    this.#state = 'ready';
     this.#isFirstError = true;
-    this.#isDown = false;
     this.#lastError = undefined;
     this.#nodeErrors.clear();
     for (const watcher of this.#watchers) watcher.changed();
   };
 
   readonly #onClose = () => {
-    this.#isDown = !this.#wasReady;
-    this.#wasReady = false;
+    this.#state = this.#state === 'ready' ? 'connecting' : 'down';
     this.#isFirstError = true;
     for (const watcher of this.#watchers) watcher.lost();
   };
 
   readonly #onEnd = () => {
-    this.#isDown = true;
+    this.#state = 'down';
   };
 
   readonly #onError = (error: unknown) => {
@@ -214,7 +211,7 @@ export class Readiness {
     this.#isFirstError = this.#client.status === 'connecting';
     // While no sentinel answers, ioredis goes on asking, and the attempt never ends.
     if (this.#client.status !== 'connecting') return;
-    this.#isDown = true;
+    this.#state = 'down';
     this.#onAttemptFailed?.();
   };
 
