@@ -2,16 +2,13 @@ import type { Cluster, Command, Redis } from 'ioredis';
 
 /** Counts, for each Cluster, the calls that a node has answered while a slot is moving to it. */
 const askings = new WeakMap<Cluster, number>();
-const quieted = new WeakSet<Redis>();
 
 /**
- * Keeps a fault of ioredis from ending the process. Following an ASK, ioredis sends ASKING to the other node and drops
- * the promise. A node that dies or hangs during a migration then causes an unhandled rejection. The command that
- * follows fails as well, and its caller gets the error.
+ * Keeps a fault of ioredis from ending the process; called once for a node. Following an ASK, ioredis sends ASKING to
+ * the other node and drops the promise. A node that dies or hangs during a migration then causes an unhandled
+ * rejection. The command that follows fails as well, and its caller gets the error.
  */
 export function catchAsking(node: Redis, cluster: Cluster): void {
-  if (quieted.has(node)) return;
-  quieted.add(node);
   const asking = node.asking.bind(node);
   node.asking = () => {
     const answer = asking();

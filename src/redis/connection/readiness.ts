@@ -4,13 +4,7 @@ import type { SessionError } from '../../errors/session-error';
 import { catchAsking } from '../client/asking';
 import { isMadeByUs } from '../client/client';
 import { connectQuietly, followCredentials } from '../client/credentials';
-import {
-  isBrokenConnection,
-  isConnectionLoss,
-  lostForNoKnownReason,
-  sessionErrorOf,
-  withoutArguments,
-} from '../client/errors';
+import { isBrokenConnection, isConnectionLoss, lostForNoKnownReason, sessionErrorOf } from '../client/errors';
 import { correctFalseReady } from '../client/false-ready';
 import { leaveRefusedDatabase } from '../client/refused-database';
 import { IdleConnections } from './idle-connections';
@@ -206,7 +200,7 @@ export class Readiness {
 
   readonly #onError = (error: unknown) => {
     const saysMore = this.#lastError === undefined || !isBrokenConnection(error);
-    if (this.#isFirstError && saysMore && !isConnectionLoss(error)) this.#lastError = withoutArguments(error);
+    if (this.#isFirstError && saysMore && !isConnectionLoss(error)) this.#lastError = error;
     // ioredis asks one sentinel after another, and a master that one of them names may fail with its own error.
     this.#isFirstError = this.#client.status === 'connecting';
     // While no sentinel answers, ioredis goes on asking, and the attempt never ends.
@@ -243,19 +237,19 @@ export class Readiness {
   #followRedis(redis: Redis): void {
     followCredentials(redis, null);
     leaveRefusedDatabase(redis, (error) => {
-      this.#lastError = withoutArguments(error);
+      this.#lastError = error;
     });
     // A client that was wrong before the application handed it in no longer connects.
     if (correctFalseReady(redis) && redis.status === 'end') connectQuietly(redis);
   }
 
   #followNode(node: Redis): void {
-    const cluster = this.#client as Cluster;
-    followCredentials(node, cluster);
-    catchAsking(node, cluster);
     // An earlier store, closed by now, may have followed the node.
     if (followed.has(node)) return;
     followed.add(node);
+    const cluster = this.#client as Cluster;
+    followCredentials(node, cluster);
+    catchAsking(node, cluster);
     // With a clusterNodeRetryStrategy, ioredis reports neither the loss of a node nor its return.
     node.on('close', () => {
       const readiness = ofClients.get(cluster);
