@@ -138,19 +138,22 @@ export class NearCache {
     return { source, askedAt, changes, askRedirections: this.#feed.askRedirections };
   }
 
+  /** Whether a request that comes now may take the answer of a call in flight: as {@link find}, were it here. */
+  mayShare(ticket: Ticket, tag: string): boolean {
+    return performance.now() < ticket.askedAt + this.#policy.maxAgeMs && this.#isUnchanged(ticket, tag);
+  }
+
   /**
    * Keeps the store's session for this token, unless the session may have changed since the store was asked. Keeps only
    * the very token that the record holds: the store must judge any other at each use.
    */
   keep(ticket: Ticket, token: string, claims: TokenClaims, checked: CheckedSession): void {
-    const { source, askedAt, changes, askRedirections } = ticket;
+    const { source, askedAt } = ticket;
     const { user, session, now } = checked;
     // Of two tokens made in one millisecond, one may prove less.
     const isHeld = claims.gen === session.gen && claims.mintedAt === session.mintedAt;
     if (!isHeld || claims.provedAt !== session.provedAt) return;
-    if (this.#changes[groupOf(claims.tag)] !== changes) return;
-    // The source was lost meanwhile, or the user's sessions may be on another server by now.
-    if (this.#feed.sourceOf(claims.tag) !== source || this.#feed.askRedirections !== askRedirections) return;
+    if (!this.#isUnchanged(ticket, claims.tag)) return;
     // A substring of a header, or of Redis's answer, keeps all of it in memory.
     const [tag, sid] = [flat(claims.tag), flat(claims.sid)];
     const clockOffset = now - askedAt;
@@ -179,6 +182,13 @@ export class NearCache {
     this.#isUp = false;
     this.#feed.close();
     this.#users.clear();
+  }
+
+  /** Whether no change to the user's sessions can have been missed since the store was asked. */
+  #isUnchanged({ source, changes, askRedirections }: Ticket, tag: string): boolean {
+    if (this.#changes[groupOf(tag)] !== changes) return false;
+    // Else the source was lost meanwhile, or the user's sessions may be on another server by now.
+    return this.#feed.sourceOf(tag) === source && this.#feed.askRedirections === askRedirections;
   }
 
   /** The other usable sessions of a user; the newest where there are too many. */

@@ -34,6 +34,13 @@ export interface LiveToken extends Pick<StoredWithData, 'session' | 'now' | 'dat
 /** {@link LiveToken}, or why there is none. */
 type FoundToken = LiveToken | EndedSession | null;
 
+/** A call in flight whose answer the near cache may keep. */
+interface SharedCall {
+  readonly purpose: 'read' | 'use';
+  readonly ticket: Ticket;
+  readonly answer: Promise<FoundToken>;
+}
+
 /**
  * Accepts a live session whatever generation its record has: where a host names it without a token, and for the rest of
  * a request whose token was judged when the request was opened.
@@ -46,8 +53,8 @@ export class SessionLookup {
   readonly #store: Store;
   readonly #cache: NearCache | null;
   readonly #events: SessionEmitter;
-  /** The calls in flight whose answers the near cache may keep, by the token. */
-  readonly #asking = new Map<string, Promise<FoundToken>>();
+  /** The latest such call of each token. */
+  readonly #shared = new Map<string, SharedCall>();
 
   constructor(policy: ManagerPolicy<unknown>, store: Store, cache: NearCache | null, events: SessionEmitter) {
     this.#policy = policy;
@@ -85,19 +92,24 @@ export class SessionLookup {
   }
 
   /**
-   * {@link ask}, once for all who ask for a token that the near cache doesn't have: the others wait for the first, and
-   * find the session in the cache. A session that has ended meanwhile is not there: they ask for themselves.
+   * {@link ask}, once for all who ask for a token that the near cache doesn't have: the others take the answer of the
+   * first. Who comes after a change of the session asks anew, and a use takes no answer of a read.
    */
   askOnce(token: unknown, purpose: 'read' | 'use', claims = this.claimsOf(token)): Promise<FoundToken> {
     if (claims === null || this.#cache === null) return this.ask(token, purpose, claims);
     const text = token as string;
-    const asked = this.#asking.get(text);
-    if (asked !== undefined) return this.#askAfter(asked, text, claims, purpose);
+    const shared = this.#shared.get(text);
+    if (shared !== undefined && (purpose === 'read' || shared.purpose === 'use')) {
+      if (this.#cache.mayShare(shared.ticket, claims.tag)) return this.#answerOf(shared, text, purpose);
+    }
     const ticket = this.#ticketFor(claims);
-    const asking = this.#ask(text, claims, purpose, ticket);
-    if (ticket === null) return asking;
-    this.#asking.set(text, asking);
-    return asking.finally(() => this.#asking.delete(text));
+    const answer = this.#ask(text, claims, purpose, ticket);
+    if (ticket === null) return answer;
+    this.#shared.set(text, { purpose, ticket, answer });
+    // May forget a later call instead, which then has no company.
+    const forget = () => this.#shared.delete(text);
+    answer.then(forget, forget);
+    return answer;
   }
 
   /** The live session of a visitor's token; `null` for none. Never kept in the near cache. */
@@ -143,14 +155,11 @@ export class SessionLookup {
     return claims === null || isVisitor(claims) ? null : claims;
   }
 
-  async #askAfter(
-    asked: Promise<FoundToken>,
-    token: string,
-    claims: TokenClaims,
-    purpose: 'read' | 'use',
-  ): Promise<FoundToken> {
-    const found = await asked;
-    return liveIn(found) === null ? found : (this.known(token, purpose) ?? this.ask(token, purpose, claims));
+  /** The answer of another's call, also where the cache doesn't keep it. */
+  async #answerOf({ answer }: SharedCall, token: string, purpose: 'read' | 'use'): Promise<FoundToken> {
+    const found = await answer;
+    const live = liveIn(found);
+    return live === null ? found : (this.known(token, purpose) ?? { ...live, isFromMemory: true });
   }
 
   #ticketFor({ tag }: TokenClaims): Ticket | null {

@@ -831,6 +831,29 @@ describe('a check that is in flight', () => {
     expect(here.cacheStats?.hits).toBe(hits + 1);
   });
 
+  it('when the end is announced answers the checks that waited for it by then; a later one calls the store', async () => {
+    const { here, there, token, holdNext } = await scene();
+    await hot(here);
+    const { answer, release } = await holdNext(() => here.checkToken(token));
+    const waiting = here.checkToken(token);
+    const { misses = 0 } = here.cacheStats ?? {};
+    await there.deleteToken(token);
+    await until("the user's other session was forgotten", () => here.cacheStats?.entries === 0);
+    expect(await here.checkToken(token)).toBeNull();
+    release();
+    for (const session of await Promise.all([answer, waiting])) expect(session).toMatchObject({ user: { id: 'ada' } });
+    // A second call of a check that has waited would have a deadline of its own.
+    expect(here.cacheStats?.misses).toBe(misses + 1);
+  });
+
+  it('is waited for by no use, which slides the session', async () => {
+    const { here, token, holdNext } = await scene();
+    const { answer, release } = await holdNext(() => here.checkToken(token));
+    expect(await here.touchToken(token)).not.toBeNull();
+    release();
+    expect(await answer).not.toBeNull();
+  });
+
   it('counts once as a miss, and each that waited for its answer as a hit', async () => {
     const { here, token, holdNext } = await scene();
     const { hits = 0, misses = 0 } = here.cacheStats ?? {};
