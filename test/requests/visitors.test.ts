@@ -43,6 +43,19 @@ const ROUTES: AppOptions['routes'] = {
     const token = await session.rotate();
     return { token, id: session.id, data: await session.data.getAll() };
   },
+  '/set-rotate': async (session, query) => {
+    await session.data.set(Object.fromEntries(query));
+    return { token: await session.rotate() };
+  },
+  '/set-login': async (session, query) => {
+    await session.data.set(Object.fromEntries(query));
+    await session.login('ada');
+  },
+  '/set-rotate-login': async (session, query) => {
+    await session.data.set(Object.fromEntries(query));
+    await session.rotate();
+    await session.login('ada');
+  },
   '/logout-then-set': async (session) => {
     await session.logout();
     await session.data.set('after', 1);
@@ -316,6 +329,23 @@ describe.each(HOSTS)('on %s, a visitor under attack', (framework) => {
     expect(lines[0]).toMatch(/^session-visitor=; Max-Age=0; Path=\/(?:set|rotate);/);
     expect(lines.at(-1)).toMatch(/^session-visitor=[^;]+~; Path=\/;/);
   });
+
+  it('is deleted nowhere else by a rotate() in the request that started the visitor', async () => {
+    const { visit } = await start(framework);
+    const { headers, body } = await visit('/set-rotate?cart=book');
+    expect(headers.getSetCookie()).toEqual([expect.stringMatching(/^session-visitor=[^;]+~; Path=\/;/)]);
+    expect(headers.getSetCookie()[0]).toContain(body.token);
+  });
+
+  it.each(['/set-login', '/set-rotate-login'])(
+    'is deleted by %s in the request that started the visitor',
+    async (path) => {
+      const { visit } = await start(framework);
+      const lines = (await visit(`${path}?cart=book`)).headers.getSetCookie();
+      const about = lines.filter((line) => line.startsWith('session-visitor='));
+      expect(about).toEqual([expect.stringMatching(/^session-visitor=; Max-Age=0; Path=\/;/)]);
+    },
+  );
 
   it("is found by the visitor's cookie and the header alone: its token is ignored in a user’s cookie", async () => {
     const { visit, manager, url, calls } = await start(framework);

@@ -106,7 +106,7 @@ export class CurrentSession<Detail> {
     const { cookies } = this.visitor;
     this.data?.forgetKnown();
     this.session = visitor;
-    this.#visitor = { token: visitor.token, refusal: null, cookies: [...cookies, visitor.token] };
+    this.#visitor = { token: visitor.token, isInCookie: true, refusal: null, cookies };
     const lifetime = { maxAge: null, isPersistent: false };
     const hasOtherCookies = this.#mayConflict(cookies, visitor.token);
     this.policy.cookies?.visitor.set(this.exchange, visitor.token, lifetime, hasOtherCookies, freshForMs);
@@ -144,10 +144,10 @@ export class CurrentSession<Detail> {
    * `freshForMs`: as of {@link setCookie}.
    */
   clearVisitorCookie(freshForMs: number | null = null): void {
-    const { token, cookies } = this.visitor;
+    const { isInCookie, cookies } = this.visitor;
     const hasOtherCookies = cookies.length > 1;
     this.#visitor = NO_VISITOR;
-    if ((!hasOtherCookies && (token === null || !cookies.includes(token))) || this.exchange.isTooLate()) return;
+    if ((!hasOtherCookies && !isInCookie) || this.exchange.isTooLate()) return;
     this.policy.cookies?.visitor.clear(this.exchange, hasOtherCookies, freshForMs);
   }
 

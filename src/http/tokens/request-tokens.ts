@@ -58,13 +58,15 @@ export function judgeTokens(policy: TokenPolicy, exchange: Exchange): RequestTok
 export interface RequestVisitor {
   /** The one signed token of a visitor, in the header or in the visitor's cookie; `null` when there is none. */
   readonly token: string | null;
+  /** Whether the visitor's cookie carries it: it came there, or the answer sets it. */
+  readonly isInCookie: boolean;
   /** Why it may not act. */
   readonly refusal: SessionError | null;
-  /** The different tokens under the name of the visitor's cookie. */
+  /** The different tokens that came under the name of the visitor's cookie. */
   readonly cookies: readonly string[];
 }
 
-export const NO_VISITOR: RequestVisitor = { token: null, refusal: null, cookies: NONE };
+export const NO_VISITOR: RequestVisitor = { token: null, isInCookie: false, refusal: null, cookies: NONE };
 
 /**
  * Judges the visitor of a request. A signed token in the header acts alone here, too. With several visitors in cookies,
@@ -79,7 +81,8 @@ export function judgeVisitor(policy: TokenPolicy, exchange: Exchange, tokens: Re
   const [token] = signed;
   if (token === undefined || signed.length > 1) return { ...NO_VISITOR, cookies };
   const refusal = crossOriginRefusal(exchange, trustedOrigins);
-  return { token: refusal === null ? token : null, refusal, cookies };
+  const isAccepted = refusal === null;
+  return { token: isAccepted ? token : null, isInCookie: isAccepted, refusal, cookies };
 }
 
 /** Whether a value is a visitor's token, provided it is signed. */
