@@ -1,4 +1,5 @@
 import type { AddressInfo } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type FastifyInstance, type FastifyReply, fastify } from 'fastify';
 import { RedisStore } from 'tokensession';
 import { requireRecentLogin, requireUser, type SessionPluginOptions, sessionPlugin } from 'tokensession/fastify';
@@ -159,6 +160,23 @@ it('names the missing plugin when a guard runs without it', async () => {
   app.get('/', { onRequest: requireUser() }, async () => 'in');
   const response = await ask(app, { url: '/' });
   expect([response.statusCode, response.json().message]).toEqual([500, 'requireUser() needs sessionPlugin before it']);
+});
+
+it('a guard throws nothing at a hook that runs it after a wait, as those that combine hooks do', async () => {
+  const app = newApp();
+  const thrown: unknown[] = [];
+  app.addHook('onRequest', (request, reply, done) => {
+    nextTurn()
+      .then(() => requireUser()(request, reply, done))
+      .catch((error) => {
+        thrown.push(error);
+        done(error);
+      });
+  });
+  app.get('/', async () => 'in');
+  const { statusCode, json } = await ask(app, { url: '/' });
+  expect([statusCode, json().message]).toEqual([500, 'requireUser() needs sessionPlugin before it']);
+  expect(thrown).toEqual([]);
 });
 
 it('keeps the cookies that the application sets on the reply, and overrides its Cache-Control', async () => {
