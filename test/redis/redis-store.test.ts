@@ -370,6 +370,20 @@ describe('a damaged record', () => {
     },
   );
 
+  it.each(['{', 'null', '"x"', '7', '{\n}'])(
+    'attributes %j: count for no device when a login meets its limit',
+    async (json) => {
+      const sessions = manage(server.url, { maxSessionsPerDevice: 1 });
+      const damaged = await sessions.setToken('ada', 60, { device: 'web' });
+      await server.admin.hset(keyOf(damaged), `${idOf(damaged)}.a`, json);
+      const web = await sessions.setToken('ada', 60, { device: 'web' });
+      expect(await server.admin.hexists(keyOf(damaged), `${idOf(damaged)}.a`)).toBe(1);
+      expect(await sessions.checkToken(web)).not.toBeNull();
+      await sessions.setToken('ada', 60);
+      expect(await server.admin.hexists(keyOf(damaged), `${idOf(damaged)}.a`)).toBe(0);
+    },
+  );
+
   it.each(['v', 'id'])('without its field %j is removed by deleteUserToken, as the error says', async (field) => {
     const sessions = manage();
     const token = await sessions.setToken('ada');

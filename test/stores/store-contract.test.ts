@@ -158,6 +158,16 @@ describeStores((open) => {
       expect(await store.readData(TAG, claimsOf(TAG, created), POLICY, null)).toMatchObject({ data: new Map() });
     });
 
+    it('starts a session with the id of an ended one whose end is forgotten', async () => {
+      await start();
+      const given = session(USER, { ttlMs: SHORT });
+      await store.create(TAG, given);
+      await store.end(TAG, given.sid, { reason: 'revoked', message: null });
+      await fixture.elapse(SHORT);
+      const { session: created } = await store.create(TAG, given);
+      expect(await check(claimsOf(TAG, created))).toMatchObject({ session: { sid: given.sid } });
+    });
+
     it('takes over a session with the time of its last proof, once', async () => {
       const given = session(USER, { provedAt: 1_600_000_000_000, data: new Map([['a', '1']]) });
       const outcomes = await Promise.all(
@@ -215,11 +225,13 @@ describeStores((open) => {
         await store.create(TAG, moved);
         await fixture.elapse(SHORT);
         await end(moved.sid);
-        // Beyond the time for which its expiry alone would be remembered, and within the hour of its end.
-        for (const ms of [0, 3 * SHORT]) {
+        // Its expiry alone would be remembered for another ttl; this end is, until an hour after the expiry.
+        for (const ms of [0, 3 * SHORT, HOUR - 4 * SHORT]) {
           await fixture.elapse(ms);
           await expect(store.create(TAG, moved)).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
         }
+        await fixture.elapse(SHORT);
+        expect((await store.create(TAG, moved)).session).toMatchObject({ sid: moved.sid });
       }
     });
 
@@ -629,6 +641,8 @@ describeStores((open) => {
       expect(calls).toHaveLength(Object.keys(VERBS).length);
       const refused = { status: 'rejected', reason: expect.objectContaining({ code: 'ERR_STORE_UNAVAILABLE' }) };
       expect(await Promise.allSettled(calls)).toEqual(calls.map(() => refused));
+      const tags = store.tags?.()[Symbol.asyncIterator]();
+      expect(await Promise.allSettled([tags?.next()])).toEqual([refused]);
     });
   });
 });
