@@ -72,6 +72,8 @@ export class SessionError extends Error {
   declare readonly cause?: unknown;
   /** The result of a call that failed with `ERR_NOT_REPLICATED`, and would have resolved to it. Not printed. */
   declare readonly outcome?: unknown;
+  /** The user's key in Redis, if a call with a token met a record that can't be read. Absent otherwise. */
+  declare readonly key?: string;
   /** Why the session has ended, of an `ERR_SESSION_ENDED`. */
   declare readonly endReason?: EndReason;
   /** The message given when the session was revoked or its user banned; absent for none. */
@@ -117,6 +119,13 @@ export function isUnconfirmed(error: unknown): error is SessionError {
 /** Adds the result of the call to an error of unconfirmed replication. */
 export function withOutcome(error: unknown, outcome: unknown): unknown {
   return isUnconfirmed(error) ? Object.defineProperty(error, 'outcome', { value: outcome, enumerable: false }) : error;
+}
+
+/** Adds the user's key to the error of a record that can't be read. */
+export function withKey(error: unknown, key: string): unknown {
+  const isUnreadable =
+    error instanceof SessionError && (error.code === 'ERR_STORE_CORRUPT' || error.code === 'ERR_STORE_LAYOUT');
+  return isUnreadable ? Object.assign(error, { key }) : error;
 }
 
 /** The error of every call after `close`. */

@@ -1,7 +1,7 @@
 import type { ConnectionOptions } from 'node:tls';
 import { Cluster, Redis } from 'ioredis';
 import { kindOf, optional, type Readers, readOptions } from '../errors/arguments';
-import { SessionError, withOutcome } from '../errors/session-error';
+import { SessionError, withKey, withOutcome } from '../errors/session-error';
 import type {
   ChangeFeed,
   ChangeFollower,
@@ -359,14 +359,18 @@ export class RedisStore implements Store {
     const startedAt = performance.now();
     let leftMs = this.#connection.timeoutMs;
     let call: UserCall | null = null;
-    for (let tries = 0; tries < MAX_TRIES; tries++) {
-      const found = parse(asked, await this.#connection.run<FoundReply>(name, keys, args, leftMs));
-      if (!isReuse(found) || asked.policy.onReuse !== 'end-session') return found;
-      call ??= this.#callFor(asked.claims.tag, startedAt);
-      extendIfReadLate(call, leftMs);
-      if (await this.#endReused(call, asked)) return { ...found, isEndedNow: true };
-      // The record has moved on meanwhile.
-      leftMs = Math.max(1, call.deadline - performance.now());
+    try {
+      for (let tries = 0; tries < MAX_TRIES; tries++) {
+        const found = parse(asked, await this.#connection.run<FoundReply>(name, keys, args, leftMs));
+        if (!isReuse(found) || asked.policy.onReuse !== 'end-session') return found;
+        call ??= this.#callFor(asked.claims.tag, startedAt);
+        extendIfReadLate(call, leftMs);
+        if (await this.#endReused(call, asked)) return { ...found, isEndedNow: true };
+        // The record has moved on meanwhile.
+        leftMs = Math.max(1, call.deadline - performance.now());
+      }
+    } catch (error) {
+      throw withKey(error, this.#connection.prefixed(keys[0]));
     }
     const message = 'other requests moved the session on each time that it was to be ended for a reuse';
     throw new SessionError('ERR_STORE_UNAVAILABLE', message);

@@ -13,6 +13,7 @@ import {
   TokenManager,
   type TokenManagerOptions,
 } from 'tokensession';
+import { requestSessionsOf } from '../../src/manager/token-manager';
 import { defineScripts } from '../../src/redis/connection/script-commands';
 import { SCRIPTS } from '../../src/redis/scripts/index';
 import { readClaims, tagOf } from '../../src/token/token';
@@ -383,6 +384,30 @@ describe('a damaged record', () => {
       expect(await server.admin.hexists(keyOf(damaged), `${idOf(damaged)}.a`)).toBe(0);
     },
   );
+
+  it('is named by its key in the error of every call with a token of its user', async () => {
+    const client = new Redis(server.url, { keyPrefix: 'app:' });
+    closing(() => client.disconnect());
+    const sessions = manage(client);
+    const [newer, damaged] = [await sessions.setToken('ada'), await sessions.setToken('eve')];
+    const keyIn = (token: string) => `app:${keyOf(token)}`;
+    await server.admin.hset(keyIn(newer), 'v', '3');
+    await server.admin.hset(keyIn(damaged), idOf(damaged), 'x');
+    for (const token of [newer, damaged]) {
+      const data = sessions.sessionData(token);
+      for (const call of [
+        () => sessions.checkToken(token),
+        () => sessions.touchToken(token),
+        () => sessions.refreshToken(token),
+        () => data.get('cart'),
+        () => requestSessionsOf(sessions).open(token, true),
+      ]) {
+        const error = await call().catch((reason: unknown) => reason);
+        expect(error).toMatchObject({ status: 500, key: keyIn(token) });
+        expect(inspect(error)).toContain(`key: '${keyIn(token)}'`);
+      }
+    }
+  });
 
   it.each(['v', 'id'])('without its field %j is removed by deleteUserToken, as the error says', async (field) => {
     const sessions = manage();
