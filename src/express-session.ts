@@ -6,7 +6,7 @@ import { type AnyStore, type SessionMethods, type SessionRequest, Store } from '
 import { isNamedId, nameOf } from './express-session/session-identity';
 import { placeSession, tracked } from './express-session/tracked-session';
 import { checkProperty } from './http/session/middleware-options';
-import { currentOf, type RequestSession } from './http/session/request-session';
+import { currentOf } from './http/session/request-session';
 import { isManagedBy, SessionPlace } from './http/session/session-place';
 import { adoptSession } from './http/session/session-verbs';
 import { checkManager } from './manager/check-manager';
@@ -67,6 +67,9 @@ export type Callback<Outcome> = {
 /** A key that makes express-session save an unchanged session and set its cookie. */
 const CHANGED_ID = 'tokensession';
 
+/** The manager of a store, for `continueSession()`. */
+let managerOf: <Session extends object>(store: ExpressSessionStore<Session>) => TokenManager<unknown>;
+
 /**
  * A store for express-session that keeps its sessions with a manager. Applications can still write
  * `req.session.anything = …`. The manager lists, limits, ends and bans these sessions, and emits events about them.
@@ -91,6 +94,10 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
   readonly #manager: TokenManager<unknown>;
   readonly #sessions: ExpressSessions;
   #generate: ((request: SessionRequest) => void) | undefined;
+
+  static {
+    managerOf = (store) => store.#manager;
+  }
 
   /** @throws TypeError naming the argument or option that is missing, unknown or of the wrong kind. */
   constructor(manager: TokenManager<unknown>, options: ExpressSessionStoreOptions<Session>) {
@@ -146,24 +153,6 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
   /** Ends all sessions of the manager's store, also those that `sessionMiddleware` or the manager started. */
   clear(callback?: Callback<void>): Promise<void> | undefined {
     return settle(this.#sessions.endAll(), callback);
-  }
-
-  /**
-   * Whether a session is one of the store's manager.
-   *
-   * @internal
-   */
-  hasManagerOf(session: RequestSession<unknown>): boolean {
-    return isManagedBy(session, this.#manager);
-  }
-
-  /**
-   * Returns a token of a live session; `null` when there is none.
-   *
-   * @internal
-   */
-  tokenOf(sid: string): Promise<string | null> {
-    return requestSessionsOf(this.#manager).named.tokenOf(nameOf(sid));
   }
 
   /** Makes the request's session object from the content that `get` returned. */
@@ -245,18 +234,20 @@ export function continueSession<Session extends object>(
     throw new TypeError(`continueSession needs an ExpressSessionStore, got ${kindOf(store)}`);
   }
   const { property } = readOptions('continueSession', options, CONTINUE_READERS);
+  const manager = managerOf(store);
+  const { named } = requestSessionsOf(manager);
   const place = SessionPlace.of('req', property);
   return (request, _response, next) => {
     const ours = place.find(request);
     if (ours === null) return next(new TypeError(`continueSession: there is no req.${property}, see its option`));
-    if (!store.hasManagerOf(ours)) return next(new TypeError(`continueSession: req.${property} has another manager`));
+    if (!isManagedBy(ours, manager)) return next(new TypeError(`continueSession: req.${property} has another manager`));
     const { session } = request as SessionRequest;
     if (continued.get(request) === undefined) continued.add(request, ours);
     const known = ours.user === null && session ? tracked.get(session) : undefined;
     if (!session || !known?.stored?.isLive || ours.id === known.identity.name.sid) return next();
     const { maxAge } = (session as { cookie: { maxAge?: unknown } }).cookie;
-    store
-      .tokenOf(known.identity.id)
+    named
+      .tokenOf(known.identity.name)
       .then((token) => (token === null ? undefined : adoptSession(currentOf(ours), token, typeof maxAge === 'number')))
       .then(() => next(), next);
   };
