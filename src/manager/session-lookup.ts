@@ -27,7 +27,7 @@ export interface LiveToken extends Pick<StoredWithData, 'session' | 'now' | 'dat
   user: SharedUser;
   /** When the holder of this very token last proved who they are. For a former token, earlier than in the record. */
   provedAt: number;
-  /** Whether the near cache answered: the store was asked before this look at the token began. */
+  /** Whether the store was asked before this look at the token began: by the near cache, or for another request. */
   isFromMemory: boolean;
 }
 
