@@ -238,8 +238,8 @@ export function continueSession<Session extends object>(
   const { named } = requestSessionsOf(manager);
   const place = SessionPlace.of('req', property);
   return (request, _response, next) => {
-    const ours = place.find(request);
-    if (ours === null) return next(new TypeError(`continueSession: there is no req.${property}, see its option`));
+    const ours = place.sessionOf(request);
+    if (ours === undefined) return next(new TypeError(`continueSession: there is no req.${property}, see its option`));
     if (!isManagedBy(ours, manager)) return next(new TypeError(`continueSession: req.${property} has another manager`));
     const { session } = request as SessionRequest;
     if (continued.get(request) === undefined) continued.add(request, ours);

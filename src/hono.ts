@@ -8,7 +8,7 @@ import type { Connection } from './http/exchange/connection';
 import { type Guard, type GuardOptions, type RequireUserOptions, recencyGuard, userGuard } from './http/guards/guards';
 import type { OneProperty, RegisteredProperty } from './http/session/middleware-options';
 import { type SessionMiddlewareOptions, sessionPolicy } from './http/session/middleware-options';
-import { type SessionContext, SessionPlace, sessionAt } from './http/session/session-place';
+import { type SessionContext, SessionPlace } from './http/session/session-place';
 import type { TokenManager } from './manager/token-manager';
 import type { User } from './manager/types';
 import { type ClosingResponse, onceClosed } from './node-http/once-closed';
@@ -61,7 +61,7 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
   return async (context, next) => {
     const c = context as unknown as Context<{ Variables: Record<string, unknown> }>;
     // Throws when another session library owns the variable.
-    place.find({ [property]: c.get(property) });
+    place.check(c.get(property));
     const reply = replyTo(c);
     const exchange = new HonoExchange(c, connection?.(c), reply);
     // Only the outermost commits, because handlers between two middlewares may still change the session.
@@ -69,7 +69,7 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
     reply.hasCommitter = true;
     try {
       const opened = place.open(c, policy, exchange);
-      showSession(c, property);
+      showSession(c, place);
       await opened;
     } catch (error) {
       if (isOutermost) reply.hasCommitter = false;
@@ -89,8 +89,9 @@ export function sessionMiddleware<Detail, Property extends string = 'session'>(
 }
 
 /** Sets the variable that holds the session, and refuses other values there. */
-function showSession(c: Context<{ Variables: Record<string, unknown> }>, property: string): void {
-  const shown = () => sessionAt(c, property);
+function showSession(c: Context<{ Variables: Record<string, unknown> }>, place: SessionPlace): void {
+  const { property } = place;
+  const shown = () => place.sessionOf(c);
   if (c.get(property) === shown()) return;
   const { set } = c;
   c.set = (name: string, value: unknown) => {

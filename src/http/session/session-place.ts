@@ -12,27 +12,8 @@ export type SessionContext<Detail = RegisteredDetail, Property extends string = 
   [Key in Property]: RequestSession<Detail>;
 };
 
-const places = new Map<string, SessionPlace>();
-
-/**
- * Where a request holds the last opened session. Nothing else is stored there: each further property or object costs an
- * Express request several µs, and a WeakMap more. A property, and no private field, so that a wrapped request,
- * `Object.create(req)`, has the session, too.
- */
-const LATEST = Symbol('tokensession');
-
-type Holder = { [LATEST]?: RequestSession<unknown> };
-
-/** The session that another middleware had opened on the same request before. */
-const earlierOf = new WeakMap<RequestSession<unknown>, RequestSession<unknown>>();
-
-/**
- * The last opened session of a request, at any property; also of a wrapped request, `Object.create(req)`. `null`: no
- * middleware has run.
- */
-function sessionOf(request: object): RequestSession<unknown> | null {
-  return (request as Holder)[LATEST] ?? null;
-}
+/** All places of this process, mostly one: their properties differ, or the objects that have them. */
+const places: SessionPlace[] = [];
 
 /**
  * The session of a request that a guard or a bridge acts on.
@@ -49,63 +30,56 @@ export function chosenSession(
   caller: string,
   needs = 'sessionMiddleware()',
 ): RequestSession<unknown> {
-  if (property !== null) {
-    const named = sessionAt(request, property);
-    if (named === undefined) throw new TypeError(`${caller} needs ${needs} with the property ${property} before it`);
-    return named;
+  let chosen: SessionPlace | null = null;
+  for (const place of places) {
+    if ((property !== null && place.property !== property) || place.sessionOf(request) === undefined) continue;
+    if (chosen !== null) {
+      const held = `${chosen.property} and ${place.property}`;
+      throw new TypeError(`${caller} needs the option property: the request has sessions at ${held}`);
+    }
+    chosen = place;
   }
-  const session = sessionOf(request);
-  if (session === null) throw new TypeError(`${caller} needs ${needs} before it`);
-  // Without a second place, a request has one session.
-  if (places.size < 2) return session;
-  const other = earlierThan(session).find((one) => propertyOf(one) !== propertyOf(session));
-  if (other === undefined) return session;
-  const held = `${propertyOf(other)} and ${propertyOf(session)}`;
-  throw new TypeError(`${caller} needs the option property: the request has sessions at ${held}`);
+  const session = chosen?.sessionOf(request);
+  if (session !== undefined) return session;
+  throw new TypeError(`${caller} needs ${needs}${property === null ? '' : ` with the property ${property}`} before it`);
 }
 
-/** The session of a request at this property; `undefined` when no middleware has run. */
-export function sessionAt(request: object, property: string): RequestSession<unknown> | undefined {
-  let session = (request as Holder)[LATEST];
-  while (session !== undefined && propertyOf(session) !== property) session = earlierOf.get(session);
-  return session;
-}
-
-/** The sessions that were opened on the same request before this one, latest first. */
-function earlierThan(session: RequestSession<unknown>): readonly RequestSession<unknown>[] {
-  const earlier = earlierOf.get(session);
-  return earlier === undefined ? [] : [earlier, ...earlierThan(earlier)];
-}
-
-function propertyOf(session: RequestSession<unknown>): string {
-  return currentOf(session).policy.property;
-}
+type Holder = Record<symbol, RequestSession<unknown> | undefined>;
 
 /**
  * A property of requests that holds the session. Assigning to it throws, in sloppy mode too, and it can't be deleted or
  * redefined: an application that replaces it would mistake the user.
  */
 export class SessionPlace {
+  readonly property: string;
   readonly #name: string;
-  readonly #property: string;
+  /**
+   * Where a request holds the session. Nothing else is stored there: each further property or object costs an Express
+   * request several µs, and a WeakMap more. A property, and no private field, so that a wrapped request,
+   * `Object.create(req)`, has the session, too.
+   */
+  readonly #key = Symbol('tokensession');
   /** One for all requests. */
   readonly #descriptor: PropertyDescriptor;
 
   /** @param owner the host's name of the object: `req`, `ctx`. */
   static of(owner: string, property: string): SessionPlace {
     const name = `${owner}.${property}`;
-    const place = places.get(name) ?? new SessionPlace(name, property);
-    places.set(name, place);
+    const known = places.find((place) => place.#name === name);
+    if (known !== undefined) return known;
+    const place = new SessionPlace(name, property);
+    places.push(place);
     return place;
   }
 
   private constructor(name: string, property: string) {
     this.#name = name;
-    this.#property = property;
+    this.property = property;
+    const key = this.#key;
     this.#descriptor = {
       enumerable: true,
-      get(this: object) {
-        return sessionAt(this, property);
+      get(this: Holder) {
+        return this[key];
       },
       set() {
         throw new TypeError(
@@ -115,13 +89,17 @@ export class SessionPlace {
     };
   }
 
+  /** The session here that was opened last; `undefined` when no middleware has run. */
+  sessionOf(request: object): RequestSession<unknown> | undefined {
+    return (request as Holder)[this.#key];
+  }
+
   /**
-   * The session of a request; `null` when no middleware has run.
+   * A value found in this place, as a session; `null` when no middleware has run.
    *
-   * @throws TypeError when another value is there.
+   * @throws TypeError for another value.
    */
-  find(request: object): RequestSession<unknown> | null {
-    const present = (request as Record<string, unknown>)[this.#property];
+  check(present: unknown): RequestSession<unknown> | null {
     if (present === undefined) return null;
     if (present instanceof RequestSession) return present;
     throw new TypeError(
@@ -134,33 +112,24 @@ export class SessionPlace {
    * another manager replaces the session.
    *
    * @returns `undefined` when that needs no call to the store.
-   * @throws or rejects when the session can't be opened, also at each later opening. TypeError when the manager's
-   *   session is at another property.
+   * @throws or rejects when the session can't be opened, also at each later opening. TypeError when another value is
+   *   there, or when the manager's session is at another property: it would stay signed in after a logout of this one.
    */
   open<Detail>(request: object, policy: SessionPolicy<Detail>, exchange: Exchange): Promise<void> | undefined {
-    const present = this.find(request);
+    const present = this.check((request as Record<string, unknown>)[this.property]);
     if (present !== null && isManagedBy(present, policy.manager)) return reopenSession(currentOf(present));
-    // A look for a missing property costs an Express request as much as all the rest of this.
-    const earlier = places.size > 1 ? sessionOf(request) : null;
-    if (earlier !== null) this.#refuseSecondPlace(request, [earlier, ...earlierThan(earlier)], policy);
+    for (const place of places) {
+      // A look for a missing property costs an Express request as much as all the rest of this.
+      const other = place === this ? undefined : place.sessionOf(request);
+      if (other === undefined || !isManagedBy(other, policy.manager)) continue;
+      throw new TypeError(
+        `${this.#name} can't hold a second session of one manager: its session is at ${place.property} already`,
+      );
+    }
     const session = new RequestSession(policy, exchange);
-    if (earlier !== null) earlierOf.set(session as RequestSession<unknown>, earlier);
-    (request as Holder)[LATEST] = session as RequestSession<unknown>;
-    if (present === null) Object.defineProperty(request, this.#property, this.#descriptor);
+    (request as Holder)[this.#key] = session as RequestSession<unknown>;
+    if (present === null) Object.defineProperty(request, this.property, this.#descriptor);
     return openSession(currentOf(session));
-  }
-
-  /** A second session of one manager would stay signed in after a logout of the first. */
-  #refuseSecondPlace<Detail>(
-    request: object,
-    earlier: readonly RequestSession<unknown>[],
-    { manager }: SessionPolicy<Detail>,
-  ): void {
-    const same = earlier.find((one) => isManagedBy(one, manager) && sessionAt(request, propertyOf(one)) === one);
-    if (same === undefined || propertyOf(same) === this.#property) return;
-    throw new TypeError(
-      `${this.#name} can't hold a second session of one manager: its session is at ${propertyOf(same)} already`,
-    );
   }
 }
 
