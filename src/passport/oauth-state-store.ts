@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { checkSeconds, oneOf, optional, type Readers, readOptions } from '../errors/arguments';
+import { callbackify } from 'node:util';
+import { checkSeconds, optional, type Readers, readOptions } from '../errors/arguments';
 import { checkProperty } from '../http/session/middleware-options';
 import { chosenSession } from '../http/session/session-place';
 
@@ -19,22 +20,19 @@ type Callback = (error: unknown, ok?: unknown, state?: unknown) => void;
 export interface OAuthStateStoreOptions {
   /** Seconds until a flow expires: the time that a user may take at the provider. Default 600. */
   ttl?: number | undefined;
-  /**
-   * How the strategy calls `store`. `'pkce'` (default): with five arguments, as passport-oauth2 1.5 and later does,
-   * also without PKCE. `'plain'`: with three.
-   */
-  calls?: 'pkce' | 'plain' | undefined;
   /** The option `property` of `sessionMiddleware()`. A request with several sessions needs it. Default: its only one. */
   property?: string | undefined;
 }
 
 const READERS = {
   ttl: optional(checkSeconds, 600),
-  calls: optional(oneOf('pkce', 'plain'), 'pkce'),
   property: optional(checkProperty, null),
 } satisfies Readers<OAuthStateStoreOptions>;
 
-/** A state store for passport-oauth2, which counts the parameters of these functions. */
+/**
+ * A state store for passport-oauth2, which counts the parameters of these functions. The last argument of a call is the
+ * callback: earlier versions, and other strategies, may leave out arguments before it.
+ */
 export interface OAuthStateStore {
   /** Begins a flow: stores its state and PKCE verifier, and passes its handle to the callback. */
   store(request: object, ...rest: never[]): void;
@@ -44,7 +42,7 @@ export interface OAuthStateStore {
 
 interface Flow {
   handle: string;
-  verifier?: string;
+  verifier?: unknown;
   state?: unknown;
   until: number;
 }
@@ -59,36 +57,37 @@ interface Flow {
  * passport.use(new OAuth2Strategy({ …, pkce: true, state: true, store: oauthStateStore() }, verify));
  */
 export function oauthStateStore(options?: OAuthStateStoreOptions): OAuthStateStore {
-  const { ttl, calls, property } = readOptions('oauthStateStore', options, READERS);
-  const begin = (request: object, state: unknown, callback: Callback, verifier?: string) =>
-    settle(beginFlow(request, property, { verifier, state, ttl }), callback, (handle) => callback(null, handle));
-  const finish = (request: object, handle: unknown, callback: Callback) =>
-    settle(finishFlow(request, property, handle), callback, (flow) => {
-      if (flow === null) callback(null, false, { message: 'Invalid authorization request state.' });
-      else callback(null, flow.verifier ?? true, flow.state);
-    });
-  if (calls === 'plain') {
-    return {
-      store: (request: object, _meta: unknown, callback: Callback) => begin(request, undefined, callback),
-      verify: (request: object, handle: unknown, callback: Callback) => finish(request, handle, callback),
-    };
-  }
+  const { ttl, property } = readOptions('oauthStateStore', options, READERS);
   return {
-    store: (request: object, verifier: string | undefined, state: unknown, _meta: unknown, callback: Callback) =>
-      begin(request, state, callback, verifier),
-    verify: (request: object, handle: unknown, _meta: unknown, callback: Callback) => finish(request, handle, callback),
+    store: (request: object, verifier: unknown, state: unknown, meta: unknown, callback: unknown) => {
+      const given = typeof callback === 'function' ? { verifier, state } : {};
+      const begin = callbackify(() => beginFlow(request, property, ttl, given));
+      begin(lastOf(verifier, state, meta, callback));
+    },
+    verify: (request: object, handle: unknown, meta: unknown, callback: unknown) => {
+      const done = lastOf(meta, callback);
+      callbackify(() => finishFlow(request, property, handle))((error, flow) => {
+        if (error !== null) done(error);
+        else if (flow === null) done(null, false, { message: 'Invalid authorization request state.' });
+        else done(null, flow.verifier ?? true, flow.state);
+      });
+    },
   };
+}
+
+function lastOf(...given: readonly unknown[]): Callback {
+  return given.findLast((one) => typeof one === 'function') as Callback;
 }
 
 async function beginFlow(
   request: object,
   property: string | null,
-  { verifier, state, ttl }: { verifier: string | undefined; state: unknown; ttl: number },
+  ttl: number,
+  given: Pick<Flow, 'verifier' | 'state'>,
 ): Promise<string> {
   const flow: Flow = {
     handle: randomBytes(24).toString('base64url'),
-    ...(verifier !== undefined && { verifier }),
-    ...(state !== undefined && { state }),
+    ...given,
     until: Date.now() + 1000 * ttl,
   };
   const { data } = chosenSession(request, property, CALLER);
@@ -110,12 +109,4 @@ async function finishFlow(request: object, property: string | null, handle: unkn
 
 function going(flows: unknown): Flow[] {
   return Array.isArray(flows) ? (flows as Flow[]).filter(({ until }) => until > Date.now()) : [];
-}
-
-/** Calls back outside of the promise, so that an error thrown by the callback is not taken for one of the call. */
-function settle<Outcome>(outcome: Promise<Outcome>, failed: Callback, done: (outcome: Outcome) => void): void {
-  outcome.then(
-    (value) => process.nextTick(done, value),
-    (error) => process.nextTick(failed, error),
-  );
 }
