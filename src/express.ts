@@ -21,7 +21,6 @@ declare global {
 interface ExpressRequest extends IncomingMessage {
   readonly secure: boolean | undefined;
   readonly ip: string | undefined;
-  readonly originalUrl: string;
   readonly app: { get(setting: string): unknown };
 }
 
@@ -118,10 +117,6 @@ class ExpressExchange extends NodeExchange {
     this.#req = req;
     this.#next = next;
     this.isSecure = secure === true;
-  }
-
-  get url(): string {
-    return this.#req.originalUrl;
   }
 
   ip(): string | undefined {

@@ -158,10 +158,6 @@ class FastifyExchange extends NodeExchange {
     this.#request = request;
   }
 
-  get url(): string {
-    return this.#request.originalUrl;
-  }
-
   get isSecure(): boolean {
     return this.#request.protocol === 'https';
   }

@@ -106,8 +106,8 @@ class KoaExchange extends NodeExchange {
   }
 
   /** Also where a router of Express or Connect has mounted the whole application, and shortened `req.url`. */
-  get url(): string {
-    return (this.#ctx.req as { originalUrl?: string }).originalUrl ?? this.#ctx.originalUrl;
+  override get url(): string {
+    return (this.req as { originalUrl?: string }).originalUrl ?? this.#ctx.originalUrl;
   }
 
   /** Koa says `''` where there is none, as on a Unix socket. */

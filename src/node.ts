@@ -93,37 +93,25 @@ export function sendError(res: NodeResponse, error: unknown): void {
 }
 
 class HttpExchange extends NodeExchange {
-  readonly #req: NodeRequest;
-  readonly #res: NodeResponse;
   readonly #connection: ReturnType<typeof readConnection>;
 
   constructor(req: NodeRequest, res: NodeResponse, connection: Connection | undefined) {
     super(req as IncomingMessage, res as ServerResponse);
-    this.#req = req;
-    this.#res = res;
     this.#connection = readConnection(connection);
   }
 
-  get url(): string {
-    return (this.#req as { originalUrl?: string }).originalUrl ?? this.#req.url ?? '/';
-  }
-
   get isSecure(): boolean {
-    return this.#connection.secure ?? (this.#req.socket as Partial<TLSSocket> | undefined)?.encrypted === true;
+    return this.#connection.secure ?? (this.req.socket as Partial<TLSSocket> | undefined)?.encrypted === true;
   }
 
   ip(): string | undefined {
-    const { ip = this.#req.socket?.remoteAddress } = this.#connection;
+    const { ip = this.req.socket?.remoteAddress } = this.#connection;
     return ip ?? undefined;
   }
 
   /** HTTP/2 has a pseudo-header for it. */
   host(): string | undefined {
-    const { headers } = this.#req;
+    const { headers } = this.req;
     return this.#connection.host ?? headers[':authority']?.toString() ?? headers.host;
-  }
-
-  override isTooLate(): boolean {
-    return super.isTooLate() || ('stream' in this.#res && this.#res.stream?.destroyed === true);
   }
 }

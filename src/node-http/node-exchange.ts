@@ -3,36 +3,40 @@ import { type Exchange, isRepeatedIn } from '../http/exchange/exchange';
 import type { ReplyHeaders } from '../http/exchange/reply-headers';
 import { divertAnswer } from './diverted-answer';
 import { replyOf } from './node-reply';
-import { onceClosed } from './once-closed';
+import { hasClosed, onceClosed } from './once-closed';
 
 /**
  * The common part of hosts on Node's requests and responses. Without a response (a WebSocket's context, an `upgrade`
  * handler) the request is anonymous: neither a cookie nor an error could reach its client.
  */
 export abstract class NodeExchange implements Exchange {
-  readonly #req: IncomingMessage;
+  protected readonly req: IncomingMessage;
   readonly #res: ServerResponse | null;
   /** Read once: a look at any property of an Express request misses V8's caches, and costs half a microsecond. */
   readonly #headers: IncomingHttpHeaders;
 
   constructor(req: IncomingMessage, res: ServerResponse | undefined) {
-    this.#req = req;
+    this.req = req;
     this.#res = isResponse(res) ? res : null;
     this.#headers = this.#res === null ? NO_HEADERS : req.headers;
   }
 
-  abstract readonly url: string;
   abstract readonly isSecure: boolean;
   abstract host(): string | undefined;
   abstract ip(): string | undefined;
 
+  /** Routers and rewritings of the URL keep the client's own in `originalUrl`. */
+  get url(): string {
+    return (this.req as { originalUrl?: string }).originalUrl ?? this.req.url ?? '/';
+  }
+
   /** `method-override` keeps the client's method in `originalMethod`. */
   get method(): string {
-    return (this.#req as { originalMethod?: string }).originalMethod ?? this.handledMethod;
+    return (this.req as { originalMethod?: string }).originalMethod ?? this.handledMethod;
   }
 
   get handledMethod(): string {
-    return this.#req.method ?? 'GET';
+    return this.req.method ?? 'GET';
   }
 
   header(name: string): string | undefined {
@@ -40,11 +44,11 @@ export abstract class NodeExchange implements Exchange {
   }
 
   isRepeated(name: string): boolean {
-    return isRepeatedIn(this.#req.rawHeaders, name);
+    return isRepeatedIn(this.req.rawHeaders, name);
   }
 
   isTooLate(): boolean {
-    return this.#res === null || this.#res.headersSent || this.#req.socket?.destroyed === true;
+    return this.#res === null || this.#res.headersSent || hasClosed(this.req.socket, this.#res);
   }
 
   reply(): ReplyHeaders | null {
@@ -53,7 +57,7 @@ export abstract class NodeExchange implements Exchange {
 
   onClose(listener: () => void): void {
     if (this.#res === null) listener();
-    else onceClosed(this.#req.socket, this.#res, listener);
+    else onceClosed(this.req.socket, this.#res, listener);
   }
 
   /** Passes an error to the host in the place of the application's answer. */

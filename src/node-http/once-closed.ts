@@ -21,9 +21,14 @@ export interface ClosingResponse extends Closing {
 /** Of a connection: what to call if it closes while responses wait for an earlier one. */
 const waiting = privateField<Set<() => void>>();
 
+/** Whether the response is sent, or its client has gone. */
+export function hasClosed(connection: NodeConnection | undefined, res: ClosingResponse): boolean {
+  return (res.closed ?? res.stream?.closed) === true || connection?.destroyed === true;
+}
+
 /** Calls the function once the response is sent or its client has gone, at once if so already. */
 export function onceClosed(connection: NodeConnection | undefined, res: ClosingResponse, listener: () => void): void {
-  if ((res.closed ?? res.stream?.closed) === true || connection?.destroyed === true) {
+  if (hasClosed(connection, res)) {
     listener();
     return;
   }
