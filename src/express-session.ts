@@ -1,4 +1,3 @@
-import { callbackify } from 'node:util';
 import { checkFunction, kindOf, optional, type Readers, readOptions, readUserId } from './errors/arguments';
 import { isUnconfirmed, SessionError } from './errors/session-error';
 import { continued, ExpressSessions } from './express-session/express-sessions';
@@ -264,7 +263,10 @@ function settle<Outcome>(outcome: Promise<Outcome>, callback?: Callback<never>):
     safe.catch(() => undefined);
     return safe;
   }
-  callbackify(() => safe)(callback as Callback<unknown>);
+  safe.then(
+    (value) => process.nextTick(callback, null, value),
+    (error) => process.nextTick(callback, error),
+  );
   return undefined;
 }
 

@@ -85,7 +85,7 @@ const PACKAGES: Record<string, string[]> = {
   'http/guards': [],
   'node-http': [],
   'express-session': ['node:crypto', 'express-session'],
-  passport: ['node:crypto', 'node:http'],
+  passport: ['node:crypto', 'node:http', 'node:util'],
   'fetch-http': [],
   redis: ['ioredis'],
   'redis/health': ['node:crypto'],
