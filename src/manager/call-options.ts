@@ -8,15 +8,15 @@ export interface CreateSessionOptions {
   /** Seconds the session lives without a request. Default: the manager's `ttl`. */
   ttl?: number | undefined;
   /**
-   * Seconds since login after which the session ends, however busy it is. Default: the manager's `absoluteTtl`; the
-   * sooner of both counts.
+   * Seconds after the login at which the session ends, even when it is in use. The manager's `absoluteTtl` also
+   * applies: the shorter one counts. Default: the manager's alone.
    */
   absoluteTtl?: number | undefined;
   /** Where the session was started, to show to the user. Default: none. */
   attributes?: SessionAttributes | undefined;
   /**
-   * Who acts as this user: a member of support, for example. Lists and the event `login` show it, and
-   * `requireRecentLogin` refuses the session. Default: none, the user. 1 to 512 characters.
+   * Who acts as this user: a member of support, for example. `req.session.actor`, lists and the event `login` show it.
+   * `requireRecentLogin` always refuses such a session. 1 to 512 characters. Default: none.
    */
   actor?: string | undefined;
   /** Tokens whose sessions end with this login, also sessions of other users. Default: none. */

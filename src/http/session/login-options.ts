@@ -1,36 +1,16 @@
-import {
-  checkBoolean,
-  checkSeconds,
-  checkText,
-  kindOf,
-  optional,
-  type Read,
-  type Readers,
-  text,
-} from '../../errors/arguments';
+import { checkBoolean, checkText, kindOf, optional, type Read, type Readers } from '../../errors/arguments';
+import { CREATE_OPTIONS, type CreateSessionOptions } from '../../manager/call-options';
 import { MAX_DATA_KEYS } from '../../store/limits';
-import { checkAttributes, MAX_ATTRIBUTE_LENGTH } from '../../store/session-attributes';
+import { checkAttributes } from '../../store/session-attributes';
 import type { SessionAttributes } from '../../store/store';
 
 /** Options of `login()`. */
-export interface LoginOptions {
-  /** Seconds the session lives without a request. Default: the manager's `ttl`. */
-  ttl?: number | undefined;
-  /**
-   * Seconds after the login at which the session ends, even when it is in use. The manager's `absoluteTtl` also
-   * applies: the shorter one counts. Default: the manager's alone.
-   */
-  absoluteTtl?: number | undefined;
+export interface LoginOptions extends Omit<CreateSessionOptions, 'attributes' | 'replaces'> {
   /**
    * Attributes to store with the session, besides `ip` and `userAgent` of the request. Pass
    * `{ ip: undefined, userAgent: undefined }` to store neither. Default: those two.
    */
   attributes?: SessionAttributes | undefined;
-  /**
-   * Who acts as this user: a member of support, for example. `req.session.actor`, lists and the event `login` show it.
-   * `requireRecentLogin` always refuses such a session. 1 to 512 characters. Default: none.
-   */
-  actor?: string | undefined;
   /**
    * Keys of session data to copy into the new session. The source is the session of the request: a visitor's, or one of
    * the same user. What other requests write to them during the login goes along. Default: none, because an attacker
@@ -44,11 +24,11 @@ export interface LoginOptions {
   persistent?: boolean | undefined;
 }
 
+const { replaces: _, ...CREATE } = CREATE_OPTIONS;
+
 export const LOGIN_OPTIONS = {
-  ttl: optional(checkSeconds, undefined),
-  absoluteTtl: optional(checkSeconds, undefined),
+  ...CREATE,
   attributes: readAttributes,
-  actor: optional(text(MAX_ATTRIBUTE_LENGTH), undefined),
   keep: optional(checkKeys, [] as readonly string[]),
   persistent: optional(checkBoolean, true),
 } satisfies Readers<LoginOptions>;
