@@ -13,9 +13,9 @@ export function replyTo(request: object): FetchReply {
   return reply;
 }
 
-/** Keeps headers until there is a `Response`, and puts them on the one that is sent. */
+/** Puts the headers of this package on the `Response` that is sent. */
 class FetchReply implements HeaderFields {
-  /** Before there is a response: those of this package alone; `null` for none. */
+  /** Those of the response; `null` before there is one. */
   #headers: Headers | null = null;
   #reply: ReplyHeaders | null = null;
   /** Whether a response was committed: later headers don't reach its client. */
@@ -89,9 +89,8 @@ class FetchReply implements HeaderFields {
   }
 
   setHeader(name: string, value: string | readonly string[]): void {
-    this.#headers ??= new Headers();
-    this.#headers.delete(name);
-    for (const line of [value].flat()) this.#headers.append(name, line);
+    this.#headers?.delete(name);
+    for (const line of [value].flat()) this.#headers?.append(name, line);
   }
 
   removeHeader(name: string): void {
