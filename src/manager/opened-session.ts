@@ -13,8 +13,8 @@ export class OpenedSession<Detail> {
   readonly user: User<Detail> | null;
   /** Whether the near cache answered, and the store has not confirmed it since. */
   isFromMemory: boolean;
-  /** The session's data at that time; `null` when it was not asked for. */
-  readonly data: SessionEntries | null;
+  /** The session's data at that time; `null` when it was not asked for, or may have changed since. */
+  data: SessionEntries | null;
   readonly #record: SessionRecord;
   readonly #now: number;
 

@@ -23,7 +23,7 @@ const MAX_TRIES = 20;
 export interface DataOwner {
   /** The token of the session now; `null` for none. Throws where the session could not be found out. */
   token(): string | null;
-  /** Data that came with the session; `null` for none. */
+  /** Data that came with the session; `null` for none, and once it may be out of date. */
   known: SessionEntries | null;
   /**
    * Starts a visitor's session with this data, when there is no token. Gives `false` when there is one by now. `null`:
@@ -61,24 +61,12 @@ const NONE: SessionEntries = new Map();
 export class SessionData<Data extends object = RegisteredData> {
   readonly #access: DataAccess;
   readonly #owner: DataOwner;
-  /** Data that came with the session; `null` once it may be out of date. */
-  #known: SessionEntries | null;
 
   /** @internal */
   constructor(access: DataAccess, owner: DataOwner) {
     this.#access = access;
     this.#owner = owner;
-    this.#known = owner.known;
     Object.preventExtensions(this);
-  }
-
-  /**
-   * Forgets the data that came with the session: another session has taken its place.
-   *
-   * @internal
-   */
-  forgetKnown(): void {
-    this.#known = null;
   }
 
   /** The value of a key; `undefined` when there is none. */
@@ -154,7 +142,7 @@ export class SessionData<Data extends object = RegisteredData> {
     checkText('key', key);
     if (typeof change !== 'function') throw new TypeError(`change must be a function, got ${kindOf(change)}`);
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      this.#known = null;
+      this.#owner.known = null;
       const before = (await this.#read([key])).get(key) ?? null;
       const value = await change(parsed(before ?? undefined));
       const json = value === undefined ? null : jsonOf(key, value);
@@ -174,7 +162,8 @@ export class SessionData<Data extends object = RegisteredData> {
   }
 
   async #read(keys: readonly string[] | null): Promise<SessionEntries> {
-    if (this.#known !== null) return this.#known;
+    const { known } = this.#owner;
+    if (known !== null) return known;
     const { store, reuse } = this.#access;
     const verb = (claims: TokenClaims) => store.readData(claims.tag, claims, reuse, keys);
     const found = await this.#owner.answering(async () => this.#access.lookup.onData(this.#owner.token(), verb));
@@ -216,7 +205,7 @@ export class SessionData<Data extends object = RegisteredData> {
     verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
   ): Promise<Outcome> {
     const { startVisitor, answering } = this.#owner;
-    this.#known = null;
+    this.#owner.known = null;
     return answering(async () => {
       if (this.#owner.token() === null && startVisitor !== null) {
         if (first.entries.size === 0) return first.outcome;

@@ -85,7 +85,6 @@ export class CurrentSession<Detail> {
   }
 
   signIn(session: OpenedSession<Detail>, isInCookie: boolean): void {
-    if (session.id !== this.session?.id) this.data?.forgetKnown();
     this.session = session;
     this.isInCookie = isInCookie;
     this.ending = null;
@@ -94,7 +93,6 @@ export class CurrentSession<Detail> {
 
   /** @param ending why the session has ended meanwhile; `null` when this request has ended it. */
   signOut(ending: Ending | null): void {
-    this.data?.forgetKnown();
     this.hasEnded = ending !== null;
     this.session = null;
     this.isInCookie = false;
@@ -104,7 +102,6 @@ export class CurrentSession<Detail> {
   /** Goes on as a visitor, and sets the visitor's cookie. `freshForMs`: as of {@link setCookie}. */
   visitAs(visitor: OpenedSession<Detail>, freshForMs: number | null = null): void {
     const { cookies } = this.visitor;
-    this.data?.forgetKnown();
     this.session = visitor;
     this.#visitor = { token: visitor.token, isInCookie: true, refusal: null, cookies };
     const lifetime = { maxAge: null, isPersistent: false };

@@ -91,7 +91,12 @@ export class RequestSession<Detail = unknown> {
         current.checkKnown();
         return current.token;
       },
-      known: current.session?.data ?? null,
+      get known() {
+        return current.session?.data ?? null;
+      },
+      set known(data) {
+        if (current.session !== null) current.session.data = data;
+      },
       // What an ended session was to keep must not go to a visitor.
       get startVisitor() {
         return current.hasEnded ? null : (entries: SessionEntries) => startVisit(current, entries);
