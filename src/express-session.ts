@@ -1,6 +1,6 @@
 import { checkFunction, kindOf, optional, type Readers, readOptions, readUserId } from './errors/arguments';
 import { isUnconfirmed, SessionError } from './errors/session-error';
-import { continued, ExpressSessions } from './express-session/express-sessions';
+import { ExpressSessions } from './express-session/express-sessions';
 import { LegacySessions } from './express-session/legacy-sessions';
 import { type AnyStore, type SessionMethods, type SessionRequest, Store } from './express-session/peer';
 import { isNamedId, nameOf } from './express-session/session-identity';
@@ -242,7 +242,6 @@ export function continueSession<Session extends object>(
     if (ours === undefined) return next(new TypeError(`continueSession: there is no req.${property}, see its option`));
     if (!isManagedBy(ours, manager)) return next(new TypeError(`continueSession: req.${property} has another manager`));
     const { session } = request as SessionRequest;
-    if (continued.get(request) === undefined) continued.add(request, ours);
     const known = ours.user === null && session ? tracked.get(session) : undefined;
     if (!session || !known?.stored?.isLive || ours.id === known.identity.name.sid) return next();
     const { maxAge } = (session as { cookie: { maxAge?: unknown } }).cookie;

@@ -1,8 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { isStartRefusal } from '../errors/start-refusal';
 import { attributesOf } from '../http/exchange/exchange';
-import { privateField } from '../http/exchange/private-field';
-import { currentOf, type RequestSession } from '../http/session/request-session';
 import type { NamedSession, NamedSessions } from '../manager/named-sessions';
 import type { RequestSessions } from '../manager/request-sessions';
 import { type ChangedEntries, changesBetween } from '../store/session-entries';
@@ -22,9 +20,6 @@ const AT_ONCE = 50;
 
 /** The most tokens in cookies whose sessions a login ends. Each may cost a call to the store. */
 const MAX_REPLACED = 10;
-
-/** The session of `sessionMiddleware` beside express-session's, by request, while an application leaves the latter. */
-export const continued = privateField<RequestSession<unknown>>();
 
 interface Save {
   identity: SessionIdentity;
@@ -315,26 +310,19 @@ export class ExpressSessions {
   }
 
   /**
-   * The tokens of the user in the cookie of `sessionMiddleware`, whose session a login would otherwise leave live. This
-   * process may not have that middleware, and not know the cookie's name: then every user's token in a cookie counts.
-   * One in another cookie, perhaps a planted one, must not save the others.
+   * The tokens in the cookie of `sessionMiddleware`, whose session a login would otherwise leave live. The name of that
+   * cookie is not known here, so every user's token in a cookie counts: one in another cookie, perhaps a planted one,
+   * must not save the others.
    *
    * @param former the session that goes on as the new one, and has ended.
    */
   #replacedTokens(request: SessionRequest, former: string): readonly string[] {
-    const session = continued.get(request);
-    if (session === undefined) {
-      const values = new Set(request.headers?.cookie?.toString().split(/[^\w.-]+/));
-      return [...values].filter((value) => this.#isUserToken(value)).slice(0, MAX_REPLACED);
-    }
-    if (session.user === null || session.id === former) return [];
-    const { isInCookie, tokens, token } = currentOf(session);
-    return isInCookie ? [...new Set([...tokens.acting, token as string])] : [];
-  }
-
-  #isUserToken(value: string): boolean {
-    const claims = this.#requests.readToken(value);
-    return claims !== null && !isVisitor(claims);
+    const values = new Set(request.headers?.cookie?.toString().split(/[^\w.-]+/));
+    const replaced = [...values].filter((value) => {
+      const claims = this.#requests.readToken(value);
+      return claims !== null && claims.sid !== former && !isVisitor(claims);
+    });
+    return replaced.slice(0, MAX_REPLACED);
   }
 
   async #endStored({ stored }: TrackedSession): Promise<void> {
