@@ -110,7 +110,7 @@ function tokensOf<Detail>(
   if (named !== undefined) return [named as string];
   const refusal = foreignOriginRefusal(handshake, trustedOrigins);
   if (refusal !== null) throw refusal;
-  const values = cookies?.user.read(handshake.header('cookie'), handshake.isSecure) ?? [];
+  const values = cookies?.(handshake.isSecure).user.read(handshake.header('cookie')) ?? [];
   const candidates = candidatesOf(values, sessions);
   if (candidates === null) throw tokenConflict();
   return candidates;

@@ -264,7 +264,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (_, build) => {
 describe('the time to read', () => {
   const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
   afterAll(() => manager.close());
-  const cookie = readCookies('option cookie', undefined)?.user;
+  const cookies = readCookies('option cookie', undefined);
   const header = readHeader('option header', undefined);
   const exchange = (headers: IncomingHttpHeaders, host = 'app.example') =>
     ({
@@ -277,8 +277,9 @@ describe('the time to read', () => {
       host: () => host,
     }) as never;
   const read: Record<string, (text: string) => unknown> = {
-    Cookie: (text) => candidatesOf(cookie?.read(text, false) ?? [], requestSessionsOf(manager)),
-    'Cookie, when it is secure': (text) => candidatesOf(cookie?.read(text, true) ?? [], requestSessionsOf(manager)),
+    Cookie: (text) => candidatesOf(cookies?.(false).user.read(text) ?? [], requestSessionsOf(manager)),
+    'Cookie, when it is secure': (text) =>
+      candidatesOf(cookies?.(true).user.read(text) ?? [], requestSessionsOf(manager)),
     Authorization: (text) => manager.isToken(header?.read(exchange({ authorization: text }))),
     Origin: (text) => crossOriginRefusal(exchange({ origin: text }), new Set()),
     'Sec-Fetch-Site': (text) => crossOriginRefusal(exchange({ 'sec-fetch-site': text }), new Set()),

@@ -27,19 +27,28 @@ interface CookieLifetime {
 }
 
 /** The cookies of users and of visitors. Two, so that a visitor's late answer can't take the place of a login. */
-export interface Cookies {
+interface Cookies {
   user: CookieTransport;
   visitor: CookieTransport;
 }
 
+/** The cookies of secure requests and those of others, whose names and attributes differ. */
+export type CookiesOf = (isSecure: boolean) => Cookies;
+
 const VISITOR = '-visitor';
 
 /** @throws TypeError for an option that is unknown or of the wrong kind, and for a combination that browsers refuse. */
-export function readCookies(name: string, value: unknown): Cookies | null {
+export function readCookies(name: string, value: unknown): CookiesOf | null {
   if (value === false) return null;
   const given = readCookieOptions(name, value);
   const warn = proxyWarning();
-  return { user: cookieTransport(given, '', warn), visitor: cookieTransport(given, VISITOR, warn) };
+  const cookies = (isSecure: boolean): Cookies => {
+    const options = { ...given, secure: given.secure ?? isSecure };
+    const warnOfProxy = given.secure === undefined && !isSecure ? warn : null;
+    return { user: cookieTransport(options, '', warnOfProxy), visitor: cookieTransport(options, VISITOR, warnOfProxy) };
+  };
+  const [secure, insecure] = [cookies(true), cookies(false)];
+  return (isSecure) => (isSecure ? secure : insecure);
 }
 
 type CookieTransport = ReturnType<typeof cookieTransport>;
@@ -51,37 +60,28 @@ type CookieTransport = ReturnType<typeof cookieTransport>;
  *   request for plain HTTP.
  */
 function cookieTransport(
-  given: ReturnType<typeof readCookieOptions>,
+  given: ReturnType<typeof readCookieOptions> & { secure: boolean },
   suffix: string,
-  warnOfProxy: (exchange: Exchange) => void,
+  warnOfProxy: ((exchange: Exchange) => void) | null,
 ) {
-  const { path, domain, sameSite, partitioned } = given;
+  const { path, domain, sameSite, partitioned, secure } = given;
+  const name = (given.name ?? defaultCookieName(secure, domain, path)) + suffix;
   const own: CookieScope = domain === undefined ? { path } : { path, domain };
+  const cookie = cookieIdentity({ name, ...own });
 
-  const isSecure = (secure: boolean) => given.secure ?? secure;
-  const nameFor = (secure: boolean) => (given.name ?? defaultCookieName(isSecure(secure), domain, path)) + suffix;
-  const line = (
-    secure: boolean,
-    value: string,
-    lifetime: { maxAge?: number; expires?: Date },
-    scope = own,
-    isPartitioned = partitioned,
-  ) => {
-    const flags = { httpOnly: true, sameSite, partitioned: isPartitioned, secure: isSecure(secure) };
-    return stringifySetCookie({ name: nameFor(secure), value, ...flags, ...scope, ...lifetime }, { encode: asItIs });
+  const line = (value: string, lifetime: { maxAge?: number; expires?: Date }, scope = own, isTwin = false) => {
+    const flags = { httpOnly: true, sameSite, partitioned: partitioned !== isTwin, secure };
+    return stringifySetCookie({ name, value, ...flags, ...scope, ...lifetime }, { encode: asItIs });
   };
-  const deletion = (secure: boolean, scope?: CookieScope, isPartitioned?: boolean) =>
-    line(secure, '', { maxAge: 0 }, scope, isPartitioned);
   // Cookies of two users sign no one in. Without these deletions, a planted cookie would lock its victim out for good.
   // Other answers leave such cookies alone, since they cost only a signature each.
   const guessedDeletions = (exchange: Exchange): string[] => {
-    const secure = exchange.isSecure;
     // A cookie from before a change of the option `partitioned`: browsers keep the two apart, and send both.
-    const twin = isSecure(secure) ? [deletion(secure, own, !partitioned)] : [];
-    if (isHostPrefixed(nameFor(secure))) return twin;
+    const twin = secure ? [line('', { maxAge: 0 }, own, true)] : [];
+    if (isHostPrefixed(name)) return twin;
     const scopes = scopesOf(exchange, path).filter((scope) => scope.path !== own.path || scope.domain !== own.domain);
     let room = MAX_GUESSED;
-    return [...twin, ...scopes.map((scope) => deletion(secure, scope))].filter((text) => {
+    return [...twin, ...scopes.map((scope) => line('', { maxAge: 0 }, scope))].filter((text) => {
       room -= text.length;
       return room >= 0;
     });
@@ -93,23 +93,17 @@ function cookieTransport(
     hasOtherCookies: boolean,
     freshForMs: number | null,
   ) => {
-    exchange.reply()?.decide({
-      cookie: cookieIdentity({ name: nameFor(exchange.isSecure), ...own }),
-      isSet,
-      freshForMs,
-      // The own line comes last: some browsers treat a cookie for a host alone and one for the domain of that name as
-      // the same.
-      lines: [...(hasOtherCookies ? guessedDeletions(exchange) : []), text],
-    });
+    // The own line comes last: some browsers treat a cookie for a host alone and one for the domain of that name as the
+    // same.
+    const lines = [...(hasOtherCookies ? guessedDeletions(exchange) : []), text];
+    exchange.reply()?.decide({ cookie, isSet, freshForMs, lines });
   };
 
   return {
     /** The different tokens under the cookie's name, in no meaningful order. */
-    read(header: string | undefined, secure: boolean): readonly string[] {
-      return header === undefined ? NONE : valuesOf(header, nameFor(secure));
+    read(header: string | undefined): readonly string[] {
+      return header === undefined ? NONE : valuesOf(header, name);
     },
-    /** Whether the cookie in which this token came outlives the browser's session. */
-    isPersistent: (header: string | undefined, token: string) => !header?.includes(token + NOT_PERSISTENT),
     /**
      * Sets the cookie.
      *
@@ -123,18 +117,22 @@ function cookieTransport(
       hasOtherCookies: boolean,
       freshForMs: number | null,
     ) {
-      if (given.secure === undefined && !exchange.isSecure) warnOfProxy(exchange);
+      warnOfProxy?.(exchange);
       const text = isPersistent
-        ? line(exchange.isSecure, token, { maxAge: Math.min(maxAge ?? MAX_AGE, MAX_AGE) })
-        : line(exchange.isSecure, token + NOT_PERSISTENT, {});
+        ? line(token, { maxAge: Math.min(maxAge ?? MAX_AGE, MAX_AGE) })
+        : line(token + NOT_PERSISTENT, {});
       decide(exchange, true, text, hasOtherCookies, freshForMs);
     },
     /** Deletes the cookie. The parameters are those of `set`. */
     clear(exchange: Exchange, hasOtherCookies: boolean, freshForMs: number | null) {
-      const text = line(exchange.isSecure, '', { maxAge: 0, expires: new Date(0) });
-      decide(exchange, false, text, hasOtherCookies, freshForMs);
+      decide(exchange, false, line('', { maxAge: 0, expires: new Date(0) }), hasOtherCookies, freshForMs);
     },
   };
+}
+
+/** Whether the cookie in which this token came outlives the browser's session. */
+export function outlivesBrowser(header: string | undefined, token: string): boolean {
+  return !header?.includes(token + NOT_PERSISTENT);
 }
 
 /**

@@ -58,6 +58,10 @@ export class CurrentSession<Detail> {
     return this.session === null ? null : this.session.token;
   }
 
+  get #cookies() {
+    return this.policy.cookies?.(this.exchange.isSecure);
+  }
+
   get visitor(): RequestVisitor {
     this.#visitor ??= judgeVisitor(this.policy, this.exchange, this.tokens);
     return this.#visitor;
@@ -106,7 +110,7 @@ export class CurrentSession<Detail> {
     this.#visitor = { token: visitor.token, isInCookie: true, refusal: null, cookies };
     const lifetime = { maxAge: null, isPersistent: false };
     const hasOtherCookies = this.#mayConflict(cookies, visitor.token);
-    this.policy.cookies?.visitor.set(this.exchange, visitor.token, lifetime, hasOtherCookies, freshForMs);
+    this.#cookies?.visitor.set(this.exchange, visitor.token, lifetime, hasOtherCookies, freshForMs);
   }
 
   /**
@@ -118,7 +122,7 @@ export class CurrentSession<Detail> {
     const maxAge = capAt === 0 ? null : Math.ceil((capAt - checkedAt.getTime()) / 1000);
     const lifetime = { maxAge, isPersistent: this.isPersistent };
     const hasOtherCookies = !leavesOthers && this.#mayConflict(this.tokens.cookies, session.token);
-    this.policy.cookies?.user.set(this.exchange, session.token, lifetime, hasOtherCookies, freshForMs);
+    this.#cookies?.user.set(this.exchange, session.token, lifetime, hasOtherCookies, freshForMs);
   }
 
   /**
@@ -133,7 +137,7 @@ export class CurrentSession<Detail> {
 
   clearCookie(): void {
     if (this.exchange.isTooLate()) return;
-    this.policy.cookies?.user.clear(this.exchange, this.tokens.cookies.length > 1, null);
+    this.#cookies?.user.clear(this.exchange, this.tokens.cookies.length > 1, null);
   }
 
   /**
@@ -145,7 +149,7 @@ export class CurrentSession<Detail> {
     const hasOtherCookies = cookies.length > 1;
     this.#visitor = NO_VISITOR;
     if ((!hasOtherCookies && !isInCookie) || this.exchange.isTooLate()) return;
-    this.policy.cookies?.visitor.clear(this.exchange, hasOtherCookies, freshForMs);
+    this.#cookies?.visitor.clear(this.exchange, hasOtherCookies, freshForMs);
   }
 
   /**

@@ -3,7 +3,7 @@ import { checkManager } from '../../manager/check-manager';
 import type { RequestSessions } from '../../manager/request-sessions';
 import { requestSessionsOf, type TokenManager } from '../../manager/token-manager';
 import type { Register } from '../../manager/types';
-import { type Cookies, readCookies } from '../cookies/cookie';
+import { type CookiesOf, readCookies } from '../cookies/cookie';
 import type { CookieOptions } from '../cookies/cookie-options';
 import { readSiteData, type SiteData } from '../exchange/clear-site-data';
 import { type CrossOriginOptions, readTrustedOrigins, type TrustedOrigins } from '../tokens/origin-check';
@@ -56,7 +56,7 @@ const READERS = {
 
 /** The options of one `sessionMiddleware()`, checked. */
 export interface SessionPolicy<Detail> extends Omit<Read<typeof READERS>, 'cookie' | 'crossOrigin' | 'trustedOrigins'> {
-  cookies: Cookies | null;
+  cookies: CookiesOf | null;
   manager: TokenManager<Detail>;
   sessions: RequestSessions<Detail>;
   trustedOrigins: TrustedOrigins;

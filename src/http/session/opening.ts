@@ -1,5 +1,6 @@
 /* How the session of a request is opened. */
 import type { OpenedSession } from '../../manager/opened-session';
+import { outlivesBrowser } from '../cookies/cookie';
 import { privateField } from '../exchange/private-field';
 import type { CurrentSession } from './current-session';
 import { currentOf, type RequestSession } from './request-session';
@@ -81,12 +82,11 @@ async function lookUp<Detail>(current: CurrentSession<Detail>, tokens: readonly 
 /** Signs in with a token that came, and renews it when that is due. */
 function signInByToken<Detail>(current: CurrentSession<Detail>, session: OpenedSession<Detail>): void {
   const { policy, exchange, tokens } = current;
-  const { cookies } = policy;
   const { rotations } = policy.sessions;
   const isInCookie = tokens.cookies.includes(session.token);
   current.signIn(session, isInCookie);
-  if (!isInCookie || cookies === null) return;
-  current.isPersistent = cookies.user.isPersistent(exchange.header('cookie'), session.token);
+  if (!isInCookie) return;
+  current.isPersistent = outlivesBrowser(exchange.header('cookie'), session.token);
   // In this order: `isTooLate` may make the host create the request's signal, at a cost.
   if (!rotations.isDue(session) || exchange.isTooLate()) return;
   const next = session.withToken(rotations.renewed(session));

@@ -2,7 +2,7 @@ import { SessionError } from '../../errors/session-error';
 import type { RequestSessions } from '../../manager/request-sessions';
 import type { TokenManager } from '../../manager/token-manager';
 import { isVisitor, sessionIdIn, type TokenClaims, tagIn } from '../../token/token';
-import type { Cookies } from '../cookies/cookie';
+import type { CookiesOf } from '../cookies/cookie';
 import type { Exchange } from '../exchange/exchange';
 import { crossOriginRefusal, type TrustedOrigins } from './origin-check';
 import type { readHeader } from './token-header';
@@ -11,7 +11,7 @@ import type { readHeader } from './token-header';
 interface TokenPolicy {
   readonly manager: Pick<TokenManager, 'isToken'>;
   readonly sessions: Pick<RequestSessions<unknown>, 'readToken'>;
-  readonly cookies: Cookies | null;
+  readonly cookies: CookiesOf | null;
   readonly header: ReturnType<typeof readHeader>;
   readonly trustedOrigins: TrustedOrigins;
 }
@@ -42,7 +42,7 @@ const NONE: readonly string[] = [];
 export function judgeTokens(policy: TokenPolicy, exchange: Exchange): RequestTokens {
   const { manager, sessions, trustedOrigins } = policy;
   const header = policy.header?.read(exchange);
-  const cookies = policy.cookies?.user.read(exchange.header('cookie'), exchange.isSecure) ?? NONE;
+  const cookies = policy.cookies?.(exchange.isSecure).user.read(exchange.header('cookie')) ?? NONE;
   if (header !== undefined && (cookies.length === 0 || manager.isToken(header))) {
     return { acting: [header], cookies, refusal: null };
   }
@@ -76,7 +76,7 @@ export function judgeVisitor(policy: TokenPolicy, exchange: Exchange, tokens: Re
   const { manager, trustedOrigins } = policy;
   const header = tokens.acting.find((token) => !tokens.cookies.includes(token) && manager.isToken(token));
   if (header !== undefined) return isVisitors(header) ? { ...NO_VISITOR, token: header } : NO_VISITOR;
-  const cookies = policy.cookies?.visitor.read(exchange.header('cookie'), exchange.isSecure) ?? NONE;
+  const cookies = policy.cookies?.(exchange.isSecure).visitor.read(exchange.header('cookie')) ?? NONE;
   const signed = cookies.filter((token) => isVisitors(token) && manager.isToken(token));
   const [token] = signed;
   if (token === undefined || signed.length > 1) return { ...NO_VISITOR, cookies };
