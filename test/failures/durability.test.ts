@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
 import { createRedisClient, RedisStore, type RedisStoreOptions, TokenManager } from 'tokensession';
 import { requestSessionsOf } from '../../src/manager/token-manager';
 import { tagOf } from '../../src/token/token';
@@ -193,15 +194,37 @@ describe('a revocation with durability', () => {
     }
   });
 
+  const SHORT_MS = 500;
+  const suspend = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3 * SHORT_MS);
+  const ENDS = ['deleteToken', 'deleteUserToken', 'banUser'] as const;
+  const managedShortly = async () => {
+    const sessions = manage({ timeoutMs: SHORT_MS, durability: { replicas: 1 } });
+    return { sessions, token: await until('it is there', () => sessions.setToken('ada').catch(() => null)) };
+  };
+
   it.each(['made', 'sent'])('that was %s before this process was suspended is confirmed', async (state) => {
-    const timeoutMs = 500;
-    for (const end of ['deleteToken', 'deleteUserToken', 'banUser'] as const) {
-      const sessions = manage({ timeoutMs, durability: { replicas: 1 } });
-      const token = await until('it is there', () => sessions.setToken('ada').catch(() => null));
+    for (const end of ENDS) {
+      const { sessions, token } = await managedShortly();
       const ending = sessions[end](end === 'deleteToken' ? token : 'ada');
       if (state === 'sent') await nextTurn();
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3 * timeoutMs);
+      suspend();
       expect(await ending).toBeTruthy();
+      await sessions.unbanUser('ada');
+    }
+  });
+
+  it('whose replicas were asked just before this process was suspended is confirmed', async () => {
+    const { call } = Redis.prototype;
+    const spy = jest.spyOn(Redis.prototype, 'call');
+    onClose(() => spy.mockRestore());
+    for (const end of ENDS) {
+      const { sessions, token } = await managedShortly();
+      await until('there is a connection', async () => sessions.deleteToken(await sessions.setToken('eve')));
+      spy.mockImplementationOnce(function (this: Redis, ...args) {
+        setImmediate(suspend);
+        return call.apply(this, args as never);
+      });
+      expect(await sessions[end](end === 'deleteToken' ? token : 'ada')).toBeTruthy();
       await sessions.unbanUser('ada');
     }
   });
@@ -358,7 +381,7 @@ describe('a revocation with durability', () => {
     });
   });
 
-  it('says that the connection broke when an intermediary closes it during the wait', async () => {
+  it('says that the connection broke when an intermediary closes it during the wait; the next uses another', async () => {
     const proxy = await startProxy(master.port);
     onClose(() => proxy.stop());
     const store = new RedisStore(`redis://127.0.0.1:${proxy.port}`, {
@@ -375,6 +398,7 @@ describe('a revocation with durability', () => {
       cause: { message: 'the connection was closed without a reason' },
     });
     await isCut;
+    expect(await sessions.deleteToken(await sessions.setToken('ada'))).toBe(true);
   });
 
   it('ends no sessions of database 0 when Redis refuses its own connection the database', async () => {

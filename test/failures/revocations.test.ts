@@ -91,6 +91,13 @@ describe('a revocation', () => {
     expect((await replay()).at(-1)).toEqual(['grace', kick(100, 'kept')]);
   });
 
+  it('if a kick in the same millisecond as an earlier one, replaces it', async () => {
+    revocations.record('ada', kick(100, 'kept'), 'first');
+    revocations.record('ada', kick(100), 'first');
+    revocations.lost();
+    expect(await replay()).toEqual([['ada', kick(100)]]);
+  });
+
   it('if a ban, is repeated with its message; the last one of a user counts', async () => {
     const ban = { userId: 'ada', text: '100:0:spam' };
     revocations.record('ada', { ...kick(100), ban }, 'first');
@@ -189,6 +196,17 @@ describe('a revocation', () => {
     server = 'second';
     revocations.record('grace', ended('b'), 'second');
     expect(await replay()).toEqual([['ada', ended('a')]]);
+  });
+
+  it('is remembered for as long as the server that holds the key by now refuses it', async () => {
+    revocations.record('ada', ended('a'), 'first');
+    server = 'second';
+    failure = new SessionError('ERR_STORE_UNAVAILABLE', 'refused');
+    expect(await replay()).toEqual([]);
+    await jest.advanceTimersByTimeAsync(120_000);
+    failure = null;
+    await jest.advanceTimersByTimeAsync(500);
+    expect(repeated).toEqual([['ada', ended('a')]]);
   });
 
   it('that could not be repeated is retried until it succeeds', async () => {
@@ -295,6 +313,9 @@ describe('a revocation', () => {
     revocations.forget();
     await jest.advanceTimersByTimeAsync(0);
     expect(repeated).toHaveLength(500);
+    // The replies of that replay bring none back: they would end sessions of another database.
+    revocations.lost();
+    expect(await replay()).toEqual([]);
   });
 
   it('is repeated in batches, and no further while the first batch fails', async () => {

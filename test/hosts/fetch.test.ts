@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { MemoryStore, SessionError } from 'tokensession';
 import { type FetchSession, requireUser, sessionOpener } from 'tokensession/fetch';
 import { closeAfterEach } from '../support/closing';
@@ -86,6 +87,39 @@ describe('commit', () => {
     const { signal } = session;
     session.commit(new Response(new ReadableStream()));
     expect([manager.unwatch(signal), signal.aborted]).toEqual([false, false]);
+  });
+
+  /** A session whose signal was read. */
+  const watching = async (init?: RequestInit) => {
+    const manager = newManager();
+    const headers = { cookie: `__Host-session=${await manager.setToken('ada')}` };
+    const session = await sessionOpener(manager)(new Request(URL_OF_APP, { headers, ...init }));
+    const { signal } = session;
+    return { session, hasWatch: () => manager.unwatch(signal) };
+  };
+
+  it('reads a body no faster than the client does, and cancels it when the client leaves', async () => {
+    const { session, hasWatch } = await watching();
+    const [pull, cancel] = [jest.fn(), jest.fn()];
+    const sent = session.commit(new Response(new ReadableStream({ pull, cancel }, { highWaterMark: 0 })));
+    await nextTurn();
+    expect(pull).not.toHaveBeenCalled();
+    await sent.body?.cancel('gone');
+    expect(cancel).toHaveBeenCalledWith('gone');
+    expect(hasWatch()).toBe(false);
+  });
+
+  it('passes on the error of a body, and leaves no watch behind', async () => {
+    const { session, hasWatch } = await watching();
+    const broken = new Error('the database is down');
+    const sent = session.commit(new Response(new ReadableStream({ pull: () => Promise.reject(broken) })));
+    await expect(sent.text()).rejects.toBe(broken);
+    expect(hasWatch()).toBe(false);
+  });
+
+  it('leaves no watch behind when the client had left before the signal was read', async () => {
+    const { hasWatch } = await watching({ signal: AbortSignal.abort() });
+    expect(hasWatch()).toBe(false);
   });
 
   it('leaves no watch behind: a signal asked for later throws, unless it was asked for before', async () => {

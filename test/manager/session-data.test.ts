@@ -239,6 +239,17 @@ describeStores((open) => {
       expect(await few.getAll()).toEqual({ a: 3, c: 4 });
     });
 
+    it('that became lower forbid no deletion', async () => {
+      await data.set({ a: 1, b: 'x'.repeat(30), c: 3 });
+      for (const options of [{ maxDataBytes: 20 }, { maxDataKeys: 1 }]) {
+        const lower: Data = manage(fixture.store, options).sessionData(token);
+        await expect(lower.set('a', 2)).rejects.toMatchObject(tooLarge);
+        await lower.delete('a');
+        expect(await lower.getAll()).toEqual({ b: 'x'.repeat(30), c: 3 });
+        await data.set('a', 1);
+      }
+    });
+
     it('accept the largest allowed data in one call', async () => {
       const full = await dataWith({ maxDataKeys: 1000, maxDataBytes: 16 * 2 ** 20 });
       const values = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`key-${i}`, 'x'.repeat(1000)]));

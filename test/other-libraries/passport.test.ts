@@ -47,8 +47,12 @@ function localPassport() {
   return passport;
 }
 
-async function start(mount: (app: Express, manager: TokenManager) => void, options?: SessionMiddlewareOptions) {
-  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET });
+async function start(
+  mount: (app: Express, manager: TokenManager) => void,
+  options?: SessionMiddlewareOptions,
+  limits: { maxDataBytes?: number } = {},
+) {
+  const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET, ...limits });
   const app = express();
   app.set('env', 'test');
   app.use(express.urlencoded());
@@ -164,6 +168,33 @@ describe('passport-local', () => {
     if (returnTo !== '') await browser.visit(`/set?returnTo=${encodeURIComponent(returnTo)}`);
     expect((await post('/login', RIGHT)).headers.get('location')).toBe(location);
     expect((await browser.visit('/data')).body).toEqual({});
+  });
+
+  it('deletes returnTo also where the login keeps it', async () => {
+    const { post, browser } = await withOptions({ successReturnToOrRedirect: '/home', login: { keep: ['returnTo'] } });
+    await browser.visit('/set?returnTo=/orders');
+    expect((await post('/login', RIGHT)).headers.get('location')).toBe('/orders');
+    expect((await browser.visit('/data')).body).toEqual({});
+  });
+
+  it('passes on that the info can not be transformed', async () => {
+    const passport = localPassport();
+    passport.transformAuthInfo((_info: unknown, done: (error: unknown) => void) => done(new Error('no scopes')));
+    const { post, errors } = await start((app) => {
+      app.post('/login', authenticate(passport, 'local'));
+    });
+    expect((await post('/login', RIGHT)).status).toBe(500);
+    expect(errors).toEqual([new Error('no scopes')]);
+  });
+
+  it('passes on that a message could not be stored after the login', async () => {
+    const passport = localPassport();
+    const options = { successRedirect: '/', successMessage: 'x'.repeat(100) };
+    const mount = (app: Express) => app.post('/login', authenticate(passport, 'local', options));
+    const { post, errors, manager } = await start(mount, undefined, { maxDataBytes: 50 });
+    expect((await post('/login', RIGHT)).status).toBe(413);
+    expect(errors).toEqual([expect.objectContaining({ code: 'ERR_DATA_TOO_LARGE' })]);
+    expect(await manager.listUserSessions('ada')).toHaveLength(1);
   });
 
   it('passes on that the user may not sign in, and leaves returnTo to the visitor', async () => {

@@ -168,6 +168,15 @@ describeStores((open) => {
       expect(await check(claimsOf(TAG, created))).toMatchObject({ session: { sid: given.sid } });
     });
 
+    it('lists a session that replaces an expired one with the same id as the newest', async () => {
+      const given = session(USER);
+      await store.create(TAG, { ...given, ttlMs: SHORT });
+      const other = await start();
+      await fixture.elapse(SHORT);
+      await store.create(TAG, given);
+      expect(await sidsOf(store, TAG)).toEqual([other.sid, given.sid]);
+    });
+
     it('takes over a session with the time of its last proof, once', async () => {
       const given = session(USER, { provedAt: 1_600_000_000_000, data: new Map([['a', '1']]) });
       const outcomes = await Promise.all(
