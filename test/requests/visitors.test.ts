@@ -7,6 +7,7 @@ import { type AppOptions, type Detail, FRAMEWORKS, serve } from '../support/apps
 import { Browser } from '../support/browser';
 import { closeAfterEach } from '../support/closing';
 import { describeStores, SECRET, type StoreFixture } from '../support/stores';
+import { until } from '../support/until';
 
 const onClose = closeAfterEach();
 
@@ -170,6 +171,24 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect((await visit('/login?keep=cart')).status).toBe(503);
     refused.mockRestore();
     expect((await visit('/data')).body).toEqual({ cart: 'book' });
+  });
+
+  it('goes on as one session when its request rotates twice at once, and as the user who logs in meanwhile', async () => {
+    const routes: AppOptions['routes'] = {
+      '/twice': async (session) => {
+        const tokens = await Promise.all([session.rotate(), session.rotate()]);
+        return [tokens.map((token) => token === session.token), session.endReason, await session.data.getAll()];
+      },
+      '/meanwhile': async (session) => {
+        const [, token] = await Promise.all([session.login('ada', { keep: ['cart'] }), session.rotate()]);
+        return [token, session.user, await session.data.getAll()];
+      },
+    };
+    const { visit } = await start(framework, { routes });
+    await visit('/set?cart=book');
+    expect((await visit('/twice')).body).toEqual([[true, true], null, { cart: 'book' }]);
+    expect((await visit('/data')).body).toEqual({ cart: 'book' });
+    expect((await visit('/meanwhile')).body).toEqual([null, { id: 'ada' }, { cart: 'book' }]);
   });
 
   it('finds nothing of the user after a logout', async () => {
@@ -512,6 +531,24 @@ it.each([[undefined], [null], [7], ['']])(
 
 // On Request and Response, it is for the host to abort the request's signal.
 describe.each(HOSTS.filter((host) => host !== 'fetch'))('on %s, a visitor', (framework) => {
+  it('leaves no session when the client disconnects during the first write', async () => {
+    const store = new MemoryStore();
+    const { manager } = await start(framework, {}, { store });
+    const server = createServer(FRAMEWORKS[framework](manager, { routes: ROUTES })).listen(0, '127.0.0.1');
+    onClose(() => new Promise<void>((done) => server.close(() => done())));
+    await once(server, 'listening');
+    const create = store.create.bind(store);
+    const spy = jest.spyOn(store, 'create').mockImplementationOnce(async (tag, session) => {
+      const created = await create(tag, session);
+      server.closeAllConnections();
+      return created;
+    });
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    await expect(fetch(`${url}/set?cart=book`)).rejects.toThrow();
+    expect(spy).toHaveBeenCalledTimes(1);
+    await until('it has ended', () => store.size.sessions === 0);
+  });
+
   it('keeps the data when the client disconnects before the login’s cookie could be set', async () => {
     const { store, browser, manager, visit } = await start(framework);
     await visit('/set?cart=book');
