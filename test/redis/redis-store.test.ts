@@ -386,11 +386,11 @@ describe('a damaged record', () => {
   );
 
   it('is named by its key in the error of every call with a token of its user', async () => {
-    const client = new Redis(server.url, { keyPrefix: 'app:' });
+    const client = new Redis(server.url, { keyPrefix: 'shop:' });
     closing(() => client.disconnect());
     const sessions = manage(client);
     const [newer, damaged] = [await sessions.setToken('ada'), await sessions.setToken('eve')];
-    const keyIn = (token: string) => `app:${keyOf(token)}`;
+    const keyIn = (token: string) => `shop:${keyOf(token)}`;
     await server.admin.hset(keyIn(newer), 'v', '3');
     await server.admin.hset(keyIn(damaged), idOf(damaged), 'x');
     for (const token of [newer, damaged]) {
