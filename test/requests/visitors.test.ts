@@ -338,14 +338,15 @@ describe.each(HOSTS)('on %s, a visitor under attack', (framework) => {
 
   it.each([
     ['a first write, when it is dead', '/set?a=1'],
+    ['a first write after a logout', '/logout-then-set'],
     ['rotate(), when it is live', '/rotate'],
   ])('loses the only cookie, a planted one, by %s', async (_, path) => {
     const { visit, manager, url } = await start(framework);
     const planted = await visitorOf(url, 'cart=planted');
-    if (path !== '/rotate') await manager.deleteToken(planted);
+    if (path.startsWith('/set')) await manager.deleteToken(planted);
     const lines = (await visit(path, { Cookie: `session-visitor=${planted}` })).headers.getSetCookie();
     // It may have another path. Beside the new cookie, one that stayed would leave no visitor.
-    expect(lines[0]).toMatch(/^session-visitor=; Max-Age=0; Path=\/(?:set|rotate);/);
+    expect(lines[0]).toMatch(/^session-visitor=; Max-Age=0; Path=\/(?:set|logout-then-set|rotate);/);
     expect(lines.at(-1)).toMatch(/^session-visitor=[^;]+~; Path=\/;/);
   });
 

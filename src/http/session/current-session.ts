@@ -147,7 +147,7 @@ export class CurrentSession<Detail> {
   clearVisitorCookie(freshForMs: number | null = null): void {
     const { isInCookie, cookies } = this.visitor;
     const hasOtherCookies = cookies.length > 1;
-    this.#visitor = NO_VISITOR;
+    this.#visitor = { ...NO_VISITOR, cookies };
     if ((!hasOtherCookies && !isInCookie) || this.exchange.isTooLate()) return;
     this.#cookies?.visitor.clear(this.exchange, hasOtherCookies, freshForMs);
   }
