@@ -114,7 +114,7 @@ export class ExpressSessionStore<Session extends object = PassportSession> exten
         provedAtOf: (session) => readMoment(legacy.authenticatedAt(session)),
       });
     this.#manager = manager;
-    this.#sessions = new ExpressSessions(requests, checkedUserIdOf, former);
+    this.#sessions = new ExpressSessions(manager, checkedUserIdOf, former);
   }
 
   /** Reads a live session and slides it. `null` when there is none. */

@@ -1,8 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { isStartRefusal } from '../errors/start-refusal';
 import { attributesOf } from '../http/exchange/exchange';
+import { currentOf } from '../http/session/request-session';
+import { managedSession } from '../http/session/session-place';
 import type { NamedSession, NamedSessions } from '../manager/named-sessions';
 import type { RequestSessions } from '../manager/request-sessions';
+import { requestSessionsOf, type TokenManager } from '../manager/token-manager';
 import { type ChangedEntries, changesBetween } from '../store/session-entries';
 import type { SessionAttributes, SessionEntries } from '../store/store';
 import { isVisitor } from '../token/token';
@@ -36,6 +39,7 @@ interface Save {
  * user's; otherwise it is a visitor's.
  */
 export class ExpressSessions {
+  readonly #manager: TokenManager<unknown>;
   readonly #requests: RequestSessions<unknown>;
   readonly #sessions: NamedSessions;
   readonly #userIdOf: (session: object) => string | null;
@@ -44,12 +48,13 @@ export class ExpressSessions {
   readonly #saving = new Map<string, { known: TrackedSession }>();
 
   constructor(
-    requests: RequestSessions<unknown>,
+    manager: TokenManager<unknown>,
     userIdOf: (session: object) => string | null,
     legacy: LegacySessions | null,
   ) {
-    this.#requests = requests;
-    this.#sessions = requests.named;
+    this.#manager = manager;
+    this.#requests = requestSessionsOf(manager);
+    this.#sessions = this.#requests.named;
     this.#userIdOf = userIdOf;
     this.#legacy = legacy;
   }
@@ -310,15 +315,18 @@ export class ExpressSessions {
   }
 
   /**
-   * The tokens in the cookie of `sessionMiddleware`, whose session a login would otherwise leave live. The name of that
-   * cookie is not known here, so every user's token in a cookie counts: one in another cookie, perhaps a planted one,
-   * must not save the others.
+   * The tokens in the cookie of `sessionMiddleware`, whose session a login would otherwise leave live: those that came,
+   * and the one that the answer sets. The name of that cookie is not known here, so every user's token in a cookie
+   * counts: one in another cookie, perhaps a planted one, must not save the others.
    *
    * @param former the session that goes on as the new one, and has ended.
    */
   #replacedTokens(request: SessionRequest, former: string): readonly string[] {
-    const values = new Set(request.headers?.cookie?.toString().split(/[^\w.-]+/));
-    const replaced = [...values].filter((value) => {
+    const ours = managedSession(request, this.#manager);
+    const current = ours === undefined ? null : currentOf(ours);
+    const own = current?.isInCookie ? [current.token] : [];
+    const values = new Set([...own, ...(request.headers?.cookie?.toString().split(/[^\w.-]+/) ?? [])]);
+    const replaced = [...values].filter((value): value is string => {
       const claims = this.#requests.readToken(value);
       return claims !== null && claims.sid !== former && !isVisitor(claims);
     });

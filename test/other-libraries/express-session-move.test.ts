@@ -179,6 +179,14 @@ function ownRoutes(app: Express): void {
     handlerOf(({ auth, query }) => auth.login(query.user, { keep: ['cart'] })),
   );
   app.all(
+    '/login-in-both',
+    handlerOf(async (req: Request) => {
+      await req.auth.login(req.query.user);
+      req.session.passport = { user: req.query.user };
+      await called((done) => req.session.save(done));
+    }),
+  );
+  app.all(
     '/auth-proof',
     handlerOf(({ auth }) => auth.reauthenticated()),
   );
@@ -504,6 +512,18 @@ it('so does that login where another cookie, perhaps a planted one, has a token 
   expect((await browser.visit('/me')).body.id).toBe('bob');
   expect(await manager.listUserSessions('ada')).toEqual([]);
   expect(events).toContain('replaced ada');
+});
+
+it('so does that login where the request has logged in through sessionMiddleware before', async () => {
+  const { browse, goTo, manager, events } = await startMoving();
+  const browser = browse();
+  goTo('both');
+  await browser.visit('/login-in-both?user=ada');
+  expect(events).toEqual(['login ada', 'replaced ada', 'login ada']);
+  expect(await manager.listUserSessions('ada')).toHaveLength(1);
+  expect((await browser.visit('/me')).body.id).toBe('ada');
+  await browser.visit('/auth-logout');
+  expect((await browser.visit('/me')).status).toBe(401);
 });
 
 it('a planted cookie of express-session moves no user of sessionMiddleware to the attacker’s session', async () => {

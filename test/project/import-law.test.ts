@@ -24,7 +24,10 @@ const LAW: Record<string, string[]> = {
     ...['manager', 'token', 'errors'],
   ],
   'node-http': ['node-http', 'http/exchange', 'http/guards'],
-  'express-session': ['express-session', 'http/exchange', 'manager', 'store', 'token', 'errors'],
+  'express-session': [
+    ...['express-session', 'http/session', 'http/exchange'],
+    ...['manager', 'store', 'token', 'errors'],
+  ],
   passport: ['passport', 'http/session', 'http/guards', 'errors'],
   'fetch-http': ['fetch-http', 'http/exchange', 'errors'],
   redis: [

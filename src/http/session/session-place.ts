@@ -44,6 +44,13 @@ export function chosenSession(
   throw new TypeError(`${caller} needs ${needs}${property === null ? '' : ` with the property ${property}`} before it`);
 }
 
+/** The session of a request that this manager's middleware has made; `undefined` when none has run. */
+export function managedSession(request: object, manager: unknown): RequestSession<unknown> | undefined {
+  return places
+    .map((place) => place.sessionOf(request))
+    .find((session) => session !== undefined && isManagedBy(session, manager));
+}
+
 type Holder = Record<symbol, RequestSession<unknown> | undefined>;
 
 /**
