@@ -30,16 +30,16 @@ export function chosenSession(
   caller: string,
   needs = 'sessionMiddleware()',
 ): RequestSession<unknown> {
-  let chosen: SessionPlace | null = null;
+  let session: RequestSession<unknown> | undefined;
   for (const place of places) {
-    if ((property !== null && place.property !== property) || place.sessionOf(request) === undefined) continue;
-    if (chosen !== null) {
-      const held = `${chosen.property} and ${place.property}`;
-      throw new TypeError(`${caller} needs the option property: the request has sessions at ${held}`);
+    const held = property === null || place.property === property ? place.sessionOf(request) : undefined;
+    if (held === undefined) continue;
+    if (session !== undefined) {
+      const both = `${currentOf(session).policy.property} and ${place.property}`;
+      throw new TypeError(`${caller} needs the option property: the request has sessions at ${both}`);
     }
-    chosen = place;
+    session = held;
   }
-  const session = chosen?.sessionOf(request);
   if (session !== undefined) return session;
   throw new TypeError(`${caller} needs ${needs}${property === null ? '' : ` with the property ${property}`} before it`);
 }
