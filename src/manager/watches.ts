@@ -62,7 +62,9 @@ interface WatchedUser {
   isAsking: boolean;
   /** Whether the last answer, or the one in flight, may be too old. */
   isOutdated: boolean;
-  /** When the next call is due, by `performance.now()`: at the latest when the first session expires. */
+  /** When the store was asked last, by `performance.now()`. */
+  askedAt: number;
+  /** When the next call is due, by the same clock: at the latest when the first session expires. */
   dueAt: number;
 }
 
@@ -196,7 +198,8 @@ export class Watches {
     for (const user of this.#users.values()) {
       if (user.source !== null && !isCovered(user, now)) {
         user.source = null;
-        user.isOutdated = true;
+        // Not at once: while slots of a Cluster move, each move replaces all sources.
+        user.dueAt = Math.min(user.dueAt, user.askedAt + ASK_AGAIN_MS);
       }
       if (!user.isOutdated && now < user.dueAt) continue;
       // A server whose announcements arrive also answers calls: no failure of another one delays its users.
@@ -220,6 +223,7 @@ export class Watches {
     const { tag, sessions } = user;
     user.isAsking = true;
     user.isOutdated = false;
+    user.askedAt = performance.now();
     this.#inFlight++;
     try {
       const source = this.#feed?.sourceOf(tag) ?? null;
@@ -307,6 +311,7 @@ function newUser(tag: string): WatchedUser {
     source: null,
     isAsking: false,
     isOutdated: false,
+    askedAt: Number.NEGATIVE_INFINITY,
     dueAt: Number.POSITIVE_INFINITY,
   };
 }

@@ -658,6 +658,7 @@ describe('an answer in flight', () => {
       store,
       asked: () => asked,
       replaceSource() {
+        source.completeUntil = Number.NEGATIVE_INFINITY;
         source = { completeUntil: Number.POSITIVE_INFINITY };
       },
       detour() {
@@ -699,4 +700,18 @@ describe('an answer in flight', () => {
       expect(signal.aborted).toBe(false);
     },
   );
+
+  it('is repeated every five seconds while its source is replaced again and again', async () => {
+    const slow = slowStore();
+    const sessions = manage(slow.store);
+    sessions.watch(await sessions.setToken('ada'));
+    await jest.advanceTimersByTimeAsync(2500);
+    const settledAt = slow.asked();
+    for (let moves = 0; moves < 10; moves++) {
+      slow.replaceSource();
+      await jest.advanceTimersByTimeAsync(2000);
+    }
+    expect(slow.asked() - settledAt).toBeGreaterThanOrEqual(3);
+    expect(slow.asked() - settledAt).toBeLessThanOrEqual(5);
+  });
 });
