@@ -239,7 +239,12 @@ export class RedisStore implements Store {
   }
 
   async states(tag: string, sids: readonly string[]): Promise<SessionStates> {
-    return parseStates(await this.#connection.run<StatesReply>('states', [this.#keys.sessions(tag)], sids));
+    const key = this.#keys.sessions(tag);
+    try {
+      return parseStates(await this.#connection.run<StatesReply>('states', [key], sids));
+    } catch (error) {
+      throw withKey(error, this.#connection.prefixed(key));
+    }
   }
 
   readData(tag: string, claims: TokenClaims, policy: ReusePolicy, keys: readonly string[] | null) {
@@ -394,9 +399,13 @@ export class RedisStore implements Store {
   ): Promise<Outcome | null> {
     const call = this.#callFor(tag);
     const args = [sid, why?.reason ?? '', why?.message ?? ''];
-    const [moment, userId, ...entries] = await this.#runEnding(call, name, [call.key], args);
-    const revocation = { ends: [{ sid, moment: Number(moment) }] };
-    return this.#secure(call, revocation, userId === undefined ? null : parse(userId, entries));
+    try {
+      const [moment, userId, ...entries] = await this.#runEnding(call, name, [call.key], args);
+      const revocation = { ends: [{ sid, moment: Number(moment) }] };
+      return await this.#secure(call, revocation, userId === undefined ? null : parse(userId, entries));
+    } catch (error) {
+      throw withKey(error, this.#connection.prefixed(call.key));
+    }
   }
 
   /** Runs a script that ends sessions. The time that this process was held up counts against no later wait. */

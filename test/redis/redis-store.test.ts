@@ -407,6 +407,10 @@ describe('a damaged record', () => {
         expect(inspect(error)).toContain(`key: '${keyIn(token)}'`);
       }
     }
+    await expect(sessions.deleteToken(newer)).rejects.toMatchObject({ status: 500, key: keyIn(newer) });
+    const failed = new Promise((resolve) => sessions.once('watch-failed', resolve));
+    sessions.watch(newer);
+    expect(await failed).toMatchObject({ error: { status: 500, key: keyIn(newer) } });
   });
 
   it.each(['v', 'id'])('without its field %j is removed by deleteUserToken, as the error says', async (field) => {
