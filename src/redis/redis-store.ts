@@ -36,6 +36,7 @@ import {
   endsIn,
   type FoundReply,
   idsIn,
+  integerIn,
   isReuse,
   type ListReply,
   listIn,
@@ -287,16 +288,16 @@ export class RedisStore implements Store {
   }
 
   async renewUserInfo(tag: string): Promise<number> {
-    return Number(await this.#connection.run('renewUserInfo', [this.#keys.userInfo(tag)], []));
+    return integerIn(await this.#connection.run('renewUserInfo', [this.#keys.userInfo(tag)], []));
   }
 
   async setUserInfo(tag: string, userInfo: string, ttlMs: number, version: number): Promise<boolean> {
     const args = [userInfo, ttlMs, version];
-    return 1 === Number(await this.#connection.run('setUserInfo', [this.#keys.userInfo(tag)], args));
+    return 1 === integerIn(await this.#connection.run('setUserInfo', [this.#keys.userInfo(tag)], args));
   }
 
   async deleteUserInfo(tag: string): Promise<boolean> {
-    return 1 === Number(await this.#connection.run('deleteUserInfo', [this.#keys.userInfo(tag)], []));
+    return 1 === integerIn(await this.#connection.run('deleteUserInfo', [this.#keys.userInfo(tag)], []));
   }
 
   follow(follower: ChangeFollower, { heartbeatMs }: { heartbeatMs: number }): ChangeFeed {

@@ -65,6 +65,12 @@ export function tupleIn(reply: TupleReply): TupleReply {
   throw notARecord();
 }
 
+/** A reply that must be a whole number: as text where the client has the option `stringNumbers`. */
+export function integerIn(reply: unknown): number {
+  if (/^\d+$/.test(String(reply))) return Number(reply);
+  throw notARecord();
+}
+
 export function parseFound(asked: Asked, reply: FoundReply): Found {
   if (reply === null) return null;
   if (typeof reply === 'string') return judgeStored(asked, reply);

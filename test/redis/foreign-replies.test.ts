@@ -34,6 +34,12 @@ const CALLS: Record<string, (manager: TokenManager, token: string) => Promise<un
   'sessionData().set': (manager, token) => manager.sessionData(token).set('theme', 'dark'),
 };
 
+/** Calls that expect a number, which may as well be that of another command. */
+const CALLS_FOR_NUMBERS: typeof CALLS = {
+  addUser: (manager) => manager.addUser('ada'),
+  deleteUser: (manager) => manager.deleteUser('ada'),
+};
+
 /** Commands of the application, by what they reply. */
 const FOREIGN: Record<string, (client: Redis) => Promise<unknown>> = {
   'a word': (client) => client.ping(),
@@ -41,12 +47,14 @@ const FOREIGN: Record<string, (client: Redis) => Promise<unknown>> = {
   'a list of numbers': (client) => client.smismember('no such key', 'a', 'b'),
 };
 
-describe.each(Object.entries(FOREIGN))('%s in the place of the reply', (_kind, send) => {
-  it.each(Object.entries(CALLS))('fails %s with a SessionError, and gives no result', async (_name, call) => {
+describe.each(Object.entries(FOREIGN))('%s in the place of the reply', (kind, send) => {
+  const calls = kind === 'a number' ? CALLS : { ...CALLS, ...CALLS_FOR_NUMBERS };
+  it.each(Object.entries(calls))('fails %s with a SessionError, and gives no result', async (_name, call) => {
     const client = new Redis(server.port, server.host);
     onClose(() => client.disconnect());
     jest.spyOn(process, 'emitWarning').mockReturnValue(undefined);
-    const manager = newManager({ store: new RedisStore(client, { ...PATIENT, ...randomPrefixes() }) });
+    const store = new RedisStore(client, { ...PATIENT, ...randomPrefixes() });
+    const manager = newManager({ store, getUserInfo: (id) => ({ id }) });
     const token = await manager.setToken('ada');
     client.call('CLIENT', 'REPLY', 'SKIP').catch(() => undefined);
     const outcome = call(manager, token).then(
