@@ -31,8 +31,8 @@ export class CallsInFlight {
   }
 
   /**
-   * Counts a sent call as answered or given up. That sends or refuses the calls that wait: each is due later than those
-   * that were in flight when it came, so it needs no timer here.
+   * Counts a sent call as answered or given up. That sends or refuses the calls that wait. They need no timer here:
+   * calls in flight came earlier, and so are given up earlier. A call that has less time than these has its own timer.
    */
   settled(): void {
     this.#count--;
