@@ -60,7 +60,8 @@ export function listIn<Reply extends readonly unknown[]>(reply: Reply): Reply {
 
 /** A reply of a script that takes a deadline, or ends sessions. */
 export function tupleIn(reply: TupleReply): TupleReply {
-  const [, ...rest] = listIn(reply);
+  const [now, ...rest] = listIn(reply);
+  integerIn(now);
   if (rest.every((part) => typeof part === 'string')) return reply;
   throw notARecord();
 }
@@ -187,7 +188,7 @@ export type StatesReply = [now: string | number, userId: string | null, ...state
 
 export function parseStates(reply: StatesReply): SessionStates {
   const [now, userId, ...states] = listIn(reply);
-  return { userId, now: Number(now), states: states.map(parseState) };
+  return { userId, now: integerIn(now), states: states.map(parseState) };
 }
 
 function parseState(text: string): SessionState {

@@ -44,6 +44,7 @@ const CALLS_FOR_NUMBERS: typeof CALLS = {
 const FOREIGN: Record<string, (client: Redis) => Promise<unknown>> = {
   'a word': (client) => client.ping(),
   'a number': (client) => client.publish('a channel of no one', ''),
+  'a list of words': (client) => client.config('GET', 'maxmemory'),
   'a list of numbers': (client) => client.smismember('no such key', 'a', 'b'),
 };
 
