@@ -140,6 +140,20 @@ describe('with Redis', () => {
     },
   );
 
+  it('is not read by a login that keeps none of it: damaged data keeps no user from signing in', async () => {
+    const options = { ...randomPrefixes(), ...PATIENT };
+    const routes: AppOptions['routes'] = {
+      '/again': (session, query) => session.login('ada', { keep: query.getAll('keep') }),
+    };
+    const { visit, token } = await start('Express 5', { routes }, { store: new RedisStore(server.url, options) });
+    const [tag, sid] = token.split('.');
+    await server.admin.hset(`${options.tokenKeyPrefix}:{${tag}}`, `${sid}.d`, 'no MessagePack');
+    expect((await visit('/again?keep=theme')).status).toBe(500);
+    const again = await visit('/again');
+    expect(again.status).toBe(200);
+    expect((await visit('/data', again.body)).body).toEqual({});
+  });
+
   it('costs a request that reads it eagerly one command on the server, and one more for a write', async () => {
     const options = { ...randomPrefixes(), ...PATIENT };
     const { visit } = await start('Koa 3', { data: 'eager' }, { store: new RedisStore(server.url, options) });

@@ -246,6 +246,16 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect(browser.cookies.size).toBe(0);
   });
 
+  it('leaves nothing to the login of another user where a user was signed in as well', async () => {
+    const { visit, browser, url } = await start(framework);
+    const attacker = new Browser(url);
+    await attacker.visit('/set?cart=planted');
+    await visit('/login');
+    browser.cookies.set('session-visitor', attacker.cookies.get('session-visitor') as string);
+    expect((await visit('/login?user=bob&keep=cart')).body.data).toEqual({});
+    expect(browser.cookies.has('session-visitor')).toBe(false);
+  });
+
   it('continues beside a token of a session that has ended', async () => {
     const { visit, manager } = await start(framework);
     const { body: visitor } = await visit('/set?cart=book');
