@@ -63,8 +63,10 @@ export class OpenedSession<Detail> {
     return this.#record.gen;
   }
 
+  /** The same with a token that was just made: its moment is the store's clock now. */
   withToken(token: string): OpenedSession<Detail> {
     const { data, isFromMemory } = this;
-    return new OpenedSession(token, this.user, { session: this.#record, now: this.#now, data, isFromMemory });
+    const now = readClaims(token)?.mintedAt ?? this.#now;
+    return new OpenedSession(token, this.user, { session: this.#record, now, data, isFromMemory });
   }
 }

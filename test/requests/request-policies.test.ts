@@ -1,4 +1,5 @@
 import { MemoryStore, SessionError, type TokenManagerOptions } from 'tokensession';
+import { requireRecentLogin } from 'tokensession/fetch';
 import { APPS, type AppOptions, type Detail, RECENT, type Routes, serve } from '../support/apps';
 import { ask } from '../support/browser';
 import { closeAfterEach } from '../support/closing';
@@ -329,6 +330,24 @@ describe.each(APPS)('%s', (_, build, { begin }) => {
       expect(again.setCookie).toEqual([]);
       expect(await send('/vault', inHeader(header))).toMatchObject({ status: 403 });
       expect(await send('/vault', inHeader(again.body.token))).toMatchObject({ status: 200 });
+    });
+
+    it('counts from a proof within the same request, however long ago the request began', async () => {
+      let now = Date.now();
+      const store = new MemoryStore({ now: () => now });
+      const routes: Routes = {
+        '/approve': async (session, query) => {
+          now += 1000 * (RECENT + 10);
+          await session.reauthenticated();
+          now += 1000 * Number(query.get('after'));
+          await session.rotate();
+          return requireRecentLogin(session, RECENT);
+        },
+      };
+      const { send, login } = await start({ store }, { routes });
+      const token = await login('ada');
+      expect((await send('/approve?after=0', inCookie(token))).status).toBe(200);
+      expect((await send(`/approve?after=${RECENT + 1}`, inCookie(token))).status).toBe(403);
     });
 
     it.each(['cookie', 'header'])('refuses what a thief rotates from the old token, in a %s', async (place) => {
