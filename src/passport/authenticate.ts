@@ -1,7 +1,7 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
-import { checkFunction, kindOf, readUserId } from '../errors/arguments';
+import { checkFunction, checkString, kindOf, optional, readOptions, readUserId } from '../errors/arguments';
 import { checkRedirectTo, safeReturnTo } from '../http/guards/return-to';
-import type { LoginOptions } from '../http/session/login-options';
+import { LOGIN_OPTIONS, type LoginOptions } from '../http/session/login-options';
 import { checkProperty } from '../http/session/middleware-options';
 import type { RequestSession } from '../http/session/request-session';
 import { chosenSession } from '../http/session/session-place';
@@ -43,7 +43,7 @@ export interface AuthenticateOptions {
   failureMessage?: Message | undefined;
   /**
    * A text to append to the data's key `flash` after a login: an object of texts by type, as connect-flash stores it.
-   * The type is `success` unless the message or the strategy sets one. Default: none.
+   * The type is `success` unless the object sets one; with `true`, unless the strategy does. Default: none.
    */
   successFlash?: FlashMessage | undefined;
   /** The same after a failed login, with the type `error`. Default: none. */
@@ -51,6 +51,8 @@ export interface AuthenticateOptions {
   /** Other options are passed to the strategy. */
   [option: string]: unknown;
 }
+
+const FLASH = { type: optional(checkString, undefined), message: optional(checkString, undefined) };
 
 /** Options of passport that have another meaning here, and their replacement. */
 const REFUSED = {
@@ -85,8 +87,8 @@ interface Verdict {
  * `returnTo` are kept in the session's data, and are stored before the redirect. The login ends the visitor's session;
  * `login: { keep: […] }` names the keys of its data to keep.
  *
- * @throws TypeError for an option of the wrong kind, for `session`, `keepSessionInfo` and `assignProperty`, and for a
- *   callback.
+ * @throws TypeError or RangeError for an invalid option; TypeError for `session`, `keepSessionInfo` and
+ *   `assignProperty`, and for a callback.
  * @example
  * const options = { successRedirect: '/', failureRedirect: '/login', failureMessage: true };
  * app.post('/login', authenticate(passport, 'local', options));
@@ -120,6 +122,12 @@ export function authenticate(
     if (rest[name] !== undefined) throw new TypeError(`authenticate has no option ${name}: ${instead}`);
   }
   if (userIdOf !== undefined) checkFunction('option userIdOf', userIdOf);
+  readOptions('option login', login, LOGIN_OPTIONS, 'option login.');
+  for (const [name, value] of Object.entries({ successMessage, failureMessage })) checkMessage(`option ${name}`, value);
+  for (const [name, value] of Object.entries({ successFlash, failureFlash })) {
+    if (typeof value === 'object') readOptions(`option ${name}`, value, FLASH, `option ${name}.`);
+    else checkMessage(`option ${name}`, value);
+  }
   const named = property === undefined ? null : checkProperty('option property', property);
   const idOf = (userIdOf as ((user: unknown) => unknown) | undefined) ?? ((user) => (user as { id?: unknown }).id);
 
@@ -161,6 +169,11 @@ export function authenticate(
   };
 }
 
+function checkMessage(name: string, value: unknown): void {
+  if (value === undefined || typeof value === 'string' || typeof value === 'boolean') return;
+  throw new TypeError(`${name} must be a text, true or false, got ${kindOf(value)}`);
+}
+
 async function keepMessages(
   data: Data,
   kind: 'success' | 'error',
@@ -170,10 +183,10 @@ async function keepMessages(
 ): Promise<void> {
   const text = textOf(message, info);
   if (text !== undefined) await data.update('messages', (texts) => [...textsIn(texts), text]);
-  const given = typeof flash === 'object' ? flash : { message: flash };
-  const flashed = flash === undefined ? undefined : textOf(given.message ?? true, info);
+  const isObject = typeof flash === 'object';
+  const flashed = textOf(isObject ? (flash.message ?? true) : flash, info);
   if (flashed === undefined) return;
-  const type = (typeof flash === 'object' && flash.type) || (info as { type?: string } | undefined)?.type || kind;
+  const type = (isObject ? flash.type : flash === true && (info as { type?: string } | undefined)?.type) || kind;
   await data.update('flash', (flashes) => {
     const known = typeof flashes === 'object' && flashes !== null ? (flashes as Record<string, unknown>) : {};
     return { ...known, [type]: [...textsIn(known[type]), flashed] };

@@ -30,14 +30,12 @@ async function serve(app: Express, manager: TokenManager) {
   return { errors, browser: new Browser(url), url };
 }
 
+type Done = (error: unknown, user?: unknown, info?: unknown) => void;
+
 /** A passport with two users: `ada` with the password `right`, and `grace`, whose login throws. */
 function localPassport() {
   const passport = new Passport();
-  const verify = async (
-    name: string,
-    password: string,
-    done: (error: unknown, user?: unknown, info?: unknown) => void,
-  ) => {
+  const verify = async (name: string, password: string, done: Done) => {
     await new Promise(setImmediate);
     if (name === 'grace') return done(new Error('the database is down'));
     if (password !== 'right') return done(null, false, { message: 'Wrong password.' });
@@ -139,6 +137,31 @@ describe('passport-local', () => {
     });
   });
 
+  it.each([
+    [true, { tip: ['Wrong password.'] }],
+    ['Try again.', { error: ['Try again.'] }],
+    [{ message: 'Try again.' }, { error: ['Try again.'] }],
+    [{ type: 'warning' }, { warning: ['Wrong password.'] }],
+    [false, undefined],
+  ])('with failureFlash %j stores the type that passport gives the message', async (failureFlash, stored) => {
+    const passport = new Passport();
+    const info = { type: 'tip', message: 'Wrong password.' };
+    passport.use(new LocalStrategy((_name: string, _password: string, done: Done) => done(null, false, info)));
+    const shown: unknown[] = [];
+    const { post, browser } = await start((app) => {
+      app.post('/login', authenticate(passport, 'local', { failureRedirect: '/', failureFlash }));
+      const own = passport.authenticate('local', { session: false, failureRedirect: '/', failureFlash });
+      app.post('/own', (req, res, next) => {
+        Object.assign(req, { flash: (type: string, text: string) => shown.push([type, text]) });
+        own(req, res, next);
+      });
+    });
+    await post('/login', WRONG);
+    expect((await browser.visit('/data')).body).toEqual(stored === undefined ? {} : { flash: stored });
+    await post('/own', WRONG);
+    expect(shown).toEqual(Object.entries(stored ?? {}).map(([type, texts]) => [type, texts[0]]));
+  });
+
   it('stores successMessage in the new session, and takes over the data that the login names', async () => {
     const { post, browser } = await withOptions({
       successRedirect: '/',
@@ -221,6 +244,14 @@ describe('passport-local', () => {
     expect(make({ failureRedirect: 'https://evil.example' })).toThrow(
       'option failureRedirect must be a path of this site',
     );
+    expect(make({ login: { kep: [] } as never })).toThrow('option login: unknown option "kep"; known are ');
+    expect(make({ login: { keep: 'cart' } as never })).toThrow('option login.keep must be an array of keys');
+    expect(make({ userIdOf: 'id' as never })).toThrow('option userIdOf must be a function');
+    for (const name of ['successMessage', 'failureMessage', 'successFlash', 'failureFlash']) {
+      for (const value of [7, null, [], { text: 'Hello.' }, { message: true }]) {
+        expect(make({ [name]: value })).toThrow(new RegExp(`^option ${name}\\b`));
+      }
+    }
     expect(() => authenticate(undefined as never, 'local')).toThrow('authenticate needs a passport, got undefined');
     for (const options of [null, 'local', []]) {
       expect(make(options as never)).toThrow(/^authenticate's options must be an object, got /);
