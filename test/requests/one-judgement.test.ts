@@ -740,6 +740,31 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
       expect(await ask([`Cookie: session=${token}`])).toMatchObject({ setCookie: [], id: fresh.id });
     });
 
+    it('leaves one session to end to a logout, also after rotate()', async () => {
+      let now = Date.now();
+      const { store, calls } = countedStore(new MemoryStore({ now: () => now }));
+      const manager = newManager({ store, rotateEvery: 60 });
+      const send = await start(
+        async ({ req, session }) => {
+          if (req.url === '/rotate') await session.rotate();
+          await session.logout({ everywhere: req.url === '/everywhere' });
+        },
+        [{ manager }],
+      );
+      for (const [path, ending] of [
+        ['/', ['end']],
+        ['/rotate', ['check', 'end']],
+        ['/everywhere', ['endAll']],
+      ] as const) {
+        const token = await manager.setToken('ada');
+        now += 61_000;
+        calls.splice(0);
+        await send([`Cookie: session=${token}`], path);
+        expect(calls).toEqual(['touch', ...ending]);
+        expect(await manager.listUserToken('ada')).toEqual([]);
+      }
+    });
+
     it('leaves the cookie that a service behind this one has set or deleted, and no other', async () => {
       let now = Date.now();
       const manager = newManager({ store: new MemoryStore({ now: () => now }), rotateEvery: 60 });

@@ -2,7 +2,7 @@ import { type Ending, isUnavailable, SessionError } from '../../errors/session-e
 import type { OpenedSession } from '../../manager/opened-session';
 import type { SessionData } from '../../manager/session-data';
 import type { User } from '../../manager/types';
-import { tagIn } from '../../token/token';
+import { sessionIdIn, tagIn } from '../../token/token';
 import type { Exchange } from '../exchange/exchange';
 import { crossOriginRefusal } from '../tokens/origin-check';
 import {
@@ -72,10 +72,10 @@ export class CurrentSession<Detail> {
     return Math.max(this.policy.sessions.rotations.graceMs, MIN_FRESH_MS);
   }
 
-  /** The tokens that may act, and the current token of the request. */
+  /** The tokens that may act, and those that the request has now: of each session the latest. */
   get actingTokens(): string[] {
-    const others = [this.token, this.visitor.token].filter((one) => one !== null);
-    return [...new Set([...this.tokens.acting, ...others])];
+    const tokens = [...this.tokens.acting, this.token, this.visitor.token].filter((one) => one !== null);
+    return [...new Map(tokens.map((token) => [tagIn(token) + sessionIdIn(token), token])).values()];
   }
 
   /** Whether the request has cookies of several users, so that none of them signs in. */
