@@ -142,8 +142,8 @@ export class RequestSession<Detail = unknown> {
    * ends the visitor's session. If the store can't end that one, the login still succeeds, and the visitor's session
    * expires after `visitorTtl`.
    *
-   * If the client disconnects during the login, the new session is ended. If the response is lost after that, the
-   * session stays: lists show it until it expires.
+   * If the client disconnects during the login, the new session is ended. With `cookie: false`, or if the response is
+   * lost after that, the session stays: lists show it until it expires.
    *
    * @returns the new token, for clients that send it in a header.
    * @throws SessionError when no session could be stored; the cookie stays. `ERR_USER_NOT_FOUND` when `getUserInfo`
