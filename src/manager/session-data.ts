@@ -205,13 +205,13 @@ export class SessionData<Data extends object = RegisteredData> {
     verb: (claims: TokenClaims) => Promise<FoundData<Outcome>>,
   ): Promise<Outcome> {
     const { startVisitor, answering } = this.#owner;
-    this.#owner.known = null;
     return answering(async () => {
       if (this.#owner.token() === null && startVisitor !== null) {
         if (first.entries.size === 0) return first.outcome;
         checkSize(first.entries, this.#access.limits);
         if (await startVisitor(first.entries)) return first.outcome;
       }
+      this.#owner.known = null;
       const found = await this.#access.lookup.onData(this.#owner.token(), verb);
       if (found !== null) return found.data;
       throw new SessionError('ERR_NO_SESSION', 'there is no live session to keep data of: nothing was written');

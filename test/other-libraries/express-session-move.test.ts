@@ -15,6 +15,7 @@ import {
   type Request,
   startBridge,
 } from '../support/express-session-app';
+import { gate } from '../support/gate';
 import { type RedisServer, startRedis } from '../support/redis-server';
 import { PATIENT, randomPrefixes, SECRET } from '../support/stores';
 import { until } from '../support/until';
@@ -625,6 +626,42 @@ it('a late response does not set the cookie of a continued session: the browser 
     expect(setCookie.map((line) => line.split('=', 1)[0])).toEqual(cookies);
     expect((await browser.tab().visit('/wait?ms=1100')).setCookie).toEqual([]);
   }
+});
+
+it('a write during the continuation is in later reads of the request, where data comes with the session', async () => {
+  const opening = gate();
+  const inner = new MemoryStore();
+  const manager = new TokenManager({ store: inner, secret: SECRET });
+  onClose(() => manager.close());
+  const store = new ExpressSessionStore<AnySession>(manager, { userIdOf: ({ user }) => user });
+  const app = express();
+  app.use(expressSession({ secret: SECRET, resave: false, saveUninitialized: false, store }));
+  app.use(sessionMiddleware(manager, { property: 'auth', data: 'eager' }));
+  app.all(
+    '/login',
+    handlerOf(({ session }) => void Object.assign(session, { user: 'ada' })),
+  );
+  app.all('/continue', (req, res, next) => {
+    const touch = inner.touchWithData.bind(inner);
+    jest.spyOn(inner, 'touchWithData').mockImplementationOnce(async (...args) => {
+      const found = await touch(...args);
+      await opening.wait();
+      return found;
+    });
+    handlerOf(async ({ auth }) => {
+      const continued = called((done) => continueSession(store)(req, res, done));
+      await opening.arrival;
+      const written = auth.data.set('cart', 'book');
+      opening.open();
+      await Promise.all([continued, written]);
+      return auth.data.get('cart');
+    })(req, res, next);
+  });
+  const running = await listen(app);
+  onClose(running.close);
+  const browser = new Browser(running.url);
+  await browser.visit('/login');
+  expect((await browser.visit('/continue')).body).toBe('book');
 });
 
 it('rejects a sessionMiddleware with another manager than the store’s', async () => {
