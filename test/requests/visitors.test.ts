@@ -246,13 +246,24 @@ describe.each(HOSTS)('on %s, a visitor', (framework) => {
     expect(browser.cookies.size).toBe(0);
   });
 
-  it('leaves nothing to the login of another user where a user was signed in as well', async () => {
-    const { visit, browser, url } = await start(framework);
+  it.each([
+    ['was signed in as well', '/login'],
+    ['was signed in until another request has ended that session', '/end-then-login'],
+  ])('leaves nothing to the login of another user where a user %s', async (_, path) => {
+    const routes: AppOptions['routes'] = {
+      '/end-then-login': async (session) => {
+        await manager.deleteUserToken('ada');
+        await session.rotate();
+        await session.login('bob', { keep: ['cart'] });
+        return { data: await session.data.getAll() };
+      },
+    };
+    const { visit, browser, url, manager } = await start(framework, { routes });
     const attacker = new Browser(url);
     await attacker.visit('/set?cart=planted');
     await visit('/login');
     browser.cookies.set('session-visitor', attacker.cookies.get('session-visitor') as string);
-    expect((await visit('/login?user=bob&keep=cart')).body.data).toEqual({});
+    expect((await visit(`${path}?user=bob&keep=cart`)).body.data).toEqual({});
     expect(browser.cookies.has('session-visitor')).toBe(false);
   });
 

@@ -17,12 +17,12 @@ export function logIn<Detail>(
   const { manager, sessions, cookies, clearSiteData } = policy;
   return current.inTurn(async () => {
     current.checkMaySetCookie('login()');
-    const { session: former, user } = current;
+    const { session: former, user, hasEnded } = current;
     const visitor = current.visitor.token;
     const isKept = former !== null && user?.id === userId && keep.length > 0;
     const inherits = isKept ? { sid: former.id, keys: keep } : undefined;
     // Beside a user's session, a visitor's may be planted.
-    const isCopied = visitor !== null && user === null && keep.length > 0;
+    const isCopied = visitor !== null && user === null && !hasEnded && keep.length > 0;
     const data = (isCopied ? await sessions.storedData(visitor, keep) : null) ?? undefined;
     const options = {
       ttl,
