@@ -104,6 +104,7 @@ export class ExpressSessions {
     const known = this.#trackUnder(id, session);
     if (known === undefined) {
       const name = nameOf(id);
+      if (ttlMs === 0) return this.end(id);
       await this.#sessions.refresh(name, ttlMs ?? this.#sessions.defaultTtlMs(name));
       return;
     }

@@ -715,6 +715,16 @@ describe.each(KINDS)('on %s, the store alone, used as in the tests of connect-re
     expect(await manager.health()).toMatchObject({ status: 'up' });
   });
 
+  it('ends an expired session that it touches, as one that it sets', async () => {
+    const { store } = await start();
+    const expired = { cookie: { originalMaxAge: null, expires: new Date(Date.now() - 1000) } };
+    for (const verb of ['touch', 'set'] as const) {
+      await store.set('a', { cookie: {} });
+      await store[verb]('a', expired);
+      expect([verb, await store.length()]).toEqual([verb, 0]);
+    }
+  });
+
   it('stores what get() returned under another id, as a session of its own', async () => {
     const { store } = await start();
     await store.set('first', { cart: 'book', cookie: {} });
