@@ -121,8 +121,8 @@ export class ExpressSessions {
     const known = this.#saving.get(id)?.known;
     if (known === undefined) return this.#end(id);
     await known.queue;
-    // A save that failed has gone back to the former id.
-    return this.#end(known.identity.id);
+    // A save that failed has gone back to the former id. A sign-in that has begun meanwhile may still do so.
+    await Promise.all([...new Set([id, known.identity.id])].map((one) => this.#end(one)));
   }
 
   async #end(id: string): Promise<void> {

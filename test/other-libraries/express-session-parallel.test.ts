@@ -67,6 +67,29 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     for (let i = 0; i < 20; i++) expect((await fetch(`${url}/session`)).status).toBe(200);
   });
 
+  it('ends a session also where its request signs in meanwhile, and that fails', async () => {
+    const app = await start({
+      routes: {
+        '/': async (req) => {
+          req.session.cart = 'hat';
+          const saved = called((done) => req.session.save(done));
+          const ended = app.store.destroy(req.sessionID);
+          jest.spyOn(app.inner, 'create').mockRejectedValueOnce(new SessionError('ERR_STORE_UNAVAILABLE', 'test'));
+          req.session.passport = { user: 'ada' };
+          const failed = called((done) => req.session.save(done)).catch((error) => error.code);
+          await saved;
+          await ended;
+          return failed;
+        },
+      },
+    });
+    const browser = app.browse();
+    const { body } = await browser.visit('/set?cart=book');
+    expect((await browser.visit('/')).body).toBe('ERR_STORE_UNAVAILABLE');
+    expect(await app.store.get(body.id)).toBeNull();
+    expect(await app.store.length()).toBe(0);
+  });
+
   it('passes no data of a logged-out user to a visitor, even through a late second logout', async () => {
     const slow = gate();
     const { browse, store } = await start({
