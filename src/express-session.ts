@@ -78,6 +78,9 @@ let managerOf: <Session extends object>(store: ExpressSessionStore<Session>) => 
  * A save writes only the top-level keys that the request changed. It writes nothing into an ended session. When the
  * user of a session changes, the session gets a new id, and the same response sets its cookie.
  *
+ * A login may be refused, as by `TokenManager.createSession`: with `ERR_TOO_MANY_SESSIONS`, for example. Later saves of
+ * that login in the same session do nothing, and report no error: call `regenerate()` before another try.
+ *
  * A session lives for its `cookie.maxAge`. Without that, it lives for the manager's `ttl`, or `visitorTtl` without a
  * user. The manager's `maxDataBytes` and `maxDataKeys` limit its size.
  *

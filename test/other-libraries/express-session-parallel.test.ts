@@ -221,6 +221,36 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(await store.length()).toBe(1);
   });
 
+  it('tries a refused login again only after regenerate(), since a response saves its session once more', async () => {
+    const { browse, manager } = await start({
+      policy: { maxSessions: 1, onLimit: 'reject' },
+      routes: {
+        '/sign-in': async (req) => {
+          const codes: string[] = [];
+          const signIn = async () => {
+            req.session.passport = { user: 'ada' };
+            codes.push(
+              await called((done) => req.session.save(done)).then(
+                () => 'saved',
+                (error) => error.code,
+              ),
+            );
+            codes.push(`${(await manager.listUserSessions('ada')).length} live`);
+          };
+          await signIn();
+          await manager.deleteUserToken('ada');
+          await signIn();
+          await called((done) => req.session.regenerate(done));
+          await signIn();
+          return codes;
+        },
+      },
+    });
+    await manager.setToken('ada');
+    const { body } = await browse().visit('/sign-in');
+    expect(body).toEqual(['ERR_TOO_MANY_SESSIONS', '1 live', 'saved', '0 live', 'saved', '1 live']);
+  });
+
   it('changes the id and keeps the data when an application signs in without regenerate()', async () => {
     const { browse, store, calls } = await start({
       store: { userIdOf: (session) => session.userId },
