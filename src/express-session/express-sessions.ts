@@ -87,6 +87,7 @@ export class ExpressSessions {
     if (userId !== null && failure?.identity.userId === userId && isStartRefusal(failure.error)) return;
     const before = known.identity;
     if (before.userId !== userId) changeIdentity(known, this.#newIdentity(userId), request);
+    if (before.userId !== userId && userId !== null && request !== null) this.#endConflict(request);
     const { identity } = known;
     const saving = { known };
     this.#saving.set(identity.id, saving);
@@ -103,8 +104,8 @@ export class ExpressSessions {
     const ttlMs = lifetimeOf(session);
     const known = this.#trackUnder(id, session);
     if (known === undefined) {
-      const name = nameOf(id);
       if (ttlMs === 0) return this.end(id);
+      const name = nameOf(id);
       await this.#sessions.refresh(name, ttlMs ?? this.#sessions.defaultTtlMs(name));
       return;
     }
@@ -332,6 +333,15 @@ export class ExpressSessions {
       return claims !== null && claims.sid !== former && !isVisitor(claims);
     });
     return replaced.slice(0, MAX_REPLACED);
+  }
+
+  /**
+   * Deletes the cookies of `sessionMiddleware` that came, if they conflict: the login then counts there from the next
+   * request on. At once, because the headers may be sent before the login is stored.
+   */
+  #endConflict(request: SessionRequest): void {
+    const ours = managedSession(request, this.#manager);
+    if (ours !== undefined && currentOf(ours).isConflict) currentOf(ours).clearCookie();
   }
 
   async #endStored({ stored }: TrackedSession): Promise<void> {

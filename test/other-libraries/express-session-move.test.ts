@@ -555,6 +555,22 @@ it('an earlier login through express-session does not take the place of a later 
   expect([api.body.id, api.setCookie]).toEqual(['api', []]);
 });
 
+it('a login through express-session deletes planted cookies that signed no one in any more', async () => {
+  const { browse, goTo } = await startMoving();
+  const [attacker, browser] = [browse(), browse()];
+  goTo('both');
+  await attacker.visit('/auth-login?user=eve');
+  await browser.visit('/auth-login?user=ada');
+  const planted = `session=${attacker.cookies.get('session')}; ${browser.header}`;
+  expect((await browser.visit('/me', { headers: { Cookie: planted } })).status).toBe(401);
+  const { setCookie } = await browser.visit('/login?user=ada', { headers: { Cookie: planted } });
+  const deletions = setCookie.filter((line) => line.startsWith('session=;'));
+  // One for each place where it may be, as at a login through sessionMiddleware.
+  expect(deletions.length).toBeGreaterThan(1);
+  for (const line of deletions) expect(line).toContain('Max-Age=0');
+  expect((await browser.visit('/me')).body.id).toBe('ada');
+});
+
 it('shares a visitor’s data only with a client that has the cookie of express-session', async () => {
   const { browse, goTo } = await startMoving();
   const [unknown, known] = [browse(), browse()];
