@@ -66,10 +66,13 @@ function routes(app: Express): void {
 /** An application that moves from connect-redis to ours, stage by stage, at one address. */
 async function startMoving({
   legacy = {},
+  cookie,
   wrap = (store) => store,
   beforeCreate = async () => {},
 }: {
   legacy?: Partial<LegacySessionsOptions<AnySession>>;
+  /** The option of `sessionMiddleware`. */
+  cookie?: false | undefined;
   /** Wraps the store that sessions are moved from. */
   wrap?: (store: AnySession) => AnySession;
   /** Runs before each session that our store starts. */
@@ -114,7 +117,7 @@ async function startMoving({
     bridge: (manager) => withRoutes(build(expressSession({ ...options, store: bridge(manager) }))),
     both: (manager) => {
       const store = bridge(manager);
-      const ours = sessionMiddleware(manager, { property: 'auth' });
+      const ours = sessionMiddleware(manager, { property: 'auth', cookie });
       const app = build(expressSession({ ...options, store }), ours, continueSession(store));
       ownRoutes(app);
       return withRoutes(app);
@@ -555,6 +558,28 @@ it('an earlier login through express-session does not take the place of a later 
   expect([api.body.id, api.setCookie]).toEqual(['api', []]);
 });
 
+it.each(['a user', 'a visitor'])(
+  'a signed token in the header acts alone also if it opens no session of %s',
+  async (whose) => {
+    const { browse, goTo, manager } = await startMoving();
+    const [browser, other] = [browse(), browse()];
+    goTo('both');
+    await other.visit('/auth-set?cart=pen');
+    const visitors = other.cookies.get('session-visitor')?.replace('~', '');
+    const users = await manager.setToken('api');
+    await manager.deleteToken(users);
+    goTo('bridge');
+    await browser.visit('/login?user=ada');
+    goTo('both');
+    const headers = { authorization: `Bearer ${whose === 'a user' ? users : visitors}` };
+    const { status, setCookie } = await browser.tab().visit('/me', { headers });
+    expect([status, setCookie]).toEqual([401, []]);
+    // Any other value counts for nothing.
+    const unsigned = await browser.tab().visit('/me', { headers: { authorization: 'Bearer x' } });
+    expect([unsigned.status, unsigned.setCookie.length]).toEqual([200, 1]);
+  },
+);
+
 it('a login through express-session deletes planted cookies that signed no one in any more', async () => {
   const { browse, goTo } = await startMoving();
   const [attacker, browser] = [browse(), browse()];
@@ -693,16 +718,20 @@ it('rejects a sessionMiddleware with another manager than the store’s', async 
   expect(body).toBe('TypeError: continueSession: req.auth has another manager');
 });
 
-it('moves no session for a page of another origin', async () => {
-  const { browse, goTo } = await startMoving();
-  const browser = browse();
-  await browser.visit('/login?user=ada');
-  goTo('both');
-  const foreign = { Origin: 'https://evil.example', 'Sec-Fetch-Site': 'cross-site' };
-  const { status } = await browser.tab().visit('/me', { method: 'POST', headers: foreign });
-  expect(status).toBe(401);
-  expect((await browser.visit('/me')).status).toBe(200);
-});
+it.each([undefined, false] as const)(
+  'moves no session for a page of another origin, with cookie: %s',
+  async (cookie) => {
+    const { browse, goTo } = await startMoving({ cookie });
+    const browser = browse();
+    await browser.visit('/login?user=ada');
+    goTo('both');
+    const foreign = { Origin: 'https://evil.example', 'Sec-Fetch-Site': 'cross-site' };
+    const { status } = await browser.tab().visit('/me', { method: 'POST', headers: foreign });
+    expect(status).toBe(401);
+    const own = { 'Sec-Fetch-Site': 'same-origin' };
+    expect((await browser.visit('/me', { method: 'POST', headers: own })).status).toBe(200);
+  },
+);
 
 it('answers 503 and signs no user out while the former store is down', async () => {
   const broken = {

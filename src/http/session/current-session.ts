@@ -6,6 +6,7 @@ import { sessionIdIn, tagIn } from '../../token/token';
 import type { Exchange } from '../exchange/exchange';
 import { crossOriginRefusal } from '../tokens/origin-check';
 import {
+  headerTokenOf,
   judgeTokens,
   judgeVisitor,
   NO_VISITOR,
@@ -70,6 +71,15 @@ export class CurrentSession<Detail> {
   /** Milliseconds after which an answer is too late to set a token unasked: it must not replace a later one. */
   get freshForMs(): number {
     return Math.max(this.policy.sessions.rotations.graceMs, MIN_FRESH_MS);
+  }
+
+  /**
+   * Whether a session counts that the host has verified itself, by a cookie of express-session: not beside a token in
+   * the header, and not for a page of another origin.
+   */
+  get acceptsBeside(): boolean {
+    const { policy, exchange, tokens } = this;
+    return headerTokenOf(policy, tokens) === null && crossOriginRefusal(exchange, policy.trustedOrigins) === null;
   }
 
   /** The tokens that may act, and those that the request has now: of each session the latest. */

@@ -3,7 +3,6 @@ import type { OpenedSession } from '../../manager/opened-session';
 import type { SessionEntries } from '../../store/store';
 import { isVisitor } from '../../token/token';
 import { attributesOf } from '../exchange/exchange';
-import { crossOriginRefusal } from '../tokens/origin-check';
 import { type CurrentSession, headersSent } from './current-session';
 import type { CheckedLoginOptions, CheckedLogoutOptions } from './login-options';
 
@@ -78,14 +77,13 @@ export function logOut(current: CurrentSession<unknown>, { everywhere }: Checked
 
 /**
  * Continues with a live session that the host has verified, if no user is signed in, and sets its cookie. Does nothing
- * for a page of another origin, or if the user of the request could not be determined.
+ * for a page of another origin, beside a token in the header, or if the user of the request could not be determined.
  */
 export function adoptSession(current: CurrentSession<unknown>, token: string, isPersistent: boolean): Promise<void> {
   return current.inTurn(async () => {
-    const { sessions, cookies, trustedOrigins, data } = current.policy;
+    const { sessions, cookies, data } = current.policy;
     const isTooLate = cookies !== null && current.exchange.isTooLate();
-    if (current.user !== null || current.failure !== null || isTooLate) return;
-    if (cookies !== null && crossOriginRefusal(current.exchange, trustedOrigins) !== null) return;
+    if (current.user !== null || current.failure !== null || isTooLate || !current.acceptsBeside) return;
     const claims = sessions.readToken(token);
     if (claims !== null && isVisitor(claims)) {
       const visitor = current.session === null ? await sessions.openVisitor(token, data === 'eager') : null;

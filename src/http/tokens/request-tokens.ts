@@ -23,6 +23,8 @@ export interface RequestTokens {
    * value.
    */
   readonly acting: readonly string[];
+  /** The value in the header, if it acts alone; `null` otherwise. Signed, or else no cookie came for users. */
+  readonly header: string | null;
   /** The different tokens under the cookie's name. */
   readonly cookies: readonly string[];
   /** Why no token may act; `null` when they may, or none came. */
@@ -44,14 +46,21 @@ export function judgeTokens(policy: TokenPolicy, exchange: Exchange): RequestTok
   const header = policy.header?.read(exchange);
   const cookies = policy.cookies?.(exchange.isSecure).user.read(exchange.header('cookie')) ?? NONE;
   if (header !== undefined && (cookies.length === 0 || manager.isToken(header))) {
-    return { acting: [header], cookies, refusal: null };
+    return { acting: [header], header, cookies, refusal: null };
   }
   const refusal = cookies.length === 0 ? null : crossOriginRefusal(exchange, trustedOrigins);
   if (refusal !== null) {
-    return { acting: NONE, cookies, refusal: cookies.some((token) => manager.isToken(token)) ? refusal : null };
+    const isRefused = cookies.some((token) => manager.isToken(token));
+    return { acting: NONE, header: null, cookies, refusal: isRefused ? refusal : null };
   }
   const candidates = candidatesOf(cookies, sessions);
-  return { acting: candidates ?? NONE, cookies, refusal: candidates === null ? tokenConflict() : null };
+  const conflict = candidates === null ? tokenConflict() : null;
+  return { acting: candidates ?? NONE, header: null, cookies, refusal: conflict };
+}
+
+/** The signed token in the header, which acts alone: no cookie counts beside it. `null` for none. */
+export function headerTokenOf({ manager }: TokenPolicy, { header }: RequestTokens): string | null {
+  return header !== null && manager.isToken(header) ? header : null;
 }
 
 /** The visitor of a request, as {@link judgeTokens} judges users. */
@@ -74,8 +83,8 @@ export const NO_VISITOR: RequestVisitor = { token: null, isInCookie: false, refu
  */
 export function judgeVisitor(policy: TokenPolicy, exchange: Exchange, tokens: RequestTokens): RequestVisitor {
   const { manager, trustedOrigins } = policy;
-  const header = tokens.acting.find((token) => !tokens.cookies.includes(token) && manager.isToken(token));
-  if (header !== undefined) return isVisitors(header) ? { ...NO_VISITOR, token: header } : NO_VISITOR;
+  const header = headerTokenOf(policy, tokens);
+  if (header !== null) return isVisitors(header) ? { ...NO_VISITOR, token: header } : NO_VISITOR;
   const cookies = policy.cookies?.(exchange.isSecure).visitor.read(exchange.header('cookie')) ?? NONE;
   const signed = cookies.filter((token) => isVisitors(token) && manager.isToken(token));
   const [token] = signed;
