@@ -220,8 +220,9 @@ const CONTINUE_READERS = { property: optional(checkProperty, 'auth') } satisfies
  * that express-session has, a visitor's too. Both cookies then open the same session with the same data. Remove
  * express-session once every live session has a second cookie.
  *
- * Browsers may drop express-session's cookie first. A login through express-session then ends the session in the other
- * cookie, and goes on in both. A planted cookie of express-session moves no user whom `sessionMiddleware` has found.
+ * A login or logout of `sessionMiddleware` ends the user's session that express-session has. Browsers may drop
+ * express-session's cookie first. A login through express-session then ends the session in the other cookie, and goes
+ * on in both. A planted cookie of express-session moves no user whom `sessionMiddleware` has found.
  *
  * @throws TypeError for a store or an option of the wrong kind.
  * @example
@@ -244,13 +245,26 @@ export function continueSession<Session extends object>(
     const ours = place.sessionOf(request);
     if (ours === undefined) return next(new TypeError(`continueSession: there is no req.${property}, see its option`));
     if (!isManagedBy(ours, manager)) return next(new TypeError(`continueSession: req.${property} has another manager`));
-    const { session } = request as SessionRequest;
-    const known = ours.user === null && session ? tracked.get(session) : undefined;
-    if (!session || !known?.stored?.isLive || ours.id === known.identity.name.sid) return next();
-    const { maxAge } = (session as { cookie: { maxAge?: unknown } }).cookie;
+    const current = currentOf(ours);
+    /** The live session of express-session at the moment, unless both have the same one. */
+    const beside = () => {
+      const { session } = request as SessionRequest;
+      const known = session ? tracked.get(session) : undefined;
+      return session && known?.stored?.isLive && known.identity.name.sid !== ours.id
+        ? { session, ...known.identity }
+        : null;
+    };
+    // Asked at each login and logout, since the handler may log in through express-session before.
+    current.tokenBeside = () => {
+      const found = beside();
+      return found === null || found.userId === null ? null : named.endingTokenOf(found.name);
+    };
+    const found = ours.user === null ? beside() : null;
+    if (found === null) return next();
+    const { maxAge } = (found.session as { cookie: { maxAge?: unknown } }).cookie;
     named
-      .tokenOf(known.identity.name)
-      .then((token) => (token === null ? undefined : adoptSession(currentOf(ours), token, typeof maxAge === 'number')))
+      .tokenOf(found.name)
+      .then((token) => (token === null ? undefined : adoptSession(current, token, typeof maxAge === 'number')))
       .then(() => next(), next);
   };
 }

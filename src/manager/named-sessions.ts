@@ -193,6 +193,11 @@ export class NamedSessions {
     return signToken({ tag: name.tag, ...live.session, provedAt: proof }, this.#policy.keys);
   }
 
+  /** A token to end a session with. Asks no store. */
+  endingTokenOf(name: SessionName): string {
+    return signToken(claimsOf(name), this.#policy.keys);
+  }
+
   /** Reports that data was not written: the session had ended, or the store failed in a {@link catchUp}. */
   dropped(name: SessionName, userId: string | null): void {
     this.#events.emit('save-dropped', { userId, sessionId: name.sid });

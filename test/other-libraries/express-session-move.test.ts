@@ -191,6 +191,14 @@ function ownRoutes(app: Express): void {
     }),
   );
   app.all(
+    '/login-in-both-later',
+    handlerOf(async (req: Request) => {
+      req.session.passport = { user: req.query.user };
+      await called((done) => req.session.save(done));
+      await req.auth.login(req.query.user);
+    }),
+  );
+  app.all(
     '/auth-proof',
     handlerOf(({ auth }) => auth.reauthenticated()),
   );
@@ -556,6 +564,40 @@ it('an earlier login through express-session does not take the place of a later 
   // Nor that of a token in the header, which acts alone.
   const api = await browser.visit('/me', { headers: { authorization } });
   expect([api.body.id, api.setCookie]).toEqual(['api', []]);
+  expect(await manager.listUserSessions('bob')).toHaveLength(1);
+  // A logout ends the earlier one, too, or the next request would sign bob in.
+  await browser.visit('/auth-logout');
+  expect((await browser.visit('/me')).status).toBe(401);
+  expect((await browser.visit('/who')).body.user).toBeNull();
+  expect(await manager.listUserSessions('bob')).toEqual([]);
+});
+
+it('a login through sessionMiddleware ends the one that the request made through express-session before', async () => {
+  const { browse, goTo, manager, events } = await startMoving();
+  const browser = browse();
+  goTo('both');
+  await browser.visit('/auth-login?user=ada');
+  await browser.visit('/login-in-both-later?user=ada');
+  expect(events).toEqual(['login ada', 'replaced ada', 'login ada', 'replaced ada', 'login ada']);
+  expect((await browser.visit('/me')).body.id).toBe('ada');
+  expect(await manager.listUserSessions('ada')).toHaveLength(1);
+  await browser.visit('/auth-logout');
+  expect((await browser.visit('/me')).status).toBe(401);
+});
+
+it('no token in the header and no page of another origin ends a session of express-session', async () => {
+  const { browse, goTo, manager } = await startMoving();
+  const browser = browse();
+  goTo('bridge');
+  await browser.visit('/login?user=ada');
+  goTo('both');
+  const authorization = `Bearer ${await manager.setToken('api')}`;
+  const foreign = { Origin: 'https://evil.example', 'Sec-Fetch-Site': 'cross-site' };
+  for (const headers of [{ authorization }, foreign, { ...foreign, authorization }]) {
+    expect((await browser.tab().visit('/auth-logout', { method: 'POST', headers })).status).toBe(200);
+  }
+  expect(await manager.listUserSessions('api')).toEqual([]);
+  expect((await browser.visit('/me')).body.id).toBe('ada');
 });
 
 it.each(['a user', 'a visitor'])(

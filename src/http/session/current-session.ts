@@ -40,6 +40,8 @@ export class CurrentSession<Detail> {
   hasEnded = false;
   /** Why the user of the request could not be determined; `null` otherwise. */
   failure: Error | null = null;
+  /** Gives a token of the user's session that the host has verified itself, beside this one; `null` for none. */
+  tokenBeside: (() => string | null) | null = null;
   /** The visitor of the request; `null` until it is looked for. */
   #visitor: RequestVisitor | null = null;
   /** The login, logout, rotation or start of a visit in flight. */
@@ -82,9 +84,10 @@ export class CurrentSession<Detail> {
     return headerTokenOf(policy, tokens) === null && crossOriginRefusal(exchange, policy.trustedOrigins) === null;
   }
 
-  /** The tokens that may act, and those that the request has now: of each session the latest. */
+  /** The tokens that may act, those that the request has now, and {@link tokenBeside}: of each session the latest. */
   get actingTokens(): string[] {
-    const tokens = [...this.tokens.acting, this.token, this.visitor.token].filter((one) => one !== null);
+    const beside = this.tokenBeside !== null && this.acceptsBeside ? this.tokenBeside() : null;
+    const tokens = [beside, ...this.tokens.acting, this.token, this.visitor.token].filter((one) => one !== null);
     return [...new Map(tokens.map((token) => [tagIn(token) + sessionIdIn(token), token])).values()];
   }
 
