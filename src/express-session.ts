@@ -260,7 +260,8 @@ export function continueSession<Session extends object>(
       return found === null || found.userId === null ? null : named.endingTokenOf(found.name);
     };
     const found = ours.user === null ? beside() : null;
-    if (found === null) return next();
+    // One visitor does not take the place of another.
+    if (found === null || (ours.id !== null && found.userId === null)) return next();
     const { maxAge } = (found.session as { cookie: { maxAge?: unknown } }).cookie;
     named
       .tokenOf(found.name)

@@ -7,6 +7,7 @@ import { continueSession, ExpressSessionStore, type LegacySessionsOptions } from
 import { listen } from '../support/apps';
 import { Browser } from '../support/browser';
 import { closeAfterEach } from '../support/closing';
+import { countedStore } from '../support/counted-store';
 import {
   type AnySession,
   called,
@@ -745,6 +746,35 @@ it('a write during the continuation is in later reads of the request, where data
   const browser = new Browser(running.url);
   await browser.visit('/login');
   expect((await browser.visit('/continue')).body).toBe('book');
+});
+
+it('makes no call for a visitor of express-session beside another of sessionMiddleware', async () => {
+  const { store: counted, calls } = countedStore(new MemoryStore());
+  const manager = new TokenManager({ store: counted, secret: SECRET });
+  onClose(() => manager.close());
+  const store = new ExpressSessionStore<AnySession>(manager, { userIdOf: ({ user }) => user });
+  const app = express();
+  app.use(expressSession({ secret: SECRET, resave: false, saveUninitialized: false, store }));
+  app.use(sessionMiddleware(manager, { property: 'auth' }), continueSession(store));
+  app.all(
+    '/set-both',
+    handlerOf(async ({ session, auth }) => {
+      await auth.data.set('theme', 'dark');
+      session.cart = 'book';
+    }),
+  );
+  app.all(
+    '/',
+    handlerOf(({ session, auth }) => [session.cart, auth.id]),
+  );
+  const running = await listen(app);
+  onClose(running.close);
+  const browser = new Browser(running.url);
+  await browser.visit('/set-both');
+  calls.length = 0;
+  const { body, setCookie } = await browser.visit('/');
+  expect([body, setCookie]).toEqual([['book', expect.any(String)], []]);
+  expect(calls).toEqual(['touchWithData', 'touch']);
 });
 
 it('rejects a sessionMiddleware with another manager than the store’s', async () => {
