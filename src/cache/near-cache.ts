@@ -37,7 +37,7 @@ export interface KnownSession {
   readonly clockOffset: number;
   /** When the store must be asked again, by `performance.now()`. */
   readonly until: number;
-  /** When a use must slide the session, by `performance.now()`; never while a slide is in flight. */
+  /** When a use must slide the session, by `performance.now()`. */
   slideAt: number;
 }
 
@@ -94,7 +94,6 @@ export class NearCache {
   #hits = 0;
   #misses = 0;
   #isUp = false;
-  #isClosed = false;
 
   constructor(store: FollowableStore, policy: CachePolicy, slideEveryMs: number, watcher: CacheWatcher) {
     this.#policy = policy;
@@ -103,7 +102,6 @@ export class NearCache {
     const follower: ChangeFollower = {
       changed: (tag) => this.changed(tag),
       completenessChanged: (outcome) => {
-        if (this.#isClosed) return;
         this.#isUp = outcome.isComplete;
         if (outcome.isComplete) return watcher.up();
         for (const tag of [...this.#users.keys()]) if (this.#feed.sourceOf(tag) === null) this.#users.delete(tag);
@@ -178,7 +176,6 @@ export class NearCache {
   }
 
   close(): void {
-    this.#isClosed = true;
     this.#isUp = false;
     this.#feed.close();
     this.#users.clear();

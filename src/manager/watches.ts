@@ -163,7 +163,6 @@ export class Watches {
     const follower: ChangeFollower = {
       changed: (tag) => this.#changed(tag),
       completenessChanged: (outcome) => {
-        if (this.#isClosed) return;
         if (!outcome.isComplete) return events.emit('watch-down', { error: changesMissed(outcome.cause) });
         events.emit('watch-up', {});
         const now = performance.now();
