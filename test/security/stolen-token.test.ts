@@ -153,6 +153,33 @@ describeStores((open) => {
     });
   });
 
+  it('a thief who rotates within the grace of the owner is not found until only one of them rotates', async () => {
+    // The known limit of rotations: this thief looks like a parallel request of the owner.
+    await manage({});
+    const reused: unknown[] = [];
+    sessions.on('reused', (event) => reused.push(event));
+    let owner = await sessions.setToken('ada');
+    let thief = owner;
+    for (let round = 0; round < 5; round++) {
+      await fixture.elapse(10 * GRACE * 1000);
+      const next = await rotate(owner);
+      await fixture.elapse((GRACE / 2) * 1000);
+      [owner, thief] = [next, await rotate(thief)];
+      await use(owner);
+      await fixture.elapse(10 * GRACE * 1000);
+      await use(thief);
+      await use(owner);
+    }
+    expect(reused).toEqual([]);
+    owner = await rotate(owner);
+    await use(owner);
+    await fixture.elapse(GRACE * 1000);
+    for (const token of [thief, owner]) {
+      expect(await sessions.inspectToken(token)).toEqual({ session: null, reason: 'reused' });
+    }
+    expect(reused).toHaveLength(1);
+  });
+
   describe('rotateEvery', () => {
     const renewed = async (token: string) => {
       const { session } = await requestSessionsOf(sessions).open(token);
