@@ -48,7 +48,8 @@ export class Rotations {
     const claims = readClaims(session.token);
     // A former token in flight: its client has a newer one.
     if (claims === null || claims.gen < session.newestGen) return false;
-    const isOld = session.checkedAt.getTime() - claims.mintedAt >= rotateEveryMs;
+    // A token from the future was made before Redis's clock was set back.
+    const isOld = Math.abs(session.checkedAt.getTime() - claims.mintedAt) >= rotateEveryMs;
     return isOld || (keys.length > 1 && signToken(claims, keys) !== session.token);
   }
 

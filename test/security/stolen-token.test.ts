@@ -201,6 +201,15 @@ describeStores((open) => {
       expect(await renewed(next)).toBeNull();
     });
 
+    it('renews a token that was made while the clock was that far ahead', async () => {
+      await manage({ rotateEvery: 3600 });
+      const token = await sessions.setToken('ada');
+      await fixture.elapse(-24 * 3600 * 1000);
+      const next = (await renewed(token)) as string;
+      await use(next);
+      expect(await renewed(next)).toBeNull();
+    });
+
     it('renews a token signed with an older secret', async () => {
       await manage({ rotateEvery: 3600 });
       const token = await sessions.setToken('ada');
