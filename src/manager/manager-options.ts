@@ -60,7 +60,7 @@ export interface TokenManagerOptions<Detail> {
   onLimit?: 'replace' | 'reject' | undefined;
   /**
    * Seconds for which a former token stays good once its successor was used, for requests in flight. Default 10. Range
-   * 0 to 3,600.
+   * 0 to 3,600, and less than `rotateEvery`.
    */
   rotationGrace?: number | undefined;
   /**
@@ -71,7 +71,7 @@ export interface TokenManagerOptions<Detail> {
   /**
    * Seconds after which the middleware gives a cookie's session a new token. It also replaces a token that an older
    * secret signed. Costs no call to the store. Default: none; only `rotate()` and `reauthenticated()` make new tokens.
-   * Range 1 to a hundred years.
+   * Range: more than `rotationGrace`, to a hundred years.
    */
   rotateEvery?: number | undefined;
   /**
@@ -146,6 +146,10 @@ export function managerPolicy<Detail>(options: TokenManagerOptions<Detail>) {
   }
   if (singleMode && maxSessions !== null && maxSessions !== 1) {
     throw new TypeError(`option singleMode is short for maxSessions: 1, and option maxSessions is ${maxSessions}`);
+  }
+  if (rotateEvery > 0 && rotateEvery <= rotationGrace) {
+    const grace = `option rotationGrace, which is ${rotationGrace}`;
+    throw new RangeError(`option rotateEvery must be more than ${grace}: else a former token stays live`);
   }
   const reuse: ReusePolicy = { graceMs: 1000 * rotationGrace, onReuse };
   return {

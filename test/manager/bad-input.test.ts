@@ -292,6 +292,11 @@ describe('an option of the wrong type is named when the object is built:', () =>
       manager({ rotationGrace: 3601 }),
       RangeError,
     ],
+    ...[1, 60].map((rotateEvery): [string, () => unknown, typeof RangeError] => [
+      'option rotateEvery must be more than option rotationGrace, which is 60: else a former token stays live',
+      manager({ rotateEvery, rotationGrace: 60 }),
+      RangeError,
+    ]),
     ["option onReuse must be 'end-session' or 'ignore'", manager({ onReuse: true }), TypeError],
     ['option getUserInfo must be a function, got a value of type object', manager({ getUserInfo: {} }), TypeError],
     ['option userInfoTtl must be a number, got a value of type string', manager({ userInfoTtl: '10' }), TypeError],

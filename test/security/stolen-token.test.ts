@@ -190,10 +190,10 @@ describeStores((open) => {
     };
 
     it('renews a token of that age, without an extra call to the store', async () => {
-      await manage({ rotateEvery: GRACE });
+      await manage({ rotateEvery: 2 * GRACE });
       const token = await sessions.setToken('ada');
       expect(await renewed(token)).toBeNull();
-      await fixture.elapse(GRACE * 1000);
+      await fixture.elapse(2 * GRACE * 1000);
       calls.length = 0;
       const next = (await renewed(token)) as string;
       expect(calls).toEqual(['touch']);
@@ -222,8 +222,9 @@ describeStores((open) => {
     });
 
     it('renews no former token in its grace, and none at all without the option', async () => {
-      await manage({ rotateEvery: 60, rotationGrace: 3600 });
+      await manage({ rotateEvery: 3601, rotationGrace: 3600 });
       const token = await sessions.setToken('ada');
+      await fixture.elapse(3600 * 1000);
       await use(await rotate(token));
       await fixture.elapse(GRACE * 1000);
       expect(await renewed(token)).toBeNull();
