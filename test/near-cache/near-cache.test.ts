@@ -12,9 +12,11 @@ import {
 } from 'tokensession';
 import { requireRecentLogin, sessionOpener } from 'tokensession/fetch';
 import { NearCache } from '../../src/cache/near-cache';
+import { tagOf } from '../../src/token/token';
 import { FRAMEWORKS, listen } from '../support/apps';
 import { closeAfterEach } from '../support/closing';
 import { countedStore } from '../support/counted-store';
+import { gate } from '../support/gate';
 import { inHeader, usedHeap } from '../support/heap';
 import { type RedisServer, scriptCalls, startRedis } from '../support/redis-server';
 import { idOf } from '../support/session-id';
@@ -970,6 +972,43 @@ describe('sliding', () => {
     expect((await there.checkToken(next)) !== null).toBe(isLive);
     expect(here.cacheStats?.hits).toBe(hits + 1);
     expect(reused).toEqual(isLive ? [] : [{ userId: 'ada', sessionId, ended: true }]);
+  });
+
+  it('goes on where the answer of a slide is not kept, because of a change to a user of the same group', async () => {
+    const held = gate();
+    let isHeld = false;
+    let touches = 0;
+    const redis = new RedisStore(server.url, { ...PATIENT, ...randomPrefixes() });
+    const store = wrapStore(redis, (method, call) => {
+      if (method !== 'touch') return call();
+      touches++;
+      return isHeld ? held.wait().then(call) : call();
+    });
+    const sessions = new TokenManager<{ name: string }>({
+      store,
+      secret: SECRET,
+      cache: CACHE,
+      ttl: 100,
+      slideEvery: 1,
+    });
+    closing(() => sessions.close());
+    await up(sessions);
+    const token = await hot(sessions);
+    const ids = Array.from({ length: 100_000 }, (_, i) => `user ${i}`);
+    const neighbour = ids.find((id) => tagOf(id).startsWith(token.slice(0, 2))) as string;
+    await sleep(1010);
+    isHeld = true;
+    await sessions.touchToken(token);
+    await held.arrival;
+    await sessions.deleteUserToken(neighbour);
+    isHeld = false;
+    held.open();
+    await sleep(1010);
+    touches = 0;
+    const hits = sessions.cacheStats?.hits ?? 0;
+    await sessions.touchToken(token);
+    expect(sessions.cacheStats?.hits).toBe(hits + 1);
+    expect(touches).toBe(1);
   });
 
   it('that finds the session ended ends it here, too, even without an announcement', async () => {
