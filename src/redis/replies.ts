@@ -206,17 +206,17 @@ export function parseRecord(sid: string, record: string, attributes: string | nu
 /** A session, of a match that begins with the fields of its record. */
 function recordOf(sid: string, match: readonly (string | undefined)[], attributes: string | null): SessionRecord {
   const createdAt = Number(match[1]);
-  const isMoved = match[5] !== undefined;
+  const hasToken = match[5] !== undefined;
   return {
     sid,
     createdAt,
     seenAt: Number(match[2]),
     ttlMs: Number(match[3]),
     capAt: Number(match[4]),
-    gen: isMoved ? Number(match[5]) : 0,
-    mintedAt: isMoved ? Number(match[6]) : createdAt,
-    confirmedAt: isMoved ? Number(match[7]) : createdAt,
-    provedAt: isMoved ? Number(match[8]) : createdAt,
+    gen: hasToken ? Number(match[5]) : 0,
+    mintedAt: hasToken ? Number(match[6]) : createdAt,
+    confirmedAt: hasToken ? Number(match[7]) : createdAt,
+    provedAt: hasToken ? Number(match[8]) : createdAt,
     attributes: attributesOf(attributes),
   };
 }
