@@ -55,7 +55,7 @@ export type ListReply = [userId: string, now: number, ...columns: (string | null
 /** A reply that must be a list. A proxy that mixes up connections may have brought one of another command. */
 export function listIn<Reply extends readonly unknown[]>(reply: Reply): Reply {
   if (Array.isArray(reply)) return reply;
-  throw notARecord();
+  throw foreignReply();
 }
 
 /** A reply of a script that takes a deadline, or ends sessions. */
@@ -63,13 +63,13 @@ export function tupleIn(reply: TupleReply): TupleReply {
   const [now, ...rest] = listIn(reply);
   integerIn(now);
   if (rest.every((part) => typeof part === 'string')) return reply;
-  throw notARecord();
+  throw foreignReply();
 }
 
 /** A reply that must be a whole number: as text where the client has the option `stringNumbers`. */
 export function integerIn(reply: unknown): number {
   if (/^\d+$/.test(String(reply))) return Number(reply);
-  throw notARecord();
+  throw foreignReply();
 }
 
 export function parseFound(asked: Asked, reply: FoundReply): Found {
@@ -134,6 +134,7 @@ function judgeStored({ claims, policy }: Asked, text: string): StoredSession | E
 }
 
 function parseEnded({ claims: { sid } }: Asked, [seconds, micros, userId, record]: EndedReply): EndedSession | null {
+  if (typeof record !== 'string') throw foreignReply();
   const [, until, reason = '', message = ''] = ENDED.exec(record) ?? [];
   if (until === undefined) throw notARecord();
   // A reason of a later version of this package is unknown here.
@@ -160,7 +161,8 @@ function isReason(text: string): text is EndedSession['reason'] {
 
 function storedSession(sid: string, reply: string): StoredSession {
   const match = SESSION.exec(reply);
-  if (match === null) throw notARecord();
+  // Scripts join what is stored by newlines, damaged or not.
+  if (match === null) throw reply.includes('\n') ? notARecord() : foreignReply();
   const now = timeOf(match[FIELDS + 1], match[FIELDS + 2]);
   const isExpired = Number(match[FIELDS + 5]) <= now;
   return {
@@ -242,6 +244,11 @@ export function endsIn(joined: string): SessionEnd[] {
 
 function notARecord(): SessionError {
   return new SessionError('ERR_STORE_CORRUPT', DAMAGED);
+}
+
+/** The error of a reply that none of our scripts gives, whatever is stored. */
+function foreignReply(): SessionError {
+  return new SessionError('ERR_STORE_CORRUPT', "Redis's reply does not fit the call: it belongs to another command");
 }
 
 function attributesOf(json: string | null): StoredAttributes {

@@ -65,6 +65,8 @@ describe.each(Object.entries(FOREIGN))('%s in the place of the reply', (kind, se
     await sleep(10);
     for (let shift = 0; shift < 5; shift++) send(client).catch(() => undefined);
     expect(await outcome).toMatchObject({ name: 'SessionError' });
+    // Lists may look like a damaged record.
+    if (!kind.startsWith('a list')) expect(String(await outcome)).not.toContain('deleteUserToken');
     jest.restoreAllMocks();
   });
 });
