@@ -25,8 +25,8 @@ export interface LegacySessionsOptions<Session extends object = PassportSession>
   store: AnyStore;
   /**
    * Returns when the session's user logged in: a Date, or milliseconds since the epoch. Any other value, or a time in
-   * the future, counts as unknown. Default: unknown. `requireRecentLogin` then refuses a moved session until it is
-   * `reauthenticated()`.
+   * the future, counts as unknown. `absoluteTtl` counts from that time; if it is unknown, from the move. Default:
+   * unknown. `requireRecentLogin` then refuses a moved session until it is `reauthenticated()`.
    */
   authenticatedAt?: ((session: Session) => Date | number | null | undefined) | undefined;
 }

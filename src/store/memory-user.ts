@@ -123,8 +123,11 @@ export class MemoryUser {
     const former = this.#sessions.get(sid)?.record;
     if (former !== undefined && expiryOf(former) > now) return { record: former, ended: [] };
     if (this.ban(now) !== null) throw startRefusal('ERR_USER_BANNED');
+    // A life counts from the login, also of a session that came from another store.
+    const capAt = absoluteTtlMs > 0 ? Math.min(provedAt || now, now) + absoluteTtlMs : 0;
     const isKnown = former !== undefined || (this.#ended.get(sid)?.rememberedUntil ?? 0) > now;
-    if (provedAt !== undefined && isKnown) throw startRefusal('ERR_NO_SESSION');
+    const isOver = isKnown || (capAt > 0 && capAt <= now);
+    if (provedAt !== undefined && isOver) throw startRefusal('ERR_NO_SESSION');
     const givingWay = this.#givingWay(session, now);
     if (givingWay === null) throw startRefusal('ERR_TOO_MANY_SESSIONS');
     const newest = Math.max(0, ...[...this.#sessions.values()].map(({ record }) => record.createdAt));
@@ -134,7 +137,7 @@ export class MemoryUser {
       createdAt,
       seenAt: now,
       ttlMs,
-      capAt: absoluteTtlMs > 0 ? now + absoluteTtlMs : 0,
+      capAt,
       gen: 0,
       mintedAt: now,
       confirmedAt: now,

@@ -160,7 +160,7 @@ export interface NewSession {
   userId: string;
   sid: string;
   ttlMs: number;
-  /** Milliseconds of the session's whole life; 0 for no bound. */
+  /** Milliseconds of the session's whole life, from `provedAt` where that is known; 0 for no bound. */
   absoluteTtlMs: number;
   attributes: StoredAttributes;
   /** The first data of the session, written in the same step. Default: none. */
@@ -172,8 +172,8 @@ export interface NewSession {
   inherits?: { sid: string; keys: readonly string[] } | undefined;
   /**
    * Of a session that came from another store: when its holder last proved who they are; 0 for unknown. The store
-   * refuses it if it remembers that a session with this id has ended or expired. With `attributes.moved`, it remembers
-   * every end. Default: a new session, proved now.
+   * refuses it if its whole life is over, or if it remembers that a session with this id has ended or expired. With
+   * `attributes.moved`, it remembers every end. Default: a new session, proved now.
    */
   provedAt?: number | undefined;
   /** Live sessions this user may have, with this one. */
@@ -303,8 +303,9 @@ export interface Store {
   /**
    * Adds a session. Then ends those it replaces and, as `'replaced'`, the oldest live ones over a limit. `createdAt` is
    * now, or one millisecond after the user's newest session, so that logins are in order. `seenAt` is now; `capAt` is
-   * now plus `absoluteTtlMs`, or 0. The first token has generation 0, and is made, used and proved now. Also gives the
-   * ids of the live sessions it ended. If a live session already has this id, gives that one and changes nothing.
+   * `absoluteTtlMs` after now, or after an earlier `provedAt`; or 0. The first token has generation 0, and is made,
+   * used and proved now. Also gives the ids of the live sessions it ended. If a live session already has this id, gives
+   * that one and changes nothing.
    *
    * Refuses with `ERR_USER_BANNED`, `ERR_TOO_MANY_SESSIONS` or, see {@link NewSession.provedAt}, `ERR_NO_SESSION`.
    * `ERR_STORE_CORRUPT`: the tag holds another user.

@@ -47,6 +47,32 @@ describeStores((open) => {
     return found === null ? null : [found.reason, found.message];
   };
 
+  describe('a session that came from another store', () => {
+    const DAY = 24 * HOUR;
+    const moved = (given: Partial<NewSession>) =>
+      newSession(USER, { provedAt: 0, attributes: { moved: true }, ttlMs: 7 * DAY, ...given });
+
+    it('lives until absoluteTtl after its login there, where that is known', async () => {
+      const { now } = await store.create(TAG, newSession(USER));
+      const absoluteTtlMs = 30 * DAY;
+      const provedAt = now - 29 * DAY;
+      const { session } = await store.create(TAG, moved({ provedAt, absoluteTtlMs }));
+      expect(session).toMatchObject({ provedAt, capAt: provedAt + absoluteTtlMs });
+      const unknown = await store.create(TAG, moved({ absoluteTtlMs }));
+      expect(unknown.session.capAt).toBe(unknown.now + absoluteTtlMs);
+      const ahead = await store.create(TAG, moved({ provedAt: now + DAY, absoluteTtlMs }));
+      expect(ahead.session.capAt).toBe(ahead.now + absoluteTtlMs);
+    });
+
+    it('is refused once absoluteTtl has passed since that login, and ends no other session', async () => {
+      const sid = await start();
+      const { now } = (await store.list(TAG)) as { now: number };
+      const over = moved({ provedAt: now - 30 * DAY, absoluteTtlMs: 30 * DAY, maxSessions: 1 });
+      await expect(store.create(TAG, over)).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
+      expect(await sidsOf(store, TAG)).toEqual([sid]);
+    });
+  });
+
   describe('why a session ended', () => {
     it('is known for a session that another login replaced', async () => {
       const [oldest, other] = [await start(), await start()];

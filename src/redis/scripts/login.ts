@@ -9,7 +9,7 @@ import { CLOCK, DATA, REFUSE_ON_REPLICA, USER } from './parts';
  * ARGV[1]   the user id; '' for a visitor
  * ARGV[2]   the new session's id
  * ARGV[3]   ttl, ms
- * ARGV[4]   whole life, ms; 0 = unbounded
+ * ARGV[4]   whole life, ms, from `proved` in ARGV[12] or from now; 0 = unbounded
  * ARGV[5]   attributes, JSON; '' = none
  * ARGV[6]   the moment, ms, after which the caller has given up: the script then does nothing
  * ARGV[7]   live sessions this user may have, the new one included
@@ -17,8 +17,8 @@ import { CLOCK, DATA, REFUSE_ON_REPLICA, USER } from './parts';
  * ARGV[9]   that device; '' = none
  * ARGV[10]  over a limit, 'replace' the oldest or 'reject' the login
  * ARGV[11]  ids of sessions of this user that the new one replaces, joined by commas
- * ARGV[12]  of a session that came from another store, the moment, ms, when its holder last proved who they are; '' = a
- *           new session
+ * ARGV[12]  of a session that came from another store, the moment, ms, when its holder last proved who they are, 0 =
+ *           unknown; '' = a new session
  * ARGV[13]  id of a session of this user whose data the new one takes over; '' = none
  * ARGV[14]  how many keys of that data, n
  * ARGV[15…] these n keys; then the other first data of the new session: each key and its JSON
@@ -50,7 +50,12 @@ if former and expiry(former) > now then
   return { now, encode(former), '', user.attributes[sid] or '' }
 end
 if is_banned(user.ban) then return refuse('ERR_USER_BANNED') end
-if proved ~= '' and (former or user.ended[sid] and user.ended[sid] > now) then return refuse('ERR_NO_SESSION') end
+-- A life counts from the login, also of a session that came from another store.
+local begun = math.min(tonumber(proved) or now, now)
+if begun == 0 then begun = now end
+local cap = life > 0 and begun + life or 0
+local is_over = former or user.ended[sid] and user.ended[sid] > now or cap > 0 and cap <= now
+if proved ~= '' and is_over then return refuse('ERR_NO_SESSION') end
 
 local function device_of(other)
   local is_json, known = pcall(cjson.decode, user.attributes[other] or '{}')
@@ -97,7 +102,6 @@ if inherited and expiry(inherited) > now then
 end
 
 -- Before all other writes: if Redis has no memory, this one fails and nothing has changed.
-local cap = life > 0 and now + life or 0
 local session = { created = math.max(now, newest + 1), seen = now, ttl = ttl, cap = cap, token = '' }
 -- To keep that order, created may be later than now, as after a clock was set back. The token's times are now.
 if session.created ~= now or proved ~= '' then
