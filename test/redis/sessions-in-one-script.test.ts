@@ -380,6 +380,19 @@ describe('calls that go out in one turn of the event loop', () => {
     await until('it is seen again', async () => (await scriptsDuring(askAll)) === 1);
   });
 
+  it('still take one script while Redis has no memory left', async () => {
+    const full = await startRedis();
+    closing(() => full.stop());
+    const prefixes = randomPrefixes();
+    const users = await logIn(await openTogether(full.url, prefixes, full), 2);
+    await full.admin.config('SET', 'maxmemory', '1');
+    const store = await openTogether(full.url, prefixes, full);
+    const askAll = async () => {
+      expect(await Promise.all(users.map((claims) => check(store, claims)))).toMatchObject(usersOf(users));
+    };
+    expect(await scriptsDuring(askAll, full)).toBe(1);
+  });
+
   it('all fail at a replica, and none is answered from it', async () => {
     const prefixes = randomPrefixes();
     const users = await logIn(await openTogether(server.url, prefixes), 3);

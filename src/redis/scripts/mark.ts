@@ -5,8 +5,10 @@
  * Returns  the mark
  */
 export const MARK = `
+-- As the scripts on several sessions do. A full Redis takes the SET after it.
+redis.call('GETEX', KEYS[1])
 for i = 1, #KEYS do redis.call('SET', KEYS[i], 'marked', 'PX', 10000) end
--- As the scripts on several sessions do.
+-- As those scripts do.
 redis.call('MGET', unpack(KEYS))
 return 'marked'
 `;
