@@ -14,7 +14,7 @@ export const MAX_REMEMBERED = 100;
 
 /**
  * Milliseconds for which the reason of an ended session is remembered: as long as the session would have lived, up to a
- * day.
+ * day. That of a session which came from another store has no such limit: it must not be moved once more.
  */
 export const MAX_ENDED_MS = 24 * 3_600_000;
 

@@ -166,7 +166,8 @@ export class MemoryUser {
     const ofMoved = isLive ? MOVED : EXPIRED;
     const remembered = (isLive ? why : null) ?? (record.attributes.moved ? ofMoved : null);
     if (remembered !== null) {
-      const rememberedUntil = isLive ? Math.min(expiresAt, now + MAX_ENDED_MS) : expiresAt + MAX_EXPIRED_MS;
+      const longest = record.attributes.moved ? expiresAt : Math.min(expiresAt, now + MAX_ENDED_MS);
+      const rememberedUntil = isLive ? longest : expiresAt + MAX_EXPIRED_MS;
       // Not the given id, which may be part of a request header, and would keep all of that in memory.
       this.#ended.set(record.sid, { ...remembered, rememberedUntil });
     }

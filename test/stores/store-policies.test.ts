@@ -71,6 +71,21 @@ describeStores((open) => {
       await expect(store.create(TAG, over)).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
       expect(await sidsOf(store, TAG)).toEqual([sid]);
     });
+
+    it.each<[string, (sid: string) => Promise<unknown>]>([
+      ['a kick', (sid) => store.end(TAG, sid, { reason: 'revoked', message: null })],
+      ['a kick of all', () => kickAll()],
+      ['its holder', (sid) => store.end(TAG, sid, null)],
+    ])('is not started again for as long as it would have lived, after its end by %s', async (_, end) => {
+      const session = moved({});
+      await store.create(TAG, session);
+      await end(session.sid);
+      await fixture.elapse(DAY + HOUR);
+      await expect(store.create(TAG, session)).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
+      await start();
+      await fixture.elapse(5 * DAY);
+      await expect(store.create(TAG, session)).rejects.toMatchObject({ code: 'ERR_NO_SESSION' });
+    });
   });
 
   describe('why a session ended', () => {

@@ -50,20 +50,22 @@ end
 
 /**
  * Deletes a session that would have lived until `expires`, and remembers the reason; '' for no reason. If the session
- * came from another store, remembers the end in any case, also of one that had expired, so that CREATE does not start
- * it again.
+ * came from another store, remembers the end in any case, also of one that had expired, and for all that time: the
+ * other store may still have it, and CREATE must not start it again.
  */
 export const END_RECORD = `
 local function end_record(key, sid, expires, reason, message)
   local is_expired = expires <= now
-  local attributes = (is_expired or reason == '') and redis.call('HMGET', key, sid .. '.a')[1] or ''
+  local attributes = redis.call('HMGET', key, sid .. '.a')[1] or ''
   local is_moved = string.find(attributes, '"moved":true', 1, true)
   redis.call('HDEL', key, sid, sid .. '.a', sid .. '.d')
   local remembered = math.min(expires, now + ${MAX_ENDED_MS})
   if is_expired and is_moved then
     -- The record of one that would have lived until 0 was damaged.
     reason, message, remembered = 'expired', '', (expires > 0 and expires or now) + ${MAX_EXPIRED_MS}
-  elseif is_moved then reason = 'unknown'
+  elseif is_moved then
+    if reason == '' then reason = 'unknown' end
+    if expires < ${NO_TIME} then remembered = expires end
   end
   if reason == '' or remembered <= now then return nil end
   redis.pcall('HSET', key, sid, string.format('ended:%.0f:', remembered) .. reason .. ':' .. message)
