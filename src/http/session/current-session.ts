@@ -84,10 +84,13 @@ export class CurrentSession<Detail> {
     return headerTokenOf(policy, tokens) === null && crossOriginRefusal(exchange, policy.trustedOrigins) === null;
   }
 
-  /** The tokens that may act, those that the request has now, and {@link tokenBeside}: of each session the latest. */
+  /**
+   * One token of each session that the request may act on: of those that came, {@link tokenBeside} and those that it has
+   * now. A signed one takes the place of one that came, whose signature is unknown.
+   */
   get actingTokens(): string[] {
     const beside = this.tokenBeside !== null && this.acceptsBeside ? this.tokenBeside() : null;
-    const tokens = [beside, ...this.tokens.acting, this.token, this.visitor.token].filter((one) => one !== null);
+    const tokens = [...this.tokens.acting, beside, this.token, this.visitor.token].filter((one) => one !== null);
     return [...new Map(tokens.map((token) => [tagIn(token) + sessionIdIn(token), token])).values()];
   }
 
