@@ -177,9 +177,13 @@ export async function startClusterTopology(options: ClusterTopologyOptions = {})
         // The target first: otherwise both would briefly redirect a client to each other.
         const others = (await topology.masters()).filter((node) => node !== from && node !== to);
         for (const node of [to, from, ...others]) await ask(node, 'CLUSTER', 'SETSLOT', slot, 'NODE', idOf(to));
-        await until(`all know the new owner of slot ${slot}`, async () =>
-          (await views()).every((view) => ownerIdIn(view, slot) === idOf(to)),
-        );
+        await until(`all know the new owner of slot ${slot}`, async () => {
+          if ((await views()).every((view) => ownerIdIn(view, slot) === idOf(to))) return true;
+          // Of two nodes that come to the same epoch, one takes a later one. If that is the former owner, its replicas
+          // go on with it for good. Does nothing where the epoch of the new owner is the latest.
+          await ask(to, 'CLUSTER', 'BUMPEPOCH');
+          return false;
+        });
       },
       breakBus() {
         for (const bus of buses) bus.swallow();
