@@ -155,7 +155,7 @@ export class NearCache {
     // A substring of a header, or of Redis's answer, keeps all of it in memory.
     const [tag, sid] = [flat(claims.tag), flat(claims.sid)];
     const clockOffset = now - askedAt;
-    const slideDueAt = Math.min(session.seenAt, now) + Math.min(this.#slideEveryMs, session.ttlMs / 2);
+    const slideDueAt = Math.min(session.seenAt, now) + this.#slideIntervalOf(session);
     const known = {
       user,
       session: { ...session, sid },
@@ -169,6 +169,11 @@ export class NearCache {
     else this.#users.set(tag, new Map([...this.#othersOf(sessions, sid, askedAt), [flat(token), known]]));
   }
 
+  /** Has a use slide the session again after an interval, in case the answer of the slide that begins is not kept. */
+  slideBegins(known: KnownSession): void {
+    known.slideAt = performance.now() + this.#slideIntervalOf(known.session);
+  }
+
   /** Drops the sessions of a user that may have changed. An answer in flight is not kept either. */
   changed(tag: string): void {
     (this.#changes[groupOf(tag)] as number)++;
@@ -179,6 +184,10 @@ export class NearCache {
     this.#isUp = false;
     this.#feed.close();
     this.#users.clear();
+  }
+
+  #slideIntervalOf({ ttlMs }: SessionRecord): number {
+    return Math.min(this.#slideEveryMs, ttlMs / 2);
   }
 
   /** Whether no change to the user's sessions can have been missed since the store was asked. */

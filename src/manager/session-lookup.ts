@@ -220,8 +220,7 @@ export class SessionLookup {
   /** Slides a known session while its request goes on. After a failure, the next request asks the store. */
   async #slideAside(token: string, known: KnownSession): Promise<void> {
     const { user, session } = known;
-    // In case the cache doesn't keep the answer. An answer that it keeps sets this anew.
-    known.slideAt = performance.now() + Math.min(this.#policy.slideEveryMs, session.ttlMs / 2);
+    this.#cache?.slideBegins(known);
     const claims = readClaims(token) as TokenClaims;
     try {
       const session = (await this.#ask(token, claims, 'use', this.#ticketFor(claims)))?.session;

@@ -669,15 +669,26 @@ it('a cookie of express-session never carries a later proof', async () => {
   expect((await former.visit('/vault')).status).toBe(403);
 });
 
+/** An application with express-session on our store, without `sessionMiddleware` and routes. */
+function expressSessionApp(manager: TokenManager) {
+  onClose(() => manager.close());
+  const store = new ExpressSessionStore<AnySession>(manager, { userIdOf: ({ user }) => user });
+  const app = express();
+  app.use(expressSession({ secret: SECRET, resave: false, saveUninitialized: false, store }));
+  const serve = async () => {
+    const { url, close } = await listen(app);
+    onClose(close);
+    return url;
+  };
+  return { app, store, serve };
+}
+
 it('a late response does not set the cookie of a continued session: the browser may have a later token', async () => {
   let moment = performance.now();
   const clock = jest.spyOn(performance, 'now').mockImplementation(() => moment);
   onClose(() => clock.mockRestore());
   const manager = new TokenManager({ store: new MemoryStore(), secret: SECRET, rotationGrace: 0 });
-  onClose(() => manager.close());
-  const store = new ExpressSessionStore<AnySession>(manager, { userIdOf: ({ user }) => user });
-  const app = express();
-  app.use(expressSession({ secret: SECRET, resave: false, saveUninitialized: false, store }));
+  const { app, store, serve } = expressSessionApp(manager);
   app.use(sessionMiddleware(manager, { property: 'auth' }), continueSession(store));
   app.all(
     '/login',
@@ -693,8 +704,7 @@ it('a late response does not set the cookie of a continued session: the browser 
       moment += Number(query.ms);
     }),
   );
-  const running = await listen(app);
-  onClose(running.close);
+  const url = await serve();
   for (const [paths, cookies] of [
     [['/login'], ['session']],
     [['/set'], ['session-visitor']],
@@ -704,7 +714,7 @@ it('a late response does not set the cookie of a continued session: the browser 
       ['session', 'session-visitor'],
     ],
   ] as const) {
-    const browser = new Browser(running.url);
+    const browser = new Browser(url);
     for (const path of paths) await browser.visit(path);
     const { setCookie } = await browser.tab().visit('/wait?ms=900');
     expect(setCookie.map((line) => line.split('=', 1)[0])).toEqual(cookies);
@@ -716,10 +726,7 @@ it('a write during the continuation is in later reads of the request, where data
   const opening = gate();
   const inner = new MemoryStore();
   const manager = new TokenManager({ store: inner, secret: SECRET });
-  onClose(() => manager.close());
-  const store = new ExpressSessionStore<AnySession>(manager, { userIdOf: ({ user }) => user });
-  const app = express();
-  app.use(expressSession({ secret: SECRET, resave: false, saveUninitialized: false, store }));
+  const { app, store, serve } = expressSessionApp(manager);
   app.use(sessionMiddleware(manager, { property: 'auth', data: 'eager' }));
   app.all(
     '/login',
@@ -741,9 +748,8 @@ it('a write during the continuation is in later reads of the request, where data
       return auth.data.get('cart');
     })(req, res, next);
   });
-  const running = await listen(app);
-  onClose(running.close);
-  const browser = new Browser(running.url);
+  const url = await serve();
+  const browser = new Browser(url);
   await browser.visit('/login');
   expect((await browser.visit('/continue')).body).toBe('book');
 });
@@ -751,10 +757,7 @@ it('a write during the continuation is in later reads of the request, where data
 it('makes no call for a visitor of express-session beside another of sessionMiddleware', async () => {
   const { store: counted, calls } = countedStore(new MemoryStore());
   const manager = new TokenManager({ store: counted, secret: SECRET });
-  onClose(() => manager.close());
-  const store = new ExpressSessionStore<AnySession>(manager, { userIdOf: ({ user }) => user });
-  const app = express();
-  app.use(expressSession({ secret: SECRET, resave: false, saveUninitialized: false, store }));
+  const { app, store, serve } = expressSessionApp(manager);
   app.use(sessionMiddleware(manager, { property: 'auth' }), continueSession(store));
   app.all(
     '/set-both',
@@ -767,9 +770,8 @@ it('makes no call for a visitor of express-session beside another of sessionMidd
     '/',
     handlerOf(({ session, auth }) => [session.cart, auth.id]),
   );
-  const running = await listen(app);
-  onClose(running.close);
-  const browser = new Browser(running.url);
+  const url = await serve();
+  const browser = new Browser(url);
   await browser.visit('/set-both');
   calls.length = 0;
   const { body, setCookie } = await browser.visit('/');

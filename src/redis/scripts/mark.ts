@@ -5,10 +5,9 @@
  * Returns  the mark
  */
 export const MARK = `
--- As the scripts on several sessions do. A full Redis takes the SET after it.
+-- GETEX and MGET, as in the scripts on several sessions. After the GETEX, a full Redis takes the SET.
 redis.call('GETEX', KEYS[1])
 for i = 1, #KEYS do redis.call('SET', KEYS[i], 'marked', 'PX', 10000) end
--- As those scripts do.
 redis.call('MGET', unpack(KEYS))
 return 'marked'
 `;
