@@ -203,9 +203,12 @@ export class RedisStore implements Store {
     const call = this.#callFor(tag);
     const keys = goneAtVersion === null ? ([call.key] as [string]) : this.#bothKeys(tag);
     const args = [except ?? '', message ?? '', goneAtVersion ?? ''];
-    const [now, ended = '', notBefore = '', kept = ''] = await this.#runEnding(call, 'endAll', keys, args);
-    const isDone = goneAtVersion === null || ended !== '';
-    if (!isDone) return [];
+    const [now, ended, notBefore = '', kept = ''] = await this.#runEnding(call, 'endAll', keys, args);
+    if (ended === undefined) {
+      const message = "a Cluster is moving this user's slot, and has the sessions on one node and the info on another";
+      throw new SessionError('ERR_STORE_UNAVAILABLE', message);
+    }
+    if (goneAtVersion !== null && ended === '') return [];
     return this.#secure(call, { ends: endsIn(notBefore), before: Number(now), except: kept }, idsIn(ended));
   }
 

@@ -10,16 +10,16 @@ import { CLOCK, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
  * ARGV[1]  session id to keep; '' = none
  * ARGV[2]  a message to holders of their tokens; '' = none
  * ARGV[3]  for a user who no longer exists, the version of the load that found this: also forgets the info. Does
- *          nothing if the info has a later version, if that load took too long to be kept, or without KEYS[2]; '' = for
- *          another reason
+ *          nothing if the info has a later version, or if that load took too long to be kept; '' = for another reason
  * Returns  { now, the ids of the live sessions it ended, the ended ones that began now or later (each id and when it
- *          began), the session id that it kept; '' = none }, both lists joined by commas
+ *          began), the session id that it kept; '' = none }, both lists joined by commas; { now } when it can't see the
+ *          info of ARGV[3], without KEYS[2]
  */
 export const END_ALL = `${CLOCK}${USER}${USER_INFO}
 local key, except, message, gone_at = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
 if gone_at then
   ${REFUSE_ON_REPLICA}
-  if not KEYS[2] then return { now, '', '', '' } end
+  if not KEYS[2] then return { now } end
   local version, _, refusal = read_info(KEYS[2])
   if not version then return refusal end
   if version > gone_at or now - gone_at > ${MAX_USER_INFO_LOAD_MS} then return { now, '', '', '' } end
