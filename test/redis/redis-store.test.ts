@@ -565,6 +565,17 @@ describe('a ban that is repeated', () => {
     expect(await sessions.getBan('ada')).toBeNull();
   });
 
+  it('does not return once its lifting is forgotten: it began an hour ago by then', async () => {
+    const sessions = manage();
+    await sessions.banUser('ada');
+    const since = Number((await stored('ada')).split(':')[0]);
+    await sessions.unbanUser('ada');
+    await elapse(3600);
+    expect(await stored('ada')).toBeNull();
+    await repeat('ada', `${since - 3_600_000}:0:`);
+    expect(await sessions.getBan('ada')).toBeNull();
+  });
+
   it('is ordered after an earlier one by its start, even when the clock was set back', async () => {
     const sessions = manage();
     const ahead = (await timeOf(server)) + 60_000;

@@ -34,8 +34,6 @@ interface RevocationServers {
 
 /** Milliseconds for which a revocation is remembered, at least, after a server has it. */
 const REMEMBER_MS = 60_000;
-/** Milliseconds for which a ban is repeated: servers remember for an hour that one was lifted. */
-const REPEAT_BAN_MS = 50 * 60_000;
 /** Users whose revocations are remembered, and sessions of one user. Beyond that, the oldest are forgotten. */
 const MAX_USERS = 10_000;
 const MAX_SESSIONS = 1000;
@@ -57,14 +55,10 @@ interface Entry {
   before: number;
   except: string;
   ban: Revocation['ban'];
-  /** When the ban was set or lifted, by the monotonic clock. */
-  bannedAt: number;
   /** When a server last got `before` or `ban`. */
   userAt: number;
   /** The server that has all of it; `null` for none. */
   server: string | null;
-  /** When a server last got a part of it. */
-  at: number;
   /** Counts the additions. */
   version: number;
 }
@@ -91,14 +85,14 @@ export class Revocations {
   /** Remembers a revocation that a server has acknowledged; `null` when another server holds the key by now. */
   record(key: string, { ends = [], before = 0, except = '', ban }: Revocation, server: string | null): void {
     const entry = this.#entries.get(key) ?? newEntry(server);
-    forgetOldParts(entry);
+    forgetOldParts(entry, performance.now() - REMEMBER_MS);
     if (before > 0 || ban !== undefined) entry.userAt = performance.now();
     const ended = [...ends];
     // A later kick includes an earlier one: it keeps the same exception, or ends that session, too.
     if (before >= entry.before) Object.assign(entry, { before, except: flat(except) });
     // The clock was set back in between: what the earlier kick kept, this one has ended.
     else if (before > 0 && ![except, ''].includes(entry.except)) ended.push({ sid: entry.except, moment: before - 1 });
-    if (ban !== undefined) Object.assign(entry, { ban, bannedAt: performance.now() });
+    if (ban !== undefined) entry.ban = ban;
     // A server with the new part may lack the old one.
     if (entry.server !== server) entry.server = null;
     entry.version++;
@@ -185,8 +179,7 @@ export class Revocations {
   async #repeat(key: string, entry: Entry): Promise<boolean> {
     if (this.#entries.get(key) !== entry) return true;
     const server = this.#servers.serverOf(key);
-    const { version, before, except } = entry;
-    const ban = performance.now() - entry.bannedAt < REPEAT_BAN_MS ? entry.ban : undefined;
+    const { version, before, except, ban } = entry;
     const ends = [...entry.ends].map(([sid, { moment }]) => ({ sid, moment }));
     try {
       await this.#servers.revoke(key, { ends, before, except, ...(ban && { ban }) });
@@ -211,11 +204,11 @@ export class Revocations {
   }
 
   #written(key: string, entry: Entry, ends: readonly SessionEnd[]): void {
-    entry.at = performance.now();
+    const at = performance.now();
     for (const { sid, moment } of ends) {
       const known = entry.ends.get(sid)?.moment ?? moment;
       entry.ends.delete(sid);
-      entry.ends.set(sid, { moment: Math.max(known, moment), at: entry.at });
+      entry.ends.set(sid, { moment: Math.max(known, moment), at });
     }
     this.#entries.delete(key);
     this.#entries.set(key, entry);
@@ -228,8 +221,8 @@ export class Revocations {
       ends.delete(sid);
     }
     for (const [key, entry] of this.#entries) {
-      const isYoung = entry.at > oldest || entry.server === null;
-      if (isYoung && this.#entries.size <= MAX_USERS) break;
+      forgetOldParts(entry, oldest);
+      if (!isEmpty(entry) && this.#entries.size <= MAX_USERS) break;
       this.#entries.delete(key);
     }
   }
@@ -238,16 +231,15 @@ export class Revocations {
   #forgetAcknowledged(): void {
     const oldest = performance.now() - REMEMBER_MS;
     for (const [key, entry] of this.#entries) {
-      forgetOldParts(entry);
-      if (entry.at <= oldest && entry.server !== null) this.#entries.delete(key);
+      forgetOldParts(entry, oldest);
+      if (isEmpty(entry)) this.#entries.delete(key);
     }
   }
 }
 
 /** Forgets the parts that a server got long ago: later ones may keep the entry young. */
-function forgetOldParts(entry: Entry): void {
+function forgetOldParts(entry: Entry, oldest: number): void {
   if (entry.server === null) return;
-  const oldest = performance.now() - REMEMBER_MS;
   if (entry.userAt <= oldest) Object.assign(entry, { before: 0, except: '', ban: undefined });
   for (const [sid, { at }] of entry.ends) {
     if (at > oldest) break;
@@ -255,7 +247,11 @@ function forgetOldParts(entry: Entry): void {
   }
 }
 
+function isEmpty({ ends, before, ban }: Entry): boolean {
+  return ends.size === 0 && before === 0 && ban === undefined;
+}
+
 function newEntry(server: string | null): Entry {
   const none = { ends: new Map(), before: 0, except: '', ban: undefined };
-  return { ...none, bannedAt: 0, userAt: 0, server, at: 0, version: 0 };
+  return { ...none, userAt: 0, server, version: 0 };
 }
