@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { checkString } from '../errors/arguments';
 import { isStartRefusal } from '../errors/start-refusal';
 import { attributesOf } from '../http/exchange/exchange';
 import { currentOf } from '../http/session/request-session';
@@ -11,7 +12,7 @@ import type { SessionAttributes, SessionEntries } from '../store/store';
 import { isVisitor } from '../token/token';
 import type { LegacySessions } from './legacy-sessions';
 import type { SessionRequest } from './peer';
-import { contentOf, entriesOf, lifetimeOf } from './session-content';
+import { checkContent, contentOf, entriesOf, lifetimeOf } from './session-content';
 import { idOf, isNamedId, nameOf, type SessionIdentity } from './session-identity';
 import { newTrack, type StoredContent, type TrackedSession, tracked } from './tracked-session';
 
@@ -76,6 +77,7 @@ export class ExpressSessions {
    * the user has changed, starts another session in its place, whose id the request has at once.
    */
   async save(id: string, session: object): Promise<void> {
+    checkString('sid', id);
     const entries = entriesOf(session);
     const ttlMs = lifetimeOf(session);
     const userId = this.#userIdOf(session);
@@ -101,6 +103,7 @@ export class ExpressSessions {
 
   /** Slides a session unless reading it already has, and sets the time to live of its cookie. */
   async touch(id: string, session: object): Promise<void> {
+    const cookie = entriesOf({ cookie: checkContent(session).cookie });
     const ttlMs = lifetimeOf(session);
     const known = this.#trackUnder(id, session);
     if (known === undefined) {
@@ -109,7 +112,6 @@ export class ExpressSessions {
       await this.#sessions.refresh(name, ttlMs ?? this.#sessions.defaultTtlMs(name));
       return;
     }
-    const cookie = entriesOf({ cookie: (session as { cookie?: unknown }).cookie });
     return inTurn(known, async () => {
       const { stored } = known;
       if (ttlMs === 0) return this.#endStored(known);
@@ -263,18 +265,19 @@ export class ExpressSessions {
     const ttlMs = wanted ?? this.#sessions.defaultTtlMs(name);
     const data = new Map(entries);
     if (former !== null && former.identity.userId !== null) {
-      const changesByOthers = await this.#endFormer(former, entries, userId === null);
+      const isSignOut = userId === null;
+      const changesByOthers = isSignOut ? await this.#endFormer(former, entries, true) : null;
       for (const [key, json] of changesByOthers ?? []) json === null ? data.delete(key) : data.set(key, json);
       // The former user's session had ended otherwise. A visitor gets none of its data then; another user does unless
       // it was kicked, because two requests may change the user at once.
-      if (changesByOthers === null && (userId === null || (await this.#sessions.wasEnded(former.identity.name)))) {
+      if (isSignOut ? changesByOthers === null : await this.#sessions.wasEnded(former.identity.name)) {
         known.stored = { identity, entries, ttlMs, isLive: false };
         return this.#sessions.dropped(former.identity.name, former.identity.userId);
       }
     }
     await this.#start({ ...save, entries: data }, ttlMs);
     try {
-      // The new one is there before a visitor's ends, so that a refused sign-in takes nothing from the visitor.
+      // The new one is there before the former one ends, so that a refused sign-in takes nothing.
       const changesByOthers = former?.isLive ? await this.#endFormer(former, entries) : null;
       if (changesByOthers !== null) await this.#sessions.catchUp(name, userId, changesByOthers);
     } catch (error) {

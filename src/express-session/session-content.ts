@@ -5,20 +5,24 @@ import type { SessionCookie } from './peer';
 
 const COOKIE = 'cookie';
 
+/** @throws TypeError for a session that is no object. */
+export function checkContent(session: unknown): { cookie?: unknown } {
+  if (typeof session === 'object' && session !== null) return session;
+  throw new TypeError(`session must be an object, got ${kindOf(session)}`);
+}
+
 /**
  * The content to store: the JSON of each top-level key of a session. As in other express-session stores, a Date becomes
- * its ISO string and NaN becomes `null`. Values without JSON, such as functions, are left out.
+ * its ISO string and NaN becomes `null`. Values without JSON, such as functions, are left out. A lone surrogate in a
+ * key becomes U+FFFD, as in UTF-8.
  *
  * @throws TypeError for a BigInt or a cycle.
  */
 export function entriesOf(session: object): Map<string, string> {
-  if (typeof session !== 'object' || session === null) {
-    throw new TypeError(`session must be an object, got ${kindOf(session)}`);
-  }
   const entries = new Map<string, string>();
-  for (const [key, value] of Object.entries(session)) {
+  for (const [key, value] of Object.entries(checkContent(session))) {
     const json: string | undefined = JSON.stringify(key === COOKIE ? lasting(value) : value);
-    if (json !== undefined) entries.set(key, json);
+    if (json !== undefined) entries.set(key.toWellFormed(), json);
   }
   return entries;
 }

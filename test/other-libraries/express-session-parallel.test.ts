@@ -221,6 +221,31 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(await store.length()).toBe(1);
   });
 
+  it.each(['is refused', 'fails'])('keeps a user signed in while the login of another user %s', async (outcome) => {
+    const { browse, manager, inner, events } = await start({
+      routes: {
+        '/sign-in': async (req) => {
+          req.session.passport = { user: 'eve' };
+          const error = new SessionError('ERR_STORE_TIMEOUT', 'test');
+          const create = jest.spyOn(inner, 'create');
+          if (outcome === 'fails') create.mockRejectedValueOnce(error);
+          const code = await called((done) => req.session.save(done)).catch((reason) => reason.code);
+          create.mockRestore();
+          req.session.passport = { user: 'ada' };
+          return code;
+        },
+      },
+    });
+    if (outcome === 'is refused') await manager.banUser('eve');
+    const browser = browse();
+    await browser.visit('/login');
+    const code = outcome === 'fails' ? 'ERR_STORE_TIMEOUT' : 'ERR_USER_BANNED';
+    expect((await browser.visit('/sign-in')).body).toBe(code);
+    expect((await browser.visit('/session')).body.data).toMatchObject({ passport: { user: 'ada' } });
+    expect(await manager.listUserSessions('ada')).toHaveLength(1);
+    expect(events.map(([name]) => name)).not.toContain('logout');
+  });
+
   it('tries a refused login again only after regenerate(), since a response saves its session once more', async () => {
     const { browse, manager } = await start({
       policy: { maxSessions: 1, onLimit: 'reject' },

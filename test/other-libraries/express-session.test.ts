@@ -824,6 +824,25 @@ describe.each(KINDS)('on %s, the store alone, used as in the tests of connect-re
     expect(await store.length()).toBe(1);
   });
 
+  it.each([undefined, null, 7, {}])('saves nothing under the id %j', async (id) => {
+    const { store } = await start();
+    await expect(store.set(id as string, { cookie: {} })).rejects.toThrow(/^sid must be a string, got /);
+    expect(await store.length()).toBe(0);
+  });
+
+  it('names the session that is no object', async () => {
+    const { store } = await start();
+    for (const verb of ['set', 'touch'] as const) {
+      await expect(store[verb]('a', null as never)).rejects.toThrow('session must be an object, got null');
+    }
+  });
+
+  it('keeps a key with a lone surrogate as UTF-8 does', async () => {
+    const { store } = await start();
+    await store.set('a', { '\ud800': 1, cookie: {} });
+    expect(await store.get('a')).toEqual({ '\ufffd': 1, cookie: {} });
+  });
+
   it('makes no user’s session from an object that has the id of one', async () => {
     const { store, events } = await start();
     await store.set(`${'a'.repeat(22)}.${'b'.repeat(22)}`, { a: 1, cookie: {} });
