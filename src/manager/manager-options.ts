@@ -3,7 +3,9 @@ import {
   checkBoolean,
   checkFunction,
   checkSeconds,
+  checkWellFormed,
   integer,
+  isPlainObject,
   kindOf,
   MAX_SECONDS,
   oneOf,
@@ -181,7 +183,7 @@ function readDeviceLimits(name: string, option: unknown): (device?: string) => n
     const limit = readLimit(name, option);
     return () => limit;
   }
-  if (typeof option !== 'object' || option === null || Array.isArray(option)) {
+  if (!isPlainObject(option)) {
     throw new TypeError(`${name} must be a number or an object of numbers, got ${kindOf(option)}`);
   }
   const limits = new Map<string | undefined, number>();
@@ -190,7 +192,7 @@ function readDeviceLimits(name: string, option: unknown): (device?: string) => n
     if (device === '' || device.length > MAX_ATTRIBUTE_LENGTH) {
       throw new RangeError(`${limitName} must be named with 1 to ${MAX_ATTRIBUTE_LENGTH} characters`);
     }
-    limits.set(device, readLimit(limitName, limit));
+    limits.set(checkWellFormed(limitName, device), readLimit(limitName, limit));
   }
   return (device) => limits.get(device) ?? 0;
 }

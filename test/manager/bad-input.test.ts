@@ -286,6 +286,16 @@ describe('an option of the wrong type is named when the object is built:', () =>
       manager({ maxSessionsPerDevice: [2] }),
       TypeError,
     ],
+    [
+      'option maxSessionsPerDevice must be a number or an object of numbers, got an object of the class Map',
+      manager({ maxSessionsPerDevice: new Map([['web', 2]]) }),
+      TypeError,
+    ],
+    [
+      'option maxSessionsPerDevice["\\ud800"] must be well-formed Unicode: it holds a lone surrogate',
+      manager({ maxSessionsPerDevice: { '\ud800': 2 } }),
+      RangeError,
+    ],
     ["option onLimit must be 'replace' or 'reject'", manager({ onLimit: 'ask' }), TypeError],
     [
       'option rotationGrace must be a whole number from 0 to 3600, got 3601',
@@ -453,6 +463,11 @@ describe('createRedisClient refuses', () => {
       'a broken escape',
       `redis://:%zz${PASSWORD}@host`,
       'the Redis URL has a user or password that is not percent-encoded',
+    ],
+    [
+      'a password that is taken for a host and port',
+      `redis://sessions:123#${PASSWORD}@host`,
+      'the Redis URL has a #: in a password it must be %23',
     ],
     ['a URL for a host', { host: `redis://:${PASSWORD}@host:6379` }, 'host must be a name or an address, and no URL'],
     [

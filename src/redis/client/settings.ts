@@ -234,6 +234,7 @@ function settingsOfUrl(text: string, tls?: ConnectionOptions): RedisSettings {
     throw new TypeError('the Redis URL must begin with redis:// or rediss://');
   }
   if (url.hostname === '') throw new TypeError('the Redis URL names no host: it must look like redis://host:6379');
+  if (text.includes('#')) throw new TypeError('the Redis URL has a #: in a password it must be %23');
   const settings: RedisSettings = { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), tls: tlsOfUrl(url, tls) };
   if (url.port !== '') settings.port = Number(url.port);
   if (url.username !== '') settings.username = decoded(url.username);
