@@ -128,11 +128,11 @@ export class RequestSessions<Detail> {
   }
 
   /**
-   * Makes a new token for the session of an open request; `null` when the session has ended meanwhile. Judges the token
-   * no second time: another request may have rotated longer ago than the grace.
+   * Makes a new token for the session of an open request, unless the session has ended meanwhile. Judges the token no
+   * second time: another request may have rotated longer ago than the grace.
    */
-  async rotate(token: string, proof: 'inherited' | 'now'): Promise<string | null> {
-    return (await this.rotations.rotate(token, proof, ANY_TOKEN))?.token ?? null;
+  rotate(token: string, proof: 'inherited' | 'now'): ReturnType<Rotations['rotate']> {
+    return this.rotations.rotate(token, proof, ANY_TOKEN);
   }
 
   /** The data of the session of an open request, which may change meanwhile. Judges its token no second time. */

@@ -1,10 +1,14 @@
+import type { Ending } from '../errors/session-error';
 import type { ReusePolicy } from '../store/store';
 import { readClaims, signToken, type TokenClaims } from '../token/token';
 import type { ManagerPolicy } from './manager-options';
 import type { OpenedSession } from './opened-session';
 import type { SessionEmitter } from './session-events';
-import { type LiveToken, liveIn, type SessionLookup } from './session-lookup';
+import { endingOf, type LiveToken, liveIn, type SessionLookup } from './session-lookup';
 import type { User } from './types';
+
+/** A live session with its new token, or why there is none. */
+type RotatedToken = (LiveToken & { token: string; ending: null }) | { token: null; ending: Ending };
 
 /** Makes new tokens for live sessions. Writes nothing: a session's record moves on at the first use of a new token. */
 export class Rotations {
@@ -25,20 +29,18 @@ export class Rotations {
 
   /**
    * Makes a new token for the session of this one. `proof`: `'inherited'` keeps the proof of this token, `'now'` proves
-   * its user at this moment. `null`: the token is not live.
+   * its user at this moment.
    *
    * @param reuse {@link ANY_TOKEN} for a token that was judged before.
    */
-  async rotate(
-    token: string,
-    proof: 'inherited' | 'now',
-    reuse?: ReusePolicy,
-  ): Promise<(LiveToken & { token: string }) | null> {
-    const live = liveIn(await this.#lookup.ask(token, 'read', undefined, reuse));
-    if (live === null) return null;
+  async rotate(token: string, proof: 'inherited' | 'now', reuse?: ReusePolicy): Promise<RotatedToken> {
+    const found = await this.#lookup.ask(token, 'read', undefined, reuse);
+    const live = liveIn(found);
+    if (live === null) return { token: null, ending: endingOf(found) };
     const provedAt = proof === 'now' ? live.now : live.provedAt;
     const claims = { ...(readClaims(token) as TokenClaims), provedAt };
-    return { ...live, provedAt, token: this.#mint(claims, live.user.id, live.session.gen, live.now) };
+    const next = this.#mint(claims, live.user.id, live.session.gen, live.now);
+    return { ...live, provedAt, token: next, ending: null };
   }
 
   /** Whether a session's token is older than `rotateEvery`, or signed with an older secret. Asks no store. */

@@ -226,7 +226,7 @@ export class TokenManager<Detail = unknown> {
    * @returns `null` when the token is not live.
    */
   async rotateToken(token: string): Promise<string | null> {
-    return (await this.#requests.rotations.rotate(token, 'inherited'))?.token ?? null;
+    return (await this.#requests.rotations.rotate(token, 'inherited')).token;
   }
 
   /**
@@ -237,7 +237,7 @@ export class TokenManager<Detail = unknown> {
    */
   async reauthenticateToken(token: string): Promise<Session<Detail> | null> {
     const rotated = await this.#requests.rotations.rotate(token, 'now');
-    return rotated === null ? null : viewOf(rotated.token, rotated);
+    return rotated.token === null ? null : viewOf(rotated.token, rotated);
   }
 
   /**

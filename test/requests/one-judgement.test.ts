@@ -96,6 +96,19 @@ describe.each(ALL_HOSTS)('%s', (_, host) => {
     expect(response).toMatchObject({ status: 200, setCookie: [] });
   });
 
+  it.each(['rotate', 'reauthenticated'] as const)('%s() shows why the session has ended meanwhile', async (verb) => {
+    const manager = newManager();
+    const send = await start(
+      async ({ session }) => {
+        await manager.deleteUserToken('ada', { message: 'hacked' });
+        return { token: await session[verb](), reason: session.endReason, message: session.endMessage };
+      },
+      [{ manager }],
+    );
+    const { text } = await send([`Cookie: session=${await manager.setToken('ada')}`]);
+    expect(JSON.parse(text)).toEqual({ token: null, reason: 'revoked', message: 'hacked' });
+  });
+
   it('an update of data that a logout in parallel overtakes passes none of it to the visitor', async () => {
     const manager = newManager();
     const send = await start(

@@ -112,9 +112,9 @@ export function rotateToken(current: CurrentSession<unknown>, proof: 'inherited'
     current.checkKnown();
     if (session === null || session.user === null) return null;
     if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(what);
-    const token = await current.policy.sessions.rotate(session.token, proof);
+    const { token, ending } = await current.policy.sessions.rotate(session.token, proof);
     if (token === null) {
-      current.signOut({ reason: 'unknown' });
+      current.signOut(ending);
       return null;
     }
     if (current.isInCookie && current.exchange.isTooLate()) throw headersSent(what);
