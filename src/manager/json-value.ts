@@ -4,8 +4,8 @@ import { classNameOf, isPlainObject, kindOf } from '../errors/arguments';
 const MAX_DEPTH = 100;
 
 /**
- * The JSON of a value that survives the round trip. Anything that JSON would change or omit is an error that names its
- * place. A property with `undefined` counts as left out.
+ * The JSON of a value that survives the round trip. Anything else that JSON would change or omit is an error that
+ * names its place. A property with `undefined` counts as left out, and -0 as 0.
  *
  * @param name the name of the value in an error.
  * @throws TypeError for `undefined`, NaN, an infinity, a BigInt, a symbol or a function; for a Date, a Map or an
