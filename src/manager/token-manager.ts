@@ -305,7 +305,7 @@ export class TokenManager<Detail = unknown> {
 
   /** Lifts a ban. The sessions it ended stay ended. `false` when there was no ban. */
   async unbanUser(userId: string): Promise<boolean> {
-    return this.#store.unban(tagOf(this.#logins.checkUserId(userId)));
+    return this.#store.unban(tagOf(this.#logins.checkUserId(userId)), userId);
   }
 
   /** The ban of a user; `null` when there is none or it is over. */

@@ -224,12 +224,13 @@ export class RedisStore implements Store {
     return this.#secure(call, revocation, { ban: parseBan(userId, text), ended: idsIn(ended) });
   }
 
-  async unban(tag: string): Promise<boolean> {
+  async unban(tag: string, userId: string): Promise<boolean> {
     const call = this.#callFor(tag);
-    const [, userId = '', text = ''] = await this.#deadlines.run(call, 'unban', (latest) => [latest]);
-    if (userId === '') return false;
+    const [, text = '', before] = await this.#deadlines.run(call, 'unban', (latest) => [userId, latest]);
+    // Refuses a reply of another script.
+    parseBan(userId, text);
     this.#remember(call, { ban: { userId, text } });
-    return true;
+    return before === 'banned';
   }
 
   async getBan(tag: string): Promise<StoredBan | null> {

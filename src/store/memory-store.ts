@@ -163,11 +163,11 @@ export class MemoryStore implements Store {
     return { ban: { ...ban }, ended };
   }
 
-  async unban(tag: string): Promise<boolean> {
+  async unban(tag: string, userId: string): Promise<boolean> {
     const now = this.#nowIfOpen();
-    const user = this.#users.get(tag);
-    const wasBanned = (user?.ban(now) ?? null) !== null;
-    user?.setBan(null);
+    const user = this.#userOf(tag, userId);
+    const wasBanned = user.ban(now) !== null;
+    user.setBan(null);
     this.#dropIfEmpty(tag);
     return wasBanned;
   }

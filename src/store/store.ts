@@ -354,8 +354,8 @@ export interface Store {
     ban: { userId: string; durationMs: number | null; reason: string | null },
   ): Promise<{ ban: StoredBan; ended: string[] }>;
 
-  /** Lifts a ban; sessions that it ended stay ended. `false`: there was none. */
-  unban(tag: string): Promise<boolean>;
+  /** Lifts a ban; sessions that it ended stay ended. `false`: there was none. `ERR_STORE_CORRUPT` as {@link create}. */
+  unban(tag: string, userId: string): Promise<boolean>;
 
   /** The ban of a user; `null`: there is none. */
   getBan(tag: string): Promise<StoredBan | null>;

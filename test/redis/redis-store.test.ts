@@ -483,6 +483,17 @@ describe('a damaged record', () => {
     await expect(sessions.refreshToken(token)).rejects.toEqual(refused('ERR_STORE_LAYOUT'));
     expect(await server.admin.exists(keyOf(token))).toBe(1);
   });
+
+  it('of a newer layout keeps its user info where an older service finds no such user', async () => {
+    let exists = true;
+    const sessions = manage(undefined, { getUserInfo: () => (exists ? { name: 'Ada' } : null) });
+    const token = await sessions.setToken('ada');
+    await sessions.addUser('ada');
+    await server.admin.hset(keyOf(token), 'v', '3');
+    exists = false;
+    await expect(sessions.addUser('ada')).rejects.toEqual(refused('ERR_STORE_LAYOUT'));
+    expect(await sessions.deleteUser('ada')).toBe(true);
+  });
 });
 
 it('a kick that is repeated spares the session that it has kept, and those that began after it', async () => {
@@ -563,6 +574,16 @@ describe('a ban that is repeated', () => {
     await elapse(-2 * 3600);
     await repeat('ada', ban);
     expect(await sessions.getBan('ada')).toBeNull();
+  });
+
+  it('does not return once it was lifted on a server that it had not reached', async () => {
+    const sessions = manage();
+    const ban = `${(await timeOf(server)) - 1}:0:`;
+    expect(await sessions.unbanUser('ada')).toBe(false);
+    const token = await sessions.setToken('ada');
+    await repeat('ada', ban);
+    expect(await sessions.getBan('ada')).toBeNull();
+    expect(await sessions.checkToken(token)).not.toBeNull();
   });
 
   it('does not return once its lifting is forgotten: it began an hour ago by then', async () => {

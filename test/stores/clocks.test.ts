@@ -99,10 +99,10 @@ describeStores((open) => {
       await clock.store.ban(tag, ban);
       await clock.elapse(-HOUR);
       expect(await clock.store.getBan(tag)).not.toBeNull();
-      expect(await clock.store.unban(tag)).toBe(true);
+      expect(await clock.store.unban(tag, userId)).toBe(true);
       await clock.elapse(-24 * HOUR);
       expect(await clock.store.getBan(tag)).toBeNull();
-      expect(await clock.store.unban(tag)).toBe(false);
+      expect(await clock.store.unban(tag, userId)).toBe(false);
       expect(await startSession(clock.store, tag, newSession(userId))).toMatchObject({ tag });
       await clock.store.ban(tag, ban);
       expect(await clock.store.getBan(tag)).not.toBeNull();

@@ -639,7 +639,7 @@ describeStores((open) => {
         store.endWithData(TAG, token.sid, null),
         endAll(),
         store.ban(TAG, { userId: USER, durationMs: null, reason: null }),
-        store.unban(TAG),
+        store.unban(TAG, USER),
         store.getBan(TAG),
         store.list(TAG),
         store.states(TAG, [token.sid]),

@@ -515,8 +515,8 @@ describeStores((open) => {
       await expect(start()).rejects.toMatchObject(refused);
       await expect(fixture.other.create(TAG, newSession(USER))).rejects.toMatchObject(refused);
 
-      expect(await store.unban(TAG)).toBe(true);
-      expect(await store.unban(TAG)).toBe(false);
+      expect(await store.unban(TAG, USER)).toBe(true);
+      expect(await store.unban(TAG, USER)).toBe(false);
       expect(await store.getBan(TAG)).toBeNull();
       expect(await reasonFor(one)).toEqual(['banned', 'spam: twice\nwarned']);
       const three = await start();
@@ -530,7 +530,13 @@ describeStores((open) => {
       expect(await reasonFor(before)).toBeNull();
       await expect(start()).rejects.toMatchObject(refused);
       expect(await store.check(TAG, unknownToken(TAG), POLICY)).toBeNull();
-      expect(await store.unban(TAG)).toBe(true);
+      expect(await store.unban(TAG, USER)).toBe(true);
+    });
+
+    it('is not lifted for another user than the one under the tag', async () => {
+      await ban(null);
+      await expect(store.unban(TAG, 'another')).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT' });
+      expect(await store.getBan(TAG)).not.toBeNull();
     });
 
     it('ends at its time, by the store’s clock', async () => {
@@ -540,7 +546,7 @@ describeStores((open) => {
       await expect(start()).rejects.toMatchObject(refused);
       await fixture.elapse(SHORT);
       expect(await store.getBan(TAG)).toBeNull();
-      expect(await store.unban(TAG)).toBe(false);
+      expect(await store.unban(TAG, USER)).toBe(false);
       expect(await liveIn(store.check(TAG, tokenOf(sid), POLICY))).toBeNull();
       const again = await start();
       expect(await sidsOf(store, TAG)).toEqual([again]);

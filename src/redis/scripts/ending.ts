@@ -17,20 +17,18 @@ import { CLOCK, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
  */
 export const END_ALL = `${CLOCK}${USER}${USER_INFO}
 local key, except, message, gone_at = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
+local user, refusal = read_user(key)
+if refusal and (user.is_newer or except ~= '') then return refusal end
+if refusal or gone_at then ${REFUSE_ON_REPLICA} end
 if gone_at then
-  ${REFUSE_ON_REPLICA}
   if not KEYS[2] then return { now } end
-  local version, _, refusal = read_info(KEYS[2])
-  if not version then return refusal end
+  local version, _, unreadable = read_info(KEYS[2])
+  if not version then return unreadable end
   if version > gone_at or now - gone_at > ${MAX_USER_INFO_LOAD_MS} then return { now, '', '', '' } end
   forget_info(KEYS[2], version)
   -- Services with other session keys may share the info.
   announce(KEYS[2])
 end
-
-local user, refusal = read_user(key)
-if refusal and (user.is_newer or except ~= '') then return refusal end
-if refusal then ${REFUSE_ON_REPLICA} end
 announce(key)
 
 -- Another server may still have a session that is not here: a repetition must end it there.
@@ -79,32 +77,32 @@ return { now, ban, ended, not_before }
 `;
 
 /**
- * Lifts a user's ban. The sessions that it ended stay ended.
+ * Lifts a user's ban. The sessions that it ended stay ended. Remembers that for an hour, also without a ban: after a
+ * failover, another process may have yet to repeat one that it set before.
  *
  * KEYS[1]  the user's sessions
- * ARGV[1]  the moment, ms, after which the caller has given up: the script then does nothing
- * Returns  { now, user id, the lifting as 'since:1:', remembered in place of the ban for an hour }; { now, '' } when
- *          there was none; { now } when it came too late
+ * ARGV[1]  the user id
+ * ARGV[2]  the moment, ms, after which the caller has given up: the script then does nothing
+ * Returns  { now, the lifting as 'since:1:', 'banned' when there was a ban or '' }; { now } when it came too late
  */
 export const UNBAN = `${CLOCK}${USER}
-local key = KEYS[1]
-if now > tonumber(ARGV[1]) then return { now } end
+local key, user_id = KEYS[1], ARGV[1]
+if now > tonumber(ARGV[2]) then return { now } end
 
 local user, refusal = read_user(key)
 if refusal then return refusal end
-${REFUSE_ON_REPLICA}
-if user.corrupt.ban then
-  -- A ban without an end may have been there, and so a key without an expiry.
-  end_session(key, user, 'ban', '', '')
-  settle(key, user)
-end
-if not is_banned(user.ban) then return { now, '' } end
+if user.id and user.id ~= user_id then return redis.error_reply('TOKENSESSION ERR_STORE_CORRUPT id') end
+
+local was_banned = is_banned(user.ban)
 -- Since now, to be remembered for an hour whenever the ban began. Not until now: a clock that is set back would bring
 -- the ban back.
-user.ban = decode_ban(string.format('%.0f:1:', math.max(now, user.ban.since)))
-redis.call('HSET', key, 'ban', user.ban.text)
+local lifting = string.format('%.0f:1:', math.max(now, user.ban and user.ban.since or 0))
+-- After the HDEL, Redis accepts the HSET even without free memory.
+redis.call('HDEL', key, '')
+redis.call('HSET', key, 'id', user_id, 'v', '${LAYOUT_VERSION}', 'ban', lifting)
+user.ban, user.corrupt.ban = decode_ban(lifting), nil
 settle(key, user)
-return { now, user.id, user.ban.text }
+return { now, lifting, was_banned and 'banned' or '' }
 `;
 
 /**
