@@ -229,7 +229,8 @@ function parsed<Value>(json: string | undefined): Value | undefined {
 }
 
 function entriesOf(values: unknown): [string, unknown][] {
-  if (isPlainObject(values)) return Object.entries(values);
+  const isPlain = isPlainObject(values);
+  if (isPlain && Object.getOwnPropertySymbols(values).length === 0) return Object.entries(values);
   const got = values instanceof Map ? 'a Map: give Object.fromEntries() of it' : kindOf(values);
-  throw new TypeError(`values must be a plain object of keys and values, got ${got}`);
+  throw new TypeError(`values must be a plain object of keys and values, got ${isPlain ? 'a symbol for a key' : got}`);
 }

@@ -103,6 +103,7 @@ describeStores((open) => {
       'values must be a plain object of keys and values, got a Map',
     );
     await expect(data.set(new Date() as never)).rejects.toThrow('values must be a plain object');
+    await expect(data.set({ key: 1, [Symbol('s')]: 2 } as never)).rejects.toThrow('got a symbol for a key');
     await expect(data.get('\ud800')).rejects.toThrow('lone surrogate');
     await expect(data.increment('n', '1' as never)).rejects.toThrow('by must be a number');
     await expect(data.increment('n', Number.NaN)).rejects.toThrow('by must be a finite number');
