@@ -324,7 +324,7 @@ export class ExpressSessions {
    * and the one that the answer sets. The name of that cookie is not known here, so every user's token in a cookie
    * counts: one in another cookie, perhaps a planted one, must not save the others.
    *
-   * @param former the session that goes on as the new one, and has ended.
+   * @param former the session that goes on as the new one, and ends after the login, with what others have written.
    */
   #replacedTokens(request: SessionRequest, former: string): readonly string[] {
     const ours = managedSession(request, this.#manager);
