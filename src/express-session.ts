@@ -24,11 +24,12 @@ export interface LegacySessionsOptions<Session extends object = PassportSession>
   /** The former express-session store, such as `new RedisStore({ client })` of connect-redis. Required. */
   store: AnyStore;
   /**
-   * Returns when the session's user logged in: a Date, or milliseconds since the epoch. Any other value, or a time in
-   * the future, counts as unknown. `absoluteTtl` counts from that time; if it is unknown, from the move. Default:
-   * unknown. `requireRecentLogin` then refuses a moved session until it is `reauthenticated()`.
+   * Returns when the session's user logged in: milliseconds since the epoch, a Date, or its ISO string, which a Date is
+   * in a store of JSON. Any other value, or a time in the future, counts as unknown. `absoluteTtl` counts from that
+   * time; if it is unknown, from the move. Default: unknown. `requireRecentLogin` then refuses a moved session until it
+   * is `reauthenticated()`.
    */
-  authenticatedAt?: ((session: Session) => Date | number | null | undefined) | undefined;
+  authenticatedAt?: ((session: Session) => Date | string | number | null | undefined) | undefined;
 }
 
 /** Options of an `ExpressSessionStore`. */
@@ -299,7 +300,7 @@ function userIn(value: unknown): string | null {
 }
 
 function readMoment(value: unknown): number {
-  const moment = value instanceof Date ? value.getTime() : value;
+  const moment = value instanceof Date || typeof value === 'string' ? new Date(value).getTime() : value;
   // A time in the future is a mistake: in another unit, for example.
   return typeof moment === 'number' && moment > 0 && moment <= Date.now() ? Math.floor(moment) : 0;
 }

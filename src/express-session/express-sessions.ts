@@ -322,7 +322,8 @@ export class ExpressSessions {
   /**
    * The tokens in the cookie of `sessionMiddleware`, whose session a login would otherwise leave live: those that came,
    * and the one that the answer sets. The name of that cookie is not known here, so every user's token in a cookie
-   * counts: one in another cookie, perhaps a planted one, must not save the others.
+   * counts: one in another cookie, perhaps a planted one, must not save the others. Ten planted ones do, because the
+   * calls of a request are limited.
    *
    * @param former the session that goes on as the new one, and ends after the login, with what others have written.
    */

@@ -45,6 +45,9 @@ export function contentOf(
 /**
  * The time to live that a session's cookie sets, in milliseconds, rounded up to whole seconds. `null` when the cookie
  * sets none; 0 when the session has expired.
+ *
+ * With a `maxAge`, `expires` doesn't count: each request sets it anew. It may be past in a record of connect-redis,
+ * whose `touch` leaves the record as it is, and at the end of a long response.
  */
 export function lifetimeOf(session: object): number | null {
   const { cookie } = session as { cookie?: SessionCookie | null };
@@ -52,9 +55,7 @@ export function lifetimeOf(session: object): number | null {
   const { originalMaxAge, expires } = cookie as SessionCookie;
   const isMoment = expires instanceof Date || typeof expires === 'string' || typeof expires === 'number';
   const until = isMoment ? new Date(expires).getTime() : Number.NaN;
-  const leftMs = until - Date.now();
-  if (leftMs <= 0) return 0;
-  const ttlMs = typeof originalMaxAge === 'number' ? originalMaxAge : leftMs;
+  const ttlMs = typeof originalMaxAge === 'number' ? originalMaxAge : until - Date.now();
   if (Number.isNaN(ttlMs)) return null;
   return Math.min(wholeSeconds(Math.max(ttlMs, 0)), 1000 * MAX_SECONDS);
 }

@@ -50,7 +50,7 @@ interface Flow {
 /**
  * Makes the option `store` of passport-oauth2 and of strategies built on it. Keeps state and PKCE verifier in the data
  * of the request's session, which is a visitor's when no user is signed in. Each flow can be finished once, by the
- * browser that began it, within `ttl`. A session holds ten flows; a further one evicts the oldest.
+ * browser that began it, within `ttl`. A session holds ten flows; a further one evicts the oldest. A login ends all.
  *
  * @throws TypeError or RangeError naming the option that is unknown or of the wrong kind.
  * @example

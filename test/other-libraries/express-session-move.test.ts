@@ -66,11 +66,14 @@ function routes(app: Express): void {
 
 /** An application that moves from connect-redis to ours, stage by stage, at one address. */
 async function startMoving({
+  session = {},
   legacy = {},
   cookie,
   wrap = (store) => store,
   beforeCreate = async () => {},
 }: {
+  /** Options of express-session. */
+  session?: Record<string, unknown>;
   legacy?: Partial<LegacySessionsOptions<AnySession>>;
   /** The option of `sessionMiddleware`. */
   cookie?: false | undefined;
@@ -97,7 +100,7 @@ async function startMoving({
       manager.on(name, ({ userId }) => events.push(`${name} ${userId}`));
     }
   }
-  const options = { secret: SECRET, resave: false, saveUninitialized: false };
+  const options = { secret: SECRET, resave: false, saveUninitialized: false, ...session };
   const bridge = (manager: TokenManager) =>
     new ExpressSessionStore<AnySession>(manager, {
       userIdOf: (session) => session.passport?.user,
@@ -240,6 +243,21 @@ it('moves a session at its first use, once, under any number of parallel request
   await tabs[1]?.visit('/set?cart=two');
   expect((await browser.visit('/who')).body).toEqual({ user: 'ada', cart: 'two' });
   expect(await former.length()).toBe(0);
+});
+
+it('moves a session that requests have kept alive beyond the expiry in its record', async () => {
+  const maxAge = 3000;
+  const { browse, goTo } = await startMoving({ session: { rolling: true, cookie: { maxAge } } });
+  const browser = browse();
+  await browser.visit('/login?user=ada');
+  const loginAt = performance.now();
+  // connect-redis extends the time to live of its key, and leaves `expires` in the record.
+  while (performance.now() < loginAt + maxAge) {
+    await sleep(300);
+    expect((await browser.visit('/who')).body.user).toBe('ada');
+  }
+  goTo('bridge');
+  for (let i = 0; i < 2; i++) expect((await browser.visit('/who')).body.user).toBe('ada');
 });
 
 it('moves a visitor, who keeps the id, and signs in later', async () => {
@@ -421,6 +439,8 @@ it('takes the login time of a moved user from the session; without one, no login
   for (const [legacy, status] of [
     [{ authenticatedAt: (session: AnySession) => session.loginAt }, 200],
     [{ authenticatedAt: (session: AnySession) => new Date(session.loginAt - 120_000) }, 403],
+    [{ authenticatedAt: (session: AnySession) => new Date(session.loginAt).toISOString() }, 200],
+    [{ authenticatedAt: () => 'yesterday' }, 403],
     [{ authenticatedAt: () => Number.NaN }, 403],
     [{ authenticatedAt: (session: AnySession) => 1000 * session.loginAt }, 403],
     [{ authenticatedAt: () => 3.9e15 }, 403],

@@ -476,6 +476,34 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(await store.get('mine')).toMatchObject({ movedTo: expect.any(String) });
   });
 
+  it('goes on after a response that lasts longer than maxAge, where other requests have slid it', async () => {
+    const slow = gate();
+    const maxAge = 3000;
+    const { browse, manager } = await start({
+      session: { rolling: true, cookie: { maxAge } },
+      routes: {
+        '/stream': async (_req, res) => {
+          res.write('begun');
+          await slow.wait();
+          res.end();
+        },
+      },
+    });
+    const browser = browse();
+    await browser.visit('/login');
+    const stream = browser.tab().visit('/stream');
+    await slow.arrival;
+    const begunAt = performance.now();
+    while (performance.now() < begunAt + maxAge) {
+      await sleep(300);
+      await browser.visit('/session');
+    }
+    slow.open();
+    expect((await stream).status).toBe(200);
+    expect(await manager.listUserSessions('ada')).toHaveLength(1);
+    expect((await browser.visit('/session')).body.data).toHaveProperty('passport');
+  });
+
   it('is slid by every request', async () => {
     const { browse } = await start({ session: { cookie: { maxAge: 2500 } } });
     const browser = browse();
