@@ -279,7 +279,14 @@ export class ExpressSessions {
     try {
       // The new one is there before the former one ends, so that a refused sign-in takes nothing.
       const changesByOthers = former?.isLive ? await this.#endFormer(former, entries) : null;
-      if (changesByOthers !== null) await this.#sessions.catchUp(name, userId, changesByOthers);
+      if (changesByOthers !== null) {
+        await this.#sessions.catchUp(name, userId, changesByOthers);
+      } else if (userId !== null && former?.identity.userId && (await this.#sessions.wasEnded(former.identity.name))) {
+        // It was kicked during the login.
+        await this.#sessions.end(name);
+        known.stored = { identity, entries, ttlMs, isLive: false };
+        return this.#sessions.dropped(former.identity.name, former.identity.userId);
+      }
     } catch (error) {
       // The client gets no cookie for the new session. In an outage, waiting for its end would only delay the error.
       void this.#sessions.end(name).catch(() => undefined);

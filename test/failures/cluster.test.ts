@@ -388,6 +388,21 @@ describe('a slot that moves to another node', () => {
     expect(await sessions.checkToken(token)).toBeNull();
   });
 
+  it('whose keys move reports a user who has no session as gone', async () => {
+    const store = new RedisStore({ cluster: topology.startupNodes }, { ...PATIENT, ...prefixes });
+    const sessions = new TokenManager({ store, secret: SECRET, getUserInfo: (): { name: string } | null => null });
+    onClose(() => sessions.close());
+    const { token, from, to, slot } = await aSlot(sessions);
+    await sessions.deleteToken(token);
+    await ask(from, 'DEL', keyOf(token));
+    await topology.beginMigration(slot, from, to);
+    try {
+      expect(await sessions.addUser('ada')).toBeNull();
+    } finally {
+      await topology.migrateKeys(slot, from, to);
+    }
+  });
+
   it('under load fails no request and signs no user out', async () => {
     const sessions = manage();
     const { token, from, to, slot } = await aSlot(sessions);

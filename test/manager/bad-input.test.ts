@@ -469,6 +469,7 @@ describe('createRedisClient refuses', () => {
       `redis://sessions:123#${PASSWORD}@host`,
       'the Redis URL has a #: in a password it must be %23',
     ],
+    ['a # in a password', `redis://:pa#${PASSWORD}@host`, 'the Redis URL has a #: in a password it must be %23'],
     ['a URL for a host', { host: `redis://:${PASSWORD}@host:6379` }, 'host must be a name or an address, and no URL'],
     [
       'a password that is taken for a parameter',
@@ -523,6 +524,7 @@ describe('createRedisClient refuses', () => {
     ['a database of a Cluster', { cluster: [{}], db: 1 }, 'the Cluster settings: unknown option "db"'],
     ['both at once', { cluster: [{}], sentinels: [{}], name: 'x' }, 'the Sentinel settings: unknown option "cluster"'],
     ['a map of addresses that is none', { cluster: [{}], natMap: [] }, 'natMap must be an object of { host, port }'],
+    ['a Map of addresses', { cluster: [{}], natMap: new Map() }, 'natMap must be an object of { host, port }'],
     [
       'an address in it without a host',
       { cluster: [{}], natMap: { '10.0.0.1:6379': { port: 7000 } } },

@@ -221,6 +221,35 @@ describe.each(['MemoryStore', 'RedisStore'])('on %s, express-session', (kind) =>
     expect(await store.length()).toBe(1);
   });
 
+  it.each(['before', 'after'])(
+    'passes no data of a user kicked during the login of another, %s it is stored',
+    async (when) => {
+      const app = await start({
+        routes: {
+          '/sign-in': async (req) => {
+            req.session.passport = { user: 'eve' };
+            const { create } = app.inner;
+            const spy = jest.spyOn(app.inner, 'create').mockImplementationOnce(async (...args) => {
+              if (when === 'before') await app.manager.deleteUserToken('ada');
+              const made = await create.apply(app.inner, args);
+              if (when === 'after') await app.manager.deleteUserToken('ada');
+              return made;
+            });
+            await called((done) => req.session.save(done));
+            spy.mockRestore();
+            return 'done';
+          },
+        },
+      });
+      const browser = app.browse();
+      await browser.visit('/login');
+      await browser.visit('/set?secret=1');
+      await browser.visit('/sign-in');
+      expect(await app.manager.listUserSessions('eve')).toEqual([]);
+      expect((await browser.visit('/session')).body.data).not.toHaveProperty('secret');
+    },
+  );
+
   it.each(['is refused', 'fails'])('keeps a user signed in while the login of another user %s', async (outcome) => {
     const { browse, manager, inner, events } = await start({
       routes: {

@@ -215,7 +215,7 @@ function checkFamily(family: unknown): number {
 }
 
 function checkNatMap(natMap: unknown) {
-  if (typeof natMap !== 'object' || natMap === null || Array.isArray(natMap)) {
+  if (!isPlainObject(natMap)) {
     throw new TypeError(`natMap must be an object of { host, port } by "host:port", got ${kindOf(natMap)}`);
   }
   const entries = Object.entries(natMap as NatMap).map(([from, to]) => {
@@ -228,13 +228,13 @@ function checkNatMap(natMap: unknown) {
 
 /** The settings in a URL, in the form of IANA's registration of `redis` and `rediss`, with ioredis's `?family=`. */
 function settingsOfUrl(text: string, tls?: ConnectionOptions): RedisSettings {
+  if (text.includes('#')) throw new TypeError('the Redis URL has a #: in a password it must be %23');
   if (!URL.canParse(text)) throw new TypeError('the Redis URL is not a URL: it must look like redis://host:6379');
   const url = new URL(text);
   if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') {
     throw new TypeError('the Redis URL must begin with redis:// or rediss://');
   }
   if (url.hostname === '') throw new TypeError('the Redis URL names no host: it must look like redis://host:6379');
-  if (text.includes('#')) throw new TypeError('the Redis URL has a #: in a password it must be %23');
   const settings: RedisSettings = { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), tls: tlsOfUrl(url, tls) };
   if (url.port !== '') settings.port = Number(url.port);
   if (url.username !== '') settings.username = decoded(url.username);

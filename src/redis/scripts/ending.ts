@@ -12,8 +12,8 @@ import { CLOCK, REFUSE_ON_REPLICA, USER, USER_INFO } from './parts';
  * ARGV[3]  for a user who no longer exists, the version of the load that found this: also forgets the info. Does
  *          nothing if the info has a later version, or if that load took too long to be kept; '' = for another reason
  * Returns  { now, the ids of the live sessions it ended, the ended ones that began now or later (each id and when it
- *          began), the session id that it kept; '' = none }, both lists joined by commas; { now } when it can't see the
- *          info of ARGV[3], without KEYS[2]
+ *          began), the session id that it kept; '' = none }, both lists joined by commas; { now } when there are sessions
+ *          and it can't see the info of ARGV[3], without KEYS[2]
  */
 export const END_ALL = `${CLOCK}${USER}${USER_INFO}
 local key, except, message, gone_at = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -21,7 +21,8 @@ local user, refusal = read_user(key)
 if refusal and (user.is_newer or except ~= '') then return refusal end
 if refusal or gone_at then ${REFUSE_ON_REPLICA} end
 if gone_at then
-  if not KEYS[2] then return { now } end
+  local is_empty = not next(user.sessions) and not next(user.corrupt)
+  if not KEYS[2] then return is_empty and { now, '', '', '' } or { now } end
   local version, _, unreadable = read_info(KEYS[2])
   if not version then return unreadable end
   if version > gone_at or now - gone_at > ${MAX_USER_INFO_LOAD_MS} then return { now, '', '', '' } end
