@@ -260,39 +260,51 @@ export class ExpressSessions {
   /** Stores a session under another identity: for a new session, and for a sign-in or sign-out. */
   async #moveOn(known: TrackedSession, save: Save): Promise<void> {
     const { identity, entries, ttlMs: wanted } = save;
-    const { name, userId } = identity;
     const former = known.stored;
-    const ttlMs = wanted ?? this.#sessions.defaultTtlMs(name);
-    const data = new Map(entries);
-    if (former !== null && former.identity.userId !== null) {
-      const isSignOut = userId === null;
-      const changesByOthers = isSignOut ? await this.#endFormer(former, entries, true) : null;
-      for (const [key, json] of changesByOthers ?? []) json === null ? data.delete(key) : data.set(key, json);
-      // The former user's session had ended otherwise. A visitor gets none of its data then; another user does unless
-      // it was kicked, because two requests may change the user at once.
-      if (isSignOut ? changesByOthers === null : await this.#sessions.wasEnded(former.identity.name)) {
-        known.stored = { identity, entries, ttlMs, isLive: false };
-        return this.#sessions.dropped(former.identity.name, former.identity.userId);
-      }
-    }
+    const ttlMs = wanted ?? this.#sessions.defaultTtlMs(identity.name);
+    const isSignOut = identity.userId === null && former !== null && former.identity.userId !== null;
+    const isLive = isSignOut ? await this.#signOut(former, save, ttlMs) : await this.#signIn(former, save, ttlMs);
+    known.stored = { identity, entries, ttlMs, isLive };
+    if (!isLive && former !== null) this.#sessions.dropped(former.identity.name, former.identity.userId);
+  }
+
+  /**
+   * Ends a user's session, and starts a visitor's with its data. `false`: the user's had ended otherwise, and no visitor
+   * gets its data.
+   */
+  async #signOut(former: StoredContent, save: Save, ttlMs: number): Promise<boolean> {
+    const changesByOthers = await this.#endFormer(former, save.entries, true);
+    if (changesByOthers === null) return false;
+    const data = new Map(save.entries);
+    for (const [key, json] of changesByOthers) json === null ? data.delete(key) : data.set(key, json);
     await this.#start({ ...save, entries: data }, ttlMs);
+    return true;
+  }
+
+  /**
+   * Starts a session, and then ends the former one, so that a refused sign-in takes nothing. `false`: the former one was
+   * a user's and was kicked, so that nobody gets its data. Where it has ended otherwise, another request may have
+   * changed the user at the same time.
+   */
+  async #signIn(former: StoredContent | null, save: Save, ttlMs: number): Promise<boolean> {
+    const { name, userId } = save.identity;
+    const wasKicked = async () =>
+      former !== null && former.identity.userId !== null && this.#sessions.wasEnded(former.identity.name);
+    if (await wasKicked()) return false;
+    await this.#start(save, ttlMs);
     try {
-      // The new one is there before the former one ends, so that a refused sign-in takes nothing.
-      const changesByOthers = former?.isLive ? await this.#endFormer(former, entries) : null;
-      if (changesByOthers !== null) {
-        await this.#sessions.catchUp(name, userId, changesByOthers);
-      } else if (userId !== null && former?.identity.userId && (await this.#sessions.wasEnded(former.identity.name))) {
-        // It was kicked during the login.
+      const changesByOthers = former?.isLive ? await this.#endFormer(former, save.entries) : null;
+      if (changesByOthers !== null) await this.#sessions.catchUp(name, userId, changesByOthers);
+      else if (await wasKicked()) {
         await this.#sessions.end(name);
-        known.stored = { identity, entries, ttlMs, isLive: false };
-        return this.#sessions.dropped(former.identity.name, former.identity.userId);
+        return false;
       }
+      return true;
     } catch (error) {
       // The client gets no cookie for the new session. In an outage, waiting for its end would only delay the error.
       void this.#sessions.end(name).catch(() => undefined);
       throw error;
     }
-    known.stored = { identity, entries, ttlMs, isLive: true };
   }
 
   async #start({ identity, before, entries: data, request }: Save, ttlMs: number): Promise<void> {
