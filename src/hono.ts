@@ -181,7 +181,11 @@ class HonoExchange extends FetchExchange {
 
   override onClose(listener: () => void): void {
     const { incoming, outgoing } = this.#node;
-    if (outgoing?.once === undefined) super.onClose(listener);
-    else onceClosed(incoming?.socket, outgoing, listener);
+    const socket = incoming?.socket;
+    if (outgoing?.once !== undefined) onceClosed(socket, outgoing, listener);
+    // An upgrade has no response on Node: what it opens lasts as long as its connection.
+    else if (socket?.once === undefined) super.onClose(listener);
+    else if (socket.destroyed) listener();
+    else socket.once('close', listener);
   }
 }

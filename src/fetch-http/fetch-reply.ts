@@ -63,7 +63,10 @@ class FetchReply implements HeaderFields {
     if (earlier !== undefined && (response === given || response === earlier)) return earlier;
     const { status, statusText, body, headers } = response;
     // No constructor makes these: a network error, a switch of protocols.
-    if (status < 200) return response;
+    if (status < 200) {
+      this.#close();
+      return response;
+    }
     this.#headers = new Headers(headers);
     this.#reply?.send(status);
     const sent = new Response(this.#watched(body), { status, statusText, headers: this.#headers });
@@ -74,12 +77,13 @@ class FetchReply implements HeaderFields {
   /** The same body, which reports its end. */
   #watched(body: Response['body']): Response['body'] {
     if (this.#closing.size === 0) return body;
-    const close = () => {
-      for (const listener of this.#closing) listener();
-    };
-    if (body !== null && this.#hasBody) return closingStream(body, close);
-    close();
+    if (body !== null && this.#hasBody) return closingStream(body, () => this.#close());
+    this.#close();
     return body;
+  }
+
+  #close(): void {
+    for (const listener of this.#closing) listener();
   }
 
   getHeader(name: string): string | readonly string[] | undefined {

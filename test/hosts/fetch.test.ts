@@ -109,6 +109,12 @@ describe('commit', () => {
     expect(hasWatch()).toBe(false);
   });
 
+  it('leaves no watch behind a network error, which has no body', async () => {
+    const { session, hasWatch } = await watching();
+    expect(session.commit(Response.error()).type).toBe('error');
+    expect(hasWatch()).toBe(false);
+  });
+
   it('passes on the error of a body, and leaves no watch behind', async () => {
     const { session, hasWatch } = await watching();
     const broken = new Error('the database is down');

@@ -1,12 +1,13 @@
 import { once } from 'node:events';
-import type { RequestListener } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
 import { connect, constants, createServer, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import express from 'express';
-import { type Context, Hono } from 'hono';
+import { type Context, Hono, type MiddlewareHandler } from 'hono';
 import { MemoryStore, SessionError, type TokenManager } from 'tokensession';
 import { requireUser, sessionMiddleware } from 'tokensession/hono';
+import { WebSocket, WebSocketServer } from 'ws';
 import { listen } from '../support/apps';
 import { closeAfterEach } from '../support/closing';
 import { managerMaker } from '../support/managers';
@@ -14,7 +15,11 @@ import { SECRET } from '../support/stores';
 import { until } from '../support/until';
 
 // Not imported: its types need those of a browser.
-const { getRequestListener } = require('@hono/node-server') as {
+const { getRequestListener, serve, upgradeWebSocket } = require('@hono/node-server') as {
+  serve(options: { fetch: unknown; port: number; websocket: { server: WebSocketServer } }): Server;
+  upgradeWebSocket(
+    open: (c: Context) => { onOpen(event: unknown, socket: { close(code: number): void }): void },
+  ): MiddlewareHandler;
   getRequestListener(
     fetch: (request: Request, env: { outgoing: Http2ServerResponse }) => Response | Promise<Response>,
     options: { overrideGlobalObjects: boolean },
@@ -243,6 +248,36 @@ it('over HTTP/2, releases a signal that is read after the client has gone', asyn
   await until('it is read', () => signal !== undefined);
   await sleep(50);
   expect(manager.watched()).toEqual([]);
+});
+
+it('aborts the signal of a WebSocket when its user is kicked, and releases it when the client closes', async () => {
+  const manager = newManager();
+  const app = new Hono();
+  app.use(sessionMiddleware(manager)).get(
+    '/live',
+    upgradeWebSocket((c) => {
+      const { signal } = c.var.session;
+      return { onOpen: (_, socket) => signal.addEventListener('abort', () => socket.close(4401)) };
+    }),
+  );
+  const server = serve({ fetch: app.fetch, port: 0, websocket: { server: new WebSocketServer({ noServer: true }) } });
+  onClose(() => server.close());
+  await once(server, 'listening');
+  const join = async () => {
+    const headers = { authorization: `Bearer ${await manager.setToken('ada')}` };
+    const socket = new WebSocket(`ws://localhost:${(server.address() as AddressInfo).port}/live`, { headers });
+    onClose(() => socket.terminate());
+    await once(socket, 'open');
+    return socket;
+  };
+  const kicked = await join();
+  const closed = once(kicked, 'close');
+  await manager.deleteUserToken('ada');
+  expect((await closed)[0]).toBe(4401);
+  const leaving = await join();
+  await until('it is watched', () => manager.watched().length === 1);
+  leaving.close();
+  await until('it is released', () => manager.watched().length === 0);
 });
 
 it('a login in an application that is mounted as a handler outlives the renewal of the one around it', async () => {

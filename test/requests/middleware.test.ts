@@ -9,6 +9,7 @@ import express, { type ErrorRequestHandler } from 'express';
 import Koa from 'koa';
 import { MemoryStore, RedisStore, SessionError, type Store, TokenManager } from 'tokensession';
 import * as forExpress from 'tokensession/express';
+import { sessionOpener } from 'tokensession/fetch';
 import * as forKoa from 'tokensession/koa';
 import { APPS, type AppOptions, type Detail, listen, type Routes, type Session } from '../support/apps';
 import { ask } from '../support/browser';
@@ -608,6 +609,16 @@ describe.each(APPS)('%s', (name, build, { begin, isNode }) => {
       const response = await send('/login?user=ada');
       expect(response).toMatchObject({ status: 503, setCookie: [] });
       expect(response.headers.get('retry-after')).toBe('1');
+    });
+
+    it("onUnavailable: 'anonymous' lets a logout clear cookies of two users beside a visitor's", async () => {
+      const users = await Promise.all(['ada', 'bob'].map((user) => manage().setToken(user)));
+      const visitor = await sessionOpener(manage())(new Request('http://localhost/'));
+      await visitor.data.set('cart', 'book');
+      const { send } = await start({ manager: manage(downStore()), onUnavailable: 'anonymous' });
+      const cookie = [...users.map((token) => `session=${token}`), `session-visitor=${visitor.token}`].join('; ');
+      const { status, setCookie } = await send('/logout', { cookie });
+      expect([status, setCookie.some((line) => line.startsWith('session=;'))]).toEqual([503, true]);
     });
 
     it("onUnavailable: 'anonymous' serves the request, but requireUser() answers 503", async () => {

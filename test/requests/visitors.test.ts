@@ -371,6 +371,17 @@ describe.each(HOSTS)('on %s, a visitor under attack', (framework) => {
     expect(lines.at(-1)).toMatch(/^session-visitor=[^;]+~; Path=\/;/);
   });
 
+  it('gets no cookie by a rotate() of a token in the header, from an untrusted origin either', async () => {
+    const { visit, url } = await start(framework);
+    let token = await visitorOf(url, 'cart=book');
+    for (const origin of [{}, { Origin: 'https://app.example', 'Sec-Fetch-Site': 'cross-site' }]) {
+      const { status, headers, body } = await visit('/rotate', { Authorization: `Bearer ${token}`, ...origin }, 'POST');
+      expect([status, body.data, headers.getSetCookie()]).toEqual([200, { cart: 'book' }, []]);
+      expect(body.token).not.toBe(token);
+      token = body.token;
+    }
+  });
+
   it('is deleted nowhere else by a rotate() in the request that started the visitor', async () => {
     const { visit } = await start(framework);
     const { headers, body } = await visit('/set-rotate?cart=book');

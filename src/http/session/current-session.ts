@@ -119,11 +119,12 @@ export class CurrentSession<Detail> {
     this.ending = ending;
   }
 
-  /** Goes on as a visitor, and sets the visitor's cookie. `freshForMs`: as of {@link setCookie}. */
-  visitAs(visitor: OpenedSession<Detail>, freshForMs: number | null = null): void {
+  /** Goes on as a visitor, with the token in the visitor's cookie or not. `freshForMs`: as of {@link setCookie}. */
+  visitAs(visitor: OpenedSession<Detail>, isInCookie: boolean, freshForMs: number | null = null): void {
     const { cookies } = this.visitor;
     this.session = visitor;
-    this.#visitor = { token: visitor.token, isInCookie: true, refusal: null, cookies };
+    this.#visitor = { token: visitor.token, isInCookie, refusal: null, cookies };
+    if (!isInCookie) return;
     const lifetime = { maxAge: null, isPersistent: false };
     const hasOtherCookies = this.#mayConflict(cookies, visitor.token);
     this.#cookies?.visitor.set(this.exchange, visitor.token, lifetime, hasOtherCookies, freshForMs);

@@ -53,7 +53,8 @@ export function logOut(current: CurrentSession<unknown>, { everywhere }: Checked
     const { acting, cookies } = current.tokens;
     const refusal = current.tokens.refusal ?? current.visitor.refusal;
     if (current.failure !== null && (everywhere || refusal !== null)) {
-      if (current.isConflict) current.clearCookie();
+      // Needs no store: an outage may have come on top of the conflict.
+      if (refusal?.code === 'ERR_TOKEN_CONFLICT') current.clearCookie();
       throw current.failure;
     }
     const wasLive = current.user !== null;
@@ -87,7 +88,7 @@ export function adoptSession(current: CurrentSession<unknown>, token: string, is
     const claims = sessions.readToken(token);
     if (claims !== null && isVisitor(claims)) {
       const visitor = current.session === null ? await sessions.openVisitor(token, data === 'eager') : null;
-      if (visitor !== null) current.visitAs(visitor, current.freshForMs);
+      if (visitor !== null) current.visitAs(visitor, true, current.freshForMs);
       return;
     }
     const { session } = await sessions.open(token, data === 'eager');
@@ -132,7 +133,7 @@ export function startVisit(current: CurrentSession<unknown>, entries: SessionEnt
   return current.inTurn(async () => {
     if (current.session !== null) return false;
     current.checkMaySetCookie(FIRST_WRITE);
-    await beginVisit(current, FIRST_WRITE, entries);
+    await beginVisit(current, FIRST_WRITE, entries, true);
     return true;
   });
 }
@@ -143,7 +144,8 @@ export function renewVisit(current: CurrentSession<unknown>, token: string): Pro
   return current.inTurn(async () => {
     // Another call has signed in or out meanwhile.
     if (current.token !== token) return current.user === null ? current.token : null;
-    current.checkMaySetCookie('rotate()');
+    const { isInCookie } = current.visitor;
+    if (isInCookie) current.checkMaySetCookie('rotate()');
     const data = await sessions.storedData(token, null);
     if (data === null) {
       current.signOut(null);
@@ -151,7 +153,7 @@ export function renewVisit(current: CurrentSession<unknown>, token: string): Pro
       current.hasEnded = true;
       return null;
     }
-    const next = await beginVisit(current, 'rotate()', data);
+    const next = await beginVisit(current, 'rotate()', data, isInCookie);
     await sessions.endVisitor(token, next, data, null);
     return next.token;
   });
@@ -161,9 +163,10 @@ async function beginVisit<Detail>(
   current: CurrentSession<Detail>,
   what: string,
   entries: SessionEntries,
+  isInCookie: boolean,
 ): Promise<OpenedSession<Detail>> {
   const visitor = await current.policy.sessions.startVisitor(entries);
-  await current.endIfTooLate(what, visitor);
-  current.visitAs(visitor);
+  if (isInCookie) await current.endIfTooLate(what, visitor);
+  current.visitAs(visitor, isInCookie);
   return visitor;
 }
